@@ -1,0 +1,1 @@
+"""Serves recurrent sequence models from bundles. Importing this package imports nothing else."""

@@ -1,0 +1,186 @@
+"""`manifest.json`: everything about a bundle that is not a weight, as one checked object."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION = 1
+
+TaskName = Literal["tagging", "classification", "translation", "generation"]
+Dtype = Literal["int64", "float32"]
+
+#: The graphs that each task must bring, and nothing else.
+GRAPHS_OF_TASK: dict[TaskName, tuple[str, ...]] = {
+    "tagging": ("tagger",),
+    "classification": ("classifier",),
+    "translation": ("encoder", "decoder_step"),
+    "generation": ("prompt", "step"),
+}
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+VERSION_PATTERN = r"^[0-9]{1,9}$"
+
+
+class Strict(BaseModel):
+    """An immutable model that refuses unknown keys: a misspelt key is an error, never a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class TensorSpec(Strict):
+    """One input or output of a graph. A dimension is a number or the name of an axis that may vary."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int | str, ...]
+
+
+class GraphSpec(Strict):
+    """One ONNX file and the tensors that go in and out, in order."""
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class StateSpec(Strict):
+    """One tensor of recurrent state: goes into a step as `name`, comes back as `next_name`.
+
+    The shape is `[layers, batch, width]` for every state tensor, so axis 1 is always the batch.
+    """
+
+    name: str
+    next_name: str
+    layers: int = Field(ge=1)
+    width: int = Field(ge=1)
+
+
+class TaggingOptions(Strict):
+    """How a tagger's emissions become tags.
+
+    `scheme` says how tags form spans; `None` means that tags stand for themselves (parts of speech). With
+    `decoder="crf"` the bundle holds `transitions.npy`, float32 `[labels + 1, labels + 1]`, indexed `[from, to]`:
+    the last row scores the first tag of a sentence, the last column scores the end after a tag.
+    """
+
+    task: Literal["tagging"] = "tagging"
+    decoder: Literal["softmax", "crf"] = "softmax"
+    scheme: Literal["bio"] | None = None
+    max_word_characters: int = Field(default=24, ge=1, le=256)
+
+
+class ClassificationOptions(Strict):
+    """Nothing to choose: one label per text."""
+
+    task: Literal["classification"] = "classification"
+
+
+class TranslationOptions(Strict):
+    """Defaults of decoding. Scores are divided by `((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14)."""
+
+    task: Literal["translation"] = "translation"
+    source_language: str
+    target_language: str
+    num_beams: int = Field(default=4, ge=1, le=16)
+    length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+
+
+class GenerationOptions(Strict):
+    """`unit` is what one token is; it decides nothing, but people ask."""
+
+    task: Literal["generation"] = "generation"
+    unit: Literal["character", "subword"] = "character"
+
+
+TaskOptions = Annotated[
+    TaggingOptions | ClassificationOptions | TranslationOptions | GenerationOptions, Field(discriminator="task")
+]
+
+
+class Limits(Strict):
+    """What one input may ask of this bundle. Tokens are words, subwords or characters, as the tokenizer cuts."""
+
+    max_input_tokens: int = Field(default=512, ge=1)
+    max_new_tokens: int = Field(default=256, ge=1)
+
+
+class DataSource(Strict):
+    """One data set that the weights have seen, and what its licence asks for."""
+
+    name: str
+    licence: str
+    attribution: str = ""
+    splits: dict[str, str] = Field(default_factory=dict, description="split name -> sha256 of its file")
+
+
+class Score(Strict):
+    """A measure on one split, with the cheap baseline's value beside it. Percentages are 0 to 100."""
+
+    measure: str
+    value: float
+    baseline: float | None = None
+    baseline_name: str = ""
+    split: str = "dev"
+    detail: str = ""
+
+
+class TrainingFacts(Strict):
+    """Where the weights came from."""
+
+    data: tuple[DataSource, ...] = ()
+    recipe: str = ""
+    config: dict[str, object] = Field(default_factory=dict)
+    seed: int = 0
+    epochs: float = 0.0
+    minutes: float = 0.0
+    hardware: str = ""
+    parameters: int = 0
+    library_versions: dict[str, str] = Field(default_factory=dict)
+    finished_at: str = ""
+
+
+class Parity(Strict):
+    """What `unroll verify` measured when the bundle was published."""
+
+    max_difference: float
+    tolerance: float
+    checks: dict[str, float] = Field(default_factory=dict, description="check name -> largest difference")
+
+
+class Manifest(Strict):
+    """The whole manifest. `files` maps every other file of the bundle to its sha256."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str = Field(pattern=NAME_PATTERN)
+    version: str = Field(default="1", pattern=VERSION_PATTERN)
+    task: TaskName
+    description: str = ""
+    language: str = ""
+    licence: str = ""
+    options: TaskOptions
+    graphs: dict[str, GraphSpec]
+    state: tuple[StateSpec, ...] = ()
+    labels: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    tokenizers: dict[str, str] = Field(description="role (text, words, characters) -> file")
+    files: dict[str, str] = Field(default_factory=dict)
+    training: TrainingFacts = TrainingFacts()
+    scores: tuple[Score, ...] = ()
+    parity: Parity | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit_the_task(self) -> Manifest:
+        if self.options.task != self.task:
+            raise ValueError(f"options are for {self.options.task!r}, the task is {self.task!r}")
+        wanted = set(GRAPHS_OF_TASK[self.task])
+        if set(self.graphs) != wanted:
+            raise ValueError(f"{self.task} needs the graphs {sorted(wanted)}, the manifest has {sorted(self.graphs)}")
+        if (self.task in ("tagging", "classification")) != bool(self.labels):
+            raise ValueError("labels belong to tagging and classification, and are required there")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must be distinct")
+        if (self.task in ("translation", "generation")) != bool(self.state):
+            raise ValueError("state belongs to translation and generation, and is required there")
+        return self

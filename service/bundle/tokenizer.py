@@ -1,0 +1,93 @@
+"""Text to ids and back: one class, used by training, the service and the checks in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from tokenizers import Tokenizer
+
+#: The first ids of every vocabulary. PAD is 0 so that a zeroed array is padding.
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
+
+_CHARACTER_CACHE_WORDS = 50_000
+
+
+class Piece(NamedTuple):
+    """A stretch of the text: `text[start:end] == self.text`, in characters (code points)."""
+
+    text: str
+    start: int
+    end: int
+
+
+class TextTokenizer:
+    """A `tokenizers.Tokenizer` with the four special tokens first, and the few calls this project needs."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        found = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+        if found != [PAD, UNK, BOS, EOS]:
+            raise ValueError(f"the special tokens {SPECIAL_TOKENS} must have the ids 0 to 3, not {found}")
+        self._character_ids = lru_cache(maxsize=_CHARACTER_CACHE_WORDS)(self._encode_characters)
+
+    @classmethod
+    def load(cls, path: Path) -> TextTokenizer:
+        """Read `tokenizer.json`. Raises ValueError if it is not one, or lacks the special tokens."""
+        try:
+            return cls(Tokenizer.from_str(path.read_text(encoding="utf-8")))
+        except OSError:
+            raise
+        except Exception as error:  # the library raises bare Exception for unreadable content
+            raise ValueError(f"not a usable tokenizer: {error}") from error
+
+    def save(self, path: Path) -> None:
+        path.write_text(self._tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self._tokenizer.get_vocab_size())
+
+    def token(self, token_id: int) -> str:
+        """The token as it stands in the vocabulary."""
+        return self._tokenizer.id_to_token(token_id) or SPECIAL_TOKENS[UNK]
+
+    def encode(self, text: str) -> list[int]:
+        """Normalise, cut and look up a whole text; no special tokens are added."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_with_tokens(self, text: str) -> tuple[list[int], list[str]]:
+        """Like `encode`, with the text of each token beside its id."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return list(encoding.ids), list(encoding.tokens)
+
+    def pieces(self, text: str) -> list[Piece]:
+        """Cut a text into words by the pre-tokenizer; white space is dropped, offsets refer to `text`."""
+        pre_tokenizer = self._tokenizer.pre_tokenizer
+        cut = [(text, (0, len(text)))] if pre_tokenizer is None else pre_tokenizer.pre_tokenize_str(text)
+        return [Piece(text[start:end], start, end) for _, (start, end) in cut if text[start:end].strip()]
+
+    def encode_words(self, words: Sequence[str]) -> list[int]:
+        """One id per word, whatever the word holds: normalised, then looked up, UNK if not known."""
+        return [self._word_id(word) for word in words]
+
+    def encode_characters(self, word: str, limit: int) -> list[int]:
+        """Ids of at most `limit` characters of a word; at least one id, so that no word is empty."""
+        return list(self._character_ids(word[:limit])) or [UNK]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids back to text; special tokens are left out."""
+        return str(self._tokenizer.decode([i for i in ids if i > EOS], skip_special_tokens=False))
+
+    def _word_id(self, word: str) -> int:
+        normalizer = self._tokenizer.normalizer
+        form = word if normalizer is None else normalizer.normalize_str(word)
+        token_id = self._tokenizer.token_to_id(form)
+        # A word that spells a special token is an unknown word, not that token.
+        return UNK if token_id is None or token_id <= EOS else int(token_id)
+
+    def _encode_characters(self, word: str) -> tuple[int, ...]:
+        return tuple(self._word_id(character) for character in word)

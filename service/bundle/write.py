@@ -1,0 +1,66 @@
+"""The only writer of bundles: stage in a hidden folder, publish by one rename, so that no reader sees half a bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from service.bundle.load import EXAMPLES_FILE, MANIFEST_FILE, Example, file_digest, read_manifest
+from service.bundle.manifest import Manifest
+
+STAGING_FOLDER = ".staging"
+
+
+def staging_folder(models_root: Path, name: str) -> Path:
+    """A new empty folder on the same file system as `models_root`, hidden from `find_bundles`."""
+    parent = models_root / STAGING_FOLDER
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+
+
+def write_examples(folder: Path, examples: Iterable[Example]) -> None:
+    """`examples.jsonl`: one object a line with `inputs`, `parameters` and `answer`."""
+    lines = (
+        json.dumps({"inputs": e.inputs, "parameters": e.parameters, "answer": e.answer}, ensure_ascii=False)
+        for e in examples
+    )
+    (folder / EXAMPLES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write `manifest.json` with the digest of every other file in the folder; returns it as written."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST_FILE)
+    complete = manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}})
+    (folder / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return complete
+
+
+def publish(staged: Path, models_root: Path) -> Path:
+    """Move a staged bundle to `models_root/<name>/<version>`; an older one there is replaced.
+
+    The old folder is renamed away first: for that instant the version is absent, but never mixed.
+    """
+    manifest = read_manifest(staged)
+    target = models_root / manifest.name / manifest.version
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged.chmod(0o755)
+    retired = None
+    if target.exists():
+        retired = Path(tempfile.mkdtemp(prefix="retired-", dir=staged.parent))
+        os.rename(target, retired / "bundle")
+    os.rename(staged, target)
+    if retired is not None:
+        shutil.rmtree(retired)
+    _remove_if_empty(staged.parent)
+    return target
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        pass  # another export is staging there
