@@ -1,0 +1,111 @@
+"""Small networks with random weights, and all that is needed to make bundles of them."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from service.bundle.manifest import (
+    ClassificationOptions,
+    GenerationOptions,
+    Limits,
+    Score,
+    TaggingOptions,
+    TranslationOptions,
+)
+from service.bundle.tokenizer import TextTokenizer
+from training.config import Cell, ClassifierConfig, LanguageModelConfig, TaggerConfig, TokenizerConfig, TranslatorConfig
+from training.export import BundleDraft, Question
+from training.networks.classifier import Classifier
+from training.networks.language_model import LanguageModel
+from training.networks.tagger import Tagger
+from training.networks.translator import Translator
+from training.vocabulary import fit_characters, word_tokenizer
+
+WORDS = ("the", "a", "cat", "dog", "bird", "mat", "tree", "sat", "ran", "flew", "on", "to", "over", "big", "red", "old")
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+LABELS = ("DET", "NOUN", "VERB", "OTHER")
+LIMITS = Limits(max_input_tokens=40, max_new_tokens=12)
+CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn")
+
+
+def words_tokenizer() -> TextTokenizer:
+    return TextTokenizer(word_tokenizer(WORDS, TokenizerConfig()))
+
+
+def characters_tokenizer() -> TextTokenizer:
+    return fit_characters([" ".join(WORDS)])
+
+
+def tagger(cell: Cell = "lstm", characters: str = "cnn", decoder: str = "softmax", layers: int = 2) -> Tagger:
+    config = TaggerConfig.model_validate(
+        {"cell": cell, "characters": characters, "decoder": decoder, "layers": layers, "hidden_size": 12}
+        | {"word_size": 10, "character_size": 6, "character_hidden_size": 7}
+    )
+    sizes = words_tokenizer().vocabulary_size, characters_tokenizer().vocabulary_size, len(LABELS)
+    return lively(Tagger(config, *sizes))
+
+
+def classifier(cell: Cell = "lstm", pooling: str = "attention", bidirectional: bool = True) -> Classifier:
+    config = ClassifierConfig.model_validate(
+        {"cell": cell, "pooling": pooling, "bidirectional": bidirectional, "hidden_size": 12, "embedding_size": 8}
+    )
+    return lively(Classifier(config, words_tokenizer().vocabulary_size, len(LABELS)))
+
+
+def translator(cell: Cell = "lstm", attention: str = "additive", decoder_layers: int = 2) -> Translator:
+    config = TranslatorConfig.model_validate(
+        {"cell": cell, "attention": attention, "decoder_layers": decoder_layers, "embedding_size": 10}
+        | {"encoder_hidden_size": 9, "decoder_hidden_size": 11, "attention_size": 8}
+    )
+    size = words_tokenizer().vocabulary_size
+    return lively(Translator(config, size, size))
+
+
+def language_model(cell: Cell = "lstm", layers: int = 2, tie_embeddings: bool = False) -> LanguageModel:
+    config = LanguageModelConfig(
+        cell=cell, layers=layers, tie_embeddings=tie_embeddings, embedding_size=12, hidden_size=12
+    )
+    return lively(LanguageModel(config, characters_tokenizer().vocabulary_size))
+
+
+def lively(network: NetworkT) -> NetworkT:
+    """Fresh weights are too timid to tell a wrong gate from a right one: biases are zero and all values small."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.4)
+        for module in network.modules():
+            if isinstance(module, nn.Embedding):
+                module.weight[0] = 0.0
+    return network
+
+
+def draft_of(network: nn.Module, name: str = "tiny") -> BundleDraft:
+    """A draft whose task and tokenizers fit the network."""
+    words = words_tokenizer()
+    score = Score(measure="accuracy", value=91.234, baseline=80.0, baseline_name="majority")
+    match network:
+        case Tagger():
+            options = TaggingOptions(decoder="crf" if network.crf else "softmax")
+            tokenizers = {"words": words, "characters": characters_tokenizer()}
+            return BundleDraft(name, options, tokenizers, LABELS, limits=LIMITS, scores=(score,))
+        case Classifier():
+            return BundleDraft(name, ClassificationOptions(), {"text": words}, LABELS, limits=LIMITS)
+        case Translator():
+            languages = TranslationOptions(source_language="English", target_language="English")
+            return BundleDraft(name, languages, {"source": words, "target": words}, limits=LIMITS)
+        case _:
+            return BundleDraft(name, GenerationOptions(), {"text": characters_tokenizer()}, limits=LIMITS)
+
+
+def questions_of(network: nn.Module) -> list[Question]:
+    """Two inputs that the network's task understands."""
+    if isinstance(network, LanguageModel):
+        greedy, drawn = {"max_new_tokens": 8, "details": True}, {"max_new_tokens": 8, "do_sample": True, "seed": 3}
+        return [Question("the cat", greedy), Question("a dog ran", drawn)]
+    if isinstance(network, Translator):
+        return [Question("the big cat sat"), Question("a bird flew", {"return_attention": True, "num_beams": 2})]
+    return [Question("the big cat sat on the mat"), Question("an unknown zebra ran")]

@@ -1,0 +1,1 @@
+"""Trains recurrent networks and turns them into bundles that the service answers from."""

@@ -1,0 +1,46 @@
+"""The majority label, and a linear classifier on weighted words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from training.baselines.result import BaselineResult
+from training.records import LabelledText
+from training.scoring import classification_scores
+
+_ONE_WORD_TEXTS = 1.5
+
+
+def majority_label(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -> BaselineResult:
+    """Always the label that is most frequent in `train`."""
+    counts = Counter(record.label for record in train)
+    label = min(counts, key=lambda name: (-counts[name], name))
+    return _result("majority label", dev, [label] * len(dev))
+
+
+def linear_classifier(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -> BaselineResult:
+    """TF-IDF of words and pairs of words, and a linear support vector machine (Fan et al. 2008, LIBLINEAR).
+
+    Texts that are mostly single words, such as names, are described by pieces of 1 to 4 characters instead.
+    """
+    labels = [record.label for record in train]
+    if len(set(labels)) == 1:
+        return majority_label(train, dev)
+    mean_words = sum(len(record.text.split()) for record in train) / len(train)
+    if mean_words < _ONE_WORD_TEXTS:
+        features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
+    else:
+        features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
+    model = make_pipeline(features, LinearSVC(random_state=0))
+    model.fit([record.text for record in train], labels)
+    predicted = [str(label) for label in model.predict([record.text for record in dev])]
+    return _result("TF-IDF + linear SVM", dev, predicted)
+
+
+def _result(name: str, dev: Sequence[LabelledText], predicted: Sequence[str]) -> BaselineResult:
+    return BaselineResult(name, classification_scores([record.label for record in dev], predicted))

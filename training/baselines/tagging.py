@@ -1,0 +1,46 @@
+"""The tag that a word had most often, whatever stands around it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from training.baselines.result import BaselineResult
+from training.datasets.schemes import span_scheme
+from training.records import TaggedSentence
+from training.scoring import accuracy, span_scores
+
+_LONGEST_SUFFIX = 4
+
+
+def most_frequent_tag(train: Sequence[TaggedSentence], dev: Sequence[TaggedSentence]) -> BaselineResult:
+    """Known words get their most frequent tag; others that of the longest known suffix with the same capitalisation."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for sentence in train:
+        for word, tag in zip(sentence.words, sentence.tags, strict=True):
+            for cue in _cues(word):
+                counts[cue][tag] += 1
+    best = {cue: min(tags, key=lambda tag: (-tags[tag], tag)) for cue, tags in counts.items()}
+    predicted = [[_tag(word, best) for word in sentence.words] for sentence in dev]
+    gold = [sentence.tags for sentence in dev]
+    measures = {
+        "accuracy": accuracy([tag for tags in gold for tag in tags], [tag for tags in predicted for tag in tags])
+    }
+    if span_scheme(sentence.tags for sentence in train) == "bio":
+        measures.update(span_scores(gold, predicted)._asdict())
+    return BaselineResult("most frequent tag per word", measures)
+
+
+def _tag(word: str, best: dict[str, str]) -> str:
+    return next(best[cue] for cue in _cues(word) if cue in best)
+
+
+def _cues(word: str) -> Iterator[str]:
+    """The word, then ever shorter suffixes with a mark for its shape, then nothing, which every word has."""
+    yield f"word:{word}"
+    shape = "digit" if any(c.isdigit() for c in word) else "upper" if word[:1].isupper() else "lower"
+    for length in range(_LONGEST_SUFFIX, 0, -1):
+        if len(word) > length:
+            yield f"{shape}:{word[-length:].lower()}"
+    yield f"{shape}:"
+    yield ""

@@ -1,0 +1,46 @@
+"""How to read a file, where its name and content do not say it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.bundle.manifest import TaskName
+from training.records import Record
+
+Format = Literal["conllu", "columns", "slots", "csv", "tsv", "jsonl", "parallel", "text"]
+TagField = Literal["lemma", "upos", "xpos", "feats", "deprel"]
+
+#: What each task can be read from.
+FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
+    "tagging": ("conllu", "columns", "slots"),
+    "classification": ("csv", "tsv", "jsonl", "slots"),
+    "translation": ("tsv", "csv", "jsonl", "parallel"),
+    "generation": ("text",),
+}
+
+
+class ReadOptions(BaseModel):
+    """Everything a user may say about a file. What is left out is found from the file's name and content.
+
+    Columns of CSV, TSV and JSONL go by name. Columns of CoNLL files go by number from 1; -1 is the last one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Format | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    source_column: str | None = None
+    target_column: str | None = None
+    tag_field: TagField = Field(default="upos", description="CoNLL-U: the field that holds the tag")
+    word_column: int = Field(default=1, description="CoNLL columns: where the word is")
+    tag_column: int = Field(default=-1, description="CoNLL columns: where the tag is")
+
+
+class Located(NamedTuple):
+    """A record and the line of the file on which it starts."""
+
+    record: Record
+    line: int

@@ -1,0 +1,140 @@
+"""One door to all readers: find out what a file is, read it, complain precisely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.bundle.manifest import TaskName
+from training.datasets.classification import read_labelled_table, read_slot_labels
+from training.datasets.faults import DataFault, Report
+from training.datasets.lines import read_lines, read_text
+from training.datasets.options import FORMATS_OF_TASK, Format, Located, ReadOptions
+from training.datasets.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots
+from training.datasets.translation import read_pair_table, read_parallel
+from training.records import Passage, Record
+
+_FORMAT_OF_SUFFIX: dict[str, Format] = {
+    ".conllu": "conllu",
+    ".conll": "columns",
+    ".iob": "columns",
+    ".iob2": "columns",
+    ".bio": "columns",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+
+
+def read_records(task: TaskName, path: str | Path, options: ReadOptions | None = None) -> list[Record]:
+    """All records of a file, a `seq.in/seq.out/label` folder, or two line-aligned files given as `a.en,a.de`.
+
+    Raises:
+        DataFault: names the file, the line, what is wrong and what is allowed.
+    """
+    return [located.record for located in read_located(task, path, options, Report())]
+
+
+def read_located(
+    task: TaskName, path: str | Path, options: ReadOptions | None = None, report: Report | None = None
+) -> list[Located]:
+    """Like `read_records`, with the line of each record. A tolerant report collects the faults instead of raising."""
+    options, report = options or ReadOptions(), report or Report()
+    paths = split_paths(path)
+    for part in paths:
+        if not part.exists():
+            raise DataFault(part, None, "there is no such file or folder")
+    file_format = options.format or detect_format(task, paths)
+    _check_format(task, file_format, paths)
+    records = _read(task, file_format, paths, options, report)
+    if not records and not report.faults:
+        report.fault(paths[0], None, "no records found", f"the file was read as {file_format}")
+    return records
+
+
+def split_paths(path: str | Path) -> tuple[Path, ...]:
+    """`a.en,a.de` to two paths; a path that exists as it stands is one path, whatever it holds."""
+    if Path(path).exists() or "," not in str(path):
+        return (Path(path),)
+    return tuple(Path(part.strip()) for part in str(path).split(","))
+
+
+def detect_format(task: TaskName, paths: tuple[Path, ...]) -> Format:
+    """What a file is: by its kind, then its name, then its first line that is not blank."""
+    if len(paths) > 1:
+        return "parallel"
+    if task == "generation":
+        return "text"
+    if paths[0].is_dir():
+        return "slots"
+    by_name = _FORMAT_OF_SUFFIX.get(_suffix(paths[0]))
+    return by_name if by_name in FORMATS_OF_TASK[task] and by_name else _format_of_content(task, paths[0])
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def _format_of_content(task: TaskName, path: Path) -> Format:
+    lines = read_lines(path, Report(strict=False))
+    if task == "tagging":
+        return "conllu" if any(_is_conllu_word(line) for line in lines[:200]) else "columns"
+    first = next((line for line in lines if line.strip()), "")
+    if first.lstrip().startswith("{"):
+        return "jsonl"
+    if "\t" in first:
+        return "tsv"
+    if "," in first or ";" in first:
+        return "csv"
+    names = ", ".join(FORMATS_OF_TASK[task])
+    raise DataFault(
+        path, 1, f"neither the file name nor its first line says the format: {first[:60]!r}", f"say one of {names}"
+    )
+
+
+def _is_conllu_word(line: str) -> bool:
+    cells = line.split("\t")
+    return len(cells) == CONLLU_NUM_COLUMNS and cells[0].isdecimal()
+
+
+def _check_format(task: TaskName, file_format: Format, paths: tuple[Path, ...]) -> None:
+    if file_format not in FORMATS_OF_TASK[task]:
+        names = ", ".join(FORMATS_OF_TASK[task])
+        raise DataFault(paths[0], None, f"{task} is not read from {file_format}", f"the formats of {task} are {names}")
+    if len(paths) != (2 if file_format == "parallel" else 1):
+        raise DataFault(
+            paths[0], None, f"{len(paths)} paths for {file_format}", "only parallel takes two paths, as in a.en,a.de"
+        )
+    if paths[0].is_dir() != (file_format == "slots"):
+        raise DataFault(paths[0], None, f"cannot be read as {file_format}", "slots is a folder, all else are files")
+
+
+def _read(
+    task: TaskName, file_format: Format, paths: tuple[Path, ...], options: ReadOptions, report: Report
+) -> list[Located]:
+    path = paths[0]
+    match task, file_format:
+        case "tagging", "conllu":
+            return read_conllu(path, options, report)
+        case "tagging", "columns":
+            return read_columns(path, options, report)
+        case "tagging", _:
+            return read_slots(path, options, report)
+        case "classification", "slots":
+            return read_slot_labels(path, report)
+        case "classification", _:
+            return read_labelled_table(path, file_format, options, report)
+        case "translation", "parallel":
+            return read_parallel(path, paths[1], report)
+        case "translation", _:
+            return read_pair_table(path, file_format, options, report)
+        case _:
+            return _read_text(path, report)
+
+
+def _read_text(path: Path, report: Report) -> list[Located]:
+    """The whole file as one passage."""
+    text = read_text(path, report)
+    return [Located(Passage(text), 1)] if text.strip() else []

@@ -1,0 +1,80 @@
+"""Ways of writing spans as tags. Whatever a file uses, records hold BIO: `B-X` starts a span, `I-X` continues it.
+
+IOB1 writes `B-` only where a span follows another of its type (Ramshaw and Marcus 1995); BIOES marks ends and single
+words too, and BILOU is BIOES with other letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+Scheme = Literal["bio", "iob1", "bioes"]
+
+OUTSIDE = "O"
+#: The BIO letter for each letter of the other schemes.
+_BIO_LETTER = {"B": "B", "I": "I", "E": "I", "S": "B", "L": "I", "U": "B"}
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """`B-PER` to `("B", "PER")`; `O` to `("O", "")`."""
+    letter, _, kind = tag.partition("-")
+    return letter, kind
+
+
+def detect_scheme(sentences: Sequence[Sequence[str]]) -> Scheme | None:
+    """The scheme of a whole file's tags; None when tags stand for themselves, as parts of speech do."""
+    tags = {tag for sentence in sentences for tag in sentence} - {OUTSIDE}
+    letters = {_letter_of_span_tag(tag) for tag in tags}
+    if not letters or None in letters:
+        return None
+    if letters <= {"B", "I"}:
+        return "iob1" if _looks_like_iob1(sentences) else "bio"
+    return "bioes" if letters <= {"B", "I", "E", "S"} or letters <= {"B", "I", "L", "U"} else None
+
+
+def span_scheme(sentences: Iterable[Sequence[str]]) -> Literal["bio"] | None:
+    """What the manifest says of records that were read here: `bio` when tags form spans, None otherwise."""
+    return None if detect_scheme(list(sentences)) is None else "bio"
+
+
+def to_bio(tags: Sequence[str]) -> tuple[str, ...]:
+    """One sentence in any of the schemes, as BIO. A span that starts with an inside tag gets its `B-`.
+
+    That is also how conlleval counts such a span, so scores do not change.
+    """
+    letters_and_kinds = [split_tag(tag) for tag in tags]
+    plain = [OUTSIDE if letter == OUTSIDE else f"{_BIO_LETTER[letter]}-{kind}" for letter, kind in letters_and_kinds]
+    for index in illegal_inside(plain):
+        plain[index] = f"B-{split_tag(plain[index])[1]}"
+    return tuple(plain)
+
+
+def illegal_inside(tags: Sequence[str]) -> Iterator[int]:
+    """Positions of `I-X` tags that continue nothing: the tag before is neither `B-X` nor `I-X`."""
+    previous = OUTSIDE
+    for index, tag in enumerate(tags):
+        letter, kind = split_tag(tag)
+        if letter == "I" and (previous == OUTSIDE or split_tag(previous)[1] != kind):
+            yield index
+        previous = tag
+
+
+def _letter_of_span_tag(tag: str) -> str | None:
+    letter, kind = split_tag(tag)
+    return letter if letter in _BIO_LETTER and kind else None
+
+
+def _looks_like_iob1(sentences: Sequence[Sequence[str]]) -> bool:
+    """Some span starts with `I-`, and no `B-X` stands where IOB1 has no need of one."""
+    return any(_has_illegal_inside(tags) for tags in sentences) and not any(map(_has_free_begin, sentences))
+
+
+def _has_illegal_inside(tags: Sequence[str]) -> bool:
+    return next(illegal_inside(tags), None) is not None
+
+
+def _has_free_begin(tags: Sequence[str]) -> bool:
+    """Whether a `B-X` follows something other than a span of type X."""
+    pairs = zip((OUTSIDE, *tags), tags, strict=False)
+    return any(tag.startswith("B-") and split_tag(before)[1] != split_tag(tag)[1] for before, tag in pairs)

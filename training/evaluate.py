@@ -1,0 +1,274 @@
+"""Score a bundle on a labelled file with the service's own task code: through onnxruntime, without torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from service.bundle.load import Bundle, load_bundle
+from service.bundle.manifest import TaggingOptions
+from service.bundle.tokenizer import TextTokenizer
+from service.errors import InvalidInput, UnrollError
+from service.tasks.base import MAX_CHARACTERS_PER_TOKEN, Parameters, PredictTask, Runner
+from service.tasks.catalogue import PREDICT_TASKS
+from service.tasks.recurrent_state import RecurrentState
+from training.datasets.options import ReadOptions
+from training.datasets.read import read_records
+from training.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.scoring import (
+    accuracy,
+    classification_scores,
+    negative_log_likelihoods,
+    perplexity,
+    span_scores,
+    translation_scores,
+)
+
+#: A prediction for what the model refused to read: no label is spelt like this, so it counts as wrong.
+REFUSED = ""
+_WINDOW_TOKENS = 256
+
+Scores = dict[str, Any]
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task's scoring needs: the model, the way to run it, and how."""
+
+    bundle: Bundle
+    runner: Runner
+    parameters: Mapping[str, Any]
+    batch_size: int
+    advance: Advance
+
+
+def evaluate_bundle(
+    bundle_path: Path,
+    data_path: str | Path,
+    options: ReadOptions | None = None,
+    runner: Runner | None = None,
+    *,
+    batch_size: int = 32,
+    parameters: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Scores:
+    """Score a bundle on a file, a `seq.in/seq.out/label` folder or two line-aligned files (`a.en,a.de`).
+
+    `runner` defaults to onnxruntime; anything with `run(graph, feeds)` will do. `parameters` are those of a request
+    (`num_beams` and the like).
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        DataFault: the file cannot be read; names the line.
+        InvalidInput: a parameter is wrong.
+    """
+    bundle = load_bundle(Path(bundle_path))
+    records = read_records(bundle.manifest.task, data_path, options)
+    if runner is None:
+        from service.inference.ort_runner import OrtRunner
+
+        runner = OrtRunner(bundle)
+    return evaluate_records(bundle, runner, records, batch_size=batch_size, parameters=parameters, progress=progress)
+
+
+def evaluate_records(
+    bundle: Bundle,
+    runner: Runner,
+    records: Sequence[Record],
+    *,
+    batch_size: int = 32,
+    parameters: Mapping[str, Any] | None = None,
+    progress: bool = False,
+) -> Scores:
+    """Measures by name: shares in percent, losses in nats per token; `count` is the number of records.
+
+    No record is left out: too long ones are cut (`truncated`, `windowed`), and what the model refuses is wrong
+    (`refused`). Only keys that belong to the task are there.
+    """
+    with _progress_bar("evaluate", progress) as advance:
+        job = Job(bundle, runner, parameters or {}, batch_size, advance)
+        match bundle.manifest.task:
+            case "tagging":
+                scores = _score_tagging(job, cast("Sequence[TaggedSentence]", records))
+            case "classification":
+                scores = _score_classification(job, cast("Sequence[LabelledText]", records))
+            case "translation":
+                scores = _score_translation(job, cast("Sequence[SentencePair]", records))
+            case "generation":
+                scores = _score_generation(job, cast("Sequence[Passage]", records))
+    return {"task": bundle.manifest.task, "model": bundle.manifest.name, "count": len(records), **scores}
+
+
+def _score_tagging(job: Job, records: Sequence[TaggedSentence]) -> Scores:
+    """Sentences longer than the model reads at once are cut into windows, so that every word gets a tag."""
+    limit = job.bundle.manifest.limits.max_input_tokens
+    windows = [
+        (row, record.words[start : start + limit])
+        for row, record in enumerate(records)
+        for start in range(0, len(record.words), limit)
+    ]
+    answers = _answers(job, [words for _, words in windows])
+    predicted: list[list[str]] = [[] for _ in records]
+    for (row, words), answer in zip(windows, answers, strict=True):
+        predicted[row] += [REFUSED] * len(words) if answer is None else [token.tag for token in answer.tokens]
+    gold = [record.tags for record in records]
+    all_gold = [tag for tags in gold for tag in tags]
+    scores: Scores = {"accuracy": accuracy(all_gold, [tag for tags in predicted for tag in tags])}
+    options = job.bundle.manifest.options
+    if isinstance(options, TaggingOptions) and options.scheme == "bio":
+        scores.update(span_scores(gold, predicted)._asdict())
+    return {
+        **scores,
+        "tokens": len(all_gold),
+        "windowed": sum(len(record.words) > limit for record in records),
+        "refused": answers.count(None),
+        "unknown_labels": _unknown(job.bundle, all_gold),
+    }
+
+
+def _score_classification(job: Job, records: Sequence[LabelledText]) -> Scores:
+    tokenizer = job.bundle.tokenizers["text"]
+    texts, truncated = _shortened(job.bundle, tokenizer, [record.text for record in records])
+    answers = _answers(job, texts)
+    gold = [record.label for record in records]
+    return {
+        **classification_scores(gold, [REFUSED if answer is None else answer.label for answer in answers]),
+        "truncated": truncated,
+        "refused": answers.count(None),
+        "unknown_labels": _unknown(job.bundle, gold),
+    }
+
+
+def _score_translation(job: Job, records: Sequence[SentencePair]) -> Scores:
+    tokenizer = job.bundle.tokenizers["source"]
+    texts, truncated = _shortened(job.bundle, tokenizer, [record.source for record in records])
+    answers = _answers(job, texts)
+    hypotheses = [REFUSED if answer is None else answer.text for answer in answers]
+    scores = translation_scores([record.target for record in records], hypotheses)
+    return {**scores._asdict(), "truncated": truncated, "refused": answers.count(None)}
+
+
+def _score_generation(job: Job, records: Sequence[Passage]) -> Scores:
+    """Every token of a passage but its first is predicted from all that stands before it."""
+    tokenizer = job.bundle.tokenizers["text"]
+    nats, num_tokens = 0.0, 0
+    for record in records:
+        for losses in _window_losses(job, tokenizer.encode(record.text)):
+            nats += float(losses.sum())
+            num_tokens += losses.size
+    if num_tokens == 0:
+        raise UnrollError("the text is too short: a loss needs at least two tokens")
+    loss = nats / num_tokens
+    num_characters = sum(len(record.text) for record in records)
+    return {
+        "loss": loss,
+        "perplexity": perplexity(loss),
+        "loss_per_character": nats / num_characters,
+        "tokens": num_tokens,
+        "characters": num_characters,
+    }
+
+
+def _window_losses(job: Job, ids: Sequence[int]) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:
+    """Nats of the tokens of one text, window by window; the state goes from each window to the next."""
+    specs = job.bundle.manifest.state
+    size = min(_WINDOW_TOKENS, job.bundle.manifest.limits.max_input_tokens)
+    tokens = np.asarray(ids, dtype=np.int64)[None, :]
+    state = RecurrentState.zeros(specs, 1)
+    for start in range(0, tokens.shape[1] - 1, size):
+        targets = tokens[:, start + 1 : start + 1 + size]
+        window = tokens[:, start : start + targets.shape[1]]
+        lengths = np.asarray([window.shape[1]], dtype=np.int64)
+        outputs = job.runner.run("prompt", {"tokens": window, "lengths": lengths, **state.arrays})
+        state = RecurrentState.from_outputs(specs, outputs)
+        yield negative_log_likelihoods(outputs["logits"], targets)
+        job.advance(100 * (start + window.shape[1]) // tokens.shape[1])
+
+
+def _answers(job: Job, values: Sequence[str | Sequence[str]]) -> list[Any]:
+    """The service's answer to each value, in order; None where the value is refused.
+
+    Batches hold values of near length, the longest first, so that too little memory shows at once.
+    """
+    task = PREDICT_TASKS[job.bundle.manifest.task](job.bundle)
+    parameters = _checked_parameters(task, job.parameters)
+    examples = [_preprocessed(task, value, parameters) for value in values]
+    order = sorted((i for i, example in enumerate(examples) if example), key=lambda i: -examples[i].length)
+    answers: list[Any] = [None] * len(values)
+    for start in range(0, len(order), job.batch_size):
+        rows = order[start : start + job.batch_size]
+        outputs = task.run(job.runner, [examples[i] for i in rows])
+        for i, output in zip(rows, outputs, strict=True):
+            answers[i] = task.postprocess(examples[i], output)
+        job.advance(100 * (start + len(rows)) // len(order))
+    return answers
+
+
+def _checked_parameters(task: PredictTask[Any, Any], given: Mapping[str, Any]) -> Parameters:
+    try:
+        return task.parameters_type(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(first["msg"], ("parameters", *first["loc"])) from error
+
+
+def _preprocessed(task: PredictTask[Any, Any], value: str | Sequence[str], parameters: Any) -> Any:
+    """The example of a value; None if the service would refuse it for what it holds.
+
+    Raises:
+        InvalidInput: it is the parameters that are wrong.
+    """
+    try:
+        return task.preprocess(value, parameters)
+    except InvalidInput as error:
+        if error.field[:1] == ("parameters",):
+            raise
+        return None
+
+
+def _shortened(bundle: Bundle, tokenizer: TextTokenizer, texts: Sequence[str]) -> tuple[list[str], int]:
+    """Texts cut at the end until the model can read them, and how many had to be."""
+    limit = bundle.manifest.limits.max_input_tokens
+    short = [_cut_to(text, limit, tokenizer) for text in texts]
+    return short, sum(len(after) != len(before) for after, before in zip(short, texts, strict=True))
+
+
+def _cut_to(text: str, limit: int, tokenizer: TextTokenizer) -> str:
+    """The start of the text, at most `limit` tokens long."""
+    text = text[: limit * MAX_CHARACTERS_PER_TOKEN]
+    while (num_tokens := len(tokenizer.encode(text))) > limit:
+        text = text[: len(text) * limit // num_tokens]
+    return text
+
+
+def _unknown(bundle: Bundle, gold: Sequence[str]) -> list[str]:
+    """Labels of the file that the model cannot give; they all count as wrong."""
+    return sorted(set(gold) - set(bundle.manifest.labels))
+
+
+def _progress_bar(what: str, wanted: bool) -> AbstractContextManager[Advance]:
+    return _shown_bar(what) if wanted and sys.stderr.isatty() else _no_bar()
+
+
+@contextmanager
+def _no_bar() -> Iterator[Advance]:
+    yield lambda _percent: None
+
+
+@contextmanager
+def _shown_bar(what: str) -> Iterator[Advance]:
+    """A bar on standard error; call what it yields with the percentage done."""
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("%"), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        row = bar.add_task(what, total=100)
+        yield lambda percent: bar.update(row, completed=percent)
