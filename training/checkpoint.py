@@ -1,0 +1,144 @@
+"""A run's whole state in one safetensors file: weights, optimiser, averages, carried state, random numbers, progress.
+
+No pickle: the file can be read by anyone and runs no code. Tensors are stored on the CPU, so a run started on a GPU
+goes on without one. A file is written beside its target and renamed, so an interrupted write loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from service.errors import UnrollError
+
+CHECKPOINT_VERSION = 1
+
+
+class CheckpointFault(UnrollError):
+    """A checkpoint is missing, damaged, or belongs to another network."""
+
+
+class Progress(BaseModel):
+    """Where a run stands. `batch` counts within the epoch, `step` from the start; `best_score` is better when higher."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = CHECKPOINT_VERSION
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_score: float | None = None
+    best_epoch: int = 0
+    stale_epochs: int = 0
+    rate_factor: float = 1.0
+    seconds: float = 0.0
+    epoch_loss: float = 0.0
+    finished: bool = False
+
+
+class RunState(BaseModel):
+    """Everything that decides the next update."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    averages: dict[str, Tensor]
+    carried: tuple[Tensor, ...]
+    progress: Progress
+
+
+def save_checkpoint(path: Path, state: RunState) -> None:
+    """Write `path` atomically."""
+    tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in state.averages.items()}
+    tensors |= {f"carried.{number}": value for number, value in enumerate(state.carried)}
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    for number, values in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in values.items()}
+    write_tensors(path, tensors, {"progress": state.progress.model_dump_json()})
+
+
+def load_checkpoint(path: Path, state: RunState) -> RunState:
+    """Put what `path` holds into the network and the optimiser of `state`; returns the state to go on from."""
+    tensors, metadata = read_tensors(path)
+    try:
+        progress = Progress.model_validate_json(metadata["progress"])
+        state.network.load_state_dict(_under("network.", tensors))
+    except (KeyError, ValidationError, RuntimeError) as error:
+        raise CheckpointFault(f"{path}: does not fit this run: {error}") from error
+    device = next(state.network.parameters()).device
+    _restore_optimizer(state.optimizer, _under("optimizer.", tensors))
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    carried = _under("carried.", tensors)
+    return RunState(
+        network=state.network,
+        optimizer=state.optimizer,
+        averages={name: value.to(device) for name, value in _under("average.", tensors).items()},
+        carried=tuple(carried[str(number)].to(device) for number in range(len(carried))),
+        progress=progress,
+    )
+
+
+def save_weights(path: Path, network: nn.Module, averages: dict[str, Tensor]) -> None:
+    """The weights to score and export: the averages where there are any, else the network's own."""
+    write_tensors(path, {**network.state_dict(), **averages}, {})
+
+
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Put saved weights into a network of the same shape."""
+    tensors, _ = read_tensors(path)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointFault(f"{path}: does not fit this network: {error}") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """One safetensors file, whole or not at all. Tensors that share memory (tied weights) are stored apart."""
+    partial = path.with_name(path.name + ".partial")
+    save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, partial, metadata)
+    os.replace(partial, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors on the CPU, and the metadata."""
+    if not path.is_file():
+        raise CheckpointFault(f"{path}: there is no such checkpoint")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise CheckpointFault(f"{path}: damaged: {error}") from error
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    values: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        number, key = name.split(".", 1)
+        values.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def read_progress(path: Path) -> Progress:
+    """Where a run stands, without its weights."""
+    _, metadata = read_tensors(path)
+    try:
+        return Progress.model_validate_json(metadata["progress"])
+    except (KeyError, ValidationError) as error:
+        raise CheckpointFault(f"{path}: not a checkpoint of a run: {error}") from error

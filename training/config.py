@@ -1,0 +1,247 @@
+"""A recipe, read and checked: everything that decides a run, in one immutable object.
+
+Recipes are TOML files in `training/recipes/`, each key of which is commented there. Unknown keys are errors. The
+effective configuration, defaults included, is written into the run folder and into the bundle.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, TaskName
+from service.errors import UnrollError
+from training.datasets.options import ReadOptions
+
+Cell = Literal["lstm", "gru", "rnn"]
+PoolingKind = Literal["last", "mean", "max", "attention"]
+AttentionKind = Literal["additive", "dot"]
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class ConfigFault(UnrollError):
+    """A recipe cannot be used. The message names the file and the key."""
+
+
+class Strict(BaseModel):
+    """Immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class DataConfig(Strict):
+    """Which records to learn from: a public set by `dataset`, or files of one's own by `train` and `dev`."""
+
+    dataset: str = ""
+    train: str = ""
+    dev: str = ""
+    dev_percent: int = Field(default=10, ge=1, le=50, description="part held out when there is no dev file")
+    read: ReadOptions = ReadOptions()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if bool(self.dataset) == bool(self.train):
+            raise ValueError("name either a `dataset` or a `train` file")
+        return self
+
+
+class TokenizerConfig(Strict):
+    """How text is cut. `word` and `character` look pieces up; `subword` is byte-pair encoding fitted on train."""
+
+    unit: Literal["word", "subword", "character"] = "word"
+    cut: Literal["english", "whitespace"] = Field(
+        default="english", description="where words end in raw text: `english` parts punctuation and clitics"
+    )
+    lowercase: bool = True
+    zero_digits: bool = Field(default=True, description="every digit becomes 0, so that numbers share a word")
+    min_count: int = Field(default=1, ge=1, description="rarer words are unknown")
+    vocabulary_size: int = Field(default=8000, ge=64, description="of a subword tokenizer")
+    vectors: str = Field(default="", description="name or folder of word vectors to start from")
+    max_vectors: int = Field(default=30_000, ge=0, description="most frequent vectors kept beside the train words")
+
+
+class TaggerConfig(Strict):
+    """Word and character features, recurrent encoder, softmax or CRF."""
+
+    task: Literal["tagging"] = "tagging"
+    cell: Cell = "lstm"
+    hidden_size: int = Field(default=200, ge=1)
+    layers: int = Field(default=1, ge=1)
+    bidirectional: bool = True
+    word_size: int = Field(default=100, ge=1)
+    characters: Literal["cnn", "rnn", "none"] = "cnn"
+    character_size: int = Field(default=32, ge=1)
+    character_hidden_size: int = Field(default=64, ge=1)
+    max_word_characters: int = Field(default=24, ge=1)
+    decoder: Literal["softmax", "crf"] = "softmax"
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    word_dropout: float = Field(default=0.05, ge=0, lt=1)
+
+
+class ClassifierConfig(Strict):
+    """Recurrent encoder, pooling, linear output."""
+
+    task: Literal["classification"] = "classification"
+    cell: Cell = "lstm"
+    hidden_size: int = Field(default=200, ge=1)
+    layers: int = Field(default=1, ge=1)
+    bidirectional: bool = True
+    embedding_size: int = Field(default=100, ge=1)
+    pooling: PoolingKind = "attention"
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    word_dropout: float = Field(default=0.1, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TranslatorConfig(Strict):
+    """Recurrent encoder; decoder whose first layer attends and whose further layers read what it found."""
+
+    task: Literal["translation"] = "translation"
+    cell: Cell = "lstm"
+    embedding_size: int = Field(default=256, ge=1)
+    encoder_hidden_size: int = Field(default=256, ge=1)
+    encoder_layers: int = Field(default=1, ge=1)
+    bidirectional: bool = True
+    decoder_hidden_size: int = Field(default=256, ge=1)
+    decoder_layers: int = Field(default=2, ge=1)
+    attention: AttentionKind = "additive"
+    attention_size: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    word_dropout: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    tie_embeddings: bool = Field(default=True, description="the target embedding is also the output layer")
+    source_language: str = "source"
+    target_language: str = "target"
+    num_beams: int = Field(default=4, ge=1, le=16)
+    length_penalty: float = Field(default=1.0, ge=0, le=4)
+
+
+class LanguageModelConfig(Strict):
+    """Embedding, recurrent layers, softmax over the next token."""
+
+    task: Literal["generation"] = "generation"
+    cell: Cell = "lstm"
+    embedding_size: int = Field(default=128, ge=1)
+    hidden_size: int = Field(default=512, ge=1)
+    layers: int = Field(default=1, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    tie_embeddings: bool = Field(default=False, description="needs embedding_size == hidden_size")
+    window: int = Field(default=128, ge=2, description="steps of truncated backpropagation through time")
+
+    @model_validator(mode="after")
+    def _tied_sizes_agree(self) -> LanguageModelConfig:
+        if self.tie_embeddings and self.embedding_size != self.hidden_size:
+            raise ValueError("tie_embeddings needs embedding_size equal to hidden_size")
+        return self
+
+
+NetworkConfig = Annotated[
+    TaggerConfig | ClassifierConfig | TranslatorConfig | LanguageModelConfig, Field(discriminator="task")
+]
+
+
+class TrainingConfig(Strict):
+    """The optimiser and when to stop."""
+
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    beta2: float = Field(default=0.999, gt=0, lt=1, description="of adam")
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "cosine", "linear", "plateau"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0)
+    final_rate: float = Field(default=0.02, ge=0, le=1, description="part of learning_rate left at the end")
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1)
+    plateau_epochs: int = Field(default=1, ge=1, description="epochs without gain before the rate falls")
+    epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=5, ge=1, description="epochs without gain on dev before stopping")
+    batch_size: int = Field(default=32, ge=1, description="sequences; for language models, parallel streams")
+    clip_norm: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaged weights are scored and exported; 0 is off")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    checkpoint_every_s: float = Field(default=300.0, gt=0)
+    threads: int = Field(default=0, ge=0, description="torch threads on the CPU; 0 leaves torch's choice")
+    evaluate_records: int = Field(default=0, ge=0, description="dev records scored each epoch; 0 is all of them")
+
+
+class Recipe(Strict):
+    """One run, wholly determined (on a CPU, to the bit)."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    version: str = Field(default="1", pattern=VERSION_PATTERN)
+    task: TaskName
+    description: str = ""
+    language: str = ""
+    licence: str = ""
+    seed: int = 1
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    network: NetworkConfig
+    training: TrainingConfig = TrainingConfig()
+    limits: Limits = Limits()
+    examples: tuple[str, ...] = Field(default=(), description="inputs recorded in the bundle as proof")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _network_follows_task(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("network", {}), dict):
+            return {**values, "network": {"task": values.get("task"), **values.get("network", {})}}
+        return values
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Recipe:
+        if self.network.task != self.task:
+            raise ValueError(f"the network is for {self.network.task}, the task is {self.task}")
+        return self
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """A recipe of the project by name, or a TOML file by path.
+
+    Raises:
+        ConfigFault: neither exists; near names are suggested.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    shipped = RECIPES / f"{name_or_path}.toml"
+    if shipped.is_file():
+        return shipped
+    names = sorted(file.stem for file in RECIPES.glob("*.toml"))
+    close = difflib.get_close_matches(name_or_path, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise ConfigFault(f"no recipe {name_or_path!r}{hint} There are: {', '.join(names)}, or give a .toml file")
+
+
+def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe; `overrides` maps dotted keys (`training.epochs`) to values."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigFault(f"{path}: not TOML: {error}") from error
+    return parse_recipe(values, str(path), overrides)
+
+
+def parse_recipe(values: dict[str, Any], where: str, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Check the values of a recipe. Raises ConfigFault naming each wrong key."""
+    for key, value in (overrides or {}).items():
+        _set_dotted(values, key, value)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        raise ConfigFault(f"{where}: " + "; ".join(faults)) from error
+
+
+def _set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigFault(f"{key}: {parent} is a value, not a table")
+    values[last] = value

@@ -1,0 +1,39 @@
+"""A picture of a run: training loss and gradient norm by step, dev measures by epoch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def draw_curves(metrics: Path, picture: Path) -> None:
+    """Read `metrics.jsonl`, write a PNG. Nothing is drawn before the first epoch is over."""
+    # Imported here: matplotlib is slow to import, and only runs draw.
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    steps = [row for row in rows if row["kind"] == "step"]
+    epochs = [row for row in rows if row["kind"] == "epoch"]
+    if not epochs:
+        return
+    names = [name for name in epochs[-1] if name.startswith("dev_")]
+    figure, axes = pyplot.subplots(1, 2 + len(names), figsize=(4 * (2 + len(names)), 3.2), layout="constrained")
+    _plot(axes[0], steps, "step", "loss", "training loss, nats")
+    _plot(axes[0], epochs, "step", "loss", "training loss, nats")
+    _plot(axes[1], steps, "step", "gradient_norm", "gradient norm before clipping")
+    for axis, name in zip(axes[2:], names, strict=True):
+        _plot(axis, epochs, "epoch", name, name.replace("_", " "))
+    figure.savefig(picture, dpi=100)
+    pyplot.close(figure)
+
+
+def _plot(axis: Any, rows: list[dict[str, Any]], x: str, y: str, title: str) -> None:
+    points = [(row[x], row[y]) for row in rows if y in row]
+    axis.plot([point[0] for point in points], [point[1] for point in points], linewidth=1.2)
+    axis.set_title(title, fontsize=9)
+    axis.set_xlabel(x, fontsize=8)
+    axis.grid(alpha=0.3)

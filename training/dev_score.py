@@ -1,0 +1,106 @@
+"""What dev says of a network during training: its loss by torch, its measures by the service's own task code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from service.bundle.load import Bundle
+from service.bundle.manifest import TaskName
+from training.answers import AnyTask, answer, task_of
+from training.collate import training_set
+from training.config import Recipe
+from training.draft import draft_bundle
+from training.evaluate import evaluate_records
+from training.export import draft_manifest
+from training.onnx_graph.writers import network_graphs
+from training.records import LabelledText, Record, SentencePair, TaggedSentence
+from training.torch_runner import TorchRunner, evaluating, transitions_of
+from training.trainer import Carried, DevScore
+from training.vocabulary import Vocabulary
+
+#: Which measures are worth a curve; the first one that is there chooses the best epoch. Without one, the loss does.
+MEASURES: dict[TaskName, tuple[str, ...]] = {
+    "tagging": ("f1", "accuracy"),
+    "classification": ("accuracy", "f1"),
+    "translation": ("bleu", "chrf"),
+    "generation": (),
+}
+NUM_SAMPLES = 5
+#: Epochs are compared by greedy translations: a beam costs several times as much and ranks them alike.
+QUICK_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}}
+SAMPLE_PARAMETERS: dict[str, Any] = {"do_sample": True, "temperature": 0.8, "max_new_tokens": 120, "seed": 1}
+
+
+class DevScorer:
+    """Scores a network on dev. Loss is always over all of dev, measures over `training.evaluate_records` of it."""
+
+    def __init__(self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Record]) -> None:
+        self._recipe = recipe
+        self._vocabulary = vocabulary
+        self._losses = training_set(recipe, vocabulary, records)
+        limit = recipe.training.evaluate_records or len(records)
+        self._records = [records[i] for i in range(0, len(records), max(1, len(records) // limit))][:limit]
+
+    def __call__(self, network: nn.Module) -> DevScore:
+        task = self._recipe.task
+        measures = {"loss": self.loss(network)}
+        bundle = self._bundle(network)
+        runner = TorchRunner(network)
+        if MEASURES[task]:
+            scores = evaluate_records(bundle, runner, self._records, parameters=QUICK_PARAMETERS.get(task))
+            measures |= {name: scores[name] for name in MEASURES[task] if name in scores}
+        chosen = next((measures[name] for name in MEASURES[task] if name in measures), -measures["loss"])
+        return DevScore(chosen, measures, self._samples(bundle, runner))
+
+    @torch.no_grad()
+    def loss(self, network: nn.Module) -> float:
+        """Mean loss over dev, in nats, as the network's own `loss` counts it."""
+        device = next(network.parameters()).device
+        total, rows = 0.0, 0
+        carried: Carried = ()
+        with evaluating(network):
+            for order in self._losses.epoch(0):
+                loss, carried = network.loss(self._losses.batch(order).to(device), carried)
+                total, rows = total + float(loss) * len(order), rows + len(order)
+        return total / max(1, rows)
+
+    def _bundle(self, network: nn.Module) -> Bundle:
+        """A bundle in memory: all that task code asks for, with the weights still in torch."""
+        graphs = {name: graph.spec(f"{name}.onnx") for name, graph in network_graphs(network).items()}
+        files = {role: f"{role}.json" for role in self._vocabulary.tokenizers}
+        manifest = draft_manifest(draft_bundle(self._recipe, self._vocabulary), network, graphs, files)
+        return Bundle(Path(), manifest, self._vocabulary.tokenizers, transitions=transitions_of(network))
+
+    def _samples(self, bundle: Bundle, runner: TorchRunner) -> tuple[str, ...]:
+        """Example predictions as lines for people."""
+        task = task_of(bundle)
+        if self._recipe.task == "generation":
+            prompts = self._recipe.examples[:1] or (_first_line(self._records[0]),)
+            texts = (answer(task, runner, prompt, SAMPLE_PARAMETERS)["generated_text"] for prompt in prompts)
+            return tuple(repr(prompt + text) for prompt, text in zip(prompts, texts, strict=True))
+        return tuple(_sample(task, runner, record) for record in self._records[:NUM_SAMPLES])
+
+
+def _first_line(record: Record) -> str:
+    return str(record[0]).strip().splitlines()[0]
+
+
+def _sample(task: AnyTask, runner: TorchRunner, record: Record) -> str:
+    """One dev record with the prediction, and what would have been right where it is not."""
+    predicted = answer(task, runner, list(record.words) if isinstance(record, TaggedSentence) else record[0], {})
+    if isinstance(record, TaggedSentence):
+        triples = zip(record.words, record.tags, predicted["tokens"], strict=True)
+        return " ".join(f"{word}/{_beside(token['tag'], tag)}" for word, tag, token in triples)
+    if isinstance(record, LabelledText):
+        return f"{record.text} -> {_beside(predicted['label'], record.label)}"
+    assert isinstance(record, SentencePair)
+    return f"{record.source} -> {predicted['text']} (reference: {record.target})"
+
+
+def _beside(predicted: str, right: str) -> str:
+    return predicted if predicted == right else f"{predicted} (not {right})"

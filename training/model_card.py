@@ -1,0 +1,169 @@
+"""`README.md` of a bundle, written from its manifest: what the model does, how well, from what data, and its limits."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+
+from service.bundle.load import Example
+from service.bundle.manifest import DataSource, Manifest, Score, TaskName
+
+#: The address that a service started with its defaults listens on.
+SERVICE = "http://127.0.0.1:8000"
+#: A longer answer is left to `examples.jsonl`.
+MAX_ANSWER_CHARACTERS = 1500
+
+PURPOSE: dict[TaskName, str] = {
+    "tagging": "Gives every word of a sentence one of {labels} tags.",
+    "classification": "Gives a whole text one of {labels} labels.",
+    "translation": "Translates single sentences from {source} to {target}.",
+    "generation": "Continues a text, one {unit} at a time.",
+}
+INTENDED_USE: dict[TaskName, str] = {
+    "tagging": "Sentences like those it was trained on. Text of another domain or another time will be tagged worse.",
+    "classification": "Short texts like those it was trained on. It always answers with one of its labels, also for a "
+    "text that none of them fits: look at the score before acting on the answer.",
+    "translation": "Everyday sentences, one at a time. It can leave out, repeat or invent parts, above all in long "
+    "sentences and with names or numbers: have a person check what matters.",
+    "generation": "Play, teaching and tests. The text imitates the style of its data. It is not true or sensible by "
+    "design, and may repeat what the data holds.",
+}
+NOT_FOR = (
+    "Do not let it decide about people (credit, work, health, law) on its own: it was not tested for that, and it "
+    "carries whatever bias its data has."
+)
+
+
+def model_card(manifest: Manifest, example: Example) -> str:
+    """The whole card, in Markdown. `example` is shown as the request to try, with its recorded answer."""
+    sections = [
+        ("", _introduction(manifest)),
+        ("How to call it", _calling(manifest, example)),
+        ("How well it does", _scores(manifest.scores)),
+        ("Data", _data(manifest)),
+        ("Training", _training(manifest)),
+        ("Limits", _limits(manifest)),
+        ("Intended use", f"{INTENDED_USE[manifest.task]}\n\n{NOT_FOR}"),
+        ("Parity with torch", _parity(manifest)),
+        ("How to make it again", _reproduction(manifest)),
+    ]
+    body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections)
+    return f"# {manifest.name}, version {manifest.version}\n\n{body}\n"
+
+
+def _introduction(manifest: Manifest) -> str:
+    options = manifest.options.model_dump()
+    purpose = PURPOSE[manifest.task].format(
+        labels=len(manifest.labels),
+        source=options.get("source_language", ""),
+        target=options.get("target_language", ""),
+        unit=options.get("unit", ""),
+    )
+    licence = f"Licence: {manifest.licence}." if manifest.licence else ""
+    language = f"Language: {manifest.language}." if manifest.language else ""
+    return "\n\n".join(part for part in (manifest.description, purpose, f"{language} {licence}".strip()) if part)
+
+
+def _calling(manifest: Manifest, example: Example) -> str:
+    route = "generate" if manifest.task == "generation" else "predict"
+    parameters = {"parameters": example.parameters} if example.parameters else {}
+    body = json.dumps({"model": manifest.name, "inputs": example.inputs, **parameters}, ensure_ascii=False)
+    lines = [f"curl -s {SERVICE}/{route} -H 'Content-Type: application/json' \\", f"  -d {shlex.quote(body)}"]
+    answer = json.dumps(example.answer, ensure_ascii=False)
+    shown = f"The answer:\n\n```json\n{answer}\n```" if len(answer) <= MAX_ANSWER_CHARACTERS else ""
+    note = "`examples.jsonl` beside this card has more inputs, with the answers to expect."
+    return "\n\n".join(part for part in (_code(lines), shown, note) if part)
+
+
+def _scores(scores: Sequence[Score]) -> str:
+    if not scores:
+        return "It has not been scored."
+    rows = [
+        (score.measure, score.split, _number(score.value), _baseline(score), score.detail.replace("|", "/"))
+        for score in scores
+    ]
+    return _table(("measure", "split", "this model", "baseline", "detail"), rows)
+
+
+def _baseline(score: Score) -> str:
+    if score.baseline is None:
+        return "none"
+    return f"{_number(score.baseline)} ({score.baseline_name})" if score.baseline_name else _number(score.baseline)
+
+
+def _data(manifest: Manifest) -> str:
+    sources = manifest.training.data
+    return "\n".join(_source(source) for source in sources) if sources else "Not recorded."
+
+
+def _source(source: DataSource) -> str:
+    head = f"- **{source.name}**, licence {source.licence or 'not stated'}."
+    attribution = f" {source.attribution.strip()}" if source.attribution else ""
+    splits = [f"  - {split}: sha256 `{digest}`" for split, digest in source.splits.items()]
+    return "\n".join([head + attribution, *splits])
+
+
+def _training(manifest: Manifest) -> str:
+    facts = manifest.training
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(facts.library_versions.items()))
+    rows = [
+        ("weights", f"{facts.parameters:,}"),
+        ("seed", str(facts.seed)),
+        ("epochs", f"{facts.epochs:g}"),
+        ("time", f"{facts.minutes:.0f} minutes"),
+        ("hardware", facts.hardware),
+        ("libraries", versions),
+        ("finished", facts.finished_at),
+    ]
+    return _table(("fact", "value"), [(name, value) for name, value in rows if value])
+
+
+def _limits(manifest: Manifest) -> str:
+    lines = [f"- At most {manifest.limits.max_input_tokens} tokens of input; longer input is refused, never cut."]
+    if manifest.task in ("translation", "generation"):
+        lines.append(f"- At most {manifest.limits.max_new_tokens} new tokens in one answer.")
+    if manifest.labels:
+        lines.append(f"- It knows these labels and no others: {_some(manifest.labels)}.")
+    if manifest.language:
+        lines.append(f"- It was trained on this language alone: {manifest.language}.")
+    return "\n".join(lines)
+
+
+def _parity(manifest: Manifest) -> str:
+    parity = manifest.parity
+    if parity is None:
+        return "Not verified."
+    rows = [(name, f"{difference:.1e}") for name, difference in parity.checks.items()]
+    text = (
+        "The graphs were compared with the torch network that they were written from, on the CPU, before they were "
+        f"published. A difference up to {parity.tolerance:g}, relative to the size of the number where that is above "
+        "1, was allowed."
+    )
+    return f"{text}\n\n{_table(('check', 'largest difference'), rows)}"
+
+
+def _reproduction(manifest: Manifest) -> str:
+    recipe = manifest.training.recipe
+    if not recipe:
+        return "The recipe is not recorded; the effective configuration is in `manifest.json` under `training.config`."
+    config = "The effective configuration, defaults included, is in `manifest.json` under `training.config`."
+    return f"{_code([f'unroll train {recipe}'])}\n\n{config}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _some(labels: Sequence[str], limit: int = 40) -> str:
+    shown = ", ".join(f"`{label}`" for label in labels[:limit])
+    return shown if len(labels) <= limit else f"{shown} and {len(labels) - limit} more (all in `manifest.json`)"
+
+
+def _code(lines: Iterable[str]) -> str:
+    return "\n".join(["```sh", *lines, "```"])
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,1 @@
+"""The torch networks: one file for each, `NETWORKS` to find them by task."""

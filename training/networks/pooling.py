@@ -1,0 +1,40 @@
+"""One vector from a sequence of states."""
+
+from __future__ import annotations
+
+
+
+import torch
+from torch import Tensor, nn
+
+from training.config import PoolingKind
+from training.networks.recurrent import RecurrentEncoder, length_mask
+
+
+
+
+class Pooling(nn.Module):
+    """`last` takes the final states, `mean` and `max` go over valid steps, `attention` learns the weights.
+
+    `attention` is a softmax over `v . tanh(W state)` (Yang et al. 2016).
+    """
+
+    def __init__(self, kind: PoolingKind, size: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.projection = nn.Linear(size, size) if kind == "attention" else None
+        self.energy = nn.Linear(size, 1, bias=False) if kind == "attention" else None
+
+    def forward(self, encoder: RecurrentEncoder, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, time, size]` -> `[batch, size]`."""
+        if self.kind == "last":
+            return encoder.final(outputs, lengths)
+        mask = length_mask(lengths, outputs.shape[1]).unsqueeze(2)
+        if self.kind == "mean":
+            return (outputs * mask).sum(dim=1) / lengths.unsqueeze(1)
+        if self.kind == "max":
+            return outputs.masked_fill(~mask, -1e9).amax(dim=1)
+        assert self.projection is not None and self.energy is not None
+        energies = self.energy(torch.tanh(self.projection(outputs)))
+        weights = torch.softmax(energies.masked_fill(~mask, -1e9), dim=1)
+        return (outputs * weights).sum(dim=1)

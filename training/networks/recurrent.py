@@ -1,0 +1,157 @@
+"""Stacked recurrent layers over padded batches: LSTM, GRU or the Elman RNN, in one or both directions.
+
+Every recurrence here runs forward in time. The backward direction reverses each sequence within its own length, runs
+forward, and reverses back, so that padding never comes before a real token and the same layer can be written as an
+ONNX graph that is right on every execution provider.
+"""
+
+from __future__ import annotations
+
+
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from training.config import Cell
+from training.networks.dropout import LockedDropout
+
+
+#: Recurrent state: `(hidden,)` for GRU and Elman, `(hidden, cell)` for LSTM, each `[layers, batch, width]`.
+State = tuple[Tensor, ...]
+
+CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+STATE_NAMES: dict[Cell, tuple[str, ...]] = {"lstm": ("hidden", "cell"), "gru": ("hidden",), "rnn": ("hidden",)}
+
+
+def recurrence(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
+    """One layer in one direction, batch first, with the usual starting weights.
+
+    Recurrent matrices start orthogonal (Saxe et al. 2014); an LSTM's forget gate starts open, with a bias of 1
+    (Jozefowicz et al. 2015), so that gradients reach back from the first update on.
+    """
+    rnn = CELLS[cell](input_size, hidden_size, batch_first=True)
+    with torch.no_grad():
+        for block in rnn.weight_hh_l0.chunk(rnn.weight_hh_l0.shape[0] // hidden_size):
+            nn.init.orthogonal_(block)
+        rnn.bias_ih_l0.zero_()
+        rnn.bias_hh_l0.zero_()
+        if cell == "lstm":
+            rnn.bias_ih_l0[hidden_size : 2 * hidden_size] = 1.0  # torch's gate order is i, f, g, o
+    return rnn
+
+
+def length_mask(lengths: Tensor, time: int) -> Tensor:
+    """`[batch, time]` of bool: True where a step lies within the sequence."""
+    return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def reverse_sequence(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Reverse `[batch, time, width]` within each length; padding stays where it is (ONNX ReverseSequence)."""
+    steps = torch.arange(inputs.shape[1], device=inputs.device).expand(inputs.shape[0], -1)
+    ends = lengths.unsqueeze(1)
+    index = torch.where(steps < ends, ends - 1 - steps, steps)
+    return inputs.gather(1, index.unsqueeze(2).expand_as(inputs))
+
+
+def last_step(outputs: Tensor, lengths: Tensor) -> Tensor:
+    """`[batch, width]`: the output at the last valid step of each row."""
+    index = (lengths - 1).view(-1, 1, 1).expand(-1, 1, outputs.shape[2])
+    return outputs.gather(1, index).squeeze(1)
+
+
+class RecurrentLayer(nn.Module):
+    """One layer, in one or both directions."""
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.forward_rnn = recurrence(cell, input_size, hidden_size)
+        self.backward_rnn = recurrence(cell, input_size, hidden_size) if bidirectional else None
+        self.output_size = hidden_size * (2 if bidirectional else 1)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, time, input]` -> `[batch, time, hidden * directions]`; values beyond a length mean nothing."""
+        outputs: Tensor = self.forward_rnn(inputs)[0]
+        if self.backward_rnn is None:
+            return outputs
+        backward: Tensor = self.backward_rnn(reverse_sequence(inputs, lengths))[0]
+        return torch.cat([outputs, reverse_sequence(backward, lengths)], dim=2)
+
+    def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, hidden * directions]`: the state after reading everything, in each direction.
+
+        The backward direction has read everything once it reaches step 0.
+        """
+        if self.backward_rnn is None:
+            return last_step(outputs, lengths)
+        forward, backward = outputs.chunk(2, dim=2)
+        return torch.cat([last_step(forward, lengths), backward[:, 0]], dim=1)
+
+
+class RecurrentEncoder(nn.Module):
+    """A stack of layers for whole sequences, with the same dropout mask at every step between them."""
+
+    def __init__(
+        self, cell: Cell, input_size: int, hidden_size: int, layers: int, bidirectional: bool, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        sizes = [input_size] + [hidden_size * (2 if bidirectional else 1)] * (layers - 1)
+        self.layers = nn.ModuleList(RecurrentLayer(cell, size, hidden_size, bidirectional) for size in sizes)
+        self.dropout = LockedDropout(dropout)
+        self.output_size = hidden_size * (2 if bidirectional else 1)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, time, input]` -> `[batch, time, output_size]`."""
+        outputs = inputs
+        for number, layer in enumerate(self.layers):
+            outputs = layer(self.dropout(outputs) if number else outputs, lengths)
+        return outputs
+
+    def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, output_size]`: the top layer's state after reading everything."""
+        top = self.layers[-1]
+        assert isinstance(top, RecurrentLayer)
+        return top.final(outputs, lengths)
+
+
+class StatefulStack(nn.Module):
+    """A stack of forward layers whose state is handed in and back: language models and decoders."""
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int, layers: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.cell = cell
+        sizes = [input_size] + [hidden_size] * (layers - 1)
+        self.layers = nn.ModuleList(recurrence(cell, size, hidden_size) for size in sizes)
+        self.dropout = LockedDropout(dropout)
+        self.hidden_size = hidden_size
+
+    def zero_state(self, batch: int, device: torch.device) -> State:
+        """The state before the first token."""
+        shape = (len(self.layers), batch, self.hidden_size)
+        return tuple(torch.zeros(shape, device=device) for _ in STATE_NAMES[self.cell])
+
+    def forward(self, inputs: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        """`[batch, time, input]` and a state -> `[batch, time, hidden]` and the state after each row's last step.
+
+        Without `lengths` every row is `time` long.
+        """
+        outputs, finals = inputs, []
+        for number, rnn in enumerate(self.layers):
+            before = tuple(part[number : number + 1] for part in state)
+            outputs, after = run_recurrence(rnn, self.dropout(outputs) if number else outputs, before, lengths)
+            finals.append(after)
+        return outputs, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
+
+
+def run_recurrence(
+    rnn: nn.Module, inputs: Tensor, state: State, lengths: Tensor | None = None
+) -> tuple[Tensor, State]:
+    """Run one recurrence from `state` (`[1, batch, hidden]` parts); hides how torch spells the state of each cell."""
+    before = state if len(state) == 2 else state[0]
+    if lengths is None:
+        outputs, after = rnn(inputs, before)
+    else:
+        packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed_outputs, after = rnn(packed, before)
+        outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=inputs.shape[1])
+    return outputs, after if isinstance(after, tuple) else (after,)

@@ -1,0 +1,151 @@
+"""One ONNX graph in the making: nodes, constants, and the tensors that go in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from service.bundle.manifest import Dtype, GraphSpec, TensorSpec
+
+#: Every operator used here exists in this version, and CPU, CUDA and OpenVINO all have kernels for it.
+OPSET = 18
+IR_VERSION = 8
+
+_ELEMENT_TYPES: dict[Dtype, int] = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
+
+Shape = Sequence[int | str]
+
+
+class GraphBuilder:
+    """Collects a graph node by node; values are named by strings, as in ONNX.
+
+    With `half=True` weights are stored as float16 and cast back to float32 by the graph. They must already be
+    representable (see `rounding.round_to_half`), so that storing them loses nothing.
+    """
+
+    def __init__(self, name: str, half: bool = False) -> None:
+        self.name = name
+        self.half = half
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: list[onnx.TensorProto] = []
+        self._inputs: list[TensorSpec] = []
+        self._outputs: list[TensorSpec] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        # The tensor is kept beside its name, so that its address cannot be reused while the graph is written.
+        self._weights: dict[tuple[int, tuple[int, ...]], tuple[str, torch.Tensor]] = {}
+        self._num_names = 0
+
+    def input(self, name: str, dtype: Dtype, shape: Shape) -> str:
+        """Declare an input; returns its name. Dimensions are sizes or axis names such as "batch"."""
+        self._inputs.append(TensorSpec(name=name, dtype=dtype, shape=tuple(shape)))
+        return name
+
+    def output(self, name: str, value: str, dtype: Dtype, shape: Shape) -> None:
+        """Declare that `value` leaves the graph as `name`."""
+        self._outputs.append(TensorSpec(name=name, dtype=dtype, shape=tuple(shape)))
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node with one output; returns the output's name. An empty input name leaves an input out."""
+        return self.nodes(operator, *inputs, num_outputs=1, **attributes)[0]
+
+    def nodes(self, operator: str, *inputs: str, num_outputs: int, **attributes: Any) -> tuple[str, ...]:
+        """Append a node with several outputs; returns their names."""
+        outputs = tuple(self._new_name(operator.lower()) for _ in range(num_outputs))
+        if operator == "Split":
+            attributes["num_outputs"] = num_outputs
+        self._nodes.append(helper.make_node(operator, list(inputs), list(outputs), **attributes))
+        return outputs
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """A constant exactly as given, rank 0 included. Equal constants are stored once."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self._store(array, "constant")
+        return self._constants[key]
+
+    def integers(self, *values: int) -> str:
+        """An int64 constant of rank 1, as axes and shapes are given."""
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def integer(self, value: int) -> str:
+        """An int64 constant of rank 0."""
+        return self.constant(np.array(value, dtype=np.int64))
+
+    def scalar(self, value: float) -> str:
+        """A float32 constant of rank 0."""
+        return self.constant(np.array(value, dtype=np.float32))
+
+    def weight(self, tensor: torch.Tensor) -> str:
+        """A weight as a float32 value. A tensor used in several places (tied weights) is stored once."""
+        return self.as_float32(self.stored_weight(tensor))
+
+    def stored_weight(self, tensor: torch.Tensor) -> str:
+        """A weight as it is stored: float16 in a half-precision graph, float32 otherwise."""
+        key = (tensor.data_ptr(), tuple(tensor.shape))
+        if key not in self._weights:
+            self._weights[key] = (self._store(self._storable(tensor), "weight"), tensor)
+        return self._weights[key][0]
+
+    def as_float32(self, value: str) -> str:
+        """Cast a stored weight, or something gathered from one, to float32 where it is not float32 already."""
+        return self.node("Cast", value, to=TensorProto.FLOAT) if self.half else value
+
+    def spec(self, file: str) -> GraphSpec:
+        """The tensors declared so far, as the manifest lists them."""
+        return GraphSpec(file=file, inputs=tuple(self._inputs), outputs=tuple(self._outputs))
+
+    def model(self) -> onnx.ModelProto:
+        """The finished model, checked by ONNX's checker with strict shape inference.
+
+        Raises:
+            onnx.checker.ValidationError, onnx.shape_inference.InferenceError: a node or a declared shape is wrong.
+        """
+        inputs = [_value_info(spec) for spec in self._inputs]
+        outputs = [_value_info(spec) for spec in self._outputs]
+        graph = helper.make_graph(self._nodes, self.name, inputs, outputs, self._initializers)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="unroll")
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def serialize(self) -> bytes:
+        """The finished model as bytes: the same network always gives the same bytes."""
+        return bytes(self.model().SerializeToString(deterministic=True))
+
+    def _storable(self, tensor: torch.Tensor) -> NDArray[Any]:
+        array = tensor.detach().to("cpu", torch.float32).numpy()
+        if not self.half:
+            return array
+        # A value beyond the range of float16 becomes infinite, and the comparison below refuses it.
+        with np.errstate(over="ignore"):
+            rounded = array.astype(np.float16)
+        if not np.array_equal(rounded.astype(np.float32), array):
+            raise ValueError(
+                f"graph {self.name!r}: a weight {array.shape} does not fit float16 exactly; round it first"
+            )
+        return rounded
+
+    def _store(self, array: NDArray[Any], hint: str) -> str:
+        name = self._new_name(hint)
+        # Not ascontiguousarray: that turns rank 0 into rank 1.
+        self._initializers.append(numpy_helper.from_array(np.array(array, order="C"), name))
+        return name
+
+    def _new_name(self, hint: str) -> str:
+        self._num_names += 1
+        return f"{hint}_{self._num_names}"
+
+
+def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(spec.name, _ELEMENT_TYPES[spec.dtype], list(spec.shape))
+
+
+#: The graphs of a network by name.
+Graphs = dict[str, GraphBuilder]

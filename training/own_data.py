@@ -1,0 +1,69 @@
+"""A recipe for a user's own files: sensible values for each task, nothing to write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from service.bundle.manifest import TaskName
+from training.config import ConfigFault, Recipe, parse_recipe
+from training.datasets import ReadOptions, read_records
+from training.datasets.schemes import span_scheme
+from training.records import Record, TaggedSentence
+
+#: What differs from the defaults in `config.py`. Sizes suit files of a few thousand to a hundred thousand records.
+OWN_DEFAULTS: dict[TaskName, dict[str, Any]] = {
+    "tagging": {
+        "network": {"hidden_size": 200, "layers": 1},
+        "training": {"epochs": 20, "patience": 4, "batch_size": 16, "ema_decay": 0.99},
+    },
+    "classification": {
+        "network": {"hidden_size": 128, "pooling": "attention"},
+        "training": {"epochs": 20, "patience": 4, "batch_size": 32, "ema_decay": 0.99},
+    },
+    "translation": {
+        "tokenizer": {"unit": "subword", "vocabulary_size": 4000},
+        "network": {"encoder_hidden_size": 192, "decoder_hidden_size": 256, "attention": "dot"},
+        "training": {"epochs": 15, "patience": 3, "batch_size": 64, "warmup_steps": 200, "evaluate_records": 300},
+        "limits": {"max_input_tokens": 256},
+    },
+    "generation": {
+        "tokenizer": {"unit": "character"},
+        "network": {"hidden_size": 384, "layers": 1, "embedding_size": 64},
+        "training": {"epochs": 20, "patience": 3, "batch_size": 32},
+        "limits": {"max_input_tokens": 2048, "max_new_tokens": 2048},
+    },
+}
+
+
+def own_recipe(
+    task: TaskName,
+    name: str,
+    train: str,
+    dev: str = "",
+    read: ReadOptions | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> Recipe:
+    """The recipe for one's own files. Raises ConfigFault or DataFault with what is wrong."""
+    if not name:
+        raise ConfigFault("--name is missing: what shall the model be called? Lower-case letters, digits and -._")
+    options = (read or ReadOptions()).model_dump(exclude_unset=True)
+    values: dict[str, Any] = {
+        **{section: dict(content) for section, content in OWN_DEFAULTS[task].items()},
+        "name": name,
+        "task": task,
+        "data": {"train": _absolute(train), "dev": _absolute(dev), "read": options},
+    }
+    if task == "tagging":
+        values["network"]["decoder"] = "crf" if _has_spans(read_records(task, train, read)) else "softmax"
+    return parse_recipe(values, "the command line", overrides)
+
+
+def _absolute(path: str) -> str:
+    """Paths in a run folder must mean the same wherever the run is resumed from; `a.en,a.de` is two paths."""
+    return ",".join(str(Path(part.strip()).absolute()) for part in path.split(",")) if path else ""
+
+
+def _has_spans(records: Sequence[Record]) -> bool:
+    return span_scheme(record.tags for record in records if isinstance(record, TaggedSentence)) is not None

@@ -1,0 +1,204 @@
+"""A run from recipe to published bundle, in the order in which it happens.
+
+    prepare_run recipe -> records -> vocabulary
+    start_run   network -> run folder
+    Trainer.fit (see trainer.py)
+    publish_run best weights -> graphs -> verified -> scored through onnxruntime beside a baseline -> models/
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from service.bundle.load import load_bundle
+from service.bundle.manifest import Score, TaskName, TrainingFacts
+from service.errors import UnrollError
+from service.inference.ort_runner import OrtRunner
+from training.baselines import baseline_score
+from training.checkpoint import Progress, load_weights, read_progress
+from training.collate import training_set
+from training.config import Recipe
+from training.data import RunData, load_data
+from training.dev_score import DevScorer
+from training.draft import draft_bundle
+from training.evaluate import evaluate_records
+from training.export import Exported, Question, export_bundle
+from training.networks.build import build_network
+from training.records import Record, TaggedSentence
+from training.run_folder import RunFolder
+from training.trainer import Trainer
+from training.vectors import load_vectors
+from training.vocabulary import Vocabulary, fit_vocabulary
+
+#: Which measures of `unroll evaluate` stand in the manifest, best known first.
+REPORTED: dict[TaskName, tuple[str, ...]] = {
+    "tagging": ("f1", "precision", "recall", "accuracy"),
+    "classification": ("accuracy", "accuracy_in_scope", "f1"),
+    "translation": ("bleu", "chrf"),
+    "generation": ("loss", "perplexity"),
+}
+LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy")
+#: Generated examples are short and greedy: proof, not prose.
+GENERATION_PROOF: dict[str, Any] = {"max_new_tokens": 40, "details": True}
+NUM_EXAMPLES = 4
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run learns from, before there is a network or a folder."""
+
+    recipe: Recipe
+    data: RunData
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run: what it learns from, what learns, and where it is written."""
+
+    recipe: Recipe
+    data: RunData
+    vocabulary: Vocabulary
+    folder: RunFolder
+    network: nn.Module
+
+
+def prepare_run(recipe: Recipe) -> Prepared:
+    """Read the data and fit the vocabulary on its training part."""
+    data = load_data(recipe)
+    if not data.train or not data.dev:
+        raise UnrollError("there is nothing to learn from: train and dev must each hold at least one record")
+    vectors = load_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
+    return Prepared(recipe, data, fit_vocabulary(recipe.task, recipe.tokenizer, data.train, vectors))
+
+
+def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
+    """Make the network and the folder of a new run."""
+    recipe, vocabulary = prepared.recipe, prepared.vocabulary
+    network = build_network(recipe, vocabulary)
+    return Run(recipe, prepared.data, vocabulary, RunFolder.create(path, recipe, vocabulary, overwrite), network)
+
+
+def open_run(path: Path) -> Run:
+    """A run that was started before, from its folder; weights are not loaded yet."""
+    folder = RunFolder(path)
+    recipe, vocabulary = folder.recipe(), folder.vocabulary()
+    return Run(recipe, load_data(recipe), vocabulary, folder, build_network(recipe, vocabulary))
+
+
+def trained_network(path: Path) -> nn.Module:
+    """The network of a run with its best weights; the data is not needed."""
+    folder = RunFolder(path)
+    network = build_network(folder.recipe(), folder.vocabulary())
+    load_weights(folder.best_weights, network)
+    return network
+
+
+def describe(run: Run, device: torch.device) -> str:
+    """A run in one line, said before it starts."""
+    parameters = sum(parameter.numel() for parameter in run.network.parameters())
+    return (
+        f"{run.recipe.name}: {run.recipe.task} on {run.data.source.name}, {len(run.data.train):,} train and "
+        f"{len(run.data.dev):,} dev records, {parameters:,} weights, on {device.type}, in {run.folder.path}"
+    )
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """CUDA where there is a GPU, else the CPU. Raises UnrollError when CUDA is asked for and not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UnrollError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def train_run(run: Run, device: torch.device, resume: bool = False) -> Progress:
+    """Train to the end, from the start or from where the folder's checkpoint stands."""
+    if run.recipe.training.threads:
+        torch.set_num_threads(run.recipe.training.threads)
+    data = training_set(run.recipe, run.vocabulary, run.data.train)
+    scorer = DevScorer(run.recipe, run.vocabulary, run.data.dev)
+    trainer = Trainer(run.network, data, run.recipe.training, run.folder, scorer, device)
+    if resume:
+        trainer.resume(run.folder.checkpoint)
+    return trainer.fit()
+
+
+def publish_run(run: Run, models_root: Path, say: Say, half: bool = True) -> Exported:
+    """Export the best weights of a run, verified and scored. Raises ParityFailed if the graphs are not the network."""
+    load_weights(run.folder.best_weights, run.network.cpu())
+    draft = draft_bundle(run.recipe, run.vocabulary, training_facts(run))
+    return export_bundle(
+        run.network,
+        draft,
+        example_questions(run.recipe, run.data.dev),
+        models_root,
+        half=half,
+        score=lambda staged: score_bundle(staged, run, say),
+    )
+
+
+def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
+    """Dev through onnxruntime, a cheap baseline beside each measure."""
+    bundle = load_bundle(bundle_path)
+    scores = evaluate_records(bundle, OrtRunner(bundle, "cpu", threads=1), run.data.dev, progress=True)
+    encode = run.vocabulary.tokenizers["text"].encode if run.recipe.task == "generation" else None
+    baseline = baseline_score(run.recipe.task, run.data.train, run.data.dev, encode)
+    reported = []
+    for name in REPORTED[run.recipe.task]:
+        if name not in scores:
+            continue
+        cheap = baseline.measures.get(name)
+        detail = str(scores.get(f"{name}_signature", ""))
+        reported.append(
+            Score(measure=name, value=scores[name], baseline=cheap, baseline_name=baseline.name, detail=detail)
+        )
+        beside = f" ({baseline.name}: {cheap:.4g})" if cheap is not None else ""
+        say(f"dev {name} {scores[name]:.4g}{beside}")
+    return tuple(reported)
+
+
+def training_facts(run: Run) -> TrainingFacts:
+    """Where the weights came from, as it will stand in manifest and card."""
+    progress = read_progress(run.folder.checkpoint)
+    return TrainingFacts(
+        data=(run.data.source,),
+        recipe=run.recipe.name,
+        config=run.recipe.model_dump(mode="json"),
+        seed=run.recipe.seed,
+        epochs=progress.best_epoch,
+        minutes=round(progress.seconds / 60, 1),
+        hardware=hardware(),
+        library_versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def hardware() -> str:
+    """What a run was computed on, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def example_questions(recipe: Recipe, dev: Sequence[Record]) -> list[Question]:
+    """The inputs that the bundle proves itself with: the recipe's, or else some of dev."""
+    parameters = GENERATION_PROOF if recipe.task == "generation" else {}
+    if recipe.examples:
+        return [Question(text, parameters) for text in recipe.examples]
+    return [Question(_input(record), parameters) for record in dev[:NUM_EXAMPLES]]
+
+
+def _input(record: Record) -> Any:
+    if isinstance(record, TaggedSentence):
+        return list(record.words)
+    return str(record[0]).strip()[:200]

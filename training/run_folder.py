@@ -1,0 +1,167 @@
+"""A run's folder and everything a person sees of it.
+
+    config.toml            the effective recipe          metrics.jsonl   one line an epoch, and one for each log step
+    tokenizer-*.json       fitted on train               curves.png      loss and dev scores
+    labels.txt             line number = id              samples.txt     example predictions, each epoch
+    last.safetensors       to resume from                tensorboard/    the same curves, for TensorBoard
+    best.safetensors       the weights with the best dev score
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from service.bundle.tokenizer import TextTokenizer
+from service.errors import UnrollError
+from training.checkpoint import Progress as RunProgress
+from training.config import Recipe, load_recipe
+from training.curves import draw_curves
+from training.vocabulary import Vocabulary
+
+#: Seconds between two log lines of a run that writes to a file instead of a terminal.
+PLAIN_LINE_EVERY_S = 30.0
+#: Steps between two points of the training curve.
+LOG_EVERY_STEPS = 50
+
+
+class RunFolderFault(UnrollError):
+    """The folder is not a run, or already holds one."""
+
+
+class RunFolder:
+    """Paths, logs and the progress bar of one run."""
+
+    def __init__(self, path: Path, console: Console | None = None) -> None:
+        self.path = path
+        self.checkpoint = path / "last.safetensors"
+        self.best_weights = path / "best.safetensors"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.txt"
+        self.console = console or Console(stderr=True)
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, vocabulary: Vocabulary, overwrite: bool = False) -> RunFolder:
+        """Start a new run. Raises RunFolderFault where one already is, unless told to overwrite."""
+        folder = cls(path)
+        if folder.checkpoint.exists() and not overwrite:
+            raise RunFolderFault(
+                f"{path} already holds a run: `unroll resume {path}` goes on with it, --overwrite starts anew"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        for old in (folder.metrics, folder.samples, folder.checkpoint, folder.best_weights):
+            old.unlink(missing_ok=True)
+        values = recipe.model_dump(mode="json", exclude_none=True)
+        (path / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+        for role, tokenizer in vocabulary.tokenizers.items():
+            tokenizer.save(path / f"tokenizer-{role}.json")
+        (path / "labels.txt").write_text("".join(f"{label}\n" for label in vocabulary.labels), encoding="utf-8")
+        return folder
+
+    def recipe(self) -> Recipe:
+        """The effective recipe of the run."""
+        file = self.path / "config.toml"
+        if not file.is_file():
+            raise RunFolderFault(f"{self.path} is not a run folder: it has no config.toml")
+        return load_recipe(file)
+
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizers and labels as they were fitted when the run began."""
+        files = sorted(self.path.glob("tokenizer-*.json"))
+        tokenizers = {file.stem.removeprefix("tokenizer-"): TextTokenizer.load(file) for file in files}
+        labels = (self.path / "labels.txt").read_text(encoding="utf-8").splitlines()
+        return Vocabulary(tokenizers, tuple(labels))
+
+    def log(self, kind: str, values: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl and points to the TensorBoard log."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **values}) + "\n")
+
+    def log_epoch(
+        self, progress: RunProgress, measures: dict[str, float], samples: Sequence[str], better: bool
+    ) -> None:
+        """Write down and say how an epoch went."""
+        epoch = progress.epoch + 1
+        values = {"epoch": epoch, "step": progress.step, "loss": progress.epoch_loss, "minutes": progress.seconds / 60}
+        self.log("epoch", {**values, "best": better, **{f"dev_{name}": value for name, value in measures.items()}})
+        self._write_tensorboard(progress.step, {"train/loss": progress.epoch_loss, **_prefixed("dev/", measures)})
+        draw_curves(self.metrics, self.path / "curves.png")
+        scores = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
+        mark = "best so far" if better else f"no gain for {progress.stale_epochs}"
+        self.console.print(
+            f"epoch {epoch:3d}  loss {progress.epoch_loss:.4f}  dev {scores}  ({mark}, {progress.seconds / 60:.1f} min)",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        with self.samples.open("a", encoding="utf-8") as file:
+            file.write(f"epoch {epoch}\n" + "".join(f"  {sample}\n" for sample in samples) + "\n")
+        for sample in samples[:3]:
+            self.console.print(f"    {sample}", highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress_bar(self, progress: RunProgress, batches: int, epochs: int) -> Iterator[EpochBar]:
+        """A live bar on a terminal, a plain line now and then elsewhere."""
+        title = f"epoch {progress.epoch + 1}/{epochs}"
+        columns = (
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+        )
+        live = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        with live:
+            task = live.add_task("", total=batches, completed=progress.batch, status="")
+            yield EpochBar(self, live, task, progress, batches, title)
+
+    def _write_tensorboard(self, step: int, values: dict[str, float]) -> None:
+        # Imported here: TensorBoard takes a second to import, and only runs need it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(self.path / "tensorboard")) as writer:  # type: ignore[no-untyped-call]
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+
+class EpochBar:
+    """Counts updates, shows rate and remaining time, logs the training curve."""
+
+    def __init__(
+        self, folder: RunFolder, live: Progress, task: TaskID, progress: RunProgress, batches: int, title: str
+    ) -> None:
+        self._folder = folder
+        self._live = live
+        self._task = task
+        self._progress = progress
+        self._batches = batches
+        self._title = title
+        self._started = self._said = time.monotonic()
+        self._first = progress.batch
+
+    def advance(self, loss: float, norm: float, rate: float) -> None:
+        """One update is done: its loss, its gradient norm before clipping, its learning rate."""
+        done = self._progress.batch
+        per_s = (done - self._first) / max(1e-9, time.monotonic() - self._started)
+        status = f"loss {self._progress.epoch_loss:.4f}  norm {norm:.2f}  rate {rate:.2g}  {per_s:.1f} batches/s"
+        self._live.update(self._task, completed=done, status=status)
+        if self._progress.step % LOG_EVERY_STEPS == 0:
+            values = {"step": self._progress.step, "loss": loss, "gradient_norm": norm, "learning_rate": rate}
+            self._folder.log("step", values)
+        if not self._folder.console.is_terminal and time.monotonic() - self._said > PLAIN_LINE_EVERY_S:
+            self._said = time.monotonic()
+            left_s = (self._batches - done) / max(1e-9, per_s)
+            line = f"{self._title}  {done}/{self._batches}  {status}  {left_s:.0f} s left in this epoch"
+            self._folder.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:
+    return {prefix + name: value for name, value in values.items()}

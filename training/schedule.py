@@ -1,0 +1,37 @@
+"""How the learning rate and the averaged weights move with the steps: pure functions of the progress."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from training.config import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_factor: float) -> float:
+    """The rate for update `step` (from 0) of `total_steps`. Warm-up is linear, then the schedule's shape."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    shapes = {
+        "constant": 1.0,
+        "plateau": plateau_factor,
+        "linear": 1.0 - done * (1.0 - config.final_rate),
+        "cosine": config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))),
+    }
+    return config.learning_rate * shapes[config.schedule]
+
+
+@torch.no_grad()
+def update_averages(averages: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
+    """Exponential moving average of the weights; the first steps count for more, so that the start is forgotten."""
+    effective = min(decay, (1 + step) / (10 + step))
+    for name, parameter in network.named_parameters():
+        averages[name].lerp_(parameter, 1.0 - effective)
+
+
+def start_averages(network: nn.Module, decay: float) -> dict[str, Tensor]:
+    """A copy of the weights to average into; empty when averaging is off."""
+    return {name: value.detach().clone() for name, value in network.named_parameters()} if decay else {}

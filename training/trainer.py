@@ -1,0 +1,223 @@
+"""The training loop: updates, dev score, early stop, checkpoints. What a run is about is handed in.
+
+    for each epoch:
+        for each batch:
+            rate by the schedule -> loss -> gradient -> clip -> update -> averages
+        score on dev -> keep the best -> stop when it no longer gets better
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from service.errors import UnrollError
+from training.batches import AnyBatch
+from training.checkpoint import Progress, RunState, load_checkpoint, save_checkpoint, save_weights
+from training.collate import Order, TrainingSet
+from training.config import TrainingConfig
+from training.run_folder import RunFolder
+from training.schedule import learning_rate, start_averages, update_averages
+
+Carried = tuple[Tensor, ...]
+
+
+class Network(Protocol):
+    """What the loop needs of a network: a loss, and what to carry into the next batch (nothing, or a state)."""
+
+    def loss(self, batch: AnyBatch, carried: Carried) -> tuple[Tensor, Carried]: ...
+
+
+@dataclass(frozen=True)
+class DevScore:
+    """What dev says of the network: `value` is better when higher; `measures` and `samples` are for people."""
+
+    value: float
+    measures: dict[str, float] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+
+
+class Diverged(UnrollError):
+    """The loss is not a number."""
+
+
+class Interrupted(UnrollError):
+    """Ctrl-C or SIGTERM arrived; the run is saved and can go on. `signal_number` tells which."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class Trainer:
+    """One run. `fit` returns once dev stops getting better or the epochs are over."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        data: TrainingSet,
+        config: TrainingConfig,
+        folder: RunFolder,
+        score: Callable[[nn.Module], DevScore],
+        device: torch.device,
+    ) -> None:
+        self._data = data
+        self._config = config
+        self._folder = folder
+        self._score = score
+        self._device = device
+        network.to(device)
+        optimizer = build_optimizer(network, config)
+        averages = start_averages(network, config.ema_decay)
+        self.state = RunState(
+            network=network, optimizer=optimizer, averages=averages, carried=(), progress=Progress()
+        )
+        self._signal: int | None = None
+
+    @property
+    def progress(self) -> Progress:
+        return self.state.progress
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint, with exactly the updates that would have come without the stop."""
+        self.state = load_checkpoint(checkpoint, self.state)
+
+    def fit(self) -> Progress:
+        """Train to the end.
+
+        Raises:
+            Diverged: the loss became NaN or infinite.
+            Interrupted: a signal came; the checkpoint is written.
+        """
+        with self._catching_signals():
+            while self.progress.epoch < self._config.epochs and not self._stale():
+                self._train_epoch()
+                self._finish_epoch()
+        self.progress.finished = True
+        self._save()
+        return self.progress
+
+    def _stale(self) -> bool:
+        return self.progress.stale_epochs >= self._config.patience
+
+    def _train_epoch(self) -> None:
+        batches = self._data.epoch(self.progress.epoch)
+        total_steps = len(batches) * self._config.epochs
+        self.state.network.train()
+        saved_at = time.monotonic()
+        with self._folder.progress_bar(self.progress, len(batches), self._config.epochs) as bar:
+            for order in batches[self.progress.batch :]:
+                started = time.monotonic()
+                loss, norm, rate = self._update(order, total_steps)
+                self.progress.seconds += time.monotonic() - started
+                bar.advance(loss, norm, rate)
+                if self._signal is not None:
+                    self._interrupt()
+                if time.monotonic() - saved_at > self._config.checkpoint_every_s:
+                    self._save()
+                    saved_at = time.monotonic()
+
+    def _update(self, order: Order, total_steps: int) -> tuple[float, float, float]:
+        """One step of gradient descent; returns the loss, the gradient's norm before clipping, and the rate."""
+        state, config, progress = self.state, self._config, self.progress
+        rate = learning_rate(config, progress.step, total_steps, progress.rate_factor)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self._data.batch(order).to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            loss, state.carried = state.network.loss(batch, state.carried)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm))
+        value = float(loss.detach())
+        if not math.isfinite(value) or not math.isfinite(norm):
+            raise Diverged(
+                f"the loss is {value} and the gradient norm {norm} at step {progress.step} (epoch {progress.epoch + 1}); "
+                f"try a smaller training.learning_rate (now {rate:.2g}) or training.clip_norm (now {config.clip_norm})"
+            )
+        state.optimizer.step()
+        if state.averages:
+            update_averages(state.averages, state.network, config.ema_decay, progress.step)
+        progress.batch += 1
+        progress.step += 1
+        progress.epoch_loss += (value - progress.epoch_loss) / progress.batch
+        return value, norm, rate
+
+    def _finish_epoch(self) -> None:
+        progress = self.progress
+        started = time.monotonic()
+        with averaged_weights(self.state.network, self.state.averages):
+            score = self._score(self.state.network)
+        progress.seconds += time.monotonic() - started
+        better = progress.best_score is None or score.value > progress.best_score
+        if better:
+            progress.best_score, progress.best_epoch, progress.stale_epochs = score.value, progress.epoch + 1, 0
+            save_weights(self._folder.best_weights, self.state.network, self.state.averages)
+        else:
+            progress.stale_epochs += 1
+            self._lower_rate()
+        self._folder.log_epoch(progress, score.measures, score.samples, better)
+        progress.epoch += 1
+        progress.batch, progress.epoch_loss = 0, 0.0
+        self.state.carried = ()
+        self._save()
+
+    def _lower_rate(self) -> None:
+        if self._config.schedule == "plateau" and self.progress.stale_epochs % self._config.plateau_epochs == 0:
+            self.progress.rate_factor *= self._config.plateau_factor
+
+    def _save(self) -> None:
+        save_checkpoint(self._folder.checkpoint, self.state)
+
+    def _interrupt(self) -> None:
+        self._save()
+        assert self._signal is not None
+        raise Interrupted(f"stopped and saved; go on with: unroll resume {self._folder.path}", self._signal)
+
+    @contextmanager
+    def _catching_signals(self) -> Iterator[None]:
+        """The first signal asks the loop to stop after the update at hand; a second one acts at once."""
+
+        def note(number: int, _frame: FrameType | None) -> None:
+            self._signal = number
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in previous:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def averaged_weights(network: nn.Module, averages: dict[str, Tensor]) -> Iterator[None]:
+    """Inside, the network has the averaged weights; afterwards its own again."""
+    own = {name: value.detach().clone() for name, value in network.named_parameters()} if averages else {}
+    network.load_state_dict(averages, strict=False)
+    try:
+        yield
+    finally:
+        network.load_state_dict(own, strict=False)
+
+
+def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam, AdamW or SGD with momentum. The rate is set before every update, by the schedule."""
+    parameters, rate, decay = network.parameters(), config.learning_rate, config.weight_decay
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=config.momentum, weight_decay=decay)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, rate, betas=(0.9, config.beta2), weight_decay=decay)

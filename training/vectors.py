@@ -1,0 +1,56 @@
+"""Pretrained word vectors, optional: a folder with `words.txt` (most frequent first) and `vectors.npy`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from service.bundle.padding import FloatArray
+from training.config import ConfigFault
+from training.datasets.locate import dataset_folders
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """`rows[i]` is the vector of `words[i]`."""
+
+    words: tuple[str, ...]
+    rows: FloatArray = field(repr=False)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words)}
+
+    @property
+    def size(self) -> int:
+        return int(self.rows.shape[1])
+
+    def find(self, word: str) -> FloatArray | None:
+        """The vector of exactly this word, or None."""
+        number = self._index.get(word)
+        return None if number is None else self.rows[number]
+
+
+def load_vectors(name_or_folder: str) -> WordVectors:
+    """Read vectors from a folder, or by name from the data folder.
+
+    Raises:
+        ConfigFault: the folder or one of its two files is missing, or they do not fit each other.
+    """
+    candidates = [Path(name_or_folder), *dataset_folders(name_or_folder)]
+    folder = next((candidate for candidate in candidates if candidate.is_dir()), None)
+    if folder is None:
+        tried = ", ".join(str(candidate) for candidate in candidates)
+        raise ConfigFault(f"tokenizer.vectors: no folder {name_or_folder!r}; looked at {tried}")
+    words_file, rows_file = folder / "words.txt", folder / "vectors.npy"
+    for file in (words_file, rows_file):
+        if not file.is_file():
+            raise ConfigFault(f"tokenizer.vectors: {file} is missing")
+    words = tuple(words_file.read_text(encoding="utf-8").splitlines())
+    rows = np.load(rows_file, allow_pickle=False)
+    if rows.ndim != 2 or len(rows) != len(words):
+        raise ConfigFault(f"tokenizer.vectors: {len(words)} words but an array of shape {rows.shape} in {folder}")
+    return WordVectors(words, rows.astype(np.float32))

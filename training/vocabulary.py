@@ -1,0 +1,156 @@
+"""Fit tokenizers and label lists on the training records: the one place where data decides what an id means."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from service.bundle.manifest import TaskName
+from service.bundle.padding import FloatArray
+from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
+from training.config import TokenizerConfig
+from training.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.vectors import WordVectors
+
+#: Where English words end: addresses whole, clitics (n't, 's) apart, abbreviations and numbers whole, one piece for a
+#: run of the same sign, every other sign alone. The treebank that the taggers learn from cuts much the same.
+ENGLISH_WORDS = (
+    r"https?://\S+|www\.\S+|[\w.+-]+@[\w-]+\.[\w.]+"
+    r"|\w+(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b"
+    r"|(?:\p{L}\.){2,}|\d+(?:[.,:]\d+)*|[\p{L}\p{M}\p{N}_]+|([^\s\p{L}\p{N}])\1*"
+)
+_ANY_CHARACTER = r"[\s\S]"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokenizers by role, labels in id order, and starting vectors for the word role (row = id), if any."""
+
+    tokenizers: dict[str, TextTokenizer]
+    labels: tuple[str, ...] = ()
+    vectors: FloatArray | None = None
+
+    def size(self, role: str) -> int:
+        return self.tokenizers[role].vocabulary_size
+
+
+def fit_vocabulary(
+    task: TaskName, config: TokenizerConfig, records: Sequence[Record], vectors: WordVectors | None = None
+) -> Vocabulary:
+    """Fit everything on `records`, which must be the training split alone."""
+    if task == "tagging":
+        return _fit_tagging(config, [r for r in records if isinstance(r, TaggedSentence)], vectors)
+    if task == "classification":
+        return _fit_classification(config, [r for r in records if isinstance(r, LabelledText)], vectors)
+    if task == "translation":
+        pairs = [r for r in records if isinstance(r, SentencePair)]
+        joint = fit_subwords((text for pair in pairs for text in pair), config)
+        return Vocabulary({"source": joint, "target": joint})
+    passages = [r.text for r in records if isinstance(r, Passage)]
+    fitted = fit_characters(passages) if config.unit == "character" else fit_subwords(passages, config)
+    return Vocabulary({"text": fitted})
+
+
+def _fit_tagging(
+    config: TokenizerConfig, sentences: Sequence[TaggedSentence], vectors: WordVectors | None
+) -> Vocabulary:
+    words = fit_words((sentence.words for sentence in sentences), config, vectors)
+    characters = fit_characters(word for sentence in sentences for word in sentence.words)
+    labels = tuple(sorted({tag for sentence in sentences for tag in sentence.tags}))
+    return Vocabulary({"words": words, "characters": characters}, labels, _starting_vectors(words, vectors))
+
+
+def _fit_classification(
+    config: TokenizerConfig, texts: Sequence[LabelledText], vectors: WordVectors | None
+) -> Vocabulary:
+    labels = tuple(sorted({record.label for record in texts}))
+    if config.unit == "subword":
+        return Vocabulary({"text": fit_subwords((record.text for record in texts), config)}, labels)
+    if config.unit == "character":
+        return Vocabulary({"text": fit_characters(record.text for record in texts)}, labels)
+    empty = TextTokenizer(word_tokenizer([], config))
+    cut = ([piece.text for piece in empty.pieces(record.text)] for record in texts)
+    tokenizer = fit_words(cut, config, vectors)
+    return Vocabulary({"text": tokenizer}, labels, _starting_vectors(tokenizer, vectors))
+
+
+def fit_words(
+    sentences: Iterable[Sequence[str]], config: TokenizerConfig, vectors: WordVectors | None = None
+) -> TextTokenizer:
+    """Normalised words seen at least `min_count` times, most frequent first, then the words of `vectors`."""
+    normalizer = word_normalizer(config)
+    counts = Counter(normalizer.normalize_str(word) for sentence in sentences for word in sentence)
+    words = [word for word, count in counts.most_common() if count >= config.min_count]
+    known = set(words)
+    if vectors is not None:
+        words += [word for word in vectors.words[: config.max_vectors] if word not in known]
+    return TextTokenizer(word_tokenizer(words, config))
+
+
+def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
+    """A word-level tokenizer over `words`, cutting raw text as the recipe says."""
+    tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer.normalizer = word_normalizer(config)
+    cuts = [pre_tokenizers.WhitespaceSplit()]
+    if config.cut == "english":
+        cuts.append(pre_tokenizers.Split(Regex(ENGLISH_WORDS), behavior="isolated"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    return tokenizer
+
+
+def word_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
+    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
+    if config.lowercase:
+        steps.append(normalizers.Lowercase())
+    if config.zero_digits:
+        steps.append(normalizers.Replace(Regex("[0-9]"), "0"))
+    return normalizers.Sequence(steps)
+
+
+def fit_characters(texts: Iterable[str]) -> TextTokenizer:
+    """Every character seen, as its own token, white space and line ends included."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    characters = sorted(counts, key=lambda character: (-counts[character], character))
+    tokenizer = Tokenizer(models.WordLevel(_numbered(characters), unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_ANY_CHARACTER), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return TextTokenizer(tokenizer)
+
+
+def fit_subwords(texts: Iterable[str], config: TokenizerConfig) -> TextTokenizer:
+    """Byte-pair encoding (Sennrich et al. 2016); a word's first piece carries the mark of the space before it."""
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNK], fuse_unk=True))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(individual_digits=True)]
+    )
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary_size, special_tokens=list(SPECIAL_TOKENS), min_frequency=2, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return TextTokenizer(tokenizer)
+
+
+def _numbered(tokens: Sequence[str]) -> dict[str, int]:
+    """Ids in order, after the special tokens; a word that spells a special token is left to be unknown."""
+    ordered = [*SPECIAL_TOKENS, *(token for token in tokens if token not in SPECIAL_TOKENS)]
+    return {token: number for number, token in enumerate(ordered)}
+
+
+def _starting_vectors(tokenizer: TextTokenizer, vectors: WordVectors | None) -> FloatArray | None:
+    """`[vocabulary, size]`: the known vector of each word; NaN rows are for the network to fill."""
+    if vectors is None:
+        return None
+    rows = np.full((tokenizer.vocabulary_size, vectors.size), np.nan, dtype=np.float32)
+    for token_id in range(len(SPECIAL_TOKENS), tokenizer.vocabulary_size):
+        vector = vectors.find(tokenizer.token(token_id))
+        if vector is not None:
+            rows[token_id] = vector
+    return rows
