@@ -6,7 +6,6 @@ goes on without one. A file is written beside its target and renamed, so an inte
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from service.errors import UnrollError
+from training.networks.network import Network
 
 CHECKPOINT_VERSION = 1
 
@@ -26,7 +26,7 @@ class CheckpointFault(UnrollError):
 
 
 class Progress(BaseModel):
-    """Where a run stands. `batch` counts within the epoch, `step` from the start; `best_score` is better when higher."""
+    """Where a run stands. `batch` counts within the epoch, `step` from the start. A higher `best_score` is better."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,7 +48,7 @@ class RunState(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    network: nn.Module
+    network: Network
     optimizer: torch.optim.Optimizer
     averages: dict[str, Tensor]
     carried: tuple[Tensor, ...]
@@ -91,12 +91,12 @@ def load_checkpoint(path: Path, state: RunState) -> RunState:
     )
 
 
-def save_weights(path: Path, network: nn.Module, averages: dict[str, Tensor]) -> None:
+def save_weights(path: Path, network: Network, averages: dict[str, Tensor]) -> None:
     """The weights to score and export: the averages where there are any, else the network's own."""
     write_tensors(path, {**network.state_dict(), **averages}, {})
 
 
-def load_weights(path: Path, network: nn.Module) -> None:
+def load_weights(path: Path, network: Network) -> None:
     """Put saved weights into a network of the same shape."""
     tensors, _ = read_tensors(path)
     try:
@@ -109,7 +109,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """One safetensors file, whole or not at all. Tensors that share memory (tied weights) are stored apart."""
     partial = path.with_name(path.name + ".partial")
     save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, partial, metadata)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -118,7 +118,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointFault(f"{path}: there is no such checkpoint")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            names: list[str] = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except SafetensorError as error:
         raise CheckpointFault(f"{path}: damaged: {error}") from error
 

@@ -60,6 +60,8 @@ class _Bucketed:
 
 
 class TaggingSet(_Bucketed):
+    """Sentences with a tag for each word."""
+
     def __init__(
         self, sentences: Sequence[TaggedSentence], vocabulary: Vocabulary, limit: int, batch_size: int, seed: int
     ) -> None:
@@ -82,6 +84,8 @@ class TaggingSet(_Bucketed):
 
 
 class ClassificationSet(_Bucketed):
+    """Texts with a label; a text without tokens, or with a label that train never showed, is left out."""
+
     def __init__(
         self, texts: Sequence[LabelledText], vocabulary: Vocabulary, limit: int, batch_size: int, seed: int
     ) -> None:
@@ -100,6 +104,8 @@ class ClassificationSet(_Bucketed):
 
 
 class TranslationSet(_Bucketed):
+    """Pairs of sentences; both sides are cut at the limit."""
+
     def __init__(
         self, pairs: Sequence[SentencePair], vocabulary: Vocabulary, limit: int, batch_size: int, seed: int
     ) -> None:

@@ -45,9 +45,7 @@ def _named(recipe: Recipe) -> RunData:
 
 def _own(recipe: Recipe, config: DataConfig) -> RunData:
     records = read_records(recipe.task, config.train, config.read)
-    source = DataSource(
-        name=Path(config.train).name, licence=recipe.licence or "not stated", splits=_digests(config)
-    )
+    source = DataSource(name=Path(config.train).name, licence=recipe.licence or "not stated", splits=_digests(config))
     if config.dev:
         return RunData(records, read_records(recipe.task, config.dev, config.read), source)
     parts = split_records(records, config.dev_percent / 100)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import TaskName
@@ -17,6 +16,7 @@ from training.config import Recipe
 from training.draft import draft_bundle
 from training.evaluate import evaluate_records
 from training.export import draft_manifest
+from training.networks.network import Network
 from training.onnx_graph.writers import network_graphs
 from training.records import LabelledText, Record, SentencePair, TaggedSentence
 from training.torch_runner import TorchRunner, evaluating, transitions_of
@@ -46,7 +46,7 @@ class DevScorer:
         limit = recipe.training.evaluate_records or len(records)
         self._records = [records[i] for i in range(0, len(records), max(1, len(records) // limit))][:limit]
 
-    def __call__(self, network: nn.Module) -> DevScore:
+    def __call__(self, network: Network) -> DevScore:
         task = self._recipe.task
         measures = {"loss": self.loss(network)}
         bundle = self._bundle(network)
@@ -58,7 +58,7 @@ class DevScorer:
         return DevScore(chosen, measures, self._samples(bundle, runner))
 
     @torch.no_grad()
-    def loss(self, network: nn.Module) -> float:
+    def loss(self, network: Network) -> float:
         """Mean loss over dev, in nats, as the network's own `loss` counts it."""
         device = next(network.parameters()).device
         total, rows = 0.0, 0
@@ -69,7 +69,7 @@ class DevScorer:
                 total, rows = total + float(loss) * len(order), rows + len(order)
         return total / max(1, rows)
 
-    def _bundle(self, network: nn.Module) -> Bundle:
+    def _bundle(self, network: Network) -> Bundle:
         """A bundle in memory: all that task code asks for, with the weights still in torch."""
         graphs = {name: graph.spec(f"{name}.onnx") for name, graph in network_graphs(network).items()}
         files = {role: f"{role}.json" for role in self._vocabulary.tokenizers}

@@ -53,4 +53,3 @@ def task_options(recipe: Recipe, labels: Sequence[str]) -> TaskOptions:
     if network.task == "classification":
         return ClassificationOptions()
     return GenerationOptions(unit="character" if recipe.tokenizer.unit == "character" else "subword")
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from service.bundle.load import Example
 from service.bundle.manifest import DataSource, Manifest, Score, TaskName
@@ -13,6 +14,8 @@ from service.bundle.manifest import DataSource, Manifest, Score, TaskName
 SERVICE = "http://127.0.0.1:8000"
 #: A longer answer is left to `examples.jsonl`.
 MAX_ANSWER_CHARACTERS = 1500
+#: Scores below this are shown with one more decimal.
+SMALL_SCORE = 10.0
 
 PURPOSE: dict[TaskName, str] = {
     "tagging": "Gives every word of a sentence one of {labels} tags.",
@@ -144,15 +147,25 @@ def _parity(manifest: Manifest) -> str:
 
 
 def _reproduction(manifest: Manifest) -> str:
-    recipe = manifest.training.recipe
-    if not recipe:
-        return "The recipe is not recorded; the effective configuration is in `manifest.json` under `training.config`."
     config = "The effective configuration, defaults included, is in `manifest.json` under `training.config`."
-    return f"{_code([f'unroll train {recipe}'])}\n\n{config}"
+    command = _command(manifest)
+    return f"{_code([command])}\n\n{config}" if command else f"The recipe is not recorded. {config}"
+
+
+def _command(manifest: Manifest) -> str:
+    """What to type: a shipped recipe by name, or the task with the files it learned from (their names, not paths)."""
+    data = manifest.training.config.get("data")
+    paths = data if isinstance(data, dict) else {}
+    files = {role: Path(str(paths[role])).name for role in ("train", "dev") if paths.get(role)}
+    if "train" not in files:
+        return f"unroll train {manifest.training.recipe}" if manifest.training.recipe else ""
+    options = [f"--{role} {shlex.quote(name)}" for role, name in files.items()]
+    return " ".join(["unroll train", manifest.task, *options, f"--name {manifest.name}"])
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}"
+    """Two decimals for percentages, three for losses and other small numbers."""
+    return f"{value:.2f}" if abs(value) >= SMALL_SCORE else f"{value:.3f}"
 
 
 def _some(labels: Sequence[str], limit: int = 40) -> str:

@@ -1,9 +1,9 @@
 """A run from recipe to published bundle, in the order in which it happens.
 
-    prepare_run recipe -> records -> vocabulary
-    start_run   network -> run folder
-    Trainer.fit (see trainer.py)
-    publish_run best weights -> graphs -> verified -> scored through onnxruntime beside a baseline -> models/
+prepare_run recipe -> records -> vocabulary
+start_run   network -> run folder
+Trainer.fit (see trainer.py)
+publish_run best weights -> graphs -> verified -> scored through onnxruntime beside a baseline -> models/
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from service.bundle.load import load_bundle
 from service.bundle.manifest import Score, TaskName, TrainingFacts
@@ -33,6 +32,7 @@ from training.draft import draft_bundle
 from training.evaluate import evaluate_records
 from training.export import Exported, Question, export_bundle
 from training.networks.build import build_network
+from training.networks.network import Network
 from training.records import Record, TaggedSentence
 from training.run_folder import RunFolder
 from training.trainer import Trainer
@@ -71,7 +71,7 @@ class Run:
     data: RunData
     vocabulary: Vocabulary
     folder: RunFolder
-    network: nn.Module
+    network: Network
 
 
 def prepare_run(recipe: Recipe) -> Prepared:
@@ -97,7 +97,7 @@ def open_run(path: Path) -> Run:
     return Run(recipe, load_data(recipe), vocabulary, folder, build_network(recipe, vocabulary))
 
 
-def trained_network(path: Path) -> nn.Module:
+def trained_network(path: Path) -> Network:
     """The network of a run with its best weights; the data is not needed."""
     folder = RunFolder(path)
     network = build_network(folder.recipe(), folder.vocabulary())

@@ -1,10 +1,10 @@
 """A run's folder and everything a person sees of it.
 
-    config.toml            the effective recipe          metrics.jsonl   one line an epoch, and one for each log step
-    tokenizer-*.json       fitted on train               curves.png      loss and dev scores
-    labels.txt             line number = id              samples.txt     example predictions, each epoch
-    last.safetensors       to resume from                tensorboard/    the same curves, for TensorBoard
-    best.safetensors       the weights with the best dev score
+config.toml            the effective recipe          metrics.jsonl   one line an epoch, and one for each log step
+tokenizer-*.json       fitted on train               curves.png      loss and dev scores
+labels.txt             line number = id              samples.txt     example predictions, each epoch
+last.safetensors       to resume from                tensorboard/    the same curves, for TensorBoard
+best.safetensors       the weights with the best dev score
 """
 
 from __future__ import annotations
@@ -96,8 +96,9 @@ class RunFolder:
         draw_curves(self.metrics, self.path / "curves.png")
         scores = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
         mark = "best so far" if better else f"no gain for {progress.stale_epochs}"
+        minutes = progress.seconds / 60
         self.console.print(
-            f"epoch {epoch:3d}  loss {progress.epoch_loss:.4f}  dev {scores}  ({mark}, {progress.seconds / 60:.1f} min)",
+            f"epoch {epoch:3d}  loss {progress.epoch_loss:.4f}  dev {scores}  ({mark}, {minutes:.1f} min)",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -127,9 +128,9 @@ class RunFolder:
         # Imported here: TensorBoard takes a second to import, and only runs need it.
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self.path / "tensorboard")) as writer:  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(self.path / "tensorboard")) as writer:
             for name, value in values.items():
-                writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, value, step)
 
 
 class EpochBar:

@@ -1,9 +1,9 @@
 """The training loop: updates, dev score, early stop, checkpoints. What a run is about is handed in.
 
-    for each epoch:
-        for each batch:
-            rate by the schedule -> loss -> gradient -> clip -> update -> averages
-        score on dev -> keep the best -> stop when it no longer gets better
+for each epoch:
+    for each batch:
+        rate by the schedule -> loss -> gradient -> clip -> update -> averages
+    score on dev -> keep the best -> stop when it no longer gets better
 """
 
 from __future__ import annotations
@@ -16,26 +16,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from service.errors import UnrollError
-from training.batches import AnyBatch
 from training.checkpoint import Progress, RunState, load_checkpoint, save_checkpoint, save_weights
 from training.collate import Order, TrainingSet
 from training.config import TrainingConfig
+from training.networks.network import Network
 from training.run_folder import RunFolder
 from training.schedule import learning_rate, start_averages, update_averages
 
 Carried = tuple[Tensor, ...]
-
-
-class Network(Protocol):
-    """What the loop needs of a network: a loss, and what to carry into the next batch (nothing, or a state)."""
-
-    def loss(self, batch: AnyBatch, carried: Carried) -> tuple[Tensor, Carried]: ...
 
 
 @dataclass(frozen=True)
@@ -64,11 +57,11 @@ class Trainer:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         data: TrainingSet,
         config: TrainingConfig,
         folder: RunFolder,
-        score: Callable[[nn.Module], DevScore],
+        score: Callable[[Network], DevScore],
         device: torch.device,
     ) -> None:
         self._data = data
@@ -79,9 +72,7 @@ class Trainer:
         network.to(device)
         optimizer = build_optimizer(network, config)
         averages = start_averages(network, config.ema_decay)
-        self.state = RunState(
-            network=network, optimizer=optimizer, averages=averages, carried=(), progress=Progress()
-        )
+        self.state = RunState(network=network, optimizer=optimizer, averages=averages, carried=(), progress=Progress())
         self._signal: int | None = None
 
     @property
@@ -142,7 +133,7 @@ class Trainer:
         value = float(loss.detach())
         if not math.isfinite(value) or not math.isfinite(norm):
             raise Diverged(
-                f"the loss is {value} and the gradient norm {norm} at step {progress.step} (epoch {progress.epoch + 1}); "
+                f"the loss is {value}, the gradient norm {norm} at step {progress.step} (epoch {progress.epoch + 1}); "
                 f"try a smaller training.learning_rate (now {rate:.2g}) or training.clip_norm (now {config.clip_norm})"
             )
         state.optimizer.step()
@@ -204,7 +195,7 @@ class Trainer:
 
 
 @contextmanager
-def averaged_weights(network: nn.Module, averages: dict[str, Tensor]) -> Iterator[None]:
+def averaged_weights(network: Network, averages: dict[str, Tensor]) -> Iterator[None]:
     """Inside, the network has the averaged weights; afterwards its own again."""
     own = {name: value.detach().clone() for name, value in network.named_parameters()} if averages else {}
     network.load_state_dict(averages, strict=False)
@@ -214,7 +205,7 @@ def averaged_weights(network: nn.Module, averages: dict[str, Tensor]) -> Iterato
         network.load_state_dict(own, strict=False)
 
 
-def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def build_optimizer(network: Network, config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD with momentum. The rate is set before every update, by the schedule."""
     parameters, rate, decay = network.parameters(), config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":

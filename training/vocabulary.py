@@ -95,7 +95,7 @@ def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
     """A word-level tokenizer over `words`, cutting raw text as the recipe says."""
     tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
     tokenizer.normalizer = word_normalizer(config)
-    cuts = [pre_tokenizers.WhitespaceSplit()]
+    cuts: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
     if config.cut == "english":
         cuts.append(pre_tokenizers.Split(Regex(ENGLISH_WORDS), behavior="isolated"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
@@ -103,6 +103,7 @@ def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
 
 
 def word_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
+    """What makes two spellings one word."""
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if config.lowercase:
         steps.append(normalizers.Lowercase())

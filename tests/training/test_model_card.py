@@ -79,6 +79,15 @@ def test_what_is_not_known_is_not_claimed() -> None:
     assert "unroll train" not in card
 
 
+def test_a_model_of_own_data_names_its_files() -> None:
+    """There is no recipe to name; the command has the task and the files, without the folders of whoever trained it."""
+    config: dict[str, object] = {"data": {"train": "/home/someone/my train.csv", "dev": ""}}
+    facts = MANIFEST.training.model_copy(update={"config": config})
+    card = model_card(MANIFEST.model_copy(update={"training": facts}), EXAMPLE)
+    assert "unroll train classification --train 'my train.csv' --name moods" in card
+    assert "someone" not in card
+
+
 def test_every_table_has_the_same_number_of_cells_in_each_row() -> None:
     """A stray bar in a detail would break the table."""
     score = Score(measure="bleu", value=1.0, detail="a|b")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-
-
 import torch
 from torch import Tensor, nn
 
 from training.config import AttentionKind
-
-
 
 
 class AdditiveAttention(nn.Module):
@@ -39,7 +35,8 @@ class DotAttention(nn.Module):
 
     def energies(self, queries: Tensor, keys: Tensor) -> Tensor:
         """`[batch, steps, query]`, `[batch, time, key]` -> `[batch, steps, time]`."""
-        return torch.matmul(self.query(queries), keys.transpose(1, 2)) * self.scale
+        energies: Tensor = torch.matmul(self.query(queries), keys.transpose(1, 2)) * self.scale
+        return energies
 
 
 ATTENTIONS: dict[AttentionKind, type[AdditiveAttention] | type[DotAttention]] = {

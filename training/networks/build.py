@@ -12,12 +12,13 @@ from service.bundle.padding import FloatArray
 from training.config import ClassifierConfig, ConfigFault, LanguageModelConfig, Recipe, TaggerConfig, TranslatorConfig
 from training.networks.classifier import Classifier
 from training.networks.language_model import LanguageModel
+from training.networks.network import Network
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
 from training.vocabulary import Vocabulary
 
 
-def build_network(recipe: Recipe, vocabulary: Vocabulary) -> nn.Module:
+def build_network(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     """A new network, its weights drawn from the recipe's seed and the word vectors, if there are any."""
     torch.manual_seed(recipe.seed)
     network = NETWORKS[recipe.task](recipe, vocabulary)
@@ -26,29 +27,27 @@ def build_network(recipe: Recipe, vocabulary: Vocabulary) -> nn.Module:
     return network
 
 
-def _tagger(recipe: Recipe, vocabulary: Vocabulary) -> nn.Module:
+def _tagger(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     assert isinstance(recipe.network, TaggerConfig)
-    return Tagger(
-        recipe.network, vocabulary.size("words"), vocabulary.size("characters"), len(vocabulary.labels)
-    )
+    return Tagger(recipe.network, vocabulary.size("words"), vocabulary.size("characters"), len(vocabulary.labels))
 
 
-def _classifier(recipe: Recipe, vocabulary: Vocabulary) -> nn.Module:
+def _classifier(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     assert isinstance(recipe.network, ClassifierConfig)
     return Classifier(recipe.network, vocabulary.size("text"), len(vocabulary.labels))
 
 
-def _translator(recipe: Recipe, vocabulary: Vocabulary) -> nn.Module:
+def _translator(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     assert isinstance(recipe.network, TranslatorConfig)
     return Translator(recipe.network, vocabulary.size("source"), vocabulary.size("target"))
 
 
-def _language_model(recipe: Recipe, vocabulary: Vocabulary) -> nn.Module:
+def _language_model(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     assert isinstance(recipe.network, LanguageModelConfig)
     return LanguageModel(recipe.network, vocabulary.size("text"))
 
 
-NETWORKS: dict[TaskName, Callable[[Recipe, Vocabulary], nn.Module]] = {
+NETWORKS: dict[TaskName, Callable[[Recipe, Vocabulary], Network]] = {
     "tagging": _tagger,
     "classification": _classifier,
     "translation": _translator,
@@ -64,7 +63,9 @@ def _start_from(embedding: nn.Module, vectors: FloatArray) -> None:
     assert isinstance(embedding, nn.Embedding)
     rows = torch.from_numpy(vectors)
     if rows.shape[1] != embedding.embedding_dim:
-        raise ConfigFault(f"the word vectors have {rows.shape[1]} numbers, the network expects {embedding.embedding_dim}")
+        raise ConfigFault(
+            f"the word vectors have {rows.shape[1]} numbers, the network expects {embedding.embedding_dim}"
+        )
     known = ~rows.isnan().any(dim=1)
     with torch.no_grad():
         embedding.weight.mul_(rows[known].std())

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from training.batches import ClassificationBatch
 from training.config import ClassifierConfig
 from training.networks.dropout import LockedDropout, WordDropout
+from training.networks.network import Network
 from training.networks.pooling import Pooling
 from training.networks.recurrent import RecurrentEncoder, State
 
 
-class Classifier(nn.Module):
+class Classifier(Network):
     """Graph `classifier`: tokens, lengths -> logits."""
 
     def __init__(self, config: ClassifierConfig, vocabulary: int, labels: int) -> None:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from training.batches import LanguageBatch
 from training.config import LanguageModelConfig
 from training.networks.dropout import LockedDropout
-from training.networks.recurrent import StatefulStack, State
+from training.networks.network import Network
+from training.networks.recurrent import State, StatefulStack
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(Network):
     """Graphs `prompt`: many tokens and a state -> logits and the next state; `step`: the same for one token."""
 
     def __init__(self, config: LanguageModelConfig, vocabulary: int) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-
-
 import torch
 from torch import Tensor, nn
 
 from training.config import PoolingKind
 from training.networks.recurrent import RecurrentEncoder, length_mask
-
-
 
 
 class Pooling(nn.Module):
@@ -34,7 +30,8 @@ class Pooling(nn.Module):
             return (outputs * mask).sum(dim=1) / lengths.unsqueeze(1)
         if self.kind == "max":
             return outputs.masked_fill(~mask, -1e9).amax(dim=1)
-        assert self.projection is not None and self.energy is not None
+        assert self.projection is not None
+        assert self.energy is not None
         energies = self.energy(torch.tanh(self.projection(outputs)))
         weights = torch.softmax(energies.masked_fill(~mask, -1e9), dim=1)
         return (outputs * weights).sum(dim=1)

@@ -7,15 +7,12 @@ ONNX graph that is right on every execution provider.
 
 from __future__ import annotations
 
-
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from training.config import Cell
 from training.networks.dropout import LockedDropout
-
 
 #: Recurrent state: `(hidden,)` for GRU and Elman, `(hidden, cell)` for LSTM, each `[layers, batch, width]`.
 State = tuple[Tensor, ...]
@@ -31,13 +28,14 @@ def recurrence(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
     (Jozefowicz et al. 2015), so that gradients reach back from the first update on.
     """
     rnn = CELLS[cell](input_size, hidden_size, batch_first=True)
+    parameters = dict(rnn.named_parameters())
     with torch.no_grad():
-        for block in rnn.weight_hh_l0.chunk(rnn.weight_hh_l0.shape[0] // hidden_size):
+        for block in parameters["weight_hh_l0"].split(hidden_size):
             nn.init.orthogonal_(block)
-        rnn.bias_ih_l0.zero_()
-        rnn.bias_hh_l0.zero_()
+        parameters["bias_ih_l0"].zero_()
+        parameters["bias_hh_l0"].zero_()
         if cell == "lstm":
-            rnn.bias_ih_l0[hidden_size : 2 * hidden_size] = 1.0  # torch's gate order is i, f, g, o
+            parameters["bias_ih_l0"][hidden_size : 2 * hidden_size] = 1.0  # torch's gate order is i, f, g, o
     return rnn
 
 
@@ -137,15 +135,18 @@ class StatefulStack(nn.Module):
         """
         outputs, finals = inputs, []
         for number, rnn in enumerate(self.layers):
-            before = tuple(part[number : number + 1] for part in state)
-            outputs, after = run_recurrence(rnn, self.dropout(outputs) if number else outputs, before, lengths)
+            inputs = self.dropout(outputs) if number else outputs
+            outputs, after = run_recurrence(rnn, inputs, layer_state(state, number), lengths)
             finals.append(after)
         return outputs, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
 
 
-def run_recurrence(
-    rnn: nn.Module, inputs: Tensor, state: State, lengths: Tensor | None = None
-) -> tuple[Tensor, State]:
+def layer_state(state: State, number: int) -> State:
+    """The state of one layer of a stack, each part `[1, batch, width]`."""
+    return tuple(part[number : number + 1] for part in state)
+
+
+def run_recurrence(rnn: nn.Module, inputs: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
     """Run one recurrence from `state` (`[1, batch, hidden]` parts); hides how torch spells the state of each cell."""
     before = state if len(state) == 2 else state[0]
     if lengths is None:

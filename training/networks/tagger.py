@@ -11,10 +11,11 @@ from training.config import TaggerConfig
 from training.networks.character_features import CharacterCNN, CharacterRNN
 from training.networks.crf import CRF
 from training.networks.dropout import LockedDropout, WordDropout
+from training.networks.network import Network
 from training.networks.recurrent import RecurrentEncoder, State, length_mask
 
 
-class Tagger(nn.Module):
+class Tagger(Network):
     """Graph `tagger`: words, characters, lengths -> emissions."""
 
     def __init__(self, config: TaggerConfig, words: int, characters: int, labels: int) -> None:

@@ -15,17 +15,19 @@ from training.batches import TranslationBatch
 from training.config import TranslatorConfig
 from training.networks.attention import ATTENTIONS, attend
 from training.networks.dropout import LockedDropout, WordDropout
+from training.networks.network import Network
 from training.networks.recurrent import (
     STATE_NAMES,
     RecurrentEncoder,
     State,
+    layer_state,
     length_mask,
     recurrence,
     run_recurrence,
 )
 
 
-class Translator(nn.Module):
+class Translator(Network):
     """Graphs `encoder`: tokens, lengths -> memory, keys, state; `decoder_step`: one token and a state -> the next."""
 
     def __init__(self, config: TranslatorConfig, source_vocabulary: int, target_vocabulary: int) -> None:
@@ -83,13 +85,14 @@ class Translator(nn.Module):
         """
         mask = length_mask(lengths, memory.shape[1])
         outputs = self.dropout(self.target_embedding(self.word_dropout(tokens)))
-        afters = []
-        for number, rnn in enumerate(self.decoder_layers):
-            inputs = outputs if number == 0 else torch.cat([self.dropout(outputs), context], dim=2)
-            outputs, after = run_recurrence(rnn, inputs, tuple(part[number : number + 1] for part in state))
+        first, *further = self.decoder_layers
+        outputs, after = run_recurrence(first, outputs, layer_state(state, 0))
+        afters = [after]
+        context, weights = attend(self.attention.energies(outputs, memory_keys), memory, mask)
+        for number, rnn in enumerate(further, start=1):
+            inputs = torch.cat([self.dropout(outputs), context], dim=2)
+            outputs, after = run_recurrence(rnn, inputs, layer_state(state, number))
             afters.append(after)
-            if number == 0:
-                context, weights = attend(self.attention.energies(outputs, memory_keys), memory, mask)
         readout = torch.tanh(self.readout(torch.cat([self.dropout(outputs), context], dim=2)))
         logits: Tensor = self.output(self.dropout(readout))
         return logits, weights, tuple(torch.cat(parts) for parts in zip(*afters, strict=True))

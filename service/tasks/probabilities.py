@@ -1,0 +1,39 @@
+"""Logits to probabilities, without overflow. The last axis is the distribution."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InferenceFailed
+from service.tasks.base import Array
+
+DoubleArray = NDArray[np.float64]
+
+
+def log_softmax(logits: Array) -> DoubleArray:
+    """Natural logarithms of `softmax(logits)`; entries of minus infinity stay there."""
+    shifted = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
+    normalised: DoubleArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normalised
+
+
+def log_sum_exp(logits: Array) -> DoubleArray:
+    """What `log_softmax` takes off each row, over the last axis; the powers in the precision of `logits`, for speed."""
+    largest = logits.max(axis=-1)
+    total: DoubleArray = np.exp(logits - largest[..., None]).sum(axis=-1, dtype=np.float64)
+    normaliser: DoubleArray = largest + np.log(total)
+    return normaliser
+
+
+def softmax(logits: Array) -> DoubleArray:
+    """Probabilities that sum to 1 over the last axis."""
+    probabilities: DoubleArray = np.exp(log_softmax(logits))
+    return probabilities
+
+
+def require_finite(values: Array, what: str) -> Array:
+    """Raises InferenceFailed when a graph handed back NaN or infinity: no answer may be made of those."""
+    if not np.isfinite(values).all():
+        raise InferenceFailed(f"the model computed {what} that are not finite numbers")
+    return values

@@ -1,0 +1,57 @@
+"""The field's dynamic programmes against the sum over all paths, written out."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.tasks.base import Array
+from service.tasks.crf import marginals, viterbi
+
+
+def path_score(path: tuple[int, ...], emissions: Array, transitions: Array) -> float:
+    emissions, transitions = emissions.astype(np.float64), transitions.astype(np.float64)
+    inside = sum(transitions[a, b] for a, b in pairwise(path))
+    ends = transitions[-1, path[0]] + transitions[path[-1], -1]
+    return float(inside + ends + sum(emissions[time, tag] for time, tag in enumerate(path)))
+
+
+def random_field(seed: int, time: int, labels: int, scale: float = 2.0) -> tuple[Array, Array]:
+    random = np.random.default_rng(seed)
+    emissions = scale * random.normal(size=(time, labels))
+    transitions = scale * random.normal(size=(labels + 1, labels + 1))
+    return emissions.astype(np.float32), transitions.astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), time=st.integers(1, 5), labels=st.integers(1, 4))
+def test_viterbi_finds_the_best_of_all_paths(seed: int, time: int, labels: int) -> None:
+    emissions, transitions = random_field(seed, time, labels)
+    best = max(product(range(labels), repeat=time), key=lambda path: path_score(path, emissions, transitions))
+    assert tuple(viterbi(emissions, transitions)) == best
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), time=st.integers(1, 5), labels=st.integers(1, 4))
+def test_marginals_are_sums_over_all_paths(seed: int, time: int, labels: int) -> None:
+    emissions, transitions = random_field(seed, time, labels)
+    paths = list(product(range(labels), repeat=time))
+    weights = np.exp([path_score(path, emissions, transitions) for path in paths])
+    expected = np.zeros((time, labels))
+    for path, weight in zip(paths, weights / weights.sum(), strict=True):
+        expected[np.arange(time), path] += weight
+    np.testing.assert_allclose(marginals(emissions, transitions), expected, atol=1e-9)
+
+
+def test_marginals_survive_large_scores_and_forbidden_transitions() -> None:
+    """Scores of hundreds over hundreds of words, and transitions that training has forbidden, overflow nothing."""
+    emissions, transitions = random_field(1, time=300, labels=5, scale=200.0)
+    transitions[0, 1] = transitions[-1, 2] = -10_000.0
+    result = marginals(emissions, transitions)
+    assert np.isfinite(result).all()
+    np.testing.assert_allclose(result.sum(axis=1), 1.0)
+    assert result[0, 2] == pytest.approx(0.0)

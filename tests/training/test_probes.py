@@ -1,0 +1,60 @@
+"""Probes are valid feeds, and as nasty as valid feeds can be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.bundle.manifest import GraphSpec, TensorSpec
+from training.probes import PROBE_SIZES, Probes, axes_of, row_alone
+
+SPEC = GraphSpec(
+    file="tagger.onnx",
+    inputs=(
+        TensorSpec(name="words", dtype="int64", shape=("batch", "time")),
+        TensorSpec(name="characters", dtype="int64", shape=("batch", "time", "chars")),
+        TensorSpec(name="lengths", dtype="int64", shape=("batch",)),
+        TensorSpec(name="hidden", dtype="float32", shape=(2, "batch", 3)),
+    ),
+    outputs=(),
+)
+LIMITS = {"words": 9, "characters": 5}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ids_are_valid_inside_and_zero_outside(seed: int) -> None:
+    """Ids stay below the vocabulary's size; padding is zero exactly beyond each length; one row is full."""
+    for feeds in Probes(LIMITS, seed).all_sizes(SPEC):
+        words, characters, lengths = feeds["words"], feeds["characters"], feeds["lengths"]
+        inside = np.arange(words.shape[1]) < lengths[:, None]
+        assert lengths.max() == words.shape[1]
+        assert lengths.min() >= 1
+        assert np.array_equal(words > 0, inside)
+        assert np.array_equal(characters[..., 0] > 0, inside)
+        assert words.max() < LIMITS["words"]
+        assert characters.max() < LIMITS["characters"]
+
+
+def test_several_sizes_are_tried() -> None:
+    """One row and several, one step and many, and rows of unequal length."""
+    sizes = [axes_of(SPEC, feeds) for feeds in Probes(LIMITS).all_sizes(SPEC)]
+    assert [(axes["batch"], axes["time"]) for axes in sizes] == list(PROBE_SIZES)
+    assert len({length for feeds in Probes(LIMITS).all_sizes(SPEC) for length in feeds["lengths"]}) > 3
+
+
+def test_a_row_alone_has_no_padding() -> None:
+    """The row is cut to its own words and to its longest word; state keeps its layers and width."""
+    feeds = Probes(LIMITS).feeds(SPEC, batch=4, time=9, characters=12)
+    for row, length in enumerate(int(length) for length in feeds["lengths"]):
+        alone = row_alone(SPEC.inputs, feeds, row, length)
+        assert alone["words"].shape == (1, length)
+        assert alone["words"].all()
+        assert alone["characters"][..., -1].any()
+        assert alone["hidden"].shape == (2, 1, 3)
+        assert np.array_equal(alone["hidden"][:, 0], feeds["hidden"][:, row])
+
+
+def test_the_same_seed_gives_the_same_feeds() -> None:
+    """A failure can be looked at again."""
+    first, second = (Probes(LIMITS, seed=3).feeds(SPEC, batch=2, time=4, characters=3) for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
