@@ -23,7 +23,7 @@ from training.onnx_graph.builder import Graphs
 from training.onnx_graph.rounding import round_to_half
 from training.onnx_graph.state import state_specs
 from training.onnx_graph.writers import network_graphs
-from training.torch_runner import TorchRunner, transitions_of
+from training.torch_runner import TorchRunner, one_thread, transitions_of
 from training.verify import TOLERANCE, ParityReport, verify_bundle
 
 
@@ -164,6 +164,7 @@ def write_tokenizers(folder: Path, tokenizers: Mapping[str, TextTokenizer]) -> d
     return {role: files[id(tokenizer)] for role, tokenizer in tokenizers.items()}
 
 
+@one_thread()
 def record_examples(bundle: Bundle, network: nn.Module, questions: Sequence[Question]) -> list[Example]:
     """Torch's answer to each question, given by the same code that the service answers with.
 

@@ -87,14 +87,17 @@ def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
     """Make the network and the folder of a new run."""
     recipe, vocabulary = prepared.recipe, prepared.vocabulary
     network = build_network(recipe, vocabulary)
-    return Run(recipe, prepared.data, vocabulary, RunFolder.create(path, recipe, vocabulary, overwrite), network)
+    folder = RunFolder.create(path, recipe, vocabulary, prepared.data.source, overwrite)
+    return Run(recipe, prepared.data, vocabulary, folder, network)
 
 
 def open_run(path: Path) -> Run:
     """A run that was started before, from its folder; weights are not loaded yet."""
     folder = RunFolder(path)
     recipe, vocabulary = folder.recipe(), folder.vocabulary()
-    return Run(recipe, load_data(recipe), vocabulary, folder, build_network(recipe, vocabulary))
+    data = load_data(recipe)
+    folder.check_data(data.source)
+    return Run(recipe, data, vocabulary, folder, build_network(recipe, vocabulary))
 
 
 def trained_network(path: Path) -> Network:

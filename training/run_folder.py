@@ -2,8 +2,9 @@
 
 config.toml            the effective recipe          metrics.jsonl   one line an epoch, and one for each log step
 tokenizer-*.json       fitted on train               curves.png      loss and dev scores
-labels.txt             line number = id              samples.txt     example predictions, each epoch
-last.safetensors       to resume from                tensorboard/    the same curves, for TensorBoard
+labels.json            in id order                   samples.txt     example predictions, each epoch
+data.json              what the data was             tensorboard/    the same curves, for TensorBoard
+last.safetensors       to resume from
 best.safetensors       the weights with the best dev score
 """
 
@@ -20,6 +21,7 @@ import tomli_w
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from service.bundle.manifest import DataSource
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
 from training.checkpoint import Progress as RunProgress
@@ -49,7 +51,9 @@ class RunFolder:
         self.console = console or Console(stderr=True)
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, vocabulary: Vocabulary, overwrite: bool = False) -> RunFolder:
+    def create(
+        cls, path: Path, recipe: Recipe, vocabulary: Vocabulary, source: DataSource, overwrite: bool = False
+    ) -> RunFolder:
         """Start a new run. Raises RunFolderFault where one already is, unless told to overwrite."""
         folder = cls(path)
         if folder.checkpoint.exists() and not overwrite:
@@ -63,7 +67,8 @@ class RunFolder:
         (path / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
         for role, tokenizer in vocabulary.tokenizers.items():
             tokenizer.save(path / f"tokenizer-{role}.json")
-        (path / "labels.txt").write_text("".join(f"{label}\n" for label in vocabulary.labels), encoding="utf-8")
+        (path / "labels.json").write_text(_json_lines(vocabulary.labels), encoding="utf-8")
+        (path / "data.json").write_text(source.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return folder
 
     def recipe(self) -> Recipe:
@@ -76,9 +81,26 @@ class RunFolder:
     def vocabulary(self) -> Vocabulary:
         """The tokenizers and labels as they were fitted when the run began."""
         files = sorted(self.path.glob("tokenizer-*.json"))
-        tokenizers = {file.stem.removeprefix("tokenizer-"): TextTokenizer.load(file) for file in files}
-        labels = (self.path / "labels.txt").read_text(encoding="utf-8").splitlines()
-        return Vocabulary(tokenizers, tuple(labels))
+        # Roles that share a tokenizer share the object again, as they did when it was fitted.
+        loaded = {file.read_bytes(): TextTokenizer.load(file) for file in files}
+        tokenizers = {file.stem.removeprefix("tokenizer-"): loaded[file.read_bytes()] for file in files}
+        return Vocabulary(tokenizers, tuple(json.loads((self.path / "labels.json").read_text(encoding="utf-8"))))
+
+    def check_data(self, source: DataSource) -> None:
+        """Raises RunFolderFault if the files a run learns from are no longer what they were when it began."""
+        began_with = DataSource.model_validate_json((self.path / "data.json").read_bytes()).splits
+        changed = sorted(name for name in began_with | source.splits if began_with.get(name) != source.splits.get(name))
+        if changed:
+            raise RunFolderFault(
+                f"{', '.join(changed)} changed since {self.path} was started; put the old content back, or start anew"
+            )
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after update `step`: a run that goes on from there logs it again."""
+        if self.metrics.exists():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            self.metrics.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def log(self, kind: str, values: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl and points to the TensorBoard log."""
@@ -162,6 +184,11 @@ class EpochBar:
             left_s = (self._batches - done) / max(1e-9, per_s)
             line = f"{self._title}  {done}/{self._batches}  {status}  {left_s:.0f} s left in this epoch"
             self._folder.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _json_lines(items: Sequence[str]) -> str:
+    """A JSON list with an item a line, so that people can count and compare."""
+    return json.dumps(list(items), ensure_ascii=False, indent=0) + "\n"
 
 
 def _prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:

@@ -48,6 +48,17 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(was_training)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread inside: small batches gain nothing from more, and sums then do not depend on the machine."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
 def graph_functions(network: nn.Module) -> dict[str, GraphFunction]:
     """For each graph of the network's task a function from named inputs to named outputs."""
     match network:

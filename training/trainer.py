@@ -82,6 +82,7 @@ class Trainer:
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint, with exactly the updates that would have come without the stop."""
         self.state = load_checkpoint(checkpoint, self.state)
+        self._folder.rewind(self.progress.step)
 
     def fit(self) -> Progress:
         """Train to the end.

@@ -35,7 +35,7 @@ from training.answers import answer, task_of
 from training.networks.translator import Translator
 from training.onnx_graph.rounding import round_to_half
 from training.probes import Feeds, Probes, axes_of, row_alone, shape_of
-from training.torch_runner import TorchRunner, decode_whole, transitions_of
+from training.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
 
 #: Float32 sums in another order differ by about 1e-6; a wrong gate or an unmasked step by 1e-2 and more.
 TOLERANCE = 1e-4
@@ -92,6 +92,7 @@ class ParityReport:
         self.failures.append(f"{check}: {what}")
 
 
+@one_thread()
 def verify_bundle(
     path: Path, network: nn.Module | None = None, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> ParityReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import onnxruntime as ort
@@ -19,12 +20,20 @@ from training.onnx_graph import recurrence as recurrence_module
 from training.onnx_graph.builder import GraphBuilder
 from training.onnx_graph.encoder import final_state, recurrent_encoder, stateful_stack
 from training.onnx_graph.recurrence import recurrence, time_major
+from training.torch_runner import one_thread
 
 INPUT, HIDDEN = 5, 7
 BATCHES = ([1], [6], [3, 1], [2, 9, 9, 5])
 TOLERANCE = 2e-6
 
 Array = NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from more, and lose much where other work is going on."""
+    with one_thread():
+        yield
 
 
 def session(graph: GraphBuilder) -> ort.InferenceSession:
