@@ -1,0 +1,1 @@
+"""HTTP: schemas, routes, and one table that turns errors into answers."""

@@ -1,0 +1,140 @@
+"""What goes over the wire. Answers of the tasks are defined with the tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from service.tasks.classification import ClassificationAnswer
+from service.tasks.generation_parameters import GenerationParameters
+from service.tasks.tagging import TaggingAnswer
+from service.tasks.translation import TranslationAnswer
+
+Text = Annotated[str, Field(description="one text")]
+Words = Annotated[list[str], Field(description="one text that is already cut into words")]
+
+
+def _item_tag(value: Any) -> str:
+    return "item_words" if isinstance(value, list) else "item_text"
+
+
+def _inputs_tag(value: Any) -> str:
+    return "list_of_inputs" if isinstance(value, list) else "one_text"
+
+
+# The tags choose the branch before validation, so that a wrong item is reported at its own place, and once.
+Item = Annotated[Annotated[Text, Tag("item_text")] | Annotated[Words, Tag("item_words")], Discriminator(_item_tag)]
+Items = Annotated[list[Item], Field(min_length=1, description="texts, or lists of words")]
+Inputs = Annotated[
+    Annotated[Text, Tag("one_text")] | Annotated[Items, Tag("list_of_inputs")], Discriminator(_inputs_tag)
+]
+
+ModelName = Annotated[str, Field(max_length=64, description="may be left out when only one model can answer")]
+Version = Annotated[str, Field(max_length=9, description="the highest version if left out")]
+
+
+class RequestBody(BaseModel):
+    """A misspelt field is an error, never a default."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PredictRequest(RequestBody):
+    """Texts for a tagger, a classifier or a translator."""
+
+    model: ModelName | None = None
+    version: Version | None = None
+    inputs: Inputs
+    parameters: dict[str, Any] | None = Field(
+        None, description="depends on the task; GET /models/{name} lists them with their limits"
+    )
+
+
+class StageTimings(BaseModel):
+    """Where the time went, in milliseconds, and how many inputs shared the graph run."""
+
+    preprocess_ms: float
+    queue_ms: float
+    inference_ms: float
+    postprocess_ms: float
+    total_ms: float
+    batch_size: int
+
+
+class PredictResponse(BaseModel):
+    """One prediction per input, in order; one text alone gives a list of one."""
+
+    model: str
+    version: str
+    task: Literal["tagging", "classification", "translation"]
+    predictions: list[TaggingAnswer | ClassificationAnswer | TranslationAnswer]
+    timings: StageTimings
+
+
+class GenerateRequest(RequestBody):
+    """A prompt for a language model. Without `parameters` the text is sampled; with them it is not, unless asked."""
+
+    model: ModelName | None = None
+    version: Version | None = None
+    inputs: str = Field(description="the prompt")
+    parameters: GenerationParameters | None = None
+
+
+class FieldError(BaseModel):
+    """One field that was refused, such as `inputs.2` or `parameters.top_k`."""
+
+    field: str
+    message: str
+
+
+class ErrorResponse(BaseModel):
+    """Every refusal has this shape."""
+
+    error: str
+    error_type: str
+    detail: list[FieldError] | None = None
+    request_id: str | None = None
+
+
+class Health(BaseModel):
+    """`reasons` says what stands in the way, one sentence each."""
+
+    status: Literal["live", "ready", "not_ready"]
+    reasons: list[str] = []
+
+
+class ModelVersion(BaseModel):
+    """One version of a model and its state; `reason` says why it failed."""
+
+    name: str
+    version: str
+    state: Literal["loading", "ready", "failed"]
+    reason: str | None = None
+    is_default: bool = Field(description="whether requests without a version go here")
+    task: str | None = None
+    description: str | None = None
+    language: str | None = None
+    licence: str | None = None
+
+
+class ModelDetails(ModelVersion):
+    """Everything the bundle says about itself."""
+
+    versions: list[str]
+    options: dict[str, Any] | None = None
+    limits: dict[str, int] | None = None
+    labels: list[str] | None = None
+    scores: list[dict[str, Any]] | None = None
+    parity: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = Field(None, description="JSON schema of what `parameters` may hold")
+    provider: str | None = Field(None, description="the onnxruntime execution provider in use")
+    digest: str | None = Field(None, description="sha256 over the bundle's manifest, which has those of its files")
+    card: str | None = Field(None, description="the model card, Markdown")
+
+
+class ModelList(BaseModel):
+    """All versions of all models, whatever their state."""
+
+    models: list[ModelVersion]

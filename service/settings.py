@@ -1,0 +1,78 @@
+"""Every setting of the service, read from `UNROLL_*` environment variables; units are in the names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "UNROLL_"
+
+#: Variables with our prefix that are read elsewhere: by training, and by the command line as a client.
+OTHER_VARIABLES = frozenset({"UNROLL_DATA_DIR", "UNROLL_CACHE_DIR", "UNROLL_URL"})
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or out of range; the message names it."""
+
+
+class Settings(BaseSettings):
+    """The defaults suit one small machine. `UNROLL_MAX_BATCH_ITEMS=16` sets `max_batch_items`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    models_dir: Path = Field(Path("models"), description="folder with <name>/<version>/ bundles")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    provider: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of one run; 0 means the cores of the quota")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
+    max_inputs_per_request: int = Field(128, ge=1)
+    max_queue_items: int = Field(1024, ge=1, description="inputs waiting per model before requests get 429")
+    max_batch_items: int = Field(32, ge=1)
+    max_batch_padded_tokens: int = Field(4096, ge=1)
+    max_live_streams: int = Field(64, ge=1, description="streams that are generated at once, per model")
+    max_stream_backlog_events: int = Field(1024, ge=1, description="tokens a slow reader may fall behind")
+    default_timeout_ms: int = Field(30_000, ge=1, description="also the most that X-Deadline-Ms may ask for")
+    drain_timeout_s: float = Field(20.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _a_full_request_fits_the_queue(self) -> Settings:
+        if self.max_inputs_per_request > self.max_queue_items:
+            raise ValueError("max_inputs_per_request must not be larger than max_queue_items")
+        return self
+
+
+def read_settings(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment; `overrides` (from the command line) win, and None in them means "not given".
+
+    Raises:
+        SettingsError: with one line for each variable that is unknown or wrong.
+    """
+    refuse_unknown_variables(environment)
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(dict(problem)) for problem in error.errors())) from error
+
+
+def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Raises SettingsError for a variable with our prefix that nothing reads: a typing error must not pass silently."""
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
+    for name in sorted(environment):
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}"
+            raise SettingsError(f"{name} is not a setting; {hint}")
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    return f"{ENV_PREFIX}{name.upper()}: {problem['msg']}" if name else str(problem["msg"])

@@ -1,0 +1,125 @@
+"""A caller that hangs up frees its place: in the queue, and in the running batch at the next step."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.settings import Settings
+from tests.conftest import until
+
+Message = dict[str, Any]
+
+
+class Caller:
+    """Speaks ASGI by hand, so that the moment of hanging up is the test's choice."""
+
+    def __init__(self, app: FastAPI, path: str, body: Message) -> None:
+        self._app = app
+        self._path = path
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._messages.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
+        self.sent: list[Message] = []
+        self.got_chunk = asyncio.Event()
+
+    def hang_up(self) -> None:
+        self._messages.put_nowait({"type": "http.disconnect"})
+
+    async def call(self) -> None:
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": self._path,
+            "raw_path": self._path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(b"content-type", b"application/json")],
+            "server": ("test", 80),
+            "client": ("test", 1),
+        }
+        await self._app(scope, self._messages.get, self._send)
+
+    async def _send(self, message: Message) -> None:
+        self.sent.append(message)
+        if message.get("body"):
+            self.got_chunk.set()
+
+
+def play(models: Path, scenario: Callable[[FastAPI], Awaitable[None]]) -> None:
+    async def run() -> None:
+        app = create_app(Settings(models_dir=models, provider="cpu", threads=1))
+        async with app.router.lifespan_context(app):
+            await app.state.loading
+            await scenario(app)
+
+    asyncio.run(run())
+
+
+def cancelled_count(app: FastAPI, model: str, task: str) -> float | None:
+    labels = {"model": model, "task": task, "outcome": "cancelled"}
+    value: float | None = app.state.metrics.registry.get_sample_value("unroll_requests_total", labels)
+    return value
+
+
+def test_a_stream_that_nobody_reads_stops(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(app: FastAPI) -> None:
+        engine = app.state.registry.find("generate", None, None)
+        monkeypatch.setattr(engine._stepper, "_step", slowed(engine._stepper._step))
+        caller = Caller(app, "/generate_stream", {"inputs": "a", "parameters": {"max_new_tokens": 30}})
+        calling = asyncio.create_task(caller.call())
+        await caller.got_chunk.wait()
+        caller.hang_up()
+        await calling
+        await until(lambda: not engine.num_pending)
+        assert engine._stepper._running.streams == ()
+        assert sum(bool(message.get("body")) for message in caller.sent) < 30
+        assert cancelled_count(app, "tiny-generator", "generation") == 1
+
+    play(tiny_models, scenario)
+
+
+def slowed(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step that takes long enough for a caller to hang up in between."""
+
+    def slow(running: Any) -> Any:
+        time.sleep(0.01)
+        return step(running)
+
+    return slow
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "model", "task"),
+    [
+        ("/predict", {"model": "tiny-classifier", "inputs": "hello"}, "tiny-classifier", "classification"),
+        ("/generate", {"inputs": "a", "parameters": {"max_new_tokens": 30}}, "tiny-generator", "generation"),
+    ],
+)
+def test_a_caller_that_leaves_before_the_answer_is_counted_and_forgotten(
+    tiny_models: Path, path: str, body: Message, model: str, task: str
+) -> None:
+    """It hangs up at once: its work is dropped, and the service answers the next caller."""
+
+    async def scenario(app: FastAPI) -> None:
+        caller = Caller(app, path, body)
+        caller.hang_up()
+        await caller.call()
+        engine = app.state.registry.find("predict" if path == "/predict" else "generate", model, None)
+        await until(lambda: not engine.num_pending)
+        assert cancelled_count(app, model, task) == 1
+        patient = Caller(app, path, body)
+        await patient.call()
+        assert patient.sent[0]["status"] == 200
+
+    play(tiny_models, scenario)

@@ -1,0 +1,33 @@
+"""The names that both sides of the contract share are the same names on both sides."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from service.bundle.manifest import GRAPHS_OF_TASK, TaskName
+
+ROOT = Path(__file__).parents[2]
+
+
+def strings_in(paths: list[Path]) -> set[str]:
+    """Every string literal in these source files."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+@pytest.mark.parametrize("task", GRAPHS_OF_TASK)
+def test_every_graph_of_a_task_is_run_by_the_service(task: TaskName) -> None:
+    """The task's module names each graph that the manifest demands for it."""
+    named = strings_in([ROOT / "service" / "tasks" / f"{task}.py"])
+    assert set(GRAPHS_OF_TASK[task]) <= named
+
+
+@pytest.mark.parametrize("task", GRAPHS_OF_TASK)
+def test_every_graph_of_a_task_is_written_by_training(task: TaskName) -> None:
+    """The graph writers name each graph that the manifest demands."""
+    named = strings_in(sorted((ROOT / "training" / "onnx_graph").glob("*.py")))
+    assert set(GRAPHS_OF_TASK[task]) <= named

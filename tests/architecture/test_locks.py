@@ -1,0 +1,84 @@
+"""The lock files pin what is installed by hash, for any machine: they name no address and no path."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ROOT / "deploy" / "locks"
+ENVIRONMENTS = ("service-cpu", "service-gpu", "training", "test")
+PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ]+)")
+NAME = re.compile(r"^[A-Za-z0-9._-]+")
+
+
+def entries_of(environment: str) -> list[str]:
+    """The requirements of a lock file, each with its hashes joined to its line; no comments."""
+    lines = (LOCKS / f"{environment}.txt").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    return [entry for entry in text.replace("\\\n", " ").splitlines() if entry.strip()]
+
+
+def pins_of(environment: str) -> dict[str, str]:
+    """Version by name."""
+    found = [PIN.match(entry) for entry in entries_of(environment)]
+    return {match["name"]: match["version"] for match in found if match}
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    """Names of requirement strings such as `onnxruntime-gpu[cuda]>=1.28,<2`, as lock files spell them."""
+    found = [NAME.match(requirement) for requirement in requirements]
+    return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_entry_is_one_version_with_hashes(environment: str) -> None:
+    entries = entries_of(environment)
+    assert len(entries) > 20
+    assert not [entry for entry in entries if not PIN.match(entry) or "--hash=sha256:" not in entry]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_no_lock_names_an_address_or_a_path(environment: str) -> None:
+    """Options such as an index would send a reader's machine to ours."""
+    text = (LOCKS / f"{environment}.txt").read_text(encoding="utf-8")
+    assert not re.findall(r"://|^\s*--(?!hash=)\S+|^\s*-[a-z] .*|@ .*", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("environment", "extras"),
+    [
+        ("service-cpu", ["cpu"]),
+        ("service-gpu", ["gpu"]),
+        ("training", ["training"]),
+        ("test", ["cpu", "training", "test"]),
+    ],
+)
+def test_a_lock_holds_what_the_project_asks_for(environment: str, extras: list[str]) -> None:
+    """A dependency added to the project without a new `make lock` is noticed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = project["dependencies"] + [name for extra in extras for name in project["optional-dependencies"][extra]]
+    assert names_of(asked) - {"torch"} <= set(pins_of(environment))
+
+
+@pytest.mark.parametrize("environment", ["service-cpu", "service-gpu"])
+def test_the_service_installs_nothing_of_training(environment: str) -> None:
+    assert not set(pins_of(environment)) & {"torch", "onnx", "scikit-learn", "safetensors", "tensorboard"}
+
+
+def test_no_lock_holds_both_runtimes_or_torch() -> None:
+    """The two runtimes overwrite each other, and torch's hash depends on the machine."""
+    for environment in ENVIRONMENTS:
+        pins = pins_of(environment)
+        assert not {"onnxruntime", "onnxruntime-gpu"} <= set(pins)
+        assert "torch" not in pins
+
+
+@pytest.mark.parametrize("environment", ["service-cpu", "service-gpu", "training"])
+def test_what_is_served_is_what_was_tested(environment: str) -> None:
+    """A package in two locks has one version."""
+    tested = pins_of("test")
+    assert not {name for name, version in pins_of(environment).items() if tested.get(name, version) != version}

@@ -1,0 +1,36 @@
+"""What the project says of itself agrees with itself."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_version_is_the_newest_in_the_changelog(project: dict[str, Any]) -> None:
+    """The first heading of the form `## [1.2.3]` or `## 1.2.3` is the released version."""
+    changelog = ROOT / "CHANGELOG.md"
+    if not changelog.exists():
+        pytest.skip("there is no CHANGELOG.md")
+    newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", changelog.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == project["version"]
+
+
+def test_every_entry_point_leads_somewhere(project: dict[str, Any]) -> None:
+    """A renamed function would otherwise be noticed only by who installs the project."""
+    groups = [project["scripts"], *project["entry-points"].values()]
+    for target in (target for group in groups for target in group.values()):
+        module, name = target.split(":")
+        assert callable(getattr(importlib.import_module(module), name)), target

@@ -1,0 +1,29 @@
+"""Files and functions stay small enough to be read in one go."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MAX_LINES_OF_FILE = 400
+MAX_LINES_OF_FUNCTION = 60
+SOURCES = sorted(path for package in ("service", "training") for path in (ROOT / package).rglob("*.py"))
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
+    assert lengths, "no sources were found"
+    assert not {name: length for name, length in lengths.items() if length > MAX_LINES_OF_FILE}
+
+
+def test_no_function_is_too_long() -> None:
+    """The body counts, docstring included; a command's signature is the table of its options."""
+    too_long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.body[0].lineno + 1 > MAX_LINES_OF_FUNCTION
+    ]
+    assert not too_long

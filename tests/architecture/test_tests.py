@@ -1,0 +1,58 @@
+"""A test that cannot fail proves nothing: each one asserts something, itself or through a helper of its file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+#: Calls that fail a test by themselves, besides everything whose name starts with `assert`.
+FAILING_CALLS = {"deprecated_call", "fail", "raises", "raise_for_status", "warns"}
+
+
+def functions_of(tree: ast.AST) -> list[Function]:
+    """Functions and methods of a file, nested ones included."""
+    return [node for node in ast.walk(tree) if isinstance(node, Function)]
+
+
+def called_names(function: Function) -> Iterator[str]:
+    """The last part of the name of everything a function calls."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield node.func.attr
+
+
+def can_fail(function: Function, helpers_that_can: set[str]) -> bool:
+    """Whether a function asserts, calls what asserts, or calls a helper known to."""
+    if any(isinstance(node, ast.Assert) for node in ast.walk(function)):
+        return True
+    return any(
+        name in FAILING_CALLS or name in helpers_that_can or name.lstrip("_").startswith("assert")
+        for name in called_names(function)
+    )
+
+
+def toothless_tests(source: str) -> list[str]:
+    """Names of the test functions in `source` that assert nothing, through any number of helpers."""
+    functions = functions_of(ast.parse(source))
+    able: set[str] = set()
+    while grown := {function.name for function in functions if can_fail(function, able)} - able:
+        able |= grown
+    return [function.name for function in functions if function.name.startswith("test_") and function.name not in able]
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: path.relative_to(TESTS).as_posix())
+def test_every_test_can_fail(path: Path) -> None:
+    assert toothless_tests(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_test_without_an_assertion_is_noticed() -> None:
+    source = "def helper(): assert 1\ndef test_a(): helper()\ndef test_b(): print(1)\n"
+    assert toothless_tests(source) == ["test_b"]

@@ -1,0 +1,51 @@
+"""The repository works anywhere: no file sends its reader to one machine's folders or to one registry."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Written in two parts, so that this file does not hold what it looks for.
+HOSTS = [
+    "py" + "pi.org",
+    "python" + "hosted.org",
+    "npm" + "js.org",
+    "npm" + "js.com",
+    "crates" + ".io",
+    "debian" + ".org",
+]
+FOLDERS = ["/work" + r"/(main|shared|\.library)\b", "/opt" + r"/(wheels|pypi)\b", "/root" + r"/\.", "/tmp" + "/venv"]
+NOT_PORTABLE = re.compile("|".join([*(re.escape(host) for host in HOSTS), *FOLDERS]))
+
+#: Numbers and learned text, not something that was written.
+NOT_WRITTEN = {".npy", ".onnx", ".png", ".safetensors", ".jsonl"}
+
+
+def written_files() -> list[Path]:
+    """Text files that are in the repository or about to be. Skips the test outside a repository."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no git repository")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60).stdout.decode().split("\0")
+    paths = [ROOT / name for name in names if name]
+    return [
+        path for path in paths if path.is_file() and path.suffix not in NOT_WRITTEN and path.name != "tokenizer.json"
+    ]
+
+
+def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:
+    paths = written_files()
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {match[0]}"
+        for path in paths
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if (match := NOT_PORTABLE.search(line))
+    ]
+    assert paths
+    assert not found

@@ -1,0 +1,167 @@
+"""The runner refuses what onnxruntime would crash on or answer wrongly, and says what is wrong with a graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.bundle.load import Bundle, load_bundle
+from service.bundle.manifest import TensorSpec
+from service.errors import BundleCorrupt, InferenceFailed
+from service.inference.direct import OpenBundle, open_bundle
+from service.inference.ort_runner import CPU_PROVIDER, CUDA_PROVIDER, OrtRunner, check_placement, choose_provider
+from tests.tiny_bundles import WORDS, copy_bundle, renew_digests
+
+VOCABULARY_SIZE = len(WORDS) + 4
+
+
+@pytest.fixture(scope="module")
+def tagger(tiny_models: Path) -> OpenBundle:
+    return open_bundle(tiny_models / "tiny-tagger" / "1", "cpu", 1)
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_models: Path) -> OpenBundle:
+    return open_bundle(tiny_models / "tiny-classifier" / "1", "cpu", 1)
+
+
+def feeds(**changes: Any) -> dict[str, Any]:
+    """Good feeds of a classifier, with changes; None leaves one out."""
+    good = {"tokens": np.array([[4, 5, 0], [6, 7, 8]]), "lengths": np.array([2, 3])} | changes
+    return {name: value for name, value in good.items() if value is not None}
+
+
+def test_a_good_run_gives_every_output_by_name(classifier: OpenBundle) -> None:
+    outputs = classifier.runner.run("classifier", feeds())
+    assert outputs.keys() == {"logits"}
+    assert outputs["logits"].shape == (2, 3)
+    assert classifier.runner.providers == (CPU_PROVIDER,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"tokens": np.zeros((0, 3), np.int64), "lengths": np.zeros(0, np.int64)}, "size 0"),
+        ({"tokens": np.zeros((2, 0), np.int64)}, "size 0"),
+        ({"tokens": np.array([[4, -1, 0], [6, 7, 8]])}, "ids from -1"),
+        ({"tokens": np.array([[4, VOCABULARY_SIZE, 0], [6, 7, 8]])}, f"allowed are 0 to {VOCABULARY_SIZE - 1}"),
+        ({"lengths": np.array([0, 3])}, "lengths go from 0"),
+        ({"lengths": np.array([2, 4])}, "to 4, allowed are 1 to 3"),
+        ({"lengths": np.array([2])}, "axis 'batch' of lengths"),
+        ({"lengths": None}, "inputs are"),
+        ({"more": np.array([1])}, "inputs are"),
+        ({"tokens": np.array([[4, 5, 0], [6, 7, 8]], dtype=np.int32)}, "tokens must be int64"),
+        ({"tokens": np.array([4, 5])}, "tokens must be int64"),
+    ],
+)
+def test_feeds_that_break_the_contract_never_reach_the_graph(
+    classifier: OpenBundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], complaint: str
+) -> None:
+    """An empty batch would end the process, so the session itself is replaced by one that must not be called."""
+
+    class Untouchable:
+        def run(self, *_: object) -> None:
+            raise AssertionError("the graph was run")
+
+    monkeypatch.setattr(classifier.runner, "_sessions", {"classifier": Untouchable()})
+    with pytest.raises(InferenceFailed, match=complaint):
+        classifier.runner.run("classifier", feeds(**changes))
+
+
+def test_a_fault_of_onnxruntime_becomes_inference_failed(
+    classifier: OpenBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("[ONNXRuntimeError] out of memory\nwith a long trace")
+
+    monkeypatch.setattr(classifier.runner, "_sessions", {"classifier": Broken()})
+    with pytest.raises(InferenceFailed, match=r"graph 'classifier' failed: .* out of memory$"):
+        classifier.runner.run("classifier", feeds())
+
+
+def changed(bundle: Bundle, tensor: TensorSpec) -> Bundle:
+    """The bundle with a manifest that declares this first output."""
+    spec = bundle.manifest.graphs["classifier"].model_copy(update={"outputs": (tensor,)})
+    manifest = bundle.manifest.model_copy(update={"graphs": {"classifier": spec}})
+    return Bundle(bundle.path, manifest, bundle.tokenizers, bundle.examples)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "complaint"),
+    [
+        (TensorSpec(name="scores", dtype="float32", shape=("batch", 3)), "'logits': absent in the manifest"),
+        (TensorSpec(name="logits", dtype="int64", shape=("batch", 3)), "int64 with 2 axes in the manifest, float32"),
+        (TensorSpec(name="logits", dtype="float32", shape=("batch",)), "float32 with 1 axes in the manifest"),
+    ],
+)
+def test_a_graph_that_differs_from_its_manifest_is_refused(
+    tiny_models: Path, tensor: TensorSpec, complaint: str
+) -> None:
+    bundle = load_bundle(tiny_models / "tiny-classifier" / "1")
+    with pytest.raises(BundleCorrupt, match=complaint):
+        OrtRunner(changed(bundle, tensor), "cpu", 1)
+
+
+def test_a_truncated_graph_is_refused_with_its_file(tmp_path: Path, tiny_models: Path) -> None:
+    path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
+    graph = path / "classifier.onnx"
+    graph.write_bytes(graph.read_bytes()[:200])
+    renew_digests(path)
+    with pytest.raises(BundleCorrupt, match=r"classifier\.onnx: not a graph"):
+        open_bundle(path, "cpu", 1)
+
+
+def test_cuda_is_taken_where_it_is_and_demanded_where_it_must_be() -> None:
+    both, cpu = [CUDA_PROVIDER, CPU_PROVIDER], [CPU_PROVIDER]
+    assert choose_provider("auto", both, Path("x")) == CUDA_PROVIDER
+    assert choose_provider("auto", cpu, Path("x")) == CPU_PROVIDER
+    assert choose_provider("cpu", both, Path("x")) == CPU_PROVIDER
+    with pytest.raises(BundleCorrupt, match="CUDA was asked for"):
+        choose_provider("cuda", cpu, Path("x"))
+
+
+def session(providers: list[str], nodes: dict[str, list[str]]) -> Any:
+    """What `check_placement` asks of a session: providers, and which operators each of them got."""
+    parts = [
+        SimpleNamespace(ep_name=name, get_nodes=lambda ops=ops: [SimpleNamespace(op_type=op) for op in ops])
+        for name, ops in nodes.items()
+    ]
+    return SimpleNamespace(get_providers=lambda: providers, get_provider_graph_assignment_info=lambda: parts)
+
+
+def test_a_session_that_silently_got_the_cpu_is_refused() -> None:
+    with pytest.raises(BundleCorrupt, match="could not be started"):
+        check_placement(Path("x"), session([CPU_PROVIDER], {}), CUDA_PROVIDER)
+
+
+def test_recurrent_nodes_that_fell_back_to_the_cpu_are_refused() -> None:
+    """Small nodes may stay on the CPU; a recurrent one there means that the GPU does nothing."""
+    both = [CUDA_PROVIDER, CPU_PROVIDER]
+    check_placement(Path("x"), session(both, {CUDA_PROVIDER: ["LSTM"], CPU_PROVIDER: ["Shape"]}), CUDA_PROVIDER)
+    with pytest.raises(BundleCorrupt, match="GRU would not run on CUDA"):
+        check_placement(Path("x"), session(both, {CUDA_PROVIDER: ["MatMul"], CPU_PROVIDER: ["GRU"]}), CUDA_PROVIDER)
+
+
+words = st.lists(st.sampled_from([*WORDS, "unknown", "Ünïcödé"]), min_size=1, max_size=12)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sentences=st.lists(words, min_size=1, max_size=8))
+def test_a_row_is_the_same_whatever_is_batched_with_it(
+    tagger: OpenBundle, classifier: OpenBundle, sentences: list[list[str]]
+) -> None:
+    """Padding and neighbours change nothing, for taggers and classifiers."""
+    for opened in (tagger, classifier):
+        task: Any = opened.task
+        examples = [task.preprocess(sentence, task.parameters_type()) for sentence in sentences]
+        together = task.run(opened.runner, examples)
+        for example, row in zip(examples, together, strict=True):
+            (alone,) = task.run(opened.runner, [example])
+            np.testing.assert_allclose(row, alone, atol=1e-5)
