@@ -17,7 +17,9 @@ from service.errors import UnrollError
 
 OWN_COMMANDS = ("serve", "predict", "generate", "models")
 TRAINING_COMMANDS = ("train", "resume", "evaluate", "check-data", "export", "verify")
-TRAINING_MISSING = "this command needs the training extra: pip install 'unroll[training]'"
+TRAINING_MISSING = (
+    "this command needs the training extra: `make train-env`, or pip install -e '.[training]', in a checkout of Unroll"
+)
 _ENTRY_POINTS = "unroll.commands"
 
 _HELP = """Train, check and serve recurrent models for sequences.

@@ -1,16 +1,16 @@
 """Every error the service raises on purpose, as one tree. It knows no HTTP: `api.error_table` gives each a status.
 
-    UnrollError
-    ├── InvalidInput        the caller's value is wrong; carries the path of the field
-    ├── UnknownModel        no such model or version; carries what there is
-    ├── Overloaded          the queue is full; refused before any work
-    ├── NotReady            bundles are still loading, one failed, or the service is draining
-    ├── DeadlineExceeded    the answer would have come too late
-    ├── InferenceFailed     the graph itself failed; other requests are not affected
-    └── BundleError         a bundle on disk cannot be used; carries its path
-        ├── BundleIncomplete    a file or manifest entry is missing
-        ├── BundleCorrupt       a file differs from its digest or cannot be read
-        └── ParityFailed        the graphs do not give the answers recorded when the bundle was made
+UnrollError
+├── InvalidInput        the caller's value is wrong; carries the path of the field
+├── UnknownModel        no such model or version; carries what there is
+├── Overloaded          the queue is full; refused before any work
+├── NotReady            bundles are still loading, one failed, or the service is draining
+├── DeadlineExceeded    the answer would have come too late
+├── InferenceFailed     the graph itself failed; other requests are not affected
+└── BundleError         a bundle on disk cannot be used; carries its path
+    ├── BundleIncomplete    a file or manifest entry is missing
+    ├── BundleCorrupt       a file differs from its digest or cannot be read
+    └── ParityFailed        the graphs do not give the answers recorded when the bundle was made
 """
 
 from __future__ import annotations

@@ -7,18 +7,18 @@ goes on without one. A file is written beside its target and renamed, so an inte
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from service.errors import UnrollError
 from training.networks.network import Network
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION: Final = 1
 
 
 class CheckpointFault(UnrollError):
@@ -30,7 +30,7 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int = CHECKPOINT_VERSION
+    version: Literal[1] = CHECKPOINT_VERSION
     epoch: int = 0
     batch: int = 0
     step: int = 0
@@ -69,18 +69,20 @@ def save_checkpoint(path: Path, state: RunState) -> None:
 
 
 def load_checkpoint(path: Path, state: RunState) -> RunState:
-    """Put what `path` holds into the network and the optimiser of `state`; returns the state to go on from."""
+    """Put what `path` holds into the network and the optimiser of `state`; returns the state to go on from.
+
+    Raises:
+        CheckpointFault: there is no such file, it is damaged, no checkpoint of a run, or one of another network.
+    """
     tensors, metadata = read_tensors(path)
+    progress = _progress(path, metadata)
     try:
-        progress = Progress.model_validate_json(metadata["progress"])
         state.network.load_state_dict(_under("network.", tensors))
-    except (KeyError, ValidationError, RuntimeError) as error:
+        _restore_optimizer(state.optimizer, _under("optimizer.", tensors))
+        _restore_random_numbers(tensors)
+    except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointFault(f"{path}: does not fit this run: {error}") from error
     device = next(state.network.parameters()).device
-    _restore_optimizer(state.optimizer, _under("optimizer.", tensors))
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
     carried = _under("carried.", tensors)
     return RunState(
         network=state.network,
@@ -93,27 +95,49 @@ def load_checkpoint(path: Path, state: RunState) -> RunState:
 
 def save_weights(path: Path, network: Network, averages: dict[str, Tensor]) -> None:
     """The weights to score and export: the averages where there are any, else the network's own."""
-    write_tensors(path, {**network.state_dict(), **averages}, {})
+    write_tensors(path, {**_weights(network), **averages}, {})
 
 
 def load_weights(path: Path, network: Network) -> None:
-    """Put saved weights into a network of the same shape."""
+    """Put saved weights into a network of the same shape.
+
+    Raises:
+        CheckpointFault: there is no such file, it is damaged, or holds the weights of another network.
+    """
     tensors, _ = read_tensors(path)
+    wanted = _weights(network).keys()
+    strangers = sorted((wanted - tensors.keys()) | (tensors.keys() - network.state_dict().keys()))
+    if strangers:
+        raise CheckpointFault(f"{path}: does not fit this network, beginning with {strangers[0]}")
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
     except RuntimeError as error:
         raise CheckpointFault(f"{path}: does not fit this network: {error}") from error
 
 
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    """All that a network has learnt, by name. Tied weights are there once, under the name that averages go by."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """One safetensors file, whole or not at all. Tensors that share memory (tied weights) are stored apart."""
+    """One safetensors file, whole or not at all. Tensors that share memory (tied weights) are stored apart.
+
+    Raises:
+        CheckpointFault: the disk is full or may not be written to; what `path` held before is still there.
+    """
     partial = path.with_name(path.name + ".partial")
-    save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, partial, metadata)
-    partial.replace(path)
+    apart = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    try:
+        save_file(apart, partial, metadata)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointFault(f"{path}: cannot be written: {error}") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors on the CPU, and the metadata."""
+    """All tensors on the CPU, and the metadata. Raises CheckpointFault when there is no such file or it is damaged."""
     if not path.is_file():
         raise CheckpointFault(f"{path}: there is no such checkpoint")
     try:
@@ -136,9 +160,19 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def _restore_random_numbers(tensors: dict[str, Tensor]) -> None:
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
 def read_progress(path: Path) -> Progress:
     """Where a run stands, without its weights."""
     _, metadata = read_tensors(path)
+    return _progress(path, metadata)
+
+
+def _progress(path: Path, metadata: dict[str, str]) -> Progress:
     try:
         return Progress.model_validate_json(metadata["progress"])
     except (KeyError, ValidationError) as error:

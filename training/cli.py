@@ -70,6 +70,7 @@ def train(
         chosen = _choose_recipe(recipe, name, train_file, dev_file, read, overrides)
         from training.run import choose_device, prepare_run, start_run
 
+        chosen_device = choose_device(device)
         prepared = prepare_run(chosen)
         if prepared.data.remark:
             console.print(prepared.data.remark)
@@ -77,7 +78,7 @@ def train(
             typer.echo(chosen.model_dump_json(indent=2, exclude_none=True))
             return
         run = start_run(prepared, runs / chosen.name, overwrite)
-        _train_and_publish(run, choose_device(device), models if export_after else None, resuming=False)
+        _train_and_publish(run, chosen_device, models if export_after else None, resuming=False)
 
 
 @app.command()

@@ -83,7 +83,8 @@ def friendly_errors() -> Iterator[None]:
     try:
         yield
     except UnrollError as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        # A shell expects 128 + signal of a command that a signal ended.
         stopped_by = getattr(error, "signal_number", None)
+        # Stopping a run is no error; a shell expects 128 + signal of a command that a signal ended.
+        mark = "[bold red]error:[/] " if stopped_by is None else ""
+        console.print(f"{mark}{escape(str(error))}", soft_wrap=True)
         sys.exit(2 if stopped_by is None else 128 + int(signal.Signals(stopped_by)))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from service.bundle.padding import pad_ids, pad_nested_ids
 from service.bundle.tokenizer import BOS, EOS
+from service.errors import UnrollError
 from training.batches import AnyBatch, ClassificationBatch, LanguageBatch, TaggingBatch, TranslationBatch
 from training.config import Recipe
 from training.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
@@ -23,6 +24,8 @@ from training.vocabulary import Vocabulary
 #: Batches are cut from pools of this many batches, sorted by length: enough to leave little padding, few enough that
 #: what stands beside what still changes every epoch.
 POOL_BATCHES = 50
+
+MIN_STREAM_TOKENS = 2
 
 Order = NDArray[np.int64]
 
@@ -138,6 +141,11 @@ class PassageStream:
     ) -> None:
         tokenizer = vocabulary.tokenizers["text"]
         self._ids = np.asarray([i for passage in passages for i in tokenizer.encode(passage.text)], dtype=np.int64)
+        if len(self._ids) < MIN_STREAM_TOKENS:
+            raise UnrollError(
+                f"a text of {len(self._ids)} tokens is too short for a language model: train and dev need at least "
+                f"{MIN_STREAM_TOKENS} tokens each, one to read and one to predict"
+            )
         self._batch_size = min(batch_size, max(1, len(self._ids) // (2 * window)))
         self._window = min(window, len(self._ids) - 1)
         self._seed = seed

@@ -29,9 +29,11 @@ class ConfigFault(UnrollError):
 
 
 class Strict(BaseModel):
-    """Immutable, and a misspelt key is an error."""
+    """Immutable, and a misspelt key is an error. `version = 2` is as good as `version = "2"`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), coerce_numbers_to_str=True, allow_inf_nan=False
+    )
 
 
 class DataConfig(Strict):
@@ -214,8 +216,8 @@ def find_recipe(name_or_path: str) -> Path:
         return shipped
     names = sorted(file.stem for file in RECIPES.glob("*.toml"))
     close = difflib.get_close_matches(name_or_path, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise ConfigFault(f"no recipe {name_or_path!r}{hint} There are: {', '.join(names)}, or give a .toml file")
+    hint = f"; did you mean {close[0]}?" if close else "."
+    raise ConfigFault(f"no recipe {name_or_path!r}{hint} There are {', '.join(names)}; or give a .toml file")
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -234,8 +236,15 @@ def parse_recipe(values: dict[str, Any], where: str, overrides: dict[str, Any] |
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        faults = [_sentence(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()]
         raise ConfigFault(f"{where}: " + "; ".join(faults)) from error
+
+
+def _sentence(path: tuple[str | int, ...], kind: str, message: str) -> str:
+    """What is wrong with which key, as the key is written in a recipe: pydantic adds the task after `network`."""
+    keys = path if path[:1] != ("network",) else (path[0], *path[2:])
+    said = "there is no such key" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
+    return ": ".join([*([".".join(map(str, keys))] if keys else []), said])
 
 
 def _set_dotted(values: dict[str, Any], key: str, value: Any) -> None:

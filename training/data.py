@@ -32,7 +32,8 @@ def load_data(recipe: Recipe) -> RunData:
 
 def _named(recipe: Recipe) -> RunData:
     entry = find_dataset(recipe.data.dataset)
-    given = recipe.data.read.model_dump(exclude_unset=True)
+    # Not `exclude_unset`: the recipe in a run folder spells out every default.
+    given = recipe.data.read.model_dump(exclude_defaults=True)
     options = entry.options.model_copy(update=given)
     train, dev = locate(entry.name, "train"), locate(entry.name, "dev")
     digests = {f"{split}/{file.path}": file.sha256 for split in ("train", "dev") for file in entry.splits[split].files}

@@ -36,7 +36,7 @@ from training.networks.network import Network
 from training.records import Record, TaggedSentence
 from training.run_folder import RunFolder
 from training.trainer import Trainer
-from training.vectors import load_vectors
+from training.vectors import load_vectors, vectors_source
 from training.vocabulary import Vocabulary, fit_vocabulary
 
 #: Which measures of `unroll evaluate` stand in the manifest, best known first.
@@ -46,6 +46,7 @@ REPORTED: dict[TaskName, tuple[str, ...]] = {
     "translation": ("bleu", "chrf"),
     "generation": ("loss", "perplexity"),
 }
+DEVICES = ("auto", "cpu", "cuda")
 LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy")
 #: Generated examples are short and greedy: proof, not prose.
 GENERATION_PROOF: dict[str, Any] = {"max_new_tokens": 40, "details": True}
@@ -118,7 +119,9 @@ def describe(run: Run, device: torch.device) -> str:
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """CUDA where there is a GPU, else the CPU. Raises UnrollError when CUDA is asked for and not there."""
+    """CUDA where there is a GPU, else the CPU. Raises UnrollError for CUDA where there is none, and for other names."""
+    if wanted not in DEVICES:
+        raise UnrollError(f"--device {wanted}: there are {', '.join(DEVICES)}")
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UnrollError("--device cuda: torch sees no CUDA device here; use --device cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
@@ -173,8 +176,9 @@ def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
 def training_facts(run: Run) -> TrainingFacts:
     """Where the weights came from, as it will stand in manifest and card."""
     progress = read_progress(run.folder.checkpoint)
+    vectors = run.recipe.tokenizer.vectors
     return TrainingFacts(
-        data=(run.data.source,),
+        data=(run.data.source, *([vectors_source(vectors)] if vectors else [])),
         recipe=run.recipe.name,
         config=run.recipe.model_dump(mode="json"),
         seed=run.recipe.seed,

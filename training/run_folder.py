@@ -11,6 +11,7 @@ best.safetensors       the weights with the best dev score
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,8 +62,7 @@ class RunFolder:
                 f"{path} already holds a run: `unroll resume {path}` goes on with it, --overwrite starts anew"
             )
         path.mkdir(parents=True, exist_ok=True)
-        for old in (folder.metrics, folder.samples, folder.checkpoint, folder.best_weights):
-            old.unlink(missing_ok=True)
+        folder._clear()
         values = recipe.model_dump(mode="json", exclude_none=True)
         (path / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
         for role, tokenizer in vocabulary.tokenizers.items():
@@ -95,12 +95,15 @@ class RunFolder:
                 f"{', '.join(changed)} changed since {self.path} was started; put the old content back, or start anew"
             )
 
-    def rewind(self, step: int) -> None:
-        """Forget what was logged after update `step`: a run that goes on from there logs it again."""
+    def rewind(self, progress: RunProgress) -> None:
+        """Forget what was logged after the checkpoint with this progress: a run that goes on from there logs it again.
+
+        A process that was killed while it wrote leaves a last line without an end, which is forgotten too.
+        """
         if self.metrics.exists():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            self.metrics.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and _is_before(json.loads(line), progress)]
+            self.metrics.write_text("".join(kept), encoding="utf-8")
 
     def log(self, kind: str, values: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl and points to the TensorBoard log."""
@@ -146,6 +149,13 @@ class RunFolder:
             task = live.add_task("", total=batches, completed=progress.batch, status="")
             yield EpochBar(self, live, task, progress, batches, title)
 
+    def _clear(self) -> None:
+        """Nothing of an older run may be taken for a part of the new one."""
+        old = (self.metrics, self.samples, self.checkpoint, self.best_weights, self.path / "curves.png")
+        for file in (*old, *self.path.glob("tokenizer-*.json")):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+
     def _write_tensorboard(self, step: int, values: dict[str, float]) -> None:
         # Imported here: TensorBoard takes a second to import, and only runs need it.
         from torch.utils.tensorboard import SummaryWriter
@@ -189,6 +199,13 @@ class EpochBar:
 def _json_lines(items: Sequence[str]) -> str:
     """A JSON list with an item a line, so that people can count and compare."""
     return json.dumps(list(items), ensure_ascii=False, indent=0) + "\n"
+
+
+def _is_before(row: dict[str, Any], progress: RunProgress) -> bool:
+    """Whether a line of metrics.jsonl was written before the checkpoint with this progress."""
+    if row["kind"] == "epoch":
+        return bool(row["epoch"] <= progress.epoch)
+    return bool(row["step"] <= progress.step)
 
 
 def _prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:

@@ -14,12 +14,13 @@ def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_f
     """The rate for update `step` (from 0) of `total_steps`. Warm-up is linear, then the schedule's shape."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    # Epochs of running text differ by a batch or so; what comes after the end stays at the last rate.
+    done = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
     shapes = {
         "constant": 1.0,
         "plateau": plateau_factor,
         "linear": 1.0 - done * (1.0 - config.final_rate),
-        "cosine": config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))),
+        "cosine": config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * done)),
     }
     return config.learning_rate * shapes[config.schedule]
 

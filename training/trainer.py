@@ -9,6 +9,7 @@ for each epoch:
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -82,7 +83,7 @@ class Trainer:
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint, with exactly the updates that would have come without the stop."""
         self.state = load_checkpoint(checkpoint, self.state)
-        self._folder.rewind(self.progress.step)
+        self._folder.rewind(self.progress)
 
     def fit(self) -> Progress:
         """Train to the end.
@@ -95,6 +96,7 @@ class Trainer:
             while self.progress.epoch < self._config.epochs and not self._stale():
                 self._train_epoch()
                 self._finish_epoch()
+                self._stop_if_asked()
         self.progress.finished = True
         self._save()
         return self.progress
@@ -113,8 +115,7 @@ class Trainer:
                 loss, norm, rate = self._update(order, total_steps)
                 self.progress.seconds += time.monotonic() - started
                 bar.advance(loss, norm, rate)
-                if self._signal is not None:
-                    self._interrupt()
+                self._stop_if_asked()
                 if time.monotonic() - saved_at > self._config.checkpoint_every_s:
                     self._save()
                     saved_at = time.monotonic()
@@ -171,10 +172,11 @@ class Trainer:
     def _save(self) -> None:
         save_checkpoint(self._folder.checkpoint, self.state)
 
-    def _interrupt(self) -> None:
-        self._save()
-        assert self._signal is not None
-        raise Interrupted(f"stopped and saved; go on with: unroll resume {self._folder.path}", self._signal)
+    def _stop_if_asked(self) -> None:
+        if self._signal is not None:
+            self._save()
+            command = f"unroll resume {shlex.quote(str(self._folder.path))}"
+            raise Interrupted(f"stopped and saved; go on with: {command}", self._signal)
 
     @contextmanager
     def _catching_signals(self) -> Iterator[None]:

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from service.bundle.load import file_digest
+from service.bundle.manifest import DataSource
 from service.bundle.padding import FloatArray
 from training.config import ConfigFault
 from training.datasets.locate import dataset_folders
+
+WORDS_FILE, ROWS_FILE = "words.txt", "vectors.npy"
+#: Public vectors by name: licence and attribution.
+NAMED_VECTORS = {
+    "glove_100d": ("PDDL 1.0", "GloVe 6B, 100 dimensions: Pennington, Socher and Manning (2014), EMNLP."),
+}
 
 
 @dataclass(frozen=True)
@@ -40,17 +48,31 @@ def load_vectors(name_or_folder: str) -> WordVectors:
     Raises:
         ConfigFault: the folder or one of its two files is missing, or they do not fit each other.
     """
-    candidates = [Path(name_or_folder), *dataset_folders(name_or_folder)]
-    folder = next((candidate for candidate in candidates if candidate.is_dir()), None)
-    if folder is None:
-        tried = ", ".join(str(candidate) for candidate in candidates)
-        raise ConfigFault(f"tokenizer.vectors: no folder {name_or_folder!r}; looked at {tried}")
-    words_file, rows_file = folder / "words.txt", folder / "vectors.npy"
-    for file in (words_file, rows_file):
-        if not file.is_file():
-            raise ConfigFault(f"tokenizer.vectors: {file} is missing")
+    folder = find_vectors(name_or_folder)
+    words_file, rows_file = folder / WORDS_FILE, folder / ROWS_FILE
     words = tuple(words_file.read_text(encoding="utf-8").splitlines())
     rows = np.load(rows_file, allow_pickle=False)
     if rows.ndim != 2 or len(rows) != len(words):
         raise ConfigFault(f"tokenizer.vectors: {len(words)} words but an array of shape {rows.shape} in {folder}")
     return WordVectors(words, rows.astype(np.float32))
+
+
+def vectors_source(name_or_folder: str) -> DataSource:
+    """What a manifest says of the vectors that a network started from."""
+    folder = find_vectors(name_or_folder)
+    licence, attribution = NAMED_VECTORS.get(folder.name, ("not stated", ""))
+    digests = {name: file_digest(folder / name) for name in (WORDS_FILE, ROWS_FILE)}
+    return DataSource(name=folder.name, licence=licence, attribution=attribution, splits=digests)
+
+
+def find_vectors(name_or_folder: str) -> Path:
+    """The folder of the vectors, both files in it. Raises ConfigFault with the places looked at."""
+    candidates = [Path(name_or_folder), *dataset_folders(name_or_folder)]
+    folder = next((candidate for candidate in candidates if candidate.is_dir()), None)
+    if folder is None:
+        tried = ", ".join(str(candidate) for candidate in candidates)
+        raise ConfigFault(f"tokenizer.vectors: no folder {name_or_folder!r}; looked at {tried}")
+    for name in (WORDS_FILE, ROWS_FILE):
+        if not (folder / name).is_file():
+            raise ConfigFault(f"tokenizer.vectors: {folder / name} is missing")
+    return folder

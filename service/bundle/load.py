@@ -92,6 +92,7 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def read_manifest(path: Path) -> Manifest:
+    """The manifest of the bundle in folder `path`; raises BundleError where it is absent or not valid."""
     file = path / MANIFEST_FILE
     if not file.is_file():
         raise BundleIncomplete(path, f"there is no {MANIFEST_FILE}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -51,8 +50,8 @@ def publish(staged: Path, models_root: Path) -> Path:
     retired = None
     if target.exists():
         retired = Path(tempfile.mkdtemp(prefix="retired-", dir=staged.parent))
-        os.rename(target, retired / "bundle")
-    os.rename(staged, target)
+        target.rename(retired / "bundle")
+    staged.rename(target)
     if retired is not None:
         shutil.rmtree(retired)
     _remove_if_empty(staged.parent)

@@ -92,9 +92,18 @@ def _message(problem: Mapping[str, Any], parameters_type: type[Parameters]) -> s
     return plain_message(problem)
 
 
+#: What pydantic says of its own classes, said of JSON.
+PLAIN_MESSAGES = {
+    "string_unicode": "not text: it holds half of a surrogate pair",
+    "string_type": "must be text",
+    "model_attributes_type": "must be a JSON object",
+    "too_short": "the list is empty",
+}
+
+
 def plain_message(problem: Mapping[str, Any]) -> str:
     """pydantic's message in the words of the caller's side."""
-    if problem["type"] == "string_unicode":
-        return "not text: it holds half of a surrogate pair"
+    if problem["type"] in PLAIN_MESSAGES:
+        return PLAIN_MESSAGES[problem["type"]]
     message = str(problem["msg"]).removeprefix("Value error, ")
     return message.replace("Input should be", "must be").replace("List should", "must")

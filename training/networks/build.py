@@ -67,6 +67,8 @@ def _start_from(embedding: nn.Module, vectors: FloatArray) -> None:
             f"the word vectors have {rows.shape[1]} numbers, the network expects {embedding.embedding_dim}"
         )
     known = ~rows.isnan().any(dim=1)
+    if not known.any():
+        return
     with torch.no_grad():
         embedding.weight.mul_(rows[known].std())
         embedding.weight[known] = rows[known]
