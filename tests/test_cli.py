@@ -156,7 +156,7 @@ def test_commands_of_other_packages_are_attached(monkeypatch: pytest.MonkeyPatch
 def test_without_the_extra_training_commands_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     result = runner.invoke(offered(monkeypatch, None), [command, "tagging", "--train", "x", "--help"])
     assert result.exit_code == 2
-    assert "pip install 'unroll[training]'" in result.stderr
+    assert "pip install -e '.[training]'" in result.stderr
 
 
 def test_the_commands_of_the_service_do_without_training(monkeypatch: pytest.MonkeyPatch, tiny_models: Path) -> None:

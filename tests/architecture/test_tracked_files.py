@@ -35,7 +35,9 @@ def written_files() -> list[Path]:
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60).stdout.decode().split("\0")
     paths = [ROOT / name for name in names if name]
     return [
-        path for path in paths if path.is_file() and path.suffix not in NOT_WRITTEN and path.name != "tokenizer.json"
+        path
+        for path in paths
+        if path.is_file() and path.suffix not in NOT_WRITTEN and not path.name.startswith("tokenizer")
     ]
 
 

@@ -1,0 +1,131 @@
+# Needs git, make and Python 3.11, 3.12 or 3.13; everything else is installed into virtual environments in this folder.
+# `make` alone lists the targets.
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+# The interpreter: the first of these that is 3.11 to 3.13, unless PYTHON names one.
+PYTHON_IS_RIGHT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+ifndef PYTHON
+PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	"$$name" -c '$(PYTHON_IS_RIGHT)' >/dev/null 2>&1 && { command -v "$$name"; break; }; done)
+endif
+
+# The runtime: onnxruntime for the CPU, or for CUDA where an NVIDIA driver answers. They install into one folder and
+# overwrite each other, so an environment holds one of them; RUNTIME=cpu or RUNTIME=gpu overrides the choice.
+ifndef RUNTIME
+RUNTIME := $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
+endif
+ifeq ($(filter cpu gpu,$(RUNTIME)),)
+$(error RUNTIME is cpu or gpu, not '$(RUNTIME)')
+endif
+RUNTIME_PACKAGE_cpu := onnxruntime
+RUNTIME_PACKAGE_gpu := onnxruntime-gpu
+
+# torch has a CPU build and CUDA builds of the same version, and which one fits is a matter of the machine. TORCH_ARGS
+# goes to pip, for example to name the index that holds another build.
+TORCH ?= torch==2.13.0
+TORCH_ARGS ?=
+
+# Tests of the named data sets read UNROLL_DATA_DIR, or a folder shared/data beside this one; without either they skip.
+DATA := $(or $(UNROLL_DATA_DIR),$(wildcard $(abspath ../shared/data)))
+
+LOCKS := deploy/locks
+# An environment is good for the place and the interpreter it was made with: both are part of its stamps' names.
+KEY := $(shell { pwd; $(or $(PYTHON),true) -VV; } 2>/dev/null | cksum | cut -d' ' -f1)
+SERVE := .venv
+TEST := .venv-test
+SERVE_STAMP := $(SERVE)/.installed-$(RUNTIME)-$(KEY)
+TRAIN_STAMP := $(SERVE)/.installed-training-$(KEY)
+TEST_STAMP := $(TEST)/.installed-$(KEY)
+LOCK := .venv-lock
+
+PIP_FLAGS := --disable-pip-version-check --no-input --quiet
+# Only the files named in a lock file, by their hashes; a change of version replaces what was there.
+INSTALL_LOCKED := -m pip install $(PIP_FLAGS) --require-hashes -r
+# The project itself, in place, with the build tool that the lock has just installed.
+INSTALL_PROJECT := -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+
+# The official builds of onnxruntime report usage to their maker unless this is set.
+export ORT_DISABLE_TELEMETRY := 1
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help serve serve-env train-env test-env test pytest lint types format lock clean check-python
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(SERVE_STAMP) ## install the service (no torch) and start it with the bundles in models/; HOST=, PORT=
+	exec $(SERVE)/bin/unroll serve --host $(HOST) --port $(PORT)
+
+serve-env: $(SERVE_STAMP) ## install the service into .venv
+
+train-env: $(TRAIN_STAMP) ## add what training needs to .venv; after it, `.venv/bin/unroll train` works
+
+test-env: $(TEST_STAMP) ## install everything the tests need into .venv-test
+
+# In this order, so that the tests' summary comes last.
+test: lint types pytest ## run every check: ruff, import-linter, mypy and the tests
+
+pytest: $(TEST_STAMP) ## run the tests alone; ARGS="-k name" is handed on
+	$(if $(DATA),UNROLL_DATA_DIR='$(DATA)') $(TEST)/bin/python -m pytest $(ARGS)
+
+lint: $(TEST_STAMP) ## ruff (rules and format) and import-linter
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/lint-imports
+
+types: $(TEST_STAMP) ## mypy, strict
+	$(TEST)/bin/mypy
+
+format: $(TEST_STAMP) ## rewrite the sources in ruff's format, and fix what it can
+	$(TEST)/bin/ruff check --fix .
+	$(TEST)/bin/ruff format .
+
+# Every stamp is written last, so an installation that was interrupted is simply done again.
+$(SERVE_STAMP): pyproject.toml $(LOCKS)/service-$(RUNTIME).txt | check-python
+	@echo "installing the service for the $(RUNTIME) into $(SERVE)"
+	@test -n "$(wildcard $(SERVE)/.installed-*-$(KEY))" || $(PYTHON) -m venv --clear $(SERVE)
+	@rm -f $(SERVE)/.installed-*
+	@$(SERVE)/bin/python -m pip uninstall $(PIP_FLAGS) --yes $(filter-out $(RUNTIME_PACKAGE_$(RUNTIME)),onnxruntime onnxruntime-gpu) 2>/dev/null
+	@$(SERVE)/bin/python $(INSTALL_LOCKED) $(LOCKS)/service-$(RUNTIME).txt
+	@$(SERVE)/bin/python $(INSTALL_PROJECT)
+	@touch $@
+
+$(TRAIN_STAMP): $(SERVE_STAMP) $(LOCKS)/training.txt
+	@echo "adding what training needs to $(SERVE)"
+	@$(SERVE)/bin/python $(INSTALL_LOCKED) $(LOCKS)/training.txt
+	@$(SERVE)/bin/python -m pip install $(PIP_FLAGS) $(TORCH_ARGS) '$(TORCH)'
+	@touch $@
+
+$(TEST_STAMP): pyproject.toml $(LOCKS)/test.txt | check-python
+	@echo "installing everything the tests need into $(TEST)"
+	@test -n "$(wildcard $(TEST)/.installed-$(KEY))" || $(PYTHON) -m venv --clear $(TEST)
+	@rm -f $(TEST)/.installed-*
+	@$(TEST)/bin/python $(INSTALL_LOCKED) $(LOCKS)/test.txt
+	@$(TEST)/bin/python -m pip install $(PIP_FLAGS) $(TORCH_ARGS) '$(TORCH)'
+	@$(TEST)/bin/python $(INSTALL_PROJECT)
+	@touch $@
+
+check-python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(PYTHON_IS_RIGHT)' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
+
+# One resolution for every supported Python and platform. The largest set is resolved first and binds the others, so
+# that the tests run with the versions that are served. The files hold hashes and no addresses.
+COMPILE = $(LOCK)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --custom-compile-command 'make lock' \
+	--override $(LOCKS)/no-torch.txt --no-emit-package torch pyproject.toml $(LOCKS)/build.in
+
+lock: | check-python ## resolve the lock files anew, from the ranges in pyproject.toml
+	@test -x $(LOCK)/bin/uv || { $(PYTHON) -m venv --clear $(LOCK) && $(LOCK)/bin/python -m pip install $(PIP_FLAGS) uv; }
+	$(COMPILE) --extra cpu --extra training --extra test $(LOCKS)/torch-needs.in --output-file $(LOCKS)/test.txt
+	$(COMPILE) --extra training $(LOCKS)/torch-needs.in --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/training.txt
+	$(COMPILE) --extra cpu --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-cpu.txt
+	$(COMPILE) --extra gpu --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
+
+clean: ## remove the environments and every cache; models/ and runs/ stay
+	rm -rf $(SERVE) $(TEST) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find service training tests -name __pycache__ -type d -prune -exec rm -rf {} +
