@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.bundle.load import load_bundle
+from service.inference.ort_runner import OrtRunner
 from service.tasks.compare import differences
 from tests.conftest import running_service
 from tests.tiny_bundles import write_tiny_bundle
@@ -107,10 +109,23 @@ def test_a_predict_model_is_named_with_its_route(client: TestClient) -> None:
     assert "/predict" in response.json()["error"]
 
 
+def slowly(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The same run, at least ten milliseconds long."""
+
+    def slow_run(*arguments: Any) -> Any:
+        time.sleep(0.01)
+        return run(*arguments)
+
+    return slow_run
+
+
 @pytest.mark.parametrize("path", ["/generate", "/generate_stream"])
-def test_a_waiting_stream_beyond_its_deadline_ends_with_the_right_error(client: TestClient, path: str) -> None:
+def test_a_waiting_stream_beyond_its_deadline_ends_with_the_right_error(
+    client: TestClient, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole answers get a 504; a stream has begun with 200, so its last frame is the error."""
-    body = {"inputs": "a" * 40, "parameters": {"max_new_tokens": 30, "do_sample": True}}
+    body = {"inputs": "abc", "parameters": {"max_new_tokens": 30, "do_sample": True, "seed": 5}}
+    monkeypatch.setattr(OrtRunner, "run", slowly(OrtRunner.run))
     response = client.post(path, json=body, headers={"X-Deadline-Ms": "1"})
     if path == "/generate":
         assert (response.status_code, response.json()["error_type"]) == (504, "deadline_exceeded")
