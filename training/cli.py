@@ -23,6 +23,7 @@ from training.cli_options import (
     friendly_errors,
     parse_settings,
     read_options,
+    say,
 )
 from training.datasets.options import ReadOptions
 
@@ -73,7 +74,7 @@ def train(
         chosen_device = choose_device(device)
         prepared = prepare_run(chosen)
         if prepared.data.remark:
-            console.print(prepared.data.remark)
+            say(prepared.data.remark)
         if dry_run:
             typer.echo(chosen.model_dump_json(indent=2, exclude_none=True))
             return
@@ -204,9 +205,9 @@ def _choose_recipe(
 def _train_and_publish(run: Run, device: torch.device, models: Path | None, *, resuming: bool) -> None:
     from training.run import describe, train_run
 
-    console.print(describe(run, device), soft_wrap=True)
+    say(describe(run, device))
     progress = train_run(run, device, resume=resuming)
-    console.print(f"best epoch {progress.best_epoch} after {progress.seconds / 60:.1f} minutes; run: {run.folder.path}")
+    say(f"best epoch {progress.best_epoch} after {progress.seconds / 60:.1f} minutes; run: {run.folder.path}")
     if models is not None:
         _publish(run, models)
 
@@ -215,8 +216,8 @@ def _publish(run: Run, models: Path, half: bool = True) -> None:
     from training.data import may_ship
     from training.run import publish_run
 
-    console.print("writing graphs, verifying, scoring on dev through onnxruntime ...")
-    exported = publish_run(run, models, console.print, half)
+    say("writing graphs, verifying, scoring on dev through onnxruntime ...")
+    exported = publish_run(run, models, say, half)
     if not may_ship(run.recipe):
         console.print("[yellow]note:[/] the licence of this data set is unclear; do not give the bundle away")
     typer.echo(f"published {exported.path}  (largest parity difference {exported.report.max_difference:.1e})")

@@ -77,6 +77,11 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
+def say(sentence: str) -> None:
+    """Tell the user something on stderr, on one line however long; brackets are brackets, not colours."""
+    console.print(sentence, soft_wrap=True, markup=False)
+
+
 @contextmanager
 def friendly_errors() -> Iterator[None]:
     """Deliberate errors become one line and an exit code; everything else stays a traceback, for it is a bug."""

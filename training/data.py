@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from service.bundle.load import file_digest
 from service.bundle.manifest import DataSource
@@ -46,7 +45,8 @@ def _named(recipe: Recipe) -> RunData:
 
 def _own(recipe: Recipe, config: DataConfig) -> RunData:
     records = read_records(recipe.task, config.train, config.read)
-    source = DataSource(name=Path(config.train).name, licence=recipe.licence or "not stated", splits=_digests(config))
+    name = ", ".join(path.name for path in split_paths(config.train))
+    source = DataSource(name=name, licence=recipe.licence or "not stated", splits=_digests(config))
     if config.dev:
         return RunData(records, read_records(recipe.task, config.dev, config.read), source)
     parts = split_records(records, config.dev_percent / 100)

@@ -10,6 +10,7 @@ import torch
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import TaskName
+from service.errors import InvalidInput
 from training.answers import AnyTask, answer, task_of
 from training.collate import training_set
 from training.config import Recipe
@@ -33,7 +34,8 @@ MEASURES: dict[TaskName, tuple[str, ...]] = {
 NUM_SAMPLES = 5
 #: Epochs are compared by greedy translations: a beam costs several times as much and ranks them alike.
 QUICK_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}}
-SAMPLE_PARAMETERS: dict[str, Any] = {"do_sample": True, "temperature": 0.8, "max_new_tokens": 120, "seed": 1}
+SAMPLE_PARAMETERS: dict[str, Any] = {"do_sample": True, "temperature": 0.8, "seed": 1}
+NUM_SAMPLE_TOKENS = 120
 
 
 class DevScorer:
@@ -80,10 +82,15 @@ class DevScorer:
         """Example predictions as lines for people."""
         task = task_of(bundle)
         if self._recipe.task == "generation":
-            prompts = self._recipe.examples[:1] or (_first_line(self._records[0]),)
-            texts = (answer(task, runner, prompt, SAMPLE_PARAMETERS)["generated_text"] for prompt in prompts)
-            return tuple(repr(prompt + text) for prompt, text in zip(prompts, texts, strict=True))
+            prompt = next(iter(self._recipe.examples), _first_line(self._records[0]))
+            return (repr(prompt + answer(task, runner, prompt, self._sampling())["generated_text"]),)
         return tuple(_sample(task, runner, record) for record in self._records[:NUM_SAMPLES])
+
+    def _sampling(self) -> dict[str, Any]:
+        """How to continue a prompt of any length within the limits of the recipe."""
+        limits = self._recipe.limits
+        new_tokens = min(NUM_SAMPLE_TOKENS, limits.max_new_tokens)
+        return {**SAMPLE_PARAMETERS, "max_new_tokens": new_tokens, "truncate": limits.max_input_tokens}
 
 
 def _first_line(record: Record) -> str:
@@ -92,7 +99,11 @@ def _first_line(record: Record) -> str:
 
 def _sample(task: AnyTask, runner: TorchRunner, record: Record) -> str:
     """One dev record with the prediction, and what would have been right where it is not."""
-    predicted = answer(task, runner, list(record.words) if isinstance(record, TaggedSentence) else record[0], {})
+    inputs = list(record.words) if isinstance(record, TaggedSentence) else record[0]
+    try:
+        predicted = answer(task, runner, inputs, {})
+    except InvalidInput as refusal:  # a text beyond the model's limits is no reason to end a run
+        return f"{str(inputs)[:80]} -> refused: {refusal}"
     if isinstance(record, TaggedSentence):
         triples = zip(record.words, record.tags, predicted["tokens"], strict=True)
         return " ".join(f"{word}/{_beside(token['tag'], tag)}" for word, tag, token in triples)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from service.bundle.manifest import TaskName
 from training.config import ConfigFault, Recipe, parse_recipe
 from training.datasets import ReadOptions, read_records
+from training.datasets.read import split_paths
 from training.datasets.schemes import span_scheme
 from training.records import Record, TaggedSentence
 
@@ -62,7 +62,7 @@ def own_recipe(
 
 def _absolute(path: str) -> str:
     """Paths in a run folder must mean the same wherever the run is resumed from; `a.en,a.de` is two paths."""
-    return ",".join(str(Path(part.strip()).absolute()) for part in path.split(",")) if path else ""
+    return ",".join(str(part.absolute()) for part in split_paths(path)) if path else ""
 
 
 def _has_spans(records: Sequence[Record]) -> bool:

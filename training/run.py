@@ -48,9 +48,10 @@ REPORTED: dict[TaskName, tuple[str, ...]] = {
 }
 DEVICES = ("auto", "cpu", "cuda")
 LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy")
-#: Generated examples are short and greedy: proof, not prose.
-GENERATION_PROOF: dict[str, Any] = {"max_new_tokens": 40, "details": True}
 NUM_EXAMPLES = 4
+NUM_EXAMPLE_CHARACTERS = 200
+#: Generated examples are short and greedy: proof, not prose.
+NUM_PROOF_TOKENS = 40
 
 Say = Callable[[str], None]
 
@@ -198,14 +199,16 @@ def hardware() -> str:
 
 
 def example_questions(recipe: Recipe, dev: Sequence[Record]) -> list[Question]:
-    """The inputs that the bundle proves itself with: the recipe's, or else some of dev."""
-    parameters = GENERATION_PROOF if recipe.task == "generation" else {}
-    if recipe.examples:
-        return [Question(text, parameters) for text in recipe.examples]
-    return [Question(_input(record), parameters) for record in dev[:NUM_EXAMPLES]]
+    """The inputs that the bundle proves itself with: the recipe's, or else some of dev, cut to the recipe's limits."""
+    limits, parameters = recipe.limits, {}
+    if recipe.task == "generation":
+        parameters = {"max_new_tokens": min(NUM_PROOF_TOKENS, limits.max_new_tokens), "details": True}
+    inputs = recipe.examples or [_input(record, limits.max_input_tokens) for record in dev[:NUM_EXAMPLES]]
+    return [Question(text, parameters) for text in inputs]
 
 
-def _input(record: Record) -> Any:
+def _input(record: Record, max_tokens: int) -> Any:
     if isinstance(record, TaggedSentence):
-        return list(record.words)
-    return str(record[0]).strip()[:200]
+        return list(record.words[:max_tokens])
+    # No tokenizer makes more tokens than characters, but for one at the start and one at the end.
+    return str(record[0]).strip()[: max(1, min(NUM_EXAMPLE_CHARACTERS, max_tokens - 2))]

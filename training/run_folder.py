@@ -73,10 +73,7 @@ class RunFolder:
 
     def recipe(self) -> Recipe:
         """The effective recipe of the run."""
-        file = self.path / "config.toml"
-        if not file.is_file():
-            raise RunFolderFault(f"{self.path} is not a run folder: it has no config.toml")
-        return load_recipe(file)
+        return load_recipe(self._file("config.toml"))
 
     def vocabulary(self) -> Vocabulary:
         """The tokenizers and labels as they were fitted when the run began."""
@@ -84,11 +81,11 @@ class RunFolder:
         # Roles that share a tokenizer share the object again, as they did when it was fitted.
         loaded = {file.read_bytes(): TextTokenizer.load(file) for file in files}
         tokenizers = {file.stem.removeprefix("tokenizer-"): loaded[file.read_bytes()] for file in files}
-        return Vocabulary(tokenizers, tuple(json.loads((self.path / "labels.json").read_text(encoding="utf-8"))))
+        return Vocabulary(tokenizers, tuple(json.loads(self._file("labels.json").read_bytes())))
 
     def check_data(self, source: DataSource) -> None:
         """Raises RunFolderFault if the files a run learns from are no longer what they were when it began."""
-        began_with = DataSource.model_validate_json((self.path / "data.json").read_bytes()).splits
+        began_with = DataSource.model_validate_json(self._file("data.json").read_bytes()).splits
         changed = sorted(name for name in began_with | source.splits if began_with.get(name) != source.splits.get(name))
         if changed:
             raise RunFolderFault(
@@ -104,6 +101,13 @@ class RunFolder:
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and _is_before(json.loads(line), progress)]
             self.metrics.write_text("".join(kept), encoding="utf-8")
+
+    def _file(self, name: str) -> Path:
+        """A file that every run folder has. Raises RunFolderFault if this one lacks it."""
+        file = self.path / name
+        if not file.is_file():
+            raise RunFolderFault(f"{self.path} is not a run folder: it has no {name}")
+        return file
 
     def log(self, kind: str, values: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl and points to the TensorBoard log."""

@@ -31,6 +31,9 @@ from training.schedule import learning_rate, start_averages, update_averages
 
 Carried = tuple[Tensor, ...]
 
+#: Nats per token. Guessing blindly among a million words costs 14; gates that are stuck keep a loss this large finite.
+MAX_LOSS = 1000.0
+
 
 @dataclass(frozen=True)
 class DevScore:
@@ -42,7 +45,7 @@ class DevScore:
 
 
 class Diverged(UnrollError):
-    """The loss is not a number."""
+    """The loss is not a number, infinite, or so large that nothing is learnt any more."""
 
 
 class Interrupted(UnrollError):
@@ -89,7 +92,7 @@ class Trainer:
         """Train to the end.
 
         Raises:
-            Diverged: the loss became NaN or infinite.
+            Diverged: the loss became NaN, infinite or absurdly large.
             Interrupted: a signal came; the checkpoint is written.
         """
         with self._catching_signals():
@@ -133,10 +136,11 @@ class Trainer:
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm))
         value = float(loss.detach())
-        if not math.isfinite(value) or not math.isfinite(norm):
+        if not (value < MAX_LOSS and math.isfinite(norm)):
             raise Diverged(
-                f"the loss is {value}, the gradient norm {norm} at step {progress.step} (epoch {progress.epoch + 1}); "
-                f"try a smaller training.learning_rate (now {rate:.2g}) or training.clip_norm (now {config.clip_norm})"
+                f"the loss is {value:.4g}, the gradient norm {norm:.4g} at step {progress.step} "
+                f"(epoch {progress.epoch + 1}); try a smaller "
+                f"training.learning_rate (now {rate:.2g}) or training.clip_norm (now {config.clip_norm})"
             )
         state.optimizer.step()
         if state.averages:

@@ -46,12 +46,15 @@ def load_vectors(name_or_folder: str) -> WordVectors:
     """Read vectors from a folder, or by name from the data folder.
 
     Raises:
-        ConfigFault: the folder or one of its two files is missing, or they do not fit each other.
+        ConfigFault: the folder or one of its two files is missing or damaged, or they do not fit each other.
     """
     folder = find_vectors(name_or_folder)
-    words_file, rows_file = folder / WORDS_FILE, folder / ROWS_FILE
-    words = tuple(words_file.read_text(encoding="utf-8").splitlines())
-    rows = np.load(rows_file, allow_pickle=False)
+    try:
+        # Not `splitlines`, which also cuts at rarer signs that a word may hold.
+        words = tuple((folder / WORDS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+        rows = np.load(folder / ROWS_FILE, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ConfigFault(f"tokenizer.vectors: {folder} cannot be read: {error}") from error
     if rows.ndim != 2 or len(rows) != len(words):
         raise ConfigFault(f"tokenizer.vectors: {len(words)} words but an array of shape {rows.shape} in {folder}")
     return WordVectors(words, rows.astype(np.float32))

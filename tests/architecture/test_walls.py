@@ -17,11 +17,10 @@ NEVER_IN_THE_SERVICE = {"onnx", "safetensors", "sklearn", "torch", "training"}
 NEVER_IN_TRAINING = {"fastapi", "prometheus_client", "starlette", "uvicorn"}
 NEVER_IN_THE_CONTRACT = {"asyncio", "fastapi", "onnxruntime", "prometheus_client", "torch", "training"}
 
-#: All that training may name of the service: the contract, the tasks, the errors, the runner, and answering with one.
+#: All that training may name of the service: the contract, the tasks, the errors and the runner.
 OPEN_TO_TRAINING = (
     "service.bundle",
     "service.errors",
-    "service.inference.direct",
     "service.inference.ort_runner",
     "service.tasks",
 )

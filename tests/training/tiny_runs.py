@@ -1,0 +1,110 @@
+"""Runs that are over in a moment: made files for each task, and recipes with a handful of weights."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from service.bundle.manifest import TaskName
+from training.config import Recipe
+from training.own_data import own_recipe
+
+TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")
+NUM_TRAIN, NUM_DEV = 40, 8
+
+_TAGS = {"the": "DET", "a": "DET", "cat": "NOUN", "dog": "NOUN", "bird": "NOUN", "sees": "VERB", "hears": "VERB"}
+_GERMAN = {"the": "das", "a": "ein", "cat": "tier", "dog": "hund", "bird": "vogel", "sees": "sieht", "hears": "hört"}
+
+#: Sizes of networks that are trained in milliseconds.
+TINY: dict[TaskName, dict[str, Any]] = {
+    "tagging": {
+        "network.hidden_size": 6,
+        "network.word_size": 5,
+        "network.character_size": 4,
+        "network.character_hidden_size": 4,
+    },
+    "classification": {"network.hidden_size": 6, "network.embedding_size": 5},
+    "translation": {
+        "tokenizer.vocabulary_size": 64,
+        "network.embedding_size": 8,
+        "network.encoder_hidden_size": 6,
+        "network.decoder_hidden_size": 7,
+        "network.attention_size": 5,
+        "network.num_beams": 2,
+        "training.evaluate_records": 2,
+        "training.warmup_steps": 2,
+        "limits.max_new_tokens": 12,
+    },
+    "generation": {
+        "network.hidden_size": 8,
+        "network.embedding_size": 5,
+        "network.window": 8,
+        "limits.max_input_tokens": 30,
+        "limits.max_new_tokens": 60,
+    },
+}
+
+
+def tiny_overrides(task: TaskName, **changes: Any) -> dict[str, Any]:
+    """Dotted keys of a recipe; `changes` are keys of its [training] table."""
+    training = {"epochs": 2, "batch_size": 8, "threads": 1, "learning_rate": 0.02, **changes}
+    return TINY[task] | {f"training.{key}": value for key, value in training.items()}
+
+
+def tiny_recipe(task: TaskName, folder: Path, **changes: Any) -> Recipe:
+    """The recipe of a run on made files, which are written into `folder`."""
+    train, dev = write_files(task, folder)
+    return own_recipe(task, f"tiny-{task}", str(train), str(dev), None, tiny_overrides(task, **changes))
+
+
+def settings_of(task: TaskName, **changes: Any) -> list[str]:
+    """The same sizes as options of the command line."""
+    return [f"--set={key}={str(value).lower()}" for key, value in tiny_overrides(task, **changes).items()]
+
+
+def write_files(task: TaskName, folder: Path) -> tuple[Path, Path]:
+    """A train and a dev file, the same at every call."""
+    suffix = {"tagging": "conllu", "classification": "csv", "translation": "tsv", "generation": "txt"}[task]
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / f"train.{suffix}", folder / f"dev.{suffix}"
+    for path, number, seed in zip(paths, (NUM_TRAIN, NUM_DEV), (1, 2), strict=True):
+        path.write_text(_CONTENT[task](sentences(number, seed)), encoding="utf-8")
+    return paths
+
+
+def sentences(number: int, seed: int) -> list[list[str]]:
+    """Sentences of three to nine words, of few words in all."""
+    chance = random.Random(seed)
+
+    def phrase() -> list[str]:
+        return [chance.choice(["the", "a"]), chance.choice(["cat", "dog", "bird"])]
+
+    def clause() -> list[str]:
+        return [*phrase(), chance.choice(["sees", "hears"])]
+
+    return [[word for _ in range(chance.randint(1, 3)) for word in clause()] for _ in range(number)]
+
+
+def _conllu(made: list[list[str]]) -> str:
+    blocks = []
+    for words in made:
+        rows = [f"{i}\t{w}\t{w}\t{_TAGS[w]}\t_\t_\t_\t_\t_\t_\n" for i, w in enumerate(words, start=1)]
+        blocks.append("".join(rows) + "\n")
+    return "".join(blocks)
+
+
+def _csv(made: list[list[str]]) -> str:
+    return "text,label\n" + "".join(f"{' '.join(words)},{words[1]}\n" for words in made)
+
+
+def _tsv(made: list[list[str]]) -> str:
+    pairs = [(" ".join(words), " ".join(_GERMAN[word] for word in words)) for words in made]
+    return "source\ttarget\n" + "".join(f"{source}\t{target}\n" for source, target in pairs)
+
+
+def _text(made: list[list[str]]) -> str:
+    return "".join(" ".join(words).capitalize() + ".\n" for words in made)
+
+
+_CONTENT = {"tagging": _conllu, "classification": _csv, "translation": _tsv, "generation": _text}
