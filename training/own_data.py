@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from service.bundle.manifest import TaskName
-from training.config import ConfigFault, Recipe, parse_recipe
+from training.config import ConfigFault, LanguageModelConfig, Recipe, parse_recipe
 from training.datasets import ReadOptions, read_records
 from training.datasets.read import split_paths
 from training.datasets.schemes import span_scheme
@@ -36,6 +37,9 @@ OWN_DEFAULTS: dict[TaskName, dict[str, Any]] = {
     },
 }
 
+#: Fewer updates leave a network below what a table of counts can do; more epochs than this only repeat.
+MIN_UPDATES, MAX_EPOCHS = 2000, 100
+
 
 def own_recipe(
     task: TaskName,
@@ -49,15 +53,34 @@ def own_recipe(
     if not name:
         raise ConfigFault("--name is missing: what shall the model be called? Lower-case letters, digits and -._")
     options = (read or ReadOptions()).model_dump(exclude_unset=True)
+    records = read_records(task, train, read)
     values: dict[str, Any] = {
         **{section: dict(content) for section, content in OWN_DEFAULTS[task].items()},
         "name": name,
         "task": task,
         "data": {"train": _absolute(train), "dev": _absolute(dev), "read": options},
     }
+    _train_long_enough(values["training"], _num_batches(task, values, records))
     if task == "tagging":
-        values["network"]["decoder"] = "crf" if _has_spans(read_records(task, train, read)) else "softmax"
+        values["network"]["decoder"] = "crf" if _has_spans(records) else "softmax"
     return parse_recipe(values, "the command line", overrides)
+
+
+def _num_batches(task: TaskName, values: dict[str, Any], records: Sequence[Record]) -> int:
+    """Updates in one epoch, near enough."""
+    batch_size: int = values["training"]["batch_size"]
+    if task != "generation":
+        return math.ceil(len(records) / batch_size)
+    window: int = LanguageModelConfig.model_fields["window"].default
+    return math.ceil(sum(len(record[0]) for record in records) / (batch_size * window))
+
+
+def _train_long_enough(training: dict[str, Any], num_batches: int) -> None:
+    """A small file makes few updates an epoch: give it more epochs, and more of them before it gives up."""
+    epochs = min(MAX_EPOCHS, math.ceil(MIN_UPDATES / max(1, num_batches)))
+    if epochs > training["epochs"]:
+        training["patience"] = max(training["patience"], epochs // 6)
+        training["epochs"] = epochs
 
 
 def _absolute(path: str) -> str:

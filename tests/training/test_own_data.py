@@ -122,3 +122,11 @@ def test_too_little_to_split_is_said(tmp_path: Path) -> None:
     path.write_text("text,label\nhello,x\n", encoding="utf-8")
     with pytest.raises(UnrollError, match="fewer than two different texts"):
         load_data(own_recipe("classification", "mine", str(path)))
+
+
+@pytest.mark.parametrize(("num_sentences", "epochs"), [(50, 100), (800, 40), (20_000, 20)])
+def test_a_small_file_is_trained_for_more_epochs(tmp_path: Path, num_sentences: int, epochs: int) -> None:
+    """Fifty sentences make four updates an epoch: twenty epochs would teach nothing."""
+    file = tmp_path / "train.conll"
+    file.write_text("a\tX\nb\tY\n\n" * num_sentences, encoding="utf-8")
+    assert own_recipe("tagging", "mine", str(file)).training.epochs == epochs
