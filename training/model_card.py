@@ -128,7 +128,7 @@ def _limits(manifest: Manifest) -> str:
         lines.append(f"- At most {manifest.limits.max_new_tokens} new tokens in one answer.")
     if manifest.labels:
         lines.append(f"- It knows these labels and no others: {_some(manifest.labels)}.")
-    if manifest.language:
+    if manifest.language and manifest.task != "translation":
         lines.append(f"- It was trained on this language alone: {manifest.language}.")
     return "\n".join(lines)
 

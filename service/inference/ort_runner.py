@@ -6,6 +6,7 @@ LSTM, and an id of -1 silently reads the last row of an embedding.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from service.inference.cpu_quota import usable_cores
 from service.inference.feed_check import check_feeds, id_limits
 from service.tasks.base import Array
 
+logger = logging.getLogger(__name__)
+
 Provider = Literal["auto", "cpu", "cuda"]
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -38,17 +41,24 @@ class OrtRunner:
     def __init__(self, bundle: Bundle, provider: Provider = "auto", threads: int = 0) -> None:
         """Open every graph. `threads` is the number of CPU threads of one run, 0 for all that the quota allows.
 
+        "auto" takes the GPU where there is one that can run the graphs, and the CPU otherwise; `provider` says which.
+
         Raises:
             BundleCorrupt: a graph cannot be read, differs from the manifest, or would not run on `provider`.
         """
-        self.provider = choose_provider(provider, ort.get_available_providers(), bundle.path)
         self._specs = bundle.manifest.graphs
         #: For each input of token ids the number of ids that exist.
         self.id_limits = id_limits(bundle)
-        self._sessions = {
-            graph: _open_graph(bundle.graph_path(graph), spec, self.provider, threads or usable_cores())
-            for graph, spec in self._specs.items()
-        }
+        self.provider = choose_provider(provider, ort.get_available_providers(), bundle.path)
+        threads = threads or usable_cores()
+        try:
+            self._sessions = _open_graphs(bundle, self.provider, threads)
+        except BundleCorrupt as error:
+            if provider != "auto" or self.provider == CPU_PROVIDER:
+                raise
+            logger.warning("not on the GPU, but on the CPU", extra={"reason": str(error)})
+            self.provider = CPU_PROVIDER
+            self._sessions = _open_graphs(bundle, self.provider, threads)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -69,6 +79,11 @@ class OrtRunner:
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             raise InferenceFailed(f"graph {graph!r} failed: {_first_line(error)}") from error
         return dict(zip(names, outputs, strict=True))
+
+
+def _open_graphs(bundle: Bundle, provider: str, threads: int) -> dict[str, ort.InferenceSession]:
+    graphs = bundle.manifest.graphs
+    return {graph: _open_graph(bundle.graph_path(graph), spec, provider, threads) for graph, spec in graphs.items()}
 
 
 def choose_provider(wanted: Provider, available: list[str], path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from service.bundle.manifest import TensorSpec
 from service.errors import BundleCorrupt, InferenceFailed
 from service.inference.direct import OpenBundle, open_bundle
 from service.inference.ort_runner import CPU_PROVIDER, CUDA_PROVIDER, OrtRunner, check_placement, choose_provider
-from tests.tiny_bundles import WORDS, copy_bundle, renew_digests
+from tests.tiny_bundles import WORDS, copy_bundle, renew_digests, write_tiny_bundle
 
 VOCABULARY_SIZE = len(WORDS) + 4
 
@@ -165,3 +166,17 @@ def test_a_row_is_the_same_whatever_is_batched_with_it(
         for example, row in zip(examples, together, strict=True):
             (alone,) = task.run(opened.runner, [example])
             np.testing.assert_allclose(row, alone, atol=1e-5)
+
+
+def test_auto_goes_to_the_cpu_where_the_gpu_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A runtime built for CUDA answers without a GPU too, and says so; it refuses only if CUDA was asked for."""
+    bundle = load_bundle(write_tiny_bundle(tmp_path, "classification"))
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # onnxruntime's own, about a provider that is not in this build
+        assert OrtRunner(bundle, "auto").provider == CPU_PROVIDER
+        with pytest.raises(BundleCorrupt, match="could not be started"):
+            OrtRunner(bundle, "cuda")
+    assert "not on the GPU" in caplog.text
