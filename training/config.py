@@ -23,6 +23,11 @@ AttentionKind = Literal["additive", "dot"]
 
 RECIPES = Path(__file__).parent / "recipes"
 
+PATTERNS_IN_WORDS = {
+    "name": "lower-case letters, digits, '-', '.' and '_', the first a letter or a digit, at most 64",
+    "version": "a number, such as 1",
+}
+
 
 class ConfigFault(UnrollError):
     """A recipe cannot be used. The message names the file and the key."""
@@ -243,7 +248,8 @@ def parse_recipe(values: dict[str, Any], where: str, overrides: dict[str, Any] |
 def _sentence(path: tuple[str | int, ...], kind: str, message: str) -> str:
     """What is wrong with which key, as the key is written in a recipe: pydantic adds the task after `network`."""
     keys = path if path[:1] != ("network",) else (path[0], *path[2:])
-    said = "there is no such key" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
+    allowed = PATTERNS_IN_WORDS.get(str(keys[-1]), "") if kind == "string_pattern_mismatch" else ""
+    said = "there is no such key" if kind == "extra_forbidden" else allowed or message.removeprefix("Value error, ")
     return ": ".join([*([".".join(map(str, keys))] if keys else []), said])
 
 

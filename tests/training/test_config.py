@@ -57,7 +57,7 @@ def test_an_unknown_key_is_named(key: str, named: str) -> None:
         ("training.learning_rate", 0, "training.learning_rate: Input should be greater than 0"),
         ("training.learning_rate", float("inf"), "training.learning_rate: Input should be a finite number"),
         ("training.schedule", "step", "training.schedule: Input should be 'constant', 'cosine', 'linear' or 'plateau'"),
-        ("name", "My Model", "name: String should match pattern"),
+        ("name", "My Model", "name: lower-case letters, digits"),
         ("data.dataset", "sms_spam", "data: name either a `dataset` or a `train` file"),
         ("network.task", "generation", "the network is for generation, the task is tagging"),
         ("name.first", 1, "name is a value, not a table"),
