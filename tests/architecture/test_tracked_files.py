@@ -20,7 +20,7 @@ HOSTS = [
     "crates" + ".io",
     "debian" + ".org",
 ]
-FOLDERS = ["/work" + r"/(main|shared|\.library)\b", "/opt" + r"/(wheels|pypi)\b", "/root" + r"/\.", "/tmp" + "/venv"]
+FOLDERS = ["/home" + r"/\w+/", "/Users" + r"/\w+/", "/root" + "/", "/work" + "/", "/tmp" + "/"]
 NOT_PORTABLE = re.compile("|".join([*(re.escape(host) for host in HOSTS), *FOLDERS]))
 
 #: Numbers and learned text, not something that was written.

@@ -81,7 +81,7 @@ def test_what_is_not_known_is_not_claimed() -> None:
 
 def test_a_model_of_own_data_names_its_files() -> None:
     """There is no recipe to name; the command has the task and the files, without the folders of whoever trained it."""
-    config: dict[str, object] = {"data": {"train": "/home/someone/my train.csv", "dev": ""}}
+    config: dict[str, object] = {"data": {"train": "/data/someone/my train.csv", "dev": ""}}
     facts = MANIFEST.training.model_copy(update={"config": config})
     card = model_card(MANIFEST.model_copy(update={"training": facts}), EXAMPLE)
     assert "unroll train classification --train 'my train.csv' --name moods" in card
