@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from service.api import generate, health, models, predict
@@ -30,7 +31,8 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = Metrics(CollectorRegistry())
     registry = Registry(settings.models_dir, _engine_options(settings), metrics)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
-    app = FastAPI(title="Unroll", version=_version(), description=_DESCRIPTION, lifespan=_lifespan)
+    # The same FastAPI, with the scripts of /docs served from here: it works where no other address can be reached.
+    app = FastAPIOffline(title="Unroll", version=_version(), description=_DESCRIPTION, lifespan=_lifespan)
     app.state.settings, app.state.metrics, app.state.registry = settings, metrics, registry
     install_error_handlers(app)
     app.add_middleware(RequestScope, metrics=metrics, max_body_bytes=settings.max_body_bytes)
