@@ -22,8 +22,8 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         return
     names = [name for name in epochs[-1] if name.startswith("dev_")]
     figure, axes = pyplot.subplots(1, 2 + len(names), figsize=(4 * (2 + len(names)), 3.2), layout="constrained")
-    _plot(axes[0], steps, "step", "loss", "training loss, nats")
-    _plot(axes[0], epochs, "step", "loss", "training loss, nats")
+    _plot(axes[0], steps, "step", "loss", "training loss, nats (thick: mean of an epoch)", linewidth=0.8)
+    _plot(axes[0], epochs, "step", "loss", "training loss, nats (thick: mean of an epoch)", linewidth=2.5)
     _plot(axes[1], steps, "step", "gradient_norm", "gradient norm before clipping")
     for axis, name in zip(axes[2:], names, strict=True):
         _plot(axis, epochs, "epoch", name, name.replace("_", " "))
@@ -31,9 +31,9 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     pyplot.close(figure)
 
 
-def _plot(axis: Any, rows: list[dict[str, Any]], x: str, y: str, title: str) -> None:
+def _plot(axis: Any, rows: list[dict[str, Any]], x: str, y: str, title: str, linewidth: float = 1.2) -> None:
     points = [(row[x], row[y]) for row in rows if y in row]
-    axis.plot([point[0] for point in points], [point[1] for point in points], linewidth=1.2)
+    axis.plot([point[0] for point in points], [point[1] for point in points], linewidth=linewidth)
     axis.set_title(title, fontsize=9)
     axis.set_xlabel(x, fontsize=8)
     axis.grid(alpha=0.3)
