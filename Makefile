@@ -29,6 +29,8 @@ TORCH_ARGS ?=
 
 # Tests of the named data sets read UNROLL_DATA_DIR, or a folder shared/data beside this one; without either they skip.
 DATA := $(or $(UNROLL_DATA_DIR),$(wildcard $(abspath ../shared/data)))
+# A few small matrices gain nothing from many threads, and tests that start servers share the cores with them.
+TEST_SETTINGS := OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(if $(DATA),UNROLL_DATA_DIR='$(DATA)')
 
 LOCKS := deploy/locks
 # An environment is good for the place and the interpreter it was made with: both are part of its stamps' names.
@@ -69,7 +71,7 @@ test-env: $(TEST_STAMP) ## install everything the tests need into .venv-test
 test: lint types pytest ## run every check: ruff, import-linter, mypy and the tests
 
 pytest: $(TEST_STAMP) ## run the tests alone; ARGS="-k name" is handed on
-	$(if $(DATA),UNROLL_DATA_DIR='$(DATA)') $(TEST)/bin/python -m pytest $(ARGS)
+	$(TEST_SETTINGS) $(TEST)/bin/python -m pytest $(ARGS)
 
 lint: $(TEST_STAMP) ## ruff (rules and format) and import-linter
 	$(TEST)/bin/ruff check .
