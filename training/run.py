@@ -8,6 +8,7 @@ publish_run best weights -> graphs -> verified -> scored through onnxruntime bes
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -130,6 +131,9 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 def train_run(run: Run, device: torch.device, resume: bool = False) -> Progress:
     """Train to the end, from the start or from where the folder's checkpoint stands."""
+    # On a CPU oneDNN keeps a kernel with its buffers for each shape it meets, by default 1024 of them. Batches of text
+    # come in more shapes than that: a translator grew to 3.8 GB, against 1.3 GB with this bound, at 5 % less speed.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     if run.recipe.training.threads:
         torch.set_num_threads(run.recipe.training.threads)
     data = training_set(run.recipe, run.vocabulary, run.data.train)
