@@ -131,8 +131,8 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 def train_run(run: Run, device: torch.device, resume: bool = False) -> Progress:
     """Train to the end, from the start or from where the folder's checkpoint stands."""
-    # On a CPU oneDNN keeps a kernel with its buffers for each shape it meets, by default 1024 of them, and batches of text
-    # come in more shapes than that. A translator held 1.8 GB after 360 updates, growing to 3.8 GB by the end of its run;
+    # On a CPU oneDNN keeps a kernel with its buffers for each shape it meets, by default 1024 of them, and batches of
+    # text come in more shapes than that. A translator held 1.8 GB after 360 updates and 3.8 GB at the end of its run;
     # with this bound it held 1.3 GB after 360, at 0 to 9 % less speed.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     if run.recipe.training.threads:
