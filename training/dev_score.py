@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import TaskName
+from service.bundle.manifest import Manifest, TaskName
 from service.errors import InvalidInput
-from training.answers import AnyTask, answer, task_of
+from service.tasks.catalogue import AnyTask, answer, task_of
 from training.collate import training_set
 from training.config import Recipe
 from training.draft import draft_bundle
@@ -45,13 +45,16 @@ class DevScorer:
         self._recipe = recipe
         self._vocabulary = vocabulary
         self._losses = training_set(recipe, vocabulary, records)
+        self._drafted: Manifest | None = None
         limit = recipe.training.evaluate_records or len(records)
         self._records = [records[i] for i in range(0, len(records), max(1, len(records) // limit))][:limit]
 
     def __call__(self, network: Network) -> DevScore:
         task = self._recipe.task
         measures = {"loss": self.loss(network)}
-        bundle = self._bundle(network)
+        bundle = Bundle(
+            Path(), self._manifest(network), self._vocabulary.tokenizers, transitions=transitions_of(network)
+        )
         runner = TorchRunner(network)
         if MEASURES[task]:
             scores = evaluate_records(bundle, runner, self._records, parameters=QUICK_PARAMETERS.get(task))
@@ -71,19 +74,20 @@ class DevScorer:
                 total, rows = total + float(loss) * len(order), rows + len(order)
         return total / max(1, rows)
 
-    def _bundle(self, network: Network) -> Bundle:
-        """A bundle in memory: all that task code asks for, with the weights still in torch."""
-        graphs = {name: graph.spec(f"{name}.onnx") for name, graph in network_graphs(network).items()}
-        files = {role: f"{role}.json" for role in self._vocabulary.tokenizers}
-        manifest = draft_manifest(draft_bundle(self._recipe, self._vocabulary), network, graphs, files)
-        return Bundle(Path(), manifest, self._vocabulary.tokenizers, transitions=transitions_of(network))
+    def _manifest(self, network: Network) -> Manifest:
+        """What task code asks of a bundle. Training changes weights alone, so it is written once."""
+        if self._drafted is None:
+            graphs = {name: graph.spec(f"{name}.onnx") for name, graph in network_graphs(network).items()}
+            files = {role: f"{role}.json" for role in self._vocabulary.tokenizers}
+            self._drafted = draft_manifest(draft_bundle(self._recipe, self._vocabulary), network, graphs, files)
+        return self._drafted
 
     def _samples(self, bundle: Bundle, runner: TorchRunner) -> tuple[str, ...]:
         """Example predictions as lines for people."""
         task = task_of(bundle)
         if self._recipe.task == "generation":
             prompt = next(iter(self._recipe.examples), _first_line(self._records[0]))
-            return (repr(prompt + answer(task, runner, prompt, self._sampling())["generated_text"]),)
+            return (repr(prompt + _text(task, runner, prompt, self._sampling())),)
         return tuple(_sample(task, runner, record) for record in self._records[:NUM_SAMPLES])
 
     def _sampling(self) -> dict[str, Any]:
@@ -97,11 +101,15 @@ def _first_line(record: Record) -> str:
     return str(record[0]).strip().splitlines()[0]
 
 
+def _text(task: AnyTask, runner: TorchRunner, prompt: str, parameters: dict[str, Any]) -> str:
+    return str(answer(task, runner, prompt, parameters).model_dump()["generated_text"])
+
+
 def _sample(task: AnyTask, runner: TorchRunner, record: Record) -> str:
     """One dev record with the prediction, and what would have been right where it is not."""
     inputs = list(record.words) if isinstance(record, TaggedSentence) else record[0]
     try:
-        predicted = answer(task, runner, inputs, {})
+        predicted = answer(task, runner, inputs, {}).model_dump()
     except InvalidInput as refusal:  # a text beyond the model's limits is no reason to end a run
         return f"{str(inputs)[:80]} -> refused: {refusal}"
     if isinstance(record, TaggedSentence):

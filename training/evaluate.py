@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,8 +17,9 @@ from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import TaggingOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput, UnrollError
-from service.tasks.base import MAX_CHARACTERS_PER_TOKEN, Parameters, PredictTask, Runner
+from service.tasks.base import MAX_CHARACTERS_PER_TOKEN, PredictTask, Runner
 from service.tasks.catalogue import PREDICT_TASKS
+from service.tasks.parameters import check_parameters
 from service.tasks.recurrent_state import RecurrentState
 from training.datasets.options import ReadOptions
 from training.datasets.read import read_records
@@ -201,7 +201,7 @@ def _answers(job: Job, values: Sequence[str | Sequence[str]]) -> list[Any]:
     Batches hold values of near length, the longest first, so that too little memory shows at once.
     """
     task = PREDICT_TASKS[job.bundle.manifest.task](job.bundle)
-    parameters = _checked_parameters(task, job.parameters)
+    parameters = check_parameters(task.parameters_type, job.parameters)
     examples = [_preprocessed(task, value, parameters) for value in values]
     order = sorted((i for i, example in enumerate(examples) if example), key=lambda i: -examples[i].length)
     answers: list[Any] = [None] * len(values)
@@ -212,14 +212,6 @@ def _answers(job: Job, values: Sequence[str | Sequence[str]]) -> list[Any]:
             answers[i] = task.postprocess(examples[i], output)
         job.advance(100 * (start + len(rows)) // len(order))
     return answers
-
-
-def _checked_parameters(task: PredictTask[Any, Any], given: Mapping[str, Any]) -> Parameters:
-    try:
-        return task.parameters_type(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(first["msg"], ("parameters", *first["loc"])) from error
 
 
 def _preprocessed(task: PredictTask[Any, Any], value: str | Sequence[str], parameters: Any) -> Any:

@@ -17,7 +17,7 @@ from service.bundle.manifest import GraphSpec, Limits, Manifest, Score, TaskOpti
 from service.bundle.tokenizer import TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.errors import InvalidInput, ParityFailed
-from training.answers import answer, task_of
+from service.tasks.catalogue import answer, task_of
 from training.model_card import model_card
 from training.onnx_graph.builder import Graphs
 from training.onnx_graph.rounding import round_to_half
@@ -174,9 +174,10 @@ def record_examples(bundle: Bundle, network: nn.Module, questions: Sequence[Ques
     if not questions:
         raise InvalidInput("a bundle needs at least one example to prove itself with", ("examples",))
     task, runner = task_of(bundle), TorchRunner(network)
+    answers = [answer(task, runner, question.inputs, question.parameters) for question in questions]
     return [
-        Example(question.inputs, dict(question.parameters), answer(task, runner, question.inputs, question.parameters))
-        for question in questions
+        Example(question.inputs, dict(question.parameters), found.model_dump(mode="json"))
+        for question, found in zip(questions, answers, strict=True)
     ]
 
 

@@ -23,7 +23,7 @@ from service.errors import (
     UnknownModel,
     UnrollError,
 )
-from service.inference.direct import plain_message
+from service.tasks.parameters import plain_message
 
 #: class -> (status, error_type). A subclass without its own row takes that of its base.
 ERRORS: Mapping[type[UnrollError], tuple[int, str]] = {

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from service.bundle.manifest import Manifest
 from service.bundle.padding import FloatArray
 from service.bundle.tokenizer import TextTokenizer
-from service.errors import BundleCorrupt, BundleError, BundleIncomplete
+from service.errors import BundleCorrupt, BundleIncomplete
 
 MANIFEST_FILE = "manifest.json"
 EXAMPLES_FILE = "examples.jsonl"
@@ -151,18 +151,3 @@ def _load_transitions(path: Path, manifest: Manifest) -> FloatArray | None:
     if transitions.dtype != np.float32 or transitions.shape != (side, side):
         raise BundleCorrupt(file, f"must be float32 [{side}, {side}], is {transitions.dtype} {transitions.shape}")
     return np.asarray(transitions, dtype=np.float32)
-
-
-__all__ = [
-    "CARD_FILE",
-    "EXAMPLES_FILE",
-    "MANIFEST_FILE",
-    "TRANSITIONS_FILE",
-    "Bundle",
-    "BundleError",
-    "Example",
-    "file_digest",
-    "find_bundles",
-    "load_bundle",
-    "read_manifest",
-]

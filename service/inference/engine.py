@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 from service.errors import DeadlineExceeded, InvalidInput
 from service.inference.batch_policy import BatchLimits
 from service.inference.batcher import Batcher, Output
-from service.inference.direct import OpenBundle, check_parameters
+from service.inference.direct import OpenBundle
 from service.inference.ort_runner import Provider
 from service.inference.stepper import Stepper, Stream
 from service.metrics import Metrics
 from service.tasks.base import Answer, PredictTask
 from service.tasks.generation import Generation
 from service.tasks.generation_parameters import GenerationParameters
+from service.tasks.parameters import check_parameters
 
 T = TypeVar("T")
 PredictInput = str | Sequence[str]

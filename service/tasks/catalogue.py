@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import TaskName
-from service.tasks.base import PredictTask
+from service.tasks.base import Answer, PredictTask, Runner
 from service.tasks.classification import Classification
 from service.tasks.generation import Generation
+from service.tasks.parameters import check_parameters
 from service.tasks.tagging import Tagging
 from service.tasks.translation import Translation
 
@@ -20,4 +21,25 @@ PREDICT_TASKS: dict[TaskName, Callable[[Bundle], PredictTask[Any, Any]]] = {
     "translation": Translation,
 }
 
-__all__ = ["PREDICT_TASKS", "Generation"]
+AnyTask = PredictTask[Any, Any] | Generation
+
+
+def task_of(bundle: Bundle) -> AnyTask:
+    """The task that knows what to do with this bundle's graphs."""
+    name = bundle.manifest.task
+    return Generation(bundle) if name == "generation" else PREDICT_TASKS[name](bundle)
+
+
+def answer(task: AnyTask, runner: Runner, inputs: Any, parameters: Mapping[str, Any]) -> Answer:
+    """The whole answer to one input, with any runner: what `examples.jsonl` records and every load repeats.
+
+    Raises:
+        InvalidInput: the input or a parameter is refused.
+        InferenceFailed: a graph failed, or gave numbers that are not finite.
+    """
+    checked = check_parameters(task.parameters_type, parameters)
+    if isinstance(task, Generation):
+        return task.generate(runner, inputs, checked)
+    example = task.preprocess(inputs, checked)
+    (output,) = task.run(runner, [example])
+    return task.postprocess(example, output)

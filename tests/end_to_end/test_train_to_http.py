@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import TaskName
+from service.tasks.catalogue import answer, task_of
 from service.tasks.compare import differences
 from tests.conftest import running_service
 from tests.training.tiny_runs import TASKS, settings_of, write_files
-from training.answers import answer, task_of
 from training.cli import app
 from training.onnx_graph.rounding import round_to_half
 from training.run import trained_network
@@ -76,7 +76,8 @@ def torchs_answer(trained: Path, task: TaskName, inputs: Any, parameters: dict[s
     """The answer of the trained network itself, its weights rounded as they are stored."""
     network = round_to_half(trained_network(trained / "runs" / f"tiny-{task}"))
     with one_thread():
-        return answer(task_of(bundle_of(trained, task)), TorchRunner(network), inputs, parameters)
+        found = answer(task_of(bundle_of(trained, task)), TorchRunner(network), inputs, parameters)
+    return found.model_dump(mode="json")
 
 
 def http_answer(client: TestClient, task: TaskName, inputs: Any, parameters: dict[str, Any]) -> Any:
