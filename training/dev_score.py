@@ -39,7 +39,7 @@ NUM_SAMPLE_TOKENS = 120
 
 
 class DevScorer:
-    """Scores a network on dev. Loss is always over all of dev, measures over `training.evaluate_records` of it."""
+    """Scores a network on dev. Loss is over dev less a last window, measures over `training.evaluate_records` of it."""
 
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Record]) -> None:
         self._recipe = recipe
