@@ -29,7 +29,7 @@ def post_raw(client: TestClient, body: bytes, path: str = "/predict") -> Any:
     return response
 
 
-def refused(client: TestClient, body: Any, status: int, field: str = "", path: str = "/predict") -> Any:
+def expect_refused(client: TestClient, body: Any, status: int, field: str = "", path: str = "/predict") -> Any:
     """Send JSON that must be refused with this status, naming this field first."""
     response = post_raw(client, json.dumps(body).encode(), path)
     answer = response.json()
@@ -97,7 +97,7 @@ def test_malformed_json_is_400(client: TestClient, path: str, body: bytes) -> No
 )
 def test_wrong_values_are_422_with_the_path_of_the_field(client: TestClient, body: dict[str, Any], field: str) -> None:
     """Wrong types, empty, too long, too many and unknown are told apart by the field they name."""
-    answer = refused(client, {"model": "tiny-classifier", **body}, 422, field)
+    answer = expect_refused(client, {"model": "tiny-classifier", **body}, 422, field)
     assert answer["error_type"] == "validation"
 
 
@@ -133,27 +133,27 @@ def test_impossible_sampling_is_422_before_the_stream_begins(
     client: TestClient, path: str, parameters: dict[str, Any], field: str
 ) -> None:
     """A stream is refused with a status, not with an event that few clients look for."""
-    refused(client, {"inputs": "a", "parameters": parameters}, 422, field, path)
+    expect_refused(client, {"inputs": "a", "parameters": parameters}, 422, field, path)
 
 
 def test_an_unknown_model_is_404_and_lists_what_there_is(client: TestClient) -> None:
-    answer = refused(client, {"model": "nope", "inputs": "a"}, 404)
+    answer = expect_refused(client, {"model": "nope", "inputs": "a"}, 404)
     assert answer["available"] == ["tiny-classifier", "tiny-generator", "tiny-tagger", "tiny-translator"]
     assert "tiny-tagger" in answer["error"]
 
 
 def test_an_unknown_version_is_404_and_lists_what_there_is(client: TestClient) -> None:
-    answer = refused(client, {"model": "tiny-tagger", "version": "9", "inputs": "a"}, 404)
+    answer = expect_refused(client, {"model": "tiny-tagger", "version": "9", "inputs": "a"}, 404)
     assert answer["available"] == ["tiny-tagger 1"]
 
 
 def test_a_model_of_another_route_is_named_with_its_route(client: TestClient) -> None:
-    answer = refused(client, {"model": "tiny-generator", "inputs": "a"}, 422, "model")
+    answer = expect_refused(client, {"model": "tiny-generator", "inputs": "a"}, 422, "model")
     assert "/generate" in answer["error"]
 
 
 def test_leaving_the_model_out_is_422_when_several_could_answer(client: TestClient) -> None:
-    answer = refused(client, {"inputs": "a"}, 422, "model")
+    answer = expect_refused(client, {"inputs": "a"}, 422, "model")
     assert all(name in answer["error"] for name in ("tiny-classifier", "tiny-tagger", "tiny-translator"))
 
 
@@ -195,8 +195,8 @@ def test_a_body_beyond_the_limit_is_413_when_its_length_is_not_declared(client: 
 def test_a_megabyte_without_a_space_is_refused_as_too_long(client: TestClient) -> None:
     """It must neither be answered slowly nor fail."""
     for model in ("tiny-tagger", "tiny-classifier", "tiny-translator"):
-        refused(client, {"model": model, "inputs": "a" * 1_000_000}, 422, "inputs")
-    refused(client, {"inputs": "a" * 1_000_000}, 422, "inputs", "/generate")
+        expect_refused(client, {"model": model, "inputs": "a" * 1_000_000}, 422, "inputs")
+    expect_refused(client, {"inputs": "a" * 1_000_000}, 422, "inputs", "/generate")
 
 
 def test_numbers_that_are_not_json_are_refused_where_they_matter(client: TestClient) -> None:
