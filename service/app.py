@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
+from starlette.types import Receive, Scope, Send
 
 from service.api import generate, health, models, predict
 from service.api.error_table import install_error_handlers
+from service.api.json_route import JsonRoute, JsonRoutes, Services
 from service.api.request_scope import RequestScope
+from service.api.travel import StateDesk
 from service.inference.batch_policy import BatchLimits
-from service.inference.engine import EngineOptions
 from service.inference.registry import Registry
+from service.inference.session_store import SessionLimits, open_session_store
+from service.inference.state_token import StateSealer
+from service.inference.workshop import EngineOptions
+from service.log_config import flush_logs
 from service.metrics import Metrics
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_LOGS_EVERY_S = 0.25
+#: A session is held for a request at most as long as that may take, and this much longer.
+_HOLD_MARGIN_S = 5.0
 
 _DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classification, translation and text generation.
 
@@ -26,44 +40,103 @@ _DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classification, 
 and, where a field is at fault, `detail` with its path."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application for these settings. Bundles are loaded when it starts, in the background."""
+class Application:
+    """The ASGI application: a front that answers for the models, and FastAPI for everything else and for the schema.
+
+    What the framework wraps around every request is as expensive as a small model, so requests for models are answered
+    before they reach it.
+    """
+
+    def __init__(self, framework: FastAPI, services: Services, metrics: Metrics, json_routes: list[JsonRoute]) -> None:
+        self.framework = framework
+        self.state = framework.state
+        answers = JsonRoutes(framework, json_routes, services)
+        self._front = RequestScope(answers, metrics, services.settings.max_body_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every request begins here."""
+        await self._front(scope, receive, send)
+
+
+def create_app(settings: Settings) -> Application:
+    """The application for these settings. Bundles are loaded when it starts, in the background.
+
+    Raises:
+        SettingsError: Redis is asked for and cannot be used.
+    """
     metrics = Metrics(CollectorRegistry())
     registry = Registry(settings.models_dir, _engine_options(settings), metrics)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
-    # The same FastAPI, with the scripts of /docs served from here: it works where no other address can be reached.
-    app = FastAPIOffline(title="Unroll", version=_version(), description=_DESCRIPTION, lifespan=_lifespan)
-    app.state.settings, app.state.metrics, app.state.registry = settings, metrics, registry
-    install_error_handlers(app)
-    app.add_middleware(RequestScope, metrics=metrics, max_body_bytes=settings.max_body_bytes)
-    for routes in (predict, generate, models, health):
-        app.include_router(routes.router)
-    return app
+    # FastAPI with the scripts of /docs served from here: it works where no other address can be reached.
+    framework = FastAPIOffline(title="Unroll", version=_version(), description=_DESCRIPTION, lifespan=_lifespan)
+    services = Services(registry, settings, _state_desk(settings))
+    framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
+    framework.state.services = services
+    install_error_handlers(framework)
+    routers = [routes.router for routes in (predict, generate, models, health)]
+    for router in routers:
+        framework.include_router(router)
+    json_routes = [route for router in routers for route in router.routes if isinstance(route, JsonRoute)]
+    return Application(framework, services, metrics, json_routes)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load and check the bundles while `/health/live` already answers; at the end let waiting requests finish."""
     registry: Registry = app.state.registry
-    loading = asyncio.create_task(registry.load(), name="load-bundles")
+    loading = asyncio.create_task(_load(registry), name="load-bundles")
     app.state.loading = loading
+    flushing = asyncio.create_task(_flush_logs_often(), name="flush-logs")
     try:
         yield
     finally:
+        flushing.cancel()
         loading.cancel()
         await asyncio.wait([loading])
         await registry.close(app.state.settings.drain_timeout_s)
+        await app.state.services.desk.sessions.close()
+
+
+async def _load(registry: Registry) -> None:
+    """Load everything, then take what was made for good out of the garbage collector's sight: it would be searched
+    again and again, for tens of milliseconds in the midst of requests."""
+    await registry.load()
+    gc.collect()
+    gc.freeze()
+
+
+async def _flush_logs_often() -> None:
+    """Log lines are written together, a few times a second."""
+    while True:
+        await asyncio.sleep(_FLUSH_LOGS_EVERY_S)
+        flush_logs()
 
 
 def _engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
-        provider=settings.provider,
-        threads=settings.threads,
+        device=settings.device,
+        precision=settings.precision,
+        num_lanes=settings.lanes,
         batch=BatchLimits(settings.max_batch_items, settings.max_batch_padded_tokens),
         max_queue_items=settings.max_queue_items,
-        max_live_streams=settings.max_live_streams,
+        max_live_rows=settings.max_live_streams,
         max_stream_backlog_events=settings.max_stream_backlog_events,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
+        prefix_checkpoint_tokens=settings.prefix_checkpoint_tokens,
     )
+
+
+def _state_desk(settings: Settings) -> StateDesk:
+    """What seals and keeps states. Raises SettingsError where Redis is asked for and cannot be used."""
+    sealer = StateSealer(settings.state_key_list, settings.state_ttl_s, settings.max_state_bytes)
+    if sealer.has_made_up_key:
+        logger.warning("no UNROLL_STATE_KEYS: states are good on this replica only, and until it stops")
+    limits = SessionLimits(
+        settings.session_ttl_s, settings.max_state_bytes, settings.max_sessions, settings.max_session_total_bytes
+    )
+    max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
+    sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s)
+    return StateDesk(sealer, sessions)
 
 
 def _version() -> str:

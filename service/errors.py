@@ -7,6 +7,9 @@ UnrollError
 ├── NotReady            bundles are still loading, one failed, or the service is draining
 ├── DeadlineExceeded    the answer would have come too late
 ├── InferenceFailed     the graph itself failed; other requests are not affected
+├── StateRefused        a state that came back cannot be gone on from; carries the reason as one word
+├── UnknownSession      the service holds no such session, or no longer
+├── SessionBusy         another request is using this session at the moment
 └── BundleError         a bundle on disk cannot be used; carries its path
     ├── BundleIncomplete    a file or manifest entry is missing
     ├── BundleCorrupt       a file differs from its digest or cannot be read
@@ -17,6 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+#: Why a state is refused: it was changed or sealed with a key that is not ours, it is too old, it belongs to another
+#: model, version or bundle, it belongs to another caller, it is larger than allowed, or it is no state at all.
+StateRefusal = Literal["tampered", "expired", "foreign_model", "foreign_caller", "too_large", "malformed"]
 
 
 class UnrollError(Exception):
@@ -66,6 +74,22 @@ class DeadlineExceeded(UnrollError):
 
 class InferenceFailed(UnrollError):
     """Running the graph raised. The message says which graph, not what the caller sent."""
+
+
+class StateRefused(UnrollError):
+    """A state cannot be gone on from, or not be handed out. `reason` is for programs, the message for people."""
+
+    def __init__(self, message: str, reason: StateRefusal) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class UnknownSession(UnrollError):
+    """There is no such session: it never was, was not used for too long, or had to make room for others."""
+
+
+class SessionBusy(UnrollError):
+    """Two requests may not use one session at the same time; this is the second."""
 
 
 class BundleError(UnrollError):

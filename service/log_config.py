@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import atexit
 import logging
 import sys
+from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
+
+from pydantic_core import to_json
 
 #: The id of the request being answered, for log lines written on its behalf.
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
@@ -26,21 +29,60 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id_var.get():
-            line["request_id"] = request_id_var.get()
-        line.update({name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS})
+        if request_id := request_id_var.get():
+            line["request_id"] = request_id
+        fields = vars(record)
+        line |= {name: fields[name] for name in fields.keys() - _STANDARD_FIELDS}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return to_json(line, fallback=str, inf_nan_mode="constants").decode("utf-8")
+
+
+class BatchedHandler(logging.StreamHandler[TextIO]):
+    """Gathers lines and writes many at once: `flush` is called a few times a second, and at the end.
+
+    A warning, or anything worse, is written at once with all that came before it.
+    """
+
+    _MAX_LINES = 100
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+            if record.levelno >= logging.WARNING or len(self._lines) >= self._MAX_LINES:
+                self.flush()
+        except Exception:  # as every handler of the library does
+            self.handleError(record)
+
+    def flush(self) -> None:
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("\n".join(lines) + "\n")
+            super().flush()
 
 
 def configure_logging(level: str) -> None:
     """Send every logger's lines to standard error as JSON; uvicorn's own access lines are replaced by ours."""
-    handler = logging.StreamHandler(sys.stderr)
+    # What our lines never show need not be found out for each of them: the library's own advice for speed.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
+    handler = BatchedHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
+    atexit.register(handler.flush)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = name != "uvicorn.access"
+
+
+def flush_logs() -> None:
+    """Write what the handlers have gathered."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()

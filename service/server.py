@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 
 import uvicorn
@@ -11,6 +12,8 @@ from service.app import create_app
 from service.log_config import configure_logging
 from service.settings import Settings
 
+_ALLOCATIONS_PER_COLLECTION = 50_000
+
 
 def run_server(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM; then requests in flight get `drain_timeout_s` to finish.
@@ -19,6 +22,8 @@ def run_server(settings: Settings) -> None:
         OSError: the address cannot be listened on; the message says which and why.
     """
     configure_logging(settings.log_level)
+    # Requests make many short-lived objects and hardly any cycles: the default looks for them several times a request.
+    gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 20, 50)
     # The creation time that the library puts beside every series doubles a scrape and tells nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     listening = open_socket(settings.host, settings.port)
@@ -26,6 +31,7 @@ def run_server(settings: Settings) -> None:
         create_app(settings),
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -36,7 +36,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def running_service(models_dir: Path, **settings: object) -> Iterator[TestClient]:
     """A client of a service over `models_dir` that has finished loading, whether it became ready or not."""
-    app = create_app(Settings(models_dir=models_dir, threads=1, provider="cpu", **settings))  # type: ignore[arg-type]
+    app = create_app(Settings(models_dir=models_dir, **{"device": "cpu", "lanes": 2, **settings}))  # type: ignore[arg-type]
     with TestClient(app, raise_server_exceptions=True) as client:
         wait_until(app.state.loading.done)
         yield client

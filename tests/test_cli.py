@@ -43,7 +43,7 @@ def refused(*arguments: str, text: str | None = None) -> str:
 @pytest.fixture(scope="module")
 def server_url(tiny_models: Path) -> Iterator[str]:
     """A real server on a free port."""
-    app = create_app(Settings(models_dir=tiny_models, provider="cpu", threads=1))
+    app = create_app(Settings(models_dir=tiny_models, device="cpu", lanes=1))
     listening = open_socket("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

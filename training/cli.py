@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from rich.console import Console
 
-from service.bundle.manifest import TaskName
+from service.bundle.manifest import TaskName, VariantName
 from service.errors import UnrollError
 from training.cli_options import (
     AsJson,
@@ -99,15 +99,30 @@ def resume(
 
 @app.command()
 def export(
-    run_folder: RunFolderArgument,
+    source: Annotated[Path, typer.Argument(help="The run folder, such as runs/pos-en; or a bundle, to add a form to.")],
     models: ModelsFolder = Path("models"),
     fp32: Annotated[bool, typer.Option("--fp32", help="Store weights in single precision: twice the size.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Add graphs with 8-bit weights, if dev scores as well.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Accept the bundle in bf16, if dev scores as well.")] = False,
 ) -> None:
-    """Write the best weights of a run as a bundle: graphs, tokenizer, examples, card; verified, then published."""
-    with friendly_errors():
-        from training.run import open_run
+    """Write the best weights of a run as a bundle: graphs, tokenizer, examples, card; verified, then published.
 
-        _publish(open_run(run_folder), models, half=not fp32)
+    A faster form is added to a bundle that is published already by `unroll export --int8 models/pos-en/1`.
+    """
+    asked: dict[VariantName, bool] = {"bf16": bf16, "int8": int8}
+    wanted = [name for name, is_asked in asked.items() if is_asked]
+    with friendly_errors():
+        from service.bundle.load import MANIFEST_FILE
+
+        bundle = source
+        if not (source / MANIFEST_FILE).is_file():
+            from training.run import open_run
+
+            bundle = _publish(open_run(source), models, half=not fp32)
+        elif not wanted or fp32:
+            raise UnrollError(f"{source} is a bundle already; --int8 or --bf16 adds a faster form to it")
+        for name in wanted:
+            _add_variant(bundle, name)
 
 
 @app.command()
@@ -212,7 +227,7 @@ def _train_and_publish(run: Run, device: torch.device, models: Path | None, *, r
         _publish(run, models)
 
 
-def _publish(run: Run, models: Path, half: bool = True) -> None:
+def _publish(run: Run, models: Path, half: bool = True) -> Path:
     from training.data import may_ship
     from training.run import publish_run
 
@@ -221,3 +236,12 @@ def _publish(run: Run, models: Path, half: bool = True) -> None:
     if not may_ship(run.recipe):
         console.print("[yellow]note:[/] the licence of this data set is unclear; do not give the bundle away")
     typer.echo(f"published {exported.path}  (largest parity difference {exported.report.max_difference:.1e})")
+    return exported.path
+
+
+def _add_variant(bundle: Path, name: VariantName) -> None:
+    from training.quantise import add_variant
+
+    say(f"{name}: writing, then scoring dev in fp32 and in {name} ...")
+    add_variant(bundle, name, say)
+    typer.echo(f"accepted {bundle} in {name}")

@@ -79,7 +79,9 @@ class TaggerConfig(Strict):
     cell: Cell = "lstm"
     hidden_size: int = Field(default=200, ge=1)
     layers: int = Field(default=1, ge=1)
-    bidirectional: bool = True
+    bidirectional: bool = Field(
+        default=True, description="false reads forward only; without a CRF, a text can then be sent in chunks"
+    )
     word_size: int = Field(default=100, ge=1)
     characters: Literal["cnn", "rnn", "none"] = "cnn"
     character_size: int = Field(default=32, ge=1)
@@ -97,7 +99,9 @@ class ClassifierConfig(Strict):
     cell: Cell = "lstm"
     hidden_size: int = Field(default=200, ge=1)
     layers: int = Field(default=1, ge=1)
-    bidirectional: bool = True
+    bidirectional: bool = Field(
+        default=True, description="false reads forward only; with `last` pooling, a text can then be sent in chunks"
+    )
     embedding_size: int = Field(default=100, ge=1)
     pooling: PoolingKind = "attention"
     dropout: float = Field(default=0.5, ge=0, lt=1)

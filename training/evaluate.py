@@ -77,7 +77,7 @@ def evaluate_bundle(
     if runner is None:
         from service.inference.ort_runner import OrtRunner
 
-        runner = OrtRunner(bundle)
+        runner = OrtRunner(bundle, threads=0)
     return evaluate_records(bundle, runner, records, batch_size=batch_size, parameters=parameters, progress=progress)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from service.bundle.load import Example
-from service.bundle.manifest import DataSource, Manifest, Score, TaskName
+from service.bundle.manifest import DataSource, Manifest, Score, TaskName, Variant, VariantName
 
 #: The address that a service started with its defaults listens on.
 SERVICE = "http://127.0.0.1:8000"
@@ -37,6 +37,12 @@ NOT_FOR = (
     "carries whatever bias its data has."
 )
 
+READS_CHUNKS = (
+    "- It reads forward only, so that a text can be sent in chunks: ask for `return_state`, and send the `state` of "
+    "the answer with the next chunk. The limit on tokens holds for each chunk."
+)
+READS_WHOLE = "- It looks at the whole input before it answers: a text cannot be sent in chunks."
+
 
 def model_card(manifest: Manifest, example: Example) -> str:
     """The whole card, in Markdown. `example` is shown as the request to try, with its recorded answer."""
@@ -44,6 +50,7 @@ def model_card(manifest: Manifest, example: Example) -> str:
         ("", _introduction(manifest)),
         ("How to call it", _calling(manifest, example)),
         ("How well it does", _scores(manifest.scores)),
+        *([("Faster forms", _variants(manifest.variants))] if manifest.variants else []),
         ("Data", _data(manifest)),
         ("Training", _training(manifest)),
         ("Limits", _limits(manifest)),
@@ -95,6 +102,22 @@ def _baseline(score: Score) -> str:
     return f"{_number(score.baseline)} ({score.baseline_name})" if score.baseline_name else _number(score.baseline)
 
 
+def _variants(variants: Mapping[VariantName, Variant]) -> str:
+    rows = [
+        (name, v.measure, f"{v.score:.4g}", f"{v.fp32_score:.4g}", f"{v.agreement:.2f} %")
+        for name, v in variants.items()
+    ]
+    table = [
+        "| form | measure on dev | score | in fp32 | same decisions |",
+        "|---|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+    lines = ["Choose one with `UNROLL_PRECISION`. Language models and translators are scored greedily, step by step."]
+    if any(variant.depends_on_batch for variant in variants.values()):
+        lines.append("In int8 an answer depends a little on what else is in its batch.")
+    return "\n".join([" ".join(lines), "", *table])
+
+
 def _data(manifest: Manifest) -> str:
     sources = manifest.training.data
     return "\n".join(_source(source) for source in sources) if sources else "Not recorded."
@@ -127,6 +150,7 @@ def _limits(manifest: Manifest) -> str:
     if manifest.task in ("translation", "generation"):
         lines.append(f"- At most {manifest.limits.max_new_tokens} new tokens in one answer.")
     if manifest.labels:
+        lines.append(READS_CHUNKS if manifest.reads_chunks else READS_WHOLE)
         lines.append(f"- It knows these labels and no others: {_some(manifest.labels)}.")
     if manifest.language and manifest.task != "translation":
         lines.append(f"- It was trained on this language alone: {manifest.language}.")

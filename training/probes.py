@@ -16,6 +16,9 @@ PROBE_SIZES = ((1, 1), (1, 6), (2, 3), (5, 8), (3, 33))
 #: Characters of the longest word, one for each probe size.
 PROBE_CHARACTERS = (1, 4, 24, 9, 12)
 
+#: A text that is read in chunks is cut after at most so many steps.
+MAX_CHUNK_STEPS = 5
+
 
 class Probes:
     """Makes feeds from a seed: valid ids within each row's length, zeros beyond, states and memories in -1 to 1."""
@@ -36,6 +39,10 @@ class Probes:
         lengths = self._random.integers(1, time + 1, size=batch)
         lengths[self._random.integers(batch)] = time
         return {tensor.name: self._array(tensor, axes, lengths) for tensor in spec.inputs}
+
+    def chunk_sizes(self, remaining: Array) -> Array:
+        """How many of its remaining steps each row reads next: one and more, cut at random."""
+        return np.minimum(self._random.integers(1, MAX_CHUNK_STEPS + 1, size=remaining.shape), remaining)
 
     def _array(self, tensor: TensorSpec, axes: Mapping[str, int], lengths: Array) -> Array:
         shape = shape_of(tensor, axes)
@@ -72,6 +79,19 @@ def row_alone(tensors: tuple[TensorSpec, ...], arrays: Mapping[str, Array], row:
     num_characters = max((_used_characters(arrays[t.name][row]) for t in tensors if "chars" in t.shape), default=0)
     kept = {"batch": slice(row, row + 1), "time": slice(0, length), "chars": slice(0, num_characters)}
     return {t.name: arrays[t.name][tuple(kept.get(str(axis), slice(None)) for axis in t.shape)] for t in tensors}
+
+
+def chunk_of(spec: GraphSpec, feeds: Mapping[str, Array], rows: Array, starts: Array, sizes: Array) -> Feeds:
+    """Of each of `rows` the steps from `starts` on, as many as `sizes` says, padded anew; without recurrent state."""
+    chunk: Feeds = {"lengths": sizes}
+    for tensor in spec.inputs:
+        if "time" in tensor.shape:
+            steps = starts[:, None] + np.arange(sizes.max())
+            whole = feeds[tensor.name]
+            taken = whole[rows[:, None], np.minimum(steps, whole.shape[1] - 1)].copy()
+            taken[np.arange(sizes.max()) >= sizes[:, None]] = 0
+            chunk[tensor.name] = taken
+    return chunk
 
 
 def _used_characters(words: Array) -> int:

@@ -16,6 +16,8 @@ from training.networks.recurrent import STATE_NAMES, State
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
 
+#: The networks whose graphs may take a state in and give it back.
+Stateful = Tagger | Classifier | Translator | LanguageModel
 Tensors = dict[str, Tensor]
 GraphFunction = Callable[[Tensors], Tensors]
 
@@ -65,7 +67,7 @@ def graph_functions(network: nn.Module) -> dict[str, GraphFunction]:
         case Tagger():
             return {"tagger": lambda feeds: _tag(network, feeds)}
         case Classifier():
-            return {"classifier": lambda feeds: {"logits": network.logits(feeds["tokens"], feeds["lengths"])}}
+            return {"classifier": lambda feeds: _classify(network, feeds)}
         case Translator():
             return {
                 "encoder": lambda feeds: _encode(network, feeds),
@@ -81,7 +83,17 @@ def _tag(network: Tagger, feeds: Tensors) -> Tensors:
     words = feeds["words"]
     # A network that reads no characters has no such input; it ignores what it is given.
     characters = feeds.get("characters", words.unsqueeze(2))
-    return {"emissions": network.emissions(words, characters, feeds["lengths"])}
+    if not network.reads_chunks:
+        return {"emissions": network.emissions(words, characters, feeds["lengths"])}
+    emissions, state = network.read_on(words, characters, feeds["lengths"], _state(network, feeds))
+    return {"emissions": emissions, **_next_state(network, state)}
+
+
+def _classify(network: Classifier, feeds: Tensors) -> Tensors:
+    if not network.reads_chunks:
+        return {"logits": network.logits(feeds["tokens"], feeds["lengths"])}
+    logits, state = network.read_on(feeds["tokens"], feeds["lengths"], _state(network, feeds))
+    return {"logits": logits, **_next_state(network, state)}
 
 
 def _encode(network: Translator, feeds: Tensors) -> Tensors:
@@ -105,11 +117,11 @@ def _step(network: LanguageModel, feeds: Tensors) -> Tensors:
     return {"logits": logits, **_next_state(network, state)}
 
 
-def _state(network: Translator | LanguageModel, feeds: Tensors) -> State:
+def _state(network: Stateful, feeds: Tensors) -> State:
     return tuple(feeds[name].contiguous() for name in STATE_NAMES[network.config.cell])
 
 
-def _next_state(network: Translator | LanguageModel, state: State) -> Tensors:
+def _next_state(network: Stateful, state: State) -> Tensors:
     names = STATE_NAMES[network.config.cell]
     return {f"next_{name}": part for name, part in zip(names, state, strict=True)}
 

@@ -6,7 +6,9 @@ The checks, by the names that stand in the report and in the manifest:
     torch       every output equals torch's (only where the network is at hand)
     padding     a row in a padded batch equals the same row alone
     steps       many steps one by one equal the whole sequence at once
+    chunks      a text in pieces, each read on from the state before, equals the text at once (where that is possible)
     examples    text in, answer out: the recorded answers of torch, through the service's own code
+    variants    faster forms lost no more of the dev score than they may, and answer the examples alike
 
 A difference is relative to the size of the number where that is above 1: `abs(a - b) / max(1, abs(a))`.
 """
@@ -17,7 +19,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -28,12 +30,13 @@ from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import GraphSpec, Parity
 from service.errors import InferenceFailed, InvalidInput
 from service.inference.ort_runner import OrtRunner
-from service.tasks.base import Array
+from service.tasks.base import Array, Runner
 from service.tasks.catalogue import answer, task_of
 from service.tasks.compare import differences
 from training.networks.translator import Translator
 from training.onnx_graph.rounding import round_to_half
-from training.probes import Feeds, Probes, axes_of, row_alone, shape_of
+from training.probes import Feeds, Probes, axes_of, chunk_of, row_alone, shape_of
+from training.quantise import faults_of_variants
 from training.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
 
 #: Float32 sums in another order differ by about 1e-6; a wrong gate or an unmasked step by 1e-2 and more.
@@ -105,16 +108,20 @@ def verify_bundle(
             declares.
     """
     bundle = load_bundle(path)
-    runner = OrtRunner(bundle, provider="cpu", threads=1)
+    runner = OrtRunner(bundle, device="cpu", threads=1)
     opened = _Opened(bundle, runner, Probes(runner.id_limits, seed))
     report = ParityReport(path, tolerance)
     _check_graphs(report, opened)
     if network is not None:
         network = round_to_half(network) if stores_half(bundle) else copy.deepcopy(network)
         _check_against_torch(report, opened, network.cpu())
+    if bundle.manifest.reads_chunks:
+        _check_chunks(report, opened, runner if network is None else TorchRunner(network))
     if bundle.manifest.task == "generation":
         _check_generation_steps(report, opened)
     _check_examples(report, opened)
+    for fault in faults_of_variants(bundle):
+        report.fail("variants", fault)
     return report
 
 
@@ -225,6 +232,49 @@ def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
         for spec in manifest.state if ends.any() else ():
             expected, actual = whole[spec.next_name][:, ends], outputs[spec.next_name][:, ends]
             report.compare("steps", f"{where} {spec.next_name!r}", expected, actual)
+
+
+def _check_chunks(report: ParityReport, opened: _Opened, reference: Runner) -> None:
+    """Padded rows read at once by `reference`, against the same rows in pieces that are cut at random places."""
+    manifest = opened.bundle.manifest
+    ((graph, spec),) = manifest.graphs.items()
+    whole = opened.probes.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
+    lengths, expected = whole["lengths"], reference.run(graph, whole)
+    done = np.zeros_like(lengths)
+    state = {part.name: whole[part.name].copy() for part in manifest.state}
+    while (rows := np.flatnonzero(done < lengths)).size:
+        starts, sizes = done[rows], opened.probes.chunk_sizes(lengths[rows] - done[rows])
+        before = {name: array[:, rows] for name, array in state.items()}
+        outputs = opened.runner.run(graph, {**chunk_of(spec, whole, rows, starts, sizes), **before})
+        for part in manifest.state:
+            state[part.name][:, rows] = outputs[part.next_name]
+        done[rows] += sizes
+        for index, row in enumerate(rows):
+            read = _Read(graph, spec, int(row), int(starts[index]), int(done[row]), int(lengths[row]))
+            _compare_chunk(report, read, expected, row_alone(spec.outputs, outputs, index, int(sizes[index])))
+
+
+class _Read(NamedTuple):
+    """Steps `start` up to `end` of one row, which has `length` of them."""
+
+    graph: str
+    spec: GraphSpec
+    row: int
+    start: int
+    end: int
+    length: int
+
+
+def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array], chunk: Feeds) -> None:
+    """What a graph gives for each step is compared at once, what it gives for the text when the text is at its end."""
+    expected = row_alone(read.spec.outputs, whole, read.row, read.length)
+    for tensor in read.spec.outputs:
+        name, by_step = tensor.name, "time" in tensor.shape
+        where = f"graph {read.graph!r}, row {read.row}, steps {read.start} to {read.end}, output {name!r}"
+        if by_step:
+            report.compare("chunks", where, expected[name][:, read.start : read.end], chunk[name])
+        elif read.end == read.length:
+            report.compare("chunks", where, expected[name], chunk[name])
 
 
 def _check_decoder_steps(report: ParityReport, opened: _Opened, network: Translator) -> None:

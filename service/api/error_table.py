@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -20,7 +20,10 @@ from service.errors import (
     InvalidInput,
     NotReady,
     Overloaded,
+    SessionBusy,
+    StateRefused,
     UnknownModel,
+    UnknownSession,
     UnrollError,
 )
 from service.tasks.parameters import plain_message
@@ -31,6 +34,9 @@ ERRORS: Mapping[type[UnrollError], tuple[int, str]] = {
     UnknownModel: (404, "unknown_model"),
     Overloaded: (429, "overloaded"),
     NotReady: (503, "not_ready"),
+    StateRefused: (422, "state_refused"),
+    UnknownSession: (404, "unknown_session"),
+    SessionBusy: (409, "session_busy"),
     DeadlineExceeded: (504, "deadline_exceeded"),
     InferenceFailed: (500, "inference_failed"),
     BundleError: (503, "not_ready"),
@@ -38,6 +44,7 @@ ERRORS: Mapping[type[UnrollError], tuple[int, str]] = {
 }
 #: On the generation routes a failed graph is told as text-generation-inference tells it.
 GENERATION_FAILED = (424, "generation")
+STATE_TOO_LARGE = (413, "state_refused")
 
 #: What the framework itself refuses.
 HTTP_ERROR_TYPES = {
@@ -59,6 +66,8 @@ UNION_TAGS = frozenset({"one_text", "list_of_inputs", "item_text", "item_words"}
 
 def status_and_type(error: UnrollError, path: str = "") -> tuple[int, str]:
     """The row of the table for this error; `path` is the route's."""
+    if isinstance(error, StateRefused) and error.reason == "too_large":
+        return STATE_TOO_LARGE
     if isinstance(error, InferenceFailed) and path.startswith("/generate"):
         return GENERATION_FAILED
     return next(ERRORS[base] for base in type(error).__mro__ if base in ERRORS)
@@ -86,6 +95,8 @@ def body_of(error: UnrollError, error_type: str, request_id: str = "") -> dict[s
         return error_body(str(error), error_type, request_id=request_id, available=list(error.available))
     if isinstance(error, NotReady) and error.reasons:
         return error_body(str(error), error_type, request_id=request_id, reasons=list(error.reasons))
+    if isinstance(error, StateRefused):
+        return error_body(str(error), error_type, request_id=request_id, reason=error.reason)
     return error_body(str(error), error_type, request_id=request_id)
 
 
@@ -101,41 +112,62 @@ def field_path(location: Sequence[str | int]) -> str:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Make every refusal of this app, ours and the framework's, follow the table."""
-    app.add_exception_handler(UnrollError, _on_unroll_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(ClientGone, _on_client_gone)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, _as_handler(answer))
 
 
-async def _on_unroll_error(request: Request, error: Exception) -> Response:
+def error_response(request: Request, error: Exception) -> Response:
+    """The answer for this error. An error that is in no table is raised again."""
+    for base in type(error).__mro__:
+        if base in _ANSWERS:
+            return _ANSWERS[base](request, error)
+    raise error
+
+
+def _as_handler(answer: _AnswerTo) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handler(request: Request, error: Exception) -> Response:
+        return answer(request, error)
+
+    return handler
+
+
+def _on_unroll_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, UnrollError)
     status, error_type = status_and_type(error, request.url.path)
     return _answer(request, body_of(error, error_type, request.state.record.request_id), status, _retry_after(error))
 
 
-async def _on_validation_error(request: Request, error: Exception) -> Response:
+def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
     if problems[0]["type"] == "json_invalid":
-        reason = problems[0]["ctx"]["error"]
-        return _refuse(request, 400, f"the body is not JSON: {reason} at character {problems[0]['loc'][-1]}")
-    if isinstance(error.body, bytes):
-        return _refuse(request, 415, "send JSON, and say so with the header Content-Type: application/json")
+        return _refuse(request, 400, f"the body is not JSON: {problems[0]['ctx']['error']}")
     detail = [{"field": field_path(_location(problem)), "message": _message(problem)} for problem in problems]
     message = "; ".join(f"{d['field']}: {d['message']}" if d["field"] else d["message"] for d in detail)
     return _answer(request, error_body(message, "validation", detail, request.state.record.request_id), 422)
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
+def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = "the body is not JSON that can be read" if error.status_code == 400 else str(error.detail).lower()
     return _refuse(request, error.status_code, message, error.headers)
 
 
-async def _on_client_gone(request: Request, _: Exception) -> Response:
+def _on_client_gone(request: Request, _: Exception) -> Response:
     """Nobody reads this answer; its status is for the log."""
     request.state.record.outcome = "cancelled"
     return Response(status_code=CLIENT_GONE_STATUS)
+
+
+_AnswerTo = Callable[[Request, Exception], Response]
+
+#: What is raised on the way to an answer, and how it is told.
+_ANSWERS: Mapping[type[Any], _AnswerTo] = {
+    UnrollError: _on_unroll_error,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_error,
+    ClientGone: _on_client_gone,
+}
 
 
 def _refuse(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,43 +1,53 @@
-"""`POST /generate` and `POST /generate_stream`, with the requests and answers of text-generation-inference."""
+"""`POST /generate` and `POST /generate_stream`, with the requests and answers of text-generation-inference.
+
+Beyond those: `state` and `session` go on from where an earlier text ended, `n` continues one prompt several times.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
-from fastapi import APIRouter, Body, Request
-from starlette.responses import Response, StreamingResponse
+from fastapi import APIRouter, Body
+from pydantic_core import to_json
+from starlette.responses import Response
 
-from service.api.dependencies import Deadline, RegistryDependency, note_engine, unless_client_leaves
 from service.api.error_table import body_of, status_and_type
+from service.api.event_stream import EventStream
 from service.api.examples import GENERATE_EXAMPLES, GENERATE_RESPONSES, STREAM_RESPONSES
+from service.api.json_route import Call, CallDependency, JsonRoute
 from service.api.schemas import GenerateRequest
-from service.errors import UnrollError
-from service.inference.engine import GenerationEngine, deadline
-from service.inference.registry import Registry
-from service.inference.stepper import Stream
+from service.api.travel import Travel, travelling
+from service.errors import InvalidInput, UnknownSession, UnrollError
+from service.inference.generation_engine import GenerationEngine
+from service.inference.stream import Stream
+from service.tasks.continuation import Continuation, Delivery
 from service.tasks.generation_answer import GenerationAnswer, TokenEvent
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=JsonRoute)
 
 
 @router.post("/generate", response_model=GenerationAnswer, responses=GENERATE_RESPONSES, summary="Continue a prompt")
 async def generate(
-    request: Request,
-    body: GenerateRequest = Body(openapi_examples=GENERATE_EXAMPLES),
-    *,
-    registry: RegistryDependency,
-    deadline_s: Deadline,
+    body: GenerateRequest = Body(openapi_examples=GENERATE_EXAMPLES), *, call: CallDependency
 ) -> Response:
-    """The whole continuation at once. The same seed gives the same text."""
-    engine = _find(request, body, registry)
-    stream = await engine.stream(body.inputs, body.parameters, deadline_s)
-    try:
-        answer = await unless_client_leaves(request, _read_all(stream, deadline_s))
-    finally:
-        stream.close()
-        engine.observe(stream)
+    """The whole continuation at once. The same seed gives the same text.
+
+    With `return_state` the answer carries a token to go on from, on this or any other replica; with `session` the
+    service keeps it under that name. Either way the next request writes what an uninterrupted one would have written.
+    """
+    engine = _find(call, body)
+    async with travelling(call.desk, engine.owner(call.caller), body) as travel:
+        stream = await _start(call, engine, body, travel, is_streamed=False)
+        try:
+            await call.unless_client_leaves(stream.result())
+        finally:
+            stream.close()
+            engine.observe(stream)
+        answer = stream.request.answer()
+        if travel.is_wanted:
+            _put_states(answer, await travel.after(engine.states(stream.request)))
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -45,73 +55,100 @@ async def generate(
     "/generate_stream", response_model=None, responses=STREAM_RESPONSES, summary="Continue a prompt, as it is written"
 )
 async def generate_stream(
-    request: Request,
-    body: GenerateRequest = Body(openapi_examples=GENERATE_EXAMPLES),
-    *,
-    registry: RegistryDependency,
-    deadline_s: Deadline,
+    body: GenerateRequest = Body(openapi_examples=GENERATE_EXAMPLES), *, call: CallDependency
 ) -> Response:
-    """One server-sent event per token; the last one has the whole text.
+    """One server-sent event per token; the last one has the whole text, and the state if it was asked for.
 
     What is wrong with the request is answered with its status before the stream begins; what fails later is an event
     with `error` and `error_type`.
     """
-    engine = _find(request, body, registry)
-    stream = await engine.stream(body.inputs, body.parameters, deadline_s)
-    headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
-    return StreamingResponse(_frames(request, engine, stream), media_type="text/event-stream", headers=headers)
+    if body.n > 1:
+        raise InvalidInput("a stream has one continuation: ask /generate for several", ("n",))
+    engine = _find(call, body)
+    async with AsyncExitStack() as stack:
+        travel = await stack.enter_async_context(travelling(call.desk, engine.owner(call.caller), body))
+        stream = await _start(call, engine, body, travel, is_streamed=True)
+        stack.callback(engine.observe, stream)
+        stack.callback(stream.close)
+        return EventStream(_frames(call, engine, stream, travel), stack.pop_all(), on_leave=stream.close)
+    raise AssertionError("no context of ours swallows errors")
 
 
-def _find(request: Request, body: GenerateRequest, registry: Registry) -> GenerationEngine:
-    engine = registry.find("generate", body.model, body.version)
+def _find(call: Call, body: GenerateRequest) -> GenerationEngine:
+    engine = call.registry.find("generate", body.model, body.version)
     assert isinstance(engine, GenerationEngine)
-    note_engine(request, engine)
+    call.note_engine(engine)
+    limit = call.settings.max_continuations
+    if body.n > limit:
+        raise InvalidInput(f"at most {limit} continuations of one prompt are allowed", ("n",))
+    if body.n > 1 and body.session is not None:
+        raise InvalidInput("a session goes on from one text: leave n out, or carry states", ("n",))
     return engine
 
 
-async def _read_all(stream: Stream, deadline_s: float) -> GenerationAnswer:
-    async with deadline(deadline_s):
-        async for _ in stream:
-            pass
-    return stream.continuation.answer()
+async def _start(
+    call: Call, engine: GenerationEngine, body: GenerateRequest, travel: Travel, is_streamed: bool
+) -> Stream[Continuation]:
+    before = await travel.before()
+    if before is None and not body.inputs and body.session is not None:
+        raise UnknownSession(f"there is no session {body.session!r} here, or no longer: begin it with a prompt")
+    delivery = Delivery(is_streamed, body.n, travel.is_wanted)
+    return await engine.stream(body.inputs, body.parameters, call.deadline_s, delivery, before)
 
 
-async def _frames(request: Request, engine: GenerationEngine, stream: Stream) -> AsyncIterator[str]:
-    record = request.state.record
+def _put_states(answer: GenerationAnswer, tokens: list[str]) -> None:
+    """Each continuation gets its token; where there is only one, it is the answer's."""
+    if tokens:
+        answer.state = tokens[0]
+    for continuation, token in zip(answer.continuations or [], tokens, strict=False):
+        continuation.state = token
+
+
+async def _frames(
+    call: Call, engine: GenerationEngine, stream: Stream[Continuation], travel: Travel
+) -> AsyncIterator[bytes]:
+    """Events that are ready at the same time are written together."""
+    record = call.record
     record.outcome = "cancelled"  # until the last event has been handed over
     try:
-        async for event in stream:
-            yield _frame(_event_body(event, stream))
-        record.outcome = "ok"
+        async for events in stream.batches():
+            *firsts, last = events
+            frames = [_frame(_event_body(event)) for event in firsts]
+            if last.finish_reason is None:
+                yield b"".join([*frames, _frame(_event_body(last))])
+            else:
+                yield b"".join([*frames, _frame(await _last_event_body(last, engine, stream.request, travel))])
+                record.outcome = "ok"
     except UnrollError as error:
-        _, record.outcome = status_and_type(error, request.url.path)
+        _, record.outcome = status_and_type(error, call.path)
         yield _frame(body_of(error, record.outcome, record.request_id))
-    finally:
-        stream.close()
-        engine.observe(stream)
 
 
-def _event_body(event: TokenEvent, stream: Stream) -> dict[str, Any]:
-    """The event as text-generation-inference writes it; only the last has the text, and details if asked for."""
-    body = event.model_dump(mode="json", exclude={"finish_reason"})
-    if not body["top_tokens"]:
-        del body["top_tokens"]
-    body |= {"generated_text": None, "details": None}
-    if event.finish_reason is not None:
-        body["generated_text"] = stream.continuation.answer().generated_text
-        if stream.continuation.parameters.details:
-            body["details"] = _last_details(event, stream)
+def _event_body(event: TokenEvent) -> dict[str, Any]:
+    """The event as text-generation-inference writes it."""
+    body: dict[str, Any] = {"index": event.index, "token": event.token}
+    if event.top_tokens:
+        body["top_tokens"] = event.top_tokens
+    return body | {"generated_text": None, "details": None}
+
+
+async def _last_event_body(
+    event: TokenEvent, engine: GenerationEngine, continuation: Continuation, travel: Travel
+) -> dict[str, Any]:
+    """Only the last event has the text; details and state if they were asked for."""
+    body = _event_body(event)
+    body["generated_text"] = continuation.answer().generated_text
+    if continuation.parameters.details:
+        body["details"] = {
+            "finish_reason": event.finish_reason,
+            "generated_tokens": event.index,
+            "seed": continuation.seed,
+            "input_length": len(continuation.prompt_ids),
+        }
+    if travel.is_wanted and (tokens := await travel.after(engine.states(continuation))):
+        body["state"] = tokens[0]
     return body
 
 
-def _last_details(event: TokenEvent, stream: Stream) -> dict[str, Any]:
-    return {
-        "finish_reason": event.finish_reason,
-        "generated_tokens": event.index,
-        "seed": stream.continuation.seed,
-        "input_length": len(stream.continuation.prompt_ids),
-    }
-
-
-def _frame(body: dict[str, Any]) -> str:
-    return f"data:{json.dumps(body, allow_nan=False, separators=(',', ':'))}\n\n"
+def _frame(body: dict[str, Any]) -> bytes:
+    return b"data:" + to_json(body) + b"\n\n"

@@ -62,6 +62,8 @@ def _details(engine: Engine) -> dict[str, Any]:
     )
     return details | {
         "parameters": engine.task.parameters_type.model_json_schema(),
+        "reads_chunks": bundle.manifest.reads_chunks,
+        "precision": engine.opened.runner.precision,
         "provider": engine.opened.runner.provider,
         "digest": bundle.digest,
         "card": _card(bundle),

@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body
+from pydantic_core import to_json
 from starlette.responses import Response
 
-from service.api.dependencies import Deadline, RegistryDependency, SettingsDependency, note_engine, unless_client_leaves
 from service.api.examples import PREDICT_EXAMPLES, PREDICT_RESPONSES
-from service.api.schemas import PredictRequest, PredictResponse, StageTimings
+from service.api.json_route import Call, CallDependency, JsonRoute
+from service.api.schemas import PredictRequest, PredictResponse
 from service.errors import InvalidInput
-from service.inference.engine import PredictEngine, Prediction
+from service.inference.predict_engine import PredictEngine, Prediction
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=JsonRoute)
 
 
 @router.post(
     "/predict", response_model=PredictResponse, responses=PREDICT_RESPONSES, summary="Tag, classify, translate"
 )
-async def predict(
-    request: Request,
-    body: PredictRequest = Body(openapi_examples=PREDICT_EXAMPLES),
-    *,
-    registry: RegistryDependency,
-    settings: SettingsDependency,
-    deadline_s: Deadline,
-) -> Response:
+async def predict(body: PredictRequest = Body(openapi_examples=PREDICT_EXAMPLES), *, call: CallDependency) -> Response:
     """One prediction for each input, in order. Long and short inputs may be mixed; nobody waits for a batch to fill."""
-    if isinstance(body.inputs, list) and len(body.inputs) > settings.max_inputs_per_request:
-        limit = settings.max_inputs_per_request
+    limit = call.settings.max_inputs_per_request
+    if isinstance(body.inputs, list) and len(body.inputs) > limit:
         raise InvalidInput(f"{len(body.inputs)} inputs in one request, at most {limit} are allowed", ("inputs",))
-    engine = registry.find("predict", body.model, body.version)
+    engine = call.registry.find("predict", body.model, body.version)
     assert isinstance(engine, PredictEngine)
-    note_engine(request, engine)
-    work = engine.predict(body.inputs, body.parameters or {}, deadline_s)
-    prediction = await unless_client_leaves(request, work)
-    request.state.record.timings = prediction.timings
-    return Response(_response(engine, prediction).model_dump_json(), media_type="application/json")
+    call.note_engine(engine)
+    if body.state is None and not body.return_state:
+        work = engine.predict(body.inputs, body.parameters or {}, call.deadline_s)
+        return _response(call, engine, await call.unless_client_leaves(work))
+    return await _predict_chunk(body, call, engine)
 
 
-def _response(engine: PredictEngine, prediction: Prediction) -> PredictResponse:
-    """Built without validation: every part was made by our own code."""
+async def _predict_chunk(body: PredictRequest, call: Call, engine: PredictEngine) -> Response:
+    owner, sealer = engine.owner(call.caller), call.desk.sealer
+    before = None if body.state is None else sealer.open(body.state, owner)
+    work = engine.predict_chunk(body.inputs, body.parameters or {}, call.deadline_s, before)
+    prediction = await call.unless_client_leaves(work)
+    token = sealer.seal(prediction.state, owner) if body.return_state and prediction.state is not None else None
+    return _response(call, engine, prediction, token)
+
+
+def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: str | None = None) -> Response:
+    """A `PredictResponse`, written from plain values: every part was made by our own code."""
     manifest = engine.opened.bundle.manifest
-    return PredictResponse.model_construct(
-        model=manifest.name,
-        version=manifest.version,
-        task=manifest.task,
-        predictions=prediction.answers,
-        timings=StageTimings.model_construct(**asdict(prediction.timings)),
-    )
+    call.record.timings = prediction.timings
+    body = {
+        "model": manifest.name,
+        "version": manifest.version,
+        "task": manifest.task,
+        "predictions": prediction.answers,
+        "timings": prediction.timings._asdict(),
+    }
+    if token is not None:
+        body["state"] = token
+    return Response(to_json(body), media_type="application/json")

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
+import secrets
 import time
-import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.error_table import error_body, json_response
-from service.inference.engine import Timings
+from service.inference.predict_engine import Timings
 from service.log_config import request_id_var
 from service.metrics import NO_MODEL, Metrics
 
 logger = logging.getLogger("service.requests")
 
 REQUEST_ID_HEADER = "X-Request-Id"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_MEASURED_PATHS = ("/predict", "/generate", "/generate_stream")
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_MEASURED_PATHS = frozenset({"/predict", "/generate", "/generate_stream"})
+
+# Ids that we make are unique because of what is random in each process, and counted within it.
+_PROCESS_ID = secrets.token_hex(12)
+_COUNTER = itertools.count(1)
 
 
-@dataclass
+class KnownHeaders(NamedTuple):
+    """The request headers that mean something here, as they came; empty where one is absent."""
+
+    content_type: bytes = b""
+    content_length: bytes = b""
+    request_id: bytes = b""
+    timeout_ms: bytes = b""
+    authorization: bytes = b""
+
+    @classmethod
+    def of(cls, scope: Scope) -> KnownHeaders:
+        """Found in one pass; of a header that is repeated the last counts."""
+        found = {_FIELDS[name]: value for name, value in scope["headers"] if name in _FIELDS}
+        return cls(**found)
+
+
+_FIELDS = {
+    b"content-type": "content_type",
+    b"content-length": "content_length",
+    REQUEST_ID_HEADER.lower().encode(): "request_id",
+    TIMEOUT_HEADER.lower().encode(): "timeout_ms",
+    b"authorization": "authorization",
+}
+
+
+@dataclass(slots=True)
 class RequestRecord:
     """What the log and the metrics will say about a request; routes fill it in as they learn more."""
 
     request_id: str
+    headers: KnownHeaders
     model: str = NO_MODEL
     version: str = ""
     task: str = NO_MODEL
@@ -51,11 +83,12 @@ class RequestScope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(_request_id(Headers(scope=scope)))
+        headers = KnownHeaders.of(scope)
+        record = RequestRecord(_request_id(headers.request_id), headers)
         scope.setdefault("state", {})["record"] = record
         token = request_id_var.set(record.request_id)
         try:
-            await self._app(scope, self._limited(scope, receive), _recording(record, send))
+            await self._app(scope, self._limited(headers, receive), _recording(record, send))
         except Exception:
             logger.exception("a request failed in a way that nothing foresaw")
             record.outcome = "internal"
@@ -64,14 +97,16 @@ class RequestScope:
             self._report(record, scope)
             request_id_var.reset(token)
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+    def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""
-        declared = Headers(scope=scope).get("content-length", "")
+        declared = headers.content_length
+        if declared.isdigit() and int(declared[:20]) <= self._max_body_bytes:
+            return receive  # the server holds a body to its declared length
         num_bytes = 0
 
         async def limited() -> Message:
             nonlocal num_bytes
-            if declared.isdecimal() and int(declared[:20]) > self._max_body_bytes:
+            if declared.isdigit():
                 raise self._too_large()
             message = await receive()
             num_bytes += len(message.get("body", b""))
@@ -87,34 +122,44 @@ class RequestScope:
     def _report(self, record: RequestRecord, scope: Scope) -> None:
         duration_s = time.monotonic() - record.started_s
         path = getattr(scope.get("route"), "path", "")
-        if path in _MEASURED_PATHS:
+        is_measured = path in _MEASURED_PATHS
+        if is_measured:
             self._metrics.requests.labels(record.model, record.task, record.outcome).inc()
             self._metrics.request_duration.labels(record.model, record.task).observe(duration_s)
-        fields = {
-            "method": scope["method"],
-            "route": path,
-            "status": record.status,
-            "outcome": record.outcome,
-            "duration_ms": round(duration_s * 1000, 3),
-        }
-        if record.model != NO_MODEL:
-            fields |= {"model": record.model, "version": record.version, "task": record.task}
-        if record.timings is not None:
-            fields |= asdict(record.timings)
-        logger.log(logging.INFO if path in _MEASURED_PATHS else logging.DEBUG, "request", extra=fields)
+        level = logging.INFO if is_measured else logging.DEBUG
+        if logger.isEnabledFor(level):
+            logger.log(level, "request", extra=_log_fields(record, scope["method"], path, duration_s))
 
 
-def _request_id(headers: Headers) -> str:
+def _log_fields(record: RequestRecord, method: str, path: str, duration_s: float) -> dict[str, Any]:
+    fields = {
+        "method": method,
+        "route": path,
+        "status": record.status,
+        "outcome": record.outcome,
+        "duration_ms": round(duration_s * 1000, 3),
+    }
+    if record.model != NO_MODEL:
+        fields |= {"model": record.model, "version": record.version, "task": record.task}
+    if record.timings is not None:
+        fields |= record.timings._asdict()
+    return fields
+
+
+def _request_id(given: bytes) -> str:
     """The caller's id if it is a plain one, else a new one: ids are written to logs and headers."""
-    given = headers.get(REQUEST_ID_HEADER, "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    if given and _REQUEST_ID.fullmatch(given):
+        return given.decode("ascii")
+    return f"{_PROCESS_ID}{next(_COUNTER):08x}"
 
 
 def _recording(record: RequestRecord, send: Send) -> Send:
+    header = (REQUEST_ID_HEADER.lower().encode(), record.request_id.encode())
+
     async def recording(message: Message) -> None:
         if message["type"] == "http.response.start":
             record.status = message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = record.request_id
+            message["headers"] = [*message.get("headers", ()), header]
         await send(message)
 
     return recording

@@ -34,6 +34,10 @@ ModelName = Annotated[str, Field(max_length=64, description="may be left out whe
 Version = Annotated[str, Field(max_length=9, description="the highest version if left out")]
 
 
+State = Annotated[str, Field(min_length=1)]
+SessionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+
+
 class RequestBody(BaseModel):
     """A misspelt field is an error, never a default."""
 
@@ -41,7 +45,11 @@ class RequestBody(BaseModel):
 
 
 class PredictRequest(RequestBody):
-    """Texts for a tagger, a classifier or a translator."""
+    """Texts for a tagger, a classifier or a translator.
+
+    A model that reads forward only (`GET /models/{name}` says `reads_chunks`) may be sent one text in parts: ask for
+    the state with the first, and send it back with the next.
+    """
 
     model: ModelName | None = None
     version: Version | None = None
@@ -49,6 +57,8 @@ class PredictRequest(RequestBody):
     parameters: dict[str, Any] | None = Field(
         None, description="depends on the task; GET /models/{name} lists them with their limits"
     )
+    state: State | None = Field(None, description="go on reading where the answer with this state ended")
+    return_state: bool = Field(False, description="also return the state, to go on from with the next part")
 
 
 class StageTimings(BaseModel):
@@ -70,6 +80,7 @@ class PredictResponse(BaseModel):
     task: Literal["tagging", "classification", "translation"]
     predictions: list[TaggingAnswer | ClassificationAnswer | TranslationAnswer]
     timings: StageTimings
+    state: str | None = Field(None, exclude_if=lambda state: state is None, description="if it was asked for")
 
 
 class GenerateRequest(RequestBody):
@@ -77,8 +88,14 @@ class GenerateRequest(RequestBody):
 
     model: ModelName | None = None
     version: Version | None = None
-    inputs: str = Field(description="the prompt")
+    inputs: str = Field(description="the prompt; may be empty where the text goes on from a state or a session")
     parameters: GenerationParameters | None = None
+    n: int = Field(1, ge=1, description="continue the prompt so many times, with seeds that count up from the seed")
+    state: State | None = Field(None, description="go on where the text that gave this state ended")
+    return_state: bool = Field(False, description="also return the state, to go on from on this or another replica")
+    session: SessionName | None = Field(
+        None, description="keep the state here under this name, and go on from it where there is one already"
+    )
 
 
 class FieldError(BaseModel):
@@ -129,6 +146,8 @@ class ModelDetails(ModelVersion):
     parity: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = Field(None, description="JSON schema of what `parameters` may hold")
+    reads_chunks: bool | None = Field(None, description="whether /predict reads a text in parts, carrying the state")
+    precision: str | None = Field(None, description="in which numbers the graphs compute: fp32, bf16 or int8")
     provider: str | None = Field(None, description="the onnxruntime execution provider in use")
     digest: str | None = Field(None, description="sha256 over the bundle's manifest, which has those of its files")
     card: str | None = Field(None, description="the model card, Markdown")

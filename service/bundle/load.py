@@ -106,6 +106,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def _check_files(path: Path, manifest: Manifest) -> None:
     needed = {spec.file for spec in manifest.graphs.values()} | set(manifest.tokenizers.values()) | {EXAMPLES_FILE}
+    needed |= {file for variant in manifest.variants.values() for file in variant.graphs.values()}
     unlisted = needed - set(manifest.files)
     if unlisted:
         raise BundleIncomplete(path / MANIFEST_FILE, f"no digest for {', '.join(sorted(unlisted))}")

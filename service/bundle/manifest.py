@@ -10,6 +10,9 @@ FORMAT_VERSION: Final = 1
 
 TaskName = Literal["tagging", "classification", "translation", "generation"]
 Dtype = Literal["int64", "float32"]
+Precision = Literal["fp32", "bf16", "int8"]
+#: What a bundle may have been accepted in besides fp32.
+VariantName = Literal["bf16", "int8"]
 
 #: The graphs that each task must bring, and nothing else.
 GRAPHS_OF_TASK: dict[TaskName, tuple[str, ...]] = {
@@ -149,6 +152,23 @@ class Parity(Strict):
     checks: dict[str, float] = Field(default_factory=dict, description="check name -> largest difference")
 
 
+class Variant(Strict):
+    """A faster form of some graphs, and what it was measured to cost on dev before it was accepted.
+
+    Scores are of `measure`, and `drop` is what is lost of it: points of a percentage, or for a loss the percentage by
+    which the perplexity rises. Below zero it is a gain.
+    """
+
+    graphs: dict[str, str] = Field(min_length=1, description="graph -> file that is run; what is not listed is fp32")
+    depends_on_batch: bool = Field(False, description="whether an answer depends on what shares its batch")
+    measure: str
+    score: float
+    fp32_score: float
+    drop: float
+    max_difference: float = Field(description="largest difference of any output from fp32, met on dev")
+    agreement: float = Field(description="percentage of rows of dev whose largest output is where it is in fp32")
+
+
 class Manifest(Strict):
     """The whole manifest. `files` maps every other file of the bundle to its sha256."""
 
@@ -161,7 +181,9 @@ class Manifest(Strict):
     licence: str = ""
     options: TaskOptions
     graphs: dict[str, GraphSpec]
-    state: tuple[StateSpec, ...] = ()
+    state: tuple[StateSpec, ...] = Field(
+        default=(), description="what goes from step to step, or from chunk to chunk of a tagger or classifier"
+    )
     labels: tuple[str, ...] = ()
     limits: Limits = Limits()
     tokenizers: dict[str, str] = Field(description="role (text, words, characters) -> file")
@@ -169,6 +191,7 @@ class Manifest(Strict):
     training: TrainingFacts = TrainingFacts()
     scores: tuple[Score, ...] = ()
     parity: Parity | None = None
+    variants: dict[VariantName, Variant] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _parts_fit_the_task(self) -> Manifest:
@@ -179,8 +202,36 @@ class Manifest(Strict):
             raise ValueError(f"{self.task} needs the graphs {sorted(wanted)}, the manifest has {sorted(self.graphs)}")
         if (self.task in ("tagging", "classification")) != bool(self.labels):
             raise ValueError("labels belong to tagging and classification, and are required there")
+        for name, variant in self.variants.items():
+            if not variant.graphs.keys() <= wanted:
+                raise ValueError(
+                    f"the variant {name} names graphs that a {self.task} has not: {sorted(variant.graphs)}"
+                )
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be distinct")
-        if (self.task in ("translation", "generation")) != bool(self.state):
-            raise ValueError("state belongs to translation and generation, and is required there")
+        if self.task in ("translation", "generation") and not self.state:
+            raise ValueError(f"{self.task} needs the state that goes from step to step")
         return self
+
+    @model_validator(mode="after")
+    def _chunks_fit_the_graph(self) -> Manifest:
+        if not self.reads_chunks:
+            return self
+        if isinstance(self.options, TaggingOptions) and self.options.decoder == "crf":
+            raise ValueError("a CRF chooses the tags of a whole sentence at once: such a tagger has no state")
+        (graph,) = self.graphs.values()
+        for spec in self.state:
+            _require_tensor("input", spec.name, spec, graph.inputs)
+            _require_tensor("output", spec.next_name, spec, graph.outputs)
+        return self
+
+    @property
+    def reads_chunks(self) -> bool:
+        """Whether a tagger or classifier can read its input piece by piece: its graph hands its state back."""
+        return self.task in ("tagging", "classification") and bool(self.state)
+
+
+def _require_tensor(kind: str, name: str, spec: StateSpec, tensors: tuple[TensorSpec, ...]) -> None:
+    shape = (spec.layers, "batch", spec.width)
+    if not any((t.name, t.dtype, t.shape) == (name, "float32", shape) for t in tensors):
+        raise ValueError(f"the state needs an {kind} {name!r} of float32 {list(shape)} in the graph")

@@ -13,7 +13,9 @@ from tokenizers import Tokenizer
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
 
-_CHARACTER_CACHE_WORDS = 50_000
+_CACHED_WORDS = 100_000
+#: Longer words are looked up each time, so that a cache cannot be filled with megabytes.
+_MAX_CACHED_CHARACTERS = 64
 
 
 class Piece(NamedTuple):
@@ -32,7 +34,8 @@ class TextTokenizer:
         found = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
         if found != [PAD, UNK, BOS, EOS]:
             raise ValueError(f"the special tokens {SPECIAL_TOKENS} must have the ids 0 to 3, not {found}")
-        self._character_ids = lru_cache(maxsize=_CHARACTER_CACHE_WORDS)(self._encode_characters)
+        self._character_ids = lru_cache(maxsize=_CACHED_WORDS)(self._encode_characters)
+        self._known_words: dict[str, int] = {}
 
     @classmethod
     def load(cls, path: Path) -> TextTokenizer:
@@ -72,7 +75,8 @@ class TextTokenizer:
 
     def encode_words(self, words: Sequence[str]) -> list[int]:
         """One id per word, whatever the word holds: normalised, then looked up, UNK if not known."""
-        return [self._word_id(word) for word in words]
+        known = self._known_words
+        return [known[word] if word in known else self._look_up(word) for word in words]
 
     def encode_characters(self, word: str, limit: int) -> list[int]:
         """Ids of at most `limit` characters of a word; at least one id, so that no word is empty."""
@@ -81,6 +85,13 @@ class TextTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Ids back to text; special tokens are left out."""
         return str(self._tokenizer.decode([i for i in ids if i > EOS], skip_special_tokens=False))
+
+    def _look_up(self, word: str) -> int:
+        """The id of a word that was not seen before; it is remembered while there is room."""
+        word_id = self._word_id(word)
+        if len(word) <= _MAX_CACHED_CHARACTERS and len(self._known_words) < _CACHED_WORDS:
+            self._known_words[word] = word_id
+        return word_id
 
     def _word_id(self, word: str) -> int:
         normalizer = self._tokenizer.normalizer

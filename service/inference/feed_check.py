@@ -1,8 +1,14 @@
-"""What may enter a graph: the contract of `GraphSpec`, checked on the real arrays before every run."""
+"""What may enter a graph: the contract of `GraphSpec`, checked on the real arrays before every run.
+
+It stands in front of every run, so all that is known beforehand is worked out once, and numbers are looked at in one
+pass: read as unsigned, an id below zero is larger than any vocabulary.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+import numpy as np
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import GraphSpec
@@ -17,6 +23,9 @@ ID_INPUTS: dict[str, tuple[str, ...]] = {
     "token": ("target", "text"),
 }
 LENGTHS = "lengths"
+TIME_AXIS = "time"
+
+_UNSIGNED = np.dtype(np.uint64)
 
 
 def id_limits(bundle: Bundle) -> dict[str, int]:
@@ -28,48 +37,59 @@ def id_limits(bundle: Bundle) -> dict[str, int]:
     }
 
 
-def check_feeds(graph: str, spec: GraphSpec, feeds: Mapping[str, Array], limits: Mapping[str, int]) -> None:
-    """Refuse feeds that onnxruntime would crash on or answer wrongly.
+class FeedCheck:
+    """Refuses feeds of one graph that onnxruntime would crash on or answer wrongly.
 
     Checked: names, dtypes, ranks, fixed sizes, axes of equal name equal, no empty axis, ids in `[0, limit)`,
     lengths in `[1, time]`.
-
-    Raises:
-        InferenceFailed: this is a fault of the program, not of the caller, whose input was checked long before.
     """
-    wrong = _problem(spec, feeds, limits)
-    if wrong is not None:
-        raise InferenceFailed(f"graph {graph!r} was not run: {wrong}")
 
+    def __init__(self, graph: str, spec: GraphSpec, limits: Mapping[str, int]) -> None:
+        self._graph = graph
+        self._tensors = tuple((tensor.name, np.dtype(tensor.dtype), tensor.shape) for tensor in spec.inputs)
+        self._names = frozenset(tensor.name for tensor in spec.inputs)
+        self._fixed: dict[int | str, int] = {
+            axis: axis for tensor in spec.inputs for axis in tensor.shape if isinstance(axis, int)
+        }
+        self._id_limits = {name: limits[name] for name in limits if name in self._names}
+        self._has_lengths = LENGTHS in self._names
 
-def _problem(spec: GraphSpec, feeds: Mapping[str, Array], limits: Mapping[str, int]) -> str | None:
-    if feeds.keys() != {tensor.name for tensor in spec.inputs}:
-        return f"its inputs are {[tensor.name for tensor in spec.inputs]}, it was given {list(feeds)}"
-    axes: dict[int | str, int] = {}
-    for tensor in spec.inputs:
-        array = feeds[tensor.name]
-        if array.dtype.name != tensor.dtype or array.ndim != len(tensor.shape):
-            return f"{tensor.name} must be {tensor.dtype} {list(tensor.shape)}, is {array.dtype} {array.shape}"
-        for axis, size in zip(tensor.shape, array.shape, strict=True):
-            known = axis if isinstance(axis, int) else axes.setdefault(axis, size)
-            if size != known or size == 0:
-                return f"axis {axis!r} of {tensor.name} has size {size}, expected {known or 'at least 1'}"
-    return _id_problem(feeds, limits) or _length_problem(feeds, axes)
+    def __call__(self, feeds: Mapping[str, Array]) -> None:
+        """Pass, or say what is wrong.
 
+        Raises:
+            InferenceFailed: this is a fault of the program, not of the caller, whose input was checked long before.
+        """
+        wrong = self._problem(feeds)
+        if wrong is not None:
+            raise InferenceFailed(f"graph {self._graph!r} was not run: {wrong}")
 
-def _id_problem(feeds: Mapping[str, Array], limits: Mapping[str, int]) -> str | None:
-    for name in feeds.keys() & limits.keys():
-        low, high = int(feeds[name].min()), int(feeds[name].max())
-        if low < 0 or high >= limits[name]:
-            return f"{name} holds ids from {low} to {high}, allowed are 0 to {limits[name] - 1}"
-    return None
+    def _problem(self, feeds: Mapping[str, Array]) -> str | None:
+        if feeds.keys() != self._names:
+            return f"its inputs are {[name for name, _, _ in self._tensors]}, it was given {list(feeds)}"
+        sizes = dict(self._fixed)
+        for name, dtype, shape in self._tensors:
+            array = feeds[name]
+            if array.dtype != dtype or array.ndim != len(shape):
+                return f"{name} must be {dtype} {list(shape)}, is {array.dtype} {array.shape}"
+            for axis, size in zip(shape, array.shape, strict=True):
+                if size == 0 or sizes.setdefault(axis, size) != size:
+                    return f"axis {axis!r} of {name} has size {size}, expected {sizes.get(axis) or 'at least 1'}"
+        return self._number_problem(feeds, sizes)
 
-
-def _length_problem(feeds: Mapping[str, Array], axes: Mapping[int | str, int]) -> str | None:
-    if LENGTHS not in feeds:
+    def _number_problem(self, feeds: Mapping[str, Array], sizes: Mapping[int | str, int]) -> str | None:
+        for name, limit in self._id_limits.items():
+            if _largest_unsigned(feeds[name]) >= limit:
+                low, high = feeds[name].min(), feeds[name].max()
+                return f"{name} holds ids from {low} to {high}, allowed are 0 to {limit - 1}"
+        if self._has_lengths:
+            lengths = feeds[LENGTHS]
+            longest = sizes.get(TIME_AXIS, np.iinfo(np.int64).max)
+            if _largest_unsigned(lengths - 1) >= longest:
+                return f"lengths go from {lengths.min()} to {lengths.max()}, allowed are 1 to {longest}"
         return None
-    low, high = int(feeds[LENGTHS].min()), int(feeds[LENGTHS].max())
-    longest = axes.get("time", high)
-    if low < 1 or high > longest:
-        return f"lengths go from {low} to {high}, allowed are 1 to {longest}"
-    return None
+
+
+def _largest_unsigned(array: Array) -> int:
+    """The largest element of int64s read as unsigned, so that negative ones count as huge."""
+    return int(np.maximum.reduce(array.view(_UNSIGNED), axis=None))

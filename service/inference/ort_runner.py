@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 # The official builds of onnxruntime report usage to their maker, unless told not to before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -18,52 +17,96 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import GraphSpec, TensorSpec
-from service.errors import BundleCorrupt, InferenceFailed
+from service.bundle.manifest import GraphSpec, Precision
+from service.errors import BundleCorrupt, BundleError, InferenceFailed
 from service.inference.cpu_quota import usable_cores
-from service.inference.feed_check import check_feeds, id_limits
+from service.inference.device import CPU_PROVIDER, CUDA_PROVIDER, Device, DeviceUnavailable, choose_device
+from service.inference.feed_check import FeedCheck, id_limits
+from service.inference.placement import check_placement, check_tensors
+from service.inference.precision import GraphPlan, cpu_has_bf16, graph_plans, obstacle
+from service.inference.step_session import StepSession
 from service.tasks.base import Array
 
 logger = logging.getLogger(__name__)
 
-Provider = Literal["auto", "cpu", "cuda"]
 
-CPU_PROVIDER = "CPUExecutionProvider"
-CUDA_PROVIDER = "CUDAExecutionProvider"
-RECURRENT_OPERATORS = frozenset({"LSTM", "GRU", "RNN"})
+class _OpenGraph(NamedTuple):
+    """A graph that is ready to run, with all that each run needs at hand."""
 
-_NUMPY_DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
+    session: Any
+    check: FeedCheck
+    outputs: list[str]
 
 
 class OrtRunner:
     """The graphs of one bundle, open on one execution provider. Thread-safe; keeps nothing between runs."""
 
-    def __init__(self, bundle: Bundle, provider: Provider = "auto", threads: int = 0) -> None:
-        """Open every graph. `threads` is the number of CPU threads of one run, 0 for all that the quota allows.
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        threads: int = 1,
+        precision: Precision = "fp32",
+        num_lanes: int = 1,
+    ) -> None:
+        """Open every graph.
 
-        "auto" takes the GPU where there is one that can run the graphs, and the CPU otherwise; `provider` says which.
+        Args:
+            device: auto, cpu, cuda or cuda:N. `auto` takes the GPU where there is one that can run the graphs, and the
+                CPU otherwise; `provider` says which, and `fallback_reason` why not the GPU.
+            threads: CPU threads of one run, 0 for all that the quota allows. Lanes beside each other use more of the
+                machine than threads inside one run.
+            precision: in which numbers; all but fp32 are for the CPU.
+            num_lanes: how many threads will call `run` at the same time.
 
         Raises:
-            BundleCorrupt: a graph cannot be read, differs from the manifest, or would not run on `provider`.
+            BundleCorrupt: a graph cannot be read, or differs from the manifest.
+            BundleError: the graphs cannot run on `device`, or not in `precision`; with the reason.
         """
-        self._specs = bundle.manifest.graphs
+        self._bundle = bundle
+        self._threads = threads or usable_cores()
+        self._num_lanes = num_lanes
         #: For each input of token ids the number of ids that exist.
         self.id_limits = id_limits(bundle)
-        self.provider = choose_provider(provider, ort.get_available_providers(), bundle.path)
-        threads = threads or usable_cores()
+        self.precision: Precision = precision
+        #: Why the graphs are not on the GPU although it was to be used if possible; "" if nothing was lost.
+        self.fallback_reason = ""
+        self._open(device)
+
+    def _open(self, wanted: str) -> None:
+        device = _device_for(self._bundle, wanted, self.precision)
         try:
-            self._sessions = _open_graphs(bundle, self.provider, threads)
-        except BundleCorrupt as error:
-            if provider != "auto" or self.provider == CPU_PROVIDER:
+            self._graphs = self._open_on(device)
+        except BundleError as error:
+            if wanted != "auto" or device.provider == CPU_PROVIDER:
                 raise
-            logger.warning("not on the GPU, but on the CPU", extra={"reason": str(error)})
-            self.provider = CPU_PROVIDER
-            self._sessions = _open_graphs(bundle, self.provider, threads)
+            device = Device(CPU_PROVIDER, fallback_reason=error.message)
+            self._graphs = self._open_on(device)
+        self.fallback_reason = device.fallback_reason
+        if device.fallback_reason:
+            logger.warning("not on the GPU, but on the CPU", extra={"reason": device.fallback_reason})
+
+    def _open_on(self, device: Device) -> dict[str, _OpenGraph]:
+        specs = self._bundle.manifest.graphs
+        plans = graph_plans(self._bundle, self.precision, device, self._num_lanes)
+        return {
+            graph: _OpenGraph(
+                _open_session(plan, specs[graph], self._threads),
+                FeedCheck(graph, specs[graph], self.id_limits),
+                [output.name for output in specs[graph].outputs],
+            )
+            for graph, plan in plans.items()
+        }
+
+    @property
+    def provider(self) -> str:
+        """The onnxruntime provider that runs the graphs, or most of what they cost where they differ."""
+        return next((name for name in self.providers if name != CPU_PROVIDER), CPU_PROVIDER)
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """The providers that the sessions really have, first the preferred one."""
-        return tuple(next(iter(self._sessions.values())).get_providers())
+        """The preferred provider of each graph's session, each once."""
+        return tuple(dict.fromkeys(graph.session.get_providers()[0] for graph in self._graphs.values()))
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph once: every input by name in, every output by name out.
@@ -71,32 +114,66 @@ class OrtRunner:
         Raises:
             InferenceFailed: a feed breaks the graph's contract, or onnxruntime refuses or fails.
         """
-        spec = self._specs[graph]
-        check_feeds(graph, spec, feeds, self.id_limits)
-        names = [output.name for output in spec.outputs]
+        session, check, names = self._graphs[graph]
+        check(feeds)
         try:
-            outputs = self._sessions[graph].run(names, dict(feeds))
+            outputs = session.run(names, dict(feeds))
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             raise InferenceFailed(f"graph {graph!r} failed: {_first_line(error)}") from error
         return dict(zip(names, outputs, strict=True))
 
+    def step_session(self, graph: str) -> StepSession:
+        """Steps of one batch whose state stays on the device from one to the next."""
+        session, check, _ = self._graphs[graph]
+        return StepSession(graph, session, self._bundle.manifest, check)
 
-def _open_graphs(bundle: Bundle, provider: str, threads: int) -> dict[str, ort.InferenceSession]:
-    graphs = bundle.manifest.graphs
-    return {graph: _open_graph(bundle.graph_path(graph), spec, provider, threads) for graph, spec in graphs.items()}
+
+def available_providers() -> list[str]:
+    """The providers that the installed onnxruntime is built with, the fastest first."""
+    return list(ort.get_available_providers())
 
 
-def choose_provider(wanted: Provider, available: list[str], path: Path) -> str:
-    """The onnxruntime provider for what the settings ask; "auto" takes CUDA where the runtime has it."""
-    if wanted == "cpu" or (wanted == "auto" and CUDA_PROVIDER not in available):
-        return CPU_PROVIDER
-    if CUDA_PROVIDER not in available:
-        raise BundleCorrupt(path, "CUDA was asked for, but this onnxruntime is built without it; install unroll[gpu]")
-    return CUDA_PROVIDER
+def can_run(bundle: Bundle, precision: Precision) -> bool:
+    """Whether the bundle was accepted in `precision`, and this machine and onnxruntime can run it so."""
+    return not obstacle(bundle, precision, available_providers(), cpu_has_bf16())
+
+
+def _device_for(bundle: Bundle, wanted: str, precision: Precision) -> Device:
+    """The device to open on. Raises BundleError where it, or the precision, cannot be had."""
+    available = available_providers()
+    reason = obstacle(bundle, precision, available, cpu_has_bf16())
+    if reason:
+        raise BundleError(bundle.path, reason)
+    if precision != "fp32":
+        if wanted.startswith("cuda"):
+            raise BundleError(bundle.path, f"{precision} runs on the CPU, but the device asked for is {wanted}")
+        return Device(CPU_PROVIDER)
+    if CUDA_PROVIDER in available and wanted != "cpu":
+        ort.preload_dlls()  # CUDA and cuDNN that were installed as packages, where the system has none
+    try:
+        return choose_device(wanted, available)
+    except DeviceUnavailable as error:
+        raise BundleError(bundle.path, str(error)) from error
+
+
+def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int) -> Any:
+    provider, options = plan.device.provider, plan.device.options
+    providers = [(provider, options)] if provider == CPU_PROVIDER else [(provider, options), (CPU_PROVIDER, {})]
+    try:
+        session = ort.InferenceSession(str(plan.file), _session_options(threads), providers=providers)
+    except Exception as error:
+        raise BundleCorrupt(plan.file, f"not a graph that onnxruntime can open: {_first_line(error)}") from error
+    check_tensors(plan.file, session, spec)
+    check_placement(plan.file, session, provider)
+    return session
 
 
 def _session_options(threads: int) -> ort.SessionOptions:
-    """Options for many small runs in a container: no spinning, and no memory plan per input shape (it only grows)."""
+    """Options for many small runs in a container: no spinning, and no memory plan per input shape (it only grows).
+
+    Of no effect on speed, tried over sixty shapes of a tagger and steps of a language model: the memory arena and plan
+    on or off, and small numbers rounded to zero.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -105,51 +182,6 @@ def _session_options(threads: int) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
-
-
-def _open_graph(file: Path, spec: GraphSpec, provider: str, threads: int) -> ort.InferenceSession:
-    providers = [provider] if provider == CPU_PROVIDER else [provider, CPU_PROVIDER]
-    try:
-        session = ort.InferenceSession(str(file), _session_options(threads), providers=providers)
-    except Exception as error:
-        raise BundleCorrupt(file, f"not a graph that onnxruntime can open: {_first_line(error)}") from error
-    _check_tensors(file, "input", spec.inputs, session.get_inputs())
-    _check_tensors(file, "output", spec.outputs, session.get_outputs())
-    check_placement(file, session, provider)
-    return session
-
-
-def _check_tensors(file: Path, kind: str, specs: tuple[TensorSpec, ...], found: list[Any]) -> None:
-    """The graph must have exactly the tensors of the manifest: same names, types and ranks."""
-    declared = {spec.name: (spec.dtype, len(spec.shape)) for spec in specs}
-    actual = {node.name: (_NUMPY_DTYPES.get(node.type, node.type), len(node.shape)) for node in found}
-    for name in sorted(declared.keys() | actual.keys()):
-        if declared.get(name) != actual.get(name):
-            promised, real = _tensor(declared, name), _tensor(actual, name)
-            raise BundleCorrupt(file, f"{kind} {name!r}: {promised} in the manifest, {real} in the graph")
-
-
-def _tensor(tensors: Mapping[str, tuple[str, int]], name: str) -> str:
-    return "{} with {} axes".format(*tensors[name]) if name in tensors else "absent"
-
-
-def check_placement(file: Path, session: Any, provider: str) -> None:
-    """Refuse a session whose recurrent nodes are not on `provider`: onnxruntime moves them to the CPU silently.
-
-    Raises:
-        BundleCorrupt: naming the provider that is missing, or the operators that were moved.
-    """
-    if session.get_providers()[0] != provider:
-        raise BundleCorrupt(file, f"{provider} could not be started (is the driver or cuDNN missing?)")
-    moved = {
-        node.op_type
-        for part in session.get_provider_graph_assignment_info()
-        if part.ep_name != provider
-        for node in part.get_nodes()
-        if node.op_type in RECURRENT_OPERATORS
-    }
-    if moved:
-        raise BundleCorrupt(file, f"{', '.join(sorted(moved))} would not run on {provider} but fall back")
 
 
 def _first_line(error: Exception) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from service.bundle.load import Bundle, find_bundles
 from service.errors import BundleCorrupt, BundleError, InvalidInput, NotReady, UnknownModel
+from service.inference.cpu_quota import usable_cores
 from service.inference.direct import OpenBundle, open_bundle
-from service.inference.engine import Engine, EngineOptions, GenerationEngine, PredictEngine, start_engine
+from service.inference.engine import Engine, start_engine
+from service.inference.generation_engine import GenerationEngine
+from service.inference.lanes import Lanes
+from service.inference.predict_engine import PredictEngine
 from service.inference.self_check import self_check
+from service.inference.workshop import EngineOptions, Workshop
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -55,23 +61,32 @@ class Registry:
         self._models_dir = models_dir
         self._options = options
         self._metrics = metrics
+        self._lanes: Lanes | None = None
+        self._text_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
         self._is_listed = False
         self._problem = ""
         self._is_draining = False
         self.entries: list[Entry] = []
+        self._versions: dict[str, list[Entry]] = {}
 
     async def load(self) -> None:
         """Open, check and start every bundle, one after another; failures are recorded, not raised."""
+        self._lanes = Lanes(self._options.num_lanes or usable_cores())
+        workshop = Workshop(self._lanes, self._text_pool, self._options, self._metrics)
         try:
             self.entries = [Entry(path) for path in find_bundles(self._models_dir)]
             self._problem = "" if self.entries else f"there are no bundles in {self._models_dir}"
         except (BundleError, OSError) as error:
             self._problem = str(error)
+        for entry in self.entries:
+            self._versions.setdefault(entry.name, []).append(entry)
+        for versions in self._versions.values():
+            versions.sort(key=_version_order)
         if self._problem:
             logger.error("nothing to serve", extra={"reason": self._problem})
         self._is_listed = True
         for entry in self.entries:
-            await self._load_one(entry)
+            await self._load_one(entry, workshop)
 
     def reasons(self) -> list[str]:
         """Why the service is not ready, one sentence each; empty when it is."""
@@ -104,11 +119,11 @@ class Registry:
 
     def versions(self, name: str) -> list[Entry]:
         """Every version of a model, the highest last. Raises UnknownModel."""
-        found = [entry for entry in self.entries if entry.name == name]
+        found = self._versions.get(name)
         if not found:
-            available = sorted({entry.name for entry in self.entries})
+            available = sorted(self._versions)
             raise UnknownModel(f"there is no model {name!r}; there are: {', '.join(available) or 'none'}", available)
-        return sorted(found, key=_version_order)
+        return found
 
     async def close(self, drain_timeout_s: float) -> None:
         """Refuse new requests, give the waiting ones up to `drain_timeout_s` seconds, stop."""
@@ -122,8 +137,11 @@ class Registry:
             logger.warning("stopped with work left", extra={"waiting": sum(engine.num_pending for engine in engines)})
         for engine in engines:
             await engine.close()
+        if self._lanes is not None:
+            self._lanes.close()
+        self._text_pool.shutdown(wait=False)
 
-    async def _load_one(self, entry: Entry) -> None:
+    async def _load_one(self, entry: Entry, workshop: Workshop) -> None:
         parity = self._metrics.parity_passed.labels(entry.name, entry.version)
         parity.set(0)
         try:
@@ -136,7 +154,7 @@ class Registry:
                 exc_info=None if isinstance(error, BundleError) else error,
             )
             return
-        entry.engine, entry.state = start_engine(opened, self._options, self._metrics), "ready"
+        entry.engine, entry.state = start_engine(opened, workshop), "ready"
         parity.set(1)
         self._describe(entry, opened)
 
@@ -170,7 +188,8 @@ class Registry:
 
 def open_and_check(path: Path, options: EngineOptions) -> OpenBundle:
     """Load a bundle, open its graphs and let it answer its examples. Raises BundleError."""
-    opened = open_bundle(path, options.provider, options.threads)
+    num_lanes = options.num_lanes or usable_cores()
+    opened = open_bundle(path, options.device, precision=options.precision, num_lanes=num_lanes)
     manifest = opened.bundle.manifest
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise BundleCorrupt(path, f"its manifest says {manifest.name}/{manifest.version}: move it there")

@@ -6,26 +6,20 @@ It is the warm-up too: after it, every graph of the bundle has run.
 from __future__ import annotations
 
 from service.bundle.load import EXAMPLES_FILE
-from service.errors import InferenceFailed, InvalidInput, ParityFailed
-from service.inference.direct import OpenBundle, answer_one
-from service.tasks.compare import differences
+from service.errors import ParityFailed
+from service.inference.direct import OpenBundle
+from service.tasks.recorded import TOLERANCE, faults_of_examples
 
-#: How far a score or logarithm of a probability may be from the recorded one; text and labels must be equal.
-SELF_CHECK_TOLERANCE = 2e-3
+SELF_CHECK_TOLERANCE = TOLERANCE["fp32"]
 
 
-def self_check(opened: OpenBundle, tolerance: float = SELF_CHECK_TOLERANCE) -> None:
-    """Answer every example of the bundle and compare.
+def self_check(opened: OpenBundle, tolerance: float | None = None) -> None:
+    """Answer every example of the bundle and compare; without a `tolerance` that of the precision in use.
 
     Raises:
         ParityFailed: naming the first example that differs, and the field.
     """
-    file = opened.bundle.path / EXAMPLES_FILE
-    for number, example in enumerate(opened.bundle.examples, start=1):
-        try:
-            answer = answer_one(opened, example.inputs, example.parameters).model_dump(mode="json")
-        except (InferenceFailed, InvalidInput) as error:
-            raise ParityFailed(file, f"example {number} could not be answered: {error}") from error
-        found = differences(example.answer, answer, tolerance)
-        if found:
-            raise ParityFailed(file, f"example {number}: {found[0]}")
+    allowed = TOLERANCE[opened.runner.precision] if tolerance is None else tolerance
+    fault = next(faults_of_examples(opened.bundle, opened.runner, allowed), None)
+    if fault is not None:
+        raise ParityFailed(opened.bundle.path / EXAMPLES_FILE, fault)

@@ -1,288 +1,280 @@
-"""Step models: many streams share one running batch, and each joins and leaves at any step.
+"""Step models: requests wait in one bounded queue, and lanes step them in groups that they join and leave at any step.
 
-New streams are prefilled together as a padded batch and their state rows are appended to the running ones; every step
-then runs all live streams at once; a stream that has finished, or that nobody reads any more, is gone at the next step.
+Each lane has a group of its own to take further, so that all cores work; rows are spread evenly over the groups.
+Handlers on the event loop only enqueue. A run hands what it produced to the event loop by one call for all its streams,
+and a request that is not streamed causes no call until its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
+from typing import Generic, get_args
 
-from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded, UnrollError
+from service.errors import NotReady, Overloaded, UnrollError
 from service.inference.batch_policy import BatchLimits, next_batch, split_expired
+from service.inference.lanes import Lanes, Work
+from service.inference.step_group import Handed, StepGroup
+from service.inference.stream import EndReason, Stream
 from service.metrics import Metrics
-from service.tasks.base import Array, Runner
-from service.tasks.continuation import Continuation
-from service.tasks.generation import Generation
-from service.tasks.generation_answer import TokenEvent
-from service.tasks.recurrent_state import RecurrentState
+from service.tasks.base import Runner
+from service.tasks.step_batch import RequestT, StepBatch
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_PER_WAITING_STREAM = 0.1
+#: Weight of the newest stream in the running mean of the time a stream takes, which Retry-After is computed from.
+_NEWEST_WEIGHT = 0.1
+_MAX_RETRY_AFTER_S = 30.0
 
 
-@dataclass(eq=False)
-class Stream:
-    """One caller's continuation, from the queue to its last token. Read it with `async for`, then `close` it.
+@dataclass(frozen=True)
+class StepLimits:
+    """Bounds of a stepper.
 
-    At most `max_backlog_events` wait for the reader; `error` is raised to it after the events that came before.
-    Times are `time.monotonic()`.
+    Attributes:
+        max_waiting: requests in the queue before new ones are refused.
+        max_rows: rows of all groups together, the slots; a request with more rows than that is stepped alone.
+        max_backlog: products that a reader may fall behind.
+        joining: which waiting requests join together.
     """
 
-    continuation: Continuation
-    deadline_s: float
-    max_backlog_events: int
-    events: asyncio.Queue[TokenEvent | None] = field(default_factory=asyncio.Queue)
-    submitted_s: float = field(default_factory=time.monotonic)
-    prefill_started_s: float = 0.0
-    first_token_s: float = 0.0
-    ended_s: float = 0.0
-    error: UnrollError | None = None
-    is_closed: bool = False
-
-    @property
-    def length(self) -> int:
-        return len(self.continuation.prompt_ids)
-
-    @property
-    def is_cancelled(self) -> bool:
-        return self.is_closed
-
-    def close(self) -> None:
-        """Nobody reads any more: the stream leaves the running batch at the next step."""
-        self.is_closed = True
-
-    async def __aiter__(self) -> AsyncIterator[TokenEvent]:
-        while True:
-            event = await self.events.get()
-            if event is not None:
-                yield event
-            elif self.error is not None:
-                raise self.error
-            else:
-                return
-
-    def deliver(self, event: TokenEvent) -> None:
-        """Hand one token to the reader; a reader that lags too far behind is cut off."""
-        if self.is_closed:
-            return
-        if self.events.qsize() >= self.max_backlog_events:
-            self.end(Overloaded("the stream was cut: it was read too slowly"))
-        else:
-            self.first_token_s = self.first_token_s or time.monotonic()
-            self.events.put_nowait(event)
-
-    def end(self, error: UnrollError | None = None) -> None:
-        """No more events follow."""
-        if not self.is_closed:
-            self.is_closed, self.error, self.ended_s = True, error, time.monotonic()
-            self.events.put_nowait(None)
+    max_waiting: int = 1024
+    max_rows: int = 64
+    max_backlog: int = 1024
+    joining: BatchLimits = field(default_factory=BatchLimits)
 
 
-class Running(NamedTuple):
-    """The live streams and their state rows, in the same order."""
-
-    streams: tuple[Stream, ...] = ()
-    state: RecurrentState | None = None
-
-    def joined(self, other: Running) -> Running:
-        """Both batches as one, the rows of the other last."""
-        if self.state is None or other.state is None:
-            return self if other.state is None else other
-        return Running(self.streams + other.streams, RecurrentState.joined([self.state, other.state]))
-
-    def only(self, keep: Callable[[Stream], bool]) -> Running:
-        """The rows whose stream is to be kept; the same object if all are."""
-        rows = [row for row, stream in enumerate(self.streams) if keep(stream)]
-        if len(rows) == len(self.streams) or self.state is None:
-            return self
-        return Running(tuple(self.streams[row] for row in rows), self.state.rows(rows)) if rows else Running()
-
-
-class Advance(NamedTuple):
-    """What one run gave: the batch that goes on, and what each of its streams produced."""
-
-    running: Running
-    produced: list[tuple[Stream, TokenEvent | UnrollError]]
-
-
-class Stepper:
-    """The streams of one model and the loop that advances them. Create and use it inside a running event loop."""
+class Stepper(Generic[RequestT]):
+    """The queue and the groups of one model. Create it inside the event loop that will use it."""
 
     def __init__(
         self,
         model: str,
-        task: Generation,
+        make_batch: Callable[[], StepBatch[RequestT]],
         runner: Runner,
-        *,
-        batch: BatchLimits,
-        max_waiting: int,
-        max_live: int,
-        max_backlog_events: int,
+        lanes: Lanes,
+        limits: StepLimits,
         metrics: Metrics,
+        count_tokens: Callable[[Stream[RequestT]], int],
     ) -> None:
+        """Serve `lanes` with this queue.
+
+        Args:
+            make_batch: gives a new, empty batch; there will be one for each lane.
+            count_tokens: how many tokens a stream that has ended was given, for the metrics.
+        """
         self._model = model
-        self._task = task
         self._runner = runner
-        self._batch = batch
-        self._max_waiting = max_waiting
-        self._max_live = max_live
-        self._max_backlog_events = max_backlog_events
-        self._metrics = metrics
-        self._waiting: list[Stream] = []
-        self._joining: list[Stream] = []
-        self._running = Running()
-        self._arrival = asyncio.Event()
-        self._lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"lane-{model}")
-        self._loop_task = asyncio.create_task(self._serve(), name=f"stepper-{model}")
-        self._loop_task.add_done_callback(self._on_loop_end)
+        self._lanes = lanes
+        self._limits = limits
+        self._count_tokens = count_tokens
+        self._loop = asyncio.get_running_loop()
+        self._groups = [StepGroup(model, make_batch()) for _ in range(lanes.num_lanes)]
+        #: Every stream that has not ended; only the event loop touches it.
+        self._open: set[Stream[RequestT]] = set()
+        # The event loop appends to these two, lanes take from them when they choose.
+        self._arrived: deque[Stream[RequestT]] = deque()
+        self._ended_early: deque[Stream[RequestT]] = deque()
+        self._waiting: list[Stream[RequestT]] = []
+        self._group_of: dict[Stream[RequestT], StepGroup[RequestT]] = {}
+        self._is_closed = False
+        self._stopped: UnrollError | None = None
+        self._mean_stream_s = 0.0
+        self._batch_size = metrics.batch_size.labels(model)
+        self._generated_tokens = metrics.generated_tokens.labels(model)
+        self._joins = metrics.slot_joins.labels(model)
+        self._leaves = {reason: metrics.slot_leaves.labels(model, reason) for reason in get_args(EndReason)}
+        metrics.watch_queue(model, depth=lambda: self.num_waiting, oldest_age_s=lambda: self.oldest_age_s)
+        metrics.watch_slots(
+            model, streams=lambda: len(self._group_of), in_use=lambda: self.num_rows, total=limits.max_rows
+        )
+        lanes.add(self)
 
     @property
     def is_alive(self) -> bool:
-        """False once the loop has ended, which it does only when closed or through a fault of its own."""
-        return not self._loop_task.done()
+        """False once it is closed, or broken by a fault of its own, or left without lanes."""
+        return self._stopped is None and self._lanes.is_alive
 
     @property
     def num_pending(self) -> int:
-        """Streams waiting or being generated."""
-        return len(self._waiting) + len(self._joining) + len(self._running.streams)
+        """Streams that have not ended."""
+        return len(self._open)
 
-    def submit(self, continuation: Continuation, deadline_s: float) -> Stream:
-        """Queue a continuation. Raises Overloaded when too many wait, NotReady when the loop has ended."""
-        if not self.is_alive:
-            raise NotReady(f"the stepper of {self._model} has stopped")
-        if len(self._waiting) >= self._max_waiting:
-            retry_after_s = 1.0 + len(self._waiting) * _SECONDS_PER_WAITING_STREAM
-            raise Overloaded(f"{self._model} has {len(self._waiting)} streams waiting", retry_after_s)
-        stream = Stream(continuation, deadline_s, self._max_backlog_events)
-        self._set_waiting([*self._waiting, stream])
-        self._arrival.set()
+    @property
+    def num_waiting(self) -> int:
+        """Streams that are in no batch yet."""
+        return len(self._arrived) + len(self._waiting)
+
+    @property
+    def num_live(self) -> int:
+        """Streams that are being stepped."""
+        return len(self._group_of)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in use in all groups."""
+        return sum(group.num_rows for group in self._groups)
+
+    @property
+    def oldest_age_s(self) -> float:
+        """How long the oldest waiting stream has waited; 0 if none does."""
+        since_s = self._arrival_s()
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
+    def submit(self, request: RequestT, deadline_s: float) -> Stream[RequestT]:
+        """Queue a request; read the stream, and close it. `deadline_s` is on `time.monotonic()`'s clock.
+
+        Raises:
+            Overloaded: too many wait.
+            NotReady: the stepper has stopped.
+        """
+        self.require_room(1)
+        stream = Stream(request, deadline_s, self._limits.max_backlog, self._on_end)
+        self._open.add(stream)
+        self._arrived.append(stream)
+        self._lanes.wake()
         return stream
 
+    def require_room(self, num_requests: int) -> None:
+        """Raises Overloaded if so many more requests do not fit the queue, NotReady if the stepper has stopped."""
+        if self._stopped is not None:
+            raise self._stopped
+        if not self._lanes.is_alive:
+            raise NotReady(f"the stepper of {self._model} has stopped")
+        if self.num_waiting + num_requests > self._limits.max_waiting:
+            raise Overloaded(f"{self._model} has {self.num_waiting} requests waiting", self._retry_after_s())
+
     async def close(self) -> None:
-        """Stop the loop; streams that are not done end with NotReady."""
-        self._loop_task.cancel()
-        await asyncio.wait([self._loop_task])
-        self._lane.shutdown(wait=False)
+        """Take no more; streams that have not ended end with NotReady."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._lanes.remove(self)
+            self._stop(NotReady("the service is stopping"))
 
-    async def _serve(self) -> None:
-        while True:
-            await self._arrival.wait()
-            self._drop_done()
-            self._joining = self._take_joining()
-            if self._joining:
-                prefilled = await self._run(self._joining, partial(self._prefill, self._joining))
-                self._joining = []
-                self._set_running(self._running.joined(prefilled))
-            if self._running.streams:
-                stepped = await self._run(self._running.streams, partial(self._step, self._running))
-                self._set_running(stepped)
-            elif not self._waiting:
-                self._arrival.clear()
+    @property
+    def waiting_since_s(self) -> float | None:
+        """For the lanes: since when a group could be taken further, or a stream could join one."""
+        if self._stopped is not None:
+            return None
+        ready = [group.ready_since_s for group in self._groups if group.is_ready]
+        arrival_s = self._arrival_s()
+        if arrival_s is not None and any(not group.is_running and not group.num_rows for group in self._groups):
+            ready.append(arrival_s)
+        return min(ready, default=None)
 
-    def _drop_done(self) -> None:
-        """Leave out the streams that were closed, and end those whose time is up."""
+    def next_work(self) -> Work | None:
+        """For the lanes, with their lock held: choose the group that has rested longest, and who joins it."""
+        if self._stopped is not None:
+            return None
+        self._sort_out()
+        free = [group for group in self._groups if not group.is_running]
+        for group in sorted(free, key=lambda group: group.ready_since_s):
+            joining = self._take_joining(group) if self._waiting else []
+            if joining or group.num_rows:
+                group.is_running = True
+                return lambda: self._advance(group, joining)
+        return None
+
+    def fail(self, error: BaseException) -> None:
+        """For the lanes: choosing or running broke this stepper."""
+        failure = NotReady(f"the stepper of {self._model} has stopped: {type(error).__name__}")
+        self._stopped = self._stopped or failure
+        self._hand_over(self._stop, failure)
+
+    def _sort_out(self) -> None:
+        """Move what the event loop has brought to where it belongs."""
+        while self._arrived:
+            self._waiting.append(self._arrived.popleft())
+        while self._ended_early:
+            stream = self._ended_early.popleft()
+            if (group := self._group_of.pop(stream, None)) is not None:
+                group.leaving.append(stream)
+
+    def _take_joining(self, group: StepGroup[RequestT]) -> list[Stream[RequestT]]:
+        """Who joins: of near lengths, the oldest first, up to the group's fair share of all rows, live and waiting.
+
+        The last may go over that share, and what is larger than all slots goes alone. Nobody passes an older one that
+        waits for room: it would wait for ever.
+        """
         now_s = time.monotonic()
-        for stream in self._running.streams:
-            if stream.deadline_s <= now_s:
-                stream.end(DeadlineExceeded("the text was not finished before the request's deadline"))
-        self._set_running(self._running.only(lambda stream: not stream.is_closed))
-
-    def _take_joining(self) -> list[Stream]:
-        live, expired = split_expired(self._waiting, time.monotonic())
-        for stream in expired:
-            stream.end(DeadlineExceeded("the stream waited in the queue beyond its deadline"))
-        free = self._max_live - len(self._running.streams)
-        joining = next_batch(live, self._batch)[:free]
-        chosen = {id(stream) for stream in joining}
-        self._set_waiting([stream for stream in live if id(stream) not in chosen])
+        self._waiting, _ = split_expired(self._waiting, now_s)  # the expired are told by their own timers
+        num_live_rows = self.num_rows
+        num_free = self._limits.max_rows - num_live_rows
+        num_wanted = num_live_rows + sum(stream.request.num_rows for stream in self._waiting)
+        room = math.ceil(num_wanted / len(self._groups)) - group.num_rows
+        if not self._waiting or min(room, num_free) <= 0:
+            return []
+        near = next_batch(self._waiting, self._limits.joining, now_s)
+        joining: list[Stream[RequestT]] = []
+        for stream in sorted(near, key=lambda stream: stream.enqueued_s):
+            num_rows = stream.request.num_rows
+            if room <= 0 or num_free < min(num_rows, self._limits.max_rows):
+                break
+            joining.append(stream)
+            room, num_free = room - num_rows, num_free - num_rows
+        self._join(group, joining, now_s)
         return joining
 
-    async def _run(self, streams: Sequence[Stream], work: Callable[[], Advance]) -> Running:
-        """Do `work` in the lane and hand out what it produced; if it fails, its streams end and the loop lives on."""
+    def _join(self, group: StepGroup[RequestT], joining: Sequence[Stream[RequestT]], now_s: float) -> None:
+        chosen = set(joining)
+        self._waiting = [stream for stream in self._waiting if stream not in chosen]
+        for stream in joining:
+            stream.started_s = now_s
+            self._group_of[stream] = group
+            self._joins.inc()
+            group.num_rows += stream.request.num_rows
+
+    def _advance(self, group: StepGroup[RequestT], joining: Sequence[Stream[RequestT]]) -> None:
+        """In a lane: one run of a group."""
+        self._batch_size.observe(group.num_rows)
+        handed = group.advance(self._runner, joining)
+        for stream, outcome in handed:
+            if outcome.finished:
+                self._group_of.pop(stream, None)
+        group.is_running = False
+        if handed:
+            self._hand_over(self._hand_out, handed)
+
+    def _hand_over(self, take: Callable[..., None], argument: object) -> None:
+        """Go on in the event loop; if that is gone, nobody waits any more."""
         try:
-            advance = await asyncio.get_running_loop().run_in_executor(self._lane, work)
-        except asyncio.CancelledError:
-            end_all(streams, NotReady("the service is stopping"))
-            raise
-        except UnrollError as error:
-            end_all(streams, error)
-            return Running()
-        except Exception as error:
-            logger.exception("a step failed", extra={"model": self._model, "batch_size": len(streams)})
-            end_all(streams, InferenceFailed(f"{self._model} failed with {type(error).__name__}"))
-            return Running()
-        self._hand_out(advance)
-        return advance.running
+            self._loop.call_soon_threadsafe(take, argument)
+        except RuntimeError:
+            logger.debug("the event loop ended before a run did", extra={"model": self._model})
 
-    def _prefill(self, streams: Sequence[Stream]) -> Advance:
-        """In the lane: read the prompts, and choose each stream's first token."""
-        started_s = time.monotonic()
-        for stream in streams:
-            stream.prefill_started_s = started_s
-        logits, state = self._task.prefill(self._runner, [stream.continuation for stream in streams])
-        return _accepted(streams, logits, state)
+    def _hand_out(self, handed: Sequence[Handed[RequestT]]) -> None:
+        for stream, outcome in handed:
+            stream.take(outcome)
 
-    def _step(self, running: Running) -> Advance:
-        """In the lane: feed each stream's newest token, and choose its next one."""
-        assert running.state is not None, "a batch with streams has their state"
-        newest = [stream.continuation.last_token_id for stream in running.streams]
-        logits, state = self._task.step(self._runner, newest, running.state)
-        return _accepted(running.streams, logits, state)
+    def _on_end(self, stream: Stream[RequestT]) -> None:
+        """In the event loop, once for each stream."""
+        self._open.discard(stream)
+        assert stream.end_reason is not None
+        if stream.started_s:
+            self._leaves[stream.end_reason].inc()
+            self._generated_tokens.inc(self._count_tokens(stream))
+        if stream.end_reason == "finished":
+            self._mean_stream_s += _NEWEST_WEIGHT * (stream.ended_s - stream.started_s - self._mean_stream_s)
+        elif stream.end_reason != "failed":
+            self._ended_early.append(stream)
+            self._lanes.wake()
 
-    def _hand_out(self, advance: Advance) -> None:
-        self._metrics.batch_size.labels(self._model).observe(len(advance.produced))
-        self._metrics.generated_tokens.labels(self._model).inc(len(advance.produced))
-        for stream, product in advance.produced:
-            if isinstance(product, UnrollError):
-                stream.end(product)
-                continue
-            stream.deliver(product)
-            if product.finish_reason is not None:
-                stream.end()
+    def _arrival_s(self) -> float | None:
+        oldest = next(iter(self._waiting), None) or next(iter(self._arrived.copy()), None)
+        return None if oldest is None else oldest.enqueued_s
 
-    def _set_waiting(self, streams: list[Stream]) -> None:
-        self._metrics.queue_depth.labels(self._model).inc(len(streams) - len(self._waiting))
-        self._waiting = streams
+    def _retry_after_s(self) -> float:
+        """How long the queue takes to drain: as many streams end in their mean time as are being stepped."""
+        num_live = max(1, len(self._open) - self.num_waiting)
+        seconds = self.num_waiting * self._mean_stream_s / num_live
+        return min(_MAX_RETRY_AFTER_S, max(1.0, math.ceil(seconds)))
 
-    def _set_running(self, running: Running) -> None:
-        self._metrics.live_streams.labels(self._model).inc(len(running.streams) - len(self._running.streams))
-        self._running = running
-
-    def _on_loop_end(self, task: asyncio.Task[None]) -> None:
-        end_all([*self._waiting, *self._running.streams], NotReady(f"the stepper of {self._model} has stopped"))
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("the stepper died", extra={"model": self._model}, exc_info=task.exception())
-
-
-def end_all(streams: Sequence[Stream], error: UnrollError) -> None:
-    """End every stream that has not ended yet with the error."""
-    for stream in streams:
-        stream.end(error)
-
-
-def _accepted(streams: Sequence[Stream], logits: Array, state: RecurrentState) -> Advance:
-    """Let each stream choose its token from its row of `logits`; a row that cannot be used ends only its own stream."""
-    produced = [(stream, _accept(stream, row)) for stream, row in zip(streams, logits, strict=True)]
-    going_on = {
-        id(stream) for stream, product in produced if isinstance(product, TokenEvent) and product.finish_reason is None
-    }
-    return Advance(Running(tuple(streams), state).only(lambda stream: id(stream) in going_on), produced)
-
-
-def _accept(stream: Stream, logits: Array) -> TokenEvent | UnrollError:
-    try:
-        return stream.continuation.accept(logits)
-    except UnrollError as error:
-        return error
-    except Exception as error:  # one stream's parameters must not end its neighbours
-        logger.exception("a token could not be chosen")
-        return InferenceFailed(f"choosing a token failed with {type(error).__name__}")
+    def _stop(self, error: UnrollError) -> None:
+        self._stopped = self._stopped or error
+        for stream in list(self._open):
+            stream.end("stopped", error)

@@ -80,6 +80,10 @@ class PredictTask(Protocol[ExampleT, OutputT]):
         """What the caller reads. Raises InferenceFailed if this row's numbers are not finite."""
         ...
 
+    def plain_answer(self, example: ExampleT, output: OutputT) -> Any:
+        """The same as JSON values, made without validation: what is written to the wire. Raises as `postprocess`."""
+        ...
+
 
 def require_text(value: str, field: Sequence[str | int] = ()) -> str:
     """A text that can be tokenised: not blank, and Unicode that can be written as UTF-8.

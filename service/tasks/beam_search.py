@@ -1,7 +1,7 @@
-"""Beam search over many examples at once: rows are examples times beams, and every array operation works on all rows.
+"""Beam search over many sentences at once: rows are beams, and every array operation works on all of them.
 
-Examples are independent: each has its own number of beams, length penalty and limit, ties go to the earlier beam and
-then to the lower id, so an example finds the same hypothesis in any company. Finished examples leave the batch.
+Sentences join and leave between any two steps. They are independent: each has its own number of beams, length penalty
+and limit, ties go to the earlier beam and then to the lower id, so a sentence finds the same hypothesis in any company.
 
 Scores are `log p / ((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14), where length counts every token that
 has a log-probability, the end token too.
@@ -9,196 +9,225 @@ has a log-probability, the end token too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.bundle.padding import IntArray
-from service.bundle.tokenizer import BOS, EOS
+from service.bundle.tokenizer import EOS
 from service.tasks.base import Array
-from service.tasks.probabilities import DoubleArray, log_sum_exp
-
-Mask = NDArray[np.bool_]
-
-
-class StepModel(Protocol):
-    """One step of a decoder for a changing set of rows."""
-
-    def step(self, tokens: IntArray, parents: IntArray, examples: IntArray) -> tuple[Array, Array]:
-        """Logits `[rows, vocab]` of the next tokens, and attention `[rows, source time]`.
-
-        Row i reads `tokens[i]` after row `parents[i]` of the call before, and belongs to example `examples[i]`. In the
-        first call row i is example i, and so are its parent and its state.
-        """
-        ...
+from service.tasks.beam_rows import Extensions, Mask, Rows, Scores
+from service.tasks.sentence_search import Look, SentenceSearch
+from service.tasks.token_scores import largest_entries, log_normalisers, top_token
 
 
-class SearchPlan(NamedTuple):
-    """What one example asks for. `max_steps` counts the end token."""
+class Rearrangement(NamedTuple):
+    """The rows of the next step in terms of the last one's.
 
-    num_beams: int
-    max_steps: int
-    length_penalty: float
+    Row i goes on from row `parents[i]`. Only the rows `moved` belong to another sentence than the row that had their
+    number before, or had none.
+    """
 
-
-class Hypothesis(NamedTuple):
-    """A decoded sequence without its end token. `attention` is `[tokens, source time]`, without rows if not kept."""
-
-    tokens: list[int]
-    score: float
-    attention: Array
+    parents: IntArray
+    moved: IntArray
 
 
-def beam_search(model: StepModel, plans: Sequence[SearchPlan], keep_attention: bool = False) -> list[Hypothesis | None]:
-    """The best hypothesis of each example; None where the model's numbers were not finite.
+class Advance(NamedTuple):
+    """What a step meant: who is done, and which rows go on; None if all go on just where they are."""
+
+    finished: list[SentenceSearch]
+    rearrangement: Rearrangement | None
+
+
+class BeamSearch:
+    """The open hypotheses of all sentences. Those of one sentence lie side by side, best first.
 
     A step's best `num_beams` candidates are looked at: those that end are set aside, and the beam is filled up again.
-    An example is done when `num_beams` hypotheses have ended, when no open one can beat the best of them, or after
-    `max_steps`; an open hypothesis wins only if none has ended. With one beam this is greedy decoding.
+    A sentence is done when `num_beams` hypotheses have ended, when no open one can beat the best of them, or after
+    `max_steps`; an open hypothesis wins only if none has ended. With one beam this is greedy decoding, and done so.
     """
-    return _Search(model, plans, keep_attention).run()
+
+    def __init__(self) -> None:
+        self._searches: list[SentenceSearch] = []
+        self._rows = Rows.fresh([], 0)
+
+    @property
+    def tokens(self) -> IntArray:
+        """`[rows]`: what each row reads next."""
+        return self._rows.tokens
+
+    def join(self, searches: Sequence[SentenceSearch]) -> None:
+        """Append one row for each, in order."""
+        self._rows = self._rows.joined(Rows.fresh(searches, len(self._searches)))
+        self._searches += searches
+
+    def leave(self, searches: Iterable[SentenceSearch]) -> Rearrangement | None:
+        """Give up sentences that are not done; their rows are free."""
+        for search in searches:
+            search.is_done = True
+        rows = self._rows
+        everyone = Extensions(np.arange(len(rows.tokens)), rows.tokens, rows.totals)
+        return self._go_on(everyone.where(~self._is_done(rows.sentences)))
+
+    def advance(self, logits: Array, attention: Array) -> Advance:
+        """Take what a step computed for the rows: logits `[rows, vocab]`, attention `[rows, source time]`."""
+        self._rows.num_steps[:] += 1
+        scores = self._scores(logits)
+        is_open = ~self._is_done(self._rows.sentences)
+        is_greedy = self._rows.num_beams == 1
+        greedy, in_beams = np.flatnonzero(is_open & is_greedy), np.flatnonzero(is_open & ~is_greedy)
+        extensions = self._greedy(greedy, scores, attention)
+        if len(in_beams):
+            extensions = extensions.joined(self._beams(in_beams, scores, attention))
+        self._look(extensions, attention)
+        finished = [search for search in self._searches if search.is_done]
+        return Advance(finished, self._go_on(extensions, has_grown=True))
+
+    def _scores(self, logits: Array) -> Scores:
+        tokens, largest = top_token(logits, EOS)
+        broken = np.flatnonzero(~(np.isfinite(largest) & np.isfinite(logits.min(axis=1))))
+        if len(broken):
+            return self._scores(self._without_failures(logits, broken))
+        normalisers = np.zeros(len(logits))
+        needed = np.flatnonzero(self._rows.is_scored)
+        if len(needed) == len(logits):
+            normalisers = log_normalisers(logits, largest)
+        elif len(needed):
+            normalisers[needed] = log_normalisers(logits[needed], largest[needed])
+        return Scores(logits, tokens, normalisers)
+
+    def _without_failures(self, logits: Array, broken: IntArray) -> Array:
+        """The logits with finite stand-ins for the broken rows, whose sentences are given up."""
+        for sentence in self._rows.sentences[broken]:
+            self._searches[sentence].fail()
+        logits = logits.copy()
+        logits[broken] = 0
+        return logits
+
+    def _greedy(self, index: IntArray, scores: Scores, attention: Array) -> Extensions:
+        """The rows of sentences with one beam: each goes on with its best token, or is done."""
+        tokens = scores.tokens[index]
+        totals = self._rows.totals[index] + scores.logits[index, tokens] - scores.normalisers[index]
+        extensions = Extensions(index, tokens, totals)
+        is_over = (tokens == EOS) | (self._rows.num_steps[index] >= self._rows.max_steps[index])
+        if not is_over.any():
+            return extensions
+        for row, token, total in zip(*extensions.where(is_over), strict=True):
+            self._end(int(row), int(token), float(total), attention)
+            self._search_of(row).is_done = True
+        return extensions.where(~is_over)
+
+    def _beams(self, index: IntArray, scores: Scores, attention: Array) -> Extensions:
+        """The rows of sentences with several beams: each sentence keeps the best extensions of all its rows."""
+        candidates = self._candidates(index, scores)
+        num_beams = self._rows.num_beams[candidates.parents]
+        is_end = candidates.tokens == EOS
+        for row, token, total in zip(*candidates.where(is_end & (self._ranks(candidates) < num_beams)), strict=True):
+            self._end(int(row), int(token), float(total), attention)
+        candidates, num_beams = candidates.where(~is_end), num_beams[~is_end]
+        ranks = self._ranks(candidates)
+        self._settle(index, candidates.where(ranks == 0), attention)
+        return candidates.where((ranks < num_beams) & ~self._is_done(self._rows.sentences[candidates.parents]))
+
+    def _candidates(self, index: IntArray, scores: Scores) -> Extensions:
+        """Possible extensions, best first within each sentence; at least one more than it has beams.
+
+        The end token may be among them, and the beam is filled up without it. The ids below it, padding, unknown and
+        begin, are never produced.
+        """
+        logits = scores.logits if len(index) == len(scores.logits) else scores.logits[index]
+        rows, columns = largest_entries(logits[:, EOS:], int(self._rows.num_beams[index].max()) + 1)
+        parents, tokens = index[rows], columns + EOS
+        totals = self._rows.totals[parents] + scores.logits[parents, tokens] - scores.normalisers[parents]
+        order = np.lexsort((tokens, parents, -totals, self._rows.sentences[parents]))
+        return Extensions(parents, tokens, totals).where(order)
+
+    def _ranks(self, candidates: Extensions) -> IntArray:
+        """0 for the best of its sentence, 1 for the next, and so on."""
+        sentences = self._rows.sentences[candidates.parents]
+        return np.arange(len(sentences)) - np.searchsorted(sentences, sentences)
+
+    def _settle(self, index: IntArray, leaders: Extensions, attention: Array) -> None:
+        """Note which sentences with several beams are done, given the best open hypothesis of each."""
+        for sentence in set(self._rows.sentences[index].tolist()):
+            self._searches[sentence].is_done = True  # unless it has an open hypothesis that may win
+        for row, token, total in zip(*leaders, strict=True):
+            search = self._search_of(row)
+            is_last = bool(self._rows.num_steps[row] >= self._rows.max_steps[row])
+            if is_last and search.best is None:
+                self._end(int(row), int(token), float(total), attention)
+            search.is_done = is_last or not search.may_improve(float(total))
+
+    def _end(self, row: int, token: int, total: float, attention: Array) -> None:
+        """Set a hypothesis aside that ended with this token."""
+        num_steps = int(self._rows.num_steps[row])
+        search = self._search_of(row)
+        if search.is_better(total, num_steps):
+            tokens = self._rows.written[row, : num_steps - 1].tolist()
+            look = self._last_look(search, row)
+            if token != EOS:
+                tokens, look = [*tokens, token], search.looked(attention[row], look)
+            search.keep(tokens, total, num_steps, look)
+        search.num_ended += 1
+
+    def _look(self, extensions: Extensions, attention: Array) -> None:
+        """Remember where every open hypothesis looked, for the sentences that want to know."""
+        for sentence, search in enumerate(self._searches):
+            if search.plan.keeps_attention and not search.is_done:
+                parents = extensions.parents[self._rows.sentences[extensions.parents] == sentence]
+                search.looks = [search.looked(attention[row], self._last_look(search, row)) for row in parents]
+
+    def _last_look(self, search: SentenceSearch, row: int) -> Look | None:
+        """Where the hypothesis of this row looked before this step."""
+        first = int(np.searchsorted(self._rows.sentences, self._rows.sentences[row]))
+        return search.looks[row - first] if search.plan.keeps_attention else None
+
+    def _go_on(self, extensions: Extensions, has_grown: bool = False) -> Rearrangement | None:
+        """Make the extensions the rows of the next step, and close the gaps of the sentences that are done."""
+        before = self._rows
+        numbers = self._close_gaps()[before.sentences[extensions.parents]]
+        if (numbers[1:] < numbers[:-1]).any():
+            order = np.argsort(numbers, kind="stable")
+            extensions, numbers = extensions.where(order), numbers[order]
+        parents = extensions.parents
+        stays = np.array_equal(parents, np.arange(len(before.tokens)))
+        rows = before if stays else before.taken(parents)
+        self._rows = rows._replace(sentences=numbers, tokens=extensions.tokens, totals=extensions.totals)
+        if has_grown:
+            self._write()
+        return None if stays else Rearrangement(parents, _moved(before.sentences, parents))
+
+    def _write(self) -> None:
+        columns = self._rows.written.shape[1]
+        if self._rows.num_steps.max(initial=0) > columns:
+            self._rows = self._rows.widened(2 * columns)
+        self._rows.written[np.arange(len(self._rows.tokens)), self._rows.num_steps - 1] = self._rows.tokens
+
+    def _close_gaps(self) -> IntArray:
+        """Drop sentences that are done; the new number of each of the others by its old one.
+
+        The last ones move into the gaps, so that as few rows as possible change their place.
+        """
+        numbers = np.arange(len(self._searches))
+        open_ones = [number for number, search in enumerate(self._searches) if not search.is_done]
+        gaps = sorted(set(range(len(open_ones))) - set(open_ones))
+        for gap, last in zip(gaps, reversed(open_ones), strict=False):
+            numbers[last] = gap
+            self._searches[gap] = self._searches[last]
+        del self._searches[len(open_ones) :]
+        return numbers
+
+    def _is_done(self, sentences: IntArray) -> Mask:
+        return np.array([search.is_done for search in self._searches], dtype=np.bool_)[sentences]
+
+    def _search_of(self, row: int) -> SentenceSearch:
+        return self._searches[int(self._rows.sentences[row])]
 
 
-class _Candidates(NamedTuple):
-    """Possible next tokens, best first within each example. All arrays are `[candidates]`."""
-
-    examples: IntArray
-    rows: IntArray
-    tokens: IntArray
-    totals: DoubleArray
-
-    def where(self, mask: Mask) -> _Candidates:
-        return _Candidates(self.examples[mask], self.rows[mask], self.tokens[mask], self.totals[mask])
-
-    def ranks(self) -> IntArray:
-        """0 for the best of its example, 1 for the next, and so on."""
-        return np.arange(len(self.examples)) - np.searchsorted(self.examples, self.examples)
-
-
-class _Ending(NamedTuple):
-    """Where a hypothesis stopped: the last token, and the row of that step that chose it."""
-
-    step: int
-    row: int
-    token: int
-    score: float
-
-
-class _Search:
-    """The beams of all examples that are still open. `_step` counts the log-probabilities in every total."""
-
-    def __init__(self, model: StepModel, plans: Sequence[SearchPlan], keep_attention: bool) -> None:
-        num_examples = len(plans)
-        self._model = model
-        self._num_beams = np.array([plan.num_beams for plan in plans])
-        self._max_steps = np.array([plan.max_steps for plan in plans])
-        self._length_penalty = np.array([plan.length_penalty for plan in plans])
-        self._num_ended = np.zeros(num_examples, dtype=np.int64)
-        self._best: list[_Ending | None] = [None] * num_examples
-        self._best_score = np.full(num_examples, -np.inf)
-        self._failed = np.zeros(num_examples, dtype=np.bool_)
-        self._step = 0
-        self._examples = np.arange(num_examples)
-        self._totals = np.zeros(num_examples)
-        # What each step was given, to trace hypotheses back with, and where it looked, if anyone asked.
-        self._tokens: list[IntArray] = [np.full(num_examples, BOS, dtype=np.int64)]
-        self._parents: list[IntArray] = [np.arange(num_examples)]
-        self._keep_attention = keep_attention
-        self._attention: list[Array] = []
-
-    def run(self) -> list[Hypothesis | None]:
-        while len(self._examples):
-            self._advance()
-        return [None if failed else self._trace(best) for failed, best in zip(self._failed, self._best, strict=True)]
-
-    def _advance(self) -> None:
-        logits, attention = self._model.step(self._tokens[-1], self._parents[-1], self._examples)
-        self._step += 1
-        if self._keep_attention:
-            self._attention.append(attention)
-        candidates = self._candidates(self._without_failures(logits))
-        ended = (candidates.tokens == EOS) & (candidates.ranks() < self._num_beams[candidates.examples])
-        self._set_aside(candidates.where(ended))
-        open_ones = candidates.where(candidates.tokens != EOS)
-        open_ones = open_ones.where(open_ones.ranks() < self._num_beams[open_ones.examples])
-        self._continue(open_ones.where(~self._done(open_ones)[open_ones.examples]))
-
-    def _without_failures(self, logits: Array) -> Array:
-        """The logits, with finite stand-ins for the rows of examples that are given up."""
-        broken: Mask = np.logical_not(np.isfinite(logits).all(axis=1))
-        if not broken.any():
-            return logits
-        self._failed[self._examples[broken]] = True
-        return np.where(broken[:, None], np.zeros_like(logits), logits)
-
-    def _candidates(self, logits: Array) -> _Candidates:
-        # Padding, unknown and begin, the ids below EOS, are never produced. One more candidate than beams, because the
-        # end token may be among them and the beam is filled up without it.
-        rows, columns = _largest(logits[:, EOS:], int(self._num_beams[self._examples].max()) + 1)
-        tokens, examples = columns + EOS, self._examples[rows]
-        totals = self._totals[rows] + logits[rows, tokens] - log_sum_exp(logits)[rows]
-        order = np.lexsort((tokens, rows, -totals, examples))
-        candidates = _Candidates(examples[order], rows[order], tokens[order], totals[order])
-        return candidates.where(~self._failed[candidates.examples])
-
-    def _set_aside(self, ended: _Candidates) -> None:
-        scores = ended.totals / self._length_divisor(self._step)[ended.examples]
-        for example, row, score in zip(ended.examples, ended.rows, scores, strict=True):
-            self._num_ended[example] += 1
-            if score > self._best_score[example]:
-                self._best_score[example] = score
-                self._best[example] = _Ending(self._step, int(row), EOS, float(score))
-
-    def _done(self, open_ones: _Candidates) -> Mask:
-        """`[examples]`: which examples need no further step. At its limit, one without an end takes its best beam."""
-        leaders = open_ones.where(open_ones.ranks() == 0)
-        attainable = np.full(len(self._best), -np.inf)
-        attainable[leaders.examples] = leaders.totals / self._length_divisor(self._max_steps)[leaders.examples]
-        at_limit = self._step >= self._max_steps
-        for example, row, token in zip(leaders.examples, leaders.rows, leaders.tokens, strict=True):
-            if at_limit[example] and self._best[example] is None:
-                self._best[example] = _Ending(self._step, int(row), int(token), float(attainable[example]))
-        return at_limit | (self._num_ended >= self._num_beams) | (self._best_score >= attainable)
-
-    def _continue(self, beams: _Candidates) -> None:
-        self._examples, self._totals = beams.examples, beams.totals
-        self._tokens.append(beams.tokens)
-        self._parents.append(beams.rows)
-
-    def _length_divisor(self, length: int | IntArray) -> DoubleArray:
-        divisor: DoubleArray = ((5.0 + length) / 6.0) ** self._length_penalty
-        return divisor
-
-    def _trace(self, ending: _Ending | None) -> Hypothesis | None:
-        if ending is None:
-            return None
-        rows, tokens = [ending.row], [ending.token]
-        for step in range(ending.step - 1, 0, -1):
-            tokens.append(int(self._tokens[step][rows[-1]]))
-            rows.append(int(self._parents[step][rows[-1]]))
-        if ending.token == EOS:
-            tokens, rows = tokens[1:], rows[1:]
-        steps = zip(self._attention, reversed(rows), strict=False)
-        return Hypothesis(tokens[::-1], ending.score, _stacked([attention[row] for attention, row in steps]))
-
-
-def _largest(scores: Array, count: int) -> tuple[IntArray, IntArray]:
-    """Rows and columns of each row's `count` largest entries, and of all that equal the least of those.
-
-    Ties are kept so that what is found does not depend on `count`, which other examples in the batch decide.
-    """
-    count = min(count, scores.shape[1])
-    threshold = np.partition(scores, -count, axis=1)[:, -count, None]
-    rows, columns = np.divmod(np.flatnonzero(scores >= threshold), scores.shape[1])
-    return rows, columns
-
-
-def _stacked(rows: Sequence[Array]) -> Array:
-    """`[tokens, source time]`; later steps may have been cut to a shorter time, which the zeros make up for."""
-    time = max((len(row) for row in rows), default=0)
-    matrix = np.zeros((len(rows), time), dtype=np.float32)
-    for index, row in enumerate(rows):
-        matrix[index, : len(row)] = row
-    return matrix
+def _moved(sentences: IntArray, parents: IntArray) -> IntArray:
+    """The rows that serve another sentence after the rearrangement than before it; `sentences` is from before."""
+    num_common = min(len(sentences), len(parents))
+    moved = np.ones(len(parents), dtype=np.bool_)
+    moved[:num_common] = sentences[parents[:num_common]] != sentences[:num_common]
+    return np.flatnonzero(moved)

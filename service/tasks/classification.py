@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from service.bundle.load import Bundle
 from service.bundle.padding import lengths_of, pad_ids
-from service.errors import InvalidInput
+from service.errors import InferenceFailed, InvalidInput
 from service.tasks.base import (
     Answer,
     Array,
@@ -20,7 +21,8 @@ from service.tasks.base import (
     require_short_text,
     require_words,
 )
-from service.tasks.probabilities import require_finite, softmax
+from service.tasks.chunk_state import ChunkState, RowAfter, require_chunks, rows_after, state_after, states_before
+from service.tasks.probabilities import softmax
 
 
 class ClassificationParameters(Parameters):
@@ -50,18 +52,32 @@ class ClassificationExample:
 
     token_ids: list[int]
     top_k: int | None
+    before: ChunkState | None = None
 
     @property
     def length(self) -> int:
         return len(self.token_ids)
 
 
+class ClassificationOutput(NamedTuple):
+    """The labels asked for, as indices, the most likely first, and their probabilities."""
+
+    label_ids: list[int]
+    scores: list[float]
+    is_finite: bool
+    after: RowAfter | None
+
+
 class Classification:
-    """A text to a label. The output of `run` for one example is its logits, float32 `[labels]`."""
+    """A text to a label. A bundle that reads forward only may be given its text in chunks (`ChunkReader`).
+
+    The label after a chunk is that of everything read so far.
+    """
 
     parameters_type = ClassificationParameters
 
     def __init__(self, bundle: Bundle) -> None:
+        self._manifest = bundle.manifest
         self._labels = bundle.manifest.labels
         self._max_tokens = bundle.manifest.limits.max_input_tokens
         self._tokenizer = bundle.tokenizers["text"]
@@ -77,14 +93,51 @@ class Classification:
         require_at_most(len(token_ids), self._max_tokens, "tokens")
         return ClassificationExample(token_ids, parameters.top_k)
 
-    def run(self, runner: Runner, examples: Sequence[ClassificationExample]) -> list[Array]:
+    def run(self, runner: Runner, examples: Sequence[ClassificationExample]) -> list[ClassificationOutput]:
         sequences = [example.token_ids for example in examples]
+        specs = self._manifest.state
         feeds = {"tokens": pad_ids(sequences), "lengths": lengths_of(sequences)}
-        return list(runner.run("classifier", feeds)["logits"].copy())
+        feeds |= states_before(specs, [example.before for example in examples])
+        outputs = runner.run("classifier", feeds)
+        afters = rows_after(specs, outputs, len(examples))
+        return most_likely_labels(outputs["logits"], [example.top_k or 1 for example in examples], afters)
 
-    def postprocess(self, example: ClassificationExample, output: Array) -> ClassificationAnswer:
-        probabilities = softmax(require_finite(output, "label scores"))
-        order = np.argsort(-probabilities, kind="stable")[: example.top_k or 1]
-        ranked = [LabelScore(label=self._labels[index], score=float(probabilities[index])) for index in order]
-        best = ranked[0]
-        return ClassificationAnswer(label=best.label, score=best.score, top_k=ranked if example.top_k else None)
+    def plain_answer(self, example: ClassificationExample, output: ClassificationOutput) -> dict[str, Any]:
+        """The answer of `postprocess` as JSON values, several times faster to make and to write.
+
+        Raises:
+            InferenceFailed: if the logits are not finite.
+        """
+        if not output.is_finite:
+            raise InferenceFailed("the model computed label scores that are not finite numbers")
+        labels = self._labels
+        pairs = zip(output.label_ids, output.scores, strict=True)
+        ranked = [{"label": labels[label], "score": score} for label, score in pairs]
+        return {**ranked[0], "top_k": ranked} if example.top_k else ranked[0]
+
+    def postprocess(self, example: ClassificationExample, output: ClassificationOutput) -> ClassificationAnswer:
+        return ClassificationAnswer.model_validate(self.plain_answer(example, output))
+
+    def resume(self, example: ClassificationExample, before: ChunkState) -> ClassificationExample:
+        """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""
+        require_chunks(self._manifest)
+        return replace(example, before=before)
+
+    def state_after(self, example: ClassificationExample, output: ClassificationOutput) -> ChunkState:
+        """Raises InvalidInput if the bundle reads no chunks, InferenceFailed if the state is not finite."""
+        return state_after(self._manifest, output.after, example.before, example.length)
+
+
+def most_likely_labels(
+    logits: Array, counts: Sequence[int], afters: Sequence[RowAfter | None]
+) -> list[ClassificationOutput]:
+    """The best `counts[row]` labels of each row of `[batch, labels]`."""
+    is_finite = np.all(np.isfinite(logits), axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):  # a row that is not finite fails alone, later
+        probabilities = softmax(logits)
+        best = logits.argmax(axis=1).tolist()
+    outputs = []
+    for row, (count, finite, after) in enumerate(zip(counts, is_finite.tolist(), afters, strict=True)):
+        label_ids = [best[row]] if count == 1 else np.argsort(-logits[row], kind="stable")[:count].tolist()
+        outputs.append(ClassificationOutput(label_ids, probabilities[row, label_ids].tolist(), finite, after))
+    return outputs

@@ -1,37 +1,51 @@
-"""One stream of generated text: what was asked, what was produced, and the choice of the next token."""
+"""One request for generated text: what was asked, and the branches that answer it."""
 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from service.bundle.tokenizer import EOS, TextTokenizer
-from service.errors import InferenceFailed
+from service.bundle.padding import IntArray
+from service.bundle.tokenizer import TextTokenizer
+from service.errors import UnrollError
 from service.tasks.base import Array
-from service.tasks.decoding import draw, most_likely, next_token_log_probabilities
-from service.tasks.generation_answer import (
-    FinishReason,
-    GenerationAnswer,
-    GenerationDetails,
-    PromptToken,
-    Token,
-    TokenEvent,
-)
-from service.tasks.generation_parameters import GenerationParameters
-from service.tasks.probabilities import DoubleArray, log_softmax, require_finite
-from service.tasks.text_stream import TextStream
+from service.tasks.branch import Branch, text_of
+from service.tasks.generation_answer import ContinuationAnswer, GenerationAnswer, GenerationDetails, PromptToken
+from service.tasks.generation_parameters import MAX_SEED, MAX_STOP_CHARACTERS, GenerationParameters
+from service.tasks.probabilities import log_softmax, require_finite
+from service.tasks.recurrent_state import RecurrentState
+from service.tasks.stream_state import StreamState
+from service.tasks.text_stream import START, TextPosition
 
 #: Seeds that we choose fit into the numbers of JavaScript, so that a client can send them back unharmed.
 _CHOSEN_SEED_BITS = 53
 
 
-class Continuation:
-    """A prompt and what has followed so far. It holds no recurrent state: that travels through `Generation.step`.
+@dataclass(frozen=True)
+class Delivery:
+    """How a text is wanted, apart from what it shall be.
 
-    Each stream draws one number of its own generator for each token, so the same seed gives the same text whatever
-    else is in the batch. `seed` is None if nothing is drawn.
+    Attributes:
+        is_streamed: every token makes an event.
+        num_continuations: texts that follow the same prompt, read once; number i draws with `seed + i`, modulo 2**64.
+        returns_state: each text ends with a state to go on from.
+    """
+
+    is_streamed: bool = False
+    num_continuations: int = 1
+    returns_state: bool = False
+
+
+class Continuation:
+    """A prompt and what follows it. A row of a batch belongs to each of its branches.
+
+    It may go on from a `StreamState`: then the network reads the state's newest token and the prompt, which may be
+    empty, and everything goes on as if there had been no break. The state's seed and its place in the random numbers
+    hold unless the caller names another seed.
     """
 
     def __init__(
@@ -41,127 +55,171 @@ class Continuation:
         prompt_ids: Sequence[int],
         parameters: GenerationParameters,
         max_new_tokens: int,
+        delivery: Delivery | None = None,
+        start: StreamState | None = None,
     ) -> None:
-        self.prompt = prompt
+        delivery = delivery or Delivery()
         self.prompt_ids = list(prompt_ids)
         self.parameters = parameters
         self.max_new_tokens = max_new_tokens
-        self.seed = _seed(parameters) if parameters.samples else None
-        self.produced_ids: list[int] = []
-        self.finish_reason: FinishReason | None = None
+        self.is_streamed = delivery.is_streamed
+        self.seed = _seed(parameters, start) if parameters.samples else None
+        self._prompt = prompt
         self._tokenizer = tokenizer
-        self._vocab = tokenizer.vocabulary_size
-        self._random = None if self.seed is None else np.random.Generator(np.random.Philox(key=self.seed))
-        self._num_read = np.bincount(self.prompt_ids, minlength=self._vocab)
-        self._num_produced = np.zeros(self._vocab, dtype=np.int64)
-        self._stream = TextStream(tokenizer, self.prompt_ids, parameters.stop)
-        self._prefill: list[PromptToken] = []
-        self._tokens: list[Token] = []
-        self._top_tokens: list[list[Token]] = []
+        self._start = start
+        self._prompt_log_probabilities: list[float] = []
+        self.branches = [self._branch(number, delivery) for number in range(delivery.num_continuations)]
 
     @property
-    def finished(self) -> bool:
-        return self.finish_reason is not None
+    def num_rows(self) -> int:
+        return len(self.branches)
 
     @property
-    def num_produced(self) -> int:
-        """How many tokens were chosen, an end token counted."""
-        return len(self.produced_ids)
+    def length(self) -> int:
+        """How many tokens the network has to read before the first step, if it knows no prefix of them."""
+        return len(self.ids_to_read)
+
+    @property
+    def ids_to_read(self) -> list[int]:
+        """The prompt; where the text goes on from a state, after the token that had not been read yet."""
+        return self.prompt_ids if self._start is None else [self._start.pending_token_id, *self.prompt_ids]
+
+    @property
+    def state_before(self) -> RecurrentState | None:
+        """One row: what the network knows before it reads; None for a text that begins here."""
+        if self._start is None:
+            return None
+        return RecurrentState({name: array[:, None, :] for name, array in self._start.arrays.items()})
+
+    @property
+    def reports_prompt(self) -> bool:
+        """Whether the answer says how likely the prompt was, so that all of it must be read."""
+        return self.parameters.details and self.parameters.decoder_input_details
 
     @property
     def text(self) -> str:
-        """The text produced so far, without the prompt."""
-        return self._stream.text
+        """What the first branch has written, without the prompt; see `Branch.text`."""
+        return self.branches[0].text
 
     @property
-    def last_token_id(self) -> int:
-        """What the next step reads."""
-        return self.produced_ids[-1]
+    def finished(self) -> bool:
+        return all(branch.is_done for branch in self.branches)
 
-    def accept(self, logits: Array) -> TokenEvent:
-        """Choose the next token by `logits` `[vocab]`, append it, and see whether the text ends with it.
+    @property
+    def error(self) -> UnrollError | None:
+        """Why a branch, and with it the whole request, has failed."""
+        return next((branch.error for branch in self.branches if branch.error is not None), None)
 
-        Raises:
-            InferenceFailed: if the logits are not finite or not of this vocabulary.
+    @property
+    def num_produced(self) -> int:
+        """How many tokens were chosen in all branches, end tokens counted."""
+        return sum(len(branch.produced_ids) for branch in self.branches)
+
+    def read_prompt(self, start: int, logits: Array) -> None:
+        """Note how likely a part of the prompt was.
+
+        Args:
+            start: how many of `ids_to_read` came before the part.
+            logits: `[tokens of the part, vocab]`, the scores after each of them.
         """
-        if self.finished:
-            raise ValueError("this text has ended")
-        log_probabilities = self._next_token_log_probabilities(logits)
-        token_id = self._choose(log_probabilities)
-        self.produced_ids.append(token_id)
-        self._num_read[token_id] += 1
-        self._num_produced[token_id] += 1
-        token = self._token(token_id, log_probabilities, self._append_text(token_id))
-        self._tokens.append(token)
-        top_tokens = self._list_top_tokens(log_probabilities)
-        return TokenEvent(index=self.num_produced, token=token, top_tokens=top_tokens, finish_reason=self.finish_reason)
+        following = self.ids_to_read[start + 1 : start + 1 + len(logits)]
+        if following:
+            log_probabilities = log_softmax(require_finite(logits[: len(following)], "token scores"))
+            self._prompt_log_probabilities += log_probabilities[np.arange(len(following)), following].tolist()
 
-    def read_prompt(self, logits: Array) -> None:
-        """Note how likely the prompt was, by the `logits` `[prompt length, vocab]` after each of its tokens."""
-        log_probabilities = log_softmax(require_finite(logits, "token scores"))
-        following = enumerate(self.prompt_ids[1:])
-        known = [None, *(float(log_probabilities[time, token_id]) for time, token_id in following)]
-        self._prefill = [
-            PromptToken(id=token_id, text=self._text_of(token_id), logprob=logprob)
+    def answer(self) -> GenerationAnswer:
+        """The whole answer, once every text has ended; the states, which callers get sealed, are not in it."""
+        answers = [self._answer(branch) for branch in self.branches]
+        first = answers[0]
+        return GenerationAnswer(
+            generated_text=first.generated_text,
+            details=first.details,
+            continuations=answers if len(answers) > 1 else None,
+        )
+
+    def states(self) -> list[StreamState]:
+        """For each branch the state to go on from, once every text has ended. Only if they were asked for."""
+        return [self._state(branch) for branch in self.branches]
+
+    def _branch(self, number: int, delivery: Delivery) -> Branch:
+        start = self._start
+        seed = None if self.seed is None else (self.seed + number) % (MAX_SEED + 1)
+        goes_on = start is not None and self.seed == start.seed
+        return Branch(
+            self._tokenizer,
+            self.parameters,
+            self._position(),
+            self.max_new_tokens,
+            seed=seed,
+            num_drawn=start.num_drawn if start is not None and goes_on else 0,
+            counts=self._counts() if self.parameters.rules.has_penalty else None,
+            is_streamed=delivery.is_streamed,
+            keeps_state=delivery.returns_state,
+        )
+
+    def _position(self) -> TextPosition:
+        start = self._start
+        before = START if start is None else TextPosition(start.context_ids, start.held_ids, start.text_tail)
+        return before.after_prompt(self.prompt_ids)
+
+    def _counts(self) -> IntArray:
+        counts = np.zeros((2, self._tokenizer.vocabulary_size), dtype=np.int64)
+        if self._start is not None:
+            for row, known in zip(counts, (self._start.num_read, self._start.num_produced), strict=True):
+                row[list(known)] = list(known.values())
+        counts[0] += np.bincount(self.prompt_ids, minlength=counts.shape[1])
+        return counts
+
+    def _answer(self, branch: Branch) -> ContinuationAnswer:
+        if branch.finish_reason is None:
+            raise ValueError("this text has not ended yet")
+        before = self._prompt if self.parameters.return_full_text else ""
+        details = self._details(branch) if self.parameters.details else None
+        return ContinuationAnswer(generated_text=before + branch.text, details=details)
+
+    def _details(self, branch: Branch) -> GenerationDetails:
+        assert branch.finish_reason is not None
+        return GenerationDetails(
+            finish_reason=branch.finish_reason,
+            generated_tokens=len(branch.produced_ids),
+            seed=branch.seed,
+            prefill=self._prefill() if self.parameters.decoder_input_details else [],
+            tokens=branch.tokens,
+            top_tokens=branch.top_tokens or None,
+        )
+
+    def _prefill(self) -> list[PromptToken]:
+        known: list[float | None] = [*self._prompt_log_probabilities]
+        if self._start is None:
+            known.insert(0, None)
+        return [
+            PromptToken(id=token_id, text=text_of(self._tokenizer, token_id), logprob=logprob)
             for token_id, logprob in zip(self.prompt_ids, known, strict=True)
         ]
 
-    def answer(self) -> GenerationAnswer:
-        """The whole answer, once the text has ended."""
-        if self.finish_reason is None:
-            raise ValueError("this text has not ended yet")
-        before = self.prompt if self.parameters.return_full_text else ""
-        details = self._details(self.finish_reason) if self.parameters.details else None
-        return GenerationAnswer(generated_text=before + self.text, details=details)
-
-    def _next_token_log_probabilities(self, logits: Array) -> DoubleArray:
-        if logits.shape != (self._vocab,):
-            raise InferenceFailed(f"the model scores {logits.shape[-1]} tokens, its tokenizer has {self._vocab}")
-        require_finite(logits, "token scores")
-        return next_token_log_probabilities(logits, self.parameters.rules, self._num_read, self._num_produced)
-
-    def _choose(self, log_probabilities: DoubleArray) -> int:
-        if self._random is None:
-            return int(log_probabilities.argmax())
-        return draw(log_probabilities, float(self._random.random()))
-
-    def _append_text(self, token_id: int) -> str:
-        """The text that became whole with this token. Sets `finish_reason` if it was the last."""
-        piece = "" if token_id == EOS else self._stream.append(token_id)
-        if token_id == EOS:
-            self.finish_reason = "eos_token"
-        elif self._stream.stopped:
-            self.finish_reason = "stop_sequence"
-        elif self.num_produced >= self.max_new_tokens:
-            self.finish_reason = "length"
-        return piece + self._stream.flush() if self.finished else piece
-
-    def _list_top_tokens(self, log_probabilities: DoubleArray) -> list[Token] | None:
-        count = self.parameters.top_n_tokens
-        if not count:
-            return None
-        listed = most_likely(log_probabilities, count)
-        self._top_tokens.append([self._token(i, log_probabilities, self._text_of(i)) for i in listed])
-        return self._top_tokens[-1]
-
-    def _token(self, token_id: int, log_probabilities: DoubleArray, text: str) -> Token:
-        special = token_id <= EOS
-        text = self._text_of(token_id) if special else text
-        return Token(id=token_id, text=text, logprob=float(log_probabilities[token_id]), special=special)
-
-    def _text_of(self, token_id: int) -> str:
-        return self._tokenizer.token(token_id) if token_id <= EOS else self._tokenizer.decode([token_id])
-
-    def _details(self, finish_reason: FinishReason) -> GenerationDetails:
-        return GenerationDetails(
-            finish_reason=finish_reason,
-            generated_tokens=self.num_produced,
-            seed=self.seed,
-            prefill=self._prefill,
-            tokens=self._tokens,
-            top_tokens=self._top_tokens or None,
+    def _state(self, branch: Branch) -> StreamState:
+        if branch.final_state is None:
+            raise ValueError("this text has no state yet, or none was asked for")
+        start, produced = self._start, Counter(branch.produced_ids)
+        context_ids, held_ids, tail = branch.position(MAX_STOP_CHARACTERS - 1)
+        # What was not drawn from stays as it came, for whoever draws from it later.
+        drawn = start if start is not None and branch.seed is None else branch
+        return StreamState(
+            arrays={name: array[:, 0] for name, array in branch.final_state.arrays.items()},
+            pending_token_id=branch.produced_ids[-1],
+            num_read=Counter(start.num_read if start else ()) + Counter(self.prompt_ids) + produced,
+            num_produced=Counter(start.num_produced if start else ()) + produced,
+            num_drawn=drawn.num_drawn,
+            seed=drawn.seed,
+            context_ids=context_ids,
+            held_ids=held_ids,
+            text_tail=tail,
         )
 
 
-def _seed(parameters: GenerationParameters) -> int:
-    return secrets.randbits(_CHOSEN_SEED_BITS) if parameters.seed is None else parameters.seed
+def _seed(parameters: GenerationParameters, start: StreamState | None) -> int:
+    if parameters.seed is not None:
+        return parameters.seed
+    if start is not None and start.seed is not None:
+        return start.seed
+    return secrets.randbits(_CHOSEN_SEED_BITS)

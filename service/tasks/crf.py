@@ -1,7 +1,9 @@
 """A linear-chain conditional random field, read out (Lafferty et al. 2001): the best path, and how sure each tag is.
 
-`emissions` is `[time, labels]`, `transitions` is `[labels + 1, labels + 1]`, indexed `[from, to]`: the last row scores
-the first tag, the last column the end after a tag. A path's score is the sum of its emissions and transitions.
+`emissions` is `[batch, time, labels]` with `lengths` `[batch]`, `transitions` is `[labels + 1, labels + 1]`, indexed
+`[from, to]`: the last row scores the first tag, the last column the end after a tag. A path's score is the sum of its
+emissions and transitions. All rows go through a step at once; emissions beyond a row's length must be finite, but do
+not count, and what is returned there means nothing.
 """
 
 from __future__ import annotations
@@ -13,48 +15,53 @@ from service.tasks.base import Array
 from service.tasks.probabilities import DoubleArray, softmax
 
 
-def viterbi(emissions: Array, transitions: Array) -> IntArray:
-    """`[time]`: the tags of the path with the highest score; of equal paths, the one with the lower ids at its end."""
+def viterbi(emissions: Array, lengths: IntArray, transitions: Array) -> IntArray:
+    """`[batch, time]`: the tags of the path with the highest score; of equals, the one with lower ids at its end."""
     between, first, last = _split(transitions)
-    best = emissions[0] + first
+    into = np.ascontiguousarray(between.T)
+    best = emissions[:, 0] + first
     came_from = np.zeros(emissions.shape, dtype=np.int64)
-    for time in range(1, len(emissions)):
-        scores = best[:, None] + between
-        came_from[time] = scores.argmax(axis=0)
-        best = scores.max(axis=0) + emissions[time]
-    return _walk_back(came_from, int((best + last).argmax()))
+    for time in range(1, emissions.shape[1]):
+        scores = best[:, None, :] + into
+        came_from[:, time] = scores.argmax(axis=2)
+        inside = (time < lengths)[:, None]
+        best = np.where(inside, scores.max(axis=2) + emissions[:, time], best)
+    return _walk_back(came_from, lengths, (best + last).argmax(axis=1))
 
 
-def _walk_back(came_from: IntArray, tag: int) -> IntArray:
-    path = np.empty(len(came_from), dtype=np.int64)
-    for time in range(len(came_from) - 1, -1, -1):
-        path[time] = tag
-        tag = int(came_from[time, tag])
+def _walk_back(came_from: IntArray, lengths: IntArray, tags: IntArray) -> IntArray:
+    rows = np.arange(len(lengths))
+    path = np.empty(came_from.shape[:2], dtype=np.int64)
+    for time in range(came_from.shape[1] - 1, -1, -1):
+        path[:, time] = tags
+        tags = np.where(time < lengths, came_from[rows, time, tags], tags)
     return path
 
 
-def marginals(emissions: Array, transitions: Array) -> DoubleArray:
-    """`[time, labels]`: the probability of each tag at each word over all paths, by the forward-backward algorithm."""
+def marginals(emissions: Array, lengths: IntArray, transitions: Array) -> DoubleArray:
+    """`[batch, time, labels]`: the probability of each tag at each word over all paths (forward-backward algorithm)."""
     between, first, last = _split(transitions)
     shift = between.max()
     forth = np.exp(between - shift)
+    num_steps = emissions.shape[1]
     forward = np.empty(emissions.shape, dtype=np.float64)
     backward = np.empty(emissions.shape, dtype=np.float64)
-    forward[0] = emissions[0] + first
-    backward[-1] = last
-    for time in range(1, len(emissions)):
-        forward[time] = emissions[time] + _log_product(forward[time - 1], forth)
-    for time in range(len(emissions) - 2, -1, -1):
-        backward[time] = _log_product(backward[time + 1] + emissions[time + 1], forth.T)
+    forward[:, 0] = emissions[:, 0] + first
+    backward[:, -1] = last
+    for time in range(1, num_steps):
+        forward[:, time] = emissions[:, time] + _log_product(forward[:, time - 1], forth)
+    for time in range(num_steps - 2, -1, -1):
+        following = _log_product(backward[:, time + 1] + emissions[:, time + 1], forth.T)
+        backward[:, time] = np.where((time + 1 < lengths)[:, None], following, last)
     # Each row is off by one constant (the shifts of the transitions), which normalising takes away.
     return softmax(forward + backward)
 
 
-def _log_product(log_vector: DoubleArray, matrix: DoubleArray) -> DoubleArray:
-    """`log(exp(log_vector) @ matrix)`, shifted so that nothing overflows."""
-    shift = log_vector.max()
+def _log_product(log_vectors: DoubleArray, matrix: DoubleArray) -> DoubleArray:
+    """`log(exp(log_vectors) @ matrix)` for each row, shifted so that nothing overflows."""
+    shift = log_vectors.max(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):  # a tag that nothing leads to has probability zero
-        product: DoubleArray = np.log(np.exp(log_vector - shift) @ matrix) + shift
+        product: DoubleArray = np.log(np.exp(log_vectors - shift) @ matrix) + shift
     return product
 
 

@@ -1,11 +1,15 @@
-"""Choosing the next token: pure functions on one row of scores `[vocab]`, in the order text-generation-inference uses.
+"""Choosing the next token, for many rows at once: pure functions on scores `[rows, vocab]`.
 
-Penalties, then temperature, then top-k, top-p and typical-p, each of which sets what it rules out to minus infinity.
+Rules apply in the order that text-generation-inference uses: penalties, then temperature, then top-k, top-p and
+typical-p, each of which sets what it rules out to minus infinity. Whatever a row asks for, its result is the same to
+the last bit in any company: sums run along a row, nothing runs across rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,109 +33,221 @@ class DecodingRules:
     top_p: float | None = None
     typical_p: float | None = None
 
+    @property
+    def has_penalty(self) -> bool:
+        """Whether it matters what was read and produced before."""
+        return self.repetition_penalty is not None or self.frequency_penalty is not None
 
-def next_token_log_probabilities(
-    logits: Array, rules: DecodingRules, num_read: IntArray, num_produced: IntArray
-) -> DoubleArray:
-    """`[vocab]`: log-probabilities that the next token is drawn from, minus infinity for what is ruled out.
 
-    Args:
-        logits: `[vocab]`, finite, as the graph computed them.
-        rules: the caller's wishes.
-        num_read: `[vocab]`, how often each token occurs in the prompt and the text produced so far.
-        num_produced: `[vocab]`, how often each occurs in the text produced so far.
+class RowWish(NamedTuple):
+    """What one row wants of a choice: its rules, to draw or to take the best, and to know the log-probabilities."""
+
+    rules: DecodingRules
+    draws: bool
+    reports: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Only the best token: no score has to be computed."""
+        return not (self.draws or self.reports or self.rules.has_penalty)
+
+
+class Choice(NamedTuple):
+    """The chosen tokens `[rows]`, and log-probabilities `[rows that report, vocab]`, if any row does."""
+
+    token_ids: IntArray
+    log_probabilities: DoubleArray | None
+
+
+class _RuleRows(NamedTuple):
+    """The rows that one rule is for, and its parameter for each of them: `[rows]` and `[rows, 1]`."""
+
+    rows: IntArray
+    values: DoubleArray
+
+
+class RowRules:
+    """The wishes of all rows, as arrays. What no row asks for costs nothing at a choice.
+
+    Attributes:
+        drawing: rows that draw, ascending; `choose` needs a random number for each.
+        penalised: rows with a penalty, ascending; `choose` needs the counts of each.
+        reporting: rows whose log-probabilities a choice hands back, ascending.
     """
-    scores = logits.astype(np.float64)
-    if rules.repetition_penalty is not None:
-        scores = penalise_repetition(scores, num_read > 0, rules.repetition_penalty)
-    if rules.frequency_penalty is not None:
-        scores = penalise_frequency(scores, num_produced, rules.frequency_penalty)
-    scores = forbid_special(scores)
-    if rules.temperature is not None:
-        scores = apply_temperature(scores, rules.temperature)
-    if rules.top_k is not None:
-        scores = keep_top_k(scores, rules.top_k)
-    if rules.top_p is not None:
-        scores = keep_top_p(scores, rules.top_p)
-    if rules.typical_p is not None:
-        scores = keep_typical_p(scores, rules.typical_p)
-    return log_softmax(scores)
+
+    def __init__(self, wishes: Sequence[RowWish]) -> None:
+        #: Rows whose scores must be computed. Rules below are numbered within these.
+        self._shaped = [row for row, wish in enumerate(wishes) if not wish.is_plain]
+        shaped = [wishes[row] for row in self._shaped]
+        self.drawing = [row for row, wish in enumerate(wishes) if wish.draws]
+        self.reporting = [row for row, wish in enumerate(wishes) if wish.reports]
+        self.penalised = [row for row, wish in enumerate(wishes) if wish.rules.has_penalty]
+        self._all_shaped = len(shaped) == len(wishes)
+        self._draws = _rows_where([wish.draws for wish in shaped])
+        self._reports = _rows_where([wish.reports for wish in shaped])
+        self._penalties = _penalties([wish.rules for wish in shaped])
+        self._temperature, self._top_k, self._top_p, self._typical_p = (
+            _rule_rows([getattr(wish.rules, name) for wish in shaped])
+            for name in ("temperature", "top_k", "top_p", "typical_p")
+        )
+
+    def choose(self, logits: Array, numbers: Sequence[float], counts: IntArray | None) -> Choice:
+        """The next token of each row. Rows that do not draw take the likeliest, of equals the lowest id.
+
+        Args:
+            logits: `[rows, vocab]`, finite, as the graph computed them.
+            numbers: for each row in `drawing`, a number from 0 up to, but not including, 1.
+            counts: `[penalised, 2, vocab]`: how often each token occurs in prompt and text, and how often in the text
+                produced so far; None if no row is penalised.
+        """
+        if not self._shaped:
+            return Choice(_likeliest(logits), None)
+        scores = self._shape(logits if self._all_shaped else logits[self._shaped], counts)
+        chosen: IntArray = scores.argmax(axis=1)
+        if len(self._draws):
+            chosen[self._draws] = draw(scores[self._draws], np.array(numbers))
+        log_probabilities = log_softmax(scores[self._reports]) if len(self._reports) else None
+        if self._all_shaped:
+            return Choice(chosen, log_probabilities)
+        token_ids = _likeliest(logits)
+        token_ids[self._shaped] = chosen
+        return Choice(token_ids, log_probabilities)
+
+    def _shape(self, logits: Array, counts: IntArray | None) -> DoubleArray:
+        """`[shaped, vocab]`: scores with all rules applied, minus infinity for what is ruled out."""
+        scores = logits.astype(np.float64)
+        if self._penalties is not None and counts is not None:
+            rows, repetition, frequency = self._penalties
+            penalised = penalise_repetition(scores[rows], counts[:, 0] > 0, repetition)
+            scores[rows] = penalise_frequency(penalised, counts[:, 1], frequency)
+        scores[:, :EOS] = -np.inf  # padding, unknown and begin are never produced; the end token may be
+        for rule, apply in (
+            (self._temperature, apply_temperature),
+            (self._top_k, keep_top_k),
+            (self._top_p, keep_top_p),
+            (self._typical_p, keep_typical_p),
+        ):
+            if rule is not None and len(rule.rows) == len(scores):
+                scores = apply(scores, rule.values)
+            elif rule is not None:
+                scores[rule.rows] = apply(scores[rule.rows], rule.values)
+        return scores
 
 
-def forbid_special(scores: DoubleArray) -> DoubleArray:
-    """Padding, unknown and begin are never produced; the end token may be."""
-    allowed = scores.copy()
-    allowed[:EOS] = -np.inf
-    return allowed
-
-
-def penalise_repetition(scores: DoubleArray, seen: Array, penalty: float) -> DoubleArray:
+def penalise_repetition(scores: DoubleArray, seen: Array, penalty: DoubleArray) -> DoubleArray:
     """Positive scores of seen tokens are divided by the penalty, negative ones multiplied (Keskar et al. 2019)."""
     with np.errstate(over="ignore"):
         penalised = np.where(scores > 0, scores / penalty, scores * penalty)
     return np.where(seen, _bounded(penalised), scores)
 
 
-def penalise_frequency(scores: DoubleArray, num_produced: IntArray, penalty: float) -> DoubleArray:
+def penalise_frequency(scores: DoubleArray, num_produced: IntArray, penalty: DoubleArray) -> DoubleArray:
     """The penalty is taken off once for each time a token was produced; a negative one rewards repeating."""
     return scores - penalty * num_produced
 
 
-def apply_temperature(scores: DoubleArray, temperature: float) -> DoubleArray:
+def apply_temperature(scores: DoubleArray, temperature: DoubleArray) -> DoubleArray:
     """Scores divided by the temperature; the best is at 0 first, so that no temperature overflows it."""
     with np.errstate(over="ignore"):
-        cooled: DoubleArray = (scores - scores.max()) / temperature
+        cooled: DoubleArray = (scores - scores.max(axis=-1, keepdims=True)) / temperature
     return cooled
 
 
-def keep_top_k(scores: DoubleArray, k: int) -> DoubleArray:
-    """The `k` best, and those that equal the last of them."""
-    if k >= len(scores):
-        return scores
-    threshold = np.partition(scores, -k)[-k]
-    return np.where(scores >= threshold, scores, -np.inf)
+def keep_top_k(scores: DoubleArray, k: DoubleArray) -> DoubleArray:
+    """The `k` best of each row, and those that equal the last of them."""
+    rows, vocab = scores.shape
+    places = np.maximum(vocab - k[:, 0], 0).astype(np.int64)
+    in_order = np.partition(scores, sorted(set(places.tolist())), axis=-1)
+    threshold = in_order[np.arange(rows), places]
+    return np.where(scores >= threshold[:, None], scores, -np.inf)
 
 
-def keep_top_p(scores: DoubleArray, p: float) -> DoubleArray:
+def keep_top_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
     """The smallest set of best tokens whose probabilities sum to at least `p` (Holtzman et al. 2020)."""
-    return _keep_mass(scores, np.argsort(-scores, kind="stable"), p)
+    weights = _weights(scores)
+    in_order = np.sort(weights, axis=-1)[:, ::-1]
+    num_kept = _num_to_reach(in_order, p)
+    threshold = in_order[np.arange(len(scores)), num_kept - 1]
+    is_kept = weights >= threshold[:, None]
+    if (is_kept.sum(axis=-1) != num_kept).any():  # there are equals of the last one: of those, low ids stay
+        return _keep_first(scores, np.argsort(-scores, axis=-1, kind="stable"), num_kept)
+    return np.where(is_kept, scores, -np.inf)
 
 
-def keep_typical_p(scores: DoubleArray, p: float) -> DoubleArray:
+def keep_typical_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
     """Like top-p, but first come the tokens whose surprise is nearest to the entropy (Meister et al. 2023)."""
     log_probabilities = log_softmax(scores)
-    possible = np.isfinite(log_probabilities)
-    surprise = -log_probabilities[possible]
-    entropy = (np.exp(-surprise) * surprise).sum()
-    distance = np.full(len(scores), np.inf)
-    distance[possible] = np.abs(surprise - entropy)
-    return _keep_mass(scores, np.argsort(distance, kind="stable"), p)
+    possible = log_probabilities > -np.inf
+    surprise = np.where(possible, -log_probabilities, 0.0)
+    entropy = (np.exp(log_probabilities) * surprise).sum(axis=-1, keepdims=True)
+    distance = np.where(possible, np.abs(surprise - entropy), np.inf)
+    order = np.argsort(distance, axis=-1, kind="stable")
+    return _keep_first(scores, order, _num_to_reach(np.take_along_axis(_weights(scores), order, axis=-1), p))
 
 
-def draw(log_probabilities: DoubleArray, uniform: float) -> int:
-    """The token at which the cumulative distribution passes `uniform`, a number from 0 up to, but not including, 1."""
-    cumulative = np.exp(log_probabilities).cumsum()
-    token = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
-    # Rounding may lift the product to the total itself: then it is the last token that is possible at all.
-    return min(token, int(np.flatnonzero(log_probabilities > -np.inf)[-1]))
+def draw(scores: DoubleArray, numbers: DoubleArray) -> IntArray:
+    """`[rows]`: for each row the token at which its cumulative distribution passes its number, from [0, 1)."""
+    cumulative = _weights(scores).cumsum(axis=-1)
+    total = cumulative[:, -1]
+    # The product may be rounded up to the total itself, which no token passes.
+    target = np.minimum(numbers * total, np.nextafter(total, 0.0))
+    tokens: IntArray = (cumulative <= target[:, None]).sum(axis=-1)
+    return tokens
 
 
 def most_likely(log_probabilities: DoubleArray, count: int) -> list[int]:
-    """At most `count` tokens that are possible, best first; of equals the lower id comes first."""
+    """At most `count` tokens of one row `[vocab]` that are possible, best first; of equals the lower id is first."""
     order = np.argsort(-log_probabilities, kind="stable")[:count]
     return [int(token) for token in order if log_probabilities[token] > -np.inf]
 
 
-def _keep_mass(scores: DoubleArray, order: IntArray, p: float) -> DoubleArray:
-    """The first tokens in `order` up to the one with which their probabilities reach `p`; at least one."""
-    mass_before = np.exp(log_softmax(scores))[order].cumsum()
-    mass_before[1:] = mass_before[:-1]
-    mass_before[0] = 0.0
-    kept = order[mass_before < p]
-    filtered = np.full(len(scores), -np.inf)
-    filtered[kept] = scores[kept]
-    return filtered
+def _likeliest(logits: Array) -> IntArray:
+    token_ids: IntArray = logits[:, EOS:].argmax(axis=1)
+    token_ids += EOS
+    return token_ids
+
+
+def _weights(scores: DoubleArray) -> DoubleArray:
+    """Probabilities, but for a factor: the best of each row has 1."""
+    weights: DoubleArray = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return weights
+
+
+def _num_to_reach(weights: DoubleArray, p: DoubleArray) -> IntArray:
+    """`[rows]`: how many weights from the left it takes to reach the share `p` of their sum; at least one."""
+    mass = weights.cumsum(axis=-1)
+    num_below: IntArray = (mass[:, :-1] < p * mass[:, -1:]).sum(axis=-1)
+    return num_below + 1
+
+
+def _keep_first(scores: DoubleArray, order: IntArray, num_kept: IntArray) -> DoubleArray:
+    """The first `num_kept` tokens of each row in `order`."""
+    is_kept = np.empty(scores.shape, dtype=bool)
+    np.put_along_axis(is_kept, order, np.arange(scores.shape[-1]) < num_kept[:, None], axis=-1)
+    return np.where(is_kept, scores, -np.inf)
 
 
 def _bounded(scores: DoubleArray) -> DoubleArray:
     return np.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)
+
+
+def _rows_where(flags: Sequence[bool]) -> IntArray:
+    return np.flatnonzero(np.array(flags, dtype=bool))
+
+
+def _rule_rows(values: Sequence[float | None]) -> _RuleRows | None:
+    """The rows that have a value; None if none has."""
+    given = [row for row, value in enumerate(values) if value is not None]
+    if not given:
+        return None
+    return _RuleRows(np.array(given), np.array([values[row] for row in given], dtype=np.float64)[:, None])
+
+
+def _penalties(rules: Sequence[DecodingRules]) -> tuple[IntArray, DoubleArray, DoubleArray] | None:
+    """Rows with a penalty, and both of theirs `[rows, 1]`: one that is not given is a value that changes nothing."""
+    rows = [row for row, rule in enumerate(rules) if rule.has_penalty]
+    if not rows:
+        return None
+    repetition = [1.0 if (given := rules[row].repetition_penalty) is None else given for row in rows]
+    frequency = [rules[row].frequency_penalty or 0.0 for row in rows]
+    return np.array(rows), np.array(repetition)[:, None], np.array(frequency)[:, None]

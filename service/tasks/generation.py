@@ -1,18 +1,16 @@
-"""Generation: a language model reads a prompt as one sequence, then goes on one token at a time.
+"""Generation: a language model reads a prompt, then goes on one token at a time.
 
-The pieces are apart so that many streams can share each step: `start` checks and encodes, `prefill` reads prompts,
-`step` moves states on, and every `Continuation` chooses its own next token.
+`start` checks and encodes a request; a `GenerationBatch` reads prompts and steps many texts together. One text alone
+is a batch of one: there is no second way of choosing tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterator, Sequence
 
 from service.bundle.load import Bundle
-from service.bundle.padding import lengths_of, pad_ids
-from service.errors import InferenceFailed, InvalidInput
+from service.bundle.manifest import StateSpec
+from service.errors import InvalidInput
 from service.tasks.base import (
     MAX_CHARACTERS_PER_TOKEN,
     Array,
@@ -22,81 +20,84 @@ from service.tasks.base import (
     require_short_text,
     require_text,
 )
-from service.tasks.continuation import Continuation
-from service.tasks.generation_answer import GenerationAnswer
+from service.tasks.continuation import Continuation, Delivery
+from service.tasks.generation_answer import GenerationAnswer, TokenEvent
+from service.tasks.generation_batch import PREFILL_CHUNK_TOKENS, GenerationBatch
 from service.tasks.generation_parameters import DEFAULT_NEW_TOKENS, GenerationParameters
+from service.tasks.language_model import LanguageModel
+from service.tasks.prefix_checkpoints import PrefixCheckpoints
 from service.tasks.recurrent_state import RecurrentState
+from service.tasks.stream_state import StreamState
 
 
 class Generation:
-    """Text goes on. States and logits of many streams lie side by side; row i belongs to the i-th of them."""
+    """Text goes on."""
 
     parameters_type = GenerationParameters
 
     def __init__(self, bundle: Bundle) -> None:
         self._limits = bundle.manifest.limits
-        self._state_specs = bundle.manifest.state
         self._tokenizer = bundle.tokenizers["text"]
-        self._vocab = self._tokenizer.vocabulary_size
+        self._model = LanguageModel(bundle.manifest.state, self._tokenizer.vocabulary_size)
 
-    def start(self, prompt: str, parameters: GenerationParameters) -> Continuation:
-        """Check and encode one request.
+    @property
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        """The tensors of recurrent state, as the bundle declares them."""
+        return self._model.state_specs
+
+    def start(
+        self,
+        prompt: str,
+        parameters: GenerationParameters,
+        delivery: Delivery | None = None,
+        state: StreamState | None = None,
+    ) -> Continuation:
+        """Check and encode one request. Where it goes on from a state, the prompt may be empty.
 
         Raises:
-            InvalidInput: with a path that starts with "inputs" or "parameters".
+            InvalidInput: with a path that starts with "inputs" or "parameters", or is "n".
         """
+        if delivery is not None and delivery.is_streamed and delivery.num_continuations > 1:
+            raise InvalidInput("a stream has one text; ask for several without streaming", ("n",))
         limit = self._limits.max_new_tokens
         if parameters.max_new_tokens is not None:
             require_at_most_new_tokens(parameters.max_new_tokens, limit)
         max_new_tokens = parameters.max_new_tokens or min(DEFAULT_NEW_TOKENS, limit)
-        prompt_ids = self._encode(prompt, parameters.truncate)
-        return Continuation(self._tokenizer, prompt, prompt_ids, parameters, max_new_tokens)
+        prompt_ids = [] if state is not None and not prompt else self._encode(prompt, parameters.truncate)
+        return Continuation(self._tokenizer, prompt, prompt_ids, parameters, max_new_tokens, delivery, state)
 
-    def prefill(self, runner: Runner, continuations: Sequence[Continuation]) -> tuple[Array, RecurrentState]:
-        """Read the prompts as one padded batch: logits `[batch, vocab]` of the tokens after them, and the states."""
-        sequences = [continuation.prompt_ids for continuation in continuations]
-        logits, state = self.read(runner, sequences)
-        last = lengths_of(sequences) - 1
-        for row, continuation in enumerate(continuations):
-            if continuation.parameters.decoder_input_details:
-                continuation.read_prompt(logits[row, : last[row] + 1])
-        return logits[np.arange(len(sequences)), last], state
-
-    def step(self, runner: Runner, token_ids: Sequence[int], state: RecurrentState) -> tuple[Array, RecurrentState]:
-        """Read one token in every row: logits `[batch, vocab]` of the tokens after them, and the states.
-
-        Raises:
-            InferenceFailed: if there are no rows, or an id or the number of states is out of range.
-        """
-        token = np.asarray(token_ids, dtype=np.int64)
-        if token.size == 0 or token.size != state.num_rows:
-            raise InferenceFailed(
-                f"a step needs one state for each token: {token.size} tokens, {state.num_rows} states"
-            )
-        if token.min() < 0 or token.max() >= self._vocab:
-            raise InferenceFailed(f"token ids must be from 0 to {self._vocab - 1}")
-        outputs = runner.run("step", {"token": token, **state.arrays})
-        return outputs["logits"], RecurrentState.from_outputs(self._state_specs, outputs)
+    def batch(
+        self,
+        *,
+        prefill_chunk_tokens: int = PREFILL_CHUNK_TOKENS,
+        checkpoints: PrefixCheckpoints | None = None,
+    ) -> GenerationBatch:
+        """A new batch, in which continuations share each run."""
+        return GenerationBatch(self._model, prefill_chunk_tokens=prefill_chunk_tokens, checkpoints=checkpoints)
 
     def read(
         self, runner: Runner, sequences: Sequence[Sequence[int]], state: RecurrentState | None = None
     ) -> tuple[Array, RecurrentState]:
-        """Read whole sequences, from `state` on: logits `[batch, time, vocab]`, and the states at their ends.
-
-        The logits at time t score the token at t + 1; beyond a sequence's length they mean nothing.
-        """
-        feeds = {"tokens": pad_ids(sequences), "lengths": lengths_of(sequences)}
-        before = RecurrentState.zeros(self._state_specs, len(sequences)) if state is None else state
-        outputs = runner.run("prompt", {**feeds, **before.arrays})
-        return outputs["logits"], RecurrentState.from_outputs(self._state_specs, outputs)
+        """Read whole sequences at once; see `LanguageModel.read`."""
+        return self._model.read(runner, sequences, state)
 
     def generate(self, runner: Runner, prompt: str, parameters: GenerationParameters) -> GenerationAnswer:
         """One text from start to end, on its own. Raises InvalidInput and InferenceFailed."""
         continuation = self.start(prompt, parameters)
-        logits, state = self.prefill(runner, [continuation])
-        while not continuation.accept(logits[0]).finish_reason:
-            logits, state = self.step(runner, [continuation.last_token_id], state)
+        for _ in self.events(runner, continuation):
+            pass
         return continuation.answer()
+
+    def events(self, runner: Runner, continuation: Continuation) -> Iterator[TokenEvent]:
+        """Continue to the end, on its own: an event for each token if it is streamed. Raises InferenceFailed."""
+        batch = self.batch()
+        batch.join([continuation])
+        while not batch.is_idle:
+            for outcome in batch.advance(runner):
+                if outcome.error is not None:
+                    raise outcome.error
+                if isinstance(outcome.product, TokenEvent):
+                    yield outcome.product
 
     def _encode(self, prompt: str, truncate: int | None) -> list[int]:
         """The prompt's ids; of a longer one only the last, if `truncate` asks for that."""

@@ -1,4 +1,4 @@
-"""What a caller gets from generation: text-generation-inference's shapes."""
+"""What a caller gets from generation: text-generation-inference's shapes, and what goes beyond them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FinishReason = Literal["length", "eos_token", "stop_sequence"]
 
 
 class PromptToken(Answer):
-    """A token of the prompt; the first has no log-probability, nothing came before it."""
+    """A token of the prompt; the first of a text has no log-probability, nothing came before it."""
 
     id: int
     text: str
@@ -48,8 +48,17 @@ class GenerationDetails(Answer):
     top_tokens: list[list[Token]] | None = Field(default=None, exclude_if=lambda tokens: tokens is None)
 
 
-class GenerationAnswer(Answer):
-    """The whole text. A stop string is part of it; an end token is not."""
+class ContinuationAnswer(Answer):
+    """One text. A stop string is part of it; an end token is not."""
 
     generated_text: str
     details: GenerationDetails | None = Field(default=None, exclude_if=lambda details: details is None)
+    state: str | None = Field(
+        default=None, exclude_if=lambda state: state is None, description="send it back to go on from here"
+    )
+
+
+class GenerationAnswer(ContinuationAnswer):
+    """The whole text. Where several were asked for, this is the first of them, and `continuations` has them all."""
+
+    continuations: list[ContinuationAnswer] | None = Field(default=None, exclude_if=lambda answers: answers is None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from service.bundle.padding import IntArray
 from service.errors import InferenceFailed
 from service.tasks.base import Array
 
@@ -18,18 +19,17 @@ def log_softmax(logits: Array) -> DoubleArray:
     return normalised
 
 
-def log_sum_exp(logits: Array) -> DoubleArray:
-    """What `log_softmax` takes off each row, over the last axis; the powers in the precision of `logits`, for speed."""
-    largest = logits.max(axis=-1)
-    total: DoubleArray = np.exp(logits - largest[..., None]).sum(axis=-1, dtype=np.float64)
-    normaliser: DoubleArray = largest + np.log(total)
-    return normaliser
-
-
 def softmax(logits: Array) -> DoubleArray:
     """Probabilities that sum to 1 over the last axis."""
     probabilities: DoubleArray = np.exp(log_softmax(logits))
     return probabilities
+
+
+def most_probable(logits: Array) -> tuple[IntArray, DoubleArray]:
+    """The first id with the largest logit and its probability, over the last axis."""
+    largest = logits.max(axis=-1, keepdims=True).astype(np.float64)
+    probabilities: DoubleArray = 1.0 / np.exp(logits - largest).sum(axis=-1)
+    return logits.argmax(axis=-1), probabilities
 
 
 def require_finite(values: Array, what: str) -> Array:

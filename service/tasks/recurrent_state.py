@@ -39,4 +39,4 @@ class RecurrentState:
     def rows(self, indices: Sequence[int] | Array) -> RecurrentState:
         """Those rows, in that order; a row may be taken more than once (beams)."""
         index = np.asarray(indices, dtype=np.int64)
-        return RecurrentState({name: array[:, index] for name, array in self.arrays.items()})
+        return RecurrentState({name: array.take(index, axis=1) for name, array in self.arrays.items()})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +13,7 @@ from pydantic import Field
 from service.bundle.load import Bundle
 from service.bundle.manifest import TaggingOptions
 from service.bundle.padding import IntArray, lengths_of, pad_ids, pad_nested_ids
-from service.errors import InvalidInput
+from service.errors import InferenceFailed, InvalidInput
 from service.tasks.base import (
     Answer,
     Array,
@@ -21,8 +23,9 @@ from service.tasks.base import (
     require_short_text,
     require_words,
 )
+from service.tasks.chunk_state import ChunkState, RowAfter, require_chunks, rows_after, state_after, states_before
 from service.tasks.crf import marginals, viterbi
-from service.tasks.probabilities import DoubleArray, require_finite, softmax
+from service.tasks.probabilities import DoubleArray, most_probable
 from service.tasks.spans import Span, bio_spans
 
 
@@ -68,14 +71,24 @@ class TaggingExample:
     character_ids: list[list[int]]
     text: str | None = None
     offsets: tuple[tuple[int, int], ...] | None = None
+    before: ChunkState | None = None
 
     @property
     def length(self) -> int:
         return len(self.word_ids)
 
 
+class TaggingOutput(NamedTuple):
+    """The tag of each word of one sentence, as an index into the labels, and its probability."""
+
+    label_ids: list[int]
+    scores: list[float]
+    is_finite: bool
+    after: RowAfter | None
+
+
 class Tagging:
-    """Words to tags. The output of `run` for one example is its emissions, float32 `[time, labels]`."""
+    """Words to tags. A bundle that reads forward only may be given its text in chunks (`ChunkReader`)."""
 
     parameters_type = TaggingParameters
 
@@ -83,6 +96,7 @@ class Tagging:
         manifest = bundle.manifest
         if not isinstance(manifest.options, TaggingOptions):
             raise TypeError(f"{manifest.name} is a bundle for {manifest.task}, not for tagging")
+        self._manifest = manifest
         self._options = manifest.options
         self._labels = manifest.labels
         self._max_tokens = manifest.limits.max_input_tokens
@@ -104,38 +118,46 @@ class Tagging:
         offsets = tuple((piece.start, piece.end) for piece in pieces)
         return self._encode(tuple(piece.text for piece in pieces), text, offsets)
 
-    def run(self, runner: Runner, examples: Sequence[TaggingExample]) -> list[Array]:
+    def run(self, runner: Runner, examples: Sequence[TaggingExample]) -> list[TaggingOutput]:
         lengths = lengths_of([example.word_ids for example in examples])
         feeds = {"words": pad_ids([example.word_ids for example in examples]), "lengths": lengths}
         if self._reads_characters:
             feeds["characters"] = pad_nested_ids([example.character_ids for example in examples])
-        emissions = runner.run("tagger", feeds)["emissions"]
-        return [emissions[row, :length].copy() for row, length in enumerate(lengths)]
+        specs = self._manifest.state
+        feeds |= states_before(specs, [example.before for example in examples])
+        outputs = runner.run("tagger", feeds)
+        afters = rows_after(specs, outputs, len(examples))
+        return decoded(outputs["emissions"], lengths, afters, self._transitions)
 
-    def postprocess(self, example: TaggingExample, output: Array) -> TaggingAnswer:
-        label_ids, scores = self.decode(output)
-        tags = [self._labels[label] for label in label_ids]
-        offsets = example.offsets or [(None, None)] * len(tags)
-        tokens = [
-            TaggedToken(text=word, tag=tag, score=float(score), start=start, end=end)
-            for word, tag, score, (start, end) in zip(example.words, tags, scores, offsets, strict=True)
-        ]
-        if self._options.scheme is None:
-            return TaggingAnswer(tokens=tokens)
-        return TaggingAnswer(tokens=tokens, spans=[_span(example, tokens, span) for span in bio_spans(tags)])
-
-    def decode(self, emissions: Array) -> tuple[IntArray, DoubleArray]:
-        """`[time]` label ids and `[time]` their probabilities, for emissions `[time, labels]`.
+    def plain_answer(self, example: TaggingExample, output: TaggingOutput) -> dict[str, Any]:
+        """The answer of `postprocess` as JSON values, several times faster to make and to write.
 
         Raises:
             InferenceFailed: if the emissions are not finite.
         """
-        require_finite(emissions, "tag scores")
-        if self._transitions is None:
-            label_ids, probabilities = emissions.argmax(axis=1), softmax(emissions)
-        else:
-            label_ids, probabilities = viterbi(emissions, self._transitions), marginals(emissions, self._transitions)
-        return label_ids, probabilities[np.arange(len(label_ids)), label_ids]
+        if not output.is_finite:
+            raise InferenceFailed("the model computed tag scores that are not finite numbers")
+        tags = [self._labels[label] for label in output.label_ids]
+        offsets = repeat((None, None), len(tags)) if example.offsets is None else example.offsets
+        tokens = [
+            {"text": word, "tag": tag, "score": score, "start": start, "end": end}
+            for word, tag, score, (start, end) in zip(example.words, tags, output.scores, offsets, strict=True)
+        ]
+        if self._options.scheme is None:
+            return {"tokens": tokens}
+        return {"tokens": tokens, "spans": [_span(example, tokens, span) for span in bio_spans(tags)]}
+
+    def postprocess(self, example: TaggingExample, output: TaggingOutput) -> TaggingAnswer:
+        return TaggingAnswer.model_validate(self.plain_answer(example, output))
+
+    def resume(self, example: TaggingExample, before: ChunkState) -> TaggingExample:
+        """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""
+        require_chunks(self._manifest)
+        return replace(example, before=before)
+
+    def state_after(self, example: TaggingExample, output: TaggingOutput) -> ChunkState:
+        """Raises InvalidInput if the bundle reads no chunks, InferenceFailed if the state is not finite."""
+        return state_after(self._manifest, output.after, example.before, example.length)
 
     def _encode(
         self, words: tuple[str, ...], text: str | None = None, offsets: tuple[tuple[int, int], ...] | None = None
@@ -145,17 +167,34 @@ class Tagging:
         return TaggingExample(words, self._words.encode_words(words), spelled, text, offsets)
 
 
-def _span(example: TaggingExample, tokens: Sequence[TaggedToken], span: Span) -> TaggedSpan:
+def decoded(
+    emissions: Array, lengths: IntArray, afters: Sequence[RowAfter | None], transitions: Array | None = None
+) -> list[TaggingOutput]:
+    """The tags of a whole padded batch `[batch, time, labels]` at once.
+
+    Each word's own best tag with its probability; with `transitions` the best tags of a sentence together, each with
+    its marginal probability. What lies beyond a row's length may be anything.
+    """
+    finite = np.isfinite(emissions)
+    is_padding = np.arange(emissions.shape[1]) >= lengths[:, None]
+    is_finite = np.all(finite.all(axis=2) | is_padding, axis=1)
+    if not finite.all():
+        emissions = np.where(finite, emissions, 0.0)
+    label_ids, scores = most_probable(emissions) if transitions is None else _best(emissions, lengths, transitions)
+    rows = zip(label_ids.tolist(), scores.tolist(), is_finite.tolist(), lengths.tolist(), afters, strict=True)
+    return [TaggingOutput(ids[:end], chances[:end], finite, after) for ids, chances, finite, end, after in rows]
+
+
+def _best(emissions: Array, lengths: IntArray, transitions: Array) -> tuple[IntArray, DoubleArray]:
+    label_ids = viterbi(emissions, lengths, transitions)
+    probabilities = marginals(emissions, lengths, transitions)
+    return label_ids, np.take_along_axis(probabilities, label_ids[..., None], axis=2)[..., 0]
+
+
+def _span(example: TaggingExample, tokens: Sequence[dict[str, Any]], span: Span) -> dict[str, Any]:
     members = tokens[span.start : span.end]
-    start, end = members[0].start, members[-1].end
+    start, end = members[0]["start"], members[-1]["end"]
     text = " ".join(example.words[span.start : span.end]) if example.text is None else example.text[start:end]
-    score = sum(token.score for token in members) / len(members)
-    return TaggedSpan(
-        label=span.label,
-        text=text,
-        score=score,
-        start=start,
-        end=end,
-        first_token=span.start,
-        end_token=span.end,
-    )
+    score = sum(token["score"] for token in members) / len(members)
+    places = {"start": start, "end": end, "first_token": span.start, "end_token": span.end}
+    return {"label": span.label, "text": text, "score": score, **places}

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import StateSpec, TranslationOptions
-from service.bundle.padding import IntArray, lengths_of, pad_ids
+from service.bundle.manifest import TranslationOptions
 from service.bundle.tokenizer import EOS, SPECIAL_TOKENS
-from service.errors import InferenceFailed, InvalidInput
+from service.errors import InvalidInput, UnrollError
 from service.tasks.base import (
     Answer,
-    Array,
     Parameters,
     Runner,
     require_at_most,
     require_at_most_new_tokens,
     require_short_text,
 )
-from service.tasks.beam_search import Hypothesis, SearchPlan, beam_search
-from service.tasks.recurrent_state import RecurrentState
+from service.tasks.sentence_search import Hypothesis, SearchPlan
+from service.tasks.translation_batch import TranslationBatch, TranslationExample, TranslationOutcome
 
 
 class TranslationParameters(Parameters):
@@ -39,6 +36,7 @@ class TranslationParameters(Parameters):
         le=4.0,
         description="above 0 favours longer translations: log p / ((5 + length) / 6) ** it",
     )
+    return_score: bool = Field(default=True, description="false makes greedy translations faster")
     return_attention: bool = Field(default=False, description="also return where the model looked for each token")
 
 
@@ -51,29 +49,19 @@ class Attention(Answer):
 
 
 class TranslationAnswer(Answer):
-    """The best translation found; `attention` only if asked for."""
+    """The best translation found; `score` unless declined, `attention` only if asked for."""
 
     text: str
-    score: float = Field(description="log-probability / ((5 + length) / 6) ** length_penalty; 0 is certain")
+    score: float | None = Field(
+        default=None,
+        exclude_if=lambda score: score is None,
+        description="log-probability / ((5 + length) / 6) ** length_penalty; 0 is certain",
+    )
     attention: Attention | None = Field(default=None, exclude_if=lambda attention: attention is None)
 
 
-@dataclass(frozen=True)
-class TranslationExample:
-    """One source sentence, encoded with its end token, and how to search."""
-
-    source_ids: list[int]
-    source_tokens: list[str]
-    plan: SearchPlan
-    return_attention: bool
-
-    @property
-    def length(self) -> int:
-        return len(self.source_ids)
-
-
 class Translation:
-    """Text to text. The output of `run` is the best hypothesis, None if the model's numbers were not finite."""
+    """Text to text. What comes of an example is its best hypothesis, or the error that ended its search."""
 
     parameters_type = TranslationParameters
 
@@ -97,21 +85,35 @@ class Translation:
             raise InvalidInput("the text holds nothing that this model can read")
         require_at_most(len(ids), max_tokens, "tokens")
         plan = self._plan(len(ids), parameters)
-        return TranslationExample([*ids, EOS], [*tokens, SPECIAL_TOKENS[EOS]], plan, parameters.return_attention)
+        return TranslationExample([*ids, EOS], [*tokens, SPECIAL_TOKENS[EOS]], plan)
 
-    def run(self, runner: Runner, examples: Sequence[TranslationExample]) -> list[Hypothesis | None]:
-        sequences = [example.source_ids for example in examples]
-        feeds = {"tokens": pad_ids(sequences), "lengths": lengths_of(sequences)}
-        encoded = runner.run("encoder", feeds)
-        decoder = _Decoder(runner, self._state_specs, encoded, feeds["lengths"], self._target.vocabulary_size)
-        keep_attention = any(example.return_attention for example in examples)
-        return beam_search(decoder, [example.plan for example in examples], keep_attention)
+    def new_batch(self) -> TranslationBatch:
+        """An empty batch that examples may join and leave at any step."""
+        return TranslationBatch(self._state_specs, self._target.vocabulary_size)
 
-    def postprocess(self, example: TranslationExample, output: Hypothesis | None) -> TranslationAnswer:
-        if output is None:
-            raise InferenceFailed("the model computed token scores that are not finite numbers")
-        attention = self._attention(example, output.tokens, output.attention) if example.return_attention else None
-        return TranslationAnswer(text=self._target.decode(output.tokens), score=output.score, attention=attention)
+    def run(self, runner: Runner, examples: Sequence[TranslationExample]) -> list[Hypothesis | UnrollError]:
+        """All examples from start to end, without company. An error stands in its own example's place."""
+        batch = self.new_batch()
+        batch.join(list(dict.fromkeys(examples)))
+        found: dict[TranslationExample, Hypothesis | UnrollError] = {}
+        while not batch.is_idle:
+            for outcome in batch.advance(runner):
+                found[outcome.request] = _output(outcome)
+        return [found[example] for example in examples]
+
+    def plain_answer(self, example: TranslationExample, output: Hypothesis | UnrollError) -> dict[str, Any]:
+        """The answer of `postprocess` as JSON values. Raises the error that ended the search, if one did."""
+        if isinstance(output, UnrollError):
+            raise output
+        answer: dict[str, Any] = {"text": self._target.decode(output.tokens)}
+        if output.score is not None:
+            answer["score"] = output.score
+        if example.plan.keeps_attention:
+            answer["attention"] = self._attention(example, output)
+        return answer
+
+    def postprocess(self, example: TranslationExample, output: Hypothesis | UnrollError) -> TranslationAnswer:
+        return TranslationAnswer.model_validate(self.plain_answer(example, output))
 
     def _plan(self, source_length: int, parameters: TranslationParameters) -> SearchPlan:
         limit = self._limits.max_new_tokens
@@ -120,46 +122,20 @@ class Translation:
         max_steps = parameters.max_new_tokens or min(limit, 2 * source_length + 20)
         chosen_penalty = parameters.length_penalty
         length_penalty = self._options.length_penalty if chosen_penalty is None else chosen_penalty
-        return SearchPlan(parameters.num_beams or self._options.num_beams, max_steps, length_penalty)
+        num_beams = parameters.num_beams or self._options.num_beams
+        wishes = parameters.return_score, parameters.return_attention
+        return SearchPlan(num_beams, max_steps, length_penalty, *wishes)
 
-    def _attention(self, example: TranslationExample, tokens: Sequence[int], weights: Array) -> Attention:
-        return Attention(
-            source_tokens=example.source_tokens,
-            target_tokens=[self._target.token(token) for token in tokens],
-            weights=[[float(weight) for weight in row[: example.length]] for row in weights],
-        )
+    def _attention(self, example: TranslationExample, hypothesis: Hypothesis) -> dict[str, Any]:
+        return {
+            "source_tokens": example.source_tokens,
+            "target_tokens": [self._target.token(token) for token in hypothesis.tokens],
+            "weights": hypothesis.attention.tolist(),
+        }
 
 
-class _Decoder:
-    """The graph `decoder_step` on the rows of a beam search. It holds the state and what the encoder remembers."""
-
-    def __init__(
-        self, runner: Runner, specs: Sequence[StateSpec], encoded: Mapping[str, Array], lengths: IntArray, vocab: int
-    ) -> None:
-        self._runner = runner
-        self._specs = specs
-        self._encoded = encoded
-        self._lengths = lengths
-        self._vocab = vocab
-        self._state = RecurrentState.from_outputs(specs, encoded)
-        self._examples = np.empty(0, dtype=np.int64)
-        self._memory: dict[str, Array] = {}
-
-    def step(self, tokens: IntArray, parents: IntArray, examples: IntArray) -> tuple[Array, Array]:
-        if not np.array_equal(examples, self._examples):
-            self._examples = examples
-            self._memory = self._memory_of(examples)
-        state = self._state.rows(parents)
-        outputs = self._runner.run("decoder_step", {"token": tokens, **self._memory, **state.arrays})
-        logits = outputs["logits"]
-        if logits.shape[1] != self._vocab:
-            raise InferenceFailed(f"decoder_step scores {logits.shape[1]} tokens, the tokenizer has {self._vocab}")
-        self._state = RecurrentState.from_outputs(self._specs, outputs)
-        return logits, outputs["attention"]
-
-    def _memory_of(self, examples: IntArray) -> dict[str, Array]:
-        """What each row attends to; cut to the longest source that is still being translated."""
-        lengths = self._lengths[examples]
-        longest = lengths.max()
-        memory = {name: self._encoded[name][examples, :longest] for name in ("memory", "memory_keys")}
-        return {**memory, "lengths": lengths}
+def _output(outcome: TranslationOutcome) -> Hypothesis | UnrollError:
+    if outcome.error is not None:
+        return outcome.error
+    assert isinstance(outcome.product, Hypothesis), "a sentence that did not fail has a hypothesis at its end"
+    return outcome.product

@@ -51,8 +51,22 @@ def expect_refused(client: TestClient, body: Any, status: int, field: str = "", 
         b'{"inputs": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
         b'{"inputs": ' + b"9" * 5_000 + b"}",
         b"\x00",
+        rb'{"inputs": "\ud800"}',
+        rb'{"inputs": [["ok", "\ud83d"]]}',
+        rb'{"inputs": "a", "parameters": {"\ud800": 1}}',
     ],
-    ids=["cut off", "not utf-8", "no literal", "deep and open", "deep and closed", "huge integer", "nul"],
+    ids=[
+        "cut off",
+        "not utf-8",
+        "no literal",
+        "deep and open",
+        "deep and closed",
+        "huge integer",
+        "nul",
+        "half a surrogate pair",
+        "half a pair in a word",
+        "half a pair in a name",
+    ],
 )
 def test_malformed_json_is_400(client: TestClient, path: str, body: bytes) -> None:
     """What cannot be read as JSON at all is 400, whatever the route."""
@@ -89,10 +103,6 @@ def test_malformed_json_is_400(client: TestClient, path: str, body: bytes) -> No
         ({"inputs": "a", "parameters": []}, "parameters"),
         ({"inputs": "a", "surplus": 1}, "surplus"),
         ({"inputs": "a", "version": 1}, "version"),
-        ({"inputs": "\ud800"}, "inputs"),
-        ({"inputs": ["ok", "\udfff x"]}, "inputs.1"),
-        ({"inputs": [["ok", "\ud83d"]]}, "inputs.0.1"),
-        ({"inputs": "a", "parameters": {"\ud800": 1}}, "parameters"),
     ],
 )
 def test_wrong_values_are_422_with_the_path_of_the_field(client: TestClient, body: dict[str, Any], field: str) -> None:
@@ -159,7 +169,7 @@ def test_leaving_the_model_out_is_422_when_several_could_answer(client: TestClie
 
 def test_a_hostile_model_name_is_refused_and_never_becomes_a_label(client: TestClient) -> None:
     """Half a surrogate pair or a very long name neither breaks the answer nor reaches the metrics."""
-    assert post_raw(client, json.dumps({"model": "\ud800", "inputs": "a"}).encode()).status_code == 422
+    assert post_raw(client, json.dumps({"model": "\ud800", "inputs": "a"}).encode()).status_code == 400
     assert post_raw(client, json.dumps({"model": "x" * 65, "inputs": "a"}).encode()).status_code == 422
     assert post_raw(client, json.dumps({"model": "evil\n\u0000", "inputs": "a"}).encode()).status_code == 404
     assert "evil" not in client.get("/metrics").text

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 
-from service.app import create_app
+from service.app import Application, create_app
 from service.settings import Settings
 from tests.conftest import until
 
@@ -22,7 +21,7 @@ Message = dict[str, Any]
 class Caller:
     """Speaks ASGI by hand, so that the moment of hanging up is the test's choice."""
 
-    def __init__(self, app: FastAPI, path: str, body: Message) -> None:
+    def __init__(self, app: Application, path: str, body: Message) -> None:
         self._app = app
         self._path = path
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
@@ -56,45 +55,45 @@ class Caller:
             self.got_chunk.set()
 
 
-def play(models: Path, scenario: Callable[[FastAPI], Awaitable[None]]) -> None:
+def play(models: Path, scenario: Callable[[Application], Awaitable[None]]) -> None:
     async def run() -> None:
-        app = create_app(Settings(models_dir=models, provider="cpu", threads=1))
-        async with app.router.lifespan_context(app):
+        app = create_app(Settings(models_dir=models, device="cpu", lanes=1))
+        async with app.framework.router.lifespan_context(app.framework):
             await app.state.loading
             await scenario(app)
 
     asyncio.run(run())
 
 
-def cancelled_count(app: FastAPI, model: str, task: str) -> float | None:
+def cancelled_count(app: Application, model: str, task: str) -> float | None:
     labels = {"model": model, "task": task, "outcome": "cancelled"}
     value: float | None = app.state.metrics.registry.get_sample_value("unroll_requests_total", labels)
     return value
 
 
 def test_a_stream_that_nobody_reads_stops(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(app: FastAPI) -> None:
+    async def scenario(app: Application) -> None:
         engine = app.state.registry.find("generate", None, None)
-        monkeypatch.setattr(engine._stepper, "_step", slowed(engine._stepper._step))
+        monkeypatch.setattr(engine.opened.runner, "run", slowed(engine.opened.runner.run))
         caller = Caller(app, "/generate_stream", {"inputs": "a", "parameters": {"max_new_tokens": 30}})
         calling = asyncio.create_task(caller.call())
         await caller.got_chunk.wait()
         caller.hang_up()
         await calling
         await until(lambda: not engine.num_pending)
-        assert engine._stepper._running.streams == ()
+        await until(lambda: not engine._stepper.num_rows)
         assert sum(bool(message.get("body")) for message in caller.sent) < 30
         assert cancelled_count(app, "tiny-generator", "generation") == 1
 
     play(tiny_models, scenario)
 
 
-def slowed(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A step that takes long enough for a caller to hang up in between."""
+def slowed(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A run that takes long enough for a caller to hang up in between."""
 
-    def slow(running: Any) -> Any:
+    def slow(*arguments: Any) -> Any:
         time.sleep(0.01)
-        return step(running)
+        return run(*arguments)
 
     return slow
 
@@ -111,7 +110,7 @@ def test_a_caller_that_leaves_before_the_answer_is_counted_and_forgotten(
 ) -> None:
     """It hangs up at once: its work is dropped, and the service answers the next caller."""
 
-    async def scenario(app: FastAPI) -> None:
+    async def scenario(app: Application) -> None:
         caller = Caller(app, path, body)
         caller.hang_up()
         await caller.call()

@@ -126,7 +126,7 @@ def test_a_waiting_stream_beyond_its_deadline_ends_with_the_right_error(
     """Whole answers get a 504; a stream has begun with 200, so its last frame is the error."""
     body = {"inputs": "abc", "parameters": {"max_new_tokens": 30, "do_sample": True, "seed": 5}}
     monkeypatch.setattr(OrtRunner, "run", slowly(OrtRunner.run))
-    response = client.post(path, json=body, headers={"X-Deadline-Ms": "1"})
+    response = client.post(path, json=body, headers={"X-Request-Timeout-Ms": "1"})
     if path == "/generate":
         assert (response.status_code, response.json()["error_type"]) == (504, "deadline_exceeded")
     else:

@@ -87,15 +87,15 @@ def test_the_highest_version_answers_unless_another_is_named(tmp_path: Path) -> 
 def test_a_deadline_that_cannot_be_met_is_504(client: TestClient) -> None:
     """One millisecond is not enough for a long beam search."""
     body = {"model": "tiny-translator", "inputs": ["the cat sat on a mat " * 6] * 16, "parameters": {"num_beams": 8}}
-    response = client.post("/predict", json=body, headers={"X-Deadline-Ms": "1"})
+    response = client.post("/predict", json=body, headers={"X-Request-Timeout-Ms": "1"})
     assert response.status_code == 504
     assert response.json()["error_type"] == "deadline_exceeded"
 
 
 def test_an_impossible_deadline_is_422(client: TestClient) -> None:
-    response = client.post("/predict", json={"inputs": "a"}, headers={"X-Deadline-Ms": "soon"})
+    response = client.post("/predict", json={"inputs": "a"}, headers={"X-Request-Timeout-Ms": "soon"})
     assert response.status_code == 422
-    assert response.json()["detail"][0]["field"] == "x-deadline-ms"
+    assert response.json()["detail"][0]["field"] == "X-Request-Timeout-Ms"
 
 
 def test_more_than_the_queue_holds_is_429_with_retry_after(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -15,15 +16,24 @@ from prometheus_client import CollectorRegistry
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 from service.inference.batch_policy import BatchLimits
 from service.inference.batcher import Batcher, Output
+from service.inference.lanes import Lanes
 from service.metrics import Metrics
 from tests.conftest import until
 
 FAR_S = 1e9
-ANY_LENGTHS = BatchLimits(max_padding_ratio=1.0)
+ANY_LIMITS = BatchLimits()
 
 
-def squares(examples: Sequence[int]) -> list[int]:
-    return [example * example for example in examples]
+@dataclass(frozen=True)
+class Number:
+    """An input: its square is asked for. All have one length unless a test says otherwise."""
+
+    value: int
+    length: int = 1
+
+
+def squares(examples: Sequence[Number]) -> list[int]:
+    return [example.value**2 for example in examples]
 
 
 class Gate:
@@ -33,34 +43,38 @@ class Gate:
         self.open = threading.Event()
         self.batches: list[list[int]] = []
 
-    def run(self, examples: Sequence[int]) -> list[int]:
-        self.batches.append(list(examples))
+    def run(self, examples: Sequence[Number]) -> list[int]:
+        self.batches.append(sorted(example.value for example in examples))
         assert self.open.wait(10)
         return squares(examples)
 
 
 def with_batcher(
-    run: Callable[[Sequence[int]], Sequence[int]],
+    run: Callable[[Sequence[Number]], Sequence[int]],
     scenario: Callable[[Batcher], Awaitable[None]],
-    limits: BatchLimits = ANY_LENGTHS,
+    limits: BatchLimits = ANY_LIMITS,
     max_queue_items: int = 100,
+    num_lanes: int = 1,
 ) -> Metrics:
     """Run a scenario in an event loop of its own; the metrics tell afterwards what happened."""
     metrics = Metrics(CollectorRegistry())
 
     async def play() -> None:
-        batcher = Batcher("m", run, limits, max_queue_items, metrics)
+        lanes = Lanes(num_lanes)
+        batcher = Batcher("m", run, lanes, limits, max_queue_items, metrics)
         try:
             await scenario(batcher)
         finally:
-            await batcher.close()
+            if batcher.is_alive:
+                await batcher.close()
+            lanes.close()
 
     asyncio.run(play())
     return metrics
 
 
-def submit(batcher: Batcher, *numbers: int, deadline_s: float = FAR_S) -> list[asyncio.Future[Output]]:
-    return batcher.submit([(number, max(1, abs(number))) for number in numbers], deadline_s)
+def submit(batcher: Batcher, *numbers: int, deadline_s: float = FAR_S) -> asyncio.Future[list[Output]]:
+    return batcher.submit([Number(number) for number in numbers], deadline_s)
 
 
 @settings(max_examples=20, deadline=None)
@@ -69,10 +83,9 @@ def test_each_caller_gets_its_own_results_in_order(requests: list[list[int]]) ->
     async def scenario(batcher: Batcher) -> None:
         futures = [submit(batcher, *numbers) for numbers in requests]
         for numbers, results in zip(requests, futures, strict=True):
-            outputs = await asyncio.gather(*results)
-            assert [output.value for output in outputs] == squares(numbers)
+            assert [output.value for output in await results] == [number**2 for number in numbers]
 
-    with_batcher(squares, scenario, BatchLimits(max_items=4))
+    with_batcher(squares, scenario, BatchLimits(max_items=4), num_lanes=2)
 
 
 def test_what_waits_while_a_batch_runs_forms_the_next_one() -> None:
@@ -81,10 +94,10 @@ def test_what_waits_while_a_batch_runs_forms_the_next_one() -> None:
     async def scenario(batcher: Batcher) -> None:
         first = submit(batcher, 1)
         await until(lambda: gate.batches == [[1]])
-        later = [future for number in (2, 3, 4) for future in submit(batcher, number)]
+        later = [submit(batcher, number) for number in (2, 3, 4)]
         gate.open.set()
-        outputs = await asyncio.gather(*first, *later)
-        assert [output.batch_size for output in outputs] == [1, 3, 3, 3]
+        outputs = await asyncio.gather(first, *later)
+        assert [output.batch_size for (output,) in outputs] == [1, 3, 3, 3]
 
     metrics = with_batcher(gate.run, scenario)
     assert gate.batches == [[1], [2, 3, 4]]
@@ -92,15 +105,15 @@ def test_what_waits_while_a_batch_runs_forms_the_next_one() -> None:
 
 
 def test_a_failed_batch_answers_all_its_callers_and_the_loop_lives_on() -> None:
-    def sometimes(examples: Sequence[int]) -> list[int]:
-        if 13 in examples:
+    def sometimes(examples: Sequence[Number]) -> list[int]:
+        if Number(13) in examples:
             raise ValueError("unlucky")
         return squares(examples)
 
     async def scenario(batcher: Batcher) -> None:
-        results = await asyncio.gather(*submit(batcher, 13, 14), return_exceptions=True)
+        results = await asyncio.gather(submit(batcher, 13), submit(batcher, 14), return_exceptions=True)
         assert all(isinstance(result, InferenceFailed) for result in results)
-        (good,) = await asyncio.gather(*submit(batcher, 3))
+        (good,) = await submit(batcher, 3)
         assert good.value == 9
         assert batcher.is_alive
 
@@ -111,8 +124,8 @@ def test_a_wrong_number_of_results_is_a_failure_for_all() -> None:
     """Shifted rows would give callers the answers of others."""
 
     async def scenario(batcher: Batcher) -> None:
-        results = await asyncio.gather(*submit(batcher, 1, 2, 3), return_exceptions=True)
-        assert isinstance(results[-1], InferenceFailed)
+        with pytest.raises(InferenceFailed):
+            await submit(batcher, 1, 2, 3)
         assert batcher.is_alive
 
     with_batcher(lambda examples: squares(examples)[:-1], scenario)
@@ -124,13 +137,13 @@ def test_a_full_queue_refuses_whole_requests_before_any_work() -> None:
     async def scenario(batcher: Batcher) -> None:
         running = submit(batcher, 1)
         await until(lambda: gate.batches == [[1]])
-        waiting = submit(batcher, 2, 3)
+        waiting = [submit(batcher, 2, 3)]
         with pytest.raises(Overloaded) as refusal:
             submit(batcher, 4, 5)
         assert refusal.value.retry_after_s >= 1
-        waiting += submit(batcher, 6)
+        waiting.append(submit(batcher, 6))
         gate.open.set()
-        await asyncio.gather(*running, *waiting)
+        await asyncio.gather(running, *waiting)
 
     metrics = with_batcher(gate.run, scenario, max_queue_items=3)
     assert [number for batch in gate.batches for number in batch] == [1, 2, 3, 6]
@@ -143,10 +156,10 @@ def test_cancelled_inputs_are_never_run() -> None:
     async def scenario(batcher: Batcher) -> None:
         running = submit(batcher, 1)
         await until(lambda: gate.batches == [[1]])
-        cancelled, kept = submit(batcher, 2, 3)
+        cancelled, kept = submit(batcher, 2), submit(batcher, 3)
         cancelled.cancel()
         gate.open.set()
-        await asyncio.gather(*running, kept)
+        await asyncio.gather(running, kept)
 
     with_batcher(gate.run, scenario)
     assert gate.batches == [[1], [3]]
@@ -157,22 +170,69 @@ def test_inputs_whose_deadline_has_passed_are_refused_and_never_run() -> None:
     gate.open.set()
 
     async def scenario(batcher: Batcher) -> None:
-        (late,) = submit(batcher, 1, deadline_s=time.monotonic() - 1)
         with pytest.raises(DeadlineExceeded):
-            await late
+            await submit(batcher, 1, deadline_s=time.monotonic() - 1)
 
     with_batcher(gate.run, scenario)
     assert gate.batches == []
 
 
-def test_a_dead_loop_refuses_and_leaves_nobody_waiting() -> None:
+def test_a_deadline_ends_the_wait_also_while_a_run_hangs() -> None:
+    gate = Gate()
+
     async def scenario(batcher: Batcher) -> None:
-        gate_closed = submit(batcher, 1)
+        with pytest.raises(DeadlineExceeded):
+            await submit(batcher, 1, deadline_s=time.monotonic() + 0.05)
+        gate.open.set()
+        assert [output.value for output in await submit(batcher, 2)] == [4]
+
+    with_batcher(gate.run, scenario)
+
+
+def test_a_closed_batcher_refuses_and_leaves_nobody_waiting() -> None:
+    gate = Gate()
+
+    async def scenario(batcher: Batcher) -> None:
+        running = submit(batcher, 1)
+        await until(lambda: gate.batches == [[1]])
+        waiting = submit(batcher, 2)
         await batcher.close()
-        results = await asyncio.gather(*gate_closed, return_exceptions=True)
-        assert isinstance(results[0], NotReady)
+        with pytest.raises(NotReady):
+            await waiting
+        gate.open.set()
+        assert [output.value for output in await running] == [1]
         assert not batcher.is_alive
         with pytest.raises(NotReady):
-            submit(batcher, 2)
+            submit(batcher, 3)
+
+    with_batcher(gate.run, scenario)
+
+
+def test_a_fault_in_choosing_a_batch_answers_everyone_and_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may wait for a queue that no lane can read any more."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of our own")
+
+    async def scenario(batcher: Batcher) -> None:
+        monkeypatch.setattr("service.inference.batcher.next_batch", broken)
+        with pytest.raises(NotReady):
+            await submit(batcher, 1)
+        assert not batcher.is_alive
 
     with_batcher(squares, scenario)
+
+
+def test_lanes_run_batches_side_by_side() -> None:
+    """Two lanes are inside a run at the same time: each waits there for the other."""
+    both = threading.Barrier(2, timeout=10)
+
+    def meet(examples: Sequence[Number]) -> list[int]:
+        both.wait()
+        return squares(examples)
+
+    async def scenario(batcher: Batcher) -> None:
+        results = await asyncio.gather(submit(batcher, 2), submit(batcher, 3))
+        assert [output.value for (output,) in results] == [4, 9]
+
+    with_batcher(meet, scenario, BatchLimits(max_items=1), num_lanes=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +15,13 @@ from hypothesis import strategies as st
 
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import TensorSpec
-from service.errors import BundleCorrupt, InferenceFailed
+from service.errors import BundleCorrupt, BundleError, InferenceFailed
+from service.inference import ort_runner
+from service.inference.device import CPU_PROVIDER, CUDA_PROVIDER, choose_device
 from service.inference.direct import OpenBundle, open_bundle
-from service.inference.ort_runner import CPU_PROVIDER, CUDA_PROVIDER, OrtRunner, check_placement, choose_provider
+from service.inference.ort_runner import OrtRunner
+from service.inference.placement import check_placement
+from service.tasks.compare import differences
 from tests.tiny_bundles import WORDS, copy_bundle, renew_digests, write_tiny_bundle
 
 VOCABULARY_SIZE = len(WORDS) + 4
@@ -36,6 +41,12 @@ def feeds(**changes: Any) -> dict[str, Any]:
     """Good feeds of a classifier, with changes; None leaves one out."""
     good = {"tokens": np.array([[4, 5, 0], [6, 7, 8]]), "lengths": np.array([2, 3])} | changes
     return {name: value for name, value in good.items() if value is not None}
+
+
+def replace_session(opened: OpenBundle, monkeypatch: pytest.MonkeyPatch, session: object) -> None:
+    """Let the classifier run on something else than onnxruntime, with all the checks before it."""
+    graph = opened.runner._graphs["classifier"]
+    monkeypatch.setattr(opened.runner, "_graphs", {"classifier": graph._replace(session=session)})
 
 
 def test_a_good_run_gives_every_output_by_name(classifier: OpenBundle) -> None:
@@ -70,7 +81,7 @@ def test_feeds_that_break_the_contract_never_reach_the_graph(
         def run(self, *_: object) -> None:
             raise AssertionError("the graph was run")
 
-    monkeypatch.setattr(classifier.runner, "_sessions", {"classifier": Untouchable()})
+    replace_session(classifier, monkeypatch, Untouchable())
     with pytest.raises(InferenceFailed, match=complaint):
         classifier.runner.run("classifier", feeds(**changes))
 
@@ -82,7 +93,7 @@ def test_a_fault_of_onnxruntime_becomes_inference_failed(
         def run(self, *_: object) -> None:
             raise RuntimeError("[ONNXRuntimeError] out of memory\nwith a long trace")
 
-    monkeypatch.setattr(classifier.runner, "_sessions", {"classifier": Broken()})
+    replace_session(classifier, monkeypatch, Broken())
     with pytest.raises(InferenceFailed, match=r"graph 'classifier' failed: .* out of memory$"):
         classifier.runner.run("classifier", feeds())
 
@@ -119,15 +130,6 @@ def test_a_truncated_graph_is_refused_with_its_file(tmp_path: Path, tiny_models:
         open_bundle(path, "cpu", 1)
 
 
-def test_cuda_is_taken_where_it_is_and_demanded_where_it_must_be() -> None:
-    both, cpu = [CUDA_PROVIDER, CPU_PROVIDER], [CPU_PROVIDER]
-    assert choose_provider("auto", both, Path("x")) == CUDA_PROVIDER
-    assert choose_provider("auto", cpu, Path("x")) == CPU_PROVIDER
-    assert choose_provider("cpu", both, Path("x")) == CPU_PROVIDER
-    with pytest.raises(BundleCorrupt, match="CUDA was asked for"):
-        choose_provider("cuda", cpu, Path("x"))
-
-
 def session(providers: list[str], nodes: dict[str, list[str]]) -> Any:
     """What `check_placement` asks of a session: providers, and which operators each of them got."""
     parts = [
@@ -138,7 +140,7 @@ def session(providers: list[str], nodes: dict[str, list[str]]) -> Any:
 
 
 def test_a_session_that_silently_got_the_cpu_is_refused() -> None:
-    with pytest.raises(BundleCorrupt, match="could not be started"):
+    with pytest.raises(BundleError, match="could not be started"):
         check_placement(Path("x"), session([CPU_PROVIDER], {}), CUDA_PROVIDER)
 
 
@@ -146,7 +148,7 @@ def test_recurrent_nodes_that_fell_back_to_the_cpu_are_refused() -> None:
     """Small nodes may stay on the CPU; a recurrent one there means that the GPU does nothing."""
     both = [CUDA_PROVIDER, CPU_PROVIDER]
     check_placement(Path("x"), session(both, {CUDA_PROVIDER: ["LSTM"], CPU_PROVIDER: ["Shape"]}), CUDA_PROVIDER)
-    with pytest.raises(BundleCorrupt, match="GRU would not run on CUDA"):
+    with pytest.raises(BundleError, match="GRU would not run on CUDA"):
         check_placement(Path("x"), session(both, {CUDA_PROVIDER: ["MatMul"], CPU_PROVIDER: ["GRU"]}), CUDA_PROVIDER)
 
 
@@ -165,7 +167,8 @@ def test_a_row_is_the_same_whatever_is_batched_with_it(
         together = task.run(opened.runner, examples)
         for example, row in zip(examples, together, strict=True):
             (alone,) = task.run(opened.runner, [example])
-            np.testing.assert_allclose(row, alone, atol=1e-5)
+            expected, found = (task.postprocess(example, output).model_dump(mode="json") for output in (alone, row))
+            assert differences(expected, found, tolerance=1e-5) == []
 
 
 def test_auto_goes_to_the_cpu_where_the_gpu_cannot_be_started(
@@ -174,9 +177,20 @@ def test_auto_goes_to_the_cpu_where_the_gpu_cannot_be_started(
     """A runtime built for CUDA answers without a GPU too, and says so; it refuses only if CUDA was asked for."""
     bundle = load_bundle(write_tiny_bundle(tmp_path, "classification"))
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    monkeypatch.setattr(ort_runner, "choose_device", partial(choose_device, load_library=lambda name: name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # onnxruntime's own, about a provider that is not in this build
-        assert OrtRunner(bundle, "auto").provider == CPU_PROVIDER
-        with pytest.raises(BundleCorrupt, match="could not be started"):
+        runner = OrtRunner(bundle, "auto")
+        assert runner.provider == CPU_PROVIDER
+        assert "could not be started" in runner.fallback_reason
+        with pytest.raises(BundleError, match="could not be started"):
             OrtRunner(bundle, "cuda")
     assert "not on the GPU" in caplog.text
+
+
+def test_cuda_by_name_without_cuda_is_an_error_of_the_bundle(tiny_models: Path) -> None:
+    """So that the service is not ready, and says why."""
+    if CUDA_PROVIDER in ort_runner.available_providers():
+        pytest.skip("this onnxruntime is built with CUDA")
+    with pytest.raises(BundleError, match="cuda:0 was asked for, but this onnxruntime is built without CUDA"):
+        open_bundle(tiny_models / "tiny-classifier" / "1", "cuda:0")

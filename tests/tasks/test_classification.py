@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from service.bundle.manifest import ClassificationOptions
 from service.errors import InferenceFailed, InvalidInput
+from service.tasks.base import Array
 from service.tasks.classification import Classification, ClassificationAnswer, ClassificationParameters
-from tests.tasks.builders import ElmanRunner, bundle, word_tokenizer
+from tests.tasks.builders import ElmanRunner, FunctionRunner, bundle, word_tokenizer
 
 LABELS = ("ham", "spam", "other")
 
@@ -27,9 +30,15 @@ def answers(task: Classification, values: Sequence[str | list[str]]) -> list[Cla
     return [task.postprocess(example, output) for example, output in zip(examples, outputs, strict=True)]
 
 
+def answer_to(task: Classification, logits: Array, top_k: int | None = None) -> ClassificationAnswer:
+    """The answer where the graph gives these logits `[labels]`."""
+    example = task.preprocess("hello", ClassificationParameters(top_k=top_k))
+    (output,) = task.run(FunctionRunner(classifier=lambda feeds: {"logits": logits[None]}), [example])
+    return task.postprocess(example, output)
+
+
 def test_labels_come_in_order_of_probability(task: Classification) -> None:
-    example = task.preprocess("hello", ClassificationParameters(top_k=10))
-    answer = task.postprocess(example, np.log(np.array([0.2, 0.7, 0.1], dtype=np.float32)))
+    answer = answer_to(task, np.log(np.array([0.2, 0.7, 0.1], dtype=np.float32)), top_k=10)
     assert answer.label == "spam"
     assert answer.top_k is not None
     assert [(item.label, round(item.score, 6)) for item in answer.top_k] == [
@@ -40,8 +49,7 @@ def test_labels_come_in_order_of_probability(task: Classification) -> None:
 
 
 def test_top_k_is_absent_unless_asked_for(task: Classification) -> None:
-    example = task.preprocess("hello", ClassificationParameters())
-    answer = task.postprocess(example, np.zeros(3, dtype=np.float32))
+    answer = answer_to(task, np.zeros(3, dtype=np.float32))
     assert answer.model_dump() == {"label": "ham", "score": pytest.approx(1 / 3)}
 
 
@@ -66,7 +74,23 @@ def test_refused_parameters(wrong: dict[str, object]) -> None:
         ClassificationParameters.model_validate(wrong)
 
 
-def test_numbers_that_are_not_finite_fail(task: Classification) -> None:
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_fail_alone(task: Classification, wrong: float) -> None:
+    """One wrong number among the logits of one row is refused there; its neighbour gets its answer."""
+    logits = np.zeros((2, len(LABELS)), dtype=np.float32)
+    logits[1, 1] = wrong
     example = task.preprocess("hello", ClassificationParameters())
-    with pytest.raises(InferenceFailed):
-        task.postprocess(example, np.array([0, np.inf, 0], dtype=np.float32))
+    fine, failed = task.run(FunctionRunner(classifier=lambda feeds: {"logits": logits}), [example, example])
+    assert task.postprocess(example, fine).label == "ham"
+    with pytest.raises(InferenceFailed, match="not finite"):
+        task.postprocess(example, failed)
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 2, 99])
+def test_plain_answers_are_the_answers_of_the_schema(task: Classification, top_k: int | None) -> None:
+    """Written by the fast encoder without any model in between, the bytes parse to the very same checked answer."""
+    example = task.preprocess("win money", ClassificationParameters(top_k=top_k))
+    (output,) = task.run(ElmanRunner(len(LABELS)), [example])
+    answer, written = task.postprocess(example, output), to_json(task.plain_answer(example, output))
+    assert ClassificationAnswer.model_validate_json(written, strict=True) == answer
+    assert json.loads(written) == answer.model_dump(mode="json")

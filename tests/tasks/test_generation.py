@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,22 @@ from service.bundle.load import Bundle
 from service.bundle.manifest import GenerationOptions, Limits
 from service.bundle.tokenizer import EOS
 from service.errors import InferenceFailed, InvalidInput
-from service.tasks.compare import differences
-from service.tasks.continuation import Continuation
+from service.tasks.base import Array, Runner
+from service.tasks.continuation import Delivery
 from service.tasks.generation import Generation
 from service.tasks.generation_answer import GenerationAnswer
 from service.tasks.generation_parameters import GenerationParameters
+from service.tasks.language_model import LanguageModel
 from service.tasks.recurrent_state import RecurrentState
-from tests.tasks.builders import STATE, WIDTH, ElmanRunner, bundle, byte_tokenizer, character_tokenizer
+from tests.tasks.builders import (
+    STATE,
+    WIDTH,
+    ElmanRunner,
+    FunctionRunner,
+    bundle,
+    byte_tokenizer,
+    character_tokenizer,
+)
 
 LETTERS = "abcdefghij \n"
 VOCAB = 4 + len(LETTERS)
@@ -46,23 +56,34 @@ def sampling(seed: int, **more: Any) -> GenerationParameters:
 
 
 def generate_together(
-    task: Generation, runner: ElmanRunner, requests: list[tuple[str, GenerationParameters]]
+    task: Generation, runner: Runner, requests: list[tuple[str, GenerationParameters]]
 ) -> list[GenerationAnswer]:
-    """All streams in one batch, which a stream leaves when it has ended."""
-    streams = [task.start(prompt, parameters) for prompt, parameters in requests]
-    logits, state = task.prefill(runner, streams)
-    live = streams
-    while live:
-        for stream, row in zip(live, logits, strict=True):
-            stream.accept(row)
-        rows = [index for index, stream in enumerate(live) if not stream.finished]
-        live = [live[row] for row in rows]
-        if live:
-            logits, state = task.step(runner, [stream.last_token_id for stream in live], state.rows(rows))
-    return [stream.answer() for stream in streams]
+    """All requests in one batch, which each leaves when it has ended."""
+    continuations = [task.start(prompt, parameters) for prompt, parameters in requests]
+    batch = task.batch()
+    batch.join(continuations)
+    while not batch.is_idle:
+        assert all(outcome.error is None for outcome in batch.advance(runner))
+    return [continuation.answer() for continuation in continuations]
 
 
-def test_streams_that_share_steps_write_what_they_write_alone(task: Generation, runner: ElmanRunner) -> None:
+class ScriptRunner:
+    """Makes the likeliest tokens those of a script, one at each step, whatever is read."""
+
+    def __init__(self, vocab: int, script: Sequence[int]) -> None:
+        self.vocab = vocab
+        self.script = iter(script)
+
+    def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        state = {STATE.next_name: feeds[STATE.name]}
+        scores = np.zeros(self.vocab, dtype=np.float32)
+        if graph == "step":
+            scores[next(self.script)] = 50.0
+        shape = feeds["tokens"].shape if graph == "prompt" else feeds["token"].shape
+        return {"logits": np.tile(scores, (*shape, 1)), **state}
+
+
+def test_texts_that_share_steps_are_what_they_are_alone(task: Generation, runner: ElmanRunner) -> None:
     requests = [
         ("abc", sampling(1)),
         ("a", sampling(2, max_new_tokens=3)),
@@ -73,7 +94,7 @@ def test_streams_that_share_steps_write_what_they_write_alone(task: Generation, 
     together = generate_together(task, runner, requests)
     for (prompt, parameters), answer in zip(requests, together, strict=True):
         alone = task.generate(runner, prompt, parameters)
-        assert differences(alone.model_dump(), answer.model_dump(), tolerance=1e-5) == []
+        assert alone == answer
 
 
 def test_greedy_follows_the_graph_step_by_step(task: Generation, runner: ElmanRunner) -> None:
@@ -113,31 +134,28 @@ def test_asking_for_a_distribution_is_asking_to_sample(shape: dict[str, Any]) ->
     assert GenerationParameters.when_absent().samples
 
 
-def fixed_text_stream(task: Generation, text_ids: list[int], parameters: GenerationParameters) -> Continuation:
-    """A stream that was made to choose these tokens."""
-    stream = task.start("abc", parameters)
-    for token_id in text_ids:
-        logits = np.zeros(VOCAB, dtype=np.float32)
-        logits[token_id] = 50.0
-        if not stream.finished:
-            stream.accept(logits)
-    return stream
+def scripted(task: Generation, text_ids: list[int], parameters: GenerationParameters) -> GenerationAnswer:
+    """The answer of a model that would write these tokens."""
+    return task.generate(ScriptRunner(VOCAB, text_ids), "abc", parameters)
 
 
-def test_penalties_count_what_the_stream_has_produced(task: Generation) -> None:
+def test_penalties_count_what_was_read_and_produced(task: Generation) -> None:
     """The same scores at each step, but what was produced or stood in the prompt is as good as ruled out."""
-    stream = task.start("a", GenerationParameters(repetition_penalty=1e9, max_new_tokens=4))
     logits = np.arange(VOCAB, 0, -1).astype(np.float32)
     logits[EOS] = -1.0
-    for _ in range(4):
-        stream.accept(logits)
-    assert stream.text == "bcde"
+
+    def answer(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        shape = feeds["tokens"].shape if "tokens" in feeds else feeds["token"].shape
+        return {"logits": np.tile(logits, (*shape, 1)), STATE.next_name: feeds[STATE.name]}
+
+    parameters = GenerationParameters(repetition_penalty=1e9, max_new_tokens=4)
+    runner = FunctionRunner(prompt=answer, step=answer)
+    assert task.generate(runner, "a", parameters).generated_text == "bcde"
 
 
 def test_the_end_token_ends_the_text_and_is_listed_but_not_written(task: Generation) -> None:
     ids = [*character_tokenizer(LETTERS).encode("ab"), EOS, 9]
-    stream = fixed_text_stream(task, ids, GenerationParameters(details=True))
-    answer = stream.answer()
+    answer = scripted(task, ids, GenerationParameters(details=True))
     assert answer.generated_text == "ab"
     assert answer.details is not None
     assert (answer.details.finish_reason, answer.details.generated_tokens) == ("eos_token", 3)
@@ -147,14 +165,14 @@ def test_the_end_token_ends_the_text_and_is_listed_but_not_written(task: Generat
 
 def test_a_stop_string_across_tokens_ends_the_text_and_stays_in_it(task: Generation) -> None:
     ids = character_tokenizer(LETTERS).encode("dab cab")
-    answer = fixed_text_stream(task, ids, GenerationParameters(stop=["b c", "zzz"], details=True)).answer()
+    answer = scripted(task, ids, GenerationParameters(stop=["b c", "zzz"], details=True))
     assert answer.generated_text == "dab c"
     assert answer.details is not None
     assert answer.details.finish_reason == "stop_sequence"
 
 
 def test_length_ends_the_text(task: Generation) -> None:
-    answer = fixed_text_stream(task, [4] * 9, GenerationParameters(max_new_tokens=6, details=True)).answer()
+    answer = scripted(task, [4] * 9, GenerationParameters(max_new_tokens=6, details=True))
     assert answer.generated_text == "aaaaaa"
     assert answer.details is not None
     assert (answer.details.finish_reason, answer.details.generated_tokens) == ("length", 6)
@@ -166,19 +184,21 @@ def test_without_max_new_tokens_the_limit_of_the_bundle_holds(task: Generation) 
 
 
 def test_events_count_from_one_and_add_up_to_the_text(task: Generation, runner: ElmanRunner) -> None:
-    stream = task.start("abc", sampling(3))
-    logits, state = task.prefill(runner, [stream])
-    events = [stream.accept(logits[0])]
-    while events[-1].finish_reason is None:
-        logits, state = task.step(runner, [stream.last_token_id], state)
-        events.append(stream.accept(logits[0]))
+    continuation = task.start("abc", sampling(3), Delivery(is_streamed=True))
+    events = list(task.events(runner, continuation))
+    answer = continuation.answer()
     assert [event.index for event in events] == list(range(1, len(events) + 1))
-    assert "".join(event.token.text for event in events if not event.token.special) == stream.answer().generated_text
-    with pytest.raises(ValueError, match="ended"):
-        stream.accept(logits[0])
+    assert [event.finish_reason for event in events[:-1]] == [None] * (len(events) - 1)
+    assert "".join(event.token.text for event in events if not event.token.special) == answer.generated_text
+    assert answer == task.generate(runner, "abc", sampling(3))
+    assert answer.details is not None
+    assert (answer.details.finish_reason, answer.details.tokens) == (
+        events[-1].finish_reason,
+        [event.token for event in events],
+    )
 
 
-def test_an_unfinished_stream_has_no_answer(task: Generation) -> None:
+def test_an_unfinished_text_has_no_answer(task: Generation) -> None:
     with pytest.raises(ValueError, match="not ended"):
         task.start("abc", GenerationParameters()).answer()
 
@@ -187,14 +207,11 @@ def test_a_character_cut_by_the_length_limit_is_still_written() -> None:
     """With byte tokens, half a character at the end becomes a replacement sign in the last event and in the text."""
     tokenizer = byte_tokenizer()
     task = Generation(bundle(GenerationOptions(unit="subword"), {"text": tokenizer}))
-    stream = task.start("a", GenerationParameters(max_new_tokens=2))
-    events = []
-    for token_id in tokenizer.encode("\u20ac")[:2]:
-        logits = np.zeros(tokenizer.vocabulary_size, dtype=np.float32)
-        logits[token_id] = 50.0
-        events.append(stream.accept(logits))
+    runner = ScriptRunner(tokenizer.vocabulary_size, tokenizer.encode("\u20ac")[:2])
+    continuation = task.start("a", GenerationParameters(max_new_tokens=2), Delivery(is_streamed=True))
+    events = list(task.events(runner, continuation))
     assert [event.token.text for event in events] == ["", "\ufffd"]
-    assert stream.answer().generated_text == "\ufffd"
+    assert continuation.answer().generated_text == "\ufffd"
 
 
 def test_the_full_text_has_the_prompt_before_it(task: Generation, runner: ElmanRunner) -> None:
@@ -264,6 +281,12 @@ def test_refused_requests_say_where_and_why(
     assert caught.value.field == field
 
 
+def test_several_texts_are_not_streamed(task: Generation) -> None:
+    with pytest.raises(InvalidInput, match="one text") as caught:
+        task.start("a", GenerationParameters(), Delivery(is_streamed=True, num_continuations=2))
+    assert caught.value.field == ("n",)
+
+
 @pytest.mark.parametrize("prompt", ["\0", "\N{GRINNING FACE}", "\u05e9\u05dc\u05d5\u05dd", "\u202eabc", "a\u0301"])
 def test_any_unicode_prompt_is_answered(task: Generation, runner: ElmanRunner, prompt: str) -> None:
     parameters = GenerationParameters(max_new_tokens=3, details=True, decoder_input_details=True)
@@ -299,20 +322,24 @@ def test_the_whole_parameter_object_of_other_clients_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_logits_that_are_not_finite_fail(task: Generation, bad: float) -> None:
-    stream = task.start("a", GenerationParameters())
+def test_scores_that_are_not_finite_fail(task: Generation, bad: float) -> None:
+    def answer(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return {
+            "logits": np.full((*feeds["token"].shape, VOCAB), bad, dtype=np.float32),
+            STATE.next_name: feeds[STATE.name],
+        }
+
     with pytest.raises(InferenceFailed, match="not finite"):
-        stream.accept(np.full(VOCAB, bad, dtype=np.float32))
-    assert stream.num_produced == 0
+        task.generate(FunctionRunner(step=answer), "a", GenerationParameters())
 
 
-def test_logits_of_another_vocabulary_fail(task: Generation) -> None:
+def test_scores_of_another_vocabulary_fail(task: Generation) -> None:
     with pytest.raises(InferenceFailed, match="scores 3 tokens"):
-        task.start("a", GenerationParameters()).accept(np.zeros(3, dtype=np.float32))
+        task.generate(ScriptRunner(3, [1]), "a", GenerationParameters())
 
 
 @pytest.mark.parametrize("token_ids", [[], [-1], [VOCAB], [4, 4]])
-def test_steps_never_feed_what_a_graph_cannot_read(task: Generation, runner: ElmanRunner, token_ids: list[int]) -> None:
+def test_steps_never_feed_what_a_graph_cannot_read(runner: ElmanRunner, token_ids: list[int]) -> None:
     state = RecurrentState({STATE.name: np.zeros((1, 1, WIDTH), dtype=np.float32)})
     with pytest.raises(InferenceFailed):
-        task.step(runner, token_ids, state)
+        LanguageModel([STATE], VOCAB).step(runner, np.array(token_ids, dtype=np.int64), state)

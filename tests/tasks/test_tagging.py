@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.base import Array
+from service.tasks.compare import differences
 from service.tasks.tagging import Tagging, TaggingAnswer, TaggingParameters
 from tests.tasks.builders import FunctionRunner, tagging_bundle
 
@@ -64,10 +67,15 @@ def test_words_as_given_have_token_indices_and_no_offsets(task: Tagging) -> None
     assert [token.start for token in answer.tokens] == [None, None, None]
 
 
+def answer_to(task: Tagging, value: str | Sequence[str], emissions: Array) -> TaggingAnswer:
+    """The answer where the graph gives these emissions `[time, labels]`."""
+    example = task.preprocess(value, TaggingParameters())
+    (output,) = task.run(FunctionRunner(tagger=lambda feeds: {"emissions": emissions[None]}), [example])
+    return task.postprocess(example, output)
+
+
 def test_softmax_scores_are_probabilities_of_the_tag(task: Tagging) -> None:
-    example = task.preprocess("ada", TaggingParameters())
-    emissions = np.log(np.array([[1, 6, 1, 1, 1]], dtype=np.float32))
-    (token,) = task.postprocess(example, emissions).tokens
+    (token,) = answer_to(task, "ada", np.log(np.array([[1, 6, 1, 1, 1]], dtype=np.float32))).tokens
     assert token.tag == "B-PER"
     assert token.score == pytest.approx(0.6)
 
@@ -77,10 +85,9 @@ def test_crf_decoding_obeys_transitions() -> None:
     transitions = np.zeros((len(LABELS) + 1, len(LABELS) + 1), dtype=np.float32)
     transitions[0, 2] = -100.0
     task = Tagging(tagging_bundle(WORDS, LABELS, decoder="crf", scheme="bio", transitions=transitions))
-    example = task.preprocess(["in", "lovelace"], TaggingParameters())
     emissions = np.zeros((2, len(LABELS)), dtype=np.float32)
     emissions[0, 0], emissions[1, 2], emissions[1, 3] = 9.0, 5.0, 4.0
-    answer = task.postprocess(example, emissions)
+    answer = answer_to(task, ["in", "lovelace"], emissions)
     assert [token.tag for token in answer.tokens] == ["O", "B-LOC"]
     assert all(0.5 < token.score < 1.0 for token in answer.tokens)
 
@@ -91,11 +98,41 @@ def test_without_a_scheme_there_are_no_spans() -> None:
     assert "spans" not in answer.model_dump()
 
 
+SENTENCES = st.lists(
+    st.lists(st.sampled_from([*WORDS, "unknown", "?"]), min_size=1, max_size=6), min_size=1, max_size=5
+)
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(st.sampled_from([*WORDS, "unknown", "?"]), min_size=1, max_size=6), min_size=1, max_size=5))
+@given(SENTENCES)
 def test_neighbours_in_the_batch_change_nothing(sentences: list[list[str]]) -> None:
     task = Tagging(tagging_bundle(WORDS, LABELS, scheme="bio"))
     assert answers(task, sentences) == [answers(task, [sentence])[0] for sentence in sentences]
+
+
+@settings(max_examples=30, deadline=None)
+@given(SENTENCES)
+def test_neighbours_change_nothing_for_a_crf(sentences: list[list[str]]) -> None:
+    """Sums over paths are made for the whole batch at once; scores may differ in their last digits, tags never."""
+    transitions = np.random.default_rng(1).normal(size=(len(LABELS) + 1,) * 2).astype(np.float32)
+    task = Tagging(tagging_bundle(WORDS, LABELS, decoder="crf", transitions=transitions))
+    alone = [answers(task, [sentence])[0] for sentence in sentences]
+    for found, expected in zip(answers(task, sentences), alone, strict=True):
+        assert differences(expected.model_dump(), found.model_dump(), 1e-12) == []
+
+
+@pytest.mark.parametrize("scheme", ["bio", None])
+@pytest.mark.parametrize(
+    "value", ['ada lovelace "sees" \N{GRINNING FACE}\x07\\ paris\u2028', ["ada", "li\nne", "paris"]]
+)
+def test_plain_answers_are_the_answers_of_the_schema(scheme: str | None, value: str | list[str]) -> None:
+    """Written by the fast encoder without any model in between, the bytes parse to the very same checked answer."""
+    task = Tagging(tagging_bundle(WORDS, LABELS, scheme=scheme))
+    example = task.preprocess(value, TaggingParameters())
+    (output,) = task.run(FunctionRunner(tagger=tagger), [example])
+    answer, written = task.postprocess(example, output), to_json(task.plain_answer(example, output))
+    assert TaggingAnswer.model_validate_json(written, strict=True) == answer
+    assert json.loads(written) == answer.model_dump(mode="json")
 
 
 def test_characters_are_fed_only_if_the_graph_reads_them() -> None:
@@ -143,7 +180,16 @@ def test_any_unicode_gets_tags(task: Tagging, text: str) -> None:
     assert "".join(token.text for token in answer.tokens) == "".join(text.split())
 
 
-def test_numbers_that_are_not_finite_fail_that_example_alone(task: Tagging) -> None:
-    example = task.preprocess("ada", TaggingParameters())
+@pytest.mark.parametrize("decoder", ["softmax", "crf"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_fail_that_example_alone(decoder: str, wrong: float) -> None:
+    """One wrong number among the emissions of one row is refused there; its neighbour gets its answer."""
+    transitions = np.zeros((len(LABELS) + 1,) * 2, dtype=np.float32) if decoder == "crf" else None
+    task = Tagging(tagging_bundle(WORDS, LABELS, decoder=decoder, transitions=transitions))
+    emissions = np.zeros((2, 2, len(LABELS)), dtype=np.float32)
+    emissions[1, 1, 2] = wrong
+    examples = [task.preprocess(words, TaggingParameters()) for words in (["ada"], ["in", "paris"])]
+    fine, failed = task.run(FunctionRunner(tagger=lambda feeds: {"emissions": emissions}), examples)
+    assert len(task.postprocess(examples[0], fine).tokens) == 1
     with pytest.raises(InferenceFailed, match="not finite"):
-        task.postprocess(example, np.full((1, len(LABELS)), np.nan, dtype=np.float32))
+        task.postprocess(examples[1], failed)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from service.bundle.manifest import Limits
 from service.bundle.tokenizer import BOS, EOS
@@ -87,7 +88,7 @@ def test_more_beams_never_score_less_than_greedy_without_length_penalty(task: Tr
         ]
         for n in (1, 8)
     ]
-    assert all(wide >= narrow - 1e-6 for narrow, wide in zip(*scores, strict=True))
+    assert all(wide >= narrow - 1e-6 for narrow, wide in zip(*scores, strict=True) if wide and narrow)
 
 
 def test_attention_has_a_row_for_each_target_token_and_a_column_for_each_source_token(task: Translation) -> None:
@@ -107,9 +108,9 @@ def test_attention_is_absent_unless_asked_for(task: Translation) -> None:
 
 def test_the_manifest_decides_what_the_caller_leaves_open() -> None:
     task = Translation(translation_bundle(SOURCE, TARGET, num_beams=7, length_penalty=0.5))
-    assert task.preprocess("a dog", TranslationParameters()).plan == (7, 24, 0.5)
+    assert task.preprocess("a dog", TranslationParameters()).plan[:3] == (7, 24, 0.5)
     chosen = TranslationParameters(num_beams=1, max_new_tokens=3, length_penalty=0.0)
-    assert task.preprocess("a dog", chosen).plan == (1, 3, 0.0)
+    assert task.preprocess("a dog", chosen).plan[:3] == (1, 3, 0.0)
 
 
 def test_memory_is_copied_only_when_rows_change(task: Translation) -> None:
@@ -181,8 +182,32 @@ def test_refused_parameters(wrong: dict[str, Any]) -> None:
 
 def test_a_graph_of_another_vocabulary_fails(task: Translation) -> None:
     example = task.preprocess("a dog", TranslationParameters())
+    (output,) = task.run(ElmanRunner(VOCAB + 1), [example])
     with pytest.raises(InferenceFailed, match="tokenizer has 9"):
-        task.run(ElmanRunner(VOCAB + 1), [example])
+        task.postprocess(example, output)
+
+
+def test_plain_answers_are_the_answers_of_the_schema(task: Translation) -> None:
+    """What goes on the wire is the same, key by key, as what the schema would write."""
+    for wishes in ({}, {"return_score": False, "num_beams": 1}, {"return_attention": True}):
+        example = task.preprocess(TEXTS[0], TranslationParameters.model_validate(wishes))
+        (output,) = task.run(ElmanRunner(VOCAB, 3), [example])
+        written = to_json(task.plain_answer(example, output))
+        assert written == task.postprocess(example, output).model_dump_json().encode()
+
+
+def test_the_score_is_absent_if_declined(task: Translation) -> None:
+    for beams in (1, 3):
+        wanted, declined = (TranslationParameters(num_beams=beams, return_score=flag) for flag in (True, False))
+        (scored, unscored) = translate(task, [TEXTS[0]] * 2, [wanted, declined])
+        assert unscored.model_dump() == {"text": scored.text}
+        assert scored.score is not None
+
+
+def test_an_example_given_twice_is_answered_twice(task: Translation) -> None:
+    example = task.preprocess("a dog", TranslationParameters())
+    first, second = task.run(ElmanRunner(VOCAB, 3), [example, example])
+    assert first is second
 
 
 def test_numbers_that_are_not_finite_fail_that_example_alone(task: Translation) -> None:

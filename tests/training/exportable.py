@@ -39,10 +39,16 @@ def characters_tokenizer() -> TextTokenizer:
     return fit_characters([" ".join(WORDS)])
 
 
-def tagger(cell: Cell = "lstm", characters: str = "cnn", decoder: str = "softmax", layers: int = 2) -> Tagger:
+def tagger(
+    cell: Cell = "lstm",
+    characters: str = "cnn",
+    decoder: str = "softmax",
+    layers: int = 2,
+    bidirectional: bool = True,
+) -> Tagger:
     config = TaggerConfig.model_validate(
         {"cell": cell, "characters": characters, "decoder": decoder, "layers": layers, "hidden_size": 12}
-        | {"word_size": 10, "character_size": 6, "character_hidden_size": 7}
+        | {"word_size": 10, "character_size": 6, "character_hidden_size": 7, "bidirectional": bidirectional}
     )
     sizes = words_tokenizer().vocabulary_size, characters_tokenizer().vocabulary_size, len(LABELS)
     return lively(Tagger(config, *sizes))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.bundle.manifest import GraphSpec, TensorSpec
-from training.probes import PROBE_SIZES, Probes, axes_of, row_alone
+from training.probes import PROBE_SIZES, Probes, axes_of, chunk_of, row_alone
 
 SPEC = GraphSpec(
     file="tagger.onnx",
@@ -52,6 +52,25 @@ def test_a_row_alone_has_no_padding() -> None:
         assert alone["characters"][..., -1].any()
         assert alone["hidden"].shape == (2, 1, 3)
         assert np.array_equal(alone["hidden"][:, 0], feeds["hidden"][:, row])
+
+
+def test_chunks_cut_every_row_at_its_own_place() -> None:
+    """Each row gives its own next steps, padded with zeros to the longest; together the chunks are the whole rows."""
+    probes = Probes(LIMITS)
+    whole = probes.feeds(SPEC, batch=4, time=9, characters=3)
+    lengths = whole["lengths"]
+    rows, done = np.arange(4), np.zeros_like(lengths)
+    read: list[list[int]] = [[], [], [], []]
+    while rows.size:
+        sizes = probes.chunk_sizes((lengths - done)[rows])
+        chunk = chunk_of(SPEC, whole, rows, done[rows], sizes)
+        assert chunk.keys() == {"words", "characters", "lengths"}
+        assert np.array_equal(chunk["words"] > 0, np.arange(sizes.max()) < sizes[:, None])
+        for index, row in enumerate(rows):
+            read[row] += chunk["words"][index, : sizes[index]].tolist()
+        done[rows] += sizes
+        rows = np.flatnonzero(done < lengths)
+    assert read == [whole["words"][row, :length].tolist() for row, length in enumerate(lengths)]
 
 
 def test_the_same_seed_gives_the_same_feeds() -> None:

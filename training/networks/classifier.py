@@ -14,7 +14,7 @@ from training.networks.recurrent import RecurrentEncoder, State
 
 
 class Classifier(Network):
-    """Graph `classifier`: tokens, lengths -> logits."""
+    """Graph `classifier`: tokens, lengths -> logits; with state in and out where it `reads_chunks`."""
 
     def __init__(self, config: ClassifierConfig, vocabulary: int, labels: int) -> None:
         super().__init__()
@@ -29,10 +29,25 @@ class Classifier(Network):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(self.encoder.output_size, labels)
 
+    @property
+    def reads_chunks(self) -> bool:
+        """Whether the recurrent state is all that the label depends on, so that a text can be read in pieces."""
+        return self.encoder.is_forward_only and self.pooling.kind == "last"
+
     def logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, time]`, `[batch]` -> `[batch, labels]`."""
-        embedded = self.embedding_dropout(self.embedding(self.word_dropout(tokens)))
-        outputs = self.encoder(embedded, lengths)
+        return self._logits_of(self.encoder(self._embedded(tokens), lengths), lengths)
+
+    def read_on(self, tokens: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """`logits` of all that was read up to the end of a chunk, from the state after the chunk before it."""
+        outputs, after = self.encoder.read_on(self._embedded(tokens), lengths, state)
+        return self._logits_of(outputs, lengths), after
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        embedded: Tensor = self.embedding_dropout(self.embedding(self.word_dropout(tokens)))
+        return embedded
+
+    def _logits_of(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         logits: Tensor = self.output(self.dropout(self.pooling(self.encoder, outputs, lengths)))
         return logits
 

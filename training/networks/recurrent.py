@@ -7,6 +7,8 @@ ONNX graph that is right on every execution provider.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -98,6 +100,11 @@ class RecurrentEncoder(nn.Module):
         self.dropout = LockedDropout(dropout)
         self.output_size = hidden_size * (2 if bidirectional else 1)
 
+    @property
+    def is_forward_only(self) -> bool:
+        """Whether an output depends on nothing that comes later, so that reading can stop and go on."""
+        return all(layer.backward_rnn is None for layer in self._layers())
+
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, time, input]` -> `[batch, time, output_size]`."""
         outputs = inputs
@@ -105,11 +112,19 @@ class RecurrentEncoder(nn.Module):
             outputs = layer(self.dropout(outputs) if number else outputs, lengths)
         return outputs
 
+    def read_on(self, inputs: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Like `forward`, from a state (parts `[layers, batch, hidden]`); also the state after each row's last step.
+
+        Only where `is_forward_only`.
+        """
+        return run_stack([layer.forward_rnn for layer in self._layers()], inputs, state, lengths, self.dropout)
+
     def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, output_size]`: the top layer's state after reading everything."""
-        top = self.layers[-1]
-        assert isinstance(top, RecurrentLayer)
-        return top.final(outputs, lengths)
+        return self._layers()[-1].final(outputs, lengths)
+
+    def _layers(self) -> list[RecurrentLayer]:
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
 
 
 class StatefulStack(nn.Module):
@@ -133,12 +148,19 @@ class StatefulStack(nn.Module):
 
         Without `lengths` every row is `time` long.
         """
-        outputs, finals = inputs, []
-        for number, rnn in enumerate(self.layers):
-            inputs = self.dropout(outputs) if number else outputs
-            outputs, after = run_recurrence(rnn, inputs, layer_state(state, number), lengths)
-            finals.append(after)
-        return outputs, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
+        return run_stack(self.layers, inputs, state, lengths, self.dropout)
+
+
+def run_stack(
+    layers: Iterable[nn.Module], inputs: Tensor, state: State, lengths: Tensor | None, dropout: LockedDropout
+) -> tuple[Tensor, State]:
+    """Forward layers, one on the other, from `state`: the outputs, and the state after each row's last step."""
+    outputs, finals = inputs, []
+    for number, rnn in enumerate(layers):
+        inputs = dropout(outputs) if number else outputs
+        outputs, after = run_recurrence(rnn, inputs, layer_state(state, number), lengths)
+        finals.append(after)
+    return outputs, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
 
 
 def layer_state(state: State, number: int) -> State:

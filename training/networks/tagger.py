@@ -16,7 +16,7 @@ from training.networks.recurrent import RecurrentEncoder, State, length_mask
 
 
 class Tagger(Network):
-    """Graph `tagger`: words, characters, lengths -> emissions."""
+    """Graph `tagger`: words, characters, lengths -> emissions; with state in and out where it `reads_chunks`."""
 
     def __init__(self, config: TaggerConfig, words: int, characters: int, labels: int) -> None:
         super().__init__()
@@ -32,12 +32,28 @@ class Tagger(Network):
         self.output = nn.Linear(self.encoder.output_size, labels)
         self.crf = CRF(labels) if config.decoder == "crf" else None
 
+    @property
+    def reads_chunks(self) -> bool:
+        """Whether a word's tag depends on nothing that comes after it, so that a text can be read in pieces."""
+        return self.encoder.is_forward_only and self.crf is None
+
     def emissions(self, words: Tensor, characters: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> `[batch, time, labels]`, not normalised."""
+        return self._emissions_of(self.encoder(self._features(words, characters), lengths))
+
+    def read_on(self, words: Tensor, characters: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """`emissions` of a chunk, from the state after the chunk before; also the state after this one."""
+        outputs, after = self.encoder.read_on(self._features(words, characters), lengths, state)
+        return self._emissions_of(outputs), after
+
+    def _features(self, words: Tensor, characters: Tensor) -> Tensor:
         features = self.word_embedding(self.word_dropout(words))
         if self.character_features is not None:
             features = torch.cat([features, self.character_features(characters)], dim=2)
-        outputs = self.encoder(self.dropout(features), lengths)
+        dropped: Tensor = self.dropout(features)
+        return dropped
+
+    def _emissions_of(self, outputs: Tensor) -> Tensor:
         emissions: Tensor = self.output(self.dropout(outputs))
         return emissions
 

@@ -52,6 +52,22 @@ def halves(graph: GraphBuilder, values: str) -> tuple[str, str]:
     return forward, backward
 
 
+def encoder_from_state(
+    graph: GraphBuilder, inputs: str, lengths: str, encoder: RecurrentEncoder, state: Sequence[str] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """`recurrent_encoder`, from `state` where there is one; then also the state after each row's last step.
+
+    Raises:
+        ValueError: there is a state, but the encoder reads in both directions.
+    """
+    if not state:
+        return recurrent_encoder(graph, inputs, lengths, encoder), ()
+    if not encoder.is_forward_only:
+        raise ValueError("an encoder that reads in both directions has no state to go on from")
+    layers = [cast(RecurrentLayer, layer).forward_rnn for layer in encoder.layers]
+    return stateful_layers(graph, inputs, state, layers, lengths)
+
+
 def stateful_stack(
     graph: GraphBuilder, inputs: str, state: Sequence[str], stack: StatefulStack, lengths: str = ""
 ) -> tuple[str, tuple[str, ...]]:
@@ -65,10 +81,17 @@ def stateful_stack(
     Returns:
         outputs `[time, batch, hidden]` and the next state, shaped and ordered like `state`.
     """
-    before = layer_states(graph, state, len(stack.layers))
+    return stateful_layers(graph, inputs, state, [cast(nn.RNNBase, layer) for layer in stack.layers], lengths)
+
+
+def stateful_layers(
+    graph: GraphBuilder, inputs: str, state: Sequence[str], layers: Sequence[nn.RNNBase], lengths: str = ""
+) -> tuple[str, tuple[str, ...]]:
+    """`stateful_stack` for layers from anywhere, one on the other."""
+    before = layer_states(graph, state, len(layers))
     outputs, afters = inputs, []
-    for module, parts in zip(stack.layers, before, strict=True):
-        outputs, after = stateful_recurrence(graph, outputs, parts, cast(nn.RNNBase, module), lengths)
+    for module, parts in zip(layers, before, strict=True):
+        outputs, after = stateful_recurrence(graph, outputs, parts, module, lengths)
         afters.append(after)
     return outputs, joined_state(graph, afters)
 

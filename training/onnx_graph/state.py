@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from service.bundle.manifest import GraphSpec, StateSpec, TensorSpec
-from training.config import Cell
+from training.config import Cell, ClassifierConfig, TaggerConfig
 from training.networks.recurrent import STATE_NAMES
 from training.onnx_graph.builder import GraphBuilder
 
-STEP_GRAPHS = ("step", "decoder_step")
+#: The graphs that hand state back: those that run step by step, and those that may read chunk by chunk.
+STATEFUL_GRAPHS = ("step", "decoder_step", "tagger", "classifier")
 
 
 class StateSize(NamedTuple):
@@ -23,6 +24,11 @@ class StateSize(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         return STATE_NAMES[self.cell]
+
+    @classmethod
+    def of_encoder(cls, config: TaggerConfig | ClassifierConfig) -> StateSize:
+        """What an encoder that reads forward remembers from one chunk to the next."""
+        return cls(config.cell, config.layers, config.hidden_size)
 
     def declare(self, graph: GraphBuilder) -> tuple[str, ...]:
         """Declare the state as inputs; returns their names."""
@@ -40,13 +46,13 @@ def next_name(name: str) -> str:
 
 
 def state_specs(graphs: Mapping[str, GraphSpec]) -> tuple[StateSpec, ...]:
-    """The state of a bundle: the inputs of its step graph that come back as `next_...`."""
-    steps = [graphs[name] for name in STEP_GRAPHS if name in graphs]
+    """The state of a bundle: the inputs of its stateful graph that come back as `next_...`; none is an answer too."""
+    stateful = [graphs[name] for name in STATEFUL_GRAPHS if name in graphs]
     return tuple(
         _state_spec(tensor)
-        for step in steps
-        for tensor in step.inputs
-        if next_name(tensor.name) in {output.name for output in step.outputs}
+        for graph in stateful
+        for tensor in graph.inputs
+        if next_name(tensor.name) in {output.name for output in graph.outputs}
     )
 
 

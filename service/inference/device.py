@@ -1,0 +1,69 @@
+"""Which onnxruntime provider a setting asks for, and whether this machine has what it needs."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+#: What onnxruntime's recurrent kernels call; without it a session opens, and fails when it is run.
+CUDNN_LIBRARY = "libcudnn.so.9"
+
+_DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
+
+
+class DeviceUnavailable(Exception):
+    """A device that was asked for by name cannot be had; the message says why."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """An onnxruntime provider with its options. `fallback_reason`: why it is not the GPU, "" if nothing was lost."""
+
+    provider: str
+    options: dict[str, str] = field(default_factory=dict)
+    fallback_reason: str = ""
+
+
+def choose_device(
+    wanted: str,
+    available: Collection[str],
+    load_library: Callable[[str], object] = ctypes.CDLL,
+    nvidia_driver: Path = NVIDIA_DRIVER,
+) -> Device:
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`, where `available` are the providers of this onnxruntime.
+
+    `auto` takes the GPU where there is one that can be used.
+
+    Raises:
+        ValueError: `wanted` is none of these.
+        DeviceUnavailable: CUDA was asked for by name, and this runtime or machine has not what it needs.
+    """
+    asked = _DEVICE.fullmatch(wanted)
+    if asked is None:
+        raise ValueError(f"the device must be auto, cpu, cuda or cuda:N, it is {wanted!r}")
+    if wanted == "cpu":
+        return Device(CPU_PROVIDER)
+    obstacle = _cuda_obstacle(available, load_library)
+    if not obstacle:
+        return Device(CUDA_PROVIDER, {"device_id": asked[1] or "0"})
+    if wanted != "auto":
+        raise DeviceUnavailable(f"{wanted} was asked for, but {obstacle}")
+    return Device(CPU_PROVIDER, fallback_reason=obstacle if nvidia_driver.exists() else "")
+
+
+def _cuda_obstacle(available: Collection[str], load_library: Callable[[str], object]) -> str:
+    if CUDA_PROVIDER not in available:
+        return "this onnxruntime is built without CUDA; install unroll[gpu]"
+    try:
+        load_library(CUDNN_LIBRARY)
+    except OSError as error:
+        return f"cuDNN cannot be loaded ({error}); install unroll[gpu]"
+    return ""

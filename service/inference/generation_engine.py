@@ -1,0 +1,102 @@
+"""A language model that takes requests: prompts in, streams of tokens out, from a state and back to one."""
+
+from __future__ import annotations
+
+import time
+
+from service.inference.direct import OpenBundle
+from service.inference.prefix_cache import PrefixCache
+from service.inference.state_token import StateOwner
+from service.inference.stepper import Stepper
+from service.inference.stream import Stream
+from service.inference.workshop import Workshop
+from service.tasks.continuation import Continuation, Delivery
+from service.tasks.generation import Generation
+from service.tasks.generation_parameters import GenerationParameters
+from service.tasks.stream_state import StreamState
+
+
+class GenerationEngine:
+    """A language model that takes requests. Create and use it inside a running event loop."""
+
+    def __init__(self, opened: OpenBundle, task: Generation, workshop: Workshop) -> None:
+        self.opened = opened
+        self.task = task
+        self._workshop = workshop
+        self._digest = opened.bundle.digest
+        options, metrics = workshop.options, workshop.metrics
+        model = opened.bundle.manifest.name
+        prefixes = PrefixCache(options.prefix_cache_bytes, options.prefix_checkpoint_tokens)
+        metrics.watch_prefixes(model, prefixes)
+        self._stepper = Stepper(
+            model,
+            lambda: task.batch(checkpoints=prefixes if options.prefix_cache_bytes else None),
+            opened.runner,
+            workshop.lanes,
+            options.steps,
+            metrics,
+            count_tokens=lambda stream: stream.request.num_produced,
+        )
+        self._stage_duration = {
+            stage: metrics.stage_duration.labels(model, stage) for stage in ("preprocess", "queue", "inference")
+        }
+        self._time_to_first_token = metrics.time_to_first_token.labels(model)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._stepper.is_alive
+
+    @property
+    def num_pending(self) -> int:
+        return self._stepper.num_pending
+
+    def owner(self, caller: str) -> StateOwner:
+        """Whom the states of this caller's texts are for."""
+        manifest = self.opened.bundle.manifest
+        return StateOwner(manifest.name, manifest.version, self._digest, caller)
+
+    async def stream(
+        self,
+        prompt: str,
+        parameters: GenerationParameters | None,
+        deadline_s: float,
+        delivery: Delivery | None = None,
+        before: bytes | None = None,
+    ) -> Stream[Continuation]:
+        """Start to continue a prompt, or what a state goes on from; the caller reads the stream and must close it.
+
+        Raises:
+            InvalidInput, StateRefused, Overloaded, NotReady. What goes wrong later is raised while it is read.
+        """
+        started_s = time.monotonic()
+        wishes = GenerationParameters.when_absent() if parameters is None else parameters
+        continuation = await self._workshop.on_text(
+            len(prompt), lambda: self._begin(prompt, wishes, delivery, before)
+        )
+        stream = self._stepper.submit(continuation, deadline_s)
+        self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
+        return stream
+
+    def states(self, continuation: Continuation) -> list[bytes]:
+        """Of a text that has ended, what each of its continuations goes on from."""
+        return [state.to_bytes() for state in continuation.states()]
+
+    def observe(self, stream: Stream[Continuation]) -> None:
+        """Note how long a stream that has ended waited, ran, and took to its first token."""
+        if stream.end_reason == "finished":
+            self._stage_duration["queue"].observe(stream.started_s - stream.enqueued_s)
+            self._stage_duration["inference"].observe(stream.ended_s - stream.started_s)
+        if stream.first_product_s:
+            self._time_to_first_token.observe(stream.first_product_s - stream.enqueued_s)
+
+    async def close(self) -> None:
+        await self._stepper.close()
+
+    def _begin(
+        self, prompt: str, parameters: GenerationParameters, delivery: Delivery | None, before: bytes | None
+    ) -> Continuation:
+        if before is None:
+            return self.task.start(prompt, parameters, delivery)
+        vocabulary_size = self.opened.bundle.tokenizers["text"].vocabulary_size
+        state = StreamState.from_bytes(before, self.task.state_specs, vocabulary_size)
+        return self.task.start(prompt, parameters, delivery, state)

@@ -1,0 +1,216 @@
+"""A tagger, classifier or translator that takes requests: preprocessing, queue, graph, postprocessing in one call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+from service.errors import InvalidInput
+from service.inference.batcher import Batcher, Output
+from service.inference.direct import OpenBundle
+from service.inference.state_token import StateOwner
+from service.inference.step_queue import StepQueue
+from service.inference.stepper import Stepper
+from service.inference.workshop import Workshop
+from service.tasks.base import PredictTask
+from service.tasks.chunk_state import ChunkReader, ChunkState, require_chunks
+from service.tasks.parameters import check_parameters
+from service.tasks.translation import Translation
+
+PredictInput = str | Sequence[str]
+
+_STAGES = ("preprocess", "queue", "inference", "postprocess")
+
+
+class Queue(Protocol):
+    """What takes examples and gives outputs: a `Batcher`, or a stepper behind a `StepQueue`."""
+
+    @property
+    def is_alive(self) -> bool: ...
+    @property
+    def num_pending(self) -> int: ...
+    def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]: ...
+    async def close(self) -> None: ...
+
+
+class Timings(NamedTuple):
+    """Where the time of one request went, in milliseconds.
+
+    A request with several inputs may ride in several batches: queue and inference are those of the last to finish,
+    and `batch_size` is that of the largest.
+    """
+
+    preprocess_ms: float
+    queue_ms: float
+    inference_ms: float
+    postprocess_ms: float
+    total_ms: float
+    batch_size: int
+
+
+class Prediction(NamedTuple):
+    """One answer per input, in order, as JSON values; of a chunk also the state that the next one goes on from."""
+
+    answers: list[Any]
+    timings: Timings
+    state: bytes | None = None
+
+
+class PredictEngine:
+    """Create and use it inside a running event loop."""
+
+    def __init__(self, opened: OpenBundle, task: PredictTask[Any, Any], workshop: Workshop) -> None:
+        self.opened = opened
+        self.task = task
+        self._workshop = workshop
+        self._digest = opened.bundle.digest
+        model = opened.bundle.manifest.name
+        self._queue = _queue(opened, task, workshop)
+        self._stage_duration = [workshop.metrics.stage_duration.labels(model, stage) for stage in _STAGES]
+
+    @property
+    def is_alive(self) -> bool:
+        return self._queue.is_alive
+
+    @property
+    def num_pending(self) -> int:
+        return self._queue.num_pending
+
+    def owner(self, caller: str) -> StateOwner:
+        """Whom the states of this caller's texts are for."""
+        manifest = self.opened.bundle.manifest
+        return StateOwner(manifest.name, manifest.version, self._digest, caller)
+
+    async def predict(
+        self, inputs: str | Sequence[PredictInput], parameters: Mapping[str, Any], deadline_s: float
+    ) -> Prediction:
+        """Answer one text, or several inputs at once. `deadline_s` is on `time.monotonic()`'s clock.
+
+        Raises:
+            InvalidInput, Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
+        """
+        started_s = time.monotonic()
+        num_characters = _num_characters(inputs)
+        examples = await self._workshop.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
+        return await self._answer(started_s, num_characters, examples, deadline_s)
+
+    async def predict_chunk(
+        self,
+        inputs: str | Sequence[PredictInput],
+        parameters: Mapping[str, Any],
+        deadline_s: float,
+        before: bytes | None,
+    ) -> Prediction:
+        """Answer the next part of a text; `before` is the state after the part before, None at the beginning.
+
+        Raises:
+            InvalidInput: the bundle needs its text whole, or there is more than one input.
+            StateRefused: `before` is no state of this bundle.
+            Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
+        """
+        started_s = time.monotonic()
+        manifest = self.opened.bundle.manifest
+        require_chunks(manifest, ("state",) if before is not None else ("return_state",))
+        reader = cast(ChunkReader[Any, Any], self.task)
+        num_characters = _num_characters(inputs)
+        examples = await self._workshop.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
+        if len(examples) != 1:
+            raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
+        if before is not None:
+            examples = [reader.resume(examples[0], ChunkState.from_bytes(before, manifest.state))]
+        outputs: list[Any] = []
+        prediction = await self._answer(started_s, num_characters, examples, deadline_s, outputs)
+        state = reader.state_after(examples[0], outputs[0]).to_bytes(manifest.state)
+        return prediction._replace(state=state)
+
+    async def close(self) -> None:
+        await self._queue.close()
+
+    async def _answer(
+        self,
+        started_s: float,
+        num_characters: int,
+        examples: Sequence[Any],
+        deadline_s: float,
+        values: list[Any] | None = None,
+    ) -> Prediction:
+        """Run the examples and say what came of them; `values`, if given, is filled with the raw outputs."""
+        queued_s = time.monotonic()
+        outputs = await self._queue.submit(examples, deadline_s)
+        ran_s = time.monotonic()
+        if values is not None:
+            values += [output.value for output in outputs]
+        answers = await self._workshop.on_text(num_characters, lambda: self._postprocess(examples, outputs))
+        timings = _timings(started_s, queued_s, ran_s, outputs)
+        self._observe(timings)
+        return Prediction(answers, timings)
+
+    def _preprocess(self, inputs: str | Sequence[PredictInput], parameters: Mapping[str, Any]) -> list[Any]:
+        checked = check_parameters(self.task.parameters_type, parameters)
+        if isinstance(inputs, str):
+            return [self._preprocess_one(inputs, checked, ("inputs",))]
+        return [self._preprocess_one(value, checked, ("inputs", index)) for index, value in enumerate(inputs)]
+
+    def _preprocess_one(self, value: PredictInput, parameters: Any, path: tuple[str | int, ...]) -> Any:
+        try:
+            return self.task.preprocess(value, parameters)
+        except InvalidInput as error:
+            if error.field[:1] == ("parameters",):
+                raise
+            raise error.under(*path) from error
+
+    def _postprocess(self, examples: Sequence[Any], outputs: Sequence[Output]) -> list[Any]:
+        return [self.task.plain_answer(e, output.value) for e, output in zip(examples, outputs, strict=True)]
+
+    def _observe(self, timings: Timings) -> None:
+        for histogram, milliseconds in zip(self._stage_duration, timings, strict=False):
+            histogram.observe(milliseconds / 1000)
+
+
+def _queue(opened: OpenBundle, task: PredictTask[Any, Any], workshop: Workshop) -> Queue:
+    """Whole sequences run in batches; a translation is stepped, so that short ones need not wait for long ones."""
+    model, options = opened.bundle.manifest.name, workshop.options
+    if isinstance(task, Translation):
+        stepper = Stepper(
+            model,
+            task.new_batch,
+            opened.runner,
+            workshop.lanes,
+            options.steps,
+            workshop.metrics,
+            count_tokens=lambda stream: len(stream.last_product.tokens) if stream.last_product else 0,
+        )
+        return StepQueue(stepper)
+    return Batcher(
+        model,
+        lambda examples: task.run(opened.runner, examples),
+        workshop.lanes,
+        options.batch,
+        options.max_queue_items,
+        workshop.metrics,
+    )
+
+
+def _num_characters(inputs: str | Sequence[PredictInput]) -> int:
+    if isinstance(inputs, str):
+        return len(inputs)
+    return sum([len(value) if isinstance(value, str) else sum(map(len, value)) for value in inputs])
+
+
+def _timings(started_s: float, queued_s: float, ran_s: float, outputs: Sequence[Output]) -> Timings:
+    ended_s = time.monotonic()
+    last = outputs[0] if len(outputs) == 1 else max(outputs, key=lambda output: output.queue_s + output.run_s)
+    return Timings(
+        preprocess_ms=_ms(queued_s - started_s),
+        queue_ms=_ms(last.queue_s),
+        inference_ms=_ms(last.run_s),
+        postprocess_ms=_ms(ended_s - ran_s),
+        total_ms=_ms(ended_s - started_s),
+        batch_size=max([output.batch_size for output in outputs]),
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

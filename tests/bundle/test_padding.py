@@ -1,0 +1,40 @@
+"""Ragged lists become rectangles: every id in its place, zeros everywhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.bundle.padding import lengths_of, pad_ids, pad_nested_ids
+
+IDS = st.lists(st.integers(0, 2**40), max_size=6)
+
+
+@given(st.lists(IDS, min_size=1, max_size=6))
+def test_ids_are_padded_with_zeros(sequences: list[list[int]]) -> None:
+    """The array has the ids row by row, is as wide as the longest, and may be written to."""
+    padded = pad_ids(sequences)
+    width = max(map(len, sequences))
+    assert (padded.shape, padded.dtype.name) == ((len(sequences), width), "int64")
+    assert padded.tolist() == [[*ids, *[0] * (width - len(ids))] for ids in sequences]
+    assert padded.flags.writeable
+
+
+@given(st.lists(st.lists(IDS, min_size=1, max_size=4), min_size=1, max_size=4))
+def test_nested_ids_are_padded_on_both_axes(sequences: list[list[list[int]]]) -> None:
+    """Every word is as wide as the longest of all, and missing words are words of zeros."""
+    padded = pad_nested_ids(sequences)
+    time, inner = max(map(len, sequences)), max(len(word) for words in sequences for word in words)
+    assert padded.shape == (len(sequences), time, inner)
+    for row, words in enumerate(sequences):
+        assert padded[row, len(words) :].any() == np.False_
+        assert padded[row, : len(words)].tolist() == [[*ids, *[0] * (inner - len(ids))] for ids in words]
+
+
+@pytest.mark.parametrize("sequences", [[], [[]], [[1], []]])
+def test_nothing_is_no_sequence(sequences: list[list[int]]) -> None:
+    """An empty batch or an empty sequence is refused before any graph sees it."""
+    with pytest.raises(ValueError, match="at least one"):
+        lengths_of(sequences)

@@ -1,0 +1,74 @@
+"""A real Redis server of the test's own, on a free port and with nothing on disk."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.conftest import wait_until
+
+
+class RedisServer:
+    """Runs from the start; may be stopped and started again, or paused: then it takes connections but never answers."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            pytest.skip("there is no redis-server on this machine")
+        port = _free_port()
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self._answers)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def clear(self) -> None:
+        with self._client() as client:
+            client.flushall()
+
+    def names(self) -> set[str]:
+        """Everything that it keeps."""
+        with self._client() as client:
+            return {name.decode() for name in client.scan_iter()}
+
+    def let_time_pass(self, seconds: float) -> None:
+        """Everything that expires does so that much earlier."""
+        with self._client() as client:
+            for name in client.scan_iter():
+                left_ms = client.pttl(name)
+                if left_ms >= 0:
+                    client.pexpire(name, max(left_ms - round(seconds * 1000), 0))
+
+    def _answers(self) -> bool:
+        try:
+            with self._client() as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
