@@ -6,12 +6,13 @@ import asyncio
 import gc
 import importlib.metadata
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api import generate, health, models, predict
@@ -50,12 +51,19 @@ class Application:
     def __init__(self, framework: FastAPI, services: Services, metrics: Metrics, json_routes: list[JsonRoute]) -> None:
         self.framework = framework
         self.state = framework.state
-        answers = JsonRoutes(framework, json_routes, services)
-        self._front = RequestScope(answers, metrics, services.settings.max_body_bytes)
+        self._json_routes = JsonRoutes(framework, json_routes, services)
+        self._scope = RequestScope(self._json_routes, metrics, services.settings.max_body_bytes)
+        #: The paths that `respond` can answer, as they stand in a request line.
+        self.whole_paths = frozenset(path.encode("ascii") for path in self._json_routes.whole_paths)
+        self.max_body_bytes = services.settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every request begins here."""
-        await self._front(scope, receive, send)
+        """Every request begins here, or in `respond`."""
+        await self._scope(scope, receive, send)
+
+    async def respond(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response:
+        """Answer a POST request that is there as a whole, without ASGI; cancelled when the caller leaves."""
+        return await self._scope.around(path, headers, body, self._json_routes.respond)
 
 
 def create_app(settings: Settings) -> Application:

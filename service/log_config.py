@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
+import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -23,19 +25,23 @@ class JsonFormatter(logging.Formatter):
     """time (UTC), level, logger, message, request_id if there is one, and the record's `extra` fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if request_id := request_id_var.get():
-            line["request_id"] = request_id
-        fields = vars(record)
-        line |= {name: fields[name] for name in fields.keys() - _STANDARD_FIELDS}
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return to_json(line, fallback=str, inf_nan_mode="constants").decode("utf-8")
+            fields["exception"] = self.formatException(record.exc_info)
+        return json_line(record.created, record.levelname.lower(), record.name, record.getMessage(), fields)
+
+
+def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapping[str, Any]) -> str:
+    """One line; `time_s` is seconds since 1970."""
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds"),
+        "level": level,
+        "logger": logger,
+        "message": message,
+    }
+    if request_id := request_id_var.get():
+        line["request_id"] = request_id
+    return to_json({**line, **fields}, fallback=str, inf_nan_mode="constants").decode("utf-8")
 
 
 class BatchedHandler(logging.StreamHandler[TextIO]):
@@ -52,11 +58,17 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._lines.append(self.format(record))
-            if record.levelno >= logging.WARNING or len(self._lines) >= self._MAX_LINES:
+            self.add(self.format(record))
+            if record.levelno >= logging.WARNING:
                 self.flush()
         except Exception:  # as every handler of the library does
             self.handleError(record)
+
+    def add(self, line: str) -> None:
+        """A line that is complete."""
+        self._lines.append(line)
+        if len(self._lines) >= self._MAX_LINES:
+            self.flush()
 
     def flush(self) -> None:
         with self.lock or nullcontext():
@@ -86,3 +98,15 @@ def flush_logs() -> None:
     """Write what the handlers have gathered."""
     for handler in logging.getLogger().handlers:
         handler.flush()
+
+
+def log_request(logger: logging.Logger, level: int, fields: Mapping[str, Any]) -> None:
+    """The line of one request; without the library's records where lines are ours, because those cost more than all else."""
+    if not logger.isEnabledFor(level):
+        return
+    handlers = logging.getLogger().handlers
+    if len(handlers) == 1 and isinstance(handlers[0], BatchedHandler):
+        name = logging.getLevelName(level).lower()
+        handlers[0].add(json_line(time.time(), name, logger.name, "request", fields))
+    else:
+        logger.log(level, "request", extra=dict(fields))

@@ -210,7 +210,13 @@ class Metrics:
         )
         self.execution_provider_info = Gauge(
             "unroll_execution_provider_info",
-            "Always 1; the label says which onnxruntime provider runs the bundle.",
-            ["model", "version", "provider"],
+            "Always 1; the labels say which onnxruntime provider runs the bundle, and in which numbers.",
+            ["model", "version", "provider", "precision"],
+            registry=registry,
+        )
+        self.device_fallback = Gauge(
+            "unroll_device_fallback",
+            "1 if a GPU was there for the bundle and could not be used, else 0.",
+            ["model", "version"],
             registry=registry,
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import socket
+from typing import Any
 
 import uvicorn
 from prometheus_client import disable_created_metrics
 
-from service.app import create_app
+from service.app import Application, create_app
 from service.log_config import configure_logging
 from service.settings import Settings
 
@@ -27,14 +28,25 @@ def run_server(settings: Settings) -> None:
     # The creation time that the library puts beside every series doubles a scrape and tells nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     listening = open_socket(settings.host, settings.port)
+    application = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        application,
+        http=_protocol(application),
         log_config=None,
         access_log=False,
         proxy_headers=False,
         timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _protocol(application: Application) -> Any:
+    """Our own where its parser is installed, which is everywhere but on Windows."""
+    try:
+        from service.direct_protocol import direct_protocol
+    except ModuleNotFoundError:
+        return "auto"
+    return direct_protocol(application)
 
 
 def open_socket(host: str, port: int) -> socket.socket:

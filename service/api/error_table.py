@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.api.dependencies import ClientGone
+from service.api.request_record import RequestRecord
 from service.errors import (
     BundleError,
     DeadlineExceeded,
@@ -116,50 +117,50 @@ def install_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _as_handler(answer))
 
 
-def error_response(request: Request, error: Exception) -> Response:
+def error_response(record: RequestRecord, error: Exception) -> Response:
     """The answer for this error. An error that is in no table is raised again."""
     for base in type(error).__mro__:
         if base in _ANSWERS:
-            return _ANSWERS[base](request, error)
+            return _ANSWERS[base](record, error)
     raise error
 
 
 def _as_handler(answer: _AnswerTo) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(request: Request, error: Exception) -> Response:
-        return answer(request, error)
+        return answer(request.state.record, error)
 
     return handler
 
 
-def _on_unroll_error(request: Request, error: Exception) -> Response:
+def _on_unroll_error(record: RequestRecord, error: Exception) -> Response:
     assert isinstance(error, UnrollError)
-    status, error_type = status_and_type(error, request.url.path)
-    return _answer(request, body_of(error, error_type, request.state.record.request_id), status, _retry_after(error))
+    status, error_type = status_and_type(error, record.path)
+    return _answer(record, body_of(error, error_type, record.request_id), status, _retry_after(error))
 
 
-def _on_validation_error(request: Request, error: Exception) -> Response:
+def _on_validation_error(record: RequestRecord, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
     if problems[0]["type"] == "json_invalid":
-        return _refuse(request, 400, f"the body is not JSON: {problems[0]['ctx']['error']}")
+        return _refuse(record, 400, f"the body is not JSON: {problems[0]['ctx']['error']}")
     detail = [{"field": field_path(_location(problem)), "message": _message(problem)} for problem in problems]
     message = "; ".join(f"{d['field']}: {d['message']}" if d["field"] else d["message"] for d in detail)
-    return _answer(request, error_body(message, "validation", detail, request.state.record.request_id), 422)
+    return _answer(record, error_body(message, "validation", detail, record.request_id), 422)
 
 
-def _on_http_error(request: Request, error: Exception) -> Response:
+def _on_http_error(record: RequestRecord, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = "the body is not JSON that can be read" if error.status_code == 400 else str(error.detail).lower()
-    return _refuse(request, error.status_code, message, error.headers)
+    return _refuse(record, error.status_code, message, error.headers)
 
 
-def _on_client_gone(request: Request, _: Exception) -> Response:
+def _on_client_gone(record: RequestRecord, _: Exception) -> Response:
     """Nobody reads this answer; its status is for the log."""
-    request.state.record.outcome = "cancelled"
+    record.outcome, record.status = "cancelled", CLIENT_GONE_STATUS
     return Response(status_code=CLIENT_GONE_STATUS)
 
 
-_AnswerTo = Callable[[Request, Exception], Response]
+_AnswerTo = Callable[[RequestRecord, Exception], Response]
 
 #: What is raised on the way to an answer, and how it is told.
 _ANSWERS: Mapping[type[Any], _AnswerTo] = {
@@ -170,15 +171,15 @@ _ANSWERS: Mapping[type[Any], _AnswerTo] = {
 }
 
 
-def _refuse(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+def _refuse(record: RequestRecord, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     error_type = HTTP_ERROR_TYPES.get(status, "refused")
-    return _answer(request, error_body(message, error_type, (), request.state.record.request_id), status, headers)
+    return _answer(record, error_body(message, error_type, (), record.request_id), status, headers)
 
 
 def _answer(
-    request: Request, body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None
+    record: RequestRecord, body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
-    request.state.record.outcome = body["error_type"]
+    record.outcome, record.status = body["error_type"], status
     return json_response(body, status, headers)
 
 

@@ -120,7 +120,7 @@ async def _frames(
                 yield b"".join([*frames, _frame(await _last_event_body(last, engine, stream.request, travel))])
                 record.outcome = "ok"
     except UnrollError as error:
-        _, record.outcome = status_and_type(error, call.path)
+        _, record.outcome = status_and_type(error, record.path)
         yield _frame(body_of(error, record.outcome, record.request_id))
 
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.dependencies import ClientGone
 from service.api.error_table import error_response
-from service.api.request_scope import TIMEOUT_HEADER, RequestRecord
+from service.api.request_record import TIMEOUT_HEADER, RequestRecord
 from service.api.travel import StateDesk
 from service.errors import InvalidInput
 from service.inference.engine import Engine
@@ -54,17 +54,21 @@ class Services(NamedTuple):
 class Call:
     """One request as an endpoint sees it: who answers, until when, and whether the caller is still there."""
 
-    def __init__(self, services: Services, scope: Scope, receive: Receive) -> None:
-        """Raises HTTPException where the body is not declared as JSON, InvalidInput for a timeout that is none."""
+    def __init__(self, services: Services, record: RequestRecord, receive: Receive | None) -> None:
+        """`receive` tells when the caller leaves; without it, whoever made the call sees to that.
+
+        Raises:
+            HTTPException: the body is not declared as JSON.
+            InvalidInput: the header names a timeout that is none.
+        """
         self.registry, self.settings, self.desk = services
-        self.record: RequestRecord = scope["state"]["record"]
-        self.path: str = scope["path"]
-        _require_json(self.record.headers.content_type)
+        self.record = record
+        _require_json(record.headers.content_type)
         limit_ms = self.settings.default_timeout_ms
-        timeout_ms = _milliseconds(self.record.headers.timeout_ms) or limit_ms
-        self.deadline_s = self.record.started_s + min(timeout_ms, limit_ms) / 1000
+        timeout_ms = _milliseconds(record.headers.timeout_ms) or limit_ms
+        self.deadline_s = record.started_s + min(timeout_ms, limit_ms) / 1000
         #: Who asks, as far as callers tell us: what they authorise themselves with. States are good for them alone.
-        self.caller = self.record.headers.authorization.decode("latin-1")
+        self.caller = record.headers.authorization.decode("latin-1")
         self._receive = receive
 
     def note_engine(self, engine: Engine) -> None:
@@ -74,13 +78,16 @@ class Call:
 
     async def unless_client_leaves(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which is cancelled if the caller hangs up first. Raises ClientGone then."""
+        receive = self._receive
+        if receive is None:
+            return await work
         working = asyncio.current_task()
         assert working is not None, "endpoints run in a task"
         has_left = False
 
         async def watch() -> None:
             nonlocal has_left
-            while (await self._receive())["type"] != "http.disconnect":
+            while (await receive())["type"] != "http.disconnect":
                 pass
             has_left = True
             working.cancel()
@@ -99,7 +106,7 @@ class Call:
 
 def get_call(request: Request, timeout_ms: TimeoutHeader = None) -> Call:  # noqa: ARG001 - read from the record
     """Declares to FastAPI what a `Call` is made from, so that the header stands in the documentation."""
-    return Call(request.app.state.services, request.scope, request.receive)
+    return Call(request.app.state.services, request.state.record, request.receive)
 
 
 CallDependency = Annotated[Call, Depends(get_call)]
@@ -113,11 +120,14 @@ class JsonRoute(APIRoute):
         assert self.body_field is not None, "an endpoint with a body"
         self._body_type: type[BaseModel] = self.body_field.field_info.annotation  # type: ignore[assignment]
 
-    async def answer(self, services: Services, scope: Scope, receive: Receive) -> Response:
-        """Read, check and answer one request. Raises what the error table knows."""
-        call = Call(services, scope, receive)
-        raw = await _read_body(receive)
-        response: Response = await self.endpoint(body=self._parse(raw), call=call)
+    @property
+    def answers_whole(self) -> bool:
+        """Whether the answer is one body; a stream of events has no response model."""
+        return self.response_model is not None
+
+    async def answer(self, call: Call, body: bytes) -> Response:
+        """Check the body and answer. Raises what the error table knows."""
+        response: Response = await self.endpoint(body=self._parse(body), call=call)
         return response
 
     def _parse(self, raw: bytes) -> BaseModel:
@@ -132,25 +142,38 @@ class JsonRoute(APIRoute):
 
 
 class JsonRoutes:
-    """ASGI middleware that answers those routes itself and leaves everything else to the application."""
+    """Answers those routes itself and leaves everything else to the application."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[JsonRoute], services: Services) -> None:
         self._app = app
         self._services = services
         self._routes = {route.path: route for route in routes}
+        #: The paths that `respond` can answer.
+        self.whole_paths = frozenset(route.path for route in routes if route.answers_whole)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An error that no table knows goes on to the request's scope."""
+        """As ASGI middleware. An error that no table knows goes on to the request's scope."""
         route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
         if route is None:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
+        record = scope["state"]["record"]
         try:
-            response = await route.answer(self._services, scope, receive)
+            call = Call(self._services, record, receive)
+            response = await route.answer(call, await _read_body(receive))
         except Exception as error:
-            response = error_response(Request(scope), error)
+            response = error_response(record, error)
         await response(scope, receive, send)
+
+    async def respond(self, record: RequestRecord, body: bytes) -> Response:
+        """Without ASGI: the whole answer to a whole body, for `record.path` in `whole_paths`."""
+        try:
+            response = await self._routes[record.path].answer(Call(self._services, record, None), body)
+            record.status = response.status_code
+        except Exception as error:
+            return error_response(record, error)
+        return response
 
 
 def _require_json(content_type: bytes) -> None:

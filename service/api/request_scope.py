@@ -2,72 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 import logging
-import re
-import secrets
 import time
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
+from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.error_table import error_body, json_response
-from service.inference.predict_engine import Timings
-from service.log_config import request_id_var
+from service.api.request_record import KnownHeaders, RequestRecord
+from service.log_config import log_request, request_id_var
 from service.metrics import NO_MODEL, Metrics
 
 logger = logging.getLogger("service.requests")
 
-REQUEST_ID_HEADER = "X-Request-Id"
-TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _MEASURED_PATHS = frozenset({"/predict", "/generate", "/generate_stream"})
-
-# Ids that we make are unique because of what is random in each process, and counted within it.
-_PROCESS_ID = secrets.token_hex(12)
-_COUNTER = itertools.count(1)
-
-
-class KnownHeaders(NamedTuple):
-    """The request headers that mean something here, as they came; empty where one is absent."""
-
-    content_type: bytes = b""
-    content_length: bytes = b""
-    request_id: bytes = b""
-    timeout_ms: bytes = b""
-    authorization: bytes = b""
-
-    @classmethod
-    def of(cls, scope: Scope) -> KnownHeaders:
-        """Found in one pass; of a header that is repeated the last counts."""
-        found = {_FIELDS[name]: value for name, value in scope["headers"] if name in _FIELDS}
-        return cls(**found)
-
-
-_FIELDS = {
-    b"content-type": "content_type",
-    b"content-length": "content_length",
-    REQUEST_ID_HEADER.lower().encode(): "request_id",
-    TIMEOUT_HEADER.lower().encode(): "timeout_ms",
-    b"authorization": "authorization",
-}
-
-
-@dataclass(slots=True)
-class RequestRecord:
-    """What the log and the metrics will say about a request; routes fill it in as they learn more."""
-
-    request_id: str
-    headers: KnownHeaders
-    model: str = NO_MODEL
-    version: str = ""
-    task: str = NO_MODEL
-    outcome: str = "ok"
-    status: int = 0
-    timings: Timings | None = None
-    started_s: float = field(default_factory=time.monotonic)
 
 
 class RequestScope:
@@ -77,25 +30,51 @@ class RequestScope:
         self._app = app
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        #: Found once for each combination of labels, of which there are few: looking them up takes as long as counting.
+        self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a fault that nothing else caught becomes a plain 500 with the request's id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = KnownHeaders.of(scope)
-        record = RequestRecord(_request_id(headers.request_id), headers)
+        record = RequestRecord.of(scope["path"], scope["headers"])
         scope.setdefault("state", {})["record"] = record
         token = request_id_var.set(record.request_id)
+        sending = _recording(record, send)
         try:
-            await self._app(scope, self._limited(headers, receive), _recording(record, send))
-        except Exception:
-            logger.exception("a request failed in a way that nothing foresaw")
-            record.outcome = "internal"
-            await _answer_internal(record, scope, receive, send)
+            await self._app(scope, self._limited(record.headers, receive), sending)
+        except Exception as error:
+            response = _internal_error(record, error)
+            if not record.status:  # else the answer has begun, and the server closes the connection
+                await response(scope, receive, sending)
         finally:
-            self._report(record, scope)
+            route = getattr(scope.get("route"), "path", "")
+            self._report(record, scope["method"], route)
             request_id_var.reset(token)
+
+    async def around(
+        self,
+        path: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        answer: Callable[[RequestRecord, bytes], Awaitable[Response]],
+    ) -> Response:
+        """The same for a POST request that came whole and without ASGI. Does not raise but for cancellation."""
+        record = RequestRecord.of(path, headers)
+        token = request_id_var.set(record.request_id)
+        try:
+            response = await answer(record, body)
+        except Exception as error:
+            response = _internal_error(record, error)
+        except asyncio.CancelledError:
+            record.outcome = "cancelled"
+            raise
+        finally:
+            self._report(record, "POST", path)
+            request_id_var.reset(token)
+        response.raw_headers.append(record.id_header)
+        return response
 
     def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""
@@ -119,22 +98,28 @@ class RequestScope:
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"the body is larger than {self._max_body_bytes} bytes")
 
-    def _report(self, record: RequestRecord, scope: Scope) -> None:
+    def _report(self, record: RequestRecord, method: str, route: str) -> None:
         duration_s = time.monotonic() - record.started_s
-        path = getattr(scope.get("route"), "path", "")
-        is_measured = path in _MEASURED_PATHS
-        if is_measured:
-            self._metrics.requests.labels(record.model, record.task, record.outcome).inc()
-            self._metrics.request_duration.labels(record.model, record.task).observe(duration_s)
-        level = logging.INFO if is_measured else logging.DEBUG
-        if logger.isEnabledFor(level):
-            logger.log(level, "request", extra=_log_fields(record, scope["method"], path, duration_s))
+        if route in _MEASURED_PATHS:
+            self._count(record.model, record.task, record.outcome, duration_s)
+            log_request(logger, logging.INFO, _log_fields(record, method, route, duration_s))
+        elif logger.isEnabledFor(logging.DEBUG):
+            log_request(logger, logging.DEBUG, _log_fields(record, method, route, duration_s))
+
+    def _count(self, model: str, task: str, outcome: str, duration_s: float) -> None:
+        key = (model, task, outcome)
+        if key not in self._series:
+            duration = self._metrics.request_duration.labels(model, task)
+            self._series[key] = (self._metrics.requests.labels(*key), duration)
+        requests, duration = self._series[key]
+        requests.inc()
+        duration.observe(duration_s)
 
 
-def _log_fields(record: RequestRecord, method: str, path: str, duration_s: float) -> dict[str, Any]:
+def _log_fields(record: RequestRecord, method: str, route: str, duration_s: float) -> dict[str, Any]:
     fields = {
         "method": method,
-        "route": path,
+        "route": route,
         "status": record.status,
         "outcome": record.outcome,
         "duration_ms": round(duration_s * 1000, 3),
@@ -146,28 +131,18 @@ def _log_fields(record: RequestRecord, method: str, path: str, duration_s: float
     return fields
 
 
-def _request_id(given: bytes) -> str:
-    """The caller's id if it is a plain one, else a new one: ids are written to logs and headers."""
-    if given and _REQUEST_ID.fullmatch(given):
-        return given.decode("ascii")
-    return f"{_PROCESS_ID}{next(_COUNTER):08x}"
-
-
 def _recording(record: RequestRecord, send: Send) -> Send:
-    header = (REQUEST_ID_HEADER.lower().encode(), record.request_id.encode())
-
     async def recording(message: Message) -> None:
         if message["type"] == "http.response.start":
             record.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), header]
+            message["headers"] = [*message.get("headers", ()), record.id_header]
         await send(message)
 
     return recording
 
 
-async def _answer_internal(record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
-    if record.status:
-        return  # the answer has begun; the server closes the connection
+def _internal_error(record: RequestRecord, error: Exception) -> Response:
+    logger.error("a request failed in a way that nothing foresaw", exc_info=error)
+    record.outcome = "internal"
     message = "the service failed; the request id finds the reason in its log"
-    body = error_body(message, "internal", request_id=record.request_id)
-    await json_response(body, 500)(scope, receive, _recording(record, send))
+    return json_response(error_body(message, "internal", request_id=record.request_id), 500)

@@ -23,7 +23,8 @@ class GenerationEngine:
         self.opened = opened
         self.task = task
         self._workshop = workshop
-        self._digest = opened.bundle.digest
+        # A state in one precision is not gone on from in another: the tokens might differ.
+        self._digest = f"{opened.bundle.digest} {opened.runner.precision}"
         options, metrics = workshop.options, workshop.metrics
         model = opened.bundle.manifest.name
         prefixes = PrefixCache(options.prefix_cache_bytes, options.prefix_checkpoint_tokens)

@@ -65,7 +65,8 @@ class PredictEngine:
         self.opened = opened
         self.task = task
         self._workshop = workshop
-        self._digest = opened.bundle.digest
+        # A state in one precision is not gone on from in another: the tokens might differ.
+        self._digest = f"{opened.bundle.digest} {opened.runner.precision}"
         model = opened.bundle.manifest.name
         self._queue = _queue(opened, task, workshop)
         self._stage_duration = [workshop.metrics.stage_duration.labels(model, stage) for stage in _STAGES]

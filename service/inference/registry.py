@@ -159,12 +159,21 @@ class Registry:
         self._describe(entry, opened)
 
     def _describe(self, entry: Entry, opened: OpenBundle) -> None:
-        manifest, provider = opened.bundle.manifest, opened.runner.provider
+        manifest, runner = opened.bundle.manifest, opened.runner
         self._metrics.bundle_info.labels(entry.name, entry.version, manifest.task, opened.bundle.digest[:12]).set(1)
-        self._metrics.execution_provider_info.labels(entry.name, entry.version, provider).set(1)
+        self._metrics.execution_provider_info.labels(
+            entry.name, entry.version, runner.provider, runner.precision
+        ).set(1)
+        self._metrics.device_fallback.labels(entry.name, entry.version).set(bool(runner.fallback_reason))
         logger.info(
             "bundle ready",
-            extra={"model": entry.name, "version": entry.version, "task": manifest.task, "provider": provider},
+            extra={
+                "model": entry.name,
+                "version": entry.version,
+                "task": manifest.task,
+                "provider": runner.provider,
+                "precision": runner.precision,
+            },
         )
 
     def _only_candidate(self, route: Route) -> str:

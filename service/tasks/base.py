@@ -119,9 +119,26 @@ def require_words(words: Sequence[str], max_tokens: int) -> tuple[str, ...]:
     if not words:
         raise InvalidInput("the list of words is empty")
     require_at_most(len(words), max_tokens, "words")
-    for index, word in enumerate(words):
-        require_short_text(word, max_tokens, (index,))
+    # All at once, because it is nearly always right; word by word only to say which of them is not.
+    if not _are_short_texts(words, max_tokens):
+        for index, word in enumerate(words):
+            require_short_text(word, max_tokens, (index,))
     return tuple(words)
+
+
+def _are_short_texts(words: Sequence[str], max_tokens: int) -> bool:
+    joined = "".join(words)
+    is_short = len(joined) <= max_tokens * MAX_CHARACTERS_PER_TOKEN
+    return is_short and all(map(str.strip, words)) and (joined.isascii() or _is_unicode(joined))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: it holds no half of a surrogate pair."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def require_at_most(length: int, limit: int, unit: str, field: Sequence[str | int] = ()) -> None:

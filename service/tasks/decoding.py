@@ -188,10 +188,9 @@ def keep_typical_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
 def draw(scores: DoubleArray, numbers: DoubleArray) -> IntArray:
     """`[rows]`: for each row the token at which its cumulative distribution passes its number, from [0, 1)."""
     cumulative = _weights(scores).cumsum(axis=-1)
-    total = cumulative[:, -1]
-    # The product may be rounded up to the total itself, which no token passes.
-    target = np.minimum(numbers * total, np.nextafter(total, 0.0))
-    tokens: IntArray = (cumulative <= target[:, None]).sum(axis=-1)
+    # A double below 1 times the total, which is at least 1, is below the total: some token passes it.
+    target = numbers[:, None] * cumulative[:, -1:]
+    tokens: IntArray = (cumulative <= target).sum(axis=-1)
     return tokens
 
 

@@ -101,11 +101,12 @@ def test_draws_follow_the_distribution() -> None:
     assert np.bincount(tokens, minlength=4) == pytest.approx([125, 500, 62.5, 312.5], abs=1)
 
 
-@pytest.mark.parametrize("uniform", [0.0, np.nextafter(1.0, 0.0)])
-def test_the_ends_of_the_interval_draw_possible_tokens(uniform: float) -> None:
-    with np.errstate(divide="ignore"):
-        log_probabilities = np.log([0.0, 0.5, 0.5, 0.0])
-    assert drawn(log_probabilities, uniform) in (1, 2)
+@given(hnp.arrays(np.float64, st.integers(2, 9), elements=st.floats(-3, 0)), st.integers(1, 2**40))
+def test_the_ends_of_the_interval_draw_possible_tokens(scores: DoubleArray, ulps: int) -> None:
+    """Whatever the total, the largest numbers below 1 stay below it."""
+    between = np.array([-np.inf, *scores, -np.inf])
+    assert drawn(between, 0.0) in kept(between)
+    assert drawn(between, 1.0 - ulps * 2.0**-53) in kept(between)
 
 
 def test_repetition_penalty_makes_seen_tokens_less_likely_whatever_their_sign() -> None:

@@ -195,10 +195,12 @@ def test_a_row_of_scores_that_are_not_finite_ends_alone(runner: Watched) -> None
     batch.join(requests)
     play(batch, runner, 4)
     runner.bad_rows = [1]
-    outcomes = play(batch, runner)
-    assert [(outcome.request, type(outcome.error)) for outcome in outcomes if outcome.error] == [
-        (requests[1], InferenceFailed)
-    ]
+    outcomes = batch.advance(runner)
+    assert batch.num_rows == 2
+    outcomes += play(batch, runner)
+    first, *later = outcomes
+    assert (first.request, type(first.error), first.finished) == (requests[1], InferenceFailed, True)
+    assert [outcome.error for outcome in later] == [None, None]
     for request, prompt in zip(requests[::2], ("abc", "ccc"), strict=True):
         assert request.answer().generated_text == alone(prompt, do_sample=True, seed=4, repetition_penalty=1.1)
 
