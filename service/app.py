@@ -65,6 +65,10 @@ class Application:
         """Answer a POST request that is there as a whole, without ASGI; cancelled when the caller leaves."""
         return await self._scope.around(path, headers, body, self._json_routes.respond)
 
+    def note_left(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Of a POST request for `respond` the caller left before it was there as a whole."""
+        self._scope.note_left(path, headers)
+
 
 def create_app(settings: Settings) -> Application:
     """The application for these settings. Bundles are loaded when it starts, in the background.

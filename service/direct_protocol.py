@@ -24,6 +24,7 @@ class Responder(Protocol):
     @property
     def max_body_bytes(self) -> int: ...
     async def respond(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response: ...
+    def note_left(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None: ...
 
 
 class DirectCycle:
@@ -45,11 +46,16 @@ class DirectCycle:
         self._task: asyncio.Task[None] | None = None
 
     def set(self) -> None:
-        """Something has changed: the body is there, or the caller has left."""
+        """Something has changed: more of the body is there, or the caller has left."""
         if self.disconnected:
-            if self._task is not None:
+            if self._task is None:
+                self._protocol.responder.note_left(self._path, self._headers)
+            else:
                 self._task.cancel()
-        elif not self.more_body and self._task is None:
+            return
+        # The protocol stops reading when a body grows; its length is known to be allowed, and a leave must be heard.
+        self._protocol.flow.resume_reading()
+        if not self.more_body and self._task is None:
             self._task = self._protocol.loop.create_task(self._answer())
             self._protocol.tasks.add(self._task)
             self._task.add_done_callback(self._protocol.tasks.discard)
@@ -71,9 +77,34 @@ class DirectCycle:
 
 
 class DirectProtocol(HttpToolsProtocol):
-    """Use a subclass with `responder` set: see `direct_protocol`."""
+    """Use a subclass with `responder` set: see `direct_protocol`.
+
+    A connection whose reader takes nothing for `max_stall_s` while answers pile up is cut: nothing else would end it.
+    """
 
     responder: Responder
+    max_stall_s = 30.0
+    _stall_timer: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The reader lags behind."""
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(self.max_stall_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The reader has caught up."""
+        super().resume_writing()
+        self._forget_stall()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whatever was being answered is dropped."""
+        super().connection_lost(exc)
+        self._forget_stall()
+
+    def _forget_stall(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def on_headers_complete(self) -> None:
         """Take the request on the short way if it is of the plain form."""
@@ -94,6 +125,7 @@ class DirectProtocol(HttpToolsProtocol):
             and not self.expect_100_continue
             and self.limit_concurrency is None
             and getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
+            and not self.flow.write_paused  # the long way waits until earlier answers are read
             and _declared_bytes(self.headers) <= self.responder.max_body_bytes
         )
 

@@ -101,7 +101,7 @@ def flush_logs() -> None:
 
 
 def log_request(logger: logging.Logger, level: int, fields: Mapping[str, Any]) -> None:
-    """The line of one request; without the library's records where lines are ours, because those cost more than all else."""
+    """The line of one request; without the library's records where lines are ours, because those cost most."""
     if not logger.isEnabledFor(level):
         return
     handlers = logging.getLogger().handlers

@@ -76,6 +76,12 @@ class RequestScope:
         response.raw_headers.append(record.id_header)
         return response
 
+    def note_left(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Report a request of that kind whose caller left in the middle of the body."""
+        record = RequestRecord.of(path, headers)
+        record.outcome = "cancelled"
+        self._report(record, "POST", path)
+
     def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""
         declared = headers.content_length

@@ -84,7 +84,8 @@ class Batcher:
         # The event loop appends to the one, lanes move it over to the other when they choose.
         self._arrived: deque[WorkItem] = deque()
         self._waiting: list[WorkItem] = []
-        self._num_running = 0
+        #: Lanes add to it, the event loop takes from it.
+        self._running: list[list[WorkItem]] = []
         self._closed: UnrollError | None = None
         self._seconds_per_item = 0.0
         self._batch_size = metrics.batch_size.labels(model)
@@ -102,7 +103,7 @@ class Batcher:
     @property
     def num_pending(self) -> int:
         """Inputs that wait or are being run."""
-        return self.num_waiting + self._num_running
+        return self.num_waiting + sum([len(batch) for batch in self._running])
 
     @property
     def num_waiting(self) -> int:
@@ -141,6 +142,8 @@ class Batcher:
     @property
     def waiting_since_s(self) -> float | None:
         """For the lanes: when the oldest input came."""
+        if self._closed is not None:
+            return None
         oldest = next(iter(self._waiting), None) or next(iter(self._arrived.copy()), None)
         return None if oldest is None else oldest.enqueued_s
 
@@ -154,16 +157,17 @@ class Batcher:
         chosen = set(map(id, batch))
         self._waiting = [item for item in live if id(item) not in chosen]
         if expired:
-            self._loop.call_soon_threadsafe(_fail, expired, DeadlineExceeded(_LATE))
+            self._hand_over(_fail, expired, DeadlineExceeded(_LATE))
         if not batch:
             return None
-        self._num_running += len(batch)
+        self._running.append(batch)
         return lambda: self._run_batch(batch)
 
     def fail(self, error: BaseException) -> None:
-        """For the lanes: choosing or running a batch broke this batcher."""
-        message = f"the batcher of {self._model} has stopped: {type(error).__name__}"
-        self._loop.call_soon_threadsafe(self._stop, NotReady(message))
+        """For the lanes: choosing or running a batch broke this batcher, or ended a lane."""
+        failure = NotReady(f"the batcher of {self._model} has stopped: {type(error).__name__}")
+        self._closed = self._closed or failure
+        self._hand_over(self._break, failure)
 
     def _admit(self, num_items: int) -> None:
         if self._closed is not None:
@@ -198,7 +202,7 @@ class Batcher:
 
     def _answer(self, batch: list[WorkItem], values: Sequence[Any], start_s: float, end_s: float) -> None:
         size, run_s = len(batch), end_s - start_s
-        self._num_running -= size
+        self._leave(batch)
         self._observe([item.length for item in batch], run_s)
         for item, value in zip(batch, values, strict=True):
             request = item.request
@@ -208,8 +212,12 @@ class Batcher:
                 _finish(request)
 
     def _answer_failure(self, batch: list[WorkItem], error: UnrollError) -> None:
-        self._num_running -= len(batch)
+        self._leave(batch)
         _fail(batch, error)
+
+    def _leave(self, batch: list[WorkItem]) -> None:
+        if batch in self._running:  # else everyone in it was answered when the batcher broke
+            self._running.remove(batch)
 
     def _observe(self, lengths: list[int], run_s: float) -> None:
         padded_tokens = max(lengths) * len(lengths)
@@ -229,6 +237,13 @@ class Batcher:
             left, self._waiting = [*self._waiting, *self._arrived], []
             self._arrived.clear()
         _fail(left, error)
+
+    def _break(self, error: UnrollError) -> None:
+        """Answer also those that are being run: their lane may be gone."""
+        self._stop(error)
+        for batch in self._running.copy():
+            self._leave(batch)
+            _fail(batch, error)
 
 
 def _finish(request: Request) -> None:

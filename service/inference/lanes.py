@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 Work = Callable[[], None]
 
 
+class LaneLost(RuntimeError):
+    """A thread that owned a device ended by itself."""
+
+
 class WorkSource(Protocol):
     """Something with work for a lane. Lanes ask one at a time, with their lock held, so both members must be quick."""
 
@@ -62,7 +66,7 @@ class Lanes:
 
     @property
     def is_alive(self) -> bool:
-        """False once a lane has ended, which it does only when closed or through a fault of its own."""
+        """False once they are closed, or a lane has ended by a fault of its own; then every source was told."""
         return self._num_alive == self.num_lanes and not self._is_closing
 
     def add(self, source: WorkSource) -> None:
@@ -102,8 +106,11 @@ class Lanes:
                     taken = self._wait()
                 if taken is not None:
                     _run(*taken)
-        finally:
+        except BaseException as error:  # something ends this thread; what it was running has no answer and gets none
             self._num_alive -= 1
+            logger.critical("a lane has ended", exc_info=error)
+            for source in tuple(self._sources):
+                source.fail(error)
 
     def _choose(self) -> tuple[WorkSource, Work] | None:
         with self.lock:

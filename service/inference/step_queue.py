@@ -34,18 +34,21 @@ class StepQueue:
         """
         self._stepper.require_room(len(examples))
         streams = [self._stepper.submit(example, deadline_s) for example in examples]
-        return asyncio.ensure_future(self._outputs(streams))
+        outputs = asyncio.ensure_future(self._outputs(streams))
+        outputs.add_done_callback(lambda _: _close(streams))  # however it ends, also before it has begun
+        return outputs
 
     async def close(self) -> None:
         await self._stepper.close()
 
     async def _outputs(self, streams: Sequence[Stream[Any]]) -> list[Output]:
-        try:
-            return [self._output(stream, await stream.result()) for stream in streams]
-        finally:
-            for stream in streams:
-                stream.close()
+        return [self._output(stream, await stream.result()) for stream in streams]
 
     def _output(self, stream: Stream[Any], value: Any) -> Output:
         queue_s, run_s = stream.started_s - stream.enqueued_s, stream.ended_s - stream.started_s
         return Output(value, queue_s, run_s, max(1, self._stepper.num_live))
+
+
+def _close(streams: Sequence[Stream[Any]]) -> None:
+    for stream in streams:
+        stream.close()

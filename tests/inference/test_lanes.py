@@ -116,3 +116,20 @@ def test_closed_lanes_take_no_source() -> None:
     assert not lanes.is_alive
     with pytest.raises(NotReady):
         lanes.add(Jobs())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lane_that_ends_by_itself_is_told_to_every_source() -> None:
+    """Whoever waits there must be answered, and the service must not look healthy."""
+
+    def end_the_thread() -> None:
+        raise SystemExit
+
+    lanes, culprit, other = Lanes(1), Jobs(), Jobs(1.0)
+    lanes.add(culprit)
+    lanes.add(other)
+    culprit.queue.append(end_the_thread)
+    lanes.wake()
+    wait_until(lambda: culprit.error is not None and other.error is not None)
+    assert not lanes.is_alive
+    lanes.close()

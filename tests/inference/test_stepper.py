@@ -44,6 +44,11 @@ class Watched:
         self.may_step = threading.Event()
         self.may_step.set()
 
+    async def resume(self) -> None:
+        """Go on after the pause, which may be still to come."""
+        await until(lambda: not self.may_step.is_set())
+        self.may_step.set()
+
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if graph == self.fail_next:
             self.fail_next = ""
@@ -176,7 +181,7 @@ def test_a_closed_stream_leaves_at_the_next_step(generator: OpenBundle) -> None:
             if event.index == 3:
                 break
         left.close()
-        runner.may_step.set()
+        await runner.resume()
         await text_of(stays)
         assert left.request.num_produced <= 6, "one step may have been under way"
         assert runner.step_rows[-1] == 1
@@ -221,7 +226,7 @@ def test_a_failed_prefill_does_not_touch_the_running_streams(generator: OpenBund
         await anext(aiter(running))
         runner.fail_next = "prompt"
         unlucky = stepper.submit(start(generator, "two or more", max_new_tokens=9), FAR_S)
-        runner.may_step.set()
+        await runner.resume()
         with pytest.raises(InferenceFailed):
             await text_of(unlucky)
         assert len(await text_of(running)) == 30
