@@ -53,7 +53,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env test-env test pytest lint types format lock clean check-python
+.PHONY: help serve serve-env train-env test-env test pytest lint types format bench bench-env lock clean check-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,13 @@ types: $(TEST_STAMP) ## mypy, strict
 format: $(TEST_STAMP) ## rewrite the sources in ruff's format, and fix what it can
 	$(TEST)/bin/ruff check --fix .
 	$(TEST)/bin/ruff format .
+
+# Peers are downloaded into environments of their own, in .cache/bench; BENCH_CACHE names another folder.
+bench-env: $(TEST_STAMP) ## build what `make bench` measures, and install the peers, each into its own environment
+	OMP_NUM_THREADS=1 $(TEST)/bin/python -m tests.load prepare
+
+bench: bench-env ## measure service, peers and limits here, into tests/load/RESULTS.md; ARGS="--quick -s tagger"
+	OMP_NUM_THREADS=1 $(TEST)/bin/python -m tests.load run $(ARGS)
 
 # Every stamp is written last, so an installation that was interrupted is simply done again.
 $(SERVE_STAMP): pyproject.toml $(LOCKS)/service-$(RUNTIME).txt | check-python
@@ -129,5 +136,5 @@ lock: | check-python ## resolve the lock files anew, from the ranges in pyprojec
 	$(COMPILE) --extra gpu --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
 
 clean: ## remove the environments and every cache; models/ and runs/ stay
-	rm -rf $(SERVE) $(TEST) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(SERVE) $(TEST) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
 	find service training tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,114 @@
+"""`python -m tests.load`: measure the service, its peers and the limit on this machine, and write RESULTS.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from tests.load import environments
+from tests.load.answers import build_corpora
+from tests.load.bundles import build_bundles
+from tests.load.ledger import Ledger, ledger_file
+from tests.load.machine import facts
+from tests.load.places import CACHE, REPORT
+from tests.load.report import report, scenario_table, verdict
+from tests.load.run import run_scenarios
+from tests.load.scenario import Options, Plan, Scenario
+from tests.load.scenarios import SCENARIOS
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+QUICK = Options(rounds=1, seconds=2.0, warm_s=0.5, tries=1)
+
+ScenarioOption = Annotated[
+    list[str] | None, typer.Option("--scenario", "-s", help=f"Repeatable; all if left out: {', '.join(SCENARIOS)}.")
+]
+PlanOption = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", help="Only servers whose name begins so, such as unroll, mosec, bare; repeatable."),
+]
+CaseOption = Annotated[
+    list[str] | None, typer.Option("--case", "-c", help="Only cases with this name, such as 'c = 64'; repeatable.")
+]
+
+
+@app.command()
+def run(
+    scenario: ScenarioOption = None,
+    target: PlanOption = None,
+    case: CaseOption = None,
+    rounds: Annotated[int, typer.Option(min=1, max=20)] = Options.rounds,
+    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="Of each measurement.")] = Options.seconds,
+    quick: Annotated[bool, typer.Option("--quick", help="One short round, shown and not kept.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has measured.")] = False,
+) -> None:
+    """Measure. What was measured before, of the same sources, is kept: an interrupted run goes on."""
+    chosen = _chosen(scenario, target, case)
+    options = QUICK if quick else Options(rounds=rounds, seconds=seconds)
+    _prepare_artefacts()
+    file = None if quick else ledger_file()
+    if fresh and file is not None:
+        file.unlink(missing_ok=True)
+    ledger = Ledger(file)
+    run_scenarios(chosen, options, ledger)
+    for each in chosen:
+        console.print(Markdown(scenario_table(each, ledger)))
+    console.print(Markdown(verdict(chosen, ledger)))
+    if file is not None:
+        _write_report(ledger)
+
+
+@app.command()
+def prepare() -> None:
+    """Build the bundles and requests, and install the peers, each into an environment of its own."""
+    _prepare_artefacts()
+    for name in environments.names():
+        console.print(f"installing {name} ... ", end="")
+        console.print("done" if environments.install(name) else "failed; the report will say so")
+
+
+@app.command("report")
+def write_report() -> None:
+    """Write RESULTS.md again, from what has been measured."""
+    _write_report(Ledger(ledger_file()))
+
+
+def _prepare_artefacts() -> None:
+    with console.status(f"bundles and requests, in {CACHE}"):
+        build_bundles()
+        build_corpora()
+
+
+def _write_report(ledger: Ledger) -> None:
+    REPORT.write_text(report(list(SCENARIOS.values()), ledger, facts()), encoding="utf-8")
+    console.print(f"written: {REPORT}")
+
+
+def _chosen(names: list[str] | None, targets: list[str] | None, cases: list[str] | None) -> list[Scenario]:
+    unknown = set(names or ()) - SCENARIOS.keys()
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(SCENARIOS)}")
+    chosen = [SCENARIOS[name] for name in names or SCENARIOS]
+    return [dataclasses.replace(each, plans=_narrowed(each.plans, targets, cases)) for each in chosen]
+
+
+def _narrowed(plans: tuple[Plan, ...], targets: list[str] | None, cases: list[str] | None) -> tuple[Plan, ...]:
+    kept = [plan for plan in plans if not targets or plan.name.lower().startswith(tuple(map(str.lower, targets)))]
+    narrowed = [
+        dataclasses.replace(plan, cases=tuple(each for each in plan.cases if not cases or each.name in cases))
+        for plan in kept
+    ]
+    return tuple(plan for plan in narrowed if plan.cases)
+
+
+if __name__ == "__main__":
+    # Ended from outside, it still stops the server that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    app()

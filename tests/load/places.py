@@ -1,0 +1,27 @@
+"""Where the benchmark keeps what it makes. `BENCH_CACHE` names another folder than the repository's own cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+LOAD = Path(__file__).resolve().parent
+ROOT = LOAD.parents[1]
+PEERS = LOAD / "peers"
+REPORT = LOAD / "RESULTS.md"
+
+CACHE = Path(os.environ.get("BENCH_CACHE", ROOT / ".cache" / "bench")).resolve()
+MODELS = CACHE / "models"
+CORPORA = CACHE / "corpora"
+ENVIRONMENTS = CACHE / "environments"
+LEDGERS = CACHE / "results"
+LOGS = CACHE / "logs"
+
+TAGGER = "bench-tagger"
+GENERATOR = "bench-generator"
+TRANSLATOR = "bench-translator"
+
+
+def bundle(name: str) -> Path:
+    """The folder of one of the benchmark's bundles."""
+    return MODELS / name / "1"
