@@ -12,15 +12,17 @@ PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 endif
 
 # The runtime: onnxruntime for the CPU, or for CUDA where an NVIDIA driver answers. They install into one folder and
-# overwrite each other, so an environment holds one of them; RUNTIME=cpu or RUNTIME=gpu overrides the choice.
+# overwrite each other, so an environment holds one of them; RUNTIME=cpu or RUNTIME=gpu overrides the choice, and
+# RUNTIME=openvino takes the build that computes in bf16 on CPUs that can.
 ifndef RUNTIME
 RUNTIME := $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
 endif
-ifeq ($(filter cpu gpu,$(RUNTIME)),)
-$(error RUNTIME is cpu or gpu, not '$(RUNTIME)')
+ifeq ($(filter cpu gpu openvino,$(RUNTIME)),)
+$(error RUNTIME is cpu, gpu or openvino, not '$(RUNTIME)')
 endif
 RUNTIME_PACKAGE_cpu := onnxruntime
 RUNTIME_PACKAGE_gpu := onnxruntime-gpu
+RUNTIME_PACKAGE_openvino := onnxruntime-openvino
 
 # torch has a CPU build and CUDA builds of the same version, and which one fits is a matter of the machine. TORCH_ARGS
 # goes to pip, for example to name the index that holds another build.
@@ -97,7 +99,7 @@ $(SERVE_STAMP): pyproject.toml $(LOCKS)/service-$(RUNTIME).txt | check-python
 	@echo "installing the service for the $(RUNTIME) into $(SERVE)"
 	@test -n "$(wildcard $(SERVE)/.installed-*-$(KEY))" || $(PYTHON) -m venv --clear $(SERVE)
 	@rm -f $(SERVE)/.installed-*
-	@$(SERVE)/bin/python -m pip uninstall $(PIP_FLAGS) --yes $(filter-out $(RUNTIME_PACKAGE_$(RUNTIME)),onnxruntime onnxruntime-gpu) 2>/dev/null
+	@$(SERVE)/bin/python -m pip uninstall $(PIP_FLAGS) --yes $(filter-out $(RUNTIME_PACKAGE_$(RUNTIME)),onnxruntime onnxruntime-gpu onnxruntime-openvino) 2>/dev/null
 	@$(SERVE)/bin/python $(INSTALL_LOCKED) $(LOCKS)/service-$(RUNTIME).txt
 	@$(SERVE)/bin/python $(INSTALL_PROJECT)
 	@touch $@
@@ -132,8 +134,9 @@ lock: | check-python ## resolve the lock files anew, from the ranges in pyprojec
 	@test -x $(LOCK)/bin/uv || { $(PYTHON) -m venv --clear $(LOCK) && $(LOCK)/bin/python -m pip install $(PIP_FLAGS) uv; }
 	$(COMPILE) --extra cpu --extra training --extra test $(LOCKS)/torch-needs.in --output-file $(LOCKS)/test.txt
 	$(COMPILE) --extra training $(LOCKS)/torch-needs.in --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/training.txt
-	$(COMPILE) --extra cpu --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-cpu.txt
-	$(COMPILE) --extra gpu --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
+	$(COMPILE) --extra cpu --extra redis --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-cpu.txt
+	$(COMPILE) --extra gpu --extra redis --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
+	$(COMPILE) --extra openvino --extra redis --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
 
 clean: ## remove the environments and every cache; models/ and runs/ stay
 	rm -rf $(SERVE) $(TEST) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench

@@ -56,14 +56,24 @@ class Application:
         #: The paths that `respond` can answer, as they stand in a request line.
         self.whole_paths = frozenset(path.encode("ascii") for path in self._json_routes.whole_paths)
         self.max_body_bytes = services.settings.max_body_bytes
+        self._max_open = services.settings.max_open_requests
+        self._num_open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every request begins here, or in `respond`."""
         await self._scope(scope, receive, send)
 
+    def refusal(self) -> Response | None:
+        """What a request gets that would be one too many at the same time; None if there is room."""
+        return None if self._num_open < self._max_open else self._scope.refuse()
+
     async def respond(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response:
         """Answer a POST request that is there as a whole, without ASGI; cancelled when the caller leaves."""
-        return await self._scope.around(path, headers, body, self._json_routes.respond)
+        self._num_open += 1
+        try:
+            return await self._scope.around(path, headers, body, self._json_routes.respond)
+        finally:
+            self._num_open -= 1
 
     def note_left(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Of a POST request for `respond` the caller left before it was there as a whole."""

@@ -23,6 +23,7 @@ class Responder(Protocol):
     def whole_paths(self) -> frozenset[bytes]: ...
     @property
     def max_body_bytes(self) -> int: ...
+    def refusal(self) -> Response | None: ...
     async def respond(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response: ...
     def note_left(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None: ...
 
@@ -55,16 +56,26 @@ class DirectCycle:
             return
         # The protocol stops reading when a body grows; its length is known to be allowed, and a leave must be heard.
         self._protocol.flow.resume_reading()
-        if not self.more_body and self._task is None:
-            self._task = self._protocol.loop.create_task(self._answer())
-            self._protocol.tasks.add(self._task)
-            self._task.add_done_callback(self._protocol.tasks.discard)
+        if not self.more_body and self._task is None and not self.response_complete:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Start the work, or refuse it before anything is done for it: under overload that must cost little."""
+        refusal = self._protocol.responder.refusal()
+        if refusal is not None:
+            self._write(refusal)
+            return
+        self._task = self._protocol.loop.create_task(self._answer())
+        self._protocol.tasks.add(self._task)
+        self._task.add_done_callback(self._protocol.tasks.discard)
 
     async def _answer(self) -> None:
+        response = await self._protocol.responder.respond(self._path, self._headers, self.body)
+        if not self.disconnected:
+            self._write(response)
+
+    def _write(self, response: Response) -> None:
         protocol = self._protocol
-        response = await protocol.responder.respond(self._path, self._headers, self.body)
-        if self.disconnected:
-            return
         headers = [*protocol.server_state.default_headers, *response.raw_headers]
         if not self.keep_alive:
             headers.append((b"connection", b"close"))

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
+    max_open_requests: int = Field(
+        1024, ge=1, description="requests being answered at once, of all models; the next one gets 429 unread"
+    )
     max_inputs_per_request: int = Field(128, ge=1)
     max_queue_items: int = Field(1024, ge=1, description="inputs waiting per model before requests get 429")
     max_batch_items: int = Field(32, ge=1)

@@ -1,4 +1,4 @@
-# The service with one runtime (RUNTIME is cpu or gpu), without torch and without bundles: mount those at /models.
+# The service with one runtime (RUNTIME is cpu, gpu or openvino), without torch and without bundles: mount those at /models.
 # Build from the top of the repository: docker build -f deploy/docker/service.Dockerfile .
 FROM python:3.12-slim AS build
 ARG RUNTIME=cpu

@@ -20,6 +20,7 @@ from service.metrics import NO_MODEL, Metrics
 
 logger = logging.getLogger("service.requests")
 
+_TOO_MANY = b'{"error":"too many requests are being answered at this moment","error_type":"overloaded"}'
 _MEASURED_PATHS = frozenset({"/predict", "/generate", "/generate_stream"})
 
 
@@ -81,6 +82,11 @@ class RequestScope:
         record = RequestRecord.of(path, headers)
         record.outcome = "cancelled"
         self._report(record, "POST", path)
+
+    def refuse(self) -> Response:
+        """The answer to a request for which there is no room. Nothing of it was read, and nothing is logged of it."""
+        self._metrics.requests.labels(NO_MODEL, NO_MODEL, "overloaded").inc()
+        return Response(_TOO_MANY, 429, {"Retry-After": "1"}, media_type="application/json")
 
     def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""

@@ -192,8 +192,15 @@ class Stepper(Generic[RequestT]):
             self._waiting.append(self._arrived.popleft())
         while self._ended_early:
             stream = self._ended_early.popleft()
-            if (group := self._group_of.pop(stream, None)) is not None:
+            if (group := self._left(stream, stream.end_reason or "cancelled")) is not None:
                 group.leaving.append(stream)
+
+    def _left(self, stream: Stream[RequestT], reason: EndReason) -> StepGroup[RequestT] | None:
+        """It is in no group any more. Of all who find that out, the first counts it and learns its group."""
+        group = self._group_of.pop(stream, None)
+        if group is not None:
+            self._leaves[reason].inc()
+        return group
 
     def _take_joining(self, group: StepGroup[RequestT]) -> list[Stream[RequestT]]:
         """Who joins: of near lengths, the oldest first, up to the group's fair share of all rows, live and waiting.
@@ -235,7 +242,7 @@ class Stepper(Generic[RequestT]):
         handed = group.advance(self._runner, joining)
         for stream, outcome in handed:
             if outcome.finished:
-                self._group_of.pop(stream, None)
+                self._left(stream, "finished" if outcome.error is None else "failed")
         group.is_running = False
         if handed:
             self._hand_over(self._hand_out, handed)
@@ -254,9 +261,7 @@ class Stepper(Generic[RequestT]):
     def _on_end(self, stream: Stream[RequestT]) -> None:
         """In the event loop, once for each stream."""
         self._open.discard(stream)
-        assert stream.end_reason is not None
         if stream.started_s:
-            self._leaves[stream.end_reason].inc()
             self._generated_tokens.inc(self._count_tokens(stream))
         if stream.end_reason == "finished":
             self._mean_stream_s += _NEWEST_WEIGHT * (stream.ended_s - stream.started_s - self._mean_stream_s)
@@ -277,4 +282,5 @@ class Stepper(Generic[RequestT]):
     def _stop(self, error: UnrollError) -> None:
         self._stopped = self._stopped or error
         for stream in list(self._open):
+            self._left(stream, "stopped")
             stream.end("stopped", error)

@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "deploy" / "locks"
-ENVIRONMENTS = ("service-cpu", "service-gpu", "training", "test")
+SERVICES = ("service-cpu", "service-gpu", "service-openvino")
+ENVIRONMENTS = (*SERVICES, "training", "test")
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ]+)")
 NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -51,8 +52,9 @@ def test_no_lock_names_an_address_or_a_path(environment: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "extras"),
     [
-        ("service-cpu", ["cpu"]),
-        ("service-gpu", ["gpu"]),
+        ("service-cpu", ["cpu", "redis"]),
+        ("service-gpu", ["gpu", "redis"]),
+        ("service-openvino", ["openvino", "redis"]),
         ("training", ["training"]),
         ("test", ["cpu", "training", "test"]),
     ],
@@ -64,20 +66,20 @@ def test_a_lock_holds_what_the_project_asks_for(environment: str, extras: list[s
     assert names_of(asked) - {"torch"} <= set(pins_of(environment))
 
 
-@pytest.mark.parametrize("environment", ["service-cpu", "service-gpu"])
+@pytest.mark.parametrize("environment", SERVICES)
 def test_the_service_installs_nothing_of_training(environment: str) -> None:
     assert not set(pins_of(environment)) & {"torch", "onnx", "scikit-learn", "safetensors", "tensorboard"}
 
 
-def test_no_lock_holds_both_runtimes_or_torch() -> None:
-    """The two runtimes overwrite each other, and torch's hash depends on the machine."""
+def test_no_lock_holds_two_runtimes_or_torch() -> None:
+    """The runtimes overwrite each other, and torch's hash depends on the machine."""
     for environment in ENVIRONMENTS:
         pins = pins_of(environment)
-        assert not {"onnxruntime", "onnxruntime-gpu"} <= set(pins)
+        assert len({"onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"} & set(pins)) <= 1
         assert "torch" not in pins
 
 
-@pytest.mark.parametrize("environment", ["service-cpu", "service-gpu", "training"])
+@pytest.mark.parametrize("environment", [*SERVICES, "training"])
 def test_what_is_served_is_what_was_tested(environment: str) -> None:
     """A package in two locks has one version."""
     tested = pins_of("test")
