@@ -45,7 +45,7 @@ class BatchLimits:
 
     max_items: int = 32
     max_padded_tokens: int = 4096
-    max_overtaken_s: float = 0.05
+    max_overtaken_s: float = 0.02
 
 
 def split_expired(waiting: Sequence[WaitingT], now_s: float) -> tuple[list[WaitingT], list[WaitingT]]:
