@@ -71,9 +71,7 @@ class GenerationEngine:
         """
         started_s = time.monotonic()
         wishes = GenerationParameters.when_absent() if parameters is None else parameters
-        continuation = await self._workshop.on_text(
-            len(prompt), lambda: self._begin(prompt, wishes, delivery, before)
-        )
+        continuation = await self._workshop.on_text(len(prompt), lambda: self._begin(prompt, wishes, delivery, before))
         stream = self._stepper.submit(continuation, deadline_s)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
         return stream

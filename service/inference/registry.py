@@ -161,9 +161,9 @@ class Registry:
     def _describe(self, entry: Entry, opened: OpenBundle) -> None:
         manifest, runner = opened.bundle.manifest, opened.runner
         self._metrics.bundle_info.labels(entry.name, entry.version, manifest.task, opened.bundle.digest[:12]).set(1)
-        self._metrics.execution_provider_info.labels(
-            entry.name, entry.version, runner.provider, runner.precision
-        ).set(1)
+        self._metrics.execution_provider_info.labels(entry.name, entry.version, runner.provider, runner.precision).set(
+            1
+        )
         self._metrics.device_fallback.labels(entry.name, entry.version).set(bool(runner.fallback_reason))
         logger.info(
             "bundle ready",

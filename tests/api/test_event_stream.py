@@ -1,0 +1,212 @@
+"""Streams whose readers leave early, read slowly or not at all: slots and sessions come back, and nobody else waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.api.event_stream import EventStream
+from service.bundle.load import read_manifest
+from service.bundle.write import write_manifest
+from tests.conftest import wait_until
+from tests.live_server import Connection, LiveServer, live_server, post, request
+from tests.tiny_bundles import copy_bundle
+
+MODEL = "tiny-generator"
+#: More than any buffer on the way takes, a few hundred bytes each.
+ENDLESS_TOKENS = 50_000
+LEAVES = "unroll_slot_leaves_total"
+MAX_BACKLOG = 256
+OVERLOADED = {"model": MODEL, "task": "generation", "outcome": "overloaded"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Iterator[LiveServer]:
+    """A generator that writes very long texts, and a classifier beside it."""
+    models = tmp_path_factory.mktemp("endless")
+    bundle = copy_bundle(tiny_models / MODEL / "1", models)
+    manifest = read_manifest(bundle)
+    limits = manifest.limits.model_copy(update={"max_new_tokens": ENDLESS_TOKENS})
+    write_manifest(bundle, manifest.model_copy(update={"limits": limits}))
+    copy_bundle(tiny_models / "tiny-classifier" / "1", models)
+    with live_server(models, max_stream_backlog_events=MAX_BACKLOG, default_timeout_ms=60_000) as started:
+        yield started
+
+
+def stream_request(num_tokens: int = ENDLESS_TOKENS, **wishes: Any) -> bytes:
+    parameters = {"max_new_tokens": num_tokens, "top_n_tokens": 5}
+    return post("/generate_stream", {"inputs": "a", "parameters": parameters, **wishes})
+
+
+def all_slots_are_free(server: LiveServer) -> bool:
+    gauges = ("unroll_slots_in_use", "unroll_live_streams", "unroll_queue_depth")
+    return not any(server.metric(name, model=MODEL) for name in gauges) and not server.engine(MODEL).num_pending
+
+
+def assert_others_are_answered(server: LiveServer) -> None:
+    with server.connect() as connection:
+        assert connection.ask(post("/generate", {"inputs": "a", "parameters": {"max_new_tokens": 5}})).status == 200
+        assert connection.ask(post("/predict", {"inputs": "hello"})).status == 200
+        assert connection.ask(request("GET", "/health/ready")).status == 200
+
+
+class Held:
+    """A runner's `run` that waits for the test."""
+
+    def __init__(self, run: Any) -> None:
+        self.entered, self.gate = threading.Event(), threading.Event()
+        self._run = run
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.entered.set()
+        assert self.gate.wait(10)
+        return self._run(*arguments)
+
+
+@contextmanager
+def held_runs(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """No run of the generator ends before the gate is open; it is open afterwards."""
+    runner = server.engine(MODEL).opened.runner
+    held = Held(runner.run)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "run", held)
+        try:
+            yield held
+        finally:
+            held.gate.set()
+
+
+def read_head(connection: Connection) -> None:
+    head = bytearray()
+    while not head.endswith(b"\r\n\r\n"):
+        head += connection.socket.recv(1)
+    assert head.startswith(b"HTTP/1.1 200")
+
+
+def test_a_reader_that_leaves_before_the_first_event_frees_its_slot(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The headers are there, the prompt is still being read, and the caller hangs up."""
+    before = server.metric(LEAVES, model=MODEL, reason="cancelled")
+    with held_runs(server, monkeypatch) as held:
+        with server.connect() as connection:
+            connection.send(stream_request())
+            read_head(connection)
+            assert held.entered.wait(10)
+        wait_until(lambda: server.engine(MODEL).num_pending == 0)
+    wait_until(lambda: all_slots_are_free(server))
+    assert server.metric(LEAVES, model=MODEL, reason="cancelled") == before + 1
+    assert_others_are_answered(server)
+
+
+def test_a_reader_that_does_not_read_is_cut_and_stalls_nobody(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond buffers and backlog its text is not written any more; soon its request ends, though nothing was read."""
+    monkeypatch.setattr(server.protocol, "max_stall_s", 0.3)
+    before = server.metric(LEAVES, model=MODEL, reason="overrun")
+    num_overloaded = server.metric("unroll_requests_total", **OVERLOADED)
+    with server.connect(receive_bytes=4096) as deaf:
+        deaf.send(stream_request())
+        read_head(deaf)
+        assert_others_are_answered(server)
+        wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1)
+        wait_until(lambda: all_slots_are_free(server))
+        assert_others_are_answered(server)
+        wait_until(lambda: server.metric("unroll_requests_total", **OVERLOADED) == num_overloaded + 1)
+
+
+def test_a_slow_reader_gets_all_up_to_the_cut_and_the_reason(server: LiveServer) -> None:
+    """It reads again before its connection is given up: every event is whole and in its place."""
+    before = server.metric(LEAVES, model=MODEL, reason="overrun")
+    with server.connect(receive_bytes=4096) as slow:
+        slow.send(stream_request())
+        wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1)
+        events = [json.loads(line[5:]) for line in slow.answer().body.split(b"\n\n") if line]
+    *tokens, last = events
+    assert [event["index"] for event in tokens] == list(range(1, len(tokens) + 1))
+    assert MAX_BACKLOG <= len(tokens) < ENDLESS_TOKENS
+    assert last["error_type"] == "overloaded"
+    assert "too slowly" in last["error"]
+
+
+@pytest.mark.parametrize("moment", ["before the first event", "in the midst of events"])
+def test_the_session_of_a_stream_that_was_left_is_free_again(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """As long as the stream goes on nobody else has it; afterwards it can be used, and it begins anew."""
+    name = moment.replace(" ", "-")
+    again = post("/generate", {"inputs": "a", "session": name, "parameters": {"max_new_tokens": 3}})
+    with server.connect() as other:
+        with held_runs(server, monkeypatch) as held, server.connect() as leaving:
+            leaving.send(stream_request(session=name))
+            read_head(leaving)
+            if moment == "in the midst of events":
+                held.gate.set()
+                assert leaving.read_chunk().startswith(b"data:")
+            assert other.ask(again).json["error_type"] == "session_busy"
+        wait_until(lambda: other.ask(again).status == 200)
+    wait_until(lambda: all_slots_are_free(server))
+
+
+def test_events_that_are_ready_together_are_written_together(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that was made while the event loop was busy elsewhere comes in one chunk."""
+    loop_is_busy, may_go_on = threading.Event(), threading.Event()
+
+    def keep_the_loop_busy() -> None:
+        loop_is_busy.set()
+        assert may_go_on.wait(10)
+
+    stepper, num_tokens = server.engine(MODEL)._stepper, 20
+    with server.connect() as connection, held_runs(server, monkeypatch) as held:
+        connection.send(stream_request(num_tokens))
+        read_head(connection)
+        assert held.entered.wait(10)
+        stepper._loop.call_soon_threadsafe(keep_the_loop_busy)
+        assert loop_is_busy.wait(10)
+        held.gate.set()
+        wait_until(lambda: stepper.num_rows == 0)
+        may_go_on.set()
+        (chunk,) = iter(connection.read_chunk, b"")
+    assert chunk.count(b"data:") == num_tokens
+
+
+def test_resources_are_given_back_however_a_stream_ends() -> None:
+    """Also when its writer is stopped in the midst of a write, as at the end of the service."""
+
+    async def run() -> list[str]:
+        closed: list[str] = []
+
+        async def frames() -> Any:
+            yield b"data:1\n\n"
+
+        async def stuck(message: dict[str, Any]) -> None:
+            if message.get("body"):
+                await asyncio.Event().wait()
+
+        async def silent() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError("not reached")
+
+        stack = AsyncExitStack()
+        stack.callback(closed.append, "closed")
+        response = EventStream(frames(), stack, on_leave=lambda: None)
+        writing = asyncio.create_task(response({"type": "http"}, silent, stuck))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        writing.cancel()
+        await asyncio.wait([writing])
+        assert writing.cancelled()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return closed
+
+    assert asyncio.run(run()) == ["closed"]

@@ -1,0 +1,257 @@
+"""A hundred thousand joins, leaves, cancels, expiries and failures: everyone gets what it would have got alone.
+
+What a slot or a row leaked to its next tenant would change that tenant's answer, so equality with the answer alone
+proves that none does: states are hashes of all that was read, or those of real recurrent networks. Numbers are equal to
+the last bit, but for graphs with a run of a single row at a single step: the kernel that multiplies one row alone may
+round its last bit otherwise. Labels, tokens and texts are the same there too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from service.errors import InferenceFailed
+from service.inference.batch_policy import BatchLimits
+from service.inference.batcher import Batcher, Output
+from service.inference.direct import OpenBundle, answer_one, open_bundle
+from service.inference.lanes import Lanes
+from service.inference.step_queue import StepQueue
+from service.inference.stepper import StepLimits, Stepper
+from service.metrics import Metrics
+from service.tasks.base import PredictTask, Runner
+from service.tasks.generation import Generation
+from service.tasks.generation_parameters import GenerationParameters
+from service.tasks.parameters import check_parameters
+from tests.chaos.crowd import (
+    MODEL,
+    Asked,
+    Crowd,
+    assert_all_kinds_happened,
+    assert_nothing_is_left,
+    new_metrics,
+)
+from tests.chaos.faults import FaultyRunner, Seat, SeatedRun, WatchedBatch
+from tests.chaos.toy_graphs import ToyLanguageModel, ToyTagger, ToyTaggerGraph, ToyText
+from tests.tiny_bundles import WORDS
+
+_LIMIT_S = 120.0
+_QUEUE_ITEMS = 1_000
+_SLOTS = 20
+_EXACT, _ROUNDED = 0.0, 1e-6
+
+
+class Plan(NamedTuple):
+    """How many requests by how many lanes; `seed` decides what callers do, threads when."""
+
+    seed: int
+    num_lanes: int
+    num_requests: int
+
+
+TOY_BATCHES = [Plan(1, 2, 12_000), Plan(2, 3, 12_000), Plan(3, 4, 12_000)]
+TOY_STEPS = [Plan(4, 2, 4_000), Plan(5, 3, 4_000), Plan(6, 4, 4_000)]
+REAL_BATCHES = [("tagging", Plan(7, 2, 2_000)), ("classification", Plan(8, 4, 2_000))]
+REAL_STEPS = [("translation", Plan(9, 3, 1_500)), ("generation", Plan(10, 2, 2_000)), ("greedy", Plan(11, 2, 2_000))]
+
+
+def test_the_plans_make_a_hundred_thousand_events() -> None:
+    """Each request is two: it joins, and it ends in one of four ways."""
+    plans = [*TOY_BATCHES, *TOY_STEPS, *(plan for _, plan in (*REAL_BATCHES, *REAL_STEPS))]
+    assert 2 * sum(plan.num_requests for plan in plans) >= 100_000
+
+
+def texts(seed: int, num_texts: int, min_words: int = 1, max_words: int = 12) -> list[str]:
+    """Sentences of known words."""
+    chance = random.Random(seed)
+    return [" ".join(chance.choices(WORDS, k=chance.randint(min_words, max_words))) for _ in range(num_texts)]
+
+
+def play(plan: Plan, scenario: Callable[[Lanes, Metrics], Any]) -> None:
+    """Run a scenario over lanes that must survive it."""
+
+    async def run() -> None:
+        lanes = Lanes(plan.num_lanes)
+        async with asyncio.timeout(_LIMIT_S):
+            await scenario(lanes, new_metrics())
+        assert lanes.is_alive
+        lanes.close()
+
+    asyncio.run(run())
+
+
+def batches_crowd(
+    plan: Plan,
+    runner: Runner,
+    run: Callable[[Runner, Sequence[Any]], Sequence[Any]],
+    examples: Sequence[Sequence[Any]],
+    finish: Callable[[Any, Any], Any],
+    tolerance: float = _EXACT,
+) -> None:
+    """Wishes of one to three examples through a real batcher; `finish` is what follows a run."""
+    alone = [[finish(example, run(runner, [example])[0]) for example in wish] for wish in examples]
+    faulty = FaultyRunner(runner, plan.seed, raises=(InferenceFailed, ValueError, MemoryError))
+
+    async def scenario(lanes: Lanes, metrics: Metrics) -> None:
+        limits = BatchLimits(max_items=16, max_padded_tokens=128)
+        batcher = Batcher(MODEL, SeatedRun(run, faulty), lanes, limits, _QUEUE_ITEMS, metrics)
+
+        def ask(wish: int, deadline_s: float) -> Asked:
+            seats = [Seat(example) for example in examples[wish]]
+            outputs = batcher.submit(seats, deadline_s)
+            return Asked(
+                asyncio.ensure_future(finished(examples[wish], outputs, finish)),
+                lambda: any(seat.is_doomed for seat in seats),
+            )
+
+        tally = await Crowd(ask, alone, plan.seed, tolerance).play(plan.num_requests)
+        await assert_nothing_is_left(metrics, lambda: (batcher.num_pending, batcher.num_waiting))
+        assert batcher.is_alive
+        await batcher.close()
+        assert_all_kinds_happened(tally, plan.num_requests)
+
+    play(plan, scenario)
+    assert faulty.num_empty_runs == 0
+
+
+async def finished(
+    examples: Sequence[Any], waiting: asyncio.Future[list[Output]], finish: Callable[[Any, Any], Any]
+) -> list[Any]:
+    outputs = await waiting
+    return [finish(example, output.value) for example, output in zip(examples, outputs, strict=True)]
+
+
+@pytest.mark.parametrize("plan", TOY_BATCHES, ids=str)
+def test_a_crowd_at_a_batcher_gets_its_own_answers(plan: Plan) -> None:
+    chance, task = random.Random(plan.seed), ToyTagger()
+    wishes = [
+        [ToyText(tuple(chance.choices(range(1, 99), k=chance.randint(1, 40)))) for _ in range(chance.choice([1, 1, 3]))]
+        for _ in range(200)
+    ]
+    batches_crowd(plan, ToyTaggerGraph(), task.run, wishes, task.plain_answer)
+
+
+@pytest.mark.parametrize(("min_words", "tolerance"), [(1, _ROUNDED), (2, _EXACT)])
+@pytest.mark.parametrize(("name", "plan"), REAL_BATCHES, ids=str)
+def test_a_crowd_at_a_tagger_or_classifier_gets_its_own_answers(
+    tiny_models: Path, name: str, plan: Plan, min_words: int, tolerance: float
+) -> None:
+    opened, task = opened_task(tiny_models, name)
+    parameters = check_parameters(task.parameters_type, {})
+    examples = [[task.preprocess(text, parameters)] for text in texts(plan.seed, 60, min_words)]
+    batches_crowd(plan, opened.runner, task.run, examples, task.plain_answer, tolerance)
+
+
+def opened_task(models: Path, name: str) -> tuple[OpenBundle, PredictTask[Any, Any]]:
+    role = {"tagging": "tagger", "classification": "classifier", "translation": "translator"}[name]
+    opened = open_bundle(models / f"tiny-{role}" / "1", "cpu", 1)
+    assert not isinstance(opened.task, Generation)
+    return opened, opened.task
+
+
+class Steps:
+    """A real stepper over watched batches and a faulty runner, and how its crowd asks."""
+
+    def __init__(self, plan: Plan, runner: Runner, new_batch: Callable[[], Any]) -> None:
+        self.doomed: dict[int, Any] = {}
+        self.mistakes: list[str] = []
+        self.plan = plan
+        self.faulty = FaultyRunner(runner, plan.seed)
+        self._new_batch = new_batch
+
+    def stepper(self, lanes: Lanes, metrics: Metrics) -> Stepper[Any]:
+        limits = StepLimits(max_waiting=_QUEUE_ITEMS, max_rows=_SLOTS)
+        return Stepper(MODEL, self._batch, self.faulty, lanes, limits, metrics, lambda _: 0)
+
+    def play(
+        self, alone: Sequence[Any], asking: Callable[[Stepper[Any], int, float], Asked], tolerance: float = _EXACT
+    ) -> None:
+        async def scenario(lanes: Lanes, metrics: Metrics) -> None:
+            stepper = self.stepper(lanes, metrics)
+            crowd = Crowd(lambda wish, deadline_s: asking(stepper, wish, deadline_s), alone, self.plan.seed, tolerance)
+            tally = await crowd.play(self.plan.num_requests)
+            await assert_nothing_is_left(
+                metrics, lambda: (stepper.num_pending, stepper.num_waiting, stepper.num_rows, stepper.num_live)
+            )
+            assert stepper.is_alive
+            await stepper.close()
+            assert_all_kinds_happened(tally, self.plan.num_requests)
+
+        play(self.plan, scenario)
+        assert self.faulty.num_empty_runs == 0
+        assert self.mistakes == []
+
+    def _batch(self) -> WatchedBatch:
+        return WatchedBatch(self._new_batch(), self.faulty, self.doomed, self.mistakes)
+
+
+def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> None:
+    """Short texts, most of them drawn at random with a seed."""
+    task, chance = opened.task, random.Random(plan.seed)
+    assert isinstance(task, Generation)
+    prompts = [text[: chance.randint(1, 20)] for text in texts(plan.seed, 60)]
+    wishes = [
+        {"max_new_tokens": chance.randint(1, 7), "do_sample": chance.random() < 0.7, "seed": n} for n in range(60)
+    ]
+    parameters = [GenerationParameters.model_validate(wish) for wish in wishes]
+    alone = [task.generate(runner, *wish).generated_text for wish in zip(prompts, parameters, strict=True)]
+    steps = Steps(plan, runner, lambda: task.batch(prefill_chunk_tokens=8))
+
+    def asking(stepper: Stepper[Any], wish: int, deadline_s: float) -> Asked:
+        continuation = task.start(prompts[wish], parameters[wish])
+        stream = stepper.submit(continuation, deadline_s)
+
+        async def text() -> str:
+            await stream.result()
+            return continuation.answer().generated_text
+
+        answer = asyncio.ensure_future(text())
+        answer.add_done_callback(lambda _: stream.close())
+        return Asked(answer, lambda: id(continuation) in steps.doomed)
+
+    steps.play(alone, asking)
+
+
+@pytest.mark.parametrize("plan", TOY_STEPS, ids=str)
+def test_a_crowd_at_a_stepper_gets_its_own_texts(tiny_models: Path, plan: Plan) -> None:
+    opened = open_bundle(tiny_models / "tiny-generator" / "1", "cpu", 1)
+    generation_crowd(plan, opened, ToyLanguageModel(opened.bundle.tokenizers["text"].vocabulary_size))
+
+
+@pytest.mark.parametrize(("name", "plan"), REAL_STEPS, ids=str)
+def test_a_crowd_at_a_real_step_model_gets_its_own_answers(tiny_models: Path, name: str, plan: Plan) -> None:
+    if name == "generation":
+        opened = open_bundle(tiny_models / "tiny-generator" / "1", "cpu", 1)
+        generation_crowd(plan, opened, opened.runner)
+    else:
+        max_beams = 1 if name == "greedy" else 2
+        translation_crowd(plan, *opened_task(tiny_models, "translation"), max_beams)
+
+
+def translation_crowd(plan: Plan, opened: OpenBundle, task: Any, max_beams: int) -> None:
+    """One or two sentences in a request. With one beam each, the rows of a run tell exactly how many were in it."""
+    chance = random.Random(plan.seed)
+    wishes = [
+        (
+            texts(chance.randrange(10**6), chance.randint(1, 2), max_words=39),
+            {"num_beams": chance.randint(1, max_beams), "max_new_tokens": 9},
+        )
+        for _ in range(60)
+    ]
+    alone = [[answer_one(opened, text, rules).model_dump() for text in wanted] for wanted, rules in wishes]
+    steps = Steps(plan, opened.runner, task.new_batch)
+
+    def asking(stepper: Stepper[Any], wish: int, deadline_s: float) -> Asked:
+        wanted, rules = wishes[wish]
+        checked = check_parameters(task.parameters_type, rules)
+        examples = [task.preprocess(text, checked) for text in wanted]
+        outputs = StepQueue(stepper).submit(examples, deadline_s)
+        answer = asyncio.ensure_future(finished(examples, outputs, task.plain_answer))
+        return Asked(answer, lambda: any(id(example) in steps.doomed for example in examples))
+
+    steps.play(alone, asking, _ROUNDED)

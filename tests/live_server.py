@@ -1,0 +1,170 @@
+"""A service behind real sockets, and a client that writes and reads bytes: a test decides about each segment."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import uvicorn
+from starlette.responses import Response
+
+from service.app import Application, create_app
+from service.direct_protocol import DirectProtocol, direct_protocol
+from service.server import open_socket
+from service.settings import Settings
+from tests.conftest import wait_until
+
+_TIMEOUT_S = 15.0
+_SEGMENT_PAUSE_S = 0.001
+
+
+class LiveServer:
+    """A running server. `short_paths` has the path of every request that was answered without ASGI."""
+
+    def __init__(self, app: Application, protocol: type[DirectProtocol], port: int) -> None:
+        self.app = app
+        self.protocol = protocol
+        self.port = port
+        self.short_paths: list[str] = []
+        self._respond = app.respond
+        app.respond = self._noting  # type: ignore[method-assign]
+
+    async def _noting(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response:
+        self.short_paths.append(path)
+        return await self._respond(path, headers, body)
+
+    def connect(self, receive_bytes: int = 0) -> Connection:
+        """A new connection; `receive_bytes` makes its receive buffer that small."""
+        return Connection(self.port, receive_bytes)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a series, 0 if there is none yet."""
+        return self.app.state.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def engine(self, model: str) -> Any:
+        (entry,) = self.app.state.registry.versions(model)
+        return entry.engine
+
+
+@contextmanager
+def live_server(models_dir: Path, **settings: object) -> Iterator[LiveServer]:
+    """A server in a thread that is ready; at the end it finishes what it has begun."""
+    options = {"device": "cpu", "lanes": 2, "drain_timeout_s": 5.0, **settings}
+    app = create_app(Settings(models_dir=models_dir, **options))  # type: ignore[arg-type]
+    listening = open_socket("127.0.0.1", 0)
+    protocol: Any = direct_protocol(app)
+    config = uvicorn.Config(
+        app, http=protocol, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
+    thread.start()
+    try:
+        wait_until(lambda: server.started and app.state.loading.done())
+        yield LiveServer(app, protocol, listening.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(_TIMEOUT_S)
+        listening.close()
+    assert not thread.is_alive(), "the server did not come to its end"
+
+
+class Answer(NamedTuple):
+    """One HTTP response. Header names are in lower case."""
+
+    version: str
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Connection:
+    """A TCP connection that speaks HTTP by hand."""
+
+    def __init__(self, port: int, receive_bytes: int = 0) -> None:
+        self.socket = socket.socket()
+        if receive_bytes:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.settimeout(_TIMEOUT_S)
+        try:
+            self.socket.connect(("127.0.0.1", port))
+        except OSError:
+            self.socket.close()
+            raise
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+        self.socket.close()
+
+    def send(self, *segments: bytes) -> None:
+        """Write each segment on its own."""
+        for number, segment in enumerate(segments):
+            if number:
+                time.sleep(_SEGMENT_PAUSE_S)
+            self.socket.sendall(segment)
+
+    def answer(self, has_body: bool = True) -> Answer:
+        """Read one response; `has_body` is false for the answer to HEAD."""
+        version, status, *_ = self._file.readline().decode().split(" ")
+        headers = dict(iter(self._header, ("", "")))
+        body = self._body(headers) if has_body and int(status) >= 200 else b""
+        return Answer(version, int(status), headers, body)
+
+    def ask(self, *segments: bytes) -> Answer:
+        self.send(*segments)
+        return self.answer()
+
+    def is_closed(self) -> bool:
+        """Whether the server has closed the connection, and nothing is left to read."""
+        try:
+            return self._file.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def read_chunk(self) -> bytes:
+        """The next chunk of a chunked body; empty at its end."""
+        size = int(self._file.readline(), 16)
+        return self._file.read(size + 2)[:size]
+
+    def _header(self) -> tuple[str, str]:
+        name, _, value = self._file.readline().decode("latin-1").rstrip("\r\n").partition(": ")
+        return name.lower(), value
+
+    def _body(self, headers: dict[str, str]) -> bytes:
+        if headers.get("transfer-encoding") == "chunked":
+            return b"".join(iter(self.read_chunk, b""))
+        return self._file.read(int(headers["content-length"]))
+
+
+def request(method: str, target: str, body: bytes = b"", version: str = "1.1", **headers: str) -> bytes:
+    """The bytes of a request; `content_type="..."` makes the header Content-Type."""
+    lines = [f"{method} {target} HTTP/{version}", "Host: test"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def post(path: str, body: object, version: str = "1.1", **headers: str) -> bytes:
+    """A plain POST request with a JSON body, or with bytes as they are."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return request("POST", path, raw, version, content_type="application/json", content_length=str(len(raw)), **headers)
