@@ -66,16 +66,17 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
 
     def add(self, line: str) -> None:
         """A line that is complete."""
-        self._lines.append(line)
-        if len(self._lines) >= self._MAX_LINES:
-            self.flush()
+        with self.lock or nullcontext():
+            self._lines.append(line)
+            if len(self._lines) >= self._MAX_LINES:
+                self.flush()
 
     def flush(self) -> None:
         with self.lock or nullcontext():
             lines, self._lines = self._lines, []
-            if lines:
+            if lines and not self.stream.closed:
                 self.stream.write("\n".join(lines) + "\n")
-            super().flush()
+                super().flush()
 
 
 def configure_logging(level: str) -> None:
