@@ -281,11 +281,11 @@ def test_a_reader_that_lags_too_far_behind_is_cut(generator: OpenBundle) -> None
     """What it had been given stays readable, then it learns why it was cut; others go on."""
 
     async def scenario(stepper: Stepper[Continuation], runner: Watched) -> None:
-        runner.pause_after_steps = 8
+        runner.pause_after_steps = 20
         slow = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
         other = stepper.submit(start(generator, "b", max_new_tokens=30), FAR_S)
         await until(lambda: slow.is_cancelled)
-        runner.may_step.set()
+        await runner.resume()
         assert len(await text_of(other)) == 30
         assert slow.num_unread == 4
         read: list[int] = []
