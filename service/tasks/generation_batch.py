@@ -35,9 +35,9 @@ class GenerationBatch:
     """A `StepBatch` of continuations.
 
     What a request gets depends on the request alone, its seed included, as long as the graphs compute a row alike in
-    any company. On onnxruntime's CPU provider in float32 they do, to the last bit; elsewhere the last bits of the
-    scores may depend on the size of the batch, and a token whose choice hangs on them may differ. Everything after the
-    scores is computed row by row in float64 and never differs.
+    any company. On onnxruntime's CPU provider in float32 they do, but that some graphs compute a row that is all alone
+    in a run differently in the last bit; elsewhere the last bits may depend on the size of the batch. A token whose
+    choice hangs on such a bit may differ. Everything after the scores is computed row by row in float64 and never does.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ _METHOD = """\
   and unanswered requests are added up over all rounds.
 - Every answer is compared with the bundle's own answer to that one input alone. Peers run the very same graphs, with
   one thread, and are sent ids instead of words, so that none of them pays for looking words up or naming labels; the
-  service is sent words and answers with labels and their probabilities.
+  service is sent words and answers with labels and their probabilities. Nobody writes a log line for each request.
 - Closed loop: each caller asks again as soon as it has its answer. Open loop: Poisson arrivals, latency counted from
   when a request should have been sent. Requests that are still waiting at the end show as "waiting".
 - The time that other work took on the server's core is watched; a measurement with more than a tenth of a core of it is

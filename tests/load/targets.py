@@ -47,7 +47,9 @@ class Target:
 def service(name: str = "unroll", environment: str = OWN_ENVIRONMENT, **settings: str) -> Target:
     """The service with settings, such as `max_batch_items="1"`, from another environment if there is need."""
     about = ", ".join(["this service", *(f"{setting} = {value}" for setting, value in settings.items())])
-    environ = {f"UNROLL_{setting.upper()}": value for setting, value in settings.items()}
+    # Like the peers, it writes no line for each request.
+    environ = {"UNROLL_LOG_LEVEL": "warning"}
+    environ |= {f"UNROLL_{setting.upper()}": value for setting, value in settings.items()}
     command = ("{python}", "-m", "service", "serve", "--port", "{port}", "--models", str(MODELS))
     return Target(name, "unroll", command, about, environment, environ, ROOT)
 
