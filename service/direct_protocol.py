@@ -40,11 +40,15 @@ class DirectCycle:
         self.disconnected = False
         self.response_complete = False
         self.keep_alive = True
-        self.message_event = self
         self._protocol = protocol
         self._path = path
         self._headers = headers
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def message_event(self) -> DirectCycle:
+        """What the protocol sets. No attribute: an object that holds itself waits for the garbage collector."""
+        return self
 
     def set(self) -> None:
         """Something has changed: more of the body is there, or the caller has left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import signal
@@ -323,3 +324,18 @@ def test_one_request_too_many_is_refused_at_once_and_the_connection_stays(tiny_m
         go_on.set()
         assert predictions(first.answer()) == predictions(second.ask(post("/predict", TAG)))
     assert (refused.status, refused.json["error_type"], refused.headers["retry-after"]) == (429, "overloaded", "1")
+
+
+def test_requests_leave_nothing_to_the_garbage_collector(connection: Connection) -> None:
+    """Cycles pile up until a collection stops everything for tens of milliseconds, in the midst of requests."""
+    bodies = [post("/predict", TAG), post("/generate", GENERATE)]
+    for body in bodies * 5:
+        assert connection.ask(body).status == 200
+    gc.collect()
+    gc.disable()
+    try:
+        for body in bodies * 20:
+            assert connection.ask(body).status == 200
+        assert gc.collect() < 40, "less than one object for each request"
+    finally:
+        gc.enable()
