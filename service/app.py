@@ -22,7 +22,7 @@ from service.api.request_scope import RequestScope
 from service.api.travel import StateDesk
 from service.inference.batch_policy import BatchLimits
 from service.inference.registry import Registry
-from service.inference.session_store import SessionLimits, open_session_store
+from service.inference.session_store import LocalSessions, SessionLimits, open_session_store
 from service.inference.state_token import StateSealer
 from service.inference.workshop import EngineOptions
 from service.log_config import flush_logs
@@ -92,6 +92,8 @@ def create_app(settings: Settings) -> Application:
     # FastAPI with the scripts of /docs served from here: it works where no other address can be reached.
     framework = FastAPIOffline(title="Unroll", version=_version(), description=_DESCRIPTION, lifespan=_lifespan)
     services = Services(registry, settings, _state_desk(settings))
+    if isinstance(services.desk.sessions, LocalSessions):
+        metrics.watch_sessions(services.desk.sessions)
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
     install_error_handlers(framework)

@@ -48,6 +48,32 @@ class Prefixes(Protocol):
     num_bytes: int
 
 
+class Sessions(Protocol):
+    """What a store of sessions in this process counts."""
+
+    num_bytes: int
+    num_evicted: int
+    num_expired: int
+
+    def __len__(self) -> int: ...
+
+
+class SessionCollector(Collector):
+    """The counts of the sessions in this process, read when they are asked for."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def collect(self) -> Iterator[Metric]:
+        sessions = self._sessions
+        yield GaugeMetricFamily("unroll_sessions", "Sessions that are kept.", value=len(sessions))
+        yield GaugeMetricFamily("unroll_session_bytes", "Memory that sessions take.", value=sessions.num_bytes)
+        evicted = "Sessions that made room for others."
+        yield CounterMetricFamily("unroll_sessions_evicted", evicted, value=sessions.num_evicted)
+        expired = "Sessions that nobody used for too long."
+        yield CounterMetricFamily("unroll_sessions_expired", expired, value=sessions.num_expired)
+
+
 class PrefixCollector(Collector):
     """The counts of every prefix cache, read when they are asked for."""
 
@@ -109,6 +135,10 @@ class Metrics:
     def watch_prefixes(self, model: str, cache: Prefixes) -> None:
         """Ask a prefix cache for its counts at each scrape."""
         self._prefixes.watch(model, cache)
+
+    def watch_sessions(self, sessions: Sessions) -> None:
+        """Ask a store of sessions for its counts at each scrape."""
+        self.registry.register(SessionCollector(sessions))
 
     def _declare_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(

@@ -23,10 +23,6 @@ logger = logging.getLogger(__name__)
 Work = Callable[[], None]
 
 
-class LaneLost(RuntimeError):
-    """A thread that owned a device ended by itself."""
-
-
 class WorkSource(Protocol):
     """Something with work for a lane. Lanes ask one at a time, with their lock held, so both members must be quick."""
 

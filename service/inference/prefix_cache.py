@@ -31,17 +31,14 @@ class PrefixEntry:
 
     Attributes:
         arrays: recurrent state of one row by name, in the shape in which it was put.
-        logits: scores of the token that follows; None if nobody had computed them.
     """
 
     arrays: Mapping[str, Array]
-    logits: Array | None
 
     @property
     def num_bytes(self) -> int:
         """Memory that the entry keeps busy."""
-        logits_bytes = 0 if self.logits is None else self.logits.nbytes
-        return sum(array.nbytes for array in self.arrays.values()) + logits_bytes + _OVERHEAD_BYTES
+        return sum(array.nbytes for array in self.arrays.values()) + _OVERHEAD_BYTES
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class PrefixCache:
     def longest(self, ids: Sequence[int] | Array) -> tuple[int, PrefixEntry] | None:
         """The longest known prefix of `ids`, which may be all of them: how many tokens it has, and what is known then.
 
-        An entry for all ids helps only with its logits; who needs to read at least one token asks for `ids[:-1]`.
+        Who needs to read at least one token asks for `ids[:-1]`.
         """
         data = _bytes_of(ids)
         hashers = self._hash_blocks(data)
@@ -102,21 +99,17 @@ class PrefixCache:
             self.num_hit_tokens += found[0]
             return found
 
-    def put(self, ids: Sequence[int] | Array, arrays: Mapping[str, Array], logits: Array | None = None) -> None:
-        """Note the state after `ids`; the arrays are copied. What is noted already stays, unless logits are new."""
+    def put(self, ids: Sequence[int] | Array, arrays: Mapping[str, Array]) -> None:
+        """Note the state after `ids`; the arrays are copied. What is noted already stays."""
         data = _bytes_of(ids)
         if not data:
             raise ValueError("nothing was read yet: the state before the first token is known anyway")
         place = self._place(data)
         with self._lock:
-            known = self._entries.get(place.digest)
-            if known is None:
-                self._insert(place, _frozen_entry(arrays, logits))
-            elif logits is not None and known[1].logits is None:
-                self._remove(place.digest)
-                self._insert(place, _frozen_entry(arrays, logits))
-            else:
+            if place.digest in self._entries:
                 self._entries.move_to_end(place.digest)
+            else:
+                self._insert(place, _frozen_entry(arrays))
 
     def _find(self, data: bytes, hashers: Sequence[hashlib.blake2b]) -> tuple[int, PrefixEntry] | None:
         for num_blocks in range(len(hashers) - 1, -1, -1):
@@ -180,9 +173,8 @@ def _bytes_of(ids: Sequence[int] | Array) -> bytes:
     return np.asarray(ids, dtype="<i8").tobytes()
 
 
-def _frozen_entry(arrays: Mapping[str, Array], logits: Array | None) -> PrefixEntry:
-    copies = {name: _frozen_copy(array) for name, array in arrays.items()}
-    return PrefixEntry(MappingProxyType(copies), None if logits is None else _frozen_copy(logits))
+def _frozen_entry(arrays: Mapping[str, Array]) -> PrefixEntry:
+    return PrefixEntry(MappingProxyType({name: _frozen_copy(array) for name, array in arrays.items()}))
 
 
 def _frozen_copy(array: Array) -> Array:

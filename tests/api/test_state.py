@@ -85,6 +85,7 @@ def test_a_session_goes_on_from_request_to_request(replicas: tuple[TestClient, T
     texts += [generate(here, "", parameters=parameters, session="s1")["generated_text"] for _ in range(3)]
     whole = generate(here, "the cat", parameters={**SAMPLED, "max_new_tokens": 20})
     assert "".join(texts) == whole["generated_text"]
+    assert "\nunroll_sessions 0.0\n" not in here.get("/metrics").text
 
 
 def test_two_requests_cannot_share_a_session_at_the_same_time(replicas: tuple[TestClient, TestClient]) -> None:

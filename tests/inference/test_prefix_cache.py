@@ -88,13 +88,11 @@ TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=40, de
 def test_it_is_what_batches_ask_for() -> None:
     """The interface that tasks know finds what it was given, in the shape in which it was given."""
     checkpoints: PrefixCheckpoints = PrefixCache(MUCH_BYTES, block_tokens=2)
-    checkpoints.put([4, 5, 6], {"hidden": np.ones((2, 1, 3))}, np.arange(7.0))
+    checkpoints.put([4, 5, 6], {"hidden": np.ones((2, 1, 3))})
     found = checkpoints.longest([4, 5, 6, 7])
     assert found is not None
     assert found[0] == 3
     assert found[1].arrays["hidden"].shape == (2, 1, 3)
-    assert found[1].logits is not None
-    assert found[1].logits.tolist() == list(range(7))
 
 
 def test_a_list_and_an_array_of_ids_are_the_same_prefix() -> None:
@@ -114,14 +112,10 @@ def test_entries_are_copies_that_nobody_can_change() -> None:
         found[1].arrays["hidden"][:] = 0
 
 
-def test_logits_are_added_to_what_is_known_and_never_lost() -> None:
-    """A checkpoint in the middle of one prompt may be the end of another, whose scores are worth keeping."""
-    cache = PrefixCache(MUCH_BYTES, block_tokens=2)
-    for logits in (None, np.array([1.0]), None):
-        cache.put([4, 5], state_after([4, 5]), logits)
+def test_what_is_known_is_not_kept_twice() -> None:
+    cache = filled([[4, 5], [4, 5]])
     found = cache.longest([4, 5])
     assert found is not None
-    assert found[1].logits is not None
     assert len(cache) == 1
     assert cache.num_bytes == found[1].num_bytes
 
