@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")
-    lanes: int = Field(0, ge=0, le=1024, description="runs side by side; 0 means one for each core of the quota")
+    lanes: int = Field(0, ge=0, le=1024, description="runs side by side; 0: each core of the quota, one on a GPU")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         "auto", description="auto is fp32, or bf16 where that is faster and was accepted; never int8"
     )
@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     def _state_keys_are_long_enough(self) -> Settings:
         if any(len(key) < MIN_STATE_KEY_CHARACTERS for key in self.state_key_list):
             raise ValueError(f"each key in UNROLL_STATE_KEYS needs at least {MIN_STATE_KEY_CHARACTERS} characters")
+        return self
+
+    @model_validator(mode="after")
+    def _shared_sessions_have_a_shared_key(self) -> Settings:
+        if self.redis_url.get_secret_value() and not self.state_key_list:
+            raise ValueError("UNROLL_REDIS_URL needs UNROLL_STATE_KEYS: sessions are sealed with a key of all replicas")
         return self
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ def test_variables_of_others_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("UNROLL_PORT", "70000"), ("UNROLL_PROVIDER", "tpu"), ("UNROLL_MAX_QUEUE_ITEMS", "0")]
+    ("name", "value"), [("UNROLL_PORT", "70000"), ("UNROLL_DEVICE", "tpu"), ("UNROLL_MAX_QUEUE_ITEMS", "0")]
 )
 def test_a_value_out_of_range_is_refused_by_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -42,3 +42,9 @@ def test_a_value_out_of_range_is_refused_by_its_variable(
 def test_a_request_that_could_never_fit_the_queue_is_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="max_inputs_per_request must not be larger"):
         Settings(max_inputs_per_request=100, max_queue_items=10)
+
+
+def test_sessions_in_redis_need_a_key_of_all_replicas() -> None:
+    """With a key that each process makes up, nobody could open what another has kept."""
+    with pytest.raises(ValueError, match="UNROLL_REDIS_URL needs UNROLL_STATE_KEYS"):
+        Settings(redis_url="redis://127.0.0.1:6379")  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ async def generate(
     service keeps it under that name. Either way the next request writes what an uninterrupted one would have written.
     """
     engine = _find(call, body)
-    async with travelling(call.desk, engine.owner(call.caller), body) as travel:
+    async with travelling(call.desk, call.owner_of_states(engine), body) as travel:
         stream = await _start(call, engine, body, travel, is_streamed=False)
         try:
             await call.unless_client_leaves(stream.result())
@@ -66,7 +66,7 @@ async def generate_stream(
         raise InvalidInput("a stream has one continuation: ask /generate for several", ("n",))
     engine = _find(call, body)
     async with AsyncExitStack() as stack:
-        travel = await stack.enter_async_context(travelling(call.desk, engine.owner(call.caller), body))
+        travel = await stack.enter_async_context(travelling(call.desk, call.owner_of_states(engine), body))
         stream = await _start(call, engine, body, travel, is_streamed=True)
         stack.callback(engine.observe, stream)
         stack.callback(stream.close)

@@ -27,6 +27,7 @@ from service.api.travel import StateDesk
 from service.errors import InvalidInput
 from service.inference.engine import Engine
 from service.inference.registry import Registry
+from service.inference.state_token import StateOwner
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -75,6 +76,11 @@ class Call:
         """Say in the request's record which model answers it."""
         manifest, record = engine.opened.bundle.manifest, self.record
         record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
+
+    def owner_of_states(self, engine: Engine) -> StateOwner:
+        """Whom the states of this request are for: its caller and the model that answers."""
+        manifest = engine.opened.bundle.manifest
+        return StateOwner(manifest.name, manifest.version, engine.opened.identity, self.caller)
 
     async def unless_client_leaves(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which is cancelled if the caller hangs up first. Raises ClientGone then."""

@@ -33,7 +33,7 @@ async def predict(body: PredictRequest = Body(openapi_examples=PREDICT_EXAMPLES)
 
 
 async def _predict_chunk(body: PredictRequest, call: Call, engine: PredictEngine) -> Response:
-    owner, sealer = engine.owner(call.caller), call.desk.sealer
+    owner, sealer = call.owner_of_states(engine), call.desk.sealer
     before = None if body.state is None else sealer.open(body.state, owner)
     work = engine.predict_chunk(body.inputs, body.parameters or {}, call.deadline_s, before)
     prediction = await call.unless_client_leaves(work)

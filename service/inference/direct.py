@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ class OpenBundle:
     bundle: Bundle
     runner: OrtRunner
     task: AnyTask
+
+    @cached_property
+    def identity(self) -> str:
+        """What a state must come from to be gone on from here. The precision counts: in another, tokens may differ."""
+        return f"{self.bundle.digest} {self.runner.precision}"
 
 
 def open_bundle(

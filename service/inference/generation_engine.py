@@ -6,7 +6,6 @@ import time
 
 from service.inference.direct import OpenBundle
 from service.inference.prefix_cache import PrefixCache
-from service.inference.state_token import StateOwner
 from service.inference.stepper import Stepper
 from service.inference.stream import Stream
 from service.inference.workshop import Workshop
@@ -23,8 +22,6 @@ class GenerationEngine:
         self.opened = opened
         self.task = task
         self._workshop = workshop
-        # A state in one precision is not gone on from in another: the tokens might differ.
-        self._digest = f"{opened.bundle.digest} {opened.runner.precision}"
         options, metrics = workshop.options, workshop.metrics
         model = opened.bundle.manifest.name
         prefixes = PrefixCache(options.prefix_cache_bytes, options.prefix_checkpoint_tokens)
@@ -50,11 +47,6 @@ class GenerationEngine:
     @property
     def num_pending(self) -> int:
         return self._stepper.num_pending
-
-    def owner(self, caller: str) -> StateOwner:
-        """Whom the states of this caller's texts are for."""
-        manifest = self.opened.bundle.manifest
-        return StateOwner(manifest.name, manifest.version, self._digest, caller)
 
     async def stream(
         self,

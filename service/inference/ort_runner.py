@@ -148,12 +148,26 @@ def _device_for(bundle: Bundle, wanted: str, precision: Precision) -> Device:
         if wanted.startswith("cuda"):
             raise BundleError(bundle.path, f"{precision} runs on the CPU, but the device asked for is {wanted}")
         return Device(CPU_PROVIDER)
-    if CUDA_PROVIDER in available and wanted != "cpu":
-        ort.preload_dlls()  # CUDA and cuDNN that were installed as packages, where the system has none
     try:
-        return choose_device(wanted, available)
+        return _find_device(wanted)
     except DeviceUnavailable as error:
         raise BundleError(bundle.path, str(error)) from error
+
+
+def _find_device(wanted: str) -> Device:
+    available = available_providers()
+    if CUDA_PROVIDER in available and wanted != "cpu":
+        ort.preload_dlls()  # CUDA and cuDNN that were installed as packages, where the system has none
+    return choose_device(wanted, available)
+
+
+def default_lanes(device: str) -> int:
+    """How many runs side by side suit a device: one for each usable core of a CPU, and one on a GPU."""
+    try:
+        found = _find_device(device)
+    except DeviceUnavailable:  # opening the bundles will say so
+        return usable_cores()
+    return 1 if found.provider == CUDA_PROVIDER else usable_cores()
 
 
 def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int) -> Any:

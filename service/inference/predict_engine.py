@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol, cast
 from service.errors import InvalidInput
 from service.inference.batcher import Batcher, Output
 from service.inference.direct import OpenBundle
-from service.inference.state_token import StateOwner
 from service.inference.step_queue import StepQueue
 from service.inference.stepper import Stepper
 from service.inference.workshop import Workshop
@@ -65,8 +64,6 @@ class PredictEngine:
         self.opened = opened
         self.task = task
         self._workshop = workshop
-        # A state in one precision is not gone on from in another: the tokens might differ.
-        self._digest = f"{opened.bundle.digest} {opened.runner.precision}"
         model = opened.bundle.manifest.name
         self._queue = _queue(opened, task, workshop)
         self._stage_duration = [workshop.metrics.stage_duration.labels(model, stage) for stage in _STAGES]
@@ -79,11 +76,6 @@ class PredictEngine:
     def num_pending(self) -> int:
         return self._queue.num_pending
 
-    def owner(self, caller: str) -> StateOwner:
-        """Whom the states of this caller's texts are for."""
-        manifest = self.opened.bundle.manifest
-        return StateOwner(manifest.name, manifest.version, self._digest, caller)
-
     async def predict(
         self, inputs: str | Sequence[PredictInput], parameters: Mapping[str, Any], deadline_s: float
     ) -> Prediction:
@@ -95,7 +87,8 @@ class PredictEngine:
         started_s = time.monotonic()
         num_characters = _num_characters(inputs)
         examples = await self._workshop.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
-        return await self._answer(started_s, num_characters, examples, deadline_s)
+        prediction, _ = await self._answer(started_s, num_characters, examples, deadline_s)
+        return prediction
 
     async def predict_chunk(
         self,
@@ -121,32 +114,24 @@ class PredictEngine:
             raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
         if before is not None:
             examples = [reader.resume(examples[0], ChunkState.from_bytes(before, manifest.state))]
-        outputs: list[Any] = []
-        prediction = await self._answer(started_s, num_characters, examples, deadline_s, outputs)
-        state = reader.state_after(examples[0], outputs[0]).to_bytes(manifest.state)
+        prediction, (output,) = await self._answer(started_s, num_characters, examples, deadline_s)
+        state = reader.state_after(examples[0], output.value).to_bytes(manifest.state)
         return prediction._replace(state=state)
 
     async def close(self) -> None:
         await self._queue.close()
 
     async def _answer(
-        self,
-        started_s: float,
-        num_characters: int,
-        examples: Sequence[Any],
-        deadline_s: float,
-        values: list[Any] | None = None,
-    ) -> Prediction:
-        """Run the examples and say what came of them; `values`, if given, is filled with the raw outputs."""
+        self, started_s: float, num_characters: int, examples: Sequence[Any], deadline_s: float
+    ) -> tuple[Prediction, list[Output]]:
+        """Run the examples: what the caller reads, and what it was made from."""
         queued_s = time.monotonic()
         outputs = await self._queue.submit(examples, deadline_s)
         ran_s = time.monotonic()
-        if values is not None:
-            values += [output.value for output in outputs]
         answers = await self._workshop.on_text(num_characters, lambda: self._postprocess(examples, outputs))
         timings = _timings(started_s, queued_s, ran_s, outputs)
         self._observe(timings)
-        return Prediction(answers, timings)
+        return Prediction(answers, timings), outputs
 
     def _preprocess(self, inputs: str | Sequence[PredictInput], parameters: Mapping[str, Any]) -> list[Any]:
         checked = check_parameters(self.task.parameters_type, parameters)

@@ -11,11 +11,11 @@ from typing import Literal
 
 from service.bundle.load import Bundle, find_bundles
 from service.errors import BundleCorrupt, BundleError, InvalidInput, NotReady, UnknownModel
-from service.inference.cpu_quota import usable_cores
 from service.inference.direct import OpenBundle, open_bundle
 from service.inference.engine import Engine, start_engine
 from service.inference.generation_engine import GenerationEngine
 from service.inference.lanes import Lanes
+from service.inference.ort_runner import default_lanes
 from service.inference.predict_engine import PredictEngine
 from service.inference.self_check import self_check
 from service.inference.workshop import EngineOptions, Workshop
@@ -71,7 +71,7 @@ class Registry:
 
     async def load(self) -> None:
         """Open, check and start every bundle, one after another; failures are recorded, not raised."""
-        self._lanes = Lanes(self._options.num_lanes or usable_cores())
+        self._lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device))
         workshop = Workshop(self._lanes, self._text_pool, self._options, self._metrics)
         try:
             self.entries = [Entry(path) for path in find_bundles(self._models_dir)]
@@ -197,12 +197,13 @@ class Registry:
 
 def open_and_check(path: Path, options: EngineOptions) -> OpenBundle:
     """Load a bundle, open its graphs and let it answer its examples. Raises BundleError."""
-    num_lanes = options.num_lanes or usable_cores()
+    num_lanes = options.num_lanes or default_lanes(options.device)
     opened = open_bundle(path, options.device, precision=options.precision, num_lanes=num_lanes)
     manifest = opened.bundle.manifest
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise BundleCorrupt(path, f"its manifest says {manifest.name}/{manifest.version}: move it there")
     self_check(opened)
+    logger.debug("bundle checked", extra={"identity": opened.identity})  # found out now, from the files that were read
     return opened
 
 

@@ -22,7 +22,7 @@ _INLINE_CHARACTERS = 2_000
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How engines run. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0` means one for each usable core."""
+    """How engines run. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0`: as many as suit it."""
 
     device: str = "auto"
     precision: WantedPrecision = "auto"

@@ -17,9 +17,9 @@ from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import TensorSpec
 from service.errors import BundleCorrupt, BundleError, InferenceFailed
 from service.inference import ort_runner
-from service.inference.device import CPU_PROVIDER, CUDA_PROVIDER, choose_device
+from service.inference.device import CPU_PROVIDER, CUDA_PROVIDER, Device, choose_device
 from service.inference.direct import OpenBundle, open_bundle
-from service.inference.ort_runner import OrtRunner
+from service.inference.ort_runner import OrtRunner, default_lanes
 from service.inference.placement import check_placement
 from service.tasks.compare import differences
 from tests.tiny_bundles import WORDS, copy_bundle, renew_digests, write_tiny_bundle
@@ -194,3 +194,19 @@ def test_cuda_by_name_without_cuda_is_an_error_of_the_bundle(tiny_models: Path) 
         pytest.skip("this onnxruntime is built with CUDA")
     with pytest.raises(BundleError, match="cuda:0 was asked for, but this onnxruntime is built without CUDA"):
         open_bundle(tiny_models / "tiny-classifier" / "1", "cuda:0")
+
+
+@pytest.mark.parametrize(("provider", "num_lanes"), [("CUDAExecutionProvider", 1), ("CPUExecutionProvider", 6)])
+def test_a_gpu_has_one_lane_and_a_cpu_one_for_each_core(
+    monkeypatch: pytest.MonkeyPatch, provider: str, num_lanes: int
+) -> None:
+    monkeypatch.setattr("service.inference.ort_runner.usable_cores", lambda: 6)
+    monkeypatch.setattr("service.inference.ort_runner._find_device", lambda wanted: Device(provider))
+    assert default_lanes("auto") == num_lanes
+
+
+def test_a_gpu_that_cannot_be_had_leaves_the_lanes_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service must come up far enough to say why its bundles fail."""
+    monkeypatch.setattr("service.inference.ort_runner.usable_cores", lambda: 6)
+    monkeypatch.setattr("service.inference.ort_runner.available_providers", lambda: ["CPUExecutionProvider"])
+    assert default_lanes("cuda") == 6
