@@ -27,6 +27,11 @@ from typing import Literal
 StateRefusal = Literal["tampered", "expired", "foreign_model", "foreign_caller", "too_large", "malformed"]
 
 
+#: Why nothing can be answered: bundles are being loaded, this one failed, the service is draining, or a part of it has
+#: stopped.
+NotReadyCause = Literal["loading", "failed_bundle", "draining", "stopped"]
+
+
 class UnrollError(Exception):
     """Base of every deliberate error. `str(error)` is a sentence fit for the caller."""
 
@@ -61,11 +66,12 @@ class Overloaded(UnrollError):
 
 
 class NotReady(UnrollError):
-    """The service cannot answer yet, or no longer. `reasons` has one sentence for each obstacle."""
+    """The service cannot answer yet, or no longer. `reasons` has one sentence for each obstacle, `cause` one word."""
 
-    def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, reasons: Sequence[str] = (), cause: NotReadyCause = "stopped") -> None:
         super().__init__(message)
         self.reasons = tuple(reasons)
+        self.cause = cause
 
 
 class DeadlineExceeded(UnrollError):

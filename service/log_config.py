@@ -1,4 +1,8 @@
-"""Logs as one JSON object a line, for machines first. What a caller sent is never logged, only its measures."""
+"""Logs as one JSON object a line, for machines first. What a caller sent is not logged, only its measures.
+
+That holds for exceptions too: what they say may quote an input, so a line has where one was raised and of which kind.
+Only with `UNROLL_LOG_TEXTS` texts of callers are let into the log.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,50 @@ import atexit
 import logging
 import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType, TracebackType
 from typing import Any, TextIO
 
 from pydantic_core import to_json
 
-#: The id of the request being answered, for log lines written on its behalf.
-request_id_var: ContextVar[str] = ContextVar("request_id", default="")
+from service.errors import BundleError, InferenceFailed
+
+#: What every line has that is written on behalf of the request being answered: its id, and its trace if it has one.
+request_fields_var: ContextVar[Mapping[str, str]] = ContextVar("request_fields", default=MappingProxyType({}))
 
 #: What every LogRecord has; anything else came in through `extra=` and belongs in the line.
 _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
 
+#: Errors that speak of files, memory and graphs, and never quote what a caller sent.
+_HARMLESS = (BundleError, ImportError, InferenceFailed, MemoryError, OSError)
+
+_ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
 class JsonFormatter(logging.Formatter):
-    """time (UTC), level, logger, message, request_id if there is one, and the record's `extra` fields."""
+    """time (UTC), level, logger, message, request_id and trace_id if there are any, and the record's `extra` fields."""
+
+    def __init__(self, shows_texts: bool = False) -> None:
+        """With `shows_texts` a line has also what an exception says."""
+        super().__init__()
+        self._shows_texts = shows_texts
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json_line(record.created, record.levelname.lower(), record.name, record.getMessage(), fields)
+
+    def formatException(self, ei: _ExceptionInfo) -> str:  # noqa: N802 - the library's name
+        """The stack and the kind of an exception and of what led to it."""
+        if self._shows_texts or ei[1] is None:
+            return super().formatException(ei)
+        return "\n".join(_without_texts(ei[1]))
 
 
 def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapping[str, Any]) -> str:
@@ -38,10 +63,24 @@ def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapp
         "level": level,
         "logger": logger,
         "message": message,
+        **request_fields_var.get(),
+        **fields,
     }
-    if request_id := request_id_var.get():
-        line["request_id"] = request_id
-    return to_json({**line, **fields}, fallback=str, inf_nan_mode="constants").decode("utf-8")
+    return to_json(line, fallback=str, inf_nan_mode="constants").decode("utf-8")
+
+
+def _without_texts(error: BaseException) -> Iterator[str]:
+    """Lines for an exception, what led to it first; only harmless ones are quoted."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    for link in reversed(chain):
+        yield "Traceback (most recent call last):"
+        yield from (line.rstrip("\n") for line in traceback.format_tb(link.__traceback__))
+        name = type(link).__qualname__
+        yield f"{name}: {link}" if isinstance(link, _HARMLESS) else name
 
 
 class BatchedHandler(logging.StreamHandler[TextIO]):
@@ -79,13 +118,13 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
                 super().flush()
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(level: str, shows_texts: bool = False) -> None:
     """Send every logger's lines to standard error as JSON; uvicorn's own access lines are replaced by ours."""
     # What our lines never show need not be found out for each of them: the library's own advice for speed.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     handler = BatchedHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(shows_texts))
     atexit.register(handler.flush)
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
     models_dir: Path = Field(Path("models"), description="folder with <name>/<version>/ bundles")
+    reload_every_s: float = Field(
+        0.0, ge=0.0, description="look for new, changed and removed bundles this often; 0: only on SIGHUP"
+    )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")
@@ -36,6 +39,7 @@ class Settings(BaseSettings):
         "auto", description="auto is fp32, or bf16 where that is faster and was accepted; never int8"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_texts: bool = Field(False, description="log the beginning of what callers send, and what exceptions say")
 
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
     max_open_requests: int = Field(
@@ -49,7 +53,11 @@ class Settings(BaseSettings):
     max_continuations: int = Field(16, ge=1, description="the most that n may ask for")
     max_stream_backlog_events: int = Field(1024, ge=1, description="tokens a slow reader may fall behind")
     default_timeout_ms: int = Field(30_000, ge=1, description="also the most that X-Request-Timeout-Ms may ask for")
+    stop_delay_s: float = Field(
+        0.0, ge=0.0, description="after SIGTERM answer on for so long, but be not ready, until load balancers know"
+    )
     drain_timeout_s: float = Field(20.0, ge=0.0)
+    max_run_s: float = Field(60.0, ge=0.0, description="a run of a graph that takes longer is stuck: no longer live")
 
     state_keys: SecretStr = Field(
         SecretStr(""), description="secrets that seal states, separated by commas: the first seals, all open"

@@ -23,7 +23,7 @@ _LOADING_TIMEOUT_S = 30.0
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings in the environment of whoever runs the tests must not change what they prove."""
     for name in list(os.environ):
-        if name.startswith("UNROLL_") and name not in ("UNROLL_DATA_DIR", "UNROLL_CACHE_DIR"):
+        if name.startswith(("UNROLL_", "OTEL_")) and name not in ("UNROLL_DATA_DIR", "UNROLL_CACHE_DIR"):
             monkeypatch.delenv(name)
 
 

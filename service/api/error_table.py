@@ -74,6 +74,22 @@ def status_and_type(error: UnrollError, path: str = "") -> tuple[int, str]:
     return next(ERRORS[base] for base in type(error).__mro__ if base in ERRORS)
 
 
+def rejection_of(error: UnrollError, error_type: str) -> str:
+    """One word for why no model ran, more exact than `error_type` where there is more to say; empty if one did."""
+    match error:
+        case InvalidInput() | UnknownModel() | UnknownSession() | SessionBusy():
+            return error_type
+        case Overloaded():
+            return "queue_full"
+        case NotReady():
+            return error.cause
+        case BundleError():
+            return "failed_bundle"
+        case StateRefused():
+            return f"state_{error.reason}"
+    return ""
+
+
 def error_body(
     message: str, error_type: str, detail: Sequence[Mapping[str, str]] = (), request_id: str = "", **more: Any
 ) -> dict[str, Any]:
@@ -135,6 +151,7 @@ def _as_handler(answer: _AnswerTo) -> Callable[[Request, Exception], Awaitable[R
 def _on_unroll_error(record: RequestRecord, error: Exception) -> Response:
     assert isinstance(error, UnrollError)
     status, error_type = status_and_type(error, record.path)
+    record.rejection = rejection_of(error, error_type)
     return _answer(record, body_of(error, error_type, record.request_id), status, _retry_after(error))
 
 
@@ -145,6 +162,7 @@ def _on_validation_error(record: RequestRecord, error: Exception) -> Response:
         return _refuse(record, 400, f"the body is not JSON: {problems[0]['ctx']['error']}")
     detail = [{"field": field_path(_location(problem)), "message": _message(problem)} for problem in problems]
     message = "; ".join(f"{d['field']}: {d['message']}" if d["field"] else d["message"] for d in detail)
+    record.rejection = "validation"
     return _answer(record, error_body(message, "validation", detail, record.request_id), 422)
 
 
@@ -173,6 +191,7 @@ _ANSWERS: Mapping[type[Any], _AnswerTo] = {
 
 def _refuse(record: RequestRecord, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     error_type = HTTP_ERROR_TYPES.get(status, "refused")
+    record.rejection = error_type
     return _answer(record, error_body(message, error_type, (), record.request_id), status, headers)
 
 

@@ -33,6 +33,8 @@ from service.settings import Settings
 T = TypeVar("T")
 
 _JSON = b"application/json"
+_MAX_LOGGED_TEXTS = 8
+_MAX_LOGGED_CHARACTERS = 200
 
 TimeoutHeader = Annotated[
     int | None,
@@ -76,6 +78,13 @@ class Call:
         """Say in the request's record which model answers it."""
         manifest, record = engine.opened.bundle.manifest, self.record
         record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
+
+    def note_texts(self, inputs: str | Sequence[str | Sequence[str]]) -> None:
+        """Keep what was sent for the log, or the beginning of it, where the settings allow that."""
+        if self.settings.log_texts:
+            texts = [inputs] if isinstance(inputs, str) else inputs[:_MAX_LOGGED_TEXTS]
+            plain = [text if isinstance(text, str) else " ".join(text) for text in texts]
+            self.record.texts = [text[:_MAX_LOGGED_CHARACTERS] for text in plain]
 
     def owner_of_states(self, engine: Engine) -> StateOwner:
         """Whom the states of this request are for: its caller and the model that answers."""

@@ -1,12 +1,12 @@
-"""Around every request: its id, its log line, its metrics, and the limit on its body. Plain ASGI, so streams pass."""
+"""Around every request: id, trace, log line, metrics, and the limit on its body. Plain ASGI, so streams pass."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import Token
 
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
@@ -14,23 +14,27 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.error_table import error_body, json_response
-from service.api.request_record import KnownHeaders, RequestRecord
-from service.log_config import log_request, request_id_var
+from service.api.request_record import REQUEST_ID_HEADER, KnownHeaders, RequestRecord, request_id_of
+from service.api.request_report import log_fields, traced_request
+from service.log_config import log_request, request_fields_var
 from service.metrics import NO_MODEL, Metrics
+from service.tracing.spans import Tracer
 
 logger = logging.getLogger("service.requests")
 
 _TOO_MANY = b'{"error":"too many requests are being answered at this moment","error_type":"overloaded"}'
+_JSON = "application/json"
 _MEASURED_PATHS = frozenset({"/predict", "/generate", "/generate_stream"})
 
 
 class RequestScope:
     """ASGI middleware. Give it first place, so that nothing happens outside a request's record."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int, tracer: Tracer | None = None) -> None:
         self._app = app
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._tracer = tracer
         #: Found once for each combination of labels, of which there are few: looking them up takes as long as counting.
         self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
@@ -39,9 +43,8 @@ class RequestScope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord.of(scope["path"], scope["headers"])
+        record, token = self._begin(scope["path"], scope["headers"])
         scope.setdefault("state", {})["record"] = record
-        token = request_id_var.set(record.request_id)
         sending = _recording(record, send)
         try:
             await self._app(scope, self._limited(record.headers, receive), sending)
@@ -52,7 +55,7 @@ class RequestScope:
         finally:
             route = getattr(scope.get("route"), "path", "")
             self._report(record, scope["method"], route)
-            request_id_var.reset(token)
+            request_fields_var.reset(token)
 
     async def around(
         self,
@@ -62,31 +65,34 @@ class RequestScope:
         answer: Callable[[RequestRecord, bytes], Awaitable[Response]],
     ) -> Response:
         """The same for a POST request that came whole and without ASGI. Does not raise but for cancellation."""
-        record = RequestRecord.of(path, headers)
-        token = request_id_var.set(record.request_id)
+        record, token = self._begin(path, headers)
         try:
             response = await answer(record, body)
         except Exception as error:
             response = _internal_error(record, error)
+            record.status = response.status_code
         except asyncio.CancelledError:
             record.outcome = "cancelled"
             raise
         finally:
             self._report(record, "POST", path)
-            request_id_var.reset(token)
+            request_fields_var.reset(token)
         response.raw_headers.append(record.id_header)
         return response
 
     def note_left(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Report a request of that kind whose caller left in the middle of the body."""
-        record = RequestRecord.of(path, headers)
+        record, token = self._begin(path, headers)
         record.outcome = "cancelled"
         self._report(record, "POST", path)
+        request_fields_var.reset(token)
 
-    def refuse(self) -> Response:
-        """The answer to a request for which there is no room. Nothing of it was read, and nothing is logged of it."""
+    def refuse(self, headers: Iterable[tuple[bytes, bytes]]) -> Response:
+        """The answer to a request for which there is no room. Its body was not read, and nothing is logged of it."""
         self._metrics.requests.labels(NO_MODEL, NO_MODEL, "overloaded").inc()
-        return Response(_TOO_MANY, 429, {"Retry-After": "1"}, media_type="application/json")
+        self._metrics.rejections.labels("too_many_open").inc()
+        request_id = request_id_of(KnownHeaders.of(headers).request_id)
+        return Response(_TOO_MANY, 429, {"Retry-After": "1", REQUEST_ID_HEADER: request_id}, media_type=_JSON)
 
     def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""
@@ -110,37 +116,36 @@ class RequestScope:
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"the body is larger than {self._max_body_bytes} bytes")
 
+    def _begin(
+        self, path: str, headers: Iterable[tuple[bytes, bytes]]
+    ) -> tuple[RequestRecord, Token[Mapping[str, str]]]:
+        """The record of a request that has come; all lines that are logged from now on are written on its behalf."""
+        record = RequestRecord.of(path, headers)
+        if self._tracer is not None and path in _MEASURED_PATHS:
+            record.trace = self._tracer.begin(record.trace, path)
+        return record, request_fields_var.set(record.identity)
+
     def _report(self, record: RequestRecord, method: str, route: str) -> None:
         duration_s = time.monotonic() - record.started_s
         if route in _MEASURED_PATHS:
-            self._count(record.model, record.task, record.outcome, duration_s)
-            log_request(logger, logging.INFO, _log_fields(record, method, route, duration_s))
+            self._count(record, duration_s)
+            log_request(logger, logging.INFO, log_fields(record, method, route, duration_s))
+            if self._tracer is not None and record.trace is not None and record.trace.is_sampled:
+                request = traced_request(record, record.trace, method, route, duration_s)
+                asyncio.get_running_loop().call_soon(self._tracer.finish, request)  # when the answer has been written
         elif logger.isEnabledFor(logging.DEBUG):
-            log_request(logger, logging.DEBUG, _log_fields(record, method, route, duration_s))
+            log_request(logger, logging.DEBUG, log_fields(record, method, route, duration_s))
 
-    def _count(self, model: str, task: str, outcome: str, duration_s: float) -> None:
-        key = (model, task, outcome)
+    def _count(self, record: RequestRecord, duration_s: float) -> None:
+        key = (record.model, record.task, record.outcome)
         if key not in self._series:
-            duration = self._metrics.request_duration.labels(model, task)
+            duration = self._metrics.request_duration.labels(record.model, record.task)
             self._series[key] = (self._metrics.requests.labels(*key), duration)
         requests, duration = self._series[key]
         requests.inc()
-        duration.observe(duration_s)
-
-
-def _log_fields(record: RequestRecord, method: str, route: str, duration_s: float) -> dict[str, Any]:
-    fields = {
-        "method": method,
-        "route": route,
-        "status": record.status,
-        "outcome": record.outcome,
-        "duration_ms": round(duration_s * 1000, 3),
-    }
-    if record.model != NO_MODEL:
-        fields |= {"model": record.model, "version": record.version, "task": record.task}
-    if record.timings is not None:
-        fields |= record.timings._asdict()
-    return fields
+        duration.observe(duration_s, record.exemplar)
+        if record.rejection:
+            self._metrics.rejections.labels(record.rejection).inc()
 
 
 def _recording(record: RequestRecord, send: Send) -> Send:

@@ -1,0 +1,162 @@
+"""Every answer has a request id, and every refusal is counted by its reason."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
+from starlette.responses import Response
+
+from service.api.error_table import rejection_of, status_and_type
+from service.api.request_record import RequestRecord
+from service.api.request_scope import RequestScope
+from service.errors import (
+    BundleCorrupt,
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidInput,
+    NotReady,
+    Overloaded,
+    SessionBusy,
+    StateRefused,
+    UnknownModel,
+    UnknownSession,
+    UnrollError,
+)
+from service.log_config import request_fields_var
+from service.metrics import Metrics
+
+JSON = {"Content-Type": "application/json"}
+TAG = {"model": "tiny-tagger", "inputs": "hello"}
+GENERATE = {"inputs": "a", "parameters": {"max_new_tokens": 2}}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/predict", TAG, 200),
+        ("POST", "/generate", GENERATE, 200),
+        ("POST", "/generate_stream", GENERATE, 200),
+        ("POST", "/predict", {"model": "nope", "inputs": "a"}, 404),
+        ("POST", "/predict", {"model": "tiny-tagger", "inputs": ""}, 422),
+        ("POST", "/predict", {"model": "tiny-tagger", "inputs": "a" * 3_000_000}, 413),
+        ("POST", "/predict", None, 415),
+        ("GET", "/predict", None, 405),
+        ("GET", "/nowhere", None, 404),
+        ("GET", "/metrics", None, 200),
+        ("GET", "/health/live", None, 200),
+    ],
+)
+def test_every_answer_returns_the_id_of_its_request(
+    client: TestClient, method: str, path: str, body: Any, status: int
+) -> None:
+    """The caller's own id if it is a plain one, else a new one; also on refusals and streams."""
+    answer = client.request(method, path, json=body, headers={"X-Request-Id": "mine-1"})
+    assert (answer.status_code, answer.headers["X-Request-Id"]) == (status, "mine-1")
+    made = client.request(method, path, json=body, headers={"X-Request-Id": "not plain"}).headers["X-Request-Id"]
+    assert made not in ("not plain", "mine-1")
+    assert made.isalnum()
+
+
+def test_a_request_for_which_there_is_no_room_gets_its_id_and_is_counted() -> None:
+    metrics = Metrics(CollectorRegistry())
+    scope = RequestScope(None, metrics, 1024)  # type: ignore[arg-type]
+    refused = scope.refuse([(b"x-request-id", b"mine-1")])
+    assert (refused.status_code, refused.headers["X-Request-Id"]) == (429, "mine-1")
+    assert scope.refuse([]).headers["X-Request-Id"]
+    assert metrics.registry.get_sample_value("unroll_rejections_total", {"reason": "too_many_open"}) == 2
+
+
+def test_a_fault_on_the_short_way_is_reported_as_what_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer, log line and counter agree on it, and all have the request's id."""
+    lines: list[dict[str, Any]] = []
+    metrics = Metrics(CollectorRegistry())
+    monkeypatch.setattr(
+        "service.api.request_scope.log_request",
+        lambda logger, level, fields: lines.append({**fields, **request_fields_var.get()}),
+    )
+
+    async def answer(record: RequestRecord, body: bytes) -> Response:
+        raise KeyError("x")
+
+    scope = RequestScope(None, metrics, 1024)  # type: ignore[arg-type]
+    response = asyncio.run(scope.around("/predict", [(b"x-request-id", b"mine-1")], b"", answer))
+    assert (response.status_code, response.headers["X-Request-Id"]) == (500, "mine-1")
+    assert (lines[0]["status"], lines[0]["outcome"], lines[0]["request_id"]) == (500, "internal", "mine-1")
+    labels = {"model": "none", "task": "none", "outcome": "internal"}
+    assert metrics.registry.get_sample_value("unroll_requests_total", labels) == 1
+
+
+def test_the_line_of_a_caller_that_left_has_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids: list[str] = []
+    monkeypatch.setattr(
+        "service.api.request_scope.log_request", lambda *_: ids.append(request_fields_var.get()["request_id"])
+    )
+    scope = RequestScope(None, Metrics(CollectorRegistry()), 1024)  # type: ignore[arg-type]
+    scope.note_left("/predict", [(b"x-request-id", b"mine-1")])
+    assert ids == ["mine-1"]
+    assert "request_id" not in request_fields_var.get()
+
+
+def rejections(client: TestClient) -> dict[str, float]:
+    """The counts by reason."""
+    (family,) = client.app.state.metrics.rejections.collect()  # type: ignore[attr-defined]
+    return {sample.labels["reason"]: sample.value for sample in family.samples if sample.name.endswith("_total")}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("/predict", b'{"model": "tiny-tagger", "inputs": ""}', "validation"),
+        ("/predict", b'{"model": "tiny-tagger", "inputs": 3}', "validation"),
+        ("/predict", b'{"model": "tiny-tagger", "inputs": "a", "more": 1}', "validation"),
+        ("/predict", b"{", "malformed_json"),
+        ("/predict", b'"' + b"a" * 3_000_000 + b'"', "body_too_large"),
+        ("/predict", b'{"model": "nope", "inputs": "a"}', "unknown_model"),
+        ("/generate", b'{"inputs": "", "session": "never"}', "unknown_session"),
+        ("/generate", b'{"inputs": "", "state": "no state at all"}', "state_malformed"),
+        ("/generate_stream", b'{"inputs": "", "state": "no state at all"}', "state_malformed"),
+    ],
+)
+def test_a_refusal_is_counted_once_by_its_reason(client: TestClient, path: str, body: bytes, reason: str) -> None:
+    before = rejections(client)
+    assert client.post(path, content=body, headers=JSON).is_error
+    assert rejections(client) == before | {reason: before.get(reason, 0) + 1}
+
+
+def test_an_unknown_media_type_is_a_reason_too(client: TestClient) -> None:
+    before = rejections(client).get("unsupported_media_type", 0)
+    client.post("/predict", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert rejections(client)["unsupported_media_type"] == before + 1
+
+
+def test_an_answer_and_a_path_that_is_not_there_count_as_no_rejection(client: TestClient) -> None:
+    before = rejections(client)
+    assert client.post("/predict", json=TAG).is_success
+    assert client.post("/nowhere", json=TAG).status_code == 404
+    assert client.get("/models/nope").status_code == 404
+    assert rejections(client) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (InvalidInput("x"), "validation"),
+        (UnknownModel("x"), "unknown_model"),
+        (UnknownSession("x"), "unknown_session"),
+        (SessionBusy("x"), "session_busy"),
+        (Overloaded("x"), "queue_full"),
+        (NotReady("x", cause="loading"), "loading"),
+        (NotReady("x", cause="draining"), "draining"),
+        (BundleCorrupt("x", "y"), "failed_bundle"),  # type: ignore[arg-type]
+        (StateRefused("x", "foreign_model"), "state_foreign_model"),
+        (StateRefused("x", "too_large"), "state_too_large"),
+        (DeadlineExceeded("x"), ""),
+        (InferenceFailed("x"), ""),
+    ],
+)
+def test_each_kind_of_error_has_its_reason_and_none_where_a_model_ran(error: UnrollError, reason: str) -> None:
+    assert rejection_of(error, status_and_type(error)[1]) == reason
