@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.metadata
 import logging
+import platform
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -15,23 +15,25 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.api import generate, health, models, predict
+from service.api import generate, health, models, playground, predict
 from service.api.error_table import install_error_handlers
 from service.api.json_route import JsonRoute, JsonRoutes, Services
 from service.api.request_scope import RequestScope
 from service.api.travel import StateDesk
 from service.inference.batch_policy import BatchLimits
+from service.inference.ort_runner import runtime_version
 from service.inference.registry import Registry
 from service.inference.session_store import LocalSessions, SessionLimits, open_session_store
 from service.inference.state_token import StateSealer
 from service.inference.workshop import EngineOptions
-from service.log_config import flush_logs
 from service.metrics import Metrics
 from service.settings import Settings
+from service.tracing.spans import Tracer
+from service.tracing.switch import open_tracer
+from service.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
-_FLUSH_LOGS_EVERY_S = 0.25
 #: A session is held for a request at most as long as that may take, and this much longer.
 _HOLD_MARGIN_S = 5.0
 
@@ -48,24 +50,42 @@ class Application:
     before they reach it.
     """
 
-    def __init__(self, framework: FastAPI, services: Services, metrics: Metrics, json_routes: list[JsonRoute]) -> None:
+    def __init__(
+        self,
+        framework: FastAPI,
+        services: Services,
+        metrics: Metrics,
+        json_routes: list[JsonRoute],
+        tracer: Tracer | None,
+    ) -> None:
         self.framework = framework
         self.state = framework.state
         self._json_routes = JsonRoutes(framework, json_routes, services)
-        self._scope = RequestScope(self._json_routes, metrics, services.settings.max_body_bytes)
+        self._scope = RequestScope(self._json_routes, metrics, services.settings.max_body_bytes, tracer)
         #: The paths that `respond` can answer, as they stand in a request line.
         self.whole_paths = frozenset(path.encode("ascii") for path in self._json_routes.whole_paths)
         self.max_body_bytes = services.settings.max_body_bytes
         self._max_open = services.settings.max_open_requests
         self._num_open = 0
+        self._num_streaming = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every request begins here, or in `respond`."""
-        await self._scope(scope, receive, send)
+        """Every request begins here, or in `respond`; so does the lifespan, which ends with the last of them."""
+        is_request = scope["type"] == "http"
+        self._num_streaming += is_request
+        try:
+            await self._scope(scope, receive, send)
+        finally:
+            self._num_streaming -= is_request
 
-    def refusal(self) -> Response | None:
+    @property
+    def num_open(self) -> int:
+        """Requests being answered, streams and the health checks counted."""
+        return self._num_open + self._num_streaming
+
+    def refusal(self, headers: Iterable[tuple[bytes, bytes]]) -> Response | None:
         """What a request gets that would be one too many at the same time; None if there is room."""
-        return None if self._num_open < self._max_open else self._scope.refuse()
+        return None if self._num_open < self._max_open else self._scope.refuse(headers)
 
     async def respond(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response:
         """Answer a POST request that is there as a whole, without ASGI; cancelled when the caller leaves."""
@@ -84,56 +104,46 @@ def create_app(settings: Settings) -> Application:
     """The application for these settings. Bundles are loaded when it starts, in the background.
 
     Raises:
-        SettingsError: Redis is asked for and cannot be used.
+        SettingsError: Redis, or tracing, is asked for and cannot be used.
     """
     metrics = Metrics(CollectorRegistry())
+    metrics.build_info.labels(_version(), runtime_version(), platform.python_version()).set(1)
+    metrics.max_open_requests.set(settings.max_open_requests)
     registry = Registry(settings.models_dir, _engine_options(settings), metrics)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here: it works where no other address can be reached.
     framework = FastAPIOffline(title="Unroll", version=_version(), description=_DESCRIPTION, lifespan=_lifespan)
     services = Services(registry, settings, _state_desk(settings))
+    metrics.watch_states(services.desk.sealer)
     if isinstance(services.desk.sessions, LocalSessions):
         metrics.watch_sessions(services.desk.sessions)
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
     install_error_handlers(framework)
-    routers = [routes.router for routes in (predict, generate, models, health)]
+    routers = [routes.router for routes in (predict, generate, models, health, playground)]
     for router in routers:
         framework.include_router(router)
     json_routes = [route for router in routers for route in router.routes if isinstance(route, JsonRoute)]
-    return Application(framework, services, metrics, json_routes)
+    framework.state.tracer = open_tracer(_version())
+    application = Application(framework, services, metrics, json_routes, framework.state.tracer)
+    metrics.open_requests.set_function(lambda: application.num_open)
+    return application
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load and check the bundles while `/health/live` already answers; at the end let waiting requests finish."""
-    registry: Registry = app.state.registry
-    loading = asyncio.create_task(_load(registry), name="load-bundles")
-    app.state.loading = loading
-    flushing = asyncio.create_task(_flush_logs_often(), name="flush-logs")
+    state = app.state
+    upkeep = Upkeep(state.registry, state.metrics, state.settings.reload_every_s)
+    state.loading = upkeep.start()
     try:
         yield
     finally:
-        flushing.cancel()
-        loading.cancel()
-        await asyncio.wait([loading])
-        await registry.close(app.state.settings.drain_timeout_s)
-        await app.state.services.desk.sessions.close()
-
-
-async def _load(registry: Registry) -> None:
-    """Load everything, then take what was made for good out of the garbage collector's sight: it would be searched
-    again and again, for tens of milliseconds in the midst of requests."""
-    await registry.load()
-    gc.collect()
-    gc.freeze()
-
-
-async def _flush_logs_often() -> None:
-    """Log lines are written together, a few times a second."""
-    while True:
-        await asyncio.sleep(_FLUSH_LOGS_EVERY_S)
-        flush_logs()
+        await upkeep.stop()
+        await state.registry.close(state.settings.drain_timeout_s)
+        await state.services.desk.sessions.close()
+        if state.tracer is not None:
+            await asyncio.to_thread(state.tracer.close)
 
 
 def _engine_options(settings: Settings) -> EngineOptions:

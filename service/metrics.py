@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections import Counter as Counts
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+from service.collectors import (
+    BusyLanes,
+    Forget,
+    LabelCollector,
+    LaneCollector,
+    PrefixCollector,
+    Prefixes,
+    Queue,
+    QueueCollector,
+    Sealer,
+    SessionCollector,
+    Sessions,
+    SlotCollector,
+    Slots,
+    StateCollector,
+)
+from service.machine import ContainerCollector, find_gpus
 
 #: 100 us to 10 s: small recurrent models answer in less than the smallest bucket of common defaults.
 DURATION_BUCKETS_S = (
@@ -18,90 +35,10 @@ DURATION_BUCKETS_S = (
 )  # fmt: skip
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 RATIO_BUCKETS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
+CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 #: The label of requests that named no model, or one that is not here: a caller cannot create label values.
 NO_MODEL = "none"
-
-
-class Queue(NamedTuple):
-    """What can be asked of a queue at any time, from any thread."""
-
-    depth: Callable[[], int]
-    oldest_age_s: Callable[[], float]
-
-
-class Slots(NamedTuple):
-    """What can be asked of a step model's batches at any time, from any thread; `total` never changes."""
-
-    streams: Callable[[], int]
-    in_use: Callable[[], int]
-    total: int
-
-
-class Prefixes(Protocol):
-    """What a prefix cache counts."""
-
-    num_hits: int
-    num_misses: int
-    num_hit_tokens: int
-    num_evictions: int
-    num_bytes: int
-
-
-class Sessions(Protocol):
-    """What a store of sessions in this process counts."""
-
-    num_bytes: int
-    num_evicted: int
-    num_expired: int
-
-    def __len__(self) -> int: ...
-
-
-class SessionCollector(Collector):
-    """The counts of the sessions in this process, read when they are asked for."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-
-    def collect(self) -> Iterator[Metric]:
-        sessions = self._sessions
-        yield GaugeMetricFamily("unroll_sessions", "Sessions that are kept.", value=len(sessions))
-        yield GaugeMetricFamily("unroll_session_bytes", "Memory that sessions take.", value=sessions.num_bytes)
-        evicted = "Sessions that made room for others."
-        yield CounterMetricFamily("unroll_sessions_evicted", evicted, value=sessions.num_evicted)
-        expired = "Sessions that nobody used for too long."
-        yield CounterMetricFamily("unroll_sessions_expired", expired, value=sessions.num_expired)
-
-
-class PrefixCollector(Collector):
-    """The counts of every prefix cache, read when they are asked for."""
-
-    def __init__(self) -> None:
-        self._caches: dict[str, list[Prefixes]] = {}
-
-    def watch(self, model: str, cache: Prefixes) -> None:
-        self._caches.setdefault(model, []).append(cache)
-
-    def collect(self) -> Iterator[Metric]:
-        """The versions of one model are added up."""
-        counters = {
-            "num_hits": CounterMetricFamily("unroll_prefix_hits", "Prompts with a known beginning.", labels=["model"]),
-            "num_misses": CounterMetricFamily("unroll_prefix_misses", "Prompts without one.", labels=["model"]),
-            "num_hit_tokens": CounterMetricFamily(
-                "unroll_prefix_hit_tokens", "Tokens that need not be read again.", labels=["model"]
-            ),
-            "num_evictions": CounterMetricFamily(
-                "unroll_prefix_evictions", "States that made room for others.", labels=["model"]
-            ),
-        }
-        num_bytes = GaugeMetricFamily("unroll_prefix_bytes", "Memory that known prefixes take.", labels=["model"])
-        for model, caches in self._caches.items():
-            for count, family in counters.items():
-                family.add_metric([model], sum(getattr(cache, count) for cache in caches))
-            num_bytes.add_metric([model], sum(cache.num_bytes for cache in caches))
-        yield from counters.values()
-        yield num_bytes
 
 
 class Metrics:
@@ -109,36 +46,55 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
+        self._queues, self._slots = QueueCollector(), SlotCollector()
+        self._prefixes, self._labels = PrefixCollector(), LabelCollector()
+        for kind in (ProcessCollector, PlatformCollector, GCCollector):
+            kind(registry=registry)
+        for collector in (self._queues, self._slots, self._prefixes, self._labels, ContainerCollector(), find_gpus()):
+            self._ask(collector)
         self._declare_requests(registry)
         self._declare_batches(registry)
+        self._declare_streams(registry)
+        self._declare_answers(registry)
         self._declare_bundles(registry)
-        self._prefixes = PrefixCollector()
-        registry.register(self._prefixes)
+        self._declare_process(registry)
 
-    def watch_queue(self, model: str, depth: Callable[[], int], oldest_age_s: Callable[[], float]) -> None:
+    def watch_queue(self, model: str, depth: Callable[[], int], oldest_age_s: Callable[[], float]) -> Forget:
         """Ask a queue for its depth and age at each scrape. The versions of one model are added up."""
-        queues = self._queues.setdefault(model, [])
-        queues.append(Queue(depth, oldest_age_s))
-        self._queue_depth.labels(model).set_function(lambda: sum(queue.depth() for queue in queues))
-        self._queue_age.labels(model).set_function(lambda: max(queue.oldest_age_s() for queue in queues))
+        return self._queues.watch(model, Queue(depth, oldest_age_s))
 
-    def watch_slots(self, model: str, streams: Callable[[], int], in_use: Callable[[], int], total: int) -> None:
+    def watch_slots(self, model: str, streams: Callable[[], int], in_use: Callable[[], int], total: int) -> Forget:
         """Ask a step model for its streams and rows at each scrape. The versions of one model are added up."""
-        slots = self._slots.setdefault(model, [])
-        slots.append(Slots(streams, in_use, total))
-        self._live_streams.labels(model).set_function(lambda: sum(slot.streams() for slot in slots))
-        self._slots_in_use.labels(model).set_function(lambda: sum(slot.in_use() for slot in slots))
-        self._num_slots.labels(model).set(sum(slot.total for slot in slots))
+        return self._slots.watch(model, Slots(streams, in_use, total))
 
-    def watch_prefixes(self, model: str, cache: Prefixes) -> None:
+    def watch_prefixes(self, model: str, cache: Prefixes) -> Forget:
         """Ask a prefix cache for its counts at each scrape."""
-        self._prefixes.watch(model, cache)
+        return self._prefixes.watch(model, cache)
 
     def watch_sessions(self, sessions: Sessions) -> None:
         """Ask a store of sessions for its counts at each scrape."""
-        self.registry.register(SessionCollector(sessions))
+        self._ask(SessionCollector(sessions))
+
+    def watch_states(self, sealer: Sealer) -> None:
+        """Ask what seals states for its counts at each scrape."""
+        self._ask(StateCollector(sealer))
+
+    def watch_lanes(self, lanes: BusyLanes) -> None:
+        """Ask the lanes how busy they are at each scrape."""
+        self._ask(LaneCollector(lanes))
+
+    def label_counts(self, model: str) -> Counts[str]:
+        """What to count the labels of a model in: `label_counts(model)[label] += 1`."""
+        return self._labels.of(model)
+
+    def forget_bundle(self, model: str, version: str) -> None:
+        """A bundle is gone: its gauges go too."""
+        for gauge in (self.bundle_info, self.parity_passed, self.execution_provider_info, self.device_fallback):
+            gauge.remove_by_labels({"model": model, "version": version})
+
+    def _ask(self, collector: Collector | None) -> None:
+        if collector is not None:
+            self.registry.register(collector)
 
     def _declare_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -154,17 +110,26 @@ class Metrics:
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
+        self.rejections = Counter(
+            "unroll_rejections_total",
+            "Requests refused before a model ran for them, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.deadline_misses = Counter(
+            "unroll_deadline_misses_total",
+            "Requests that were given up because their time was over, in the queue or while they were running.",
+            ["model", "phase"],
+            registry=registry,
+        )
+        self.open_requests = Gauge("unroll_open_requests", "Requests being answered.", registry=registry)
+        self.max_open_requests = Gauge(
+            "unroll_max_open_requests", "Requests that may be answered at once.", registry=registry
+        )
         self.stage_duration = Histogram(
             "unroll_stage_duration_seconds",
             "Time of a request in one stage: preprocess, queue, inference, postprocess.",
             ["model", "stage"],
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
-        )
-        self.time_to_first_token = Histogram(
-            "unroll_time_to_first_token_seconds",
-            "From the arrival of a generation request to its first token.",
-            ["model"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
@@ -196,24 +161,25 @@ class Metrics:
             ["model"],
             registry=registry,
         )
-        self._queues: dict[str, list[Queue]] = {}
-        self._queue_depth = Gauge("unroll_queue_depth", "Inputs waiting for a batch.", ["model"], registry=registry)
-        self._queue_age = Gauge(
-            "unroll_queue_oldest_age_seconds",
-            "How long the oldest waiting input has waited.",
+
+    def _declare_streams(self, registry: CollectorRegistry) -> None:
+        self.time_to_first_token = Histogram(
+            "unroll_time_to_first_token_seconds",
+            "From the arrival of a streamed generation to its first token.",
             ["model"],
+            buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
-        self._declare_slots(registry)
+        self.token_gap = Histogram(
+            "unroll_token_gap_seconds",
+            "Mean time between the tokens of a text; one observation for each text.",
+            ["model"],
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
         self.generated_tokens = Counter(
             "unroll_generated_tokens_total", "Tokens generated.", ["model"], registry=registry
         )
-
-    def _declare_slots(self, registry: CollectorRegistry) -> None:
-        self._slots: dict[str, list[Slots]] = {}
-        self._live_streams = Gauge("unroll_live_streams", "Requests being stepped.", ["model"], registry=registry)
-        self._slots_in_use = Gauge("unroll_slots_in_use", "Rows being stepped.", ["model"], registry=registry)
-        self._num_slots = Gauge("unroll_slots", "Rows that can be stepped at once.", ["model"], registry=registry)
         self.slot_joins = Counter(
             "unroll_slot_joins_total", "Requests that joined a running batch.", ["model"], registry=registry
         )
@@ -221,6 +187,24 @@ class Metrics:
             "unroll_slot_leaves_total",
             "Requests that left one: finished, failed, cancelled, expired, overrun (read too slowly) or stopped.",
             ["model", "reason"],
+            registry=registry,
+        )
+
+    def _declare_answers(self, registry: CollectorRegistry) -> None:
+        self.prediction_confidence = Histogram(
+            "unroll_prediction_confidence",
+            "Probability of an answer: of the label, of a sentence's tags on average, of a translation's tokens.",
+            ["model"],
+            buckets=CONFIDENCE_BUCKETS,
+            registry=registry,
+        )
+        self.read_tokens = Counter(
+            "unroll_read_tokens_total", "Words or pieces of input that were read.", ["model"], registry=registry
+        )
+        self.unknown_tokens = Counter(
+            "unroll_unknown_tokens_total",
+            "Words or pieces of input that the vocabulary does not hold.",
+            ["model"],
             registry=registry,
         )
 
@@ -248,5 +232,36 @@ class Metrics:
             "unroll_device_fallback",
             "1 if a GPU was there for the bundle and could not be used, else 0.",
             ["model", "version"],
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "unroll_reloads_total",
+            "Looks at the models folder while serving: ok (something changed), unchanged, or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.last_reload_successful = Gauge(
+            "unroll_last_reload_successful", "1 unless the last look at the folder failed.", registry=registry
+        )
+        self.last_reload_time = Gauge(
+            "unroll_last_reload_timestamp_seconds",
+            "When bundles were last put in place, in seconds since 1970.",
+            registry=registry,
+        )
+
+    def _declare_process(self, registry: CollectorRegistry) -> None:
+        self.event_loop_lag = Histogram(
+            "unroll_event_loop_lag_seconds",
+            "How much later than planned the event loop came back to a task that sleeps; ten times a second.",
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.start_duration = Gauge(
+            "unroll_start_seconds", "From the start of the process until it was ready.", registry=registry
+        )
+        self.build_info = Gauge(
+            "unroll_build_info",
+            "Always 1; the labels say what is running.",
+            ["version", "onnxruntime", "python"],
             registry=registry,
         )

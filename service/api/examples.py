@@ -143,7 +143,15 @@ MODEL_RESPONSES: Responses = {
     404: _REFUSALS[404],
 }
 
-LIVE_RESPONSES: Responses = {200: {"content": {"application/json": {"example": {"status": "live", "reasons": []}}}}}
+LIVE_RESPONSES: Responses = {
+    200: {"content": {"application/json": {"example": {"status": "live", "reasons": []}}}},
+    503: {
+        "description": "Only a restart will help",
+        "content": {
+            "application/json": {"example": {"status": "not_live", "reasons": ["a run has been going on for 75 s"]}}
+        },
+    },
+}
 
 READY_RESPONSES: Responses = {
     200: {"content": {"application/json": {"example": {"status": "ready", "reasons": []}}}},

@@ -1,10 +1,12 @@
 """`POST /generate` and `POST /generate_stream`, with the requests and answers of text-generation-inference.
 
-Beyond those: `state` and `session` go on from where an earlier text ended, `n` continues one prompt several times.
+Beyond those: `state` and `session` go on from where an earlier text ended, `state_every` gives a stream places to go on
+from should it break, and `n` continues one prompt several times.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,6 +19,7 @@ from service.api.error_table import body_of, status_and_type
 from service.api.event_stream import EventStream
 from service.api.examples import GENERATE_EXAMPLES, GENERATE_RESPONSES, STREAM_RESPONSES
 from service.api.json_route import Call, CallDependency, JsonRoute
+from service.api.request_record import StreamTimes
 from service.api.schemas import GenerateRequest
 from service.api.travel import Travel, travelling
 from service.errors import InvalidInput, UnknownSession, UnrollError
@@ -37,6 +40,8 @@ async def generate(
     With `return_state` the answer carries a token to go on from, on this or any other replica; with `session` the
     service keeps it under that name. Either way the next request writes what an uninterrupted one would have written.
     """
+    if body.state_every is not None:
+        raise InvalidInput("only a stream sends states on its way: ask /generate_stream", ("state_every",))
     engine = _find(call, body)
     async with travelling(call.desk, call.owner_of_states(engine), body) as travel:
         stream = await _start(call, engine, body, travel, is_streamed=False)
@@ -44,7 +49,7 @@ async def generate(
             await call.unless_client_leaves(stream.result())
         finally:
             stream.close()
-            engine.observe(stream)
+            _note_end(call, engine, stream)
         answer = stream.request.answer()
         if travel.is_wanted:
             _put_states(answer, await travel.after(engine.states(stream.request)))
@@ -59,6 +64,9 @@ async def generate_stream(
 ) -> Response:
     """One server-sent event per token; the last one has the whole text, and the state if it was asked for.
 
+    With `state_every` some events on the way have a `state` too, and `tokens_left`: should the stream break, go on from
+    the last of them with `max_new_tokens` set to that, on any replica, and the very same tokens follow.
+
     What is wrong with the request is answered with its status before the stream begins; what fails later is an event
     with `error` and `error_type`.
     """
@@ -68,7 +76,7 @@ async def generate_stream(
     async with AsyncExitStack() as stack:
         travel = await stack.enter_async_context(travelling(call.desk, call.owner_of_states(engine), body))
         stream = await _start(call, engine, body, travel, is_streamed=True)
-        stack.callback(engine.observe, stream)
+        stack.callback(_note_end, call, engine, stream)
         stack.callback(stream.close)
         return EventStream(_frames(call, engine, stream, travel), stack.pop_all(), on_leave=stream.close)
     raise AssertionError("no context of ours swallows errors")
@@ -78,11 +86,14 @@ def _find(call: Call, body: GenerateRequest) -> GenerationEngine:
     engine = call.registry.find("generate", body.model, body.version)
     assert isinstance(engine, GenerationEngine)
     call.note_engine(engine)
+    call.note_texts(body.inputs)
     limit = call.settings.max_continuations
     if body.n > limit:
         raise InvalidInput(f"at most {limit} continuations of one prompt are allowed", ("n",))
     if body.n > 1 and body.session is not None:
         raise InvalidInput("a session goes on from one text: leave n out, or carry states", ("n",))
+    if body.state_every is not None and body.session is not None:
+        raise InvalidInput("a session keeps its state here: leave state_every out", ("state_every",))
     return engine
 
 
@@ -92,8 +103,23 @@ async def _start(
     before = await travel.before()
     if before is None and not body.inputs and body.session is not None:
         raise UnknownSession(f"there is no session {body.session!r} here, or no longer: begin it with a prompt")
-    delivery = Delivery(is_streamed, body.n, travel.is_wanted)
+    delivery = Delivery(is_streamed, body.n, travel.is_wanted, body.state_every or 0)
+    call.record.begun_s = time.monotonic()
     return await engine.stream(body.inputs, body.parameters, call.deadline_s, delivery, before)
+
+
+def _note_end(call: Call, engine: GenerationEngine, stream: Stream[Continuation]) -> None:
+    """A stream is over: its times, for the metrics and for the request's record."""
+    record = call.record
+    engine.observe(stream, record.exemplar)
+    record.stream_times = StreamTimes(
+        record.begun_s,
+        stream.enqueued_s,
+        stream.started_s,
+        stream.first_product_s if stream.request.is_streamed else 0.0,
+        stream.ended_s,
+        stream.request.num_produced,
+    )
 
 
 def _put_states(answer: GenerationAnswer, tokens: list[str]) -> None:
@@ -113,9 +139,9 @@ async def _frames(
     try:
         async for events in stream.batches():
             *firsts, last = events
-            frames = [_frame(_event_body(event)) for event in firsts]
+            frames = [_frame(_event_on_the_way(event, stream.request, travel)) for event in firsts]
             if last.finish_reason is None:
-                yield b"".join([*frames, _frame(_event_body(last))])
+                yield b"".join([*frames, _frame(_event_on_the_way(last, stream.request, travel))])
             else:
                 yield b"".join([*frames, _frame(await _last_event_body(last, engine, stream.request, travel))])
                 record.outcome = "ok"
@@ -130,6 +156,16 @@ def _event_body(event: TokenEvent) -> dict[str, Any]:
     if event.top_tokens:
         body["top_tokens"] = event.top_tokens
     return body | {"generated_text": None, "details": None}
+
+
+def _event_on_the_way(event: TokenEvent, continuation: Continuation, travel: Travel) -> dict[str, Any]:
+    """The event, with the state after its token where one was asked for."""
+    body = _event_body(event)
+    state = continuation.state_after(event.index)
+    if state is not None:
+        body["state"] = travel.seal(state.to_bytes())
+        body["tokens_left"] = continuation.max_new_tokens - event.index
+    return body
 
 
 async def _last_event_body(

@@ -11,11 +11,12 @@ from service.api.dependencies import RegistryDependency
 from service.api.examples import MODEL_RESPONSES, MODELS_RESPONSES
 from service.api.schemas import ModelDetails, ModelList, ModelVersion
 from service.bundle.load import CARD_FILE, Bundle
-from service.errors import UnknownModel
 from service.inference.engine import Engine
-from service.inference.registry import Entry
+from service.inference.entry import Entry
 
 router = APIRouter(tags=["models"])
+
+_MAX_EXAMPLES = 6
 
 ModelPath = Annotated[str, Path(max_length=64, examples=["pos-en"])]
 VersionQuery = Annotated[str | None, Query(max_length=9, description="the highest if left out", examples=["1"])]
@@ -24,7 +25,7 @@ VersionQuery = Annotated[str | None, Query(max_length=9, description="the highes
 @router.get("/models", responses=MODELS_RESPONSES, summary="List the models")
 async def list_models(registry: RegistryDependency) -> ModelList:
     """Every version of every model, the failed ones too. Works while the service is not ready."""
-    defaults = {name: registry.versions(name)[-1] for name in {entry.name for entry in registry.entries}}
+    defaults = {name: registry.entry(name) for name in {entry.name for entry in registry.entries}}
     return ModelList(
         models=[ModelVersion(**_summary(entry, defaults[entry.name] is entry)) for entry in registry.entries]
     )
@@ -33,16 +34,10 @@ async def list_models(registry: RegistryDependency) -> ModelList:
 @router.get("/models/{name}", responses=MODEL_RESPONSES, summary="Describe one model")
 async def describe_model(name: ModelPath, registry: RegistryDependency, version: VersionQuery = None) -> ModelDetails:
     """Its card, limits, scores, options, and the parameters that requests may have."""
-    versions = registry.versions(name)
-    chosen = [entry for entry in versions if version in (None, entry.version)]
-    if not chosen:
-        available = [entry.version for entry in versions]
-        raise UnknownModel(f"{name} has no version {version!r}; there are: {', '.join(available)}", available)
-    entry = chosen[-1]
+    entry = registry.entry(name, version)
     details = await asyncio.to_thread(_details, entry.engine) if entry.engine else {}
-    return ModelDetails(
-        **_summary(entry, entry is versions[-1]), **details, versions=[other.version for other in versions]
-    )
+    versions = [other.version for other in registry.versions(name)]
+    return ModelDetails(**_summary(entry, entry is registry.entry(name)), **details, versions=versions)
 
 
 def _summary(entry: Entry, is_default: bool) -> dict[str, Any]:
@@ -66,6 +61,7 @@ def _details(engine: Engine) -> dict[str, Any]:
         "precision": engine.opened.runner.precision,
         "provider": engine.opened.runner.provider,
         "digest": bundle.digest,
+        "examples": [{"inputs": one.inputs, "parameters": one.parameters} for one in bundle.examples[:_MAX_EXAMPLES]],
         "card": _card(bundle),
     }
 

@@ -26,6 +26,7 @@ async def predict(body: PredictRequest = Body(openapi_examples=PREDICT_EXAMPLES)
     engine = call.registry.find("predict", body.model, body.version)
     assert isinstance(engine, PredictEngine)
     call.note_engine(engine)
+    call.note_texts(body.inputs)
     if body.state is None and not body.return_state:
         work = engine.predict(body.inputs, body.parameters or {}, call.deadline_s)
         return _response(call, engine, await call.unless_client_leaves(work))
@@ -44,7 +45,7 @@ async def _predict_chunk(body: PredictRequest, call: Call, engine: PredictEngine
 def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: str | None = None) -> Response:
     """A `PredictResponse`, written from plain values: every part was made by our own code."""
     manifest = engine.opened.bundle.manifest
-    call.record.timings = prediction.timings
+    call.record.note_timings(prediction.timings)
     body = {
         "model": manifest.name,
         "version": manifest.version,

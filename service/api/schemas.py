@@ -33,6 +33,8 @@ Inputs = Annotated[
 ModelName = Annotated[str, Field(max_length=64, description="may be left out when only one model can answer")]
 Version = Annotated[str, Field(max_length=9, description="the highest version if left out")]
 
+#: A state is as long as a hundred events; and so many of a slow reader's are kept as fit into his backlog.
+MIN_STATE_EVERY_TOKENS = 8
 
 State = Annotated[str, Field(min_length=1)]
 SessionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
@@ -93,6 +95,11 @@ class GenerateRequest(RequestBody):
     n: int = Field(1, ge=1, description="continue the prompt so many times, with seeds that count up from the seed")
     state: State | None = Field(None, description="go on where the text that gave this state ended")
     return_state: bool = Field(False, description="also return the state, to go on from on this or another replica")
+    state_every: int | None = Field(
+        None,
+        ge=MIN_STATE_EVERY_TOKENS,
+        description="of a stream: send the state along with every so many tokens, and how many tokens are left then",
+    )
     session: SessionName | None = Field(
         None, description="keep the state here under this name, and go on from it where there is one already"
     )
@@ -114,10 +121,13 @@ class ErrorResponse(BaseModel):
     request_id: str | None = None
 
 
+HealthStatus = Literal["live", "not_live", "ready", "not_ready"]
+
+
 class Health(BaseModel):
     """`reasons` says what stands in the way, one sentence each."""
 
-    status: Literal["live", "ready", "not_ready"]
+    status: HealthStatus
     reasons: list[str] = []
 
 
@@ -135,6 +145,13 @@ class ModelVersion(BaseModel):
     licence: str | None = None
 
 
+class ModelExample(BaseModel):
+    """A request that the bundle proves itself with: something to try."""
+
+    inputs: Any
+    parameters: dict[str, Any] = {}
+
+
 class ModelDetails(ModelVersion):
     """Everything the bundle says about itself."""
 
@@ -150,6 +167,7 @@ class ModelDetails(ModelVersion):
     precision: str | None = Field(None, description="in which numbers the graphs compute: fp32, bf16 or int8")
     provider: str | None = Field(None, description="the onnxruntime execution provider in use")
     digest: str | None = Field(None, description="sha256 over the bundle's manifest, which has those of its files")
+    examples: list[ModelExample] | None = Field(None, description="some of the inputs whose answers are recorded")
     card: str | None = Field(None, description="the model card, Markdown")
 
 

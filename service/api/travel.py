@@ -51,6 +51,10 @@ class Travel:
             token = None if kept is None else kept.decode("ascii")
         return None if token is None else self._sealer.open(token, self._owner)
 
+    def seal(self, state: bytes) -> str:
+        """A token for this caller alone. Raises StateRefused if the state is larger than allowed."""
+        return self._sealer.seal(state, self._owner)
+
     async def after(self, states: Sequence[bytes]) -> list[str]:
         """Keep what the next request goes on from; returns tokens only if the caller asked to carry them.
 
@@ -58,7 +62,7 @@ class Travel:
             StateRefused: the state is larger than allowed.
             SessionBusy: the session was held for so long that another request may have it.
         """
-        tokens = [self._sealer.seal(state, self._owner) for state in states]
+        tokens = [self.seal(state) for state in states]
         if self._session is not None:
             await self._session.save(tokens[0].encode("ascii"))
         return tokens if self._wishes.return_state else []

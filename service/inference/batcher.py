@@ -38,12 +38,16 @@ class Output(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """The inputs of one caller, which may ride in several batches. `outputs` fills up in the order of the inputs."""
+    """The inputs of one caller, which may ride in several batches. `outputs` fills up in the order of the inputs.
+
+    `is_running` once a lane has taken the first of them.
+    """
 
     result: asyncio.Future[list[Output]]
     outputs: list[Output | None]
     num_missing: int
     timer: asyncio.TimerHandle | None = None
+    is_running: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -92,7 +96,10 @@ class Batcher:
         self._padding_ratio = metrics.batch_padding_ratio.labels(model)
         self._computed_tokens = metrics.computed_tokens.labels(model)
         self._padded_tokens = metrics.padded_tokens.labels(model)
-        metrics.watch_queue(model, depth=lambda: self.num_waiting, oldest_age_s=lambda: self.oldest_age_s)
+        self._misses = {phase: metrics.deadline_misses.labels(model, phase) for phase in ("queue", "running")}
+        self._forget = metrics.watch_queue(
+            model, depth=lambda: self.num_waiting, oldest_age_s=lambda: self.oldest_age_s
+        )
         lanes.add(self)
 
     @property
@@ -131,13 +138,14 @@ class Batcher:
         self._admit(len(items))
         self._arrived.extend(items)
         self._lanes.wake()
-        request.timer = self._loop.call_later(max(0.0, deadline_s - now_s), _expire, request)
+        request.timer = self._loop.call_later(max(0.0, deadline_s - now_s), self._expire, request)
         return request.result
 
     async def close(self) -> None:
         """Take no more; what still waits gets NotReady. A batch that is being run is answered."""
         self._lanes.remove(self)
-        self._stop(NotReady("the service is stopping"))
+        self._forget()
+        self._stop(NotReady("the service is stopping", cause="draining"))
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -157,9 +165,11 @@ class Batcher:
         chosen = set(map(id, batch))
         self._waiting = [item for item in live if id(item) not in chosen]
         if expired:
-            self._hand_over(_fail, expired, DeadlineExceeded(_LATE))
+            self._hand_over(self._expire_all, expired)
         if not batch:
             return None
+        for item in batch:
+            item.request.is_running = True
         self._running.append(batch)
         return lambda: self._run_batch(batch)
 
@@ -215,6 +225,18 @@ class Batcher:
         self._leave(batch)
         _fail(batch, error)
 
+    def _expire_all(self, items: list[WorkItem]) -> None:
+        for item in items:
+            self._expire(item.request)
+
+    def _expire(self, request: Request) -> None:
+        """In the event loop: the caller's time is over."""
+        if request.timer is not None:
+            request.timer.cancel()
+        if not request.result.done():
+            self._misses["running" if request.is_running else "queue"].inc()
+            request.result.set_exception(DeadlineExceeded(_LATE))
+
     def _leave(self, batch: list[WorkItem]) -> None:
         if batch in self._running:  # else everyone in it was answered when the batcher broke
             self._running.remove(batch)
@@ -251,11 +273,6 @@ def _finish(request: Request) -> None:
         request.timer.cancel()
     if not request.result.done():
         request.result.set_result(request.outputs)  # type: ignore[arg-type]  # none is missing
-
-
-def _expire(request: Request) -> None:
-    if not request.result.done():
-        request.result.set_exception(DeadlineExceeded(_LATE))
 
 
 def _fail(items: Sequence[WorkItem], error: UnrollError) -> None:

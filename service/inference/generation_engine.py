@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from service.inference.direct import OpenBundle
 from service.inference.prefix_cache import PrefixCache
@@ -25,7 +26,7 @@ class GenerationEngine:
         options, metrics = workshop.options, workshop.metrics
         model = opened.bundle.manifest.name
         prefixes = PrefixCache(options.prefix_cache_bytes, options.prefix_checkpoint_tokens)
-        metrics.watch_prefixes(model, prefixes)
+        self._forget = metrics.watch_prefixes(model, prefixes)
         self._stepper = Stepper(
             model,
             lambda: task.batch(checkpoints=prefixes if options.prefix_cache_bytes else None),
@@ -39,6 +40,8 @@ class GenerationEngine:
             stage: metrics.stage_duration.labels(model, stage) for stage in ("preprocess", "queue", "inference")
         }
         self._time_to_first_token = metrics.time_to_first_token.labels(model)
+        self._token_gap = metrics.token_gap.labels(model)
+        self._reading = (metrics.read_tokens.labels(model), metrics.unknown_tokens.labels(model))
 
     @property
     def is_alive(self) -> bool:
@@ -65,6 +68,8 @@ class GenerationEngine:
         wishes = GenerationParameters.when_absent() if parameters is None else parameters
         continuation = await self._workshop.on_text(len(prompt), lambda: self._begin(prompt, wishes, delivery, before))
         stream = self._stepper.submit(continuation, deadline_s)
+        for counter, num_tokens in zip(self._reading, continuation.reading, strict=True):
+            counter.inc(num_tokens)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
         return stream
 
@@ -72,15 +77,22 @@ class GenerationEngine:
         """Of a text that has ended, what each of its continuations goes on from."""
         return [state.to_bytes() for state in continuation.states()]
 
-    def observe(self, stream: Stream[Continuation]) -> None:
-        """Note how long a stream that has ended waited, ran, and took to its first token."""
+    def observe(self, stream: Stream[Continuation], exemplar: Mapping[str, str] | None = None) -> None:
+        """Note how long a stream that has ended waited, ran, and took to its first token and from one to the next.
+
+        `exemplar` names the request's trace, for those who look at a slow one.
+        """
         if stream.end_reason == "finished":
             self._stage_duration["queue"].observe(stream.started_s - stream.enqueued_s)
             self._stage_duration["inference"].observe(stream.ended_s - stream.started_s)
-        if stream.first_product_s:
-            self._time_to_first_token.observe(stream.first_product_s - stream.enqueued_s)
+            self._token_gap.observe(_token_gap_s(stream))
+        if stream.first_product_s and stream.request.is_streamed:
+            self._time_to_first_token.observe(
+                stream.first_product_s - stream.enqueued_s, None if exemplar is None else dict(exemplar)
+            )
 
     async def close(self) -> None:
+        self._forget()
         await self._stepper.close()
 
     def _begin(
@@ -91,3 +103,11 @@ class GenerationEngine:
         vocabulary_size = self.opened.bundle.tokenizers["text"].vocabulary_size
         state = StreamState.from_bytes(before, self.task.state_specs, vocabulary_size)
         return self.task.start(prompt, parameters, delivery, state)
+
+
+def _token_gap_s(stream: Stream[Continuation]) -> float:
+    """The mean time between the tokens of a text. Of one that is not streamed only the whole time is known."""
+    num_tokens = max(len(branch.produced_ids) for branch in stream.request.branches)
+    if stream.request.is_streamed and num_tokens > 1:
+        return (stream.ended_s - stream.first_product_s) / (num_tokens - 1)
+    return (stream.ended_s - stream.started_s) / max(1, num_tokens)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -54,8 +55,12 @@ class Lanes:
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._is_closing = False
         self._num_alive = num_lanes
+        #: For each lane: how long all its earlier runs took, and since when it runs what it runs now, 0 if nothing.
+        #: One value, so that whoever reads it sees no run twice and none left out.
+        self._clocks = [(0.0, 0.0)] * num_lanes
         self._threads = [
-            threading.Thread(target=self._serve, name=f"lane-{number}", daemon=True) for number in range(num_lanes)
+            threading.Thread(target=self._serve, args=(number,), name=f"lane-{number}", daemon=True)
+            for number in range(num_lanes)
         ]
         for thread in self._threads:
             thread.start()
@@ -65,11 +70,23 @@ class Lanes:
         """False once they are closed, or a lane has ended by a fault of its own; then every source was told."""
         return self._num_alive == self.num_lanes and not self._is_closing
 
+    @property
+    def busy_s(self) -> float:
+        """How long lanes have been running something, all of them added up."""
+        now_s = time.monotonic()
+        return sum(past_s + (now_s - since_s if since_s else 0.0) for past_s, since_s in tuple(self._clocks))
+
+    @property
+    def run_age_s(self) -> float:
+        """How long the oldest run that has not ended takes already: the heartbeat of a lane that is stuck stops."""
+        now_s = time.monotonic()
+        return max(now_s - since_s if since_s else 0.0 for _, since_s in tuple(self._clocks))
+
     def add(self, source: WorkSource) -> None:
         """Serve this source too. Raises NotReady when the lanes are closed."""
         with self.lock:
             if self._is_closing:
-                raise NotReady("the service is stopping")
+                raise NotReady("the service is stopping", cause="draining")
             self._sources.append(source)
         self.wake()
 
@@ -94,19 +111,30 @@ class Lanes:
             for _ in self._threads:
                 self._wakeups.put(None)
 
-    def _serve(self) -> None:
+    def _serve(self, lane: int) -> None:
         try:
             while not self._is_closing:
                 taken = self._choose()
                 if taken is None:
                     taken = self._wait()
                 if taken is not None:
-                    _run(*taken)
+                    self._run(lane, *taken)
         except BaseException as error:  # something ends this thread; what it was running has no answer and gets none
             self._num_alive -= 1
             logger.critical("a lane has ended", exc_info=error)
             for source in tuple(self._sources):
                 source.fail(error)
+
+    def _run(self, lane: int, source: WorkSource, work: Work) -> None:
+        past_s, started_s = self._clocks[lane][0], time.monotonic()
+        self._clocks[lane] = (past_s, started_s)
+        try:
+            work()
+        except Exception as error:
+            logger.exception("a unit of work broke its source")
+            source.fail(error)
+        finally:
+            self._clocks[lane] = (past_s + time.monotonic() - started_s, 0.0)
 
     def _choose(self) -> tuple[WorkSource, Work] | None:
         with self.lock:
@@ -141,11 +169,3 @@ def _next_work(source: WorkSource) -> Work | None:
     except Exception as error:
         logger.exception("a source could not say what to do next")
         return partial(source.fail, error)
-
-
-def _run(source: WorkSource, work: Work) -> None:
-    try:
-        work()
-    except Exception as error:
-        logger.exception("a unit of work broke its source")
-        source.fail(error)

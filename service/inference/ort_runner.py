@@ -133,6 +133,11 @@ def available_providers() -> list[str]:
     return list(ort.get_available_providers())
 
 
+def runtime_version() -> str:
+    """Of the onnxruntime that is installed."""
+    return str(ort.__version__)
+
+
 def can_run(bundle: Bundle, precision: Precision) -> bool:
     """Whether the bundle was accepted in `precision`, and this machine and onnxruntime can run it so."""
     return not obstacle(bundle, precision, available_providers(), cpu_has_bf16())

@@ -13,7 +13,7 @@ from service.inference.direct import OpenBundle
 from service.inference.step_queue import StepQueue
 from service.inference.stepper import Stepper
 from service.inference.workshop import Workshop
-from service.tasks.base import PredictTask
+from service.tasks.base import PredictTask, Reading, Verdict
 from service.tasks.chunk_state import ChunkReader, ChunkState, require_chunks
 from service.tasks.parameters import check_parameters
 from service.tasks.translation import Translation
@@ -57,6 +57,13 @@ class Prediction(NamedTuple):
     state: bytes | None = None
 
 
+class _Note(NamedTuple):
+    """What the statistics learn from one input and its answer."""
+
+    reading: Reading
+    verdict: Verdict
+
+
 class PredictEngine:
     """Create and use it inside a running event loop."""
 
@@ -66,7 +73,14 @@ class PredictEngine:
         self._workshop = workshop
         model = opened.bundle.manifest.name
         self._queue = _queue(opened, task, workshop)
-        self._stage_duration = [workshop.metrics.stage_duration.labels(model, stage) for stage in _STAGES]
+        metrics = workshop.metrics
+        self._stage_duration = [metrics.stage_duration.labels(model, stage) for stage in _STAGES]
+        self._label_counts = metrics.label_counts(model)
+        self._confidence = metrics.prediction_confidence.labels(model)
+        self._read_tokens, self._unknown_tokens = (
+            metrics.read_tokens.labels(model),
+            metrics.unknown_tokens.labels(model),
+        )
 
     @property
     def is_alive(self) -> bool:
@@ -128,9 +142,9 @@ class PredictEngine:
         queued_s = time.monotonic()
         outputs = await self._queue.submit(examples, deadline_s)
         ran_s = time.monotonic()
-        answers = await self._workshop.on_text(num_characters, lambda: self._postprocess(examples, outputs))
+        answers, notes = await self._workshop.on_text(num_characters, lambda: self._postprocess(examples, outputs))
         timings = _timings(started_s, queued_s, ran_s, outputs)
-        self._observe(timings)
+        self._observe(timings, notes)
         return Prediction(answers, timings), outputs
 
     def _preprocess(self, inputs: str | Sequence[PredictInput], parameters: Mapping[str, Any]) -> list[Any]:
@@ -147,12 +161,22 @@ class PredictEngine:
                 raise
             raise error.under(*path) from error
 
-    def _postprocess(self, examples: Sequence[Any], outputs: Sequence[Output]) -> list[Any]:
-        return [self.task.plain_answer(e, output.value) for e, output in zip(examples, outputs, strict=True)]
+    def _postprocess(self, examples: Sequence[Any], outputs: Sequence[Output]) -> tuple[list[Any], list[_Note]]:
+        answers = [self.task.plain_answer(e, output.value) for e, output in zip(examples, outputs, strict=True)]
+        pairs = zip(examples, answers, strict=True)
+        return answers, [_Note(self.task.reading(example), self.task.verdict(answer)) for example, answer in pairs]
 
-    def _observe(self, timings: Timings) -> None:
+    def _observe(self, timings: Timings, notes: Sequence[_Note]) -> None:
         for histogram, milliseconds in zip(self._stage_duration, timings, strict=False):
             histogram.observe(milliseconds / 1000)
+        for reading, verdict in notes:
+            self._read_tokens.inc(reading.num_tokens)
+            if reading.num_unknown:
+                self._unknown_tokens.inc(reading.num_unknown)
+            for label in verdict.labels:
+                self._label_counts[label] += 1
+            if verdict.confidence is not None:
+                self._confidence.observe(verdict.confidence)
 
 
 def _queue(opened: OpenBundle, task: PredictTask[Any, Any], workshop: Workshop) -> Queue:

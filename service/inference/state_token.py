@@ -78,6 +78,7 @@ class StateSealer:
 
     Attributes:
         has_made_up_key: no key was given, so tokens are good on this replica only and end with its process.
+        num_sealed, num_opened, num_refused: tokens made, opened, and refused to be opened.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class StateSealer:
         """
         self.has_made_up_key = not keys
         self.max_token_bytes = max_token_bytes
+        self.num_sealed = self.num_opened = self.num_refused = 0
         self._ttl_s = ttl_s
         self._clock = clock
         made = [_Key.derived(secret) for secret in keys or [secrets.token_urlsafe(_KEY_BYTES)]]
@@ -111,6 +113,7 @@ class StateSealer:
         sealed = self._sealing_key.cipher(salt).encrypt(nonce, self._claims(owner) + payload, header)
         token = _to_text(header + sealed)
         self._require_short(token)
+        self.num_sealed += 1
         return token
 
     def open(self, token: str, owner: StateOwner) -> bytes:
@@ -120,6 +123,15 @@ class StateSealer:
             StateRefused: with the first reason that applies of "too_large", "malformed", "tampered",
                 "foreign_caller", "expired" and "foreign_model".
         """
+        try:
+            payload = self._open(token, owner)
+        except StateRefused:
+            self.num_refused += 1
+            raise
+        self.num_opened += 1
+        return payload
+
+    def _open(self, token: str, owner: StateOwner) -> bytes:
         self._require_short(token)
         data = _from_text(token)
         if len(data) < _HEADER.size + _TAG_BYTES or data[0] != _VERSION:

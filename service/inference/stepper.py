@@ -89,9 +89,12 @@ class Stepper(Generic[RequestT]):
         self._generated_tokens = metrics.generated_tokens.labels(model)
         self._joins = metrics.slot_joins.labels(model)
         self._leaves = {reason: metrics.slot_leaves.labels(model, reason) for reason in get_args(EndReason)}
-        metrics.watch_queue(model, depth=lambda: self.num_waiting, oldest_age_s=lambda: self.oldest_age_s)
-        metrics.watch_slots(
-            model, streams=lambda: len(self._group_of), in_use=lambda: self.num_rows, total=limits.max_rows
+        self._misses = {phase: metrics.deadline_misses.labels(model, phase) for phase in ("queue", "running")}
+        self._forget = (
+            metrics.watch_queue(model, depth=lambda: self.num_waiting, oldest_age_s=lambda: self.oldest_age_s),
+            metrics.watch_slots(
+                model, streams=lambda: len(self._group_of), in_use=lambda: self.num_rows, total=limits.max_rows
+            ),
         )
         lanes.add(self)
 
@@ -154,7 +157,9 @@ class Stepper(Generic[RequestT]):
         if not self._is_closed:
             self._is_closed = True
             self._lanes.remove(self)
-            self._stop(NotReady("the service is stopping"))
+            for forget in self._forget:
+                forget()
+            self._stop(NotReady("the service is stopping", cause="draining"))
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -263,6 +268,8 @@ class Stepper(Generic[RequestT]):
         self._open.discard(stream)
         if stream.started_s:
             self._generated_tokens.inc(self._count_tokens(stream))
+        if stream.end_reason == "expired":
+            self._misses["running" if stream.started_s else "queue"].inc()
         if stream.end_reason == "finished":
             self._mean_stream_s += _NEWEST_WEIGHT * (stream.ended_s - stream.started_s - self._mean_stream_s)
         elif stream.end_reason != "failed":

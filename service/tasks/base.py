@@ -7,11 +7,12 @@ so the same code answers from onnxruntime in the service and from torch while a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from service.bundle.tokenizer import UNK
 from service.errors import InvalidInput
 
 Array = NDArray[Any]
@@ -45,6 +46,25 @@ class HasLength(Protocol):
 
     @property
     def length(self) -> int: ...
+
+
+class Reading(NamedTuple):
+    """What a model read of an input: words or pieces, and how many of them its vocabulary does not hold."""
+
+    num_tokens: int
+    num_unknown: int
+
+
+class Verdict(NamedTuple):
+    """What stands in an answer, for the statistics: its labels, and how sure the model was, 0 to 1 if it said so."""
+
+    labels: Sequence[str]
+    confidence: float | None
+
+
+def reading_of(ids: Sequence[int]) -> Reading:
+    """Of a sequence of ids."""
+    return Reading(len(ids), ids.count(UNK))
 
 
 ExampleT = TypeVar("ExampleT", bound=HasLength)
@@ -82,6 +102,14 @@ class PredictTask(Protocol[ExampleT, OutputT]):
 
     def plain_answer(self, example: ExampleT, output: OutputT) -> Any:
         """The same as JSON values, made without validation: what is written to the wire. Raises as `postprocess`."""
+        ...
+
+    def reading(self, example: ExampleT) -> Reading:
+        """How much of an input the vocabulary knows."""
+        ...
+
+    def verdict(self, plain_answer: Any) -> Verdict:
+        """The labels and the confidence of a plain answer."""
         ...
 
 

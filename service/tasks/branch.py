@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,11 +12,21 @@ from service.bundle.tokenizer import EOS, TextTokenizer
 from service.errors import UnrollError
 from service.tasks.decoding import RowWish, most_likely
 from service.tasks.generation_answer import FinishReason, Token, TokenEvent
-from service.tasks.generation_parameters import GenerationParameters
+from service.tasks.generation_parameters import MAX_STOP_CHARACTERS, GenerationParameters
 from service.tasks.probabilities import DoubleArray
 from service.tasks.recurrent_state import RecurrentState
 from service.tasks.text_stream import TextPosition, TextStream
 from service.tasks.uniforms import uniforms
+
+
+class Standing(NamedTuple):
+    """Where a branch stood after one of its tokens: what a state to go on from is made of."""
+
+    #: One row that had read all but the newest token.
+    row: RecurrentState
+    position: TextPosition
+    num_produced: int
+    num_drawn: int
 
 
 class Branch:
@@ -42,6 +53,7 @@ class Branch:
         counts: IntArray | None,
         is_streamed: bool,
         keeps_state: bool,
+        state_every: int,
     ) -> None:
         self.seed = seed
         self.num_drawn_before = num_drawn
@@ -50,6 +62,8 @@ class Branch:
         self.max_new_tokens = max_new_tokens
         self.keeps_state = keeps_state
         self.final_state: RecurrentState | None = None
+        self._state_every = state_every
+        self._standings: dict[int, Standing] = {}
         self.produced_ids: list[int] = []
         self.finish_reason: FinishReason | None = None
         self.error: UnrollError | None = None
@@ -86,10 +100,30 @@ class Branch:
         self._decode_bulk()
         return self._stream.text
 
-    def position(self, max_tail: int) -> TextPosition:
-        """Where the text stands, once it is done, with at most `max_tail` of its last characters."""
+    @property
+    def wants_state(self) -> bool:
+        """Whether somebody wants to go on from after the newest token."""
+        if self.finish_reason is not None:
+            return self.keeps_state
+        return self._state_every > 0 and len(self.produced_ids) % self._state_every == 0 and self.error is None
+
+    def keep_state(self, row: RecurrentState) -> None:
+        """Put the row aside that had read all but the newest token. On its way a branch is followed, and has text."""
+        if self.finish_reason is not None:
+            self.final_state = row
+        else:
+            self._standings[len(self.produced_ids)] = self._standing(row)
+
+    def standing_after(self, num_tokens: int) -> Standing | None:
+        """Where the branch stood on its way, after so many tokens, if that was kept. It is handed out once."""
+        return self._standings.pop(num_tokens, None)
+
+    def standing_at_end(self) -> Standing:
+        """Where the branch stands once it is done. Raises ValueError if that was not kept."""
+        if self.final_state is None:
+            raise ValueError("this text has no state yet, or none was asked for")
         self._decode_bulk()
-        return self._stream.position(max_tail)
+        return self._standing(self.final_state)
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Take what was chosen in several steps; none but the last may be the end."""
@@ -115,6 +149,10 @@ class Branch:
         return TokenEvent(
             index=len(self.produced_ids), token=token, top_tokens=top or None, finish_reason=self.finish_reason
         )
+
+    def _standing(self, row: RecurrentState) -> Standing:
+        position = self._stream.position(MAX_STOP_CHARACTERS - 1)
+        return Standing(row, position, len(self.produced_ids), self.num_drawn)
 
     def _decode_bulk(self) -> None:
         """Turn into text what came in bulk: late, and in the thread of whoever asks, because steps shall not wait."""

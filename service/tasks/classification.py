@@ -16,7 +16,10 @@ from service.tasks.base import (
     Answer,
     Array,
     Parameters,
+    Reading,
     Runner,
+    Verdict,
+    reading_of,
     require_at_most,
     require_short_text,
     require_words,
@@ -117,6 +120,12 @@ class Classification:
 
     def postprocess(self, example: ClassificationExample, output: ClassificationOutput) -> ClassificationAnswer:
         return ClassificationAnswer.model_validate(self.plain_answer(example, output))
+
+    def reading(self, example: ClassificationExample) -> Reading:
+        return reading_of(example.token_ids)
+
+    def verdict(self, plain_answer: dict[str, Any]) -> Verdict:
+        return Verdict((plain_answer["label"],), plain_answer["score"])
 
     def resume(self, example: ClassificationExample, before: ChunkState) -> ClassificationExample:
         """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""

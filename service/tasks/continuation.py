@@ -12,10 +12,10 @@ import numpy as np
 from service.bundle.padding import IntArray
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
-from service.tasks.base import Array
-from service.tasks.branch import Branch, text_of
+from service.tasks.base import Array, Reading, reading_of
+from service.tasks.branch import Branch, Standing, text_of
 from service.tasks.generation_answer import ContinuationAnswer, GenerationAnswer, GenerationDetails, PromptToken
-from service.tasks.generation_parameters import MAX_SEED, MAX_STOP_CHARACTERS, GenerationParameters
+from service.tasks.generation_parameters import MAX_SEED, GenerationParameters
 from service.tasks.probabilities import log_softmax, require_finite
 from service.tasks.recurrent_state import RecurrentState
 from service.tasks.stream_state import StreamState
@@ -33,11 +33,13 @@ class Delivery:
         is_streamed: every token makes an event.
         num_continuations: texts that follow the same prompt, read once; number i draws with `seed + i`, modulo 2**64.
         returns_state: each text ends with a state to go on from.
+        state_every: a streamed text also has a state after every so many tokens; 0 for none.
     """
 
     is_streamed: bool = False
     num_continuations: int = 1
     returns_state: bool = False
+    state_every: int = 0
 
 
 class Continuation:
@@ -83,6 +85,11 @@ class Continuation:
     def ids_to_read(self) -> list[int]:
         """The prompt; where the text goes on from a state, after the token that had not been read yet."""
         return self.prompt_ids if self._start is None else [self._start.pending_token_id, *self.prompt_ids]
+
+    @property
+    def reading(self) -> Reading:
+        """How much of the prompt the vocabulary knows."""
+        return reading_of(self.prompt_ids)
 
     @property
     def state_before(self) -> RecurrentState | None:
@@ -139,7 +146,13 @@ class Continuation:
 
     def states(self) -> list[StreamState]:
         """For each branch the state to go on from, once every text has ended. Only if they were asked for."""
-        return [self._state(branch) for branch in self.branches]
+        return [self._state(branch, branch.standing_at_end()) for branch in self.branches]
+
+    def state_after(self, num_tokens: int) -> StreamState | None:
+        """Of a streamed text: the state after so many tokens, if one was asked for there. It is handed out once."""
+        branch = self.branches[0]
+        standing = branch.standing_after(num_tokens)
+        return None if standing is None else self._state(branch, standing)
 
     def _branch(self, number: int, delivery: Delivery) -> Branch:
         start = self._start
@@ -155,6 +168,7 @@ class Continuation:
             counts=self._counts() if self.parameters.rules.has_penalty else None,
             is_streamed=delivery.is_streamed,
             keeps_state=delivery.returns_state,
+            state_every=delivery.state_every,
         )
 
     def _position(self) -> TextPosition:
@@ -197,20 +211,21 @@ class Continuation:
             for token_id, logprob in zip(self.prompt_ids, known, strict=True)
         ]
 
-    def _state(self, branch: Branch) -> StreamState:
-        if branch.final_state is None:
-            raise ValueError("this text has no state yet, or none was asked for")
-        start, produced = self._start, Counter(branch.produced_ids)
-        context_ids, held_ids, tail = branch.position(MAX_STOP_CHARACTERS - 1)
+    def _state(self, branch: Branch, standing: Standing) -> StreamState:
+        start, produced_ids = self._start, branch.produced_ids[: standing.num_produced]
+        produced = Counter(produced_ids)
+        context_ids, held_ids, tail = standing.position
         # What was not drawn from stays as it came, for whoever draws from it later.
-        drawn = start if start is not None and branch.seed is None else branch
+        num_drawn, seed = standing.num_drawn, branch.seed
+        if start is not None and seed is None:
+            num_drawn, seed = start.num_drawn, start.seed
         return StreamState(
-            arrays={name: array[:, 0] for name, array in branch.final_state.arrays.items()},
-            pending_token_id=branch.produced_ids[-1],
+            arrays={name: array[:, 0] for name, array in standing.row.arrays.items()},
+            pending_token_id=produced_ids[-1],
             num_read=Counter(start.num_read if start else ()) + Counter(self.prompt_ids) + produced,
             num_produced=Counter(start.num_produced if start else ()) + produced,
-            num_drawn=drawn.num_drawn,
-            seed=drawn.seed,
+            num_drawn=num_drawn,
+            seed=seed,
             context_ids=context_ids,
             held_ids=held_ids,
             text_tail=tail,

@@ -75,7 +75,7 @@ class StepRows:
             reader.move_on(1, partial(state.rows, [number]))
         said = self._choose(logits[:num_live]) if num_live else []
         if said:
-            self._keep_final_states(said)
+            self._keep_states(said)
         if said or any(reader.num_before_last == 0 for reader in self.readers):
             self._arrange(lambda request: request.error is None)
         return said
@@ -90,12 +90,12 @@ class StepRows:
         said = self._live.accept(np.where(np.isfinite(logits), logits, 0.0))
         return [Said(row, None) for row in spoiled] + [one for one in said if one.row not in spoiled]
 
-    def _keep_final_states(self, said: Sequence[Said]) -> None:
-        """Put the states of rows that are done aside, where somebody wants to go on from them."""
-        wanted = {id(row.branch) for row, _ in said if row.branch.keeps_state and row.branch.finish_reason is not None}
+    def _keep_states(self, said: Sequence[Said]) -> None:
+        """Put states aside that somebody wants to go on from: at the end of a text, or on its way."""
+        wanted = {id(row.branch) for row, _ in said if row.branch.wants_state}
         for number, row in enumerate(self._live.rows if wanted else ()):
             if id(row.branch) in wanted:
-                row.branch.final_state = self.state.rows([number])
+                row.branch.keep_state(self.state.rows([number]))
 
     def _arrange(self, is_kept: Callable[[Continuation], bool]) -> None:
         """Take out the rows that are done or not kept, and put prompts at their last token behind the live rows."""

@@ -18,7 +18,10 @@ from service.tasks.base import (
     Answer,
     Array,
     Parameters,
+    Reading,
     Runner,
+    Verdict,
+    reading_of,
     require_at_most,
     require_short_text,
     require_words,
@@ -149,6 +152,16 @@ class Tagging:
 
     def postprocess(self, example: TaggingExample, output: TaggingOutput) -> TaggingAnswer:
         return TaggingAnswer.model_validate(self.plain_answer(example, output))
+
+    def reading(self, example: TaggingExample) -> Reading:
+        return reading_of(example.word_ids)
+
+    def verdict(self, plain_answer: dict[str, Any]) -> Verdict:
+        """The labels of its spans, or the tags where they form none; the mean score of its words."""
+        tokens = plain_answer["tokens"]
+        spans = plain_answer.get("spans")
+        labels = [token["tag"] for token in tokens] if spans is None else [span["label"] for span in spans]
+        return Verdict(labels, sum([token["score"] for token in tokens]) / len(tokens))
 
     def resume(self, example: TaggingExample, before: ChunkState) -> TaggingExample:
         """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,10 @@ from service.errors import InvalidInput, UnrollError
 from service.tasks.base import (
     Answer,
     Parameters,
+    Reading,
     Runner,
+    Verdict,
+    reading_of,
     require_at_most,
     require_at_most_new_tokens,
     require_short_text,
@@ -114,6 +118,14 @@ class Translation:
 
     def postprocess(self, example: TranslationExample, output: Hypothesis | UnrollError) -> TranslationAnswer:
         return TranslationAnswer.model_validate(self.plain_answer(example, output))
+
+    def reading(self, example: TranslationExample) -> Reading:
+        return reading_of(example.source_ids[:-1])
+
+    def verdict(self, plain_answer: dict[str, Any]) -> Verdict:
+        """The score as a probability: that of about six tokens, because scores are divided by a sixth of a length."""
+        score = plain_answer.get("score")
+        return Verdict((), None if score is None else math.exp(min(0.0, score)))
 
     def _plan(self, source_length: int, parameters: TranslationParameters) -> SearchPlan:
         limit = self._limits.max_new_tokens

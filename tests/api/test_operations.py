@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.bundle.load import EXAMPLES_FILE
-from tests.conftest import running_service
+from tests.conftest import running_service, wait_until
 from tests.tiny_bundles import copy_bundle, renew_digests
 
 
@@ -145,6 +147,7 @@ def test_metrics_count_requests_by_outcome(client: TestClient) -> None:
         'unroll_batch_size_bucket{le="1.0",model="tiny-classifier"}',
         'unroll_batch_padding_ratio_count{model="tiny-classifier"}',
         'unroll_queue_depth{model="tiny-classifier"} 0.0',
+        'unroll_slots{model="tiny-generator"} 64.0',
         "unroll_ready 1.0",
         'provider="CPUExecutionProvider"',
         'unroll_parity_passed{model="tiny-classifier",version="1"} 1.0',
@@ -153,6 +156,61 @@ def test_metrics_count_requests_by_outcome(client: TestClient) -> None:
 def test_metrics_show_stages_batches_and_bundles(client: TestClient, name: str) -> None:
     client.post("/predict", json={"model": "tiny-classifier", "inputs": "hello"})
     assert name in client.get("/metrics").text
+
+
+def test_metrics_come_in_the_format_that_is_asked_for(client: TestClient) -> None:
+    """OpenMetrics, which ends with a mark and has exemplars, for scrapers that name it; else the older text."""
+    asked = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    plain = client.get("/metrics")
+    assert asked.headers["content-type"].startswith("application/openmetrics-text")
+    assert asked.text.endswith("# EOF\n")
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert "# EOF" not in plain.text
+
+
+def test_metrics_tell_of_drift(tiny_models: Path) -> None:
+    """What was read and not known, which labels were given, and how sure the model was."""
+    with running_service(tiny_models) as client:
+        texts = ["hello qqqq", "hello world"]
+        answer = client.post("/predict", json={"model": "tiny-classifier", "inputs": texts}).json()
+        client.post("/predict", json={"model": "tiny-tagger", "inputs": ["hello", "world"]})
+        registry = client.app.state.metrics.registry  # type: ignore[attr-defined]
+    labels = Counter(prediction["label"] for prediction in answer["predictions"])
+    model = {"model": "tiny-classifier"}
+    assert registry.get_sample_value("unroll_read_tokens_total", model) == 4
+    assert registry.get_sample_value("unroll_unknown_tokens_total", model) == 1
+    assert registry.get_sample_value("unroll_prediction_confidence_count", model) == 2
+    for label, count in labels.items():
+        assert registry.get_sample_value("unroll_predicted_labels_total", {**model, "label": label}) == count
+    assert registry.get_sample_value("unroll_prediction_confidence_count", {"model": "tiny-tagger"}) == 2
+
+
+def test_metrics_tell_how_the_process_does(client: TestClient) -> None:
+    """Lanes, loop, memory, start, states and reloads are there from the start, each with a value that can be."""
+    values = dict(re.findall(r"^(unroll_\S+) (\S+)$", client.get("/metrics").text, re.MULTILINE))
+    assert values["unroll_lanes"] == "2.0"
+    assert float(values["unroll_lane_busy_seconds_total"]) >= 0
+    assert float(values["unroll_memory_limit_bytes"]) > 2**20
+    assert float(values["unroll_start_seconds"]) > 0
+    assert float(values["unroll_max_open_requests"]) == 1024
+    assert float(values["unroll_open_requests"]) == 1  # this scrape
+    assert values["unroll_last_reload_successful"] == "1.0"
+    assert {'unroll_state_tokens_total{event="sealed"}', "unroll_event_loop_lag_seconds_count"} <= values.keys()
+
+
+def test_a_run_that_never_ends_makes_the_service_not_live(tiny_models: Path) -> None:
+    """Only a restart helps then, so the probe that restarts must see it; while bundles load or drain it must not."""
+    with running_service(tiny_models, lanes=1, max_run_s=0.05, default_timeout_ms=200) as client:
+        state, hold = client.app.state, threading.Event()  # type: ignore[attr-defined]
+        engine = state.registry.entry("tiny-classifier").engine
+        run, engine._queue._run = engine._queue._run, lambda examples: hold.wait(10) and run(examples)
+        assert client.get("/health/live").json() == {"status": "live", "reasons": []}
+        assert client.post("/predict", json={"model": "tiny-classifier", "inputs": "hello"}).status_code == 504
+        stuck = client.get("/health/live")
+        hold.set()
+        wait_until(lambda: client.get("/health/live").status_code == 200)
+    assert (stuck.status_code, stuck.json()["status"]) == (503, "not_live")
+    assert "a run has been going on" in stuck.json()["reasons"][0]
 
 
 def test_every_route_is_documented_with_an_example(client: TestClient) -> None:
@@ -170,7 +228,6 @@ def test_every_route_is_documented_with_an_example(client: TestClient) -> None:
     assert sources
     assert all(client.get(source).status_code == 200 for source in sources)
     assert "://" not in "".join(sources)
-    assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
 
 
 def test_what_a_caller_sent_is_not_logged(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:

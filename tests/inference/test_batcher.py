@@ -77,6 +77,14 @@ def submit(batcher: Batcher, *numbers: int, deadline_s: float = FAR_S) -> asynci
     return batcher.submit([Number(number) for number in numbers], deadline_s)
 
 
+def deadline_misses(metrics: Metrics) -> dict[str, float | None]:
+    """How many requests were given up, by how far they had come."""
+    name = "unroll_deadline_misses_total"
+    return {
+        phase: metrics.registry.get_sample_value(name, {"model": "m", "phase": phase}) for phase in ("queue", "running")
+    }
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.lists(st.integers(-50, 50), min_size=1, max_size=6), min_size=1, max_size=12))
 def test_each_caller_gets_its_own_results_in_order(requests: list[list[int]]) -> None:
@@ -173,8 +181,9 @@ def test_inputs_whose_deadline_has_passed_are_refused_and_never_run() -> None:
         with pytest.raises(DeadlineExceeded):
             await submit(batcher, 1, deadline_s=time.monotonic() - 1)
 
-    with_batcher(gate.run, scenario)
+    metrics = with_batcher(gate.run, scenario)
     assert gate.batches == []
+    assert deadline_misses(metrics) == {"queue": 1, "running": 0}
 
 
 def test_a_deadline_ends_the_wait_also_while_a_run_hangs() -> None:
@@ -186,7 +195,7 @@ def test_a_deadline_ends_the_wait_also_while_a_run_hangs() -> None:
         gate.open.set()
         assert [output.value for output in await submit(batcher, 2)] == [4]
 
-    with_batcher(gate.run, scenario)
+    assert deadline_misses(with_batcher(gate.run, scenario)) == {"queue": 0, "running": 1}
 
 
 def test_a_closed_batcher_refuses_and_leaves_nobody_waiting() -> None:

@@ -133,3 +133,18 @@ def test_a_lane_that_ends_by_itself_is_told_to_every_source() -> None:
     wait_until(lambda: culprit.error is not None and other.error is not None)
     assert not lanes.is_alive
     lanes.close()
+
+
+def test_lanes_tell_how_busy_they_are_and_how_long_a_run_takes_already() -> None:
+    """An idle lane has no age; a hanging run grows older, and its time counts before it has ended and afterwards."""
+    lanes, jobs, hold = Lanes(2), Jobs(), threading.Event()
+    assert (lanes.busy_s, lanes.run_age_s) == (0.0, 0.0)
+    jobs.queue.append(lambda: hold.wait(10) and None)
+    lanes.add(jobs)
+    wait_until(lambda: lanes.run_age_s > 0.01)
+    while_running_s = lanes.busy_s
+    assert while_running_s > 0.01
+    hold.set()
+    wait_until(lambda: lanes.run_age_s == 0.0)
+    lanes.close()
+    assert lanes.busy_s >= while_running_s

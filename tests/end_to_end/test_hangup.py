@@ -1,0 +1,70 @@
+"""A running service takes over new bundles when it is told to, and on its own if it is to look regularly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.tiny_bundles import copy_bundle
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+
+
+@contextmanager
+def service_process(models: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A service in a process of its own, ready, and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--models", str(models)]
+    settings = {"UNROLL_DEVICE": "cpu", "UNROLL_LANES": "1", **variables}
+    process = subprocess.Popen(command, env={**os.environ, **settings}, stdin=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: "ready" in ask(port, "/health/ready"))
+        yield process, port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def ask(port: int, path: str) -> str:
+    """The body of a successful answer, "" for anything else."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+    except URLError:
+        return ""
+
+
+def models_of(port: int) -> set[str]:
+    return {model["name"] for model in json.loads(ask(port, "/models"))["models"]}
+
+
+def test_a_hangup_signal_reloads_the_models(tmp_path: Path, tiny_models: Path) -> None:
+    copy_bundle(tiny_models / "tiny-tagger" / "1", tmp_path)
+    with service_process(tmp_path) as (process, port):
+        assert models_of(port) == {"tiny-tagger"}
+        copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: models_of(port) == {"tiny-tagger", "tiny-classifier"})
+        assert process.poll() is None
+
+
+def test_with_an_interval_the_folder_is_looked_into_without_being_asked(tmp_path: Path, tiny_models: Path) -> None:
+    copy_bundle(tiny_models / "tiny-tagger" / "1", tmp_path)
+    with service_process(tmp_path, UNROLL_RELOAD_EVERY_S="0.1") as (process, port):
+        copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
+        wait_until(lambda: models_of(port) == {"tiny-tagger", "tiny-classifier"})
+        assert process.poll() is None
