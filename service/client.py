@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from service.errors import BundleError, InferenceFailed, InvalidInput, UnknownModel, UnrollError
+from service.errors import BundleError, InvalidInput, UnknownModel, UnrollError
 
 _TIMEOUT_S = 120.0
 
@@ -131,30 +130,24 @@ class Server:
     def stream(
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> Iterator[str]:
-        """The texts of the events of `POST /generate_stream`."""
-        import httpx
+        """The texts of the events of `POST /generate_stream`; should the server go, another one goes on with them."""
+        from service.resuming_stream import resuming_stream
 
-        body = _body(model, version, prompt, parameters)
-        try:
-            with httpx.stream("POST", f"{self._url}/generate_stream", json=body, timeout=_TIMEOUT_S) as response:
-                if response.is_error:
-                    response.read()
-                    raise _refusal(response)
-                for line in response.iter_lines():
-                    if line.startswith("data:"):
-                        yield _text_of(json.loads(line.removeprefix("data:")))
-        except httpx.HTTPError as error:
-            raise UnrollError(f"{self._url}: {error}") from error
+        for event in resuming_stream(self._url, _body(model, version, prompt, parameters), _TIMEOUT_S):
+            if not event["token"]["special"]:
+                yield event["token"]["text"]
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         import httpx
+
+        from service.resuming_stream import refusal
 
         try:
             response = httpx.request(method, self._url + path, json=body, timeout=_TIMEOUT_S)
         except httpx.HTTPError as error:
             raise UnrollError(f"{self._url}: {error}") from error
         if response.is_error:
-            raise _refusal(response)
+            raise refusal(response)
         answer: dict[str, Any] = response.json()
         return answer
 
@@ -174,19 +167,6 @@ def readable(prediction: Mapping[str, Any]) -> str:
 def _body(model: str | None, version: str | None, inputs: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
     body = {"model": model, "version": version, "inputs": inputs, "parameters": dict(parameters)}
     return {name: value for name, value in body.items() if value is not None}
-
-
-def _text_of(event: Mapping[str, Any]) -> str:
-    if "error" in event:
-        raise InferenceFailed(event["error"])
-    return "" if event["token"]["special"] else str(event["token"]["text"])
-
-
-def _refusal(response: Any) -> UnrollError:
-    try:
-        return UnrollError(str(response.json()["error"]))
-    except (ValueError, KeyError, TypeError):
-        return UnrollError(f"{response.url} answered {response.status_code}; is it an Unroll server?")
 
 
 def _describe(path: Path) -> dict[str, Any]:

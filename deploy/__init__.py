@@ -1,0 +1,1 @@
+"""What operators need: images, dashboards, rules, and the proof that they work together."""

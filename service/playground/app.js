@@ -1,0 +1,97 @@
+/** The page: models on the left, the chosen one in the middle, facts and live charts beside it. */
+
+import { getJson } from "./api.js";
+import { el } from "./dom.js";
+import { installLivePanel } from "./live_panel.js";
+import { showFacts } from "./model_facts.js";
+import { hashOf, showModelList } from "./model_list.js";
+import { installThemeButton } from "./theme.js";
+import { viewOf } from "./views/catalogue.js";
+import { openWorkbench } from "./workbench.js";
+
+const WHILE_LOADING_MS = 1000;
+const WHEN_UNREACHABLE_MS = 3000;
+
+const place = Object.fromEntries(
+  ["models", "work", "facts", "live", "readiness", "theme", "skip"].map((id) => [id, document.getElementById(id)]),
+);
+
+let models = [];
+let timer = 0;
+let opened = { key: "", hash: "", close: () => {} };
+
+/** Ask which models there are, and ask again while some are not there yet. */
+async function refresh() {
+  clearTimeout(timer);
+  try {
+    ({ models } = await getJson("models"));
+    showReadiness();
+    await openChosen();
+    if (models.some(({ state }) => state === "loading") || !models.length) askAgainIn(WHILE_LOADING_MS);
+  } catch (error) {
+    place.readiness.textContent = "not reachable";
+    if (!opened.key) place.work.replaceChildren(el("p", { class: "alert", role: "alert" }, error.message));
+    askAgainIn(WHEN_UNREACHABLE_MS);
+  }
+}
+
+function askAgainIn(delayMs) {
+  clearTimeout(timer);
+  timer = setTimeout(refresh, delayMs);
+}
+
+function showReadiness() {
+  const numReady = models.filter(({ state }) => state === "ready").length;
+  place.readiness.textContent = `${numReady} of ${models.length} models ready`;
+  place.readiness.dataset.state = numReady === models.length && numReady ? "ready" : "not-ready";
+}
+
+/** The model that the address names, else the one that is open, else one that answers. */
+function chosenModel() {
+  const wishes = [
+    (model) => hashOf(model) === location.hash,
+    (model) => hashOf(model) === opened.hash,
+    ({ state, is_default }) => state === "ready" && is_default,
+    () => true,
+  ];
+  return wishes.map((wish) => models.find(wish)).find(Boolean);
+}
+
+async function openChosen() {
+  const chosen = chosenModel();
+  showModelList(place.models, models, chosen);
+  if (!chosen) {
+    place.work.replaceChildren(el("p", { class: "notice" }, "There are no models here yet."));
+    return;
+  }
+  const key = `${chosen.name} ${chosen.version} ${chosen.state}`;
+  if (key === opened.key) return;
+  opened.close();
+  opened = { key, hash: hashOf(chosen), close: () => {} };
+  try {
+    const model = await getJson(
+      `models/${encodeURIComponent(chosen.name)}?version=${encodeURIComponent(chosen.version)}`,
+    );
+    if (opened.key === key) show(model);
+  } catch (error) {
+    if (opened.key === key) opened.key = ""; // so that the next round tries again
+    throw error;
+  }
+}
+
+function show(model) {
+  document.title = `${model.name} · Unroll`;
+  const bench = openWorkbench(place.work, model, viewOf(model));
+  opened.close = () => bench.close();
+  showFacts(place.facts, model);
+}
+
+installThemeButton(place.theme);
+installLivePanel(place.live);
+addEventListener("hashchange", refresh);
+place.skip.addEventListener("click", (event) => {
+  event.preventDefault(); // the address names the model, and shall go on to
+  document.getElementById("input")?.focus();
+});
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
+refresh();

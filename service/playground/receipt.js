@@ -1,0 +1,70 @@
+/** What stands beside each answer: where the time went, who shared the batch, and how to ask again from a shell. */
+
+import { addressOf } from "./api.js";
+import { curlCommand } from "./curl.js";
+import { el, milliseconds } from "./dom.js";
+
+const COPIED_FOR_MS = 1500;
+
+/**
+ * @param {{path: string, body: object, requestId: string, stages?: [string, number][], facts?: [string, string][]}} exchange
+ *   `stages` are names and milliseconds, in order
+ * @returns {HTMLElement}
+ */
+export function receipt({ path, body, requestId, stages = [], facts = [] }) {
+  const all = requestId ? [...facts, ["request id", requestId]] : facts;
+  const list = el(
+    "dl",
+    { class: "receipt-facts" },
+    ...all.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+  );
+  const command = commandBlock(curlCommand(addressOf(path), body, path === "generate_stream"));
+  return el(
+    "section",
+    { class: "receipt", "aria-label": "About this answer" },
+    stages.length ? stageBar(stages) : null,
+    list,
+    command,
+  );
+}
+
+/** The stages of `/predict`'s timings. */
+export function stagesOf(timings) {
+  return ["preprocess", "queue", "inference", "postprocess"].map((stage) => [stage, timings[`${stage}_ms`]]);
+}
+
+const classOf = (stage) => `stage-${stage.replaceAll(" ", "-")}`;
+
+function stageBar(stages) {
+  const said = stages.map(([name, ms]) => `${name} ${milliseconds(ms)}`).join(", ");
+  const bar = el(
+    "div",
+    { class: "stage-bar", role: "img", "aria-label": `Time: ${said}` },
+    ...stages.map(([name, ms]) => el("span", { class: `stage ${classOf(name)}`, "--share": ms })),
+  );
+  const legend = el(
+    "ul",
+    { class: "stage-legend" },
+    ...stages.map(([name, ms]) => el("li", { class: classOf(name) }, name, " ", el("b", {}, milliseconds(ms)))),
+  );
+  return el("div", { class: "stages" }, bar, legend);
+}
+
+function commandBlock(command) {
+  const text = el("code", {}, command);
+  const button = el("button", { type: "button", class: "quiet copy", onclick: () => copy(text, button) }, "Copy");
+  const block = el("pre", { class: "command", tabindex: 0, role: "region", "aria-label": "curl command" }, text);
+  return el("div", { class: "command-frame" }, block, button);
+}
+
+/** Without the right to the clipboard (a page over plain HTTP has none) the command is at least selected. */
+async function copy(text, button) {
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(text);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), COPIED_FOR_MS);
+}

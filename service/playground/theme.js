@@ -1,0 +1,42 @@
+/** Light or dark: what the system prefers, until the reader chooses. The choice is all that this page ever stores. */
+
+const KEY = "unroll-theme";
+const root = document.documentElement;
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+
+/** Storage may be switched off in the browser; the choice then lasts as long as the page. */
+function stored() {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
+
+function store(theme) {
+  try {
+    localStorage.setItem(KEY, theme);
+  } catch {
+    // nothing to do: see `stored`
+  }
+}
+
+const current = () => root.dataset.theme ?? (prefersDark.matches ? "dark" : "light");
+
+if (["light", "dark"].includes(stored())) root.dataset.theme = stored();
+
+/** Let `button` switch between the two; it says what it switches to. */
+export function installThemeButton(button) {
+  const describe = () => {
+    const other = current() === "dark" ? "Light" : "Dark";
+    button.textContent = other;
+    button.setAttribute("aria-label", `Switch to ${other.toLowerCase()} colours`);
+  };
+  button.addEventListener("click", () => {
+    root.dataset.theme = current() === "dark" ? "light" : "dark";
+    store(root.dataset.theme);
+    describe();
+  });
+  prefersDark.addEventListener("change", describe);
+  describe();
+}

@@ -1,0 +1,42 @@
+/** Any task that this page has no picture for: inputs as JSON in, the whole answer as JSON out. */
+
+import { predict } from "../api.js";
+import { el } from "../dom.js";
+import { receipt, stagesOf } from "../receipt.js";
+
+const PATH = "predict";
+
+function valueOf(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`this is not JSON: ${error.message}`);
+  }
+}
+
+async function run({ body, place, signal }) {
+  const { answer, requestId } = await predict(body, signal);
+  const shown = el(
+    "pre",
+    { class: "json", tabindex: 0, role: "region", "aria-label": "Answer as JSON" },
+    JSON.stringify(answer, null, 2),
+  );
+  const stages = answer.timings ? stagesOf(answer.timings) : [];
+  place.replaceChildren(
+    el("article", { class: "answer", "aria-label": "Answer" }, shown),
+    receipt({ path: PATH, body, requestId, stages }),
+  );
+  return "The answer is there.";
+}
+
+/** @type {import("../workbench.js").View} */
+export const plainJson = {
+  path: PATH,
+  label: "Inputs, as JSON",
+  hint: "Sent as the field “inputs” of the request. A text stands in double quotes.",
+  verb: "Ask",
+  fields: () => [],
+  textOf: (inputs) => JSON.stringify(inputs),
+  body: (text) => ({ inputs: valueOf(text) }),
+  run,
+};
