@@ -36,7 +36,8 @@ function set(element, name, value) {
 /** A probability as people read it: one digit more where it is nearly certain or nearly impossible. */
 export function percent(share) {
   if (share >= 0.9995 && share < 1) return "> 99.9 %";
-  return `${(share * 100).toFixed(share < 0.0995 || share > 0.99 ? 1 : 0)} %`;
+  const hasDetail = (share > 0 && share < 0.0995) || (share > 0.99 && share < 1);
+  return `${(share * 100).toFixed(hasDetail ? 1 : 0)} %`;
 }
 
 /** Milliseconds with as many digits as mean something. */

@@ -67,7 +67,7 @@ function figureFor({ title, values, words, unit }) {
     const parts = said.map((text, index) => el("span", { class: `value value-${index}` }, text));
     reading.replaceChildren(...(parts.length ? parts : ["idle"]));
     const top = chart.draw(history.map(values), `${title}: ${said.join(", ") || "nothing at the moment"}`);
-    peak.textContent = top > Number.MIN_VALUE ? `up to ${unit(top)}` : "";
+    peak.textContent = top > Number.MIN_VALUE ? `at most ${unit(top)}` : "";
   };
   chart.draw([], title);
   return { element: el("figure", { class: "live-chart" }, caption, chart.element, peak), show };

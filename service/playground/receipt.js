@@ -7,8 +7,8 @@ import { el, milliseconds } from "./dom.js";
 const COPIED_FOR_MS = 1500;
 
 /**
- * @param {{path: string, body: object, requestId: string, stages?: [string, number][], facts?: [string, string][]}} exchange
- *   `stages` are names and milliseconds, in order
+ * @param {{path: string, body: object, requestId: string, stages?: [string, number][],
+ *   facts?: [string, string][]}} exchange `stages` are names and milliseconds, in order
  * @returns {HTMLElement}
  */
 export function receipt({ path, body, requestId, stages = [], facts = [] }) {
@@ -28,9 +28,11 @@ export function receipt({ path, body, requestId, stages = [], facts = [] }) {
   );
 }
 
-/** The stages of `/predict`'s timings. */
+/** The stages of `/predict`'s timings, and what lies between them: the way through the event loop and JSON. */
 export function stagesOf(timings) {
-  return ["preprocess", "queue", "inference", "postprocess"].map((stage) => [stage, timings[`${stage}_ms`]]);
+  const stages = ["preprocess", "queue", "inference", "postprocess"].map((stage) => [stage, timings[`${stage}_ms`]]);
+  const known = stages.reduce((sum, [, ms]) => sum + ms, 0);
+  return [...stages, ["between", Math.max(timings.total_ms - known, 0)]];
 }
 
 const classOf = (stage) => `stage-${stage.replaceAll(" ", "-")}`;

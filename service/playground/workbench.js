@@ -72,7 +72,7 @@ class Workbench {
     this.#start((signal) => view.run({ model, body, place, signal, start }), body, false);
   }
 
-  /** One work at a time. What it has shown stays when it fails; `goesOn` says that what stood there before does, too. */
+  /** One work at a time. What it has shown stays when it fails; with `goesOn`, what stood there before does, too. */
   async #start(work, body, goesOn) {
     this.abort();
     const mine = (this.running = new AbortController());

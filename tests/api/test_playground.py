@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,20 @@ def test_every_file_in_the_folder_is_listed_and_every_listed_file_is_there() -> 
     there = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     assert there == set(FILES)
     assert len(FILES) == len(set(FILES))
+
+
+def test_every_file_is_installed_with_the_service() -> None:
+    """What no pattern of the package data names would be missing only where the service is not run from its sources."""
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["service"]
+    installed = {path for pattern in patterns for path in FOLDER.parent.glob(pattern)}
+    assert {FOLDER / name for name in FILES} <= installed
+
+
+def test_a_model_brings_examples_to_try(client: TestClient) -> None:
+    """Those that the bundle proves itself with, without their answers."""
+    first, *_ = client.get("/models/tiny-classifier").json()["examples"]
+    assert first == {"inputs": "hello world", "parameters": {"top_k": 2}}
 
 
 @pytest.mark.parametrize("name", FILES)

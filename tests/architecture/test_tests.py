@@ -12,7 +12,7 @@ TESTS = Path(__file__).parents[1]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 #: Calls that fail a test by themselves, besides everything whose name starts with `assert`.
-FAILING_CALLS = {"deprecated_call", "fail", "raises", "raise_for_status", "warns"}
+FAILING_CALLS = {"deprecated_call", "expect", "fail", "raises", "raise_for_status", "warns"}
 
 
 def functions_of(tree: ast.AST) -> list[Function]:

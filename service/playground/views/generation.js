@@ -15,61 +15,40 @@ const ENDINGS = {
   stop_sequence: "a stop text appeared",
 };
 
+const SLIDERS = [
+  {
+    name: "temperature",
+    label: "Temperature",
+    hint: "below 1 is bolder, above is wilder",
+    min: 0,
+    max: 2,
+    step: 0.05,
+    value: 0.7,
+    off: 0,
+    offText: "0, greedy",
+  },
+  {
+    name: "top_p",
+    label: "Top p",
+    hint: "only the likeliest that add up to this",
+    min: 0.05,
+    max: 1,
+    step: 0.05,
+    value: 0.95,
+    off: 1,
+  },
+  { name: "top_k", label: "Top k", hint: "only so many of the likeliest", min: 0, max: 100, value: 0, off: 0 },
+].map((field) => ({ kind: "slider", ...field }));
+
+const SEED = { name: "seed", label: "Seed", hint: "same seed, same text", min: 0, max: MAX_SEED };
+
 function fields(model) {
-  const most = model.limits?.max_new_tokens ?? DEFAULT_TOKENS;
+  const max = model.limits?.max_new_tokens ?? DEFAULT_TOKENS;
+  const length = { name: "max_new_tokens", label: "Tokens", hint: `at most ${max}`, min: 1, max };
   return [
-    {
-      name: "temperature",
-      label: "Temperature",
-      kind: "slider",
-      min: 0,
-      max: 2,
-      step: 0.05,
-      value: 0.7,
-      off: 0,
-      offText: "0, greedy",
-      hint: "below 1 is bolder, above is wilder",
-    },
-    {
-      name: "top_p",
-      label: "Top p",
-      kind: "slider",
-      min: 0.05,
-      max: 1,
-      step: 0.05,
-      value: 0.95,
-      off: 1,
-      hint: "only the likeliest that add up to this",
-    },
-    {
-      name: "top_k",
-      label: "Top k",
-      kind: "slider",
-      min: 0,
-      max: 100,
-      value: 0,
-      off: 0,
-      hint: "only so many of the likeliest",
-    },
-    {
-      name: "max_new_tokens",
-      label: "Tokens",
-      kind: "number",
-      min: 1,
-      max: most,
-      value: Math.min(DEFAULT_TOKENS, most),
-      hint: `at most ${most}`,
-    },
-    {
-      name: "seed",
-      label: "Seed",
-      kind: "number",
-      min: 0,
-      max: MAX_SEED,
-      value: "",
-      placeholder: "random",
-      hint: "same seed, same text",
-    },
+    ...SLIDERS,
+    { kind: "number", ...length, value: Math.min(DEFAULT_TOKENS, max) },
+    { kind: "number", ...SEED, value: "", placeholder: "random" },
   ];
 }
 

@@ -1,0 +1,99 @@
+"""A real Chromium on a real service with tiny bundles.
+
+Whatever a test is about, its page must end without a script error and without having asked anyone but the service.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
+
+from tests.live_server import LiveServer, live_server
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_FLAGS = ("--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+_HOW_TO_GET_ONE = "there is no Chromium: install your system's, or run `playwright install chromium`"
+_TIMEOUT_MS = 10_000
+#: A refusal or a broken connection, which tests provoke: the browser notes each as an error of its own.
+_PROVOKED = re.compile(r"^Failed to load resource: ")
+
+
+def chromium_of(playwright: Playwright) -> str:
+    """The system's browser, or Playwright's own; skips the test where there is none."""
+    found = [path for name in _NAMES if (path := shutil.which(name))]
+    path = found[0] if found else playwright.chromium.executable_path
+    if not Path(path).exists():
+        pytest.skip(_HOW_TO_GET_ONE)
+    return path
+
+
+# One for each module, not for the session: Playwright keeps an event loop in the thread of the tests as long as it
+# runs, and tests elsewhere start their own.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        flags = [*_FLAGS, "--no-sandbox"] if is_root else list(_FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium_of(playwright), args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(tiny_models: Path) -> Iterator[LiveServer]:
+    with live_server(tiny_models) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser, server: LiveServer) -> Iterator[BrowserContext]:
+    """What the tabs of a module share, its cache above all. For tests that change what is shared: `own_page`."""
+    context = new_context(browser, server)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """An empty tab; relative addresses are the service's."""
+    yield from watched_page(context)
+
+
+@pytest.fixture
+def own_page(browser: Browser, server: LiveServer) -> Iterator[Page]:
+    """A tab in a browser of its own."""
+    yield from watched_page(new_context(browser, server))
+
+
+def new_context(browser: Browser, server: LiveServer, **options: Any) -> BrowserContext:
+    context = browser.new_context(base_url=f"http://127.0.0.1:{server.port}", **options)
+    context.set_default_timeout(_TIMEOUT_MS)
+    return context
+
+
+def watched_page(context: BrowserContext) -> Iterator[Page]:
+    """Fails at the end if anything went wrong in the tab that no assertion looked at."""
+    page = context.new_page()
+    problems: list[str] = []
+    origins: set[str] = set()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not _PROVOKED.match(message.text):
+            problems.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: origins.add("{0.scheme}://{0.netloc}".format(urlsplit(request.url))))
+    yield page
+    own = page.evaluate("location.origin")
+    page.close()
+    assert not problems
+    assert origins == {own}

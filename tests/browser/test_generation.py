@@ -1,0 +1,167 @@
+"""Texts as they are written: streamed, stopped, continued."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.playground import answer_of, ask, call, open_model, visit
+from tests.conftest import wait_until
+from tests.live_server import LiveServer
+
+MODEL = "tiny-generator"
+
+
+@pytest.fixture
+def slow_steps(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes so long that a reader can act in between."""
+    runner = server.engine(MODEL).opened.runner
+    monkeypatch.setattr(runner, "run", slowed(runner.run))
+
+
+def slowed(run: Callable[..., Any]) -> Callable[..., Any]:
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.04)
+        return run(*arguments)
+
+    return slow
+
+
+def set_up(page: Page, num_tokens: int, seed: str = "5", temperature: str = "1") -> None:
+    open_model(page, MODEL)
+    page.get_by_label("Tokens", exact=True).fill(str(num_tokens))
+    page.get_by_label("Seed").fill(seed)
+    page.get_by_label("Temperature").fill(temperature)
+
+
+def written(page: Page) -> Locator:
+    return page.locator(".written")
+
+
+def generated(server: LiveServer, prompt: str, **parameters: object) -> str:
+    """What the service writes when it is asked for the whole text at once."""
+    body = {"model": MODEL, "inputs": prompt, "parameters": parameters}
+    text: str = httpx.post(f"http://127.0.0.1:{server.port}/generate", json=body).json()["generated_text"]
+    return text
+
+
+def cancelled(server: LiveServer) -> float:
+    """How many texts were broken off by their readers."""
+    return server.metric("unroll_slot_leaves_total", model=MODEL, reason="cancelled")
+
+
+def test_a_streamed_text_is_the_text_that_the_service_writes(page: Page, server: LiveServer) -> None:
+    """Prompt, sliders and seed all arrive: another temperature is another text."""
+    set_up(page, 25, temperature="0.8")
+    answer = ask(page, "Hello ")
+    expected = generated(server, "Hello ", max_new_tokens=25, seed=5, temperature=0.8, top_p=0.95)
+    assert written(page).text_content() == expected
+    assert expected != generated(server, "Hello ", max_new_tokens=25, seed=5, temperature=1.6, top_p=0.95)
+    expect(answer.locator(".prompt")).to_have_text("Hello ")
+    expect(answer.locator(".note")).to_have_text("25 tokens: as many tokens as were asked for.")
+    for fact in ("tokens/s", "time to first token", "prompt"):
+        expect(answer.locator(".receipt-facts")).to_contain_text(fact)
+
+
+def test_at_temperature_zero_nothing_is_drawn(page: Page, server: LiveServer) -> None:
+    set_up(page, 12, temperature="0")
+    answer = ask(page, "a cat ")
+    assert written(page).text_content() == generated(server, "a cat ", max_new_tokens=12)
+    expect(answer.locator(".receipt-facts")).not_to_contain_text("seed")
+
+
+def test_without_a_seed_the_page_draws_one_and_says_which(page: Page, server: LiveServer) -> None:
+    """So that the text can be had again."""
+    set_up(page, 20, seed="")
+    answer = ask(page, "Hello ")
+    seed = int(answer.locator(".receipt-facts div", has_text="seed").locator("dd").inner_text())
+    text = generated(server, "Hello ", max_new_tokens=20, seed=seed, do_sample=True, temperature=1.0, top_p=0.95)
+    assert written(page).text_content() == text
+
+
+def test_a_continued_text_is_the_text_that_would_have_come_in_one_run(page: Page, server: LiveServer) -> None:
+    set_up(page, 10)
+    ask(page, "Hello ")
+    for length in (20, 30):
+        page.get_by_role("button", name="Continue").click()
+        answer_of(page)
+        expected = generated(server, "Hello ", max_new_tokens=length, seed=5, do_sample=True, top_p=0.95)
+        assert written(page).text_content() == expected
+
+
+def test_a_stopped_text_frees_its_place_in_the_service(page: Page, server: LiveServer, slow_steps: None) -> None:
+    """What was written stays, and the next text can be asked for at once."""
+    before = cancelled(server)
+    set_up(page, 30)
+    page.locator("#input").fill("Hello ")
+    page.locator("button.run").click()
+    expect(written(page)).not_to_be_empty()
+    expect(page.locator(".answers")).to_have_attribute("aria-busy", "true")
+    wait_until(lambda: server.metric("unroll_slots_in_use", model=MODEL) == 1)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".status")).to_have_text("Stopped.")
+    wait_until(lambda: server.metric("unroll_slots_in_use", model=MODEL) == 0)
+    assert 0 < len(written(page).text_content() or "") < 30
+    assert cancelled(server) == before + 1
+    expect(page.get_by_role("button", name="Stop")).to_be_disabled()
+    expect(page.locator("button.run")).to_be_focused()
+
+
+def test_leaving_for_another_model_stops_the_text(page: Page, server: LiveServer, slow_steps: None) -> None:
+    before = cancelled(server)
+    set_up(page, 30)
+    page.locator("#input").fill("Hello ")
+    page.locator("button.run").click()
+    expect(written(page)).not_to_be_empty()
+    page.get_by_role("link", name="tiny-tagger").click()
+    wait_until(lambda: cancelled(server) == before + 1)
+    expect(page.get_by_role("heading", level=2, name="tiny-tagger")).to_be_visible()
+
+
+def test_a_refused_parameter_is_marked_at_its_control(page: Page) -> None:
+    """The mark goes away with the next try."""
+    set_up(page, 31)
+    ask(page, "Hello ")
+    control = page.get_by_label("Tokens", exact=True)
+    expect(control).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("[data-field=max_new_tokens]").get_by_role("alert")).to_contain_text("30")
+    control.fill("3")
+    ask(page, "Hello ")
+    expect(page.locator(".field-error")).to_have_count(0)
+
+
+def test_a_stream_that_fails_midway_keeps_its_text_and_says_what_failed(
+    page: Page, server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = server.engine(MODEL).opened.runner
+    run, runs = runner.run, iter(range(100))
+
+    def failing(*arguments: Any) -> Any:
+        if next(runs) == 8:
+            raise RuntimeError("the graph broke")
+        time.sleep(0.01)
+        return run(*arguments)
+
+    monkeypatch.setattr(runner, "run", failing)
+    set_up(page, 30)
+    answer = ask(page, "Hello ")
+    expect(answer.get_by_role("alert")).to_contain_text("failed")
+    assert 0 < len(written(page).text_content() or "") < 30
+
+
+def test_events_are_found_however_the_network_cuts_them(page: Page) -> None:
+    """An event that has not arrived as a whole waits for its rest."""
+    visit(page, "/")
+    cases = {
+        'data:{"a":1}\n\ndata: {"b"': [['{"a":1}'], 'data: {"b"'],
+        "data:1\r\n\r\n": [["1"], ""],
+        ": a comment\n\ndata:1\ndata:2\n\n": [["1\n2"], ""],
+        "": [[], ""],
+    }
+    for buffer, expected in cases.items():
+        assert call(page, "event_stream.js:takeEvents", buffer) == expected
