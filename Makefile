@@ -55,10 +55,10 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env test-env test pytest lint types format bench bench-env lock clean check-python
+.PHONY: help serve serve-env train-env up down verify-deploy test-env test pytest lint types format bench bench-env lock clean check-python check-docker
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(SERVE_STAMP) ## install the service (no torch) and start it with the bundles in models/; HOST=, PORT=
 	exec $(SERVE)/bin/unroll serve --host $(HOST) --port $(PORT)
@@ -66,6 +66,23 @@ serve: $(SERVE_STAMP) ## install the service (no torch) and start it with the bu
 serve-env: $(SERVE_STAMP) ## install the service into .venv
 
 train-env: $(TRAIN_STAMP) ## add what training needs to .venv; after it, `.venv/bin/unroll train` works
+
+# What the images say of themselves.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+up: .env | check-docker ## build and start service, Prometheus, Alertmanager and Grafana in containers; secrets in .env
+	VERSION="$(VERSION)" REVISION="$(REVISION)" docker compose up --build --detach --wait
+	@echo
+	@docker compose ps --format '{{.Service}}\t{{.Status}}\t{{.Ports}}'
+	@echo
+	@echo 'Grafana knows the user admin; its password stands in .env.'
+
+down: .env | check-docker ## stop and remove those containers; what they stored is kept
+	docker compose --profile '*' down
+
+verify-deploy: | check-python check-docker ## try the whole stack in containers of its own: dashboards, alerts, faults; minutes
+	$(PYTHON) -m deploy.verify
 
 test-env: $(TEST_STAMP) ## install everything the tests need into .venv-test
 
@@ -119,6 +136,22 @@ $(TEST_STAMP): pyproject.toml $(LOCKS)/test.txt | check-python
 	@$(TEST)/bin/python $(INSTALL_PROJECT)
 	@touch $@
 
+# Secrets that no one else has, and the cores of this machine; TRAIN_USER makes bundles that are trained yours.
+FRESH_SECRET = $$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+NUM_CORES = $$(docker info --format '{{.NCPU}}')
+.env: | check-docker
+	@umask 077 && sed \
+		-e "s|^UNROLL_STATE_KEYS=.*|UNROLL_STATE_KEYS=$(FRESH_SECRET)|" \
+		-e "s|^GRAFANA_ADMIN_PASSWORD=.*|GRAFANA_ADMIN_PASSWORD=$(FRESH_SECRET)|" \
+		-e "s|^SERVICE_CPUS=.*|SERVICE_CPUS=$(NUM_CORES)|" -e "s|^TRAIN_CPUS=.*|TRAIN_CPUS=$(NUM_CORES)|" \
+		-e "s|^TRAIN_USER=.*|TRAIN_USER=$$(id -u):$$(id -g)|" .env.example > $@
+	@echo 'wrote .env with fresh secrets'
+
+check-docker:
+	@command -v docker >/dev/null || { echo "docker is not installed: install Docker Engine with the compose plug-in, or Docker Desktop." >&2; exit 1; }
+	@docker compose version >/dev/null 2>&1 || { echo "docker compose is not installed: install the compose plug-in." >&2; exit 1; }
+	@docker info >/dev/null 2>&1 || { echo "no Docker engine answers: start it, or set DOCKER_HOST." >&2; exit 1; }
+
 check-python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c '$(PYTHON_IS_RIGHT)' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13." >&2; exit 1; }
@@ -134,10 +167,10 @@ lock: | check-python ## resolve the lock files anew, from the ranges in pyprojec
 	@test -x $(LOCK)/bin/uv || { $(PYTHON) -m venv --clear $(LOCK) && $(LOCK)/bin/python -m pip install $(PIP_FLAGS) uv; }
 	$(COMPILE) --extra cpu --extra training --extra test $(LOCKS)/torch-needs.in --output-file $(LOCKS)/test.txt
 	$(COMPILE) --extra training $(LOCKS)/torch-needs.in --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/training.txt
-	$(COMPILE) --extra cpu --extra redis --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-cpu.txt
-	$(COMPILE) --extra gpu --extra redis --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
-	$(COMPILE) --extra openvino --extra redis --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
+	$(COMPILE) --extra cpu --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-cpu.txt
+	$(COMPILE) --extra gpu --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
+	$(COMPILE) --extra openvino --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
 
 clean: ## remove the environments and every cache; models/ and runs/ stay
 	rm -rf $(SERVE) $(TEST) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
-	find service training tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find service training tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

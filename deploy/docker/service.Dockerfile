@@ -1,21 +1,51 @@
-# The service with one runtime (RUNTIME is cpu, gpu or openvino), without torch and without bundles: mount those at /models.
-# Build from the top of the repository: docker build -f deploy/docker/service.Dockerfile .
-FROM python:3.12-slim AS build
+# The service with one build of onnxruntime (RUNTIME is cpu, gpu or openvino), without torch and without bundles:
+# mount those at /models. Build it from the top of the repository:
+#   docker build -f deploy/docker/service.Dockerfile .
+#   docker build -f deploy/docker/service.Dockerfile --build-arg RUNTIME=gpu .
+ARG PYTHON=3.12
+
+FROM python:${PYTHON}-slim AS build
 ARG RUNTIME=cpu
-RUN python -m venv /opt/unroll
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv --without-pip /opt/unroll
 COPY deploy/locks/service-${RUNTIME}.txt /src/lock.txt
-RUN /opt/unroll/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/lock.txt
+RUN pip --python /opt/unroll install --no-compile --require-hashes -r /src/lock.txt
 COPY LICENSE README.md pyproject.toml /src/
 COPY service /src/service
-RUN /opt/unroll/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation /src
+RUN pip --python /opt/unroll install --no-compile --no-deps --no-build-isolation /src
+COPY deploy/docker/trim.py /src/
+# The root file system is read-only later, so whatever is not compiled now is compiled again at every start; that holds
+# for the standard library too, which the base image leaves uncompiled.
+RUN python /src/trim.py environment /opt/unroll \
+    && /opt/unroll/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/unroll/lib
 
-FROM python:3.12-slim
-RUN useradd --system --uid 10001 --no-create-home unroll
+# The base image without pip and what else only builds need. Files that a layer deletes still weigh in the layers
+# below, hence the copy into an empty image.
+FROM python:${PYTHON}-slim AS base
+COPY deploy/docker/trim.py /src/
+RUN python /src/trim.py base / \
+    && python -m compileall -q --invalidation-mode unchecked-hash /usr/local/lib \
+    && useradd --system --uid 10001 --user-group --no-create-home unroll \
+    && rm -r /src
+
+FROM scratch
+COPY --from=base / /
 COPY --from=build /opt/unroll /opt/unroll
-ENV PATH=/opt/unroll/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 UNROLL_MODELS_DIR=/models UNROLL_HOST=0.0.0.0 UNROLL_PORT=8000
-USER unroll
-WORKDIR /tmp
+COPY --chmod=555 deploy/docker/healthcheck.py /opt/unroll/healthcheck.py
+ARG VERSION=0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Unroll" \
+      org.opencontainers.image.description="Answers requests for recurrent sequence models over HTTP" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV PATH=/opt/unroll/bin:/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 UNROLL_MODELS_DIR=/models UNROLL_HOST=0.0.0.0 UNROLL_PORT=8000
+USER 10001:10001
+WORKDIR /opt/unroll
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
-CMD ["unroll", "serve"]
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s --retries=3 \
+    CMD ["python", "-ISB", "/opt/unroll/healthcheck.py"]
+ENTRYPOINT ["unroll"]
+CMD ["serve"]

@@ -1,0 +1,115 @@
+"""Takes out of an image what no running service needs: `trim.py environment FOLDER` and `trim.py base /`.
+
+Each entry says why it can go. `make verify-deploy` then asks the image for every task, so that an entry too many is
+noticed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+#: Installed because a package asks for it, for a part of that package that the service never reaches: `tokenizers`
+#: fetches tokenizers by name with huggingface-hub, and nothing else needs what follows it. setuptools built the
+#: project.
+UNUSED_PACKAGES = (
+    "huggingface_hub",
+    "hf_xet",
+    "httpx2",
+    "httpcore2",
+    "fsspec",
+    "filelock",
+    "tqdm",
+    "truststore",
+    "setuptools",
+)
+
+#: Below site-packages.
+UNUSED_IN_PACKAGES = (
+    "_distutils_hack",
+    "distutils-precedence.pth",
+    "numpy/distutils",
+    "numpy/f2py",
+    "numpy/_core/include",
+    "numpy/_core/lib",
+    "numpy/random/lib",
+    "onnxruntime/backend",
+    "onnxruntime/datasets",
+    "onnxruntime/quantization",
+    "onnxruntime/tools",
+    "onnxruntime/transformers",
+    # For programs in C; Python's module has all of it inside.
+    "onnxruntime/capi/libonnxruntime.so*",
+    # Needs TensorRT, which is not in the image.
+    "onnxruntime/capi/libonnxruntime_providers_tensorrt.so",
+    "nvidia/**/include",
+    "nvidia/**/*.a",
+    "nvidia/**/*.alt.so*",
+)
+
+#: Wherever they are: tests, and what compilers and editors read.
+UNUSED_ANYWHERE = ("**/tests", "**/__pycache__", "**/*.pyx", "**/*.pxd", "**/*.pyi", "**/*.h", "**/*.c")
+
+#: Of the base image. The list of its Debian packages stays, because scanners for known faults read it.
+UNUSED_IN_BASE = (
+    "usr/local/bin/2to3*",
+    "usr/local/bin/idle*",
+    "usr/local/bin/pip*",
+    "usr/local/bin/pydoc*",
+    "usr/local/bin/python*-config",
+    "usr/local/include",
+    "usr/local/lib/libpython3.so",
+    "usr/local/lib/pkgconfig",
+    "usr/local/lib/python3*/config-3*",
+    "usr/local/lib/python3*/ensurepip",
+    "usr/local/lib/python3*/idlelib",
+    "usr/local/lib/python3*/lib2to3",
+    "usr/local/lib/python3*/pydoc_data",
+    "usr/local/lib/python3*/site-packages/*",
+    "usr/local/lib/python3*/test",
+    "usr/local/lib/python3*/tkinter",
+    "usr/local/lib/python3*/turtledemo",
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/man",
+    "var/cache/*",
+    "var/lib/apt/lists/*",
+    "root/.cache",
+)
+
+
+def remove(folder: Path, *patterns: str) -> int:
+    """Delete everything below `folder` that matches, and say how many bytes that were."""
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    num_bytes = 0
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
+            num_bytes += sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+            shutil.rmtree(path)
+        elif path.is_symlink() or path.exists():  # else it went with a folder above it
+            num_bytes += path.lstat().st_size
+            path.unlink()
+    return num_bytes
+
+
+def trim_environment(folder: Path) -> int:
+    """A virtual environment with the service in it."""
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    unused = [pattern for name in UNUSED_PACKAGES for pattern in (name, f"{name}-*.dist-info")]
+    num_bytes = remove(packages, *unused, *UNUSED_IN_PACKAGES) + remove(packages, *UNUSED_ANYWHERE)
+    # Of the commands that packages bring, the project's own and the interpreter stay.
+    return num_bytes + remove(folder, "include", "bin/[!pu]*", "bin/p[!y]*", "bin/u[!n]*", "bin/pyg*")
+
+
+def trim_base(root: Path) -> int:
+    """The file system of the base image, while it runs."""
+    return remove(root, *UNUSED_IN_BASE)
+
+
+TRIMMERS = {"environment": trim_environment, "base": trim_base}
+
+if __name__ == "__main__":
+    what, where = sys.argv[1:]
+    print(f"took {TRIMMERS[what](Path(where)) / 1e6:.0f} MB out of {where}")

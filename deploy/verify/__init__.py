@@ -1,0 +1,1 @@
+"""`make verify-deploy`: brings the whole stack up in containers, uses it, breaks it, and says what held."""

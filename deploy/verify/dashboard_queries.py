@@ -1,0 +1,104 @@
+"""Every query of a Grafana dashboard, ready to be sent to Prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Panels below a row with this word in its title have data only where there is a GPU.
+GPU_ROW = re.compile(r"\bGPU", re.IGNORECASE)
+
+#: What Grafana itself puts into queries, for a dashboard that looks a few minutes back.
+_INTERVALS = {
+    "__rate_interval": "30s",
+    "__interval": "10s",
+    "__range": "5m",
+    "__rate_interval_ms": "30000",
+    "__interval_ms": "10000",
+    "__range_s": "300",
+    "__range_ms": "300000",
+}
+_VARIABLE = r"(?:\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)\]\])"
+#: A variable in a label's matcher, such as `model=~"$model"`; it may stand for any value.
+_MATCHER = re.compile(r'(?<!!)=~?\s*"' + _VARIABLE + r'"')
+_ANY_VARIABLE = re.compile(_VARIABLE)
+#: Comparisons with yesterday; a stack that is minutes old can be compared with a moment ago.
+_LONG_OFFSET = re.compile(r"\boffset\s+\d+[hdw]")
+_SHORT_OFFSET = "offset 10s"
+_LABEL_VALUES = re.compile(r"^label_values\((?:(?P<metric>.+),\s*)?(?P<label>\w+)\s*\)$")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One expression, and where it stands."""
+
+    dashboard: str
+    panel: str
+    expression: str
+    needs_gpu: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.dashboard} / {self.panel}: {self.expression}"
+
+
+def read_dashboards(folder: Path) -> list[Query]:
+    """The queries of every dashboard below `folder`."""
+    return [
+        query for path in sorted(folder.rglob("*.json")) for query in queries_of(json.loads(path.read_text("utf-8")))
+    ]
+
+
+def queries_of(dashboard: dict[str, Any]) -> Iterator[Query]:
+    """Of panels, annotations and variables. Also those whose name says that they need failures, a reload and the like:
+    all of that happens here, so that they give data too."""
+    title = str(dashboard.get("title", ""))
+    for panel, row in panels_of(dashboard):
+        needs_gpu = bool(GPU_ROW.search(row))
+        for target in panel.get("targets", ()):
+            if target.get("expr"):
+                yield Query(title, str(panel.get("title", "")), without_variables(target["expr"]), needs_gpu)
+    for annotation in dashboard.get("annotations", {}).get("list", ()):
+        expression = annotation.get("expr") or annotation.get("target", {}).get("expr")
+        if expression:
+            yield Query(title, f"annotation {annotation.get('name', '')}", without_variables(expression))
+    for variable in dashboard.get("templating", {}).get("list", ()):
+        if expression := _query_of_variable(variable):
+            yield Query(title, f"variable {variable.get('name', '')}", without_variables(expression))
+
+
+def panels_of(dashboard: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each panel with the title of its row; a folded row holds its panels, an open one stands before them."""
+    row = ""
+    for panel in dashboard.get("panels", ()):
+        if panel.get("type") != "row":
+            yield panel, row
+            continue
+        row = str(panel.get("title", ""))
+        for inner in panel.get("panels", ()):
+            yield inner, row
+
+
+def without_variables(expression: str) -> str:
+    """The expression with times for Grafana's intervals, and with any value for the dashboard's own variables."""
+    expression = _MATCHER.sub('=~".+"', _LONG_OFFSET.sub(_SHORT_OFFSET, expression))
+    return _ANY_VARIABLE.sub(lambda found: _INTERVALS.get(_name(found), ".+"), expression)
+
+
+def _name(found: re.Match[str]) -> str:
+    return next(name for name in found.groups() if name)
+
+
+def _query_of_variable(variable: dict[str, Any]) -> str | None:
+    """`label_values(metric, label)` asks for the metric by that label; other kinds of variables ask nothing."""
+    if variable.get("type") != "query":
+        return None
+    query = variable.get("query", "")
+    text = query.get("query", "") if isinstance(query, dict) else query
+    found = _LABEL_VALUES.match(text.strip())
+    if found is None:
+        return text.strip() or None
+    return f"group by ({found['label']}) ({found['metric'] or 'up'})"
