@@ -1,0 +1,40 @@
+"""`python -m deploy.grafana.boards` writes what follows from the boards; `--check` only says which files differ."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.grafana.boards import metrics_table, model, overview, runtime, streams
+from deploy.grafana.boards.board import as_json
+
+DEPLOY = Path(__file__).parents[2]
+BOARDS = (overview.BOARD, model.BOARD, streams.BOARD, runtime.BOARD)
+
+
+def generated_files() -> dict[Path, str]:
+    """Every file that follows from the boards, with what should stand in it."""
+    files = {DEPLOY / "grafana" / "dashboards" / f"{board.name}.json": as_json(board) for board in BOARDS}
+    table = DEPLOY / "metrics.md"
+    rules = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
+    return files | {table: metrics_table.filled_in(table.read_text("utf-8"), BOARDS, rules)}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: with `--check`, 1 if a file differs."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.grafana.boards", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; say which files differ")
+    options = parser.parse_args(arguments)
+    files = generated_files()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
+    for path in stale:
+        print(f"{path.relative_to(DEPLOY.parent)} {'differs from the boards' if options.check else 'written'}")
+        if not options.check:
+            path.write_text(files[path], "utf-8")
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,191 @@
+"""The three kinds of panels that the boards are made of: a chart over time, large numbers, and bars."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
+from grafana_foundation_sdk.models.common import (
+    BarGaugeDisplayMode,
+    BigValueColorMode,
+    BigValueGraphMode,
+    BigValueTextMode,
+    GraphThresholdsStyleMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    SortOrder,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+    VizOrientation,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    DynamicConfigValue,
+    FieldColorModeId,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMapping,
+    ValueMappingResult,
+)
+
+from deploy.grafana.boards.queries import Query
+
+DATASOURCE = DataSourceRef("prometheus", "${datasource}")
+
+GREEN, YELLOW, RED, BLUE = "green", "#EAB839", "red", "blue"
+
+#: The SDK's panel builders: they share their methods, and no base class.
+Builder = timeseries.Panel | stat.Panel | bargauge.Panel
+AnyBuilder = TypeVar("AnyBuilder", timeseries.Panel, stat.Panel, bargauge.Panel)
+
+
+class Step(NamedTuple):
+    """From this value on, this colour. The first step of a panel begins at None: below everything."""
+
+    value: float | None
+    color: str
+
+
+class Word(NamedTuple):
+    """What is written instead of a value, in which colour."""
+
+    text: str
+    color: str
+
+
+#: The colour of a number that nobody has to judge.
+PLAIN = (Step(None, BLUE),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel(ABC):
+    """What every panel has; `width` counts the 24 columns of a board."""
+
+    title: str
+    description: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    width: int = 8
+    height: int = 8
+    decimals: int | None = None
+    maximum: float | None = None
+
+    @abstractmethod
+    def build(self) -> Builder:
+        """The SDK's form of it."""
+
+    def _filled(self, builder: AnyBuilder, *, instant: bool = False) -> AnyBuilder:
+        builder.title(self.title).description(self.description).unit(self.unit).datasource(DATASOURCE)
+        builder.span(self.width).height(self.height).min(0)
+        if self.decimals is not None:
+            builder.decimals(self.decimals)
+        if self.maximum is not None:
+            builder.max(self.maximum)
+        for number, query in enumerate(self.queries):
+            builder.with_target(_target(query, chr(ord("A") + number), instant=instant))
+        return builder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart(Panel):
+    """Lines over time, or areas on top of each other. `limit` draws a dashed line that should not be crossed."""
+
+    stacked: bool = False
+    limit: float | None = None
+    #: Series whose names match are drawn dashed and grey: a limit that is itself measured, or the day before.
+    faint: str = ""
+    #: Series names and the colours that they always have.
+    colors: Mapping[str, str] | None = None
+    #: The axis reaches at least this far, so that next to nothing does not look like much.
+    at_least: float | None = None
+
+    def build(self) -> timeseries.Panel:
+        panel = self._filled(timeseries.Panel()).line_width(1).show_points(VisibilityMode.NEVER)
+        panel.fill_opacity(30 if self.stacked else 8).legend(_legend()).tooltip(_tooltip())
+        panel.color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
+        if self.stacked:
+            panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL).group("A"))
+        at_least = self.limit if self.at_least is None else self.at_least
+        if at_least is not None:
+            panel.axis_soft_max(at_least)
+        if self.limit is not None:
+            panel.thresholds(_thresholds((Step(None, GREEN), Step(self.limit, RED))))
+            panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+        if self.faint:
+            panel.override_by_regexp(self.faint, _FAINT)
+        for name, color in (self.colors or {}).items():
+            panel.override_by_name(name, [DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})])
+        return panel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Panel):
+    """Large numbers, one for each series; `words` writes what a value means instead of the value."""
+
+    height: int = 5
+    width: int = 4
+    steps: tuple[Step, ...] = PLAIN
+    words: Mapping[str, Word] | None = None
+    #: What is written: the value, the name of the series too, or the name alone where it says all.
+    text: BigValueTextMode = BigValueTextMode.AUTO
+    #: One below the other, for many or long names.
+    in_rows: bool = False
+
+    def build(self) -> stat.Panel:
+        panel = self._filled(stat.Panel(), instant=True).thresholds(_thresholds(self.steps))
+        panel.graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.BACKGROUND_SOLID)
+        panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
+        panel.text_mode(self.text)
+        panel.orientation(VizOrientation.HORIZONTAL if self.in_rows else VizOrientation.AUTO)
+        panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        if self.words:
+            texts = {value: ValueMappingResult(text=word.text, color=word.color) for value, word in self.words.items()}
+            mappings: list[ValueMapping] = [ValueMap(texts)]
+            panel.mappings(mappings)
+        return panel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bars(Panel):
+    """One bar for each series: what is largest now."""
+
+    steps: tuple[Step, ...] = PLAIN
+
+    def build(self) -> bargauge.Panel:
+        panel = self._filled(bargauge.Panel(), instant=True).thresholds(_thresholds(self.steps))
+        panel.display_mode(BarGaugeDisplayMode.GRADIENT).orientation(VizOrientation.HORIZONTAL)
+        return panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+
+
+_FAINT = [
+    DynamicConfigValue("color", {"mode": "fixed", "fixedColor": "#8e8e8e"}),
+    DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [6, 6]}),
+    DynamicConfigValue("custom.fillOpacity", 0),
+    DynamicConfigValue("custom.stacking", {"mode": "none", "group": "A"}),
+]
+
+
+def _target(query: Query, ref_id: str, *, instant: bool) -> prometheus.Dataquery:
+    name = f"{ref_id} needs {query.needs}" if query.needs else ref_id
+    target = prometheus.Dataquery().expr(query.expression).legend_format(query.legend).ref_id(name)
+    target = target.instant() if instant else target.range()
+    return target.exemplar(True) if query.exemplars else target
+
+
+def _thresholds(steps: tuple[Step, ...]) -> ThresholdsConfig:
+    return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([Threshold(*step) for step in steps])
+
+
+def _legend() -> common.VizLegendOptions:
+    legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST)
+    return legend.placement(LegendPlacement.BOTTOM).show_legend(True).calcs([])
+
+
+def _tooltip() -> common.VizTooltipOptions:
+    return common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)

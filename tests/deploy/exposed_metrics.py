@@ -1,0 +1,71 @@
+"""Every metric that the service can show, with its type and labels, asked of the objects that declare them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+from service.machine import ContainerCollector, GpuCollector
+from service.metrics import Metrics
+
+
+class Exposed(NamedTuple):
+    """As a row of the table in deploy/metrics.md has it."""
+
+    type: str
+    labels: frozenset[str]
+
+
+def exposed_metrics() -> dict[str, Exposed]:
+    """By name; a counter's ends with `_total`. Parts that depend on the machine are stood in for, so all are there."""
+    return {_full_name(family): Exposed(family.type, labels) for family, labels in _families(_full_registry())}
+
+
+def series_names() -> set[str]:
+    """What an expression may ask for: those names, and the three series of each histogram."""
+    exposed = exposed_metrics()
+    histograms = [name for name, metric in exposed.items() if metric.type == "histogram"]
+    return exposed.keys() | {name + suffix for name in histograms for suffix in ("_bucket", "_count", "_sum")}
+
+
+def _full_registry() -> CollectorRegistry:
+    metrics = Metrics(CollectorRegistry())
+    metrics.watch_queue("m", lambda: 0, lambda: 0.0)
+    metrics.watch_slots("m", lambda: 0, lambda: 0, 1)
+    metrics.watch_prefixes(
+        "m", SimpleNamespace(num_hits=0, num_misses=0, num_hit_tokens=0, num_evictions=0, num_bytes=0)
+    )
+    metrics.watch_sessions(_Sessions())
+    metrics.watch_states(SimpleNamespace(num_sealed=0, num_opened=0, num_refused=0))
+    metrics.watch_lanes(SimpleNamespace(num_lanes=1, busy_s=0.0, run_age_s=0.0))
+    metrics.label_counts("m")["l"] += 1
+    return metrics.registry
+
+
+class _Sessions(Counter[str]):
+    """A store of sessions with nothing in it."""
+
+    num_bytes = num_evicted = num_expired = 0
+
+
+def _families(registry: CollectorRegistry) -> list[tuple[Metric, frozenset[str]]]:
+    found = []
+    for collector in [*registry._collector_to_names, GpuCollector(_NVML), ContainerCollector()]:
+        declared = getattr(collector, "_labelnames", None)
+        for family in collector.collect():
+            names = declared if declared is not None else getattr(family, "_labelnames", ())
+            seen = {label for sample in family.samples for label in sample.labels} - {"le"}
+            found.append((family, frozenset(names) | seen))
+    return found
+
+
+#: NVIDIA's library on a machine without a GPU: the metrics are declared, and have no values.
+_NVML = SimpleNamespace(NVMLError=RuntimeError, nvmlDeviceGetCount=lambda: 0)
+
+
+def _full_name(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
