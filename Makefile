@@ -45,8 +45,9 @@ TEST_STAMP := $(TEST)/.installed-$(KEY)
 LOCK := .venv-lock
 
 PIP_FLAGS := --disable-pip-version-check --no-input --quiet
-# Only the files named in a lock file, by their hashes; a change of version replaces what was there.
-INSTALL_LOCKED := -m pip install $(PIP_FLAGS) --require-hashes -r
+# Only the files named in a lock file, by their hashes; a change of version replaces what was there. What comes as source
+# is built the standard way, which the pip of older systems takes only when asked to.
+INSTALL_LOCKED := -m pip install $(PIP_FLAGS) --use-pep517 --require-hashes -r
 # The project itself, in place, with the build tool that the lock has just installed.
 INSTALL_PROJECT := -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
 
