@@ -26,7 +26,7 @@ from service.inference.registry import Registry
 from service.inference.session_store import LocalSessions, SessionLimits, open_session_store
 from service.inference.state_token import StateSealer
 from service.inference.workshop import EngineOptions
-from service.metrics import Metrics
+from service.metrics import NO_MODEL, Metrics
 from service.settings import Settings
 from service.tracing.spans import Tracer
 from service.tracing.switch import open_tracer
@@ -109,6 +109,7 @@ def create_app(settings: Settings) -> Application:
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
+    metrics.expect_requests(NO_MODEL, NO_MODEL)
     registry = Registry(settings.models_dir, _engine_options(settings), metrics)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here: it works where no other address can be reached.

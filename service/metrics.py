@@ -37,6 +37,9 @@ BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 RATIO_BUCKETS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
+#: Outcomes in which a user was not served, by no fault of his own: what the objective of availability counts.
+FAILED_OUTCOMES = ("internal", "inference_failed", "generation", "not_ready", "overloaded", "deadline_exceeded")
+
 #: The label of requests that named no model, or one that is not here: a caller cannot create label values.
 NO_MODEL = "none"
 
@@ -86,6 +89,12 @@ class Metrics:
     def label_counts(self, model: str) -> Counts[str]:
         """What to count the labels of a model in: `label_counts(model)[label] += 1`."""
         return self._labels.of(model)
+
+    def expect_requests(self, model: str, task: str) -> None:
+        """Show the outcomes that matter as zero from the start: of a series that begins with a failure, Prometheus
+        counts only what comes after it."""
+        for outcome in ("ok", *FAILED_OUTCOMES):
+            self.requests.labels(model, task, outcome)
 
     def forget_bundle(self, model: str, version: str) -> None:
         """A bundle is gone: its gauges go too."""

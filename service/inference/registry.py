@@ -284,6 +284,7 @@ class Registry:
 
     def _describe(self, entry: Entry, opened: OpenBundle) -> None:
         manifest, runner, metrics = opened.bundle.manifest, opened.runner, self._metrics
+        metrics.expect_requests(entry.name, manifest.task)
         metrics.parity_passed.labels(entry.name, entry.version).set(1)
         metrics.bundle_info.labels(entry.name, entry.version, manifest.task, opened.bundle.digest[:12]).set(1)
         metrics.execution_provider_info.labels(entry.name, entry.version, runner.provider, runner.precision).set(1)

@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.bundle.load import EXAMPLES_FILE
+from service.metrics import FAILED_OUTCOMES
 from tests.conftest import running_service, wait_until
 from tests.tiny_bundles import copy_bundle, renew_digests
 
@@ -156,6 +157,20 @@ def test_metrics_count_requests_by_outcome(client: TestClient) -> None:
 def test_metrics_show_stages_batches_and_bundles(client: TestClient, name: str) -> None:
     client.post("/predict", json={"model": "tiny-classifier", "inputs": "hello"})
     assert name in client.get("/metrics").text
+
+
+def test_failures_are_counted_from_zero(tiny_models: Path) -> None:
+    """Prometheus sees growth from the second value on, so the first failure must not begin its series."""
+    with running_service(tiny_models) as client:
+        text = client.get("/metrics").text
+    for model, task in (("tiny-tagger", "tagging"), ("none", "none")):
+        for outcome in ("ok", *FAILED_OUTCOMES):
+            assert f'unroll_requests_total{{model="{model}",outcome="{outcome}",task="{task}"}} 0.0' in text
+
+
+def test_the_objectives_count_the_outcomes_that_the_service_calls_failed() -> None:
+    rules = (Path(__file__).parents[2] / "deploy/prometheus/rules/objectives.yml").read_text(encoding="utf-8")
+    assert f'outcome=~"{"|".join(FAILED_OUTCOMES)}"' in rules
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(client: TestClient) -> None:
