@@ -1,0 +1,63 @@
+"""Every experiment runs in its quick form and hands back tables and panels of the right shape."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from training.experiments.catalogue import EXPERIMENTS
+from training.experiments.drawing import draw
+from training.experiments.outcome import AnyExperiment, Outcome
+from training.torch_runner import one_thread
+
+#: Rows of each table, from what the quick settings ask for.
+NUM_ROWS = {
+    "hello": [4, 8],
+    "cells": [6],
+    "adding": [4 * 2],
+    "copy-memory": [4 * 2],
+    "agreement": [5, 5],
+    "gradients": [6],
+    "clipping": [2],
+    "truncation": [2, 2],
+    "attention": [2 * 2],
+    "directions": [4],
+    "ablation": [5],
+}
+
+
+#: Experiments that read public data; the others make their own.
+READ_DATA = {"cells", "clipping", "truncation", "directions", "ablation"}
+
+
+def quick_outcome(experiment: AnyExperiment) -> Outcome:
+    """What the quick form finds; skips the test where its data is not at hand."""
+    if experiment.name in READ_DATA and not os.environ.get("UNROLL_DATA_DIR"):
+        pytest.skip("UNROLL_DATA_DIR names no folder with the data sets")
+    with one_thread():
+        return experiment.run(experiment.quick, lambda _line: None)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_quick_form_gives_tables_and_a_figure_of_the_right_shape(name: str, tmp_path: Path) -> None:
+    """As many rows as the settings ask for, as many cells as columns, something to draw, and a small picture of it."""
+    outcome = quick_outcome(EXPERIMENTS[name])
+    assert [len(table.rows) for table in outcome.tables] == NUM_ROWS[name]
+    assert {len(row) - len(table.columns) for table in outcome.tables for row in table.rows} == {0}
+    for panel in outcome.panels:
+        heights = [y for line in panel.lines for y in line.ys] + [height for height, _ in panel.bars.values()]
+        assert heights
+        assert not any(math.isinf(height) for height in heights)
+        assert panel.x_label
+        assert panel.y_label
+    draw(outcome.panels, tmp_path / "figure.svg")
+    assert (tmp_path / "figure.svg").stat().st_size < 60_000
+
+
+def test_every_experiment_asks_a_question_under_its_own_name() -> None:
+    assert set(NUM_ROWS) == set(EXPERIMENTS)
+    assert all(experiment.question.endswith("?") for experiment in EXPERIMENTS.values())
+    assert {name for name, experiment in EXPERIMENTS.items() if experiment.name != name} == set()

@@ -1,0 +1,147 @@
+"""What the experiments measure is what they say they measure."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from training.experiments.adding import BLIND_ERROR, adding_batch
+from training.experiments.agreement import NUMBER, VERB, WORDS, agreement_batch
+from training.experiments.attention import NETWORKS as DECODERS
+from training.experiments.attention import _config, reversal_batch
+from training.experiments.cells import recurrent_parameters, width_for
+from training.experiments.copy_memory import BLANK, GO, blind_loss, copy_batch
+from training.experiments.directions import wide_forward
+from training.experiments.fitting import Budget, fit, seeded
+from training.experiments.gradients import gradient_norms, radius_probe
+from training.experiments.hello import FLOOR_WITHOUT_MEMORY, HELLO, OneHot, letters, spell
+from training.experiments.probe import Probe, num_parameters
+from training.networks.recurrent import CELLS, RecurrentLayer, recurrence
+
+
+@pytest.mark.parametrize(("inputs", "hidden"), [(32, 128), (1, 1), (7, 33)])
+def test_a_gru_has_exactly_three_quarters_of_an_lstms_parameters(inputs: int, hidden: int) -> None:
+    """Three blocks of weights and biases beside four, whatever the sizes; an Elman layer has one."""
+    sizes = {cell: num_parameters(recurrence(cell, inputs, hidden)) for cell in CELLS}
+    assert 4 * sizes["gru"] == 3 * sizes["lstm"]
+    assert 4 * sizes["rnn"] == sizes["lstm"]
+    assert {cell: recurrent_parameters(cell, inputs, hidden) for cell in CELLS} == sizes
+
+
+def test_equal_parameters_are_as_equal_as_whole_units_allow() -> None:
+    """No width is nearer to the wanted number than the one that is chosen."""
+    wanted = recurrent_parameters("lstm", 32, 128)
+    width = width_for("gru", 32, wanted)
+    miss = {each: abs(recurrent_parameters("gru", 32, each) - wanted) for each in (width - 1, width, width + 1)}
+    assert min(miss, key=lambda each: miss[each]) == width
+    assert abs(recurrent_parameters("lstm", 96, wide_forward(96, 64)) / recurrent_parameters("lstm", 96, 64) - 2) < 0.02
+
+
+def test_hello_is_learnt_and_needs_a_memory() -> None:
+    """With memory every letter is right; without it the two l cannot be told apart, and the loss stays at its floor."""
+    network, seen = spell(HELLO.quick)
+    says = network(letters("hell"))[0].argmax(dim=1)
+    assert says.tolist() == letters("ello")[0].tolist()
+    assert seen.losses[-1] < 0.01
+    _, forgetful = spell(HELLO.quick, with_memory=False)
+    assert pytest.approx(2 * math.log(2) / 4, abs=1e-4) == FLOOR_WITHOUT_MEMORY
+    assert forgetful.losses[-1] == pytest.approx(FLOOR_WITHOUT_MEMORY, abs=0.01)
+    assert min(forgetful.losses) >= FLOOR_WITHOUT_MEMORY - 1e-4
+
+
+def test_hellos_numbers_are_those_of_the_textbook_equations() -> None:
+    """h = tanh(W x + U h' + b) and logits = V h + c, by hand, give the states and answers that are shown."""
+    network, _ = spell(HELLO.quick)
+    layer = network.encoder.layers[0]
+    assert isinstance(layer, RecurrentLayer)
+    weights: dict[str, Any] = {name: value.detach() for name, value in layer.forward_rnn.named_parameters()}
+    bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+    hidden, logits = torch.zeros(4), []
+    for letter in OneHot()(letters("hell"))[0]:
+        hidden = torch.tanh(weights["weight_ih_l0"] @ letter + weights["weight_hh_l0"] @ hidden + bias)
+        logits.append(network.output(hidden))
+    steps = HELLO.run(HELLO.quick, lambda _line: None).tables[0]
+    assert torch.allclose(torch.stack(logits), network(letters("hell"))[0], atol=1e-6)
+    assert steps.rows[-1][1:5] == pytest.approx(hidden.tolist(), abs=1e-6)
+
+
+def test_the_adding_problem_marks_two_numbers_and_asks_for_their_sum() -> None:
+    """One mark in each half; and always answering 1 has the error that is drawn as a level."""
+    inputs, sums = adding_batch(20_000, 10, torch.Generator().manual_seed(1))
+    numbers, marks = inputs[..., 0], inputs[..., 1]
+    assert (marks[:, :5].sum(dim=1) == 1).all()
+    assert (marks[:, 5:].sum(dim=1) == 1).all()
+    assert torch.allclose((numbers * marks).sum(dim=1), sums)
+    assert float(F.mse_loss(torch.ones_like(sums), sums)) == pytest.approx(BLIND_ERROR, rel=0.03)
+
+
+def test_copy_memory_shows_symbols_and_asks_for_them_after_the_signal() -> None:
+    """The pause has the length asked for, and answering each symbol at random has the loss that stands in the table."""
+    inputs, targets = copy_batch(4, 5, 7, torch.Generator().manual_seed(1))
+    assert inputs.shape == targets.shape == (4, 5 + 7 + 5)
+    assert torch.equal(inputs[:, :5], targets[:, -5:])
+    signal = (inputs[0] == GO).nonzero().item()
+    assert signal == 5 + 7 - 1
+    assert (inputs[:, 5:signal] == BLANK).all()
+    knows_when = torch.full((1, 17, 9), -1e9)
+    knows_when[:, :12, BLANK] = 0.0
+    knows_when[:, 12:, :8] = 0.0
+    assert float(F.cross_entropy(knows_when[0], targets[0])) == pytest.approx(blind_loss(5, 7))
+
+
+@pytest.mark.parametrize("distance", [0, 1, 3, 30])
+def test_a_verb_stands_at_its_distance_from_a_subject_of_its_number(distance: int) -> None:
+    ids, plural = agreement_batch(30, distance, Random(1))
+    for row, is_plural in zip(ids.tolist(), plural.tolist(), strict=True):
+        assert row.index(NUMBER[VERB]) == distance + 2
+        assert WORDS[row[1]].endswith("s") == bool(is_plural)
+
+
+def test_gradient_norms_are_those_of_the_derivative() -> None:
+    """For a network of one unit the chain rule can be written down: products of u (1 - h^2)."""
+    with seeded(3) as generator:
+        network = radius_probe("Elman, radius 0.9", 1)
+        inputs, _ = adding_batch(1, 4, generator)
+        norms = gradient_norms(network, "rnn", inputs, generator)
+    states = network.encoder(inputs, torch.tensor([4]))[0, :, 0].detach()
+    slopes = [0.9 * (1 - float(state) ** 2) for state in states]
+    by_hand = [math.prod(slopes[len(slopes) - lag :]) for lag in range(5)]
+    assert norms == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_only_the_memory_differs_between_attention_and_none() -> None:
+    """Equal weights; without attention a decoder that starts from one state cannot see any other step of the source."""
+    batch = reversal_batch(2, 5, 4, np.random.default_rng(1))
+    networks = {name: kind(_config(8), 8, 8) for name, kind in DECODERS.items()}
+    assert len({num_parameters(network) for network in networks.values()}) == 1
+    memories = {name: each.encode(batch.source, batch.source_lengths)[0] for name, each in networks.items()}
+    assert memories["attention"].shape[1] == 6
+    assert memories["final state only"].shape[1] == 1
+    assert torch.equal(batch.target_outputs[:, :-1], batch.source[:, :-1].flip(1))
+
+
+def test_fit_says_when_training_broke_and_what_clipping_left() -> None:
+    """A rate that overshoots ends as diverged before the budget is spent; with a threshold the same run ends whole."""
+
+    def steep(clip_norm: float) -> bool:
+        weight = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(weight.weight, 1.0)
+        return fit(weight, lambda _step: weight.weight.square().sum(), Budget(200, 1.5, clip_norm, "sgd")).diverged
+
+    assert steep(math.inf)
+    assert not steep(0.1)
+
+
+def test_the_forget_bias_is_what_was_asked_for() -> None:
+    """The second quarter of the input bias belongs to the forget gate; nothing else is touched."""
+    for wanted in (0.0, 1.0):
+        probe = Probe("lstm", nn.Identity(), 2, 3, 1, forget_bias=wanted)
+        bias = dict(probe.encoder.named_parameters())["layers.0.forward_rnn.bias_ih_l0"].detach()
+        assert bias.tolist() == [0.0] * 3 + [wanted] * 3 + [0.0] * 6

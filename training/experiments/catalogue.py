@@ -1,0 +1,32 @@
+"""All experiments by name."""
+
+from __future__ import annotations
+
+from training.experiments.ablation import ABLATION
+from training.experiments.adding import ADDING
+from training.experiments.agreement import AGREEMENT
+from training.experiments.attention import ATTENTION
+from training.experiments.cells import CELLS
+from training.experiments.clipping import CLIPPING
+from training.experiments.copy_memory import COPY_MEMORY
+from training.experiments.directions import DIRECTIONS
+from training.experiments.gradients import GRADIENTS
+from training.experiments.hello import HELLO
+from training.experiments.outcome import AnyExperiment
+from training.experiments.truncation import TRUNCATION
+
+_ALL: tuple[AnyExperiment, ...] = (
+    HELLO,
+    CELLS,
+    ADDING,
+    COPY_MEMORY,
+    AGREEMENT,
+    GRADIENTS,
+    CLIPPING,
+    TRUNCATION,
+    ATTENTION,
+    DIRECTIONS,
+    ABLATION,
+)
+
+EXPERIMENTS: dict[str, AnyExperiment] = {experiment.name: experiment for experiment in _ALL}
