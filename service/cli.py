@@ -16,7 +16,9 @@ import typer
 from service.errors import UnrollError
 
 OWN_COMMANDS = ("serve", "predict", "generate", "models")
-TRAINING_COMMANDS = ("train", "resume", "evaluate", "check-data", "export", "verify")
+TRAINING_COMMANDS = (
+    "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "experiment",
+)  # fmt: skip
 TRAINING_MISSING = (
     "this command needs the training extra: `make train-env`, or pip install -e '.[training]', in a checkout of Unroll"
 )
@@ -67,7 +69,11 @@ def serve(
 @app.command()
 def predict(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT...", help="Lines of standard input if none.")
+        list[str] | None,
+        typer.Argument(
+            metavar="TEXT...",
+            help="Lines of standard input if none; for a model that reads numbers a .wav, .csv or .json file.",
+        ),
     ] = None,
     model: ModelOption = None,
     version: VersionOption = None,
@@ -78,12 +84,14 @@ def predict(
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Tag, classify or translate texts."""
+    """Tag, classify or translate texts; classify numbers."""
     from service import client
+    from service.input_files import input_of
 
-    inputs = texts or _lines_of_standard_input()
+    given = texts or _lines_of_standard_input()
     parameters = dict(_parameter(text) for text in parameter or [])
     with _plain_errors():
+        inputs = [input_of(argument) for argument in given]
         source = client.open_source(url, models)
         response = source.predict(model, version, inputs, parameters)
     if as_json:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from service.errors import BundleError, InvalidInput, UnknownModel, UnrollError
+
+if TYPE_CHECKING:
+    from service.tasks.json_input import JsonInput
 
 _TIMEOUT_S = 120.0
 
@@ -17,7 +20,7 @@ class Source(Protocol):
     def models(self) -> list[dict[str, Any]]: ...
 
     def predict(
-        self, model: str | None, version: str | None, inputs: Sequence[str], parameters: Mapping[str, Any]
+        self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
     ) -> dict[str, Any]: ...
 
     def generate(
@@ -47,13 +50,13 @@ class Folder:
         return [_describe(path) for path in find_bundles(self._models_dir)]
 
     def predict(
-        self, model: str | None, version: str | None, inputs: Sequence[str], parameters: Mapping[str, Any]
+        self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """One answer per text, in order."""
+        """One answer per input, in order."""
         from service.inference.direct import open_bundle, predict_one
 
         opened = open_bundle(self._find(model, version, generates=False))
-        answers = [predict_one(opened, text, parameters).model_dump(mode="json") for text in inputs]
+        answers = [predict_one(opened, value, parameters).model_dump(mode="json") for value in inputs]
         manifest = opened.bundle.manifest
         return {
             "model": manifest.name,
@@ -116,7 +119,7 @@ class Server:
         return listed
 
     def predict(
-        self, model: str | None, version: str | None, inputs: Sequence[str], parameters: Mapping[str, Any]
+        self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
         """What `POST /predict` answers."""
         return self._request("POST", "/predict", _body(model, version, list(inputs), parameters))
@@ -153,14 +156,18 @@ class Server:
 
 
 def readable(prediction: Mapping[str, Any]) -> str:
-    """One prediction for people: tab-separated words and tags, label and score, or the translation."""
+    """One prediction for people: words and tags, label and score, a forecast as a table, or the translation."""
     if "tokens" in prediction:
         lines = [f"{token['text']}\t{token['tag']}" for token in prediction["tokens"]]
         spans = [f"# {span['label']}: {span['text']}" for span in prediction.get("spans") or []]
-        return "\n".join([*lines, *spans, ""])
+        text = [f"# the text: {prediction['label']}"] if "label" in prediction else []
+        return "\n".join([*lines, *spans, *text, ""])
     if "label" in prediction:
         ranked = prediction.get("top_k") or [prediction]
         return "\n".join(f"{entry['label']}\t{entry['score']:.4f}" for entry in ranked)
+    if "forecast" in prediction:
+        lines = ["\t".join(prediction["channels"]), *("\t".join(map(str, step)) for step in prediction["forecast"])]
+        return "\n".join(lines)
     return str(prediction["text"])
 
 

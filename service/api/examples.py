@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from typing import Any
 
 from fastapi.openapi.models import Example
@@ -9,6 +11,18 @@ from fastapi.openapi.models import Example
 from service.api.schemas import ErrorResponse
 
 Responses = dict[int | str, dict[str, Any]]
+
+#: 25 ms of silence, 8,000 samples a second of 16 bits: the shortest file that is whole.
+_SILENCE = bytes(400)
+_SHORT_SOUND = base64.b64encode(
+    b"RIFF"
+    + struct.pack("<I", 36 + len(_SILENCE))
+    + b"WAVEfmt "
+    + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+    + b"data"
+    + struct.pack("<I", len(_SILENCE))
+    + _SILENCE
+).decode()
 
 PREDICT_EXAMPLES: dict[str, Example] = {
     "classify": {
@@ -30,6 +44,20 @@ PREDICT_EXAMPLES: dict[str, Example] = {
             "inputs": "I have never seen such a big dog.",
             "parameters": {"num_beams": 4, "return_attention": True},
         },
+    },
+    "frames": {
+        "summary": "Readings of sensors, a list of numbers for each point in time, to what was done",
+        "value": {
+            "model": "activity",
+            "inputs": {"frames": [[1.01, -0.12, 0.09, 0.03, -0.01, 0.02], [1.02, -0.13, 0.1, 0.02, 0.0, 0.01]]},
+            "parameters": {"top_k": 3},
+        },
+    },
+    "sound": {
+        "summary": "A wave file in base64 to the digit that is said",
+        "description": 'From a shell: `curl http://127.0.0.1:8000/predict -H "Content-Type: application/json" '
+        '-d "{\\"model\\": \\"digits-en\\", \\"inputs\\": {\\"wav\\": \\"$(base64 -w0 seven.wav)\\"}}"`',
+        "value": {"model": "digits-en", "inputs": {"wav": _SHORT_SOUND}},
     },
 }
 

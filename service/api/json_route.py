@@ -29,6 +29,7 @@ from service.inference.engine import Engine
 from service.inference.registry import Registry
 from service.inference.state_token import StateOwner
 from service.settings import Settings
+from service.tasks.json_input import JsonInputs
 
 T = TypeVar("T")
 
@@ -79,10 +80,10 @@ class Call:
         manifest, record = engine.opened.bundle.manifest, self.record
         record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
 
-    def note_texts(self, inputs: str | Sequence[str | Sequence[str]]) -> None:
-        """Keep what was sent for the log, or the beginning of it, where the settings allow that."""
+    def note_texts(self, inputs: JsonInputs) -> None:
+        """Keep what was sent for the log, or the beginning of it, where the settings allow that; numbers never."""
         if self.settings.log_texts:
-            texts = [inputs] if isinstance(inputs, str) else inputs[:_MAX_LOGGED_TEXTS]
+            texts = [inputs] if isinstance(inputs, (str, dict)) else inputs[:_MAX_LOGGED_TEXTS]
             plain = [text if isinstance(text, str) else " ".join(text) for text in texts]
             self.record.texts = [text[:_MAX_LOGGED_CHARACTERS] for text in plain]
 

@@ -53,7 +53,7 @@ def _details(engine: Engine) -> dict[str, Any]:
     """What is only worth sending for one model. Reads the card from disk."""
     bundle = engine.opened.bundle
     details = bundle.manifest.model_dump(
-        mode="json", include={"options", "limits", "labels", "scores", "parity", "training"}
+        mode="json", include={"options", "limits", "labels", "text_labels", "scores", "parity", "training"}
     )
     return details | {
         "parameters": engine.task.parameters_type.model_json_schema(),

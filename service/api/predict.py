@@ -1,6 +1,8 @@
-"""`POST /predict`: tagging, classification and translation."""
+"""`POST /predict`: tagging, classification and translation of text; classification of numbers."""
 
 from __future__ import annotations
+
+from typing import cast
 
 from fastapi import APIRouter, Body
 from pydantic_core import to_json
@@ -11,6 +13,7 @@ from service.api.json_route import Call, CallDependency, JsonRoute
 from service.api.schemas import PredictRequest, PredictResponse
 from service.errors import InvalidInput
 from service.inference.predict_engine import PredictEngine, Prediction
+from service.tasks.json_input import JsonInputs
 
 router = APIRouter(tags=["inference"], route_class=JsonRoute)
 
@@ -26,17 +29,18 @@ async def predict(body: PredictRequest = Body(openapi_examples=PREDICT_EXAMPLES)
     engine = call.registry.find("predict", body.model, body.version)
     assert isinstance(engine, PredictEngine)
     call.note_engine(engine)
-    call.note_texts(body.inputs)
+    inputs = cast(JsonInputs, body.inputs)
+    call.note_texts(inputs)
     if body.state is None and not body.return_state:
-        work = engine.predict(body.inputs, body.parameters or {}, call.deadline_s)
+        work = engine.predict(inputs, body.parameters or {}, call.deadline_s)
         return _response(call, engine, await call.unless_client_leaves(work))
-    return await _predict_chunk(body, call, engine)
+    return await _predict_chunk(body, inputs, call, engine)
 
 
-async def _predict_chunk(body: PredictRequest, call: Call, engine: PredictEngine) -> Response:
+async def _predict_chunk(body: PredictRequest, inputs: JsonInputs, call: Call, engine: PredictEngine) -> Response:
     owner, sealer = call.owner_of_states(engine), call.desk.sealer
     before = None if body.state is None else sealer.open(body.state, owner)
-    work = engine.predict_chunk(body.inputs, body.parameters or {}, call.deadline_s, before)
+    work = engine.predict_chunk(inputs, body.parameters or {}, call.deadline_s, before)
     prediction = await call.unless_client_leaves(work)
     token = sealer.seal(prediction.state, owner) if body.return_state and prediction.state is not None else None
     return _response(call, engine, prediction, token)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
+from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
 from service.tasks.classification import ClassificationAnswer
+from service.tasks.forecasting import ForecastingAnswer
 from service.tasks.generation_parameters import GenerationParameters
 from service.tasks.tagging import TaggingAnswer
 from service.tasks.translation import TranslationAnswer
@@ -14,20 +16,59 @@ from service.tasks.translation import TranslationAnswer
 Text = Annotated[str, Field(description="one text")]
 Words = Annotated[list[str], Field(description="one text that is already cut into words")]
 
+# The first number that is none is enough to say: there may be a hundred thousand of them.
+Frame = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), FailFast()]
+FrameList = Annotated[list[Frame], Field(min_length=1, description="all of the same length"), FailFast()]
 
-def _item_tag(value: Any) -> str:
+
+class FramesObject(TypedDict):
+    """A sequence of feature vectors, such as the readings of sensors, the earliest first."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
+
+    frames: FrameList
+
+
+class WavObject(TypedDict):
+    """Sound: a RIFF wave file (PCM or float), in base64."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
+
+    wav: Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
+
+
+def _item_tag(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "item_text"
+    if isinstance(value, dict):
+        return _object_tag(value)
     return "item_words" if isinstance(value, list) else "item_text"
 
 
-def _inputs_tag(value: Any) -> str:
-    return "list_of_inputs" if isinstance(value, list) else "one_text"
+def _object_tag(value: dict[str, Any]) -> str | None:
+    if "frames" in value:
+        return "item_frames"
+    return "item_wav" if "wav" in value else None
 
 
+def _inputs_tag(value: Any) -> str | None:
+    return "list_of_inputs" if isinstance(value, list) else _item_tag(value)
+
+
+_OBJECT_KINDS = Annotated[FramesObject, Tag("item_frames")] | Annotated[WavObject, Tag("item_wav")]
+_NO_KIND: dict[str, Any] = {
+    "custom_error_type": "unknown_input_object",
+    "custom_error_message": 'an object as input has "frames" or "wav"',
+}
 # The tags choose the branch before validation, so that a wrong item is reported at its own place, and once.
-Item = Annotated[Annotated[Text, Tag("item_text")] | Annotated[Words, Tag("item_words")], Discriminator(_item_tag)]
-Items = Annotated[list[Item], Field(min_length=1, description="texts, or lists of words")]
+Item = Annotated[
+    Annotated[Text, Tag("item_text")] | Annotated[Words, Tag("item_words")] | _OBJECT_KINDS,
+    Discriminator(_item_tag, **_NO_KIND),
+]
+Items = Annotated[list[Item], Field(min_length=1, description="texts, lists of words, or objects with numbers")]
 Inputs = Annotated[
-    Annotated[Text, Tag("one_text")] | Annotated[Items, Tag("list_of_inputs")], Discriminator(_inputs_tag)
+    Annotated[Text, Tag("item_text")] | Annotated[Items, Tag("list_of_inputs")] | _OBJECT_KINDS,
+    Discriminator(_inputs_tag, **_NO_KIND),
 ]
 
 ModelName = Annotated[str, Field(max_length=64, description="may be left out when only one model can answer")]
@@ -47,7 +88,7 @@ class RequestBody(BaseModel):
 
 
 class PredictRequest(RequestBody):
-    """Texts for a tagger, a classifier or a translator.
+    """Texts for a tagger, a classifier or a translator; numbers for models that read those.
 
     A model that reads forward only (`GET /models/{name}` says `reads_chunks`) may be sent one text in parts: ask for
     the state with the first, and send it back with the next.
@@ -79,8 +120,8 @@ class PredictResponse(BaseModel):
 
     model: str
     version: str
-    task: Literal["tagging", "classification", "translation"]
-    predictions: list[TaggingAnswer | ClassificationAnswer | TranslationAnswer]
+    task: Literal["tagging", "classification", "translation", "forecasting"]
+    predictions: list[TaggingAnswer | ClassificationAnswer | TranslationAnswer | ForecastingAnswer]
     timings: StageTimings
     state: str | None = Field(None, exclude_if=lambda state: state is None, description="if it was asked for")
 
@@ -159,6 +200,7 @@ class ModelDetails(ModelVersion):
     options: dict[str, Any] | None = None
     limits: dict[str, int] | None = None
     labels: list[str] | None = None
+    text_labels: list[str] | None = Field(None, description="of a tagger that also labels the whole text")
     scores: list[dict[str, Any]] | None = None
     parity: dict[str, Any] | None = None
     training: dict[str, Any] | None = None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 FORMAT_VERSION: Final = 1
 
-TaskName = Literal["tagging", "classification", "translation", "generation"]
+TaskName = Literal["tagging", "classification", "translation", "generation", "forecasting"]
 Dtype = Literal["int64", "float32"]
 Precision = Literal["fp32", "bf16", "int8"]
 #: What a bundle may have been accepted in besides fp32.
@@ -20,7 +20,11 @@ GRAPHS_OF_TASK: dict[TaskName, tuple[str, ...]] = {
     "classification": ("classifier",),
     "translation": ("encoder", "decoder_step"),
     "generation": ("prompt", "step"),
+    "forecasting": ("forecaster",),
 }
+
+#: The quantile that stands for the forecast where quantiles are forecast.
+MEDIAN = 0.5
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 VERSION_PATTERN = r"^[0-9]{1,9}$"
@@ -74,10 +78,31 @@ class TaggingOptions(Strict):
     max_word_characters: int = Field(default=24, ge=1, le=256)
 
 
+class FramesSpec(Strict):
+    """Sequences of feature vectors, such as the readings of sensors: `frames` float32 `[batch, time, features]`."""
+
+    kind: Literal["frames"] = "frames"
+    features: tuple[str, ...] = Field(min_length=1, description="what each number of a frame is")
+
+
+class WaveformSpec(Strict):
+    """Sound of one channel: `samples` float32 `[batch, time]`. Its length in tokens is counted in steps."""
+
+    kind: Literal["waveform"] = "waveform"
+    sample_rate_hz: int = Field(ge=1)
+    samples_per_step: int = Field(ge=1, description="samples between two steps of the recurrence")
+
+
+#: What a model reads that does not read text.
+SignalSpec = Annotated[FramesSpec | WaveformSpec, Field(discriminator="kind")]
+
+
 class ClassificationOptions(Strict):
-    """Nothing to choose: one label per text."""
+    """One label per text; or, with a `signal`, per sequence of numbers of that kind."""
 
     task: Literal["classification"] = "classification"
+    signal: SignalSpec | None = None
+    max_word_characters: int = Field(default=24, ge=1, le=256, description="where the graph reads `characters`")
 
 
 class TranslationOptions(Strict):
@@ -97,13 +122,54 @@ class GenerationOptions(Strict):
     unit: Literal["character", "subword"] = "character"
 
 
+def _check_quantiles(quantiles: tuple[float, ...]) -> tuple[float, ...]:
+    rising = list(quantiles) == sorted(set(quantiles)) and all(0 < quantile < 1 for quantile in quantiles)
+    if quantiles and not (rising and MEDIAN in quantiles):
+        raise ValueError(f"quantiles rise between 0 and 1, and {MEDIAN} is among them")
+    return quantiles
+
+
+#: Which quantiles are forecast beside the median; none for a forecast of points.
+Quantiles = Annotated[tuple[float, ...], AfterValidator(_check_quantiles)]
+
+
+class ForecastingOptions(Strict):
+    """What the columns of a window are called, and what is forecast of them, in the units of the data.
+
+    `deviations` are the standard deviations of the targets in train: `mse` and `mae` are counted in them.
+    """
+
+    task: Literal["forecasting"] = "forecasting"
+    channels: tuple[str, ...] = Field(min_length=1, description="the numbers of a frame, in order")
+    targets: tuple[str, ...] = Field(min_length=1, description="the channels that are forecast, in order")
+    deviations: tuple[float, ...] = Field(description="of the targets")
+    look_back: int = Field(ge=1, description="frames of the past that one forecast is made from")
+    horizon: int = Field(ge=1, description="steps ahead that are forecast")
+    period: int = Field(default=0, ge=0, description="steps after which the series is much like itself; 0 is unknown")
+    quantiles: Quantiles = ()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> ForecastingOptions:
+        if len(set(self.channels)) != len(self.channels) or len(set(self.targets)) != len(self.targets):
+            raise ValueError("channels and targets must be distinct")
+        if not set(self.targets) <= set(self.channels):
+            raise ValueError("every target must be a channel")
+        if len(self.deviations) != len(self.targets) or not all(deviation > 0 for deviation in self.deviations):
+            raise ValueError("every target needs a deviation above 0")
+        return self
+
+
 TaskOptions = Annotated[
-    TaggingOptions | ClassificationOptions | TranslationOptions | GenerationOptions, Field(discriminator="task")
+    TaggingOptions | ClassificationOptions | TranslationOptions | GenerationOptions | ForecastingOptions,
+    Field(discriminator="task"),
 ]
 
 
 class Limits(Strict):
-    """What one input may ask of this bundle. Tokens are words, subwords or characters, as the tokenizer cuts."""
+    """What one input may ask of this bundle.
+
+    Tokens are words, subwords or characters, as the tokenizer cuts; of a signal they are frames or steps.
+    """
 
     max_input_tokens: int = Field(default=512, ge=1)
     max_new_tokens: int = Field(default=256, ge=1)
@@ -185,8 +251,9 @@ class Manifest(Strict):
         default=(), description="what goes from step to step, or from chunk to chunk of a tagger or classifier"
     )
     labels: tuple[str, ...] = ()
+    text_labels: tuple[str, ...] = Field(default=(), description="of a tagger that also labels the whole text")
     limits: Limits = Limits()
-    tokenizers: dict[str, str] = Field(description="role (text, words, characters) -> file")
+    tokenizers: dict[str, str] = Field(description="role (text, words, characters) -> file; none for a signal")
     files: dict[str, str] = Field(default_factory=dict)
     training: TrainingFacts = TrainingFacts()
     scores: tuple[Score, ...] = ()
@@ -207,8 +274,10 @@ class Manifest(Strict):
                 raise ValueError(
                     f"the variant {name} names graphs that a {self.task} has not: {sorted(variant.graphs)}"
                 )
-        if len(set(self.labels)) != len(self.labels):
+        if len(set(self.labels)) != len(self.labels) or len(set(self.text_labels)) != len(self.text_labels):
             raise ValueError("labels must be distinct")
+        if self.text_labels and self.task != "tagging":
+            raise ValueError("text_labels belong to a tagger that also labels the whole text")
         if self.task in ("translation", "generation") and not self.state:
             raise ValueError(f"{self.task} needs the state that goes from step to step")
         return self

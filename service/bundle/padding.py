@@ -1,9 +1,9 @@
-"""Ragged lists to rectangular arrays. Padding is id 0; lengths travel beside the ids."""
+"""Ragged lists to rectangular arrays. Padding is id 0, or the number 0; lengths travel beside them."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
 
-def lengths_of(sequences: Sequence[Sequence[object]]) -> IntArray:
+def lengths_of(sequences: Sequence[Sized]) -> IntArray:
     """`[batch]`: the length of each sequence. An empty batch or an empty sequence never reaches a graph."""
     lengths = np.fromiter((len(sequence) for sequence in sequences), dtype=np.int64, count=len(sequences))
     if len(lengths) == 0 or lengths.min() == 0:
@@ -42,6 +42,15 @@ def pad_nested_ids(sequences: Sequence[Sequence[Sequence[int]]]) -> IntArray:
             flat += zeros[inner - len(ids)]
         flat += [0] * ((time - len(sequence)) * inner)
     return _integers(flat).reshape(len(sequences), time, inner)
+
+
+def pad_floats(sequences: Sequence[FloatArray]) -> FloatArray:
+    """`[batch, time, ...]`: frames or samples, zero beyond each sequence's length."""
+    shape = len(sequences), max(map(len, sequences)), *sequences[0].shape[1:]
+    padded = np.zeros(shape, dtype=np.float32)
+    for row, sequence in enumerate(sequences):
+        padded[row, : len(sequence)] = sequence
+    return padded
 
 
 def _integers(values: Sequence[int]) -> IntArray:

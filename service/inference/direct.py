@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from service.tasks.catalogue import AnyTask, answer, task_of
 from service.tasks.continuation import Continuation, Delivery
 from service.tasks.generation import Generation
 from service.tasks.generation_answer import TokenEvent
+from service.tasks.json_input import JsonInput
 from service.tasks.parameters import check_parameters
 
 
@@ -53,7 +54,7 @@ def open_bundle(
     return OpenBundle(bundle, runner, task_of(bundle))
 
 
-def predict_one(opened: OpenBundle, value: str | Sequence[str], parameters: Mapping[str, Any]) -> Answer:
+def predict_one(opened: OpenBundle, value: JsonInput, parameters: Mapping[str, Any]) -> Answer:
     """The answer to one input of a tagger, classifier or translator. Raises InvalidInput, InferenceFailed."""
     if isinstance(opened.task, Generation):
         raise InvalidInput(f"{opened.bundle.manifest.name} generates text; it does not predict", ("model",))

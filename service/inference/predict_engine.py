@@ -15,10 +15,9 @@ from service.inference.stepper import Stepper
 from service.inference.workshop import Workshop
 from service.tasks.base import PredictTask, Reading, Verdict
 from service.tasks.chunk_state import ChunkReader, ChunkState, require_chunks
+from service.tasks.json_input import JsonInput, JsonInputs, effort_of, plain_value
 from service.tasks.parameters import check_parameters
 from service.tasks.translation import Translation
-
-PredictInput = str | Sequence[str]
 
 _STAGES = ("preprocess", "queue", "inference", "postprocess")
 
@@ -90,23 +89,21 @@ class PredictEngine:
     def num_pending(self) -> int:
         return self._queue.num_pending
 
-    async def predict(
-        self, inputs: str | Sequence[PredictInput], parameters: Mapping[str, Any], deadline_s: float
-    ) -> Prediction:
-        """Answer one text, or several inputs at once. `deadline_s` is on `time.monotonic()`'s clock.
+    async def predict(self, inputs: JsonInputs, parameters: Mapping[str, Any], deadline_s: float) -> Prediction:
+        """Answer one input, or several at once. `deadline_s` is on `time.monotonic()`'s clock.
 
         Raises:
             InvalidInput, Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
         """
         started_s = time.monotonic()
-        num_characters = _num_characters(inputs)
+        num_characters = effort_of(inputs)
         examples = await self._workshop.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
         prediction, _ = await self._answer(started_s, num_characters, examples, deadline_s)
         return prediction
 
     async def predict_chunk(
         self,
-        inputs: str | Sequence[PredictInput],
+        inputs: JsonInputs,
         parameters: Mapping[str, Any],
         deadline_s: float,
         before: bytes | None,
@@ -122,7 +119,7 @@ class PredictEngine:
         manifest = self.opened.bundle.manifest
         require_chunks(manifest, ("state",) if before is not None else ("return_state",))
         reader = cast(ChunkReader[Any, Any], self.task)
-        num_characters = _num_characters(inputs)
+        num_characters = effort_of(inputs)
         examples = await self._workshop.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
         if len(examples) != 1:
             raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
@@ -147,15 +144,15 @@ class PredictEngine:
         self._observe(timings, notes)
         return Prediction(answers, timings), outputs
 
-    def _preprocess(self, inputs: str | Sequence[PredictInput], parameters: Mapping[str, Any]) -> list[Any]:
+    def _preprocess(self, inputs: JsonInputs, parameters: Mapping[str, Any]) -> list[Any]:
         checked = check_parameters(self.task.parameters_type, parameters)
-        if isinstance(inputs, str):
+        if isinstance(inputs, (str, dict)):
             return [self._preprocess_one(inputs, checked, ("inputs",))]
         return [self._preprocess_one(value, checked, ("inputs", index)) for index, value in enumerate(inputs)]
 
-    def _preprocess_one(self, value: PredictInput, parameters: Any, path: tuple[str | int, ...]) -> Any:
+    def _preprocess_one(self, value: JsonInput, parameters: Any, path: tuple[str | int, ...]) -> Any:
         try:
-            return self.task.preprocess(value, parameters)
+            return self.task.preprocess(plain_value(value) if isinstance(value, dict) else value, parameters)
         except InvalidInput as error:
             if error.field[:1] == ("parameters",):
                 raise
@@ -201,12 +198,6 @@ def _queue(opened: OpenBundle, task: PredictTask[Any, Any], workshop: Workshop) 
         options.max_queue_items,
         workshop.metrics,
     )
-
-
-def _num_characters(inputs: str | Sequence[PredictInput]) -> int:
-    if isinstance(inputs, str):
-        return len(inputs)
-    return sum([len(value) if isinstance(value, str) else sum(map(len, value)) for value in inputs])
 
 
 def _timings(started_s: float, queued_s: float, ran_s: float, outputs: Sequence[Output]) -> Timings:

@@ -7,6 +7,7 @@ import { receipt } from "./receipt.js";
 import { clearRefusal, markControl, showRefusal } from "./refusal.js";
 
 const MAX_EXAMPLES = 5;
+const MAX_CHIP_CHARACTERS = 120;
 
 /**
  * How one kind of task is asked and answered: one file in `views/` for each, listed in `views/catalogue.js`.
@@ -187,12 +188,17 @@ function inputField(view, input) {
   );
 }
 
+/** The label of an example. Numbers would fill the page. */
+function shortened(text) {
+  return text.length > MAX_CHIP_CHARACTERS ? `${text.slice(0, MAX_CHIP_CHARACTERS)} …` : text;
+}
+
 function examplesOf(model, view, choose) {
   const texts = [
     ...new Set((model.examples ?? []).map(({ inputs }) => view.textOf(inputs)).filter((text) => text.trim())),
   ];
   const chips = texts
     .slice(0, MAX_EXAMPLES)
-    .map((text) => el("button", { type: "button", class: "example", onclick: () => choose(text) }, text.trim()));
+    .map((text) => el("button", { type: "button", class: "example", onclick: () => choose(text) }, shortened(text.trim())));
   return el("div", { class: "examples", role: "group", "aria-label": "Examples", hidden: !chips.length }, ...chips);
 }

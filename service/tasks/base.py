@@ -7,11 +7,13 @@ so the same code answers from onnxruntime in the service and from torch while a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from service.bundle.padding import FloatArray
 from service.bundle.tokenizer import UNK
 from service.errors import InvalidInput
 
@@ -19,6 +21,25 @@ Array = NDArray[Any]
 
 #: No tokenizer of ours cuts text so coarsely that more characters than this, on average, make one token.
 MAX_CHARACTERS_PER_TOKEN = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """A sequence of feature vectors: float32 `[time, features]`, finite, at least one frame."""
+
+    values: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """Sound of one channel: float32 `[time]`, at least one sample, full scale at -1 and 1."""
+
+    samples: FloatArray
+    sample_rate_hz: int
+
+
+#: What one input may be: a text, a text that is cut into words, or a sequence of numbers.
+PredictInput = str | Sequence[str] | Frames | Waveform
 
 
 class Runner(Protocol):
@@ -83,7 +104,7 @@ class PredictTask(Protocol[ExampleT, OutputT]):
         """What `parameters` must be an instance of."""
         ...
 
-    def preprocess(self, value: str | Sequence[str], parameters: Any) -> ExampleT:
+    def preprocess(self, value: PredictInput, parameters: Any) -> ExampleT:
         """Check and encode one input.
 
         Raises:
@@ -113,6 +134,19 @@ class PredictTask(Protocol[ExampleT, OutputT]):
         ...
 
 
+def kind_of(value: PredictInput) -> str:
+    """What a caller has sent, in words."""
+    match value:
+        case Frames():
+            return "frames of numbers"
+        case Waveform():
+            return "sound"
+        case str():
+            return "text"
+        case _:
+            return "a list of words"
+
+
 def require_text(value: str, field: Sequence[str | int] = ()) -> str:
     """A text that can be tokenised: not blank, and Unicode that can be written as UTF-8.
 
@@ -138,12 +172,14 @@ def require_short_text(value: str, max_tokens: int, field: Sequence[str | int] =
     return require_text(value, field)
 
 
-def require_words(words: Sequence[str], max_tokens: int) -> tuple[str, ...]:
+def require_words(words: Sequence[str] | Frames | Waveform, max_tokens: int) -> tuple[str, ...]:
     """A text that the caller has already cut: at least one word, none blank, each of them text.
 
     Raises:
-        InvalidInput: with the index of the first word at fault.
+        InvalidInput: with the index of the first word at fault; or the input is no text at all.
     """
+    if isinstance(words, (Frames, Waveform)):
+        raise InvalidInput(f"this model takes text, not {kind_of(words)}")
     if not words:
         raise InvalidInput("the list of words is empty")
     require_at_most(len(words), max_tokens, "words")

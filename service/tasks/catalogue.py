@@ -9,7 +9,9 @@ from service.bundle.load import Bundle
 from service.bundle.manifest import TaskName
 from service.tasks.base import Answer, PredictTask, Runner
 from service.tasks.classification import Classification
+from service.tasks.forecasting import Forecasting
 from service.tasks.generation import Generation
+from service.tasks.json_input import plain_value
 from service.tasks.parameters import check_parameters
 from service.tasks.tagging import Tagging
 from service.tasks.translation import Translation
@@ -19,6 +21,7 @@ PREDICT_TASKS: dict[TaskName, Callable[[Bundle], PredictTask[Any, Any]]] = {
     "tagging": Tagging,
     "classification": Classification,
     "translation": Translation,
+    "forecasting": Forecasting,
 }
 
 AnyTask = PredictTask[Any, Any] | Generation
@@ -40,6 +43,6 @@ def answer(task: AnyTask, runner: Runner, inputs: Any, parameters: Mapping[str, 
     checked = check_parameters(task.parameters_type, parameters)
     if isinstance(task, Generation):
         return task.generate(runner, inputs, checked)
-    example = task.preprocess(inputs, checked)
+    example = task.preprocess(plain_value(inputs), checked)
     (output,) = task.run(runner, [example])
     return task.postprocess(example, output)

@@ -1,4 +1,4 @@
-"""Classification: one label for a whole text."""
+"""Classification: one label for a whole text, or for a whole sequence of numbers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import numpy as np
 from pydantic import Field
 
 from service.bundle.load import Bundle
-from service.bundle.padding import lengths_of, pad_ids
-from service.errors import InferenceFailed, InvalidInput
+from service.errors import InferenceFailed
 from service.tasks.base import (
     Answer,
     Array,
     Parameters,
+    PredictInput,
     Reading,
     Runner,
     Verdict,
-    reading_of,
-    require_at_most,
-    require_short_text,
-    require_words,
 )
 from service.tasks.chunk_state import ChunkState, RowAfter, require_chunks, rows_after, state_after, states_before
 from service.tasks.probabilities import softmax
+from service.tasks.sequence_input import sequence_input
 
 
 class ClassificationParameters(Parameters):
@@ -51,15 +48,12 @@ class ClassificationAnswer(Answer):
 
 @dataclass(frozen=True)
 class ClassificationExample:
-    """One text, encoded."""
+    """One input, encoded: `sequence` as `SequenceInput` says, and its length in steps."""
 
-    token_ids: list[int]
+    sequence: Any
+    length: int
     top_k: int | None
     before: ChunkState | None = None
-
-    @property
-    def length(self) -> int:
-        return len(self.token_ids)
 
 
 class ClassificationOutput(NamedTuple):
@@ -72,7 +66,7 @@ class ClassificationOutput(NamedTuple):
 
 
 class Classification:
-    """A text to a label. A bundle that reads forward only may be given its text in chunks (`ChunkReader`).
+    """A sequence to a label. A bundle that reads forward only may be given it in chunks (`ChunkReader`).
 
     The label after a chunk is that of everything read so far.
     """
@@ -82,24 +76,16 @@ class Classification:
     def __init__(self, bundle: Bundle) -> None:
         self._manifest = bundle.manifest
         self._labels = bundle.manifest.labels
-        self._max_tokens = bundle.manifest.limits.max_input_tokens
-        self._tokenizer = bundle.tokenizers["text"]
+        self._input = sequence_input(bundle)
 
-    def preprocess(self, value: str | Sequence[str], parameters: ClassificationParameters) -> ClassificationExample:
-        """Encode a text, or words that the caller has cut, one token each."""
-        if isinstance(value, str):
-            token_ids = self._tokenizer.encode(require_short_text(value, self._max_tokens))
-        else:
-            token_ids = self._tokenizer.encode_words(require_words(value, self._max_tokens))
-        if not token_ids:
-            raise InvalidInput("the text holds nothing that this model can read")
-        require_at_most(len(token_ids), self._max_tokens, "tokens")
-        return ClassificationExample(token_ids, parameters.top_k)
+    def preprocess(self, value: PredictInput, parameters: ClassificationParameters) -> ClassificationExample:
+        """Check and encode an input of the kind that this bundle reads."""
+        sequence = self._input.encode(value)
+        return ClassificationExample(sequence, self._input.length(sequence), parameters.top_k)
 
     def run(self, runner: Runner, examples: Sequence[ClassificationExample]) -> list[ClassificationOutput]:
-        sequences = [example.token_ids for example in examples]
         specs = self._manifest.state
-        feeds = {"tokens": pad_ids(sequences), "lengths": lengths_of(sequences)}
+        feeds = self._input.feeds([example.sequence for example in examples])
         feeds |= states_before(specs, [example.before for example in examples])
         outputs = runner.run("classifier", feeds)
         afters = rows_after(specs, outputs, len(examples))
@@ -122,7 +108,7 @@ class Classification:
         return ClassificationAnswer.model_validate(self.plain_answer(example, output))
 
     def reading(self, example: ClassificationExample) -> Reading:
-        return reading_of(example.token_ids)
+        return self._input.reading(example.sequence)
 
     def verdict(self, plain_answer: dict[str, Any]) -> Verdict:
         return Verdict((plain_answer["label"],), plain_answer["score"])

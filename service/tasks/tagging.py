@@ -1,4 +1,4 @@
-"""Tagging: one label for every word, and the spans that the labels form."""
+"""Tagging: one label for every word, the spans that the labels form, and for some models a label of the whole text."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from service.tasks.base import (
     Answer,
     Array,
     Parameters,
+    PredictInput,
     Reading,
     Runner,
     Verdict,
@@ -59,10 +60,16 @@ class TaggedSpan(Answer):
 
 
 class TaggingAnswer(Answer):
-    """Every word with its tag; `spans` only if the model's tags form spans."""
+    """Every word with its tag; `spans` only if the model's tags form spans, `label` only if it labels texts too."""
 
     tokens: list[TaggedToken]
     spans: list[TaggedSpan] | None = Field(default=None, exclude_if=lambda spans: spans is None)
+    label: str | None = Field(
+        default=None, exclude_if=lambda label: label is None, description="of the whole text, such as an intent"
+    )
+    label_score: float | None = Field(
+        default=None, exclude_if=lambda score: score is None, description="probability of the label, 0 to 1"
+    )
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,13 @@ class TaggingExample:
         return len(self.word_ids)
 
 
+class TextLabel(NamedTuple):
+    """The label of one whole text, as an index into the text labels, and its probability."""
+
+    label_id: int
+    score: float
+
+
 class TaggingOutput(NamedTuple):
     """The tag of each word of one sentence, as an index into the labels, and its probability."""
 
@@ -88,6 +102,7 @@ class TaggingOutput(NamedTuple):
     scores: list[float]
     is_finite: bool
     after: RowAfter | None
+    text_label: TextLabel | None = None
 
 
 class Tagging:
@@ -102,13 +117,14 @@ class Tagging:
         self._manifest = manifest
         self._options = manifest.options
         self._labels = manifest.labels
+        self._text_labels = manifest.text_labels
         self._max_tokens = manifest.limits.max_input_tokens
         self._words = bundle.tokenizers["words"]
         self._reads_characters = any(tensor.name == "characters" for tensor in manifest.graphs["tagger"].inputs)
         self._characters = bundle.tokenizers["characters"] if self._reads_characters else None
         self._transitions = bundle.transitions
 
-    def preprocess(self, value: str | Sequence[str], parameters: TaggingParameters) -> TaggingExample:
+    def preprocess(self, value: PredictInput, parameters: TaggingParameters) -> TaggingExample:
         """Cut running text into words, or take the words as they come, and look them up."""
         del parameters  # part of the protocol; a tagger has none
         if not isinstance(value, str):
@@ -130,7 +146,8 @@ class Tagging:
         feeds |= states_before(specs, [example.before for example in examples])
         outputs = runner.run("tagger", feeds)
         afters = rows_after(specs, outputs, len(examples))
-        return decoded(outputs["emissions"], lengths, afters, self._transitions)
+        rows = decoded(outputs["emissions"], lengths, afters, self._transitions)
+        return with_text_labels(rows, outputs["text_logits"]) if self._text_labels else rows
 
     def plain_answer(self, example: TaggingExample, output: TaggingOutput) -> dict[str, Any]:
         """The answer of `postprocess` as JSON values, several times faster to make and to write.
@@ -146,9 +163,13 @@ class Tagging:
             {"text": word, "tag": tag, "score": score, "start": start, "end": end}
             for word, tag, score, (start, end) in zip(example.words, tags, output.scores, offsets, strict=True)
         ]
-        if self._options.scheme is None:
-            return {"tokens": tokens}
-        return {"tokens": tokens, "spans": [_span(example, tokens, span) for span in bio_spans(tags)]}
+        answer: dict[str, Any] = {"tokens": tokens}
+        if self._options.scheme is not None:
+            answer["spans"] = [_span(example, tokens, span) for span in bio_spans(tags)]
+        if output.text_label is not None:
+            answer["label"] = self._text_labels[output.text_label.label_id]
+            answer["label_score"] = output.text_label.score
+        return answer
 
     def postprocess(self, example: TaggingExample, output: TaggingOutput) -> TaggingAnswer:
         return TaggingAnswer.model_validate(self.plain_answer(example, output))
@@ -157,11 +178,17 @@ class Tagging:
         return reading_of(example.word_ids)
 
     def verdict(self, plain_answer: dict[str, Any]) -> Verdict:
-        """The labels of its spans, or the tags where they form none; the mean score of its words."""
+        """The labels of its spans, or the tags where they form none, and that of the text if it has one.
+
+        Its confidence is the mean score of its words, or that of its text's label if that is lower.
+        """
         tokens = plain_answer["tokens"]
         spans = plain_answer.get("spans")
         labels = [token["tag"] for token in tokens] if spans is None else [span["label"] for span in spans]
-        return Verdict(labels, sum([token["score"] for token in tokens]) / len(tokens))
+        confidence = sum([token["score"] for token in tokens]) / len(tokens)
+        if "label" not in plain_answer:
+            return Verdict(labels, confidence)
+        return Verdict([*labels, plain_answer["label"]], min(confidence, plain_answer["label_score"]))
 
     def resume(self, example: TaggingExample, before: ChunkState) -> TaggingExample:
         """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""
@@ -196,6 +223,17 @@ def decoded(
     label_ids, scores = most_probable(emissions) if transitions is None else _best(emissions, lengths, transitions)
     rows = zip(label_ids.tolist(), scores.tolist(), is_finite.tolist(), lengths.tolist(), afters, strict=True)
     return [TaggingOutput(ids[:end], chances[:end], finite, after) for ids, chances, finite, end, after in rows]
+
+
+def with_text_labels(rows: Sequence[TaggingOutput], text_logits: Array) -> list[TaggingOutput]:
+    """The rows with their texts' most likely labels, from `[batch, text labels]`; not finite if those are not."""
+    finite = np.asarray(np.isfinite(text_logits).all(axis=1))
+    label_ids, scores = most_probable(np.where(finite[:, None], text_logits, 0.0))
+    labels = zip(label_ids.tolist(), scores.tolist(), finite.tolist(), strict=True)
+    return [
+        row._replace(is_finite=row.is_finite and is_finite, text_label=TextLabel(label_id, score))
+        for row, (label_id, score, is_finite) in zip(rows, labels, strict=True)
+    ]
 
 
 def _best(emissions: Array, lengths: IntArray, transitions: Array) -> tuple[IntArray, DoubleArray]:

@@ -15,9 +15,11 @@ from service.errors import InvalidInput, UnrollError
 from service.tasks.base import (
     Answer,
     Parameters,
+    PredictInput,
     Reading,
     Runner,
     Verdict,
+    kind_of,
     reading_of,
     require_at_most,
     require_at_most_new_tokens,
@@ -79,10 +81,10 @@ class Translation:
         self._source = bundle.tokenizers["source"]
         self._target = bundle.tokenizers["target"]
 
-    def preprocess(self, value: str | Sequence[str], parameters: TranslationParameters) -> TranslationExample:
+    def preprocess(self, value: PredictInput, parameters: TranslationParameters) -> TranslationExample:
         """Encode a text; a list of words is refused, because the model cuts text by its own rules."""
         if not isinstance(value, str):
-            raise InvalidInput("a translation takes a text, not a list of words")
+            raise InvalidInput(f"a translation takes a text, not {kind_of(value)}")
         max_tokens = self._limits.max_input_tokens
         ids, tokens = self._source.encode_with_tokens(require_short_text(value, max_tokens))
         if not ids:

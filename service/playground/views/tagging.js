@@ -40,8 +40,12 @@ function show(prediction, text, model) {
   };
   sentence.addEventListener("pointerover", say);
   sentence.addEventListener("focusin", say);
-  return el("div", { class: "tagged" }, sentence, readout, table(prediction.tokens));
+  return el("div", { class: "tagged" }, textLabel(prediction), sentence, readout, table(prediction.tokens));
 }
+
+/** What a model that also labels whole texts says of this one. */
+const textLabel = ({ label, label_score: score }) =>
+  label === undefined ? null : el("p", { class: "readout" }, `The text: ${label} · ${percent(score)}`);
 
 const describe = ({ text, tag, score }) => `${text} · ${tag} · ${percent(score)}`;
 

@@ -1,0 +1,96 @@
+"""`POST /predict` with the frames of a series: what is answered, what is refused, and what the model says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.bundle.load import load_bundle
+from service.tasks.compare import differences
+from tests.conftest import running_service
+from tests.training.tiny_series import forecaster, publish_forecaster
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("forecasting") / "models"
+    publish_forecaster(forecaster(mixing="joint", quantiles=QUANTILES), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(models: Path) -> Iterator[TestClient]:
+    with running_service(models) as client:
+        yield client
+
+
+def predictions(client: TestClient, inputs: object) -> list[dict[str, Any]]:
+    response = client.post("/predict", json={"inputs": inputs})
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.json()["predictions"]
+    return found
+
+
+def test_forecasts_come_with_their_quantiles(models: Path, served: TestClient) -> None:
+    """The recorded examples, sent together and alone: a list for each step ahead, in it a number for each target."""
+    examples = load_bundle(models / "tiny-forecaster" / "1").examples
+    found = predictions(served, [example.inputs for example in examples])
+    assert differences([example.answer for example in examples], found, 1e-5) == []
+    assert differences([examples[0].answer], predictions(served, examples[0].inputs), 1e-5) == []
+    assert found[0]["channels"] == ["load", "wind"]
+    assert found[0]["quantiles"].keys() == {"0.1", "0.5", "0.9"}
+    for rows in (found[0]["forecast"], *found[0]["quantiles"].values()):
+        assert [len(row) for row in rows] == [2] * 5
+
+
+def test_a_forecaster_is_ready_and_counts_what_it_reads(served: TestClient) -> None:
+    """Frames are counted as tokens, none of them unknown; the answer is described in the service's own schema."""
+    assert served.get("/health/ready").status_code == 200
+    assert 'unroll_read_tokens_total{model="tiny-forecaster"}' in served.get("/metrics").text
+    schemas = served.get("/openapi.json").json()["components"]["schemas"]
+    assert schemas["ForecastingAnswer"]["required"] == ["forecast", "channels"]
+
+
+def test_a_later_frame_changes_the_forecast_and_an_early_one_does_not(models: Path, served: TestClient) -> None:
+    """Frames before the window are ignored, so that a caller may send all he has."""
+    frames = load_bundle(models / "tiny-forecaster" / "1").examples[0].inputs["frames"]
+    bodies = (frames, [[0.0, 0.0, 0.0], *frames], [*frames, frames[0]])
+    same, longer, later = (
+        served.post("/predict", json={"inputs": {"frames": body}}).json()["predictions"] for body in bodies
+    )
+    assert same == longer
+    assert same != later
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field", "reason"),
+    [
+        ({"frames": [[1.0, 2.0, 3.0]] * 11}, "inputs.frames", "there are 11 frames, this model needs the last 12"),
+        ([{"frames": [[1.0, 2.0]] * 12}], "inputs.0.frames.0", "this model takes 3: load, heat, wind"),
+        ([{"frames": [[1.0, 2.0, 3.0]] * 11 + [[1.0, 2.0]]}], "inputs.0.frames.11", "the number of values is 2"),
+        ("tomorrow?", "inputs", "takes frames of numbers, not text"),
+    ],
+)
+def test_what_cannot_be_forecast_is_a_422_with_its_path(
+    inputs: object, field: str, reason: str, served: TestClient
+) -> None:
+    response = served.post("/predict", json={"inputs": inputs})
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["field"] == field
+    assert reason in response.json()["error"]
+
+
+def test_the_model_says_what_it_takes(served: TestClient) -> None:
+    """`GET /models/tiny-forecaster` has the channels, how far it looks back and ahead; the card says it in words."""
+    details = served.get("/models/tiny-forecaster").json()
+    options = details["options"]
+    assert (options["channels"], options["targets"]) == (["load", "heat", "wind"], ["load", "wind"])
+    assert (options["look_back"], options["horizon"]) == (12, 5)
+    assert "Forecasts load, wind for the next 5 steps" in details["card"]
+    assert "It needs 12 frames" in details["card"]
