@@ -8,6 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+#: Stands for the label of a text that has none; a loss leaves it out.
+NO_LABEL = -100
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -17,22 +20,49 @@ class Batch:
         """The same batch on `device`."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
+    @property
+    def num_terms(self) -> int:
+        """Over how many terms the loss is a mean: one for each row, unless a kind of batch says otherwise."""
+        return len(getattr(self, fields(self)[0].name))
+
 
 @dataclass(frozen=True)
 class TaggingBatch(Batch):
-    """`words` and `tags` are `[batch, time]`, `characters` `[batch, time, chars]`, `lengths` `[batch]`."""
+    """`words` and `tags` are `[batch, time]`, `characters` `[batch, time, chars]`, the others `[batch]`.
+
+    A text without a label of its own has `NO_LABEL` among the `text_labels`.
+    """
 
     words: Tensor
     characters: Tensor
     lengths: Tensor
     tags: Tensor
+    text_labels: Tensor
+
+    @property
+    def num_terms(self) -> int:
+        """One for each word."""
+        return int(self.lengths.sum())
 
 
 @dataclass(frozen=True)
 class ClassificationBatch(Batch):
-    """`tokens` is `[batch, time]`; `lengths` and `labels` are `[batch]`."""
+    """`tokens` is `[batch, time]`, `characters` `[batch, time, chars]`; `lengths` and `labels` are `[batch]`.
+
+    Where no characters are read, those are `[batch, 1, 1]` of padding.
+    """
 
     tokens: Tensor
+    lengths: Tensor
+    labels: Tensor
+    characters: Tensor
+
+
+@dataclass(frozen=True)
+class SignalBatch(Batch):
+    """`values` is `[batch, time, features]` of frames or `[batch, time]` of sound; `lengths`, `labels` `[batch]`."""
+
+    values: Tensor
     lengths: Tensor
     labels: Tensor
 
@@ -46,6 +76,11 @@ class TranslationBatch(Batch):
     target_inputs: Tensor
     target_outputs: Tensor
 
+    @property
+    def num_terms(self) -> int:
+        """One for each token of the target, its end included."""
+        return int(self.target_outputs.count_nonzero())
+
 
 @dataclass(frozen=True)
 class LanguageBatch(Batch):
@@ -55,4 +90,12 @@ class LanguageBatch(Batch):
     targets: Tensor
 
 
-AnyBatch = TaggingBatch | ClassificationBatch | TranslationBatch | LanguageBatch
+@dataclass(frozen=True)
+class ForecastingBatch(Batch):
+    """`frames` is `[batch, look_back, channels]`; `future` `[batch, horizon, targets]`, NaN where there is a gap."""
+
+    frames: Tensor
+    future: Tensor
+
+
+AnyBatch = TaggingBatch | ClassificationBatch | SignalBatch | TranslationBatch | LanguageBatch | ForecastingBatch

@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.bundle.manifest import TaskName
+from training.datasets.channels import channel_profiles, render_channels
 from training.datasets.faults import DataFault, Report
-from training.datasets.options import ReadOptions
+from training.datasets.options import Located, ReadOptions
 from training.datasets.profile import MAX_EXAMPLES, SplitProfile, Unit, profile, units_of
 from training.datasets.read import read_located
 
@@ -77,8 +78,10 @@ def run(
     profiles = []
     for name, path in (("train", train), ("dev", dev), ("test", test)):
         if path is not None:
-            units[name] = _read(task, path, options, report)
-            profiles.append(profile(name, path, task, units[name]))
+            records = _read(task, path, options, report)
+            units[name] = units_of(records)
+            counted = profile(name, path, task, units[name])
+            profiles.append(counted.model_copy(update={"channels": channel_profiles(records)}))
     return DataReport(
         task=task,
         faults=[_finding(fault) for fault in report.faults],
@@ -88,9 +91,9 @@ def run(
     )
 
 
-def _read(task: TaskName, path: str, options: ReadOptions | None, report: Report) -> list[Unit]:
+def _read(task: TaskName, path: str, options: ReadOptions | None, report: Report) -> list[Located]:
     try:
-        return units_of(read_located(task, path, options, report))
+        return read_located(task, path, options, report)
     except DataFault as fault:  # there is no way to go on with this file
         report.faults.append(fault)
         return []
@@ -134,7 +137,8 @@ def render(report: DataReport, console: Console) -> None:
     for split in report.splits:
         _render_split(split, console)
     for comparison in report.comparisons:
-        _render_comparison(comparison, console)
+        render_one = _render_comparison_of_series if report.task == "forecasting" else _render_comparison
+        render_one(comparison, console)
     _render_findings("Warnings", report.warnings, console)
     _render_findings("Faults", report.faults, console)
     verdict = f"[red]{len(report.faults):,} faults[/]" if report.faults else "[green]no faults[/]"
@@ -143,6 +147,10 @@ def render(report: DataReport, console: Console) -> None:
 
 def _render_split(split: SplitProfile, console: Console) -> None:
     console.print(f"[bold]{split.name}[/] {escape(split.path)}", highlight=False, soft_wrap=True)
+    if split.channels:
+        console.print(f"  {split.records:,} rows; of a time that was there before: {split.duplicates:,}")
+        render_channels(split.channels, console)
+        return
     console.print(
         f"  {split.records:,} records, {split.tokens:,} tokens, "
         f"mean {split.mean_length:.1f} and at most {split.max_length:,} {split.length_unit}"
@@ -184,6 +192,11 @@ def _render_comparison(comparison: Comparison, console: Console) -> None:
     )
     names = ", ".join(f"{label} ({count:,})" for label, count in comparison.unseen_labels.items())
     console.print(f"  labels that train does not have: {escape(names) or 'none'}")
+
+
+def _render_comparison_of_series(comparison: Comparison, console: Console) -> None:
+    console.print(f"[bold]{comparison.name} against train[/]")
+    console.print(f"  rows of a time that train has, too: {comparison.leaks:,}{_lines(comparison.leak_lines)}")
 
 
 def _render_findings(title: str, findings: Sequence[Finding], console: Console) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from service.errors import UnrollError
 from training.networks.network import Network
+from training.workers import ALONE, Workers, interleaved
 
 CHECKPOINT_VERSION: Final = 1
 
@@ -55,21 +56,26 @@ class RunState(BaseModel):
     progress: Progress
 
 
-def save_checkpoint(path: Path, state: RunState) -> None:
-    """Write `path` atomically."""
+def save_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> None:
+    """Write `path` atomically. Every worker calls this, the first one writes."""
+    random_numbers = workers.gather(_random_numbers())
+    carried = workers.gather(tuple(part.cpu() for part in state.carried))
+    if not workers.is_first:
+        return
     tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in state.averages.items()}
-    tensors |= {f"carried.{number}": value for number, value in enumerate(state.carried)}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    tensors |= {f"carried.{number}": value for number, value in enumerate(_whole(carried))}
+    for rank, generators in enumerate(random_numbers):
+        tensors |= {_random_key(rank, name): value for name, value in generators.items()}
     for number, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in values.items()}
     write_tensors(path, tensors, {"progress": state.progress.model_dump_json()})
 
 
-def load_checkpoint(path: Path, state: RunState) -> RunState:
+def load_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> RunState:
     """Put what `path` holds into the network and the optimiser of `state`; returns the state to go on from.
+
+    Other workers than those that wrote it may go on: they meet the same batches, with other random numbers.
 
     Raises:
         CheckpointFault: there is no such file, it is damaged, no checkpoint of a run, or one of another network.
@@ -79,7 +85,7 @@ def load_checkpoint(path: Path, state: RunState) -> RunState:
     try:
         state.network.load_state_dict(_under("network.", tensors))
         _restore_optimizer(state.optimizer, _under("optimizer.", tensors))
-        _restore_random_numbers(tensors)
+        _restore_random_numbers(tensors, workers.rank)
     except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointFault(f"{path}: does not fit this run: {error}") from error
     device = next(state.network.parameters()).device
@@ -88,7 +94,9 @@ def load_checkpoint(path: Path, state: RunState) -> RunState:
         network=state.network,
         optimizer=state.optimizer,
         averages={name: value.to(device) for name, value in _under("average.", tensors).items()},
-        carried=tuple(carried[str(number)].to(device) for number in range(len(carried))),
+        carried=tuple(
+            carried[str(number)][:, workers.rank :: workers.count].to(device) for number in range(len(carried))
+        ),
         progress=progress,
     )
 
@@ -160,10 +168,30 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _restore_random_numbers(tensors: dict[str, Tensor]) -> None:
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+def _random_numbers() -> dict[str, Tensor]:
+    """The state of this process's generators."""
+    generators = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        generators["cuda"] = torch.cuda.get_rng_state()
+    return generators
+
+
+def _random_key(rank: int, name: str) -> str:
+    return f"random.{name}" if rank == 0 else f"random.{rank}.{name}"
+
+
+def _restore_random_numbers(tensors: dict[str, Tensor], rank: int) -> None:
+    if rank and _random_key(rank, "cpu") not in tensors:  # a worker that was not there when the run was stopped
+        return
+    torch.set_rng_state(tensors[_random_key(rank, "cpu")])
+    if _random_key(rank, "cuda") in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors[_random_key(rank, "cuda")])
+
+
+def _whole(carried: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """The state of all rows of the batch, from the states of each worker's rows; a worker may have none."""
+    parts = [parts for parts in carried if parts]
+    return tuple(interleaved(each) for each in zip(*parts, strict=True)) if len(parts) > 1 else (*parts, ())[0]
 
 
 def read_progress(path: Path) -> Progress:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from service.bundle.manifest import TaskName, VariantName
+from service.bundle.manifest import VariantName
 from service.errors import UnrollError
 from training.cli_options import (
     AsJson,
@@ -25,35 +25,45 @@ from training.cli_options import (
     read_options,
     say,
 )
-from training.datasets.options import ReadOptions
+from training.cli_recipe import TASKS, DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
+from training.cli_tuning import RunsFolder, find_lr, search
+from training.experiments.command import experiment
 
 if TYPE_CHECKING:
     import torch
 
-    from training.config import Recipe
-    from training.run import Run
+    from training.run import Prepared, Run
+    from training.workers import Workers
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-TASKS: tuple[TaskName, ...] = get_args(TaskName)
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start anew where a run of this name is.")]
+
+
+app.command()(experiment)
+app.command("find-lr")(find_lr)
+app.command()(search)
 
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe by name or .toml file, or a task for files of your own.")],
-    train_file: Annotated[str, typer.Option("--train", help="Your labelled file, folder, or a.en,a.de.")] = "",
-    dev_file: Annotated[str, typer.Option("--dev", help="Your dev file; without it a part of train is kept.")] = "",
-    name: Annotated[str, typer.Option(help="What the model shall be called.")] = "",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a value of the recipe: --set training.epochs=5")
-    ] = None,
+    recipe: RecipeArgument,
+    train_file: TrainFile = "",
+    dev_file: DevFile = "",
+    name: NameOption = "",
+    settings: SetOption = None,
     file_format: FormatOption = None,
     columns: ColumnOption = None,
-    runs: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     models: ModelsFolder = Path("models"),
     export_after: ExportAfter = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where a run of this name is.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check recipe and data, print the recipe, stop.")] = False,
+    overwrite: Overwrite = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read the data, try a few updates, say what a run needs; write nothing.")
+    ] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="As --set training.deterministic=true: repeatable on a GPU too.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Train a model and publish it as a bundle.
@@ -62,24 +72,24 @@ def train(
 
     From your own files:     unroll train tagging --train a.conllu --dev b.conllu --name mine
 
-    Tasks: tagging (CoNLL-U, CoNLL columns, seq.in/seq.out folders), classification (CSV, TSV, JSONL), translation
-    (TSV, CSV, two line-aligned files), generation (plain text).
+    On several GPUs:         torchrun --nproc-per-node 4 -m training train pos-en
     """
     read = read_options(file_format, columns)
-    overrides = parse_settings(settings or [])
+    wishes = [*(settings or []), *(["training.deterministic=true"] if deterministic else [])]
     with friendly_errors():
-        chosen = _choose_recipe(recipe, name, train_file, dev_file, read, overrides)
-        from training.run import choose_device, prepare_run, start_run
+        chosen = choose_recipe(recipe, name, train_file, dev_file, read, wishes)
+        from training.run import choose_device, prepare_run, shared_run, start_run
+        from training.workers import joined_workers
 
         chosen_device = choose_device(device)
-        prepared = prepare_run(chosen)
-        if prepared.data.remark:
-            say(prepared.data.remark)
         if dry_run:
-            typer.echo(chosen.model_dump_json(indent=2, exclude_none=True))
+            _rehearse(prepare_run(chosen), chosen_device)
             return
-        run = start_run(prepared, runs / chosen.name, overwrite)
-        _train_and_publish(run, chosen_device, models if export_after else None, resuming=False)
+        with joined_workers(chosen_device) as workers:
+            workers.check_batch_size(chosen.training.batch_size)
+            path = runs / chosen.name
+            run = shared_run(lambda: start_run(_said(prepare_run(chosen)), path, overwrite), path, workers)
+            _train_and_publish(run, chosen_device, models if export_after else None, workers)
 
 
 @app.command()
@@ -91,10 +101,37 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, with the very updates that would have come without the stop."""
     with friendly_errors():
-        from training.run import choose_device, open_run
+        from training.run import choose_device, open_run, shared_run
+        from training.workers import joined_workers
 
-        run = open_run(run_folder)
-        _train_and_publish(run, choose_device(device), models if export_after else None, resuming=True)
+        chosen_device = choose_device(device)
+        with joined_workers(chosen_device) as workers:
+            run = shared_run(lambda: open_run(run_folder), run_folder, workers)
+            _train_and_publish(run, chosen_device, models if export_after else None, workers, resuming=True)
+
+
+@app.command()
+def retrain(
+    run_folder: RunFolderArgument,
+    into: Annotated[Path | None, typer.Option(help="Where to; RUN_FOLDER-again unless told otherwise.")] = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Do a finished run again from its folder alone, on data that is checked to be the same, and compare the weights.
+
+    Exits with 1 where they differ. On a CPU, with the same libraries and threads, they are equal to the bit.
+    """
+    with friendly_errors():
+        from training.repeat import begin_again, compare_runs
+        from training.run import choose_device
+        from training.workers import ALONE
+
+        path = into or run_folder.with_name(f"{run_folder.name}-again")
+        _train_and_publish(begin_again(run_folder, path, overwrite), choose_device(device), None, ALONE)
+        comparison = compare_runs(run_folder, path)
+        typer.echo(comparison.summary())
+        if not comparison.is_equal:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -156,6 +193,9 @@ def evaluate(
     ] = None,
     file_format: FormatOption = None,
     columns: ColumnOption = None,
+    analysis: Annotated[
+        Path | None, typer.Option(help="Write confusion matrix, errors by kind and attention into this folder.")
+    ] = None,
 ) -> None:
     """Score a bundle on a labelled file, through onnxruntime.
 
@@ -166,7 +206,12 @@ def evaluate(
         from training.evaluate import evaluate_bundle
 
         asked = parse_settings(parameters or [])
-        scores = evaluate_bundle(bundle, file, read, batch_size=batch_size, parameters=asked)
+        if analysis is None:
+            scores = evaluate_bundle(bundle, file, read, batch_size=batch_size, parameters=asked)
+        else:
+            from training.analysis.analyse import analyse_bundle
+
+            scores = analyse_bundle(bundle, file, analysis, read, batch_size=batch_size, parameters=asked, say=say)
         if as_json:
             typer.echo(json.dumps(scores, ensure_ascii=False))
             return
@@ -200,28 +245,31 @@ def check_data(
         raise typer.Exit(report.exit_code)
 
 
-def _choose_recipe(
-    recipe: str, name: str, train_file: str, dev_file: str, read: ReadOptions, overrides: dict[str, Any]
-) -> Recipe:
-    """A shipped recipe or TOML file, or the defaults of a task for the user's own files."""
-    from training.config import find_recipe, load_recipe
-    from training.own_data import own_recipe
+def _rehearse(prepared: Prepared, device: torch.device) -> None:
+    """The recipe on stdout, what a run of it needs on stderr."""
+    from training.rehearsal import rehearse
 
-    tasks = {task: task for task in TASKS}
-    if recipe in tasks:
-        if not train_file:
-            raise UnrollError(f"--train is missing: which file shall {recipe} learn from?")
-        return own_recipe(tasks[recipe], name, train_file, dev_file, read, overrides)
-    if train_file or dev_file:
-        raise UnrollError(f"--train and --dev go with a task ({', '.join(TASKS)}), not with a recipe")
-    return load_recipe(find_recipe(recipe), overrides | ({"name": name} if name else {}))
+    typer.echo(_said(prepared).recipe.model_dump_json(indent=2, exclude_none=True))
+    say(rehearse(prepared, device).summary())
 
 
-def _train_and_publish(run: Run, device: torch.device, models: Path | None, *, resuming: bool) -> None:
+def _said(prepared: Prepared) -> Prepared:
+    """The same, once its remark about the data is told."""
+    if prepared.data.remark:
+        say(prepared.data.remark)
+    return prepared
+
+
+def _train_and_publish(
+    run: Run, device: torch.device, models: Path | None, workers: Workers, *, resuming: bool = False
+) -> None:
     from training.run import describe, train_run
 
-    say(describe(run, device))
-    progress = train_run(run, device, resume=resuming)
+    if not workers.is_first:
+        train_run(run, device, resuming, workers)
+        return
+    say(describe(run, device) + (f", by {workers.count} workers" if workers.count > 1 else ""))
+    progress = train_run(run, device, resuming, workers)
     say(f"best epoch {progress.best_epoch} after {progress.seconds / 60:.1f} minutes; run: {run.folder.path}")
     if models is not None:
         _publish(run, models)

@@ -45,6 +45,11 @@ _COLUMN_FIELDS = {
     "target": "target_column",
     "word": "word_column",
     "tag": "tag_column",
+    "time": "time_column",
+    "file": "file_column",
+    "sequence": "sequence_column",
+    "group": "group_column",
+    "channels": "channel_columns",
 }
 
 

@@ -5,7 +5,7 @@ The order of an epoch depends on the seed and the epoch number alone, so that a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Protocol
 
 import numpy as np
@@ -13,19 +13,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.bundle.padding import pad_ids, pad_nested_ids
+from service.bundle.padding import pad_floats, pad_ids, pad_nested_ids
 from service.bundle.tokenizer import BOS, EOS
 from service.errors import UnrollError
-from training.batches import AnyBatch, ClassificationBatch, LanguageBatch, TaggingBatch, TranslationBatch
-from training.config import Recipe
-from training.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.batches import (
+    NO_LABEL,
+    AnyBatch,
+    ClassificationBatch,
+    ForecastingBatch,
+    LanguageBatch,
+    SignalBatch,
+    TaggingBatch,
+    TranslationBatch,
+)
+from training.config import ForecasterConfig, Recipe
+from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, Series, TaggedSentence
 from training.vocabulary import Vocabulary
+from training.windows import Windows, one_series
 
 #: Batches are cut from pools of this many batches, sorted by length: enough to leave little padding, few enough that
 #: what stands beside what still changes every epoch.
 POOL_BATCHES = 50
 
 MIN_STREAM_TOKENS = 2
+#: One word of padding.
+_NO_CHARACTERS = [[0]]
 
 Order = NDArray[np.int64]
 
@@ -75,6 +87,8 @@ class TaggingSet(_Bucketed):
         self._characters = [[characters.encode_characters(word, limit) for word in s.words] for s in sentences]
         # A tag that train never showed cannot be learnt; in dev it counts as wrong, here as label 0.
         self._tags = [[number.get(tag, 0) for tag in s.tags] for s in sentences]
+        text_number = {label: index for index, label in enumerate(vocabulary.text_labels)}
+        self._text_labels = np.array([text_number.get(s.label, NO_LABEL) for s in sentences], dtype=np.int64)
 
     def batch(self, indices: Order) -> TaggingBatch:
         words = [self._words[i] for i in indices]
@@ -83,27 +97,64 @@ class TaggingSet(_Bucketed):
             characters=_tensor(pad_nested_ids([self._characters[i] for i in indices])),
             lengths=_lengths(words),
             tags=_tensor(pad_ids([self._tags[i] for i in indices])),
+            text_labels=_tensor(self._text_labels[indices]),
         )
 
 
 class ClassificationSet(_Bucketed):
-    """Texts with a label; a text without tokens, or with a label that train never showed, is left out."""
+    """Texts with a label; a text without tokens, or with a label that train never showed, is left out.
+
+    With `word_characters`, the most that are read of a word, a text is words and how they are spelt.
+    """
 
     def __init__(
-        self, texts: Sequence[LabelledText], vocabulary: Vocabulary, limit: int, batch_size: int, seed: int
+        self,
+        texts: Sequence[LabelledText],
+        vocabulary: Vocabulary,
+        limit: int,
+        batch_size: int,
+        seed: int,
+        word_characters: int = 0,
     ) -> None:
-        tokenizer = vocabulary.tokenizers["text"]
+        self._tokenizers, self._limit, self._word_characters = vocabulary.tokenizers, limit, word_characters
         number = {label: index for index, label in enumerate(vocabulary.labels)}
-        encoded = [(tokenizer.encode(r.text)[:limit], number[r.label]) for r in texts if r.label in number]
-        kept = [(ids, label) for ids, label in encoded if ids]
-        super().__init__([len(ids) for ids, _ in kept], batch_size, seed)
-        self._examples = kept
+        encoded = [(*self._encode(r.text), number[r.label]) for r in texts if r.label in number]
+        self._examples = [example for example in encoded if example[0]]
+        super().__init__([len(ids) for ids, _, _ in self._examples], batch_size, seed)
 
     def batch(self, indices: Order) -> ClassificationBatch:
-        rows = [self._examples[i] for i in indices]
-        tokens = [ids for ids, _ in rows]
-        labels = torch.tensor([label for _, label in rows])
-        return ClassificationBatch(tokens=_tensor(pad_ids(tokens)), lengths=_lengths(tokens), labels=labels)
+        tokens, characters, labels = zip(*(self._examples[i] for i in indices), strict=True)
+        return ClassificationBatch(
+            tokens=_tensor(pad_ids(tokens)),
+            lengths=_lengths(tokens),
+            labels=torch.tensor(labels),
+            characters=_tensor(pad_nested_ids(characters)),
+        )
+
+    def _encode(self, text: str) -> tuple[list[int], list[list[int]]]:
+        """Token ids, and those of the characters of each; of no token if no characters are read."""
+        tokenizer = self._tokenizers["text"]
+        if not self._word_characters:
+            return tokenizer.encode(text)[: self._limit], _NO_CHARACTERS
+        words = [piece.text for piece in tokenizer.pieces(text)][: self._limit]
+        characters = self._tokenizers["characters"]
+        return tokenizer.encode_words(words), [characters.encode_characters(w, self._word_characters) for w in words]
+
+
+class SignalSet(_Bucketed):
+    """Signals with a label; those with a label that train never showed are left out, long ones are cut."""
+
+    def __init__(
+        self, signals: Sequence[LabelledSignal], labels: Sequence[str], limit: int, batch_size: int, seed: int
+    ) -> None:
+        number = {label: index for index, label in enumerate(labels)}
+        self._examples = [(s.values[:limit], number[s.label]) for s in signals if s.label in number]
+        super().__init__([len(values) for values, _ in self._examples], batch_size, seed)
+
+    def batch(self, indices: Order) -> SignalBatch:
+        values, labels = zip(*(self._examples[i] for i in indices), strict=True)
+        padded = torch.from_numpy(pad_floats(values))
+        return SignalBatch(values=padded, lengths=_lengths(values), labels=torch.tensor(labels))
 
 
 class TranslationSet(_Bucketed):
@@ -163,6 +214,18 @@ class PassageStream:
         return LanguageBatch(inputs=_tensor(windows[:, :-1]), targets=_tensor(windows[:, 1:]))
 
 
+class ForecastingSet(_Bucketed):
+    """Every window of a series."""
+
+    def __init__(self, series: Series, config: ForecasterConfig, batch_size: int, seed: int) -> None:
+        self._windows = Windows(series, config.look_back, config.horizon)
+        super().__init__([config.look_back] * len(self._windows), batch_size, seed)
+
+    def batch(self, indices: Order) -> ForecastingBatch:
+        past, future = self._windows.past(indices), self._windows.future(indices)
+        return ForecastingBatch(frames=torch.from_numpy(past), future=torch.from_numpy(future))
+
+
 def training_set(recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Record]) -> TrainingSet:
     """The set for the recipe's task."""
     size, seed, limit = recipe.training.batch_size, recipe.seed, recipe.limits.max_input_tokens
@@ -170,10 +233,18 @@ def training_set(recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Recor
     if network.task == "tagging":
         sentences = [r for r in records if isinstance(r, TaggedSentence)]
         return TaggingSet(sentences, vocabulary, network.max_word_characters, size, seed)
+    if recipe.signal.kind != "none":
+        signals = [r for r in records if isinstance(r, LabelledSignal)]
+        most = limit * (recipe.signal.samples_per_step if recipe.signal.kind == "waveform" else 1)
+        return SignalSet(signals, vocabulary.labels, most, size, seed)
     if network.task == "classification":
-        return ClassificationSet([r for r in records if isinstance(r, LabelledText)], vocabulary, limit, size, seed)
+        texts = [r for r in records if isinstance(r, LabelledText)]
+        spelled = network.max_word_characters if network.characters != "none" else 0
+        return ClassificationSet(texts, vocabulary, limit, size, seed, spelled)
     if network.task == "translation":
         return TranslationSet([r for r in records if isinstance(r, SentencePair)], vocabulary, limit, size, seed)
+    if network.task == "forecasting":
+        return ForecastingSet(one_series(records), network, size, seed)
     passages = [r for r in records if isinstance(r, Passage)]
     return PassageStream(passages, vocabulary, network.window, size, seed)
 
@@ -182,5 +253,5 @@ def _tensor(array: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _lengths(sequences: Sequence[Sequence[int]]) -> Tensor:
+def _lengths(sequences: Sequence[Sized]) -> Tensor:
     return torch.tensor([len(sequence) for sequence in sequences])

@@ -9,17 +9,21 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, TaskName
+from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, Quantiles, TaskName
 from service.errors import UnrollError
 from training.datasets.options import ReadOptions
+from training.signal_config import AugmentConfig, SignalConfig
 
 Cell = Literal["lstm", "gru", "rnn"]
-PoolingKind = Literal["last", "mean", "max", "attention"]
+PoolingKind = Literal["last", "mean", "max", "attention", "max+mean", "last+max+mean"]
+Connection = Literal["none", "residual", "highway"]
+CharacterReader = Literal["cnn", "rnn", "none"]
 AttentionKind = Literal["additive", "dot"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -48,6 +52,9 @@ class DataConfig(Strict):
     train: str = ""
     dev: str = ""
     dev_percent: int = Field(default=10, ge=1, le=50, description="part held out when there is no dev file")
+    hold_out: str = Field(
+        default="", description="a group, such as a speaker: its records of train and dev are dev, all others train"
+    )
     read: ReadOptions = ReadOptions()
 
     @model_validator(mode="after")
@@ -61,8 +68,8 @@ class TokenizerConfig(Strict):
     """How text is cut. `word` and `character` look pieces up; `subword` is byte-pair encoding fitted on train."""
 
     unit: Literal["word", "subword", "character"] = "word"
-    cut: Literal["english", "whitespace"] = Field(
-        default="english", description="where words end in raw text: `english` parts punctuation and clitics"
+    cut: Literal["english", "french", "portuguese", "whitespace"] = Field(
+        default="english", description="where words end in raw text: a language parts punctuation and its clitics"
     )
     lowercase: bool = True
     zero_digits: bool = Field(default=True, description="every digit becomes 0, so that numbers share a word")
@@ -73,7 +80,7 @@ class TokenizerConfig(Strict):
 
 
 class TaggerConfig(Strict):
-    """Word and character features, recurrent encoder, softmax or CRF."""
+    """Word and character features, recurrent encoder, softmax or CRF; with `joint` also one label for the text."""
 
     task: Literal["tagging"] = "tagging"
     cell: Cell = "lstm"
@@ -82,18 +89,25 @@ class TaggerConfig(Strict):
     bidirectional: bool = Field(
         default=True, description="false reads forward only; without a CRF, a text can then be sent in chunks"
     )
+    connection: Connection = Field(default="none", description="leads past each layer of a stack but the first")
+    layer_norm: bool = Field(default=False, description="normalise what each layer gives")
     word_size: int = Field(default=100, ge=1)
-    characters: Literal["cnn", "rnn", "none"] = "cnn"
+    characters: CharacterReader = "cnn"
     character_size: int = Field(default=32, ge=1)
     character_hidden_size: int = Field(default=64, ge=1)
     max_word_characters: int = Field(default=24, ge=1)
     decoder: Literal["softmax", "crf"] = "softmax"
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    word_dropout: float = Field(default=0.05, ge=0, lt=1)
+    locked_dropout: bool = Field(default=True, description="variational: the same mask at every step of a sequence")
+    word_dropout: float = Field(default=0.05, ge=0, lt=1, description="words that are read as unknown ones")
+    embedding_dropout: float = Field(default=0.0, ge=0, lt=1, description="words without a vector, all over a batch")
+    joint: bool = Field(default=False, description="one network for the tags and for the label of the whole text")
+    text_pooling: PoolingKind = Field(default="max", description="how a joint network sums the text up")
+    text_loss_weight: float = Field(default=0.2, gt=0, description="of a text's label, beside 1 for each word's tag")
 
 
 class ClassifierConfig(Strict):
-    """Recurrent encoder, pooling, linear output."""
+    """Word features, with those of their characters if wanted; recurrent encoder, pooling, linear output."""
 
     task: Literal["classification"] = "classification"
     cell: Cell = "lstm"
@@ -102,10 +116,18 @@ class ClassifierConfig(Strict):
     bidirectional: bool = Field(
         default=True, description="false reads forward only; with `last` pooling, a text can then be sent in chunks"
     )
+    connection: Connection = Field(default="none", description="leads past each layer of a stack but the first")
+    layer_norm: bool = Field(default=False, description="normalise what each layer gives")
     embedding_size: int = Field(default=100, ge=1)
+    characters: CharacterReader = Field(default="none", description="how a word is spelt, beside its vector")
+    character_size: int = Field(default=32, ge=1)
+    character_hidden_size: int = Field(default=64, ge=1)
+    max_word_characters: int = Field(default=24, ge=1)
     pooling: PoolingKind = "attention"
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    word_dropout: float = Field(default=0.1, ge=0, lt=1)
+    locked_dropout: bool = Field(default=True, description="variational: the same mask at every step of a sequence")
+    word_dropout: float = Field(default=0.1, ge=0, lt=1, description="words that are read as unknown ones")
+    embedding_dropout: float = Field(default=0.0, ge=0, lt=1, description="words without a vector, all over a batch")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -151,8 +173,43 @@ class LanguageModelConfig(Strict):
         return self
 
 
+class ForecasterConfig(Strict):
+    """A recurrence over segments of the past, then all segments of the future at once (SegRNN)."""
+
+    task: Literal["forecasting"] = "forecasting"
+    cell: Cell = "gru"
+    hidden_size: int = Field(default=128, ge=2)
+    look_back: int = Field(default=168, ge=1, description="rows of the past; a multiple of `segment`")
+    horizon: int = Field(default=24, ge=1, description="rows to forecast")
+    segment: int = Field(default=24, ge=1, description="rows that one step of the recurrence reads or writes")
+    mixing: Literal["independent", "joint"] = Field(
+        default="independent", description="each target from its own past, or from all channels together"
+    )
+    error: Literal["squared", "absolute"] = Field(default="squared", description="what training makes small")
+    quantiles: Quantiles = Field(default=(), description="forecast these too; training then makes their error small")
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    minimum: float | None = Field(default=None, description="no forecast is below it: 0 for what is never negative")
+    period: int = Field(default=24, ge=0, description="rows after which the series repeats itself, for the baseline")
+
+    @property
+    def num_past_segments(self) -> int:
+        return self.look_back // self.segment
+
+    @property
+    def num_future_segments(self) -> int:
+        """The last one may reach beyond the horizon; what does is cut off."""
+        return -(-self.horizon // self.segment)
+
+    @model_validator(mode="after")
+    def _whole_segments(self) -> ForecasterConfig:
+        if self.look_back % self.segment:
+            raise ValueError(f"look_back ({self.look_back}) must be a multiple of segment ({self.segment})")
+        return self
+
+
 NetworkConfig = Annotated[
-    TaggerConfig | ClassifierConfig | TranslatorConfig | LanguageModelConfig, Field(discriminator="task")
+    TaggerConfig | ClassifierConfig | TranslatorConfig | LanguageModelConfig | ForecasterConfig,
+    Field(discriminator="task"),
 ]
 
 
@@ -174,10 +231,16 @@ class TrainingConfig(Strict):
     batch_size: int = Field(default=32, ge=1, description="sequences; for language models, parallel streams")
     clip_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaged weights are scored and exported; 0 is off")
+    average: Literal["ema", "swa"] = Field(
+        default="ema", description="`swa`: the plain mean of all weights after `average_from`, instead of `ema_decay`"
+    )
+    average_from: float = Field(default=0.5, ge=0, lt=1, description="part of the run before the mean of `swa` begins")
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every_s: float = Field(default=300.0, gt=0)
     threads: int = Field(default=0, ge=0, description="torch threads on the CPU; 0 leaves torch's choice")
     evaluate_records: int = Field(default=0, ge=0, description="dev records scored each epoch; 0 is all of them")
+    deterministic: bool = Field(default=False, description="only kernels that repeat to the bit, on a GPU too; slower")
+    trackers: tuple[TrackerName, ...] = Field(default=("tensorboard",), description="who else is told of each epoch")
 
 
 class Recipe(Strict):
@@ -192,6 +255,8 @@ class Recipe(Strict):
     seed: int = 1
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
+    signal: SignalConfig = SignalConfig()
+    augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig
     training: TrainingConfig = TrainingConfig()
     limits: Limits = Limits()
@@ -208,6 +273,18 @@ class Recipe(Strict):
     def _one_task(self) -> Recipe:
         if self.network.task != self.task:
             raise ValueError(f"the network is for {self.network.task}, the task is {self.task}")
+        if isinstance(self.network, ForecasterConfig) and self.network.look_back > self.limits.max_input_tokens:
+            raise ValueError(
+                f"network.look_back ({self.network.look_back}) is more than limits.max_input_tokens "
+                f"({self.limits.max_input_tokens}): every request would be refused"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _characters_of_words(self) -> Recipe:
+        network = self.network
+        if isinstance(network, ClassifierConfig) and network.characters != "none" and self.tokenizer.unit != "word":
+            raise ValueError('network.characters needs tokenizer.unit "word": characters are read word by word')
         return self
 
 
@@ -253,8 +330,27 @@ def _sentence(path: tuple[str | int, ...], kind: str, message: str) -> str:
     """What is wrong with which key, as the key is written in a recipe: pydantic adds the task after `network`."""
     keys = path if path[:1] != ("network",) else (path[0], *path[2:])
     allowed = PATTERNS_IN_WORDS.get(str(keys[-1]), "") if kind == "string_pattern_mismatch" else ""
-    said = "there is no such key" if kind == "extra_forbidden" else allowed or message.removeprefix("Value error, ")
+    said = _no_such_key(path) if kind == "extra_forbidden" else allowed or message.removeprefix("Value error, ")
     return ": ".join([*([".".join(map(str, keys))] if keys else []), said])
+
+
+def _no_such_key(path: tuple[str | int, ...]) -> str:
+    """The fault, and the key that was meant if there is one that looks like it."""
+    *parents, wrong = path
+    close = difflib.get_close_matches(str(wrong), _keys_under(tuple(parents)), n=1)
+    return "there is no such key" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _keys_under(parents: tuple[str | int, ...]) -> list[str]:
+    """The keys that a table of a recipe may have. After `network` stands the task, which chooses among its tables."""
+    table: Any = Recipe
+    for parent in parents:
+        if isinstance(table, type) and issubclass(table, BaseModel):
+            field = table.model_fields.get(str(parent))
+            table = None if field is None else field.annotation
+        else:
+            table = next((each for each in get_args(table) if each.model_fields["task"].default == parent), None)
+    return list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
 
 
 def _set_dotted(values: dict[str, Any], key: str, value: Any) -> None:

@@ -1,7 +1,9 @@
-"""A picture of a run: training loss and gradient norm by step, dev measures by epoch."""
+"""A run at a glance: a picture of loss, gradient norm and dev measures, and a table of its epochs."""
 
 from __future__ import annotations
 
+import csv
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,20 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         _plot(axis, epochs, "epoch", name, name.replace("_", " "))
     figure.savefig(picture, dpi=100)
     pyplot.close(figure)
+    # Figures are full of cycles. Left to Python's own time, a run grew by 4.5 MiB with every epoch.
+    del figure, axes
+    gc.collect()
+
+
+def write_table(metrics: Path, table: Path) -> None:
+    """The epochs of `metrics.jsonl` as CSV, a row each."""
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    epochs = [row for row in rows if row["kind"] == "epoch"]
+    columns = list(dict.fromkeys(name for row in epochs for name in row if name != "kind"))
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(epochs)
 
 
 def _plot(axis: Any, rows: list[dict[str, Any]], x: str, y: str, title: str, linewidth: float = 1.2) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.bundle.load import file_digest
 from service.bundle.manifest import DataSource
-from training.config import DataConfig, Recipe
+from service.errors import UnrollError
+from training.config import DataConfig, Recipe, TaggerConfig
 from training.datasets import NAMED_DATASETS, locate, read_records, split_records
 from training.datasets.locate import find_dataset
 from training.datasets.read import split_paths
-from training.records import Record
+from training.datasets.series import follows
+from training.records import LabelledSignal, Record, TaggedSentence
+from training.windows import continued, one_series
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,40 @@ class RunData:
 
 def load_data(recipe: Recipe) -> RunData:
     """Read train and dev. Raises DataFault or DatasetUnavailable with what is wrong and what helps."""
-    return _named(recipe) if recipe.data.dataset else _own(recipe, recipe.data)
+    data = _named(recipe) if recipe.data.dataset else _own(recipe, recipe.data)
+    if recipe.data.hold_out:
+        return _held_out(data, recipe.data.hold_out)
+    if recipe.task == "forecasting":
+        return _with_past(data)
+    if isinstance(recipe.network, TaggerConfig) and not recipe.network.joint:
+        return replace(data, train=_without_text_labels(data.train), dev=_without_text_labels(data.dev))
+    return data
+
+
+def _without_text_labels(records: Sequence[Record]) -> list[Record]:
+    """What a tagger of words alone learns from, where the data also labels whole texts."""
+    return [record._replace(label="") if isinstance(record, TaggedSentence) else record for record in records]
+
+
+def _held_out(data: RunData, group: str) -> RunData:
+    """One group, such as a speaker, as dev, and all the others as train."""
+    records = [*data.train, *data.dev]
+    groups = [record.group if isinstance(record, LabelledSignal) else "" for record in records]
+    if group not in groups:
+        raise UnrollError(f"data.hold_out: no record is of {group!r}; there are {', '.join(sorted(set(groups)))}")
+    parts = [
+        [record for record, its in zip(records, groups, strict=True) if (its == group) == is_dev]
+        for is_dev in (False, True)
+    ]
+    return replace(data, train=parts[0], dev=parts[1], remark=f"Dev is {group!r}: {len(parts[1]):,} records.")
+
+
+def _with_past(data: RunData) -> RunData:
+    """Where dev goes on where train ends, its first forecasts look back into train, as they would in use."""
+    train, dev = one_series(data.train), one_series(data.dev)
+    if (dev.channels, dev.targets) != (train.channels, train.targets):
+        raise UnrollError(f"train has the channels {', '.join(train.channels)}; dev has {', '.join(dev.channels)}")
+    return replace(data, dev=[continued(train, dev)]) if follows(train, dev) else data
 
 
 def _named(recipe: Recipe) -> RunData:

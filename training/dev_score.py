@@ -17,19 +17,23 @@ from training.config import Recipe
 from training.draft import draft_bundle
 from training.evaluate import evaluate_records
 from training.export import draft_manifest
+from training.forecast_samples import forecast_samples
 from training.networks.network import Network
 from training.onnx_graph.writers import network_graphs
-from training.records import LabelledText, Record, SentencePair, TaggedSentence
+from training.records import LabelledSignal, LabelledText, Record, SentencePair, TaggedSentence
 from training.torch_runner import TorchRunner, evaluating, transitions_of
-from training.trainer import Carried, DevScore
+from training.trainer import DevScore
+from training.update import Carried
 from training.vocabulary import Vocabulary
+from training.windows import one_series
 
 #: Which measures are worth a curve; the first one that is there chooses the best epoch. Without one, the loss does.
 MEASURES: dict[TaskName, tuple[str, ...]] = {
-    "tagging": ("f1", "accuracy"),
+    "tagging": ("sentence_accuracy", "f1", "accuracy", "label_accuracy"),
     "classification": ("accuracy", "f1"),
     "translation": ("bleu", "chrf"),
     "generation": (),
+    "forecasting": (),
 }
 NUM_SAMPLES = 5
 #: Epochs are compared by greedy translations: a beam costs several times as much and ranks them alike.
@@ -85,6 +89,8 @@ class DevScorer:
     def _samples(self, bundle: Bundle, runner: TorchRunner) -> tuple[str, ...]:
         """Example predictions as lines for people."""
         task = task_of(bundle)
+        if self._recipe.task == "forecasting":
+            return forecast_samples(bundle, runner, one_series(self._records))
         if self._recipe.task == "generation":
             prompt = next(iter(self._recipe.examples), _first_line(self._records[0]))
             return (repr(prompt + _text(task, runner, prompt, self._sampling())),)
@@ -107,18 +113,31 @@ def _text(task: AnyTask, runner: TorchRunner, prompt: str, parameters: dict[str,
 
 def _sample(task: AnyTask, runner: TorchRunner, record: Record) -> str:
     """One dev record with the prediction, and what would have been right where it is not."""
-    inputs = list(record.words) if isinstance(record, TaggedSentence) else record[0]
+    inputs = _inputs(record)
     try:
         predicted = answer(task, runner, inputs, {}).model_dump()
     except InvalidInput as refusal:  # a text beyond the model's limits is no reason to end a run
         return f"{str(inputs)[:80]} -> refused: {refusal}"
     if isinstance(record, TaggedSentence):
         triples = zip(record.words, record.tags, predicted["tokens"], strict=True)
-        return " ".join(f"{word}/{_beside(token['tag'], tag)}" for word, tag, token in triples)
+        tagged = " ".join(f"{word}/{_beside(token['tag'], tag)}" for word, tag, token in triples)
+        return f"{tagged} -> {_beside(predicted['label'], record.label)}" if "label" in predicted else tagged
+    if isinstance(record, LabelledSignal):
+        return f"{len(record.values)} of {record.kind} -> {_beside(predicted['label'], record.label)}"
     if isinstance(record, LabelledText):
         return f"{record.text} -> {_beside(predicted['label'], record.label)}"
     assert isinstance(record, SentencePair)
     return f"{record.source} -> {predicted['text']} (reference: {record.target})"
+
+
+def _inputs(record: Record) -> Any:
+    match record:
+        case TaggedSentence(words):
+            return list(words)
+        case LabelledSignal():
+            return record.value
+        case _:
+            return record[0]
 
 
 def _beside(predicted: str, right: str) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from service.bundle.manifest import (
     ClassificationOptions,
+    ForecastingOptions,
+    FramesSpec,
     GenerationOptions,
     TaggingOptions,
     TaskOptions,
     TrainingFacts,
     TranslationOptions,
+    WaveformSpec,
 )
-from training.config import Recipe, TaggerConfig, TranslatorConfig
+from training.config import ForecasterConfig, Recipe, TaggerConfig, TranslatorConfig
 from training.datasets.schemes import span_scheme
 from training.export import BundleDraft
+from training.scale import SeriesScale
+from training.signal_config import SignalConfig
+from training.signal_scale import SignalScale
 from training.vocabulary import Vocabulary
 
 
@@ -23,9 +27,10 @@ def draft_bundle(recipe: Recipe, vocabulary: Vocabulary, facts: TrainingFacts | 
     return BundleDraft(
         name=recipe.name,
         version=recipe.version,
-        options=task_options(recipe, vocabulary.labels),
+        options=task_options(recipe, vocabulary),
         tokenizers=vocabulary.tokenizers,
         labels=vocabulary.labels,
+        text_labels=vocabulary.text_labels,
         description=recipe.description,
         language=recipe.language,
         licence=recipe.licence,
@@ -34,13 +39,13 @@ def draft_bundle(recipe: Recipe, vocabulary: Vocabulary, facts: TrainingFacts | 
     )
 
 
-def task_options(recipe: Recipe, labels: Sequence[str]) -> TaskOptions:
+def task_options(recipe: Recipe, vocabulary: Vocabulary) -> TaskOptions:
     """How the service is to read the network's output."""
     network = recipe.network
     if isinstance(network, TaggerConfig):
         return TaggingOptions(
             decoder=network.decoder,
-            scheme=span_scheme([labels]),
+            scheme=span_scheme([vocabulary.labels]),
             max_word_characters=network.max_word_characters,
         )
     if isinstance(network, TranslatorConfig):
@@ -51,5 +56,30 @@ def task_options(recipe: Recipe, labels: Sequence[str]) -> TaskOptions:
             length_penalty=network.length_penalty,
         )
     if network.task == "classification":
-        return ClassificationOptions()
+        if vocabulary.signal_scale is not None:
+            return ClassificationOptions(signal=signal_spec(recipe.signal, vocabulary.signal_scale))
+        return ClassificationOptions(max_word_characters=network.max_word_characters)
+    if isinstance(network, ForecasterConfig):
+        assert vocabulary.scale is not None
+        return forecasting_options(network, vocabulary.scale)
     return GenerationOptions(unit="character" if recipe.tokenizer.unit == "character" else "subword")
+
+
+def signal_spec(config: SignalConfig, scale: SignalScale) -> FramesSpec | WaveformSpec:
+    """What a classifier of numbers is sent."""
+    if config.kind == "frames":
+        return FramesSpec(features=scale.features)
+    return WaveformSpec(sample_rate_hz=config.sample_rate_hz, samples_per_step=config.samples_per_step)
+
+
+def forecasting_options(config: ForecasterConfig, scale: SeriesScale) -> ForecastingOptions:
+    """What a window holds and what is forecast from it."""
+    return ForecastingOptions(
+        channels=scale.channels,
+        targets=scale.targets,
+        deviations=scale.target_deviations,
+        look_back=config.look_back,
+        horizon=config.horizon,
+        period=config.period,
+        quantiles=config.quantiles,
+    )

@@ -14,24 +14,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.bundle.load import Bundle, load_bundle
-from service.bundle.manifest import TaggingOptions
+from service.bundle.manifest import ForecastingOptions, TaggingOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput, UnrollError
-from service.tasks.base import MAX_CHARACTERS_PER_TOKEN, PredictTask, Runner
+from service.tasks.base import MAX_CHARACTERS_PER_TOKEN, PredictInput, PredictTask, Runner
 from service.tasks.catalogue import PREDICT_TASKS
 from service.tasks.parameters import check_parameters
 from service.tasks.recurrent_state import RecurrentState
 from training.datasets.options import ReadOptions
 from training.datasets.read import read_records
-from training.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.forecast_score import forecast_scores
+from training.predictions import Keep, Prediction, forget
+from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, TaggedSentence
 from training.scoring import (
     accuracy,
     classification_scores,
+    joint_scores,
     negative_log_likelihoods,
     perplexity,
     span_scores,
     translation_scores,
 )
+from training.signal_values import shortened_signals
+from training.windows import one_series
 
 #: A prediction for what the model refused to read: no label is spelt like this, so it counts as wrong.
 REFUSED = ""
@@ -50,6 +55,7 @@ class Job:
     parameters: Mapping[str, Any]
     batch_size: int
     advance: Advance
+    keep: Keep = forget
 
 
 def evaluate_bundle(
@@ -61,11 +67,12 @@ def evaluate_bundle(
     batch_size: int = 32,
     parameters: Mapping[str, Any] | None = None,
     progress: bool = True,
+    keep: Keep = forget,
 ) -> Scores:
     """Score a bundle on a file, a `seq.in/seq.out/label` folder or two line-aligned files (`a.en,a.de`).
 
     `runner` defaults to onnxruntime; anything with `run(graph, feeds)` will do. `parameters` are those of a request
-    (`num_beams` and the like).
+    (`num_beams` and the like). `keep` is handed each record with what the model said of it.
 
     Raises:
         BundleError: the bundle cannot be used.
@@ -73,12 +80,22 @@ def evaluate_bundle(
         InvalidInput: a parameter is wrong.
     """
     bundle = load_bundle(Path(bundle_path))
-    records = read_records(bundle.manifest.task, data_path, options)
+    records = read_records(bundle.manifest.task, data_path, _fitting(bundle, options or ReadOptions()))
     if runner is None:
         from service.inference.ort_runner import OrtRunner
 
         runner = OrtRunner(bundle, threads=0)
-    return evaluate_records(bundle, runner, records, batch_size=batch_size, parameters=parameters, progress=progress)
+    return evaluate_records(
+        bundle, runner, records, batch_size=batch_size, parameters=parameters, progress=progress, keep=keep
+    )
+
+
+def _fitting(bundle: Bundle, options: ReadOptions) -> ReadOptions:
+    """How to read what this bundle takes: a forecaster says which columns it knows."""
+    known = bundle.manifest.options
+    if not isinstance(known, ForecastingOptions):
+        return options
+    return options.model_copy(update={"channel_columns": known.channels, "target_column": ",".join(known.targets)})
 
 
 def evaluate_records(
@@ -89,6 +106,7 @@ def evaluate_records(
     batch_size: int = 32,
     parameters: Mapping[str, Any] | None = None,
     progress: bool = False,
+    keep: Keep = forget,
 ) -> Scores:
     """Measures by name: shares in percent, losses in nats per token; `count` is the number of records.
 
@@ -96,14 +114,16 @@ def evaluate_records(
     (`refused`). Only keys that belong to the task are there.
     """
     with _progress_bar("evaluate", progress) as advance:
-        job = Job(bundle, runner, parameters or {}, batch_size, advance)
+        job = Job(bundle, runner, parameters or {}, batch_size, advance, keep)
         match bundle.manifest.task:
             case "tagging":
                 scores = _score_tagging(job, cast("Sequence[TaggedSentence]", records))
             case "classification":
-                scores = _score_classification(job, cast("Sequence[LabelledText]", records))
+                scores = _score_classification(job, cast("Sequence[LabelledText | LabelledSignal]", records))
             case "translation":
                 scores = _score_translation(job, cast("Sequence[SentencePair]", records))
+            case "forecasting":
+                scores = forecast_scores(bundle, runner, one_series(records), batch_size, advance)
             case "generation":
                 scores = _score_generation(job, cast("Sequence[Passage]", records))
     return {"task": bundle.manifest.task, "model": bundle.manifest.name, "count": len(records), **scores}
@@ -121,12 +141,19 @@ def _score_tagging(job: Job, records: Sequence[TaggedSentence]) -> Scores:
     predicted: list[list[str]] = [[] for _ in records]
     for (row, words), answer in zip(windows, answers, strict=True):
         predicted[row] += [REFUSED] * len(words) if answer is None else [token.tag for token in answer.tokens]
+    # The first window of a text speaks for it, so that the last to be entered stays.
+    of_text = {row: answer for (row, _), answer in zip(windows[::-1], answers[::-1], strict=True)}
+    labels = [_text_label(of_text[row]) for row in range(len(records))]
+    for record, tags, label in zip(records, predicted, labels, strict=True):
+        job.keep(Prediction(record, tags=tags, label=label))
     gold = [record.tags for record in records]
     all_gold = [tag for tags in gold for tag in tags]
     scores: Scores = {"accuracy": accuracy(all_gold, [tag for tags in predicted for tag in tags])}
     options = job.bundle.manifest.options
     if isinstance(options, TaggingOptions) and options.scheme == "bio":
         scores.update(span_scores(gold, predicted)._asdict())
+    if job.bundle.manifest.text_labels and any(record.label for record in records):
+        scores.update(joint_scores(records, predicted, labels))
     return {
         **scores,
         "tokens": len(all_gold),
@@ -136,17 +163,34 @@ def _score_tagging(job: Job, records: Sequence[TaggedSentence]) -> Scores:
     }
 
 
-def _score_classification(job: Job, records: Sequence[LabelledText]) -> Scores:
-    tokenizer = job.bundle.tokenizers["text"]
-    texts, truncated = _shortened(job.bundle, tokenizer, [record.text for record in records])
-    answers = _answers(job, texts)
+def _text_label(answer: Any) -> str:
+    """The label of the whole text; none from a tagger of words alone, nor where the text was refused."""
+    return REFUSED if answer is None else answer.label or REFUSED
+
+
+def _score_classification(job: Job, records: Sequence[LabelledText | LabelledSignal]) -> Scores:
+    values, truncated = _read_values(job.bundle, records)
+    answers = _answers(job, values)
     gold = [record.label for record in records]
+    predicted = [REFUSED if answer is None else answer.label for answer in answers]
+    for record, label in zip(records, predicted, strict=True):
+        job.keep(Prediction(record, label=label))
     return {
-        **classification_scores(gold, [REFUSED if answer is None else answer.label for answer in answers]),
+        **classification_scores(gold, predicted),
         "truncated": truncated,
         "refused": answers.count(None),
         "unknown_labels": _unknown(job.bundle, gold),
     }
+
+
+def _read_values(
+    bundle: Bundle, records: Sequence[LabelledText | LabelledSignal]
+) -> tuple[Sequence[PredictInput], int]:
+    """What the model is asked, cut where it is too long, and how often it was."""
+    texts = [record.text for record in records if isinstance(record, LabelledText)]
+    if texts:
+        return _shortened(bundle, bundle.tokenizers["text"], texts)
+    return shortened_signals(bundle, [record for record in records if isinstance(record, LabelledSignal)])
 
 
 def _score_translation(job: Job, records: Sequence[SentencePair]) -> Scores:
@@ -154,6 +198,8 @@ def _score_translation(job: Job, records: Sequence[SentencePair]) -> Scores:
     texts, truncated = _shortened(job.bundle, tokenizer, [record.source for record in records])
     answers = _answers(job, texts)
     hypotheses = [REFUSED if answer is None else answer.text for answer in answers]
+    for record, answer, text in zip(records, answers, hypotheses, strict=True):
+        job.keep(Prediction(record, text=text, attention=answer and answer.attention))
     scores = translation_scores([record.target for record in records], hypotheses)
     return {**scores._asdict(), "truncated": truncated, "refused": answers.count(None)}
 
@@ -195,7 +241,7 @@ def _window_losses(job: Job, ids: Sequence[int]) -> Iterator[np.ndarray[Any, np.
         job.advance(100 * (start + window.shape[1]) // tokens.shape[1])
 
 
-def _answers(job: Job, values: Sequence[str | Sequence[str]]) -> list[Any]:
+def _answers(job: Job, values: Sequence[PredictInput]) -> list[Any]:
     """The service's answer to each value, in order; None where the value is refused.
 
     Batches hold values of near length, the longest first, so that too little memory shows at once.
@@ -214,7 +260,7 @@ def _answers(job: Job, values: Sequence[str | Sequence[str]]) -> list[Any]:
     return answers
 
 
-def _preprocessed(task: PredictTask[Any, Any], value: str | Sequence[str], parameters: Any) -> Any:
+def _preprocessed(task: PredictTask[Any, Any], value: PredictInput, parameters: Any) -> Any:
     """The example of a value; None if the service would refuse it for what it holds.
 
     Raises:

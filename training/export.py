@@ -35,6 +35,7 @@ class BundleDraft:
     options: TaskOptions
     tokenizers: Mapping[str, TextTokenizer]
     labels: tuple[str, ...] = ()
+    text_labels: tuple[str, ...] = ()
     version: str = "1"
     description: str = ""
     language: str = ""
@@ -136,6 +137,7 @@ def draft_manifest(
         graphs=graphs,
         state=state_specs(graphs),
         labels=draft.labels,
+        text_labels=draft.text_labels,
         limits=draft.limits,
         tokenizers=tokenizer_files,
         training=draft.training.model_copy(update={"parameters": num_parameters(network)}),

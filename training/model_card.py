@@ -8,12 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from service.bundle.load import Example
-from service.bundle.manifest import DataSource, Manifest, Score, TaskName, Variant, VariantName
+from service.bundle.manifest import DataSource, ForecastingOptions, Manifest, Score, TaskName, Variant, VariantName
+from training import signal_card
+from training.signal_card import signal_of
 
 #: The address that a service started with its defaults listens on.
 SERVICE = "http://127.0.0.1:8000"
 #: A longer answer is left to `examples.jsonl`.
 MAX_ANSWER_CHARACTERS = 1500
+#: A longer request is said to be in a file.
+MAX_REQUEST_CHARACTERS = 1500
+LONG_REQUEST = (
+    '`request.json` holds `{{"model": "{name}", "inputs": ...}}`; inputs to try stand in `examples.jsonl` beside this '
+    "card, one a line, with the answers to expect."
+)
 #: Scores below this are shown with one more decimal.
 SMALL_SCORE = 10.0
 
@@ -22,6 +30,7 @@ PURPOSE: dict[TaskName, str] = {
     "classification": "Gives a whole text one of {labels} labels.",
     "translation": "Translates single sentences from {source} to {target}.",
     "generation": "Continues a text, one {unit} at a time.",
+    "forecasting": "Forecasts {targets} for the next {horizon} steps, from the last {look_back} steps of {channels}.",
 }
 INTENDED_USE: dict[TaskName, str] = {
     "tagging": "Sentences like those it was trained on. Text of another domain or another time will be tagged worse.",
@@ -31,6 +40,8 @@ INTENDED_USE: dict[TaskName, str] = {
     "sentences and with names or numbers: have a person check what matters.",
     "generation": "Play, teaching and tests. The text imitates the style of its data. It is not true or sensible by "
     "design, and may repeat what the data holds.",
+    "forecasting": "Series that go on as they did in the data, one step of time after the other without gaps: fill a "
+    "gap with the last value before it. What never happened in the data is not foreseen; what is far ahead, less well.",
 }
 NOT_FOR = (
     "Do not let it decide about people (credit, work, health, law) on its own: it was not tested for that, and it "
@@ -38,10 +49,10 @@ NOT_FOR = (
 )
 
 READS_CHUNKS = (
-    "- It reads forward only, so that a text can be sent in chunks: ask for `return_state`, and send the `state` of "
+    "- It reads forward only, so that an input can be sent in chunks: ask for `return_state`, and send the `state` of "
     "the answer with the next chunk. The limit on tokens holds for each chunk."
 )
-READS_WHOLE = "- It looks at the whole input before it answers: a text cannot be sent in chunks."
+READS_WHOLE = "- It looks at the whole input before it answers, which cannot be sent in chunks."
 
 
 def model_card(manifest: Manifest, example: Example) -> str:
@@ -49,12 +60,12 @@ def model_card(manifest: Manifest, example: Example) -> str:
     sections = [
         ("", _introduction(manifest)),
         ("How to call it", _calling(manifest, example)),
-        ("How well it does", _scores(manifest.scores)),
+        ("How well it does", _scores(manifest.scores) + _errors(manifest)),
         *([("Faster forms", _variants(manifest.variants))] if manifest.variants else []),
         ("Data", _data(manifest)),
         ("Training", _training(manifest)),
         ("Limits", _limits(manifest)),
-        ("Intended use", f"{INTENDED_USE[manifest.task]}\n\n{NOT_FOR}"),
+        ("Intended use", f"{_intended_use(manifest)}\n\n{NOT_FOR}"),
         ("Parity with torch", _parity(manifest)),
         ("How to make it again", _reproduction(manifest)),
     ]
@@ -69,7 +80,16 @@ def _introduction(manifest: Manifest) -> str:
         source=options.get("source_language", ""),
         target=options.get("target_language", ""),
         unit=options.get("unit", ""),
+        targets=", ".join(options.get("targets", ())),
+        channels=", ".join(options.get("channels", ())),
+        horizon=options.get("horizon", ""),
+        look_back=options.get("look_back", ""),
     )
+    signal = signal_of(manifest)
+    if signal is not None:
+        purpose = signal_card.purpose(signal, len(manifest.labels))
+    if manifest.text_labels:
+        purpose += f" Also gives the whole text one of {len(manifest.text_labels)} labels."
     licence = f"Licence: {manifest.licence}." if manifest.licence else ""
     language = f"Language: {manifest.language}." if manifest.language else ""
     return "\n\n".join(part for part in (manifest.description, purpose, f"{language} {licence}".strip()) if part)
@@ -79,10 +99,17 @@ def _calling(manifest: Manifest, example: Example) -> str:
     route = "generate" if manifest.task == "generation" else "predict"
     parameters = {"parameters": example.parameters} if example.parameters else {}
     body = json.dumps({"model": manifest.name, "inputs": example.inputs, **parameters}, ensure_ascii=False)
-    lines = [f"curl -s {SERVICE}/{route} -H 'Content-Type: application/json' \\", f"  -d {shlex.quote(body)}"]
+    is_long = len(body) > MAX_REQUEST_CHARACTERS
+    sent = "@request.json" if is_long else shlex.quote(body)
+    lines = [f"curl -s {SERVICE}/{route} -H 'Content-Type: application/json' \\", f"  -d {sent}"]
+    signal = signal_of(manifest)
+    if signal is not None:
+        lines = signal_card.calling(manifest, signal, SERVICE)
     answer = json.dumps(example.answer, ensure_ascii=False)
     shown = f"The answer:\n\n```json\n{answer}\n```" if len(answer) <= MAX_ANSWER_CHARACTERS else ""
     note = "`examples.jsonl` beside this card has more inputs, with the answers to expect."
+    if is_long:
+        note = LONG_REQUEST.format(name=manifest.name)
     return "\n\n".join(part for part in (_code(lines), shown, note) if part)
 
 
@@ -94,6 +121,17 @@ def _scores(scores: Sequence[Score]) -> str:
         for score in scores
     ]
     return _table(("measure", "split", "this model", "baseline", "detail"), rows)
+
+
+def _errors(manifest: Manifest) -> str:
+    """Where one can see what it gets wrong; nothing for tasks without one right answer."""
+    if manifest.task in ("generation", "forecasting"):
+        return ""
+    command = f"unroll evaluate models/{manifest.name}/{manifest.version} FILE --analysis errors"
+    return (
+        f"\n\nWhat it gets wrong, by kind and with examples: `{command}` writes tables and pictures; "
+        f"those of dev were left in `runs/{manifest.name}/analysis` when it was trained."
+    )
 
 
 def _baseline(score: Score) -> str:
@@ -146,15 +184,41 @@ def _training(manifest: Manifest) -> str:
 
 
 def _limits(manifest: Manifest) -> str:
-    lines = [f"- At most {manifest.limits.max_input_tokens} tokens of input; longer input is refused, never cut."]
+    if isinstance(manifest.options, ForecastingOptions):
+        return _limits_of_forecasts(manifest.options, manifest.limits.max_input_tokens)
+    lines = [_limit_of_input(manifest)]
     if manifest.task in ("translation", "generation"):
         lines.append(f"- At most {manifest.limits.max_new_tokens} new tokens in one answer.")
     if manifest.labels:
         lines.append(READS_CHUNKS if manifest.reads_chunks else READS_WHOLE)
         lines.append(f"- It knows these labels and no others: {_some(manifest.labels)}.")
+    if manifest.text_labels:
+        lines.append(f"- Of whole texts it knows these labels and no others: {_some(manifest.text_labels)}.")
     if manifest.language and manifest.task != "translation":
         lines.append(f"- It was trained on this language alone: {manifest.language}.")
     return "\n".join(lines)
+
+
+def _limit_of_input(manifest: Manifest) -> str:
+    signal, most = signal_of(manifest), manifest.limits.max_input_tokens
+    if signal is not None:
+        return signal_card.limits(signal, most)
+    return f"- At most {most} tokens of input; longer input is refused, never cut."
+
+
+def _intended_use(manifest: Manifest) -> str:
+    return INTENDED_USE[manifest.task] if signal_of(manifest) is None else signal_card.INTENDED_USE
+
+
+def _limits_of_forecasts(options: ForecastingOptions, max_frames: int) -> str:
+    return "\n".join(
+        [
+            f"- It needs {options.look_back} frames, one for each step of time; fewer are refused. Of more, up to "
+            f"{max_frames}, it looks at the last ones.",
+            f"- A frame holds, in this order: {_some(options.channels)}. A gap is filled by the caller.",
+            f"- It forecasts {options.horizon} steps at once, no more.",
+        ]
+    )
 
 
 def _parity(manifest: Manifest) -> str:

@@ -11,7 +11,8 @@ from training.config import ConfigFault, LanguageModelConfig, Recipe, parse_reci
 from training.datasets import ReadOptions, read_records
 from training.datasets.read import split_paths
 from training.datasets.schemes import span_scheme
-from training.records import Record, TaggedSentence
+from training.records import LabelledSignal, Record, Series, TaggedSentence
+from training.signal_config import SignalKind
 
 #: What differs from the defaults in `config.py`. Sizes suit files of a few thousand to a hundred thousand records.
 OWN_DEFAULTS: dict[TaskName, dict[str, Any]] = {
@@ -35,6 +36,29 @@ OWN_DEFAULTS: dict[TaskName, dict[str, Any]] = {
         "training": {"epochs": 20, "patience": 3, "batch_size": 32},
         "limits": {"max_input_tokens": 2048, "max_new_tokens": 2048},
     },
+    "forecasting": {
+        "network": {"hidden_size": 128, "look_back": 168, "horizon": 24},
+        "training": {"epochs": 20, "patience": 4, "batch_size": 64, "learning_rate": 1e-3, "threads": 1},
+        "limits": {"max_input_tokens": 4096},
+    },
+}
+
+#: The same for a classifier that reads numbers.
+SIGNAL_DEFAULTS: dict[SignalKind, dict[str, Any]] = {
+    "frames": {
+        "signal": {"kind": "frames", "channels": [64]},
+        "augment": {"noise": 0.1, "gain": 0.1},
+        "network": {"cell": "gru", "hidden_size": 64, "pooling": "attention", "dropout": 0.3},
+        "training": {"epochs": 20, "patience": 6, "batch_size": 32, "learning_rate": 1e-3, "ema_decay": 0.99},
+        "limits": {"max_input_tokens": 2048},
+    },
+    "waveform": {
+        "signal": {"kind": "waveform", "channels": [64], "normalise_each": True},
+        "augment": {"speed": 0.15, "crop": 0.1, "noise": 0.2, "time_masks": 1, "feature_masks": 2},
+        "network": {"cell": "gru", "hidden_size": 96, "layers": 2, "pooling": "attention", "dropout": 0.3},
+        "training": {"epochs": 20, "patience": 6, "batch_size": 32, "ema_decay": 0.99},
+        "limits": {"max_input_tokens": 1000},
+    },
 }
 
 #: Fewer updates leave a network below what a table of counts can do; more epochs than this only repeat.
@@ -55,7 +79,7 @@ def own_recipe(
     options = (read or ReadOptions()).model_dump(exclude_unset=True)
     records = read_records(task, train, read)
     values: dict[str, Any] = {
-        **{section: dict(content) for section, content in OWN_DEFAULTS[task].items()},
+        **{section: dict(content) for section, content in _defaults(task, records).items()},
         "name": name,
         "task": task,
         "data": {"train": _absolute(train), "dev": _absolute(dev), "read": options},
@@ -63,12 +87,26 @@ def own_recipe(
     _train_long_enough(values["training"], _num_batches(task, values, records))
     if task == "tagging":
         values["network"]["decoder"] = "crf" if _has_spans(records) else "softmax"
+        values["network"]["joint"] = any(r.label for r in records if isinstance(r, TaggedSentence))
     return parse_recipe(values, "the command line", overrides)
+
+
+def _defaults(task: TaskName, records: Sequence[Record]) -> dict[str, Any]:
+    """What suits a task, and the kind of its records."""
+    first = next(iter(records), None)
+    if not isinstance(first, LabelledSignal):
+        return OWN_DEFAULTS[task]
+    defaults = SIGNAL_DEFAULTS[first.kind]
+    if first.kind == "frames":
+        return defaults
+    return defaults | {"signal": {**defaults["signal"], "sample_rate_hz": first.sample_rate_hz}}
 
 
 def _num_batches(task: TaskName, values: dict[str, Any], records: Sequence[Record]) -> int:
     """Updates in one epoch, near enough."""
     batch_size: int = values["training"]["batch_size"]
+    if records and isinstance(records[0], Series):
+        return math.ceil(len(records[0].values) / batch_size)
     if task != "generation":
         return math.ceil(len(records) / batch_size)
     window: int = LanguageModelConfig.model_fields["window"].default

@@ -9,7 +9,7 @@ import numpy as np
 from service.tasks.base import Array, Runner
 
 #: Outputs whose largest element is what the model says.
-_DECISIONS = frozenset({"emissions", "logits"})
+_DECISIONS = frozenset({"emissions", "logits", "text_logits"})
 
 
 class PairedRunner:
@@ -24,7 +24,9 @@ class PairedRunner:
 
     @property
     def agreement(self) -> float:
-        """Percentage of decisions that are the same."""
+        """Percentage of decisions that are the same: all of them where there are none to make, as in a forecast."""
+        if not self._num_decisions:
+            return 100.0
         return 100.0 * self._num_equal / max(1, self._num_decisions)
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -16,6 +16,9 @@ PROBE_SIZES = ((1, 1), (1, 6), (2, 3), (5, 8), (3, 33))
 #: Characters of the longest word, one for each probe size.
 PROBE_CHARACTERS = (1, 4, 24, 9, 12)
 
+#: Sound is tried at so many times those lengths, so that there are several steps in it, and parts of one.
+SAMPLES_PER_PROBE_STEP = 97
+
 #: A text that is read in chunks is cut after at most so many steps.
 MAX_CHUNK_STEPS = 5
 
@@ -23,9 +26,13 @@ MAX_CHUNK_STEPS = 5
 class Probes:
     """Makes feeds from a seed: valid ids within each row's length, zeros beyond, states and memories in -1 to 1."""
 
-    def __init__(self, id_limits: Mapping[str, int], seed: int = 0) -> None:
-        """`id_limits`: for each input of token ids the number of ids that exist."""
+    def __init__(self, id_limits: Mapping[str, int], seed: int = 0, usual: Mapping[str, Array] | None = None) -> None:
+        """`id_limits`: for each input of token ids the number of ids that exist.
+
+        `usual`: for an input that is not at home between -1 and 1 a row of it, `[time, width]`; probes are near it.
+        """
         self._id_limits = id_limits
+        self._usual = usual or {}
         self._random = np.random.default_rng(seed)
 
     def all_sizes(self, spec: GraphSpec) -> list[Feeds]:
@@ -35,6 +42,8 @@ class Probes:
 
     def feeds(self, spec: GraphSpec, batch: int, time: int, characters: int = 1) -> Feeds:
         """Feeds of one size. At least one row is `time` long; the others are as long or shorter."""
+        if any(tensor.name == "samples" for tensor in spec.inputs):
+            time *= SAMPLES_PER_PROBE_STEP
         axes = {"batch": batch, "time": time, "chars": characters}
         lengths = self._random.integers(1, time + 1, size=batch)
         lengths[self._random.integers(batch)] = time
@@ -48,6 +57,10 @@ class Probes:
         shape = shape_of(tensor, axes)
         if tensor.name == "lengths":
             return lengths
+        if tensor.name in self._usual:
+            row = self._usual[tensor.name]
+            near = row + row.std(axis=0) * self._random.uniform(-1.0, 1.0, size=shape)
+            return np.asarray(near, dtype=np.float32)
         if tensor.dtype == "float32":
             return self._random.uniform(-1.0, 1.0, size=shape).astype(np.float32)
         # Id 0 is padding, so that valid ids start at 1.

@@ -33,15 +33,17 @@ from training.paired_runner import PairedRunner
 from training.records import Record
 from training.step_loss import step_loss
 
-#: How much of the dev score may be lost, in points; of a language model, percent of its perplexity.
+#: How much of the dev score may be lost, in points; of a language model, percent of its perplexity, of a forecaster
+#: percent of its error.
 MAX_DROP: dict[VariantName, float] = {"bf16": 0.2, "int8": 0.5}
 
 #: The measure that decides, the first that the scores have.
 _DECIDING: dict[TaskName, tuple[str, ...]] = {
-    "tagging": ("f1", "accuracy"),
+    "tagging": ("sentence_accuracy", "f1", "accuracy"),
     "classification": ("accuracy",),
     "translation": ("bleu",),
     "generation": ("loss",),
+    "forecasting": ("mse",),
 }
 #: Greedy translations: cheaper than beams, and more easily led astray.
 _PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}}
@@ -51,6 +53,7 @@ _INT8_GRAPHS: dict[TaskName, tuple[str, ...]] = {
     "classification": ("classifier",),
     "translation": ("decoder_step",),
     "generation": ("step",),
+    "forecasting": ("forecaster",),
 }
 _STEP_GRAPHS = frozenset({"decoder_step", "step"})
 _SEQUENCE_LENS = 4
@@ -166,7 +169,9 @@ def dev_score(bundle: Bundle, runner: Runner, dev: Sequence[Record]) -> tuple[st
 
 
 def loss_of_quality(deciding: str, before: float, after: float) -> float:
-    """Points lost; of a loss in nats, the percentage by which the perplexity rises."""
+    """Points lost; of a loss in nats, the percentage by which the perplexity rises; of an error, by which it does."""
+    if deciding == "mse":
+        return 100.0 * (after / before - 1.0) if before else after
     return 100.0 * math.expm1(after - before) if deciding == "loss" else before - after
 
 

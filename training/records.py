@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.tasks.base import Frames, Waveform
 
 Words = tuple[str, ...]
 
 
 class TaggedSentence(NamedTuple):
-    """One tag per word."""
+    """One tag per word, and a label for the whole text where the data has one."""
 
     words: Words
     tags: tuple[str, ...]
+    label: str = ""
 
 
 class LabelledText(NamedTuple):
@@ -19,6 +25,28 @@ class LabelledText(NamedTuple):
 
     text: str
     label: str
+
+
+class LabelledSignal(NamedTuple):
+    """A label for a sequence of numbers: frames `[time, features]`, or sound `[time]`, float32.
+
+    `group` is who or what it comes from, such as a speaker, where the data says so.
+    """
+
+    values: NDArray[np.float32]
+    label: str
+    features: Words = ()
+    sample_rate_hz: int = 0
+    group: str = ""
+
+    @property
+    def kind(self) -> Literal["frames", "waveform"]:
+        return "waveform" if self.sample_rate_hz else "frames"
+
+    @property
+    def value(self) -> Frames | Waveform:
+        """As a task takes it."""
+        return Waveform(self.values, self.sample_rate_hz) if self.sample_rate_hz else Frames(self.values)
 
 
 class SentencePair(NamedTuple):
@@ -34,4 +62,19 @@ class Passage(NamedTuple):
     text: str
 
 
-Record = TaggedSentence | LabelledText | SentencePair | Passage
+class Series(NamedTuple):
+    """Several quantities measured in equal steps of time: a whole file, or one part of it.
+
+    `values` are float64 `[time, channels]`, NaN where there is none; `times` say when, as the file spells it, and are
+    empty where it does not. The last `num_new` rows are the part itself; what stands before them is the past that the
+    first forecasts look back on.
+    """
+
+    channels: Words
+    targets: Words
+    values: NDArray[np.float64]
+    times: Words
+    num_new: int
+
+
+Record = TaggedSentence | LabelledText | LabelledSignal | SentencePair | Passage | Series

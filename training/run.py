@@ -9,11 +9,10 @@ publish_run best weights -> graphs -> verified -> scored through onnxruntime bes
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +22,40 @@ from service.bundle.load import load_bundle
 from service.bundle.manifest import Score, TaskName, TrainingFacts
 from service.errors import UnrollError
 from service.inference.ort_runner import OrtRunner
-from training.baselines import baseline_score
+from training.analysis.report import ANALYSIS_PARAMETERS, write_analysis
+from training.baselines import baseline_scores
 from training.checkpoint import Progress, load_weights, read_progress
-from training.collate import training_set
-from training.config import Recipe
+from training.collate import TrainingSet, training_set
+from training.config import ClassifierConfig, ForecasterConfig, Recipe
 from training.data import RunData, load_data
 from training.dev_score import DevScorer
 from training.draft import draft_bundle
+from training.environment import hardware, library_versions, torch_settings
 from training.evaluate import evaluate_records
 from training.export import Exported, Question, export_bundle
 from training.networks.build import build_network
 from training.networks.network import Network
-from training.records import Record, TaggedSentence
+from training.predictions import Prediction
+from training.records import LabelledSignal, Record, TaggedSentence
 from training.run_folder import RunFolder
-from training.trainer import Trainer
+from training.signal_values import json_form
+from training.torch_runner import one_thread
+from training.trackers import open_trackers
+from training.trainer import DevScore, Trainer
 from training.vectors import load_vectors, vectors_source
-from training.vocabulary import Vocabulary, fit_vocabulary
+from training.vocabulary import Vocabulary, fit_signals, fit_vocabulary
+from training.windows import example_frames, one_series
+from training.workers import ALONE, Workers
 
 #: Which measures of `unroll evaluate` stand in the manifest, best known first.
 REPORTED: dict[TaskName, tuple[str, ...]] = {
-    "tagging": ("f1", "precision", "recall", "accuracy"),
+    "tagging": ("f1", "precision", "recall", "accuracy", "label_accuracy", "sentence_accuracy"),
     "classification": ("accuracy", "accuracy_in_scope", "f1"),
     "translation": ("bleu", "chrf"),
     "generation": ("loss", "perplexity"),
+    "forecasting": ("mse", "mae", "mae_in_units", "pinball"),
 }
 DEVICES = ("auto", "cpu", "cuda")
-LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy")
 NUM_EXAMPLES = 4
 NUM_EXAMPLE_CHARACTERS = 200
 #: Generated examples are short and greedy: proof, not prose.
@@ -82,8 +89,13 @@ def prepare_run(recipe: Recipe) -> Prepared:
     data = load_data(recipe)
     if not data.train or not data.dev:
         raise UnrollError("there is nothing to learn from: train and dev must each hold at least one record")
+    if recipe.signal.kind != "none":
+        with one_thread():
+            return Prepared(recipe, data, fit_signals(recipe.signal, data.train))
     vectors = load_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
-    return Prepared(recipe, data, fit_vocabulary(recipe.task, recipe.tokenizer, data.train, vectors))
+    spelled = isinstance(recipe.network, ClassifierConfig) and recipe.network.characters != "none"
+    vocabulary = fit_vocabulary(recipe.task, recipe.tokenizer, data.train, vectors, spelled=spelled)
+    return Prepared(recipe, data, vocabulary)
 
 
 def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
@@ -94,13 +106,20 @@ def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
     return Run(recipe, prepared.data, vocabulary, folder, network)
 
 
-def open_run(path: Path) -> Run:
-    """A run that was started before, from its folder; weights are not loaded yet."""
-    folder = RunFolder(path)
+def open_run(path: Path, writes: bool = True) -> Run:
+    """A run that was started before, from its folder; weights are not loaded yet. See `RunFolder` for `writes`."""
+    folder = RunFolder(path, writes=writes)
     recipe, vocabulary = folder.recipe(), folder.vocabulary()
     data = load_data(recipe)
     folder.check_data(data.source)
     return Run(recipe, data, vocabulary, folder, build_network(recipe, vocabulary))
+
+
+def shared_run(begin: Callable[[], Run], path: Path, workers: Workers) -> Run:
+    """The run that the first worker begins in `path`; the others open it there once it stands."""
+    run = begin() if workers.is_first else None
+    workers.wait()
+    return run or open_run(path, writes=False)
 
 
 def trained_network(path: Path) -> Network:
@@ -129,20 +148,35 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def train_run(run: Run, device: torch.device, resume: bool = False) -> Progress:
+def train_run(run: Run, device: torch.device, resume: bool = False, workers: Workers = ALONE) -> Progress:
     """Train to the end, from the start or from where the folder's checkpoint stands."""
+    data = training_set(run.recipe, run.vocabulary, run.data.train)
+    scorer = DevScorer(run.recipe, run.vocabulary, run.data.dev)
+    return fit(run, data, scorer, device, resume, workers)
+
+
+def fit(
+    run: Run,
+    data: TrainingSet,
+    score: Callable[[Network], DevScore],
+    device: torch.device,
+    resume: bool = False,
+    workers: Workers = ALONE,
+) -> Progress:
+    """`train_run` with batches and a dev score of one's own."""
     # On a CPU oneDNN keeps a kernel with its buffers for each shape it meets, by default 1024 of them, and batches of
     # text come in more shapes than that. A translator held 1.8 GB after 360 updates and 3.8 GB at the end of its run;
     # with this bound it held 1.3 GB after 360, at 0 to 9 % less speed.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-    if run.recipe.training.threads:
-        torch.set_num_threads(run.recipe.training.threads)
-    data = training_set(run.recipe, run.vocabulary, run.data.train)
-    scorer = DevScorer(run.recipe, run.vocabulary, run.data.dev)
-    trainer = Trainer(run.network, data, run.recipe.training, run.folder, scorer, device)
-    if resume:
-        trainer.resume(run.folder.checkpoint)
-    return trainer.fit()
+    config = run.recipe.training
+    with ExitStack() as stack:
+        stack.enter_context(torch_settings(config.threads, config.deterministic))
+        if workers.is_first:
+            run.folder.trackers = stack.enter_context(open_trackers(run.folder.path, run.recipe))
+        trainer = Trainer(run.network, data, config, run.folder, score, device, workers)
+        if resume:
+            trainer.resume(run.folder.checkpoint)
+        return trainer.fit()
 
 
 def publish_run(run: Run, models_root: Path, say: Say, half: bool = True) -> Exported:
@@ -162,19 +196,27 @@ def publish_run(run: Run, models_root: Path, say: Say, half: bool = True) -> Exp
 def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
     """Dev through onnxruntime, a cheap baseline beside each measure."""
     bundle = load_bundle(bundle_path)
-    scores = evaluate_records(bundle, OrtRunner(bundle, "cpu", threads=1), run.data.dev, progress=True)
+    runner = OrtRunner(bundle, "cpu", threads=1)
+    predictions: list[Prediction] = []
+    asked = ANALYSIS_PARAMETERS.get(run.recipe.task)
+    scores = evaluate_records(bundle, runner, run.data.dev, parameters=asked, progress=True, keep=predictions.append)
+    page = write_analysis(run.folder.path / "analysis", run.recipe.name, predictions)
+    if page is not None:
+        say(f"what it gets wrong: {page}")
     encode = run.vocabulary.tokenizers["text"].encode if run.recipe.task == "generation" else None
-    baseline = baseline_score(run.recipe.task, run.data.train, run.data.dev, encode)
+    options = bundle.manifest.options
+    *crude, baseline = baseline_scores(run.recipe.task, run.data.train, run.data.dev, encode, options)
     reported = []
     for name in REPORTED[run.recipe.task]:
         if name not in scores:
             continue
         cheap = baseline.measures.get(name)
-        detail = str(scores.get(f"{name}_signature", ""))
+        cruder = ", ".join(f"{other.name} {other.measures[name]:.4g}" for other in crude if name in other.measures)
+        detail = str(scores.get(f"{name}_signature", cruder))
         reported.append(
             Score(measure=name, value=scores[name], baseline=cheap, baseline_name=baseline.name, detail=detail)
         )
-        beside = f" ({baseline.name}: {cheap:.4g})" if cheap is not None else ""
+        beside = f" ({baseline.name}: {cheap:.4g}{', ' * bool(cruder)}{cruder})" if cheap is not None else ""
         say(f"dev {name} {scores[name]:.4g}{beside}")
     return tuple(reported)
 
@@ -190,17 +232,10 @@ def training_facts(run: Run) -> TrainingFacts:
         seed=run.recipe.seed,
         epochs=progress.best_epoch,
         minutes=round(progress.seconds / 60, 1),
-        hardware=hardware(),
-        library_versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        hardware=hardware(run.recipe.training.threads),
+        library_versions=library_versions(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def hardware() -> str:
-    """What a run was computed on, in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def example_questions(recipe: Recipe, dev: Sequence[Record]) -> list[Question]:
@@ -208,11 +243,15 @@ def example_questions(recipe: Recipe, dev: Sequence[Record]) -> list[Question]:
     limits, parameters = recipe.limits, {}
     if recipe.task == "generation":
         parameters = {"max_new_tokens": min(NUM_PROOF_TOKENS, limits.max_new_tokens), "details": True}
+    if isinstance(recipe.network, ForecasterConfig):
+        return [Question(frames) for frames in example_frames(one_series(dev), recipe.network, NUM_EXAMPLES)]
     inputs = recipe.examples or [_input(record, limits.max_input_tokens) for record in dev[:NUM_EXAMPLES]]
     return [Question(text, parameters) for text in inputs]
 
 
 def _input(record: Record, max_tokens: int) -> Any:
+    if isinstance(record, LabelledSignal):
+        return json_form(record)
     if isinstance(record, TaggedSentence):
         return list(record.words[:max_tokens])
     # No tokenizer makes more tokens than characters, but for one at the start and one at the end.

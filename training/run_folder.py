@@ -3,8 +3,11 @@
 config.toml            the effective recipe          metrics.jsonl   one line an epoch, and one for each log step
 tokenizer-*.json       fitted on train               curves.png      loss and dev scores
 labels.json            in id order                   samples.txt     example predictions, each epoch
-data.json              what the data was             tensorboard/    the same curves, for TensorBoard
-last.safetensors       to resume from
+text_labels.json       those of whole texts, of a joint tagger
+scale.json             means and deviations of a series
+data.json              what the data was             metrics.csv     the epochs as a table
+environment.json       machine, libraries            tensorboard/    the same curves, for TensorBoard
+last.safetensors       to resume from                analysis/       what it gets wrong on dev, once it is exported
 best.safetensors       the weights with the best dev score
 """
 
@@ -27,13 +30,20 @@ from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
 from training.checkpoint import Progress as RunProgress
 from training.config import Recipe, load_recipe
-from training.curves import draw_curves
+from training.curves import draw_curves, write_table
+from training.environment import hardware, library_versions
+from training.scale import SeriesScale
+from training.signal_scale import SignalScale
+from training.trackers import Tracker
 from training.vocabulary import Vocabulary
 
 #: Seconds between two log lines of a run that writes to a file instead of a terminal.
 PLAIN_LINE_EVERY_S = 30.0
 #: Steps between two points of the training curve.
 LOG_EVERY_STEPS = 50
+_TEXT_LABELS = "text_labels.json"
+_SCALE = "scale.json"
+_SIGNAL_SCALE = "signal_scale.json"
 
 
 class RunFolderFault(UnrollError):
@@ -43,13 +53,16 @@ class RunFolderFault(UnrollError):
 class RunFolder:
     """Paths, logs and the progress bar of one run."""
 
-    def __init__(self, path: Path, console: Console | None = None) -> None:
+    def __init__(self, path: Path, console: Console | None = None, writes: bool = True) -> None:
+        """`writes` is false for a worker that only looks on while another one writes the folder."""
         self.path = path
+        self.trackers: tuple[Tracker, ...] = ()
+        self._writes = writes
         self.checkpoint = path / "last.safetensors"
         self.best_weights = path / "best.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.txt"
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(stderr=True, quiet=not writes)
 
     @classmethod
     def create(
@@ -68,7 +81,15 @@ class RunFolder:
         for role, tokenizer in vocabulary.tokenizers.items():
             tokenizer.save(path / f"tokenizer-{role}.json")
         (path / "labels.json").write_text(_json_lines(vocabulary.labels), encoding="utf-8")
+        if vocabulary.text_labels:
+            (path / _TEXT_LABELS).write_text(_json_lines(vocabulary.text_labels), encoding="utf-8")
+        if vocabulary.scale is not None:
+            (path / _SCALE).write_text(vocabulary.scale.to_json(), encoding="utf-8")
+        if vocabulary.signal_scale is not None:
+            (path / _SIGNAL_SCALE).write_text(json.dumps(vocabulary.signal_scale._asdict()) + "\n", encoding="utf-8")
         (path / "data.json").write_text(source.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        machine = hardware(recipe.training.threads)
+        folder._write_json("environment.json", {"hardware": machine, "libraries": library_versions()})
         return folder
 
     def recipe(self) -> Recipe:
@@ -81,7 +102,19 @@ class RunFolder:
         # Roles that share a tokenizer share the object again, as they did when it was fitted.
         loaded = {file.read_bytes(): TextTokenizer.load(file) for file in files}
         tokenizers = {file.stem.removeprefix("tokenizer-"): loaded[file.read_bytes()] for file in files}
-        return Vocabulary(tokenizers, tuple(json.loads(self._file("labels.json").read_bytes())))
+        labels = tuple(json.loads(self._file("labels.json").read_bytes()))
+        of_texts = self.path / _TEXT_LABELS
+        text_labels = tuple(json.loads(of_texts.read_bytes())) if of_texts.exists() else ()
+        of_series = self.path / _SCALE
+        scale = SeriesScale.of_json(of_series.read_bytes()) if of_series.exists() else None
+        of_signals = self.path / _SIGNAL_SCALE
+        signal_scale = SignalScale.of_json(of_signals.read_bytes()) if of_signals.exists() else None
+        return Vocabulary(tokenizers, labels, text_labels=text_labels, scale=scale, signal_scale=signal_scale)
+
+    def environment(self) -> dict[str, str]:
+        """Hardware and library versions of the process that began the run."""
+        values = json.loads(self._file("environment.json").read_bytes())
+        return {"hardware": values["hardware"], **values["libraries"]}
 
     def check_data(self, source: DataSource) -> None:
         """Raises RunFolderFault if the files a run learns from are no longer what they were when it began."""
@@ -97,7 +130,7 @@ class RunFolder:
 
         A process that was killed while it wrote leaves a last line without an end, which is forgotten too.
         """
-        if self.metrics.exists():
+        if self._writes and self.metrics.exists():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and _is_before(json.loads(line), progress)]
             self.metrics.write_text("".join(kept), encoding="utf-8")
@@ -110,7 +143,9 @@ class RunFolder:
         return file
 
     def log(self, kind: str, values: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl and points to the TensorBoard log."""
+        """Add a line to metrics.jsonl."""
+        if not self._writes:
+            return
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
 
@@ -118,11 +153,15 @@ class RunFolder:
         self, progress: RunProgress, measures: dict[str, float], samples: Sequence[str], better: bool
     ) -> None:
         """Write down and say how an epoch went."""
+        if not self._writes:
+            return
         epoch = progress.epoch + 1
         values = {"epoch": epoch, "step": progress.step, "loss": progress.epoch_loss, "minutes": progress.seconds / 60}
         self.log("epoch", {**values, "best": better, **{f"dev_{name}": value for name, value in measures.items()}})
-        self._write_tensorboard(progress.step, {"train/loss": progress.epoch_loss, **_prefixed("dev/", measures)})
+        for tracker in self.trackers:
+            tracker.log(progress.step, {"train/loss": progress.epoch_loss, **_prefixed("dev/", measures)})
         draw_curves(self.metrics, self.path / "curves.png")
+        write_table(self.metrics, self.path / "metrics.csv")
         scores = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
         mark = "best so far" if better else f"no gain for {progress.stale_epochs}"
         minutes = progress.seconds / 60
@@ -155,18 +194,23 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Nothing of an older run may be taken for a part of the new one."""
-        old = (self.metrics, self.samples, self.checkpoint, self.best_weights, self.path / "curves.png")
-        for file in (*old, *self.path.glob("tokenizer-*.json")):
+        old = (self.metrics, self.samples, self.checkpoint, self.best_weights, self.path / _TEXT_LABELS)
+        of_trackers = self.path.glob("*-run.txt")
+        pictures = (self.path / "curves.png", self.path / "metrics.csv")
+        for file in (
+            *old,
+            self.path / _SCALE,
+            self.path / _SIGNAL_SCALE,
+            *pictures,
+            *of_trackers,
+            *self.path.glob("tokenizer-*.json"),
+        ):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+        for folder in ("tensorboard", "wandb", "analysis"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
 
-    def _write_tensorboard(self, step: int, values: dict[str, float]) -> None:
-        # Imported here: TensorBoard takes a second to import, and only runs need it.
-        from torch.utils.tensorboard import SummaryWriter
-
-        with SummaryWriter(str(self.path / "tensorboard")) as writer:
-            for name, value in values.items():
-                writer.add_scalar(name, value, step)
+    def _write_json(self, name: str, values: dict[str, Any]) -> None:
+        (self.path / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 class EpochBar:

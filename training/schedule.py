@@ -25,14 +25,26 @@ def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_f
     return config.learning_rate * shapes[config.schedule]
 
 
+def share_kept(config: TrainingConfig, step: int, total_steps: int) -> float:
+    """How much of the averaged weights stays when update `step` (from 0) comes in.
+
+    `ema` keeps `ema_decay`, less in the first steps, so that the start is forgotten. `swa` keeps nothing until its part
+    of the run begins; from then on every update counts alike (Polyak and Juditsky 1992, Izmailov et al. 2018).
+    """
+    if config.average == "ema":
+        return min(config.ema_decay, (1 + step) / (10 + step))
+    num_averaged = max(0, step - int(config.average_from * total_steps))
+    return num_averaged / (num_averaged + 1)
+
+
 @torch.no_grad()
-def update_averages(averages: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of the weights; the first steps count for more, so that the start is forgotten."""
-    effective = min(decay, (1 + step) / (10 + step))
+def update_averages(averages: dict[str, Tensor], network: nn.Module, kept: float) -> None:
+    """Move the averages to the weights, but for the share that is kept."""
     for name, parameter in network.named_parameters():
-        averages[name].lerp_(parameter, 1.0 - effective)
+        averages[name].lerp_(parameter, 1.0 - kept)
 
 
-def start_averages(network: nn.Module, decay: float) -> dict[str, Tensor]:
+def start_averages(network: nn.Module, config: TrainingConfig) -> dict[str, Tensor]:
     """A copy of the weights to average into; empty when averaging is off."""
-    return {name: value.detach().clone() for name, value in network.named_parameters()} if decay else {}
+    wanted = config.average == "swa" or config.ema_decay > 0
+    return {name: value.detach().clone() for name, value in network.named_parameters()} if wanted else {}

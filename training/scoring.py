@@ -12,6 +12,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from service.tasks.spans import bio_spans
+from training.records import TaggedSentence
 
 #: The label of texts that belong to none of the other labels (Larson et al. 2019).
 OUT_OF_SCOPE = "oos"
@@ -62,6 +63,19 @@ def span_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]
         # 2PR / (P + R), multiplied out.
         f1=percentage(2 * num_right, num_gold + num_predicted),
     )
+
+
+def joint_scores(
+    gold: Sequence[TaggedSentence], tags: Sequence[Sequence[str]], labels: Sequence[str]
+) -> dict[str, float]:
+    """Of the texts that have a label: how many got it, and how many got it and every tag (Goo et al. 2018)."""
+    rows = [row for row in zip(gold, tags, labels, strict=True) if row[0].label]
+    num_labels = sum(record.label == label for record, _, label in rows)
+    num_whole = sum(record.label == label and list(record.tags) == list(found) for record, found, label in rows)
+    return {
+        "label_accuracy": percentage(num_labels, len(rows)),
+        "sentence_accuracy": percentage(num_whole, len(rows)),
+    }
 
 
 def macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from service.tasks.base import Array
 from training.networks.classifier import Classifier
+from training.networks.forecaster import Forecaster
 from training.networks.language_model import LanguageModel
 from training.networks.recurrent import STATE_NAMES, State
-from training.networks.tagger import Tagger
+from training.networks.signal_classifier import SignalClassifier
+from training.networks.tagger import Tagger, TaggerReading
 from training.networks.translator import Translator
 
 #: The networks whose graphs may take a state in and give it back.
-Stateful = Tagger | Classifier | Translator | LanguageModel
+Stateful = Tagger | Classifier | SignalClassifier | Translator | LanguageModel
 Tensors = dict[str, Tensor]
 GraphFunction = Callable[[Tensors], Tensors]
 
@@ -66,6 +68,8 @@ def graph_functions(network: nn.Module) -> dict[str, GraphFunction]:
     match network:
         case Tagger():
             return {"tagger": lambda feeds: _tag(network, feeds)}
+        case SignalClassifier():
+            return {"classifier": lambda feeds: _classify_signal(network, feeds)}
         case Classifier():
             return {"classifier": lambda feeds: _classify(network, feeds)}
         case Translator():
@@ -73,6 +77,8 @@ def graph_functions(network: nn.Module) -> dict[str, GraphFunction]:
                 "encoder": lambda feeds: _encode(network, feeds),
                 "decoder_step": lambda feeds: _decode_step(network, feeds),
             }
+        case Forecaster():
+            return {"forecaster": lambda feeds: _forecast(network, feeds)}
         case LanguageModel():
             return {"prompt": lambda feeds: _prompt(network, feeds), "step": lambda feeds: _step(network, feeds)}
         case _:
@@ -84,15 +90,34 @@ def _tag(network: Tagger, feeds: Tensors) -> Tensors:
     # A network that reads no characters has no such input; it ignores what it is given.
     characters = feeds.get("characters", words.unsqueeze(2))
     if not network.reads_chunks:
-        return {"emissions": network.emissions(words, characters, feeds["lengths"])}
-    emissions, state = network.read_on(words, characters, feeds["lengths"], _state(network, feeds))
-    return {"emissions": emissions, **_next_state(network, state)}
+        return _tagged(network.read(words, characters, feeds["lengths"]))
+    reading, state = network.read_on(words, characters, feeds["lengths"], _state(network, feeds))
+    return {**_tagged(reading), **_next_state(network, state)}
+
+
+def _tagged(reading: TaggerReading) -> Tensors:
+    emissions = {"emissions": reading.emissions}
+    return emissions if reading.text_logits is None else {**emissions, "text_logits": reading.text_logits}
 
 
 def _classify(network: Classifier, feeds: Tensors) -> Tensors:
+    tokens, lengths, characters = feeds["tokens"], feeds["lengths"], feeds.get("characters")
     if not network.reads_chunks:
-        return {"logits": network.logits(feeds["tokens"], feeds["lengths"])}
-    logits, state = network.read_on(feeds["tokens"], feeds["lengths"], _state(network, feeds))
+        return {"logits": network.logits(tokens, lengths, characters)}
+    logits, state = network.read_on(tokens, lengths, _state(network, feeds), characters)
+    return {"logits": logits, **_next_state(network, state)}
+
+
+def _forecast(network: Forecaster, feeds: Tensors) -> Tensors:
+    forecast, quantiles = network.forecast(feeds["frames"])
+    return {"forecast": forecast} if quantiles is None else {"forecast": forecast, "quantiles": quantiles}
+
+
+def _classify_signal(network: SignalClassifier, feeds: Tensors) -> Tensors:
+    values = feeds[network.input_name]
+    if not network.reads_chunks:
+        return {"logits": network.logits(values, feeds["lengths"])}
+    logits, state = network.read_on(values, feeds["lengths"], _state(network, feeds))
     return {"logits": logits, **_next_state(network, state)}
 
 

@@ -8,7 +8,6 @@ for each epoch:
 
 from __future__ import annotations
 
-import math
 import shlex
 import signal
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from service.errors import UnrollError
 from training.checkpoint import Progress, RunState, load_checkpoint, save_checkpoint, save_weights
@@ -27,12 +26,9 @@ from training.collate import Order, TrainingSet
 from training.config import TrainingConfig
 from training.networks.network import Network
 from training.run_folder import RunFolder
-from training.schedule import learning_rate, start_averages, update_averages
-
-Carried = tuple[Tensor, ...]
-
-#: Nats per token. Guessing blindly among a million words costs 14; gates that are stuck keep a loss this large finite.
-MAX_LOSS = 1000.0
+from training.schedule import learning_rate, share_kept, start_averages, update_averages
+from training.update import Gradient, find_gradient
+from training.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -67,15 +63,20 @@ class Trainer:
         folder: RunFolder,
         score: Callable[[Network], DevScore],
         device: torch.device,
+        workers: Workers = ALONE,
     ) -> None:
+        """Raises UnrollError where `workers` cannot share batches of this size evenly."""
+        workers.check_batch_size(config.batch_size)
+        self._workers = workers
         self._data = data
         self._config = config
         self._folder = folder
         self._score = score
         self._device = device
         network.to(device)
+        workers.start(network)
         optimizer = build_optimizer(network, config)
-        averages = start_averages(network, config.ema_decay)
+        averages = start_averages(network, config)
         self.state = RunState(network=network, optimizer=optimizer, averages=averages, carried=(), progress=Progress())
         self._signal: int | None = None
 
@@ -85,7 +86,7 @@ class Trainer:
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint, with exactly the updates that would have come without the stop."""
-        self.state = load_checkpoint(checkpoint, self.state)
+        self.state = load_checkpoint(checkpoint, self.state, self._workers)
         self._folder.rewind(self.progress)
 
     def fit(self) -> Progress:
@@ -115,51 +116,52 @@ class Trainer:
         with self._folder.progress_bar(self.progress, len(batches), self._config.epochs) as bar:
             for order in batches[self.progress.batch :]:
                 started = time.monotonic()
-                loss, norm, rate = self._update(order, total_steps)
+                gradient, rate = self._update(order, total_steps)
                 self.progress.seconds += time.monotonic() - started
-                bar.advance(loss, norm, rate)
+                bar.advance(gradient.loss, gradient.norm, rate)
                 self._stop_if_asked()
-                if time.monotonic() - saved_at > self._config.checkpoint_every_s:
+                if any(self._workers.most(time.monotonic() - saved_at > self._config.checkpoint_every_s)):
                     self._save()
                     saved_at = time.monotonic()
 
-    def _update(self, order: Order, total_steps: int) -> tuple[float, float, float]:
-        """One step of gradient descent; returns the loss, the gradient's norm before clipping, and the rate."""
+    def _update(self, order: Order, total_steps: int) -> tuple[Gradient, float]:
+        """One step of gradient descent, and the learning rate that it was made with."""
         state, config, progress = self.state, self._config, self.progress
         rate = learning_rate(config, progress.step, total_steps, progress.rate_factor)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        batch = self._data.batch(order).to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            loss, state.carried = state.network.loss(batch, state.carried)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm))
-        value = float(loss.detach())
-        if not (value < MAX_LOSS and math.isfinite(norm)):
-            raise Diverged(
-                f"the loss is {value:.4g}, the gradient norm {norm:.4g} at step {progress.step} "
-                f"(epoch {progress.epoch + 1}); try a smaller "
-                f"training.learning_rate (now {rate:.2g}) or training.clip_norm (now {config.clip_norm})"
-            )
+        share = self._workers.share(order)
+        batch = self._data.batch(share) if len(share) else None
+        gradient = find_gradient(state.network, batch, state.carried, config, self._workers)
+        self._check(gradient, rate)
+        state.carried = gradient.carried
         state.optimizer.step()
         if state.averages:
-            update_averages(state.averages, state.network, config.ema_decay, progress.step)
+            update_averages(state.averages, state.network, share_kept(config, progress.step, total_steps))
         progress.batch += 1
         progress.step += 1
-        progress.epoch_loss += (value - progress.epoch_loss) / progress.batch
-        return value, norm, rate
+        progress.epoch_loss += (gradient.loss - progress.epoch_loss) / progress.batch
+        return gradient, rate
+
+    def _check(self, gradient: Gradient, rate: float) -> None:
+        if not gradient.is_usable:
+            raise Diverged(
+                f"the loss is {gradient.loss:.4g}, the gradient norm {gradient.norm:.4g} at step {self.progress.step} "
+                f"(epoch {self.progress.epoch + 1}); try a smaller training.learning_rate (now {rate:.2g}; "
+                f"`unroll find-lr` looks for one) or training.clip_norm (now {self._config.clip_norm})"
+            )
 
     def _finish_epoch(self) -> None:
         progress = self.progress
         started = time.monotonic()
         with averaged_weights(self.state.network, self.state.averages):
-            score = self._score(self.state.network)
+            score = self._workers.from_first(lambda: self._score(self.state.network))
         progress.seconds += time.monotonic() - started
         better = progress.best_score is None or score.value > progress.best_score
         if better:
             progress.best_score, progress.best_epoch, progress.stale_epochs = score.value, progress.epoch + 1, 0
-            save_weights(self._folder.best_weights, self.state.network, self.state.averages)
+            if self._workers.is_first:
+                save_weights(self._folder.best_weights, self.state.network, self.state.averages)
         else:
             progress.stale_epochs += 1
             self._lower_rate()
@@ -174,13 +176,14 @@ class Trainer:
             self.progress.rate_factor *= self._config.plateau_factor
 
     def _save(self) -> None:
-        save_checkpoint(self._folder.checkpoint, self.state)
+        save_checkpoint(self._folder.checkpoint, self.state, self._workers)
 
     def _stop_if_asked(self) -> None:
-        if self._signal is not None:
+        (number,) = self._workers.most(self._signal or 0)
+        if number:
             self._save()
             command = f"unroll resume {shlex.quote(str(self._folder.path))}"
-            raise Interrupted(f"stopped and saved; go on with: {command}", self._signal)
+            raise Interrupted(f"stopped and saved; go on with: {command}", number)
 
     @contextmanager
     def _catching_signals(self) -> Iterator[None]:

@@ -13,8 +13,12 @@ from service.bundle.manifest import TaskName
 from service.bundle.padding import FloatArray
 from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
 from training.config import TokenizerConfig
-from training.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.scale import SeriesScale, fit_scale
+from training.signal_config import SignalConfig
+from training.signal_scale import SignalScale, fit_signal_scale
 from training.vectors import WordVectors
+from training.windows import one_series
 
 #: Where English words end: addresses whole, but not the full stop after them; clitics (n't, 's) apart; abbreviations,
 #: numbers and dates whole; one piece for a run of the same sign, every other sign alone. The treebank that the taggers
@@ -26,29 +30,61 @@ ENGLISH_WORDS = (
     r"|(?:\p{L}\.){2,}|\b(?:Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|Inc|Corp|Ltd|Co|No|vs|etc)\."
     r"|\d+(?:[.,:/]\d+)*(?:(?:st|nd|rd|th)\b)?|[\p{L}\p{M}\p{N}_]+|([^\s\p{L}\p{N}])\1*"
 )
+_ADDRESSES = r"(?:https?://|www\.)\S*[^\s.,;:!?'\"’”»)\]}>]|[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"
+_NUMBERS = r"\d+(?:[.,:/]\d+)*"
+#: A word with its hyphens, but not one before a pronoun that ends it, which is a word of its own; a run of one sign.
+_HYPHENATED = r"[\p{{L}}\p{{M}}\p{{N}}_]+(?:-(?!{0})[\p{{L}}\p{{M}}\p{{N}}_]+)*|([^\s\p{{L}}\p{{N}}])\1*"
+_FRENCH_PRONOUN = r"(?:t-)?(?i:je|tu|ils?|elles?|on|nous|vous|ce|moi|toi|lui|leur|les?|la|y|en)\b(?!-)"
+_PORTUGUESE_PRONOUN = r"(?i:me|te|se|nos|vos|lhes?|[oa]s?|l[oa]s?|n[oa]s?)\b"
+#: An elided word keeps its apostrophe (l' d' qu' aujourd'hui), a French pronoun its hyphen (-t-il, -vous). The
+#: treebanks of both languages also part contractions ("du" is "de le", "na" is "em a"), which raw text does not show.
+_ELIDED = r"(?i:aujourd['’]hui)|\b(?i:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu)['’](?=\p{L})"
+_FRENCH_SHORT = r"\b(?:MM?|Mmes?|Mlles?|Dr|etc)\."
+_FRENCH_PIECES = rf"{_ADDRESSES}|{_ELIDED}|-{_FRENCH_PRONOUN}|{_FRENCH_SHORT}|{_NUMBERS}|"
+FRENCH_WORDS = _FRENCH_PIECES + _HYPHENATED.format(_FRENCH_PRONOUN)
+_PORTUGUESE_SHORT = r"\b(?:Srs?|Sras?|Drs?|Dras?|etc)\."
+PORTUGUESE_WORDS = rf"{_ADDRESSES}|{_PORTUGUESE_SHORT}|{_NUMBERS}|" + _HYPHENATED.format(_PORTUGUESE_PRONOUN)
+WORDS_OF_LANGUAGE = {"english": ENGLISH_WORDS, "french": FRENCH_WORDS, "portuguese": PORTUGUESE_WORDS}
 _ANY_CHARACTER = r"[\s\S]"
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokenizers by role, labels in id order, and starting vectors for the word role (row = id), if any."""
+    """Tokenizers by role, labels in id order, and starting vectors for the word role (row = id), if any.
+
+    `text_labels` are those of whole texts where `labels` are those of their words; `scale` is that of a series,
+    `signal_scale` that of a classifier's frames or sound.
+    """
 
     tokenizers: dict[str, TextTokenizer]
     labels: tuple[str, ...] = ()
     vectors: FloatArray | None = None
+    text_labels: tuple[str, ...] = ()
+    scale: SeriesScale | None = None
+    signal_scale: SignalScale | None = None
 
     def size(self, role: str) -> int:
         return self.tokenizers[role].vocabulary_size
 
 
 def fit_vocabulary(
-    task: TaskName, config: TokenizerConfig, records: Sequence[Record], vectors: WordVectors | None = None
+    task: TaskName,
+    config: TokenizerConfig,
+    records: Sequence[Record],
+    vectors: WordVectors | None = None,
+    *,
+    spelled: bool = False,
 ) -> Vocabulary:
-    """Fit everything on `records`, which must be the training split alone."""
+    """Fit everything on `records`, which must be the training split alone.
+
+    `spelled`: a classifier of words reads how they are spelt, too. A tagger's words always have their characters.
+    """
     if task == "tagging":
         return _fit_tagging(config, [r for r in records if isinstance(r, TaggedSentence)], vectors)
     if task == "classification":
-        return _fit_classification(config, [r for r in records if isinstance(r, LabelledText)], vectors)
+        return _fit_classification(config, [r for r in records if isinstance(r, LabelledText)], vectors, spelled)
+    if task == "forecasting":
+        return Vocabulary({}, scale=fit_scale(one_series(records)))
     if task == "translation":
         pairs = [r for r in records if isinstance(r, SentencePair)]
         joint = fit_subwords((text for pair in pairs for text in pair), config)
@@ -58,17 +94,26 @@ def fit_vocabulary(
     return Vocabulary({"text": fitted})
 
 
+def fit_signals(config: SignalConfig, records: Sequence[Record]) -> Vocabulary:
+    """Labels, and the scale of each feature, of records that hold numbers instead of text."""
+    signals = [r for r in records if isinstance(r, LabelledSignal)]
+    labels = tuple(sorted({signal.label for signal in signals}))
+    return Vocabulary({}, labels, signal_scale=fit_signal_scale(config, signals))
+
+
 def _fit_tagging(
     config: TokenizerConfig, sentences: Sequence[TaggedSentence], vectors: WordVectors | None
 ) -> Vocabulary:
     words = fit_words((sentence.words for sentence in sentences), config, vectors)
     characters = fit_characters(word for sentence in sentences for word in sentence.words)
     labels = tuple(sorted({tag for sentence in sentences for tag in sentence.tags}))
-    return Vocabulary({"words": words, "characters": characters}, labels, _starting_vectors(words, vectors))
+    text_labels = tuple(sorted({sentence.label for sentence in sentences if sentence.label}))
+    tokenizers = {"words": words, "characters": characters}
+    return Vocabulary(tokenizers, labels, _starting_vectors(words, vectors), text_labels)
 
 
 def _fit_classification(
-    config: TokenizerConfig, texts: Sequence[LabelledText], vectors: WordVectors | None
+    config: TokenizerConfig, texts: Sequence[LabelledText], vectors: WordVectors | None, spelled: bool
 ) -> Vocabulary:
     labels = tuple(sorted({record.label for record in texts}))
     if config.unit == "subword":
@@ -76,9 +121,12 @@ def _fit_classification(
     if config.unit == "character":
         return Vocabulary({"text": fit_characters(record.text for record in texts)}, labels)
     empty = TextTokenizer(word_tokenizer([], config))
-    cut = ([piece.text for piece in empty.pieces(record.text)] for record in texts)
+    cut = [[piece.text for piece in empty.pieces(record.text)] for record in texts]
     tokenizer = fit_words(cut, config, vectors)
-    return Vocabulary({"text": tokenizer}, labels, _starting_vectors(tokenizer, vectors))
+    tokenizers = {"text": tokenizer}
+    if spelled:
+        tokenizers["characters"] = fit_characters(word for words in cut for word in words)
+    return Vocabulary(tokenizers, labels, _starting_vectors(tokenizer, vectors))
 
 
 def fit_words(
@@ -99,8 +147,8 @@ def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
     tokenizer.normalizer = word_normalizer(config)
     cuts: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
-    if config.cut == "english":
-        cuts.append(pre_tokenizers.Split(Regex(ENGLISH_WORDS), behavior="isolated"))
+    if config.cut != "whitespace":
+        cuts.append(pre_tokenizers.Split(Regex(WORDS_OF_LANGUAGE[config.cut]), behavior="isolated"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     return tokenizer
 

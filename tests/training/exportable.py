@@ -27,6 +27,7 @@ from training.vocabulary import fit_characters, word_tokenizer
 WORDS = ("the", "a", "cat", "dog", "bird", "mat", "tree", "sat", "ran", "flew", "on", "to", "over", "big", "red", "old")
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 LABELS = ("DET", "NOUN", "VERB", "OTHER")
+TEXT_LABELS = ("Greeting", "Question", "Other")
 LIMITS = Limits(max_input_tokens=40, max_new_tokens=12)
 CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn")
 
@@ -39,19 +40,26 @@ def characters_tokenizer() -> TextTokenizer:
     return fit_characters([" ".join(WORDS)])
 
 
+def vocabulary_sizes() -> tuple[int, int, int]:
+    """Words, characters and labels."""
+    return words_tokenizer().vocabulary_size, characters_tokenizer().vocabulary_size, len(LABELS)
+
+
 def tagger(
     cell: Cell = "lstm",
     characters: str = "cnn",
     decoder: str = "softmax",
     layers: int = 2,
     bidirectional: bool = True,
+    text_pooling: str = "",
 ) -> Tagger:
+    """With a `text_pooling` it is joint: it labels the text, too."""
     config = TaggerConfig.model_validate(
         {"cell": cell, "characters": characters, "decoder": decoder, "layers": layers, "hidden_size": 12}
         | {"word_size": 10, "character_size": 6, "character_hidden_size": 7, "bidirectional": bidirectional}
+        | ({"joint": True, "text_pooling": text_pooling} if text_pooling else {})
     )
-    sizes = words_tokenizer().vocabulary_size, characters_tokenizer().vocabulary_size, len(LABELS)
-    return lively(Tagger(config, *sizes))
+    return lively(Tagger(config, *vocabulary_sizes(), text_labels=len(TEXT_LABELS) if text_pooling else 0))
 
 
 def classifier(cell: Cell = "lstm", pooling: str = "attention", bidirectional: bool = True) -> Classifier:
@@ -97,9 +105,14 @@ def draft_of(network: nn.Module, name: str = "tiny") -> BundleDraft:
         case Tagger():
             options = TaggingOptions(decoder="crf" if network.crf else "softmax")
             tokenizers = {"words": words, "characters": characters_tokenizer()}
-            return BundleDraft(name, options, tokenizers, LABELS, limits=LIMITS, scores=(score,))
+            text_labels = TEXT_LABELS if network.text_head else ()
+            return BundleDraft(name, options, tokenizers, LABELS, text_labels, limits=LIMITS, scores=(score,))
         case Classifier():
-            return BundleDraft(name, ClassificationOptions(), {"text": words}, LABELS, limits=LIMITS)
+            tokenizers = {
+                "text": words,
+                **({"characters": characters_tokenizer()} if network.character_features else {}),
+            }
+            return BundleDraft(name, ClassificationOptions(), tokenizers, LABELS, limits=LIMITS)
         case Translator():
             languages = TranslationOptions(source_language="English", target_language="English")
             return BundleDraft(name, languages, {"source": words, "target": words}, limits=LIMITS)

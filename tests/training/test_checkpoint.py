@@ -28,6 +28,8 @@ from training.networks.network import Network
 from training.schedule import start_averages
 from training.trainer import averaged_weights, build_optimizer
 
+AVERAGING = TrainingConfig(ema_decay=0.9)
+
 
 def state_of(network: Network, optimizer: str = "adamw", carried: tuple[Tensor, ...] = ()) -> RunState:
     """A run after one update with made-up gradients."""
@@ -37,7 +39,7 @@ def state_of(network: Network, optimizer: str = "adamw", carried: tuple[Tensor, 
     made.step()
     progress = Progress(epoch=2, batch=3, step=13, best_score=0.5, rate_factor=0.25, seconds=1.5)
     return RunState(
-        network=network, optimizer=made, averages=start_averages(network, 0.9), carried=carried, progress=progress
+        network=network, optimizer=made, averages=start_averages(network, AVERAGING), carried=carried, progress=progress
     )
 
 
@@ -160,7 +162,7 @@ def test_averages_are_what_is_scored_and_exported(tmp_path: Path) -> None:
     """Saved weights are the averages, tied ones too, so that a loaded network is the one that was scored."""
     network, other = translator(), translator()
     assert network.config.tie_embeddings
-    averages = {name: value + 1 for name, value in start_averages(network, 0.9).items()}
+    averages = {name: value + 1 for name, value in start_averages(network, AVERAGING).items()}
     save_weights(tmp_path / "best", network, averages)
     load_weights(tmp_path / "best", other)
     loaded = other.state_dict()
@@ -174,7 +176,7 @@ def test_averages_are_what_is_scored_and_exported(tmp_path: Path) -> None:
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     """Under the name that averages go by; where a file has the other name too, what stands there has no say."""
     network, other = translator(), translator()
-    averages = {name: value + 1 for name, value in start_averages(network, 0.9).items()}
+    averages = {name: value + 1 for name, value in start_averages(network, AVERAGING).items()}
     save_weights(tmp_path / "best", network, averages)
     tensors, _ = read_tensors(tmp_path / "best")
     assert tensors.keys() == averages.keys()

@@ -79,9 +79,9 @@ def test_torch_reads_on_where_it_stopped(cell: Cell) -> None:
     with torch.no_grad():
         state, other, emissions = zeros(tags), zeros(labels), []
         for piece, length in zip(pieces, lengths, strict=True):
-            part, state = tags.read_on(piece, piece.unsqueeze(2), length, state)
+            reading, state = tags.read_on(piece, piece.unsqueeze(2), length, state)
             logits, other = labels.read_on(piece, length, other)
-            emissions.append(part)
+            emissions.append(reading.emissions)
         whole = tags.emissions(words, words.unsqueeze(2), torch.tensor([7]))
         torch.testing.assert_close(torch.cat(emissions, dim=1), whole)
         torch.testing.assert_close(logits, labels.logits(words, torch.tensor([7])))

@@ -166,6 +166,11 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         (["train", "tagging", "--train", "{train}", "--name", "x", "--column", "colour=1"], "no column role 'colour'"),
         (["train", "translation", "--train", "{train}", "--name", "x"], "train.conllu"),
         (["resume", "{folder}"], "is not a run folder"),
+        (["retrain", "{folder}"], "is not a run folder"),
+        (["find-lr", "pos-eng"], "did you mean pos-en?"),
+        (["find-lr", "tagging", "--train", "{train}", "--name", "x", "--from", "2", "--to", "1"], "must be the larger"),
+        (["search", "pos-eng", "--vary", "seed=1,2"], "did you mean pos-en?"),
+        (["search", "tagging", "--train", "{train}", "--name", "x", "--vary", "seed=a..b"], "a is not a number"),
         (["export", "{folder}"], "is not a run folder"),
         (["evaluate", "{folder}", "{train}"], "manifest.json"),
         (["check-data", "colouring", "--train", "{train}"], "there is no task 'colouring'"),
@@ -248,7 +253,7 @@ def test_check_data_exits_with_1_for_faults(tmp_path: Path) -> None:
 def test_every_command_explains_itself() -> None:
     """`--help` of each command works without importing torch for it, and the list is complete."""
     listed = unroll("--help").stdout
-    for command in ("train", "resume", "evaluate", "export", "verify", "check-data"):
+    for command in ("train", "resume", "retrain", "find-lr", "search", "evaluate", "export", "verify", "check-data"):
         assert command in listed
         assert unroll(command, "--help").exit_code == 0
 
@@ -263,3 +268,68 @@ def test_settings_read_as_in_a_recipe(tmp_path: Path) -> None:
     recipe = json.loads(result.stdout)
     assert recipe["network"] | tomllib.loads('attention = "additive"\ntie_embeddings = false') == recipe["network"]
     assert recipe["version"] == "3"
+
+
+def test_a_dry_run_says_what_a_run_needs(tmp_path: Path) -> None:
+    """Weights, updates, memory and time are on stderr, the recipe with `--deterministic` on stdout; no file is made."""
+    train, dev = write_files("tagging", tmp_path / "files")
+    result = unroll(
+        "train", "tagging", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
+        "--dry-run", "--deterministic", *settings_of("tagging", epochs=3),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for said in (
+        "weights; the first batch has a loss of",
+        "5 updates an epoch, 15 in all",
+        "MiB of tensors",
+        "minutes",
+    ):
+        assert said in result.stderr
+    assert json.loads(result.stdout)["training"]["deterministic"] is True
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_is_done_again_from_its_folder(home: Path, tmp_path: Path) -> None:
+    """`retrain` says that the weights are the same; for a run that was not trained with this recipe it exits with 1."""
+    places = ["--into", tmp_path / "again", "--device=cpu"]
+    result = unroll("retrain", home / "runs" / "mine", *places)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "the best weights of both runs are equal to the bit\n"
+    other = shutil.copytree(home / "runs" / "mine", tmp_path / "other")
+    config = (other / "config.toml").read_text(encoding="utf-8")
+    (other / "config.toml").write_text(config.replace("seed = 1", "seed = 2"), encoding="utf-8")
+    result = unroll("retrain", other, *places, "--overwrite")
+    assert result.exit_code == 1
+    assert "the best weights differ by up to" in result.stdout
+    assert "unroll retrain" in refused("train", other)
+
+
+def test_a_learning_rate_is_found(tmp_path: Path) -> None:
+    """One JSON object with the suggestion and the curve; the picture is the only file that is left."""
+    train, dev = write_files("classification", tmp_path / "files")
+    result = unroll(
+        "find-lr", "classification", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
+        "--steps", "40", "--json", *settings_of("classification"),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    rates = [point["rate"] for point in facts["points"]]
+    assert rates[0] < facts["suggestion"] < rates[-1]
+    assert [file.name for file in (tmp_path / "runs").iterdir()] == ["mine-rates.png"]
+
+
+def test_a_search_prints_its_table(tmp_path: Path) -> None:
+    """The trials as CSV and the best recipe's file on stdout; that file is a recipe for `train`."""
+    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'unroll[search]'")
+    train, dev = write_files("classification", tmp_path / "files")
+    result = unroll(
+        "search", "classification", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
+        "--trials", "2", "--vary", "training.learning_rate=1e-3..1e-1:log", "--vary", "network.cell=gru,lstm",
+        *settings_of("classification", epochs=1),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    header, *trials, best = result.stdout.splitlines()
+    assert header == "trial,training.learning_rate,network.cell,dev,epochs,state"
+    assert len(trials) == 2
+    assert best == f"best recipe: {tmp_path / 'runs' / 'mine-search' / 'best.toml'}"
+    assert unroll("train", best.removeprefix("best recipe: "), "--dry-run").exit_code == 0

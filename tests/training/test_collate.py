@@ -105,6 +105,19 @@ def test_a_batch_of_texts_leaves_out_what_cannot_be_learnt() -> None:
     assert batch.labels.tolist() == [0]
 
 
+def test_a_batch_of_spelt_texts_has_the_characters_of_each_word() -> None:
+    """Words cut at the limit of tokens, their characters at that of a word; without a limit there is one of padding."""
+    letters = fit_characters(["onetwhr"])
+    vocabulary = Vocabulary({"text": WORDS, "characters": letters}, ("x",))
+    records = [LabelledText("one two three", "x"), LabelledText("two", "x")]
+    spelt = ClassificationSet(records, vocabulary, 2, 4, seed=1, word_characters=2).batch(np.array([0, 1]))
+    o, n, t, w = (letters.encode(letter)[0] for letter in "ontw")
+    assert spelt.tokens.tolist() == [WORDS.encode("one two"), [*WORDS.encode("two"), 0]]
+    assert spelt.characters.tolist() == [[[o, n], [t, w]], [[t, w], [0, 0]]]
+    plain = ClassificationSet(records, vocabulary, 2, 4, seed=1).batch(np.array([0, 1]))
+    assert plain.characters.tolist() == [[[0]], [[0]]]
+
+
 def test_a_batch_of_pairs_is_shifted_by_one() -> None:
     """The decoder reads BOS and the target, and is to say the target and EOS; the source ends in EOS; both are cut."""
     pairs = [SentencePair("one two three", "two three one"), SentencePair("two", "one")]

@@ -34,19 +34,22 @@ def test_a_name_a_task_and_data_are_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "named"),
+    ("key", "meant"),
     [
-        ("colour", "colour"),
-        ("training.epoch", "training.epoch"),
-        ("network.hiden_size", "network.hiden_size"),
-        ("data.read.tag", "data.read.tag"),
-        ("tokenizer.cutt", "tokenizer.cutt"),
-        ("limits.max_tokens", "limits.max_tokens"),
+        ("colour", ""),
+        ("trainin", "training"),
+        ("training.epoch", "epochs"),
+        ("network.hiden_size", "hidden_size"),
+        ("network.label_smoothign", ""),
+        ("data.read.text_colum", "text_column"),
+        ("tokenizer.cutt", "cut"),
+        ("limits.colour", ""),
     ],
 )
-def test_an_unknown_key_is_named(key: str, named: str) -> None:
-    """Wherever it stands, the message has the file and the key as it would be written in the file."""
-    assert fault_of(smallest(), {key: 1}) == f"mine.toml: {named}: there is no such key"
+def test_an_unknown_key_is_named(key: str, meant: str) -> None:
+    """Wherever it stands, the message has the file, the key as it would be written there, and the key it looks like."""
+    hint = f"; did you mean {meant}?" if meant else ""
+    assert fault_of(smallest(), {key: 1}) == f"mine.toml: {key}: there is no such key{hint}"
 
 
 @pytest.mark.parametrize(
@@ -98,16 +101,17 @@ def test_shipped_recipes_are_sound(name: str) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
     assert recipe.description
     assert recipe.licence
-    assert len(recipe.examples) >= 2
+    reads_text = recipe.task != "forecasting" and recipe.signal.kind == "none"
+    assert len(recipe.examples) >= 2 or not reads_text
     assert recipe.task in NAMED_DATASETS[recipe.data.dataset].tasks
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_recipes_learn_from_data_that_allows_it(name: str) -> None:
-    """Weights of a shipped recipe may be given away."""
+def test_weights_come_with_a_recipe_only_where_its_data_allows_it(name: str) -> None:
+    """A recipe for data that allows no giving away has no bundle among the models, and names the licence."""
     recipe = load_recipe(find_recipe(name))
-    assert NAMED_DATASETS[recipe.data.dataset].may_ship
-    assert may_ship(recipe)
+    assert recipe.licence
+    assert may_ship(recipe) or not (RECIPES.parents[1] / "models" / name).exists()
 
 
 def test_a_data_set_of_unclear_licence_is_not_for_shipping() -> None:

@@ -102,11 +102,11 @@ def test_word_with_other_white_space_stays_whole(tmp_path: Path) -> None:
 
 
 def test_slot_folder_serves_two_tasks(tmp_path: Path) -> None:
-    """`seq.out` gives the tags, `label` the class."""
+    """`seq.out` gives the tags, `label` the class, which stands beside the tags too."""
     write(tmp_path, "seq.in", "play jazz\nrain ?\n")
     write(tmp_path, "seq.out", "O B-genre\nO O\n")
     write(tmp_path, "label", "Play\nWeather\n")
-    assert read_records("tagging", tmp_path)[0] == TaggedSentence(("play", "jazz"), ("O", "B-genre"))
+    assert read_records("tagging", tmp_path)[0] == TaggedSentence(("play", "jazz"), ("O", "B-genre"), "Play")
     assert read_records("classification", tmp_path)[1] == LabelledText("rain ?", "Weather")
     write(tmp_path, "seq.out", "O B-genre\nO\n")
     fault = fault_of("tagging", tmp_path)

@@ -88,6 +88,14 @@ def test_a_model_of_own_data_names_its_files() -> None:
     assert "someone" not in card
 
 
+def test_the_card_leads_to_the_errors() -> None:
+    """The command that lists them, and the folder where those on dev are; not for models without a right answer."""
+    card = model_card(MANIFEST, EXAMPLE)
+    assert f"unroll evaluate models/{MANIFEST.name}/{MANIFEST.version} FILE --analysis errors" in card
+    assert f"runs/{MANIFEST.name}/analysis" in card
+    assert "--analysis" not in model_card(MANIFEST.model_copy(update={"task": "forecasting"}), EXAMPLE)
+
+
 def test_every_table_has_the_same_number_of_cells_in_each_row() -> None:
     """A stray bar in a detail would break the table."""
     score = Score(measure="bleu", value=1.0, detail="a|b")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from service.bundle.tokenizer import UNK
 from tests.training.exportable import CELLS, classifier, language_model, lively, tagger, translator
-from training.batches import ClassificationBatch, LanguageBatch, TaggingBatch, TranslationBatch
+from training.batches import NO_LABEL, ClassificationBatch, LanguageBatch, TaggingBatch, TranslationBatch
 from training.config import AttentionKind, Cell, ConfigFault, PoolingKind, parse_recipe
 from training.networks.attention import ATTENTIONS, attend
 from training.networks.build import build_network
@@ -26,6 +26,8 @@ from training.vocabulary import Vocabulary, fit_characters, fit_words
 
 LENGTHS = torch.tensor([3, 6, 1, 5])
 TIME = 6
+#: No text has a label.
+NONE = torch.full((len(LENGTHS),), NO_LABEL)
 WIDTH, HIDDEN = 4, 5
 
 
@@ -193,11 +195,12 @@ def test_a_taggers_loss_does_not_see_padding(characters: str, decoder: str) -> N
     network = tagger(characters=characters, decoder=decoder).eval()
     words, tags = padded(random_ids(len(LENGTHS), TIME)), random_ids(len(LENGTHS), TIME, low=0, high=4)
     letters = padded(random_ids(len(LENGTHS), TIME), LENGTHS).unsqueeze(2).repeat(1, 1, 3)
-    together, _ = network.loss(TaggingBatch(words, letters, LENGTHS, padded(tags)))
+    together, _ = network.loss(TaggingBatch(words, letters, LENGTHS, padded(tags), NONE))
     total = 0.0
     for row, length in enumerate(LENGTHS.tolist()):
         part = slice(row, row + 1), slice(length)
-        alone, _ = network.loss(TaggingBatch(words[part], letters[part], LENGTHS[row : row + 1], tags[part]))
+        one = slice(row, row + 1)
+        alone, _ = network.loss(TaggingBatch(words[part], letters[part], LENGTHS[one], tags[part], NONE[one]))
         total += float(alone.detach()) * length
     assert float(together.detach()) == pytest.approx(total / int(LENGTHS.sum()), rel=1e-5)
 
@@ -279,7 +282,10 @@ class TestLanguageModel:
 
 
 def classification_batch() -> ClassificationBatch:
-    return ClassificationBatch(padded(random_ids(len(LENGTHS), TIME)), LENGTHS, torch.tensor([0, 1, 2, 3]))
+    no_characters = torch.zeros(len(LENGTHS), 1, 1, dtype=torch.long)
+    return ClassificationBatch(
+        padded(random_ids(len(LENGTHS), TIME)), LENGTHS, torch.tensor([0, 1, 2, 3]), no_characters
+    )
 
 
 def language_batch() -> LanguageBatch:

@@ -77,3 +77,16 @@ def test_the_same_seed_gives_the_same_feeds() -> None:
     """A failure can be looked at again."""
     first, second = (Probes(LIMITS, seed=3).feeds(SPEC, batch=2, time=4, characters=3) for _ in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_probes_of_readings_are_near_usual_ones() -> None:
+    """Each row differs from the usual one, by less than the deviation of each number over time."""
+    usual = np.stack([1013 + np.arange(4.0), np.zeros(4)], axis=1).astype(np.float32)
+    spec = GraphSpec(file="x", inputs=(TensorSpec(name="frames", dtype="float32", shape=("batch", 4, 2)),), outputs=())
+    frames = Probes({}, usual={"frames": usual}).feeds(spec, batch=3, time=1)["frames"]
+    assert frames.shape == (3, 4, 2)
+    assert frames.dtype == np.float32
+    distance = np.abs(frames - usual)
+    assert 0 < distance[:, :, 0].max() <= usual[:, 0].std() + 1e-3
+    assert not np.array_equal(frames[0], frames[1])
+    assert distance[:, :, 1].max() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Callable
@@ -68,6 +69,21 @@ def test_curves_are_a_picture(finished: Run) -> None:
     assert pixels.std() > 0.05
 
 
+def test_epochs_are_a_table_too(finished: Run) -> None:
+    """metrics.csv has a row for each epoch, with the numbers of metrics.jsonl."""
+    rows = [json.loads(line) for line in finished.folder.metrics.read_text(encoding="utf-8").splitlines()]
+    with (finished.folder.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    epochs = [row for row in rows if row["kind"] == "epoch"]
+    assert [{key: str(value) for key, value in row.items() if key != "kind"} for row in epochs] == table
+
+
+def test_the_environment_is_noted(finished: Run) -> None:
+    """The versions of what computes, so that a run that cannot be repeated can be explained."""
+    assert finished.folder.environment()["torch"] == torch.__version__
+    assert "hardware" in finished.folder.environment()
+
+
 def test_nothing_is_drawn_before_the_first_epoch(tmp_path: Path) -> None:
     """A run of a few updates has no curves yet."""
     metrics = tmp_path / "metrics.jsonl"
@@ -127,7 +143,7 @@ def test_overwriting_leaves_nothing_of_the_old_run(tmp_path: Path) -> None:
         (path / name).write_bytes(b"old")
     new = folder_of(path, recipe, overwrite=True)
     names = {file.name for file in path.iterdir()}
-    assert names == {"config.toml", "tokenizer-text.json", "labels.json", "data.json"}
+    assert names == {"config.toml", "tokenizer-text.json", "labels.json", "data.json", "environment.json"}
     assert new.vocabulary().tokenizers.keys() == {"text"}
     assert old.path == new.path
 
@@ -190,7 +206,6 @@ def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> st
     """What a person sees of three updates of an epoch and its end."""
     monkeypatch.setattr(run_folder, "PLAIN_LINE_EVERY_S", -1.0)
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
-    monkeypatch.setattr(RunFolder, "_write_tensorboard", lambda *_: None)
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=120)
     folder = RunFolder(tmp_path, console)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from training.config import TrainingConfig
-from training.schedule import learning_rate, start_averages, update_averages
+from training.schedule import learning_rate, share_kept, start_averages, update_averages
 
 STEPS = 100
 
@@ -62,26 +62,42 @@ def test_plateau_takes_its_factor_from_the_run() -> None:
     assert set(rates(schedule="plateau", plateau_factor=0.25)) == {0.125}
 
 
-def test_averages_follow_the_formula() -> None:
+def test_moving_averages_follow_the_formula() -> None:
     """average = d * average + (1 - d) * weight with d = min(decay, (1 + step) / (10 + step))."""
     network = nn.Linear(2, 1, bias=False)
-    averages = start_averages(network, 0.9)
+    config = TrainingConfig(ema_decay=0.9)
+    averages = start_averages(network, config)
     expected = network.weight.detach().clone()
     for step in (0, 1, 5, 1000):
         with torch.no_grad():
             network.weight.add_(1.0)
-        update_averages(averages, network, 0.9, step)
+        update_averages(averages, network, share_kept(config, step, STEPS))
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * network.weight.detach()
+        torch.testing.assert_close(averages["weight"], expected)
+
+
+def test_stochastic_weight_averages_are_plain_means() -> None:
+    """`swa` follows the weights for its first part of the run, and is from then on the mean of all that came."""
+    network = nn.Linear(2, 1, bias=False)
+    config = TrainingConfig(average="swa", average_from=0.75)
+    averages = start_averages(network, config)
+    seen = []
+    for step in range(20):
+        with torch.no_grad():
+            network.weight.normal_()
+        update_averages(averages, network, share_kept(config, step, 20))
+        seen.append(network.weight.detach().clone())
+        expected = seen[-1] if step < 15 else torch.stack(seen[15:]).mean(0)
         torch.testing.assert_close(averages["weight"], expected)
 
 
 def test_averages_are_copies() -> None:
     """Changing the network afterwards does not change them, and without decay there are none."""
     network = nn.Linear(2, 1)
-    averages = start_averages(network, 0.9)
+    averages = start_averages(network, TrainingConfig(ema_decay=0.9))
     before = averages["weight"].clone()
     with torch.no_grad():
         network.weight.add_(1.0)
     assert torch.equal(averages["weight"], before)
-    assert start_averages(network, 0.0) == {}
+    assert start_averages(network, TrainingConfig()) == {}

@@ -24,8 +24,7 @@ from training.config import Recipe
 from training.dev_score import DevScorer
 from training.networks.network import Network
 from training.run import open_run, prepare_run, start_run
-from training.run_folder import RunFolder
-from training.schedule import start_averages, update_averages
+from training.schedule import share_kept, start_averages, update_averages
 from training.trainer import DevScore, Diverged, Interrupted, Trainer
 
 Score = Callable[[Network], DevScore]
@@ -34,9 +33,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves and TensorBoard are for test_run_folder.py; here every second step is logged."""
+    """Curves are for test_run_folder.py; here every second step is logged."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
-    monkeypatch.setattr(RunFolder, "_write_tensorboard", lambda *_: None)
     monkeypatch.setattr(run_folder, "LOG_EVERY_STEPS", 2)
 
 
@@ -363,12 +361,12 @@ def test_averages_are_scored_and_the_network_goes_on_with_its_own(tmp_path: Path
 
     trainer = make_trainer(recipe, tmp_path / "run", score)
     network = trainer.state.network
-    expected.update(start_averages(network, 0.5))
+    expected.update(start_averages(network, recipe.training))
     inner = trainer.state.optimizer.step
 
     def step(*arguments: Any) -> Any:
         done = inner(*arguments)
-        update_averages(expected, network, 0.5, trainer.progress.step)
+        update_averages(expected, network, share_kept(recipe.training, trainer.progress.step, 10))
         return done
 
     trainer.state.optimizer.step = step  # type: ignore[method-assign]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from service.bundle.manifest import TaskName
+from service.bundle.manifest import ForecastingOptions, TaskName, TaskOptions
 from training.baselines.classification import linear_classifier, majority_label
+from training.baselines.forecasting import forecasting_baselines
 from training.baselines.generation import ngram_model
 from training.baselines.result import BaselineResult
-from training.baselines.tagging import most_frequent_tag
+from training.baselines.signals import linear_on_summaries
+from training.baselines.tagging import most_frequent_tag, tags_and_label
 from training.baselines.translation import copied_source, word_by_word
-from training.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.windows import one_series
 
 __all__ = ["BaselineResult", "baseline_score", "baseline_scores"]
 
@@ -21,9 +24,10 @@ def baseline_score(
     train: Sequence[Record],
     dev: Sequence[Record],
     encode: Callable[[str], Sequence[int]] | None = None,
+    options: TaskOptions | None = None,
 ) -> BaselineResult:
     """The baseline to print beside a score: the strongest that is cheap. See `baseline_scores`."""
-    return baseline_scores(task, train, dev, encode)[-1]
+    return baseline_scores(task, train, dev, encode, options)[-1]
 
 
 def baseline_scores(
@@ -31,20 +35,28 @@ def baseline_scores(
     train: Sequence[Record],
     dev: Sequence[Record],
     encode: Callable[[str], Sequence[int]] | None = None,
+    options: TaskOptions | None = None,
 ) -> list[BaselineResult]:
     """All baselines of a task, learned from `train` and scored on `dev`, from the crudest to the strongest.
 
     `encode` cuts text into token ids for the n-gram model, so that its loss counts the same tokens as the network's;
-    without it a token is a character.
+    without it a token is a character. `options` say what a forecaster looks back on and how far ahead.
     """
     match task:
         case "tagging":
-            return [most_frequent_tag(cast("Sequence[TaggedSentence]", train), cast("Sequence[TaggedSentence]", dev))]
+            sentences = cast("Sequence[TaggedSentence]", train), cast("Sequence[TaggedSentence]", dev)
+            return [tags_and_label(*sentences) if any(s.label for s in sentences[0]) else most_frequent_tag(*sentences)]
         case "classification":
+            if isinstance(train[0], LabelledSignal):
+                signals = cast("Sequence[LabelledSignal]", train), cast("Sequence[LabelledSignal]", dev)
+                return [majority_label(*signals), linear_on_summaries(*signals)]
             texts = cast("Sequence[LabelledText]", train), cast("Sequence[LabelledText]", dev)
             return [majority_label(*texts), linear_classifier(*texts)]
         case "translation":
             pairs = cast("Sequence[SentencePair]", train), cast("Sequence[SentencePair]", dev)
             return [copied_source(pairs[1]), word_by_word(*pairs)]
+        case "forecasting":
+            assert isinstance(options, ForecastingOptions)
+            return forecasting_baselines(one_series(train), one_series(dev), options)
         case "generation":
             return [ngram_model(cast("Sequence[Passage]", train), cast("Sequence[Passage]", dev), encode)]

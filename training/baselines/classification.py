@@ -10,13 +10,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from training.baselines.result import BaselineResult
-from training.records import LabelledText
+from training.records import LabelledSignal, LabelledText
 from training.scoring import classification_scores
 
+LINEAR = "TF-IDF + linear SVM"
 _ONE_WORD_TEXTS = 1.5
 
 
-def majority_label(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -> BaselineResult:
+def majority_label(
+    train: Sequence[LabelledText | LabelledSignal], dev: Sequence[LabelledText | LabelledSignal]
+) -> BaselineResult:
     """Always the label that is most frequent in `train`."""
     counts = Counter(record.label for record in train)
     label = min(counts, key=lambda name: (-counts[name], name))
@@ -24,13 +27,20 @@ def majority_label(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -
 
 
 def linear_classifier(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -> BaselineResult:
+    """`linear_labels`, or the majority label where train has one label alone."""
+    if len({record.label for record in train}) == 1:
+        return majority_label(train, dev)
+    return _result(LINEAR, dev, linear_labels(train, dev))
+
+
+def linear_labels(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -> list[str]:
     """TF-IDF of words and pairs of words, and a linear support vector machine (Fan et al. 2008, LIBLINEAR).
 
     Texts that are mostly single words, such as names, are described by pieces of 1 to 4 characters instead.
     """
     labels = [record.label for record in train]
     if len(set(labels)) == 1:
-        return majority_label(train, dev)
+        return labels[:1] * len(dev)
     mean_words = sum(len(record.text.split()) for record in train) / len(train)
     if mean_words < _ONE_WORD_TEXTS:
         features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
@@ -38,9 +48,8 @@ def linear_classifier(train: Sequence[LabelledText], dev: Sequence[LabelledText]
         features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
     model = make_pipeline(features, LinearSVC(random_state=0))
     model.fit([record.text for record in train], labels)
-    predicted = [str(label) for label in model.predict([record.text for record in dev])]
-    return _result("TF-IDF + linear SVM", dev, predicted)
+    return [str(label) for label in model.predict([record.text for record in dev])]
 
 
-def _result(name: str, dev: Sequence[LabelledText], predicted: Sequence[str]) -> BaselineResult:
+def _result(name: str, dev: Sequence[LabelledText | LabelledSignal], predicted: Sequence[str]) -> BaselineResult:
     return BaselineResult(name, classification_scores([record.label for record in dev], predicted))

@@ -57,9 +57,16 @@ def cache_dir() -> Path:
 def dataset_folders(dataset: str) -> Iterator[Path]:
     """Where the files of a named data set may lie: the user's data folder, then the cache."""
     data_dir = os.environ.get(DATA_DIR_VARIABLE)
+    folder = folder_name(dataset)
     if data_dir:
-        yield Path(data_dir) / dataset
-    yield cache_dir() / dataset
+        yield Path(data_dir) / folder
+    yield cache_dir() / folder
+
+
+def folder_name(dataset: str) -> str:
+    """The folder of a data set; sets that come together share one. What is not in the catalogue has its own."""
+    entry = NAMED_DATASETS.get(dataset)
+    return entry.folder if entry is not None and entry.folder else dataset
 
 
 def _present(folder: Path, file: DataFile) -> Path | None:
@@ -105,7 +112,7 @@ def _stream_digest(stream: IO[bytes] | gzip.GzipFile) -> str:
 
 
 def _download_split(dataset: NamedDataset, split: Split) -> Path:
-    folder = cache_dir() / dataset.name
+    folder = cache_dir() / folder_name(dataset.name)
     for file in split.files:
         if file.url is None:
             raise DatasetUnavailable(_by_hand(dataset, split, "its public form differs and has to be converted first"))
@@ -161,7 +168,7 @@ def _progress_bar() -> Progress:
 
 def _by_hand(dataset: NamedDataset, split: Split, reason: str) -> str:
     """What is wrong and what the user can do about it."""
-    folder = Path(os.environ.get(DATA_DIR_VARIABLE) or cache_dir()) / dataset.name
+    folder = Path(os.environ.get(DATA_DIR_VARIABLE) or cache_dir()) / folder_name(dataset.name)
     files = "; ".join(f"{file.path} (sha256 {file.sha256})" for file in split.files)
     form = f" Form: {dataset.note}." if dataset.note else ""
     return (

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.bundle.manifest import TaskName
 from training.records import Record
 
-Format = Literal["conllu", "columns", "slots", "csv", "tsv", "jsonl", "parallel", "text"]
+Format = Literal["conllu", "columns", "slots", "csv", "tsv", "jsonl", "parallel", "text", "wav", "frames", "npz"]
 TagField = Literal["lemma", "upos", "xpos", "feats", "deprel"]
 
 #: What each task can be read from.
 FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
-    "tagging": ("conllu", "columns", "slots"),
-    "classification": ("csv", "tsv", "jsonl", "slots"),
+    "tagging": ("conllu", "columns", "slots", "jsonl"),
+    "classification": ("csv", "tsv", "jsonl", "slots", "wav", "frames", "npz"),
     "translation": ("tsv", "csv", "jsonl", "parallel"),
     "generation": ("text",),
+    "forecasting": ("csv", "tsv", "jsonl"),
 }
+
+
+def _split_names(names: object) -> object:
+    return tuple(name.strip() for name in names.split(",")) if isinstance(names, str) else names
+
+
+#: Names in a list, or in one text with commas between them.
+ColumnNames = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
 class ReadOptions(BaseModel):
@@ -34,6 +43,13 @@ class ReadOptions(BaseModel):
     label_column: str | None = None
     source_column: str | None = None
     target_column: str | None = None
+    time_column: str | None = None
+    file_column: str | None = Field(default=None, description="an index of wave files: where their names are")
+    sequence_column: str | None = Field(default=None, description="frames: which sequence a row belongs to")
+    group_column: str | None = Field(default=None, description="who or what a signal comes from, such as a speaker")
+    channel_columns: ColumnNames | None = Field(
+        default=None, description="series: the columns of numbers, or `column=value`: 1 where the cell is that, else 0"
+    )
     tag_field: TagField = Field(default="upos", description="CoNLL-U: the field that holds the tag")
     word_column: int = Field(default=1, description="CoNLL columns: where the word is")
     tag_column: int = Field(default=-1, description="CoNLL columns: where the tag is")

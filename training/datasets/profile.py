@@ -8,14 +8,24 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.datasets.channels import ChannelProfile
 from training.datasets.options import Located
 from training.datasets.split import record_keys, text_key
-from training.records import LabelledText, Passage, SentencePair, TaggedSentence
+from training.records import LabelledSignal, LabelledText, Passage, SentencePair, Series, TaggedSentence
 
 #: Shorter lines of running text repeat naturally (headings, names of speakers) and prove nothing.
 _MIN_LINE_CHARACTERS = 40
 #: How many examples of each finding are kept.
 MAX_EXAMPLES = 10
+
+#: What lengths are counted in, by task or by kind of signal, where it is not words.
+LENGTH_UNITS = {
+    "generation": "characters per line",
+    "translation": "source words",
+    "forecasting": "channels",
+    "frames": "frames",
+    "waveform": "samples",
+}
 
 
 class Unit(NamedTuple):
@@ -31,6 +41,7 @@ class Unit(NamedTuple):
     tokens: tuple[str, ...]
     labels: tuple[str, ...]
     decision: tuple[str, ...] | None
+    length_unit: str = "words"
 
 
 class LengthBar(BaseModel):
@@ -61,6 +72,7 @@ class SplitProfile(BaseModel):
     duplicate_lines: list[tuple[int, int]]
     conflicts: int = Field(description="records whose text occurred earlier with another label")
     conflict_lines: list[tuple[int, int]]
+    channels: list[ChannelProfile] = Field(default=[], description="of a series")
 
 
 def units_of(records: Sequence[Located]) -> list[Unit]:
@@ -71,14 +83,21 @@ def units_of(records: Sequence[Located]) -> list[Unit]:
 def _units(located: Located) -> Iterator[Unit]:
     record, line = located
     match record:
-        case TaggedSentence(words, tags):
-            yield Unit(line, len(words), record_keys(record), words, tags, tags)
+        case TaggedSentence(words, tags, label):
+            labels = (*tags, f"text: {label}") if label else tags
+            yield Unit(line, len(words), record_keys(record), words, labels, labels)
         case LabelledText(text, label):
             tokens = tuple(text.split())
             yield Unit(line, len(tokens), record_keys(record), tokens, (label,), (label,))
+        case LabelledSignal(values, label):
+            yield Unit(line, len(values), record_keys(record), (), (label,), (label,), LENGTH_UNITS[record.kind])
         case SentencePair(source, target):
             tokens = (*source.split(), *target.split())
             yield Unit(line, len(source.split()), record_keys(record), tokens, (), None)
+        case Series(_, _, values, times, _):
+            for number, row in enumerate(values, start=line):
+                keys = (f"time:{times[number - line]}",) if times else ()
+                yield Unit(number, len(row), keys, (), (), None)
         case Passage(text):
             for number, content in enumerate(text.split("\n"), start=line):
                 if content.strip():
@@ -96,7 +115,7 @@ def profile(name: str, path: str, task: str, units: Sequence[Unit]) -> SplitProf
         path=path,
         records=len(units),
         tokens=sum(len(unit.tokens) for unit in units),
-        length_unit={"generation": "characters per line", "translation": "source words"}.get(task, "words"),
+        length_unit=LENGTH_UNITS.get(task) or next((unit.length_unit for unit in units), "words"),
         mean_length=sum(lengths) / len(lengths) if lengths else 0.0,
         max_length=max(lengths, default=0),
         lengths=_length_bars(lengths),

@@ -9,7 +9,9 @@ from training.datasets.classification import read_labelled_table, read_slot_labe
 from training.datasets.faults import DataFault, Report
 from training.datasets.lines import read_lines, read_text
 from training.datasets.options import FORMATS_OF_TASK, Format, Located, ReadOptions
-from training.datasets.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots
+from training.datasets.series import read_series
+from training.datasets.signals import read_signals, signal_format
+from training.datasets.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots, read_tagged_jsonl
 from training.datasets.translation import read_pair_table, read_parallel
 from training.records import Passage, Record
 
@@ -66,6 +68,9 @@ def detect_format(task: TaskName, paths: tuple[Path, ...]) -> Format:
         return "parallel"
     if task == "generation":
         return "text"
+    of_signals = signal_format(paths[0]) if task == "classification" else None
+    if of_signals is not None:
+        return of_signals
     if paths[0].is_dir():
         return "slots"
     by_name = _FORMAT_OF_SUFFIX.get(_suffix(paths[0]))
@@ -79,9 +84,9 @@ def _suffix(path: Path) -> str:
 
 def _format_of_content(task: TaskName, path: Path) -> Format:
     lines = read_lines(path, Report(strict=False))
-    if task == "tagging":
-        return "conllu" if any(_is_conllu_word(line) for line in lines[:200]) else "columns"
     first = next((line for line in lines if line.strip()), "")
+    if task == "tagging" and not first.startswith('{"'):
+        return "conllu" if any(_is_conllu_word(line) for line in lines[:200]) else "columns"
     if first.lstrip().startswith("{"):
         return "jsonl"
     if "\t" in first:
@@ -107,8 +112,8 @@ def _check_format(task: TaskName, file_format: Format, paths: tuple[Path, ...]) 
         raise DataFault(
             paths[0], None, f"{len(paths)} paths for {file_format}", "only parallel takes two paths, as in a.en,a.de"
         )
-    if paths[0].is_dir() != (file_format == "slots"):
-        raise DataFault(paths[0], None, f"cannot be read as {file_format}", "slots is a folder, all else are files")
+    if file_format != "wav" and paths[0].is_dir() != (file_format == "slots"):
+        raise DataFault(paths[0], None, f"cannot be read as {file_format}", "slots and wav are folders, all else files")
 
 
 def _read(
@@ -116,22 +121,34 @@ def _read(
 ) -> list[Located]:
     path = paths[0]
     match task, file_format:
-        case "tagging", "conllu":
-            return read_conllu(path, options, report)
-        case "tagging", "columns":
-            return read_columns(path, options, report)
         case "tagging", _:
-            return read_slots(path, options, report)
+            return _read_tagged(path, file_format, options, report)
         case "classification", "slots":
             return read_slot_labels(path, report)
+        case "classification", "wav" | "frames" | "npz":
+            return read_signals(path, file_format, options, report)
         case "classification", _:
             return read_labelled_table(path, file_format, options, report)
         case "translation", "parallel":
             return read_parallel(path, paths[1], report)
         case "translation", _:
             return read_pair_table(path, file_format, options, report)
+        case "forecasting", _:
+            return read_series(path, file_format, options, report)
         case _:
             return _read_text(path, report)
+
+
+def _read_tagged(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
+    match file_format:
+        case "conllu":
+            return read_conllu(path, options, report)
+        case "columns":
+            return read_columns(path, options, report)
+        case "jsonl":
+            return read_tagged_jsonl(path, report)
+        case _:
+            return read_slots(path, report)
 
 
 def _read_text(path: Path, report: Report) -> list[Located]:

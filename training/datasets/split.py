@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.errors import UnrollError
-from training.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, Series, TaggedSentence
 
 DEV_FRACTION = 0.1
 _BUCKETS = 10_000
@@ -26,13 +26,15 @@ def split_records(records: Sequence[Record], dev_fraction: float = DEV_FRACTION)
     """Split by the sha1 of the normalised text, so that a record's side depends on nothing but its text.
 
     Records that share a text (for pairs: a source or a target) go to the same side. Running text is cut near
-    `1 - dev_fraction` of its length, at the end of a line.
+    `1 - dev_fraction` of its length, at the end of a line; a series after so many of its rows.
 
     Raises:
         UnrollError: there is too little to split.
     """
     if records and isinstance(records[0], Passage):
         return _split_passages([record for record in records if isinstance(record, Passage)], dev_fraction)
+    if records and isinstance(records[0], Series):
+        return _split_series(records[0], dev_fraction)
     groups = _groups_of_shared_text(records)
     dev_groups = {group for group in set(groups) if _bucket(group) < dev_fraction * _BUCKETS}
     dev_groups = dev_groups or {min(groups, key=_bucket, default="")}
@@ -60,8 +62,12 @@ def record_keys(record: Record) -> tuple[str, ...]:
             return (text_key(" ".join(words)),)
         case SentencePair(source, target):
             return (f"source:{text_key(source)}", f"target:{text_key(target)}")
+        case LabelledSignal(values):
+            return (hashlib.sha1(values.tobytes(), usedforsecurity=False).hexdigest(),)
         case LabelledText(text, _) | Passage(text):
             return (text_key(text),)
+        case _:
+            return ()
 
 
 def _groups_of_shared_text(records: Sequence[Record]) -> list[str]:
@@ -84,6 +90,17 @@ def _groups_of_shared_text(records: Sequence[Record]) -> list[str]:
 
 def _bucket(key: str) -> int:
     return int(hashlib.sha1(key.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest(), 16) % _BUCKETS
+
+
+def _split_series(series: Series, dev_fraction: float) -> Parts:
+    """The future is never in train: the last rows are dev, with those before them as their past."""
+    num_dev = max(1, round(len(series.values) * dev_fraction))
+    num_train = len(series.values) - num_dev
+    if num_train < 1:
+        raise UnrollError("there is no dev file, and the train file is too short to be split")
+    train = series._replace(values=series.values[:num_train], times=series.times[:num_train], num_new=num_train)
+    how = f"No dev file: the last {num_dev:,} of {len(series.values):,} rows are kept as dev."
+    return Parts([train], [series._replace(num_new=num_dev)], how)
 
 
 def _split_passages(passages: list[Passage], dev_fraction: float) -> Parts:

@@ -1,18 +1,20 @@
-"""Tagged sentences from CoNLL-U, CoNLL columns and `seq.in/seq.out` folders."""
+"""Tagged sentences from CoNLL-U, CoNLL columns, `seq.in/seq.out` folders and JSON lines."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 from training.datasets.faults import Report
 from training.datasets.lines import read_lines
 from training.datasets.options import Located, ReadOptions, TagField
 from training.datasets.schemes import detect_scheme, illegal_inside, to_bio
-from training.datasets.slot_folder import read_aligned
+from training.datasets.slot_folder import find_part, read_aligned
 from training.records import TaggedSentence
 
 CONLLU_NUM_COLUMNS = 10
@@ -20,6 +22,7 @@ _CONLLU_FORM = 1
 _CONLLU_COLUMN: dict[TagField, int] = {"lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "deprel": 7}
 _MAY_BE_EMPTY: frozenset[TagField] = frozenset({"feats", "lemma"})
 _DOCUMENT_START = "-DOCSTART-"
+_JSON_FORM = 'each line is like {"words": ["play", "jazz"], "tags": ["O", "B-genre"], "label": "PlayMusic"}'
 
 
 @dataclass
@@ -29,6 +32,7 @@ class _Sentence:
     words: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    label: str = ""
 
     def add(self, word: str, tag: str, line: int) -> None:
         self.words.append(word)
@@ -132,8 +136,9 @@ def _cell(cells: list[str], column: int) -> str:
     return cells[index]
 
 
-def read_slots(path: Path, _options: ReadOptions, report: Report) -> list[Located]:
-    """`seq.in` (words separated by blanks) and `seq.out` (one tag per word), line by line."""
+def read_slots(path: Path, report: Report) -> list[Located]:
+    """`seq.in` (words separated by blanks), `seq.out` (one tag per word) and maybe `label`, line by line."""
+    labels = _labels_of_lines(path, report)
     sentences = []
     for number, (text, tag_line) in read_aligned(path, "seq.in", "seq.out", report):
         words, tags = text.split(), tag_line.split()
@@ -142,8 +147,47 @@ def read_slots(path: Path, _options: ReadOptions, report: Report) -> list[Locate
                 path / "seq.out", number, f"{len(tags)} tags for the {len(words)} words of seq.in", "one tag per word"
             )
             continue
-        sentences.append(_Sentence(words, tags, [number] * len(words)))
+        sentences.append(_Sentence(words, tags, [number] * len(words), labels.get(number, "")))
     return _as_records(sentences, path / "seq.out", report)
+
+
+def _labels_of_lines(folder: Path, report: Report) -> dict[int, str]:
+    """The label of each line of `seq.in`, where the folder has a file of them."""
+    if not find_part(folder, "label").is_file():
+        return {}
+    return {number: label.strip() for number, (_, label) in read_aligned(folder, "seq.in", "label", report)}
+
+
+def read_tagged_jsonl(path: Path, report: Report) -> list[Located]:
+    """An object a line: `words` and `tags`, lists of the same length, and maybe a `label` for the text."""
+    sentences = []
+    for number, line in enumerate(read_lines(path, report), start=1):
+        if not line.strip():
+            continue
+        try:
+            sentences.append(_sentence_of_json(line, number))
+        except _BadLine as error:
+            report.fault(path, number, error.what, error.allowed)
+    return _as_records(sentences, path, report)
+
+
+def _sentence_of_json(line: str, number: int) -> _Sentence:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise _BadLine(f"not JSON: {error}", _JSON_FORM) from error
+    if not isinstance(found, dict):
+        raise _BadLine(f"a JSON {type(found).__name__}, not an object", _JSON_FORM)
+    words, tags, label = found.get("words"), found.get("tags"), found.get("label", "")
+    if not _are_texts(words) or not _are_texts(tags) or not isinstance(label, str):
+        raise _BadLine("words and tags must be lists of text, a label text, and none of them blank", _JSON_FORM)
+    if len(words) != len(tags):
+        raise _BadLine(f"{len(tags)} tags for {len(words)} words", "one tag per word")
+    return _Sentence(words, tags, [number] * len(words), label.strip())
+
+
+def _are_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) and item.strip() for item in value)
 
 
 def _as_records(sentences: list[_Sentence], path: Path, report: Report) -> list[Located]:
@@ -154,7 +198,7 @@ def _as_records(sentences: list[_Sentence], path: Path, report: Report) -> list[
     records = []
     for sentence in sentences:
         tags = tuple(sentence.tags) if scheme is None else to_bio(sentence.tags)
-        records.append(Located(TaggedSentence(tuple(sentence.words), tags), sentence.lines[0]))
+        records.append(Located(TaggedSentence(tuple(sentence.words), tags, sentence.label), sentence.lines[0]))
     return records
 
 

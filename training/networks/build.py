@@ -9,10 +9,21 @@ from torch import nn
 
 from service.bundle.manifest import TaskName
 from service.bundle.padding import FloatArray
-from training.config import ClassifierConfig, ConfigFault, LanguageModelConfig, Recipe, TaggerConfig, TranslatorConfig
+from training.config import (
+    ClassifierConfig,
+    ConfigFault,
+    ForecasterConfig,
+    LanguageModelConfig,
+    Recipe,
+    TaggerConfig,
+    TranslatorConfig,
+)
 from training.networks.classifier import Classifier
+from training.networks.forecaster import Forecaster
+from training.networks.front_end import FrontEnd
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
+from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
 from training.vocabulary import Vocabulary
@@ -29,12 +40,19 @@ def build_network(recipe: Recipe, vocabulary: Vocabulary) -> Network:
 
 def _tagger(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     assert isinstance(recipe.network, TaggerConfig)
-    return Tagger(recipe.network, vocabulary.size("words"), vocabulary.size("characters"), len(vocabulary.labels))
+    if recipe.network.joint and not vocabulary.text_labels:
+        raise ConfigFault("network.joint needs texts that have a label beside their tags, and no text in train has one")
+    sizes = vocabulary.size("words"), vocabulary.size("characters"), len(vocabulary.labels)
+    return Tagger(recipe.network, *sizes, len(vocabulary.text_labels))
 
 
 def _classifier(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     assert isinstance(recipe.network, ClassifierConfig)
-    return Classifier(recipe.network, vocabulary.size("text"), len(vocabulary.labels))
+    if vocabulary.signal_scale is not None:
+        front_end = FrontEnd(recipe.signal, recipe.augment, vocabulary.signal_scale, recipe.network.dropout)
+        return SignalClassifier(recipe.network, front_end, len(vocabulary.labels))
+    characters = vocabulary.size("characters") if recipe.network.characters != "none" else 0
+    return Classifier(recipe.network, vocabulary.size("text"), len(vocabulary.labels), characters)
 
 
 def _translator(recipe: Recipe, vocabulary: Vocabulary) -> Network:
@@ -47,11 +65,18 @@ def _language_model(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     return LanguageModel(recipe.network, vocabulary.size("text"))
 
 
+def _forecaster(recipe: Recipe, vocabulary: Vocabulary) -> Network:
+    assert isinstance(recipe.network, ForecasterConfig)
+    assert vocabulary.scale is not None
+    return Forecaster(recipe.network, vocabulary.scale)
+
+
 NETWORKS: dict[TaskName, Callable[[Recipe, Vocabulary], Network]] = {
     "tagging": _tagger,
     "classification": _classifier,
     "translation": _translator,
     "generation": _language_model,
+    "forecasting": _forecaster,
 }
 
 #: Where pretrained word vectors go. Tasks that are not here take none.

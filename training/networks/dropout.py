@@ -24,6 +24,28 @@ class LockedDropout(nn.Module):
         return inputs * mask.bernoulli_(keep).div_(keep)
 
 
+def sequence_dropout(rate: float, locked: bool) -> nn.Module:
+    """Dropout over `[batch, time, width]`: one mask for all steps of a sequence, or one for each number."""
+    return LockedDropout(rate) if locked else nn.Dropout(rate)
+
+
+class EmbeddingDropout(nn.Module):
+    """A dropped word's vector is zero wherever it stands in the batch (Merity et al. 2018)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+        """`[batch, time]` of ids -> `[batch, time, width]`."""
+        embedded: Tensor = embedding(ids)
+        if not self.training or self.rate == 0.0:
+            return embedded
+        keep = 1.0 - self.rate
+        kept = torch.empty(embedding.num_embeddings, device=ids.device, dtype=embedded.dtype).bernoulli_(keep)
+        return embedded * kept.div_(keep)[ids].unsqueeze(2)
+
+
 class WordDropout(nn.Module):
     """Turns whole tokens into UNK at random while training, so that UNK means something when it is met."""
 

@@ -7,14 +7,15 @@ ONNX graph that is right on every execution provider.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from training.config import Cell
-from training.networks.dropout import LockedDropout
+from training.config import Cell, Connection
+from training.networks.dropout import LockedDropout, sequence_dropout
+from training.networks.layer_end import LayerEnd
 
 #: Recurrent state: `(hidden,)` for GRU and Elman, `(hidden, cell)` for LSTM, each `[layers, batch, width]`.
 State = tuple[Tensor, ...]
@@ -89,16 +90,32 @@ class RecurrentLayer(nn.Module):
 
 
 class RecurrentEncoder(nn.Module):
-    """A stack of layers for whole sequences, with the same dropout mask at every step between them."""
+    """A stack of layers for whole sequences, with dropout between them.
+
+    A `connection` leads past every layer but the first, whose input has another width. `layer_norm` follows each
+    layer. With `locked` dropout the mask is the same at every step.
+    """
 
     def __init__(
-        self, cell: Cell, input_size: int, hidden_size: int, layers: int, bidirectional: bool, dropout: float = 0.0
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        layers: int,
+        bidirectional: bool,
+        dropout: float = 0.0,
+        *,
+        connection: Connection = "none",
+        layer_norm: bool = False,
+        locked: bool = True,
     ) -> None:
         super().__init__()
-        sizes = [input_size] + [hidden_size * (2 if bidirectional else 1)] * (layers - 1)
-        self.layers = nn.ModuleList(RecurrentLayer(cell, size, hidden_size, bidirectional) for size in sizes)
-        self.dropout = LockedDropout(dropout)
         self.output_size = hidden_size * (2 if bidirectional else 1)
+        sizes = [input_size] + [self.output_size] * (layers - 1)
+        self.layers = nn.ModuleList(RecurrentLayer(cell, size, hidden_size, bidirectional) for size in sizes)
+        ways: list[Connection] = ["none", *[connection] * (layers - 1)]
+        self.ends = nn.ModuleList(LayerEnd(self.output_size, way, layer_norm) for way in ways)
+        self.dropout = sequence_dropout(dropout, locked)
 
     @property
     def is_forward_only(self) -> bool:
@@ -108,8 +125,9 @@ class RecurrentEncoder(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, time, input]` -> `[batch, time, output_size]`."""
         outputs = inputs
-        for number, layer in enumerate(self.layers):
-            outputs = layer(self.dropout(outputs) if number else outputs, lengths)
+        for number, (layer, end) in enumerate(zip(self.layers, self.ends, strict=True)):
+            read = self.dropout(outputs) if number else outputs
+            outputs = end(read, layer(read, lengths))
         return outputs
 
     def read_on(self, inputs: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
@@ -117,7 +135,8 @@ class RecurrentEncoder(nn.Module):
 
         Only where `is_forward_only`.
         """
-        return run_stack([layer.forward_rnn for layer in self._layers()], inputs, state, lengths, self.dropout)
+        layers = [layer.forward_rnn for layer in self._layers()]
+        return run_stack(layers, inputs, state, lengths, self.dropout, list(self.ends))
 
     def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, output_size]`: the top layer's state after reading everything."""
@@ -152,13 +171,22 @@ class StatefulStack(nn.Module):
 
 
 def run_stack(
-    layers: Iterable[nn.Module], inputs: Tensor, state: State, lengths: Tensor | None, dropout: LockedDropout
+    layers: Iterable[nn.Module],
+    inputs: Tensor,
+    state: State,
+    lengths: Tensor | None,
+    dropout: nn.Module,
+    ends: Sequence[nn.Module] = (),
 ) -> tuple[Tensor, State]:
-    """Forward layers, one on the other, from `state`: the outputs, and the state after each row's last step."""
+    """Forward layers, one on the other, from `state`: the outputs, and the state after each row's last step.
+
+    Where there are `ends`, each layer's output passes its own before the next layer reads it.
+    """
     outputs, finals = inputs, []
     for number, rnn in enumerate(layers):
         inputs = dropout(outputs) if number else outputs
         outputs, after = run_recurrence(rnn, inputs, layer_state(state, number), lengths)
+        outputs = ends[number](inputs, outputs) if ends else outputs
         finals.append(after)
     return outputs, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
 

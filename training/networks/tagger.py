@@ -1,76 +1,120 @@
-"""A tag for every word: word and character features, recurrent encoder, softmax or CRF."""
+"""A tag for every word: word and character features, recurrent encoder, softmax or CRF; maybe a label for the text."""
 
 from __future__ import annotations
 
-import torch
+from typing import NamedTuple
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.batches import TaggingBatch
+from training.batches import NO_LABEL, TaggingBatch
 from training.config import TaggerConfig
-from training.networks.character_features import CharacterCNN, CharacterRNN
 from training.networks.crf import CRF
-from training.networks.dropout import LockedDropout, WordDropout
+from training.networks.dropout import sequence_dropout
 from training.networks.network import Network
+from training.networks.pooling import Pooling
 from training.networks.recurrent import RecurrentEncoder, State, length_mask
+from training.networks.word_features import WordDropouts, character_features, feature_size, with_characters
+
+
+class TaggerReading(NamedTuple):
+    """Scores before any softmax: `emissions` `[batch, time, labels]`, `text_logits` `[batch, text labels]` if joint."""
+
+    emissions: Tensor
+    text_logits: Tensor | None
+
+
+class TextHead(nn.Module):
+    """One label for the whole text, from the states that the tags come from (Zhang and Wang 2016)."""
+
+    def __init__(self, config: TaggerConfig, size: int, labels: int) -> None:
+        super().__init__()
+        self.pooling = Pooling(config.text_pooling, size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(self.pooling.output_size, labels)
+
+    def forward(self, encoder: RecurrentEncoder, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, time, size]` -> `[batch, text labels]`."""
+        logits: Tensor = self.output(self.dropout(self.pooling(encoder, outputs, lengths)))
+        return logits
 
 
 class Tagger(Network):
-    """Graph `tagger`: words, characters, lengths -> emissions; with state in and out where it `reads_chunks`."""
+    """Graph `tagger`: words, characters, lengths -> emissions, and text_logits if joint.
 
-    def __init__(self, config: TaggerConfig, words: int, characters: int, labels: int) -> None:
+    With state in and out where it `reads_chunks`.
+    """
+
+    def __init__(self, config: TaggerConfig, words: int, characters: int, labels: int, text_labels: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.word_dropout = WordDropout(config.word_dropout)
+        self.word_dropouts = WordDropouts(config)
         self.word_embedding = nn.Embedding(words, config.word_size, padding_idx=0)
         self.character_features = character_features(config, characters)
-        feature_size = config.word_size + (self.character_features.output_size if self.character_features else 0)
-        self.dropout = LockedDropout(config.dropout)
+        self.dropout = sequence_dropout(config.dropout, config.locked_dropout)
         self.encoder = RecurrentEncoder(
-            config.cell, feature_size, config.hidden_size, config.layers, config.bidirectional, config.dropout
+            config.cell,
+            feature_size(config.word_size, self.character_features),
+            config.hidden_size,
+            config.layers,
+            config.bidirectional,
+            config.dropout,
+            connection=config.connection,
+            layer_norm=config.layer_norm,
+            locked=config.locked_dropout,
         )
         self.output = nn.Linear(self.encoder.output_size, labels)
         self.crf = CRF(labels) if config.decoder == "crf" else None
+        self.text_head = TextHead(config, self.encoder.output_size, text_labels) if config.joint else None
 
     @property
     def reads_chunks(self) -> bool:
-        """Whether a word's tag depends on nothing that comes after it, so that a text can be read in pieces."""
-        return self.encoder.is_forward_only and self.crf is None
+        """Whether nothing that it says depends on what comes after, so that a text can be read in pieces."""
+        text_ends_it = self.text_head is not None and self.text_head.pooling.kind != "last"
+        return self.encoder.is_forward_only and self.crf is None and not text_ends_it
+
+    def read(self, words: Tensor, characters: Tensor, lengths: Tensor) -> TaggerReading:
+        """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> all that a tagger says of whole texts."""
+        return self._reading(self.encoder(self._features(words, characters), lengths), lengths)
 
     def emissions(self, words: Tensor, characters: Tensor, lengths: Tensor) -> Tensor:
-        """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> `[batch, time, labels]`, not normalised."""
-        return self._emissions_of(self.encoder(self._features(words, characters), lengths))
+        """The scores of the words' tags alone, `[batch, time, labels]`."""
+        return self.read(words, characters, lengths).emissions
 
-    def read_on(self, words: Tensor, characters: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """`emissions` of a chunk, from the state after the chunk before; also the state after this one."""
+    def read_on(self, words: Tensor, characters: Tensor, lengths: Tensor, state: State) -> tuple[TaggerReading, State]:
+        """`read` of a chunk, from the state after the chunk before; also the state after this one."""
         outputs, after = self.encoder.read_on(self._features(words, characters), lengths, state)
-        return self._emissions_of(outputs), after
+        return self._reading(outputs, lengths), after
 
     def _features(self, words: Tensor, characters: Tensor) -> Tensor:
-        features = self.word_embedding(self.word_dropout(words))
-        if self.character_features is not None:
-            features = torch.cat([features, self.character_features(characters)], dim=2)
-        dropped: Tensor = self.dropout(features)
-        return dropped
+        embedded = self.word_dropouts(self.word_embedding, words)
+        features: Tensor = self.dropout(with_characters(embedded, characters, self.character_features))
+        return features
 
-    def _emissions_of(self, outputs: Tensor) -> Tensor:
-        emissions: Tensor = self.output(self.dropout(outputs))
-        return emissions
+    def _reading(self, outputs: Tensor, lengths: Tensor) -> TaggerReading:
+        text_logits = None if self.text_head is None else self.text_head(self.encoder, outputs, lengths)
+        return TaggerReading(self.output(self.dropout(outputs)), text_logits)
 
     def loss(self, batch: TaggingBatch, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean over words of -log p(tag), or over sentences' words of the CRF's -log p(tags)."""
-        emissions = self.emissions(batch.words, batch.characters, batch.lengths).float()
+        """Mean over words of -log p(tag), or over sentences' words of the CRF's -log p(tags).
+
+        A joint network adds the weighted mean over labelled texts of -log p(label).
+        """
+        reading = self.read(batch.words, batch.characters, batch.lengths)
+        loss = self._tag_loss(reading.emissions.float(), batch)
+        if reading.text_logits is not None:
+            loss = loss + self.config.text_loss_weight * text_loss(reading.text_logits.float(), batch.text_labels)
+        return loss, ()
+
+    def _tag_loss(self, emissions: Tensor, batch: TaggingBatch) -> Tensor:
         if self.crf is not None:
             nll = self.crf.negative_log_likelihood(emissions, batch.tags, batch.lengths)
-            return nll.sum() / batch.lengths.sum(), ()
+            return nll.sum() / batch.lengths.sum()
         mask = length_mask(batch.lengths, batch.words.shape[1])
-        return F.cross_entropy(emissions[mask], batch.tags[mask]), ()
+        return F.cross_entropy(emissions[mask], batch.tags[mask])
 
 
-def character_features(config: TaggerConfig, vocabulary: int) -> CharacterCNN | CharacterRNN | None:
-    """The part that reads characters, as the recipe asks."""
-    if config.characters == "cnn":
-        return CharacterCNN(vocabulary, config.character_size, config.character_hidden_size)
-    if config.characters == "rnn":
-        return CharacterRNN(vocabulary, config.character_size, config.character_hidden_size, config.cell)
-    return None
+def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean of -log p(label) over the texts that have one; 0 for a batch in which none has."""
+    total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
+    return total / (labels != NO_LABEL).sum().clamp(min=1)

@@ -7,8 +7,10 @@ from typing import cast
 
 from torch import nn
 
+from training.networks.layer_end import LayerEnd
 from training.networks.recurrent import RecurrentEncoder, RecurrentLayer, StatefulStack
 from training.onnx_graph.builder import GraphBuilder
+from training.onnx_graph.layers import layer_norm, linear
 from training.onnx_graph.recurrence import (
     RecurrentValues,
     as_sequence_lens,
@@ -31,9 +33,20 @@ def recurrent_layer(graph: GraphBuilder, inputs: str, lengths: str, layer: Recur
 def recurrent_encoder(graph: GraphBuilder, inputs: str, lengths: str, encoder: RecurrentEncoder) -> str:
     """`[time, batch, input]` -> `[time, batch, output_size]` through every layer."""
     outputs = inputs
-    for layer in encoder.layers:
-        outputs = recurrent_layer(graph, outputs, lengths, cast(RecurrentLayer, layer))
+    for layer, end in zip(encoder.layers, encoder.ends, strict=True):
+        values = recurrent_layer(graph, outputs, lengths, cast(RecurrentLayer, layer))
+        outputs = layer_end(graph, outputs, values, cast(LayerEnd, end))
     return outputs
+
+
+def layer_end(graph: GraphBuilder, inputs: str, outputs: str, end: LayerEnd) -> str:
+    """A layer's input and output, both `[time, batch, size]` -> what the next layer reads."""
+    if end.is_residual:
+        outputs = graph.node("Add", inputs, outputs)
+    if end.gate is not None:
+        gate = graph.node("Sigmoid", linear(graph, inputs, end.gate))
+        outputs = graph.node("Add", inputs, graph.node("Mul", gate, graph.node("Sub", outputs, inputs)))
+    return outputs if end.norm is None else layer_norm(graph, outputs, end.norm)
 
 
 def final_state(graph: GraphBuilder, outputs: str, lengths: str, layer: RecurrentLayer) -> str:
@@ -65,7 +78,8 @@ def encoder_from_state(
     if not encoder.is_forward_only:
         raise ValueError("an encoder that reads in both directions has no state to go on from")
     layers = [cast(RecurrentLayer, layer).forward_rnn for layer in encoder.layers]
-    return stateful_layers(graph, inputs, state, layers, lengths)
+    ends = [cast(LayerEnd, end) for end in encoder.ends]
+    return stateful_layers(graph, inputs, state, layers, lengths, ends)
 
 
 def stateful_stack(
@@ -85,13 +99,19 @@ def stateful_stack(
 
 
 def stateful_layers(
-    graph: GraphBuilder, inputs: str, state: Sequence[str], layers: Sequence[nn.RNNBase], lengths: str = ""
+    graph: GraphBuilder,
+    inputs: str,
+    state: Sequence[str],
+    layers: Sequence[nn.RNNBase],
+    lengths: str = "",
+    ends: Sequence[LayerEnd] = (),
 ) -> tuple[str, tuple[str, ...]]:
-    """`stateful_stack` for layers from anywhere, one on the other."""
+    """`stateful_stack` for layers from anywhere, one on the other; each output passes its end, where there are ends."""
     before = layer_states(graph, state, len(layers))
     outputs, afters = inputs, []
-    for module, parts in zip(layers, before, strict=True):
-        outputs, after = stateful_recurrence(graph, outputs, parts, module, lengths)
+    for number, (module, parts) in enumerate(zip(layers, before, strict=True)):
+        values, after = stateful_recurrence(graph, outputs, parts, module, lengths)
+        outputs = layer_end(graph, outputs, values, ends[number]) if ends else values
         afters.append(after)
     return outputs, joined_state(graph, afters)
 

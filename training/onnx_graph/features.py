@@ -27,6 +27,15 @@ def character_features(graph: GraphBuilder, characters: str, module: CharacterCN
     return graph.node("Reshape", words, table)
 
 
+def with_characters(graph: GraphBuilder, embedded: str, module: CharacterCNN | CharacterRNN | None) -> str:
+    """`[time, batch, width]` of words -> the same and wider, with the input `characters` that this takes."""
+    if module is None:
+        return embedded
+    characters = graph.input("characters", "int64", ("batch", "time", "chars"))
+    by_time = graph.node("Transpose", characters, perm=[1, 0, 2])
+    return graph.node("Concat", embedded, character_features(graph, by_time, module), axis=2)
+
+
 def character_cnn(graph: GraphBuilder, characters: str, module: CharacterCNN) -> str:
     """`[words, chars]` -> `[words, channels]`: convolution, ReLU, the largest value inside the word."""
     convolution = module.convolution
@@ -53,15 +62,22 @@ def _not_padding(graph: GraphBuilder, ids: str) -> str:
 
 
 def pooled(graph: GraphBuilder, outputs: str, lengths: str, pooling: Pooling, top: RecurrentLayer) -> str:
-    """`[time, batch, size]` of the encoder's `top` layer -> `[batch, size]`."""
-    if pooling.kind == "last":
+    """`[time, batch, size]` of the encoder's `top` layer -> `[batch, output_size]`."""
+    parts = [_pooled_part(graph, part, outputs, lengths, pooling, top) for part in pooling.parts]
+    return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
+
+
+def _pooled_part(
+    graph: GraphBuilder, part: str, outputs: str, lengths: str, pooling: Pooling, top: RecurrentLayer
+) -> str:
+    if part == "last":
         return final_state(graph, outputs, lengths, top)
     by_row = time_major(graph, outputs)
     mask = valid_mask(graph, by_row, lengths)
     inside = graph.node("Unsqueeze", mask, graph.integers(2))
-    if pooling.kind == "max":
+    if part == "max":
         return graph.node("ReduceMax", fill_where(graph, inside, by_row, -1e9), graph.integers(1), keepdims=0)
-    if pooling.kind == "mean":
+    if part == "mean":
         total = graph.node("ReduceSum", fill_where(graph, inside, by_row, 0.0), graph.integers(1), keepdims=0)
         count = graph.node("Cast", graph.node("Unsqueeze", lengths, graph.integers(1)), to=TensorProto.FLOAT)
         return graph.node("Div", total, count)

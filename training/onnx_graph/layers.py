@@ -20,6 +20,12 @@ def linear(graph: GraphBuilder, values: str, module: nn.Linear) -> str:
     return product if bias is None else graph.node("Add", product, graph.weight(bias))
 
 
+def layer_norm(graph: GraphBuilder, values: str, module: nn.LayerNorm) -> str:
+    """Each vector of the last axis with mean 0 and variance 1, then scaled and shifted."""
+    weights = graph.weight(module.weight), graph.weight(module.bias)
+    return graph.node("LayerNormalization", values, *weights, axis=-1, epsilon=module.eps)
+
+
 def axis_size(graph: GraphBuilder, values: str, axis: int) -> str:
     """The size of one axis, int64 of rank 0."""
     return graph.node("Squeeze", graph.node("Shape", values, start=axis, end=axis + 1), graph.integers(0))

@@ -1,0 +1,77 @@
+"""Small series and small forecasters: a wave of a day with a slope, in a table or as arrays."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle.manifest import ForecastingOptions, Limits
+from tests.training.exportable import lively
+from training.config import ForecasterConfig
+from training.draft import forecasting_options
+from training.export import BundleDraft, Question, export_bundle
+from training.networks.forecaster import Forecaster
+from training.records import Series
+from training.scale import SeriesScale
+from training.windows import example_frames
+
+CHANNELS = ("load", "heat", "wind")
+SCALE = SeriesScale(CHANNELS, ("load", "wind"), (100.0, 20.0, 1013.0), (12.0, 5.0, 8.0))
+#: Settings of `unroll train forecasting` that make a run of a second.
+SETTINGS = (
+    "network.hidden_size=6",
+    "network.look_back=12",
+    "network.horizon=5",
+    "network.segment=4",
+    "network.period=6",
+    "training.epochs=2",
+    "training.batch_size=16",
+)
+
+
+def wave(num_rows: int, first: int = 0) -> NDArray[np.float64]:
+    """`[rows, 3]`: waves of 6 rows on different levels, one of them rising."""
+    time = np.arange(first, first + num_rows)
+    turn = 2 * np.pi * time / 6
+    columns = (100 + 12 * np.sin(turn), 20 + 5 * np.cos(turn) + 0.1 * time, 1013 + 8 * np.sin(turn + 1))
+    return np.stack(columns, axis=1)
+
+
+def series(num_rows: int = 60, targets: tuple[str, ...] = CHANNELS) -> Series:
+    return Series(CHANNELS, targets, wave(num_rows), (), num_rows)
+
+
+def write_table(path: Path, num_rows: int, first: int = 0) -> Path:
+    """A CSV of the wave with an hourly date, numbers rounded as people write them."""
+    start = datetime(2020, 2, 27) + timedelta(hours=first)  # noqa: DTZ001 - a file that says no zone
+    rows = [
+        ",".join([f"{start + timedelta(hours=n)}", *(f"{value:.3f}" for value in values)])
+        for n, values in enumerate(wave(num_rows, first))
+    ]
+    path.write_text("\n".join([f"date,{','.join(CHANNELS)}", *rows, ""]), encoding="utf-8")
+    return path
+
+
+def config(**changes: object) -> ForecasterConfig:
+    """A forecaster of 12 rows to 5, in segments of 4: the last segment reaches beyond the horizon."""
+    sizes = {"hidden_size": 7, "look_back": 12, "horizon": 5, "segment": 4, "period": 6, "dropout": 0.0}
+    return ForecasterConfig.model_validate(sizes | changes)
+
+
+def forecaster(**changes: object) -> Forecaster:
+    """Random weights, large enough to tell one gate from another."""
+    return lively(Forecaster(config(**changes), SCALE)).eval()
+
+
+def options(**changes: object) -> ForecastingOptions:
+    return forecasting_options(config(**changes), SCALE)
+
+
+def publish_forecaster(network: Forecaster, models: Path, name: str = "tiny-forecaster") -> Path:
+    """Export and verify a network; its examples are windows of the wave."""
+    draft = BundleDraft(name, forecasting_options(network.config, SCALE), {}, limits=Limits(max_input_tokens=40))
+    questions = [Question(frames) for frames in example_frames(series(), network.config, 2)]
+    return export_bundle(network, draft, questions, models).path

@@ -1,0 +1,86 @@
+"""What each of several workers does in test_workers.py: `python -m tests.training.worker_runs FOLDER`.
+
+For each task a run to the end in `FOLDER/<task>`. Then a language model's run again, which a signal to the last worker
+alone stops and which goes on, in `FOLDER/stopped`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from service.bundle.manifest import TaskName
+from tests.training.tiny_runs import tiny_recipe
+from training import run_folder
+from training.collate import Order, training_set
+from training.config import Recipe
+from training.run import Run, fit, open_run, prepare_run, shared_run, start_run
+from training.trainer import DevScore, Interrupted
+from training.workers import Workers, joined_workers
+
+CPU = torch.device("cpu")
+SHARED_TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")
+
+
+def shared_recipe(task: TaskName, folder: Path, dropout: float = 0.0) -> Recipe:
+    """Three epochs; without dropout, so that one process and several can be compared."""
+    recipe = tiny_recipe(task, folder / f"data-{task}", epochs=3, trackers=[], ema_decay=0.5)
+    still = {"dropout": dropout} | ({} if task == "generation" else {"word_dropout": 0.0})
+    return recipe.model_copy(update={"network": recipe.network.model_copy(update=still)})
+
+
+def train(run: Run, workers: Workers, resume: bool = False, signal_at: int = 0) -> None:
+    """To the end, every epoch as good as the one before; before batch `signal_at` the last worker gets a SIGTERM."""
+
+    class Data:
+        """The run's batches, counted."""
+
+        count = 0
+        inner = training_set(run.recipe, run.vocabulary, run.data.train)
+
+        def epoch(self, number: int) -> list[Order]:
+            return self.inner.epoch(number)
+
+        def batch(self, indices: Order) -> object:
+            self.count += 1
+            if self.count == signal_at and workers.rank == workers.count - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return self.inner.batch(indices)
+
+    scores = iter(range(1, 100))
+    fit(run, Data(), lambda _: DevScore(float(next(scores))), CPU, resume, workers)  # type: ignore[arg-type]
+
+
+def begin(recipe: Callable[[], Recipe], path: Path, workers: Workers) -> Run:
+    return shared_run(lambda: start_run(prepare_run(recipe()), path), path, workers)
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    run_folder.draw_curves = lambda *_: None
+    with joined_workers(CPU) as workers:
+        for task in SHARED_TASKS:
+            train(begin(partial(shared_recipe, task, folder), folder / task, workers), workers)
+        recipe = partial(shared_recipe, "generation", folder, dropout=0.5)
+        train(begin(recipe, folder / "straight", workers), workers)
+        try:
+            train(begin(recipe, folder / "stopped", workers), workers, signal_at=3)
+        except Interrupted as error:
+            (folder / f"interrupted-{workers.rank}").write_text(str(error.signal_number), encoding="utf-8")
+        if workers.is_first:
+            shutil.copy(folder / "stopped" / "last.safetensors", folder / "midway.safetensors")
+        workers.wait()
+        torch.manual_seed(99)  # whatever a new process has done before
+        path = folder / "stopped"
+        train(shared_run(lambda: open_run(path), path, workers), workers, resume=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,134 @@
+"""SegRNN (Lin et al. 2023): a recurrence over segments of the past, and all segments of the future from its last state.
+
+    past      [rows, look_back] -> segments -> linear, ReLU -> recurrence -> its last state
+    future    one query for each segment to come (which segment, which target), each from that state by the same cell
+    forecast  linear -> segment, plus the last value that is known
+
+The last known value is taken off before and added again after, so that a level never seen is none of the network's
+business. A day of hours in one step makes 720 hours 30 steps; and the future is read off at once, not step by step.
+
+Each target is forecast from its own past by the same weights (`mixing = "independent"`), or from all channels together.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from service.bundle.manifest import MEDIAN
+from training.batches import ForecastingBatch
+from training.config import ForecasterConfig
+from training.networks.network import Network
+from training.networks.recurrent import State, recurrence, run_recurrence
+from training.scale import SeriesScale
+
+
+class Forecaster(Network):
+    """Graph `forecaster`: frames -> forecast, and quantiles where the recipe asks for them; in the data's units."""
+
+    def __init__(self, config: ForecasterConfig, scale: SeriesScale) -> None:
+        super().__init__()
+        self.config = config
+        self.scale = scale
+        width, segment = config.hidden_size, config.segment
+        self.num_targets = len(scale.targets)
+        self.num_outputs = max(1, len(config.quantiles))
+        self._keep_scale(scale)
+        self.segment_input = nn.Linear(segment * (1 if self.is_independent else len(scale.channels)), width)
+        self.rnn = recurrence(config.cell, width, width)
+        self.position_embedding = nn.Parameter(torch.randn(config.num_future_segments, width // 2))
+        self.target_embedding = nn.Parameter(torch.randn(self.num_targets, width - width // 2))
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(width, segment * self.num_outputs)
+
+    def _keep_scale(self, scale: SeriesScale) -> None:
+        """What train says about the channels; float64, so that it stays exact where weights are rounded to half."""
+        constants = {
+            "target_index": torch.tensor(scale.target_index),
+            "mean": torch.tensor(scale.mean, dtype=torch.float64),
+            "deviation": torch.tensor(scale.deviation, dtype=torch.float64),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value)
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether each target is forecast from its own past alone."""
+        return self.config.mixing == "independent"
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """`[batch, look_back, channels]` -> `[batch, horizon, targets, outputs]`, in deviations from the last value."""
+        deviation = self.get_buffer("deviation").float()
+        rows = self._own_past(frames, deviation) if self.is_independent else self._whole_past(frames, deviation)
+        batch, segment = frames.shape[0], self.config.segment
+        inputs = rows.reshape(-1, self.config.num_past_segments, self.segment_input.in_features)
+        embedded = F.relu(self.segment_input(inputs))
+        zeros = embedded.new_zeros(1, embedded.shape[0], self.config.hidden_size)
+        _, state = run_recurrence(self.rnn, embedded, (zeros,) * self._num_state_parts)
+        future = self._read_future(state, batch)
+        values = self.output(self.dropout(future)).reshape(batch, self.num_targets, -1, segment, self.num_outputs)
+        steps = values.reshape(batch, self.num_targets, -1, self.num_outputs)[:, :, : self.config.horizon]
+        return _rising(steps.transpose(1, 2))
+
+    @property
+    def _num_state_parts(self) -> int:
+        return 2 if self.config.cell == "lstm" else 1
+
+    def _own_past(self, frames: Tensor, deviation: Tensor) -> Tensor:
+        """`[batch, targets, look_back]`, each target in deviations from its last value."""
+        own = frames[:, :, self.get_buffer("target_index")]
+        return ((own - own[:, -1:]) / deviation[self.get_buffer("target_index")]).transpose(1, 2)
+
+    def _whole_past(self, frames: Tensor, deviation: Tensor) -> Tensor:
+        """`[batch, look_back, channels]`, each channel in deviations from its mean."""
+        return (frames - self.get_buffer("mean").float()) / deviation
+
+    def _read_future(self, state: State, batch: int) -> Tensor:
+        """`[batch * targets * segments, width]`: the cell's answer to each query, from the state of its row."""
+        segments = self.config.num_future_segments
+        queries = self.queries().repeat(batch, 1).unsqueeze(1)
+        copies = queries.shape[0] // state[0].shape[1]
+        before = tuple(part.repeat_interleave(copies, dim=1) for part in state)
+        answers, _ = run_recurrence(self.rnn, queries, before)
+        return answers.reshape(batch * self.num_targets * segments, -1)
+
+    def queries(self) -> Tensor:
+        """`[targets * segments, width]`: which segment of the future, which target."""
+        segments = self.config.num_future_segments
+        position = self.position_embedding.repeat(self.num_targets, 1)
+        target = self.target_embedding.repeat_interleave(segments, dim=0)
+        return torch.cat([position, target], dim=1)
+
+    def forecast(self, frames: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`[batch, horizon, targets]`, and with quantiles those as `[batch, horizon, targets, quantiles]`."""
+        index = self.get_buffer("target_index")
+        deviation = self.get_buffer("deviation").float()[index].unsqueeze(1)
+        values = frames[:, -1, index][:, None, :, None] + self(frames) * deviation
+        if self.config.minimum is not None:
+            values = values.clamp(min=self.config.minimum)
+        if not self.config.quantiles:
+            return values.squeeze(3), None
+        return values[..., self.config.quantiles.index(MEDIAN)], values
+
+    def loss(self, batch: ForecastingBatch, carried: State = ()) -> tuple[Tensor, State]:
+        """Mean error over what was measured, in deviations: squared, absolute, or of quantiles (pinball)."""
+        index = self.get_buffer("target_index")
+        deviation = self.get_buffer("deviation").float()[index]
+        right = (batch.future - batch.frames[:, -1:, index]) / deviation
+        wrong = right.unsqueeze(3) - self(batch.frames).float()
+        known = wrong.isfinite()
+        return self._error(wrong.where(known, 0.0)).sum() / known.sum().clamp(min=1), ()
+
+    def _error(self, wrong: Tensor) -> Tensor:
+        if self.config.quantiles:
+            quantiles = wrong.new_tensor(self.config.quantiles)
+            return torch.maximum(quantiles * wrong, (quantiles - 1) * wrong)
+        return wrong.square() if self.config.error == "squared" else wrong.abs()
+
+
+def _rising(values: Tensor) -> Tensor:
+    """The lowest quantile, and each next one above it by what `softplus` makes of an output: they never cross."""
+    if values.shape[3] == 1:
+        return values
+    return torch.cat([values[..., :1], F.softplus(values[..., 1:])], dim=3).cumsum(dim=3)

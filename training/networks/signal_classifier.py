@@ -1,0 +1,66 @@
+"""One label for a sequence of numbers: front end, recurrent encoder, pooling, linear output."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.batches import SignalBatch
+from training.config import ClassifierConfig
+from training.networks.front_end import FrontEnd
+from training.networks.network import Network
+from training.networks.pooling import Pooling
+from training.networks.recurrent import RecurrentEncoder, State
+
+
+class SignalClassifier(Network):
+    """Graph `classifier`: frames or samples, lengths -> logits; with state in and out where it `reads_chunks`."""
+
+    def __init__(self, config: ClassifierConfig, front_end: FrontEnd, labels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.front_end = front_end
+        self.encoder = RecurrentEncoder(
+            config.cell,
+            front_end.output_size,
+            config.hidden_size,
+            config.layers,
+            config.bidirectional,
+            config.dropout,
+            connection=config.connection,
+            layer_norm=config.layer_norm,
+            locked=config.locked_dropout,
+        )
+        self.pooling = Pooling(config.pooling, self.encoder.output_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(self.pooling.output_size, labels)
+
+    @property
+    def input_name(self) -> str:
+        """What the graph calls the signal."""
+        return "samples" if self.front_end.spectrogram is not None else "frames"
+
+    @property
+    def reads_chunks(self) -> bool:
+        """Whether the recurrent state is all that the label depends on, so that a signal can be read in pieces."""
+        return self.front_end.is_stepwise and self.encoder.is_forward_only and self.pooling.kind == "last"
+
+    def logits(self, values: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, time, features]` or `[batch, time]`, `[batch]` -> `[batch, labels]`."""
+        features, steps = self.front_end(values, lengths)
+        return self._logits_of(self.encoder(features, steps), steps)
+
+    def read_on(self, values: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """`logits` of all that was read up to the end of a chunk, from the state after the chunk before it."""
+        features, steps = self.front_end(values, lengths)
+        outputs, after = self.encoder.read_on(features, steps, state)
+        return self._logits_of(outputs, steps), after
+
+    def _logits_of(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.dropout(self.pooling(self.encoder, outputs, lengths)))
+        return logits
+
+    def loss(self, batch: SignalBatch, carried: State = ()) -> tuple[Tensor, State]:
+        """Mean over signals of -log p(label), smoothed if the recipe says so."""
+        logits = self.logits(batch.values, batch.lengths).float()
+        return F.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing), ()
