@@ -23,7 +23,7 @@ MAX_BUNDLE_BYTES, MAX_ALL_BYTES = 20_000_000, 80_000_000
 #: Enough dev records to tell a model that works from one that does not, in a few seconds.
 NUM_RECORDS = 1000
 #: How far the score of so few records may lie from the one of all of dev.
-TOLERANCE = {"accuracy": 1.5, "f1": 5.0, "bleu": 5.0, "loss": 0.001}
+TOLERANCE = {"accuracy": 1.5, "f1": 5.0, "bleu": 5.0, "loss": 0.001, "mse": 0.03}
 
 each_bundle = pytest.mark.parametrize("name", sorted(BUNDLES))
 
@@ -34,7 +34,7 @@ def num_bytes(folder: Path) -> int:
 
 def test_there_is_a_model_for_every_task() -> None:
     tasks = {load_bundle(path).manifest.task for path in BUNDLES.values()}
-    assert tasks == {"tagging", "classification", "translation", "generation"}
+    assert tasks == {"tagging", "classification", "translation", "generation", "forecasting"}
 
 
 @each_bundle
@@ -61,7 +61,7 @@ def test_a_shipped_bundle_says_what_it_was_made_of(name: str) -> None:
     assert manifest.training.data[0].licence == NAMED_DATASETS[recipe.data.dataset].licence
     for score in manifest.scores:
         assert score.baseline is not None
-        lower_is_better = score.measure in ("loss", "perplexity")
+        lower_is_better = score.measure in ("loss", "perplexity", "mse", "mae", "mae_in_units", "pinball")
         assert (score.value < score.baseline) == lower_is_better
 
 
