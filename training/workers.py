@@ -7,12 +7,14 @@ writes the run folder.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -129,6 +131,18 @@ def joined_workers(device: torch.device, environment: Mapping[str, str] = os.env
         dist.barrier()  # whoever leaves while another still closes its connections can take that one down
     finally:
         dist.destroy_process_group()
+
+
+def leave(status: int) -> NoReturn:
+    """End this worker's process: exit handlers run and output is written, but the interpreter is not taken down.
+
+    gloo's threads can outlive the process group and still hold tensors; one that gives a tensor back while the
+    interpreter is going makes the process abort, after all its work was done.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def interleaved(parts: Sequence[Tensor]) -> Tensor:

@@ -104,6 +104,13 @@ def test_batches_that_do_not_divide_are_refused() -> None:
     Workers(0, 4).check_batch_size(8)
 
 
+def test_a_worker_that_leaves_loses_nothing() -> None:
+    """Exit handlers run, what was printed is written, and the status is the one that was asked for."""
+    program = "import atexit; from training.workers import leave; atexit.register(print, 'handled'); leave(3)"
+    left = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=False)
+    assert (left.returncode, left.stdout) == (3, b"handled\n")
+
+
 def test_rows_come_back_in_their_order() -> None:
     """States of shares of unlike size are put together as the batch was."""
     whole = torch.arange(2 * 7 * 3.0).view(2, 7, 3)

@@ -23,7 +23,7 @@ from training.collate import Order, training_set
 from training.config import Recipe
 from training.run import Run, fit, open_run, prepare_run, shared_run, start_run
 from training.trainer import DevScore, Interrupted
-from training.workers import Workers, joined_workers
+from training.workers import Workers, joined_workers, leave
 
 CPU = torch.device("cpu")
 SHARED_TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")
@@ -84,3 +84,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave(0)
