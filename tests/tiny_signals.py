@@ -8,9 +8,9 @@ import numpy as np
 
 from service.bundle.manifest import ClassificationOptions, Limits
 from tests.training.exportable import lively
-from training.config import ClassifierConfig
 from training.draft import signal_spec
 from training.export import BundleDraft, Question, export_bundle
+from training.network_config import ClassifierConfig
 from training.networks.front_end import FrontEnd
 from training.networks.signal_classifier import SignalClassifier
 from training.records import LabelledSignal

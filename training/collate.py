@@ -26,7 +26,8 @@ from training.batches import (
     TaggingBatch,
     TranslationBatch,
 )
-from training.config import ForecasterConfig, Recipe
+from training.config import Recipe
+from training.network_config import ForecasterConfig
 from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, Series, TaggedSentence
 from training.vocabulary import Vocabulary
 from training.windows import Windows, one_series

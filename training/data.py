@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from service.bundle.load import file_digest
 from service.bundle.manifest import DataSource
 from service.errors import UnrollError
-from training.config import DataConfig, Recipe, TaggerConfig
+from training.config import DataConfig, Recipe
 from training.datasets import NAMED_DATASETS, locate, read_records, split_records
 from training.datasets.locate import find_dataset
 from training.datasets.read import split_paths
 from training.datasets.series import follows
+from training.network_config import TaggerConfig
 from training.records import LabelledSignal, Record, TaggedSentence
 from training.windows import continued, one_series
 

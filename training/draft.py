@@ -13,9 +13,10 @@ from service.bundle.manifest import (
     TranslationOptions,
     WaveformSpec,
 )
-from training.config import ForecasterConfig, Recipe, TaggerConfig, TranslatorConfig
+from training.config import Recipe
 from training.datasets.schemes import span_scheme
 from training.export import BundleDraft
+from training.network_config import ForecasterConfig, TaggerConfig, TranslatorConfig
 from training.scale import SeriesScale
 from training.signal_config import SignalConfig
 from training.signal_scale import SignalScale

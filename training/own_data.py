@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.bundle.manifest import TaskName
-from training.config import ConfigFault, LanguageModelConfig, Recipe, parse_recipe
+from training.config import ConfigFault, Recipe, parse_recipe
 from training.datasets import ReadOptions, read_records
 from training.datasets.read import split_paths
 from training.datasets.schemes import span_scheme
+from training.network_config import LanguageModelConfig
 from training.records import LabelledSignal, Record, Series, TaggedSentence
 from training.signal_config import SignalKind
 

@@ -26,13 +26,14 @@ from training.analysis.report import ANALYSIS_PARAMETERS, write_analysis
 from training.baselines import baseline_scores
 from training.checkpoint import Progress, load_weights, read_progress
 from training.collate import TrainingSet, training_set
-from training.config import ClassifierConfig, ForecasterConfig, Recipe
+from training.config import Recipe
 from training.data import RunData, load_data
 from training.dev_score import DevScorer
 from training.draft import draft_bundle
 from training.environment import hardware, library_versions, torch_settings
 from training.evaluate import evaluate_records
 from training.export import Exported, Question, export_bundle
+from training.network_config import ClassifierConfig, ForecasterConfig
 from training.networks.build import build_network
 from training.networks.network import Network
 from training.predictions import Prediction

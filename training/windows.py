@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import UnrollError
-from training.config import ForecasterConfig
+from training.network_config import ForecasterConfig
 from training.records import Record, Series
 
 FloatArray = NDArray[np.float32]

@@ -20,8 +20,9 @@ from service.bundle.write import write_manifest
 from service.errors import UnrollError
 from tests.load.corpus import CHARACTERS, NUM_CHARACTERS, NUM_TRANSLATION_WORDS, NUM_WORDS
 from tests.load.places import GENERATOR, MODELS, TAGGER, TRANSLATOR, bundle
-from training.config import LanguageModelConfig, TaggerConfig, TokenizerConfig, TranslatorConfig
+from training.config import TokenizerConfig
 from training.export import BundleDraft, Question, export_bundle
+from training.network_config import LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.networks.language_model import LanguageModel
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator

@@ -16,8 +16,9 @@ from service.bundle.manifest import (
     TranslationOptions,
 )
 from service.bundle.tokenizer import TextTokenizer
-from training.config import Cell, ClassifierConfig, LanguageModelConfig, TaggerConfig, TokenizerConfig, TranslatorConfig
+from training.config import TokenizerConfig
 from training.export import BundleDraft, Question
+from training.network_config import Cell, ClassifierConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.networks.classifier import Classifier
 from training.networks.language_model import LanguageModel
 from training.networks.tagger import Tagger

@@ -16,8 +16,8 @@ from service.bundle.manifest import Manifest
 from service.bundle.write import write_manifest
 from tests.training.exportable import CELLS, classifier, draft_of, questions_of, tagger
 from tests.training.tiny_runs import settings_of, write_files
-from training.config import Cell
 from training.export import export_bundle
+from training.network_config import Cell
 from training.networks.classifier import Classifier
 from training.networks.recurrent import STATE_NAMES, State
 from training.networks.tagger import Tagger

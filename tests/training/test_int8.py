@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.training.exportable import CELLS, language_model, tagger, translator
-from training.config import Cell
+from training.network_config import Cell
 from training.onnx_graph.int8 import depends_on_batch, int8_graph
 from training.onnx_graph.int8_cells import quantise_columns
 from training.onnx_graph.rounding import round_to_half

@@ -20,11 +20,12 @@ from tests.training.tiny_runs import tiny_overrides
 from training import check_data
 from training.baselines import baseline_score
 from training.batches import NO_LABEL
-from training.config import ConfigFault, Recipe, TaggerConfig
+from training.config import ConfigFault, Recipe
 from training.data import load_data
 from training.datasets import DataFault, read_records
 from training.evaluate import evaluate_records
 from training.export import Exported
+from training.network_config import TaggerConfig
 from training.networks.tagger import text_loss
 from training.own_data import own_recipe
 from training.predictions import Prediction

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.training.exportable import lively
-from training.config import Connection
+from training.network_config import Connection
 from training.networks.dropout import EmbeddingDropout, LockedDropout, sequence_dropout
 from training.networks.layer_end import CLOSED, LayerEnd
 from training.networks.recurrent import RecurrentEncoder

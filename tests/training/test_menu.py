@@ -12,8 +12,8 @@ from service.app import create_app
 from service.settings import Settings
 from tests.conftest import wait_until
 from tests.training.exportable import draft_of, lively, questions_of, vocabulary_sizes
-from training.config import ClassifierConfig, TaggerConfig
 from training.export import export_bundle
+from training.network_config import ClassifierConfig, TaggerConfig
 from training.networks.classifier import Classifier
 from training.networks.network import Network
 from training.networks.tagger import Tagger

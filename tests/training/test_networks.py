@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from service.bundle.tokenizer import UNK
 from tests.training.exportable import CELLS, classifier, language_model, lively, tagger, translator
 from training.batches import NO_LABEL, ClassificationBatch, LanguageBatch, TaggingBatch, TranslationBatch
-from training.config import AttentionKind, Cell, ConfigFault, PoolingKind, parse_recipe
+from training.config import ConfigFault, parse_recipe
+from training.network_config import AttentionKind, Cell, PoolingKind
 from training.networks.attention import ATTENTIONS, attend
 from training.networks.build import build_network
 from training.networks.character_features import CharacterCNN, CharacterRNN

@@ -9,10 +9,11 @@ import pytest
 from service.bundle.manifest import TaskName
 from service.errors import UnrollError
 from tests.training.tiny_runs import TASKS, write_files
-from training.config import ConfigFault, TaggerConfig
+from training.config import ConfigFault
 from training.data import load_data
 from training.datasets import ReadOptions
 from training.datasets.faults import DataFault
+from training.network_config import TaggerConfig
 from training.own_data import own_recipe
 
 

@@ -13,8 +13,8 @@ from service.inference.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
 from tests.tiny_signals import CONFIGS, STEPWISE, records_of, signal_draft, signal_network, write_tiny_signal_bundle
 from tests.training.exportable import CELLS
-from training.config import Cell
 from training.export import Question, export_bundle
+from training.network_config import Cell
 from training.quantise import VariantRefused, add_variant
 from training.signal_config import SignalKind
 from training.signal_values import json_form

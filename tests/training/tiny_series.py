@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from service.bundle.manifest import ForecastingOptions, Limits
 from tests.training.exportable import lively
-from training.config import ForecasterConfig
 from training.draft import forecasting_options
 from training.export import BundleDraft, Question, export_bundle
+from training.network_config import ForecasterConfig
 from training.networks.forecaster import Forecaster
 from training.records import Series
 from training.scale import SeriesScale

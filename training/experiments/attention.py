@@ -11,10 +11,10 @@ from torch import Tensor
 
 from service.bundle.tokenizer import BOS, EOS
 from training.batches import TranslationBatch
-from training.config import TranslatorConfig
 from training.experiments.fitting import Budget, fit, seeded
 from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
 from training.experiments.probe import num_parameters
+from training.network_config import TranslatorConfig
 from training.networks.recurrent import State
 from training.networks.translator import Translator
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from training.baselines.generation import ngram_model
-from training.config import Cell
 from training.experiments.fitting import Budget, fit, seeded
 from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
 from training.experiments.text import Text, WindowLoss, character_recipe, dev_loss, shakespeare
+from training.network_config import Cell
 from training.networks.build import build_network
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network

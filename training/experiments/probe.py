@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from training.config import Cell
+from training.network_config import Cell
 from training.networks.recurrent import RecurrentEncoder
 
 ProbeName = Literal["Elman", "GRU", "LSTM, forget bias 0", "LSTM, forget bias 1"]

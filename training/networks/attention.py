@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.config import AttentionKind
+from training.network_config import AttentionKind
 
 
 class AdditiveAttention(nn.Module):

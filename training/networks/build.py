@@ -9,12 +9,11 @@ from torch import nn
 
 from service.bundle.manifest import TaskName
 from service.bundle.padding import FloatArray
-from training.config import (
+from training.config import ConfigFault, Recipe
+from training.network_config import (
     ClassifierConfig,
-    ConfigFault,
     ForecasterConfig,
     LanguageModelConfig,
-    Recipe,
     TaggerConfig,
     TranslatorConfig,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.config import Cell
+from training.network_config import Cell
 from training.networks.recurrent import RecurrentLayer
 
 

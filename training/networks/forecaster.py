@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from service.bundle.manifest import MEDIAN
 from training.batches import ForecastingBatch
-from training.config import ForecasterConfig
+from training.network_config import ForecasterConfig
 from training.networks.network import Network
 from training.networks.recurrent import State, recurrence, run_recurrence
 from training.scale import SeriesScale

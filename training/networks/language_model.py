@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.batches import LanguageBatch
-from training.config import LanguageModelConfig
+from training.network_config import LanguageModelConfig
 from training.networks.dropout import LockedDropout
 from training.networks.network import Network
 from training.networks.recurrent import State, StatefulStack

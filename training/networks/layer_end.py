@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.config import Connection
+from training.network_config import Connection
 
 #: A highway starts with its gate nearly closed, so that deep stacks begin by carrying (Srivastava et al. 2015).
 CLOSED = -1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.config import PoolingKind
+from training.network_config import PoolingKind
 from training.networks.recurrent import RecurrentEncoder, length_mask
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from training.config import Cell, Connection
+from training.network_config import Cell, Connection
 from training.networks.dropout import LockedDropout, sequence_dropout
 from training.networks.layer_end import LayerEnd
 

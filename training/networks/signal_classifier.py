@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.batches import SignalBatch
-from training.config import ClassifierConfig
+from training.network_config import ClassifierConfig
 from training.networks.front_end import FrontEnd
 from training.networks.network import Network
 from training.networks.pooling import Pooling

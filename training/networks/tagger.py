@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.batches import NO_LABEL, TaggingBatch
-from training.config import TaggerConfig
+from training.network_config import TaggerConfig
 from training.networks.crf import CRF
 from training.networks.dropout import sequence_dropout
 from training.networks.network import Network

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.batches import TranslationBatch
-from training.config import TranslatorConfig
+from training.network_config import TranslatorConfig
 from training.networks.attention import ATTENTIONS, attend
 from training.networks.dropout import LockedDropout, WordDropout
 from training.networks.network import Network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.config import ClassifierConfig, TaggerConfig
+from training.network_config import ClassifierConfig, TaggerConfig
 from training.networks.character_features import CharacterCNN, CharacterRNN
 from training.networks.dropout import EmbeddingDropout, WordDropout
 

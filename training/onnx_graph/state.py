@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from service.bundle.manifest import GraphSpec, StateSpec, TensorSpec
-from training.config import Cell, ClassifierConfig, TaggerConfig
+from training.network_config import Cell, ClassifierConfig, TaggerConfig
 from training.networks.recurrent import STATE_NAMES
 from training.onnx_graph.builder import GraphBuilder
 
