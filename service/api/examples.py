@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from typing import Any
 
 from fastapi.openapi.models import Example
 
+from service.api.example_files import short_sound, small_picture, week_of_air
 from service.api.schemas import ErrorResponse
 
 Responses = dict[int | str, dict[str, Any]]
-
-#: 25 ms of silence, 8,000 samples a second of 16 bits: the shortest file that is whole.
-_SILENCE = bytes(400)
-_SHORT_SOUND = base64.b64encode(
-    b"RIFF"
-    + struct.pack("<I", 36 + len(_SILENCE))
-    + b"WAVEfmt "
-    + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
-    + b"data"
-    + struct.pack("<I", len(_SILENCE))
-    + _SILENCE
-).decode()
 
 PREDICT_EXAMPLES: dict[str, Example] = {
     "classify": {
@@ -57,7 +44,22 @@ PREDICT_EXAMPLES: dict[str, Example] = {
         "summary": "A wave file in base64 to the digit that is said",
         "description": 'From a shell: `curl http://127.0.0.1:8000/predict -H "Content-Type: application/json" '
         '-d "{\\"model\\": \\"digits-en\\", \\"inputs\\": {\\"wav\\": \\"$(base64 -w0 seven.wav)\\"}}"`',
-        "value": {"model": "digits-en", "inputs": {"wav": _SHORT_SOUND}},
+        "value": {"model": "digits-en", "inputs": {"wav": short_sound()}},
+    },
+    "forecast": {
+        "summary": "A week of readings, hour by hour, to the next day with its quantiles",
+        "description": "A frame has the model's channels in order: `GET /models/air-beijing` names them.",
+        "value": {"model": "air-beijing", "inputs": {"frames": week_of_air()}},
+    },
+    "describe": {
+        "summary": "A picture, a PNG file in base64, to a sentence; and where the model looked for each word",
+        "description": 'From a shell: `curl http://127.0.0.1:8000/predict -H "Content-Type: application/json" '
+        '-d "{\\"model\\": \\"captions-emoji\\", \\"inputs\\": {\\"png\\": \\"$(base64 -w0 face.png)\\"}}"`',
+        "value": {
+            "model": "captions-emoji",
+            "inputs": {"png": small_picture()},
+            "parameters": {"return_attention": True},
+        },
     },
 }
 

@@ -21,11 +21,18 @@ function factsOf(model) {
     ["licence", model.licence],
     ["language", model.language],
     ["labels", model.labels?.length ? String(model.labels.length) : ""],
-    ["reads up to", model.limits ? `${model.limits.max_input_tokens} tokens` : ""],
+    ["reads up to", longestInputOf(model)],
     ["runs on", [model.provider?.replace("ExecutionProvider", ""), model.precision].filter(Boolean).join(", ")],
     ["proved", model.parity ? `within ${model.parity.max_difference.toExponential(0)} of its training` : ""],
     ["sha256", model.digest?.slice(0, 16)],
   ];
+}
+
+/** A picture is read as a whole, whatever its size; numbers are counted in steps. */
+function longestInputOf({ task, limits, options }) {
+  if (!limits || task === "captioning") return "";
+  const isNumeric = task === "forecasting" || options?.signal;
+  return `${limits.max_input_tokens} ${isNumeric ? "steps" : "tokens"}`;
 }
 
 function scoreTable(scores) {

@@ -1,7 +1,8 @@
 /** What stands beside each answer: where the time went, who shared the batch, and how to ask again from a shell. */
 
 import { addressOf } from "./api.js";
-import { curlCommand } from "./curl.js";
+import { attachmentOf, save } from "./attachment.js";
+import { curlCommand, curlCommandWithFile } from "./curl.js";
 import { el, milliseconds } from "./dom.js";
 
 const COPIED_FOR_MS = 1500;
@@ -18,14 +19,23 @@ export function receipt({ path, body, requestId, stages = [], facts = [] }) {
     { class: "receipt-facts" },
     ...all.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
   );
-  const command = commandBlock(curlCommand(addressOf(path), body, path === "generate_stream"));
   return el(
     "section",
     { class: "receipt", "aria-label": "About this answer" },
     stages.length ? stageBar(stages) : null,
     list,
-    command,
+    ...commandFor(path, body),
   );
+}
+
+function commandFor(path, body) {
+  const attachment = attachmentOf(body);
+  if (!attachment) return [commandBlock(curlCommand(addressOf(path), body, path === "generate_stream"))];
+  const { name } = attachment;
+  const button = el("button", { type: "button", class: "quiet", onclick: () => save(attachment) }, `Save ${name}`);
+  const hint = el("p", { class: "hint" }, `The command reads ${name} in the folder where it runs.`);
+  const command = commandBlock(curlCommandWithFile(addressOf(path), body, attachment));
+  return [command, el("div", { class: "actions" }, button, hint)];
 }
 
 /** The stages of `/predict`'s timings, and what lies between them: the way through the event loop and JSON. */

@@ -13,12 +13,11 @@ const MAX_CHIP_CHARACTERS = 120;
  * How one kind of task is asked and answered: one file in `views/` for each, listed in `views/catalogue.js`.
  * @typedef {object} View
  * @property {string} path of the API
- * @property {string} label of the input
- * @property {string} hint under the input
  * @property {string} verb on the button
+ * @property {(model: object) => import("./editors/text.js").Editor} editor where the input is made
+ * @property {(inputs: unknown, index: number) => string} nameOf an example
  * @property {(model: object) => import("./fields.js").Field[]} fields
- * @property {(text: string, values: Object<string, number>) => object} body of the request, without the model
- * @property {(inputs: unknown) => string} textOf an example, as it would be typed
+ * @property {(inputs: unknown, values: Object<string, number>) => object} body of the request, without the model
  * @property {(job: Job) => Promise<string>} run asks, shows the answer, and says in a sentence what came
  *
  * @typedef {object} Job
@@ -44,19 +43,21 @@ class Workbench {
     this.running = null;
     this.closed = new AbortController();
     this.fields = fieldSet(view.fields(model));
-    this.input = inputOf(model, view);
+    this.editor = view.editor(model);
     this.run = el("button", { type: "submit", class: "run" }, view.verb);
     this.stop = el("button", { type: "button", class: "stop", disabled: true, onclick: () => this.abort() }, "Stop");
     this.status = el("p", { class: "status", role: "status" });
     this.place = el("section", { class: "answers", "aria-label": "Answer" });
     this.form = this.#form();
     root.replaceChildren(heading(model), this.form, this.place);
+    if (model.examples?.length) this.editor.show(model.examples[0].inputs);
     document.addEventListener("keydown", (event) => this.#onKey(event), { signal: this.closed.signal });
   }
 
   close() {
     this.abort();
     this.closed.abort();
+    this.editor.close();
   }
 
   abort() {
@@ -64,10 +65,10 @@ class Workbench {
   }
 
   /** Send what the form holds. */
-  ask() {
+  async ask() {
     clearRefusal(this.form);
-    const body = this.#body();
-    if (!body) return;
+    const body = await this.#body();
+    if (!body || this.closed.signal.aborted) return;
     const start = (work) => this.#start(work, body, true);
     const { model, view, place } = this;
     this.#start((signal) => view.run({ model, body, place, signal, start }), body, false);
@@ -106,18 +107,18 @@ class Workbench {
   }
 
   /** The views check nothing but whether what was typed can be sent at all. */
-  #body() {
+  async #body() {
     try {
       const { name, version } = this.model;
-      return { model: name, version, ...this.view.body(this.input.value, this.fields.values()) };
+      return { model: name, version, ...this.view.body(await this.editor.value(), this.fields.values()) };
     } catch (error) {
-      markControl(this.input, error.message);
+      markControl(this.editor.control, error.message);
       return null;
     }
   }
 
   #controlOf(field) {
-    return field.startsWith("inputs") ? this.input : this.fields.control(field.replace(/^parameters\./, ""));
+    return field.startsWith("inputs") ? this.editor.control : this.fields.control(field.replace(/^parameters\./, ""));
   }
 
   #onKey(event) {
@@ -136,8 +137,8 @@ class Workbench {
     return el(
       "form",
       { class: "ask", "aria-label": "Request", novalidate: true, onsubmit: submit },
-      examplesOf(this.model, this.view, (example) => (this.input.value = example)),
-      inputField(this.view, this.input),
+      examplesOf(this.model, this.view, (inputs) => this.editor.show(inputs)),
+      this.editor.element,
       this.fields.element,
       el("div", { class: "actions" }, this.run, this.stop, keys, this.status),
     );
@@ -165,40 +166,19 @@ function troubleOf({ name, state, reason }) {
   return state === "failed" ? `${name} could not be loaded: ${reason}` : `${name} is still loading.`;
 }
 
-function inputOf(model, view) {
-  const input = el("textarea", {
-    id: "input",
-    rows: 3,
-    spellcheck: "false",
-    autocomplete: "off",
-    "aria-describedby": "input-hint",
-  });
-  input.value = model.examples?.length ? view.textOf(model.examples[0].inputs) : "";
-  return input;
-}
-
-function inputField(view, input) {
-  const label = el("label", { for: input.id }, view.label);
-  return el(
-    "div",
-    { class: "field input-field", "data-field": "inputs" },
-    label,
-    input,
-    el("p", { class: "hint", id: "input-hint" }, view.hint),
-  );
-}
-
-/** The label of an example. Numbers would fill the page. */
+/** The label of an example. A long text would fill the page. */
 function shortened(text) {
   return text.length > MAX_CHIP_CHARACTERS ? `${text.slice(0, MAX_CHIP_CHARACTERS)} …` : text;
 }
 
-function examplesOf(model, view, choose) {
-  const texts = [
-    ...new Set((model.examples ?? []).map(({ inputs }) => view.textOf(inputs)).filter((text) => text.trim())),
-  ];
-  const chips = texts
+/** Two that are called the same are one. */
+function examplesOf({ examples }, view, choose) {
+  const named = new Map((examples ?? []).map(({ inputs }, index) => [view.nameOf(inputs, index).trim(), inputs]));
+  named.delete("");
+  const chips = [...named]
     .slice(0, MAX_EXAMPLES)
-    .map((text) => el("button", { type: "button", class: "example", onclick: () => choose(text) }, shortened(text.trim())));
+    .map(([name, inputs]) =>
+      el("button", { type: "button", class: "example", onclick: () => choose(inputs) }, shortened(name)),
+    );
   return el("div", { class: "examples", role: "group", "aria-label": "Examples", hidden: !chips.length }, ...chips);
 }

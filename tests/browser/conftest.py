@@ -16,10 +16,17 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
 
+from tests.browser.signal_models import write_signal_models
 from tests.live_server import LiveServer, live_server
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = ("--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+_FLAGS = (
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a microphone that beeps once a second
+)
 _HOW_TO_GET_ONE = "there is no Chromium: install your system's, or run `playwright install chromium`"
 _TIMEOUT_MS = 10_000
 #: A refusal or a broken connection, which tests provoke: the browser notes each as an error of its own.
@@ -45,6 +52,12 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium_of(playwright), args=flags)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def signal_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models that read sounds, series and pictures."""
+    return write_signal_models(tmp_path_factory.mktemp("signals") / "models")
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ def test_a_task_that_the_page_does_not_know_is_asked_and_answered_in_json(page: 
 
     def as_another_task(route: Route) -> None:
         answer = route.fetch()
-        route.fulfill(response=answer, body=answer.text().replace('"tagging"', '"captioning"'))
+        route.fulfill(response=answer, body=answer.text().replace('"tagging"', '"parsing"'))
 
     page.route(re.compile("/models"), as_another_task)
     open_model(page, "tiny-tagger")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +17,7 @@ from tests.conftest import wait_until
 from tests.live_server import LiveServer
 
 MODEL = "tiny-generator"
+_MAX_HELD_S = 15.0
 
 
 @pytest.fixture
@@ -32,11 +35,54 @@ def slowed(run: Callable[..., Any]) -> Callable[..., Any]:
     return slow
 
 
+class Gate:
+    """Lets as many runs of a graph pass as a test allows, and holds the next one."""
+
+    def __init__(self) -> None:
+        self._runs = threading.Semaphore(0)
+        self._is_open = False
+
+    def let(self, num_runs: int) -> None:
+        self._runs.release(num_runs)
+
+    def open_until(self, condition: Callable[[], bool]) -> None:
+        """Hold nothing until then; of what was allowed before, nothing is left."""
+        self._is_open = True
+        self._runs.release()
+        wait_until(condition)
+        self._is_open = False
+        while self._runs.acquire(blocking=False):
+            pass
+
+    def guarding(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*arguments: Any) -> Any:
+            if not self._is_open:
+                self._runs.acquire(timeout=_MAX_HELD_S)
+            return run(*arguments)
+
+        return guarded
+
+
+@pytest.fixture
+def gate(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    runner = server.engine(MODEL).opened.runner
+    gate = Gate()
+    monkeypatch.setattr(runner, "run", gate.guarding(runner.run))
+    return gate
+
+
 def set_up(page: Page, num_tokens: int, seed: str = "5", temperature: str = "1") -> None:
     open_model(page, MODEL)
     page.get_by_label("Tokens", exact=True).fill(str(num_tokens))
     page.get_by_label("Seed").fill(seed)
     page.get_by_label("Temperature").fill(temperature)
+
+
+def begin(page: Page, prompt: str) -> None:
+    """Ask, and wait for the first token."""
+    page.locator("#input").fill(prompt)
+    page.locator("button.run").click()
+    expect(written(page)).not_to_be_empty()
 
 
 def written(page: Page) -> Locator:
@@ -98,9 +144,7 @@ def test_a_stopped_text_frees_its_place_in_the_service(page: Page, server: LiveS
     """What was written stays, and the next text can be asked for at once."""
     before = cancelled(server)
     set_up(page, 30)
-    page.locator("#input").fill("Hello ")
-    page.locator("button.run").click()
-    expect(written(page)).not_to_be_empty()
+    begin(page, "Hello ")
     expect(page.locator(".answers")).to_have_attribute("aria-busy", "true")
     wait_until(lambda: server.metric("unroll_slots_in_use", model=MODEL) == 1)
     page.get_by_role("button", name="Stop").click()
@@ -112,12 +156,35 @@ def test_a_stopped_text_frees_its_place_in_the_service(page: Page, server: LiveS
     expect(page.locator("button.run")).to_be_focused()
 
 
+@pytest.mark.parametrize(("lengths", "num_in_state"), [((3, 6), 0), ((18, 22), 16)])
+def test_a_stopped_text_goes_on_as_if_it_had_not_been_stopped(
+    page: Page, server: LiveServer, gate: Gate, lengths: tuple[int, int], num_in_state: int
+) -> None:
+    """Also where no state had come yet: the request is then read again, with its seed. And it can be stopped twice."""
+    set_up(page, 30)
+    page.locator("#input").fill("Hello ")
+    button, num_there = page.locator("button.run"), 0
+    for length in lengths:
+        gate.let(length - num_there + 2)
+        button.click()
+        page.wait_for_function("length => document.querySelector('.written')?.textContent.length >= length", arg=length)
+        page.get_by_role("button", name="Stop").click()
+        expect(answer_of(page).locator(".note")).to_have_text(re.compile(r"^Stopped after \d+ tokens\.$"))
+        gate.open_until(lambda: server.metric("unroll_slots_in_use", model=MODEL) == 0)
+        button, num_there = page.get_by_role("button", name="Continue"), num_in_state
+    gate.let(100)
+    button.click()
+    expect(page.locator(".answer .note")).to_have_text(re.compile("as many tokens as were asked for"))
+    assert written(page).text_content() == generated(server, "Hello ", max_new_tokens=30, seed=5, top_p=0.95)
+    gate.let(100)
+    button.click()
+    expect(page.locator(".answer .note")).to_have_text("30 tokens: as many tokens as were asked for.")
+
+
 def test_leaving_for_another_model_stops_the_text(page: Page, server: LiveServer, slow_steps: None) -> None:
     before = cancelled(server)
     set_up(page, 30)
-    page.locator("#input").fill("Hello ")
-    page.locator("button.run").click()
-    expect(written(page)).not_to_be_empty()
+    begin(page, "Hello ")
     page.get_by_role("link", name="tiny-tagger").click()
     wait_until(lambda: cancelled(server) == before + 1)
     expect(page.get_by_role("heading", level=2, name="tiny-tagger")).to_be_visible()
@@ -152,6 +219,9 @@ def test_a_stream_that_fails_midway_keeps_its_text_and_says_what_failed(
     answer = ask(page, "Hello ")
     expect(answer.get_by_role("alert")).to_contain_text("failed")
     assert 0 < len(written(page).text_content() or "") < 30
+    page.get_by_role("button", name="Continue").click()
+    expect(answer_of(page).get_by_role("alert")).to_have_count(0)
+    assert written(page).text_content() == generated(server, "Hello ", max_new_tokens=30, seed=5, top_p=0.95)
 
 
 def test_events_are_found_however_the_network_cuts_them(page: Page) -> None:

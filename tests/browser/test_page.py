@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import new_context, watched_page
 from tests.browser.playground import answer_of, ask, open_model, visit
+from tests.browser.readable import PHONE, THEMES, Theme, contrast_of, named_parts, nameless_roles, width_of
 from tests.live_server import LiveServer
 
 TEXTS = {
@@ -19,12 +18,6 @@ TEXTS = {
     "tiny-translator": "the cat sat",
     "tiny-generator": "Hello ",
 }
-PHONE: ViewportSize = {"width": 360, "height": 740}
-Theme = Literal["light", "dark"]
-THEMES: tuple[Theme, ...] = ("light", "dark")
-NEEDS_A_NAME = {"button", "link", "textbox", "slider", "spinbutton", "checkbox", "option", "listbox", "img", "region"}
-
-LOW_CONTRAST = (Path(__file__).parent / "low_contrast.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module", params=TEXTS)
@@ -51,29 +44,24 @@ def dark_page(browser: Browser, server: LiveServer) -> Iterator[Page]:
 def test_text_stands_out(answered_page: Page, theme: Theme) -> None:
     """Contrast of at least 4.5, labels on their colours included."""
     answered_page.emulate_media(color_scheme=theme)
-    measured = answered_page.evaluate(LOW_CONTRAST)
+    measured = contrast_of(answered_page)
     assert measured["seen"] > 40
     assert measured["found"] == []
 
 
 def test_everything_that_can_be_used_has_a_name_for_a_screen_reader(answered_page: Page) -> None:
     """Asked where the browser itself tells assistive software."""
-    nodes = answered_page.context.new_cdp_session(answered_page).send("Accessibility.getFullAXTree")["nodes"]
-    named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    named = named_parts(answered_page)
     roles = {role for role, _ in named}
     assert {"banner", "navigation", "main", "complementary", "status", "button", "textbox"} <= roles
-    assert [role for role, text in named if role in NEEDS_A_NAME and not text.strip()] == []
+    assert nameless_roles(answered_page) == []
     assert sum(role == "main" for role, _ in named) == 1
 
 
 def test_a_phone_needs_no_scrolling_sideways(answered_page: Page) -> None:
     """What is wider, such as the attention table, scrolls in its own frame."""
     answered_page.set_viewport_size(PHONE)
-    assert answered_page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    rights = answered_page.locator("button, textarea, .answer").evaluate_all(
-        "nodes => nodes.map(node => node.getBoundingClientRect().right)"
-    )
-    assert max(rights) <= PHONE["width"]
+    assert width_of(answered_page) == PHONE["width"]
 
 
 def test_a_refusal_stands_out_too(page: Page) -> None:
@@ -83,7 +71,7 @@ def test_a_refusal_stands_out_too(page: Page) -> None:
         expect(page.locator(alert)).to_be_visible()
         for theme in THEMES:
             page.emulate_media(color_scheme=theme)
-            assert page.evaluate(LOW_CONTRAST)["found"] == []
+            assert contrast_of(page)["found"] == []
         page.route("**/predict", lambda route: route.abort())
 
 

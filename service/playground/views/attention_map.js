@@ -47,7 +47,7 @@ export function attentionMap({ source_tokens, target_tokens, weights }) {
     "div",
     { class: "pairs" },
     el("p", { class: "pieces", "aria-label": "Source, in pieces" }, ...sourceWords),
-    wordBox(targetWords, light),
+    wordBox("Translation, in pieces", targetWords, light),
     readout,
   );
   return el("div", { class: "attention" }, pairs, tableOf(columns, rows, light));
@@ -62,7 +62,8 @@ function strongest(row, sources) {
     .join(", ");
 }
 
-function targetWord(piece, looked) {
+/** A word that can be chosen, and says where the model looked. */
+export function targetWord(piece, looked) {
   return el(
     "span",
     {
@@ -76,10 +77,11 @@ function targetWord(piece, looked) {
   );
 }
 
-function wordBox(words, light) {
+/** Words, one of which is chosen: with the pointer or the arrow keys. */
+export function wordBox(name, words, light) {
   const box = el(
     "div",
-    { class: "pieces", role: "listbox", "aria-label": "Translation, in pieces", "aria-orientation": "horizontal" },
+    { class: "pieces", role: "listbox", "aria-label": name, "aria-orientation": "horizontal" },
     ...words,
   );
   roveFocus(box, () => words);

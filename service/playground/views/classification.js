@@ -5,17 +5,19 @@ import { predictionView } from "./prediction.js";
 
 const MAX_BARS = 10;
 
-function fields(model) {
+/** @param {object} model */
+export function barFields(model) {
   const max = Math.min(model.labels?.length ?? MAX_BARS, MAX_BARS);
   return [{ name: "top_k", label: "Labels shown", kind: "slider", min: 1, max, value: Math.min(5, max) }];
 }
 
-function show(prediction, text) {
+/** @param {object} prediction @param {string} given what was classified, in words */
+export function bars(prediction, given) {
   const rows = (prediction.top_k ?? [prediction]).map(({ label, score }, index) => bar(label, score, index === 0));
   return el(
     "div",
     { class: "classified" },
-    el("p", { class: "given-text" }, text),
+    el("p", { class: "given-text" }, given),
     el("ol", { class: "bars" }, ...rows),
   );
 }
@@ -35,4 +37,4 @@ function bar(label, score, isFirst) {
   );
 }
 
-export const classification = predictionView({ verb: "Classify", fields, show });
+export const classification = predictionView({ verb: "Classify", fields: barFields, show: bars });

@@ -2,12 +2,15 @@
 
 import { generate } from "../api.js";
 import { el, milliseconds } from "../dom.js";
+import { textEditor } from "../editors/text.js";
 import { receipt } from "../receipt.js";
 
 const PATH = "generate_stream";
 const MAX_SEED = 2 ** 31;
 const DEFAULT_TOKENS = 300;
 const NEAR_THE_END_PX = 40;
+/** At most so many tokens, less one, are computed again when a text goes on that was stopped. */
+const STATE_EVERY_TOKENS = 16;
 
 const ENDINGS = {
   length: "as many tokens as were asked for",
@@ -62,56 +65,62 @@ function body(text, { temperature, top_p, top_k, seed, max_new_tokens }) {
 }
 
 function run({ body, place, signal, start }) {
-  const script = new Script(body.inputs, start);
-  return script.write(body, signal, () => place.replaceChildren(script.element));
+  const script = new Script(body, start);
+  return script.write({ body, numKnown: 0 }, signal, () => place.replaceChildren(script.element));
 }
+
+/**
+ * Where a text can go on: a request, and how many tokens of its answer the reader has already.
+ * @typedef {{body: object, numKnown: number}} Place
+ */
 
 /** One text, written in one request or in several that go on from each other. */
 class Script {
-  constructor(prompt, start) {
+  constructor({ inputs, parameters }, start) {
     this.start = start;
+    this.maxNewTokens = parameters.max_new_tokens;
     this.text = el("span", { class: "written" });
     this.footer = el("div");
     const cursor = el("span", { class: "cursor", "aria-hidden": "true" });
-    const parts = [el("span", { class: "prompt" }, prompt), this.text, cursor];
+    const parts = [el("span", { class: "prompt" }, inputs), this.text, cursor];
     this.paper = el("div", { class: "script", tabindex: 0, role: "region", "aria-label": "Text" }, ...parts);
     this.element = el("article", { class: "answer", "aria-label": "Answer" }, this.paper, this.footer);
   }
 
   /**
    * Ask, and add tokens as they come.
-   * @param {object} body
+   * @param {Place} place
    * @param {AbortSignal} signal
    * @param {() => void} onAccepted before the first token
    * @returns {Promise<string>} what came, in a sentence
    */
-  async write(body, signal, onAccepted = () => {}) {
+  async write(place, signal, onAccepted = () => {}) {
+    const { body } = place;
     const meter = new Meter();
-    const { events, requestId } = await generate(body, signal);
+    const { events, requestId } = await generate({ ...body, state_every: STATE_EVERY_TOKENS }, signal);
     onAccepted();
     this.footer.replaceChildren();
     this.element.classList.add("is-writing");
+    const reader = new Reader(place);
     try {
-      const last = await this.follow(events, meter);
-      const about = receipt({ path: PATH, body, requestId, ...meter.measured(last) });
-      this.footer.replaceChildren(...this.ending(body, last, meter), about);
+      await this.follow(events, reader, meter);
+      const about = receipt({ path: PATH, body, requestId, ...meter.measured(reader.last) });
+      this.footer.replaceChildren(...this.ending(body, reader.last, meter), about);
       return `${meter.numTokens} tokens in ${milliseconds(meter.totalMs)}.`;
     } catch (error) {
-      this.footer.replaceChildren(el("p", { class: "note" }, brokenOff(meter.numTokens)));
+      this.footer.replaceChildren(this.goingOn(reader.place, brokenOff(error, meter.numTokens)));
       throw error;
     } finally {
       this.element.classList.remove("is-writing");
     }
   }
 
-  async follow(batches, meter) {
-    let last = null;
+  async follow(batches, reader, meter) {
     for await (const events of batches) {
-      meter.count(events.length);
-      this.add(textOf(events));
-      last = events.at(-1) ?? last;
+      const fresh = reader.freshOf(events);
+      if (fresh.length) meter.count(fresh.length);
+      this.add(textOf(fresh));
     }
-    return last;
   }
 
   /** Who has scrolled up to read on is left there; who stands at the end is kept there. */
@@ -123,22 +132,62 @@ class Script {
 
   ending(body, last, meter) {
     const reason = ENDINGS[last?.details?.finish_reason] ?? "the stream ended";
-    const note = el("p", { class: "note" }, `${meter.numTokens} tokens: ${reason}.`);
-    return last?.state ? [el("div", { class: "actions" }, this.continueButton(body, last.state), note)] : [note];
+    const said = `${meter.numTokens} tokens: ${reason}.`;
+    if (!last?.state) return [el("p", { class: "note" }, said)];
+    const next = goingOnFrom(body, last.state, this.maxNewTokens);
+    return [this.goingOn({ body: next, numKnown: 0 }, said)];
   }
 
   /** The state holds all that was read and drawn: what follows is what an unbroken text would have had. */
-  continueButton(body, state) {
-    const next = { ...body, inputs: "", state };
-    return el(
-      "button",
-      { type: "button", class: "continue", onclick: () => this.start((signal) => this.write(next, signal)) },
-      "Continue",
-    );
+  goingOn(place, said) {
+    const go = () => this.start((signal) => this.write(place, signal));
+    const button = el("button", { type: "button", class: "continue", onclick: go }, "Continue");
+    return el("div", { class: "actions" }, button, el("p", { class: "note" }, said));
   }
 }
 
-const brokenOff = (numTokens) => `Broken off after ${numTokens} tokens. A state comes only at the end of a text.`;
+const goingOnFrom = (body, state, max_new_tokens) => ({
+  ...body,
+  inputs: "",
+  state,
+  parameters: { ...body.parameters, max_new_tokens },
+});
+
+const brokenOff = (error, numTokens) =>
+  `${error.name === "AbortError" ? "Stopped" : "Broken off"} after ${numTokens} tokens.`;
+
+/** Reads the events of one request, and knows where the text goes on should no more of them come. */
+class Reader {
+  #begun;
+  #numRead = 0;
+
+  /** @param {Place} place */
+  constructor({ body, numKnown }) {
+    this.#begun = { body, index: 0 };
+    this.numKnown = numKnown;
+    this.last = null;
+  }
+
+  /** Those whose tokens the reader of the text does not have yet. */
+  freshOf(events) {
+    for (const event of events) {
+      this.#numRead = event.index;
+      if (event.tokens_left) this.#begun = { body: this.#after(event), index: event.index };
+    }
+    this.last = events.at(-1) ?? this.last;
+    return events.filter(({ index }) => index > this.numKnown);
+  }
+
+  #after({ state, tokens_left }) {
+    return goingOnFrom(this.#begun.body, state, tokens_left);
+  }
+
+  /** Tokens after the newest state are computed again, the same ones: the seed is in the state, or in the request. */
+  get place() {
+    const { body, index } = this.#begun;
+    return { body, numKnown: Math.max(this.numKnown, this.#numRead) - index };
+  }
+}
 
 /** Times as the reader of the stream sees them. */
 class Meter {
@@ -177,11 +226,11 @@ class Meter {
 /** @type {import("../workbench.js").View} */
 export const generation = {
   path: PATH,
-  label: "Prompt",
-  hint: "The text goes on from here.",
   verb: "Write",
+  editor: () =>
+    textEditor({ label: "Prompt", hint: "The text goes on from here.", textOf: String, read: (text) => text }),
+  nameOf: String,
   fields,
-  textOf: (inputs) => String(inputs),
   body,
   run,
 };

@@ -2,6 +2,7 @@
 
 import { predict } from "../api.js";
 import { el } from "../dom.js";
+import { textEditor } from "../editors/text.js";
 import { receipt, stagesOf } from "../receipt.js";
 
 const PATH = "predict";
@@ -29,14 +30,21 @@ async function run({ body, place, signal }) {
   return "The answer is there.";
 }
 
+const textOf = (inputs) => JSON.stringify(inputs);
+
 /** @type {import("../workbench.js").View} */
 export const plainJson = {
   path: PATH,
-  label: "Inputs, as JSON",
-  hint: "Sent as the field “inputs” of the request. A text stands in double quotes.",
   verb: "Ask",
+  editor: () =>
+    textEditor({
+      label: "Inputs, as JSON",
+      hint: "Sent as the field “inputs” of the request. A text stands in double quotes.",
+      textOf,
+      read: valueOf,
+    }),
+  nameOf: textOf,
   fields: () => [],
-  textOf: (inputs) => JSON.stringify(inputs),
-  body: (text) => ({ inputs: valueOf(text) }),
+  body: (inputs) => ({ inputs }),
   run,
 };

@@ -1,66 +1,66 @@
-/** What all views of `POST /predict` share: one text a line, one answer for each. */
+/** What all views of `POST /predict` share: inputs go out in one request, and each has its answer. */
 
 import { predict } from "../api.js";
 import { el, milliseconds } from "../dom.js";
+import { textEditor } from "../editors/text.js";
 import { receipt, stagesOf } from "../receipt.js";
 
 const PATH = "predict";
 
 /**
- * @param {{fields?: (model: object) => import("../fields.js").Field[], fixed?: object, verb: string,
- *   show: (prediction: object, text: string, model: object) => Node}} parts
+ * What a model reads: where that is made, and what an example of it is called.
+ * @typedef {{editor: (model: object) => import("../editors/text.js").Editor,
+ *   nameOf: (inputs: unknown, index: number) => string}} InputKind
+ */
+
+/** @type {InputKind} */
+const TEXTS = {
+  editor: () =>
+    textEditor({
+      label: "Text",
+      hint: "One text a line. Several lines go in one request and share a batch.",
+      textOf,
+      read: textsOf,
+    }),
+  nameOf: textOf,
+};
+
+/**
+ * @param {{fields?: (model: object) => import("../fields.js").Field[], fixed?: object, verb: string, input?: InputKind,
+ *   show: (prediction: object, input: unknown, model: object) => Node}} parts
  *   `fixed` are parameters that are always sent
  * @returns {import("../workbench.js").View}
  */
-export function predictionView({ fields = () => [], fixed = {}, verb, show }) {
+export function predictionView({ fields = () => [], fixed = {}, verb, input = TEXTS, show }) {
   return {
     path: PATH,
-    label: "Text",
-    hint: "One text a line. Several lines go in one request and share a batch.",
     verb,
     fields,
-    textOf,
-    body: (text, values) => bodyOf(text, { ...values, ...fixed }),
+    ...input,
+    body: (inputs, values) => bodyOf(inputs, { ...values, ...fixed }),
     run: (job) => run(job, show),
   };
 }
 
-/** An example, as it would be typed: words with blanks between them, numbers as the JSON that is sent. */
+/** An example, as it would be typed: words with blanks between them. */
 function textOf(inputs) {
-  if (Array.isArray(inputs)) return inputs.join(" ");
-  return typeof inputs === "object" ? JSON.stringify(inputs) : String(inputs);
-}
-
-/** A line that holds an object of numbers is sent as one; all else is text. */
-function inputOf(line) {
-  if (!line.trim().startsWith("{")) return line;
-  try {
-    const value = JSON.parse(line);
-    return "frames" in value || "wav" in value ? value : line;
-  } catch {
-    return line;
-  }
-}
-
-/** What an answer is shown beside: the text itself, or what the numbers are. */
-function described(input) {
-  if (typeof input === "string") return input;
-  return input.frames ? `${input.frames.length} frames` : "sound";
+  return Array.isArray(inputs) ? inputs.join(" ") : String(inputs);
 }
 
 /** Empty lines between texts are no texts; nothing at all is sent as it is, and refused in the service's words. */
-function bodyOf(text, parameters) {
-  const lines = text.split("\n").filter((line) => line.trim()).map(inputOf);
-  const inputs = lines.length > 1 ? lines : (lines[0] ?? "");
-  return Object.keys(parameters).length ? { inputs, parameters } : { inputs };
+function textsOf(text) {
+  const lines = text.split("\n").filter((line) => line.trim());
+  return lines.length > 1 ? lines : (lines[0] ?? "");
 }
+
+const bodyOf = (inputs, parameters) => (Object.keys(parameters).length ? { inputs, parameters } : { inputs });
 
 async function run({ model, body, place, signal }, show) {
   const { answer, requestId } = await predict(body, signal);
-  const texts = Array.isArray(body.inputs) ? body.inputs : [body.inputs];
+  const inputs = Array.isArray(body.inputs) ? body.inputs : [body.inputs];
   const shown = answer.predictions.map((prediction, index) => {
-    const title = texts.length > 1 ? `Answer ${index + 1}` : "Answer";
-    return el("article", { class: "answer", "aria-label": title }, show(prediction, described(texts[index]), model));
+    const title = inputs.length > 1 ? `Answer ${index + 1}` : "Answer";
+    return el("article", { class: "answer", "aria-label": title }, show(prediction, inputs[index], model));
   });
   const { timings } = answer;
   const facts = [

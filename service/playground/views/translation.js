@@ -2,34 +2,8 @@
 
 import { el } from "../dom.js";
 import { attentionMap } from "./attention_map.js";
+import { beamFields } from "./beam_fields.js";
 import { predictionView } from "./prediction.js";
-
-const MAX_BEAMS = 8;
-
-function fields(model) {
-  const beams = Math.min(model.options?.num_beams ?? 1, MAX_BEAMS);
-  return [
-    {
-      name: "num_beams",
-      label: "Beams",
-      kind: "slider",
-      min: 1,
-      max: MAX_BEAMS,
-      value: beams,
-      hint: "hypotheses kept at each step; 1 is greedy",
-    },
-    {
-      name: "length_penalty",
-      label: "Length penalty",
-      kind: "slider",
-      min: 0,
-      max: 4,
-      step: 0.1,
-      value: model.options?.length_penalty ?? 1,
-      hint: "more favours longer translations",
-    },
-  ];
-}
 
 function show(prediction, text, model) {
   const score =
@@ -50,4 +24,9 @@ function show(prediction, text, model) {
   );
 }
 
-export const translation = predictionView({ verb: "Translate", fields, fixed: { return_attention: true }, show });
+export const translation = predictionView({
+  verb: "Translate",
+  fields: beamFields,
+  fixed: { return_attention: true },
+  show,
+});

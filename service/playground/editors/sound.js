@@ -1,0 +1,159 @@
+/** Where a sound is chosen, dropped or recorded; looked at and played back. */
+
+import { base64Of, bytesOf } from "../bytes.js";
+import { el, svg } from "../dom.js";
+import { clearRefusal, markControl } from "../refusal.js";
+import { takeFiles } from "./file_drop.js";
+import { canRecord, Recorder } from "./recorder.js";
+import { inputField } from "./text.js";
+import { envelopeOf, soundOf, waveBytes } from "./wave.js";
+
+const NUM_PARTS = 300;
+const HEIGHT = 100;
+
+/**
+ * @param {{sample_rate_hz: number}} signal of the model's options
+ * @param {number} maxS as long as a sound may be
+ * @returns {import("./text.js").Editor}
+ */
+export const soundEditor = (signal, maxS) => new SoundEditor(signal.sample_rate_hz, maxS);
+
+class SoundEditor {
+  #sound = null;
+  #recorder = null;
+  #playing = null;
+  #taking = Promise.resolve();
+  #closed = new AbortController();
+
+  constructor(rateHz, maxS) {
+    [this.rateHz, this.maxS] = [rateHz, maxS];
+    this.control = el("input", { type: "file", id: "input", accept: "audio/*", "aria-describedby": "input-hint" });
+    this.wave = svg("path", {});
+    this.picture = svg(
+      "svg",
+      { viewBox: `0 0 ${NUM_PARTS} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", class: "waveform" },
+      this.wave,
+    );
+    this.caption = el("span", { class: "reading", role: "status" });
+    this.playButton = button("Play", () => this.#togglePlaying());
+    this.recordButton = button("Record", () => this.#toggleRecording());
+    this.recordButton.disabled = !canRecord();
+    this.element = this.#field();
+    takeFiles(this.element, this.control, (file) => this.#take(contentOf(file), file.name), this.#closed.signal);
+    this.#draw(new Float32Array(1), "no sound yet");
+  }
+
+  async value() {
+    await this.#taking;
+    if (this.#recorder) throw new Error("the recording still goes on: stop it first");
+    if (!this.#sound) throw new Error("there is no sound yet: choose a file, or record one");
+    return { wav: base64Of(this.#sound.bytes) };
+  }
+
+  show({ wav }) {
+    this.control.value = "";
+    this.#take(bytesOf(wav), "the example");
+  }
+
+  close() {
+    this.#closed.abort();
+    this.#playing?.close();
+    this.#recorder?.stop();
+    this.#recorder = null;
+  }
+
+  #field() {
+    const hint = [
+      `A file that the browser can play, or your voice: at most ${this.maxS.toFixed(2)} s.`,
+      `It goes out as a wave file of ${this.rateHz.toLocaleString("en")} Hz.`,
+      canRecord() ? "" : "Recording needs a page over HTTPS, or on this machine.",
+    ].join(" ");
+    const row = el("div", { class: "actions" }, this.control, this.recordButton);
+    const figure = el("figure", { class: "sound" }, this.picture, el("figcaption", {}, this.playButton, this.caption));
+    return inputField({ label: "Sound", hint, control: this.control, row }, figure);
+  }
+
+  /** @param {Uint8Array|Promise<Uint8Array>} coming */
+  #take(coming, name) {
+    this.#taking = this.#read(coming, name);
+  }
+
+  async #read(coming, name) {
+    clearRefusal(this.element);
+    try {
+      this.#sound = await soundOf(await coming, this.rateHz);
+      const { samples, rateHz } = this.#sound;
+      this.#draw(samples, `${(samples.length / rateHz).toFixed(2)} s`);
+    } catch {
+      this.#sound = null;
+      this.#draw(new Float32Array(1), "no sound yet");
+      markControl(this.control, `the browser cannot read ${name} as sound`);
+    }
+  }
+
+  /** As tall as the loudest of it, so that a whisper can be seen too. */
+  #draw(samples, caption) {
+    const parts = envelopeOf(samples, NUM_PARTS);
+    const peak = Math.max(...parts.map(([low, high]) => Math.max(-low, high)), 0.01);
+    const top = (value) => ((1 - value / peak) * (HEIGHT / 2)).toFixed(1);
+    this.wave.setAttribute("d", parts.map(([low, high], at) => `M${at + 0.5} ${top(high)}V${top(low)}h0.01`).join(""));
+    this.picture.setAttribute("aria-label", `The sound: ${caption}`);
+    this.caption.textContent = caption;
+    this.playButton.disabled = !this.#sound;
+  }
+
+  async #toggleRecording() {
+    if (this.#recorder) return this.#endRecording();
+    clearRefusal(this.element);
+    this.recordButton.disabled = true;
+    try {
+      const recorder = await Recorder.start((samples, durationS) => this.#onHeard(samples, durationS));
+      if (this.#closed.signal.aborted) return recorder.stop();
+      this.#recorder = recorder;
+      this.recordButton.textContent = "Stop recording";
+    } catch (error) {
+      markControl(this.control, error.message);
+    }
+    this.recordButton.disabled = false;
+  }
+
+  #onHeard(samples, durationS) {
+    if (!this.#recorder) return;
+    this.#draw(samples, `recording, ${durationS.toFixed(1)} of ${this.maxS.toFixed(1)} s`);
+    if (durationS >= this.maxS) this.#endRecording();
+  }
+
+  /** A microphone has its own rate; what is heard goes the way of a file, and comes out at the model's. */
+  #endRecording() {
+    const recorder = this.#recorder;
+    this.#recorder = null;
+    this.recordButton.textContent = "Record";
+    recorder.stop();
+    this.control.value = "";
+    const most = Math.floor(this.maxS * recorder.rateHz);
+    this.#take(waveBytes(recorder.samples().subarray(0, most), recorder.rateHz), "the recording");
+  }
+
+  #togglePlaying() {
+    if (this.#playing) return this.#playing.close();
+    const context = (this.#playing = new AudioContext());
+    const { samples, rateHz } = this.#sound;
+    const source = context.createBufferSource();
+    source.buffer = context.createBuffer(1, samples.length, rateHz);
+    source.buffer.copyToChannel(samples, 0);
+    source.connect(context.destination);
+    source.addEventListener("ended", () => context.state === "closed" || context.close());
+    context.addEventListener("statechange", () => context.state === "closed" && this.#onSilence());
+    source.start();
+    this.playButton.textContent = "Stop playing";
+  }
+
+  #onSilence() {
+    this.#playing = null;
+    this.playButton.textContent = "Play";
+  }
+}
+
+const contentOf = async (file) => new Uint8Array(await file.arrayBuffer());
+
+const button = (name, onclick) => el("button", { type: "button", class: "quiet", onclick }, name);

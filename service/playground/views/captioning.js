@@ -1,0 +1,27 @@
+/** Captioning: what the model says of a picture, and where it looked for each word. */
+
+import { el } from "../dom.js";
+import { pictureEditor } from "../editors/picture.js";
+import { beamFields } from "./beam_fields.js";
+import { pictureAttention } from "./picture_attention.js";
+import { predictionView } from "./prediction.js";
+
+const INPUT = {
+  editor: ({ options }) => pictureEditor({ columns: options.image_columns, rows: options.image_rows }),
+  nameOf: (_, index) => `Picture ${index + 1}`,
+};
+
+function show(prediction, { png }) {
+  const { text, score, attention } = prediction;
+  const said = typeof score === "number" ? el("p", { class: "score" }, `score ${score.toFixed(2)}`) : null;
+  const looked = attention?.tokens.length ? pictureAttention(attention, png) : null;
+  return el("div", { class: "captioned" }, el("p", { class: "translated" }, text || "(an empty text)"), said, looked);
+}
+
+export const captioning = predictionView({
+  verb: "Describe",
+  input: INPUT,
+  fields: beamFields,
+  fixed: { return_attention: true },
+  show,
+});

@@ -1,0 +1,40 @@
+"""What must hold of every page for everyone who reads it, asked of the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from playwright.sync_api import Page, ViewportSize
+
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
+PHONE: ViewportSize = {"width": 360, "height": 740}
+#: Roles that say nothing without a name.
+NEEDS_A_NAME = {"button", "link", "textbox", "slider", "spinbutton", "checkbox", "option", "listbox", "img", "region"}
+
+_LOW_CONTRAST = (Path(__file__).parent / "low_contrast.js").read_text(encoding="utf-8")
+
+
+def contrast_of(page: Page) -> Any:
+    """`found`: the pieces of text with too little contrast; `seen`: how many pieces there are."""
+    return page.evaluate(_LOW_CONTRAST)
+
+
+def named_parts(page: Page) -> list[tuple[str, str]]:
+    """Role and name of all that the browser tells assistive software of."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+
+
+def nameless_roles(page: Page) -> list[str]:
+    return [role for role, name in named_parts(page) if role in NEEDS_A_NAME and not name.strip()]
+
+
+def width_of(page: Page) -> int:
+    """How wide the page is with all that stands in it, wider than the screen if it scrolls sideways."""
+    width: int = page.evaluate("document.documentElement.scrollWidth")
+    rights: list[float] = page.locator("button, textarea, input, select, .answer").evaluate_all(
+        "nodes => nodes.map(node => Math.floor(node.getBoundingClientRect().right))"
+    )
+    return int(max(width, *rights))

@@ -1,0 +1,20 @@
+"""Tiny models that read no text: a sound, the readings of sensors, a series, a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.tiny_signals import CONFIGS, write_tiny_signal_bundle
+from tests.training.tiny_captioner import captioner, publish_captioner
+from tests.training.tiny_series import forecaster, publish_forecaster
+
+SOUND, MOTION, FORECASTER, CAPTIONER = "tiny-sound", "tiny-motion", "tiny-forecaster", "tiny-captioner"
+
+
+def write_signal_models(folder: Path) -> Path:
+    """One bundle of each; returns the folder."""
+    write_tiny_signal_bundle(folder, CONFIGS["waveform"], SOUND)
+    write_tiny_signal_bundle(folder, CONFIGS["frames"], MOTION)
+    publish_forecaster(forecaster(mixing="joint", quantiles=(0.1, 0.5, 0.9)), folder)
+    publish_captioner(captioner(), folder)
+    return folder
