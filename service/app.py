@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 #: A session is held for a request at most as long as that may take, and this much longer.
 _HOLD_MARGIN_S = 5.0
 
-_DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classification, translation and text generation.
+_DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classifying, translating, forecasting, describing.
 
 `GET /models` says what is loaded; `POST /predict` and `POST /generate` use it. Every refusal has `error`, `error_type`
 and, where a field is at fault, `detail` with its path."""

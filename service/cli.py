@@ -72,7 +72,7 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="TEXT...",
-            help="Lines of standard input if none; for a model that reads numbers a .wav, .csv or .json file.",
+            help="Lines of standard input if none; for a model that reads no text a .wav, .csv, .json or .png file.",
         ),
     ] = None,
     model: ModelOption = None,
@@ -84,7 +84,7 @@ def predict(
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Tag, classify or translate texts; classify numbers."""
+    """Tag, classify or translate texts; classify numbers; describe pictures."""
     from service import client
     from service.input_files import input_of
 

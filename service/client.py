@@ -156,7 +156,7 @@ class Server:
 
 
 def readable(prediction: Mapping[str, Any]) -> str:
-    """One prediction for people: words and tags, label and score, a forecast as a table, or the translation."""
+    """One prediction for people: words and tags, label and score, a forecast as a table, or the text."""
     if "tokens" in prediction:
         lines = [f"{token['text']}\t{token['tag']}" for token in prediction["tokens"]]
         spans = [f"# {span['label']}: {span['text']}" for span in prediction.get("spans") or []]

@@ -1,7 +1,7 @@
-"""What the command line is given for a model that reads numbers: the name of a file, to be sent as its content.
+"""What the command line is given for a model that reads no text: the name of a file, to be sent as its content.
 
-`speech.wav` is sound. `window.csv` and `window.json` are frames: a line of numbers for each (the first line may name
-them), or a JSON list of lists, alone or as `{"frames": [[...], ...]}`.
+`speech.wav` is sound, `cat.png` a picture. `window.csv` and `window.json` are frames: a line of numbers for each (the
+first line may name them), or a JSON list of lists, alone or as `{"frames": [[...], ...]}`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ def input_of(argument: str) -> JsonInput:
 
 def _read_wav(path: Path) -> dict[str, Any]:
     return {"wav": base64.b64encode(path.read_bytes()).decode("ascii")}
+
+
+def _read_png(path: Path) -> dict[str, Any]:
+    return {"png": base64.b64encode(path.read_bytes()).decode("ascii")}
 
 
 def _read_csv(path: Path) -> dict[str, Any]:
@@ -71,4 +75,9 @@ def _is_list_of_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(type(number) in (int, float) for number in value)
 
 
-_READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {".wav": _read_wav, ".csv": _read_csv, ".json": _read_json}
+_READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
+    ".wav": _read_wav,
+    ".png": _read_png,
+    ".csv": _read_csv,
+    ".json": _read_json,
+}

@@ -14,7 +14,7 @@ from deploy.verify.traffic import ask, expect, models_of, stream
 MAX_SERVICE_IMAGE_BYTES = 350_000_000
 #: Scripts, styles and icons of this service's own, in HTML.
 _NAMED_FILE = re.compile(rb'<(?:script|link)[^>]*(?:src|href)="(?!https?:)([^"#]+)"')
-_TASKS = {"tagging", "classification", "translation", "generation", "forecasting"}
+_TASKS = {"tagging", "classification", "translation", "generation", "forecasting", "captioning"}
 
 #: Run inside the service's container: whatever it prints is a fault.
 _HARDENING = """

@@ -62,7 +62,7 @@ _RETRY_WHEN_NOT_READY_S = 2.0
 _MAX_FIELD_CHARACTERS = 100
 
 #: Tags that our unions put into pydantic's paths; they are no part of what the caller wrote.
-UNION_TAGS = frozenset({"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav"})
+UNION_TAGS = frozenset({"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav", "item_png"})
 
 
 def status_and_type(error: UnrollError, path: str = "") -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""`POST /predict`: tagging, classification and translation of text; classification of numbers."""
+"""`POST /predict`: text tagged, classified or translated; numbers classified or forecast; pictures described."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ router = APIRouter(tags=["inference"], route_class=JsonRoute)
 
 
 @router.post(
-    "/predict", response_model=PredictResponse, responses=PREDICT_RESPONSES, summary="Tag, classify, translate"
+    "/predict",
+    response_model=PredictResponse,
+    responses=PREDICT_RESPONSES,
+    summary="Tag, classify, translate, forecast, describe",
 )
 async def predict(body: PredictRequest = Body(openapi_examples=PREDICT_EXAMPLES), *, call: CallDependency) -> Response:
     """One prediction for each input, in order. Long and short inputs may be mixed; nobody waits for a batch to fill."""

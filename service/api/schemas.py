@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
+from service.tasks.captioning import CaptioningAnswer
 from service.tasks.classification import ClassificationAnswer
 from service.tasks.forecasting import ForecastingAnswer
 from service.tasks.generation_parameters import GenerationParameters
@@ -37,6 +38,14 @@ class WavObject(TypedDict):
     wav: Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
 
 
+class PngObject(TypedDict):
+    """A picture: a PNG file of any mode, in base64."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
+
+    png: Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
+
+
 def _item_tag(value: Any) -> str | None:
     if isinstance(value, str):
         return "item_text"
@@ -48,24 +57,32 @@ def _item_tag(value: Any) -> str | None:
 def _object_tag(value: dict[str, Any]) -> str | None:
     if "frames" in value:
         return "item_frames"
-    return "item_wav" if "wav" in value else None
+    if "wav" in value:
+        return "item_wav"
+    return "item_png" if "png" in value else None
 
 
 def _inputs_tag(value: Any) -> str | None:
     return "list_of_inputs" if isinstance(value, list) else _item_tag(value)
 
 
-_OBJECT_KINDS = Annotated[FramesObject, Tag("item_frames")] | Annotated[WavObject, Tag("item_wav")]
+_OBJECT_KINDS = (
+    Annotated[FramesObject, Tag("item_frames")]
+    | Annotated[WavObject, Tag("item_wav")]
+    | Annotated[PngObject, Tag("item_png")]
+)
 _NO_KIND: dict[str, Any] = {
     "custom_error_type": "unknown_input_object",
-    "custom_error_message": 'an object as input has "frames" or "wav"',
+    "custom_error_message": 'an object as input has "frames", "wav" or "png"',
 }
 # The tags choose the branch before validation, so that a wrong item is reported at its own place, and once.
 Item = Annotated[
     Annotated[Text, Tag("item_text")] | Annotated[Words, Tag("item_words")] | _OBJECT_KINDS,
     Discriminator(_item_tag, **_NO_KIND),
 ]
-Items = Annotated[list[Item], Field(min_length=1, description="texts, lists of words, or objects with numbers")]
+Items = Annotated[
+    list[Item], Field(min_length=1, description="texts, lists of words, or objects with numbers or pictures")
+]
 Inputs = Annotated[
     Annotated[Text, Tag("item_text")] | Annotated[Items, Tag("list_of_inputs")] | _OBJECT_KINDS,
     Discriminator(_inputs_tag, **_NO_KIND),
@@ -88,7 +105,7 @@ class RequestBody(BaseModel):
 
 
 class PredictRequest(RequestBody):
-    """Texts for a tagger, a classifier or a translator; numbers for models that read those.
+    """Texts for a tagger, a classifier or a translator; numbers or pictures for models that read those.
 
     A model that reads forward only (`GET /models/{name}` says `reads_chunks`) may be sent one text in parts: ask for
     the state with the first, and send it back with the next.
@@ -120,8 +137,8 @@ class PredictResponse(BaseModel):
 
     model: str
     version: str
-    task: Literal["tagging", "classification", "translation", "forecasting"]
-    predictions: list[TaggingAnswer | ClassificationAnswer | TranslationAnswer | ForecastingAnswer]
+    task: Literal["tagging", "classification", "translation", "forecasting", "captioning"]
+    predictions: list[TaggingAnswer | ClassificationAnswer | TranslationAnswer | ForecastingAnswer | CaptioningAnswer]
     timings: StageTimings
     state: str | None = Field(None, exclude_if=lambda state: state is None, description="if it was asked for")
 

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 FORMAT_VERSION: Final = 1
 
-TaskName = Literal["tagging", "classification", "translation", "generation", "forecasting"]
-Dtype = Literal["int64", "float32"]
+TaskName = Literal["tagging", "classification", "translation", "generation", "forecasting", "captioning"]
+Dtype = Literal["int64", "float32", "uint8"]
 Precision = Literal["fp32", "bf16", "int8"]
 #: What a bundle may have been accepted in besides fp32.
 VariantName = Literal["bf16", "int8"]
@@ -21,6 +21,7 @@ GRAPHS_OF_TASK: dict[TaskName, tuple[str, ...]] = {
     "translation": ("encoder", "decoder_step"),
     "generation": ("prompt", "step"),
     "forecasting": ("forecaster",),
+    "captioning": ("encoder", "decoder_step"),
 }
 
 #: The quantile that stands for the forecast where quantiles are forecast.
@@ -103,6 +104,9 @@ class ClassificationOptions(Strict):
     task: Literal["classification"] = "classification"
     signal: SignalSpec | None = None
     max_word_characters: int = Field(default=24, ge=1, le=256, description="where the graph reads `characters`")
+    outside_label: str = Field(
+        default="oos", description="given to what none of the other labels fits, if there is one"
+    )
 
 
 class TranslationOptions(Strict):
@@ -159,8 +163,28 @@ class ForecastingOptions(Strict):
         return self
 
 
+class CaptioningOptions(Strict):
+    """The size that a picture is brought to, the grid that attention is over, and defaults of decoding.
+
+    The places of the grid are counted row by row. Scores are divided as those of a translation are.
+    """
+
+    task: Literal["captioning"] = "captioning"
+    image_rows: int = Field(ge=1, le=1024)
+    image_columns: int = Field(ge=1, le=1024)
+    grid_rows: int = Field(ge=1)
+    grid_columns: int = Field(ge=1)
+    num_beams: int = Field(default=4, ge=1, le=16)
+    length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+
+
 TaskOptions = Annotated[
-    TaggingOptions | ClassificationOptions | TranslationOptions | GenerationOptions | ForecastingOptions,
+    TaggingOptions
+    | ClassificationOptions
+    | TranslationOptions
+    | GenerationOptions
+    | ForecastingOptions
+    | CaptioningOptions,
     Field(discriminator="task"),
 ]
 
@@ -278,7 +302,7 @@ class Manifest(Strict):
             raise ValueError("labels must be distinct")
         if self.text_labels and self.task != "tagging":
             raise ValueError("text_labels belong to a tagger that also labels the whole text")
-        if self.task in ("translation", "generation") and not self.state:
+        if self.task in ("translation", "generation", "captioning") and not self.state:
             raise ValueError(f"{self.task} needs the state that goes from step to step")
         return self
 

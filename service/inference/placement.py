@@ -8,10 +8,11 @@ from typing import Any
 
 from service.bundle.manifest import GraphSpec, TensorSpec
 from service.errors import BundleCorrupt, BundleError
+from service.inference.device import CUDA_PROVIDER
 
 RECURRENT_OPERATORS = frozenset({"LSTM", "GRU", "RNN"})
 
-_NUMPY_DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
+_NUMPY_DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
 def check_tensors(file: Path, session: Any, spec: GraphSpec) -> None:
@@ -43,7 +44,17 @@ def check_placement(file: Path, session: Any, provider: str) -> None:
         raise BundleError(file, f"{provider} could not be started (is the driver missing?)")
     moved = sorted(name for name in operators_beside(session, provider) if name in RECURRENT_OPERATORS)
     if moved:
-        raise BundleError(file, f"{', '.join(moved)} would not run on {provider} but fall back")
+        raise BundleError(file, f"{', '.join(moved)} would not run on {provider} but fall back{_why(moved, provider)}")
+
+
+def _why(moved: Sequence[str], provider: str) -> str:
+    """The reason where one is known, and what helps."""
+    if provider != CUDA_PROVIDER or "GRU" not in moved:
+        return ""
+    return (
+        ". CUDA has no GRU whose reset gate comes before the recurrent product: "
+        'for such a bundle set UNROLL_DEVICE=cpu, or train it with cell = "gru"'
+    )
 
 
 def operators_beside(session: Any, provider: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""A tagger, classifier or translator that takes requests: preprocessing, queue, graph, postprocessing in one call."""
+"""A model behind `/predict` that takes requests: preprocessing, queue, graph, postprocessing in one call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.tasks.base import PredictTask, Reading, Verdict
 from service.tasks.chunk_state import ChunkReader, ChunkState, require_chunks
 from service.tasks.json_input import JsonInput, JsonInputs, effort_of, plain_value
 from service.tasks.parameters import check_parameters
-from service.tasks.translation import Translation
+from service.tasks.writing import Writing
 
 _STAGES = ("preprocess", "queue", "inference", "postprocess")
 
@@ -177,9 +177,9 @@ class PredictEngine:
 
 
 def _queue(opened: OpenBundle, task: PredictTask[Any, Any], workshop: Workshop) -> Queue:
-    """Whole sequences run in batches; a translation is stepped, so that short ones need not wait for long ones."""
+    """Whole sequences run in batches; texts are written in steps, so that short ones need not wait for long ones."""
     model, options = opened.bundle.manifest.name, workshop.options
-    if isinstance(task, Translation):
+    if isinstance(task, Writing):
         stepper = Stepper(
             model,
             task.new_batch,

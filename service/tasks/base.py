@@ -38,8 +38,15 @@ class Waveform:
     sample_rate_hz: int
 
 
-#: What one input may be: a text, a text that is cut into words, or a sequence of numbers.
-PredictInput = str | Sequence[str] | Frames | Waveform
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as it was sent: the bytes of a PNG file. Only a task that takes pictures looks into them."""
+
+    png: bytes
+
+
+#: What one input may be: a text, a text that is cut into words, a sequence of numbers, or a picture.
+PredictInput = str | Sequence[str] | Frames | Waveform | Picture
 
 
 class Runner(Protocol):
@@ -94,7 +101,7 @@ ParametersT = TypeVar("ParametersT", bound=Parameters)
 
 
 class PredictTask(Protocol[ExampleT, OutputT]):
-    """A task whose answer comes whole: tagging, classification, translation.
+    """A task whose answer comes whole: all but generation.
 
     `run` answers row by row what each example would get alone: padding and neighbours change nothing.
     """
@@ -141,6 +148,8 @@ def kind_of(value: PredictInput) -> str:
             return "frames of numbers"
         case Waveform():
             return "sound"
+        case Picture():
+            return "a picture"
         case str():
             return "text"
         case _:
@@ -172,13 +181,13 @@ def require_short_text(value: str, max_tokens: int, field: Sequence[str | int] =
     return require_text(value, field)
 
 
-def require_words(words: Sequence[str] | Frames | Waveform, max_tokens: int) -> tuple[str, ...]:
+def require_words(words: Sequence[str] | Frames | Waveform | Picture, max_tokens: int) -> tuple[str, ...]:
     """A text that the caller has already cut: at least one word, none blank, each of them text.
 
     Raises:
         InvalidInput: with the index of the first word at fault; or the input is no text at all.
     """
-    if isinstance(words, (Frames, Waveform)):
+    if isinstance(words, (Frames, Waveform, Picture)):
         raise InvalidInput(f"this model takes text, not {kind_of(words)}")
     if not words:
         raise InvalidInput("the list of words is empty")

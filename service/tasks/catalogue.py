@@ -8,6 +8,7 @@ from typing import Any
 from service.bundle.load import Bundle
 from service.bundle.manifest import TaskName
 from service.tasks.base import Answer, PredictTask, Runner
+from service.tasks.captioning import Captioning
 from service.tasks.classification import Classification
 from service.tasks.forecasting import Forecasting
 from service.tasks.generation import Generation
@@ -22,6 +23,7 @@ PREDICT_TASKS: dict[TaskName, Callable[[Bundle], PredictTask[Any, Any]]] = {
     "classification": Classification,
     "translation": Translation,
     "forecasting": Forecasting,
+    "captioning": Captioning,
 }
 
 AnyTask = PredictTask[Any, Any] | Generation

@@ -93,6 +93,8 @@ def require_chunks(manifest: Manifest, field: Sequence[str | int] = ()) -> None:
 def _why_whole(manifest: Manifest) -> str:
     if manifest.task == "translation":
         return "looks at the whole text for every word that it writes"
+    if manifest.task == "captioning":
+        return "looks at the whole picture for every word that it writes"
     if manifest.task == "classification":
         return "reads its input in both directions, or weighs the whole of it for its label"
     if isinstance(manifest.options, TaggingOptions) and manifest.options.decoder == "crf":

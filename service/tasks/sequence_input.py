@@ -22,6 +22,7 @@ from service.tasks.base import (
     require_short_text,
     require_words,
 )
+from service.tasks.resample import resampled
 from service.tasks.spelled_text import SpelledText
 
 _MAX_NAMES_SHOWN = 8
@@ -132,7 +133,7 @@ class FramesInput:
 
 
 class WaveformInput:
-    """Sound of the sample rate that the model was trained on; another one is refused, not resampled."""
+    """Sound, brought to the sample rate that the model was trained on."""
 
     def __init__(self, spec: WaveformSpec, max_steps: int) -> None:
         self._rate_hz = spec.sample_rate_hz
@@ -143,13 +144,13 @@ class WaveformInput:
         if not isinstance(value, Waveform):
             wanted = f'sound of {self._rate_hz} Hz as {{"wav": "..."}}, a wave file in base64'
             raise InvalidInput(f"this model takes {wanted}, not {kind_of(value)}")
-        if value.sample_rate_hz != self._rate_hz:
-            message = f"the sample rate is {value.sample_rate_hz} Hz, this model takes {self._rate_hz} Hz"
-            raise InvalidInput(f"{message}; convert the file first", ("wav",))
-        if len(value.samples) > self._max_samples:
-            length_s, max_s = (samples / self._rate_hz for samples in (len(value.samples), self._max_samples))
+        length_s, max_s = len(value.samples) / value.sample_rate_hz, self._max_samples / self._rate_hz
+        if length_s > max_s:
             raise InvalidInput(f"the sound lasts {length_s:.2f} s, this model takes at most {max_s:.2f} s", ("wav",))
-        return value.samples
+        try:
+            return resampled(value.samples, value.sample_rate_hz, self._rate_hz)
+        except InvalidInput as error:
+            raise InvalidInput(str(error), ("wav",)) from error
 
     def length(self, sequence: FloatArray) -> int:
         return -(-len(sequence) // self._step)

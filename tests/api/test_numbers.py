@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -17,6 +18,8 @@ from tests.conftest import running_service
 from tests.tasks.test_wav import pcm, wav
 from tests.tiny_bundles import write_tiny_bundle
 from tests.tiny_signals import CONFIGS, MAX_STEPS, STEPWISE, write_tiny_signal_bundle
+from training.records import LabelledSignal
+from training.signal_values import wav_file
 
 MODELS = ("tiny-motion", "tiny-sound")
 FRAME = [20.0, 21.0, 19.0]
@@ -55,6 +58,21 @@ def test_recorded_examples_are_answered_alone_and_together(client: TestClient, m
         assert differences(example.answer, alone["predictions"][0], 1e-5) == []
 
 
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+def test_sound_of_another_rate_is_resampled(client: TestClient, rate_hz: int) -> None:
+    """A tone recorded at another rate is heard as it is at the model's own."""
+    asked = {"model": "tiny-sound", "parameters": {"top_k": 3}}
+    (own,) = post(client, **asked, inputs={"wav": tone_of(8000)})["predictions"]
+    (other,) = post(client, **asked, inputs={"wav": tone_of(rate_hz)})["predictions"]
+    assert differences(own, other, 0.03) == []
+
+
+def tone_of(rate_hz: int) -> str:
+    """A tenth of a second of 400 Hz."""
+    tone = 0.5 * np.sin(2 * np.pi * 400 * np.arange(rate_hz // 10) / rate_hz)
+    return base64.b64encode(wav_file(LabelledSignal(tone.astype(np.float32), "", (), rate_hz))).decode()
+
+
 def test_frames_may_come_in_chunks(client: TestClient) -> None:
     """Two halves, the second from the state of the first, give the answer of the whole."""
     frames = [[20.0 + step, 21.0 - step, 19.0] for step in range(8)]
@@ -87,7 +105,7 @@ def sound_of(**form: Any) -> str:
         ("tiny-motion", [{"frames": [FRAME]}, {"frames": [[1.0]]}], "inputs.1.frames.0", "this model takes 3: x, y, z"),
         ("tiny-motion", {"frames": [FRAME] * (MAX_STEPS + 1)}, "inputs.frames", "at most 60"),
         ("tiny-motion", {"frames": [FRAME], "rate": 5}, "inputs.rate", "no such field"),
-        ("tiny-motion", {"frame": [FRAME]}, "inputs", '"frames" or "wav"'),
+        ("tiny-motion", {"frame": [FRAME]}, "inputs", '"frames", "wav" or "png"'),
         ("tiny-motion", "walking", "inputs", "not text"),
         ("tiny-motion", [{"frames": [FRAME]}, "walking"], "inputs.1", "not text"),
         ("tiny-motion", [["some", "words"]], "inputs.0", "not a list of words"),
@@ -97,7 +115,7 @@ def sound_of(**form: Any) -> str:
         ("tiny-sound", {"wav": 5}, "inputs.wav", "must be text"),
         ("tiny-sound", {"wav": "%%%"}, "inputs.wav", "base64"),
         ("tiny-sound", {"wav": "QUJD"}, "inputs.wav", "no wave file"),
-        ("tiny-sound", [{"wav": sound_of(rate_hz=16000)}], "inputs.0.wav", "16000 Hz, this model takes 8000 Hz"),
+        ("tiny-sound", [{"wav": sound_of(rate_hz=1000)}], "inputs.0.wav", "1000 Hz; sound of 4000 to 192000 Hz can be"),
         ("tiny-tagger", {"frames": [FRAME]}, "inputs", "takes text, not frames of numbers"),
         ("tiny-classifier", [{"wav": sound_of()}], "inputs.0", "takes text, not sound"),
         ("tiny-translator", {"frames": [FRAME]}, "inputs", "not frames of numbers"),

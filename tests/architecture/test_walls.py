@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-NEVER_IN_THE_SERVICE = {"onnx", "safetensors", "sklearn", "torch", "training"}
+#: PIL is loaded by the first bundle that reads pictures, and not before.
+NEVER_IN_THE_SERVICE = {"PIL", "onnx", "safetensors", "sklearn", "torch", "training"}
 NEVER_IN_TRAINING = {"fastapi", "prometheus_client", "starlette", "uvicorn"}
 NEVER_IN_THE_CONTRACT = {"asyncio", "fastapi", "onnxruntime", "prometheus_client", "torch", "training"}
 

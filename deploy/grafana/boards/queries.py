@@ -13,7 +13,7 @@ PROCESS = f'job="unroll",{INSTANCES}'
 
 #: Answers that the service owes its users. What callers did wrong, and callers who left, are none of them.
 FAILURES = "internal|inference_failed|generation|not_ready|overloaded|deadline_exceeded"
-PREDICT_TASKS = "tagging|classification|translation|forecasting"
+PREDICT_TASKS = "tagging|classification|translation|forecasting|captioning"
 
 QUANTILES = (0.5, 0.95, 0.99)
 

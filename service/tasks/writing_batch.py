@@ -1,21 +1,24 @@
-"""Sentences being translated together: each joins and leaves at any step, and all their beams share every run."""
+"""Texts being written together, each about a source of its own: a sentence to translate, or a picture to describe.
+
+Each joins and leaves at any step, and all their beams share every run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from service.bundle.manifest import StateSpec
-from service.bundle.padding import lengths_of, pad_ids
+from service.bundle.padding import IntArray
 from service.errors import InferenceFailed, UnrollError
-from service.tasks.base import Runner
+from service.tasks.base import Array, Runner
 from service.tasks.beam_search import BeamSearch, Rearrangement
 from service.tasks.recurrent_state import RecurrentState
 from service.tasks.sentence_search import Hypothesis, SearchPlan, SentenceSearch
 from service.tasks.source_memory import SourceMemory
 from service.tasks.step_batch import Outcome
 
-#: Sentences are encoded together if none is shorter than this share of the longest, less a few tokens.
+#: Sources are encoded together if none is shorter than this share of the longest, less a few tokens.
 _NEAR_SHARE = 0.75
 _NEAR_TOKENS = 3
 
@@ -28,41 +31,44 @@ _WORTH_ENCODING = 1 / 8
 _MAX_STEPS_BETWEEN = 4
 
 
-@dataclass(frozen=True, eq=False)
-class TranslationExample:
-    """One source sentence, encoded with its end token, and how to search."""
+class WritingExample(Protocol):
+    """One source, ready for the encoder, and how to search. Examples are told apart by identity."""
 
-    source_ids: list[int]
-    source_tokens: list[str]
-    plan: SearchPlan
-
+    @property
+    def plan(self) -> SearchPlan: ...
     @property
     def length(self) -> int:
-        return len(self.source_ids)
+        """Places in the source that the decoder may look at."""
+        ...
 
     @property
-    def num_rows(self) -> int:
-        return self.plan.num_beams
+    def num_rows(self) -> int: ...
 
 
-TranslationOutcome = Outcome[TranslationExample]
+ExampleT = TypeVar("ExampleT", bound=WritingExample)
+
+#: What the encoder is fed with for some examples, and their lengths.
+EncoderFeeds = Callable[[Sequence[ExampleT]], tuple[dict[str, Array], IntArray]]
 
 
-class TranslationBatch:
+class WritingBatch(Generic[ExampleT]):
     """A `StepBatch`: the product of a sentence is its best `Hypothesis`, and comes once, at its end.
 
-    Sentences that join are encoded as padded batches of near lengths, in turn with the steps of those that are live.
+    Sources that join are encoded as padded batches of near lengths, in turn with the steps of those that are live.
     """
 
-    def __init__(self, state_specs: Sequence[StateSpec], vocabulary_size: int) -> None:
+    def __init__(
+        self, encoder_feeds: EncoderFeeds[ExampleT], state_specs: Sequence[StateSpec], vocabulary_size: int
+    ) -> None:
+        self._encoder_feeds = encoder_feeds
         self._state_specs = state_specs
         self._vocabulary_size = vocabulary_size
-        self._joining: list[TranslationExample] = []
+        self._joining: list[ExampleT] = []
         self._steps_since_encoding = 0
         self._forget_live()
 
     def _forget_live(self) -> None:
-        self._live: dict[SentenceSearch, TranslationExample] = {}
+        self._live: dict[SentenceSearch, ExampleT] = {}
         self._search = BeamSearch()
         self._memory = SourceMemory()
         self._state = RecurrentState.zeros(self._state_specs, 0)
@@ -76,10 +82,10 @@ class TranslationBatch:
     def is_idle(self) -> bool:
         return not self._joining and not self._live
 
-    def join(self, requests: Sequence[TranslationExample]) -> None:
+    def join(self, requests: Sequence[ExampleT]) -> None:
         self._joining += requests
 
-    def leave(self, requests: Iterable[TranslationExample]) -> None:
+    def leave(self, requests: Iterable[ExampleT]) -> None:
         gone = set(requests)
         self._joining = [example for example in self._joining if example not in gone]
         leaving = [search for search, example in self._live.items() if example in gone]
@@ -88,13 +94,13 @@ class TranslationBatch:
         if leaving:
             self._rearrange(self._search.leave(leaving))
 
-    def clear(self) -> list[TranslationExample]:
+    def clear(self) -> list[ExampleT]:
         cleared = [*self._joining, *self._live.values()]
         self._joining = []
         self._forget_live()
         return cleared
 
-    def advance(self, runner: Runner) -> list[TranslationOutcome]:
+    def advance(self, runner: Runner) -> list[Outcome[ExampleT]]:
         """One run of the encoder or one step of the decoder; see `StepBatch.advance`."""
         if self._joining and self._is_time_to_encode():
             self._steps_since_encoding = 0
@@ -108,7 +114,7 @@ class TranslationBatch:
         is_worth_it = len(self._joining) >= _WORTH_ENCODING * len(self._live)
         return self._steps_since_encoding >= (1 if is_worth_it else _MAX_STEPS_BETWEEN)
 
-    def _take_joining(self) -> list[TranslationExample]:
+    def _take_joining(self) -> list[ExampleT]:
         """The sentence that has waited longest, and others of about its length."""
         oldest = self._joining[0].length
         shortest, longest = oldest * _NEAR_SHARE - _NEAR_TOKENS, (oldest + _NEAR_TOKENS) / _NEAR_SHARE
@@ -118,11 +124,10 @@ class TranslationBatch:
         self._joining = [example for example in self._joining if example not in taken]
         return near
 
-    def _encode(self, runner: Runner, examples: list[TranslationExample]) -> list[TranslationOutcome]:
-        sequences = [example.source_ids for example in examples]
-        lengths = lengths_of(sequences)
+    def _encode(self, runner: Runner, examples: list[ExampleT]) -> list[Outcome[ExampleT]]:
+        feeds, lengths = self._encoder_feeds(examples)
         try:
-            encoded = runner.run("encoder", {"tokens": pad_ids(sequences), "lengths": lengths})
+            encoded = runner.run("encoder", feeds)
         except UnrollError as error:
             return _failures(examples, error)
         searches = [SentenceSearch(example.plan, example.length) for example in examples]
@@ -132,7 +137,7 @@ class TranslationBatch:
         self._live |= zip(searches, examples, strict=True)
         return []
 
-    def _step(self, runner: Runner) -> list[TranslationOutcome]:
+    def _step(self, runner: Runner) -> list[Outcome[ExampleT]]:
         feeds = {"token": self._search.tokens, **self._memory.feeds, **self._state.arrays}
         try:
             outputs = runner.run("decoder_step", feeds)
@@ -157,10 +162,10 @@ class TranslationBatch:
             raise InferenceFailed(f"decoder_step scores {num_scores} tokens, the tokenizer has {self._vocabulary_size}")
 
 
-def _outcome(example: TranslationExample, best: Hypothesis | None) -> TranslationOutcome:
+def _outcome(example: ExampleT, best: Hypothesis | None) -> Outcome[ExampleT]:
     error = None if best else InferenceFailed("the model computed token scores that are not finite numbers")
     return Outcome(example, product=best, error=error, finished=True)
 
 
-def _failures(examples: Iterable[TranslationExample], error: UnrollError) -> list[TranslationOutcome]:
+def _failures(examples: Iterable[ExampleT], error: UnrollError) -> list[Outcome[ExampleT]]:
     return [Outcome(example, error=error, finished=True) for example in examples]

@@ -14,8 +14,8 @@ from service.errors import InferenceFailed, UnrollError
 from service.inference.direct import open_bundle
 from service.tasks.base import Array, Runner
 from service.tasks.sentence_search import Hypothesis, SearchPlan
-from service.tasks.translation import Translation, TranslationParameters
-from service.tasks.translation_batch import TranslationBatch, TranslationExample
+from service.tasks.translation import Translation, TranslationExample, TranslationParameters, source_feeds
+from service.tasks.writing_batch import WritingBatch
 from tests.tasks.builders import STATE, ElmanRunner
 from tests.tiny_bundles import WORDS, write_tiny_bundle
 
@@ -50,8 +50,8 @@ class EndlessRunner(ElmanRunner):
         return self.outputs
 
 
-def new_batch() -> TranslationBatch:
-    return TranslationBatch([STATE], VOCAB)
+def new_batch() -> WritingBatch[TranslationExample]:
+    return WritingBatch(source_feeds, [STATE], VOCAB)
 
 
 def example(length: int, plan: SearchPlan, seed: int = 0) -> TranslationExample:
@@ -70,7 +70,7 @@ def random_example(random: Random) -> TranslationExample:
     return example(random.randint(1, random.choice([5, 25])), plan, random.randrange(1000))
 
 
-def advance(batch: TranslationBatch, runner: Runner, ends: Ends) -> None:
+def advance(batch: WritingBatch[TranslationExample], runner: Runner, ends: Ends) -> None:
     for outcome in batch.advance(runner):
         assert outcome.finished
         assert outcome.request not in ends, "a sentence ends once"
@@ -79,7 +79,7 @@ def advance(batch: TranslationBatch, runner: Runner, ends: Ends) -> None:
         ends[outcome.request] = end
 
 
-def finish(batch: TranslationBatch, runner: Runner) -> Ends:
+def finish(batch: WritingBatch[TranslationExample], runner: Runner) -> Ends:
     ends: Ends = {}
     while not batch.is_idle:
         advance(batch, runner, ends)

@@ -1,0 +1,76 @@
+"""Sound at another sample rate, for training and service alike: linear phase, polyphase, numpy alone.
+
+Each new sample is a sum of old ones around its place, weighted by a sinc under a Kaiser window (Smith 2002). What lies
+above the lower of both rates' halves is taken away, so that nothing is mirrored into what can be heard.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from service.bundle.padding import FloatArray
+from service.errors import InvalidInput
+
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 192_000
+#: Zero crossings of the sinc on each side, the part of the band that is kept, and the window's shape: 80 dB of silence.
+_CROSSINGS, _ROLLOFF, _KAISER_BETA = 24, 0.94, 8.0
+#: Rates without a common divisor need a filter for each place between two samples.
+_MAX_WEIGHTS = 1 << 18
+
+
+def resampled(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
+    """`samples` as they would have been at `to_hz`; as they are if that is their rate.
+
+    Raises:
+        InvalidInput: the rate is beyond what sound has, or in no simple proportion to the other one.
+    """
+    if from_hz == to_hz:
+        return samples
+    up, down = _proportion(from_hz, to_hz)
+    weights = _filters(up, down)
+    width = weights.shape[1]
+    num_new = -(-len(samples) * up // down)
+    before = width // 2 - 1
+    windows = sliding_window_view(np.pad(samples, (before, width)), width)
+    new = np.empty(num_new, dtype=np.float32)
+    for phase in range(min(up, num_new)):
+        # Every `up`-th new sample lies at the same place between two old ones.
+        places = new[phase::up]
+        first, between = divmod(phase * down, up)
+        places[:] = windows[first::down][: len(places)] @ weights[between]
+    return new
+
+
+def _proportion(from_hz: int, to_hz: int) -> tuple[int, int]:
+    if not LOWEST_RATE_HZ <= from_hz <= HIGHEST_RATE_HZ:
+        raise InvalidInput(
+            f"the sample rate is {from_hz} Hz; sound of {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can be brought to "
+            f"{to_hz} Hz"
+        )
+    common = math.gcd(from_hz, to_hz)
+    up, down = to_hz // common, from_hz // common
+    if up * _width(up, down) > _MAX_WEIGHTS:
+        raise InvalidInput(
+            f"the sample rate is {from_hz} Hz, which is in no simple proportion to {to_hz} Hz; convert the file first"
+        )
+    return up, down
+
+
+def _width(up: int, down: int) -> int:
+    """Old samples that one new sample is made of: even, so that a place lies between the two in the middle."""
+    return 2 * math.ceil(_CROSSINGS * max(1.0, down / up) / _ROLLOFF)
+
+
+@lru_cache(maxsize=16)
+def _filters(up: int, down: int) -> FloatArray:
+    """`[up, width]`: the weights for a place `phase / up` after the sample before it. Each row adds up to 1."""
+    width = _width(up, down)
+    cutoff = _ROLLOFF * min(1.0, up / down)
+    offsets = np.arange(width) - (width // 2 - 1) - np.arange(up)[:, None] / up
+    window = np.i0(_KAISER_BETA * np.sqrt(np.maximum(0.0, 1.0 - (2 * offsets / width) ** 2)))
+    weights = np.sinc(cutoff * offsets) * window
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
