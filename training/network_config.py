@@ -8,11 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.bundle.manifest import Quantiles
 
-Cell = Literal["lstm", "gru", "rnn"]
+#: `gru` resets after the recurrent product, as torch and cuDNN do; `gru_before` before it, as Cho et al. 2014 did.
+Cell = Literal["lstm", "gru", "gru_before", "rnn"]
+#: Of a network that may also do without a recurrence.
+CellOrNone = Literal["lstm", "gru", "gru_before", "rnn", "none"]
 PoolingKind = Literal["last", "mean", "max", "attention", "max+mean", "last+max+mean"]
 Connection = Literal["none", "residual", "highway"]
 CharacterReader = Literal["cnn", "rnn", "none"]
 AttentionKind = Literal["additive", "dot"]
+#: `additive` is Bahdanau's, and Luong's concat; `dot` projects both sides; `general` and `plain_dot` are Luong's.
+TranslatorAttention = AttentionKind | Literal["general", "plain_dot"]
+SamplingSchedule = Literal["none", "linear", "inverse_sigmoid"]
 
 
 class Strict(BaseModel):
@@ -48,13 +54,26 @@ class TaggerConfig(Strict):
     joint: bool = Field(default=False, description="one network for the tags and for the label of the whole text")
     text_pooling: PoolingKind = Field(default="max", description="how a joint network sums the text up")
     text_loss_weight: float = Field(default=0.2, gt=0, description="of a text's label, beside 1 for each word's tag")
+    contextual: tuple[str, ...] = Field(
+        default=(), description="run folders of two language models of characters: one forward, one backward"
+    )
+    contextual_size: int = Field(default=128, ge=1, description="to so many numbers their states are projected")
+
+    @model_validator(mode="after")
+    def _both_directions(self) -> TaggerConfig:
+        if len(self.contextual) not in (0, 2):
+            raise ValueError("contextual names two run folders: of a model that reads forward, and of one backward")
+        return self
 
 
 class ClassifierConfig(Strict):
-    """Word features, with those of their characters if wanted; recurrent encoder, pooling, linear output."""
+    """Word features, with those of their characters if wanted; recurrent encoder, pooling, linear output.
+
+    Without a recurrence (`cell = "none"`) features are pooled as they are, and `layers` of `hidden_size` read the pool.
+    """
 
     task: Literal["classification"] = "classification"
-    cell: Cell = "lstm"
+    cell: CellOrNone = Field(default="lstm", description="`none`: a feed-forward network on pooled features")
     hidden_size: int = Field(default=200, ge=1)
     layers: int = Field(default=1, ge=1)
     bidirectional: bool = Field(
@@ -73,6 +92,19 @@ class ClassifierConfig(Strict):
     word_dropout: float = Field(default=0.1, ge=0, lt=1, description="words that are read as unknown ones")
     embedding_dropout: float = Field(default=0.0, ge=0, lt=1, description="words without a vector, all over a batch")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    outside_label: str = Field(default="oos", description="of what none of the other labels fits, scored on its own")
+
+    @model_validator(mode="after")
+    def _without_recurrence(self) -> ClassifierConfig:
+        if self.cell != "none":
+            return self
+        if "last" in self.pooling:
+            raise ValueError('cell "none" has no last state: set pooling to mean, max, attention or max+mean')
+        if self.characters == "rnn":
+            raise ValueError('cell "none" reads no characters by recurrence: set characters to cnn or none')
+        if self.connection != "none" or self.layer_norm:
+            raise ValueError('connection and layer_norm belong to recurrent layers; there are none with cell "none"')
+        return self
 
 
 class TranslatorConfig(Strict):
@@ -86,8 +118,18 @@ class TranslatorConfig(Strict):
     bidirectional: bool = True
     decoder_hidden_size: int = Field(default=256, ge=1)
     decoder_layers: int = Field(default=2, ge=1)
-    attention: AttentionKind = "additive"
-    attention_size: int = Field(default=128, ge=1)
+    attention: TranslatorAttention = "additive"
+    attention_size: int = Field(default=128, ge=1, description="of additive and dot; the others follow from the rest")
+    input_feeding: bool = Field(default=False, description="each step reads what the one before made of its context")
+    coverage: bool = Field(default=False, description="additive attention knows where it has looked before")
+    coverage_loss: float = Field(default=0.0, ge=0, description="weight of looking twice, beside that of the tokens")
+    scheduled_sampling: SamplingSchedule = Field(
+        default="none", description="how a training target's true tokens give way to the network's own"
+    )
+    sampling_updates: int = Field(
+        default=5000, ge=1, description="linear: updates until the floor; inverse_sigmoid: k in k / (k + exp(i / k))"
+    )
+    sampling_floor: float = Field(default=0.5, ge=0, le=1, description="least share of true tokens")
     dropout: float = Field(default=0.2, ge=0, lt=1)
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
@@ -96,6 +138,20 @@ class TranslatorConfig(Strict):
     target_language: str = "target"
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0, le=4)
+
+    @model_validator(mode="after")
+    def _attention_fits(self) -> TranslatorConfig:
+        memory = self.encoder_hidden_size * (2 if self.bidirectional else 1)
+        if self.attention == "plain_dot" and memory != self.decoder_hidden_size:
+            raise ValueError(
+                f'attention "plain_dot" needs decoder_hidden_size ({self.decoder_hidden_size}) to be what the encoder '
+                f'gives ({memory}); "general" takes any sizes'
+            )
+        if self.coverage and self.attention != "additive":
+            raise ValueError('coverage is a summand of additive attention: set attention to "additive"')
+        if self.coverage_loss and not self.coverage:
+            raise ValueError("coverage_loss needs coverage")
+        return self
 
 
 class LanguageModelConfig(Strict):
@@ -106,15 +162,30 @@ class LanguageModelConfig(Strict):
     embedding_size: int = Field(default=128, ge=1)
     hidden_size: int = Field(default=512, ge=1)
     layers: int = Field(default=1, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    tie_embeddings: bool = Field(default=False, description="needs embedding_size == hidden_size")
+    connection: Connection = Field(default="none", description="leads past each layer of a stack but the first")
+    layer_norm: bool = Field(default=False, description="normalise what each layer gives")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="of what the softmax reads, and of the next two")
+    input_dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="of what the first layer reads; as `dropout` where it is not given"
+    )
+    layer_dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="of what each further layer reads; as `dropout` where it is not given"
+    )
+    locked_dropout: Literal["none", "layers", "all"] = Field(
+        default="layers", description="variational: one mask for a window, of what layers read, or the softmax too"
+    )
+    embedding_dropout: float = Field(default=0.0, ge=0, lt=1, description="tokens without a vector, all over a batch")
+    weight_drop: float = Field(default=0.0, ge=0, lt=1, description="hidden-to-hidden weights that are off in a window")
+    activation_penalty: float = Field(default=0.0, ge=0, description="on large outputs of the last layer (AR)")
+    change_penalty: float = Field(default=0.0, ge=0, description="on outputs that change from step to step (TAR)")
+    tie_embeddings: bool = Field(
+        default=False, description="the embedding is also the output layer; other sizes are projected to its own first"
+    )
+    sampled_softmax: int = Field(
+        default=0, ge=0, description="words that a training loss compares with, frequent ones more often; 0 is all"
+    )
     window: int = Field(default=128, ge=2, description="steps of truncated backpropagation through time")
-
-    @model_validator(mode="after")
-    def _tied_sizes_agree(self) -> LanguageModelConfig:
-        if self.tie_embeddings and self.embedding_size != self.hidden_size:
-            raise ValueError("tie_embeddings needs embedding_size equal to hidden_size")
-        return self
+    random_window: bool = Field(default=False, description="windows of random lengths about `window` while training")
 
 
 class ForecasterConfig(Strict):
@@ -151,7 +222,46 @@ class ForecasterConfig(Strict):
         return self
 
 
+class CaptionerConfig(Strict):
+    """Convolutions over a picture; a recurrent decoder that looks at a place of it for each word."""
+
+    task: Literal["captioning"] = "captioning"
+    cell: Cell = "lstm"
+    image_rows: int = Field(default=64, ge=8, le=1024, description="pictures are brought to this size")
+    image_columns: int = Field(default=64, ge=8, le=1024)
+    channels: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1, description="of each stage; each halves")
+    convolutions: int = Field(default=2, ge=1, le=4, description="layers of each stage after the first")
+    embedding_size: int = Field(default=128, ge=1)
+    hidden_size: int = Field(default=256, ge=1)
+    attention: AttentionKind = "additive"
+    attention_size: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    word_dropout: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    word_loss_weight: float = Field(
+        default=0.5, ge=0, description="of guessing a caption's words, in no order, from the mean of the picture"
+    )
+    num_beams: int = Field(default=4, ge=1, le=16)
+    length_penalty: float = Field(default=1.0, ge=0, le=4)
+
+    @property
+    def grid_rows(self) -> int:
+        """Places of the picture that attention chooses among, from top to bottom."""
+        return self.image_rows >> len(self.channels)
+
+    @property
+    def grid_columns(self) -> int:
+        return self.image_columns >> len(self.channels)
+
+    @model_validator(mode="after")
+    def _whole_places(self) -> CaptionerConfig:
+        step = 1 << len(self.channels)
+        if self.image_rows % step or self.image_columns % step:
+            raise ValueError(f"image_rows and image_columns must be multiples of {step}: each stage halves them")
+        return self
+
+
 NetworkConfig = Annotated[
-    TaggerConfig | ClassifierConfig | TranslatorConfig | LanguageModelConfig | ForecasterConfig,
+    TaggerConfig | ClassifierConfig | TranslatorConfig | LanguageModelConfig | ForecasterConfig | CaptionerConfig,
     Field(discriminator="task"),
 ]

@@ -23,7 +23,7 @@ class SignalConfig(_Table):
     """
 
     kind: SignalKind = "none"
-    sample_rate_hz: int = Field(default=8000, ge=1000, description="of sound; another rate is refused")
+    sample_rate_hz: int = Field(default=8000, ge=1000, description="of sound; other rates are resampled to it")
     window_ms: float = Field(default=25.0, gt=0, le=1000, description="of sound looked at for each step")
     step_ms: float = Field(default=10.0, gt=0, le=1000, description="from one step of sound to the next")
     mel_bands: int = Field(default=40, ge=1, le=256)
@@ -61,6 +61,9 @@ class AugmentConfig(_Table):
 
     speed: float = Field(default=0.0, ge=0, le=0.5, description="played faster or slower by up to this part")
     crop: float = Field(default=0.0, ge=0, le=0.9, description="cut at both ends, together up to this part")
+    warp: float = Field(
+        default=0.0, ge=0, le=0.5, description="bands of sound moved up or down by up to this part: a longer throat"
+    )
     gain: float = Field(default=0.0, ge=0, le=0.9, description="each feature multiplied by 1 plus or minus up to this")
     offset: float = Field(
         default=0.0, ge=0, description="deviation of what is added to a feature at all steps alike: another microphone"

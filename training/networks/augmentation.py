@@ -38,6 +38,8 @@ class Augmentation(nn.Module):
     def distort(self, features: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, time, features]` -> the same shape."""
         config = self.config
+        if config.warp:
+            features = warped(features, config.warp)
         if config.rotation_degrees:
             features = rotated(features, math.radians(config.rotation_degrees))
         if config.gain:
@@ -70,6 +72,18 @@ class Augmentation(nn.Module):
         size = min(self.config.feature_mask_size, width) * torch.rand(rows, device=features.device)
         start = (width - size) * torch.rand_like(size)
         return _kept(width, start, size).unsqueeze(1)
+
+
+def warped(features: Tensor, most: float) -> Tensor:
+    """Features along their axis at 1 plus or minus up to `most` times their place, the same at all steps of a row.
+
+    As vocal tract length perturbation does it (Jaitly and Hinton 2013): voices of the same words differ in their
+    resonances. Where a place lies beyond the last feature, that one is taken.
+    """
+    rows, _, width = features.shape
+    factor = 1.0 + most * _signed(rows, 1, device=features.device)
+    places = (torch.arange(width, device=features.device) * factor).clamp(max=width - 1)
+    return _interpolated(features.transpose(1, 2), places).transpose(1, 2)
 
 
 def rotated(features: Tensor, most_radians: float) -> Tensor:

@@ -11,12 +11,14 @@ from service.bundle.manifest import TaskName
 from service.bundle.padding import FloatArray
 from training.config import ConfigFault, Recipe
 from training.network_config import (
+    CaptionerConfig,
     ClassifierConfig,
     ForecasterConfig,
     LanguageModelConfig,
     TaggerConfig,
     TranslatorConfig,
 )
+from training.networks.captioner import Captioner
 from training.networks.classifier import Classifier
 from training.networks.forecaster import Forecaster
 from training.networks.front_end import FrontEnd
@@ -42,7 +44,7 @@ def _tagger(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     if recipe.network.joint and not vocabulary.text_labels:
         raise ConfigFault("network.joint needs texts that have a label beside their tags, and no text in train has one")
     sizes = vocabulary.size("words"), vocabulary.size("characters"), len(vocabulary.labels)
-    return Tagger(recipe.network, *sizes, len(vocabulary.text_labels))
+    return Tagger(recipe.network, *sizes, len(vocabulary.text_labels), vocabulary.character_models)
 
 
 def _classifier(recipe: Recipe, vocabulary: Vocabulary) -> Network:
@@ -56,7 +58,9 @@ def _classifier(recipe: Recipe, vocabulary: Vocabulary) -> Network:
 
 def _translator(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     assert isinstance(recipe.network, TranslatorConfig)
-    return Translator(recipe.network, vocabulary.size("source"), vocabulary.size("target"))
+    # What limits leave of a source, and its end token.
+    max_source_tokens = recipe.limits.max_input_tokens + 1
+    return Translator(recipe.network, vocabulary.size("source"), vocabulary.size("target"), max_source_tokens)
 
 
 def _language_model(recipe: Recipe, vocabulary: Vocabulary) -> Network:
@@ -70,12 +74,18 @@ def _forecaster(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     return Forecaster(recipe.network, vocabulary.scale)
 
 
+def _captioner(recipe: Recipe, vocabulary: Vocabulary) -> Network:
+    assert isinstance(recipe.network, CaptionerConfig)
+    return Captioner(recipe.network, recipe.picture, vocabulary.size("target"))
+
+
 NETWORKS: dict[TaskName, Callable[[Recipe, Vocabulary], Network]] = {
     "tagging": _tagger,
     "classification": _classifier,
     "translation": _translator,
     "generation": _language_model,
     "forecasting": _forecaster,
+    "captioning": _captioner,
 }
 
 #: Where pretrained word vectors go. Tasks that are not here take none.

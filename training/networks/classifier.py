@@ -1,4 +1,4 @@
-"""One label for a text: word features, recurrent encoder, pooling, linear output."""
+"""One label for a text: word features, recurrent encoder or none, pooling, linear output."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from training.batches import ClassificationBatch
 from training.network_config import ClassifierConfig
 from training.networks.dropout import sequence_dropout
+from training.networks.feed_forward import HiddenLayers, encoder_of
 from training.networks.network import Network
 from training.networks.pooling import Pooling
 from training.networks.recurrent import RecurrentEncoder, State
@@ -24,20 +25,11 @@ class Classifier(Network):
         self.embedding = nn.Embedding(vocabulary, config.embedding_size, padding_idx=0)
         self.character_features = character_features(config, characters)
         self.embedding_dropout = sequence_dropout(config.dropout, config.locked_dropout)
-        self.encoder = RecurrentEncoder(
-            config.cell,
-            feature_size(config.embedding_size, self.character_features),
-            config.hidden_size,
-            config.layers,
-            config.bidirectional,
-            config.dropout,
-            connection=config.connection,
-            layer_norm=config.layer_norm,
-            locked=config.locked_dropout,
-        )
+        self.encoder = encoder_of(config, feature_size(config.embedding_size, self.character_features))
         self.pooling = Pooling(config.pooling, self.encoder.output_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(self.pooling.output_size, labels)
+        self.hidden = HiddenLayers(config, self.pooling.output_size)
+        self.output = nn.Linear(self.hidden.output_size, labels)
 
     @property
     def reads_chunks(self) -> bool:
@@ -52,6 +44,7 @@ class Classifier(Network):
         self, tokens: Tensor, lengths: Tensor, state: State, characters: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """`logits` of all that was read up to the end of a chunk, from the state after the chunk before it."""
+        assert isinstance(self.encoder, RecurrentEncoder)
         outputs, after = self.encoder.read_on(self._features(tokens, characters), lengths, state)
         return self._logits_of(outputs, lengths), after
 
@@ -63,7 +56,7 @@ class Classifier(Network):
         return features
 
     def _logits_of(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.dropout(self.pooling(self.encoder, outputs, lengths)))
+        logits: Tensor = self.output(self.dropout(self.hidden(self.pooling(self.encoder, outputs, lengths))))
         return logits
 
     def loss(self, batch: ClassificationBatch, carried: State = ()) -> tuple[Tensor, State]:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.batches import LanguageBatch
 from training.network_config import LanguageModelConfig
-from training.networks.dropout import LockedDropout
+from training.networks.dropout import EmbeddingDropout, sequence_dropout
 from training.networks.network import Network
 from training.networks.recurrent import State, StatefulStack
+from training.networks.sampled_softmax import sampled_cross_entropy
+
+
+class Reading(NamedTuple):
+    """Outputs of the last layer `[batch, time, hidden]`, before and after dropout, and the state at their end."""
+
+    outputs: Tensor
+    dropped: Tensor
+    state: State
 
 
 class LanguageModel(Network):
@@ -21,13 +32,32 @@ class LanguageModel(Network):
         self.config = config
         self.embedding = nn.Embedding(vocabulary, config.embedding_size, padding_idx=0)
         self.stack = StatefulStack(
-            config.cell, config.embedding_size, config.hidden_size, config.layers, config.dropout
+            config.cell,
+            config.embedding_size,
+            config.hidden_size,
+            config.layers,
+            config.dropout if config.layer_dropout is None else config.layer_dropout,
+            connection=config.connection,
+            layer_norm=config.layer_norm,
+            locked=config.locked_dropout != "none",
+            weight_drop=config.weight_drop,
         )
-        self.embedding_dropout = LockedDropout(config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(config.hidden_size, vocabulary)
+        input_dropout = config.dropout if config.input_dropout is None else config.input_dropout
+        self.embedding_dropout = EmbeddingDropout(config.embedding_dropout)
+        self.input_dropout = sequence_dropout(input_dropout, config.locked_dropout != "none")
+        self.dropout = sequence_dropout(config.dropout, config.locked_dropout == "all")
+        is_projected = config.tie_embeddings and config.embedding_size != config.hidden_size
+        self.projection = nn.Linear(config.hidden_size, config.embedding_size) if is_projected else None
+        self.output = nn.Linear(config.embedding_size if is_projected else config.hidden_size, vocabulary)
         if config.tie_embeddings:
-            self.output.weight = self.embedding.weight
+            self._tie()
+
+    def _tie(self) -> None:
+        """One matrix for both ends. Small numbers: as logits, those of a common embedding are wild guesses."""
+        nn.init.normal_(self.embedding.weight, std=self.config.embedding_size**-0.5)
+        with torch.no_grad():
+            self.embedding.weight[0].zero_()
+        self.output.weight = self.embedding.weight
 
     def zero_state(self, batch: int, device: torch.device) -> State:
         """The state before any text."""
@@ -38,20 +68,45 @@ class LanguageModel(Network):
 
         The state returned is the one after each row's last valid token.
         """
-        outputs, after = self.stack(self.embedding_dropout(self.embedding(tokens)), state, lengths)
-        return self.output(self.dropout(outputs)), after
+        reading = self.read(tokens, lengths, state)
+        return self.output(self.projected(reading.dropped)), reading.state
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """`[batch]` -> logits `[batch, vocab]`, next state."""
         logits, after = self.prompt(token.unsqueeze(1), None, state)
         return logits.squeeze(1), after
 
+    def read(self, tokens: Tensor, lengths: Tensor | None, state: State) -> Reading:
+        """Everything up to the softmax; arguments as for `prompt`."""
+        embedded = self.input_dropout(self.embedding_dropout(self.embedding, tokens))
+        outputs, after = self.stack(embedded, state, lengths)
+        return Reading(outputs, self.dropout(outputs), after)
+
+    def projected(self, outputs: Tensor) -> Tensor:
+        """What the output layer reads, `[..., hidden]` -> the width of its weights."""
+        return outputs if self.projection is None else self.projection(outputs)
+
     def loss(self, batch: LanguageBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over tokens of -log p(next token), and the state to carry into the next window, cut from the graph.
 
-        Truncated backpropagation through time: the state flows on, the gradient stops at the window's start.
+        Truncated backpropagation through time: the state flows on, the gradient stops at the window's start. While
+        training, the penalties of the recipe are part of it, and it may be over a sample of the vocabulary.
         """
         state = carried or self.zero_state(batch.inputs.shape[0], batch.inputs.device)
-        logits, after = self.prompt(batch.inputs, None, state)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten())
-        return loss, tuple(part.detach() for part in after)
+        reading = self.read(batch.inputs, None, state)
+        features, targets = self.projected(reading.dropped).flatten(0, 1), batch.targets.flatten()
+        if self.training and self.config.sampled_softmax:
+            loss = sampled_cross_entropy(features, targets, self.output, self.config.sampled_softmax)
+        else:
+            loss = F.cross_entropy(self.output(features).float(), targets)
+        loss = loss + self._penalties(reading) if self.training else loss
+        return loss, tuple(part.detach() for part in reading.state)
+
+    def _penalties(self, reading: Reading) -> Tensor | float:
+        """Activation regularisation, and that of its change over time (Merity et al. 2017)."""
+        penalty: Tensor | float = 0.0
+        if self.config.activation_penalty:
+            penalty += self.config.activation_penalty * reading.dropped.float().pow(2).mean()
+        if self.config.change_penalty:
+            penalty += self.config.change_penalty * reading.outputs.float().diff(dim=1).pow(2).mean()
+        return penalty

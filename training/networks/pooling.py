@@ -24,13 +24,14 @@ class Pooling(nn.Module):
         self.projection = nn.Linear(size, size) if kind == "attention" else None
         self.energy = nn.Linear(size, 1, bias=False) if kind == "attention" else None
 
-    def forward(self, encoder: RecurrentEncoder, outputs: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, encoder: nn.Module, outputs: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, time, size]` -> `[batch, output_size]`."""
         mask = length_mask(lengths, outputs.shape[1]).unsqueeze(2)
         return torch.cat([self._part(part, encoder, outputs, lengths, mask) for part in self.parts], dim=1)
 
-    def _part(self, part: str, encoder: RecurrentEncoder, outputs: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+    def _part(self, part: str, encoder: nn.Module, outputs: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
         if part == "last":
+            assert isinstance(encoder, RecurrentEncoder)
             return encoder.final(outputs, lengths)
         if part == "mean":
             return (outputs * mask).sum(dim=1) / lengths.unsqueeze(1)

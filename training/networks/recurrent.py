@@ -7,21 +7,35 @@ ONNX graph that is right on every execution provider.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from training.network_config import Cell, Connection
-from training.networks.dropout import LockedDropout, sequence_dropout
+from training.network_config import Cell, CellOrNone, Connection
+from training.networks.dropout import sequence_dropout
 from training.networks.layer_end import LayerEnd
+from training.networks.reset_before_gru import ResetBeforeGRU
+from training.networks.weight_drop import WeightDrop
 
 #: Recurrent state: `(hidden,)` for GRU and Elman, `(hidden, cell)` for LSTM, each `[layers, batch, width]`.
 State = tuple[Tensor, ...]
 
-CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-STATE_NAMES: dict[Cell, tuple[str, ...]] = {"lstm": ("hidden", "cell"), "gru": ("hidden",), "rnn": ("hidden",)}
+CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "gru_before": ResetBeforeGRU,
+    "rnn": nn.RNN,
+}
+STATE_NAMES: dict[CellOrNone, tuple[str, ...]] = {
+    "lstm": ("hidden", "cell"),
+    "gru": ("hidden",),
+    "gru_before": ("hidden",),
+    "rnn": ("hidden",),
+    "none": (),
+}
 
 
 def recurrence(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
@@ -147,14 +161,33 @@ class RecurrentEncoder(nn.Module):
 
 
 class StatefulStack(nn.Module):
-    """A stack of forward layers whose state is handed in and back: language models and decoders."""
+    """A stack of forward layers whose state is handed in and back: language models and decoders.
 
-    def __init__(self, cell: Cell, input_size: int, hidden_size: int, layers: int, dropout: float = 0.0) -> None:
+    Connections and normalisation are those of `RecurrentEncoder`. While training, `weight_drop` takes that share of
+    the hidden-to-hidden weights away, anew for each window.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        layers: int,
+        dropout: float = 0.0,
+        *,
+        connection: Connection = "none",
+        layer_norm: bool = False,
+        locked: bool = True,
+        weight_drop: float = 0.0,
+    ) -> None:
         super().__init__()
         self.cell = cell
         sizes = [input_size] + [hidden_size] * (layers - 1)
         self.layers = nn.ModuleList(recurrence(cell, size, hidden_size) for size in sizes)
-        self.dropout = LockedDropout(dropout)
+        ways: list[Connection] = ["none", *[connection] * (layers - 1)]
+        self.ends = nn.ModuleList(LayerEnd(hidden_size, way, layer_norm) for way in ways)
+        self.dropout = sequence_dropout(dropout, locked)
+        self.weight_drop = weight_drop
         self.hidden_size = hidden_size
 
     def zero_state(self, batch: int, device: torch.device) -> State:
@@ -167,11 +200,17 @@ class StatefulStack(nn.Module):
 
         Without `lengths` every row is `time` long.
         """
-        return run_stack(self.layers, inputs, state, lengths, self.dropout)
+        return run_stack(self._readers(), inputs, state, lengths, self.dropout, list(self.ends))
+
+    def _readers(self) -> list[Callable[..., Any]]:
+        """The layers, as they read this time."""
+        if not self.training or self.weight_drop == 0.0:
+            return list(self.layers)
+        return [WeightDrop(layer, self.weight_drop) for layer in self.layers]
 
 
 def run_stack(
-    layers: Iterable[nn.Module],
+    layers: Iterable[Callable[..., Any]],
     inputs: Tensor,
     state: State,
     lengths: Tensor | None,
@@ -196,13 +235,18 @@ def layer_state(state: State, number: int) -> State:
     return tuple(part[number : number + 1] for part in state)
 
 
-def run_recurrence(rnn: nn.Module, inputs: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+def run_recurrence(
+    rnn: Callable[..., Any], inputs: Tensor, state: State, lengths: Tensor | None = None
+) -> tuple[Tensor, State]:
     """Run one recurrence from `state` (`[1, batch, hidden]` parts); hides how torch spells the state of each cell."""
-    before = state if len(state) == 2 else state[0]
+    if len(state) == 1:
+        outputs, after = rnn(inputs, state[0])
+        # The state of these cells is their output, so that it can be picked at each row's own end.
+        return outputs, (after if lengths is None else last_step(outputs, lengths).unsqueeze(0),)
     if lengths is None:
-        outputs, after = rnn(inputs, before)
+        outputs, after = rnn(inputs, state)
     else:
         packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        packed_outputs, after = rnn(packed, before)
+        packed_outputs, after = rnn(packed, state)
         outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=inputs.shape[1])
-    return outputs, after if isinstance(after, tuple) else (after,)
+    return outputs, after

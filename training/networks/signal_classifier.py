@@ -1,4 +1,4 @@
-"""One label for a sequence of numbers: front end, recurrent encoder, pooling, linear output."""
+"""One label for a sequence of numbers: front end, recurrent encoder or none, pooling, linear output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from training.batches import SignalBatch
 from training.network_config import ClassifierConfig
+from training.networks.feed_forward import HiddenLayers, encoder_of
 from training.networks.front_end import FrontEnd
 from training.networks.network import Network
 from training.networks.pooling import Pooling
@@ -20,20 +21,11 @@ class SignalClassifier(Network):
         super().__init__()
         self.config = config
         self.front_end = front_end
-        self.encoder = RecurrentEncoder(
-            config.cell,
-            front_end.output_size,
-            config.hidden_size,
-            config.layers,
-            config.bidirectional,
-            config.dropout,
-            connection=config.connection,
-            layer_norm=config.layer_norm,
-            locked=config.locked_dropout,
-        )
+        self.encoder = encoder_of(config, front_end.output_size)
         self.pooling = Pooling(config.pooling, self.encoder.output_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(self.pooling.output_size, labels)
+        self.hidden = HiddenLayers(config, self.pooling.output_size)
+        self.output = nn.Linear(self.hidden.output_size, labels)
 
     @property
     def input_name(self) -> str:
@@ -53,11 +45,12 @@ class SignalClassifier(Network):
     def read_on(self, values: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """`logits` of all that was read up to the end of a chunk, from the state after the chunk before it."""
         features, steps = self.front_end(values, lengths)
+        assert isinstance(self.encoder, RecurrentEncoder)
         outputs, after = self.encoder.read_on(features, steps, state)
         return self._logits_of(outputs, steps), after
 
     def _logits_of(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.dropout(self.pooling(self.encoder, outputs, lengths)))
+        logits: Tensor = self.output(self.dropout(self.hidden(self.pooling(self.encoder, outputs, lengths))))
         return logits
 
     def loss(self, batch: SignalBatch, carried: State = ()) -> tuple[Tensor, State]:

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.batches import NO_LABEL, TaggingBatch
+from training.character_models import CharacterModels
 from training.network_config import TaggerConfig
+from training.networks.contextual import ContextualFeatures
 from training.networks.crf import CRF
 from training.networks.dropout import sequence_dropout
 from training.networks.network import Network
@@ -45,16 +47,25 @@ class Tagger(Network):
     With state in and out where it `reads_chunks`.
     """
 
-    def __init__(self, config: TaggerConfig, words: int, characters: int, labels: int, text_labels: int = 0) -> None:
+    def __init__(
+        self,
+        config: TaggerConfig,
+        words: int,
+        characters: int,
+        labels: int,
+        text_labels: int = 0,
+        models: CharacterModels | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.word_dropouts = WordDropouts(config)
         self.word_embedding = nn.Embedding(words, config.word_size, padding_idx=0)
         self.character_features = character_features(config, characters)
+        self.contextual = ContextualFeatures(models, characters, config.contextual_size) if models else None
         self.dropout = sequence_dropout(config.dropout, config.locked_dropout)
         self.encoder = RecurrentEncoder(
             config.cell,
-            feature_size(config.word_size, self.character_features),
+            feature_size(config.word_size, self.character_features, self.contextual),
             config.hidden_size,
             config.layers,
             config.bidirectional,
@@ -71,7 +82,8 @@ class Tagger(Network):
     def reads_chunks(self) -> bool:
         """Whether nothing that it says depends on what comes after, so that a text can be read in pieces."""
         text_ends_it = self.text_head is not None and self.text_head.pooling.kind != "last"
-        return self.encoder.is_forward_only and self.crf is None and not text_ends_it
+        reads_ahead = self.crf is not None or self.contextual is not None
+        return self.encoder.is_forward_only and not reads_ahead and not text_ends_it
 
     def read(self, words: Tensor, characters: Tensor, lengths: Tensor) -> TaggerReading:
         """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> all that a tagger says of whole texts."""
@@ -88,7 +100,7 @@ class Tagger(Network):
 
     def _features(self, words: Tensor, characters: Tensor) -> Tensor:
         embedded = self.word_dropouts(self.word_embedding, words)
-        features: Tensor = self.dropout(with_characters(embedded, characters, self.character_features))
+        features: Tensor = self.dropout(with_characters(embedded, characters, self.character_features, self.contextual))
         return features
 
     def _reading(self, outputs: Tensor, lengths: Tensor) -> TaggerReading:

@@ -7,7 +7,11 @@ from torch import Tensor, nn
 
 from training.network_config import ClassifierConfig, TaggerConfig
 from training.networks.character_features import CharacterCNN, CharacterRNN
+from training.networks.contextual import ContextualFeatures
 from training.networks.dropout import EmbeddingDropout, WordDropout
+
+#: What makes vectors of words from the ids of their characters.
+SpellingReader = CharacterCNN | CharacterRNN | ContextualFeatures
 
 
 class WordDropouts(nn.Module):
@@ -29,15 +33,17 @@ def character_features(config: TaggerConfig | ClassifierConfig, vocabulary: int)
     if config.characters == "cnn":
         return CharacterCNN(vocabulary, config.character_size, config.character_hidden_size)
     if config.characters == "rnn":
+        assert config.cell != "none"
         return CharacterRNN(vocabulary, config.character_size, config.character_hidden_size, config.cell)
     return None
 
 
-def with_characters(embedded: Tensor, characters: Tensor, module: CharacterCNN | CharacterRNN | None) -> Tensor:
-    """`[batch, time, width]` -> wider where characters are read: beside each word's vector that of its spelling."""
-    return embedded if module is None else torch.cat([embedded, module(characters)], dim=2)
+def with_characters(embedded: Tensor, characters: Tensor, *modules: SpellingReader | None) -> Tensor:
+    """`[batch, time, width]` -> wider where characters are read: beside each word's vector those of its spelling."""
+    read = [module(characters) for module in modules if module is not None]
+    return torch.cat([embedded, *read], dim=2) if read else embedded
 
 
-def feature_size(width: int, module: CharacterCNN | CharacterRNN | None) -> int:
+def feature_size(width: int, *modules: SpellingReader | None) -> int:
     """The width of `with_characters`."""
-    return width + (0 if module is None else module.output_size)
+    return width + sum(module.output_size for module in modules if module is not None)

@@ -17,7 +17,11 @@ from service.bundle.manifest import Dtype, GraphSpec, TensorSpec
 OPSET = 18
 IR_VERSION = 8
 
-_ELEMENT_TYPES: dict[Dtype, int] = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
+_ELEMENT_TYPES: dict[Dtype, int] = {
+    "int64": TensorProto.INT64,
+    "float32": TensorProto.FLOAT,
+    "uint8": TensorProto.UINT8,
+}
 
 Shape = Sequence[int | str]
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from training.networks.classifier import Classifier
-from training.networks.recurrent import RecurrentLayer
 from training.onnx_graph.builder import GraphBuilder, Graphs
-from training.onnx_graph.encoder import encoder_from_state
+from training.onnx_graph.encoder import encoder_from_state, top_layer
 from training.onnx_graph.features import pooled, with_characters
-from training.onnx_graph.layers import embedding, linear
+from training.onnx_graph.layers import embedding, hidden_layers, linear
 from training.onnx_graph.recurrence import time_major_ids
 from training.onnx_graph.state import StateSize
 
@@ -23,11 +20,12 @@ def classifier_graphs(network: Classifier, half: bool) -> Graphs:
     tokens = time_major_ids(graph, graph.input("tokens", "int64", ("batch", "time")))
     features = with_characters(graph, embedding(graph, tokens, network.embedding), network.character_features)
     lengths = graph.input("lengths", "int64", ("batch",))
-    size = StateSize.of_encoder(network.config)
-    state = size.declare(graph) if network.reads_chunks else ()
+    size = StateSize.of_encoder(network.config) if network.reads_chunks else None
+    state = size.declare(graph) if size else ()
     outputs, after = encoder_from_state(graph, features, lengths, network.encoder, state)
-    vector = pooled(graph, outputs, lengths, network.pooling, cast(RecurrentLayer, network.encoder.layers[-1]))
-    graph.output("logits", linear(graph, vector, network.output), "float32", ("batch", network.output.out_features))
-    if after:
+    vector = pooled(graph, outputs, lengths, network.pooling, top_layer(network.encoder))
+    logits = linear(graph, hidden_layers(graph, vector, network.hidden), network.output)
+    graph.output("logits", logits, "float32", ("batch", network.output.out_features))
+    if size:
         size.declare_next(graph, after)
     return {"classifier": graph}

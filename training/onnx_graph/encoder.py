@@ -7,6 +7,7 @@ from typing import cast
 
 from torch import nn
 
+from training.networks.feed_forward import Unread
 from training.networks.layer_end import LayerEnd
 from training.networks.recurrent import RecurrentEncoder, RecurrentLayer, StatefulStack
 from training.onnx_graph.builder import GraphBuilder
@@ -59,6 +60,11 @@ def final_state(graph: GraphBuilder, outputs: str, lengths: str, layer: Recurren
     return graph.node("Concat", forward, backward, axis=1)
 
 
+def top_layer(encoder: RecurrentEncoder | Unread) -> RecurrentLayer | None:
+    """The layer whose states are the encoder's last; None without a recurrence."""
+    return None if isinstance(encoder, Unread) else cast(RecurrentLayer, encoder.layers[-1])
+
+
 def halves(graph: GraphBuilder, values: str) -> tuple[str, str]:
     """The two directions of `[batch, 2 * hidden]`."""
     forward, backward = graph.nodes("Split", values, num_outputs=2, axis=1)
@@ -66,13 +72,17 @@ def halves(graph: GraphBuilder, values: str) -> tuple[str, str]:
 
 
 def encoder_from_state(
-    graph: GraphBuilder, inputs: str, lengths: str, encoder: RecurrentEncoder, state: Sequence[str] = ()
+    graph: GraphBuilder, inputs: str, lengths: str, encoder: RecurrentEncoder | Unread, state: Sequence[str] = ()
 ) -> tuple[str, tuple[str, ...]]:
     """`recurrent_encoder`, from `state` where there is one; then also the state after each row's last step.
+
+    Where nothing is read, the inputs as they are.
 
     Raises:
         ValueError: there is a state, but the encoder reads in both directions.
     """
+    if isinstance(encoder, Unread):
+        return inputs, ()
     if not state:
         return recurrent_encoder(graph, inputs, lengths, encoder), ()
     if not encoder.is_forward_only:
@@ -95,7 +105,9 @@ def stateful_stack(
     Returns:
         outputs `[time, batch, hidden]` and the next state, shaped and ordered like `state`.
     """
-    return stateful_layers(graph, inputs, state, [cast(nn.RNNBase, layer) for layer in stack.layers], lengths)
+    layers = [cast(nn.RNNBase, layer) for layer in stack.layers]
+    ends = [cast(LayerEnd, end) for end in stack.ends]
+    return stateful_layers(graph, inputs, state, layers, lengths, ends)
 
 
 def stateful_layers(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
-from training.networks.attention import AdditiveAttention, DotAttention
+from training.networks.attention import AdditiveAttention, Attention, DotAttention
 from training.networks.character_features import CharacterCNN, CharacterRNN
+from training.networks.contextual import ContextualFeatures
 from training.networks.pooling import Pooling
 from training.networks.recurrent import RecurrentLayer
+from training.networks.word_features import SpellingReader
 from training.onnx_graph.builder import GraphBuilder
+from training.onnx_graph.contextual import contextual_features
 from training.onnx_graph.encoder import final_state, recurrent_layer
 from training.onnx_graph.layers import embedding, fill_where, linear, masked_softmax, valid_mask
 from training.onnx_graph.recurrence import time_major
@@ -27,13 +30,20 @@ def character_features(graph: GraphBuilder, characters: str, module: CharacterCN
     return graph.node("Reshape", words, table)
 
 
-def with_characters(graph: GraphBuilder, embedded: str, module: CharacterCNN | CharacterRNN | None) -> str:
+def with_characters(graph: GraphBuilder, embedded: str, *modules: SpellingReader | None) -> str:
     """`[time, batch, width]` of words -> the same and wider, with the input `characters` that this takes."""
-    if module is None:
+    readers = [module for module in modules if module is not None]
+    if not readers:
         return embedded
     characters = graph.input("characters", "int64", ("batch", "time", "chars"))
-    by_time = graph.node("Transpose", characters, perm=[1, 0, 2])
-    return graph.node("Concat", embedded, character_features(graph, by_time, module), axis=2)
+    return graph.node("Concat", embedded, *(_spelling(graph, characters, reader) for reader in readers), axis=2)
+
+
+def _spelling(graph: GraphBuilder, characters: str, reader: SpellingReader) -> str:
+    """`[batch, time, chars]` of ids -> `[time, batch, width]`."""
+    if isinstance(reader, ContextualFeatures):
+        return contextual_features(graph, characters, reader)
+    return character_features(graph, graph.node("Transpose", characters, perm=[1, 0, 2]), reader)
 
 
 def character_cnn(graph: GraphBuilder, characters: str, module: CharacterCNN) -> str:
@@ -61,16 +71,17 @@ def _not_padding(graph: GraphBuilder, ids: str) -> str:
     return graph.node("Greater", ids, graph.integer(0))
 
 
-def pooled(graph: GraphBuilder, outputs: str, lengths: str, pooling: Pooling, top: RecurrentLayer) -> str:
+def pooled(graph: GraphBuilder, outputs: str, lengths: str, pooling: Pooling, top: RecurrentLayer | None) -> str:
     """`[time, batch, size]` of the encoder's `top` layer -> `[batch, output_size]`."""
     parts = [_pooled_part(graph, part, outputs, lengths, pooling, top) for part in pooling.parts]
     return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
 
 
 def _pooled_part(
-    graph: GraphBuilder, part: str, outputs: str, lengths: str, pooling: Pooling, top: RecurrentLayer
+    graph: GraphBuilder, part: str, outputs: str, lengths: str, pooling: Pooling, top: RecurrentLayer | None
 ) -> str:
     if part == "last":
+        assert top is not None
         return final_state(graph, outputs, lengths, top)
     by_row = time_major(graph, outputs)
     mask = valid_mask(graph, by_row, lengths)
@@ -94,11 +105,18 @@ def attention_pooled(graph: GraphBuilder, outputs: str, mask: str, pooling: Pool
     return graph.node("Squeeze", graph.node("MatMul", weights, outputs), graph.integers(1))
 
 
-def attention_energies(graph: GraphBuilder, query: str, keys: str, module: AdditiveAttention | DotAttention) -> str:
-    """One query `[batch, 1, width]` against keys `[batch, time, key]` -> `[batch, time]`."""
-    projected = linear(graph, query, module.query)
+def attention_energies(graph: GraphBuilder, query: str, keys: str, module: Attention, coverage: str = "") -> str:
+    """One query `[batch, 1, width]` against keys `[batch, time, key]` -> `[batch, time]`.
+
+    `coverage` `[batch, time]` is of an additive attention that has a weight for it.
+    """
+    projected = linear(graph, query, module.query) if isinstance(module, AdditiveAttention | DotAttention) else query
     if isinstance(module, AdditiveAttention):
-        summed = graph.node("Tanh", graph.node("Add", projected, keys))
-        return graph.node("Squeeze", linear(graph, summed, module.energy), graph.integers(2))
+        summed = graph.node("Add", projected, keys)
+        if module.coverage is not None:
+            column = graph.node("Unsqueeze", coverage, graph.integers(2))
+            summed = graph.node("Add", summed, linear(graph, column, module.coverage))
+        return graph.node("Squeeze", linear(graph, graph.node("Tanh", summed), module.energy), graph.integers(2))
     products = graph.node("MatMul", projected, graph.node("Transpose", keys, perm=[0, 2, 1]))
-    return graph.node("Mul", graph.node("Squeeze", products, graph.integers(1)), graph.scalar(module.scale))
+    energies = graph.node("Squeeze", products, graph.integers(1))
+    return graph.node("Mul", energies, graph.scalar(module.scale)) if isinstance(module, DotAttention) else energies

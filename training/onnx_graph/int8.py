@@ -24,8 +24,9 @@ from service.tasks.base import Array
 from training.onnx_graph.int8_cells import MICROSOFT, Bounded, CellWeights, Int8Nodes, quantise_columns
 
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
-#: Inputs of step graphs that came out of a tanh: the hidden state, and the encoder's outputs that are attended to.
-_BOUNDED_INPUTS = frozenset({"hidden", "memory"})
+#: Inputs of step graphs that came out of a tanh: the hidden state, the last readout that is fed back, and the encoder's
+#: outputs that are attended to.
+_BOUNDED_INPUTS = frozenset({"hidden", "feed", "memory"})
 #: Operators that move values about without changing their size.
 _MOVING = frozenset({"Squeeze", "Unsqueeze", "Transpose", "Identity", "Split", "Cast", "Concat", "ReverseSequence"})
 
@@ -42,7 +43,8 @@ def int8_graph(model: onnx.ModelProto, is_step: bool) -> onnx.ModelProto:
     if not rewriting.num_recurrences:
         raise ValueError(
             f"graph {model.graph.name!r} has no recurrence that can run in int8: onnxruntime has a quantised LSTM for "
-            "whole sequences, but no GRU or Elman cell; single steps can be of any cell but Elman's with ReLU"
+            "whole sequences, but no GRU or Elman cell; single steps can be of any cell but Elman's with ReLU "
+            "and the GRU that resets before its recurrent product"
         )
     return _assembled(model, rewriting)
 

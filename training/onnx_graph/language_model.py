@@ -23,7 +23,7 @@ def _prompt_graph(network: LanguageModel, half: bool) -> GraphBuilder:
     state = size.declare(graph)
     embedded = embedding(graph, time_major_ids(graph, tokens), network.embedding)
     outputs, after = stateful_stack(graph, embedded, state, network.stack, lengths)
-    logits = linear(graph, time_major(graph, outputs), network.output)
+    logits = _logits(graph, time_major(graph, outputs), network)
     graph.output("logits", logits, "float32", ("batch", "time", network.output.out_features))
     size.declare_next(graph, after)
     return graph
@@ -36,10 +36,16 @@ def _step_graph(network: LanguageModel, half: bool) -> GraphBuilder:
     state = size.declare(graph)
     embedded = embedding(graph, graph.node("Unsqueeze", token, graph.integers(0)), network.embedding)
     outputs, after = stateful_stack(graph, embedded, state, network.stack)
-    logits = linear(graph, graph.node("Squeeze", outputs, graph.integers(0)), network.output)
+    logits = _logits(graph, graph.node("Squeeze", outputs, graph.integers(0)), network)
     graph.output("logits", logits, "float32", ("batch", network.output.out_features))
     size.declare_next(graph, after)
     return graph
+
+
+def _logits(graph: GraphBuilder, outputs: str, network: LanguageModel) -> str:
+    """`[..., hidden]` -> `[..., vocab]`."""
+    features = outputs if network.projection is None else linear(graph, outputs, network.projection)
+    return linear(graph, features, network.output)
 
 
 def _state_size(network: LanguageModel) -> StateSize:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from torch import nn
 
+from training.networks.feed_forward import HiddenLayers
 from training.onnx_graph.builder import GraphBuilder
 
 
@@ -18,6 +21,13 @@ def linear(graph: GraphBuilder, values: str, module: nn.Linear) -> str:
     product = graph.node("MatMul", values, graph.node("Transpose", graph.weight(module.weight), perm=[1, 0]))
     bias: nn.Parameter | None = module.bias  # torch declares it as always there
     return product if bias is None else graph.node("Add", product, graph.weight(bias))
+
+
+def hidden_layers(graph: GraphBuilder, values: str, module: HiddenLayers) -> str:
+    """Linear and ReLU, as often as there are layers."""
+    for part in module.linears:
+        values = graph.node("Relu", linear(graph, values, cast(nn.Linear, part)))
+    return values
 
 
 def layer_norm(graph: GraphBuilder, values: str, module: nn.LayerNorm) -> str:

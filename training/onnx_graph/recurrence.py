@@ -17,6 +17,7 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
+from training.networks.reset_before_gru import ResetBeforeGRU
 from training.onnx_graph.builder import GraphBuilder
 
 #: For each gate in ONNX's order, its place in torch's: LSTM i,o,f,c from i,f,g,o; GRU z,r,h from r,z,n.
@@ -46,7 +47,7 @@ def recurrence(
     attributes: dict[str, object] = {"hidden_size": module.hidden_size}
     if operator == "GRU":
         # torch applies the reset gate after the recurrent product; ONNX's default is before.
-        attributes["linear_before_reset"] = 1
+        attributes["linear_before_reset"] = 0 if isinstance(module, ResetBeforeGRU) else 1
     if isinstance(module, nn.RNN) and module.nonlinearity == "relu":
         attributes["activations"] = ["Relu"]
     num_outputs = 3 if operator == "LSTM" else 2

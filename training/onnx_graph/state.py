@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from service.bundle.manifest import GraphSpec, StateSpec, TensorSpec
-from training.network_config import Cell, ClassifierConfig, TaggerConfig
+from training.network_config import CellOrNone, ClassifierConfig, TaggerConfig
 from training.networks.recurrent import STATE_NAMES
 from training.onnx_graph.builder import GraphBuilder
 
@@ -17,7 +17,7 @@ STATEFUL_GRAPHS = ("step", "decoder_step", "tagger", "classifier")
 class StateSize(NamedTuple):
     """What a stack of `layers` recurrences of `width` remembers: tensors `[layers, batch, width]`."""
 
-    cell: Cell
+    cell: CellOrNone
     layers: int
     width: int
 

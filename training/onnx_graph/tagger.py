@@ -21,7 +21,8 @@ def tagger_graphs(network: Tagger, half: bool) -> Graphs:
     """
     graph = GraphBuilder("tagger", half)
     words = time_major_ids(graph, graph.input("words", "int64", ("batch", "time")))
-    features = with_characters(graph, embedding(graph, words, network.word_embedding), network.character_features)
+    embedded = embedding(graph, words, network.word_embedding)
+    features = with_characters(graph, embedded, network.character_features, network.contextual)
     lengths = graph.input("lengths", "int64", ("batch",))
     size = StateSize.of_encoder(network.config)
     state = size.declare(graph) if network.reads_chunks else ()

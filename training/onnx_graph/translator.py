@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
+import numpy as np
 from torch import nn
 
 from training.networks.recurrent import RecurrentLayer
-from training.networks.translator import Translator
+from training.networks.translator import StateShape, Translator
 from training.onnx_graph.builder import GraphBuilder, Graphs
 from training.onnx_graph.encoder import (
     final_state,
@@ -17,9 +19,9 @@ from training.onnx_graph.encoder import (
     stateful_recurrence,
 )
 from training.onnx_graph.features import attention_energies
-from training.onnx_graph.layers import embedding, linear, masked_softmax, valid_mask
+from training.onnx_graph.layers import axis_size, embedding, linear, masked_softmax, valid_mask
 from training.onnx_graph.recurrence import time_major, time_major_ids
-from training.onnx_graph.state import StateSize
+from training.onnx_graph.state import next_name
 
 
 def translator_graphs(network: Translator, half: bool) -> Graphs:
@@ -35,49 +37,91 @@ def _encoder_graph(network: Translator, half: bool) -> GraphBuilder:
     outputs = recurrent_encoder(graph, embedded, lengths, network.encoder)
     memory = time_major(graph, outputs)
     graph.output("memory", memory, "float32", ("batch", "time", network.encoder.output_size))
-    keys = linear(graph, memory, network.attention.key)
-    graph.output("memory_keys", keys, "float32", ("batch", "time", network.attention.key.out_features))
+    key = network.attention.key
+    keys = linear(graph, memory, key) if isinstance(key, nn.Linear) else memory
+    graph.output("memory_keys", keys, "float32", ("batch", "time", network.attention.key_size))
     final = final_state(graph, outputs, lengths, cast(RecurrentLayer, network.encoder.layers[-1]))
-    size = _state_size(network)
-    size.declare_next(graph, _bridged_state(graph, final, network, size))
+    _declare_next(graph, network, _first_state(graph, final, lengths, network))
     return graph
 
 
-def _bridged_state(graph: GraphBuilder, final: str, network: Translator, size: StateSize) -> tuple[str, ...]:
-    """`[batch, memory]` -> the decoder's first state, each part `[layers, batch, width]`."""
-    num_parts = len(size.names)
+def _first_state(graph: GraphBuilder, final: str, lengths: str, network: Translator) -> dict[str, str]:
+    """`[batch, memory]` -> the decoder's first state: the recurrent part from the encoder, all else zero."""
+    shapes, num_parts = network.state_shapes, network.num_states
+    recurrent, further = list(shapes)[:num_parts], list(shapes)[num_parts:]
+    size = shapes[recurrent[0]]
     flat = graph.node("Tanh", linear(graph, final, network.bridge))
     table = graph.node("Reshape", flat, graph.integers(0, num_parts, size.layers, size.width))
     parts = graph.nodes("Split", table, num_outputs=num_parts, axis=1)
     by_row = [graph.node("Squeeze", part, graph.integers(1)) for part in parts]
-    return tuple(graph.node("Transpose", part, perm=[1, 0, 2]) for part in by_row)
+    first = [graph.node("Transpose", part, perm=[1, 0, 2]) for part in by_row]
+    empty = [_zeros(graph, shapes[name], lengths) for name in further]
+    return dict(zip(shapes, [*first, *empty], strict=True))
+
+
+def _zeros(graph: GraphBuilder, shape: StateShape, lengths: str) -> str:
+    """`[layers, batch, width]` of zeros."""
+    one_row = graph.constant(np.zeros((shape.layers, 1, shape.width), dtype=np.float32))
+    rows = graph.node("Concat", graph.integers(1), graph.node("Shape", lengths), graph.integers(1), axis=0)
+    return graph.node("Expand", one_row, rows)
 
 
 def _decoder_graph(network: Translator, half: bool) -> GraphBuilder:
     graph = GraphBuilder("decoder_step", half)
-    size = _state_size(network)
     token = graph.input("token", "int64", ("batch",))
     memory = graph.input("memory", "float32", ("batch", "time", network.encoder.output_size))
-    keys = graph.input("memory_keys", "float32", ("batch", "time", network.attention.key.out_features))
+    keys = graph.input("memory_keys", "float32", ("batch", "time", network.attention.key_size))
     lengths = graph.input("lengths", "int64", ("batch",))
-    before = layer_states(graph, size.declare(graph), size.layers)
-    embedded = embedding(graph, graph.node("Unsqueeze", token, graph.integers(0)), network.target_embedding)
+    state = _declare(graph, network)
+    recurrent = [state[name] for name in list(state)[: network.num_states]]
+    before = layer_states(graph, recurrent, len(network.decoder_layers))
+    read = embedding(graph, graph.node("Unsqueeze", token, graph.integers(0)), network.target_embedding)
+    if "feed" in state:
+        read = graph.node("Concat", read, state["feed"], axis=2)
     first, *further = (cast(nn.RNNBase, module) for module in network.decoder_layers)
-    outputs, after = stateful_recurrence(graph, embedded, before[0], first)
-    energies = attention_energies(graph, time_major(graph, outputs), keys, network.attention)
-    weights = masked_softmax(graph, energies, valid_mask(graph, keys, lengths))
+    outputs, after = stateful_recurrence(graph, read, before[0], first)
+    weights = _weights(graph, time_major(graph, outputs), keys, lengths, network, state)
     context = _context(graph, weights, memory)
     afters = [after]
-    for module, state in zip(further, before[1:], strict=True):
+    for module, parts in zip(further, before[1:], strict=True):
         inputs = graph.node("Concat", outputs, context, axis=2)
-        outputs, after = stateful_recurrence(graph, inputs, state, module)
+        outputs, after = stateful_recurrence(graph, inputs, parts, module)
         afters.append(after)
-    readout = linear(graph, graph.node("Concat", outputs, context, axis=2), network.readout)
-    logits = linear(graph, graph.node("Tanh", graph.node("Squeeze", readout, graph.integers(0))), network.output)
+    readout = graph.node("Tanh", linear(graph, graph.node("Concat", outputs, context, axis=2), network.readout))
+    logits = linear(graph, graph.node("Squeeze", readout, graph.integers(0)), network.output)
     graph.output("logits", logits, "float32", ("batch", network.output.out_features))
     graph.output("attention", weights, "float32", ("batch", "time"))
-    size.declare_next(graph, joined_state(graph, afters))
+    following = dict(zip(state, joined_state(graph, afters), strict=False))
+    if "feed" in state:
+        following["feed"] = readout
+    if "coverage" in state:
+        following["coverage"] = _covered_after(graph, state["coverage"], weights, network.max_source_tokens)
+    _declare_next(graph, network, following)
     return graph
+
+
+def _weights(
+    graph: GraphBuilder, query: str, keys: str, lengths: str, network: Translator, state: Mapping[str, str]
+) -> str:
+    """One query `[batch, 1, width]` -> attention weights `[batch, time]`."""
+    coverage = _covered_before(graph, state["coverage"], keys) if "coverage" in state else ""
+    energies = attention_energies(graph, query, keys, network.attention, coverage)
+    return masked_softmax(graph, energies, valid_mask(graph, keys, lengths))
+
+
+def _covered_before(graph: GraphBuilder, coverage: str, keys: str) -> str:
+    """The state `[1, batch, width]` as `[batch, time]`: cut, or filled up with zeros."""
+    time = graph.node("Unsqueeze", axis_size(graph, keys, axis=1), graph.integers(0))
+    pads = graph.node("Concat", graph.integers(0, 0, 0), time, axis=0)
+    padded = graph.node("Pad", graph.node("Squeeze", coverage, graph.integers(0)), pads)
+    return graph.node("Slice", padded, graph.integers(0), time, graph.integers(1))
+
+
+def _covered_after(graph: GraphBuilder, coverage: str, weights: str, width: int) -> str:
+    """The state with the weights `[batch, time]` of this step added."""
+    padded = graph.node("Pad", weights, graph.integers(0, 0, 0, width))
+    fitted = graph.node("Slice", padded, graph.integers(0), graph.integers(width), graph.integers(1))
+    return graph.node("Add", coverage, graph.node("Unsqueeze", fitted, graph.integers(0)))
 
 
 def _context(graph: GraphBuilder, weights: str, memory: str) -> str:
@@ -85,5 +129,12 @@ def _context(graph: GraphBuilder, weights: str, memory: str) -> str:
     return time_major(graph, graph.node("MatMul", graph.node("Unsqueeze", weights, graph.integers(1)), memory))
 
 
-def _state_size(network: Translator) -> StateSize:
-    return StateSize(network.config.cell, len(network.decoder_layers), network.config.decoder_hidden_size)
+def _declare(graph: GraphBuilder, network: Translator) -> dict[str, str]:
+    """The decoder's state as inputs, by name."""
+    shapes = network.state_shapes.items()
+    return {name: graph.input(name, "float32", (size.layers, "batch", size.width)) for name, size in shapes}
+
+
+def _declare_next(graph: GraphBuilder, network: Translator, values: Mapping[str, str]) -> None:
+    for name, size in network.state_shapes.items():
+        graph.output(next_name(name), values[name], "float32", (size.layers, "batch", size.width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from training.networks.captioner import Captioner
 from training.networks.classifier import Classifier
 from training.networks.forecaster import Forecaster
 from training.networks.language_model import LanguageModel
@@ -11,6 +12,7 @@ from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
 from training.onnx_graph.builder import Graphs
+from training.onnx_graph.captioner import captioner_graphs
 from training.onnx_graph.classifier import classifier_graphs
 from training.onnx_graph.forecaster import forecaster_graphs
 from training.onnx_graph.language_model import language_model_graphs
@@ -36,6 +38,8 @@ def network_graphs(network: nn.Module, half: bool = False) -> Graphs:
             return translator_graphs(network, half)
         case Forecaster():
             return forecaster_graphs(network, half)
+        case Captioner():
+            return captioner_graphs(network, half)
         case LanguageModel():
             return language_model_graphs(network, half)
         case _:
