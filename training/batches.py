@@ -83,6 +83,21 @@ class TranslationBatch(Batch):
 
 
 @dataclass(frozen=True)
+class CaptioningBatch(Batch):
+    """`pixels` `[batch, rows, columns, 3]` of uint8, `may_mirror` `[batch]` of bool; targets as of a translation."""
+
+    pixels: Tensor
+    may_mirror: Tensor
+    target_inputs: Tensor
+    target_outputs: Tensor
+
+    @property
+    def num_terms(self) -> int:
+        """One for each token of the caption, its end included."""
+        return int(self.target_outputs.count_nonzero())
+
+
+@dataclass(frozen=True)
 class LanguageBatch(Batch):
     """`targets` is `inputs` one step later, both `[batch, window]`; rows go on where the last batch's rows ended."""
 
@@ -98,4 +113,12 @@ class ForecastingBatch(Batch):
     future: Tensor
 
 
-AnyBatch = TaggingBatch | ClassificationBatch | SignalBatch | TranslationBatch | LanguageBatch | ForecastingBatch
+AnyBatch = (
+    TaggingBatch
+    | ClassificationBatch
+    | SignalBatch
+    | TranslationBatch
+    | CaptioningBatch
+    | LanguageBatch
+    | ForecastingBatch
+)

@@ -27,7 +27,10 @@ class CheckpointFault(UnrollError):
 
 
 class Progress(BaseModel):
-    """Where a run stands. `batch` counts within the epoch, `step` from the start. A higher `best_score` is better."""
+    """Where a run stands. `batch` counts within the epoch, `step` from the start. A higher score is better.
+
+    `averaging_from` is the step at which `asgd` began to average, None before that.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,6 +45,8 @@ class Progress(BaseModel):
     seconds: float = 0.0
     epoch_loss: float = 0.0
     finished: bool = False
+    dev_scores: list[float] = []
+    averaging_from: int | None = None
 
 
 class RunState(BaseModel):

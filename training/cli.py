@@ -26,6 +26,7 @@ from training.cli_options import (
     say,
 )
 from training.cli_recipe import TASKS, DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
+from training.cli_series import leave_one_out, seeds
 from training.cli_tuning import RunsFolder, find_lr, search
 from training.experiments.command import experiment
 
@@ -43,6 +44,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start anew where a
 app.command()(experiment)
 app.command("find-lr")(find_lr)
 app.command()(search)
+app.command()(seeds)
+app.command("leave-one-out")(leave_one_out)
 
 
 @app.command()
@@ -281,7 +284,7 @@ def _publish(run: Run, models: Path, half: bool = True) -> Path:
 
     say("writing graphs, verifying, scoring on dev through onnxruntime ...")
     exported = publish_run(run, models, say, half)
-    if not may_ship(run.recipe):
+    if not may_ship(run.recipe, run.vocabulary.character_models):
         console.print("[yellow]note:[/] the licence of this data set is unclear; do not give the bundle away")
     typer.echo(f"published {exported.path}  (largest parity difference {exported.report.max_difference:.1e})")
     return exported.path

@@ -28,7 +28,7 @@ ColumnOption = Annotated[
     typer.Option(
         "--column",
         help="Which column is what: text=message, label=kind, source=en, target=de; CoNLL: word=1, tag=-1 (by number); "
-        "CoNLL-U: tag=xpos.",
+        "CoNLL-U: tag=xpos. A table of one recording: window=128, stride=64 cut it into records of so many rows.",
     ),
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Where bundles are published.")]
@@ -50,6 +50,8 @@ _COLUMN_FIELDS = {
     "sequence": "sequence_column",
     "group": "group_column",
     "channels": "channel_columns",
+    "window": "window_rows",
+    "stride": "stride_rows",
 }
 
 

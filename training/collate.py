@@ -5,6 +5,7 @@ The order of an epoch depends on the seed and the epoch number alone, so that a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence, Sized
 from typing import Protocol
 
@@ -16,9 +17,11 @@ from torch import Tensor
 from service.bundle.padding import pad_floats, pad_ids, pad_nested_ids
 from service.bundle.tokenizer import BOS, EOS
 from service.errors import UnrollError
+from service.tasks.png import PictureSize, read_png
 from training.batches import (
     NO_LABEL,
     AnyBatch,
+    CaptioningBatch,
     ClassificationBatch,
     ForecastingBatch,
     LanguageBatch,
@@ -27,8 +30,18 @@ from training.batches import (
     TranslationBatch,
 )
 from training.config import Recipe
-from training.network_config import ForecasterConfig
-from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, Series, TaggedSentence
+from training.network_config import CaptionerConfig, ForecasterConfig
+from training.picture_config import PictureConfig
+from training.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    Record,
+    SentencePair,
+    Series,
+    TaggedSentence,
+)
 from training.vocabulary import Vocabulary
 from training.windows import Windows, one_series
 
@@ -37,6 +50,8 @@ from training.windows import Windows, one_series
 POOL_BATCHES = 50
 
 MIN_STREAM_TOKENS = 2
+#: Of windows of random length: how many are near the usual one, how far they spread, and how short they may be.
+USUAL_SHARE, WINDOW_SPREAD, MIN_RANDOM_WINDOW = 0.95, 5.0, 5
 #: One word of padding.
 _NO_CHARACTERS = [[0]]
 
@@ -203,6 +218,7 @@ class PassageStream:
         self._seed = seed
 
     def epoch(self, number: int) -> list[Order]:
+        """Each batch as the places where its rows start."""
         offset = int(np.random.default_rng((self._seed, number)).integers(self._window))
         stream = (len(self._ids) - 1 - offset) // self._batch_size
         if stream < self._window:
@@ -211,8 +227,36 @@ class PassageStream:
         return [starts + step for step in range(0, stream - self._window + 1, self._window)]
 
     def batch(self, indices: Order) -> LanguageBatch:
-        windows = np.stack([self._ids[start : start + self._window + 1] for start in indices])
+        return self._windows(indices, self._window)
+
+    def _windows(self, starts: Order, length: int) -> LanguageBatch:
+        windows = np.stack([self._ids[start : start + length + 1] for start in starts])
         return LanguageBatch(inputs=_tensor(windows[:, :-1]), targets=_tensor(windows[:, 1:]))
+
+
+class RandomWindowStream(PassageStream):
+    """The same streams in windows of random lengths, so that a token meets the end of a window at every place.
+
+    Most windows are near the usual length, one in twenty near half of it (Merity et al. 2018; the rate stays here).
+    """
+
+    def epoch(self, number: int) -> list[Order]:
+        """Each batch as `[rows, 2]`: where its rows start, and how long they are."""
+        generator = np.random.default_rng((self._seed, number))
+        stream = (len(self._ids) - 1) // self._batch_size
+        starts = np.arange(self._batch_size) * stream
+        batches: list[Order] = []
+        done = 0
+        while done < stream:
+            usual = self._window if generator.random() < USUAL_SHARE else self._window / 2
+            drawn = max(MIN_RANDOM_WINDOW, round(generator.normal(usual, WINDOW_SPREAD)))
+            length = min(drawn, stream - done)
+            batches.append(np.stack([starts + done, np.full_like(starts, length)], axis=1))
+            done += length
+        return batches
+
+    def batch(self, indices: Order) -> LanguageBatch:
+        return self._windows(indices[:, 0], int(indices[0, 1]))
 
 
 class ForecastingSet(_Bucketed):
@@ -227,8 +271,51 @@ class ForecastingSet(_Bucketed):
         return ForecastingBatch(frames=torch.from_numpy(past), future=torch.from_numpy(future))
 
 
-def training_set(recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Record]) -> TrainingSet:
-    """The set for the recipe's task."""
+#: Captions of so many tokens and fewer are batched as they come, for batch normalisation wants batches of all kinds;
+#: longer ones, which are few, stand together, so that not every batch takes as many steps as they do.
+SHORT_CAPTION_TOKENS = 6
+
+
+class CaptioningSet(_Bucketed):
+    """Pictures with captions; a caption is cut at the limit."""
+
+    def __init__(
+        self,
+        records: Sequence[CaptionedPicture],
+        vocabulary: Vocabulary,
+        network: CaptionerConfig,
+        augment: PictureConfig,
+        limit: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        size = PictureSize(network.image_rows, network.image_columns)
+        self._pixels = np.stack([read_png(record.png, size) for record in records])
+        encode = vocabulary.tokenizers["target"].encode
+        self._captions = [encode(record.caption)[: limit - 1] for record in records]
+        super().__init__([max(len(ids), SHORT_CAPTION_TOKENS) for ids in self._captions], batch_size, seed)
+        unless = set(augment.mirror_unless)
+        self._may_mirror = np.array([unless.isdisjoint(_words(record.caption)) for record in records])
+
+    def batch(self, indices: Order) -> CaptioningBatch:
+        captions = [self._captions[i] for i in indices]
+        return CaptioningBatch(
+            pixels=torch.from_numpy(self._pixels[indices]),
+            may_mirror=torch.from_numpy(self._may_mirror[indices]),
+            target_inputs=_tensor(pad_ids([[BOS, *ids] for ids in captions])),
+            target_outputs=_tensor(pad_ids([[*ids, EOS] for ids in captions])),
+        )
+
+
+def _words(caption: str) -> list[str]:
+    """Its words in lower case, without the signs beside them."""
+    return re.findall(r"\w+", caption.lower())
+
+
+def training_set(
+    recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Record], *, is_dev: bool = False
+) -> TrainingSet:
+    """The set for the recipe's task. Dev is always read in windows of one length."""
     size, seed, limit = recipe.training.batch_size, recipe.seed, recipe.limits.max_input_tokens
     network = recipe.network
     if network.task == "tagging":
@@ -244,10 +331,15 @@ def training_set(recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Recor
         return ClassificationSet(texts, vocabulary, limit, size, seed, spelled)
     if network.task == "translation":
         return TranslationSet([r for r in records if isinstance(r, SentencePair)], vocabulary, limit, size, seed)
+    if network.task == "captioning":
+        pictures = [r for r in records if isinstance(r, CaptionedPicture)]
+        most = recipe.limits.max_new_tokens
+        return CaptioningSet(pictures, vocabulary, network, recipe.picture, most, size, seed)
     if network.task == "forecasting":
         return ForecastingSet(one_series(records), network, size, seed)
     passages = [r for r in records if isinstance(r, Passage)]
-    return PassageStream(passages, vocabulary, network.window, size, seed)
+    stream = RandomWindowStream if network.random_window and not is_dev else PassageStream
+    return stream(passages, vocabulary, network.window, size, seed)
 
 
 def _tensor(array: NDArray[np.int64]) -> Tensor:

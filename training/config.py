@@ -17,6 +17,7 @@ from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, TaskN
 from service.errors import UnrollError
 from training.datasets.options import ReadOptions
 from training.network_config import ClassifierConfig, ForecasterConfig, NetworkConfig, Strict
+from training.picture_config import PictureConfig
 from training.signal_config import AugmentConfig, SignalConfig
 
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
@@ -43,6 +44,10 @@ class DataConfig(Strict):
     hold_out: str = Field(
         default="", description="a group, such as a speaker: its records of train and dev are dev, all others train"
     )
+    also: tuple[str, ...] = Field(
+        default=(), description="further public sets whose text a language model learns from; twice named, twice read"
+    )
+    reverse: bool = Field(default=False, description="a language model reads all text from its end to its beginning")
     read: ReadOptions = ReadOptions()
 
     @model_validator(mode="after")
@@ -85,16 +90,30 @@ class TrainingConfig(Strict):
     batch_size: int = Field(default=32, ge=1, description="sequences; for language models, parallel streams")
     clip_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaged weights are scored and exported; 0 is off")
-    average: Literal["ema", "swa"] = Field(
-        default="ema", description="`swa`: the plain mean of all weights after `average_from`, instead of `ema_decay`"
+    average: Literal["ema", "swa", "asgd"] = Field(
+        default="ema",
+        description="instead of `ema_decay`, the plain mean of all weights: `swa` of those after `average_from`, "
+        "`asgd` of those after dev has stopped getting better",
     )
     average_from: float = Field(default=0.5, ge=0, lt=1, description="part of the run before the mean of `swa` begins")
+    average_patience: int = Field(
+        default=3, ge=0, description="epochs: `asgd` begins once dev is worse than the best of those before so many"
+    )
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every_s: float = Field(default=300.0, gt=0)
     threads: int = Field(default=0, ge=0, description="torch threads on the CPU; 0 leaves torch's choice")
     evaluate_records: int = Field(default=0, ge=0, description="dev records scored each epoch; 0 is all of them")
     deterministic: bool = Field(default=False, description="only kernels that repeat to the bit, on a GPU too; slower")
     trackers: tuple[TrackerName, ...] = Field(default=("tensorboard",), description="who else is told of each epoch")
+
+    @model_validator(mode="after")
+    def _averages_before_the_end(self) -> TrainingConfig:
+        if self.average == "asgd" and self.patience <= self.average_patience:
+            raise ValueError(
+                f"patience ({self.patience}) must be more than average_patience ({self.average_patience}), "
+                "or the run stops before its weights are averaged"
+            )
+        return self
 
 
 class Recipe(Strict):
@@ -111,6 +130,7 @@ class Recipe(Strict):
     tokenizer: TokenizerConfig = TokenizerConfig()
     signal: SignalConfig = SignalConfig()
     augment: AugmentConfig = AugmentConfig()
+    picture: PictureConfig = PictureConfig()
     network: NetworkConfig
     training: TrainingConfig = TrainingConfig()
     limits: Limits = Limits()
@@ -132,6 +152,12 @@ class Recipe(Strict):
                 f"network.look_back ({self.network.look_back}) is more than limits.max_input_tokens "
                 f"({self.limits.max_input_tokens}): every request would be refused"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _running_text(self) -> Recipe:
+        if self.task != "generation" and (self.data.also or self.data.reverse):
+            raise ValueError("data.also and data.reverse are for language models, which learn from running text")
         return self
 
     @model_validator(mode="after")

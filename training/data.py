@@ -8,14 +8,21 @@ from dataclasses import dataclass, replace
 from service.bundle.load import file_digest
 from service.bundle.manifest import DataSource
 from service.errors import UnrollError
+from training.character_models import CharacterModels
 from training.config import DataConfig, Recipe
 from training.datasets import NAMED_DATASETS, locate, read_records, split_records
 from training.datasets.locate import find_dataset
+from training.datasets.named_dataset import NamedDataset
 from training.datasets.read import split_paths
+from training.datasets.running_text import spelt_out, turned_round
 from training.datasets.series import follows
 from training.network_config import TaggerConfig
-from training.records import LabelledSignal, Record, TaggedSentence
+from training.records import CaptionedPicture, LabelledSignal, Passage, Record, TaggedSentence
+from training.signal_values import at_rate
 from training.windows import continued, one_series
+
+#: Between the names of several sets, and what is said of them.
+_AND = " + "
 
 
 @dataclass(frozen=True)
@@ -30,11 +37,21 @@ class RunData:
 
 def load_data(recipe: Recipe) -> RunData:
     """Read train and dev. Raises DataFault or DatasetUnavailable with what is wrong and what helps."""
+    data = _loaded(recipe)
+    if recipe.signal.kind != "waveform":
+        return data
+    rate_hz = recipe.signal.sample_rate_hz
+    return replace(data, train=at_rate(data.train, rate_hz), dev=at_rate(data.dev, rate_hz))
+
+
+def _loaded(recipe: Recipe) -> RunData:
     data = _named(recipe) if recipe.data.dataset else _own(recipe, recipe.data)
     if recipe.data.hold_out:
         return _held_out(data, recipe.data.hold_out)
     if recipe.task == "forecasting":
         return _with_past(data)
+    if recipe.task == "generation":
+        return _running_text(data, recipe.data)
     if isinstance(recipe.network, TaggerConfig) and not recipe.network.joint:
         return replace(data, train=_without_text_labels(data.train), dev=_without_text_labels(data.dev))
     return data
@@ -45,10 +62,45 @@ def _without_text_labels(records: Sequence[Record]) -> list[Record]:
     return [record._replace(label="") if isinstance(record, TaggedSentence) else record for record in records]
 
 
+def _running_text(data: RunData, config: DataConfig) -> RunData:
+    """What a language model reads: with the text of further sets, and from its end where the recipe says so."""
+    for name in config.also:
+        data = _with_text_of(data, find_dataset(name))
+    if config.reverse:
+        return replace(data, train=turned_round(_passages(data.train)), dev=turned_round(_passages(data.dev)))
+    return data
+
+
+def _with_text_of(data: RunData, entry: NamedDataset) -> RunData:
+    train, dev = (spelt_out(_sentences(entry, split)) for split in ("train", "dev"))
+    more = {f"{entry.name}/{file}": digest for file, digest in _named_digests(entry).items()}
+    name, *facts = (
+        _AND.join(dict.fromkeys([*old.split(_AND), new]))
+        for old, new in (
+            (data.source.name, entry.name),
+            (data.source.licence, entry.licence),
+            (data.source.attribution, entry.attribution),
+        )
+    )
+    source = DataSource(name=name, licence=facts[0], attribution=facts[1], splits={**data.source.splits, **more})
+    return replace(data, train=[*data.train, train], dev=[*data.dev, dev], source=source)
+
+
+def _sentences(entry: NamedDataset, split: str) -> list[TaggedSentence]:
+    if "tagging" not in entry.tasks:
+        raise UnrollError(f"data.also: {entry.name} is for {', '.join(entry.tasks)}; name sets for tagging")
+    records = read_records("tagging", locate(entry.name, split), entry.options)
+    return [record for record in records if isinstance(record, TaggedSentence)]
+
+
+def _passages(records: Sequence[Record]) -> list[Passage]:
+    return [record for record in records if isinstance(record, Passage)]
+
+
 def _held_out(data: RunData, group: str) -> RunData:
     """One group, such as a speaker, as dev, and all the others as train."""
     records = [*data.train, *data.dev]
-    groups = [record.group if isinstance(record, LabelledSignal) else "" for record in records]
+    groups = [record.group if isinstance(record, LabelledSignal | CaptionedPicture) else "" for record in records]
     if group not in groups:
         raise UnrollError(f"data.hold_out: no record is of {group!r}; there are {', '.join(sorted(set(groups)))}")
     parts = [
@@ -72,17 +124,21 @@ def _named(recipe: Recipe) -> RunData:
     given = recipe.data.read.model_dump(exclude_defaults=True)
     options = entry.options.model_copy(update=given)
     train, dev = locate(entry.name, "train"), locate(entry.name, "dev")
-    digests = {f"{split}/{file.path}": file.sha256 for split in ("train", "dev") for file in entry.splits[split].files}
+    digests, attribution = _named_digests(entry), entry.attribution
     return RunData(
         train=read_records(recipe.task, train, options),
         dev=read_records(recipe.task, dev, options),
-        source=DataSource(name=entry.name, licence=entry.licence, attribution=entry.attribution, splits=digests),
+        source=DataSource(name=entry.name, licence=entry.licence, attribution=attribution, splits=digests),
     )
+
+
+def _named_digests(entry: NamedDataset) -> dict[str, str]:
+    return {f"{split}/{file.path}": file.sha256 for split in ("train", "dev") for file in entry.splits[split].files}
 
 
 def _own(recipe: Recipe, config: DataConfig) -> RunData:
     records = read_records(recipe.task, config.train, config.read)
-    name = ", ".join(path.name for path in split_paths(config.train))
+    name = ", ".join(path.name for path in split_paths(config.train, config.read))
     source = DataSource(name=name, licence=recipe.licence or "not stated", splits=_digests(config))
     if config.dev:
         return RunData(records, read_records(recipe.task, config.dev, config.read), source)
@@ -92,12 +148,16 @@ def _own(recipe: Recipe, config: DataConfig) -> RunData:
 
 def _digests(config: DataConfig) -> dict[str, str]:
     named = {"train": config.train, "dev": config.dev}
-    paths = [(split, part) for split, given in named.items() if given for part in split_paths(given)]
+    paths = [(split, part) for split, given in named.items() if given for part in split_paths(given, config.read)]
     files = [(split, file) for split, path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     return {f"{split}/{file.name}": file_digest(file) for split, file in files if file.is_file()}
 
 
-def may_ship(recipe: Recipe) -> bool:
-    """Whether the licence of a named set lets weights trained on it be given away; one's own files are one's own."""
-    entry = NAMED_DATASETS.get(recipe.data.dataset)
-    return entry is None or entry.may_ship
+def may_ship(recipe: Recipe, models: CharacterModels | None = None) -> bool:
+    """Whether the licences of the named sets let weights trained on them be given away; one's own files are one's own.
+
+    Those of the sets that a tagger's character `models` have learnt from count, too.
+    """
+    of_models = [name for source in models.sources for name in source.name.split(_AND)] if models else []
+    entries = [NAMED_DATASETS.get(name) for name in (recipe.data.dataset, *recipe.data.also, *of_models)]
+    return all(entry is None or entry.may_ship for entry in entries)

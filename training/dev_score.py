@@ -20,7 +20,16 @@ from training.export import draft_manifest
 from training.forecast_samples import forecast_samples
 from training.networks.network import Network
 from training.onnx_graph.writers import network_graphs
-from training.records import LabelledSignal, LabelledText, Record, SentencePair, TaggedSentence
+from training.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    Record,
+    SentencePair,
+    TaggedSentence,
+)
+from training.scoring import LEAST_CHARACTERS, perplexity_per_word
 from training.torch_runner import TorchRunner, evaluating, transitions_of
 from training.trainer import DevScore
 from training.update import Carried
@@ -32,12 +41,13 @@ MEASURES: dict[TaskName, tuple[str, ...]] = {
     "tagging": ("sentence_accuracy", "f1", "accuracy", "label_accuracy"),
     "classification": ("accuracy", "f1"),
     "translation": ("bleu", "chrf"),
+    "captioning": ("token_f1", "exact", "bleu1", "bleu4"),
     "generation": (),
     "forecasting": (),
 }
 NUM_SAMPLES = 5
 #: Epochs are compared by greedy translations: a beam costs several times as much and ranks them alike.
-QUICK_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}}
+QUICK_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}, "captioning": {"num_beams": 1}}
 SAMPLE_PARAMETERS: dict[str, Any] = {"do_sample": True, "temperature": 0.8, "seed": 1}
 NUM_SAMPLE_TOKENS = 120
 
@@ -48,14 +58,15 @@ class DevScorer:
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Record]) -> None:
         self._recipe = recipe
         self._vocabulary = vocabulary
-        self._losses = training_set(recipe, vocabulary, records)
+        self._losses = training_set(recipe, vocabulary, records, is_dev=True)
         self._drafted: Manifest | None = None
         limit = recipe.training.evaluate_records or len(records)
         self._records = [records[i] for i in range(0, len(records), max(1, len(records) // limit))][:limit]
 
     def __call__(self, network: Network) -> DevScore:
         task = self._recipe.task
-        measures = {"loss": self.loss(network)}
+        loss = self.loss(network)
+        measures = {"loss": loss, **self._per_word(loss)}
         bundle = Bundle(
             Path(), self._manifest(network), self._vocabulary.tokenizers, transitions=transitions_of(network)
         )
@@ -77,6 +88,13 @@ class DevScorer:
                 loss, carried = network.loss(self._losses.batch(order).to(device), carried)
                 total, rows = total + float(loss) * len(order), rows + len(order)
         return total / max(1, rows)
+
+    def _per_word(self, loss: float) -> dict[str, float]:
+        """A language model's perplexity by words, where its tokens are words or parts of them."""
+        texts = [record.text for record in self._records if isinstance(record, Passage)]
+        num_tokens = sum(len(self._vocabulary.tokenizers["text"].encode(text)) for text in texts)
+        of_characters = num_tokens >= LEAST_CHARACTERS * sum(map(len, texts))
+        return {} if of_characters else perplexity_per_word(loss * (num_tokens - 1), texts)
 
     def _manifest(self, network: Network) -> Manifest:
         """What task code asks of a bundle. Training changes weights alone, so it is written once."""
@@ -126,6 +144,8 @@ def _sample(task: AnyTask, runner: TorchRunner, record: Record) -> str:
         return f"{len(record.values)} of {record.kind} -> {_beside(predicted['label'], record.label)}"
     if isinstance(record, LabelledText):
         return f"{record.text} -> {_beside(predicted['label'], record.label)}"
+    if isinstance(record, CaptionedPicture):
+        return f"{record.group or 'picture'}: {_beside(predicted['text'], record.caption)}"
     assert isinstance(record, SentencePair)
     return f"{record.source} -> {predicted['text']} (reference: {record.target})"
 
@@ -134,7 +154,7 @@ def _inputs(record: Record) -> Any:
     match record:
         case TaggedSentence(words):
             return list(words)
-        case LabelledSignal():
+        case LabelledSignal() | CaptionedPicture():
             return record.value
         case _:
             return record[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.bundle.manifest import (
+    CaptioningOptions,
     ClassificationOptions,
     ForecastingOptions,
     FramesSpec,
@@ -16,7 +17,7 @@ from service.bundle.manifest import (
 from training.config import Recipe
 from training.datasets.schemes import span_scheme
 from training.export import BundleDraft
-from training.network_config import ForecasterConfig, TaggerConfig, TranslatorConfig
+from training.network_config import CaptionerConfig, ForecasterConfig, TaggerConfig, TranslatorConfig
 from training.scale import SeriesScale
 from training.signal_config import SignalConfig
 from training.signal_scale import SignalScale
@@ -58,11 +59,23 @@ def task_options(recipe: Recipe, vocabulary: Vocabulary) -> TaskOptions:
         )
     if network.task == "classification":
         if vocabulary.signal_scale is not None:
-            return ClassificationOptions(signal=signal_spec(recipe.signal, vocabulary.signal_scale))
-        return ClassificationOptions(max_word_characters=network.max_word_characters)
+            spec = signal_spec(recipe.signal, vocabulary.signal_scale)
+            return ClassificationOptions(signal=spec, outside_label=network.outside_label)
+        return ClassificationOptions(
+            max_word_characters=network.max_word_characters, outside_label=network.outside_label
+        )
     if isinstance(network, ForecasterConfig):
         assert vocabulary.scale is not None
         return forecasting_options(network, vocabulary.scale)
+    if isinstance(network, CaptionerConfig):
+        return CaptioningOptions(
+            image_rows=network.image_rows,
+            image_columns=network.image_columns,
+            grid_rows=network.grid_rows,
+            grid_columns=network.grid_columns,
+            num_beams=network.num_beams,
+            length_penalty=network.length_penalty,
+        )
     return GenerationOptions(unit="character" if recipe.tokenizer.unit == "character" else "subword")
 
 

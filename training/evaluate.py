@@ -14,24 +14,36 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.bundle.load import Bundle, load_bundle
-from service.bundle.manifest import ForecastingOptions, TaggingOptions
+from service.bundle.manifest import ClassificationOptions, ForecastingOptions, FramesSpec, TaggingOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput, UnrollError
 from service.tasks.base import MAX_CHARACTERS_PER_TOKEN, PredictInput, PredictTask, Runner
 from service.tasks.catalogue import PREDICT_TASKS
 from service.tasks.parameters import check_parameters
 from service.tasks.recurrent_state import RecurrentState
+from training.caption_scores import caption_scores
 from training.datasets.options import ReadOptions
 from training.datasets.read import read_records
 from training.forecast_score import forecast_scores
+from training.out_of_scope import sentence
 from training.predictions import Keep, Prediction, forget
-from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    Record,
+    SentencePair,
+    TaggedSentence,
+)
 from training.scoring import (
+    LEAST_CHARACTERS,
     accuracy,
     classification_scores,
     joint_scores,
     negative_log_likelihoods,
     perplexity,
+    perplexity_per_word,
     span_scores,
     translation_scores,
 )
@@ -91,11 +103,21 @@ def evaluate_bundle(
 
 
 def _fitting(bundle: Bundle, options: ReadOptions) -> ReadOptions:
-    """How to read what this bundle takes: a forecaster says which columns it knows."""
+    """How to read what this bundle takes: a forecaster knows its columns, a classifier of windows how they were cut."""
     known = bundle.manifest.options
+    if isinstance(known, ClassificationOptions) and isinstance(known.signal, FramesSpec):
+        return options.model_copy(update=_cut_as_in_training(bundle, options))
     if not isinstance(known, ForecastingOptions):
         return options
     return options.model_copy(update={"channel_columns": known.channels, "target_column": ",".join(known.targets)})
+
+
+def _cut_as_in_training(bundle: Bundle, options: ReadOptions) -> dict[str, Any]:
+    """What the bundle's own recipe says of windows, where the caller says nothing."""
+    data = bundle.manifest.training.config.get("data")
+    read = data.get("read", {}) if isinstance(data, dict) else {}
+    keys = () if options.window_rows else ("window_rows", "stride_rows", "channel_columns")
+    return {key: read[key] for key in keys if read.get(key)}
 
 
 def evaluate_records(
@@ -122,6 +144,8 @@ def evaluate_records(
                 scores = _score_classification(job, cast("Sequence[LabelledText | LabelledSignal]", records))
             case "translation":
                 scores = _score_translation(job, cast("Sequence[SentencePair]", records))
+            case "captioning":
+                scores = _score_captioning(job, cast("Sequence[CaptionedPicture]", records))
             case "forecasting":
                 scores = forecast_scores(bundle, runner, one_series(records), batch_size, advance)
             case "generation":
@@ -173,14 +197,26 @@ def _score_classification(job: Job, records: Sequence[LabelledText | LabelledSig
     answers = _answers(job, values)
     gold = [record.label for record in records]
     predicted = [REFUSED if answer is None else answer.label for answer in answers]
+    confidences = [0.0 if answer is None else answer.score for answer in answers]
     for record, label in zip(records, predicted, strict=True):
         job.keep(Prediction(record, label=label))
+    outside = _outside(job.bundle)
+    scores: Scores = {**classification_scores(gold, predicted, confidences, outside)}
+    if "threshold_at_95" in scores:
+        done = sentence(scores["threshold_at_95"], scores["taken_in_scope_at_95"], outside)
+        scores["recall_oos_at_95_signature"] = done
     return {
-        **classification_scores(gold, predicted),
+        **scores,
         "truncated": truncated,
         "refused": answers.count(None),
         "unknown_labels": _unknown(job.bundle, gold),
     }
+
+
+def _outside(bundle: Bundle) -> str:
+    """The label of texts that fit none of the others."""
+    options = bundle.manifest.options
+    return options.outside_label if isinstance(options, ClassificationOptions) else ""
 
 
 def _read_values(
@@ -204,6 +240,15 @@ def _score_translation(job: Job, records: Sequence[SentencePair]) -> Scores:
     return {**scores._asdict(), "truncated": truncated, "refused": answers.count(None)}
 
 
+def _score_captioning(job: Job, records: Sequence[CaptionedPicture]) -> Scores:
+    answers = _answers(job, [record.value for record in records])
+    captions = [REFUSED if answer is None else answer.text for answer in answers]
+    for record, answer, text in zip(records, answers, captions, strict=True):
+        job.keep(Prediction(record, text=text, attention=answer and answer.attention))
+    scores = caption_scores([record.caption for record in records], captions)
+    return {**scores, "refused": answers.count(None)}
+
+
 def _score_generation(job: Job, records: Sequence[Passage]) -> Scores:
     """Every token of a passage but its first is predicted from all that stands before it."""
     tokenizer = job.bundle.tokenizers["text"]
@@ -216,9 +261,11 @@ def _score_generation(job: Job, records: Sequence[Passage]) -> Scores:
         raise UnrollError("the text is too short: a loss needs at least two tokens")
     loss = nats / num_tokens
     num_characters = sum(len(record.text) for record in records)
+    of_characters = num_tokens >= LEAST_CHARACTERS * num_characters
     return {
         "loss": loss,
         "perplexity": perplexity(loss),
+        **({} if of_characters else perplexity_per_word(nats, [record.text for record in records])),
         "loss_per_character": nats / num_characters,
         "tokens": num_tokens,
         "characters": num_characters,

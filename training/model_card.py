@@ -8,7 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from service.bundle.load import Example
-from service.bundle.manifest import DataSource, ForecastingOptions, Manifest, Score, TaskName, Variant, VariantName
+from service.bundle.manifest import (
+    CaptioningOptions,
+    DataSource,
+    ForecastingOptions,
+    Manifest,
+    Score,
+    TaskName,
+    Variant,
+    VariantName,
+)
 from training import signal_card
 from training.signal_card import signal_of
 
@@ -30,6 +39,7 @@ PURPOSE: dict[TaskName, str] = {
     "classification": "Gives a whole text one of {labels} labels.",
     "translation": "Translates single sentences from {source} to {target}.",
     "generation": "Continues a text, one {unit} at a time.",
+    "captioning": "Describes a picture in a few words.",
     "forecasting": "Forecasts {targets} for the next {horizon} steps, from the last {look_back} steps of {channels}.",
 }
 INTENDED_USE: dict[TaskName, str] = {
@@ -40,6 +50,8 @@ INTENDED_USE: dict[TaskName, str] = {
     "sentences and with names or numbers: have a person check what matters.",
     "generation": "Play, teaching and tests. The text imitates the style of its data. It is not true or sensible by "
     "design, and may repeat what the data holds.",
+    "captioning": "Small pictures like those it was trained on, one thing on a plain ground. It always says something, "
+    "also of a photograph or a pattern, which it was not made for: look at the score.",
     "forecasting": "Series that go on as they did in the data, one step of time after the other without gaps: fill a "
     "gap with the last value before it. What never happened in the data is not foreseen; what is far ahead, less well.",
 }
@@ -187,7 +199,7 @@ def _limits(manifest: Manifest) -> str:
     if isinstance(manifest.options, ForecastingOptions):
         return _limits_of_forecasts(manifest.options, manifest.limits.max_input_tokens)
     lines = [_limit_of_input(manifest)]
-    if manifest.task in ("translation", "generation"):
+    if manifest.task in ("translation", "generation", "captioning"):
         lines.append(f"- At most {manifest.limits.max_new_tokens} new tokens in one answer.")
     if manifest.labels:
         lines.append(READS_CHUNKS if manifest.reads_chunks else READS_WHOLE)
@@ -200,7 +212,12 @@ def _limits(manifest: Manifest) -> str:
 
 
 def _limit_of_input(manifest: Manifest) -> str:
-    signal, most = signal_of(manifest), manifest.limits.max_input_tokens
+    signal, most, options = signal_of(manifest), manifest.limits.max_input_tokens, manifest.options
+    if isinstance(options, CaptioningOptions):
+        return (
+            f"- A picture is a PNG file. It is put on white and brought to {options.image_columns} x "
+            f"{options.image_rows} pixels, whatever its proportions: what is finer than that is not seen."
+        )
     if signal is not None:
         return signal_card.limits(signal, most)
     return f"- At most {most} tokens of input; longer input is refused, never cut."

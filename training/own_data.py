@@ -37,6 +37,20 @@ OWN_DEFAULTS: dict[TaskName, dict[str, Any]] = {
         "training": {"epochs": 20, "patience": 3, "batch_size": 32},
         "limits": {"max_input_tokens": 2048, "max_new_tokens": 2048},
     },
+    "captioning": {
+        "tokenizer": {"unit": "subword", "vocabulary_size": 2000},
+        "network": {"channels": [32, 64, 128], "embedding_size": 128, "hidden_size": 256},
+        "picture": {
+            "shift": 0.08,
+            "scale": 0.12,
+            "rotation_degrees": 10,
+            "brightness": 0.1,
+            "colour": 0.15,
+            "erase": 0.3,
+        },
+        "training": {"epochs": 30, "patience": 6, "batch_size": 64, "ema_decay": 0.995, "warmup_steps": 100},
+        "limits": {"max_input_tokens": 1024, "max_new_tokens": 40},
+    },
     "forecasting": {
         "network": {"hidden_size": 128, "look_back": 168, "horizon": 24},
         "training": {"epochs": 20, "patience": 4, "batch_size": 64, "learning_rate": 1e-3, "threads": 1},

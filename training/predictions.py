@@ -17,7 +17,7 @@ class Prediction:
     tags: Sequence[str] = ()
     label: str = ""
     text: str = ""
-    #: `service.tasks.translation.Attention`, where it was asked for.
+    #: Where it looked, as its task says it, where that was asked for.
     attention: Any = None
 
 

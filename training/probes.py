@@ -63,6 +63,8 @@ class Probes:
             return np.asarray(near, dtype=np.float32)
         if tensor.dtype == "float32":
             return self._random.uniform(-1.0, 1.0, size=shape).astype(np.float32)
+        if tensor.dtype == "uint8":
+            return self._random.integers(0, 256, size=shape, dtype=np.uint8)
         # Id 0 is padding, so that valid ids start at 1.
         ids = self._random.integers(1, self._id_limits[tensor.name], size=shape)
         if "time" in tensor.shape:

@@ -42,16 +42,18 @@ _DECIDING: dict[TaskName, tuple[str, ...]] = {
     "tagging": ("sentence_accuracy", "f1", "accuracy"),
     "classification": ("accuracy",),
     "translation": ("bleu",),
+    "captioning": ("token_f1",),
     "generation": ("loss",),
     "forecasting": ("mse",),
 }
 #: Greedy translations: cheaper than beams, and more easily led astray.
-_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}}
+_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}, "captioning": {"num_beams": 1}}
 #: The graphs that get int8 weights.
 _INT8_GRAPHS: dict[TaskName, tuple[str, ...]] = {
     "tagging": ("tagger",),
     "classification": ("classifier",),
     "translation": ("decoder_step",),
+    "captioning": ("decoder_step",),
     "generation": ("step",),
     "forecasting": ("forecaster",),
 }

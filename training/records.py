@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.tasks.base import Frames, Waveform
+from service.tasks.base import Frames, Picture, Waveform
 
 Words = tuple[str, ...]
 
@@ -30,7 +30,8 @@ class LabelledText(NamedTuple):
 class LabelledSignal(NamedTuple):
     """A label for a sequence of numbers: frames `[time, features]`, or sound `[time]`, float32.
 
-    `group` is who or what it comes from, such as a speaker, where the data says so.
+    `group` is who or what it comes from, such as a speaker, where the data says so. `stretch` is the recording that a
+    window was cut out of.
     """
 
     values: NDArray[np.float32]
@@ -38,6 +39,7 @@ class LabelledSignal(NamedTuple):
     features: Words = ()
     sample_rate_hz: int = 0
     group: str = ""
+    stretch: str = ""
 
     @property
     def kind(self) -> Literal["frames", "waveform"]:
@@ -54,6 +56,19 @@ class SentencePair(NamedTuple):
 
     source: str
     target: str
+
+
+class CaptionedPicture(NamedTuple):
+    """A PNG file and what it shows; `group` is who drew it, where the data says so."""
+
+    png: bytes
+    caption: str
+    group: str = ""
+
+    @property
+    def value(self) -> Picture:
+        """As a task takes it."""
+        return Picture(self.png)
 
 
 class Passage(NamedTuple):
@@ -77,4 +92,4 @@ class Series(NamedTuple):
     num_new: int
 
 
-Record = TaggedSentence | LabelledText | LabelledSignal | SentencePair | Passage | Series
+Record = TaggedSentence | LabelledText | LabelledSignal | SentencePair | CaptionedPicture | Passage | Series

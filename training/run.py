@@ -8,10 +8,11 @@ publish_run best weights -> graphs -> verified -> scored through onnxruntime bes
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from service.errors import UnrollError
 from service.inference.ort_runner import OrtRunner
 from training.analysis.report import ANALYSIS_PARAMETERS, write_analysis
 from training.baselines import baseline_scores
+from training.character_runs import read_character_models
 from training.checkpoint import Progress, load_weights, read_progress
 from training.collate import TrainingSet, training_set
 from training.config import Recipe
@@ -33,11 +35,11 @@ from training.draft import draft_bundle
 from training.environment import hardware, library_versions, torch_settings
 from training.evaluate import evaluate_records
 from training.export import Exported, Question, export_bundle
-from training.network_config import ClassifierConfig, ForecasterConfig
+from training.network_config import ClassifierConfig, ForecasterConfig, TaggerConfig
 from training.networks.build import build_network
 from training.networks.network import Network
 from training.predictions import Prediction
-from training.records import LabelledSignal, Record, TaggedSentence
+from training.records import CaptionedPicture, LabelledSignal, Record, TaggedSentence
 from training.run_folder import RunFolder
 from training.signal_values import json_form
 from training.torch_runner import one_thread
@@ -51,9 +53,10 @@ from training.workers import ALONE, Workers
 #: Which measures of `unroll evaluate` stand in the manifest, best known first.
 REPORTED: dict[TaskName, tuple[str, ...]] = {
     "tagging": ("f1", "precision", "recall", "accuracy", "label_accuracy", "sentence_accuracy"),
-    "classification": ("accuracy", "accuracy_in_scope", "f1"),
-    "translation": ("bleu", "chrf"),
-    "generation": ("loss", "perplexity"),
+    "classification": ("accuracy", "accuracy_in_scope", "recall_oos", "recall_oos_at_95", "f1"),
+    "translation": ("bleu", "bleu_tokenised", "chrf"),
+    "captioning": ("token_f1", "exact", "bleu1", "bleu4"),
+    "generation": ("loss", "perplexity", "perplexity_per_word"),
     "forecasting": ("mse", "mae", "mae_in_units", "pinball"),
 }
 DEVICES = ("auto", "cpu", "cuda")
@@ -85,8 +88,12 @@ class Run:
     network: Network
 
 
-def prepare_run(recipe: Recipe) -> Prepared:
-    """Read the data and fit the vocabulary on its training part."""
+def prepare_run(recipe: Recipe, original: Vocabulary | None = None) -> Prepared:
+    """Read the data and fit the vocabulary on its training part.
+
+    The character models of a tagger come from `original`, the vocabulary of a run that is done again, or else from
+    the folders that the recipe names.
+    """
     data = load_data(recipe)
     if not data.train or not data.dev:
         raise UnrollError("there is nothing to learn from: train and dev must each hold at least one record")
@@ -96,7 +103,18 @@ def prepare_run(recipe: Recipe) -> Prepared:
     vectors = load_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
     spelled = isinstance(recipe.network, ClassifierConfig) and recipe.network.characters != "none"
     vocabulary = fit_vocabulary(recipe.task, recipe.tokenizer, data.train, vectors, spelled=spelled)
-    return Prepared(recipe, data, vocabulary)
+    return Prepared(recipe, data, _with_character_models(vocabulary, recipe, original))
+
+
+def _with_character_models(vocabulary: Vocabulary, recipe: Recipe, original: Vocabulary | None) -> Vocabulary:
+    """A tagger that reads with models of characters reads the characters that they know."""
+    if not isinstance(recipe.network, TaggerConfig) or not recipe.network.contextual:
+        return vocabulary
+    if original is not None:
+        models, alphabet = original.character_models, original.tokenizers["characters"]
+    else:
+        models, alphabet = read_character_models(recipe.network.contextual)
+    return replace(vocabulary, tokenizers={**vocabulary.tokenizers, "characters": alphabet}, character_models=models)
 
 
 def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
@@ -225,9 +243,9 @@ def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
 def training_facts(run: Run) -> TrainingFacts:
     """Where the weights came from, as it will stand in manifest and card."""
     progress = read_progress(run.folder.checkpoint)
-    vectors = run.recipe.tokenizer.vectors
+    vectors, models = run.recipe.tokenizer.vectors, run.vocabulary.character_models
     return TrainingFacts(
-        data=(run.data.source, *([vectors_source(vectors)] if vectors else [])),
+        data=(run.data.source, *([vectors_source(vectors)] if vectors else []), *(models.sources if models else ())),
         recipe=run.recipe.name,
         config=run.recipe.model_dump(mode="json"),
         seed=run.recipe.seed,
@@ -253,6 +271,8 @@ def example_questions(recipe: Recipe, dev: Sequence[Record]) -> list[Question]:
 def _input(record: Record, max_tokens: int) -> Any:
     if isinstance(record, LabelledSignal):
         return json_form(record)
+    if isinstance(record, CaptionedPicture):
+        return {"png": base64.b64encode(record.png).decode("ascii")}
     if isinstance(record, TaggedSentence):
         return list(record.words[:max_tokens])
     # No tokenizer makes more tokens than characters, but for one at the start and one at the end.

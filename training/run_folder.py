@@ -5,6 +5,7 @@ tokenizer-*.json       fitted on train               curves.png      loss and de
 labels.json            in id order                   samples.txt     example predictions, each epoch
 text_labels.json       those of whole texts, of a joint tagger
 scale.json             means and deviations of a series
+character_models.safetensors   the two that a tagger with contextual features reads with
 data.json              what the data was             metrics.csv     the epochs as a table
 environment.json       machine, libraries            tensorboard/    the same curves, for TensorBoard
 last.safetensors       to resume from                analysis/       what it gets wrong on dev, once it is exported
@@ -28,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from service.bundle.manifest import DataSource
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
+from training.character_models import CharacterModels
 from training.checkpoint import Progress as RunProgress
 from training.config import Recipe, load_recipe
 from training.curves import draw_curves, write_table
@@ -44,6 +46,7 @@ LOG_EVERY_STEPS = 50
 _TEXT_LABELS = "text_labels.json"
 _SCALE = "scale.json"
 _SIGNAL_SCALE = "signal_scale.json"
+_CHARACTER_MODELS = "character_models.safetensors"
 
 
 class RunFolderFault(UnrollError):
@@ -87,6 +90,8 @@ class RunFolder:
             (path / _SCALE).write_text(vocabulary.scale.to_json(), encoding="utf-8")
         if vocabulary.signal_scale is not None:
             (path / _SIGNAL_SCALE).write_text(json.dumps(vocabulary.signal_scale._asdict()) + "\n", encoding="utf-8")
+        if vocabulary.character_models is not None:
+            vocabulary.character_models.save(path / _CHARACTER_MODELS)
         (path / "data.json").write_text(source.model_dump_json(indent=2) + "\n", encoding="utf-8")
         machine = hardware(recipe.training.threads)
         folder._write_json("environment.json", {"hardware": machine, "libraries": library_versions()})
@@ -109,16 +114,22 @@ class RunFolder:
         scale = SeriesScale.of_json(of_series.read_bytes()) if of_series.exists() else None
         of_signals = self.path / _SIGNAL_SCALE
         signal_scale = SignalScale.of_json(of_signals.read_bytes()) if of_signals.exists() else None
-        return Vocabulary(tokenizers, labels, text_labels=text_labels, scale=scale, signal_scale=signal_scale)
+        characters = self.path / _CHARACTER_MODELS
+        models = CharacterModels.load(characters) if characters.exists() else None
+        return Vocabulary(tokenizers, labels, None, text_labels, scale, signal_scale, models)
 
     def environment(self) -> dict[str, str]:
         """Hardware and library versions of the process that began the run."""
         values = json.loads(self._file("environment.json").read_bytes())
         return {"hardware": values["hardware"], **values["libraries"]}
 
+    def source(self) -> DataSource:
+        """What the run learns from."""
+        return DataSource.model_validate_json(self._file("data.json").read_bytes())
+
     def check_data(self, source: DataSource) -> None:
         """Raises RunFolderFault if the files a run learns from are no longer what they were when it began."""
-        began_with = DataSource.model_validate_json(self._file("data.json").read_bytes()).splits
+        began_with = self.source().splits
         changed = sorted(name for name in began_with | source.splits if began_with.get(name) != source.splits.get(name))
         if changed:
             raise RunFolderFault(
@@ -201,6 +212,7 @@ class RunFolder:
             *old,
             self.path / _SCALE,
             self.path / _SIGNAL_SCALE,
+            self.path / _CHARACTER_MODELS,
             *pictures,
             *of_trackers,
             *self.path.glob("tokenizer-*.json"),

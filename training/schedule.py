@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +26,17 @@ def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_f
     return config.learning_rate * shapes[config.schedule]
 
 
-def share_kept(config: TrainingConfig, step: int, total_steps: int) -> float:
+def share_kept(config: TrainingConfig, step: int, total_steps: int, averaging_from: int = 0) -> float:
     """How much of the averaged weights stays when update `step` (from 0) comes in.
 
     `ema` keeps `ema_decay`, less in the first steps, so that the start is forgotten. `swa` keeps nothing until its part
     of the run begins; from then on every update counts alike (Polyak and Juditsky 1992, Izmailov et al. 2018).
+    With `asgd` that part begins at the step `averaging_from`, which dev decides.
     """
     if config.average == "ema":
         return min(config.ema_decay, (1 + step) / (10 + step))
-    num_averaged = max(0, step - int(config.average_from * total_steps))
+    start = averaging_from if config.average == "asgd" else int(config.average_from * total_steps)
+    num_averaged = max(0, step - start)
     return num_averaged / (num_averaged + 1)
 
 
@@ -45,6 +48,20 @@ def update_averages(averages: dict[str, Tensor], network: nn.Module, kept: float
 
 
 def start_averages(network: nn.Module, config: TrainingConfig) -> dict[str, Tensor]:
-    """A copy of the weights to average into; empty when averaging is off."""
-    wanted = config.average == "swa" or config.ema_decay > 0
-    return {name: value.detach().clone() for name, value in network.named_parameters()} if wanted else {}
+    """A copy of the weights to average into; empty when averaging is off, or `asgd` has not yet begun."""
+    wanted = config.average == "swa" or (config.average == "ema" and config.ema_decay > 0)
+    return copied_weights(network) if wanted else {}
+
+
+def copied_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are now."""
+    return {name: value.detach().clone() for name, value in network.named_parameters()}
+
+
+def has_stopped_gaining(scores: Sequence[float], patience: int) -> bool:
+    """The non-monotone trigger (Merity et al. 2018) on dev scores, of which higher ones are better.
+
+    True once the last score is below the best of all but the `patience` scores before it.
+    """
+    *before, last = scores
+    return len(before) > patience and last < max(before[: len(before) - patience])

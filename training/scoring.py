@@ -12,10 +12,14 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from service.tasks.spans import bio_spans
+from training.out_of_scope import out_of_scope_scores
 from training.records import TaggedSentence
+from training.tokenised_bleu import SIGNATURE, tokenised_bleu
 
 #: The label of texts that belong to none of the other labels (Larson et al. 2019).
 OUT_OF_SCOPE = "oos"
+#: A text cut into at least so many tokens for each of its characters is one of characters.
+LEAST_CHARACTERS = 0.9
 
 
 class SpanScores(NamedTuple):
@@ -27,11 +31,16 @@ class SpanScores(NamedTuple):
 
 
 class TranslationScores(NamedTuple):
-    """Corpus scores and what sacrebleu needs to know to repeat them (Post 2018)."""
+    """Corpus scores and what sacrebleu needs to know to repeat them (Post 2018).
+
+    `bleu` is over the text as a reader sees it, `bleu_tokenised` over lower-cased tokens, as older papers count.
+    """
 
     bleu: float
+    bleu_tokenised: float
     chrf: float
     bleu_signature: str
+    bleu_tokenised_signature: str
     chrf_signature: str
 
 
@@ -90,24 +99,44 @@ def macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
     return float(100.0 * np.mean(2 * num_right / (num_gold + num_predicted))) if labels else 0.0
 
 
-def classification_scores(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
-    """`accuracy` and macro `f1`; where there are out-of-scope texts also `accuracy_in_scope` and `recall_oos`."""
-    scores = {"accuracy": accuracy(gold, predicted), "f1": macro_f1(gold, predicted)}
-    if OUT_OF_SCOPE in gold:
-        pairs = list(zip(gold, predicted, strict=True))
-        in_scope = [pair for pair in pairs if pair[0] != OUT_OF_SCOPE]
-        scores["accuracy_in_scope"] = percentage(sum(a == b for a, b in in_scope), len(in_scope))
-        rejected = sum(a == b == OUT_OF_SCOPE for a, b in pairs)
-        scores["recall_oos"] = percentage(rejected, len(pairs) - len(in_scope))
+def classification_scores(
+    gold: Sequence[str],
+    predicted: Sequence[str],
+    confidences: Sequence[float] | None = None,
+    outside: str = OUT_OF_SCOPE,
+) -> dict[str, float]:
+    """`accuracy` and macro `f1`; where there are texts of the label `outside` also `accuracy_in_scope`, `recall_oos`.
+
+    With the confidences of the predicted labels also `recall_oos_at_95`, see `out_of_scope`.
+    """
+    scores: dict[str, float] = {"accuracy": accuracy(gold, predicted), "f1": macro_f1(gold, predicted)}
+    pairs = list(zip(gold, predicted, strict=True))
+    in_scope = [pair for pair in pairs if pair[0] != outside]
+    if len(in_scope) in (0, len(pairs)):
+        return scores
+    scores["accuracy_in_scope"] = percentage(sum(a == b for a, b in in_scope), len(in_scope))
+    rejected = sum(a == b == outside for a, b in pairs)
+    scores["recall_oos"] = percentage(rejected, len(pairs) - len(in_scope))
+    if confidences is not None:
+        found = out_of_scope_scores(gold, predicted, confidences, outside)
+        scores["recall_oos_at_95"] = found.recall
+        scores["taken_in_scope_at_95"] = found.taken_in_scope
+        scores["threshold_at_95"] = found.threshold
     return scores
 
 
 def translation_scores(references: Sequence[str], hypotheses: Sequence[str]) -> TranslationScores:
-    """BLEU and chrF of sacrebleu with its defaults: one reference, cased, detokenised text, tokenizer 13a."""
+    """BLEU and chrF of sacrebleu with its defaults: one reference, cased, detokenised text, tokenizer 13a; and BLEU
+    over tokens (`training/tokenised_bleu.py`)."""
     bleu, chrf = BLEU(), CHRF()
-    bleu_score = bleu.corpus_score(list(hypotheses), [list(references)]).score
-    chrf_score = chrf.corpus_score(list(hypotheses), [list(references)]).score
-    return TranslationScores(bleu_score, chrf_score, str(bleu.get_signature()), str(chrf.get_signature()))
+    return TranslationScores(
+        bleu=bleu.corpus_score(list(hypotheses), [list(references)]).score,
+        bleu_tokenised=tokenised_bleu(references, hypotheses),
+        chrf=chrf.corpus_score(list(hypotheses), [list(references)]).score,
+        bleu_signature=str(bleu.get_signature()),
+        bleu_tokenised_signature=SIGNATURE,
+        chrf_signature=str(chrf.get_signature()),
+    )
 
 
 def negative_log_likelihoods(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -116,6 +145,20 @@ def negative_log_likelihoods(logits: NDArray[np.float32], targets: NDArray[np.in
     log_sums = np.log(np.exp(shifted).sum(axis=-1))
     of_targets = np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
     return np.asarray(log_sums - of_targets, dtype=np.float64)
+
+
+def num_words(text: str) -> int:
+    """Words between white space, and line ends: what perplexities of published language models count."""
+    return len(text.split()) + text.count("\n")
+
+
+def perplexity_per_word(nats: float, texts: Sequence[str]) -> dict[str, float]:
+    """The measure of that name, whatever tokens the nats are of; nothing where it is beyond all bounds.
+
+    The first word of a text is read, not predicted.
+    """
+    value = perplexity(nats / max(1, sum(max(0, num_words(text) - 1) for text in texts)))
+    return {"perplexity_per_word": value} if math.isfinite(value) else {}
 
 
 def perplexity(loss: float) -> float:

@@ -42,8 +42,8 @@ def limits(signal: FramesSpec | WaveformSpec, max_steps: int) -> str:
     if isinstance(signal, WaveformSpec):
         most_s = max_steps * signal.samples_per_step / signal.sample_rate_hz
         return (
-            f"- It takes wave files of {signal.sample_rate_hz:,} samples a second and at most {most_s:g} s; others are "
-            "refused, neither resampled nor cut."
+            f"- It hears {signal.sample_rate_hz:,} samples a second; a wave file of another rate is resampled. "
+            f"A sound of more than {most_s:g} s is refused, not cut."
         )
     shown = ", ".join(f"`{name}`" for name in signal.features[:_MAX_FEATURES])
     return f"- At most {max_steps} frames; more are refused. A frame holds {len(signal.features)} numbers: {shown}."

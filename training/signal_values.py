@@ -12,7 +12,8 @@ import numpy as np
 from service.bundle.load import Bundle
 from service.bundle.manifest import ClassificationOptions, WaveformSpec
 from service.tasks.base import PredictInput
-from training.records import LabelledSignal
+from service.tasks.resample import resampled
+from training.records import LabelledSignal, Record
 
 _SAMPLE_BYTES = 2
 #: Digits after which a number of an example is cut: more than a sensor measures, and far fewer bytes.
@@ -36,15 +37,28 @@ def wav_file(record: LabelledSignal) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def at_rate(records: Sequence[Record], rate_hz: int) -> list[Record]:
+    """Sounds brought to one sample rate, just as the service does it; all else as it is."""
+    return [
+        record._replace(values=resampled(record.values, record.sample_rate_hz, rate_hz), sample_rate_hz=rate_hz)
+        if isinstance(record, LabelledSignal) and record.kind == "waveform"
+        else record
+        for record in records
+    ]
+
+
 def shortened_signals(bundle: Bundle, records: Sequence[LabelledSignal]) -> tuple[list[PredictInput], int]:
     """Signals cut at the end to what the model reads, and how many had to be."""
-    limit = max_values(bundle)
-    short = [record._replace(values=record.values[:limit]).value for record in records]
-    return list(short), sum(len(record.values) > limit for record in records)
+    limits = [max_values(bundle, record) for record in records]
+    pairs = list(zip(records, limits, strict=True))
+    short = [record._replace(values=record.values[:limit]).value for record, limit in pairs]
+    return list(short), sum(len(record.values) > limit for record, limit in pairs)
 
 
-def max_values(bundle: Bundle) -> int:
-    """The longest signal that a bundle reads: frames, or samples of sound."""
+def max_values(bundle: Bundle, record: LabelledSignal) -> int:
+    """The longest signal of the record's kind that a bundle reads: frames, or samples of sound at the record's rate."""
     options, steps = bundle.manifest.options, bundle.manifest.limits.max_input_tokens
     signal = options.signal if isinstance(options, ClassificationOptions) else None
-    return steps * signal.samples_per_step if isinstance(signal, WaveformSpec) else steps
+    if not isinstance(signal, WaveformSpec):
+        return steps
+    return steps * signal.samples_per_step * record.sample_rate_hz // signal.sample_rate_hz

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from service.tasks.base import Array
+from training.networks.captioner import Captioner
 from training.networks.classifier import Classifier
 from training.networks.forecaster import Forecaster
 from training.networks.language_model import LanguageModel
@@ -19,7 +20,7 @@ from training.networks.tagger import Tagger, TaggerReading
 from training.networks.translator import Translator
 
 #: The networks whose graphs may take a state in and give it back.
-Stateful = Tagger | Classifier | SignalClassifier | Translator | LanguageModel
+Stateful = Tagger | Classifier | SignalClassifier | Translator | Captioner | LanguageModel
 Tensors = dict[str, Tensor]
 GraphFunction = Callable[[Tensors], Tensors]
 
@@ -77,6 +78,11 @@ def graph_functions(network: nn.Module) -> dict[str, GraphFunction]:
                 "encoder": lambda feeds: _encode(network, feeds),
                 "decoder_step": lambda feeds: _decode_step(network, feeds),
             }
+        case Captioner():
+            return {
+                "encoder": lambda feeds: _look(network, feeds),
+                "decoder_step": lambda feeds: _decode_step(network, feeds),
+            }
         case Forecaster():
             return {"forecaster": lambda feeds: _forecast(network, feeds)}
         case LanguageModel():
@@ -126,7 +132,12 @@ def _encode(network: Translator, feeds: Tensors) -> Tensors:
     return {"memory": memory, "memory_keys": keys, **_next_state(network, state)}
 
 
-def _decode_step(network: Translator, feeds: Tensors) -> Tensors:
+def _look(network: Captioner, feeds: Tensors) -> Tensors:
+    memory, keys, state = network.encode(feeds["pixels"])
+    return {"memory": memory, "memory_keys": keys, **_next_state(network, state)}
+
+
+def _decode_step(network: Translator | Captioner, feeds: Tensors) -> Tensors:
     sources = feeds["memory"], feeds["memory_keys"], feeds["lengths"]
     logits, attention, state = network.step(feeds["token"], *sources, _state(network, feeds))
     return {"logits": logits, "attention": attention, **_next_state(network, state)}
@@ -143,15 +154,18 @@ def _step(network: LanguageModel, feeds: Tensors) -> Tensors:
 
 
 def _state(network: Stateful, feeds: Tensors) -> State:
-    return tuple(feeds[name].contiguous() for name in STATE_NAMES[network.config.cell])
+    return tuple(feeds[name].contiguous() for name in _state_names(network))
 
 
 def _next_state(network: Stateful, state: State) -> Tensors:
-    names = STATE_NAMES[network.config.cell]
-    return {f"next_{name}": part for name, part in zip(names, state, strict=True)}
+    return {f"next_{name}": part for name, part in zip(_state_names(network), state, strict=True)}
 
 
-def decode_whole(network: Translator, tokens: Array, feeds: Mapping[str, Array]) -> tuple[Array, Array]:
+def _state_names(network: Stateful) -> tuple[str, ...]:
+    return tuple(network.state_shapes) if isinstance(network, Translator) else STATE_NAMES[network.config.cell]
+
+
+def decode_whole(network: Translator | Captioner, tokens: Array, feeds: Mapping[str, Array]) -> tuple[Array, Array]:
     """All of `tokens` `[batch, steps]` at once, as in training, from the other feeds of `decoder_step`.
 
     Returns:

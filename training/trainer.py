@@ -26,7 +26,14 @@ from training.collate import Order, TrainingSet
 from training.config import TrainingConfig
 from training.networks.network import Network
 from training.run_folder import RunFolder
-from training.schedule import learning_rate, share_kept, start_averages, update_averages
+from training.schedule import (
+    copied_weights,
+    has_stopped_gaining,
+    learning_rate,
+    share_kept,
+    start_averages,
+    update_averages,
+)
 from training.update import Gradient, find_gradient
 from training.workers import ALONE, Workers
 
@@ -137,7 +144,8 @@ class Trainer:
         state.carried = gradient.carried
         state.optimizer.step()
         if state.averages:
-            update_averages(state.averages, state.network, share_kept(config, progress.step, total_steps))
+            kept = share_kept(config, progress.step, total_steps, progress.averaging_from or 0)
+            update_averages(state.averages, state.network, kept)
         progress.batch += 1
         progress.step += 1
         progress.epoch_loss += (gradient.loss - progress.epoch_loss) / progress.batch
@@ -157,6 +165,7 @@ class Trainer:
         with averaged_weights(self.state.network, self.state.averages):
             score = self._workers.from_first(lambda: self._score(self.state.network))
         progress.seconds += time.monotonic() - started
+        progress.dev_scores.append(score.value)
         better = progress.best_score is None or score.value > progress.best_score
         if better:
             progress.best_score, progress.best_epoch, progress.stale_epochs = score.value, progress.epoch + 1, 0
@@ -166,6 +175,7 @@ class Trainer:
             progress.stale_epochs += 1
             self._lower_rate()
         self._folder.log_epoch(progress, score.measures, score.samples, better)
+        self._average_if_stuck()
         progress.epoch += 1
         progress.batch, progress.epoch_loss = 0, 0.0
         self.state.carried = ()
@@ -174,6 +184,15 @@ class Trainer:
     def _lower_rate(self) -> None:
         if self._config.schedule == "plateau" and self.progress.stale_epochs % self._config.plateau_epochs == 0:
             self.progress.rate_factor *= self._config.plateau_factor
+
+    def _average_if_stuck(self) -> None:
+        """Begin the averages of `asgd` once dev has stopped getting better, and give them time of their own."""
+        progress, config = self.progress, self._config
+        if config.average != "asgd" or progress.averaging_from is not None:
+            return
+        if has_stopped_gaining(progress.dev_scores, config.average_patience):
+            progress.averaging_from, progress.stale_epochs = progress.step, 0
+            self.state.averages = copied_weights(self.state.network)
 
     def _save(self) -> None:
         save_checkpoint(self._folder.checkpoint, self.state, self._workers)

@@ -33,6 +33,7 @@ from service.inference.ort_runner import OrtRunner
 from service.tasks.base import Array, Runner
 from service.tasks.catalogue import answer, task_of
 from service.tasks.compare import differences
+from training.networks.captioner import Captioner
 from training.networks.translator import Translator
 from training.onnx_graph.rounding import round_to_half
 from training.probes import Feeds, Probes, axes_of, chunk_of, row_alone, shape_of
@@ -175,7 +176,7 @@ def _check_against_torch(report: ParityReport, opened: _Opened, network: nn.Modu
             expected, actual = torch_runner.run(graph, feeds), opened.runner.run(graph, feeds)
             for row in _rows(graph, spec, feeds):
                 _compare_rows(report, "torch", row, row.of(expected), row.of(actual))
-    if isinstance(network, Translator):
+    if isinstance(network, Translator | Captioner):
         _check_decoder_steps(report, opened, network)
     _check_transitions(report, opened.bundle, network)
 
@@ -286,7 +287,7 @@ def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array]
             report.compare("chunks", where, expected[name], chunk[name])
 
 
-def _check_decoder_steps(report: ParityReport, opened: _Opened, network: Translator) -> None:
+def _check_decoder_steps(report: ParityReport, opened: _Opened, network: Translator | Captioner) -> None:
     """A whole target sentence in torch, as in training, against the step graph run for each of its tokens."""
     manifest, run = opened.bundle.manifest, opened.runner.run
     spec = manifest.graphs["decoder_step"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,17 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from service.bundle.manifest import TaskName
 from service.bundle.padding import FloatArray
 from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
+from training.character_models import CharacterModels
 from training.config import TokenizerConfig
-from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    Record,
+    SentencePair,
+    TaggedSentence,
+)
 from training.scale import SeriesScale, fit_scale
 from training.signal_config import SignalConfig
 from training.signal_scale import SignalScale, fit_signal_scale
@@ -53,7 +62,8 @@ class Vocabulary:
     """Tokenizers by role, labels in id order, and starting vectors for the word role (row = id), if any.
 
     `text_labels` are those of whole texts where `labels` are those of their words; `scale` is that of a series,
-    `signal_scale` that of a classifier's frames or sound.
+    `signal_scale` that of a classifier's frames or sound. `character_models` are those of a tagger with contextual
+    features, whose characters are theirs.
     """
 
     tokenizers: dict[str, TextTokenizer]
@@ -62,6 +72,7 @@ class Vocabulary:
     text_labels: tuple[str, ...] = ()
     scale: SeriesScale | None = None
     signal_scale: SignalScale | None = None
+    character_models: CharacterModels | None = None
 
     def size(self, role: str) -> int:
         return self.tokenizers[role].vocabulary_size
@@ -89,9 +100,11 @@ def fit_vocabulary(
         pairs = [r for r in records if isinstance(r, SentencePair)]
         joint = fit_subwords((text for pair in pairs for text in pair), config)
         return Vocabulary({"source": joint, "target": joint})
+    if task == "captioning":
+        captions = [r.caption for r in records if isinstance(r, CaptionedPicture)]
+        return Vocabulary({"target": fit_subwords(captions, config)})
     passages = [r.text for r in records if isinstance(r, Passage)]
-    fitted = fit_characters(passages) if config.unit == "character" else fit_subwords(passages, config)
-    return Vocabulary({"text": fitted})
+    return Vocabulary({"text": _fit_running_text(config, passages)})
 
 
 def fit_signals(config: SignalConfig, records: Sequence[Record]) -> Vocabulary:
@@ -99,6 +112,17 @@ def fit_signals(config: SignalConfig, records: Sequence[Record]) -> Vocabulary:
     signals = [r for r in records if isinstance(r, LabelledSignal)]
     labels = tuple(sorted({signal.label for signal in signals}))
     return Vocabulary({}, labels, signal_scale=fit_signal_scale(config, signals))
+
+
+def _fit_running_text(config: TokenizerConfig, passages: Sequence[str]) -> TextTokenizer:
+    """What a language model reads and writes."""
+    match config.unit:
+        case "character":
+            return fit_characters(passages, config.min_count)
+        case "subword":
+            return fit_subwords(passages, config)
+        case "word":
+            return fit_running_words(passages, config)
 
 
 def _fit_tagging(
@@ -153,6 +177,33 @@ def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
     return tokenizer
 
 
+def fit_running_words(texts: Iterable[str], config: TokenizerConfig) -> TextTokenizer:
+    """Words seen at least `min_count` times, most frequent first; the end of a line is a word, too.
+
+    Decoded words stand with a space between them: the text that comes back is as its words were cut.
+    """
+    cutting = running_words_tokenizer([], config)
+    counts = Counter(piece for text in texts for piece in _cut_lines(cutting, text))
+    return TextTokenizer(running_words_tokenizer([w for w, n in counts.most_common() if n >= config.min_count], config))
+
+
+def running_words_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
+    """Like `word_tokenizer`, but line ends are kept."""
+    tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer.normalizer = word_normalizer(config)
+    word = r"\S+" if config.cut == "whitespace" else WORDS_OF_LANGUAGE[config.cut]
+    # Inverted, the matches are what stays and the white space between them is removed.
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"\n|{word}"), behavior="removed", invert=True)
+    return tokenizer
+
+
+def _cut_lines(tokenizer: Tokenizer, text: str) -> Iterator[str]:
+    """The words of a text as its tokenizer cuts them, line by line: a whole book at once takes much memory."""
+    for line in text.splitlines(keepends=True):
+        normal = tokenizer.normalizer.normalize_str(line)
+        yield from (piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+
+
 def word_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
     """What makes two spellings one word."""
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
@@ -163,12 +214,13 @@ def word_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
     return normalizers.Sequence(steps)
 
 
-def fit_characters(texts: Iterable[str]) -> TextTokenizer:
-    """Every character seen, as its own token, white space and line ends included."""
+def fit_characters(texts: Iterable[str], min_count: int = 1) -> TextTokenizer:
+    """Every character seen at least `min_count` times as its own token, white space and line ends included."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
-    characters = sorted(counts, key=lambda character: (-counts[character], character))
+    often = [character for character, count in counts.items() if count >= min_count]
+    characters = sorted(often, key=lambda character: (-counts[character], character))
     tokenizer = Tokenizer(models.WordLevel(_numbered(characters), unk_token=SPECIAL_TOKENS[UNK]))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_ANY_CHARACTER), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()

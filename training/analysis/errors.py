@@ -79,6 +79,11 @@ def translation_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]
     return [case for _, case in scored]
 
 
+def caption_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
+    """From what a picture is called, its caption and the one given; the kind says how many words they share."""
+    return [ErrorCase(_overlap(right, said), right, said, name) for name, right, said in cases if right != said]
+
+
 def kinds(cases: Iterable[ErrorCase]) -> list[tuple[str, int]]:
     """Each kind with how often it came, the most frequent first."""
     return sorted(Counter(case.kind for case in cases).items(), key=lambda each: (-each[1], each[0]))
@@ -119,6 +124,16 @@ def _suspicion(source: str, reference: str, said: str) -> str:
     if share < SHORT:
         return "too short"
     return "too long" if share > LONG else "other words"
+
+
+def _overlap(right: str, said: str) -> str:
+    if not said:
+        return "nothing said"
+    wanted, found = Counter(right.lower().split()), Counter(said.lower().split())
+    num_common = (wanted & found).total()
+    if not num_common:
+        return "nothing right"
+    return "some words right" if num_common < wanted.total() else "all words, and more or in another order"
 
 
 def _loops(words: Sequence[str]) -> bool:

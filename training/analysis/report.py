@@ -12,15 +12,17 @@ from training.analysis.attention import draw_attention
 from training.analysis.confusion import Confusion, label_pairs
 from training.analysis.errors import (
     ErrorCase,
+    caption_errors,
     kinds,
     label_errors,
     span_errors,
     tag_errors,
     translation_errors,
 )
+from training.analysis.picture_attention import draw_picture_attention
 from training.datasets.schemes import span_scheme
 from training.predictions import Prediction
-from training.records import LabelledText, SentencePair, TaggedSentence
+from training.records import CaptionedPicture, LabelledText, SentencePair, TaggedSentence
 
 #: Kinds of errors on the first page, and examples of each; `errors.csv` has all.
 NUM_KINDS, NUM_EXAMPLES = 15, 3
@@ -32,7 +34,10 @@ MAX_TEXT_CHARACTERS: Final = 160
 
 
 #: What to ask a model for, beside its answers.
-ANALYSIS_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"return_attention": True}}
+ANALYSIS_PARAMETERS: dict[TaskName, dict[str, Any]] = {
+    "translation": {"return_attention": True},
+    "captioning": {"return_attention": True},
+}
 
 
 def write_analysis(folder: Path, name: str, predictions: Sequence[Prediction]) -> Path | None:
@@ -64,6 +69,9 @@ def error_cases(predictions: Sequence[Prediction]) -> list[ErrorCase] | None:
     if kind is SentencePair:
         pairs = [(p.record, p.text) for p in predictions if isinstance(p.record, SentencePair)]
         return translation_errors((record.source, record.target, said) for record, said in pairs)
+    if kind is CaptionedPicture:
+        pictures = [(p.record, p.text) for p in predictions if isinstance(p.record, CaptionedPicture)]
+        return caption_errors((f"drawn by {r.group}" if r.group else "", r.caption, said) for r, said in pictures)
     labelled = _labelled(predictions)
     return label_errors(labelled) if labelled else None
 
@@ -138,16 +146,23 @@ def _errors(cases: Sequence[ErrorCase]) -> str:
 
 
 def _attention(folder: Path, predictions: Sequence[Prediction]) -> str:
-    looked = [
-        (p.record, p.attention)
-        for p in predictions
-        if p.attention is not None and len(p.attention.source_tokens) <= MAX_DRAWN_TOKENS
-    ]
+    looked = [(p.record, p.attention) for p in predictions if p.attention is not None and _is_drawn(p)]
     parts = []
     for number, (record, attention) in enumerate(looked[:NUM_PICTURES], start=1):
-        draw_attention(attention, folder / f"attention-{number}.png")
-        parts.append(f"{_clipped(str(record[0]))}\n\n![attention](attention-{number}.png)")
+        picture = folder / f"attention-{number}.png"
+        if isinstance(record, CaptionedPicture):
+            draw_picture_attention(record.png, attention, picture)
+        else:
+            draw_attention(attention, picture)
+        title = record.caption if isinstance(record, CaptionedPicture) else str(record[0])
+        parts.append(f"{_clipped(title)}\n\n![attention](attention-{number}.png)")
     return "\n\n".join(("## Where it looked", *parts)) if parts else ""
+
+
+def _is_drawn(prediction: Prediction) -> bool:
+    """Whether a picture of its attention is small enough to be read; every one of a described picture is."""
+    is_picture = isinstance(prediction.record, CaptionedPicture)
+    return is_picture or len(prediction.attention.source_tokens) <= MAX_DRAWN_TOKENS
 
 
 def _write_errors(path: Path, cases: Sequence[ErrorCase]) -> None:

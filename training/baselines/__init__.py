@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from service.bundle.manifest import ForecastingOptions, TaskName, TaskOptions
+from service.bundle.manifest import ClassificationOptions, ForecastingOptions, TaskName, TaskOptions
+from training.baselines.captioning import most_frequent_caption, nearest_picture
 from training.baselines.classification import linear_classifier, majority_label
 from training.baselines.forecasting import forecasting_baselines
-from training.baselines.generation import ngram_model
+from training.baselines.generation import ngram_models
 from training.baselines.result import BaselineResult
 from training.baselines.signals import linear_on_summaries
 from training.baselines.tagging import most_frequent_tag, tags_and_label
 from training.baselines.translation import copied_source, word_by_word
-from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    Record,
+    SentencePair,
+    TaggedSentence,
+)
 from training.windows import one_series
 
 __all__ = ["BaselineResult", "baseline_score", "baseline_scores"]
@@ -51,12 +60,19 @@ def baseline_scores(
                 signals = cast("Sequence[LabelledSignal]", train), cast("Sequence[LabelledSignal]", dev)
                 return [majority_label(*signals), linear_on_summaries(*signals)]
             texts = cast("Sequence[LabelledText]", train), cast("Sequence[LabelledText]", dev)
-            return [majority_label(*texts), linear_classifier(*texts)]
+            return [majority_label(*texts), linear_classifier(*texts, _outside(options))]
         case "translation":
             pairs = cast("Sequence[SentencePair]", train), cast("Sequence[SentencePair]", dev)
             return [copied_source(pairs[1]), word_by_word(*pairs)]
+        case "captioning":
+            pictures = cast("Sequence[CaptionedPicture]", train), cast("Sequence[CaptionedPicture]", dev)
+            return [most_frequent_caption(*pictures), nearest_picture(*pictures)]
         case "forecasting":
             assert isinstance(options, ForecastingOptions)
             return forecasting_baselines(one_series(train), one_series(dev), options)
         case "generation":
-            return [ngram_model(cast("Sequence[Passage]", train), cast("Sequence[Passage]", dev), encode)]
+            return ngram_models(cast("Sequence[Passage]", train), cast("Sequence[Passage]", dev), encode)
+
+
+def _outside(options: TaskOptions | None) -> str:
+    return (options if isinstance(options, ClassificationOptions) else ClassificationOptions()).outside_label

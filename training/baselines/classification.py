@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 
 from training.baselines.result import BaselineResult
@@ -26,11 +27,19 @@ def majority_label(
     return _result("majority label", dev, [label] * len(dev))
 
 
-def linear_classifier(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -> BaselineResult:
-    """`linear_labels`, or the majority label where train has one label alone."""
+def linear_classifier(train: Sequence[LabelledText], dev: Sequence[LabelledText], outside: str) -> BaselineResult:
+    """`linear_labels`, or the majority label where train has one label alone. Confident is who is far from the border.
+
+    `outside` is the label of texts that none of the others fits.
+    """
     if len({record.label for record in train}) == 1:
         return majority_label(train, dev)
-    return _result(LINEAR, dev, linear_labels(train, dev))
+    model, texts = _fitted(train), [record.text for record in dev]
+    distances = model.decision_function(texts)
+    confidences = np.abs(distances) if distances.ndim == 1 else distances.max(axis=1)
+    predicted = [str(label) for label in model.predict(texts)]
+    gold = [record.label for record in dev]
+    return BaselineResult(LINEAR, classification_scores(gold, predicted, confidences.tolist(), outside))
 
 
 def linear_labels(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -> list[str]:
@@ -41,14 +50,18 @@ def linear_labels(train: Sequence[LabelledText], dev: Sequence[LabelledText]) ->
     labels = [record.label for record in train]
     if len(set(labels)) == 1:
         return labels[:1] * len(dev)
+    return [str(label) for label in _fitted(train).predict([record.text for record in dev])]
+
+
+def _fitted(train: Sequence[LabelledText]) -> Pipeline:
     mean_words = sum(len(record.text.split()) for record in train) / len(train)
     if mean_words < _ONE_WORD_TEXTS:
         features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
     else:
         features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
     model = make_pipeline(features, LinearSVC(random_state=0))
-    model.fit([record.text for record in train], labels)
-    return [str(label) for label in model.predict([record.text for record in dev])]
+    model.fit([record.text for record in train], [record.label for record in train])
+    return model
 
 
 def _result(name: str, dev: Sequence[LabelledText | LabelledSignal], predicted: Sequence[str]) -> BaselineResult:

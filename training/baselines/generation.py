@@ -1,39 +1,79 @@
-"""An n-gram model with Witten-Bell smoothing (Witten and Bell 1991), counted with numpy."""
+"""N-gram models: with Witten-Bell smoothing (Witten and Bell 1991), counted with numpy, or Kneser-Ney's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import UnrollError
+from training.baselines.kneser_ney import kneser_ney
 from training.baselines.result import BaselineResult
 from training.records import Passage
-from training.scoring import perplexity
+from training.scoring import LEAST_CHARACTERS, perplexity, perplexity_per_word
 
 _CHARACTER_ORDER = 6
 _TOKEN_ORDER = 3
+_KNESER_NEY_ORDER = 5
 
 Ids = NDArray[np.int64]
+Encode = Callable[[str], Sequence[int]]
 
 
-def ngram_model(
-    train: Sequence[Passage], dev: Sequence[Passage], encode: Callable[[str], Sequence[int]] | None = None
-) -> BaselineResult:
+class _Texts(NamedTuple):
+    """Both parts as token ids, and dev as it was."""
+
+    train_ids: Ids
+    dev_ids: Ids
+    dev_text: str
+    of_characters: bool
+
+
+def ngram_models(
+    train: Sequence[Passage], dev: Sequence[Passage], encode: Encode | None = None
+) -> list[BaselineResult]:
+    """`ngram_model`, and for tokens that are more than characters the stronger one of Kneser and Ney as well."""
+    texts = _encoded(train, dev, encode)
+    crude = _witten_bell_model(texts)
+    if texts.of_characters:
+        return [crude]
+    probabilities = kneser_ney(texts.train_ids, texts.dev_ids, _KNESER_NEY_ORDER)
+    name = f"Kneser-Ney {_KNESER_NEY_ORDER}-gram model of tokens"
+    return [crude, BaselineResult(name, _measures(probabilities, texts))]
+
+
+def ngram_model(train: Sequence[Passage], dev: Sequence[Passage], encode: Encode | None = None) -> BaselineResult:
     """Loss of a model of characters (6-grams), or of a tokenizer's tokens (6-grams if they are characters, else 3).
 
     As for a network, every token of `dev` but the first is predicted from what stands before it.
     """
+    return _witten_bell_model(_encoded(train, dev, encode))
+
+
+def _encoded(train: Sequence[Passage], dev: Sequence[Passage], encode: Encode | None) -> _Texts:
     train_text, dev_text = ("\n".join(passage.text for passage in part) for part in (train, dev))
     train_ids, dev_ids = (np.asarray((encode or _code_points)(text), dtype=np.int64) for text in (train_text, dev_text))
     if len(train_ids) == 0 or len(dev_ids) < 2:
         raise UnrollError("an n-gram model needs at least one token to learn from and two to be scored on")
-    of_characters = encode is None or len(train_ids) >= 0.9 * len(train_text)
-    order = _CHARACTER_ORDER if of_characters else _TOKEN_ORDER
-    loss = float(-np.log(witten_bell(train_ids, dev_ids, order)[1:]).mean())
-    unit = "characters" if of_characters else "tokens"
-    return BaselineResult(f"{order}-gram model of {unit}", {"loss": loss, "perplexity": perplexity(loss)})
+    of_characters = encode is None or len(train_ids) >= LEAST_CHARACTERS * len(train_text)
+    return _Texts(train_ids, dev_ids, dev_text, of_characters)
+
+
+def _witten_bell_model(texts: _Texts) -> BaselineResult:
+    order = _CHARACTER_ORDER if texts.of_characters else _TOKEN_ORDER
+    unit = "characters" if texts.of_characters else "tokens"
+    return BaselineResult(
+        f"{order}-gram model of {unit}", _measures(witten_bell(texts.train_ids, texts.dev_ids, order), texts)
+    )
+
+
+def _measures(probabilities: NDArray[np.float64], texts: _Texts) -> dict[str, float]:
+    nats = float(-np.log(probabilities[1:]).sum())
+    loss = nats / (len(probabilities) - 1)
+    per_word = {} if texts.of_characters else perplexity_per_word(nats, [texts.dev_text])
+    return {"loss": loss, "perplexity": perplexity(loss), **per_word}
 
 
 def _code_points(text: str) -> Sequence[int]:

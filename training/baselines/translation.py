@@ -52,4 +52,5 @@ def _dictionary(train: Sequence[SentencePair]) -> dict[str, str]:
 
 def _result(name: str, dev: Sequence[SentencePair], hypotheses: Sequence[str]) -> BaselineResult:
     scores = translation_scores([pair.target for pair in dev], hypotheses)
-    return BaselineResult(name, {"bleu": scores.bleu, "chrf": scores.chrf})
+    measures = {"bleu": scores.bleu, "bleu_tokenised": scores.bleu_tokenised, "chrf": scores.chrf}
+    return BaselineResult(name, measures)

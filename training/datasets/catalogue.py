@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from training.datasets.named_dataset import DataFile, NamedDataset, Split, file_split
 from training.datasets.options import ReadOptions
+from training.datasets.picture_catalogue import PICTURE_SETS
 from training.datasets.signal_catalogue import SIGNAL_SETS
 from training.datasets.text_catalogue import TEXT_SETS
+from training.datasets.translation_catalogue import TRANSLATION_SETS
 
 __all__ = ["NAMED_DATASETS", "DataFile", "NamedDataset", "Split"]
 
@@ -158,36 +160,6 @@ _ALL = (
         note="train is the first 8,000 sentences of the official train file, dev the other 936",
     ),
     NamedDataset(
-        name="tatoeba_en_de",
-        tasks=("translation",),
-        language="en-de",
-        splits={
-            "train": file_split("train.tsv", "b0d9b221e0eea1ee54e4ff53a4338eb2aadf345df4838fe1f48fc886922df325"),
-            "dev": file_split("dev.tsv", "3600e5ce4aa80e18da6828618a7ad1049b9a31555e3f07b10c54b6b4aeacf441"),
-        },
-        licence="CC BY 2.0",
-        attribution="Sentences from the Tatoeba Project (tatoeba.org), packaged by manythings.org/anki.",
-        home="https://www.manythings.org/anki/",
-        may_ship=True,
-        options=ReadOptions(source_column="en", target_column="de"),
-        note="the version of 2018-05-13, split so that no sentence is in two parts",
-    ),
-    NamedDataset(
-        name="tatoeba_en_fr",
-        tasks=("translation",),
-        language="en-fr",
-        splits={
-            "train": file_split("train.tsv", "c50623d849cd3d84a62c0f1e92b09c2450538dad41b0af9820375877d6418cba"),
-            "dev": file_split("dev.tsv", "7b9f4402831d6280561b9b8939ec74fd9efb7635e37453807ee72a14370605cd"),
-        },
-        licence="CC BY 2.0",
-        attribution="Sentences from the Tatoeba Project (tatoeba.org), packaged by manythings.org/anki.",
-        home="https://www.manythings.org/anki/",
-        may_ship=True,
-        options=ReadOptions(source_column="en", target_column="fr"),
-        note="the version of 2019-04-07, split so that no sentence is in two parts",
-    ),
-    NamedDataset(
         name="tiny_shakespeare",
         tasks=("generation",),
         language="en",
@@ -263,4 +235,6 @@ _ALL = (
     ),
 )
 
-NAMED_DATASETS: dict[str, NamedDataset] = {dataset.name: dataset for dataset in (*_ALL, *TEXT_SETS, *SIGNAL_SETS)}
+NAMED_DATASETS: dict[str, NamedDataset] = {
+    dataset.name: dataset for dataset in (*_ALL, *TEXT_SETS, *TRANSLATION_SETS, *SIGNAL_SETS, *PICTURE_SETS)
+}

@@ -26,7 +26,10 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Split:
-    """What to give to a reader (`path`: a file, or a folder that holds the files), and the files it consists of."""
+    """What to give to a reader, and the files it consists of.
+
+    `path` is a file, a folder that holds the files, or what the names of files in several languages begin with.
+    """
 
     path: str
     files: tuple[DataFile, ...]
@@ -61,3 +64,8 @@ def slot_folder(folder: str, label: str, words: str, tags: str) -> Split:
     """A split that is a folder of line-aligned files, with the digest of each."""
     digests = {"label": label, "seq.in": words, "seq.out": tags}
     return Split(folder, tuple(DataFile(f"{folder}/{name}", sha256) for name, sha256 in digests.items()))
+
+
+def language_files(stem: str, **digests: str) -> Split:
+    """A split that is a line-aligned file for each language, such as `train.en` and `train.de`."""
+    return Split(stem, tuple(DataFile(f"{stem}.{language}", sha256) for language, sha256 in digests.items()))

@@ -17,8 +17,9 @@ FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
     "tagging": ("conllu", "columns", "slots", "jsonl"),
     "classification": ("csv", "tsv", "jsonl", "slots", "wav", "frames", "npz"),
     "translation": ("tsv", "csv", "jsonl", "parallel"),
-    "generation": ("text",),
+    "generation": ("text", "csv", "tsv", "jsonl"),
     "forecasting": ("csv", "tsv", "jsonl"),
+    "captioning": ("csv", "tsv", "jsonl"),
 }
 
 
@@ -44,13 +45,16 @@ class ReadOptions(BaseModel):
     source_column: str | None = None
     target_column: str | None = None
     time_column: str | None = None
-    file_column: str | None = Field(default=None, description="an index of wave files: where their names are")
+    file_column: str | None = Field(default=None, description="an index of wave or PNG files: where their names are")
     sequence_column: str | None = Field(default=None, description="frames: which sequence a row belongs to")
-    group_column: str | None = Field(default=None, description="who or what a signal comes from, such as a speaker")
+    group_column: str | None = Field(default=None, description="who or what a record comes from, such as a speaker")
     channel_columns: ColumnNames | None = Field(
         default=None, description="series: the columns of numbers, or `column=value`: 1 where the cell is that, else 0"
     )
+    window_rows: int = Field(default=0, ge=0, description="frames: cut a table of one recording into so many rows each")
+    stride_rows: int = Field(default=0, ge=0, description="rows from one window to the next; 0 is a whole window")
     tag_field: TagField = Field(default="upos", description="CoNLL-U: the field that holds the tag")
+    rejoin: bool = Field(default=False, description="text: undo the joints of WikiText, and put a sentence on a line")
     word_column: int = Field(default=1, description="CoNLL columns: where the word is")
     tag_column: int = Field(default=-1, description="CoNLL columns: where the tag is")
 

@@ -11,7 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from training.datasets.channels import ChannelProfile
 from training.datasets.options import Located
 from training.datasets.split import record_keys, text_key
-from training.records import LabelledSignal, LabelledText, Passage, SentencePair, Series, TaggedSentence
+from training.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    SentencePair,
+    Series,
+    TaggedSentence,
+)
 
 #: Shorter lines of running text repeat naturally (headings, names of speakers) and prove nothing.
 _MIN_LINE_CHARACTERS = 40
@@ -87,10 +95,11 @@ def _units(located: Located) -> Iterator[Unit]:
             labels = (*tags, f"text: {label}") if label else tags
             yield Unit(line, len(words), record_keys(record), words, labels, labels)
         case LabelledText(text, label):
-            tokens = tuple(text.split())
-            yield Unit(line, len(tokens), record_keys(record), tokens, (label,), (label,))
+            yield _unit_of_text(located, text, (label,), (label,))
         case LabelledSignal(values, label):
             yield Unit(line, len(values), record_keys(record), (), (label,), (label,), LENGTH_UNITS[record.kind])
+        case CaptionedPicture(_, caption):
+            yield _unit_of_text(located, caption, (), (caption,))
         case SentencePair(source, target):
             tokens = (*source.split(), *target.split())
             yield Unit(line, len(source.split()), record_keys(record), tokens, (), None)
@@ -99,10 +108,19 @@ def _units(located: Located) -> Iterator[Unit]:
                 keys = (f"time:{times[number - line]}",) if times else ()
                 yield Unit(number, len(row), keys, (), (), None)
         case Passage(text):
-            for number, content in enumerate(text.split("\n"), start=line):
-                if content.strip():
-                    keys = (text_key(content),) if len(content) >= _MIN_LINE_CHARACTERS else ()
-                    yield Unit(number, len(content), keys, tuple(content), (), None)
+            yield from _units_of_lines(line, text)
+
+
+def _unit_of_text(located: Located, text: str, labels: tuple[str, ...], decision: tuple[str, ...]) -> Unit:
+    tokens = tuple(text.split())
+    return Unit(located.line, len(tokens), record_keys(located.record), tokens, labels, decision)
+
+
+def _units_of_lines(first_line: int, text: str) -> Iterator[Unit]:
+    for number, content in enumerate(text.split("\n"), start=first_line):
+        if content.strip():
+            keys = (text_key(content),) if len(content) >= _MIN_LINE_CHARACTERS else ()
+            yield Unit(number, len(content), keys, tuple(content), (), None)
 
 
 def profile(name: str, path: str, task: str, units: Sequence[Unit]) -> SplitProfile:

@@ -9,8 +9,12 @@ from training.datasets.classification import read_labelled_table, read_slot_labe
 from training.datasets.faults import DataFault, Report
 from training.datasets.lines import read_lines, read_text
 from training.datasets.options import FORMATS_OF_TASK, Format, Located, ReadOptions
+from training.datasets.pictures import read_pictures
+from training.datasets.running_text import rejoined
 from training.datasets.series import read_series
 from training.datasets.signals import read_signals, signal_format
+from training.datasets.slot_folder import find_part
+from training.datasets.table_text import read_table_text
 from training.datasets.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots, read_tagged_jsonl
 from training.datasets.translation import read_pair_table, read_parallel
 from training.records import Passage, Record
@@ -43,11 +47,11 @@ def read_located(
 ) -> list[Located]:
     """Like `read_records`, with the line of each record. A tolerant report collects the faults instead of raising."""
     options, report = options or ReadOptions(), report or Report()
-    paths = split_paths(path)
+    paths = split_paths(path, options)
     for part in paths:
         if not part.exists():
             raise DataFault(part, None, "there is no such file or folder")
-    file_format = options.format or detect_format(task, paths)
+    file_format = options.format or ("frames" if options.window_rows else detect_format(task, paths))
     _check_format(task, file_format, paths)
     records = _read(task, file_format, paths, options, report)
     if not records and not report.faults:
@@ -55,11 +59,18 @@ def read_located(
     return records
 
 
-def split_paths(path: str | Path) -> tuple[Path, ...]:
-    """`a.en,a.de` to two paths; a path that exists as it stands is one path, whatever it holds."""
-    if Path(path).exists() or "," not in str(path):
+def split_paths(path: str | Path, options: ReadOptions | None = None) -> tuple[Path, ...]:
+    """`a.en,a.de` to two paths, and `a` likewise where `options` name the columns `en` and `de` and `a.en` is there.
+
+    A path that exists as it stands is one path, whatever it holds.
+    """
+    if Path(path).exists():
         return (Path(path),)
-    return tuple(Path(part.strip()) for part in str(path).split(","))
+    if "," in str(path):
+        return tuple(Path(part.strip()) for part in str(path).split(","))
+    columns = (options.source_column, options.target_column) if options else ()
+    by_language = tuple(find_part(Path(path).parent, f"{Path(path).name}.{column}") for column in columns if column)
+    return by_language if len(by_language) == 2 and any(part.is_file() for part in by_language) else (Path(path),)
 
 
 def detect_format(task: TaskName, paths: tuple[Path, ...]) -> Format:
@@ -133,10 +144,14 @@ def _read(
             return read_parallel(path, paths[1], report)
         case "translation", _:
             return read_pair_table(path, file_format, options, report)
+        case "captioning", _:
+            return read_pictures(path, file_format, options, report)
         case "forecasting", _:
             return read_series(path, file_format, options, report)
+        case "generation", "csv" | "tsv" | "jsonl":
+            return read_table_text(path, file_format, options, report)
         case _:
-            return _read_text(path, report)
+            return _read_text(path, options, report)
 
 
 def _read_tagged(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
@@ -151,7 +166,8 @@ def _read_tagged(path: Path, file_format: Format, options: ReadOptions, report: 
             return read_slots(path, report)
 
 
-def _read_text(path: Path, report: Report) -> list[Located]:
+def _read_text(path: Path, options: ReadOptions, report: Report) -> list[Located]:
     """The whole file as one passage."""
     text = read_text(path, report)
+    text = rejoined(text) if options.rejoin else text
     return [Located(Passage(text), 1)] if text.strip() else []

@@ -4,7 +4,7 @@ wav     an index (CSV, TSV, JSONL) with a column that names wave files and one o
         index, or in `NAME.zip` beside `NAME.csv`. Or a folder with a folder of wave files for each label.
 frames  CSV or TSV with a row for each frame: which sequence it belongs to, its numbers, and the label, which may
         instead stand in `NAME_targets.csv` beside `NAME_sequences.csv`. Or JSONL:
-        {"frames": [[...], ...], "label": "..."}.
+        {"frames": [[...], ...], "label": "..."}. Or a table of one long recording, that is cut into windows.
 npz     NumPy arrays `x` [sequences, time, features] and `y`; `label_names` says what the numbers in `y` mean.
 """
 
@@ -24,20 +24,22 @@ from service.errors import InvalidInput
 from service.tasks.base import Waveform
 from service.tasks.json_input import read_frames
 from service.tasks.wav import read_wav
-from training.datasets.classification import LABEL_COLUMNS
 from training.datasets.faults import DataFault, Report
+from training.datasets.frame_rows import (
+    GROUP_COLUMNS,
+    SEQUENCE_COLUMNS,
+    SIGNAL_LABELS,
+    feature_columns,
+    needed,
+    numbers_of,
+    read_windows,
+)
 from training.datasets.lines import read_lines
 from training.datasets.options import Format, Located, ReadOptions
 from training.datasets.tables import Row, Table, cell_of, pick_column, read_table
 from training.records import LabelledSignal
 
 FILE_COLUMNS = ("file", "path", "wav", "audio", "filename", "recording")
-SEQUENCE_COLUMNS = ("sequence", "utterance", "series", "window", "recording", "sequence_id", "series_id", "window_id")
-#: Columns that say where in its sequence a frame stands; the order of the file counts, not they.
-STEP_COLUMNS = ("step", "time", "frame", "index", "t", "timestamp")
-GROUP_COLUMNS = ("speaker", "subject", "group", "person", "user")
-#: What may stand beside frames without being a number of them.
-SIGNAL_LABELS = (*LABEL_COLUMNS, "activity", "digit", "word")
 
 _TABLES: Mapping[str, Format] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
@@ -90,8 +92,8 @@ def _read_wav_folder(path: Path, report: Report) -> Iterator[Located]:
 
 def _read_wav_index(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
     table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report)
-    file_column = _needed(pick_column(table, options.file_column, FILE_COLUMNS, "file", path), "file", path)
-    label_column = _needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", path), "label", path)
+    file_column = needed(pick_column(table, options.file_column, FILE_COLUMNS, "file", path), "file", path)
+    label_column = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", path), "label", path)
     group_column = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
     sounds, read = _Sounds(path, report), _opener(path)
     for row in table.rows:
@@ -138,15 +140,16 @@ class _Sounds:
 
 def _read_frame_rows(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
     """A row for each frame; the rows of a sequence stand together."""
+    if options.window_rows:
+        yield from read_windows(path, options, report)
+        return
     table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report)
-    sequence = _needed(
-        pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path), "sequence", path
-    )
+    sequence = needed(pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path), "sequence", path)
     is_beside = options.label_column not in (None, *table.columns) and _targets_of(path) is not None
     label_column = None if is_beside else pick_column(table, options.label_column, SIGNAL_LABELS, "label", path)
     labels = {} if label_column else _labels_beside(path, sequence, options, report)
     group = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
-    features = options.channel_columns or _feature_columns(table, {sequence, label_column, group})
+    features = options.channel_columns or feature_columns(table, {sequence, label_column, group})
     for rows in _sequences(table, sequence):
         first = rows[0]
         label = cell_of(first, label_column, path, report) if label_column else labels.get(first.cells[sequence])
@@ -154,7 +157,7 @@ def _read_frame_rows(path: Path, options: ReadOptions, report: Report) -> Iterat
             if not label_column:
                 report.fault(path, first.line, f"sequence {first.cells[sequence]!r} has no label in the targets")
             continue
-        values = _numbers(rows, features, path, report)
+        values = numbers_of(rows, features, path, report)
         if values is not None:
             owner = first.cells[group] if group and group != label_column else ""
             yield Located(LabelledSignal(values, label, tuple(features), group=owner), first.line)
@@ -171,28 +174,6 @@ def _sequences(table: Table, column: str) -> Iterator[list[Row]]:
         yield rows
 
 
-def _feature_columns(table: Table, others: set[str | None]) -> tuple[str, ...]:
-    return tuple(name for name in table.columns if name not in others and name.casefold() not in STEP_COLUMNS)
-
-
-def _numbers(rows: list[Row], features: tuple[str, ...], path: Path, report: Report) -> NDArray[np.float32] | None:
-    values = np.empty((len(rows), len(features)), dtype=np.float32)
-    for index, row in enumerate(rows):
-        for column, name in enumerate(features):
-            try:
-                values[index, column] = float(row.cells[name])
-            except (ValueError, KeyError):
-                found = row.cells.get(name, "")
-                report.fault(
-                    path, row.line, f"{name!r} is {found!r}, not a number", "every frame needs all its numbers"
-                )
-                return None
-        if not np.isfinite(values[index]).all():
-            report.fault(path, row.line, "a number is not finite", "leave such sequences out, or fill the gap")
-            return None
-    return values
-
-
 def _targets_of(path: Path) -> Path | None:
     """The file of labels beside a file of sequences, if there is one."""
     beside = path.with_name(path.name.replace("_sequences", "_targets"))
@@ -207,8 +188,8 @@ def _labels_beside(path: Path, sequence: str, options: ReadOptions, report: Repo
             path, 1, "there is no label column", "name it, or put the labels into a NAME_targets.csv beside"
         )
     table = read_table(beside, _TABLES.get(beside.suffix.lower(), "csv"), report)
-    label = _needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", beside), "label", beside)
-    _needed(pick_column(table, sequence, (), "sequence", beside), "sequence", beside)
+    label = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", beside), "label", beside)
+    needed(pick_column(table, sequence, (), "sequence", beside), "sequence", beside)
     return {row.cells[sequence]: row.cells[label] for row in table.rows}
 
 
@@ -265,9 +246,3 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _numbered(count: int) -> tuple[str, ...]:
     return tuple(f"feature {number}" for number in range(1, count + 1))
-
-
-def _needed(column: str | None, what: str, path: Path) -> str:
-    if column is None:
-        raise DataFault(path, 1, f"no {what} column found", f"name it with --column {what}=...")
-    return column

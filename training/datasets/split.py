@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.errors import UnrollError
-from training.records import LabelledSignal, LabelledText, Passage, Record, SentencePair, Series, TaggedSentence
+from training.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    Record,
+    SentencePair,
+    Series,
+    TaggedSentence,
+)
 
 DEV_FRACTION = 0.1
 _BUCKETS = 10_000
@@ -62,8 +71,12 @@ def record_keys(record: Record) -> tuple[str, ...]:
             return (text_key(" ".join(words)),)
         case SentencePair(source, target):
             return (f"source:{text_key(source)}", f"target:{text_key(target)}")
+        case CaptionedPicture(png):
+            return (hashlib.sha1(png, usedforsecurity=False).hexdigest(),)
         case LabelledSignal(values):
-            return (hashlib.sha1(values.tobytes(), usedforsecurity=False).hexdigest(),)
+            own = hashlib.sha1(values.tobytes(), usedforsecurity=False).hexdigest()
+            # Windows of one recording overlap, and are alike where they do not: they stay together.
+            return (own, f"stretch:{record.stretch}") if record.stretch else (own,)
         case LabelledText(text, _) | Passage(text):
             return (text_key(text),)
         case _:

@@ -100,7 +100,7 @@ TEXT_SETS = (
     ),
     NamedDataset(
         name="names_by_language",
-        tasks=("classification",),
+        tasks=("classification", "generation"),
         language="",
         splits={
             "train": file_split("train.tsv", "09951bec20a4498f4dde27a26b058f092980b833015b182e9636f77f7662ba4b"),
