@@ -104,12 +104,12 @@ def test_ngram_model_learns_what_repeats() -> None:
 
 
 def test_ngram_model_counts_the_tokens_it_is_given() -> None:
-    """With a tokenizer the loss is per token of that tokenizer."""
+    """With a tokenizer the loss is per token of that tokenizer; both models of tokens are there."""
     ids = {word: number for number, word in enumerate(["a", "b", "c", "d"])}
     passage = Passage("a b a b a b a b c d " * 20)
-    result = baseline_score("generation", [passage], [passage], lambda text: [ids[word] for word in text.split()])
-    assert result.name == "3-gram model of tokens"
-    assert 0 < result.measures["loss"] < math.log(4)
+    results = baseline_scores("generation", [passage], [passage], lambda text: [ids[word] for word in text.split()])
+    assert [result.name for result in results] == ["3-gram model of tokens", "Kneser-Ney 5-gram model of tokens"]
+    assert all(0 < result.measures["loss"] < math.log(4) for result in results)
 
 
 def test_too_short_text_is_an_error() -> None:

@@ -148,6 +148,9 @@ def test_classification_truncates_and_counts(tmp_path: Path) -> None:
     assert (scores["count"], scores["truncated"], scores["refused"]) == (5, 1, 1)
     assert (scores["accuracy"], scores["accuracy_in_scope"], scores["recall_oos"]) == (40, 50, 0)
     assert scores["unknown_labels"] == ["strange"]
+    # One of the four texts in scope is refused, and so kept out: more than 95 % allow.
+    assert (scores["taken_in_scope_at_95"], scores["recall_oos_at_95"]) == (75, 0)
+    assert "its label is not oos and its score is at least 0;" in scores["recall_oos_at_95_signature"]
 
 
 def test_wrong_parameters_are_the_callers_fault(tmp_path: Path) -> None:

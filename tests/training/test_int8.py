@@ -95,6 +95,12 @@ def test_whole_sequences_of_other_cells_are_refused(cell: Cell) -> None:
         int8_graph(model_of(tagger(cell), "tagger"), is_step=False)
 
 
+def test_a_step_that_resets_before_its_product_is_refused() -> None:
+    """The written cell is torch's GRU: the other one would come out wrong, not just less precise."""
+    with pytest.raises(ValueError, match="the GRU that resets before its recurrent product"):
+        int8_graph(model_of(language_model("gru_before"), "step"), is_step=True)
+
+
 @pytest.mark.parametrize("half", [True, False])
 def test_weights_take_one_byte(half: bool) -> None:
     """Whether they were stored in half or single precision, behind a Cast or not, and nothing is stored twice."""

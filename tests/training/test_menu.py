@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.conftest import wait_until
 from tests.training.exportable import draft_of, lively, questions_of, vocabulary_sizes
+from tests.training.tiny_character_models import contextual_tagger
 from training.export import export_bundle
 from training.network_config import ClassifierConfig, TaggerConfig
 from training.networks.classifier import Classifier
@@ -21,7 +23,7 @@ from training.networks.tagger import Tagger
 _SMALL = {"hidden_size": 7, "layers": 2, "character_size": 4, "character_hidden_size": 5}
 _STACKS = list(product(("none", "residual", "highway"), (False, True), (True, False)))
 _READERS = ("cnn", "rnn", "none")
-_CELLS = ("lstm", "gru", "rnn")
+_CELLS = ("lstm", "gru", "gru_before", "rnn")
 _POOLINGS = ("max", "last", "max+mean", "last+max+mean", "attention", "mean")
 
 
@@ -29,7 +31,7 @@ def _choice(number: int) -> dict[str, object]:
     """The stack of that number, and beside it the other dishes in turn, so that each is met with many."""
     connection, layer_norm, bidirectional = _STACKS[number]
     dishes = {"connection": connection, "layer_norm": layer_norm, "bidirectional": bidirectional}
-    return {**_SMALL, **dishes, "cell": _CELLS[number % 3], "characters": _READERS[(number // 2) % 3]}
+    return {**_SMALL, **dishes, "cell": _CELLS[(number + number // 4) % 4], "characters": _READERS[(number // 2) % 3]}
 
 
 def _tagger(number: int) -> Network:
@@ -48,13 +50,33 @@ def _classifier(number: int) -> Network:
     return lively(Classifier(config, words, labels, characters))
 
 
+def _feed_forward(pooling: str) -> Network:
+    """A classifier without a recurrence, one or two layers deep."""
+    characters = "cnn" if pooling == "mean" else "none"
+    sizes = {"hidden_size": 7, "embedding_size": 6, "character_size": 4, "character_hidden_size": 5}
+    config = ClassifierConfig.model_validate(
+        {**sizes, "cell": "none", "pooling": pooling, "characters": characters, "layers": 1 + (pooling == "mean")}
+    )
+    words, spellings, labels = vocabulary_sizes()
+    return lively(Classifier(config, words, labels, spellings))
+
+
+def _dishes() -> Iterator[tuple[str, Network]]:
+    for number in range(len(_STACKS)):
+        yield f"tagger-{number}", _tagger(number)
+        yield f"classifier-{number}", _classifier(number)
+    yield f"tagger-{len(_STACKS) + 1}", contextual_tagger("gru", decoder="crf")
+    for pooling in _POOLINGS:
+        if "last" not in pooling:
+            yield f"classifier-{pooling.replace('+', '-')}", _feed_forward(pooling)
+
+
 @pytest.fixture(scope="module")
 def menu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of each combination, verified against torch before it was published."""
     root = tmp_path_factory.mktemp("menu")
-    for number in range(len(_STACKS)):
-        for name, network in (("tagger", _tagger(number)), ("classifier", _classifier(number))):
-            export_bundle(network, draft_of(network, f"{name}-{number}"), questions_of(network), root)
+    for name, network in _dishes():
+        export_bundle(network, draft_of(network, name), questions_of(network), root)
     return root
 
 
@@ -65,7 +87,7 @@ def test_every_dish_of_the_menu_is_served(menu: Path) -> None:
         wait_until(app.state.loading.done)
         assert client.get("/health/ready").status_code == 200
         names = [model["name"] for model in client.get("/models").json()["models"]]
-        assert len(names) == 2 * len(_STACKS)
+        assert len(names) == 2 * len(_STACKS) + 5
         for name in names:
             answer = client.post("/predict", json={"model": name, "inputs": ["the red bird", "a cat sat on the mat"]})
             assert answer.status_code == 200, answer.text

@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny_signals import CONFIGS, LABELS, motions, scale_of, signal_network, sounds
 from training.collate import SignalSet
-from training.networks.augmentation import Augmentation
+from training.networks.augmentation import Augmentation, warped
 from training.networks.front_end import FrontEnd
 from training.networks.spectrogram import POWER_FLOOR, Spectrogram, mel_filters
 from training.signal_config import AugmentConfig, SignalConfig
@@ -78,6 +78,7 @@ def test_features_are_scaled_as_train_is() -> None:
 EVERYTHING = AugmentConfig(
     speed=0.3,
     crop=0.2,
+    warp=0.2,
     gain=0.1,
     offset=0.2,
     noise=0.1,
@@ -108,6 +109,19 @@ def test_augmentation_repeats_with_torchs_seed() -> None:
         resampled, new = augmentation.resample(values, lengths)
         drawn.append(augmentation.distort(resampled, new))
     torch.testing.assert_close(drawn[0], drawn[1], atol=0, rtol=0)
+
+
+def test_a_warp_moves_bands_by_the_part_it_says() -> None:
+    """A peak at band 20 comes to lie within a tenth of there, at the same band at all steps, and not always at 20."""
+    features = torch.zeros(40, 5, 40)
+    features[:, :, 20] = 1.0
+    torch.manual_seed(0)
+    places = warped(features, 0.1).argmax(dim=2)
+    assert (places == places[:, :1]).all()
+    assert places.min() >= 18
+    assert places.max() <= 22
+    assert len(places[:, 0].unique()) >= 3
+    assert torch.equal(warped(features, 0.0), features)
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])

@@ -19,6 +19,7 @@ from tests.training.test_datasets_signals import write_index, write_lines
 from training.baselines import baseline_scores
 from training.config import load_recipe
 from training.data import load_data
+from training.datasets import read_records
 from training.evaluate import evaluate_bundle
 from training.own_data import own_recipe
 from training.records import LabelledSignal
@@ -70,6 +71,25 @@ def test_a_bundle_is_scored_on_a_file(kind: str, tmp_path: Path) -> None:
     scores = evaluate_bundle(path, write(tmp_path / "data", kind), progress=False)
     assert (scores["count"], scores["refused"], scores["truncated"]) == (12, 0, 0)
     assert 0 <= scores["accuracy"] <= 100
+
+
+def test_sounds_of_another_rate_are_learned_from_at_the_recipe_s(tmp_path: Path) -> None:
+    """Twice the rate gives sounds of the same time; their bundle hears files of the old rate, and is scored on them."""
+    file = write(tmp_path / "data", "waveform")
+    recipe = own_recipe("classification", "mine", str(file), overrides={**TINY, "signal.sample_rate_hz": 16000})
+    prepared = prepare_run(recipe)
+    for record in prepared.data.train:
+        assert isinstance(record, LabelledSignal)
+        assert record.sample_rate_hz == 16000
+    originals = {
+        len(record.values) for record in read_records("classification", file) if isinstance(record, LabelledSignal)
+    }
+    assert {len(record.values) // 2 for record in prepared.data.train} <= originals
+    run = start_run(prepared, tmp_path / "run")
+    train_run(run, torch.device("cpu"))
+    path = publish_run(run, tmp_path / "models", lambda _: None).path
+    scores = evaluate_bundle(path, file, progress=False)
+    assert (scores["refused"], scores["truncated"]) == (0, 0)
 
 
 def test_the_command_line_predicts_from_files(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""A captioner with a handful of random weights, and a bundle of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from service.bundle.manifest import CaptioningOptions, Limits
+from tests.tiny_pictures import as_json, shape_pictures
+from tests.training.exportable import lively, words_tokenizer
+from training.export import BundleDraft, Exported, Question, export_bundle
+from training.network_config import CaptionerConfig
+from training.networks.captioner import Captioner
+from training.picture_config import PictureConfig
+
+LIMITS = Limits(max_input_tokens=40, max_new_tokens=6)
+
+
+def captioner(augment: PictureConfig | None = None, **changes: Any) -> Captioner:
+    """Its normalisation has statistics as after training, so that leaving them out would show."""
+    sizes = {"image_rows": 16, "image_columns": 24, "channels": [5, 6], "convolutions": 2}
+    sizes |= {"embedding_size": 7, "hidden_size": 9, "attention_size": 8}
+    config = CaptionerConfig.model_validate({**sizes, **changes})
+    network = lively(Captioner(config, augment or PictureConfig(), words_tokenizer().vocabulary_size))
+    generator = torch.Generator().manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.copy_(torch.randn(module.num_features, generator=generator))
+            module.running_var.copy_(0.2 + torch.rand(module.num_features, generator=generator))
+    return network.eval()
+
+
+def publish_captioner(network: Captioner, models: Path, half: bool = True) -> Exported:
+    """Two recorded pictures, one of them with its attention."""
+    config = network.config
+    options = CaptioningOptions(
+        image_rows=config.image_rows,
+        image_columns=config.image_columns,
+        grid_rows=config.grid_rows,
+        grid_columns=config.grid_columns,
+        num_beams=2,
+    )
+    draft = BundleDraft("tiny-captioner", options, {"target": words_tokenizer()}, limits=LIMITS)
+    first, second = (as_json(record.png) for record in shape_pictures(2))
+    questions = [Question(first), Question(second, {"return_attention": True, "num_beams": 1})]
+    return export_bundle(network, draft, questions, models, half=half)
