@@ -18,7 +18,7 @@ from training.networks.build import build_network
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
 
-LABELS: dict[Cell, str] = {"lstm": "LSTM", "gru": "GRU", "gru_before": "GRU, reset before", "rnn": "Elman"}
+LABELS: dict[Cell, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "Elman"}
 #: Gates and candidates of a cell.
 NUM_BLOCKS: dict[Cell, int] = {"lstm": 4, "gru": 3, "gru_before": 3, "rnn": 1}
 EMBEDDING = 32
