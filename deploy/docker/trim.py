@@ -34,12 +34,16 @@ UNUSED_IN_PACKAGES = (
     "numpy/_core/include",
     "numpy/_core/lib",
     "numpy/random/lib",
+    # PyYAML, which only huggingface-hub needs.
+    "yaml",
+    "_yaml",
     # Pictures come as PNG: other formats that are libraries of their own, fonts and colour profiles are not read.
     "PIL/_avif*",
     "PIL/_imagingcms*",
     "PIL/_imagingft*",
     "PIL/_imagingtk*",
     "PIL/_webp*",
+    "PIL/[!BGJP]*ImagePlugin.py",
     "pillow.libs/libavif*",
     "pillow.libs/libbrotli*",
     "pillow.libs/libfreetype*",
