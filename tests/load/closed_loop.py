@@ -54,11 +54,12 @@ class ClosedLoop:
     def _on_reply(self, connection: Connection, reply: Reply) -> None:
         now = time.perf_counter()
         self._tally.note(connection.number, reply, self._begin_s <= now < self._end_s)
-        self._waiting.discard(connection)
         if now < self._end_s:
-            # Not from inside the parser: it is still at the reply that it has just reported.
+            # Not from inside the parser: it is still at the reply that it has just reported. It counts as waiting until
+            # then, or the end could come in between and not wait for its answer.
             asyncio.get_running_loop().call_soon(self._ask, connection)
         else:
+            self._waiting.discard(connection)
             connection.close()
             self._note_end()
 
