@@ -17,7 +17,8 @@ from service.errors import UnrollError
 
 OWN_COMMANDS = ("serve", "predict", "generate", "models")
 TRAINING_COMMANDS = (
-    "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "experiment",
+    "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
+    "leave-one-out", "experiment",
 )  # fmt: skip
 TRAINING_MISSING = (
     "this command needs the training extra: `make train-env`, or pip install -e '.[training]', in a checkout of Unroll"

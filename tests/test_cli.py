@@ -22,6 +22,7 @@ from service.app import create_app
 from service.server import open_socket
 from service.settings import Settings
 from tests.conftest import wait_until
+from training.cli import app as training_app
 
 runner = CliRunner()
 
@@ -157,6 +158,12 @@ def test_without_the_extra_training_commands_say_how_to_get_it(monkeypatch: pyte
     result = runner.invoke(offered(monkeypatch, None), [command, "tagging", "--train", "x", "--help"])
     assert result.exit_code == 2
     assert "pip install -e '.[training]'" in result.stderr
+
+
+def test_all_training_commands_are_known_without_the_extra() -> None:
+    """Whoever lacks the extra is told how to get it, not that there is no such command."""
+    names = set(typer.main.get_command(training_app).commands)  # type: ignore[attr-defined]
+    assert names == set(cli.TRAINING_COMMANDS)
 
 
 def test_the_commands_of_the_service_do_without_training(monkeypatch: pytest.MonkeyPatch, tiny_models: Path) -> None:
