@@ -76,7 +76,7 @@ def task_options(recipe: Recipe, vocabulary: Vocabulary) -> TaskOptions:
             num_beams=network.num_beams,
             length_penalty=network.length_penalty,
         )
-    return GenerationOptions(unit="character" if recipe.tokenizer.unit == "character" else "subword")
+    return GenerationOptions(unit=recipe.tokenizer.unit)
 
 
 def signal_spec(config: SignalConfig, scale: SignalScale) -> FramesSpec | WaveformSpec:

@@ -123,7 +123,7 @@ class GenerationOptions(Strict):
     """`unit` is what one token is; it decides nothing, but people ask."""
 
     task: Literal["generation"] = "generation"
-    unit: Literal["character", "subword"] = "character"
+    unit: Literal["character", "subword", "word"] = "character"
 
 
 def _check_quantiles(quantiles: tuple[float, ...]) -> tuple[float, ...]:
