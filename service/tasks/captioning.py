@@ -16,7 +16,7 @@ from service.errors import InvalidInput, UnrollError
 from service.tasks.base import Answer, Array, Picture, PredictInput, Reading, kind_of
 from service.tasks.png import PictureSize, Pixels, read_png, require_pillow
 from service.tasks.sentence_search import Hypothesis, SearchPlan
-from service.tasks.writing import Writing, WritingParameters
+from service.tasks.writing import Writing, WritingParameters, WrittenAnswer
 
 
 class CaptioningParameters(WritingParameters):
@@ -35,15 +35,9 @@ class PictureAttention(Answer):
     weights: list[list[float]]
 
 
-class CaptioningAnswer(Answer):
+class CaptioningAnswer(WrittenAnswer):
     """The best caption found; `score` unless declined, `attention` only if asked for."""
 
-    text: str
-    score: float | None = Field(
-        default=None,
-        exclude_if=lambda score: score is None,
-        description="log-probability / ((5 + length) / 6) ** length_penalty; 0 is certain",
-    )
     attention: PictureAttention | None = Field(default=None, exclude_if=lambda attention: attention is None)
 
 

@@ -24,7 +24,7 @@ from service.tasks.base import (
     require_short_text,
 )
 from service.tasks.sentence_search import Hypothesis, SearchPlan
-from service.tasks.writing import Writing, WritingParameters
+from service.tasks.writing import Writing, WritingParameters, WrittenAnswer
 
 
 class TranslationParameters(WritingParameters):
@@ -39,15 +39,9 @@ class Attention(Answer):
     weights: list[list[float]]
 
 
-class TranslationAnswer(Answer):
+class TranslationAnswer(WrittenAnswer):
     """The best translation found; `score` unless declined, `attention` only if asked for."""
 
-    text: str
-    score: float | None = Field(
-        default=None,
-        exclude_if=lambda score: score is None,
-        description="log-probability / ((5 + length) / 6) ** length_penalty; 0 is certain",
-    )
     attention: Attention | None = Field(default=None, exclude_if=lambda attention: attention is None)
 
 

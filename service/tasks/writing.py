@@ -17,7 +17,7 @@ from service.bundle.load import Bundle
 from service.bundle.manifest import CaptioningOptions, TranslationOptions
 from service.bundle.padding import IntArray
 from service.errors import UnrollError
-from service.tasks.base import Array, Parameters, Runner, Verdict, require_at_most_new_tokens
+from service.tasks.base import Answer, Array, Parameters, Runner, Verdict, require_at_most_new_tokens
 from service.tasks.sentence_search import Hypothesis, SearchPlan
 from service.tasks.step_batch import Outcome
 from service.tasks.writing_batch import ExampleT, WritingBatch
@@ -38,6 +38,17 @@ class WritingParameters(Parameters):
     )
     return_score: bool = Field(default=True, description="false makes greedy answers faster")
     return_attention: bool = Field(default=False, description="also return where the model looked for each token")
+
+
+class WrittenAnswer(Answer):
+    """The best text found, and its `score` unless that was declined."""
+
+    text: str
+    score: float | None = Field(
+        default=None,
+        exclude_if=lambda score: score is None,
+        description="log-probability / ((5 + length) / 6) ** length_penalty; 0 is certain",
+    )
 
 
 class Writing(Generic[ExampleT]):
