@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from tests.chaos.crowd import (
     MODEL,
     Asked,
     Crowd,
+    Tally,
     assert_all_kinds_happened,
     assert_nothing_is_left,
     new_metrics,
@@ -72,17 +73,18 @@ def texts(seed: int, num_texts: int, min_words: int = 1, max_words: int = 12) ->
     return [" ".join(chance.choices(WORDS, k=chance.randint(min_words, max_words))) for _ in range(num_texts)]
 
 
-def play(plan: Plan, scenario: Callable[[Lanes, Metrics], Any]) -> None:
-    """Run a scenario over lanes that must survive it."""
+def play(plan: Plan, scenario: Callable[[Lanes, Metrics], Awaitable[Tally]]) -> Tally:
+    """Run a scenario over lanes that must survive it; returns what became of its requests."""
 
-    async def run() -> None:
+    async def run() -> Tally:
         lanes = Lanes(plan.num_lanes)
         async with asyncio.timeout(_LIMIT_S):
-            await scenario(lanes, new_metrics())
+            tally = await scenario(lanes, new_metrics())
         assert lanes.is_alive
         lanes.close()
+        return tally
 
-    asyncio.run(run())
+    return asyncio.run(run())
 
 
 def batches_crowd(
@@ -92,12 +94,12 @@ def batches_crowd(
     examples: Sequence[Sequence[Any]],
     finish: Callable[[Any, Any], Any],
     tolerance: float = _EXACT,
-) -> None:
+) -> Tally:
     """Wishes of one to three examples through a real batcher; `finish` is what follows a run."""
     alone = [[finish(example, run(runner, [example])[0]) for example in wish] for wish in examples]
     faulty = FaultyRunner(runner, plan.seed, raises=(InferenceFailed, ValueError, MemoryError))
 
-    async def scenario(lanes: Lanes, metrics: Metrics) -> None:
+    async def scenario(lanes: Lanes, metrics: Metrics) -> Tally:
         limits = BatchLimits(max_items=16, max_padded_tokens=128)
         batcher = Batcher(MODEL, SeatedRun(run, faulty), lanes, limits, _QUEUE_ITEMS, metrics)
 
@@ -114,9 +116,11 @@ def batches_crowd(
         assert batcher.is_alive
         await batcher.close()
         assert_all_kinds_happened(tally, plan.num_requests)
+        return tally
 
-    play(plan, scenario)
+    tally = play(plan, scenario)
     assert faulty.num_empty_runs == 0
+    return tally
 
 
 async def finished(
@@ -133,7 +137,8 @@ def test_a_crowd_at_a_batcher_gets_its_own_answers(plan: Plan) -> None:
         [ToyText(tuple(chance.choices(range(1, 99), k=chance.randint(1, 40)))) for _ in range(chance.choice([1, 1, 3]))]
         for _ in range(200)
     ]
-    batches_crowd(plan, ToyTaggerGraph(), task.run, wishes, task.plain_answer)
+    tally = batches_crowd(plan, ToyTaggerGraph(), task.run, wishes, task.plain_answer)
+    assert tally.num_events == 2 * plan.num_requests
 
 
 @pytest.mark.parametrize(("min_words", "tolerance"), [(1, _ROUNDED), (2, _EXACT)])
@@ -144,7 +149,8 @@ def test_a_crowd_at_a_tagger_or_classifier_gets_its_own_answers(
     opened, task = opened_task(tiny_models, name)
     parameters = check_parameters(task.parameters_type, {})
     examples = [[task.preprocess(text, parameters)] for text in texts(plan.seed, 60, min_words)]
-    batches_crowd(plan, opened.runner, task.run, examples, task.plain_answer, tolerance)
+    tally = batches_crowd(plan, opened.runner, task.run, examples, task.plain_answer, tolerance)
+    assert tally.num_events == 2 * plan.num_requests
 
 
 def opened_task(models: Path, name: str) -> tuple[OpenBundle, PredictTask[Any, Any]]:
@@ -170,8 +176,8 @@ class Steps:
 
     def play(
         self, alone: Sequence[Any], asking: Callable[[Stepper[Any], int, float], Asked], tolerance: float = _EXACT
-    ) -> None:
-        async def scenario(lanes: Lanes, metrics: Metrics) -> None:
+    ) -> Tally:
+        async def scenario(lanes: Lanes, metrics: Metrics) -> Tally:
             stepper = self.stepper(lanes, metrics)
             crowd = Crowd(lambda wish, deadline_s: asking(stepper, wish, deadline_s), alone, self.plan.seed, tolerance)
             tally = await crowd.play(self.plan.num_requests)
@@ -181,16 +187,18 @@ class Steps:
             assert stepper.is_alive
             await stepper.close()
             assert_all_kinds_happened(tally, self.plan.num_requests)
+            return tally
 
-        play(self.plan, scenario)
+        tally = play(self.plan, scenario)
         assert self.faulty.num_empty_runs == 0
         assert self.mistakes == []
+        return tally
 
     def _batch(self) -> WatchedBatch:
         return WatchedBatch(self._new_batch(), self.faulty, self.doomed, self.mistakes)
 
 
-def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> None:
+def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> Tally:
     """Short texts, most of them drawn at random with a seed."""
     task, chance = opened.task, random.Random(plan.seed)
     assert isinstance(task, Generation)
@@ -214,26 +222,28 @@ def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> None:
         answer.add_done_callback(lambda _: stream.close())
         return Asked(answer, lambda: id(continuation) in steps.doomed)
 
-    steps.play(alone, asking)
+    return steps.play(alone, asking)
 
 
 @pytest.mark.parametrize("plan", TOY_STEPS, ids=str)
 def test_a_crowd_at_a_stepper_gets_its_own_texts(tiny_models: Path, plan: Plan) -> None:
     opened = open_bundle(tiny_models / "tiny-generator" / "1", "cpu", 1)
-    generation_crowd(plan, opened, ToyLanguageModel(opened.bundle.tokenizers["text"].vocabulary_size))
+    tally = generation_crowd(plan, opened, ToyLanguageModel(opened.bundle.tokenizers["text"].vocabulary_size))
+    assert tally.num_events == 2 * plan.num_requests
 
 
 @pytest.mark.parametrize(("name", "plan"), REAL_STEPS, ids=str)
 def test_a_crowd_at_a_real_step_model_gets_its_own_answers(tiny_models: Path, name: str, plan: Plan) -> None:
     if name == "generation":
         opened = open_bundle(tiny_models / "tiny-generator" / "1", "cpu", 1)
-        generation_crowd(plan, opened, opened.runner)
+        tally = generation_crowd(plan, opened, opened.runner)
     else:
         max_beams = 1 if name == "greedy" else 2
-        translation_crowd(plan, *opened_task(tiny_models, "translation"), max_beams)
+        tally = translation_crowd(plan, *opened_task(tiny_models, "translation"), max_beams)
+    assert tally.num_events == 2 * plan.num_requests
 
 
-def translation_crowd(plan: Plan, opened: OpenBundle, task: Any, max_beams: int) -> None:
+def translation_crowd(plan: Plan, opened: OpenBundle, task: Any, max_beams: int) -> Tally:
     """One or two sentences in a request. With one beam each, the rows of a run tell exactly how many were in it."""
     chance = random.Random(plan.seed)
     wishes = [
@@ -254,4 +264,4 @@ def translation_crowd(plan: Plan, opened: OpenBundle, task: Any, max_beams: int)
         answer = asyncio.ensure_future(finished(examples, outputs, task.plain_answer))
         return Asked(answer, lambda: any(id(example) in steps.doomed for example in examples))
 
-    steps.play(alone, asking, _ROUNDED)
+    return steps.play(alone, asking, _ROUNDED)
