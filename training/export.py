@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from service.bundle.load import CARD_FILE, TRANSITIONS_FILE, Bundle, Example
+from service.bundle.load import CARD_FILE, TRANSITIONS_FILE, WEIGHTS_FILE, Bundle, Example
 from service.bundle.manifest import GraphSpec, Limits, Manifest, Score, TaskOptions, TrainingFacts
 from service.bundle.tokenizer import TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
 from training.model_card import model_card
-from training.onnx_graph.builder import Graphs
+from training.onnx_graph.builder import Graphs, serialized
 from training.onnx_graph.rounding import round_to_half
+from training.onnx_graph.sharing import share_weights
 from training.onnx_graph.state import state_specs
 from training.onnx_graph.writers import network_graphs
 from training.torch_runner import TorchRunner, one_thread, transitions_of
@@ -146,9 +147,13 @@ def draft_manifest(
 
 
 def write_graphs(folder: Path, graphs: Graphs) -> dict[str, GraphSpec]:
-    """Write `<graph>.onnx` for each graph; returns what the manifest says about them."""
-    for name, graph in graphs.items():
-        (folder / f"{name}.onnx").write_bytes(graph.serialize())
+    """Write `<graph>.onnx` for each graph, and once what several hold; returns what the manifest says about them."""
+    models = {f"{name}.onnx": graph.model() for name, graph in graphs.items()}
+    weights = share_weights(models.values(), WEIGHTS_FILE)
+    if weights:
+        (folder / WEIGHTS_FILE).write_bytes(weights)
+    for file, model in models.items():
+        (folder / file).write_bytes(serialized(model))
     return {name: graph.spec(f"{name}.onnx") for name, graph in graphs.items()}
 
 

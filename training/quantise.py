@@ -28,6 +28,7 @@ from training.config import parse_recipe
 from training.data import load_data
 from training.evaluate import evaluate_records
 from training.model_card import model_card
+from training.onnx_graph.builder import serialized
 from training.onnx_graph.int8 import depends_on_batch, int8_graph
 from training.paired_runner import PairedRunner
 from training.records import Record
@@ -204,7 +205,7 @@ def _write_int8(staged: Path, bundle: Bundle) -> tuple[dict[str, str], bool]:
             raise VariantRefused(f"{bundle.path}: {error}") from error
         files[graph] = f"{graph}.int8.onnx"
         depends = depends or depends_on_batch(model)
-        (staged / files[graph]).write_bytes(model.SerializeToString(deterministic=True))
+        (staged / files[graph]).write_bytes(serialized(model))
     return files, depends
 
 

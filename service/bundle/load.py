@@ -20,6 +20,7 @@ MANIFEST_FILE = "manifest.json"
 EXAMPLES_FILE = "examples.jsonl"
 CARD_FILE = "README.md"
 TRANSITIONS_FILE = "transitions.npy"
+WEIGHTS_FILE = "weights.bin"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Bundle:
 
     def graph_path(self, graph: str) -> Path:
         return self.path / self.manifest.graphs[graph].file
+
+    def shared_weights(self) -> bytes:
+        """What several graphs refer to instead of holding it each; b"" where none does."""
+        return (self.path / WEIGHTS_FILE).read_bytes() if WEIGHTS_FILE in self.manifest.files else b""
 
     @property
     def digest(self) -> str:

@@ -16,7 +16,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
-from service.bundle.load import Bundle
+from service.bundle.load import WEIGHTS_FILE, Bundle
 from service.bundle.manifest import GraphSpec, Precision
 from service.errors import BundleCorrupt, BundleError, InferenceFailed
 from service.inference.cpu_quota import usable_cores
@@ -89,9 +89,10 @@ class OrtRunner:
     def _open_on(self, device: Device) -> dict[str, _OpenGraph]:
         specs = self._bundle.manifest.graphs
         plans = graph_plans(self._bundle, self.precision, device, self._num_lanes)
+        weights = self._bundle.shared_weights()
         return {
             graph: _OpenGraph(
-                _open_session(plan, specs[graph], self._threads),
+                _open_session(plan, specs[graph], self._threads, weights),
                 FeedCheck(graph, specs[graph], self.id_limits),
                 [output.name for output in specs[graph].outputs],
             )
@@ -175,11 +176,15 @@ def default_lanes(device: str) -> int:
     return 1 if found.provider == CUDA_PROVIDER else usable_cores()
 
 
-def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int) -> Any:
+def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int, weights: bytes) -> Any:
     provider, options = plan.device.provider, plan.device.options
     providers = [(provider, options)] if provider == CPU_PROVIDER else [(provider, options), (CPU_PROVIDER, {})]
+    session_options = _session_options(threads)
+    if weights:
+        # Left to itself onnxruntime maps the file into memory: one written over while it serves would end the process.
+        session_options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
     try:
-        session = ort.InferenceSession(str(plan.file), _session_options(threads), providers=providers)
+        session = ort.InferenceSession(str(plan.file), session_options, providers=providers)
     except Exception as error:
         raise BundleCorrupt(plan.file, f"not a graph that onnxruntime can open: {_first_line(error)}") from error
     check_tensors(plan.file, session, spec)

@@ -24,7 +24,7 @@ FOLDERS = ["/home" + r"/\w+/", "/Users" + r"/\w+/", "/root" + "/", "/work" + "/"
 NOT_PORTABLE = re.compile("|".join([*(re.escape(host) for host in HOSTS), *FOLDERS]))
 
 #: Numbers and learned text, not something that was written.
-NOT_WRITTEN = {".npy", ".onnx", ".png", ".safetensors", ".jsonl"}
+NOT_WRITTEN = {".bin", ".npy", ".onnx", ".png", ".safetensors", ".jsonl"}
 
 
 def written_files() -> list[Path]:

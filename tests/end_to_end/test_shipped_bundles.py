@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from service.bundle.load import Bundle, find_bundles, load_bundle
 from service.inference.ort_runner import OrtRunner
 from training.config import find_recipe, load_recipe
 from training.data import may_ship
-from training.datasets import NAMED_DATASETS, locate, read_records
+from training.datasets import NAMED_DATASETS
 from training.evaluate import evaluate_records
+from training.quantise import dev_records
 from training.records import Record
 from training.verify import verify_bundle
 
@@ -84,8 +86,7 @@ def test_a_shipped_bundle_scores_on_dev_as_its_manifest_says(name: str) -> None:
     assert abs(scores[measure] - expected) <= TOLERANCE[measure]
 
 
-def some_of_dev(bundle: Bundle) -> list[Record]:
+def some_of_dev(bundle: Bundle) -> Sequence[Record]:
     """Records spread over the whole of dev; running text is one record and stays whole."""
-    entry = NAMED_DATASETS[bundle.manifest.training.data[0].name]
-    records = read_records(bundle.manifest.task, locate(entry.name, "dev"), entry.options)
+    records = dev_records(bundle)
     return records[:: max(1, len(records) // NUM_RECORDS)]

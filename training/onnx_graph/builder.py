@@ -120,8 +120,8 @@ class GraphBuilder:
         return model
 
     def serialize(self) -> bytes:
-        """The finished model as bytes: the same network always gives the same bytes."""
-        return bytes(self.model().SerializeToString(deterministic=True))
+        """The finished model as bytes."""
+        return serialized(self.model())
 
     def _storable(self, tensor: torch.Tensor) -> NDArray[Any]:
         array = tensor.detach().to("cpu", torch.float32).numpy()
@@ -145,6 +145,11 @@ class GraphBuilder:
     def _new_name(self, hint: str) -> str:
         self._num_names += 1
         return f"{hint}_{self._num_names}"
+
+
+def serialized(model: onnx.ModelProto) -> bytes:
+    """A model as bytes: the same network always gives the same bytes."""
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
