@@ -280,11 +280,11 @@ def _train_and_publish(
 
 def _publish(run: Run, models: Path, half: bool = True) -> Path:
     from training.data import may_ship
-    from training.run import publish_run
+    from training.run import publish_run, sources_of_start
 
     say("writing graphs, verifying, scoring on dev through onnxruntime ...")
     exported = publish_run(run, models, say, half)
-    if not may_ship(run.recipe, run.vocabulary.character_models):
+    if not may_ship(run.recipe, sources_of_start(run)):
         console.print("[yellow]note:[/] the licence of this data set is unclear; do not give the bundle away")
     typer.echo(f"published {exported.path}  (largest parity difference {exported.report.max_difference:.1e})")
     return exported.path

@@ -68,7 +68,10 @@ class TokenizerConfig(Strict):
     zero_digits: bool = Field(default=True, description="every digit becomes 0, so that numbers share a word")
     min_count: int = Field(default=1, ge=1, description="rarer words are unknown")
     vocabulary_size: int = Field(default=8000, ge=64, description="of a subword tokenizer")
-    vectors: str = Field(default="", description="name or folder of word vectors to start from")
+    vectors: str = Field(
+        default="",
+        description="word vectors to start from: a name, a folder of them, or a run that has learnt some",
+    )
     max_vectors: int = Field(default=30_000, ge=0, description="most frequent vectors kept beside the train words")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from service.bundle.load import file_digest
 from service.bundle.manifest import DataSource
 from service.errors import UnrollError
-from training.character_models import CharacterModels
 from training.config import DataConfig, Recipe
 from training.datasets import NAMED_DATASETS, locate, read_records, split_records
 from training.datasets.locate import find_dataset
@@ -153,11 +152,11 @@ def _digests(config: DataConfig) -> dict[str, str]:
     return {f"{split}/{file.name}": file_digest(file) for split, file in files if file.is_file()}
 
 
-def may_ship(recipe: Recipe, models: CharacterModels | None = None) -> bool:
+def may_ship(recipe: Recipe, start: Iterable[DataSource] = ()) -> bool:
     """Whether the licences of the named sets let weights trained on them be given away; one's own files are one's own.
 
-    Those of the sets that a tagger's character `models` have learnt from count, too.
+    What the weights that a run starts from have learnt from counts, too.
     """
-    of_models = [name for source in models.sources for name in source.name.split(_AND)] if models else []
-    entries = [NAMED_DATASETS.get(name) for name in (recipe.data.dataset, *recipe.data.also, *of_models)]
+    of_start = [name for source in start for name in source.name.split(_AND)]
+    entries = [NAMED_DATASETS.get(name) for name in (recipe.data.dataset, *recipe.data.also, *of_start)]
     return all(entry is None or entry.may_ship for entry in entries)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from service.bundle.load import load_bundle
-from service.bundle.manifest import Score, TaskName, TrainingFacts
+from service.bundle.manifest import DataSource, Score, TaskName, TrainingFacts
 from service.errors import UnrollError
 from service.inference.ort_runner import OrtRunner
 from training.analysis.report import ANALYSIS_PARAMETERS, write_analysis
@@ -42,10 +42,10 @@ from training.predictions import Prediction
 from training.records import CaptionedPicture, LabelledSignal, Record, TaggedSentence
 from training.run_folder import RunFolder
 from training.signal_values import json_form
+from training.starting_vectors import sources_of_vectors, starting_vectors
 from training.torch_runner import one_thread
 from training.trackers import open_trackers
 from training.trainer import DevScore, Trainer
-from training.vectors import load_vectors, vectors_source
 from training.vocabulary import Vocabulary, fit_signals, fit_vocabulary
 from training.windows import example_frames, one_series
 from training.workers import ALONE, Workers
@@ -100,7 +100,7 @@ def prepare_run(recipe: Recipe, original: Vocabulary | None = None) -> Prepared:
     if recipe.signal.kind != "none":
         with one_thread():
             return Prepared(recipe, data, fit_signals(recipe.signal, data.train))
-    vectors = load_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
+    vectors = starting_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
     spelled = isinstance(recipe.network, ClassifierConfig) and recipe.network.characters != "none"
     vocabulary = fit_vocabulary(recipe.task, recipe.tokenizer, data.train, vectors, spelled=spelled)
     return Prepared(recipe, data, _with_character_models(vocabulary, recipe, original))
@@ -240,12 +240,17 @@ def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
     return tuple(reported)
 
 
+def sources_of_start(run: Run) -> tuple[DataSource, ...]:
+    """What the weights that the run starts from were made from: word vectors, and a tagger's character models."""
+    models = run.vocabulary.character_models
+    return (*sources_of_vectors(run.recipe.tokenizer.vectors), *(models.sources if models else ()))
+
+
 def training_facts(run: Run) -> TrainingFacts:
     """Where the weights came from, as it will stand in manifest and card."""
     progress = read_progress(run.folder.checkpoint)
-    vectors, models = run.recipe.tokenizer.vectors, run.vocabulary.character_models
     return TrainingFacts(
-        data=(run.data.source, *([vectors_source(vectors)] if vectors else []), *(models.sources if models else ())),
+        data=(run.data.source, *sources_of_start(run)),
         recipe=run.recipe.name,
         config=run.recipe.model_dump(mode="json"),
         seed=run.recipe.seed,
