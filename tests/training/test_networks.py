@@ -360,9 +360,9 @@ def test_vectors_of_which_no_word_is_known_do_no_harm() -> None:
 
 
 def test_vectors_of_another_size_are_refused() -> None:
-    """The message names both sizes."""
+    """The message names both sizes, and the key that makes them the same."""
     vocabulary = vocabulary_with(np.zeros((6, 3), dtype=np.float32))
-    with pytest.raises(ConfigFault, match=r"have 3 numbers, the network expects 4"):
+    with pytest.raises(ConfigFault, match=r"have 3 numbers, the network expects 4: --set network\.embedding_size=3"):
         build_network(recipe_for_vectors(4), vocabulary)
 
 

@@ -35,7 +35,8 @@ def build_network(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     torch.manual_seed(recipe.seed)
     network = NETWORKS[recipe.task](recipe, vocabulary)
     if vocabulary.vectors is not None:
-        _start_from(network.get_submodule(WORD_EMBEDDING[recipe.task]), vocabulary.vectors)
+        module, size_key = WORD_EMBEDDING[recipe.task]
+        _start_from(network.get_submodule(module), vocabulary.vectors, size_key)
     return network
 
 
@@ -88,17 +89,21 @@ NETWORKS: dict[TaskName, Callable[[Recipe, Vocabulary], Network]] = {
     "captioning": _captioner,
 }
 
-#: Where pretrained word vectors go. Tasks that are not here take none.
-WORD_EMBEDDING: dict[TaskName, str] = {"tagging": "word_embedding", "classification": "embedding"}
+#: Where pretrained word vectors go, and the key of their size. Tasks that are not here take none.
+WORD_EMBEDDING: dict[TaskName, tuple[str, str]] = {
+    "tagging": ("word_embedding", "network.word_size"),
+    "classification": ("embedding", "network.embedding_size"),
+}
 
 
-def _start_from(embedding: nn.Module, vectors: FloatArray) -> None:
+def _start_from(embedding: nn.Module, vectors: FloatArray, size_key: str) -> None:
     """Copy the known vectors in; words without one are drawn with the same spread."""
     assert isinstance(embedding, nn.Embedding)
     rows = torch.from_numpy(vectors)
     if rows.shape[1] != embedding.embedding_dim:
         raise ConfigFault(
-            f"the word vectors have {rows.shape[1]} numbers, the network expects {embedding.embedding_dim}"
+            f"the word vectors have {rows.shape[1]} numbers, the network expects {embedding.embedding_dim}: "
+            f"--set {size_key}={rows.shape[1]}"
         )
     known = ~rows.isnan().any(dim=1)
     if not known.any():
