@@ -65,7 +65,7 @@ def test_sound_of_another_rate_is_resampled(client: TestClient, rate_hz: int) ->
 
 
 def scores_of(client: TestClient, wav_base64: str) -> dict[str, float]:
-    """Each label with its probability. Not their order: in a network that has learnt nothing they lie close together."""
+    """Each label with its probability. Not their order: a network that has learnt nothing finds them all alike."""
     asked = {"model": "tiny-sound", "parameters": {"top_k": 3}}
     (prediction,) = post(client, **asked, inputs={"wav": wav_base64})["predictions"]
     return {entry["label"]: entry["score"] for entry in prediction["top_k"]}
