@@ -80,6 +80,12 @@ def test_only_equal_bytes_are_shared() -> None:
     assert list(moved.dims) == [2, 256]
 
 
+def test_what_one_graph_holds_twice_stays_in_it() -> None:
+    """Nothing is shared between graphs, so there is no further file."""
+    equal = np.arange(512, dtype=np.float32)
+    assert share_weights([_holding(equal, equal), _holding(equal + 1)], WEIGHTS_FILE) == b""
+
+
 def _holding(*arrays: np.ndarray) -> onnx.ModelProto:
     tensors = [onnx.numpy_helper.from_array(array, f"weight_{i}") for i, array in enumerate(arrays)]
     return onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [], tensors))

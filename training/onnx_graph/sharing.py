@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 
@@ -20,13 +21,13 @@ def share_weights(models: Iterable[onnx.ModelProto], file: str) -> bytes:
 
     Afterwards the graphs refer to `file`, to be found in their own folder (ONNX calls this external data).
     """
-    tensors = [tensor for model in models for tensor in model.graph.initializer if len(tensor.raw_data) >= _MIN_BYTES]
-    copies = Counter(tensor.raw_data for tensor in tensors)
+    graphs = [[one for one in model.graph.initializer if len(one.raw_data) >= _MIN_BYTES] for model in models]
+    num_graphs = Counter(values for tensors in graphs for values in {tensor.raw_data for tensor in tensors})
     content = bytearray()
     offsets: dict[bytes, int] = {}
-    for tensor in tensors:
+    for tensor in itertools.chain.from_iterable(graphs):
         values = tensor.raw_data
-        if copies[values] == 1:
+        if num_graphs[values] == 1:
             continue
         if values not in offsets:
             content += bytes(-len(content) % _ALIGNMENT)
