@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
+from service.server.app import create_app
 from service.settings import Settings
 from tests.tiny_bundles import write_all_tiny_bundles
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import uvicorn
 from starlette.responses import Response
 
-from service.app import Application, create_app
-from service.direct_protocol import DirectProtocol, direct_protocol
-from service.server import open_socket
+from service.server.app import Application, create_app
+from service.server.fast_path import FastPathProtocol, fast_path_protocol
+from service.server.run import open_socket
 from service.settings import Settings
 from tests.conftest import wait_until
 
@@ -28,7 +28,7 @@ _SEGMENT_PAUSE_S = 0.001
 class LiveServer:
     """A running server. `short_paths` has the path of every request that was answered without ASGI."""
 
-    def __init__(self, app: Application, protocol: type[DirectProtocol], port: int) -> None:
+    def __init__(self, app: Application, protocol: type[FastPathProtocol], port: int) -> None:
         self.app = app
         self.protocol = protocol
         self.port = port
@@ -59,7 +59,7 @@ def live_server(models_dir: Path, **settings: object) -> Iterator[LiveServer]:
     options = {"device": "cpu", "lanes": 2, "drain_timeout_s": 5.0, **settings}
     app = create_app(Settings(models_dir=models_dir, **options))  # type: ignore[arg-type]
     listening = open_socket("127.0.0.1", 0)
-    protocol: Any = direct_protocol(app)
+    protocol: Any = fast_path_protocol(app)
     config = uvicorn.Config(
         app, http=protocol, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
     )

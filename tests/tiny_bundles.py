@@ -32,7 +32,7 @@ from service.bundle.manifest import (
 )
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
-from service.inference.direct import answer_one, open_bundle
+from service.inference.engines.open_bundle import answer_one, open_bundle
 from tests.tiny_graph import EMBEDDING, HIDDEN, Graph, floats, ids
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "ada", "lives", "in", "london", "hello", "world", "one", "two", ".")

@@ -9,15 +9,15 @@ import torch
 
 from service.bundle.manifest import ClassificationOptions, Limits
 from tests.training.exportable import lively
-from training.draft import signal_spec
-from training.export import BundleDraft, Question, export_bundle
-from training.network_config import ClassifierConfig
-from training.networks.front_end import FrontEnd
+from training.config.networks import ClassifierConfig
+from training.config.signals import AugmentConfig, SignalConfig, SignalKind
+from training.data.records import LabelledSignal
+from training.networks.inputs.front_end import FrontEnd
 from training.networks.signal_classifier import SignalClassifier
-from training.records import LabelledSignal
-from training.signal_config import AugmentConfig, SignalConfig, SignalKind
-from training.signal_scale import SignalScale, fit_signal_scale
-from training.signal_values import json_form
+from training.onnx_graph.manifest_draft import BundleDraft, signal_spec
+from training.preprocessing.signal_scale import SignalScale, fit_signal_scale
+from training.preprocessing.signal_values import json_form
+from training.publish.export import Question, export_bundle
 
 LABELS = ("up", "down", "still")
 FEATURES = ("x", "y", "z")

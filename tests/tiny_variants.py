@@ -10,7 +10,7 @@ import onnx
 from service.bundle.load import load_bundle
 from service.bundle.manifest import Variant, VariantName
 from service.bundle.write import write_manifest
-from training.onnx_graph.int8 import int8_graph
+from training.publish.int8 import int8_graph
 
 STEP_GRAPHS = ("step", "decoder_step")
 

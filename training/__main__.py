@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from training.cli import app
+from training.cli.commands import app
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     except SystemExit as end:
         if os.environ.get("WORLD_SIZE", "1") == "1":
             raise
-        from training.workers import leave
+        from training.fit.distributed import leave
 
         leave(end.code if isinstance(end.code, int) else int(end.code is not None))
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.inference.registry import Registry
+from service.inference.engines.registry import Registry
 
 
 class ClientGone(Exception):

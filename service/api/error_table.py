@@ -27,7 +27,7 @@ from service.errors import (
     UnknownSession,
     UnrollError,
 )
-from service.tasks.parameters import plain_message
+from service.tasks.core.parameters import plain_message
 
 #: class -> (status, error_type). A subclass without its own row takes that of its base.
 ERRORS: Mapping[type[UnrollError], tuple[int, str]] = {

@@ -23,13 +23,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.dependencies import ClientGone
 from service.api.error_table import error_response
 from service.api.request_record import TIMEOUT_HEADER, RequestRecord
-from service.api.travel import StateDesk
+from service.api.state_source import StateStorage
 from service.errors import InvalidInput
-from service.inference.engine import Engine
-from service.inference.registry import Registry
-from service.inference.state_token import StateOwner
+from service.inference.engines.engine import Engine
+from service.inference.engines.registry import Registry
+from service.inference.state.sealed_state import StateOwner
 from service.settings import Settings
-from service.tasks.json_input import JsonInputs
+from service.tasks.inputs.json_input import JsonInputs
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Services(NamedTuple):
 
     registry: Registry
     settings: Settings
-    desk: StateDesk
+    state_storage: StateStorage
 
 
 class Call:
@@ -65,7 +65,7 @@ class Call:
             HTTPException: the body is not declared as JSON.
             InvalidInput: the header names a timeout that is none.
         """
-        self.registry, self.settings, self.desk = services
+        self.registry, self.settings, self.state_storage = services
         self.record = record
         _require_json(record.headers.content_type)
         limit_ms = self.settings.default_timeout_ms

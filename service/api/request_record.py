@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from service.inference.predict_engine import Timings
-from service.metrics import NO_MODEL
-from service.tracing.context import Trace, parse_traceparent
+from service.inference.engines.predict_engine import Timings
+from service.observability.metrics import NO_MODEL
+from service.observability.trace_context import Trace, parse_traceparent
 
 REQUEST_ID_HEADER = "X-Request-Id"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from service.api.request_record import RequestRecord, StreamTimes
-from service.inference.predict_engine import Timings
-from service.metrics import NO_MODEL
-from service.tracing.context import Trace
-from service.tracing.spans import Stage, TracedRequest
+from service.inference.engines.predict_engine import Timings
+from service.observability.metrics import NO_MODEL
+from service.observability.spans import Stage, TracedRequest
+from service.observability.trace_context import Trace
 
 #: Outcomes that are our doing and not the caller's.
 _FAULTS = frozenset({"internal", "inference_failed", "generation", "not_ready", "deadline_exceeded"})

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.error_table import error_body, json_response
 from service.api.request_record import REQUEST_ID_HEADER, KnownHeaders, RequestRecord, request_id_of
 from service.api.request_report import log_fields, traced_request
-from service.log_config import log_request, request_fields_var
-from service.metrics import NO_MODEL, Metrics
-from service.tracing.spans import Tracer
+from service.observability.json_logs import log_request, request_fields_var
+from service.observability.metrics import NO_MODEL, Metrics
+from service.observability.spans import Tracer
 
 logger = logging.getLogger("service.requests")
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
-from service.tasks.captioning import CaptioningAnswer
-from service.tasks.classification import ClassificationAnswer
-from service.tasks.forecasting import ForecastingAnswer
-from service.tasks.generation_parameters import GenerationParameters
-from service.tasks.tagging import TaggingAnswer
-from service.tasks.translation import TranslationAnswer
+from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.seq2seq.captioning import CaptioningAnswer
+from service.tasks.seq2seq.translation import TranslationAnswer
+from service.tasks.single_pass.classification import ClassificationAnswer
+from service.tasks.single_pass.forecasting import ForecastingAnswer
+from service.tasks.single_pass.tagging import TaggingAnswer
 
 Text = Annotated[str, Field(description="one text")]
 Words = Annotated[list[str], Field(description="one text that is already cut into words")]

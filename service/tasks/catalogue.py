@@ -7,15 +7,15 @@ from typing import Any
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import TaskName
-from service.tasks.base import Answer, PredictTask, Runner
-from service.tasks.captioning import Captioning
-from service.tasks.classification import Classification
-from service.tasks.forecasting import Forecasting
-from service.tasks.generation import Generation
-from service.tasks.json_input import plain_value
-from service.tasks.parameters import check_parameters
-from service.tasks.tagging import Tagging
-from service.tasks.translation import Translation
+from service.tasks.core.parameters import check_parameters
+from service.tasks.core.task import Answer, PredictTask, Runner
+from service.tasks.generation.generation import Generation
+from service.tasks.inputs.json_input import plain_value
+from service.tasks.seq2seq.captioning import Captioning
+from service.tasks.seq2seq.translation import Translation
+from service.tasks.single_pass.classification import Classification
+from service.tasks.single_pass.forecasting import Forecasting
+from service.tasks.single_pass.tagging import Tagging
 
 #: What `POST /predict` can answer: call with a bundle of that task.
 PREDICT_TASKS: dict[TaskName, Callable[[Bundle], PredictTask[Any, Any]]] = {

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.bundle.load import load_bundle
-from service.tasks.compare import differences
+from service.tasks.recorded import differences
 from tests.conftest import running_service
 from tests.tiny_pictures import as_json, shape_picture, shape_pictures
 from tests.training.tiny_captioner import captioner, publish_captioner

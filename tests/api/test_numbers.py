@@ -12,14 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.bundle.load import load_bundle
-from service.tasks.compare import differences
+from service.tasks.recorded import differences
 from tests.api.test_bad_input import expect_refused
 from tests.conftest import running_service
-from tests.tasks.test_wav import pcm, wav
+from tests.tasks.inputs.test_wav import pcm, wav
 from tests.tiny_bundles import write_tiny_bundle
 from tests.tiny_signals import CONFIGS, MAX_STEPS, STEPWISE, write_tiny_signal_bundle
-from training.records import LabelledSignal
-from training.signal_values import wav_file
+from training.data.records import LabelledSignal
+from training.preprocessing.signal_values import wav_file
 
 MODELS = ("tiny-motion", "tiny-sound")
 FRAME = [20.0, 21.0, 19.0]

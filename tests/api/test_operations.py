@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.bundle.load import EXAMPLES_FILE
-from service.metrics import FAILED_OUTCOMES
+from service.observability.metrics import FAILED_OUTCOMES
 from tests.conftest import running_service, wait_until
 from tests.tiny_bundles import copy_bundle, renew_digests
 

@@ -26,8 +26,8 @@ from service.errors import (
     UnknownSession,
     UnrollError,
 )
-from service.log_config import request_fields_var
-from service.metrics import Metrics
+from service.observability.json_logs import request_fields_var
+from service.observability.metrics import Metrics
 
 JSON = {"Content-Type": "application/json"}
 TAG = {"model": "tiny-tagger", "inputs": "hello"}

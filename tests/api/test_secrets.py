@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.log_config import BatchedHandler, JsonFormatter
+from service.observability.json_logs import BatchedHandler, JsonFormatter
 from tests.conftest import running_service
-from tests.tracing.collector import VARIABLE, collecting
+from tests.observability.collector import VARIABLE, collecting
 
 SECRET = "mysecret"
 JSON = {"Content-Type": "application/json"}

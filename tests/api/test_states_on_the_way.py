@@ -78,6 +78,6 @@ def test_where_no_state_can_be_sent_on_the_way_asking_for_one_is_422(
 def test_a_state_that_is_too_large_ends_the_stream_with_its_error(tmp_path: Any) -> None:
     write_tiny_bundle(tmp_path, "generation")
     with running_service(tmp_path, state_keys=KEY) as strict:
-        strict.app.state.services.desk.sealer.max_token_bytes = 100  # type: ignore[attr-defined]
+        strict.app.state.services.state_storage.sealer.max_token_bytes = 100  # type: ignore[attr-defined]
         *_, last = events(strict, inputs="the cat", parameters=SAMPLED, state_every=8)
     assert last["error_type"] == "state_refused"

@@ -22,12 +22,12 @@ def strings_in(paths: list[Path]) -> set[str]:
 @pytest.mark.parametrize("task", GRAPHS_OF_TASK)
 def test_every_graph_of_a_task_is_run_by_the_service(task: TaskName) -> None:
     """The modules of the tasks name each graph that the manifest demands."""
-    named = strings_in(sorted((ROOT / "service" / "tasks").glob("*.py")))
+    named = strings_in(sorted((ROOT / "service" / "tasks").rglob("*.py")))
     assert set(GRAPHS_OF_TASK[task]) <= named
 
 
 @pytest.mark.parametrize("task", GRAPHS_OF_TASK)
 def test_every_graph_of_a_task_is_written_by_training(task: TaskName) -> None:
     """The graph writers name each graph that the manifest demands."""
-    named = strings_in(sorted((ROOT / "training" / "onnx_graph").glob("*.py")))
+    named = strings_in(sorted((ROOT / "training" / "onnx_graph").rglob("*.py")))
     assert set(GRAPHS_OF_TASK[task]) <= named

@@ -22,7 +22,7 @@ NEVER_IN_THE_CONTRACT = {"asyncio", "fastapi", "onnxruntime", "prometheus_client
 OPEN_TO_TRAINING = (
     "service.bundle",
     "service.errors",
-    "service.inference.ort_runner",
+    "service.inference.runtime.ort_runner",
     "service.tasks",
 )
 
@@ -49,12 +49,12 @@ def imported_names(path: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("service.app", NEVER_IN_THE_SERVICE),
-        ("service.cli", NEVER_IN_THE_SERVICE),
+        ("service.server.app", NEVER_IN_THE_SERVICE),
+        ("service.cli.commands", NEVER_IN_THE_SERVICE),
         ("service.bundle.load", NEVER_IN_THE_CONTRACT),
         ("service.tasks.catalogue", NEVER_IN_THE_CONTRACT),
-        ("service.inference.direct", NEVER_IN_THE_SERVICE | NEVER_IN_TRAINING),
-        ("training.cli", NEVER_IN_TRAINING),
+        ("service.inference.engines.open_bundle", NEVER_IN_THE_SERVICE | NEVER_IN_TRAINING),
+        ("training.cli.commands", NEVER_IN_TRAINING),
     ],
 )
 def test_an_import_loads_nothing_from_behind_a_wall(module: str, forbidden: set[str]) -> None:
@@ -84,7 +84,7 @@ def test_onnxruntime_is_told_to_report_nothing() -> None:
         "    if name == 'onnxruntime': print('told:', os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
         "    return load(name, *rest)\n"
         "builtins.__import__ = seen\n"
-        "import service.inference.ort_runner"
+        "import service.inference.runtime.ort_runner"
     )
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(

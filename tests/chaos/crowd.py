@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry
 
 from service.errors import DeadlineExceeded, InferenceFailed
-from service.metrics import Metrics
-from service.tasks.compare import differences
+from service.observability.metrics import Metrics
+from service.tasks.recorded import differences
 from tests.conftest import until
 
 MODEL = "m"

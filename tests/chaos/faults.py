@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from service.errors import InferenceFailed
-from service.tasks.base import Array, Runner
-from service.tasks.step_batch import Outcome
+from service.tasks.core.step_batch import Outcome
+from service.tasks.core.task import Array, Runner
 
 _RAISES, _SPOILS, _DAWDLES = 0.04, 0.03, 0.01
 _DAWDLE_S = 0.003

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from service.app import Application, create_app
 from service.errors import NotReady, UnrollError
-from service.inference.generation_engine import GenerationEngine
-from service.inference.predict_engine import PredictEngine
-from service.inference.registry import Registry
+from service.inference.engines.generation_engine import GenerationEngine
+from service.inference.engines.predict_engine import PredictEngine
+from service.inference.engines.registry import Registry
+from service.server.app import Application, create_app
 from service.settings import Settings
-from service.tasks.generation_parameters import GenerationParameters
+from service.tasks.generation.parameters import GenerationParameters
 from tests.conftest import until
 
 NUM_WAITING = 6
@@ -99,11 +99,11 @@ def test_a_queue_that_breaks_answers_everyone_and_leaves_the_others_alone(
     def broken(*_: Any) -> Any:
         raise RuntimeError("a fault of our own")
 
-    module = "batcher" if model in ("tiny-tagger", "tiny-classifier") else "stepper"
+    module = "batcher" if model in ("tiny-tagger", "tiny-classifier") else "continuous_batcher"
 
     async def scenario(registry: Registry) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(f"service.inference.{module}.{fault}", broken)
+            patch.setattr(f"service.inference.scheduling.{module}.{fault}", broken)
             waiting = [ask(registry, model) for _ in range(NUM_WAITING)]
             assert await errors_of(waiting) == [NotReady] * NUM_WAITING
         assert [reason.split()[0] for reason in registry.reasons()] == [model]
@@ -123,7 +123,7 @@ def test_a_batch_that_breaks_fails_whom_it_held_and_no_more(
 
     async def scenario(registry: Registry) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("service.tasks.recurrent_state.RecurrentState.from_outputs", ends_badly)
+            patch.setattr("service.tasks.core.recurrent_state.RecurrentState.from_outputs", ends_badly)
             ends = await errors_of([ask(registry, model) for _ in range(NUM_WAITING)])
         assert [end.__name__ for end in ends] == ["InferenceFailed"] * NUM_WAITING
         assert registry.reasons() == []

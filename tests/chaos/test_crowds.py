@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 import pytest
 
 from service.errors import InferenceFailed
-from service.inference.batch_policy import BatchLimits
-from service.inference.batcher import Batcher, Output
-from service.inference.direct import OpenBundle, answer_one, open_bundle
-from service.inference.lanes import Lanes
-from service.inference.step_queue import StepQueue
-from service.inference.stepper import StepLimits, Stepper
-from service.metrics import Metrics
-from service.tasks.base import PredictTask, Runner
-from service.tasks.generation import Generation
-from service.tasks.generation_parameters import GenerationParameters
-from service.tasks.parameters import check_parameters
+from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.inference.scheduling.batch_policy import BatchLimits
+from service.inference.scheduling.batcher import Batcher, Output
+from service.inference.scheduling.continuous_batcher import ContinuousBatcher, StepLimits
+from service.inference.scheduling.lanes import Lanes
+from service.inference.scheduling.step_queue import StepQueue
+from service.observability.metrics import Metrics
+from service.tasks.core.parameters import check_parameters
+from service.tasks.core.task import PredictTask, Runner
+from service.tasks.generation.generation import Generation
+from service.tasks.generation.parameters import GenerationParameters
 from tests.chaos.crowd import (
     MODEL,
     Asked,
@@ -170,12 +170,15 @@ class Steps:
         self.faulty = FaultyRunner(runner, plan.seed)
         self._new_batch = new_batch
 
-    def stepper(self, lanes: Lanes, metrics: Metrics) -> Stepper[Any]:
+    def stepper(self, lanes: Lanes, metrics: Metrics) -> ContinuousBatcher[Any]:
         limits = StepLimits(max_waiting=_QUEUE_ITEMS, max_rows=_SLOTS)
-        return Stepper(MODEL, self._batch, self.faulty, lanes, limits, metrics, lambda _: 0)
+        return ContinuousBatcher(MODEL, self._batch, self.faulty, lanes, limits, metrics, lambda _: 0)
 
     def play(
-        self, alone: Sequence[Any], asking: Callable[[Stepper[Any], int, float], Asked], tolerance: float = _EXACT
+        self,
+        alone: Sequence[Any],
+        asking: Callable[[ContinuousBatcher[Any], int, float], Asked],
+        tolerance: float = _EXACT,
     ) -> Tally:
         async def scenario(lanes: Lanes, metrics: Metrics) -> Tally:
             stepper = self.stepper(lanes, metrics)
@@ -210,7 +213,7 @@ def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> Tally:
     alone = [task.generate(runner, *wish).generated_text for wish in zip(prompts, parameters, strict=True)]
     steps = Steps(plan, runner, lambda: task.batch(prefill_chunk_tokens=8))
 
-    def asking(stepper: Stepper[Any], wish: int, deadline_s: float) -> Asked:
+    def asking(stepper: ContinuousBatcher[Any], wish: int, deadline_s: float) -> Asked:
         continuation = task.start(prompts[wish], parameters[wish])
         stream = stepper.submit(continuation, deadline_s)
 
@@ -256,7 +259,7 @@ def translation_crowd(plan: Plan, opened: OpenBundle, task: Any, max_beams: int)
     alone = [[answer_one(opened, text, rules).model_dump() for text in wanted] for wanted, rules in wishes]
     steps = Steps(plan, opened.runner, task.new_batch)
 
-    def asking(stepper: Stepper[Any], wish: int, deadline_s: float) -> Asked:
+    def asking(stepper: ContinuousBatcher[Any], wish: int, deadline_s: float) -> Asked:
         wanted, rules = wishes[wish]
         checked = check_parameters(task.parameters_type, rules)
         examples = [task.preprocess(text, checked) for text in wanted]

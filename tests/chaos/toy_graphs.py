@@ -9,7 +9,7 @@ import numpy as np
 
 from service.bundle.padding import lengths_of, pad_ids
 from service.errors import InferenceFailed
-from service.tasks.base import Array, Runner
+from service.tasks.core.task import Array, Runner
 
 _MODULUS = 8191
 _NUM_SCORES = 512

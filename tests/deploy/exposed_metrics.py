@@ -9,8 +9,8 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
-from service.machine import ContainerCollector, GpuCollector
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
+from service.observability.process import ContainerCollector, GpuCollector
 
 
 class Exposed(NamedTuple):

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from deploy.kubernetes.prometheus_rule import TARGET, prometheus_rule, text_of
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 from service.settings import ENV_PREFIX, Settings, refuse_unknown_variables
 from tests.conftest import running_service
 from tests.deploy.manifests import KSERVE, KUBERNETES, ROOT, STATE_KEYS, assert_valid, read, resource_files

@@ -14,7 +14,7 @@ import yaml
 from deploy.grafana.boards.metrics_table import METRIC_NAME
 from deploy.grafana.boards.queries import FAILURES, PREDICT_TASKS
 from service.api.error_table import ERRORS, GENERATION_FAILED
-from service.metrics import DURATION_BUCKETS_S
+from service.observability.metrics import DURATION_BUCKETS_S
 from service.tasks import catalogue
 from tests.deploy.exposed_metrics import series_names
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.resuming_stream import resuming_stream
+from service.cli.resuming_stream import resuming_stream
 from tests.end_to_end.replicas import Replica, gateway_before, running_replicas
 from tests.tiny_bundles import write_tiny_bundle
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from service.bundle.load import Bundle, find_bundles, load_bundle
-from service.inference.ort_runner import OrtRunner
-from training.config import find_recipe, load_recipe
-from training.data import may_ship
-from training.datasets import NAMED_DATASETS
-from training.evaluate import evaluate_records
-from training.quantise import dev_records
-from training.records import Record
-from training.verify import verify_bundle
+from service.inference.runtime.ort_runner import OrtRunner
+from training.config.recipe import find_recipe, load_recipe
+from training.data.public.catalogue import NAMED_DATASETS
+from training.data.records import Record
+from training.evaluation.answers import evaluate_records
+from training.preprocessing.load_records import may_ship
+from training.publish.variants import dev_records
+from training.publish.verify import verify_bundle
 
 MODELS = Path(__file__).parents[2] / "models"
 BUNDLES = {path.parent.name: path for path in find_bundles(MODELS)}

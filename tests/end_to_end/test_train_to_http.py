@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import TaskName
 from service.tasks.catalogue import answer, task_of
-from service.tasks.compare import differences
+from service.tasks.recorded import differences
 from tests.conftest import running_service
 from tests.training.tiny_runs import TASKS, settings_of, write_files
-from training.cli import app
-from training.onnx_graph.rounding import round_to_half
-from training.run import trained_network
-from training.torch_runner import TorchRunner, one_thread
+from training.cli.commands import app
+from training.evaluation.torch_runner import TorchRunner, one_thread
+from training.onnx_graph.weights import round_to_half
+from training.pipeline.run import trained_network
 
 TOLERANCE = 1e-4
 

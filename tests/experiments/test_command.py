@@ -12,12 +12,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.errors import UnrollError
+from training.cli.experiment import experiment, with_overrides
 from training.experiments.catalogue import EXPERIMENTS
-from training.experiments.command import experiment, with_overrides
-from training.experiments.drawing import COLOURS, DASHES, MARKERS, draw
+from training.experiments.harness.drawing import COLOURS, DASHES, MARKERS, draw
+from training.experiments.harness.outcome import Line, Panel, Table
+from training.experiments.harness.publish import begin, end, in_words, put_in_place
 from training.experiments.hello import HELLO
-from training.experiments.outcome import Line, Panel, Table
-from training.experiments.publish import begin, end, in_words, put_in_place
 
 PAGE = Path(__file__).parents[2] / "training" / "experiments"
 app = typer.Typer()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from training.evaluation.torch_runner import one_thread
 from training.experiments.catalogue import EXPERIMENTS
-from training.experiments.drawing import draw
-from training.experiments.outcome import AnyExperiment, Outcome
-from training.torch_runner import one_thread
+from training.experiments.harness.drawing import draw
+from training.experiments.harness.outcome import AnyExperiment, Outcome
 
 #: Rows of each table, from what the quick settings ask for.
 NUM_ROWS = {

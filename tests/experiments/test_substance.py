@@ -19,11 +19,11 @@ from training.experiments.attention import _config, reversal_batch
 from training.experiments.cells import recurrent_parameters, width_for
 from training.experiments.copy_memory import BLANK, GO, blind_loss, copy_batch
 from training.experiments.directions import wide_forward
-from training.experiments.fitting import Budget, fit, seeded
 from training.experiments.gradients import gradient_norms, radius_probe
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.probe import Probe, num_parameters
 from training.experiments.hello import FLOOR_WITHOUT_MEMORY, HELLO, OneHot, letters, spell
-from training.experiments.probe import Probe, num_parameters
-from training.networks.recurrent import CELLS, RecurrentLayer, recurrence
+from training.networks.layers.recurrent import CELLS, RecurrentLayer, recurrence
 
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(32, 128), (1, 1), (7, 33)])

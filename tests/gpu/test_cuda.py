@@ -16,13 +16,13 @@ import pytest
 
 from service.bundle.load import Bundle, find_bundles, load_bundle
 from service.errors import BundleError
-from service.inference.device import CUDA_PROVIDER
-from service.inference.direct import open_bundle
-from service.inference.ort_runner import OrtRunner, available_providers
-from service.inference.placement import RECURRENT_OPERATORS, operators_beside
-from service.inference.self_check import self_check
+from service.inference.engines.open_bundle import open_bundle
+from service.inference.engines.self_check import self_check
+from service.inference.runtime.device import CUDA_PROVIDER
+from service.inference.runtime.graph_check import RECURRENT_OPERATORS, operators_beside
+from service.inference.runtime.ort_runner import OrtRunner, available_providers
 from tests.gpu.step_graphs import LAYERS, step_graph
-from training.probes import Probes
+from training.publish.verify_inputs import VerificationInputs
 
 MODELS = Path(__file__).parents[2] / "models"
 BUNDLES = {path.parent.name: path for path in find_bundles(MODELS)}
@@ -62,7 +62,7 @@ def test_every_output_is_as_on_the_cpu(name: str) -> None:
     """At several batch sizes and lengths, rows padded and not."""
     bundle = load_bundle(BUNDLES[name])
     cpu, cuda = OrtRunner(bundle, "cpu"), OrtRunner(bundle, "cuda")
-    probes = Probes(cpu.id_limits)
+    probes = VerificationInputs(cpu.id_limits)
     for graph, spec in bundle.manifest.graphs.items():
         for feeds in probes.all_sizes(spec):
             expected, found = cpu.run(graph, feeds), cuda.run(graph, feeds)
@@ -89,7 +89,7 @@ def test_state_that_stays_on_the_gpu_gives_the_same_steps() -> None:
     """A hundred steps through one session, against a hundred single runs."""
     bundle: Bundle = load_bundle(BUNDLES["shakespeare"])
     runner = OrtRunner(bundle, "cuda")
-    feeds = Probes(runner.id_limits).feeds(bundle.manifest.graphs["step"], batch=8, time=1)
+    feeds = VerificationInputs(runner.id_limits).feeds(bundle.manifest.graphs["step"], batch=8, time=1)
     session = runner.step_session("step")
     session.start({name: array for name, array in feeds.items() if name != "token"})
     for _ in range(100):

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from service.bundle.tokenizer import EOS
-from service.inference.direct import OpenBundle, answer_one, open_bundle
-from service.tasks.generation_answer import GenerationAnswer
-from service.tasks.translation import TranslationAnswer
+from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.tasks.generation.answer import GenerationAnswer
+from service.tasks.seq2seq.translation import TranslationAnswer
 from tests.load.corpus import (
     CHARACTERS,
     FEW_NEW_TOKENS,

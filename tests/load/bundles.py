@@ -20,15 +20,16 @@ from service.bundle.write import write_manifest
 from service.errors import UnrollError
 from tests.load.corpus import CHARACTERS, NUM_CHARACTERS, NUM_TRANSLATION_WORDS, NUM_WORDS
 from tests.load.places import GENERATOR, MODELS, TAGGER, TRANSLATOR, bundle
-from training.config import TokenizerConfig
-from training.export import BundleDraft, Question, export_bundle
-from training.network_config import LanguageModelConfig, TaggerConfig, TranslatorConfig
+from training.config.networks import LanguageModelConfig, TaggerConfig, TranslatorConfig
+from training.config.recipe import TokenizerConfig
+from training.data.records import Passage, Record, TaggedSentence
 from training.networks.language_model import LanguageModel
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
-from training.quantise import add_variant
-from training.records import Passage, Record, TaggedSentence
-from training.vocabulary import fit_characters, word_tokenizer
+from training.onnx_graph.manifest_draft import BundleDraft
+from training.preprocessing.vocabulary import fit_characters, word_tokenizer
+from training.publish.export import Question, export_bundle
+from training.publish.variants import add_variant
 
 NUM_LABELS = 18
 LABELS = tuple(f"L{number}" for number in range(NUM_LABELS))

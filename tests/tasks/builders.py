@@ -22,7 +22,7 @@ from service.bundle.manifest import (
     TranslationOptions,
 )
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
-from service.tasks.base import Array
+from service.tasks.core.task import Array
 
 WIDTH = 5
 STATE = StateSpec(name="hidden", next_name="next_hidden", layers=1, width=WIDTH)

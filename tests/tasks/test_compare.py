@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.tasks.compare import differences
+from service.tasks.recorded import differences
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from torch import nn
 from service.bundle.manifest import CaptioningOptions, Limits
 from tests.tiny_pictures import as_json, shape_pictures
 from tests.training.exportable import lively, words_tokenizer
-from training.export import BundleDraft, Exported, Question, export_bundle
-from training.network_config import CaptionerConfig
+from training.config.networks import CaptionerConfig
+from training.config.pictures import PictureConfig
 from training.networks.captioner import Captioner
-from training.picture_config import PictureConfig
+from training.onnx_graph.manifest_draft import BundleDraft
+from training.publish.export import Exported, Question, export_bundle
 
 LIMITS = Limits(max_input_tokens=40, max_new_tokens=6)
 

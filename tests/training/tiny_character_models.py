@@ -9,13 +9,13 @@ import torch
 
 from tests.training.exportable import characters_tokenizer, lively, vocabulary_sizes
 from tests.training.tiny_runs import tiny_overrides, write_files
-from training.character_models import CharacterModels, ReaderShape
-from training.config import Recipe
-from training.network_config import Cell, LanguageModelConfig, TaggerConfig
+from training.config.defaults import own_recipe
+from training.config.networks import Cell, LanguageModelConfig, TaggerConfig
+from training.config.recipe import Recipe
 from training.networks.language_model import LanguageModel
 from training.networks.tagger import Tagger
-from training.own_data import own_recipe
-from training.run import prepare_run, start_run, train_run
+from training.pipeline.run import prepare_run, start_run, train_run
+from training.preprocessing.character_models import CharacterModels, ReaderShape
 
 CPU = torch.device("cpu")
 (BLANK,) = characters_tokenizer().encode_characters(" ", 1)

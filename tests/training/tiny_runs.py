@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from service.bundle.manifest import TaskName
-from training.config import Recipe
-from training.own_data import own_recipe
+from training.config.defaults import own_recipe
+from training.config.recipe import Recipe
 
 TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")
 NUM_TRAIN, NUM_DEV = 40, 8

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from service.bundle.manifest import ForecastingOptions, Limits
 from tests.training.exportable import lively
-from training.draft import forecasting_options
-from training.export import BundleDraft, Question, export_bundle
-from training.network_config import ForecasterConfig
+from training.config.networks import ForecasterConfig
+from training.data.records import Series
 from training.networks.forecaster import Forecaster
-from training.records import Series
-from training.scale import SeriesScale
-from training.windows import example_frames
+from training.onnx_graph.manifest_draft import BundleDraft, forecasting_options
+from training.preprocessing.series_scale import SeriesScale
+from training.preprocessing.windows import example_frames
+from training.publish.export import Question, export_bundle
 
 CHANNELS = ("load", "heat", "wind")
 SCALE = SeriesScale(CHANNELS, ("load", "wind"), (100.0, 20.0, 1013.0), (12.0, 5.0, 8.0))

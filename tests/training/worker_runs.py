@@ -1,4 +1,4 @@
-"""What each of several workers does in test_workers.py: `python -m tests.training.worker_runs FOLDER`.
+"""What each of several workers does in test_distributed.py: `python -m tests.training.worker_runs FOLDER`.
 
 For each task a run to the end in `FOLDER/<task>`. Then a language model's run again, which a signal to the last worker
 alone stops and which goes on, in `FOLDER/stopped`.
@@ -18,12 +18,12 @@ import torch
 
 from service.bundle.manifest import TaskName
 from tests.training.tiny_runs import tiny_recipe
-from training import run_folder
-from training.collate import Order, training_set
-from training.config import Recipe
-from training.run import Run, fit, open_run, prepare_run, shared_run, start_run
-from training.trainer import DevScore, Interrupted
-from training.workers import Workers, joined_workers, leave
+from training.config.recipe import Recipe
+from training.fit import run_folder
+from training.fit.distributed import Workers, joined_workers, leave
+from training.fit.trainer import DevScore, Interrupted
+from training.pipeline.run import Run, fit, open_run, prepare_run, shared_run, start_run
+from training.preprocessing.batching import Order, training_set
 
 CPU = torch.device("cpu")
 SHARED_TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from training.baselines.tagging import most_frequent_tag
-from training.experiments.outcome import Experiment, Outcome, Panel, Row, Table, Tell, mean, spread
-from training.experiments.tagged import VECTORS, Corpus, Tagged, corpus, tagger_recipe, train_tagger
+from training.evaluation.baselines.tagging import most_frequent_tag
+from training.experiments.harness.outcome import Experiment, Outcome, Panel, Row, Table, Tell, mean, spread
+from training.experiments.harness.tagged import VECTORS, Corpus, Tagged, corpus, tagger_recipe, train_tagger
 
 DATASET = "uner_english_ewt"
 

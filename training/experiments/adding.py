@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.experiments.fitting import Budget, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean
-from training.experiments.probe import CELLS_OF, Probe, ProbeName
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean
+from training.experiments.harness.probe import CELLS_OF, Probe, ProbeName
 
 #: Variance of a sum of two even numbers between 0 and 1: the error of always answering 1.
 BLIND_ERROR = 1 / 6

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.experiments.fitting import Budget, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
-from training.experiments.probe import Probe
-from training.network_config import Cell
+from training.config.networks import Cell
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
+from training.experiments.harness.probe import Probe
 
 NOUNS = ("cat", "dog", "bird", "child", "king", "tree", "house", "river")
 PREPOSITIONS = ("near", "behind", "beside", "under")

@@ -10,13 +10,13 @@ from numpy.random import Generator
 from torch import Tensor
 
 from service.bundle.tokenizer import BOS, EOS
-from training.batches import TranslationBatch
-from training.experiments.fitting import Budget, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
-from training.experiments.probe import num_parameters
-from training.network_config import TranslatorConfig
-from training.networks.recurrent import State
+from training.config.networks import TranslatorConfig
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
+from training.experiments.harness.probe import num_parameters
+from training.networks.layers.recurrent import State
 from training.networks.translator import Translator
+from training.preprocessing.batches import TranslationBatch
 
 NUM_SPECIAL = 4
 

@@ -11,8 +11,8 @@ from training.experiments.clipping import CLIPPING
 from training.experiments.copy_memory import COPY_MEMORY
 from training.experiments.directions import DIRECTIONS
 from training.experiments.gradients import GRADIENTS
+from training.experiments.harness.outcome import AnyExperiment
 from training.experiments.hello import HELLO
-from training.experiments.outcome import AnyExperiment
 from training.experiments.truncation import TRUNCATION
 
 _ALL: tuple[AnyExperiment, ...] = (

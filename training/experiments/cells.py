@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from training.baselines.generation import ngram_model
-from training.experiments.fitting import Budget, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
-from training.experiments.text import Text, WindowLoss, character_recipe, dev_loss, shakespeare
-from training.network_config import Cell
+from training.config.networks import Cell
+from training.evaluation.baselines.generation import ngram_model
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
+from training.experiments.harness.text import Text, WindowLoss, character_recipe, dev_loss, shakespeare
 from training.networks.build import build_network
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from training.experiments.fitting import Budget, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean
-from training.experiments.text import Text, WindowLoss, character_recipe, shakespeare
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean
+from training.experiments.harness.text import Text, WindowLoss, character_recipe, shakespeare
 from training.networks.build import build_network
 
 OFF = math.inf

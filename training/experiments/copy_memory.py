@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.experiments.fitting import Budget, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
-from training.experiments.probe import CELLS_OF, Probe, ProbeName
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
+from training.experiments.harness.probe import CELLS_OF, Probe, ProbeName
 
 NUM_SYMBOLS = 8
 BLANK, GO = 8, 9

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.baselines.tagging import most_frequent_tag
-from training.batches import TaggingBatch
-from training.collate import training_set
+from training.evaluation.baselines.tagging import most_frequent_tag
+from training.evaluation.torch_runner import evaluating
 from training.experiments.cells import recurrent_parameters
-from training.experiments.outcome import Experiment, Outcome, Panel, Row, Table, Tell, mean, spread
-from training.experiments.probe import num_parameters
-from training.experiments.tagged import Corpus, Tagged, corpus, tagger_recipe, train_tagger
-from training.networks.recurrent import length_mask
-from training.torch_runner import evaluating
+from training.experiments.harness.outcome import Experiment, Outcome, Panel, Row, Table, Tell, mean, spread
+from training.experiments.harness.probe import num_parameters
+from training.experiments.harness.tagged import Corpus, Tagged, corpus, tagger_recipe, train_tagger
+from training.preprocessing.batches import TaggingBatch
+from training.preprocessing.batching import training_set
+from training.preprocessing.padded_sequences import length_mask
 
 DATASET = "ud_english_ewt"
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from training.config.networks import Cell
 from training.experiments.adding import adding_batch, adding_loss
-from training.experiments.fitting import Budget, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell
-from training.experiments.probe import Probe
-from training.network_config import Cell
-from training.networks.recurrent import STATE_NAMES, RecurrentLayer, State, run_recurrence
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell
+from training.experiments.harness.probe import Probe
+from training.networks.layers.recurrent import STATE_NAMES, RecurrentLayer, State, run_recurrence
 
 #: Name of a network -> its cell, the spectral radius its recurrent matrix is scaled to, its forget bias.
 NETWORKS: dict[str, tuple[Cell, float, float]] = {

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.experiments.fitting import Budget, Fit, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Table, Tell
-from training.experiments.probe import Probe
-from training.networks.recurrent import RecurrentLayer
+from training.experiments.harness.fitting import Budget, Fit, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Table, Tell
+from training.experiments.harness.probe import Probe
+from training.networks.layers.recurrent import RecurrentLayer
 
 WORD = "hello"
 LETTERS = "helo"

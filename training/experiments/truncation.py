@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.baselines.generation import ngram_model
-from training.experiments.fitting import Budget, fit, seeded
-from training.experiments.outcome import Experiment, Line, Outcome, Panel, Table, Tell, mean, spread
-from training.experiments.text import Text, WindowLoss, character_recipe, dev_loss, shakespeare
+from training.evaluation.baselines.generation import ngram_model
+from training.experiments.harness.fitting import Budget, fit, seeded
+from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Table, Tell, mean, spread
+from training.experiments.harness.text import Text, WindowLoss, character_recipe, dev_loss, shakespeare
 from training.networks.build import build_network
 
 

@@ -9,8 +9,7 @@ from torch import nn
 
 from service.bundle.manifest import TaskName
 from service.bundle.padding import FloatArray
-from training.config import ConfigFault, Recipe
-from training.network_config import (
+from training.config.networks import (
     CaptionerConfig,
     ClassifierConfig,
     ForecasterConfig,
@@ -18,16 +17,17 @@ from training.network_config import (
     TaggerConfig,
     TranslatorConfig,
 )
+from training.config.recipe import ConfigFault, Recipe
 from training.networks.captioner import Captioner
 from training.networks.classifier import Classifier
 from training.networks.forecaster import Forecaster
-from training.networks.front_end import FrontEnd
+from training.networks.inputs.front_end import FrontEnd
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
 from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
-from training.vocabulary import Vocabulary
+from training.preprocessing.vocabulary import Vocabulary
 
 
 def build_network(recipe: Recipe, vocabulary: Vocabulary) -> Network:

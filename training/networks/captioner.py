@@ -12,16 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from service.bundle.tokenizer import EOS
-from training.batches import CaptioningBatch
-from training.network_config import CaptionerConfig
-from training.networks.attention import ATTENTIONS, attend
-from training.networks.dropout import LockedDropout, WordDropout
+from training.config.networks import CaptionerConfig
+from training.config.pictures import PictureConfig
+from training.networks.inputs.image_encoder import PictureEncoder
+from training.networks.inputs.picture_augmentation import PictureAugmentation
+from training.networks.layers.attention import ATTENTIONS, attend
+from training.networks.layers.dropout import LockedDropout, WordDropout
+from training.networks.layers.recurrent import STATE_NAMES, State, recurrence, run_recurrence
 from training.networks.network import Network
-from training.networks.picture_augmentation import PictureAugmentation
-from training.networks.picture_encoder import PictureEncoder
-from training.networks.recurrent import STATE_NAMES, State, length_mask, recurrence, run_recurrence
 from training.networks.translator import embedding
-from training.picture_config import PictureConfig
+from training.preprocessing.batches import CaptioningBatch
+from training.preprocessing.padded_sequences import length_mask
 
 
 class Captioner(Network):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.batches import ClassificationBatch
-from training.network_config import ClassifierConfig
-from training.networks.dropout import sequence_dropout
-from training.networks.feed_forward import HiddenLayers, encoder_of
+from training.config.networks import ClassifierConfig
+from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
+from training.networks.layers.dropout import sequence_dropout
+from training.networks.layers.feed_forward import HiddenLayers, encoder_of
+from training.networks.layers.pooling import Pooling
+from training.networks.layers.recurrent import RecurrentEncoder, State
 from training.networks.network import Network
-from training.networks.pooling import Pooling
-from training.networks.recurrent import RecurrentEncoder, State
-from training.networks.word_features import WordDropouts, character_features, feature_size, with_characters
+from training.preprocessing.batches import ClassificationBatch
 
 
 class Classifier(Network):

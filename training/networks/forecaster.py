@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from service.bundle.manifest import MEDIAN
-from training.batches import ForecastingBatch
-from training.network_config import ForecasterConfig
+from training.config.networks import ForecasterConfig
+from training.networks.layers.recurrent import State, recurrence, run_recurrence
 from training.networks.network import Network
-from training.networks.recurrent import State, recurrence, run_recurrence
-from training.scale import SeriesScale
+from training.preprocessing.batches import ForecastingBatch
+from training.preprocessing.series_scale import SeriesScale
 
 
 class Forecaster(Network):

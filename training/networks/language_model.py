@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.batches import LanguageBatch
-from training.network_config import LanguageModelConfig
-from training.networks.dropout import EmbeddingDropout, sequence_dropout
+from training.config.networks import LanguageModelConfig
+from training.networks.layers.dropout import EmbeddingDropout, sequence_dropout
+from training.networks.layers.recurrent import State, StatefulStack
+from training.networks.layers.sampled_softmax import sampled_cross_entropy
 from training.networks.network import Network
-from training.networks.recurrent import State, StatefulStack
-from training.networks.sampled_softmax import sampled_cross_entropy
+from training.preprocessing.batches import LanguageBatch
 
 
 class Reading(NamedTuple):

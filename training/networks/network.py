@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from training.networks.recurrent import State
+from training.networks.layers.recurrent import State
 
 
 class Network(nn.Module):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.batches import SignalBatch
-from training.network_config import ClassifierConfig
-from training.networks.feed_forward import HiddenLayers, encoder_of
-from training.networks.front_end import FrontEnd
+from training.config.networks import ClassifierConfig
+from training.networks.inputs.front_end import FrontEnd
+from training.networks.layers.feed_forward import HiddenLayers, encoder_of
+from training.networks.layers.pooling import Pooling
+from training.networks.layers.recurrent import RecurrentEncoder, State
 from training.networks.network import Network
-from training.networks.pooling import Pooling
-from training.networks.recurrent import RecurrentEncoder, State
+from training.preprocessing.batches import SignalBatch
 
 
 class SignalClassifier(Network):

@@ -7,16 +7,17 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.batches import NO_LABEL, TaggingBatch
-from training.character_models import CharacterModels
-from training.network_config import TaggerConfig
-from training.networks.contextual import ContextualFeatures
-from training.networks.crf import CRF
-from training.networks.dropout import sequence_dropout
+from training.config.networks import TaggerConfig
+from training.networks.inputs.contextual import ContextualFeatures
+from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
+from training.networks.layers.crf import CRF
+from training.networks.layers.dropout import sequence_dropout
+from training.networks.layers.pooling import Pooling
+from training.networks.layers.recurrent import RecurrentEncoder, State
 from training.networks.network import Network
-from training.networks.pooling import Pooling
-from training.networks.recurrent import RecurrentEncoder, State, length_mask
-from training.networks.word_features import WordDropouts, character_features, feature_size, with_characters
+from training.preprocessing.batches import NO_LABEL, TaggingBatch
+from training.preprocessing.character_models import CharacterModels
+from training.preprocessing.padded_sequences import length_mask
 
 
 class TaggerReading(NamedTuple):

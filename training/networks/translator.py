@@ -15,21 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.batches import TranslationBatch
-from training.network_config import TranslatorConfig
-from training.networks.attention import TRANSLATOR_ATTENTIONS, AdditiveAttention, Attention, attend
-from training.networks.dropout import LockedDropout, WordDropout
-from training.networks.network import Network
-from training.networks.recurrent import (
+from training.config.networks import TranslatorConfig
+from training.networks.layers.attention import TRANSLATOR_ATTENTIONS, AdditiveAttention, Attention, attend
+from training.networks.layers.dropout import LockedDropout, WordDropout
+from training.networks.layers.recurrent import (
     STATE_NAMES,
     RecurrentEncoder,
     State,
     layer_state,
-    length_mask,
     recurrence,
     run_recurrence,
 )
-from training.networks.scheduled_sampling import mixed_inputs, share_true
+from training.networks.layers.scheduled_sampling import mixed_inputs, share_true
+from training.networks.network import Network
+from training.preprocessing.batches import TranslationBatch
+from training.preprocessing.padded_sequences import length_mask
 
 
 class StateShape(NamedTuple):

@@ -8,13 +8,13 @@ from onnx import TensorProto
 from torch import nn
 
 from training.networks.captioner import Captioner
-from training.networks.picture_encoder import ConvolutionLayer, PictureEncoder
-from training.onnx_graph.builder import GraphBuilder, Graphs
-from training.onnx_graph.encoder import stateful_recurrence
-from training.onnx_graph.features import attention_energies
-from training.onnx_graph.layers import embedding, linear, masked_softmax, valid_mask
-from training.onnx_graph.recurrence import time_major
-from training.onnx_graph.state import StateSize
+from training.networks.inputs.image_encoder import ConvolutionLayer, PictureEncoder
+from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.encoder import stateful_recurrence
+from training.onnx_graph.parts.features import attention_energies
+from training.onnx_graph.parts.layers import embedding, linear, masked_softmax, valid_mask
+from training.onnx_graph.parts.recurrence import time_major
+from training.onnx_graph.parts.state import StateSize
 
 
 def captioner_graphs(network: Captioner, half: bool) -> Graphs:

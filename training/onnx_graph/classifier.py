@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from training.networks.classifier import Classifier
-from training.onnx_graph.builder import GraphBuilder, Graphs
-from training.onnx_graph.encoder import encoder_from_state, top_layer
-from training.onnx_graph.features import pooled, with_characters
-from training.onnx_graph.layers import embedding, hidden_layers, linear
-from training.onnx_graph.recurrence import time_major_ids
-from training.onnx_graph.state import StateSize
+from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.encoder import encoder_from_state, top_layer
+from training.onnx_graph.parts.features import pooled, with_characters
+from training.onnx_graph.parts.layers import embedding, hidden_layers, linear
+from training.onnx_graph.parts.recurrence import time_major_ids
+from training.onnx_graph.parts.state import StateSize
 
 
 def classifier_graphs(network: Classifier, half: bool) -> Graphs:

@@ -6,9 +6,9 @@ import numpy as np
 
 from service.bundle.manifest import MEDIAN
 from training.networks.forecaster import Forecaster
-from training.onnx_graph.builder import GraphBuilder, Graphs
-from training.onnx_graph.layers import linear
-from training.onnx_graph.recurrence import recurrence, time_major
+from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.layers import linear
+from training.onnx_graph.parts.recurrence import recurrence, time_major
 
 
 def forecaster_graphs(network: Forecaster, half: bool) -> Graphs:

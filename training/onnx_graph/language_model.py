@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from training.networks.language_model import LanguageModel
-from training.onnx_graph.builder import GraphBuilder, Graphs
-from training.onnx_graph.encoder import stateful_stack
-from training.onnx_graph.layers import embedding, linear
-from training.onnx_graph.recurrence import time_major, time_major_ids
-from training.onnx_graph.state import StateSize
+from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.encoder import stateful_stack
+from training.onnx_graph.parts.layers import embedding, linear
+from training.onnx_graph.parts.recurrence import time_major, time_major_ids
+from training.onnx_graph.parts.state import StateSize
 
 
 def language_model_graphs(network: LanguageModel, half: bool) -> Graphs:

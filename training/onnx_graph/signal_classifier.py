@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from training.networks.signal_classifier import SignalClassifier
-from training.onnx_graph.builder import GraphBuilder, Graphs
-from training.onnx_graph.encoder import encoder_from_state, top_layer
-from training.onnx_graph.features import pooled
-from training.onnx_graph.front_end import front_end
-from training.onnx_graph.layers import hidden_layers, linear
-from training.onnx_graph.recurrence import time_major
-from training.onnx_graph.state import StateSize
+from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.encoder import encoder_from_state, top_layer
+from training.onnx_graph.parts.features import pooled
+from training.onnx_graph.parts.front_end import front_end
+from training.onnx_graph.parts.layers import hidden_layers, linear
+from training.onnx_graph.parts.recurrence import time_major
+from training.onnx_graph.parts.state import StateSize
 
 
 def signal_classifier_graphs(network: SignalClassifier, half: bool) -> Graphs:

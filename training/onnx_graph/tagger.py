@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import cast
 
-from training.networks.recurrent import RecurrentLayer
+from training.networks.layers.recurrent import RecurrentLayer
 from training.networks.tagger import Tagger, TextHead
-from training.onnx_graph.builder import GraphBuilder, Graphs
-from training.onnx_graph.encoder import encoder_from_state
-from training.onnx_graph.features import pooled, with_characters
-from training.onnx_graph.layers import embedding, linear
-from training.onnx_graph.recurrence import time_major, time_major_ids
-from training.onnx_graph.state import StateSize
+from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.encoder import encoder_from_state
+from training.onnx_graph.parts.features import pooled, with_characters
+from training.onnx_graph.parts.layers import embedding, linear
+from training.onnx_graph.parts.recurrence import time_major, time_major_ids
+from training.onnx_graph.parts.state import StateSize
 
 
 def tagger_graphs(network: Tagger, half: bool) -> Graphs:

@@ -8,20 +8,20 @@ from typing import cast
 import numpy as np
 from torch import nn
 
-from training.networks.recurrent import RecurrentLayer
+from training.networks.layers.recurrent import RecurrentLayer
 from training.networks.translator import StateShape, Translator
-from training.onnx_graph.builder import GraphBuilder, Graphs
-from training.onnx_graph.encoder import (
+from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.encoder import (
     final_state,
     joined_state,
     layer_states,
     recurrent_encoder,
     stateful_recurrence,
 )
-from training.onnx_graph.features import attention_energies
-from training.onnx_graph.layers import axis_size, embedding, linear, masked_softmax, valid_mask
-from training.onnx_graph.recurrence import time_major, time_major_ids
-from training.onnx_graph.state import next_name
+from training.onnx_graph.parts.features import attention_energies
+from training.onnx_graph.parts.layers import axis_size, embedding, linear, masked_softmax, valid_mask
+from training.onnx_graph.parts.recurrence import time_major, time_major_ids
+from training.onnx_graph.parts.state import next_name
 
 
 def translator_graphs(network: Translator, half: bool) -> Graphs:

@@ -11,11 +11,11 @@ from training.networks.language_model import LanguageModel
 from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
-from training.onnx_graph.builder import Graphs
 from training.onnx_graph.captioner import captioner_graphs
 from training.onnx_graph.classifier import classifier_graphs
 from training.onnx_graph.forecaster import forecaster_graphs
 from training.onnx_graph.language_model import language_model_graphs
+from training.onnx_graph.parts.builder import Graphs
 from training.onnx_graph.signal_classifier import signal_classifier_graphs
 from training.onnx_graph.tagger import tagger_graphs
 from training.onnx_graph.translator import translator_graphs

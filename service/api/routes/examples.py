@@ -1,0 +1,207 @@
+"""Worked examples for `/docs`: requests to try, and what answers and refusals look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.openapi.models import Example
+
+from service.api.routes.example_files import short_sound, small_picture, week_of_air
+from service.api.schemas import ErrorResponse
+
+Responses = dict[int | str, dict[str, Any]]
+
+PREDICT_EXAMPLES: dict[str, Example] = {
+    "classify": {
+        "summary": "One text to a label, with the three most likely",
+        "value": {"model": "intent-en", "inputs": "wake me up at seven tomorrow", "parameters": {"top_k": 3}},
+    },
+    "tag": {
+        "summary": "Parts of speech for several texts",
+        "value": {"model": "pos-en", "inputs": ["The cat sat down.", "Time flies!"]},
+    },
+    "tag words": {
+        "summary": "Text that is already cut into words",
+        "value": {"model": "ner-en", "inputs": [["Ada", "Lovelace", "lived", "in", "London", "."]]},
+    },
+    "translate": {
+        "summary": "Translate, and show where the model looked",
+        "value": {
+            "model": "translate-en-de",
+            "inputs": "I have never seen such a big dog.",
+            "parameters": {"num_beams": 4, "return_attention": True},
+        },
+    },
+    "frames": {
+        "summary": "Readings of sensors, a list of numbers for each point in time, to what was done",
+        "value": {
+            "model": "activity",
+            "inputs": {"frames": [[1.01, -0.12, 0.09, 0.03, -0.01, 0.02], [1.02, -0.13, 0.1, 0.02, 0.0, 0.01]]},
+            "parameters": {"top_k": 3},
+        },
+    },
+    "sound": {
+        "summary": "A wave file in base64 to the digit that is said",
+        "description": 'From a shell: `curl http://127.0.0.1:8000/predict -H "Content-Type: application/json" '
+        '-d "{\\"model\\": \\"digits-en\\", \\"inputs\\": {\\"wav\\": \\"$(base64 -w0 seven.wav)\\"}}"`',
+        "value": {"model": "digits-en", "inputs": {"wav": short_sound()}},
+    },
+    "forecast": {
+        "summary": "A week of readings, hour by hour, to the next day with its quantiles",
+        "description": "A frame has the model's channels in order: `GET /models/air-beijing` names them.",
+        "value": {"model": "air-beijing", "inputs": {"frames": week_of_air()}},
+    },
+    "describe": {
+        "summary": "A picture, a PNG file in base64, to a sentence; and where the model looked for each word",
+        "description": 'From a shell: `curl http://127.0.0.1:8000/predict -H "Content-Type: application/json" '
+        '-d "{\\"model\\": \\"captions-emoji\\", \\"inputs\\": {\\"png\\": \\"$(base64 -w0 face.png)\\"}}"`',
+        "value": {
+            "model": "captions-emoji",
+            "inputs": {"png": small_picture()},
+            "parameters": {"return_attention": True},
+        },
+    },
+}
+
+GENERATE_EXAMPLES: dict[str, Example] = {
+    "sample": {
+        "summary": "Sample, the same text every time",
+        "value": {
+            "inputs": "ROMEO:",
+            "parameters": {"max_new_tokens": 120, "do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 7},
+        },
+    },
+    "greedy": {
+        "summary": "The most likely text up to the first full stop, with details of every token",
+        "value": {"inputs": "To be, or not", "parameters": {"max_new_tokens": 80, "stop": ["."], "details": True}},
+    },
+}
+
+_PREDICTION = {
+    "model": "intent-en",
+    "version": "1",
+    "task": "classification",
+    "predictions": [{"label": "alarm", "score": 0.98}],
+    "timings": {
+        "preprocess_ms": 0.05,
+        "queue_ms": 0.1,
+        "inference_ms": 0.7,
+        "postprocess_ms": 0.04,
+        "total_ms": 0.95,
+        "batch_size": 1,
+    },
+}
+
+_FRAMES = (
+    'data:{"index":1,"token":{"id":7,"text":"A","logprob":-0.1,"special":false},"generated_text":null,"details":null}'
+    "\n\n"
+    'data:{"index":2,"token":{"id":9,"text":"y","logprob":-0.3,"special":false},"generated_text":"Ay","details":null}'
+    "\n\n"
+)
+
+
+def _refusal(description: str, error: str, error_type: str, field: str = "") -> dict[str, Any]:
+    body: dict[str, Any] = {"error": f"{field}: {error}" if field else error, "error_type": error_type}
+    if field:
+        body["detail"] = [{"field": field, "message": error}]
+    body["request_id"] = "4f0c3f2e"
+    return {"model": ErrorResponse, "description": description, "content": {"application/json": {"example": body}}}
+
+
+_REFUSALS: Responses = {
+    400: _refusal("The body is not JSON", "the body is not JSON: Expecting value at character 12", "malformed_json"),
+    404: _refusal("No such model", "there is no model 'intent'; there are: intent-en, pos-en", "unknown_model"),
+    413: _refusal("The body is too large", "the body is larger than 2097152 bytes", "body_too_large"),
+    422: _refusal("A value breaks a rule", "the text is empty", "validation", "inputs.2"),
+    429: _refusal("The queue is full; Retry-After says when", "intent-en has 1024 inputs waiting", "overloaded"),
+    503: _refusal("Not ready: loading, failed or stopping", "the service is not ready", "not_ready"),
+    504: _refusal("Too late", "the answer was not ready before the request's deadline", "deadline_exceeded"),
+}
+
+PREDICT_RESPONSES: Responses = {
+    200: {"description": "One prediction per input", "content": {"application/json": {"example": _PREDICTION}}},
+    **_REFUSALS,
+    500: _refusal("The graph failed", "graph 'classifier' failed", "inference_failed"),
+}
+
+_GENERATION_REFUSALS: Responses = {**_REFUSALS, 424: _refusal("The graph failed", "graph 'step' failed", "generation")}
+
+GENERATE_RESPONSES: Responses = {
+    200: {
+        "description": "The continuation",
+        "content": {"application/json": {"example": {"generated_text": "\nWhat say you to the king?"}}},
+    },
+    **_GENERATION_REFUSALS,
+}
+
+STREAM_RESPONSES: Responses = {
+    200: {"description": "Server-sent events", "content": {"text/event-stream": {"example": _FRAMES}}},
+    **_GENERATION_REFUSALS,
+}
+
+_MODEL = {
+    "name": "pos-en",
+    "version": "1",
+    "state": "ready",
+    "reason": None,
+    "is_default": True,
+    "task": "tagging",
+    "description": "Parts of speech for English",
+    "language": "en",
+    "licence": "CC BY-SA 4.0",
+}
+
+MODELS_RESPONSES: Responses = {200: {"content": {"application/json": {"example": {"models": [_MODEL]}}}}}
+
+MODEL_RESPONSES: Responses = {
+    200: {
+        "content": {
+            "application/json": {
+                "example": _MODEL
+                | {
+                    "versions": ["1"],
+                    "options": {"task": "tagging", "decoder": "softmax", "scheme": None, "max_word_characters": 24},
+                    "limits": {"max_input_tokens": 512, "max_new_tokens": 256},
+                    "labels": ["ADJ", "ADP", "ADV"],
+                    "scores": [{"measure": "accuracy", "value": 95.1, "baseline": 86.2, "split": "dev"}],
+                    "provider": "CPUExecutionProvider",
+                    "card": "# pos-en",
+                }
+            }
+        }
+    },
+    404: _REFUSALS[404],
+}
+
+LIVE_RESPONSES: Responses = {
+    200: {"content": {"application/json": {"example": {"status": "live", "reasons": []}}}},
+    503: {
+        "description": "Only a restart will help",
+        "content": {
+            "application/json": {"example": {"status": "not_live", "reasons": ["a run has been going on for 75 s"]}}
+        },
+    },
+}
+
+READY_RESPONSES: Responses = {
+    200: {"content": {"application/json": {"example": {"status": "ready", "reasons": []}}}},
+    503: {
+        "description": "Not ready",
+        "content": {
+            "application/json": {
+                "example": {"status": "not_ready", "reasons": ["pos-en version 1 failed: tagger.onnx is missing"]}
+            }
+        },
+    },
+}
+
+METRICS_RESPONSES: Responses = {
+    200: {
+        "description": "Prometheus text format",
+        "content": {
+            "text/plain": {
+                "example": 'unroll_requests_total{model="intent-en",outcome="ok",task="classification"} 12.0\n'
+            }
+        },
+    }
+}

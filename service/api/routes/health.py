@@ -1,0 +1,48 @@
+"""`/health/live`, `/health/ready` and `/metrics`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from prometheus_client.exposition import choose_encoder
+from starlette.responses import Response
+
+from service.api.dependencies import RegistryDependency
+from service.api.routes.examples import LIVE_RESPONSES, METRICS_RESPONSES, READY_RESPONSES
+from service.api.schemas import Health, HealthStatus
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live", response_model=Health, responses=LIVE_RESPONSES, summary="Is the process alive?")
+async def live(request: Request, registry: RegistryDependency) -> Response:
+    """200 while the server answers and its lanes get on, also while bundles load; 503 if only a restart will help.
+
+    A lane that has ended, or that has been in one run of a graph for longer than `UNROLL_MAX_RUN_S`, is such a case.
+    """
+    reason = registry.standstill(request.app.state.settings.max_run_s)
+    return _health("not_live", [reason]) if reason else _health("live", [])
+
+
+@router.get("/health/ready", response_model=Health, responses=READY_RESPONSES, summary="Is the service ready?")
+async def ready(registry: RegistryDependency) -> Response:
+    """200 once every bundle has passed its self-check; 503 with reasons before that, or when one has failed.
+
+    While one bundle has failed the others still answer, but the service is not ready: a roll-out should stop.
+    """
+    reasons = registry.reasons()
+    return _health("not_ready" if reasons else "ready", reasons)
+
+
+@router.get("/metrics", response_class=Response, responses=METRICS_RESPONSES, summary="Metrics for Prometheus")
+def metrics(request: Request) -> Response:
+    """All metrics of the service: in the format of OpenMetrics, which has exemplars, for whoever accepts that.
+
+    Runs in a worker thread, because a scrape formats thousands of lines.
+    """
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(request.app.state.metrics.registry), media_type=media_type)
+
+
+def _health(status: HealthStatus, reasons: list[str]) -> Response:
+    health = Health(status=status, reasons=reasons)
+    return Response(health.model_dump_json(), 503 if reasons else 200, media_type="application/json")

@@ -1,0 +1,73 @@
+"""`GET /models` and `GET /models/{name}`: what is here, in which state, and what each bundle says about itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from service.api.dependencies import RegistryDependency
+from service.api.routes.examples import MODEL_RESPONSES, MODELS_RESPONSES
+from service.api.schemas import ModelDetails, ModelList, ModelVersion
+from service.bundle.load import CARD_FILE, Bundle
+from service.inference.engines.bundle_entry import BundleEntry
+from service.inference.engines.engine import Engine
+
+router = APIRouter(tags=["models"])
+
+_MAX_EXAMPLES = 6
+
+ModelPath = Annotated[str, Path(max_length=64, examples=["pos-en"])]
+VersionQuery = Annotated[str | None, Query(max_length=9, description="the highest if left out", examples=["1"])]
+
+
+@router.get("/models", responses=MODELS_RESPONSES, summary="List the models")
+async def list_models(registry: RegistryDependency) -> ModelList:
+    """Every version of every model, the failed ones too. Works while the service is not ready."""
+    defaults = {name: registry.entry(name) for name in {entry.name for entry in registry.entries}}
+    return ModelList(
+        models=[ModelVersion(**_summary(entry, defaults[entry.name] is entry)) for entry in registry.entries]
+    )
+
+
+@router.get("/models/{name}", responses=MODEL_RESPONSES, summary="Describe one model")
+async def describe_model(name: ModelPath, registry: RegistryDependency, version: VersionQuery = None) -> ModelDetails:
+    """Its card, limits, scores, options, and the parameters that requests may have."""
+    entry = registry.entry(name, version)
+    details = await asyncio.to_thread(_details, entry.engine) if entry.engine else {}
+    versions = [other.version for other in registry.versions(name)]
+    return ModelDetails(**_summary(entry, entry is registry.entry(name)), **details, versions=versions)
+
+
+def _summary(entry: BundleEntry, is_default: bool) -> dict[str, Any]:
+    summary: dict[str, Any] = {"name": entry.name, "version": entry.version, "state": entry.state}
+    summary |= {"reason": entry.reason or None, "is_default": is_default}
+    if entry.engine is not None:
+        manifest = entry.engine.opened.bundle.manifest
+        summary |= manifest.model_dump(include={"task", "description", "language", "licence"})
+    return summary
+
+
+def _details(engine: Engine) -> dict[str, Any]:
+    """What is only worth sending for one model. Reads the card from disk."""
+    bundle = engine.opened.bundle
+    details = bundle.manifest.model_dump(
+        mode="json", include={"options", "limits", "labels", "text_labels", "scores", "parity", "training"}
+    )
+    return details | {
+        "parameters": engine.task.parameters_type.model_json_schema(),
+        "reads_chunks": bundle.manifest.reads_chunks,
+        "precision": engine.opened.runner.precision,
+        "provider": engine.opened.runner.provider,
+        "digest": bundle.digest,
+        "examples": [{"inputs": one.inputs, "parameters": one.parameters} for one in bundle.examples[:_MAX_EXAMPLES]],
+        "card": _card(bundle),
+    }
+
+
+def _card(bundle: Bundle) -> str | None:
+    try:
+        return (bundle.path / CARD_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,65 @@
+"""`POST /predict`: text tagged, classified or translated; numbers classified or forecast; pictures described."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from fastapi import APIRouter, Body
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from service.api.json_route import Call, CallDependency, JsonRoute
+from service.api.routes.examples import PREDICT_EXAMPLES, PREDICT_RESPONSES
+from service.api.schemas import PredictRequest, PredictResponse
+from service.errors import InvalidInput
+from service.inference.engines.predict_engine import PredictEngine, Prediction
+from service.tasks.inputs.json_input import JsonInputs
+
+router = APIRouter(tags=["inference"], route_class=JsonRoute)
+
+
+@router.post(
+    "/predict",
+    response_model=PredictResponse,
+    responses=PREDICT_RESPONSES,
+    summary="Tag, classify, translate, forecast, describe",
+)
+async def predict(body: PredictRequest = Body(openapi_examples=PREDICT_EXAMPLES), *, call: CallDependency) -> Response:
+    """One prediction for each input, in order. Long and short inputs may be mixed; nobody waits for a batch to fill."""
+    limit = call.settings.max_inputs_per_request
+    if isinstance(body.inputs, list) and len(body.inputs) > limit:
+        raise InvalidInput(f"{len(body.inputs)} inputs in one request, at most {limit} are allowed", ("inputs",))
+    engine = call.registry.find("predict", body.model, body.version)
+    assert isinstance(engine, PredictEngine)
+    call.note_engine(engine)
+    inputs = cast(JsonInputs, body.inputs)
+    call.note_texts(inputs)
+    if body.state is None and not body.return_state:
+        work = engine.predict(inputs, body.parameters or {}, call.deadline_s)
+        return _response(call, engine, await call.unless_client_leaves(work))
+    return await _predict_chunk(body, inputs, call, engine)
+
+
+async def _predict_chunk(body: PredictRequest, inputs: JsonInputs, call: Call, engine: PredictEngine) -> Response:
+    owner, sealer = call.owner_of_states(engine), call.state_storage.sealer
+    before = None if body.state is None else sealer.open(body.state, owner)
+    work = engine.predict_chunk(inputs, body.parameters or {}, call.deadline_s, before)
+    prediction = await call.unless_client_leaves(work)
+    token = sealer.seal(prediction.state, owner) if body.return_state and prediction.state is not None else None
+    return _response(call, engine, prediction, token)
+
+
+def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: str | None = None) -> Response:
+    """A `PredictResponse`, written from plain values: every part was made by our own code."""
+    manifest = engine.opened.bundle.manifest
+    call.record.note_timings(prediction.timings)
+    body = {
+        "model": manifest.name,
+        "version": manifest.version,
+        "task": manifest.task,
+        "predictions": prediction.answers,
+        "timings": prediction.timings._asdict(),
+    }
+    if token is not None:
+        body["state"] = token
+    return Response(to_json(body), media_type="application/json")

@@ -1,0 +1,92 @@
+"""Where one request's state comes from and where it goes: a token that the caller has, or a session that we hold."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.errors import InvalidInput
+from service.inference.state.sealed_state import StateOwner, StateSealer
+from service.inference.state.sessions import HeldSession, SessionStore
+
+
+class StateParameters(Protocol):
+    """The part of a request that speaks of state."""
+
+    @property
+    def state(self) -> str | None: ...
+    @property
+    def return_state(self) -> bool: ...
+    @property
+    def session(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class StateStorage:
+    """What seals states for the way, and what keeps those that stay here."""
+
+    sealer: StateSealer
+    sessions: SessionStore
+
+
+class RequestState:
+    """The state of one request. `is_wanted` says whether the next one is to be kept at all."""
+
+    def __init__(
+        self,
+        storage: StateStorage,
+        owner: StateOwner,
+        parameters: StateParameters,
+        session: HeldSession | None = None,
+    ) -> None:
+        self.is_wanted = parameters.return_state or session is not None
+        self._sealer = storage.sealer
+        self._owner = owner
+        self._parameters = parameters
+        self._session = session
+
+    async def before(self) -> bytes | None:
+        """What the request goes on from; None if it begins. Raises StateRefused with the reason."""
+        token = self._parameters.state
+        if self._session is not None:
+            kept = await self._session.load()
+            token = None if kept is None else kept.decode("ascii")
+        return None if token is None else self._sealer.open(token, self._owner)
+
+    def seal(self, state: bytes) -> str:
+        """A token for this caller alone. Raises StateRefused if the state is larger than allowed."""
+        return self._sealer.seal(state, self._owner)
+
+    async def after(self, states: Sequence[bytes]) -> list[str]:
+        """Keep what the next request goes on from; returns tokens only if the caller asked to carry them.
+
+        Raises:
+            StateRefused: the state is larger than allowed.
+            SessionBusy: the session was held for so long that another request may have it.
+        """
+        tokens = [self.seal(state) for state in states]
+        if self._session is not None:
+            await self._session.save(tokens[0].encode("ascii"))
+        return tokens if self._parameters.return_state else []
+
+
+@asynccontextmanager
+async def open_request_state(
+    storage: StateStorage, owner: StateOwner, parameters: StateParameters
+) -> AsyncIterator[RequestState]:
+    """Have the session, if one is named, for this request alone.
+
+    Raises:
+        InvalidInput: both a state and a session are named.
+        SessionBusy: another request has the session.
+        NotReady: the sessions cannot be reached.
+    """
+    if parameters.session is None:
+        yield RequestState(storage, owner, parameters)
+        return
+    if parameters.state is not None:
+        raise InvalidInput("a request goes on from a state or from a session, not from both", ("state",))
+    async with storage.sessions.hold(owner.fingerprint(parameters.session)) as held:
+        yield RequestState(storage, owner, parameters, held)

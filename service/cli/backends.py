@@ -1,0 +1,187 @@
+"""Where the command line gets its answers: from bundles opened here, or from a running server. Both look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from service.errors import BundleError, InvalidInput, UnknownModel, UnrollError
+
+if TYPE_CHECKING:
+    from service.tasks.inputs.json_input import JsonInput
+
+_TIMEOUT_S = 120.0
+
+
+class Source(Protocol):
+    """Answers in the shapes of the HTTP interface. Raises UnrollError."""
+
+    def models(self) -> list[dict[str, Any]]: ...
+
+    def predict(
+        self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
+    ) -> dict[str, Any]: ...
+
+    def generate(
+        self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
+    ) -> dict[str, Any]: ...
+
+    def stream(
+        self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
+    ) -> Iterator[str]: ...
+
+
+def open_source(url: str | None, models_dir: Path) -> Source:
+    """A server if an address is given, else the bundles in `models_dir`."""
+    return Server(url) if url else Folder(models_dir)
+
+
+class Folder:
+    """Bundles on disk, opened one at a time when asked for."""
+
+    def __init__(self, models_dir: Path) -> None:
+        self._models_dir = models_dir
+
+    def models(self) -> list[dict[str, Any]]:
+        """Every bundle, with its files checked but its graphs not opened."""
+        from service.bundle.load import find_bundles
+
+        return [_describe(path) for path in find_bundles(self._models_dir)]
+
+    def predict(
+        self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """One answer per input, in order."""
+        from service.inference.engines.open_bundle import open_bundle, predict_one
+
+        opened = open_bundle(self._find(model, version, generates=False))
+        answers = [predict_one(opened, value, parameters).model_dump(mode="json") for value in inputs]
+        manifest = opened.bundle.manifest
+        return {
+            "model": manifest.name,
+            "version": manifest.version,
+            "task": manifest.task,
+            "predictions": answers,
+        }
+
+    def generate(
+        self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The whole text."""
+        from service.inference.engines.open_bundle import open_bundle, start_stream, stream_tokens
+
+        opened = open_bundle(self._find(model, version, generates=True))
+        continuation = start_stream(opened, prompt, parameters)
+        for _ in stream_tokens(opened, continuation):
+            pass
+        return continuation.answer().model_dump(mode="json")
+
+    def stream(
+        self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
+    ) -> Iterator[str]:
+        """The text, token by token."""
+        from service.inference.engines.open_bundle import open_bundle, start_stream, stream_tokens
+
+        opened = open_bundle(self._find(model, version, generates=True))
+        for event in stream_tokens(opened, start_stream(opened, prompt, parameters)):
+            if not event.token.special:
+                yield event.token.text
+
+    def _find(self, model: str | None, version: str | None, generates: bool) -> Path:
+        """The folder of the bundle that was asked for, or of the only one that can answer."""
+        from service.bundle.load import find_bundles, read_manifest
+
+        paths = find_bundles(self._models_dir)
+        names = {path.parent.name for path in paths}
+        if model is None:
+            fitting = {p.parent.name for p in paths if (read_manifest(p).task == "generation") == generates}
+            if len(fitting) != 1:
+                raise InvalidInput(f"say which with --model: {', '.join(sorted(fitting)) or 'there is none'}")
+            (model,) = fitting
+        found = [p for p in paths if p.parent.name == model and version in (None, p.name)]
+        if not found:
+            raise UnknownModel(
+                f"there is no such model; there are: {', '.join(sorted(names)) or 'none'}", sorted(names)
+            )
+        return found[-1]
+
+
+class Server:
+    """A running service."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def models(self) -> list[dict[str, Any]]:
+        """What `GET /models` lists."""
+        listed: list[dict[str, Any]] = self._request("GET", "/models", None)["models"]
+        return listed
+
+    def predict(
+        self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What `POST /predict` answers."""
+        return self._request("POST", "/predict", _body(model, version, list(inputs), parameters))
+
+    def generate(
+        self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What `POST /generate` answers."""
+        return self._request("POST", "/generate", _body(model, version, prompt, parameters))
+
+    def stream(
+        self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
+    ) -> Iterator[str]:
+        """The texts of the events of `POST /generate_stream`; should the server go, another one goes on with them."""
+        from service.cli.resuming_stream import resuming_stream
+
+        for event in resuming_stream(self._url, _body(model, version, prompt, parameters), _TIMEOUT_S):
+            if not event["token"]["special"]:
+                yield event["token"]["text"]
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        import httpx
+
+        from service.cli.resuming_stream import refusal
+
+        try:
+            response = httpx.request(method, self._url + path, json=body, timeout=_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            raise UnrollError(f"{self._url}: {error}") from error
+        if response.is_error:
+            raise refusal(response)
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def readable(prediction: Mapping[str, Any]) -> str:
+    """One prediction for people: words and tags, label and score, a forecast as a table, or the text."""
+    if "tokens" in prediction:
+        lines = [f"{token['text']}\t{token['tag']}" for token in prediction["tokens"]]
+        spans = [f"# {span['label']}: {span['text']}" for span in prediction.get("spans") or []]
+        text = [f"# the text: {prediction['label']}"] if "label" in prediction else []
+        return "\n".join([*lines, *spans, *text, ""])
+    if "label" in prediction:
+        ranked = prediction.get("top_k") or [prediction]
+        return "\n".join(f"{entry['label']}\t{entry['score']:.4f}" for entry in ranked)
+    if "forecast" in prediction:
+        lines = ["\t".join(prediction["channels"]), *("\t".join(map(str, step)) for step in prediction["forecast"])]
+        return "\n".join(lines)
+    return str(prediction["text"])
+
+
+def _body(model: str | None, version: str | None, inputs: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    body = {"model": model, "version": version, "inputs": inputs, "parameters": dict(parameters)}
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    from service.bundle.load import load_bundle
+
+    entry = {"name": path.parent.name, "version": path.name, "state": "ok", "reason": None}
+    try:
+        manifest = load_bundle(path).manifest
+    except BundleError as error:
+        return entry | {"state": "failed", "reason": str(error), "task": None, "description": None}
+    return entry | {"task": manifest.task, "description": manifest.description}

@@ -1,0 +1,229 @@
+"""The command `unroll`: serve, predict, generate, models, and the training commands where they are installed.
+
+Heavy imports (onnxruntime, FastAPI) wait until a command needs them, so that `unroll --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from service.errors import UnrollError
+
+OWN_COMMANDS = ("serve", "predict", "generate", "models")
+TRAINING_COMMANDS = (
+    "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
+    "leave-one-out", "experiment",
+)  # fmt: skip
+TRAINING_MISSING = (
+    "this command needs the training extra: `make train-env`, or pip install -e '.[training]', in a checkout of Unroll"
+)
+_ENTRY_POINTS = "unroll.commands"
+
+_HELP = """Train, check and serve recurrent models for sequences.
+
+A model is a folder models/NAME/VERSION. Try:
+
+  unroll models                                    what is there\n
+  unroll predict --model intent-en "play some jazz"\n
+  unroll generate "ROMEO:" --temperature 0.8 --seed 7\n
+  unroll serve                                     answer over HTTP, see http://127.0.0.1:8000/docs
+
+predict, generate and models open the bundles themselves; with --url (or UNROLL_URL) they ask a running server.
+"""
+
+app = typer.Typer(
+    name="unroll", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
+)
+
+ModelsOption = Annotated[
+    Path, typer.Option("--models", envvar="UNROLL_MODELS_DIR", help="Folder with NAME/VERSION bundles.")
+]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Not needed if only one can answer.")]
+VersionOption = Annotated[str | None, typer.Option(help="The highest if left out.")]
+UrlOption = Annotated[str | None, typer.Option(envvar="UNROLL_URL", help="Ask this server, such as http://host:8000.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 8000]")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder with NAME/VERSION bundles.  [default: models]")] = None,
+) -> None:
+    """Answer over HTTP. Every other setting is an UNROLL_... environment variable."""
+    from service.server.run import run_server
+    from service.settings import SettingsError, read_settings
+
+    try:
+        settings = read_settings({"host": host, "port": port, "models_dir": models})
+        run_server(settings)
+    except (SettingsError, OSError) as error:
+        _stop(str(error))
+
+
+@app.command()
+def predict(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TEXT...",
+            help="Lines of standard input if none; for a model that reads no text a .wav, .csv, .json or .png file.",
+        ),
+    ] = None,
+    model: ModelOption = None,
+    version: VersionOption = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Such as top_k=3; repeatable.")
+    ] = None,
+    url: UrlOption = None,
+    models: ModelsOption = Path("models"),
+    as_json: JsonOption = False,
+) -> None:
+    """Tag, classify or translate texts; classify numbers; describe pictures."""
+    from service.cli import backends as client
+    from service.cli.input_files import input_of
+
+    given = texts or _lines_of_standard_input()
+    parameters = dict(_parameter(text) for text in parameter or [])
+    with _plain_errors():
+        inputs = [input_of(argument) for argument in given]
+        source = client.open_source(url, models)
+        response = source.predict(model, version, inputs, parameters)
+    if as_json:
+        print(json.dumps(response, ensure_ascii=False))
+    else:
+        for prediction in response["predictions"]:
+            print(client.readable(prediction))
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The text to continue.")],
+    model: ModelOption = None,
+    version: VersionOption = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 is bolder, above 1 is wilder.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the so many most likely tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the tokens that make up this probability.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always take the most likely token.")] = False,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 repeats less.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End with this text; repeatable.")] = None,
+    url: UrlOption = None,
+    models: ModelsOption = Path("models"),
+    as_json: JsonOption = False,
+) -> None:
+    """Continue a prompt, printing the text as it is written."""
+    from service.cli import backends as client
+
+    wishes = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+        "repetition_penalty": repetition_penalty,
+        "stop": stop or None,
+        "do_sample": not greedy,
+    }
+    parameters = {name: value for name, value in wishes.items() if value is not None}
+    with _plain_errors():
+        source = client.open_source(url, models)
+        if as_json:
+            print(json.dumps(source.generate(model, version, prompt, parameters), ensure_ascii=False))
+            return
+        for piece in source.stream(model, version, prompt, parameters):
+            print(piece, end="", flush=True)
+    print()
+
+
+@app.command("models")
+def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as_json: JsonOption = False) -> None:
+    """List the models of a folder, or of a running server."""
+    from service.cli import backends as client
+
+    with _plain_errors():
+        listed = client.open_source(url, models).models()
+    if as_json:
+        print(json.dumps({"models": listed}, ensure_ascii=False))
+        return
+    for entry in listed:
+        state = entry["state"] if not entry["reason"] else f"{entry['state']}: {entry['reason']}"
+        about = f"{entry['task'] or ''}  {entry['description'] or ''}".strip()
+        print(f"{entry['name']:<24} {entry['version']:<4} {state:<10} {about}".rstrip())
+
+
+def main() -> None:
+    """The console script. The training commands are looked up only when they may be meant: it takes time."""
+    if sys.argv[1:2] not in ([name] for name in OWN_COMMANDS):
+        attach_training_commands(app)
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        if len(sys.argv) > 1 and sys.argv[1] in TRAINING_COMMANDS:
+            print(f"unroll: {TRAINING_MISSING}  (missing: {error.name})", file=sys.stderr)
+            sys.exit(2)
+        raise
+
+
+def attach_training_commands(target: typer.Typer) -> None:
+    """Add what other packages offer under the entry point group; without it, commands that say what is missing."""
+    loaded = False
+    for entry_point in importlib.metadata.entry_points(group=_ENTRY_POINTS):
+        try:
+            commands = entry_point.load()
+        except ImportError:
+            continue
+        target.add_typer(commands)
+        loaded = True
+    if not loaded:
+        for name in TRAINING_COMMANDS:
+            target.command(name, help="(needs the training extra)", context_settings=_ANY_ARGUMENTS)(_training_missing)
+
+
+_ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+def _training_missing() -> None:
+    _stop(TRAINING_MISSING)
+
+
+def _lines_of_standard_input() -> list[str]:
+    if sys.stdin.isatty():
+        _stop("give a TEXT, or lines on standard input")
+    lines = [line.rstrip("\n") for line in sys.stdin]
+    return [line for line in lines if line.strip()] or _stop("there was no text on standard input")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """`top_k=3` as a name and a JSON value; what is not JSON is text."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        _stop(f"--parameter {text}: write KEY=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+class _plain_errors:  # noqa: N801 - reads as a statement: `with _plain_errors():`
+    """Ends the command with one sentence where an error is the caller's or the bundle's, not the program's."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UnrollError):
+            field = getattr(error, "field", ())
+            where = f"{'.'.join(str(part) for part in field)}: " if field else ""
+            _stop(where + str(error))
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"unroll: {message}", file=sys.stderr)
+    raise typer.Exit(2)

@@ -1,0 +1,1 @@
+"""Loaded bundles, their registry, and the engines that answer requests with them."""

@@ -1,0 +1,113 @@
+"""A language model that takes requests: prompts in, streams of tokens out, from a state and back to one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from service.inference.engines.engine_context import EngineContext
+from service.inference.engines.open_bundle import OpenBundle
+from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.stream import Stream
+from service.inference.state.prefix_cache import PrefixCache
+from service.tasks.generation.generation import Generation
+from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.stream_state import StreamState
+
+
+class GenerationEngine:
+    """A language model that takes requests. Create and use it inside a running event loop."""
+
+    def __init__(self, opened: OpenBundle, task: Generation, context: EngineContext) -> None:
+        self.opened = opened
+        self.task = task
+        self._context = context
+        options, metrics = context.options, context.metrics
+        model = opened.bundle.manifest.name
+        prefixes = PrefixCache(options.prefix_cache_bytes, options.prefix_checkpoint_tokens)
+        self._forget = metrics.watch_prefixes(model, prefixes)
+        self._stepper = ContinuousBatcher(
+            model,
+            lambda: task.batch(checkpoints=prefixes if options.prefix_cache_bytes else None),
+            opened.runner,
+            context.lanes,
+            options.steps,
+            metrics,
+            count_tokens=lambda stream: stream.request.num_produced,
+        )
+        self._stage_duration = {
+            stage: metrics.stage_duration.labels(model, stage) for stage in ("preprocess", "queue", "inference")
+        }
+        self._time_to_first_token = metrics.time_to_first_token.labels(model)
+        self._token_gap = metrics.token_gap.labels(model)
+        self._reading = (metrics.read_tokens.labels(model), metrics.unknown_tokens.labels(model))
+
+    @property
+    def is_alive(self) -> bool:
+        return self._stepper.is_alive
+
+    @property
+    def num_pending(self) -> int:
+        return self._stepper.num_pending
+
+    async def stream(
+        self,
+        prompt: str,
+        parameters: GenerationParameters | None,
+        deadline_s: float,
+        delivery: Delivery | None = None,
+        before: bytes | None = None,
+    ) -> Stream[GenerationRequest]:
+        """Start to continue a prompt, or what a state goes on from; the caller reads the stream and must close it.
+
+        Raises:
+            InvalidInput, StateRefused, Overloaded, NotReady. What goes wrong later is raised while it is read.
+        """
+        started_s = time.monotonic()
+        wishes = GenerationParameters.when_absent() if parameters is None else parameters
+        continuation = await self._context.on_text(len(prompt), lambda: self._begin(prompt, wishes, delivery, before))
+        stream = self._stepper.submit(continuation, deadline_s)
+        for counter, num_tokens in zip(self._reading, continuation.input_statistics, strict=True):
+            counter.inc(num_tokens)
+        self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
+        return stream
+
+    def states(self, continuation: GenerationRequest) -> list[bytes]:
+        """Of a text that has ended, what each of its continuations goes on from."""
+        return [state.to_bytes() for state in continuation.states()]
+
+    def observe(self, stream: Stream[GenerationRequest], exemplar: Mapping[str, str] | None = None) -> None:
+        """Note how long a stream that has ended waited, ran, and took to its first token and from one to the next.
+
+        `exemplar` names the request's trace, for those who look at a slow one.
+        """
+        if stream.end_reason == "finished":
+            self._stage_duration["queue"].observe(stream.started_s - stream.enqueued_s)
+            self._stage_duration["inference"].observe(stream.ended_s - stream.started_s)
+            self._token_gap.observe(_token_gap_s(stream))
+        if stream.first_product_s and stream.request.is_streamed:
+            self._time_to_first_token.observe(
+                stream.first_product_s - stream.enqueued_s, None if exemplar is None else dict(exemplar)
+            )
+
+    async def close(self) -> None:
+        self._forget()
+        await self._stepper.close()
+
+    def _begin(
+        self, prompt: str, parameters: GenerationParameters, delivery: Delivery | None, before: bytes | None
+    ) -> GenerationRequest:
+        if before is None:
+            return self.task.start(prompt, parameters, delivery)
+        vocabulary_size = self.opened.bundle.tokenizers["text"].vocabulary_size
+        state = StreamState.from_bytes(before, self.task.state_specs, vocabulary_size)
+        return self.task.start(prompt, parameters, delivery, state)
+
+
+def _token_gap_s(stream: Stream[GenerationRequest]) -> float:
+    """The mean time between the tokens of a text. Of one that is not streamed only the whole time is known."""
+    num_tokens = max(len(sequence.produced_ids) for sequence in stream.request.sequences)
+    if stream.request.is_streamed and num_tokens > 1:
+        return (stream.ended_s - stream.first_product_s) / (num_tokens - 1)
+    return (stream.ended_s - stream.started_s) / max(1, num_tokens)

@@ -1,0 +1,82 @@
+"""Answer one input at once, without queue or event loop: for the self-check and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from service.bundle.load import Bundle, load_bundle
+from service.errors import InvalidInput
+from service.inference.runtime.device import CPU_PROVIDER
+from service.inference.runtime.ort_runner import OrtRunner, can_run
+from service.inference.runtime.precision import WantedPrecision
+from service.inference.runtime.precision_timing import faster_of
+from service.tasks.catalogue import AnyTask, answer, task_of
+from service.tasks.core.parameters import check_parameters
+from service.tasks.core.task import Answer
+from service.tasks.generation.answer import TokenEvent
+from service.tasks.generation.generation import Generation
+from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.inputs.json_input import JsonInput
+
+
+@dataclass(frozen=True)
+class OpenBundle:
+    """A bundle whose graphs are open, and its task."""
+
+    bundle: Bundle
+    runner: OrtRunner
+    task: AnyTask
+
+    @cached_property
+    def identity(self) -> str:
+        """What a state must come from to be gone on from here. The precision counts: in another, tokens may differ."""
+        return f"{self.bundle.digest} {self.runner.precision}"
+
+
+def open_bundle(
+    path: Path, device: str = "auto", threads: int = 1, precision: WantedPrecision = "auto", num_lanes: int = 1
+) -> OpenBundle:
+    """Load a bundle and open its graphs; `OrtRunner` says what the choices mean.
+
+    In precision `auto` a bundle that was accepted in bf16 is timed both ways, and opened in what is faster here.
+
+    Raises:
+        BundleError: it cannot be used, or not on this device or in this precision.
+    """
+    bundle = load_bundle(path)
+    runner = OrtRunner(bundle, device, threads, "fp32" if precision == "auto" else precision, num_lanes)
+    if precision == "auto" and runner.provider == CPU_PROVIDER and can_run(bundle, "bf16"):
+        runner = faster_of(bundle, runner, OrtRunner(bundle, device, threads, "bf16", num_lanes))
+    return OpenBundle(bundle, runner, task_of(bundle))
+
+
+def predict_one(opened: OpenBundle, value: JsonInput, parameters: Mapping[str, Any]) -> Answer:
+    """The answer to one input of a tagger, classifier or translator. Raises InvalidInput, InferenceFailed."""
+    if isinstance(opened.task, Generation):
+        raise InvalidInput(f"{opened.bundle.manifest.name} generates text; it does not predict", ("model",))
+    return answer_one(opened, value, parameters)
+
+
+def start_stream(opened: OpenBundle, prompt: str, parameters: Mapping[str, Any]) -> GenerationRequest:
+    """A checked prompt, ready for `stream_tokens`. Raises InvalidInput."""
+    task = opened.task
+    if not isinstance(task, Generation):
+        name = opened.bundle.manifest.name
+        raise InvalidInput(f"{name} does {opened.bundle.manifest.task}; it does not generate text", ("model",))
+    return task.start(prompt, check_parameters(task.parameters_type, parameters), Delivery(is_streamed=True))
+
+
+def stream_tokens(opened: OpenBundle, continuation: GenerationRequest) -> Iterator[TokenEvent]:
+    """Generate to the end, one event per token; afterwards `continuation.answer()` has the whole."""
+    task = opened.task
+    assert isinstance(task, Generation)
+    yield from task.events(opened.runner, continuation)
+
+
+def answer_one(opened: OpenBundle, inputs: Any, parameters: Mapping[str, Any]) -> Answer:
+    """The whole answer of any task, as it stands in `examples.jsonl`."""
+    return answer(opened.task, opened.runner, inputs, parameters)

@@ -1,0 +1,220 @@
+"""A model behind `/predict` that takes requests: preprocessing, queue, graph, postprocessing in one call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+from service.errors import InvalidInput
+from service.inference.engines.engine_context import EngineContext
+from service.inference.engines.open_bundle import OpenBundle
+from service.inference.scheduling.batcher import Batcher, Output
+from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.step_queue import StepQueue
+from service.tasks.core.parameters import check_parameters
+from service.tasks.core.task import AnswerStatistics, InputStatistics, PredictTask
+from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, plain_value
+from service.tasks.seq2seq.seq2seq import Seq2Seq
+from service.tasks.single_pass.chunk_state import ChunkReader, ChunkState, require_chunks
+
+_STAGES = ("preprocess", "queue", "inference", "postprocess")
+
+
+class Queue(Protocol):
+    """What takes examples and gives outputs: a `Batcher`, or a stepper behind a `StepQueue`."""
+
+    @property
+    def is_alive(self) -> bool: ...
+    @property
+    def num_pending(self) -> int: ...
+    def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]: ...
+    async def close(self) -> None: ...
+
+
+class Timings(NamedTuple):
+    """Where the time of one request went, in milliseconds.
+
+    A request with several inputs may ride in several batches: queue and inference are those of the last to finish,
+    and `batch_size` is that of the largest.
+    """
+
+    preprocess_ms: float
+    queue_ms: float
+    inference_ms: float
+    postprocess_ms: float
+    total_ms: float
+    batch_size: int
+
+
+class Prediction(NamedTuple):
+    """One answer per input, in order, as JSON values; of a chunk also the state that the next one goes on from."""
+
+    answers: list[Any]
+    timings: Timings
+    state: bytes | None = None
+
+
+class _Statistics(NamedTuple):
+    """What the statistics learn from one input and its answer."""
+
+    input_statistics: InputStatistics
+    answer_statistics: AnswerStatistics
+
+
+class PredictEngine:
+    """Create and use it inside a running event loop."""
+
+    def __init__(self, opened: OpenBundle, task: PredictTask[Any, Any], context: EngineContext) -> None:
+        self.opened = opened
+        self.task = task
+        self._context = context
+        model = opened.bundle.manifest.name
+        self._queue = _queue(opened, task, context)
+        metrics = context.metrics
+        self._stage_duration = [metrics.stage_duration.labels(model, stage) for stage in _STAGES]
+        self._label_counts = metrics.label_counts(model)
+        self._confidence = metrics.prediction_confidence.labels(model)
+        self._read_tokens, self._unknown_tokens = (
+            metrics.read_tokens.labels(model),
+            metrics.unknown_tokens.labels(model),
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._queue.is_alive
+
+    @property
+    def num_pending(self) -> int:
+        return self._queue.num_pending
+
+    async def predict(self, inputs: JsonInputs, parameters: Mapping[str, Any], deadline_s: float) -> Prediction:
+        """Answer one input, or several at once. `deadline_s` is on `time.monotonic()`'s clock.
+
+        Raises:
+            InvalidInput, Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
+        """
+        started_s = time.monotonic()
+        num_characters = effort_of(inputs)
+        examples = await self._context.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
+        prediction, _ = await self._answer(started_s, num_characters, examples, deadline_s)
+        return prediction
+
+    async def predict_chunk(
+        self,
+        inputs: JsonInputs,
+        parameters: Mapping[str, Any],
+        deadline_s: float,
+        before: bytes | None,
+    ) -> Prediction:
+        """Answer the next part of a text; `before` is the state after the part before, None at the beginning.
+
+        Raises:
+            InvalidInput: the bundle needs its text whole, or there is more than one input.
+            StateRefused: `before` is no state of this bundle.
+            Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
+        """
+        started_s = time.monotonic()
+        manifest = self.opened.bundle.manifest
+        require_chunks(manifest, ("state",) if before is not None else ("return_state",))
+        reader = cast(ChunkReader[Any, Any], self.task)
+        num_characters = effort_of(inputs)
+        examples = await self._context.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
+        if len(examples) != 1:
+            raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
+        if before is not None:
+            examples = [reader.resume(examples[0], ChunkState.from_bytes(before, manifest.state))]
+        prediction, (output,) = await self._answer(started_s, num_characters, examples, deadline_s)
+        state = reader.state_after(examples[0], output.value).to_bytes(manifest.state)
+        return prediction._replace(state=state)
+
+    async def close(self) -> None:
+        await self._queue.close()
+
+    async def _answer(
+        self, started_s: float, num_characters: int, examples: Sequence[Any], deadline_s: float
+    ) -> tuple[Prediction, list[Output]]:
+        """Run the examples: what the caller reads, and what it was made from."""
+        queued_s = time.monotonic()
+        outputs = await self._queue.submit(examples, deadline_s)
+        ran_s = time.monotonic()
+        answers, notes = await self._context.on_text(num_characters, lambda: self._postprocess(examples, outputs))
+        timings = _timings(started_s, queued_s, ran_s, outputs)
+        self._observe(timings, notes)
+        return Prediction(answers, timings), outputs
+
+    def _preprocess(self, inputs: JsonInputs, parameters: Mapping[str, Any]) -> list[Any]:
+        checked = check_parameters(self.task.parameters_type, parameters)
+        if isinstance(inputs, (str, dict)):
+            return [self._preprocess_one(inputs, checked, ("inputs",))]
+        return [self._preprocess_one(value, checked, ("inputs", index)) for index, value in enumerate(inputs)]
+
+    def _preprocess_one(self, value: JsonInput, parameters: Any, path: tuple[str | int, ...]) -> Any:
+        try:
+            return self.task.preprocess(plain_value(value) if isinstance(value, dict) else value, parameters)
+        except InvalidInput as error:
+            if error.field[:1] == ("parameters",):
+                raise
+            raise error.under(*path) from error
+
+    def _postprocess(self, examples: Sequence[Any], outputs: Sequence[Output]) -> tuple[list[Any], list[_Statistics]]:
+        answers = [self.task.plain_answer(e, output.value) for e, output in zip(examples, outputs, strict=True)]
+        pairs = zip(examples, answers, strict=True)
+        return answers, [
+            _Statistics(self.task.input_statistics(example), self.task.answer_statistics(answer))
+            for example, answer in pairs
+        ]
+
+    def _observe(self, timings: Timings, notes: Sequence[_Statistics]) -> None:
+        for histogram, milliseconds in zip(self._stage_duration, timings, strict=False):
+            histogram.observe(milliseconds / 1000)
+        for input_statistics, answer_statistics in notes:
+            self._read_tokens.inc(input_statistics.num_tokens)
+            if input_statistics.num_unknown:
+                self._unknown_tokens.inc(input_statistics.num_unknown)
+            for label in answer_statistics.labels:
+                self._label_counts[label] += 1
+            if answer_statistics.confidence is not None:
+                self._confidence.observe(answer_statistics.confidence)
+
+
+def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineContext) -> Queue:
+    """Whole sequences run in batches; texts are written in steps, so that short ones need not wait for long ones."""
+    model, options = opened.bundle.manifest.name, context.options
+    if isinstance(task, Seq2Seq):
+        stepper = ContinuousBatcher(
+            model,
+            task.new_batch,
+            opened.runner,
+            context.lanes,
+            options.steps,
+            context.metrics,
+            count_tokens=lambda stream: len(stream.last_product.tokens) if stream.last_product else 0,
+        )
+        return StepQueue(stepper)
+    return Batcher(
+        model,
+        lambda examples: task.run(opened.runner, examples),
+        context.lanes,
+        options.batch,
+        options.max_queue_items,
+        context.metrics,
+    )
+
+
+def _timings(started_s: float, queued_s: float, ran_s: float, outputs: Sequence[Output]) -> Timings:
+    ended_s = time.monotonic()
+    last = outputs[0] if len(outputs) == 1 else max(outputs, key=lambda output: output.queue_s + output.run_s)
+    return Timings(
+        preprocess_ms=_ms(queued_s - started_s),
+        queue_ms=_ms(last.queue_s),
+        inference_ms=_ms(last.run_s),
+        postprocess_ms=_ms(ended_s - ran_s),
+        total_ms=_ms(ended_s - started_s),
+        batch_size=max([output.batch_size for output in outputs]),
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

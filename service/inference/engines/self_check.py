@@ -1,0 +1,25 @@
+"""A bundle proves itself: its recorded examples are answered again, on the provider that will serve.
+
+It is the warm-up too: after it, every graph of the bundle has run.
+"""
+
+from __future__ import annotations
+
+from service.bundle.load import EXAMPLES_FILE
+from service.errors import ParityFailed
+from service.inference.engines.open_bundle import OpenBundle
+from service.tasks.recorded import TOLERANCE, faults_of_examples
+
+SELF_CHECK_TOLERANCE = TOLERANCE["fp32"]
+
+
+def self_check(opened: OpenBundle, tolerance: float | None = None) -> None:
+    """Answer every example of the bundle and compare; without a `tolerance` that of the precision in use.
+
+    Raises:
+        ParityFailed: naming the first example that differs, and the field.
+    """
+    allowed = TOLERANCE[opened.runner.precision] if tolerance is None else tolerance
+    fault = next(faults_of_examples(opened.bundle, opened.runner, allowed), None)
+    if fault is not None:
+        raise ParityFailed(opened.bundle.path / EXAMPLES_FILE, fault)

@@ -1,0 +1,95 @@
+"""What may enter a graph: the contract of `GraphSpec`, checked on the real arrays before every run.
+
+It stands in front of every run, so all that is known beforehand is worked out once, and numbers are looked at in one
+pass: read as unsigned, an id below zero is larger than any vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from service.bundle.load import Bundle
+from service.bundle.manifest import GraphSpec
+from service.errors import InferenceFailed
+from service.tasks.core.task import Array
+
+#: The inputs that hold token ids, and the tokenizers whose vocabulary bounds them, in order of preference.
+ID_INPUTS: dict[str, tuple[str, ...]] = {
+    "words": ("words", "text"),
+    "characters": ("characters",),
+    "tokens": ("source", "text"),
+    "token": ("target", "text"),
+}
+LENGTHS = "lengths"
+TIME_AXIS = "time"
+
+_UNSIGNED = np.dtype(np.uint64)
+
+
+def id_limits(bundle: Bundle) -> dict[str, int]:
+    """For each id input the number of ids that exist; ids at or above it would read beyond the embedding."""
+    return {
+        name: next(bundle.tokenizers[role].vocabulary_size for role in roles if role in bundle.tokenizers)
+        for name, roles in ID_INPUTS.items()
+        if any(role in bundle.tokenizers for role in roles)
+    }
+
+
+class FeedCheck:
+    """Refuses feeds of one graph that onnxruntime would crash on or answer wrongly.
+
+    Checked: names, dtypes, ranks, fixed sizes, axes of equal name equal, no empty axis, ids in `[0, limit)`,
+    lengths in `[1, time]`.
+    """
+
+    def __init__(self, graph: str, spec: GraphSpec, limits: Mapping[str, int]) -> None:
+        self._graph = graph
+        self._tensors = tuple((tensor.name, np.dtype(tensor.dtype), tensor.shape) for tensor in spec.inputs)
+        self._names = frozenset(tensor.name for tensor in spec.inputs)
+        self._fixed: dict[int | str, int] = {
+            axis: axis for tensor in spec.inputs for axis in tensor.shape if isinstance(axis, int)
+        }
+        self._id_limits = {name: limits[name] for name in limits if name in self._names}
+        self._has_lengths = LENGTHS in self._names
+
+    def __call__(self, feeds: Mapping[str, Array]) -> None:
+        """Pass, or say what is wrong.
+
+        Raises:
+            InferenceFailed: this is a fault of the program, not of the caller, whose input was checked long before.
+        """
+        wrong = self._problem(feeds)
+        if wrong is not None:
+            raise InferenceFailed(f"graph {self._graph!r} was not run: {wrong}")
+
+    def _problem(self, feeds: Mapping[str, Array]) -> str | None:
+        if feeds.keys() != self._names:
+            return f"its inputs are {[name for name, _, _ in self._tensors]}, it was given {list(feeds)}"
+        sizes = dict(self._fixed)
+        for name, dtype, shape in self._tensors:
+            array = feeds[name]
+            if array.dtype != dtype or array.ndim != len(shape):
+                return f"{name} must be {dtype} {list(shape)}, is {array.dtype} {array.shape}"
+            for axis, size in zip(shape, array.shape, strict=True):
+                if size == 0 or sizes.setdefault(axis, size) != size:
+                    return f"axis {axis!r} of {name} has size {size}, expected {sizes.get(axis) or 'at least 1'}"
+        return self._number_problem(feeds, sizes)
+
+    def _number_problem(self, feeds: Mapping[str, Array], sizes: Mapping[int | str, int]) -> str | None:
+        for name, limit in self._id_limits.items():
+            if _largest_unsigned(feeds[name]) >= limit:
+                low, high = feeds[name].min(), feeds[name].max()
+                return f"{name} holds ids from {low} to {high}, allowed are 0 to {limit - 1}"
+        if self._has_lengths:
+            lengths = feeds[LENGTHS]
+            longest = sizes.get(TIME_AXIS, np.iinfo(np.int64).max)
+            if _largest_unsigned(lengths - 1) >= longest:
+                return f"lengths go from {lengths.min()} to {lengths.max()}, allowed are 1 to {longest}"
+        return None
+
+
+def _largest_unsigned(array: Array) -> int:
+    """The largest element of int64s read as unsigned, so that negative ones count as huge."""
+    return int(np.maximum.reduce(array.view(_UNSIGNED), axis=None))

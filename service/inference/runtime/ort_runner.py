@@ -1,0 +1,212 @@
+"""Runs a bundle's graphs in onnxruntime: the only place that imports it.
+
+Every feed is checked before a graph sees it, because onnxruntime does not: an empty batch ends the process inside its
+LSTM, and an id of -1 silently reads the last row of an embedding.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+# The official builds of onnxruntime report usage to their maker, unless told not to before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+
+from service.bundle.load import WEIGHTS_FILE, Bundle
+from service.bundle.manifest import GraphSpec, Precision
+from service.errors import BundleCorrupt, BundleError, InferenceFailed
+from service.inference.runtime.cpu_quota import usable_cores
+from service.inference.runtime.device import CPU_PROVIDER, CUDA_PROVIDER, Device, DeviceUnavailable, choose_device
+from service.inference.runtime.feed_check import FeedCheck, id_limits
+from service.inference.runtime.graph_check import check_placement, check_tensors
+from service.inference.runtime.precision import GraphPlan, cpu_has_bf16, graph_plans, obstacle
+from service.inference.runtime.step_session import StepSession
+from service.tasks.core.task import Array
+
+logger = logging.getLogger(__name__)
+
+
+class _OpenGraph(NamedTuple):
+    """A graph that is ready to run, with all that each run needs at hand."""
+
+    session: Any
+    check: FeedCheck
+    outputs: list[str]
+
+
+class OrtRunner:
+    """The graphs of one bundle, open on one execution provider. Thread-safe; keeps nothing between runs."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        threads: int = 1,
+        precision: Precision = "fp32",
+        num_lanes: int = 1,
+    ) -> None:
+        """Open every graph.
+
+        Args:
+            device: auto, cpu, cuda or cuda:N. `auto` takes the GPU where there is one that can run the graphs, and the
+                CPU otherwise; `provider` says which, and `fallback_reason` why not the GPU.
+            threads: CPU threads of one run, 0 for all that the quota allows. Lanes beside each other use more of the
+                machine than threads inside one run.
+            precision: in which numbers; all but fp32 are for the CPU.
+            num_lanes: how many threads will call `run` at the same time.
+
+        Raises:
+            BundleCorrupt: a graph cannot be read, or differs from the manifest.
+            BundleError: the graphs cannot run on `device`, or not in `precision`; with the reason.
+        """
+        self._bundle = bundle
+        self._threads = threads or usable_cores()
+        self._num_lanes = num_lanes
+        #: For each input of token ids the number of ids that exist.
+        self.id_limits = id_limits(bundle)
+        self.precision: Precision = precision
+        #: Why the graphs are not on the GPU although it was to be used if possible; "" if nothing was lost.
+        self.fallback_reason = ""
+        self._open(device)
+
+    def _open(self, wanted: str) -> None:
+        device = _device_for(self._bundle, wanted, self.precision)
+        try:
+            self._graphs = self._open_on(device)
+        except BundleError as error:
+            if wanted != "auto" or device.provider == CPU_PROVIDER:
+                raise
+            device = Device(CPU_PROVIDER, fallback_reason=error.message)
+            self._graphs = self._open_on(device)
+        self.fallback_reason = device.fallback_reason
+        if device.fallback_reason:
+            logger.warning("not on the GPU, but on the CPU", extra={"reason": device.fallback_reason})
+
+    def _open_on(self, device: Device) -> dict[str, _OpenGraph]:
+        specs = self._bundle.manifest.graphs
+        plans = graph_plans(self._bundle, self.precision, device, self._num_lanes)
+        weights = self._bundle.shared_weights()
+        return {
+            graph: _OpenGraph(
+                _open_session(plan, specs[graph], self._threads, weights),
+                FeedCheck(graph, specs[graph], self.id_limits),
+                [output.name for output in specs[graph].outputs],
+            )
+            for graph, plan in plans.items()
+        }
+
+    @property
+    def provider(self) -> str:
+        """The onnxruntime provider that runs the graphs, or most of what they cost where they differ."""
+        return next((name for name in self.providers if name != CPU_PROVIDER), CPU_PROVIDER)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The preferred provider of each graph's session, each once."""
+        return tuple(dict.fromkeys(graph.session.get_providers()[0] for graph in self._graphs.values()))
+
+    def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph once: every input by name in, every output by name out.
+
+        Raises:
+            InferenceFailed: a feed breaks the graph's contract, or onnxruntime refuses or fails.
+        """
+        session, check, names = self._graphs[graph]
+        check(feeds)
+        try:
+            outputs = session.run(names, dict(feeds))
+        except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+            raise InferenceFailed(f"graph {graph!r} failed: {_first_line(error)}") from error
+        return dict(zip(names, outputs, strict=True))
+
+    def step_session(self, graph: str) -> StepSession:
+        """Steps of one batch whose state stays on the device from one to the next."""
+        session, check, _ = self._graphs[graph]
+        return StepSession(graph, session, self._bundle.manifest, check)
+
+
+def available_providers() -> list[str]:
+    """The providers that the installed onnxruntime is built with, the fastest first."""
+    return list(ort.get_available_providers())
+
+
+def runtime_version() -> str:
+    """Of the onnxruntime that is installed."""
+    return str(ort.__version__)
+
+
+def can_run(bundle: Bundle, precision: Precision) -> bool:
+    """Whether the bundle was accepted in `precision`, and this machine and onnxruntime can run it so."""
+    return not obstacle(bundle, precision, available_providers(), cpu_has_bf16())
+
+
+def _device_for(bundle: Bundle, wanted: str, precision: Precision) -> Device:
+    """The device to open on. Raises BundleError where it, or the precision, cannot be had."""
+    available = available_providers()
+    reason = obstacle(bundle, precision, available, cpu_has_bf16())
+    if reason:
+        raise BundleError(bundle.path, reason)
+    if precision != "fp32":
+        if wanted.startswith("cuda"):
+            raise BundleError(bundle.path, f"{precision} runs on the CPU, but the device asked for is {wanted}")
+        return Device(CPU_PROVIDER)
+    try:
+        return _find_device(wanted)
+    except DeviceUnavailable as error:
+        raise BundleError(bundle.path, str(error)) from error
+
+
+def _find_device(wanted: str) -> Device:
+    available = available_providers()
+    if CUDA_PROVIDER in available and wanted != "cpu":
+        ort.preload_dlls()  # CUDA and cuDNN that were installed as packages, where the system has none
+    return choose_device(wanted, available)
+
+
+def default_lanes(device: str) -> int:
+    """How many runs side by side suit a device: one for each usable core of a CPU, and one on a GPU."""
+    try:
+        found = _find_device(device)
+    except DeviceUnavailable:  # opening the bundles will say so
+        return usable_cores()
+    return 1 if found.provider == CUDA_PROVIDER else usable_cores()
+
+
+def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int, weights: bytes) -> Any:
+    provider, options = plan.device.provider, plan.device.options
+    providers = [(provider, options)] if provider == CPU_PROVIDER else [(provider, options), (CPU_PROVIDER, {})]
+    session_options = _session_options(threads)
+    if weights:
+        # Left to itself onnxruntime maps the file into memory: one written over while it serves would end the process.
+        session_options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
+    try:
+        session = ort.InferenceSession(str(plan.file), session_options, providers=providers)
+    except Exception as error:
+        raise BundleCorrupt(plan.file, f"not a graph that onnxruntime can open: {_first_line(error)}") from error
+    check_tensors(plan.file, session, spec)
+    check_placement(plan.file, session, provider)
+    return session
+
+
+def _session_options(threads: int) -> ort.SessionOptions:
+    """Options for many small runs in a container: no spinning, and no memory plan per input shape (it only grows).
+
+    Of no effect on speed, tried over sixty shapes of a tagger and steps of a language model: the memory arena and plan
+    on or off, and small numbers rounded to zero.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,86 @@
+"""In which numbers the graphs of a bundle are computed, and whether this machine can.
+
+fp32  always there; a row's answer does not depend on its batch
+bf16  through onnxruntime's OpenVINO provider, on a CPU with bf16 instructions; for bundles that were accepted in it
+int8  other graph files of the bundle, on the CPU; over whole sequences an answer depends a little on its batch
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from service.bundle.load import Bundle
+from service.bundle.manifest import Precision
+from service.inference.runtime.device import CPU_PROVIDER, OPENVINO_PROVIDER, Device
+
+#: `auto` is fp32, or bf16 where the bundle was accepted in it and the machine runs it faster; never int8.
+WantedPrecision = Literal["auto", "fp32", "bf16", "int8"]
+
+CPU_INFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
+
+
+class GraphPlan(NamedTuple):
+    """One graph as it is opened: from which file, and on what."""
+
+    file: Path
+    device: Device
+
+
+def obstacle(bundle: Bundle, precision: Precision, available: Collection[str], cpu_has_bf16: bool) -> str:
+    """Why the bundle cannot be run in `precision` here, with what helps; "" if it can.
+
+    `available` are the providers of this onnxruntime.
+    """
+    if precision == "fp32":
+        return ""
+    if precision == "bf16" and OPENVINO_PROVIDER not in available:
+        return "bf16 needs onnxruntime's OpenVINO provider; install unroll[openvino]"
+    if precision == "bf16" and not cpu_has_bf16:
+        return "bf16 needs a CPU with bf16 instructions (AMX, or AVX-512 BF16); this one has none"
+    if precision not in bundle.manifest.variants:
+        return f"it has no {precision} form; make and measure one with `unroll export --{precision} {bundle.path}`"
+    return ""
+
+
+def graph_plans(bundle: Bundle, precision: Precision, device: Device, num_lanes: int) -> dict[str, GraphPlan]:
+    """How each graph is opened. Graphs that a variant does not list stay in fp32, on the CPU."""
+    plans = {graph: GraphPlan(bundle.graph_path(graph), device) for graph in bundle.manifest.graphs}
+    if precision == "fp32":
+        return plans
+    target = openvino_bf16(num_lanes) if precision == "bf16" else Device(CPU_PROVIDER)
+    files = bundle.manifest.variants[precision].graphs
+    return plans | {graph: GraphPlan(bundle.path / file, target) for graph, file in files.items()}
+
+
+def openvino_bf16(num_lanes: int) -> Device:
+    """OpenVINO on the CPU in bf16, one thread a run, for `num_lanes` runs side by side.
+
+    Its default ties each stream to a core of its own choice: two sessions then shared one core of two, and ran at half
+    the speed that they have untied.
+    """
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16",
+        "INFERENCE_NUM_THREADS": str(num_lanes),
+        "NUM_STREAMS": str(num_lanes),
+        "ENABLE_CPU_PINNING": "NO",
+    }
+    # `load_config` is the text of a JSON object here, not the path of one.
+    options = {"device_type": "CPU", "precision": "ACCURACY", "load_config": json.dumps({"CPU": settings})}
+    return Device(OPENVINO_PROVIDER, options)
+
+
+def cpu_has_bf16(cpu_info: Path = CPU_INFO) -> bool:
+    """Whether the CPU multiplies bf16 numbers itself: AMX or AVX-512 BF16 on x86, BF16 on Arm."""
+    if platform.system() != "Linux":
+        return False
+    try:
+        lines = cpu_info.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return not _BF16_FLAGS.isdisjoint(flags.split())

@@ -1,0 +1,1 @@
+"""Recurrent state between requests: sealed tokens, session stores and the prefix cache."""

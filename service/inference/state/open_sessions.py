@@ -1,0 +1,25 @@
+"""The session store that the settings ask for: in memory, or in Redis."""
+
+from __future__ import annotations
+
+from service.inference.state.session_memory import LocalSessions
+from service.inference.state.sessions import SessionLimits, SessionStore
+from service.settings import SettingsError
+
+
+def open_session_store(redis_url: str, limits: SessionLimits, max_hold_s: float) -> SessionStore:
+    """The store that the settings ask for: in Redis if there is an address, else in this process.
+
+    Raises:
+        SettingsError: the address is wrong, or the package that talks to Redis is not installed.
+    """
+    if not redis_url:
+        return LocalSessions(limits)
+    try:
+        from service.inference.state.session_redis import RedisSessions
+
+        return RedisSessions(redis_url, limits.ttl_s, limits.max_session_bytes, max_hold_s)
+    except ModuleNotFoundError as error:
+        raise SettingsError("UNROLL_REDIS_URL: install unroll with the extra `redis` for this") from error
+    except ValueError as error:
+        raise SettingsError(f"UNROLL_REDIS_URL: {error}") from error

@@ -1,0 +1,1 @@
+"""The ASGI application, uvicorn, and the fast path for plain requests."""

@@ -1,0 +1,112 @@
+"""What goes on beside requests while the service runs: bundles are loaded and reloaded, logs written, lag measured."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from service.inference.engines.registry import Registry
+from service.observability.json_logs import flush_logs
+from service.observability.metrics import Metrics
+from service.observability.process import process_age_s
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_LOGS_EVERY_S = 0.25
+_MEASURE_LAG_EVERY_S = 0.1
+
+
+class BackgroundTasks:
+    """The tasks of one running service. Start and stop it in its event loop."""
+
+    def __init__(self, registry: Registry, metrics: Metrics, reload_every_s: float) -> None:
+        """`reload_every_s=0`: look into the models folder on SIGHUP only."""
+        self._registry = registry
+        self._metrics = metrics
+        self._reload_every_s = reload_every_s
+        self._tasks: list[asyncio.Task[None]] = []
+        self._hangup = asyncio.Event()
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin with everything; the task that is returned ends when the bundles are loaded."""
+        loading = self._go_on("load-bundles", self._load())
+        self._go_on("reload-bundles", self._reload(loading))
+        self._go_on("flush-logs", self._flush_logs())
+        self._go_on("measure-lag", self._measure_lag())
+        return loading
+
+    async def stop(self) -> None:
+        """End everything, whatever it was doing."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+
+    def _go_on(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        return task
+
+    async def _load(self) -> None:
+        await self._registry.load()
+        _freeze()
+        if not self._registry.reasons():
+            self._metrics.start_duration.set(process_age_s())
+
+    async def _reload(self, loading: asyncio.Task[None]) -> None:
+        """On SIGHUP, and every so many seconds if that is wanted."""
+        _on_hangup(self._hangup.set)
+        await asyncio.wait([loading])
+        while True:
+            is_asked = await _is_set_within(self._hangup, self._reload_every_s or None)
+            self._hangup.clear()
+            # Files that failed are tried once more when somebody asks, not at every look.
+            if await self._registry.reload(retry=is_asked) == "ok":
+                await self._registry.retired()
+                _freeze()
+
+    async def _flush_logs(self) -> None:
+        """Log lines are written together, a few times a second."""
+        while True:
+            await asyncio.sleep(_FLUSH_LOGS_EVERY_S)
+            flush_logs()
+
+    async def _measure_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            planned_s = loop.time() + _MEASURE_LAG_EVERY_S
+            await asyncio.sleep(_MEASURE_LAG_EVERY_S)
+            self._metrics.event_loop_lag.observe(max(0.0, loop.time() - planned_s))
+
+
+def _freeze() -> None:
+    """Take what was made for good out of the garbage collector's sight, and let go of what was replaced.
+
+    It would be searched again and again, for tens of milliseconds in the midst of requests.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+def _on_hangup(act: Callable[[], None]) -> None:
+    """Call `act` on SIGHUP, where there is one. At a terminal it keeps its meaning: the window was closed."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and hasattr(signal, "SIGHUP") and not (sys.stdin and sys.stdin.isatty()):
+        with suppress(NotImplementedError):  # an event loop without signals
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, act)
+
+
+async def _is_set_within(event: asyncio.Event, timeout_s: float | None) -> bool:
+    """Whether the event came before the time was over."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -1,0 +1,1 @@
+"""What all tasks share: the protocols, parameters, recurrent state and step batches."""

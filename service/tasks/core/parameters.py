@@ -1,0 +1,43 @@
+"""A caller's parameters as a typed object, and what is wrong with them in the caller's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.errors import InvalidInput
+from service.tasks.core.task import Parameters
+
+#: What pydantic says of its own classes, said of JSON.
+PLAIN_MESSAGES = {
+    "string_unicode": "not text: it holds half of a surrogate pair",
+    "string_type": "must be text",
+    "model_attributes_type": "must be a JSON object",
+    "too_short": "the list is empty",
+}
+
+
+def check_parameters(parameters_type: type[Parameters], given: Mapping[str, Any]) -> Any:
+    """The typed parameters. Raises InvalidInput with the path `parameters.<name>`."""
+    try:
+        return parameters_type.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidInput(_message(problem, parameters_type), ("parameters", *problem["loc"])) from error
+
+
+def plain_message(problem: Mapping[str, Any]) -> str:
+    """pydantic's message in the words of the caller's side."""
+    if problem["type"] in PLAIN_MESSAGES:
+        return PLAIN_MESSAGES[problem["type"]]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should be", "must be").replace("List should", "must")
+
+
+def _message(problem: Mapping[str, Any], parameters_type: type[Parameters]) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(sorted(parameters_type.model_fields)) or "none"
+        return f"there is no such parameter; this task has: {known}"
+    return plain_message(problem)

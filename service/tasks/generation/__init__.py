@@ -1,0 +1,1 @@
+"""Text generation: prompts, sampling, batches of sequences, and the detokenizer."""

@@ -1,0 +1,118 @@
+"""Ids to text, token by token: never half a character, and never anything after a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from service.bundle.tokenizer import TextTokenizer
+
+#: How many tokens before the new ones are decoded with them: decoders look back for spaces, not further.
+_CONTEXT_TOKENS = 5
+#: The context grows to this before it is cut, so that most tokens cost one call of the decoder and not two.
+_MAX_CONTEXT_TOKENS = 16
+#: The longest character has four bytes. Bytes that form none after this many tokens never will, and are let go.
+_MAX_HELD_TOKENS = 8
+_INCOMPLETE = "\ufffd"
+
+
+class TextPosition(NamedTuple):
+    """Where a stream of text stands: what the text that follows depends on."""
+
+    #: The last tokens that have become text.
+    context_ids: tuple[int, ...]
+    #: Tokens whose bytes are not yet a whole character.
+    held_ids: tuple[int, ...] = ()
+    #: The end of the text, in which a stop string may have begun.
+    tail: str = ""
+
+    def after_prompt(self, prompt_ids: Sequence[int]) -> TextPosition:
+        """The position once somebody else's text has come between: nothing is held, and no stop string spans it."""
+        if not prompt_ids:
+            return self
+        before = (*self.context_ids, *self.held_ids)
+        return TextPosition((*before, *prompt_ids[-_CONTEXT_TOKENS:])[-_CONTEXT_TOKENS:])
+
+
+#: Before the first prompt.
+START = TextPosition(())
+
+
+class Detokenizer:
+    """The text that follows a position. The pieces that `append` and `flush` hand back add up to `text`."""
+
+    def __init__(self, tokenizer: TextTokenizer, position: TextPosition, stop: Sequence[str]) -> None:
+        self.text = ""
+        self.stopped = False
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._max_tail = max(map(len, stop), default=1) - 1
+        self._tail = position.tail
+        self._context = list(position.context_ids)
+        self._held = list(position.held_ids)
+        self._num_context_characters = len(tokenizer.decode(self._context)) if self._context else 0
+
+    def append(self, token_id: int) -> str:
+        """The text that this token completes; empty while bytes of a character are missing."""
+        self._held.append(token_id)
+        whole = self._decode_held()
+        if whole.endswith(_INCOMPLETE) and len(self._held) < _MAX_HELD_TOKENS:
+            return ""
+        return self._release(whole)
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """`append` for each of many tokens, but with a single call of the decoder where that gives the same text."""
+        ids = [*self._context, *self._held, *token_ids]
+        whole = "" if self._stop else self._tokenizer.decode(ids)
+        if self._stop or not token_ids or _INCOMPLETE in whole:
+            for token_id in token_ids:
+                self.append(token_id)
+        else:
+            self.text += whole[self._num_context_characters :]
+            self._held = []
+            self._set_context(ids[-_CONTEXT_TOKENS:])
+
+    def flush(self) -> str:
+        """What is still held back, with a replacement sign for a character that never became whole."""
+        return self._release(self._decode_held()) if self._held else ""
+
+    def position(self, max_tail: int = 0) -> TextPosition:
+        """Where the stream stands, with at least the last `max_tail` characters of the text, if it has so many."""
+        text = self._tail + self.text
+        return TextPosition(tuple(self._context), tuple(self._held), text[max(0, len(text) - max_tail) :])
+
+    def _decode_held(self) -> str:
+        """Context and held tokens as text."""
+        return self._tokenizer.decode([*self._context, *self._held])
+
+    def _release(self, whole: str) -> str:
+        piece = whole[self._num_context_characters :]
+        self._context += self._held
+        self._held = []
+        self._num_context_characters = len(whole)
+        if len(self._context) > _MAX_CONTEXT_TOKENS:
+            self._set_context(self._context[-_CONTEXT_TOKENS:])
+        if self._stop:
+            piece = self._until_stop(piece)
+        self.text += piece
+        return piece
+
+    def _set_context(self, ids: list[int]) -> None:
+        self._context = ids
+        self._num_context_characters = len(self._tokenizer.decode(ids))
+
+    def _until_stop(self, piece: str) -> str:
+        """`piece` up to the end of the first stop string to be complete; it may have begun in earlier pieces."""
+        before = self.text[-self._max_tail :] if self._max_tail else ""
+        if len(before) < self._max_tail:
+            before = (self._tail + before)[-self._max_tail :]
+        found = (_end(before + piece, stop, len(before)) for stop in self._stop)
+        end = min((end - len(before) for end in found if end is not None), default=None)
+        self.stopped = end is not None
+        return piece if end is None else piece[:end]
+
+
+def _end(text: str, stop: str, after: int) -> int | None:
+    """The end of the first `stop` in `text` that ends beyond `after`."""
+    start = text.find(stop, max(0, after - len(stop) + 1))
+    return None if start < 0 else start + len(stop)

@@ -1,0 +1,115 @@
+"""Generation: a language model reads a prompt, then goes on one token at a time.
+
+`start` checks and encodes a request; a `GenerationBatch` reads prompts and steps many texts together. One text alone
+is a batch of one: there is no second way of choosing tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from service.bundle.load import Bundle
+from service.bundle.manifest import StateSpec
+from service.errors import InvalidInput
+from service.tasks.core.recurrent_state import RecurrentState
+from service.tasks.core.task import (
+    MAX_CHARACTERS_PER_TOKEN,
+    Array,
+    Runner,
+    require_at_most,
+    require_at_most_new_tokens,
+    require_short_text,
+    require_text,
+)
+from service.tasks.generation.answer import GenerationAnswer, TokenEvent
+from service.tasks.generation.generation_batch import PREFILL_CHUNK_TOKENS, GenerationBatch
+from service.tasks.generation.language_model import LanguageModel
+from service.tasks.generation.parameters import DEFAULT_NEW_TOKENS, GenerationParameters
+from service.tasks.generation.prompt_reader import PrefixCheckpoints
+from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.stream_state import StreamState
+
+
+class Generation:
+    """Text goes on."""
+
+    parameters_type = GenerationParameters
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._limits = bundle.manifest.limits
+        self._tokenizer = bundle.tokenizers["text"]
+        self._model = LanguageModel(bundle.manifest.state, self._tokenizer.vocabulary_size)
+
+    @property
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        """The tensors of recurrent state, as the bundle declares them."""
+        return self._model.state_specs
+
+    def start(
+        self,
+        prompt: str,
+        parameters: GenerationParameters,
+        delivery: Delivery | None = None,
+        state: StreamState | None = None,
+    ) -> GenerationRequest:
+        """Check and encode one request. Where it goes on from a state, the prompt may be empty.
+
+        Raises:
+            InvalidInput: with a path that starts with "inputs" or "parameters", or is "n".
+        """
+        if delivery is not None and delivery.is_streamed and delivery.num_continuations > 1:
+            raise InvalidInput("a stream has one text; ask for several without streaming", ("n",))
+        limit = self._limits.max_new_tokens
+        if parameters.max_new_tokens is not None:
+            require_at_most_new_tokens(parameters.max_new_tokens, limit)
+        max_new_tokens = parameters.max_new_tokens or min(DEFAULT_NEW_TOKENS, limit)
+        prompt_ids = [] if state is not None and not prompt else self._encode(prompt, parameters.truncate)
+        return GenerationRequest(self._tokenizer, prompt, prompt_ids, parameters, max_new_tokens, delivery, state)
+
+    def batch(
+        self,
+        *,
+        prefill_chunk_tokens: int = PREFILL_CHUNK_TOKENS,
+        checkpoints: PrefixCheckpoints | None = None,
+    ) -> GenerationBatch:
+        """A new batch, in which continuations share each run."""
+        return GenerationBatch(self._model, prefill_chunk_tokens=prefill_chunk_tokens, checkpoints=checkpoints)
+
+    def read(
+        self, runner: Runner, sequences: Sequence[Sequence[int]], state: RecurrentState | None = None
+    ) -> tuple[Array, RecurrentState]:
+        """Read whole sequences at once; see `LanguageModel.read`."""
+        return self._model.read(runner, sequences, state)
+
+    def generate(self, runner: Runner, prompt: str, parameters: GenerationParameters) -> GenerationAnswer:
+        """One text from start to end, on its own. Raises InvalidInput and InferenceFailed."""
+        continuation = self.start(prompt, parameters)
+        for _ in self.events(runner, continuation):
+            pass
+        return continuation.answer()
+
+    def events(self, runner: Runner, continuation: GenerationRequest) -> Iterator[TokenEvent]:
+        """Continue to the end, on its own: an event for each token if it is streamed. Raises InferenceFailed."""
+        batch = self.batch()
+        batch.join([continuation])
+        while not batch.is_idle:
+            for outcome in batch.advance(runner):
+                if outcome.error is not None:
+                    raise outcome.error
+                if isinstance(outcome.product, TokenEvent):
+                    yield outcome.product
+
+    def _encode(self, prompt: str, truncate: int | None) -> list[int]:
+        """The prompt's ids; of a longer one only the last, if `truncate` asks for that."""
+        limit = self._limits.max_input_tokens
+        if truncate is None:
+            prompt_ids = self._tokenizer.encode(require_short_text(prompt, limit, ("inputs",)))
+            require_at_most(len(prompt_ids), limit, "tokens", ("inputs",))
+        elif truncate > limit:
+            raise InvalidInput(f"this model reads at most {limit} tokens", ("parameters", "truncate"))
+        else:
+            ending = require_text(prompt, ("inputs",))[-truncate * MAX_CHARACTERS_PER_TOKEN :]
+            prompt_ids = self._tokenizer.encode(ending)[-truncate:]
+        if not prompt_ids:
+            raise InvalidInput("the prompt holds nothing that this model can read", ("inputs",))
+        return prompt_ids

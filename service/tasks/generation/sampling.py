@@ -1,0 +1,273 @@
+"""Choosing the next token, for many rows at once: pure functions on scores `[rows, vocab]`.
+
+Rules apply in the order that text-generation-inference uses: penalties, then temperature, then top-k, top-p and
+typical-p, each of which sets what it rules out to minus infinity. Whatever a row asks for, its result is the same to
+the last bit in any company: sums run along a row, nothing runs across rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from service.bundle.padding import IntArray
+from service.bundle.tokenizer import EOS
+from service.tasks.core.probabilities import DoubleArray, log_softmax
+from service.tasks.core.task import Array
+
+#: Penalties may blow scores up; beyond this they are all the same, and sums of them stay finite.
+_LARGEST_SCORE = 1e30
+
+
+@dataclass(frozen=True)
+class DecodingRules:
+    """What shapes the distribution of the next token; None leaves it as it is."""
+
+    temperature: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    typical_p: float | None = None
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether it matters what was read and produced before."""
+        return self.repetition_penalty is not None or self.frequency_penalty is not None
+
+
+class RowOptions(NamedTuple):
+    """What one row wants of a choice: its rules, to draw or to take the best, and to know the log-probabilities."""
+
+    rules: DecodingRules
+    draws: bool
+    reports: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Only the best token: no score has to be computed."""
+        return not (self.draws or self.reports or self.rules.has_penalty)
+
+
+class Choice(NamedTuple):
+    """The chosen tokens `[rows]`, and log-probabilities `[rows that report, vocab]`, if any row does."""
+
+    token_ids: IntArray
+    log_probabilities: DoubleArray | None
+
+
+class _RuleRows(NamedTuple):
+    """The rows that one rule is for, and its parameter for each of them: `[rows]` and `[rows, 1]`."""
+
+    rows: IntArray
+    values: DoubleArray
+
+
+class RowRules:
+    """The options of all rows, as arrays. What no row asks for costs nothing at a choice.
+
+    Attributes:
+        drawing: rows that draw, ascending; `choose` needs a random number for each.
+        penalised: rows with a penalty, ascending; `choose` needs the counts of each.
+        reporting: rows whose log-probabilities a choice hands back, ascending.
+    """
+
+    def __init__(self, rows: Sequence[RowOptions]) -> None:
+        #: Rows whose scores must be computed. Rules below are numbered within these.
+        self._shaped = [number for number, row in enumerate(rows) if not row.is_plain]
+        shaped = [rows[number] for number in self._shaped]
+        self.drawing = [number for number, row in enumerate(rows) if row.draws]
+        self.reporting = [number for number, row in enumerate(rows) if row.reports]
+        self.penalised = [number for number, row in enumerate(rows) if row.rules.has_penalty]
+        self._all_shaped = len(shaped) == len(rows)
+        self._draws = _rows_where([row.draws for row in shaped])
+        self._reports = _rows_where([row.reports for row in shaped])
+        self._penalties = _penalties([row.rules for row in shaped])
+        self._temperature, self._top_k, self._top_p, self._typical_p = (
+            _rule_rows([getattr(row.rules, name) for row in shaped])
+            for name in ("temperature", "top_k", "top_p", "typical_p")
+        )
+
+    def choose(self, logits: Array, numbers: Sequence[float], counts: IntArray | None) -> Choice:
+        """The next token of each row. Rows that do not draw take the likeliest, of equals the lowest id.
+
+        Args:
+            logits: `[rows, vocab]`, finite, as the graph computed them.
+            numbers: for each row in `drawing`, a number from 0 up to, but not including, 1.
+            counts: `[penalised, 2, vocab]`: how often each token occurs in prompt and text, and how often in the text
+                produced so far; None if no row is penalised.
+        """
+        if not self._shaped:
+            return Choice(_likeliest(logits), None)
+        scores = self._shape(logits if self._all_shaped else logits[self._shaped], counts)
+        chosen: IntArray = scores.argmax(axis=1)
+        if len(self._draws):
+            chosen[self._draws] = draw(scores[self._draws], np.array(numbers))
+        log_probabilities = log_softmax(scores[self._reports]) if len(self._reports) else None
+        if self._all_shaped:
+            return Choice(chosen, log_probabilities)
+        token_ids = _likeliest(logits)
+        token_ids[self._shaped] = chosen
+        return Choice(token_ids, log_probabilities)
+
+    def _shape(self, logits: Array, counts: IntArray | None) -> DoubleArray:
+        """`[shaped, vocab]`: scores with all rules applied, minus infinity for what is ruled out."""
+        scores = logits.astype(np.float64)
+        if self._penalties is not None and counts is not None:
+            rows, repetition, frequency = self._penalties
+            penalised = penalise_repetition(scores[rows], counts[:, 0] > 0, repetition)
+            scores[rows] = penalise_frequency(penalised, counts[:, 1], frequency)
+        scores[:, :EOS] = -np.inf  # padding, unknown and begin are never produced; the end token may be
+        for rule, apply in (
+            (self._temperature, apply_temperature),
+            (self._top_k, keep_top_k),
+            (self._top_p, keep_top_p),
+            (self._typical_p, keep_typical_p),
+        ):
+            if rule is not None and len(rule.rows) == len(scores):
+                scores = apply(scores, rule.values)
+            elif rule is not None:
+                scores[rule.rows] = apply(scores[rule.rows], rule.values)
+        return scores
+
+
+def penalise_repetition(scores: DoubleArray, seen: Array, penalty: DoubleArray) -> DoubleArray:
+    """Positive scores of seen tokens are divided by the penalty, negative ones multiplied (Keskar et al. 2019)."""
+    with np.errstate(over="ignore"):
+        penalised = np.where(scores > 0, scores / penalty, scores * penalty)
+    return np.where(seen, _bounded(penalised), scores)
+
+
+def penalise_frequency(scores: DoubleArray, num_produced: IntArray, penalty: DoubleArray) -> DoubleArray:
+    """The penalty is taken off once for each time a token was produced; a negative one rewards repeating."""
+    return scores - penalty * num_produced
+
+
+def apply_temperature(scores: DoubleArray, temperature: DoubleArray) -> DoubleArray:
+    """Scores divided by the temperature; the best is at 0 first, so that no temperature overflows it."""
+    with np.errstate(over="ignore"):
+        cooled: DoubleArray = (scores - scores.max(axis=-1, keepdims=True)) / temperature
+    return cooled
+
+
+def keep_top_k(scores: DoubleArray, k: DoubleArray) -> DoubleArray:
+    """The `k` best of each row, and those that equal the last of them."""
+    rows, vocab = scores.shape
+    places = np.maximum(vocab - k[:, 0], 0).astype(np.int64)
+    in_order = np.partition(scores, sorted(set(places.tolist())), axis=-1)
+    threshold = in_order[np.arange(rows), places]
+    return np.where(scores >= threshold[:, None], scores, -np.inf)
+
+
+def keep_top_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
+    """The smallest set of best tokens whose probabilities sum to at least `p` (Holtzman et al. 2020)."""
+    weights = _weights(scores)
+    in_order = np.sort(weights, axis=-1)[:, ::-1]
+    num_kept = _num_to_reach(in_order, p)
+    threshold = in_order[np.arange(len(scores)), num_kept - 1]
+    is_kept = weights >= threshold[:, None]
+    if (is_kept.sum(axis=-1) != num_kept).any():  # there are equals of the last one: of those, low ids stay
+        return _keep_first(scores, np.argsort(-scores, axis=-1, kind="stable"), num_kept)
+    return np.where(is_kept, scores, -np.inf)
+
+
+def keep_typical_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
+    """Like top-p, but first come the tokens whose surprise is nearest to the entropy (Meister et al. 2023)."""
+    log_probabilities = log_softmax(scores)
+    possible = log_probabilities > -np.inf
+    surprise = np.where(possible, -log_probabilities, 0.0)
+    entropy = (np.exp(log_probabilities) * surprise).sum(axis=-1, keepdims=True)
+    distance = np.where(possible, np.abs(surprise - entropy), np.inf)
+    order = np.argsort(distance, axis=-1, kind="stable")
+    return _keep_first(scores, order, _num_to_reach(np.take_along_axis(_weights(scores), order, axis=-1), p))
+
+
+def draw(scores: DoubleArray, numbers: DoubleArray) -> IntArray:
+    """`[rows]`: for each row the token at which its cumulative distribution passes its number, from [0, 1)."""
+    cumulative = _weights(scores).cumsum(axis=-1)
+    # A double below 1 times the total, which is at least 1, is below the total: some token passes it.
+    target = numbers[:, None] * cumulative[:, -1:]
+    tokens: IntArray = (cumulative <= target).sum(axis=-1)
+    return tokens
+
+
+def most_likely(log_probabilities: DoubleArray, count: int) -> list[int]:
+    """At most `count` tokens of one row `[vocab]` that are possible, best first; of equals the lower id is first."""
+    order = np.argsort(-log_probabilities, kind="stable")[:count]
+    return [int(token) for token in order if log_probabilities[token] > -np.inf]
+
+
+def _likeliest(logits: Array) -> IntArray:
+    token_ids: IntArray = logits[:, EOS:].argmax(axis=1)
+    token_ids += EOS
+    return token_ids
+
+
+def _weights(scores: DoubleArray) -> DoubleArray:
+    """Probabilities, but for a factor: the best of each row has 1."""
+    weights: DoubleArray = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return weights
+
+
+def _num_to_reach(weights: DoubleArray, p: DoubleArray) -> IntArray:
+    """`[rows]`: how many weights from the left it takes to reach the share `p` of their sum; at least one."""
+    mass = weights.cumsum(axis=-1)
+    num_below: IntArray = (mass[:, :-1] < p * mass[:, -1:]).sum(axis=-1)
+    return num_below + 1
+
+
+def _keep_first(scores: DoubleArray, order: IntArray, num_kept: IntArray) -> DoubleArray:
+    """The first `num_kept` tokens of each row in `order`."""
+    is_kept = np.empty(scores.shape, dtype=bool)
+    np.put_along_axis(is_kept, order, np.arange(scores.shape[-1]) < num_kept[:, None], axis=-1)
+    return np.where(is_kept, scores, -np.inf)
+
+
+def _bounded(scores: DoubleArray) -> DoubleArray:
+    return np.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)
+
+
+def _rows_where(flags: Sequence[bool]) -> IntArray:
+    return np.flatnonzero(np.array(flags, dtype=bool))
+
+
+def _rule_rows(values: Sequence[float | None]) -> _RuleRows | None:
+    """The rows that have a value; None if none has."""
+    given = [row for row, value in enumerate(values) if value is not None]
+    if not given:
+        return None
+    return _RuleRows(np.array(given), np.array([values[row] for row in given], dtype=np.float64)[:, None])
+
+
+def _penalties(rules: Sequence[DecodingRules]) -> tuple[IntArray, DoubleArray, DoubleArray] | None:
+    """Rows with a penalty, and both of theirs `[rows, 1]`: one that is not given is a value that changes nothing."""
+    rows = [row for row, rule in enumerate(rules) if rule.has_penalty]
+    if not rows:
+        return None
+    repetition = [1.0 if (given := rules[row].repetition_penalty) is None else given for row in rows]
+    frequency = [rules[row].frequency_penalty or 0.0 for row in rows]
+    return np.array(rows), np.array(repetition)[:, None], np.array(frequency)[:, None]
+
+
+#: Philox 4x64 (Salmon et al. 2011) makes so many numbers of one count of its counter.
+_NUMBERS_PER_COUNT = 4
+
+
+#: Numbers are drawn in blocks: one call for so many tokens.
+_BLOCK = 256
+
+
+def uniforms(seed: int, start: int = 0) -> Iterator[float]:
+    """Without end: the numbers of this seed's stream in [0, 1), from number `start` on. `seed` is below 2**64.
+
+    Number i is the i-th `random()` of numpy's `Generator(Philox(key=seed))`, wherever one begins to read.
+    """
+    bits = np.random.Philox(key=seed)
+    bits.advance(start // _NUMBERS_PER_COUNT)
+    generator = np.random.Generator(bits)
+    generator.random(start % _NUMBERS_PER_COUNT)
+    while True:
+        yield from generator.random(_BLOCK).tolist()

@@ -1,0 +1,204 @@
+"""One continuation of a prompt: the tokens it has produced, and what its row in the batch is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from service.bundle.padding import IntArray
+from service.bundle.tokenizer import EOS, TextTokenizer
+from service.errors import UnrollError
+from service.tasks.core.probabilities import DoubleArray
+from service.tasks.core.recurrent_state import RecurrentState
+from service.tasks.generation.answer import FinishReason, Token, TokenEvent
+from service.tasks.generation.detokenizer import Detokenizer, TextPosition
+from service.tasks.generation.parameters import MAX_STOP_CHARACTERS, GenerationParameters
+from service.tasks.generation.sampling import RowOptions, most_likely, uniforms
+
+
+class SequenceCheckpoint(NamedTuple):
+    """Where a sequence stood after one of its tokens: what a state to go on from is made of."""
+
+    #: One row that had read all but the newest token.
+    row: RecurrentState
+    position: TextPosition
+    num_produced: int
+    num_drawn: int
+
+
+class GeneratedSequence:
+    """A text on its way. It holds no recurrent state while it runs: that travels from step to step.
+
+    A sequence that is `followed` looks at each token as it comes: because it is streamed, because its tokens are listed
+    in the answer, or because a stop string may end it. All others get their tokens in bulk, and text at the end.
+
+    Attributes:
+        seed: of the numbers that are drawn, one for each token; None if nothing is drawn.
+        counts: `[2, vocab]`: how often each token was read, and produced; None unless a penalty asks for it.
+        final_state: the one row of recurrent state that had read all but the newest token, if somebody wants it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        parameters: GenerationParameters,
+        position: TextPosition,
+        max_new_tokens: int,
+        *,
+        seed: int | None,
+        num_drawn: int,
+        counts: IntArray | None,
+        is_streamed: bool,
+        keeps_state: bool,
+        state_every: int,
+    ) -> None:
+        self.seed = seed
+        self.num_drawn_before = num_drawn
+        self.numbers: Iterator[float] | None = None if seed is None else uniforms(seed, num_drawn)
+        self.counts = counts
+        self.max_new_tokens = max_new_tokens
+        self.keeps_state = keeps_state
+        self.final_state: RecurrentState | None = None
+        self._state_every = state_every
+        self._checkpoints: dict[int, SequenceCheckpoint] = {}
+        self.produced_ids: list[int] = []
+        self.finish_reason: FinishReason | None = None
+        self.error: UnrollError | None = None
+        self.tokens: list[Token] = []
+        self.top_tokens: list[list[Token]] = []
+        reports = is_streamed or parameters.details
+        self.options = RowOptions(parameters.rules, draws=seed is not None, reports=reports)
+        self.is_followed = reports or bool(parameters.stop)
+        self._is_streamed = is_streamed
+        self._lists_tokens = parameters.details
+        self._top_n_tokens = parameters.top_n_tokens or 0
+        self._tokenizer = tokenizer
+        self._stream = Detokenizer(tokenizer, position, parameters.stop)
+        self._has_text = self.is_followed
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing follows: the text has ended, or failed."""
+        return self.finish_reason is not None or self.error is not None
+
+    @property
+    def num_left(self) -> int:
+        """How many tokens may follow."""
+        return self.max_new_tokens - len(self.produced_ids)
+
+    @property
+    def num_drawn(self) -> int:
+        """How many numbers of the seed's stream are used up."""
+        return self.num_drawn_before + (0 if self.seed is None else len(self.produced_ids))
+
+    @property
+    def text(self) -> str:
+        """The text, without the prompt; of a sequence that is not followed only once it is done."""
+        self._decode_bulk()
+        return self._stream.text
+
+    @property
+    def wants_state(self) -> bool:
+        """Whether somebody wants to go on from after the newest token."""
+        if self.finish_reason is not None:
+            return self.keeps_state
+        return self._state_every > 0 and len(self.produced_ids) % self._state_every == 0 and self.error is None
+
+    def keep_state(self, row: RecurrentState) -> None:
+        """Put the row aside that had read all but the newest token. On its way a sequence is followed, and has text."""
+        if self.finish_reason is not None:
+            self.final_state = row
+        else:
+            self._checkpoints[len(self.produced_ids)] = self._checkpoint(row)
+
+    def checkpoint_after(self, num_tokens: int) -> SequenceCheckpoint | None:
+        """Where the sequence stood on its way, after so many tokens, if that was kept. It is handed out once."""
+        return self._checkpoints.pop(num_tokens, None)
+
+    def checkpoint_at_end(self) -> SequenceCheckpoint:
+        """Where the sequence stands once it is done. Raises ValueError if that was not kept."""
+        if self.final_state is None:
+            raise ValueError("this text has no state yet, or none was asked for")
+        self._decode_bulk()
+        return self._checkpoint(self.final_state)
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Take what was chosen in several steps; none but the last may be the end."""
+        self.produced_ids += token_ids
+        if self.produced_ids[-1] == EOS:
+            self.finish_reason = "eos_token"
+        elif self.num_left <= 0:
+            self.finish_reason = "length"
+
+    def follow(self, token_id: int, log_probabilities: DoubleArray | None) -> TokenEvent | None:
+        """Take one token, with the `[vocab]` log-probabilities it was chosen by; its event if the text is streamed."""
+        self.produced_ids.append(token_id)
+        piece = self._append_text(token_id)
+        if log_probabilities is None:
+            return None
+        token = self._token(token_id, log_probabilities, piece)
+        top = self._list_top_tokens(log_probabilities)
+        if self._lists_tokens:
+            self.tokens.append(token)
+            self.top_tokens += [top] if top else []
+        if not self._is_streamed:
+            return None
+        return TokenEvent(
+            index=len(self.produced_ids), token=token, top_tokens=top or None, finish_reason=self.finish_reason
+        )
+
+    def _checkpoint(self, row: RecurrentState) -> SequenceCheckpoint:
+        position = self._stream.position(MAX_STOP_CHARACTERS - 1)
+        return SequenceCheckpoint(row, position, len(self.produced_ids), self.num_drawn)
+
+    def _decode_bulk(self) -> None:
+        """Turn into text what came in bulk: late, and in the thread of whoever asks, because steps shall not wait."""
+        if not self._has_text and self.is_done:
+            self._has_text = True
+            ends = self.finish_reason == "eos_token"
+            self._stream.extend(self.produced_ids[:-1] if ends else self.produced_ids)
+            self._let_go()
+
+    def _append_text(self, token_id: int) -> str:
+        """The text that became whole with this token. Sets `finish_reason` if it was the last."""
+        piece = "" if token_id == EOS else self._stream.append(token_id)
+        if token_id == EOS:
+            self.finish_reason = "eos_token"
+        elif self._stream.stopped:
+            self.finish_reason = "stop_sequence"
+        elif self.num_left <= 0:
+            self.finish_reason = "length"
+        return piece + self._let_go() if self.finish_reason else piece
+
+    def _let_go(self) -> str:
+        """What the text held back until its end. A text that will go on from its state keeps it for then."""
+        goes_on = self.keeps_state and self.finish_reason == "length"
+        return "" if goes_on else self._stream.flush()
+
+    def _list_top_tokens(self, log_probabilities: DoubleArray) -> list[Token]:
+        if not self._top_n_tokens:
+            return []
+        listed = most_likely(log_probabilities, self._top_n_tokens)
+        return [self._token(i, log_probabilities, text_of(self._tokenizer, i)) for i in listed]
+
+    def _token(self, token_id: int, log_probabilities: DoubleArray, text: str) -> Token:
+        special = token_id <= EOS
+        text = text_of(self._tokenizer, token_id) if special else text
+        return Token(id=token_id, text=text, logprob=float(log_probabilities[token_id]), special=special)
+
+
+def text_of(tokenizer: TextTokenizer, token_id: int) -> str:
+    """One token as text; a special one by its name."""
+    return tokenizer.token(token_id) if token_id <= EOS else tokenizer.decode([token_id])
+
+
+def count_matrix(sequences: Sequence[GeneratedSequence]) -> IntArray | None:
+    """`[sequences, 2, vocab]`: the counts side by side. From here on they are the sequences' own."""
+    if not sequences:
+        return None
+    matrix: IntArray = np.stack([sequence.counts for sequence in sequences if sequence.counts is not None])
+    for sequence, counts in zip(sequences, matrix, strict=True):
+        sequence.counts = counts
+    return matrix

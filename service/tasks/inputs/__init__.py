@@ -1,0 +1,1 @@
+"""Readers of inputs: JSON values, text, WAV sounds, PNG images and time series."""

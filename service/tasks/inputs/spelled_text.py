@@ -1,0 +1,61 @@
+"""A text whose words are looked up and spelt out: for classifiers that read how a word is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from service.bundle.padding import lengths_of, pad_ids, pad_nested_ids
+from service.bundle.tokenizer import TextTokenizer
+from service.errors import InvalidInput
+from service.tasks.core.task import (
+    Array,
+    InputStatistics,
+    PredictInput,
+    input_statistics_of,
+    require_at_most,
+    require_short_text,
+    require_words,
+)
+
+
+class SpelledWords(NamedTuple):
+    """An id for each word, and for each word the ids of its characters."""
+
+    word_ids: list[int]
+    character_ids: list[list[int]]
+
+
+class SpelledText:
+    """A text, or words that the caller has cut (a `SequenceInput`)."""
+
+    def __init__(
+        self, words: TextTokenizer, characters: TextTokenizer, max_words: int, max_word_characters: int
+    ) -> None:
+        self._words = words
+        self._characters = characters
+        self._max_words = max_words
+        self._max_word_characters = max_word_characters
+
+    def encode(self, value: PredictInput) -> SpelledWords:
+        words: Sequence[str]
+        if isinstance(value, str):
+            words = [piece.text for piece in self._words.pieces(require_short_text(value, self._max_words))]
+            if not words:
+                raise InvalidInput("the text holds no words")
+            require_at_most(len(words), self._max_words, "words")
+        else:
+            words = require_words(value, self._max_words)
+        spelt = [self._characters.encode_characters(word, self._max_word_characters) for word in words]
+        return SpelledWords(self._words.encode_words(words), spelt)
+
+    def length(self, sequence: SpelledWords) -> int:
+        return len(sequence.word_ids)
+
+    def feeds(self, sequences: Sequence[SpelledWords]) -> dict[str, Array]:
+        word_ids = [sequence.word_ids for sequence in sequences]
+        characters = pad_nested_ids([sequence.character_ids for sequence in sequences])
+        return {"tokens": pad_ids(word_ids), "characters": characters, "lengths": lengths_of(word_ids)}
+
+    def input_statistics(self, sequence: SpelledWords) -> InputStatistics:
+        return input_statistics_of(sequence.word_ids)

@@ -1,0 +1,1 @@
+"""Encoder-decoder tasks: translation and captioning, with beam search."""

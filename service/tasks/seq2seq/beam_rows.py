@@ -1,0 +1,87 @@
+"""The arrays of a beam search: open hypotheses, how they may go on, and what a step computed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle.padding import IntArray
+from service.bundle.tokenizer import BOS
+from service.tasks.core.probabilities import DoubleArray
+from service.tasks.core.task import Array
+from service.tasks.seq2seq.hypotheses import HypothesisSearch
+
+Mask = NDArray[np.bool_]
+
+_FIRST_COLUMNS = 64
+
+
+class Rows(NamedTuple):
+    """What is known of each open hypothesis. All arrays are `[rows]`, but `written` is `[rows, columns]`."""
+
+    sentences: IntArray
+    num_beams: IntArray
+    max_steps: IntArray
+    is_scored: Mask
+    num_steps: IntArray
+    tokens: IntArray
+    totals: DoubleArray
+    written: IntArray
+
+    @classmethod
+    def fresh(cls, searches: Sequence[HypothesisSearch], first: int) -> Rows:
+        """One row for each sentence, about to read the begin token; their sentences are numbered from `first`."""
+        size = len(searches)
+        return cls(
+            sentences=np.arange(first, first + size),
+            num_beams=np.array([search.plan.num_beams for search in searches], dtype=np.int64),
+            max_steps=np.array([search.plan.max_steps for search in searches], dtype=np.int64),
+            is_scored=np.array([search.plan.is_scored for search in searches], dtype=np.bool_),
+            num_steps=np.zeros(size, dtype=np.int64),
+            tokens=np.full(size, BOS, dtype=np.int64),
+            totals=np.zeros(size),
+            written=np.zeros((size, _FIRST_COLUMNS), dtype=np.int64),
+        )
+
+    def joined(self, other: Rows) -> Rows:
+        """Both, the rows of the other last."""
+        columns = max(self.written.shape[1], other.written.shape[1])
+        pairs = zip(self.widened(columns), other.widened(columns), strict=True)
+        return Rows._make(np.concatenate(pair) for pair in pairs)
+
+    def taken(self, index: IntArray) -> Rows:
+        """Those rows, in that order; a row may be taken more than once."""
+        return Rows._make(array[index] for array in self)
+
+    def widened(self, columns: int) -> Rows:
+        """Room for at least that many tokens in every row."""
+        missing = columns - self.written.shape[1]
+        return self if missing <= 0 else self._replace(written=np.pad(self.written, ((0, 0), (0, missing))))
+
+
+class Extensions(NamedTuple):
+    """Hypotheses that are one token longer: the row each grew from, its new token, its log-probability. `[rows]`."""
+
+    parents: IntArray
+    tokens: IntArray
+    totals: DoubleArray
+
+    def where(self, chosen: Mask | IntArray) -> Extensions:
+        return Extensions(self.parents[chosen], self.tokens[chosen], self.totals[chosen])
+
+    def joined(self, other: Extensions) -> Extensions:
+        return Extensions._make(np.concatenate(pair) for pair in zip(self, other, strict=True))
+
+
+class Scores(NamedTuple):
+    """A step's logits `[rows, vocab]`, the best token of each row, and what turns logits into log-probabilities.
+
+    `normalisers` is zero where no log-probabilities are needed.
+    """
+
+    logits: Array
+    tokens: IntArray
+    normalisers: DoubleArray

@@ -1,0 +1,171 @@
+"""Texts being written together, each about a source of its own: a sentence to translate, or a picture to describe.
+
+Each joins and leaves at any step, and all their beams share every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from service.bundle.manifest import StateSpec
+from service.bundle.padding import IntArray
+from service.errors import InferenceFailed, UnrollError
+from service.tasks.core.recurrent_state import RecurrentState
+from service.tasks.core.step_batch import Outcome
+from service.tasks.core.task import Array, Runner
+from service.tasks.seq2seq.beam_search import BeamSearch, RowReordering
+from service.tasks.seq2seq.encoder_memory import EncoderMemory
+from service.tasks.seq2seq.hypotheses import Hypothesis, HypothesisSearch, SearchOptions
+
+#: Sources are encoded together if none is shorter than this share of the longest, less a few tokens.
+_NEAR_SHARE = 0.75
+_NEAR_TOKENS = 3
+
+#: One run of the encoder reads at most this many tokens, padding counted, so that the running steps are not held up.
+_MAX_ENCODER_TOKENS = 2048
+
+#: Fewer new sentences than this share of the live ones are encoded only once in so many steps: one sentence alone costs
+#: more than twice its part of a batch of four.
+_WORTH_ENCODING = 1 / 8
+_MAX_STEPS_BETWEEN = 4
+
+
+class DecoderExample(Protocol):
+    """One source, ready for the encoder, and how to search. Examples are told apart by identity."""
+
+    @property
+    def plan(self) -> SearchOptions: ...
+    @property
+    def length(self) -> int:
+        """Places in the source that the decoder may look at."""
+        ...
+
+    @property
+    def num_rows(self) -> int: ...
+
+
+ExampleT = TypeVar("ExampleT", bound=DecoderExample)
+
+#: What the encoder is fed with for some examples, and their lengths.
+EncoderFeeds = Callable[[Sequence[ExampleT]], tuple[dict[str, Array], IntArray]]
+
+
+class DecoderBatch(Generic[ExampleT]):
+    """A `StepBatch`: the product of a sentence is its best `Hypothesis`, and comes once, at its end.
+
+    Sources that join are encoded as padded batches of near lengths, in turn with the steps of those that are live.
+    """
+
+    def __init__(
+        self, encoder_feeds: EncoderFeeds[ExampleT], state_specs: Sequence[StateSpec], vocabulary_size: int
+    ) -> None:
+        self._encoder_feeds = encoder_feeds
+        self._state_specs = state_specs
+        self._vocabulary_size = vocabulary_size
+        self._joining: list[ExampleT] = []
+        self._steps_since_encoding = 0
+        self._forget_live()
+
+    def _forget_live(self) -> None:
+        self._live: dict[HypothesisSearch, ExampleT] = {}
+        self._search = BeamSearch()
+        self._memory = EncoderMemory()
+        self._state = RecurrentState.zeros(self._state_specs, 0)
+
+    @property
+    def num_rows(self) -> int:
+        """A sentence counts with all its beams, though its first step needs but one row."""
+        return sum(example.num_rows for example in (*self._joining, *self._live.values()))
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._joining and not self._live
+
+    def join(self, requests: Sequence[ExampleT]) -> None:
+        self._joining += requests
+
+    def leave(self, requests: Iterable[ExampleT]) -> None:
+        gone = set(requests)
+        self._joining = [example for example in self._joining if example not in gone]
+        leaving = [search for search, example in self._live.items() if example in gone]
+        for search in leaving:
+            del self._live[search]
+        if leaving:
+            self._rearrange(self._search.leave(leaving))
+
+    def clear(self) -> list[ExampleT]:
+        cleared = [*self._joining, *self._live.values()]
+        self._joining = []
+        self._forget_live()
+        return cleared
+
+    def advance(self, runner: Runner) -> list[Outcome[ExampleT]]:
+        """One run of the encoder or one step of the decoder; see `StepBatch.advance`."""
+        if self._joining and self._is_time_to_encode():
+            self._steps_since_encoding = 0
+            return self._encode(runner, self._take_joining())
+        self._steps_since_encoding += 1
+        return self._step(runner) if self._live else []
+
+    def _is_time_to_encode(self) -> bool:
+        if not self._live:
+            return True
+        is_worth_it = len(self._joining) >= _WORTH_ENCODING * len(self._live)
+        return self._steps_since_encoding >= (1 if is_worth_it else _MAX_STEPS_BETWEEN)
+
+    def _take_joining(self) -> list[ExampleT]:
+        """The sentence that has waited longest, and others of about its length."""
+        oldest = self._joining[0].length
+        shortest, longest = oldest * _NEAR_SHARE - _NEAR_TOKENS, (oldest + _NEAR_TOKENS) / _NEAR_SHARE
+        near = [example for example in self._joining if shortest <= example.length <= longest]
+        near = near[: max(1, int(_MAX_ENCODER_TOKENS / longest))]
+        taken = set(near)
+        self._joining = [example for example in self._joining if example not in taken]
+        return near
+
+    def _encode(self, runner: Runner, examples: list[ExampleT]) -> list[Outcome[ExampleT]]:
+        feeds, lengths = self._encoder_feeds(examples)
+        try:
+            encoded = runner.run("encoder", feeds)
+        except UnrollError as error:
+            return _failures(examples, error)
+        searches = [HypothesisSearch(example.plan, example.length) for example in examples]
+        self._search.join(searches)
+        self._memory.join(encoded, lengths)
+        self._state = RecurrentState.joined([self._state, RecurrentState.from_outputs(self._state_specs, encoded)])
+        self._live |= zip(searches, examples, strict=True)
+        return []
+
+    def _step(self, runner: Runner) -> list[Outcome[ExampleT]]:
+        feeds = {"token": self._search.tokens, **self._memory.feeds, **self._state.arrays}
+        try:
+            outputs = runner.run("decoder_step", feeds)
+            self._check_vocabulary(outputs["logits"].shape[1])
+        except UnrollError as error:
+            failed = list(self._live.values())
+            self._forget_live()
+            return _failures(failed, error)
+        self._state = RecurrentState.from_outputs(self._state_specs, outputs)
+        finished, rearrangement = self._search.advance(outputs["logits"], outputs["attention"])
+        self._rearrange(rearrangement)
+        return [_outcome(self._live.pop(search), search.best) for search in finished]
+
+    def _rearrange(self, rearrangement: RowReordering | None) -> None:
+        """Bring what the decoder reads into the order of the next step's rows."""
+        if rearrangement is not None:
+            self._state = self._state.rows(rearrangement.parents)
+            self._memory.rearrange(*rearrangement)
+
+    def _check_vocabulary(self, num_scores: int) -> None:
+        if num_scores != self._vocabulary_size:
+            raise InferenceFailed(f"decoder_step scores {num_scores} tokens, the tokenizer has {self._vocabulary_size}")
+
+
+def _outcome(example: ExampleT, best: Hypothesis | None) -> Outcome[ExampleT]:
+    error = None if best else InferenceFailed("the model computed token scores that are not finite numbers")
+    return Outcome(example, product=best, error=error, finished=True)
+
+
+def _failures(examples: Iterable[ExampleT], error: UnrollError) -> list[Outcome[ExampleT]]:
+    return [Outcome(example, error=error, finished=True) for example in examples]

@@ -1,0 +1,125 @@
+"""Tasks that write a text about a source: an encoder reads it once, an attention decoder writes step by step.
+
+What the tasks share: the parameters of the search, the batch that requests join and leave, and what becomes of a
+hypothesis. What differs is left to them: how an input becomes an example, and what the encoder is fed with.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic
+
+from pydantic import Field
+
+from service.bundle.load import Bundle
+from service.bundle.manifest import CaptioningOptions, TranslationOptions
+from service.bundle.padding import IntArray
+from service.errors import UnrollError
+from service.tasks.core.step_batch import Outcome
+from service.tasks.core.task import Answer, AnswerStatistics, Array, Parameters, Runner, require_at_most_new_tokens
+from service.tasks.seq2seq.decoder_batch import DecoderBatch, ExampleT
+from service.tasks.seq2seq.hypotheses import Hypothesis, SearchOptions
+
+
+class Seq2SeqParameters(Parameters):
+    """How to search. What is left out, the model's manifest decides."""
+
+    num_beams: int | None = Field(default=None, ge=1, le=16, description="hypotheses kept at each step; 1 is greedy")
+    max_new_tokens: int | None = Field(
+        default=None, ge=1, description="most tokens to write, the end token counted; the default is the model's"
+    )
+    length_penalty: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=4.0,
+        description="above 0 favours longer texts: log p / ((5 + length) / 6) ** it",
+    )
+    return_score: bool = Field(default=True, description="false makes greedy answers faster")
+    return_attention: bool = Field(default=False, description="also return where the model looked for each token")
+
+
+class Seq2SeqAnswer(Answer):
+    """The best text found, and its `score` unless that was declined."""
+
+    text: str
+    score: float | None = Field(
+        default=None,
+        exclude_if=lambda score: score is None,
+        description="log-probability / ((5 + length) / 6) ** length_penalty; 0 is certain",
+    )
+
+
+class Seq2Seq(Generic[ExampleT]):
+    """What comes of an example is its best hypothesis, or the error that ended its search."""
+
+    def __init__(self, bundle: Bundle, options: TranslationOptions | CaptioningOptions) -> None:
+        self._limits = bundle.manifest.limits
+        self._num_beams, self._length_penalty = options.num_beams, options.length_penalty
+        self._state_specs = bundle.manifest.state
+        self._target = bundle.tokenizers["target"]
+
+    @abstractmethod
+    def encoder_feeds(self, examples: Sequence[ExampleT]) -> tuple[dict[str, Array], IntArray]:
+        """What the graph `encoder` is fed with, and the length of each source."""
+
+    @abstractmethod
+    def attention(self, example: ExampleT, hypothesis: Hypothesis) -> dict[str, Any]:
+        """Where the model looked, as JSON values."""
+
+    def new_batch(self) -> DecoderBatch[ExampleT]:
+        """An empty batch that examples may join and leave at any step."""
+        return DecoderBatch(self.encoder_feeds, self._state_specs, self._target.vocabulary_size)
+
+    def run(self, runner: Runner, examples: Sequence[ExampleT]) -> list[Hypothesis | UnrollError]:
+        """All examples from start to end, without company. An error stands in its own example's place."""
+        batch = self.new_batch()
+        batch.join(list(dict.fromkeys(examples)))
+        found: dict[ExampleT, Hypothesis | UnrollError] = {}
+        while not batch.is_idle:
+            for outcome in batch.advance(runner):
+                found[outcome.request] = _output(outcome)
+        return [found[example] for example in examples]
+
+    def plain_answer(self, example: ExampleT, output: Hypothesis | UnrollError) -> dict[str, Any]:
+        """The answer as JSON values. Raises the error that ended the search, if one did."""
+        if isinstance(output, UnrollError):
+            raise output
+        answer: dict[str, Any] = {"text": self._target.decode(output.tokens)}
+        if output.score is not None:
+            answer["score"] = output.score
+        if example.plan.keeps_attention:
+            answer["attention"] = self.attention(example, output)
+        return answer
+
+    def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
+        """The score as a probability: that of about six tokens, because scores are divided by a sixth of a length."""
+        score = plain_answer.get("score")
+        return AnswerStatistics((), None if score is None else math.exp(min(0.0, score)))
+
+    def plan(self, parameters: Seq2SeqParameters, usual_steps: int) -> SearchOptions:
+        """The search that a request asks for; it ends after `usual_steps` unless the request says otherwise.
+
+        Raises:
+            InvalidInput: more tokens are asked for than the bundle allows.
+        """
+        limit = self._limits.max_new_tokens
+        if parameters.max_new_tokens is not None:
+            require_at_most_new_tokens(parameters.max_new_tokens, limit)
+        max_steps = parameters.max_new_tokens or min(limit, usual_steps)
+        chosen_penalty = parameters.length_penalty
+        length_penalty = self._length_penalty if chosen_penalty is None else chosen_penalty
+        num_beams = parameters.num_beams or self._num_beams
+        return SearchOptions(num_beams, max_steps, length_penalty, parameters.return_score, parameters.return_attention)
+
+    def target_tokens(self, hypothesis: Hypothesis) -> list[str]:
+        """What was written, token by token."""
+        return [self._target.token(token) for token in hypothesis.tokens]
+
+
+def _output(outcome: Outcome[ExampleT]) -> Hypothesis | UnrollError:
+    if outcome.error is not None:
+        return outcome.error
+    assert isinstance(outcome.product, Hypothesis), "a sentence that did not fail has a hypothesis at its end"
+    return outcome.product

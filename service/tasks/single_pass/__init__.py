@@ -1,0 +1,1 @@
+"""Tasks that run their graph once per input: tagging, classification and forecasting."""

@@ -1,0 +1,145 @@
+"""Classification: one label for a whole text, or for a whole sequence of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from service.bundle.load import Bundle
+from service.errors import InferenceFailed
+from service.tasks.core.probabilities import softmax
+from service.tasks.core.task import (
+    Answer,
+    AnswerStatistics,
+    Array,
+    InputStatistics,
+    Parameters,
+    PredictInput,
+    Runner,
+)
+from service.tasks.inputs.sequence_input import sequence_input
+from service.tasks.single_pass.chunk_state import (
+    ChunkState,
+    RowState,
+    require_chunks,
+    rows_after,
+    state_after,
+    states_before,
+)
+
+
+class ClassificationParameters(Parameters):
+    """How much of the distribution to show."""
+
+    top_k: int | None = Field(default=None, ge=1, description="also list the so many most likely labels")
+
+
+class LabelScore(Answer):
+    """A label and its probability, 0 to 1."""
+
+    label: str
+    score: float
+
+
+class ClassificationAnswer(Answer):
+    """The most likely label; `top_k` only if asked for, at most as long as there are labels."""
+
+    label: str
+    score: float = Field(description="probability of the label, 0 to 1")
+    top_k: list[LabelScore] | None = Field(default=None, exclude_if=lambda labels: labels is None)
+
+
+@dataclass(frozen=True)
+class ClassificationExample:
+    """One input, encoded: `sequence` as `SequenceInput` says, and its length in steps."""
+
+    sequence: Any
+    length: int
+    top_k: int | None
+    before: ChunkState | None = None
+
+
+class ClassificationOutput(NamedTuple):
+    """The labels asked for, as indices, the most likely first, and their probabilities."""
+
+    label_ids: list[int]
+    scores: list[float]
+    is_finite: bool
+    after: RowState | None
+
+
+class Classification:
+    """A sequence to a label. A bundle that reads forward only may be given it in chunks (`ChunkReader`).
+
+    The label after a chunk is that of everything read so far.
+    """
+
+    parameters_type = ClassificationParameters
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._manifest = bundle.manifest
+        self._labels = bundle.manifest.labels
+        self._input = sequence_input(bundle)
+
+    def preprocess(self, value: PredictInput, parameters: ClassificationParameters) -> ClassificationExample:
+        """Check and encode an input of the kind that this bundle reads."""
+        sequence = self._input.encode(value)
+        return ClassificationExample(sequence, self._input.length(sequence), parameters.top_k)
+
+    def run(self, runner: Runner, examples: Sequence[ClassificationExample]) -> list[ClassificationOutput]:
+        specs = self._manifest.state
+        feeds = self._input.feeds([example.sequence for example in examples])
+        feeds |= states_before(specs, [example.before for example in examples])
+        outputs = runner.run("classifier", feeds)
+        afters = rows_after(specs, outputs, len(examples))
+        return most_likely_labels(outputs["logits"], [example.top_k or 1 for example in examples], afters)
+
+    def plain_answer(self, example: ClassificationExample, output: ClassificationOutput) -> dict[str, Any]:
+        """The answer of `postprocess` as JSON values, several times faster to make and to write.
+
+        Raises:
+            InferenceFailed: if the logits are not finite.
+        """
+        if not output.is_finite:
+            raise InferenceFailed("the model computed label scores that are not finite numbers")
+        labels = self._labels
+        pairs = zip(output.label_ids, output.scores, strict=True)
+        ranked = [{"label": labels[label], "score": score} for label, score in pairs]
+        return {**ranked[0], "top_k": ranked} if example.top_k else ranked[0]
+
+    def postprocess(self, example: ClassificationExample, output: ClassificationOutput) -> ClassificationAnswer:
+        return ClassificationAnswer.model_validate(self.plain_answer(example, output))
+
+    def input_statistics(self, example: ClassificationExample) -> InputStatistics:
+        return self._input.input_statistics(example.sequence)
+
+    def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
+        return AnswerStatistics((plain_answer["label"],), plain_answer["score"])
+
+    def resume(self, example: ClassificationExample, before: ChunkState) -> ClassificationExample:
+        """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""
+        require_chunks(self._manifest)
+        return replace(example, before=before)
+
+    def state_after(self, example: ClassificationExample, output: ClassificationOutput) -> ChunkState:
+        """Raises InvalidInput if the bundle reads no chunks, InferenceFailed if the state is not finite."""
+        return state_after(self._manifest, output.after, example.before, example.length)
+
+
+def most_likely_labels(
+    logits: Array, counts: Sequence[int], afters: Sequence[RowState | None]
+) -> list[ClassificationOutput]:
+    """The best `counts[row]` labels of each row of `[batch, labels]`."""
+    is_finite = np.all(np.isfinite(logits), axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):  # a row that is not finite fails alone, later
+        probabilities = softmax(logits)
+        best = logits.argmax(axis=1).tolist()
+    outputs = []
+    for row, (count, finite, after) in enumerate(zip(counts, is_finite.tolist(), afters, strict=True)):
+        label_ids = [best[row]] if count == 1 else np.argsort(-logits[row], kind="stable")[:count].tolist()
+        outputs.append(ClassificationOutput(label_ids, probabilities[row, label_ids].tolist(), finite, after))
+    return outputs

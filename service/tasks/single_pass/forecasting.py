@@ -1,0 +1,133 @@
+"""Forecasting: the last frames of a series to the next ones, in the units of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from service.bundle.load import Bundle
+from service.bundle.manifest import ForecastingOptions
+from service.bundle.padding import FloatArray
+from service.errors import InferenceFailed, InvalidInput
+from service.tasks.core.task import (
+    Answer,
+    AnswerStatistics,
+    Array,
+    Frames,
+    InputStatistics,
+    Parameters,
+    PredictInput,
+    Runner,
+    kind_of,
+    require_at_most,
+)
+
+Rows = list[list[float]]
+
+_FRAMES = ("frames",)
+
+
+class ForecastingParameters(Parameters):
+    """Nothing to choose."""
+
+
+class ForecastingAnswer(Answer):
+    """The steps that follow the last frame: a list for each step, in it a number for each of `channels`."""
+
+    forecast: Rows
+    channels: list[str] = Field(description="what the numbers of a step are")
+    quantiles: dict[str, Rows] | None = Field(
+        default=None,
+        exclude_if=lambda quantiles: quantiles is None,
+        description="if the model gives them: below the numbers under 0.9 the truth stays nine times out of ten",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastingExample:
+    """The window that a forecast is made from: float32 `[look_back, channels]`."""
+
+    frames: FloatArray
+
+    @property
+    def length(self) -> int:
+        return len(self.frames)
+
+
+class ForecastingOutput(NamedTuple):
+    """`[horizon, targets]`, and `[horizon, targets, quantiles]` if the graph gives them."""
+
+    forecast: Array
+    quantiles: Array | None
+
+
+class Forecasting:
+    """Frames to frames. Of more frames than the model looks back on, the last ones count and the others are ignored."""
+
+    parameters_type = ForecastingParameters
+
+    def __init__(self, bundle: Bundle) -> None:
+        options = bundle.manifest.options
+        assert isinstance(options, ForecastingOptions)
+        self._options = options
+        self._max_frames = bundle.manifest.limits.max_input_tokens
+        self._channels = list(options.targets)
+
+    def preprocess(self, value: PredictInput, parameters: ForecastingParameters) -> ForecastingExample:
+        """Check the width of the frames and that there are enough, and keep the last ones."""
+        del parameters  # part of the protocol; there are none
+        if not isinstance(value, Frames):
+            raise InvalidInput(f"this model takes frames of numbers, not {kind_of(value)}")
+        look_back, names = self._options.look_back, self._options.channels
+        num_frames, width = value.values.shape
+        require_at_most(num_frames, self._max_frames, "frames", _FRAMES)
+        if width != len(names):
+            has = f"a frame has {width} {'number' if width == 1 else 'numbers'}"
+            raise InvalidInput(f"{has}, this model takes {len(names)}: {', '.join(names)}", (*_FRAMES, 0))
+        if num_frames < look_back:
+            raise InvalidInput(f"there are {num_frames} frames, this model needs the last {look_back}", _FRAMES)
+        return ForecastingExample(value.values[-look_back:])
+
+    def run(self, runner: Runner, examples: Sequence[ForecastingExample]) -> list[ForecastingOutput]:
+        outputs = runner.run("forecaster", {"frames": np.stack([example.frames for example in examples])})
+        quantiles = outputs.get("quantiles")
+        return [
+            ForecastingOutput(forecast, None if quantiles is None else quantiles[row])
+            for row, forecast in enumerate(outputs["forecast"])
+        ]
+
+    def plain_answer(self, example: ForecastingExample, output: ForecastingOutput) -> dict[str, Any]:
+        """The answer of `postprocess` as JSON values.
+
+        Raises:
+            InferenceFailed: a number is not finite.
+        """
+        del example  # part of the protocol
+        parts = [output.forecast] if output.quantiles is None else [output.forecast, output.quantiles]
+        if not all(np.isfinite(part).all() for part in parts):
+            raise InferenceFailed("the model computed a forecast that is not finite")
+        answer: dict[str, Any] = {"forecast": plain_rows(output.forecast), "channels": self._channels}
+        if output.quantiles is not None:
+            names = map(str, self._options.quantiles)
+            answer["quantiles"] = {name: plain_rows(output.quantiles[..., i]) for i, name in enumerate(names)}
+        return answer
+
+    def postprocess(self, example: ForecastingExample, output: ForecastingOutput) -> ForecastingAnswer:
+        return ForecastingAnswer.model_validate(self.plain_answer(example, output))
+
+    def input_statistics(self, example: ForecastingExample) -> InputStatistics:
+        return InputStatistics(example.length, 0)
+
+    def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
+        """Nothing that could be counted."""
+        del plain_answer
+        return AnswerStatistics((), None)
+
+
+def plain_rows(numbers: Array) -> Rows:
+    """`[steps, channels]` as lists, each number as short as float32 allows: 20.9, not 20.899999618530273."""
+    return [[float(str(number)) for number in row] for row in numbers]

@@ -1,0 +1,258 @@
+"""Tagging: one label for every word, the spans that the labels form, and for some models a label of the whole text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from service.bundle.load import Bundle
+from service.bundle.manifest import TaggingOptions
+from service.bundle.padding import IntArray, lengths_of, pad_ids, pad_nested_ids
+from service.errors import InferenceFailed, InvalidInput
+from service.tasks.core.probabilities import DoubleArray, most_probable
+from service.tasks.core.task import (
+    Answer,
+    AnswerStatistics,
+    Array,
+    InputStatistics,
+    Parameters,
+    PredictInput,
+    Runner,
+    input_statistics_of,
+    require_at_most,
+    require_short_text,
+    require_words,
+)
+from service.tasks.single_pass.chunk_state import (
+    ChunkState,
+    RowState,
+    require_chunks,
+    rows_after,
+    state_after,
+    states_before,
+)
+from service.tasks.single_pass.crf import marginals, viterbi
+from service.tasks.single_pass.spans import Span, bio_spans
+
+
+class TaggingParameters(Parameters):
+    """A tagger leaves nothing to choose."""
+
+
+class TaggedToken(Answer):
+    """A word and its tag."""
+
+    text: str
+    tag: str
+    score: float = Field(description="probability of the tag, 0 to 1")
+    start: int | None = Field(description="first character in the input; null if the input came as words")
+    end: int | None = Field(description="character after the last; null if the input came as words")
+
+
+class TaggedSpan(Answer):
+    """Neighbouring words that form one thing, such as a name."""
+
+    label: str
+    text: str
+    score: float = Field(description="mean of the scores of its tokens")
+    start: int | None = Field(description="first character in the input; null if the input came as words")
+    end: int | None = Field(description="character after the last; null if the input came as words")
+    first_token: int = Field(description="index of its first token")
+    end_token: int = Field(description="index of the token after its last")
+
+
+class TaggingAnswer(Answer):
+    """Every word with its tag; `spans` only if the model's tags form spans, `label` only if it labels texts too."""
+
+    tokens: list[TaggedToken]
+    spans: list[TaggedSpan] | None = Field(default=None, exclude_if=lambda spans: spans is None)
+    label: str | None = Field(
+        default=None, exclude_if=lambda label: label is None, description="of the whole text, such as an intent"
+    )
+    label_score: float | None = Field(
+        default=None, exclude_if=lambda score: score is None, description="probability of the label, 0 to 1"
+    )
+
+
+@dataclass(frozen=True)
+class TaggingExample:
+    """One sentence, encoded. `text` and `offsets` are there if the input was running text."""
+
+    words: tuple[str, ...]
+    word_ids: list[int]
+    character_ids: list[list[int]]
+    text: str | None = None
+    offsets: tuple[tuple[int, int], ...] | None = None
+    before: ChunkState | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.word_ids)
+
+
+class TextLabel(NamedTuple):
+    """The label of one whole text, as an index into the text labels, and its probability."""
+
+    label_id: int
+    score: float
+
+
+class TaggingOutput(NamedTuple):
+    """The tag of each word of one sentence, as an index into the labels, and its probability."""
+
+    label_ids: list[int]
+    scores: list[float]
+    is_finite: bool
+    after: RowState | None
+    text_label: TextLabel | None = None
+
+
+class Tagging:
+    """Words to tags. A bundle that reads forward only may be given its text in chunks (`ChunkReader`)."""
+
+    parameters_type = TaggingParameters
+
+    def __init__(self, bundle: Bundle) -> None:
+        manifest = bundle.manifest
+        if not isinstance(manifest.options, TaggingOptions):
+            raise TypeError(f"{manifest.name} is a bundle for {manifest.task}, not for tagging")
+        self._manifest = manifest
+        self._options = manifest.options
+        self._labels = manifest.labels
+        self._text_labels = manifest.text_labels
+        self._max_tokens = manifest.limits.max_input_tokens
+        self._words = bundle.tokenizers["words"]
+        self._reads_characters = any(tensor.name == "characters" for tensor in manifest.graphs["tagger"].inputs)
+        self._characters = bundle.tokenizers["characters"] if self._reads_characters else None
+        self._transitions = bundle.transitions
+
+    def preprocess(self, value: PredictInput, parameters: TaggingParameters) -> TaggingExample:
+        """Cut running text into words, or take the words as they come, and look them up."""
+        del parameters  # part of the protocol; a tagger has none
+        if not isinstance(value, str):
+            return self._encode(require_words(value, self._max_tokens))
+        text = require_short_text(value, self._max_tokens)
+        pieces = self._words.pieces(text)
+        if not pieces:
+            raise InvalidInput("the text holds no words")
+        require_at_most(len(pieces), self._max_tokens, "words")
+        offsets = tuple((piece.start, piece.end) for piece in pieces)
+        return self._encode(tuple(piece.text for piece in pieces), text, offsets)
+
+    def run(self, runner: Runner, examples: Sequence[TaggingExample]) -> list[TaggingOutput]:
+        lengths = lengths_of([example.word_ids for example in examples])
+        feeds = {"words": pad_ids([example.word_ids for example in examples]), "lengths": lengths}
+        if self._reads_characters:
+            feeds["characters"] = pad_nested_ids([example.character_ids for example in examples])
+        specs = self._manifest.state
+        feeds |= states_before(specs, [example.before for example in examples])
+        outputs = runner.run("tagger", feeds)
+        afters = rows_after(specs, outputs, len(examples))
+        rows = decoded(outputs["emissions"], lengths, afters, self._transitions)
+        return with_text_labels(rows, outputs["text_logits"]) if self._text_labels else rows
+
+    def plain_answer(self, example: TaggingExample, output: TaggingOutput) -> dict[str, Any]:
+        """The answer of `postprocess` as JSON values, several times faster to make and to write.
+
+        Raises:
+            InferenceFailed: if the emissions are not finite.
+        """
+        if not output.is_finite:
+            raise InferenceFailed("the model computed tag scores that are not finite numbers")
+        tags = [self._labels[label] for label in output.label_ids]
+        offsets = repeat((None, None), len(tags)) if example.offsets is None else example.offsets
+        tokens = [
+            {"text": word, "tag": tag, "score": score, "start": start, "end": end}
+            for word, tag, score, (start, end) in zip(example.words, tags, output.scores, offsets, strict=True)
+        ]
+        answer: dict[str, Any] = {"tokens": tokens}
+        if self._options.scheme is not None:
+            answer["spans"] = [_span(example, tokens, span) for span in bio_spans(tags)]
+        if output.text_label is not None:
+            answer["label"] = self._text_labels[output.text_label.label_id]
+            answer["label_score"] = output.text_label.score
+        return answer
+
+    def postprocess(self, example: TaggingExample, output: TaggingOutput) -> TaggingAnswer:
+        return TaggingAnswer.model_validate(self.plain_answer(example, output))
+
+    def input_statistics(self, example: TaggingExample) -> InputStatistics:
+        return input_statistics_of(example.word_ids)
+
+    def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
+        """The labels of its spans, or the tags where they form none, and that of the text if it has one.
+
+        Its confidence is the mean score of its words, or that of its text's label if that is lower.
+        """
+        tokens = plain_answer["tokens"]
+        spans = plain_answer.get("spans")
+        labels = [token["tag"] for token in tokens] if spans is None else [span["label"] for span in spans]
+        confidence = sum([token["score"] for token in tokens]) / len(tokens)
+        if "label" not in plain_answer:
+            return AnswerStatistics(labels, confidence)
+        return AnswerStatistics([*labels, plain_answer["label"]], min(confidence, plain_answer["label_score"]))
+
+    def resume(self, example: TaggingExample, before: ChunkState) -> TaggingExample:
+        """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""
+        require_chunks(self._manifest)
+        return replace(example, before=before)
+
+    def state_after(self, example: TaggingExample, output: TaggingOutput) -> ChunkState:
+        """Raises InvalidInput if the bundle reads no chunks, InferenceFailed if the state is not finite."""
+        return state_after(self._manifest, output.after, example.before, example.length)
+
+    def _encode(
+        self, words: tuple[str, ...], text: str | None = None, offsets: tuple[tuple[int, int], ...] | None = None
+    ) -> TaggingExample:
+        limit = self._options.max_word_characters
+        spelled = [self._characters.encode_characters(word, limit) for word in words] if self._characters else []
+        return TaggingExample(words, self._words.encode_words(words), spelled, text, offsets)
+
+
+def decoded(
+    emissions: Array, lengths: IntArray, afters: Sequence[RowState | None], transitions: Array | None = None
+) -> list[TaggingOutput]:
+    """The tags of a whole padded batch `[batch, time, labels]` at once.
+
+    Each word's own best tag with its probability; with `transitions` the best tags of a sentence together, each with
+    its marginal probability. What lies beyond a row's length may be anything.
+    """
+    finite = np.isfinite(emissions)
+    is_padding = np.arange(emissions.shape[1]) >= lengths[:, None]
+    is_finite = np.all(finite.all(axis=2) | is_padding, axis=1)
+    if not finite.all():
+        emissions = np.where(finite, emissions, 0.0)
+    label_ids, scores = most_probable(emissions) if transitions is None else _best(emissions, lengths, transitions)
+    rows = zip(label_ids.tolist(), scores.tolist(), is_finite.tolist(), lengths.tolist(), afters, strict=True)
+    return [TaggingOutput(ids[:end], chances[:end], finite, after) for ids, chances, finite, end, after in rows]
+
+
+def with_text_labels(rows: Sequence[TaggingOutput], text_logits: Array) -> list[TaggingOutput]:
+    """The rows with their texts' most likely labels, from `[batch, text labels]`; not finite if those are not."""
+    finite = np.asarray(np.isfinite(text_logits).all(axis=1))
+    label_ids, scores = most_probable(np.where(finite[:, None], text_logits, 0.0))
+    labels = zip(label_ids.tolist(), scores.tolist(), finite.tolist(), strict=True)
+    return [
+        row._replace(is_finite=row.is_finite and is_finite, text_label=TextLabel(label_id, score))
+        for row, (label_id, score, is_finite) in zip(rows, labels, strict=True)
+    ]
+
+
+def _best(emissions: Array, lengths: IntArray, transitions: Array) -> tuple[IntArray, DoubleArray]:
+    label_ids = viterbi(emissions, lengths, transitions)
+    probabilities = marginals(emissions, lengths, transitions)
+    return label_ids, np.take_along_axis(probabilities, label_ids[..., None], axis=2)[..., 0]
+
+
+def _span(example: TaggingExample, tokens: Sequence[dict[str, Any]], span: Span) -> dict[str, Any]:
+    members = tokens[span.start : span.end]
+    start, end = members[0]["start"], members[-1]["end"]
+    text = " ".join(example.words[span.start : span.end]) if example.text is None else example.text[start:end]
+    score = sum(token["score"] for token in members) / len(members)
+    places = {"start": start, "end": end, "first_token": span.start, "end_token": span.end}
+    return {"label": span.label, "text": text, "score": score, **places}

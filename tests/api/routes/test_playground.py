@@ -1,0 +1,110 @@
+"""How the page's files are served; what they do in a browser is tested in tests/browser."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.routes.playground import FILES, FOLDER, PAGE
+from tests.live_server import live_server, request
+
+
+def test_the_home_address_is_the_page(client: TestClient) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.text == (FOLDER / PAGE).read_text(encoding="utf-8")
+
+
+def test_every_file_in_the_folder_is_listed_and_every_listed_file_is_there() -> None:
+    """A script that is forgotten in the list would be missing only in the browser."""
+    there = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    assert there == set(FILES)
+    assert len(FILES) == len(set(FILES))
+
+
+def test_every_file_is_installed_with_the_service() -> None:
+    """What no pattern of the package data names would be missing only where the service is not run from its sources."""
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["service"]
+    installed = {path for pattern in patterns for path in FOLDER.parent.glob(pattern)}
+    assert {FOLDER / name for name in FILES} <= installed
+
+
+def test_a_model_brings_examples_to_try(client: TestClient) -> None:
+    """Those that the bundle proves itself with, without their answers."""
+    first, *_ = client.get("/models/tiny-classifier").json()["examples"]
+    assert first == {"inputs": "hello world", "parameters": {"top_k": 2}}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_served_as_what_it_is_and_lets_nothing_foreign_in(client: TestClient, name: str) -> None:
+    answer = client.get(f"/playground/{name}")
+    kinds = {"js": "text/javascript", "css": "text/css", "html": "text/html", "svg": "image/svg+xml"}
+    assert answer.content == (FOLDER / name).read_bytes()
+    assert answer.headers["content-type"].partition(";")[0] == kinds[name.rpartition(".")[2]]
+    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+def test_an_unchanged_file_is_not_sent_again(client: TestClient) -> None:
+    tag = client.get("/playground/app.js").headers["etag"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = client.get("/playground/app.js", headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    changed = client.get("/playground/app.js", headers={"If-None-Match": '"of an older release"'})
+    assert changed.status_code == 200
+
+
+def test_head_tells_the_size_without_the_body(client: TestClient) -> None:
+    answer = client.head("/")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert int(answer.headers["content-length"]) == (FOLDER / PAGE).stat().st_size
+
+
+@pytest.mark.parametrize("name", ["", "nothing.js", "views", "views/", "views/nothing.js", "App.js", "app.js/"])
+def test_what_is_not_listed_is_a_404_with_the_usual_body(client: TestClient, name: str) -> None:
+    answer = client.get(f"/playground/{name}")
+    assert answer.status_code == 404
+    assert answer.json()["error_type"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../settings.py",
+        "..%2fsettings.py",
+        "%2e%2e/settings.py",
+        "views/../../settings.py",
+        "//settings.py",
+        "views%2f..%2fapp.js",
+    ],
+)
+def test_a_path_cannot_leave_the_folder(tiny_models: Path, path: str) -> None:
+    """Sent as bytes, because a client library would tidy such a path up before it leaves."""
+    with live_server(tiny_models, lanes=1) as server, server.connect() as connection:
+        answer = connection.ask(request("GET", f"/playground/{path}"))
+        assert answer.status == 404
+        assert b"import" not in answer.body
+
+
+def test_the_page_names_no_other_address_and_holds_no_script_or_style() -> None:
+    """What the policy forbids would only be noticed in a browser, what it allows not at all."""
+    page = (FOLDER / PAGE).read_text(encoding="utf-8")
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert sources
+    assert not [source for source in sources if "//" in source]
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page)
+
+
+def test_data_never_becomes_markup() -> None:
+    """The page writes what others sent; only text nodes and attributes are safe for that."""
+    scripts = {name: (FOLDER / name).read_text(encoding="utf-8") for name in FILES if name.endswith(".js")}
+    forbidden = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function")
+    assert scripts
+    assert not [name for name, text in scripts.items() if forbidden.search(text)]

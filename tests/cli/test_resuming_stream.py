@@ -1,0 +1,162 @@
+"""A streamed text goes on over broken connections: every token once, in order, and the same as without a break."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
+from typing import Any
+
+import pytest
+
+from service.cli import resuming_stream
+from service.errors import InferenceFailed, UnrollError
+from tests.live_server import LiveServer, live_server
+from tests.tiny_bundles import write_tiny_bundle
+
+KEY = "a secret of more than sixteen characters"
+STATE_EVERY_TOKENS = 8
+LENGTH = 28
+NOT_READY = b'data:{"error":"stopping","error_type":"not_ready"}\n\n'
+NONE_READY = b'{"error": "no replica is ready"}'
+FAILED = b'data:{"error":"graph step failed","error_type":"generation"}\n\n'
+
+#: How a connection ends: after so many events, and with these bytes instead of the next one; None: not before its end.
+Cut = tuple[int, bytes] | int | None
+
+
+class Gateway(ThreadingHTTPServer):
+    """Hands each request to the next replica, and cuts its answer as the test says. `bodies` has what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self, replicas: Sequence[LiveServer], cuts: Sequence[Cut]) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.ports = cycle(replica.port for replica in replicas)
+        self.cuts = iter(cuts)
+        self.bodies: list[dict[str, Any]] = []
+
+
+class _Passing(BaseHTTPRequestHandler):
+    server: Gateway
+
+    def do_POST(self) -> None:
+        """Pass one request on; a cut at -503 is an answer with that status instead."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(json.loads(body))
+        cut = next(self.server.cuts, None)
+        num_events, last = cut if isinstance(cut, tuple) else (cut, b"")
+        if num_events is not None and num_events < 0:
+            status, frames, num_events = -num_events, [NONE_READY], 1
+        else:
+            status, frames = self._ask(body)
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b"".join(frames[:num_events]) + last)
+
+    def _ask(self, body: bytes) -> tuple[int, list[bytes]]:
+        """The whole answer of the next replica, event by event."""
+        upstream = http.client.HTTPConnection("127.0.0.1", next(self.server.ports), timeout=10)
+        upstream.request("POST", self.path, body, {"Content-Type": "application/json"})
+        response = upstream.getresponse()
+        frames = [frame + b"\n\n" for frame in response.read().split(b"\n\n") if frame]
+        upstream.close()
+        return response.status, frames
+
+    def log_message(self, *_: object) -> None:
+        """Tests are quiet."""
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LiveServer]]:
+    """Two servers with the same bundle and the same key."""
+    models = tmp_path_factory.mktemp("resuming") / "models"
+    write_tiny_bundle(models, "generation")
+    with live_server(models, state_keys=KEY) as here, live_server(models, state_keys=KEY) as there:
+        yield [here, there]
+
+
+@pytest.fixture(autouse=True)
+def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming_stream, "STATE_EVERY_TOKENS", STATE_EVERY_TOKENS)
+    monkeypatch.setattr(resuming_stream, "PAUSES_S", (0.001,) * 3)
+
+
+@contextmanager
+def gateway(replicas: Sequence[LiveServer], *cuts: Cut) -> Iterator[Gateway]:
+    server = Gateway(replicas, cuts)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def tokens_of(server: Gateway, **parameters: Any) -> list[dict[str, Any]]:
+    body = {"inputs": "the cat", "parameters": {"max_new_tokens": LENGTH, **parameters}}
+    url = f"http://127.0.0.1:{server.server_port}"
+    return [event["token"] for event in resuming_stream.resuming_stream(url, body, timeout_s=10.0)]
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"do_sample": True, "seed": 5, "temperature": 1.4}], ids=["greedy", "drawn"]
+)
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        [0],
+        [5],
+        [STATE_EVERY_TOKENS],
+        [STATE_EVERY_TOKENS + 5, 7, 0, 10],
+        [-502, 20, -503, -429, 5],
+        [(18, NOT_READY)],
+        [LENGTH - 1, 3],
+    ],
+    ids=str,
+)
+def test_a_broken_stream_goes_on_as_if_nothing_had_happened(
+    replicas: list[LiveServer], cuts: list[Cut], parameters: dict[str, Any]
+) -> None:
+    with gateway(replicas) as whole, gateway(replicas, *cuts) as broken:
+        assert tokens_of(broken, **parameters) == tokens_of(whole, **parameters)
+        assert len(broken.bodies) == len(cuts) + 1
+
+
+def test_a_stream_goes_on_from_its_newest_state_and_not_from_the_prompt(replicas: list[LiveServer]) -> None:
+    with gateway(replicas, 2 * STATE_EVERY_TOKENS + 7) as broken:
+        assert len(tokens_of(broken)) == LENGTH
+    first, second = broken.bodies
+    assert "state" not in first
+    assert (second["inputs"], second["parameters"]["max_new_tokens"]) == ("", LENGTH - 2 * STATE_EVERY_TOKENS)
+
+
+def test_a_text_that_is_drawn_without_a_seed_gets_one_before_it_begins(replicas: list[LiveServer]) -> None:
+    """Otherwise what follows a break before the first state would belong to another text."""
+    with gateway(replicas, 5) as broken:
+        tokens_of(broken, do_sample=True)
+    first, second = broken.bodies
+    assert first["parameters"]["seed"] == second["parameters"]["seed"]
+
+
+def test_after_too_many_failures_without_a_new_token_the_last_one_is_told(replicas: list[LiveServer]) -> None:
+    with (
+        gateway(replicas, 5, -503, -503, -503, -503) as broken,
+        pytest.raises(UnrollError, match="no replica is ready"),
+    ):
+        tokens_of(broken)
+    assert len(broken.bodies) == 4
+
+
+def test_what_is_refused_at_once_or_fails_by_itself_is_not_tried_again(replicas: list[LiveServer]) -> None:
+    with gateway(replicas, -503) as closed, pytest.raises(UnrollError, match="no replica is ready"):
+        tokens_of(closed)
+    with gateway(replicas, (6, FAILED)) as failing, pytest.raises(InferenceFailed, match="graph step failed"):
+        tokens_of(failing)
+    assert (len(closed.bodies), len(failing.bodies)) == (1, 1)

@@ -1,0 +1,89 @@
+"""A bundle proves itself when it is loaded, or says which example and field it fails on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.bundle.load import EXAMPLES_FILE
+from service.bundle.manifest import TaskName
+from service.errors import ParityFailed
+from service.inference.engines.open_bundle import open_bundle
+from service.inference.engines.self_check import SELF_CHECK_TOLERANCE, self_check
+from tests.tiny_bundles import NAMES, copy_bundle, renew_digests, write_tiny_bundle
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def edit_last_example(bundle: Path, change: Change) -> None:
+    """Change the last recorded example, and let the digests agree."""
+    file = bundle / EXAMPLES_FILE
+    *others, last = file.read_text(encoding="utf-8").splitlines()
+    example = json.loads(last)
+    change(example)
+    file.write_text("\n".join([*others, json.dumps(example)]), encoding="utf-8")
+    renew_digests(bundle)
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_an_honest_bundle_passes(tiny_models: Path, task: TaskName) -> None:
+    opened = open_bundle(tiny_models / NAMES[task] / "1", "cpu", 1)
+    self_check(opened, tolerance=1e-6)
+    assert len(opened.bundle.examples) == 2
+
+
+def by(amount: float) -> Change:
+    def change(example: dict[str, Any]) -> None:
+        example["answer"]["score"] += amount
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "complaint"),
+    [
+        ("classification", by(5 * SELF_CHECK_TOLERANCE), "example 2: answer.score"),
+        ("classification", lambda example: example["answer"].update(label="other?"), "example 2: answer.label"),
+        ("classification", lambda example: example.update(inputs=""), "example 2 could not be answered: the text is"),
+        ("classification", lambda example: example.update(parameters={"k": 1}), "example 2 could not be answered"),
+        ("tagging", lambda example: example["answer"]["tokens"].pop(), "example 2: answer.tokens: expected 3 items"),
+        ("translation", lambda example: example["answer"].update(text="x"), "example 2: answer.text"),
+        (
+            "generation",
+            lambda example: example["answer"].update(generated_text="x"),
+            "example 2: answer.generated_text",
+        ),
+    ],
+)
+def test_a_bundle_that_answers_otherwise_is_refused(
+    tmp_path: Path, tiny_models: Path, task: TaskName, change: Change, complaint: str
+) -> None:
+    path = copy_bundle(tiny_models / NAMES[task] / "1", tmp_path)
+    edit_last_example(path, change)
+    with pytest.raises(ParityFailed, match=complaint):
+        self_check(open_bundle(path, "cpu", 1))
+
+
+def test_the_last_digits_may_differ(tmp_path: Path, tiny_models: Path) -> None:
+    """Another machine rounds otherwise; that is no damage."""
+    path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
+    edit_last_example(path, by(SELF_CHECK_TOLERANCE / 2))
+    opened = open_bundle(path, "cpu", 1)
+    self_check(opened)
+    with pytest.raises(ParityFailed):
+        self_check(opened, tolerance=SELF_CHECK_TOLERANCE / 4)
+
+
+def test_changed_weights_are_noticed(tmp_path: Path, tiny_models: Path) -> None:
+    """A graph that runs, with a digest that is right, but with other numbers inside."""
+    path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
+    other = write_tiny_bundle(tmp_path / "other", "classification", seed=1)
+    shutil.copy(other / "classifier.onnx", path / "classifier.onnx")
+    renew_digests(path)
+    with pytest.raises(ParityFailed):
+        self_check(open_bundle(path, "cpu", 1))

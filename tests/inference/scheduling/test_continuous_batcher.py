@@ -1,0 +1,338 @@
+"""Requests join and leave running batches at any step; everyone is answered, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
+from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.inference.scheduling.batch_policy import BatchLimits
+from service.inference.scheduling.continuous_batcher import ContinuousBatcher, StepLimits
+from service.inference.scheduling.lanes import Lanes
+from service.inference.scheduling.stream import Stream
+from service.observability.metrics import Metrics
+from service.tasks.core.task import Array, Runner
+from service.tasks.generation.generation import Generation
+from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.request import Delivery, GenerationRequest
+from tests.conftest import until
+
+FAR_S = 1e9
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_models: Path) -> OpenBundle:
+    return open_bundle(tiny_models / "tiny-generator" / "1", "cpu", 1)
+
+
+class Watched:
+    """A runner that counts rows of steps, and fails or waits when told to."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.step_rows: list[int] = []
+        self.fail_next = ""
+        self.pause_after_steps = 0
+        self.may_step = threading.Event()
+        self.may_step.set()
+
+    async def resume(self) -> None:
+        """Go on after the pause, which may be still to come."""
+        await until(lambda: not self.may_step.is_set())
+        self.may_step.set()
+
+    def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if graph == self.fail_next:
+            self.fail_next = ""
+            raise InferenceFailed(f"graph {graph!r} failed")
+        if graph == "step":
+            assert self.may_step.wait(timeout=30)
+            self.step_rows.append(len(feeds["token"]))
+            if len(self.step_rows) == self.pause_after_steps:
+                self.may_step.clear()
+        return self._runner.run(graph, feeds)
+
+
+Scenario = Callable[[ContinuousBatcher[GenerationRequest], Watched], Awaitable[None]]
+
+
+def play(generator: OpenBundle, scenario: Scenario, num_lanes: int = 1, **limits: Any) -> Metrics:
+    """Run a scenario with a stepper in an event loop of its own."""
+    assert isinstance(generator.task, Generation)
+    task, runner, metrics = generator.task, Watched(generator.runner), Metrics(CollectorRegistry())
+
+    async def run() -> None:
+        lanes = Lanes(num_lanes)
+        stepper = ContinuousBatcher(
+            "m", task.batch, runner, lanes, StepLimits(**limits), metrics, lambda stream: stream.request.num_produced
+        )
+        try:
+            await scenario(stepper, runner)
+        finally:
+            runner.may_step.set()
+            await stepper.close()
+            lanes.close()
+
+    asyncio.run(run())
+    return metrics
+
+
+def start(generator: OpenBundle, prompt: str, is_streamed: bool = False, **parameters: Any) -> GenerationRequest:
+    assert isinstance(generator.task, Generation)
+    return generator.task.start(prompt, GenerationParameters(**parameters), Delivery(is_streamed=is_streamed))
+
+
+async def text_of(stream: Stream[GenerationRequest]) -> str:
+    await stream.result()
+    return stream.request.answer().generated_text
+
+
+async def read_into(indices: list[int], stream: Stream[GenerationRequest]) -> None:
+    async for event in stream:
+        indices.append(event.index)
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, {"model": "m", **labels})
+
+
+@pytest.mark.parametrize("num_lanes", [1, 2])
+def test_texts_in_company_are_what_they_are_alone(generator: OpenBundle, num_lanes: int) -> None:
+    wishes = [{"max_new_tokens": 3 + n, "do_sample": True, "seed": n} for n in range(12)]
+    prompts = ["a" * (1 + 3 * n % 17) for n in range(12)]
+    alone = [answer_one(generator, p, w).model_dump()["generated_text"] for p, w in zip(prompts, wishes, strict=True)]
+    streams: list[Stream[GenerationRequest]] = []
+
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        for prompt, wish in zip(prompts, wishes, strict=True):
+            streams.append(stepper.submit(start(generator, prompt, **wish), FAR_S))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*map(text_of, streams)) == alone
+        assert max(runner.step_rows) > 1, "texts did share steps"
+
+    metrics = play(generator, scenario, num_lanes)
+    num_tokens = sum(stream.request.num_produced for stream in streams)
+    assert sample(metrics, "unroll_generated_tokens_total") == num_tokens
+    assert sample(metrics, "unroll_slot_joins_total") == 12
+    assert sample(metrics, "unroll_slot_leaves_total", reason="finished") == 12
+    assert sample(metrics, "unroll_slots_in_use") == sample(metrics, "unroll_live_streams") == 0
+
+
+def test_rows_are_spread_over_the_lanes(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.may_step.clear()
+        streams = [stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(2)]
+        await until(lambda: stepper.num_waiting == 0)
+        streams += [stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(8)]
+        runner.may_step.set()
+        await asyncio.gather(*map(text_of, streams))
+        assert max(runner.step_rows) == 5
+
+    play(generator, scenario, num_lanes=2)
+
+
+def test_no_more_rows_than_slots_are_stepped_and_a_fork_needs_one_for_each(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        assert isinstance(generator.task, Generation)
+        forked = generator.task.start("ab", GenerationParameters(max_new_tokens=5), Delivery(num_continuations=3))
+        larger = generator.task.start("ab", GenerationParameters(max_new_tokens=5), Delivery(num_continuations=7))
+        requests = [*(start(generator, "ab", max_new_tokens=6) for _ in range(9)), forked, larger]
+        await asyncio.gather(*(text_of(stepper.submit(request, FAR_S)) for request in requests))
+        assert set(runner.step_rows) <= {1, 2, 3, 4, 7}, "seven rows are more than there are, and go alone"
+        assert 7 in runner.step_rows
+
+    play(generator, scenario, max_rows=4)
+
+
+def test_many_small_requests_do_not_keep_a_large_one_waiting(generator: OpenBundle) -> None:
+    """It is not the last to end, although a row for a small one is free much sooner than four at once."""
+
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        assert isinstance(generator.task, Generation)
+        ended: list[str] = []
+
+        async def ask(name: str, request: GenerationRequest) -> None:
+            await stepper.submit(request, FAR_S).result()
+            ended.append(name)
+
+        small = [ask("small", start(generator, "ab", max_new_tokens=3 + n % 9)) for n in range(40)]
+        forked = generator.task.start("ab", GenerationParameters(max_new_tokens=5), Delivery(num_continuations=4))
+        await asyncio.gather(*small[:8], ask("large", forked), *small[8:])
+        assert ended.index("large") < 20
+
+    play(generator, scenario, max_rows=4, joining=BatchLimits(max_overtaken_s=0.0))
+
+
+def test_a_closed_stream_leaves_at_the_next_step(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.pause_after_steps = 5
+        left = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
+        stays = stepper.submit(start(generator, "b", max_new_tokens=30), FAR_S)
+        async for event in left:
+            if event.index == 3:
+                break
+        left.close()
+        await runner.resume()
+        await text_of(stays)
+        assert left.request.num_produced <= 6, "one step may have been under way"
+        assert runner.step_rows[-1] == 1
+        assert stepper.num_pending == 0
+
+    assert sample(play(generator, scenario), "unroll_slot_leaves_total", reason="cancelled") == 1
+
+
+def test_who_leaves_while_waiting_is_never_run(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.may_step.clear()
+        running = stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S)
+        await until(lambda: stepper.num_waiting == 0)
+        waiting = stepper.submit(start(generator, "b", max_new_tokens=9), FAR_S)
+        waiting.close()
+        runner.may_step.set()
+        await text_of(running)
+        await until(lambda: stepper.num_waiting == 0)
+        assert waiting.request.num_produced == 0
+        assert max(runner.step_rows) == 1
+
+    play(generator, scenario)
+
+
+def test_a_failed_step_ends_its_streams_and_the_stepper_lives_on(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.fail_next = "step"
+        streams = [stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(2)]
+        results = await asyncio.gather(*map(text_of, streams), return_exceptions=True)
+        assert any(isinstance(result, InferenceFailed) for result in results)
+        again = stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S)
+        assert len(await text_of(again)) == 9
+        assert stepper.is_alive
+
+    play(generator, scenario)
+
+
+def test_a_failed_prefill_does_not_touch_the_running_streams(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.pause_after_steps = 5
+        running = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
+        await anext(aiter(running))
+        runner.fail_next = "prompt"
+        unlucky = stepper.submit(start(generator, "two or more", max_new_tokens=9), FAR_S)
+        await runner.resume()
+        with pytest.raises(InferenceFailed):
+            await text_of(unlucky)
+        assert len(await text_of(running)) == 30
+
+    play(generator, scenario)
+
+
+def test_a_batch_that_breaks_answers_its_streams_and_starts_anew(
+    generator: OpenBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        broken = start(generator, "a", max_new_tokens=9)
+        monkeypatch.setattr(broken, "sequences", None)
+        monkeypatch.setattr(GenerationRequest, "num_rows", 1)
+        stream = stepper.submit(broken, FAR_S)
+        with pytest.raises(InferenceFailed, match="taken further"):
+            await stream.result()
+        assert len(await text_of(stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S))) == 9
+
+    play(generator, scenario)
+
+
+def test_a_broken_stepper_answers_everyone_and_is_not_alive(
+    generator: OpenBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        monkeypatch.setattr("service.inference.scheduling.running_batch.RunningBatch.advance", lambda *_: 1 / 0)
+        streams = [stepper.submit(start(generator, "a"), FAR_S) for _ in range(3)]
+        results = await asyncio.gather(*(stream.result() for stream in streams), return_exceptions=True)
+        assert all(isinstance(result, NotReady) for result in results)
+        assert not stepper.is_alive
+        with pytest.raises(NotReady):
+            stepper.submit(start(generator, "a"), FAR_S)
+
+    play(generator, scenario)
+
+
+def test_closing_answers_everyone(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.may_step.clear()
+        streams = [stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(4)]
+        await until(lambda: stepper.num_rows > 0)
+        await stepper.close()
+        results = await asyncio.gather(*(stream.result() for stream in streams), return_exceptions=True)
+        assert all(isinstance(result, NotReady) for result in results)
+        assert not stepper.is_alive
+
+    play(generator, scenario)
+
+
+def test_a_reader_that_lags_too_far_behind_is_cut(generator: OpenBundle) -> None:
+    """What it had been given stays readable, then it learns why it was cut; others go on."""
+
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.pause_after_steps = 20
+        slow = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
+        other = stepper.submit(start(generator, "b", max_new_tokens=30), FAR_S)
+        await until(lambda: slow.is_cancelled)
+        await runner.resume()
+        assert len(await text_of(other)) == 30
+        assert slow.num_unread == 4
+        read: list[int] = []
+        with pytest.raises(Overloaded, match="too slowly"):
+            await read_into(read, slow)
+        assert read == [1, 2, 3, 4]
+
+    assert sample(play(generator, scenario, max_backlog=4), "unroll_slot_leaves_total", reason="overrun") == 1
+
+
+def test_too_many_waiting_requests_are_refused(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.may_step.clear()
+        running = stepper.submit(start(generator, "a", max_new_tokens=2), FAR_S)
+        await until(lambda: stepper.num_waiting == 0)
+        streams = [stepper.submit(start(generator, "a", max_new_tokens=2), FAR_S) for _ in range(2)]
+        with pytest.raises(Overloaded) as refusal:
+            stepper.submit(start(generator, "a"), FAR_S)
+        assert refusal.value.retry_after_s >= 1
+        runner.may_step.set()
+        assert len(await asyncio.gather(*map(text_of, [running, *streams]))) == 3
+
+    play(generator, scenario, max_waiting=2)
+
+
+def test_a_stream_whose_time_is_up_is_ended_waiting_or_running(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.may_step.clear()
+        soon_s = time.monotonic() + 0.05
+        late = [stepper.submit(start(generator, "a", max_new_tokens=9), soon_s) for _ in range(2)]
+        gone = stepper.submit(start(generator, "a"), time.monotonic() - 1)
+        for stream in (*late, gone):
+            with pytest.raises(DeadlineExceeded):
+                await text_of(stream)
+        runner.may_step.set()
+        assert len(await text_of(stepper.submit(start(generator, "b", max_new_tokens=9), FAR_S))) == 9
+        await until(lambda: stepper.num_rows == 0)
+
+    play(generator, scenario)
+
+
+def test_events_that_are_ready_together_are_read_together(generator: OpenBundle) -> None:
+    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        stream = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=12), FAR_S)
+        await stream.result()
+        batches = [batch async for batch in stream.batches()]
+        assert [event.index for event in batches[0]] == list(range(1, 13))
+        assert len(batches) == 1
+        assert (await stream.result()).finish_reason == "length"
+
+    play(generator, scenario)

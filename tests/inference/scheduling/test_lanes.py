@@ -1,0 +1,150 @@
+"""Lanes run what waits, the oldest first, and a fault of one source does not stop the others."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import pytest
+
+from service.errors import NotReady
+from service.inference.scheduling.lanes import Lanes, Work
+from tests.conftest import wait_until
+
+
+class Jobs:
+    """A source of jobs; `since_s` says how long the first of them has waited."""
+
+    def __init__(self, since_s: float = 0.0) -> None:
+        self.queue: deque[Work] = deque()
+        self.since_s = since_s
+        self.error: BaseException | None = None
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        return self.since_s if self.queue else None
+
+    def next_work(self) -> Work | None:
+        return self.queue.popleft() if self.queue else None
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+
+
+def test_every_job_is_done_once_whatever_the_moment_it_comes() -> None:
+    """No wake-up is lost between a lane that falls idle and work that arrives."""
+    lanes, jobs, done = Lanes(3), Jobs(), []
+    lanes.add(jobs)
+    for number in range(2_000):
+        jobs.queue.append(lambda number=number: done.append(number))  # type: ignore[misc]
+        lanes.wake()
+        if number % 7 == 0:
+            wait_until(lambda number=number: len(done) == number + 1)  # type: ignore[misc]
+    wait_until(lambda: len(done) == 2_000)
+    lanes.close()
+    assert sorted(done) == list(range(2_000))
+
+
+def test_the_source_that_has_waited_longest_comes_first() -> None:
+    lanes, old, new, order = Lanes(1), Jobs(1.0), Jobs(2.0), []
+    hold = threading.Event()
+    blocking = Jobs(0.0)
+    blocking.queue.append(lambda: hold.wait(10) and None)
+    for source in (blocking, new, old):
+        lanes.add(source)
+    wait_until(lambda: not blocking.queue)
+    new.queue.append(lambda: order.append("new"))
+    old.queue.append(lambda: order.append("old"))
+    hold.set()
+    wait_until(lambda: len(order) == 2)
+    lanes.close()
+    assert order == ["old", "new"]
+
+
+def test_a_fault_is_told_to_its_source_and_the_lane_lives_on() -> None:
+    def faulty() -> None:
+        raise ValueError("a fault")
+
+    lanes, broken, healthy, done = Lanes(1), Jobs(), Jobs(), []
+    lanes.add(broken)
+    lanes.add(healthy)
+    broken.queue.append(faulty)
+    lanes.wake()
+    wait_until(lambda: broken.error is not None)
+    healthy.queue.append(lambda: done.append(1))
+    lanes.wake()
+    wait_until(lambda: done == [1])
+    assert lanes.is_alive
+    lanes.close()
+    assert isinstance(broken.error, ValueError)
+
+
+def test_a_fault_in_choosing_is_told_to_its_source_too() -> None:
+    class Broken(Jobs):
+        def next_work(self) -> Work | None:
+            self.queue.clear()
+            raise RuntimeError("cannot choose")
+
+    lanes, broken, healthy, done = Lanes(1), Broken(), Jobs(1.0), []
+    lanes.add(broken)
+    lanes.add(healthy)
+    broken.queue.append(lambda: None)
+    healthy.queue.append(lambda: done.append(1))
+    lanes.wake()
+    wait_until(lambda: done == [1])
+    assert lanes.is_alive
+    lanes.close()
+    assert isinstance(broken.error, RuntimeError)
+
+
+def test_a_removed_source_is_not_asked_again() -> None:
+    lanes, gone, kept, done = Lanes(1), Jobs(), Jobs(), []
+    lanes.add(gone)
+    lanes.add(kept)
+    lanes.remove(gone)
+    gone.queue.append(lambda: done.append("gone"))
+    kept.queue.append(lambda: done.append("kept"))
+    lanes.wake()
+    wait_until(lambda: done != [])
+    lanes.close()
+    assert done == ["kept"]
+
+
+def test_closed_lanes_take_no_source() -> None:
+    lanes = Lanes(1)
+    lanes.close()
+    assert not lanes.is_alive
+    with pytest.raises(NotReady):
+        lanes.add(Jobs())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lane_that_ends_by_itself_is_told_to_every_source() -> None:
+    """Whoever waits there must be answered, and the service must not look healthy."""
+
+    def end_the_thread() -> None:
+        raise SystemExit
+
+    lanes, culprit, other = Lanes(1), Jobs(), Jobs(1.0)
+    lanes.add(culprit)
+    lanes.add(other)
+    culprit.queue.append(end_the_thread)
+    lanes.wake()
+    wait_until(lambda: culprit.error is not None and other.error is not None)
+    assert not lanes.is_alive
+    lanes.close()
+
+
+def test_lanes_tell_how_busy_they_are_and_how_long_a_run_takes_already() -> None:
+    """An idle lane has no age; a hanging run grows older, and its time counts before it has ended and afterwards."""
+    lanes, jobs, hold = Lanes(2), Jobs(), threading.Event()
+    assert (lanes.busy_s, lanes.run_age_s) == (0.0, 0.0)
+    jobs.queue.append(lambda: hold.wait(10) and None)
+    lanes.add(jobs)
+    wait_until(lambda: lanes.run_age_s > 0.01)
+    while_running_s = lanes.busy_s
+    assert while_running_s > 0.01
+    hold.set()
+    wait_until(lambda: lanes.run_age_s == 0.0)
+    lanes.close()
+    assert lanes.busy_s >= while_running_s

@@ -1,0 +1,211 @@
+"""Known prefixes: always the longest one, never another one's state, never more memory than allowed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from service.inference.state.prefix_cache import PrefixCache, PrefixEntry
+from service.tasks.generation.prompt_reader import PrefixCheckpoints
+
+MUCH_BYTES = 10**9
+
+#: Few different tokens, so that texts share prefixes.
+texts = st.lists(st.integers(4, 5), min_size=1, max_size=12)
+
+
+def state_after(ids: Sequence[int]) -> dict[str, np.ndarray]:
+    """A state that tells which text it belongs to."""
+    return {"hidden": np.array([[len(ids), *ids]], dtype=np.float32)}
+
+
+def assert_is_after(entry: PrefixEntry, ids: Sequence[int]) -> None:
+    np.testing.assert_array_equal(entry.arrays["hidden"], state_after(ids)["hidden"])
+
+
+def filled(texts: Sequence[Sequence[int]], max_bytes: int = MUCH_BYTES, block_tokens: int = 4) -> PrefixCache:
+    cache = PrefixCache(max_bytes, block_tokens)
+    for ids in texts:
+        cache.put(ids, state_after(ids))
+    return cache
+
+
+@settings(max_examples=300)
+@given(st.lists(texts, max_size=15), texts, st.integers(1, 5))
+def test_the_longest_known_prefix_is_found(known: list[list[int]], asked: list[int], block_tokens: int) -> None:
+    """As by comparing with every text that was ever put in."""
+    cache = filled(known, block_tokens=block_tokens)
+    longest = max((ids for ids in known if asked[: len(ids)] == ids), key=len, default=None)
+    found = cache.longest(asked)
+    assert (longest is None) == (found is None)
+    if longest is not None and found is not None:
+        assert found[0] == len(longest)
+        assert_is_after(found[1], longest)
+
+
+class AgainstADict(RuleBasedStateMachine):
+    """A cache with room for a few entries beside a dict in the order of use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_bytes = 5 * 1100
+        self.cache = PrefixCache(self.max_bytes, block_tokens=3)
+        self.model: dict[tuple[int, ...], int] = {}
+
+    @rule(ids=texts)
+    def put(self, ids: list[int]) -> None:
+        self.cache.put(ids, state_after(ids))
+        self.model.pop(tuple(ids), None)
+        self.model[tuple(ids)] = 1024 + state_after(ids)["hidden"].nbytes
+        while sum(self.model.values()) > self.max_bytes:
+            del self.model[next(iter(self.model))]
+
+    @rule(ids=texts)
+    def look_up(self, ids: list[int]) -> None:
+        longest = max((known for known in self.model if tuple(ids[: len(known)]) == known), key=len, default=None)
+        found = self.cache.longest(np.array(ids))
+        assert (longest is None) == (found is None)
+        if longest is not None and found is not None:
+            assert_is_after(found[1], longest)
+            self.model[longest] = self.model.pop(longest)
+
+    @invariant()
+    def the_same_is_kept(self) -> None:
+        assert len(self.cache) == len(self.model)
+        assert self.cache.num_bytes == sum(self.model.values()) <= self.max_bytes
+
+
+TestAgainstADict = AgainstADict.TestCase
+TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_it_is_what_batches_ask_for() -> None:
+    """The interface that tasks know finds what it was given, in the shape in which it was given."""
+    checkpoints: PrefixCheckpoints = PrefixCache(MUCH_BYTES, block_tokens=2)
+    checkpoints.put([4, 5, 6], {"hidden": np.ones((2, 1, 3))})
+    found = checkpoints.longest([4, 5, 6, 7])
+    assert found is not None
+    assert found[0] == 3
+    assert found[1].arrays["hidden"].shape == (2, 1, 3)
+
+
+def test_a_list_and_an_array_of_ids_are_the_same_prefix() -> None:
+    cache = filled([[4, 5, 6]])
+    assert cache.longest(np.array([4, 5, 6], dtype=np.int32)) is not None
+
+
+def test_entries_are_copies_that_nobody_can_change() -> None:
+    state = {"hidden": np.ones((1, 3))}
+    cache = PrefixCache(MUCH_BYTES, block_tokens=2)
+    cache.put([4], state)
+    state["hidden"][:] = 0
+    found = cache.longest([4])
+    assert found is not None
+    assert found[1].arrays["hidden"].tolist() == [[1, 1, 1]]
+    with pytest.raises(ValueError, match="read-only"):
+        found[1].arrays["hidden"][:] = 0
+
+
+def test_what_is_known_is_not_kept_twice() -> None:
+    cache = filled([[4, 5], [4, 5]])
+    found = cache.longest([4, 5])
+    assert found is not None
+    assert len(cache) == 1
+    assert cache.num_bytes == found[1].num_bytes
+
+
+def test_what_happens_is_counted() -> None:
+    cache = filled([[4, 5, 6]])
+    cache.longest([4, 5, 6, 7])
+    cache.longest([4, 5])
+    assert (cache.num_hits, cache.num_misses, cache.num_hit_tokens, cache.num_evictions) == (1, 1, 3, 0)
+
+
+def test_the_least_recently_used_prefix_leaves_first() -> None:
+    cache = filled([[4], [5]], max_bytes=2 * 1050)
+    assert cache.longest([4]) is not None
+    cache.put([6], state_after([6]))
+    assert cache.longest([5]) is None
+    assert cache.longest([4]) is not None
+    assert cache.num_evictions == 1
+
+
+@pytest.mark.parametrize("max_bytes", [0, 100])
+def test_what_is_larger_than_the_cache_is_not_kept(max_bytes: int) -> None:
+    cache = filled([[4, 5]], max_bytes=max_bytes)
+    assert (len(cache), cache.num_bytes, cache.num_evictions) == (0, 0, 0)
+    assert cache.longest([4, 5]) is None
+
+
+def test_a_lookup_takes_few_digests_however_long_the_text_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a thousand other prompts, 2,000 tokens cost one digest for each block at most, and those at the start."""
+    others = [[4, length, *([5] * length)] for length in range(1, 1000)]
+    long = [6] * 2000
+    cache = filled([*others, *(long[:end] for end in range(50, 2001, 50))], block_tokens=50)
+    digests = _count_digests(monkeypatch)
+    found = cache.longest([*long[:1990], *([7] * 10)])
+    assert found is not None
+    assert found[0] == 1950
+    assert len(digests) <= 2000 / 50 + 50
+
+
+def test_what_has_left_costs_lookups_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengths of prompts that were evicted are no longer tried."""
+    cache = filled([[4] * length for length in range(1, 50)], max_bytes=1300, block_tokens=50)
+    assert len(cache) == 1
+    digests = _count_digests(monkeypatch)
+    assert cache.longest([5] * 49) is None
+    assert digests == [49]
+
+
+def test_nothing_has_no_state_of_its_own() -> None:
+    cache = PrefixCache(MUCH_BYTES, block_tokens=2)
+    assert cache.longest([]) is None
+    with pytest.raises(ValueError, match="nothing was read"):
+        cache.put([], {})
+    with pytest.raises(ValueError, match="at least one token"):
+        PrefixCache(MUCH_BYTES, block_tokens=0)
+
+
+def test_threads_share_it() -> None:
+    """Four threads put and look up at once: each finds only what belongs to its text, and the bytes add up."""
+    cache = PrefixCache(20 * 1100, block_tokens=3)
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        for _ in range(500):
+            ids = random.integers(4, 6, size=random.integers(1, 12)).tolist()
+            cache.put(ids, state_after(ids))
+            found = cache.longest(ids)
+            if found and found[1].arrays["hidden"].tolist() != [[found[0], *ids[: found[0]]]]:
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert cache.num_hits + cache.num_misses == 2000
+    assert cache.num_bytes == sum(entry.num_bytes for _, entry in cache._entries.values()) <= cache.max_bytes
+
+
+def _count_digests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows with each digest of a prefix."""
+    import service.inference.state.prefix_cache as module
+
+    original, seen = module._digest_after, []
+
+    def counted(hasher: object, data: bytes, num_hashed_tokens: int, num_tokens: int) -> bytes:
+        seen.append(num_tokens)
+        return original(hasher, data, num_hashed_tokens, num_tokens)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_digest_after", counted)
+    return seen

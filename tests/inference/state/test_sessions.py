@@ -1,0 +1,409 @@
+"""Sessions: both stores keep the same promises, and Redis keeps its own ones when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from service.errors import NotReady, SessionBusy, StateRefused
+from service.inference.state.open_sessions import open_session_store
+from service.inference.state.sealed_state import StateOwner
+from service.inference.state.session_memory import LocalSessions
+from service.inference.state.session_redis import RedisSessions
+from service.inference.state.sessions import SessionLimits, SessionStore
+from service.settings import SettingsError
+from tests.inference.state.redis_server import RedisServer
+
+TTL_S = 100.0
+MAX_SESSION_BYTES = 1000
+LIMITS = SessionLimits(TTL_S, MAX_SESSION_BYTES, max_sessions=3, max_total_bytes=2500)
+MAX_HOLD_S = 30.0
+
+Scenario = Callable[[SessionStore], Awaitable[None]]
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    now_s = 50.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def let_time_pass(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@dataclass
+class Backend:
+    """A kind of store: how to open one, and how to make time pass for what it keeps."""
+
+    open: Callable[[], SessionStore]
+    let_time_pass: Callable[[float], None]
+
+    def play(self, scenario: Scenario) -> None:
+        """Run a scenario with a new store, in an event loop of its own."""
+
+        async def run() -> None:
+            store = self.open()
+            try:
+                await scenario(store)
+            finally:
+                await store.close()
+
+        asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+def redis_sessions(server: RedisServer, timeout_s: float = 5.0) -> RedisSessions:
+    return RedisSessions(server.url, TTL_S, MAX_SESSION_BYTES, MAX_HOLD_S, timeout_s)
+
+
+@pytest.fixture(params=["local", "redis"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    if request.param == "local":
+        clock = Clock()
+        return Backend(lambda: LocalSessions(LIMITS, clock), clock.let_time_pass)
+    server = request.getfixturevalue("redis_server")
+    server.clear()
+    return Backend(lambda: redis_sessions(server), server.let_time_pass)
+
+
+async def save(store: SessionStore, key: str, data: bytes) -> None:
+    async with store.hold(key) as session:
+        await session.save(data)
+
+
+async def load(store: SessionStore, key: str) -> bytes | None:
+    async with store.hold(key) as session:
+        return await session.load()
+
+
+def test_what_was_saved_last_is_loaded(backend: Backend) -> None:
+    """Any bytes, zeros and line ends too, each key its own."""
+
+    async def scenario(store: SessionStore) -> None:
+        assert await load(store, "a") is None
+        await save(store, "a", b"first")
+        await save(store, "b", b"other")
+        await save(store, "a", bytes(range(256)))
+        assert await load(store, "a") == bytes(range(256))
+        assert await load(store, "b") == b"other"
+
+    backend.play(scenario)
+
+
+def test_a_deleted_session_is_gone(backend: Backend) -> None:
+    async def scenario(store: SessionStore) -> None:
+        await save(store, "a", b"state")
+        async with store.hold("a") as session:
+            assert await session.delete()
+            assert await session.load() is None
+            assert not await session.delete()
+
+    backend.play(scenario)
+
+
+def test_the_second_request_on_a_session_is_refused(backend: Backend) -> None:
+    """At once, whether it comes from this store or from another one, and only on the same session."""
+
+    async def scenario(store: SessionStore) -> None:
+        async with store.hold("a"):
+            with pytest.raises(SessionBusy, match="another request"):
+                async with store.hold("a"):
+                    pytest.fail("two hold one session")
+            with pytest.raises(SessionBusy):
+                await load(store, "a")
+            assert await load(store, "b") is None
+        assert await load(store, "a") is None
+
+    backend.play(scenario)
+
+
+def test_a_request_that_fails_lets_go(backend: Backend) -> None:
+    """Whether it raises or its client leaves; what it did not save is as before."""
+
+    async def scenario(store: SessionStore) -> None:
+        await save(store, "a", b"before")
+        with pytest.raises(ZeroDivisionError):
+            async with store.hold("a"):
+                raise ZeroDivisionError
+        held = asyncio.Event()
+
+        async def hold_for_ever() -> None:
+            async with store.hold("a"):
+                held.set()
+                await asyncio.Event().wait()
+
+        request = asyncio.create_task(hold_for_ever())
+        await held.wait()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert await load(store, "a") == b"before"
+
+    backend.play(scenario)
+
+
+def test_of_many_requests_at_once_exactly_one_goes_on_from_each_state(backend: Backend) -> None:
+    """A counter that all try to raise ends at the number of those that were let in."""
+
+    async def scenario(store: SessionStore) -> None:
+        async def count_up() -> bool:
+            try:
+                async with store.hold("a") as session:
+                    count = int(await session.load() or b"0")
+                    await asyncio.sleep(0)
+                    await session.save(b"%d" % (count + 1))
+                    return True
+            except SessionBusy:
+                return False
+
+        let_in = 0
+        for _ in range(10):
+            let_in += sum(await asyncio.gather(*(count_up() for _ in range(8))))
+        assert let_in >= 10
+        assert await load(store, "a") == b"%d" % let_in
+
+    backend.play(scenario)
+
+
+def test_a_session_that_is_not_used_expires(backend: Backend) -> None:
+    async def scenario(store: SessionStore) -> None:
+        await save(store, "a", b"state")
+        backend.let_time_pass(TTL_S + 1)
+        assert await load(store, "a") is None
+
+    backend.play(scenario)
+
+
+def test_loading_and_saving_are_use(backend: Backend) -> None:
+    """The time to live begins again with each of them."""
+
+    async def scenario(store: SessionStore) -> None:
+        await save(store, "a", b"state")
+        for _ in range(2):
+            backend.let_time_pass(TTL_S * 0.7)
+            assert await load(store, "a") == b"state"
+        backend.let_time_pass(TTL_S * 0.7)
+        await save(store, "a", b"next")
+        backend.let_time_pass(TTL_S * 0.7)
+        assert await load(store, "a") == b"next"
+
+    backend.play(scenario)
+
+
+def test_a_state_that_is_too_large_is_refused(backend: Backend) -> None:
+    """The greatest that is allowed is kept, and one byte more leaves it as it is."""
+
+    async def scenario(store: SessionStore) -> None:
+        await save(store, "a", bytes(MAX_SESSION_BYTES))
+        with pytest.raises(StateRefused, match="1001 bytes, at most 1000") as refused:
+            await save(store, "a", bytes(MAX_SESSION_BYTES + 1))
+        assert refused.value.reason == "too_large"
+        assert await load(store, "a") == bytes(MAX_SESSION_BYTES)
+
+    backend.play(scenario)
+
+
+def play_locally(scenario: Callable[[LocalSessions, Clock], Awaitable[None]]) -> None:
+    clock = Clock()
+    asyncio.run(scenario(LocalSessions(LIMITS, clock), clock))  # type: ignore[arg-type]
+
+
+def test_the_least_recently_used_session_leaves_first() -> None:
+    async def scenario(store: LocalSessions, _: Clock) -> None:
+        for key in "abc":
+            await save(store, key, key.encode())
+        await load(store, "a")
+        await save(store, "d", b"d")
+        assert [await load(store, key) for key in "abcd"] == [b"a", None, b"c", b"d"]
+        assert (len(store), store.num_bytes, store.num_evicted) == (3, 3, 1)
+
+    play_locally(scenario)
+
+
+def test_sessions_leave_until_all_fit() -> None:
+    """A large one makes room for itself among small ones."""
+
+    async def scenario(store: LocalSessions, _: Clock) -> None:
+        for key, size in [("a", 900), ("b", 900), ("c", 700), ("d", 1000)]:
+            await save(store, key, bytes(size))
+        assert [await load(store, key) is not None for key in "abcd"] == [False, False, True, True]
+        assert (len(store), store.num_bytes, store.num_evicted) == (2, 1700, 2)
+
+    play_locally(scenario)
+
+
+def test_expired_sessions_take_no_memory_and_no_place() -> None:
+    """They are gone with the next use of the store, whichever session that concerns."""
+
+    async def scenario(store: LocalSessions, clock: Clock) -> None:
+        await save(store, "a", bytes(900))
+        clock.let_time_pass(TTL_S / 2)
+        await save(store, "b", bytes(900))
+        clock.let_time_pass(TTL_S / 2)
+        await save(store, "c", bytes(900))
+        assert (len(store), store.num_bytes) == (2, 1800)
+        assert (store.num_expired, store.num_evicted) == (1, 0)
+
+    play_locally(scenario)
+
+
+def test_limits_must_let_one_session_in() -> None:
+    with pytest.raises(ValueError, match="max_session_bytes"):
+        SessionLimits(TTL_S, max_session_bytes=11, max_sessions=1, max_total_bytes=10)
+
+
+def test_replicas_share_the_sessions_of_one_redis(redis_server: RedisServer) -> None:
+    """What one saved the other loads, and what one holds the other does not get."""
+
+    async def scenario() -> None:
+        ours, theirs = redis_sessions(redis_server), redis_sessions(redis_server)
+        async with ours.hold("shared") as session:
+            await session.save(b"state")
+            with pytest.raises(SessionBusy):
+                await load(theirs, "shared")
+        assert await load(theirs, "shared") == b"state"
+        await ours.close()
+        await theirs.close()
+
+    asyncio.run(scenario())
+
+
+def test_who_held_a_session_for_too_long_changes_nothing(redis_server: RedisServer) -> None:
+    """The hold of a slow request runs out and another request goes on: the slow one must neither write nor let go."""
+
+    async def scenario() -> None:
+        store = redis_sessions(redis_server)
+        async with store.hold("slow") as slow:
+            await slow.save(b"before")
+            redis_server.let_time_pass(MAX_HOLD_S + 1)
+            for late in (slow.save(b"late"), slow.delete()):
+                with pytest.raises(SessionBusy):
+                    await late
+            next_one = store.hold("slow")
+            session = await next_one.__aenter__()
+            await session.save(b"next")
+            with pytest.raises(SessionBusy):
+                await slow.save(b"late")
+        with pytest.raises(SessionBusy):
+            await load(store, "slow")
+        await next_one.__aexit__(None, None, None)
+        assert await load(store, "slow") == b"next"
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_nothing_stays_in_redis_for_ever(redis_server: RedisServer) -> None:
+    """States and holds have an end of their own, so a replica that dies leaves nothing behind."""
+
+    async def scenario() -> None:
+        store = redis_sessions(redis_server)
+        async with store.hold("mortal") as session:
+            await session.save(b"state")
+            assert redis_server.names() == {"unroll:{mortal}:holder", "unroll:{mortal}:state"}
+            redis_server.let_time_pass(max(TTL_S, MAX_HOLD_S))
+            assert redis_server.names() == set()
+        await store.close()
+
+    redis_server.clear()
+    asyncio.run(scenario())
+
+
+async def assert_away(store: SessionStore) -> None:
+    with pytest.raises(NotReady, match="cannot be reached") as away:
+        await load(store, "a")
+    assert away.value.reasons == ("the session store does not answer",)
+    assert "127.0.0.1" not in str(away.value)
+
+
+def test_a_redis_that_stops_and_comes_back(redis_server: RedisServer) -> None:
+    """While it is away requests are told so at once; afterwards the same store works again."""
+
+    async def scenario() -> None:
+        store = redis_sessions(redis_server)
+        await save(store, "a", b"state")
+        redis_server.stop()
+        await assert_away(store)
+        redis_server.start()
+        await save(store, "a", b"again")
+        assert await load(store, "a") == b"again"
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_redis_that_hangs_makes_nobody_wait_for_long(redis_server: RedisServer) -> None:
+    """It takes connections but answers nothing; every request gets its refusal, and the store recovers."""
+
+    async def scenario() -> None:
+        store = redis_sessions(redis_server, timeout_s=0.05)
+        redis_server.pause()
+        try:
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(assert_away(store) for _ in range(40)))
+        finally:
+            redis_server.resume()
+        await store.close()
+        patient = redis_sessions(redis_server)
+        await save(patient, "b", b"state")
+        await patient.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_redis_that_goes_while_a_session_is_held_spoils_no_answer(redis_server: RedisServer) -> None:
+    """Letting go of the session fails silently; the hold ends by itself."""
+
+    async def scenario() -> None:
+        store = redis_sessions(redis_server)
+        async with store.hold("a") as session:
+            redis_server.stop()
+            with pytest.raises(NotReady):
+                await session.save(b"state")
+        redis_server.start()
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_settings_choose_the_store(redis_server: RedisServer) -> None:
+    assert isinstance(open_session_store("", LIMITS, MAX_HOLD_S), LocalSessions)
+    assert isinstance(open_session_store(redis_server.url, LIMITS, MAX_HOLD_S), RedisSessions)
+    with pytest.raises(SettingsError, match=r"UNROLL_REDIS_URL.*scheme"):
+        open_session_store("http://somewhere", LIMITS, MAX_HOLD_S)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address of a Redis without the extra that is needed for it is an error at start."""
+    monkeypatch.delitem(sys.modules, "service.inference.state.session_redis")
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(SettingsError, match="extra `redis`"):
+        open_session_store("redis://localhost", LIMITS, MAX_HOLD_S)
+
+
+def test_owners_with_the_same_session_id_have_different_sessions() -> None:
+    """The key of a session depends on model, version, bundle and caller, and is plain text of one length."""
+    ada = StateOwner("poet", "1", "ab", "Ada")
+    others = [
+        StateOwner("novelist", "1", "ab", "Ada"),
+        StateOwner("poet", "2", "ab", "Ada"),
+        StateOwner("poet", "1", "cd", "Ada"),
+        StateOwner("poet", "1", "ab", "Bob"),
+    ]
+    keys = [owner.fingerprint("chat") for owner in (ada, *others)] + [ada.fingerprint("chat 2\ud800")]
+    assert len(set(keys)) == 6
+    assert {len(key) for key in keys} == {64}
+    assert all(key.isalnum() for key in keys)

@@ -1,0 +1,65 @@
+"""With `UNROLL_STOP_DELAY_S` a service says that it will stop, and answers on until those who ask it know."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from service.server import run as server
+from service.server.run import GracefulServer
+from tests.conftest import running_service
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the server takes for the time; set item 0."""
+    now = [100.0]
+    monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
+    return now
+
+
+def stops(announcing: GracefulServer) -> bool:
+    return asyncio.run(announcing.on_tick(1))
+
+
+def announcing_server(announced: list[str], delay_s: float) -> GracefulServer:
+    config = uvicorn.Config(lambda: None, log_config=None)
+    return GracefulServer(config, lambda: announced.append("stopping"), delay_s)
+
+
+def test_a_stop_takes_effect_after_its_delay_and_is_announced_at_once(now_s: list[float]) -> None:
+    announced: list[str] = []
+    announcing = announcing_server(announced, delay_s=5.0)
+    announcing.handle_exit(signal.SIGTERM, None)
+    now_s[0] = 104.9
+    assert (announced, stops(announcing)) == (["stopping"], False)
+    now_s[0] = 105.0
+    assert stops(announcing)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
+def test_who_presses_on_need_not_wait(now_s: list[float], signals: list[signal.Signals]) -> None:
+    announcing = announcing_server([], delay_s=5.0)
+    for sent in signals:
+        announcing.handle_exit(sent, None)
+    assert stops(announcing)
+
+
+def test_without_a_delay_nothing_is_announced() -> None:
+    announced: list[str] = []
+    announcing = announcing_server(announced, delay_s=0.0)
+    announcing.handle_exit(signal.SIGTERM, None)
+    assert (announced, stops(announcing)) == ([], True)
+
+
+def test_a_service_that_will_stop_is_not_ready_and_answers_all_the_same(tiny_models: Path) -> None:
+    with running_service(tiny_models) as client:
+        client.app.state.registry.announce_stop()  # type: ignore[attr-defined]
+        ready = client.get("/health/ready")
+        assert (ready.status_code, ready.json()["reasons"]) == (503, ["the service is stopping"])
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/predict", json={"model": "tiny-classifier", "inputs": "hello"}).status_code == 200

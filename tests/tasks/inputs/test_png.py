@@ -1,0 +1,137 @@
+"""PNG files: every form gives the same picture, and what cannot or should not be read is refused in plain words."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.errors import InvalidInput
+from service.tasks.inputs.json_input import effort_of
+from service.tasks.inputs.png import MAX_PIXELS, MAX_PNG_BYTES, PictureSize, read_png, size_of_png
+from tests.tiny_pictures import as_json, png_of
+
+SIZE = PictureSize(8, 6)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def raw_png(columns: int, rows: int, bits: int, kind: int, lines: bytes, more: bytes = b"") -> bytes:
+    """A PNG file from its head and its lines, each of which starts with a filter byte."""
+    head = struct.pack(">IIBBBBB", columns, rows, bits, kind, 0, 0, 0)
+    body = chunk(b"IHDR", head) + more + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def noise(rows: int, columns: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_every_mode_and_size_becomes_the_size_of_the_model(
+    mode: str, rows: int, columns: int, seed: int, optimised: bool
+) -> None:
+    """Whatever a PNG file holds comes out as bytes `[rows, columns, 3]`, and its size was known before."""
+    file = io.BytesIO()
+    Image.fromarray(noise(rows, columns, seed)).convert(mode).save(file, "PNG", optimize=optimised)
+    pixels = read_png(file.getvalue(), SIZE)
+    assert (pixels.shape, pixels.dtype) == ((8, 6, 3), np.uint8)
+    assert size_of_png(file.getvalue()) == PictureSize(rows, columns)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(max_size=80), st.integers(0, 400), st.integers(0, 255))
+def test_damage_is_refused_and_nothing_else_happens(start: bytes, place: int, value: int) -> None:
+    """Random bytes, and a good file with one byte changed, are read or refused: no other error comes out."""
+    damaged = bytearray(png_of(noise(8, 6)))
+    damaged[place % len(damaged)] = value
+    for data in (start, bytes(damaged), bytes(damaged)[:place]):
+        with suppress(InvalidInput):
+            assert read_png(data, SIZE).shape == (8, 6, 3)
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
+    pixels = noise(8, 6)
+    assert np.array_equal(read_png(png_of(pixels), SIZE), pixels)
+
+
+def test_what_is_transparent_is_white() -> None:
+    """Half transparent black is grey, transparent black is white; in a palette, too."""
+    picture = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    picture.putpixel((1, 0), (0, 0, 0, 128))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    assert read_png(file.getvalue(), PictureSize(1, 2)).tolist() == [[[255] * 3, [127] * 3]]
+    palette = raw_png(1, 1, 8, 3, b"\0\0", chunk(b"PLTE", bytes([10, 20, 30])) + chunk(b"tRNS", b"\0"))
+    assert read_png(palette, PictureSize(1, 1)).tolist() == [[[255, 255, 255]]]
+
+
+def test_sixteen_bits_are_scaled_not_cut_off() -> None:
+    """Grey of 16 bits: half of full scale is 128, not white."""
+    lines = b"\0" + struct.pack(">HH", 0x8000, 0xFFFF)
+    assert read_png(raw_png(2, 1, 16, 0, lines), PictureSize(1, 2))[0, :, 0].tolist() == [128, 255]
+
+
+def test_interlaced_files_are_read() -> None:
+    """Adam7: a picture of one pixel has its only line in the first pass."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 1))
+    body = head + chunk(b"IDAT", zlib.compress(b"\0\x01\x02\x03")) + chunk(b"IEND", b"")
+    assert read_png(b"\x89PNG\r\n\x1a\n" + body, PictureSize(1, 1)).tolist() == [[[1, 2, 3]]]
+
+
+def test_of_an_animation_the_first_frame_is_read() -> None:
+    file = io.BytesIO()
+    first, second = Image.new("RGB", (6, 8), (9, 9, 9)), Image.new("RGB", (6, 8), (200, 0, 0))
+    first.save(file, "PNG", save_all=True, append_images=[second])
+    assert (read_png(file.getvalue(), SIZE) == 9).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"\xff\xd8\xff\xe0rest", "no PNG file but a JPEG file"),
+        (b"GIF89a", "a GIF file"),
+        (b"RIFF\0\0\0\0WEBP", "a WebP"),
+        (b"<svg xmlns='...'>", "an SVG file"),
+        (b"hello", "another kind of file"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "ends within its head"),
+        (raw_png(0, 4, 8, 2, b""), "does not begin with its size"),
+        (png_of(noise(30, 30))[:400], "damaged or cut short"),
+        (png_of(noise(4, 4)) + bytes(MAX_PNG_BYTES), "bytes, at most"),
+    ],
+)
+def test_what_is_no_good_png_file_is_named(data: bytes, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        read_png(data, SIZE)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
+    """A kilobyte that announces more pixels than are read never reaches the decoder, nor counts as work."""
+    bomb = raw_png(60_000, 60_000, 8, 2, bytes(1000))
+    with pytest.raises(InvalidInput, match=f"60000 x 60000 pixels, at most {MAX_PIXELS:,}"):
+        read_png(bomb, SIZE)
+    assert effort_of(as_json(bomb)) == 0
+
+
+def test_a_large_picture_counts_as_more_work_than_a_small_one() -> None:
+    """However few bytes it is packed into: the pixels that it announces are what decoding costs."""
+    small, large = (png_of(np.zeros((side, side, 3), dtype=np.uint8)) for side in (16, 1000))
+    assert effort_of(as_json(large)) > 20_000 > 100 * effort_of(as_json(small)) > 0
+    assert effort_of([as_json(large), "and a text"]) > 20_000

@@ -1,0 +1,102 @@
+"""Wave files: every usual form gives the same sound, and a damaged one is refused in plain words."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import InvalidInput
+from service.tasks.inputs.wav import read_wav
+
+SOUND = np.array([0.0, 0.5, -0.5, 0.25, -1.0, 0.75])
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+
+
+def wav(
+    data: bytes, code: int = PCM, channels: int = 1, bits: int = 16, rate_hz: int = 8000, more: bytes = b""
+) -> bytes:
+    """A wave file; `more` is put between its head and its data."""
+    whole = channels * bits // 8
+    form = struct.pack("<HHIIHH", code, channels, rate_hz, rate_hz * whole, whole, bits)
+    if code == EXTENSIBLE:
+        form += struct.pack("<HHIH", 22, bits, 0, PCM) + bytes(14)
+    body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + more + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def pcm(bits: int, samples: np.ndarray = SOUND) -> bytes:
+    """Integers of so many bits, least significant byte first; of 8 bits they have no sign."""
+    if bits == 8:
+        return bytes((samples * 128 + 128).clip(0, 255).astype("u1"))
+    wide = (samples * 2.0 ** (bits - 1)).astype("<i4")
+    return b"".join(int(value).to_bytes(4, "little", signed=True)[: bits // 8] for value in wide)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 32])
+def test_integers_of_every_size_are_the_same_sound(bits: int) -> None:
+    sound = read_wav(wav(pcm(bits), bits=bits, rate_hz=16000))
+    np.testing.assert_array_equal(sound.samples, SOUND.astype(np.float32))
+    assert (sound.sample_rate_hz, sound.samples.dtype) == (16000, np.float32)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+def test_floats_are_taken_as_they_are(dtype: str) -> None:
+    sound = read_wav(wav(SOUND.astype(dtype).tobytes(), FLOAT, bits=8 * np.dtype(dtype).itemsize))
+    np.testing.assert_array_equal(sound.samples, SOUND.astype(np.float32))
+
+
+def test_channels_are_averaged() -> None:
+    both = np.stack([SOUND, -SOUND / 2], axis=1).ravel()
+    np.testing.assert_allclose(read_wav(wav(pcm(16, both), channels=2)).samples, SOUND / 4, atol=1e-7)
+
+
+def test_an_extensible_format_and_strange_chunks_are_understood() -> None:
+    """What recorders write beside the sound is passed over, odd sizes included."""
+    notes = b"LIST" + struct.pack("<I", 5) + b"hello\0"
+    np.testing.assert_array_equal(read_wav(wav(pcm(16), EXTENSIBLE, more=notes)).samples, SOUND.astype(np.float32))
+
+
+def test_a_size_that_was_not_known_is_taken_from_the_file() -> None:
+    """A program that writes to a pipe cannot say beforehand how much will come."""
+    file = wav(pcm(16))
+    start = file.index(b"data") + 4
+    for unknown in (0, 0xFFFFFFFF):
+        assert len(read_wav(file[:start] + struct.pack("<I", unknown) + file[start + 4 :]).samples) == len(SOUND)
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        (b"", "no wave file"),
+        (b"ID3 is an mp3 of some length", "no wave file"),
+        (wav(pcm(16))[:-3], "cut short"),
+        (wav(pcm(16))[:30], "cut short"),
+        (wav(pcm(16))[:36], "needs a chunk"),
+        (wav(b""), "no sound"),
+        (wav(pcm(16), code=2), "format 2"),
+        (wav(pcm(16), bits=12), "12 bits"),
+        (wav(pcm(16), channels=0), "0 channels"),
+        (wav(pcm(16), rate_hz=0), "0 samples a second"),
+        (wav(np.array([np.nan], "<f4").tobytes(), FLOAT, bits=32), "not finite"),
+        (wav(np.array([1e300], "<f8").tobytes(), FLOAT, bits=64), "not finite"),
+    ],
+)
+def test_what_cannot_be_read_is_said(file: bytes, what: str) -> None:
+    with pytest.raises(InvalidInput, match=what):
+        read_wav(file)
+
+
+@given(st.binary(max_size=80), st.integers(0, 60))
+def test_no_bytes_do_harm(noise: bytes, start: int) -> None:
+    """Bytes from anywhere, put anywhere into a wave file, are sound or refused, never a crash."""
+    file = wav(pcm(16))
+    try:
+        sound = read_wav(file[:start] + noise + file[start + len(noise) :])
+    except InvalidInput:
+        return
+    assert len(sound.samples)
+    assert np.isfinite(sound.samples).all()

@@ -1,0 +1,189 @@
+"""A text read in chunks gets what it gets at once; the state between them is checked, and refused where it must be."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.bundle.manifest import ClassificationOptions, GenerationOptions, Manifest, StateSpec
+from service.errors import InferenceFailed, InvalidInput, StateRefused
+from service.inference.engines.open_bundle import OpenBundle, open_bundle
+from service.tasks.core.parameters import check_parameters
+from service.tasks.core.recurrent_state import RecurrentState
+from service.tasks.recorded import differences
+from service.tasks.single_pass.chunk_state import ChunkState, RowState, require_chunks
+from tests.tasks.builders import bundle, character_tokenizer, tagging_bundle, translation_bundle, word_tokenizer
+from tests.tiny_bundles import WORDS, write_tiny_bundle
+
+SPECS = tuple(StateSpec(name=name, next_name=f"next_{name}", layers=2, width=3) for name in ("hidden", "cell"))
+TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9), min_size=1, max_size=4)
+
+
+def some_state(num_tokens: int = 7) -> ChunkState:
+    random = np.random.default_rng(0)
+    arrays = {spec.name: random.normal(size=(2, 1, 3)).astype(np.float32) for spec in SPECS}
+    return ChunkState(RecurrentState(arrays), num_tokens)
+
+
+def test_bytes_bring_back_the_state_to_the_bit() -> None:
+    """Every number and the count of tokens survive; equal states give equal bytes."""
+    state = some_state()
+    data = state.to_bytes(SPECS)
+    found = ChunkState.from_bytes(data, SPECS)
+    assert found.num_tokens == 7
+    assert all(np.array_equal(found.recurrent.arrays[s.name], state.recurrent.arrays[s.name]) for s in SPECS)
+    assert found.to_bytes(SPECS) == data
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda data: b"", id="nothing"),
+        pytest.param(lambda data: data[:-1], id="cut"),
+        pytest.param(lambda data: data + b"\0", id="longer"),
+        pytest.param(lambda data: b"UnSt" + data[4:], id="another kind"),
+        pytest.param(lambda data: data[:-4] + struct.pack("<f", float("nan")), id="not a number"),
+        pytest.param(lambda data: data[:-4] + struct.pack("<f", float("inf")), id="infinite"),
+        pytest.param(lambda data: data[:4] + bytes(8) + data[12:], id="no tokens"),
+        pytest.param(lambda data: data[:4] + b"\xff" * 8 + data[12:], id="too many tokens"),
+    ],
+)
+def test_bytes_that_are_no_state_are_refused(change: Any) -> None:
+    """Nothing but the exact bytes of a possible state is taken in."""
+    with pytest.raises(StateRefused) as caught:
+        ChunkState.from_bytes(change(some_state().to_bytes(SPECS)), SPECS)
+    assert caught.value.reason == "malformed"
+
+
+def test_the_state_of_another_size_is_refused() -> None:
+    """A model with more layers does not take the state of one with fewer."""
+    wider = tuple(spec.model_copy(update={"layers": 3}) for spec in SPECS)
+    with pytest.raises(StateRefused):
+        ChunkState.from_bytes(some_state().to_bytes(SPECS), wider)
+
+
+def test_a_state_that_is_not_finite_is_never_handed_out() -> None:
+    """It would poison every chunk after it."""
+    arrays = {"hidden": np.array([[[0.0] * 3, [np.nan] * 3]], dtype=np.float32)}
+    states = RecurrentState(arrays)
+    assert RowState(states, 0).chunk_state(None, 4).num_tokens == 4
+    with pytest.raises(InferenceFailed, match="not of finite numbers"):
+        RowState(states, 1).chunk_state(None, 4)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, OpenBundle]:
+    """A tagger and a classifier that read forward only, behind onnxruntime."""
+    root: Path = tmp_path_factory.mktemp("chunks")
+    tasks = ("tagging", "classification")
+    return {task: open_bundle(write_tiny_bundle(root, task, reads_chunks=True), "cpu", 1) for task in tasks}
+
+
+def read(bundle_in_use: OpenBundle, parts: list[tuple[list[str], bytes]]) -> list[tuple[dict[str, Any], bytes]]:
+    """The answers to some chunks that share one batch, and the states after them; b"" is the start of a text."""
+    task: Any = bundle_in_use.task
+    specs = bundle_in_use.bundle.manifest.state
+    examples = [task.preprocess(words, check_parameters(task.parameters_type, {})) for words, _ in parts]
+    examples = [
+        task.resume(example, ChunkState.from_bytes(data, specs)) if data else example
+        for example, (_, data) in zip(examples, parts, strict=True)
+    ]
+    pairs = list(zip(examples, task.run(bundle_in_use.runner, examples), strict=True))
+    return [(task.plain_answer(e, o), task.state_after(e, o).to_bytes(specs)) for e, o in pairs]
+
+
+def read_in_chunks(in_use: OpenBundle, texts: list[list[str]], cuts: list[int]) -> list[list[dict[str, Any]]]:
+    """Each text in chunks of `cuts` words, over and over; whatever still has words shares the next batch."""
+    left, states = dict(enumerate(texts)), dict.fromkeys(range(len(texts)), b"")
+    answers: list[list[dict[str, Any]]] = [[] for _ in texts]
+    for turn in range(sum(map(len, texts))):
+        sizes = {row: cuts[(row + turn) % len(cuts)] for row in left}
+        outcomes = read(in_use, [(left[row][: sizes[row]], states[row]) for row in left]) if left else []
+        for row, (answer, state) in zip(list(left), outcomes, strict=True):
+            answers[row].append(answer)
+            states[row], left[row] = state, left[row][sizes[row] :]
+        left = {row: words for row, words in left.items() if words}
+    return answers
+
+
+@settings(max_examples=25, deadline=None)
+@given(texts=TEXTS, cuts=st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_a_tagger_gives_every_chunk_the_tags_of_the_whole(
+    opened: dict[str, OpenBundle], texts: list[list[str]], cuts: list[int]
+) -> None:
+    """However texts are cut, and whoever shares the batch: the same tag and score for every word."""
+    tagger = opened["tagging"]
+    for words, chunks in zip(texts, read_in_chunks(tagger, texts, cuts), strict=True):
+        ((whole, _),) = read(tagger, [(words, b"")])
+        found = [token for chunk in chunks for token in chunk["tokens"]]
+        assert differences(whole["tokens"], found, 1e-6) == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(texts=TEXTS, cuts=st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_a_classifier_labels_all_that_was_read(
+    opened: dict[str, OpenBundle], texts: list[list[str]], cuts: list[int]
+) -> None:
+    """The answer to the last chunk is the answer to the whole text."""
+    classifier = opened["classification"]
+    for words, chunks in zip(texts, read_in_chunks(classifier, texts, cuts), strict=True):
+        ((whole, _),) = read(classifier, [(words, b"")])
+        assert differences(whole, chunks[-1], 1e-6) == []
+
+
+def test_the_state_matters_and_counts_its_tokens(opened: dict[str, OpenBundle]) -> None:
+    """The comparison above can fail: without the state the second chunk is read otherwise. Tokens add up."""
+    for in_use in opened.values():
+        ((_, state),) = read(in_use, [(["the", "cat"], b"")])
+        ((resumed, after),) = read(in_use, [(["sat"], state)])
+        ((fresh, _),) = read(in_use, [(["sat"], b"")])
+        assert resumed != fresh
+        assert ChunkState.from_bytes(after, in_use.bundle.manifest.state).num_tokens == 3
+
+
+def test_offsets_count_from_the_start_of_the_chunk(opened: dict[str, OpenBundle]) -> None:
+    """Running text is tokenised chunk by chunk."""
+    ((_, state),) = read(opened["tagging"], [(["hello"], b"")])
+    task: Any = opened["tagging"].task
+    before = ChunkState.from_bytes(state, opened["tagging"].bundle.manifest.state)
+    example = task.resume(task.preprocess("a mat", check_parameters(task.parameters_type, {})), before)
+    (output,) = task.run(opened["tagging"].runner, [example])
+    assert [(token.start, token.end) for token in task.postprocess(example, output).tokens] == [(0, 1), (2, 5)]
+
+
+CRF = tagging_bundle(["a"], ["X", "Y"], decoder="crf", transitions=np.zeros((3, 3), dtype=np.float32))
+WHOLE_ONLY = [
+    (CRF.manifest, "chooses all tags of a sentence together"),
+    (tagging_bundle(["a"], ["X", "Y"]).manifest, "reads its input in both directions"),
+    (bundle(ClassificationOptions(), {"text": word_tokenizer(["a"])}, ["X"]).manifest, "weighs the whole of it"),
+    (translation_bundle(["a"], ["b"]).manifest, "looks at the whole text"),
+    (bundle(GenerationOptions(), {"text": character_tokenizer("ab")}).manifest, "POST /generate"),
+]
+
+
+@pytest.mark.parametrize(("manifest", "reason"), WHOLE_ONLY)
+def test_a_bundle_that_reads_whole_texts_says_why(manifest: Manifest, reason: str) -> None:
+    """The refusal names the model, the reason and the field that asked."""
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        require_chunks(manifest, ("return_state",))
+    assert caught.value.message.startswith(manifest.name)
+    assert caught.value.field == ("return_state",)
+
+
+def test_a_task_without_state_neither_resumes_nor_hands_one_out(tmp_path: Path) -> None:
+    """The calls themselves refuse, so that no state is dropped in silence."""
+    for name in ("tagging", "classification"):
+        in_use = open_bundle(write_tiny_bundle(tmp_path, name), "cpu", 1)  # type: ignore[arg-type]
+        task: Any = in_use.task
+        example = task.preprocess("hello world", check_parameters(task.parameters_type, {}))
+        (output,) = task.run(in_use.runner, [example])
+        with pytest.raises(InvalidInput):
+            task.resume(example, some_state())
+        with pytest.raises(InvalidInput):
+            task.state_after(example, output)

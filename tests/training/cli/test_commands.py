@@ -1,0 +1,335 @@
+"""The training commands as a user types them: what they print, where it goes, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+from click.testing import Result
+from typer.testing import CliRunner
+
+from service.bundle.load import load_bundle
+from tests.training.tiny_runs import settings_of, tiny_recipe, write_files
+from training.cli.commands import app
+from training.fit import trainer
+
+
+def unroll(*arguments: str | Path) -> Result:
+    """Run one command in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def refused(*arguments: str | Path) -> str:
+    """What a command that must fail says, on one line; it exits with 2 and prints no traceback."""
+    result = unroll(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", result.stderr).split())
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of a tagger, its finished run and its bundle. Only look at it."""
+    folder = tmp_path_factory.mktemp("home")
+    train, dev = write_files("tagging", folder)
+    places = ["--runs", folder / "runs", "--models", folder / "models"]
+    files = ["--train", train, "--dev", dev, "--name", "mine"]
+    result = unroll("train", "tagging", *files, *places, "--device=cpu", *settings_of("tagging", epochs=1))
+    (folder / "stdout.txt").write_text(result.stdout, encoding="utf-8")
+    (folder / "stderr.txt").write_text(result.stderr, encoding="utf-8")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_training_publishes_a_bundle(home: Path) -> None:
+    """One command from a labelled file to a bundle that loads; stdout says where, stderr how it went."""
+    bundle = load_bundle(home / "models" / "mine" / "1")
+    assert bundle.manifest.labels == ("DET", "NOUN", "VERB")
+    assert bundle.manifest.training.data[0].name == "train.conllu"
+    assert bundle.manifest.parity is not None
+    (score,) = bundle.manifest.scores
+    assert score.measure == "accuracy"
+    assert score.baseline is not None
+    assert score.baseline_name
+    stdout = (home / "stdout.txt").read_text(encoding="utf-8")
+    assert stdout.startswith(f"published {home / 'models' / 'mine' / '1'}")
+    stderr = (home / "stderr.txt").read_text(encoding="utf-8")
+    assert "mine: tagging on train.conllu, 40 train and 8 dev records" in stderr
+    assert "epoch   1  loss" in stderr
+    assert "dev accuracy" in stderr
+
+
+def test_a_second_run_of_the_same_name_is_refused(home: Path) -> None:
+    """The message has both ways out, and the run is as it was."""
+    before = (home / "runs" / "mine" / "last.safetensors").read_bytes()
+    said = refused(
+        "train", "tagging", "--train", home / "train.conllu", "--dev", home / "dev.conllu",
+        "--name", "mine", "--runs", home / "runs", "--models", home / "models", *settings_of("tagging"),
+    )  # fmt: skip
+    assert "already holds a run" in said
+    assert "--overwrite" in said
+    assert (home / "runs" / "mine" / "last.safetensors").read_bytes() == before
+
+
+def test_evaluate_prints_one_object(home: Path) -> None:
+    """`--json` prints nothing but one JSON object on stdout; without it, one measure a line."""
+    bundle, file = home / "models" / "mine" / "1", home / "dev.conllu"
+    result = unroll("evaluate", bundle, file, "--json")
+    scores = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert 0 <= scores["accuracy"] <= 100
+    assert scores["count"] == 8
+    plain = unroll("evaluate", bundle, file)
+    assert f"{'accuracy':<22} {scores['accuracy']:.4f}" in plain.stdout.splitlines()
+
+
+def test_verify_passes_and_fails(home: Path, tmp_path: Path) -> None:
+    """A published bundle passes, alone and against torch; a spoilt one exits with an error."""
+    bundle = home / "models" / "mine" / "1"
+    for arguments in ([bundle], [bundle, "--run", home / "runs" / "mine"]):
+        result = unroll("verify", *arguments, "--json")
+        facts = json.loads(result.stdout)
+        assert (result.exit_code, facts["passed"], facts["failures"]) == (0, True, [])
+        assert facts["checks"]
+    spoilt = shutil.copytree(bundle, tmp_path / "spoilt")
+    graph = (spoilt / "tagger.onnx").read_bytes()
+    (spoilt / "tagger.onnx").write_bytes(graph[: len(graph) // 2])
+    result = unroll("verify", spoilt)
+    assert result.exit_code != 0
+    assert "tagger.onnx" in result.output
+
+
+def test_a_finished_run_is_exported_again(home: Path, tmp_path: Path) -> None:
+    """`export` publishes the same answers from the run folder; `--fp32` is about twice the size."""
+    for option, folder in (("", tmp_path / "half"), ("--fp32", tmp_path / "whole")):
+        result = unroll("export", home / "runs" / "mine", "--models", folder, *filter(None, [option]))
+        assert result.exit_code == 0, result.output
+    first, again = (load_bundle(root / "mine" / "1") for root in (home / "models", tmp_path / "half"))
+    assert first.examples == again.examples
+    assert first.manifest.files["tagger.onnx"] == again.manifest.files["tagger.onnx"]
+    sizes = [(tmp_path / kind / "mine" / "1" / "tagger.onnx").stat().st_size for kind in ("half", "whole")]
+    assert sizes[1] > 1.2 * sizes[0]
+
+
+def test_a_missing_dev_file_is_split_off_aloud(tmp_path: Path) -> None:
+    """The split is said on stderr, the recipe goes to stdout as JSON, and `--dry-run` leaves nothing behind."""
+    train, _ = write_files("classification", tmp_path / "[bold]my data[/x]")
+    runs = tmp_path / "runs"
+    result = unroll(
+        "train", "classification", "--train", train, "--name", "mine", "--runs", runs, "--dry-run",
+        "--set", "training.epochs=3", "--set", "tokenizer.lowercase=false", "--set", 'description="two words"',
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert result.stderr.startswith("No dev file: ")
+    recipe = json.loads(result.stdout)
+    assert (recipe["training"]["epochs"], recipe["tokenizer"]["lowercase"]) == (3, False)
+    assert recipe["description"] == "two words"
+    assert not runs.exists()
+
+
+def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
+    """`--no-export` stops after the best epoch is known."""
+    train, dev = write_files("classification", tmp_path)
+    result = unroll(
+        "train", "classification", "--train", train, "--dev", dev, "--name", "mine", "--no-export",
+        "--runs", tmp_path / "runs", "--models", tmp_path / "models", *settings_of("classification", epochs=1),
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert "best epoch 1" in result.stderr
+    assert (tmp_path / "runs" / "mine" / "best.safetensors").is_file()
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["train", "tagging", "--train", "{train}"], "--name is missing"),
+        (["train", "tagging", "--name", "x"], "--train is missing"),
+        (["train", "pos-eng"], "no recipe 'pos-eng'; did you mean pos-en?"),
+        (["train", "pos-en", "--train", "{train}"], "--train and --dev go with a task"),
+        (["train", "tagging", "--train", "nowhere.conllu", "--name", "x"], "nowhere.conllu: there is no such file"),
+        (["train", "tagging", "--train", "{train}", "--name", "X Y"], "name: lower-case letters, digits"),
+        (
+            ["train", "tagging", "--train", "{train}", "--name", "x", "--set", "training.epoch=3"],
+            "training.epoch: there is no such key",
+        ),
+        (["train", "tagging", "--train", "{train}", "--name", "x", "--set", "epochs"], "not of the form key=value"),
+        (["train", "tagging", "--train", "{train}", "--name", "x", "--device", "tpu"], "--device tpu"),
+        (["train", "tagging", "--train", "{train}", "--name", "x", "--column", "colour=1"], "no column role 'colour'"),
+        (["train", "translation", "--train", "{train}", "--name", "x"], "train.conllu"),
+        (["resume", "{folder}"], "is not a run folder"),
+        (["retrain", "{folder}"], "is not a run folder"),
+        (["find-lr", "pos-eng"], "did you mean pos-en?"),
+        (["find-lr", "tagging", "--train", "{train}", "--name", "x", "--from", "2", "--to", "1"], "must be the larger"),
+        (["search", "pos-eng", "--vary", "seed=1,2"], "did you mean pos-en?"),
+        (["search", "tagging", "--train", "{train}", "--name", "x", "--vary", "seed=a..b"], "a is not a number"),
+        (["export", "{folder}"], "is not a run folder"),
+        (["evaluate", "{folder}", "{train}"], "manifest.json"),
+        (["check-data", "colouring", "--train", "{train}"], "there is no task 'colouring'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_gets_a_plain_message(arguments: list[str], reason: str, tmp_path: Path) -> None:
+    """One line that says what is wrong, exit code 2, nothing on stdout, no run folder."""
+    train, _ = write_files("tagging", tmp_path / "files")
+    names = {"train": str(train), "folder": str(tmp_path)}
+    places = ["--runs", str(tmp_path / "runs")] if arguments[0] == "train" else []
+    assert reason in refused(*[argument.format(**names) for argument in arguments], *places)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_recipe_of_ones_own_is_trained_by_path(tmp_path: Path) -> None:
+    """A TOML file is as good as a shipped name, and `--name` and `--set` change it."""
+    recipe = tiny_recipe("classification", tmp_path / "data")
+    path = tmp_path / "my.toml"
+    path.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    result = unroll("train", path, "--name", "other", "--set", "seed=5", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == recipe.model_dump(mode="json", exclude_none=True) | {"name": "other", "seed": 5}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on(
+    number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C and SIGTERM save, print the command that goes on, and exit as shells expect; that command works."""
+    train, dev = write_files("classification", tmp_path)
+    update = trainer.Trainer._update
+
+    def signalling(self: trainer.Trainer, *arguments: object) -> object:
+        if self.progress.step == 2:
+            os.kill(os.getpid(), number)
+        return update(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_update", signalling)
+        result = unroll(
+            "train", "classification", "--train", train, "--dev", dev, "--name", "mine", "--no-export",
+            "--runs", tmp_path / "runs", *settings_of("classification", epochs=1),
+        )  # fmt: skip
+    assert result.exit_code == code
+    assert "error" not in result.stderr
+    found = re.search(r"go on with: unroll (.+)$", result.stderr.strip())
+    assert found is not None
+    resumed = unroll(*found[1].split(), "--no-export")
+    assert resumed.exit_code == 0
+    assert "best epoch 1" in resumed.stderr
+
+
+def test_divergence_is_a_plain_message(tmp_path: Path) -> None:
+    """A learning rate out of all reason ends in one line with the settings to change, and exit code 2."""
+    train, dev = write_files("generation", tmp_path)
+    said = refused(
+        "train", "generation", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
+        *settings_of("generation", learning_rate=1e9),
+    )  # fmt: skip
+    assert "training.learning_rate" in said
+    assert "training.clip_norm" in said
+
+
+def test_check_data_finds_nothing_in_good_files(home: Path) -> None:
+    """Exit code 0 and a report as JSON."""
+    result = unroll("check-data", "tagging", "--train", home / "train.conllu", "--dev", home / "dev.conllu", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)
+
+
+def test_check_data_exits_with_1_for_faults(tmp_path: Path) -> None:
+    """A file with faults is reported with file and line."""
+    path = tmp_path / "bad.csv"
+    path.write_text("text,label\nhello,x\nno label,\nbye,y\n", encoding="utf-8")
+    result = unroll("check-data", "classification", "--train", path)
+    assert result.exit_code == 1
+    assert "bad.csv:3" in result.output.replace("\n", "")
+
+
+def test_every_command_explains_itself() -> None:
+    """`--help` of each command works without importing torch for it, and the list is complete."""
+    listed = unroll("--help").stdout
+    for command in ("train", "resume", "retrain", "find-lr", "search", "evaluate", "export", "verify", "check-data"):
+        assert command in listed
+        assert unroll(command, "--help").exit_code == 0
+
+
+def test_settings_read_as_in_a_recipe(tmp_path: Path) -> None:
+    """The value after = is TOML where it can be, else text: both forms give the same recipe as a file would."""
+    train, dev = write_files("translation", tmp_path)
+    result = unroll(
+        "train", "translation", "--train", train, "--dev", dev, "--name", "mine", "--dry-run",
+        "--set", "network.attention=additive", "--set", "network.tie_embeddings=false", "--set", "version=3",
+    )  # fmt: skip
+    recipe = json.loads(result.stdout)
+    assert recipe["network"] | tomllib.loads('attention = "additive"\ntie_embeddings = false') == recipe["network"]
+    assert recipe["version"] == "3"
+
+
+def test_a_dry_run_says_what_a_run_needs(tmp_path: Path) -> None:
+    """Weights, updates, memory and time are on stderr, the recipe with `--deterministic` on stdout; no file is made."""
+    train, dev = write_files("tagging", tmp_path / "files")
+    result = unroll(
+        "train", "tagging", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
+        "--dry-run", "--deterministic", *settings_of("tagging", epochs=3),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for said in (
+        "weights; the first batch has a loss of",
+        "5 updates an epoch, 15 in all",
+        "MiB of tensors",
+        "minutes",
+    ):
+        assert said in result.stderr
+    assert json.loads(result.stdout)["training"]["deterministic"] is True
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_is_done_again_from_its_folder(home: Path, tmp_path: Path) -> None:
+    """`retrain` says that the weights are the same; for a run that was not trained with this recipe it exits with 1."""
+    places = ["--into", tmp_path / "again", "--device=cpu"]
+    result = unroll("retrain", home / "runs" / "mine", *places)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "the best weights of both runs are equal to the bit\n"
+    other = shutil.copytree(home / "runs" / "mine", tmp_path / "other")
+    config = (other / "config.toml").read_text(encoding="utf-8")
+    (other / "config.toml").write_text(config.replace("seed = 1", "seed = 2"), encoding="utf-8")
+    result = unroll("retrain", other, *places, "--overwrite")
+    assert result.exit_code == 1
+    assert "the best weights differ by up to" in result.stdout
+    assert "unroll retrain" in refused("train", other)
+
+
+def test_a_learning_rate_is_found(tmp_path: Path) -> None:
+    """One JSON object with the suggestion and the curve; the picture is the only file that is left."""
+    train, dev = write_files("classification", tmp_path / "files")
+    result = unroll(
+        "find-lr", "classification", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
+        "--steps", "40", "--json", *settings_of("classification"),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    rates = [point["rate"] for point in facts["points"]]
+    assert rates[0] < facts["suggestion"] < rates[-1]
+    assert [file.name for file in (tmp_path / "runs").iterdir()] == ["mine-rates.png"]
+
+
+def test_a_search_prints_its_table(tmp_path: Path) -> None:
+    """The trials as CSV and the best recipe's file on stdout; that file is a recipe for `train`."""
+    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'unroll[search]'")
+    train, dev = write_files("classification", tmp_path / "files")
+    result = unroll(
+        "search", "classification", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
+        "--trials", "2", "--vary", "training.learning_rate=1e-3..1e-1:log", "--vary", "network.cell=gru,lstm",
+        *settings_of("classification", epochs=1),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    header, *trials, best = result.stdout.splitlines()
+    assert header == "trial,training.learning_rate,network.cell,dev,epochs,state"
+    assert len(trials) == 2
+    assert best == f"best recipe: {tmp_path / 'runs' / 'mine-search' / 'best.toml'}"
+    assert unroll("train", best.removeprefix("best recipe: "), "--dry-run").exit_code == 0

@@ -1,0 +1,154 @@
+"""Recipes: every wrong key is named, every shipped recipe is sound, and what is written reads back equal."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from training.config.recipe import RECIPES, ConfigFault, Recipe, find_recipe, load_recipe, parse_recipe
+from training.data.public.catalogue import NAMED_DATASETS
+from training.preprocessing.load_records import may_ship
+
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def smallest(**values: Any) -> dict[str, Any]:
+    return {"name": "mine", "task": "tagging", "data": {"train": "a.conllu"}, **values}
+
+
+def fault_of(values: dict[str, Any], overrides: dict[str, Any] | None = None) -> str:
+    with pytest.raises(ConfigFault) as caught:
+        parse_recipe(values, "mine.toml", overrides)
+    return str(caught.value)
+
+
+def test_a_name_a_task_and_data_are_enough() -> None:
+    """All else has a default, and the network's kind follows from the task."""
+    recipe = parse_recipe(smallest(), "mine.toml")
+    assert recipe.network.task == "tagging"
+    assert recipe.training.epochs > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("colour", ""),
+        ("trainin", "training"),
+        ("training.epoch", "epochs"),
+        ("network.hiden_size", "hidden_size"),
+        ("network.label_smoothign", ""),
+        ("data.read.text_colum", "text_column"),
+        ("tokenizer.cutt", "cut"),
+        ("limits.colour", ""),
+    ],
+)
+def test_an_unknown_key_is_named(key: str, meant: str) -> None:
+    """Wherever it stands, the message has the file, the key as it would be written there, and the key it looks like."""
+    hint = f"; did you mean {meant}?" if meant else ""
+    assert fault_of(smallest(), {key: 1}) == f"mine.toml: {key}: there is no such key{hint}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("network.cell", "transformer", "network.cell: Input should be 'lstm', 'gru', 'gru_before' or 'rnn'"),
+        ("network.dropout", 1.0, "network.dropout: Input should be less than 1"),
+        ("training.learning_rate", 0, "training.learning_rate: Input should be greater than 0"),
+        ("training.learning_rate", float("inf"), "training.learning_rate: Input should be a finite number"),
+        ("training.schedule", "step", "training.schedule: Input should be 'constant', 'cosine', 'linear' or 'plateau'"),
+        ("name", "My Model", "name: lower-case letters, digits"),
+        ("data.dataset", "sms_spam", "data: name either a `dataset` or a `train` file"),
+        ("network.task", "generation", "the network is for generation, the task is tagging"),
+        ("name.first", 1, "name is a value, not a table"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, reason: str) -> None:
+    """One sentence for each fault: the key, and what it may be."""
+    assert reason in fault_of(smallest(), {key: value})
+
+
+def test_every_fault_is_told_at_once() -> None:
+    """Two wrong keys, one message."""
+    message = fault_of(smallest(), {"training.epochs": 0, "network.layers": 0})
+    assert "training.epochs" in message
+    assert "network.layers" in message
+
+
+def test_a_look_back_is_of_whole_segments() -> None:
+    """The rule of two keys is checked too."""
+    values = smallest(task="forecasting", network={"look_back": 100, "segment": 24})
+    assert fault_of(values) == "mine.toml: network: look_back (100) must be a multiple of segment (24)"
+
+
+def test_dotted_keys_change_single_values() -> None:
+    """Tables that are not there yet are made, and the others keep their values; a number may be a version."""
+    overrides = {"training.epochs": 3, "tokenizer.lowercase": False, "seed": 7, "version": 12}
+    recipe = parse_recipe(smallest(training={"patience": 2}), "mine.toml", overrides)
+    assert (recipe.training.epochs, recipe.training.patience) == (3, 2)
+    assert (recipe.tokenizer.lowercase, recipe.seed, recipe.version) == (False, 7, "12")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_are_sound(name: str) -> None:
+    """Each reads without fault, is called as its file is, comments on itself, and learns from a set whose task fits."""
+    path = find_recipe(name)
+    recipe = load_recipe(path)
+    assert recipe.name == name
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    assert recipe.description
+    assert recipe.licence
+    reads_text = recipe.task not in ("forecasting", "captioning") and recipe.signal.kind == "none"
+    assert len(recipe.examples) >= 2 or not reads_text
+    assert recipe.task in NAMED_DATASETS[recipe.data.dataset].tasks
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_weights_come_with_a_recipe_only_where_its_data_allows_it(name: str) -> None:
+    """A recipe for data that allows no giving away has no bundle among the models, and names the licence."""
+    recipe = load_recipe(find_recipe(name))
+    assert recipe.licence
+    assert may_ship(recipe) or not (RECIPES.parents[1] / "models" / name).exists()
+
+
+def test_a_data_set_of_unclear_licence_is_not_for_shipping() -> None:
+    """At least one named set is known to forbid it, and one's own files are one's own."""
+    unclear = next(entry for entry in NAMED_DATASETS.values() if not entry.may_ship)
+    assert not may_ship(parse_recipe(smallest(task=unclear.tasks[0], data={"dataset": unclear.name}), "mine.toml"))
+    assert may_ship(parse_recipe(smallest(), "mine.toml"))
+
+
+def test_a_near_name_is_suggested() -> None:
+    """A slip of the finger gets a suggestion and the list of all recipes."""
+    with pytest.raises(ConfigFault, match=r"no recipe 'pos-em'; did you mean pos-en\?") as caught:
+        find_recipe("pos-em")
+    assert all(name in str(caught.value) for name in SHIPPED)
+
+
+def test_a_far_name_gets_the_list() -> None:
+    """Nothing is suggested where nothing is near; a file that is not there is no recipe either."""
+    for name in ("quantum", "nowhere.toml"):
+        with pytest.raises(ConfigFault, match=rf"no recipe '{name}'\. There are "):
+            find_recipe(name)
+
+
+def test_a_recipe_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
+    """A path that ends in .toml is read as it is; what is no TOML is refused with the file's name."""
+    path = tmp_path / "mine.toml"
+    path.write_text(tomli_w.dumps(smallest()), encoding="utf-8")
+    assert load_recipe(find_recipe(str(path))).name == "mine"
+    path.write_text("name = ", encoding="utf-8")
+    with pytest.raises(ConfigFault, match=r"mine\.toml: not TOML"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_written_reads_back_equal(name: str) -> None:
+    """The effective recipe as TOML is the same recipe again: nothing is lost on the way to a run folder."""
+    recipe = load_recipe(find_recipe(name), {"training.learning_rate": 1e-5, "examples": ['a\nb\t"c"', "é\u2028👍"]})
+    text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    again: Recipe = parse_recipe(tomllib.loads(text), "again")
+    assert again == recipe

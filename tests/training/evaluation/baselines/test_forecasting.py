@@ -1,0 +1,87 @@
+"""What a forecaster has to beat, on series whose future can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.bundle.manifest import ForecastingOptions
+from tests.training.tiny_series import CHANNELS, options, series, wave
+from training.data.records import Series
+from training.evaluation.baselines import baseline_score, baseline_scores
+from training.evaluation.baselines.forecasting import linear_forecast
+from training.evaluation.forecast_scores import ForecastErrors
+
+
+def one_channel(values: list[float], **changes: object) -> tuple[Series, ForecastingOptions]:
+    made = Series(("load",), ("load",), np.array(values, dtype=np.float64)[:, None], (), len(values))
+    found = {"channels": ("load",), "targets": ("load",), "deviations": (2.0,), "look_back": 3, "horizon": 2}
+    return made, ForecastingOptions.model_validate(found | changes)
+
+
+def test_the_last_value_of_a_slope_is_wrong_by_the_slope() -> None:
+    """One unit a step: one step ahead wrong by 1, two by 2; squared and divided by the deviation's square."""
+    slope, known = one_channel([float(n) for n in range(12)])
+    last = baseline_scores("forecasting", [slope], [slope], options=known)[0]
+    assert last.name == "last value"
+    assert last.measures == pytest.approx({"mse": (1 + 4) / 2 / 4, "mae": 1.5 / 2, "mae_in_units": 1.5})
+
+
+def test_a_wave_repeats_itself_after_a_period() -> None:
+    """The value of a period before is right, also for a horizon longer than the period; without one it is left out."""
+    whole = series(60)._replace(targets=("load",))
+    known = options(horizon=9).model_copy(update={"targets": ("load",), "deviations": (12.0,)})
+    names = [result.name for result in baseline_scores("forecasting", [whole], [whole], options=known)]
+    assert names == ["last value", "value of 6 steps before", "linear (NLinear, least squares)"]
+    seasonal = baseline_scores("forecasting", [whole], [whole], options=known)[1]
+    assert seasonal.measures["mse"] == pytest.approx(0, abs=1e-9)
+    unknown = known.model_copy(update={"period": 0})
+    assert len(baseline_scores("forecasting", [whole], [whole], options=unknown)) == 2
+
+
+def test_a_linear_map_learns_what_is_linear() -> None:
+    """Waves and slopes are linear in their past: nearly nothing is wrong, on rows that train never had."""
+    train = series(60)
+    dev = train._replace(values=wave(60, first=200))
+    measures = baseline_score("forecasting", [train], [dev], options=all_targets()).measures
+    assert measures["mse"] < 1e-3
+
+
+def test_windows_with_a_gap_in_their_future_teach_nothing() -> None:
+    """A gap in train changes the map a little and never makes it NaN."""
+    train = series(60)
+    train.values[30, 0] = np.nan
+    forecast = linear_forecast(train, all_targets())
+    past = wave(12)[None]
+    assert np.abs(forecast(past) - wave(5, first=12)[None]).max() < 1.0
+
+
+def test_the_linear_map_has_quantiles_from_its_errors_in_train() -> None:
+    """Noise that no map foresees: 80 % of it lies between 0.1 and 0.9, and quantiles cost less."""
+    noise = np.random.default_rng(0).normal(size=2000).tolist()
+    train, known = one_channel(noise[:1500], quantiles=(0.1, 0.5, 0.9))
+    dev, _ = one_channel(noise[1500:])
+    measures = baseline_score("forecasting", [train], [dev], options=known).measures
+    assert measures["coverage"] == pytest.approx(80, abs=5)
+    assert 0 < measures["pinball"] < measures["mae"] / 2
+
+
+def test_errors_add_up_over_batches() -> None:
+    """Two batches give what one does; gaps count neither above nor below the line."""
+    random = np.random.default_rng(0)
+    forecast, future = random.normal(size=(2, 6, 5, 2))
+    future[2, 3, 1] = np.nan
+    quantiles = np.stack([forecast - 0.5, forecast, forecast + 0.5], axis=3)
+    whole, parts = (ForecastErrors((1.0, 2.0), (0.1, 0.5, 0.9)) for _ in range(2))
+    whole.add(forecast, future, quantiles)
+    for rows in (slice(0, 4), slice(4, 6)):
+        parts.add(forecast[rows], future[rows], quantiles[rows])
+    assert parts.measures() == pytest.approx(whole.measures())
+    known = np.isfinite(future)
+    assert whole.num_values == 59
+    assert whole.measures()["mse"] == pytest.approx(np.mean((((future - forecast) / [1.0, 2.0]) ** 2)[known]))
+    assert whole.measures()["coverage"] == pytest.approx(100 * np.mean((np.abs(future - forecast) <= 0.5)[known]))
+
+
+def all_targets() -> ForecastingOptions:
+    return options().model_copy(update={"targets": CHANNELS, "deviations": (12.0, 5.0, 8.0)})

@@ -1,0 +1,119 @@
+"""What dev says of a network, and that no text in dev, however odd, ends a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from service.bundle.manifest import Limits, TaskName
+from tests.training.tiny_runs import TASKS, tiny_recipe
+from training.config.recipe import Recipe
+from training.data.records import LabelledText, Passage, Record, SentencePair, TaggedSentence
+from training.evaluation.dev_scorer import DevScorer
+from training.fit.checkpoint import Progress, RunState, save_checkpoint, save_weights
+from training.fit.trainer import DevScore, build_optimizer
+from training.networks.network import Network
+from training.pipeline.run import Prepared, Run, example_questions, prepare_run, publish_run, start_run
+
+#: Longer than the limits below, or blank to the service.
+ODD: dict[TaskName, Record] = {
+    "tagging": TaggedSentence(("\u00a0", *["cat"] * 30), ("NEW", *["NOUN"] * 30)),
+    "classification": LabelledText("cat " * 400, "new"),
+    "translation": SentencePair("the cat " * 400, "tier"),
+    "generation": Passage("the cat sees " * 400),
+}
+
+
+def prepared(task: TaskName, path: Path, limits: Limits | None = None) -> tuple[Recipe, Prepared, Network]:
+    recipe = tiny_recipe(task, path / "data")
+    recipe = recipe.model_copy(update={"limits": limits or recipe.limits})
+    ready = prepare_run(recipe)
+    return recipe, ready, start_run(ready, path / "run").network
+
+
+def score(task: TaskName, path: Path, odd: Sequence[Record] = (), limits: Limits | None = None) -> DevScore:
+    recipe, ready, network = prepared(task, path, limits)
+    return DevScorer(recipe, ready.vocabulary, [*odd, *ready.data.dev])(network)
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("tagging", {"loss", "accuracy"}),
+        ("classification", {"loss", "accuracy", "f1"}),
+        ("translation", {"loss", "bleu", "chrf"}),
+        ("generation", {"loss"}),
+    ],
+)
+def test_each_task_has_its_measures(task: TaskName, names: set[str], tmp_path: Path) -> None:
+    """The first measure chooses the best epoch, higher is better; a language model is chosen by its loss."""
+    found = score(task, tmp_path)
+    assert found.measures.keys() == names
+    first = {"tagging": "accuracy", "classification": "accuracy", "translation": "bleu"}.get(task)
+    assert found.value == (found.measures[first] if first else -found.measures["loss"])
+    assert len(found.samples) >= 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_scoring_leaves_no_trace(task: TaskName, tmp_path: Path) -> None:
+    """Weights, mode and random numbers are as before, so that training goes on the same; a second score is equal."""
+    recipe, ready, network = prepared(task, tmp_path)
+    network.train()
+    scorer = DevScorer(recipe, ready.vocabulary, ready.data.dev)
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    before = torch.get_rng_state()
+    first = scorer(network)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert network.training
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+    assert scorer(network) == first
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_text_beyond_the_limits_does_not_end_a_run(task: TaskName, tmp_path: Path) -> None:
+    """Long texts, blank words and labels that train never showed are scored or shown as refused."""
+    found = score(task, tmp_path, [ODD[task]], Limits(max_input_tokens=6, max_new_tokens=5))
+    assert found.measures["loss"] > 0
+    assert task == "generation" or " -> refused: " in found.samples[0]
+
+
+def test_a_mistake_is_shown_beside_what_is_right(tmp_path: Path) -> None:
+    """Samples name the right tag where the prediction is another."""
+    (sample, *_) = score("tagging", tmp_path).samples
+    assert "(not " in sample
+
+
+def test_measures_may_be_taken_of_a_part_of_dev(tmp_path: Path) -> None:
+    """`evaluate_records` spreads its records over all of dev; the loss is over all of it all the same."""
+    recipe, ready, network = prepared("classification", tmp_path)
+    part = recipe.model_copy(update={"training": recipe.training.model_copy(update={"evaluate_records": 2})})
+    whole, quick = (DevScorer(r, ready.vocabulary, ready.data.dev)(network) for r in (recipe, part))
+    assert quick.measures["loss"] == whole.measures["loss"]
+    assert quick.measures["accuracy"] in (0, 50, 100)
+    assert [sample.partition(" -> ")[0] for sample in quick.samples] == [ready.data.dev[0][0], ready.data.dev[4][0]]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_proofs_fit_the_limits(task: TaskName, tmp_path: Path) -> None:
+    """A bundle with narrow limits is published too: the examples from dev are cut to what it reads and writes."""
+    recipe = tiny_recipe(task, tmp_path / "data", epochs=1)
+    recipe = recipe.model_copy(update={"limits": Limits(max_input_tokens=5, max_new_tokens=3)})
+    questions: list[Any] = example_questions(recipe, [ODD[task]])
+    assert 1 <= len(questions[0].inputs) <= 5
+    assert questions[0].parameters.get("max_new_tokens", 3) == 3
+    exported = publish_run(untrained(recipe, tmp_path / "run"), tmp_path / "models", lambda _: None)
+    assert exported.report.passed
+
+
+def untrained(recipe: Recipe, path: Path) -> Run:
+    """A run whose first weights count as its best."""
+    run = start_run(prepare_run(recipe), path)
+    optimizer = build_optimizer(run.network, recipe.training)
+    state = RunState(network=run.network, optimizer=optimizer, averages={}, carried=(), progress=Progress())
+    save_checkpoint(run.folder.checkpoint, state)
+    save_weights(run.folder.best_weights, run.network, {})
+    return run

@@ -1,0 +1,194 @@
+"""Checkpoints: no pickle, whole or not at all, and a clear word about every file that does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tests.training.exportable import classifier, language_model, translator
+from training.config.recipe import TrainingConfig
+from training.fit import checkpoint
+from training.fit.checkpoint import (
+    Progress,
+    RunState,
+    load_checkpoint,
+    load_weights,
+    read_progress,
+    save_checkpoint,
+    save_weights,
+)
+from training.fit.schedule import start_averages
+from training.fit.trainer import averaged_weights, build_optimizer
+from training.networks.network import Network
+from training.preprocessing.tensor_file import CheckpointFault, read_tensors
+
+AVERAGING = TrainingConfig(ema_decay=0.9)
+
+
+def state_of(network: Network, optimizer: str = "adamw", carried: tuple[Tensor, ...] = ()) -> RunState:
+    """A run after one update with made-up gradients."""
+    made = build_optimizer(network, TrainingConfig.model_validate({"optimizer": optimizer}))
+    for number, parameter in enumerate(network.parameters()):
+        parameter.grad = torch.full_like(parameter, 0.1 * (number + 1))
+    made.step()
+    progress = Progress(epoch=2, batch=3, step=13, best_score=0.5, rate_factor=0.25, seconds=1.5)
+    return RunState(
+        network=network, optimizer=made, averages=start_averages(network, AVERAGING), carried=carried, progress=progress
+    )
+
+
+def fresh_state(network: Network, optimizer: str = "adamw") -> RunState:
+    made = build_optimizer(network, TrainingConfig.model_validate({"optimizer": optimizer}))
+    return RunState(network=network, optimizer=made, averages={}, carried=(), progress=Progress())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_everything_comes_back(optimizer: str, tmp_path: Path) -> None:
+    """Weights, averages, carried state, optimiser, random numbers and progress are those saved, to the bit."""
+    carried = (torch.randn(2, 3, 4), torch.randn(2, 3, 4))
+    saved = state_of(language_model(), optimizer, carried)
+    save_checkpoint(tmp_path / "a", saved)
+    drawn = torch.rand(5)
+    loaded = load_checkpoint(tmp_path / "a", fresh_state(language_model(), optimizer))
+    assert torch.equal(torch.rand(5), drawn)
+    assert loaded.progress == saved.progress == read_progress(tmp_path / "a")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.carried, carried, strict=True))
+    save_checkpoint(tmp_path / "b", loaded)
+    (first, _), (second, _) = read_tensors(tmp_path / "a"), read_tensors(tmp_path / "b")
+    del first["random.cpu"], second["random.cpu"]
+    assert first.keys() == second.keys()
+    assert any(name.startswith("optimizer.") for name in first)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_checkpoint_is_plain_tensors_and_json(tmp_path: Path) -> None:
+    """The safetensors library reads the whole file, progress is JSON in its header: there is nothing to unpickle."""
+    save_checkpoint(tmp_path / "a", state_of(classifier()))
+    content = (tmp_path / "a").read_bytes()
+    header_size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + header_size])
+    assert json.loads(header["__metadata__"]["progress"])["step"] == 13
+    assert safetensors.torch.load(content).keys() == header.keys() - {"__metadata__"}
+
+
+def test_no_file_is_a_clear_error(tmp_path: Path) -> None:
+    """The message names the path."""
+    with pytest.raises(CheckpointFault, match=r"last\.safetensors: there is no such checkpoint"):
+        load_checkpoint(tmp_path / "last.safetensors", fresh_state(classifier()))
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "text", "header"])
+def test_a_damaged_file_is_a_clear_error(damage: str, tmp_path: Path) -> None:
+    """Cut off, empty, something else, or with a spoilt header: the message says damaged and names the path."""
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(path, state_of(classifier()))
+    content = path.read_bytes()
+    spoilt = {"half": content[: len(content) // 2], "empty": b"", "text": b"hello", "header": b"\xff" * 9 + content}
+    path.write_bytes(spoilt[damage])
+    with pytest.raises(CheckpointFault, match=r"last\.safetensors: damaged"):
+        load_checkpoint(path, fresh_state(classifier()))
+    with pytest.raises(CheckpointFault, match=r"last\.safetensors: damaged"):
+        load_weights(path, classifier())
+
+
+def test_the_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    """Other names or other shapes: the message says that it does not fit."""
+    save_checkpoint(tmp_path / "a", state_of(classifier("lstm")))
+    for other in (classifier("gru"), classifier("lstm", bidirectional=False), language_model()):
+        with pytest.raises(CheckpointFault, match="does not fit this run"):
+            load_checkpoint(tmp_path / "a", fresh_state(other))
+
+
+def test_weights_alone_are_no_checkpoint(tmp_path: Path) -> None:
+    """The file with the best weights cannot be resumed from, and says so."""
+    save_weights(tmp_path / "best", classifier(), {})
+    with pytest.raises(CheckpointFault, match="not a checkpoint of a run"):
+        load_checkpoint(tmp_path / "best", fresh_state(classifier()))
+
+
+def test_a_checkpoint_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    """A file that this code cannot understand is not half understood."""
+    save_checkpoint(tmp_path / "a", state_of(classifier()))
+    tensors, metadata = read_tensors(tmp_path / "a")
+    later = metadata["progress"].replace('"version":1', '"version":2')
+    checkpoint.write_tensors(tmp_path / "a", tensors, {"progress": later})
+    with pytest.raises(CheckpointFault, match="version"):
+        load_checkpoint(tmp_path / "a", fresh_state(classifier()))
+
+
+def test_a_checkpoint_without_random_numbers_is_refused(tmp_path: Path) -> None:
+    """Going on with other random numbers would be another run."""
+    save_checkpoint(tmp_path / "a", state_of(classifier()))
+    tensors, metadata = read_tensors(tmp_path / "a")
+    del tensors["random.cpu"]
+    checkpoint.write_tensors(tmp_path / "a", tensors, metadata)
+    with pytest.raises(CheckpointFault, match=r"does not fit this run: 'random\.cpu'"):
+        load_checkpoint(tmp_path / "a", fresh_state(classifier()))
+
+
+@pytest.mark.parametrize("failing", ["save", "rename"])
+def test_an_interrupted_write_leaves_the_old_file(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether writing or renaming fails: the old checkpoint is whole, nothing else lies about, the error is clear."""
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(path, state_of(classifier()))
+    before = path.read_bytes()
+
+    def half_written(_tensors: dict[str, Tensor], target: Path, _metadata: dict[str, str]) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    def not_renamed(_source: Path, _target: Path) -> Path:
+        raise OSError(5, "Input/output error")
+
+    if failing == "save":
+        monkeypatch.setattr(checkpoint, "save_file", half_written)
+    else:
+        monkeypatch.setattr(Path, "replace", not_renamed)
+    with pytest.raises(CheckpointFault, match=r"last\.safetensors: cannot be written"):
+        save_checkpoint(path, state_of(classifier("gru")))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_averages_are_what_is_scored_and_exported(tmp_path: Path) -> None:
+    """Saved weights are the averages, tied ones too, so that a loaded network is the one that was scored."""
+    network, other = translator(), translator()
+    assert network.config.tie_embeddings
+    averages = {name: value + 1 for name, value in start_averages(network, AVERAGING).items()}
+    save_weights(tmp_path / "best", network, averages)
+    load_weights(tmp_path / "best", other)
+    loaded = other.state_dict()
+    with averaged_weights(network, averages):
+        scored = {name: value.clone() for name, value in network.state_dict().items()}
+    assert all(torch.equal(loaded[name], scored[name]) for name in scored)
+    assert torch.equal(loaded["output.weight"], averages["target_embedding.weight"])
+    assert not torch.equal(network.state_dict()["output.weight"], loaded["output.weight"])
+
+
+def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
+    """Under the name that averages go by; where a file has the other name too, what stands there has no say."""
+    network, other = translator(), translator()
+    averages = {name: value + 1 for name, value in start_averages(network, AVERAGING).items()}
+    save_weights(tmp_path / "best", network, averages)
+    tensors, _ = read_tensors(tmp_path / "best")
+    assert tensors.keys() == averages.keys()
+    assert "output.weight" not in tensors
+    twice = {**tensors, "output.weight": torch.zeros_like(tensors["target_embedding.weight"])}
+    checkpoint.write_tensors(tmp_path / "best", twice, {})
+    load_weights(tmp_path / "best", other)
+    assert torch.equal(other.get_parameter("output.weight"), averages["target_embedding.weight"])
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    """Missing weights, weights too many and weights of another shape are all named as not fitting."""
+    save_weights(tmp_path / "best", classifier(bidirectional=True), {})
+    for other in (classifier(bidirectional=False), language_model(), classifier("gru")):
+        with pytest.raises(CheckpointFault, match="does not fit this network"):
+            load_weights(tmp_path / "best", other)

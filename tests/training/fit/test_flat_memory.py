@@ -1,0 +1,53 @@
+"""A run takes no more memory in a late epoch than in an early one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.tiny_runs import tiny_recipe
+from training.fit import run_folder
+from training.fit.trainer import Trainer
+from training.pipeline.run import Run, prepare_run, start_run, train_run
+
+STATM = Path("/proc/self/statm")
+PAGE_BYTES = 4096
+MEBIBYTE = 2**20
+#: What an allocator may keep back; an epoch's batches, pictures and logs of this run are several times as much.
+SLACK_BYTES = 6 * MEBIBYTE
+NUM_EPOCHS, EARLY = 6, 2
+
+
+def resident_bytes() -> int:
+    return int(STATM.read_text(encoding="ascii").split()[1]) * PAGE_BYTES
+
+
+def memory_by_epoch(run: Run, monkeypatch: pytest.MonkeyPatch, leak_bytes: int = 0) -> list[int]:
+    """Resident memory after each epoch, everything an epoch does included; each may leave something behind."""
+    seen: list[int] = []
+    left: list[bytearray] = []
+    finish = Trainer._finish_epoch
+
+    def measured(self: Trainer) -> None:
+        finish(self)
+        left.append(bytearray(b"x" * leak_bytes))
+        seen.append(resident_bytes())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish_epoch", measured)
+        train_run(run, torch.device("cpu"))
+    return seen
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="needs Linux: memory is read from /proc")
+def test_memory_is_flat_over_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With curves, samples, checkpoints and dev scores in every epoch. The same measure does see a leak."""
+    recipe = tiny_recipe("tagging", tmp_path / "data", epochs=NUM_EPOCHS, patience=99)
+    seen = memory_by_epoch(start_run(prepare_run(recipe), tmp_path / "run"), monkeypatch)
+    assert seen[-1] <= seen[EARLY - 1] + SLACK_BYTES
+    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
+    again = start_run(prepare_run(recipe), tmp_path / "leaking")
+    leaking = memory_by_epoch(again, monkeypatch, leak_bytes=3 * MEBIBYTE)
+    assert leaking[-1] > leaking[EARLY - 1] + SLACK_BYTES

@@ -1,0 +1,122 @@
+"""Other programs are told how a run goes: each has the numbers of metrics.jsonl, and nothing leaves the machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.tiny_runs import tiny_recipe
+from training.config.recipe import Recipe
+from training.fit import run_folder, trackers
+from training.fit.trackers import TRACKERS, TrackerMissing, flat_values, open_trackers
+from training.pipeline.run import prepare_run, start_run, train_run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves are for test_run_folder.py."""
+    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
+
+
+def trained(folder: Path, *names: str) -> tuple[Recipe, list[dict[str, float]]]:
+    """A run of two epochs that `names` are told of, and its epochs as logged."""
+    recipe = tiny_recipe("classification", folder / "data", trackers=list(names))
+    run = start_run(prepare_run(recipe), folder / "runs" / "mine")
+    train_run(run, CPU)
+    rows = [json.loads(line) for line in run.folder.metrics.read_text(encoding="utf-8").splitlines()]
+    return recipe, [row for row in rows if row["kind"] == "epoch"]
+
+
+class Listening:
+    """Notes what it is told."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.told: list[tuple[int, dict[str, float]]] = []
+        self.closed = False
+        heard.append(self)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self.told.append((step, dict(values)))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+heard: list[Listening] = []
+
+
+def test_every_tracker_is_told_of_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same steps and values as in metrics.jsonl, and each is closed at the end."""
+    heard.clear()
+    monkeypatch.setitem(TRACKERS, "mlflow", Listening)
+    monkeypatch.setitem(TRACKERS, "wandb", Listening)
+    _, epochs = trained(tmp_path, "mlflow", "wandb")
+    assert len(heard) == 2
+    for tracker in heard:
+        assert tracker.closed
+        assert [step for step, _ in tracker.told] == [row["step"] for row in epochs]
+        assert [values["dev/loss"] for _, values in tracker.told] == [row["dev_loss"] for row in epochs]
+        assert [values["train/loss"] for _, values in tracker.told] == [row["loss"] for row in epochs]
+
+
+def test_trackers_are_closed_when_a_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was told so far is safe, also if a later tracker cannot start."""
+    heard.clear()
+    monkeypatch.setitem(TRACKERS, "mlflow", Listening)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    recipe = tiny_recipe("classification", tmp_path, trackers=["mlflow", "wandb"])
+    with (
+        pytest.raises(TrackerMissing, match=r"asks for wandb, .* pip install 'unroll\[tracking\]'"),
+        open_trackers(tmp_path, recipe),
+    ):
+        pytest.fail("it was opened without wandb")
+    assert heard[0].closed
+
+
+def test_mlflow_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves and the whole recipe, in a file beside the run folders; a resumed run is the same MLflow run."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'unroll[tracking]'")
+    pytest.importorskip("sqlalchemy", reason="MLflow's store is not installed: pip install 'unroll[tracking]'")
+    monkeypatch.setattr("warnings.warn", lambda *_, **__: None)  # MLflow's tables use what SQLAlchemy has deprecated
+    recipe, epochs = trained(tmp_path, "mlflow")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    folder = tmp_path / "runs" / "mine"
+    run = client.get_run((folder / "mlflow-run.txt").read_text(encoding="utf-8"))
+    assert run.data.params == flat_values(recipe) | {key: value for key, value in run.data.params.items() if not value}
+    points = client.get_metric_history(run.info.run_id, "dev/accuracy")
+    assert [(point.step, point.value) for point in points] == [(row["step"], row["dev_accuracy"]) for row in epochs]
+    assert run.info.status == "FINISHED"
+    with open_trackers(folder, recipe) as (tracker,):
+        tracker.log(99, {"dev/accuracy": 50.0})
+    assert len(client.get_metric_history(run.info.run_id, "dev/accuracy")) == len(epochs) + 1
+    assert len(client.search_runs(client.get_experiment_by_name("unroll").experiment_id)) == 1
+
+
+def test_wandb_stays_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the user's environment says otherwise, a run is written into the run folder and sent nowhere."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb = pytest.importorskip("wandb", reason="W&B is not installed: pip install 'unroll[tracking]'")
+    trained(tmp_path, "wandb")
+    wandb.teardown()  # as at the end of the process: only then everything is in the file
+    folder = tmp_path / "runs" / "mine"
+    identity = (folder / "wandb-run.txt").read_text(encoding="utf-8")
+    (written,) = (folder / "wandb").glob(f"offline-run-*-{identity}/run-{identity}.wandb")
+    assert b"dev/accuracy" in written.read_bytes()
+
+
+def test_a_recipe_as_flat_values(tmp_path: Path) -> None:
+    """Every key as `--set` takes it."""
+    recipe = tiny_recipe("tagging", tmp_path)
+    flat = flat_values(recipe)
+    assert flat["training.learning_rate"] == str(recipe.training.learning_rate)
+    assert flat["network.hidden_size"] == "6"
+    assert flat["name"] == "tiny-tagging"
+    assert trackers.PROJECT not in flat

@@ -1,0 +1,199 @@
+"""What a translator's decoder remembers between steps, and how it is trained."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from service.bundle.tokenizer import BOS, EOS
+from tests.training.exportable import lively, translator
+from training.config.networks import TranslatorConfig
+from training.config.recipe import ConfigFault, parse_recipe
+from training.networks.layers.recurrent import State
+from training.networks.layers.scheduled_sampling import mixed_inputs, share_true
+from training.networks.translator import Translator, looked_twice
+from training.preprocessing.batches import TranslationBatch
+
+_SMALL = {"embedding_size": 6, "encoder_hidden_size": 4, "decoder_hidden_size": 8, "attention_size": 5}
+_WORDS, _TIME = 20, 7
+_CHOICES = [
+    {"input_feeding": True},
+    {"coverage": True},
+    {"input_feeding": True, "coverage": True, "decoder_layers": 1},
+    {"attention": "general"},
+    {"attention": "plain_dot", "input_feeding": True},
+]
+
+
+def _translator(**choice: Any) -> Translator:
+    config = TranslatorConfig.model_validate({**_SMALL, "dropout": 0.0, "label_smoothing": 0.0, **choice})
+    return lively(Translator(config, _WORDS, _WORDS, max_source_tokens=5))
+
+
+def _batch() -> TranslationBatch:
+    drawn = torch.randint(4, _WORDS, (3, _TIME), generator=torch.Generator().manual_seed(1))
+    begin, end = torch.full((3, 1), BOS), torch.full((3, 1), EOS)
+    return TranslationBatch(drawn, torch.tensor([7, 5, 2]), torch.cat([begin, drawn], 1), torch.cat([drawn, end], 1))
+
+
+def _sources(network: Translator, batch: TranslationBatch) -> tuple[tuple[Tensor, Tensor, Tensor], State]:
+    memory, keys, state = network.encode(batch.source, batch.source_lengths)
+    return (memory, keys, batch.source_lengths), state
+
+
+@pytest.mark.parametrize("choice", _CHOICES, ids=str)
+def test_step_by_step_equals_the_whole_target(choice: dict[str, Any]) -> None:
+    """What is trained on whole sentences is what runs step by step: logits, weights and the state after."""
+    network, batch = _translator(**choice).eval(), _batch()
+    source, state = _sources(network, batch)
+    logits, weights, after = network.decode(batch.target_inputs, *source, state)
+    for step in range(_TIME + 1):
+        by_step, look, state = network.step(batch.target_inputs[:, step], *source, state)
+        torch.testing.assert_close(by_step, logits[:, step])
+        torch.testing.assert_close(look, weights[:, step])
+    for name, whole, last in zip(network.state_shapes, after, state, strict=True):
+        torch.testing.assert_close(whole, last, msg=name)
+
+
+def test_input_feeding_hands_the_readout_to_the_next_step() -> None:
+    """A step answers otherwise when it is fed something else, and the first one is fed nothing."""
+    network, batch = _translator(input_feeding=True).eval(), _batch()
+    source, (*recurrent, feed) = _sources(network, batch)
+    assert not feed.any()
+    logits, _, after = network.step(batch.target_inputs[:, 0], *source, (*recurrent, feed))
+    assert after[-1].shape == (1, 3, _SMALL["embedding_size"])
+    torch.testing.assert_close(network.output(after[-1][0]), logits)
+    otherwise, _, _ = network.step(batch.target_inputs[:, 0], *source, (*recurrent, feed + 1.0))
+    assert (otherwise - logits).abs().max() > 1e-2
+
+
+def test_coverage_is_the_attention_so_far_and_changes_the_next() -> None:
+    """The state adds up all weights, as far as it is wide; with a weight of zero attention knows nothing of it."""
+    network, batch = _translator(coverage=True).eval(), _batch()
+    source, state = _sources(network, batch)
+    _, weights, after = network.decode(batch.target_inputs, *source, state)
+    torch.testing.assert_close(after[-1][0], weights.sum(dim=1)[:, :5])
+    assert network.attention.coverage is not None
+    torch.nn.init.zeros_(network.attention.coverage.weight)  # type: ignore[union-attr]
+    _, blind, _ = network.decode(batch.target_inputs, *source, state)
+    torch.testing.assert_close(weights[:, 0], blind[:, 0])
+    assert (weights[:, 1:] - blind[:, 1:]).abs().max() > 1e-2
+
+
+def test_coverage_starts_as_if_there_were_none() -> None:
+    """A network that has learnt nothing yet attends as additive attention does."""
+    config = TranslatorConfig.model_validate({**_SMALL, "coverage": True})
+    coverage = Translator(config, _WORDS, _WORDS).attention.coverage
+    assert isinstance(coverage, torch.nn.Linear)
+    assert not coverage.weight.any()
+
+
+def test_looking_twice_costs_what_was_looked_at_twice() -> None:
+    """Two steps that look at one place share it, a third that looks elsewhere shares little; padding does not count."""
+    weights = torch.tensor([[[1.0, 0.0], [0.75, 0.25], [0.0, 1.0], [1.0, 0.0]]])
+    assert looked_twice(weights, torch.tensor([[True, True, False, False]])) == pytest.approx(0.75 / 2)
+    assert looked_twice(weights, torch.tensor([[True, True, True, False]])) == pytest.approx((0.75 + 0.25) / 3)
+
+
+def test_the_loss_of_coverage_is_for_training_alone() -> None:
+    """Dev losses of networks with and without it can be compared."""
+    network, batch = _translator(coverage=True, coverage_loss=1.0), _batch()
+    training, dev = network.train().loss(batch)[0], network.eval().loss(batch)[0]
+    assert training > dev + 0.1
+
+
+@pytest.mark.parametrize("schedule", ["linear", "inverse_sigmoid"])
+def test_true_tokens_give_way_update_by_update(schedule: Any) -> None:
+    """Nearly all at the start, fewer with each update, never fewer than the floor."""
+    shares = [share_true(schedule, update, 100, 0.25) for update in range(0, 2000, 50)]
+    assert shares[0] > 0.98
+    assert all(later <= earlier for earlier, later in pairwise(shares))
+    assert shares[-1] == 0.25
+    assert share_true("none", 10**6, 100, 0.25) == 1.0
+
+
+def test_known_shares_of_true_tokens() -> None:
+    """Linear decay is half-way after half its updates; the inverse sigmoid is 1/2 where exp(i / k) is k."""
+    assert share_true("linear", 50, 100, 0.5) == pytest.approx(0.75)
+    assert share_true("inverse_sigmoid", 230, 50, 0.0) == pytest.approx(50 / (50 + 99.484), abs=1e-3)
+
+
+def test_own_tokens_are_drawn_from_what_stands_before() -> None:
+    """Each drawn token follows the mixed token before it; the first token and padding stay, padding is never drawn."""
+    inputs = torch.tensor([[BOS, 5, 6, 7], [BOS, 5, 0, 0]])
+    seen: list[list[int]] = []
+
+    def successor(token: Tensor) -> Tensor:
+        seen.append(token.tolist())
+        logits = torch.full((len(token), 12), -30.0)
+        logits[:, 0] = 30.0
+        return logits.scatter(1, (token + 2).unsqueeze(1), 20.0)
+
+    assert mixed_inputs(inputs, 1.0, successor).equal(inputs)
+    seen.clear()
+    mixed = mixed_inputs(inputs, 0.0, successor)
+    assert mixed.tolist() == [[BOS, BOS + 2, BOS + 4, BOS + 6], [BOS, BOS + 2, 0, 0]]
+    assert seen == [[BOS, BOS], [BOS + 2, BOS + 2], [BOS + 4, 0]]
+
+
+def test_scheduled_sampling_counts_updates_in_what_is_saved() -> None:
+    """A resumed run goes on with its share of true tokens; scoring dev is no update."""
+    network, batch = _translator(scheduled_sampling="linear", sampling_updates=2, sampling_floor=0.0), _batch()
+    for _ in range(3):
+        network.train().loss(batch)[0].backward()
+    network.eval().loss(batch)
+    assert int(network.state_dict()["num_updates"]) == 3
+
+
+def test_scheduled_sampling_changes_what_is_read_not_what_is_wanted() -> None:
+    """With no true tokens left the loss is another than with all of them, and its gradient is finite everywhere."""
+    batch = _batch()
+    own = _translator(scheduled_sampling="linear", sampling_updates=1, sampling_floor=0.0).train()
+    true = _translator().train()
+    own.loss(batch)
+    loss = own.loss(batch)[0]
+    loss.backward()
+    assert (loss - true.loss(batch)[0]).abs() > 1e-3
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in own.parameters())
+
+
+@pytest.mark.parametrize("choice", _CHOICES, ids=str)
+def test_half_precision_trains_every_weight(choice: dict[str, Any]) -> None:
+    """Under bf16 autocast, as recipes train, each weight gets a finite gradient."""
+    network = _translator(**choice).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = network.loss(_batch())[0]
+    loss.backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+def test_weights_of_older_translators_keep_their_names() -> None:
+    """A run folder from before these choices opens as it did: same names, nothing new, the same state."""
+    network = translator("lstm", "dot")
+    heads = {name.split(".")[0] for name in network.state_dict()}
+    assert heads == {
+        *("source_embedding", "target_embedding", "encoder", "bridge"),
+        *("attention", "decoder_layers", "readout", "output"),
+    }
+    assert set(dict(network.attention.named_parameters())) == {"key.weight", "query.weight", "query.bias"}
+    assert list(network.state_shapes) == ["hidden", "cell"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "fault"),
+    [
+        ({"attention": "plain_dot", "decoder_hidden_size": 9}, "needs decoder_hidden_size (9) to be what the encoder"),
+        ({"attention": "dot", "coverage": True}, 'set attention to "additive"'),
+        ({"coverage_loss": 0.5}, "coverage_loss needs coverage"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused(choice: dict[str, Any], fault: str) -> None:
+    """The recipe is refused with the keys at fault and what is allowed."""
+    values = {"name": "x", "task": "translation", "data": {"train": "x.tsv"}, "network": {**_SMALL, **choice}}
+    with pytest.raises(ConfigFault) as raised:
+        parse_recipe(values, "x.toml")
+    assert fault in str(raised.value)

@@ -1,0 +1,213 @@
+"""Recurrences written as ONNX against torch's own packed sequences, gate by gate."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from training.evaluation.torch_runner import one_thread
+from training.networks.layers.recurrent import CELLS as ALL_CELLS
+from training.networks.layers.recurrent import RecurrentEncoder, StatefulStack
+from training.onnx_graph.parts import recurrence as recurrence_module
+from training.onnx_graph.parts.builder import GraphBuilder
+from training.onnx_graph.parts.encoder import final_state, recurrent_encoder, stateful_stack
+from training.onnx_graph.parts.recurrence import recurrence, time_major
+
+INPUT, HIDDEN = 5, 7
+BATCHES = ([1], [6], [3, 1], [2, 9, 9, 5])
+TOLERANCE = 2e-6
+
+Array = NDArray[np.float32]
+#: Those that torch has too; the other GRU has tests of its own.
+CELLS = {cell: kind for cell, kind in ALL_CELLS.items() if cell != "gru_before"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from more, and lose much where other work is going on."""
+    with one_thread():
+        yield
+
+
+def session(graph: GraphBuilder) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(graph.serialize(), options, providers=["CPUExecutionProvider"])
+
+
+def random_weights(module: nn.Module, seed: int) -> None:
+    """Weights large enough that every gate matters."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7)
+
+
+def plain_torch(encoder: RecurrentEncoder, cell: str) -> nn.RNNBase:
+    """torch's own stacked module with the same weights."""
+    layers, bidirectional = len(encoder.layers), encoder.layers[0].backward_rnn is not None
+    plain = CELLS[cell](INPUT, HIDDEN, num_layers=layers, bidirectional=bidirectional, batch_first=True)
+    with torch.no_grad():
+        for number, layer in enumerate(encoder.layers):
+            directions = [("", layer.forward_rnn)] + ([("_reverse", layer.backward_rnn)] if bidirectional else [])
+            for suffix, rnn in directions:
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                    getattr(plain, f"{name}_l{number}{suffix}").copy_(getattr(rnn, f"{name}_l0"))
+    return plain
+
+
+def packed(plain: nn.RNNBase, inputs: torch.Tensor, lengths: list[int]) -> tuple[Array, Array]:
+    """Outputs, zero beyond each length, and the top layer's final state `[batch, hidden * directions]`."""
+    sequence = pack_padded_sequence(inputs, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
+    with torch.no_grad():
+        outputs, state = plain(sequence)
+    hidden = state[0] if isinstance(state, tuple) else state
+    top = hidden[-2:] if plain.bidirectional else hidden[-1:]
+    padded, _ = pad_packed_sequence(outputs, batch_first=True, total_length=inputs.shape[1])
+    return padded.numpy(), torch.cat(list(top), dim=1).numpy()
+
+
+def encoder_session(encoder: RecurrentEncoder) -> ort.InferenceSession:
+    graph = GraphBuilder("encoder")
+    inputs = graph.input("inputs", "float32", ("batch", "time", INPUT))
+    lengths = graph.input("lengths", "int64", ("batch",))
+    outputs = recurrent_encoder(graph, time_major(graph, inputs), lengths, encoder)
+    final = final_state(graph, outputs, lengths, encoder.layers[-1])
+    graph.output("outputs", time_major(graph, outputs), "float32", ("batch", "time", encoder.output_size))
+    graph.output("final", final, "float32", ("batch", encoder.output_size))
+    return session(graph)
+
+
+def largest_error(encoder: RecurrentEncoder, cell: str) -> float:
+    """The largest difference between the graph and packed torch, over valid steps and final states."""
+    graph, plain, error = encoder_session(encoder), plain_torch(encoder, cell), 0.0
+    for lengths in BATCHES:
+        inputs = torch.randn(len(lengths), max(lengths), INPUT, generator=torch.Generator().manual_seed(len(lengths)))
+        feeds = {"inputs": inputs.numpy(), "lengths": np.array(lengths)}
+        outputs, final = graph.run(["outputs", "final"], feeds)
+        expected_outputs, expected_final = packed(plain, inputs, lengths)
+        inside = np.arange(max(lengths)) < np.array(lengths)[:, None]
+        error = max(error, np.abs(outputs[inside] - expected_outputs[inside]).max())
+        error = max(error, np.abs(final - expected_final).max())
+    return error
+
+
+@pytest.mark.parametrize(("cell", "bidirectional", "layers"), list(itertools.product(CELLS, (False, True), (1, 2, 3))))
+def test_an_encoder_equals_packed_torch(cell: str, bidirectional: bool, layers: int) -> None:
+    """Portable graphs give what torch gives for packed sequences: outputs and final states, whatever the padding."""
+    encoder = RecurrentEncoder(cell, INPUT, HIDDEN, layers, bidirectional)
+    random_weights(encoder, seed=layers)
+    assert largest_error(encoder, cell) < TOLERANCE * layers
+
+
+@pytest.mark.parametrize(
+    ("cell", "operator", "wrong_order"),
+    [
+        ("lstm", "LSTM", (0, 1, 2, 3)),  # torch's order taken over as it is
+        ("lstm", "LSTM", (0, 1, 3, 2)),  # output and forget gate swapped
+        ("gru", "GRU", (0, 1, 2)),  # reset and update gate swapped
+    ],
+)
+def test_a_swapped_gate_is_noticed(
+    cell: str, operator: str, wrong_order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison can fail: with two gates exchanged the answers are far off."""
+    monkeypatch.setattr(recurrence_module, "GATE_ORDER", {operator: wrong_order})
+    encoder = RecurrentEncoder(cell, INPUT, HIDDEN, 1, True)
+    random_weights(encoder, seed=1)
+    assert largest_error(encoder, cell) > 1e-2
+
+
+def test_a_gru_with_the_default_reset_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: ONNX's default applies the reset gate elsewhere than torch."""
+    original = GraphBuilder.nodes
+
+    def without_attribute(self: GraphBuilder, operator: str, *inputs: str, num_outputs: int, **attributes: object):
+        attributes.pop("linear_before_reset", None)
+        return original(self, operator, *inputs, num_outputs=num_outputs, **attributes)
+
+    monkeypatch.setattr(GraphBuilder, "nodes", without_attribute)
+    encoder = RecurrentEncoder("gru", INPUT, HIDDEN, 1, False)
+    random_weights(encoder, seed=1)
+    assert largest_error(encoder, "gru") > 1e-2
+
+
+@pytest.mark.parametrize(("cell", "layers"), list(itertools.product(ALL_CELLS, (1, 3))))
+def test_state_after_a_padded_prompt_is_that_of_the_last_valid_step(cell: str, layers: int) -> None:
+    """A stack hands over each row's own state, hidden and cell, not that of the padding."""
+    stack = StatefulStack(cell, INPUT, HIDDEN, layers)
+    random_weights(stack, seed=layers)
+    lengths = [4, 1, 6]
+    inputs = torch.randn(3, 6, INPUT)
+    state = tuple(torch.randn(part.shape) for part in stack.zero_state(3, torch.device("cpu")))
+    with torch.no_grad():
+        outputs, after = stack(inputs, state, torch.tensor(lengths))
+    graph = GraphBuilder("stack")
+    names = [f"state_{number}" for number in range(len(state))]
+    values = graph.input("inputs", "float32", ("batch", "time", INPUT))
+    given = [graph.input(name, "float32", (layers, "batch", HIDDEN)) for name in names]
+    lens = graph.input("lengths", "int64", ("batch",))
+    results, next_state = stateful_stack(graph, time_major(graph, values), given, stack, lens)
+    graph.output("outputs", time_major(graph, results), "float32", ("batch", "time", HIDDEN))
+    for name, value in zip(names, next_state, strict=True):
+        graph.output(f"next_{name}", value, "float32", (layers, "batch", HIDDEN))
+    feeds = {"inputs": inputs.numpy(), "lengths": np.array(lengths)}
+    feeds |= {name: part.numpy() for name, part in zip(names, state, strict=True)}
+    found, *found_state = session(graph).run(None, feeds)
+    inside = np.arange(6) < np.array(lengths)[:, None]
+    np.testing.assert_allclose(found[inside], outputs.numpy()[inside], atol=TOLERANCE * layers)
+    for part, expected in zip(found_state, after, strict=True):
+        np.testing.assert_allclose(part, expected.numpy(), atol=TOLERANCE * layers)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_agrees_with_the_exporter_of_torch(cell: str) -> None:
+    """On a plain unpadded recurrence our graph equals the one that torch's TorchScript exporter writes."""
+    pytest.importorskip("onnxscript", reason="torch.onnx needs onnxscript")
+    rnn = CELLS[cell](INPUT, HIDDEN)
+    random_weights(rnn, seed=2)
+    inputs = torch.randn(6, 3, INPUT)
+    file = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that this exporter is the old one
+            torch.onnx.export(rnn, (inputs,), file, input_names=["inputs"], dynamo=False, opset_version=17)
+    except (RuntimeError, TypeError, ImportError) as error:
+        pytest.skip(f"this torch cannot export it: {error}")
+    theirs = ort.InferenceSession(file.getvalue()).run(None, {"inputs": inputs.numpy()})[0]
+    graph = GraphBuilder("ours")
+    values = graph.input("inputs", "float32", ("time", "batch", INPUT))
+    graph.output("outputs", recurrence(graph, values, rnn).outputs, "float32", ("time", "batch", HIDDEN))
+    ours = session(graph).run(None, {"inputs": inputs.numpy()})[0]
+    np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
+
+
+def test_relu_recurrences_and_missing_biases_are_written_right() -> None:
+    """The two choices of torch's Elman network that change the node: the nonlinearity and the biases."""
+    rnn = nn.RNN(INPUT, HIDDEN, nonlinearity="relu", bias=False)
+    random_weights(rnn, seed=3)
+    inputs = torch.randn(3, 2, INPUT)
+    graph = GraphBuilder("relu")
+    values = graph.input("inputs", "float32", ("time", "batch", INPUT))
+    graph.output("outputs", recurrence(graph, values, rnn).outputs, "float32", ("time", "batch", HIDDEN))
+    found = session(graph).run(None, {"inputs": inputs.numpy()})[0]
+    np.testing.assert_allclose(found, rnn(inputs)[0].detach().numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"num_layers": 2}, {"bidirectional": True}, {"proj_size": 3}])
+def test_what_cannot_be_written_is_refused(options: dict[str, int]) -> None:
+    """A module that one node cannot hold is an error, not a wrong graph."""
+    graph = GraphBuilder("refused")
+    values = graph.input("inputs", "float32", ("time", "batch", INPUT))
+    with pytest.raises(ValueError, match="one layer, one direction"):
+        recurrence(graph, values, nn.LSTM(INPUT, HIDDEN, **options))

@@ -1,0 +1,83 @@
+"""A run may start from the word vectors of another: they arrive where they belong, and their data is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.bundle.manifest import TaskName
+from tests.training.tiny_runs import tiny_recipe
+from training.config.recipe import ConfigFault, Recipe
+from training.pipeline.pretrained_vectors import starting_vectors
+from training.pipeline.run import Run, prepare_run, sources_of_start, start_run, train_run
+from training.preprocessing.load_records import may_ship
+from training.preprocessing.tensor_file import CheckpointFault
+
+CPU = torch.device("cpu")
+#: Each has vectors of five numbers.
+WORD_TASKS: tuple[TaskName, ...] = ("tagging", "classification")
+
+
+def trained(task: TaskName, folder: Path) -> Run:
+    run = start_run(prepare_run(tiny_recipe(task, folder / "data", epochs=1, trackers=[])), folder / "run")
+    train_run(run, CPU)
+    return run
+
+
+def starting_from(run: str, task: TaskName, folder: Path, unit: str = "word") -> Recipe:
+    recipe = tiny_recipe(task, folder)
+    return recipe.model_copy(update={"tokenizer": recipe.tokenizer.model_copy(update={"vectors": run, "unit": unit})})
+
+
+@pytest.mark.parametrize("task", WORD_TASKS)
+@pytest.mark.parametrize("before", WORD_TASKS)
+def test_a_word_starts_where_another_run_left_it(before: TaskName, task: TaskName, tmp_path: Path) -> None:
+    """Whatever task has learnt the vectors, a network of whatever task begins with them, word by word."""
+    first = trained(before, tmp_path / "first")
+    second = start_run(
+        prepare_run(starting_from(str(first.folder.path), task, tmp_path / "second")), tmp_path / "second" / "run"
+    )
+    learnt = starting_vectors(str(first.folder.path))
+    assert len(learnt.words) == 7
+    role, weight = ("words", "word_embedding.weight") if task == "tagging" else ("text", "embedding.weight")
+    rows, tokenizer = second.network.state_dict()[weight].numpy(), second.vocabulary.tokenizers[role]
+    for word, vector in zip(learnt.words, learnt.rows, strict=True):
+        (number,) = tokenizer.encode_words([word])
+        assert np.array_equal(rows[number], vector)
+
+
+def test_the_data_behind_the_vectors_is_named(tmp_path: Path) -> None:
+    """The manifest has the data of every run in the line, and the digest of the weights that were taken over."""
+    first = trained("tagging", tmp_path / "first")
+    recipe = starting_from(str(first.folder.path), "classification", tmp_path / "second")
+    second = start_run(prepare_run(recipe), tmp_path / "second" / "run")
+    train_run(second, CPU)
+    third = starting_from(str(second.folder.path), "tagging", tmp_path / "third")
+    sources = sources_of_start(start_run(prepare_run(third), tmp_path / "third" / "run"))
+    assert [source.name for source in sources] == [second.data.source.name, first.data.source.name]
+    assert all(len(source.splits["best.safetensors"]) == 64 for source in sources)
+
+
+def test_licences_behind_the_vectors_count(tmp_path: Path) -> None:
+    """What has learnt from text that may not be passed on may not be passed on, at second hand either."""
+    run = trained("classification", tmp_path)
+    unclear = run.data.source.model_copy(update={"name": "imdb"})
+    assert may_ship(run.recipe, (run.data.source,))
+    assert not may_ship(run.recipe, (run.data.source, unclear))
+
+
+def test_a_run_without_words_is_refused(tmp_path: Path) -> None:
+    """Subwords and characters have vectors too, but none of words: better refused than silently unknown."""
+    run = trained("generation", tmp_path / "first")
+    with pytest.raises(ConfigFault, match="has learnt no vectors of words"):
+        prepare_run(starting_from(str(run.folder.path), "tagging", tmp_path / "second"))
+
+
+def test_a_run_that_was_never_trained_says_so(tmp_path: Path) -> None:
+    """There are no best weights yet."""
+    run = start_run(prepare_run(tiny_recipe("tagging", tmp_path / "data")), tmp_path / "run")
+    with pytest.raises(CheckpointFault, match=r"best\.safetensors"):
+        starting_vectors(str(run.folder.path))

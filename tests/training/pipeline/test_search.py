@@ -1,0 +1,135 @@
+"""A search tries values, cuts short what falls behind, goes on after a stop, and writes a recipe that trains."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from service.errors import UnrollError
+from tests.training.tiny_runs import tiny_recipe
+from training.config.recipe import ConfigFault, Recipe, load_recipe
+from training.evaluation.dev_scorer import DevScorer
+from training.fit import run_folder
+from training.fit.trainer import DevScore, Interrupted
+from training.networks.network import Network
+from training.pipeline import search
+from training.pipeline.search import Search, SearchFault
+from training.pipeline.search_space import parse_space
+
+needs_optuna = pytest.mark.usefixtures("_optuna")
+
+
+@pytest.fixture
+def _optuna() -> None:
+    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'unroll[search]'")
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves are for test_run_folder.py."""
+    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
+
+
+def make_search(folder: Path, *vary: str, **changes: Any) -> Search:
+    recipe = tiny_recipe("classification", folder / "data", trackers=[], **{"epochs": 1, **changes})
+    return Search(recipe, parse_space(vary), folder / "search", torch.device("cpu"))
+
+
+def scores_by(monkeypatch: pytest.MonkeyPatch, judge: Callable[[Recipe], float]) -> list[Recipe]:
+    """Dev scores from the recipe alone; returns the recipes of the trials, as they come."""
+    tried: list[Recipe] = []
+
+    def score(self: DevScorer, _network: Network) -> DevScore:
+        if not tried or tried[-1] is not self._recipe:
+            tried.append(self._recipe)
+        return DevScore(judge(self._recipe))
+
+    monkeypatch.setattr(DevScorer, "__call__", score)
+    return tried
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "search" / "trials.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@needs_optuna
+def test_the_best_values_become_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every trial is in the table with its values; the best one's recipe loads, under the name of the first."""
+    tried = scores_by(monkeypatch, lambda recipe: -abs(recipe.training.learning_rate - 0.01) - recipe.training.momentum)
+    searched = make_search(tmp_path, "training.learning_rate=1e-3..1e-1:log", "training.momentum=0.1,0.5")
+    said: list[str] = []
+    best = load_recipe(searched.run(5, said.append))
+    rows = rows_of(tmp_path)
+    assert len(rows) == len(tried) == len(said) == 5
+    assert [float(row["training.learning_rate"]) for row in rows] == [r.training.learning_rate for r in tried]
+    winner = max(rows, key=lambda row: float(row["dev"]))
+    assert best.training.learning_rate == float(winner["training.learning_rate"])
+    assert best.training.momentum == float(winner["training.momentum"])
+    assert best.name == searched.recipe.name
+    assert {p.parent.name for p in tmp_path.rglob("best.safetensors")} == {f"trial-{int(winner['trial']):03d}"}
+    assert (tmp_path / "search" / "trials.png").stat().st_size > 1000
+
+
+@needs_optuna
+def test_a_stopped_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that were made are kept, the one under way is made anew, and the total is what was asked for."""
+    tried = scores_by(monkeypatch, lambda recipe: recipe.training.momentum)
+
+    def stop(*_: object) -> None:
+        raise Interrupted("stopped and saved; go on with: unroll resume x", 2)
+
+    with monkeypatch.context() as patch:
+        make_search(tmp_path, "training.momentum=0.1..0.9").run(2, lambda _: None)
+        patch.setattr(search, "fit", stop)
+        with pytest.raises(Interrupted, match="the same command goes on with trial 3"):
+            make_search(tmp_path, "training.momentum=0.1..0.9").run(4, lambda _: None)
+    first = rows_of(tmp_path)
+    make_search(tmp_path, "training.momentum=0.1..0.9").run(4, lambda _: None)
+    assert len(tried) == 4
+    assert rows_of(tmp_path)[:2] == first
+    assert len(rows_of(tmp_path)) == 4
+
+
+@needs_optuna
+def test_a_trial_that_falls_behind_is_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a few trials have run to the end, one with worse scores from its first epoch makes no second one."""
+    values = iter([5.0] * 8 + [1.0] * 8)
+    scores_by(monkeypatch, lambda _: next(values))
+    make_search(tmp_path, "training.momentum=0.1..0.9", epochs=2).run(5, lambda _: None)
+    *whole, last = rows_of(tmp_path)
+    assert [(row["epochs"], row["state"]) for row in whole] == [("2", "complete")] * 4
+    assert (last["epochs"], last["state"], last["dev"]) == ("1", "pruned", "1.0")
+
+
+@needs_optuna
+def test_values_that_blow_up_are_a_result_too(tmp_path: Path) -> None:
+    """A trial that diverges does not end the search; a search in which all do says so."""
+    searched = make_search(tmp_path, "training.learning_rate=1e9,1e10", optimizer="sgd", clip_norm=1e9)
+    with pytest.raises(SearchFault, match=r"no trial .* came to a score"):
+        searched.run(2, lambda _: None)
+
+
+@needs_optuna
+@pytest.mark.parametrize(
+    ("vary", "reason"),
+    [("training.learning_rat=1e-3..1e-2", "did you mean learning_rate"), ("network.cell=lstm,gruu", "network.cell: ")],
+)
+def test_mistakes_are_told_before_the_first_trial(vary: str, reason: str, tmp_path: Path) -> None:
+    """A misspelt key and a value that cannot be, before anything is trained or written."""
+    with pytest.raises(ConfigFault, match=reason):
+        make_search(tmp_path, vary).run(2, lambda _: None)
+    assert not (tmp_path / "search").exists()
+
+
+def test_without_optuna_there_is_a_plain_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to install."""
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UnrollError, match=r"pip install 'unroll\[search\]'"):
+        make_search(tmp_path, "seed=1,2").run(1, lambda _: None)

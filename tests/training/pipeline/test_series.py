@@ -1,0 +1,118 @@
+"""One recipe trained several times: means over seeds, and each group held out once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+
+from service.bundle.load import load_bundle
+from tests.training.cli.test_commands import refused, unroll
+from tests.training.tiny_runs import settings_of, write_files
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three seeds of a small classifier. Only look at it."""
+    folder = tmp_path_factory.mktemp("series")
+    result = unroll(*seeds_command(folder))
+    assert result.exit_code == 0, result.output
+    (folder / "stdout.txt").write_text(result.stdout, encoding="utf-8")
+    return folder
+
+
+def seeds_command(folder: Path, *more: str) -> list[str | Path]:
+    train, dev = write_files("classification", folder)
+    files = ["--train", train, "--dev", dev, "--name", "mine", "--device=cpu"]
+    places = ["--runs", folder / "runs", "--models", folder / "models"]
+    return ["seeds", "classification", *files, *places, *settings_of("classification", epochs=1), *more]
+
+
+def test_the_table_has_the_mean_and_every_run(series: Path) -> None:
+    """Values are those of three runs that differ in their seed alone, beside the baseline."""
+    facts = json.loads((series / "runs" / "mine-seeds" / "table.json").read_text())
+    assert facts["runs"] == ["seed-1", "seed-2", "seed-3"]
+    found = facts["measures"]["accuracy"]
+    bundles = [load_bundle(series / "runs" / "mine-seeds" / name / "models" / "mine" / "1") for name in facts["runs"]]
+    assert [bundle.manifest.training.seed for bundle in bundles] == [1, 2, 3]
+    assert found["values"] == [bundle.manifest.scores[0].value for bundle in bundles]
+    assert found["mean"] == pytest.approx(statistics.fmean(found["values"]))
+    assert found["deviation"] == pytest.approx(statistics.stdev(found["values"]))
+    printed = (series / "stdout.txt").read_text()
+    assert printed.startswith((series / "runs" / "mine-seeds" / "table.md").read_text())
+    assert "TF-IDF + linear SVM" in printed
+
+
+def test_the_first_seed_is_published_with_the_means_on_its_card(series: Path) -> None:
+    """Not the best one: that would be picked by the dev set it is reported on."""
+    bundle = load_bundle(series / "models" / "mine" / "1")
+    assert bundle.manifest.training.seed == 1
+    assert "mean of 3 seeds" in bundle.manifest.scores[0].detail
+    assert "mean of 3 seeds" in (bundle.path / "README.md").read_text()
+
+
+def test_the_same_command_goes_on(series: Path, tmp_path: Path) -> None:
+    """What is finished is left alone; a run that was lost is made again, with the same result."""
+    folder = shutil.copytree(series / "runs", tmp_path / "runs") / "mine-seeds"
+    write_files("classification", tmp_path)
+    before = (folder / "table.json").read_text()
+    kept = (folder / "seed-1" / "best.safetensors").stat().st_mtime_ns
+    shutil.rmtree(folder / "seed-2")
+    first = ["--train", series / "train.csv", "--dev", series / "dev.csv"]
+    command = seeds_command(tmp_path)
+    result = unroll(*command[:2], *first, *command[6:])
+    assert result.exit_code == 0, result.output
+    measures, again = (json.loads(text)["measures"] for text in (before, (folder / "table.json").read_text()))
+    assert measures == again
+    assert (folder / "seed-1" / "best.safetensors").stat().st_mtime_ns == kept
+
+
+def test_runs_of_another_recipe_are_not_mixed_in(series: Path) -> None:
+    """The message names the folder and says what to do."""
+    said = refused(*seeds_command(series, "--set=training.learning_rate=0.5"))
+    assert "seed-1 holds a run of another recipe" in said
+    assert "--runs" in said
+
+
+def signals_file(folder: Path) -> Path:
+    """Three people, each with eight short sequences that rise or fall."""
+    lines = []
+    for person in ("ann", "bob", "cyd"):
+        for number in range(8):
+            way = (-1, 1)[number % 2]
+            rows = [f"{person}{number},{way * step + 0.1 * number},{person},{way}\n" for step in range(4)]
+            lines += rows
+    path = folder / "frames.csv"
+    path.write_text("sequence,x,subject,label\n" + "".join(lines), encoding="utf-8")
+    return path
+
+
+SMALL = (
+    "network.hidden_size=4",
+    "network.layers=1",
+    "training.epochs=1",
+    "training.batch_size=4",
+    "training.threads=1",
+)
+
+
+def test_each_group_is_held_out_once(tmp_path: Path) -> None:
+    """Three people, three runs: each is scored on the records of the one that it never saw."""
+    file, settings = signals_file(tmp_path), [f"--set={setting}" for setting in SMALL]
+    places = ["--train", file, "--name", "mine", "--runs", tmp_path / "runs", "--device=cpu"]
+    result = unroll("leave-one-out", "classification", *places, *settings)
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "runs" / "mine-groups" / "table.json").read_text())
+    assert facts["runs"] == ["ann", "bob", "cyd"]
+    assert "| dev | mean of 3 | deviation | baseline | ann | bob | cyd |" in result.stdout
+    assert result.stderr.count("16 train and 8 dev records") == 3
+
+
+def test_data_without_groups_is_refused(tmp_path: Path) -> None:
+    """Texts have no speakers: the message says what is missing."""
+    train, _ = write_files("classification", tmp_path)
+    said = refused("leave-one-out", "classification", "--train", train, "--name", "mine", "--runs", tmp_path)
+    assert "belong to no groups" in said

@@ -1,0 +1,239 @@
+"""A network becomes a bundle: every file is right, and nothing is published that was not verified."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from service.bundle.load import find_bundles, load_bundle
+from service.errors import InvalidInput, ParityFailed
+from service.tasks.catalogue import answer, task_of
+from tests.training.exportable import (
+    CELLS,
+    classifier,
+    draft_of,
+    language_model,
+    questions_of,
+    tagger,
+    translator,
+)
+from training.evaluation.torch_runner import TorchRunner, one_thread
+from training.onnx_graph.parts.builder import GraphBuilder
+from training.onnx_graph.weights import round_to_half
+from training.onnx_graph.writers import network_graphs
+from training.publish import export
+from training.publish.export import Exported, export_bundle
+from training.publish.verify import ParityReport
+
+TOLERANCE = 2e-5
+
+
+def exported(network: nn.Module, root: Path, half: bool = True) -> Exported:
+    return export_bundle(network, draft_of(network), questions_of(network), root, half=half)
+
+
+def assert_close_to_torch(network: nn.Module, root: Path, half: bool = True) -> None:
+    """Exporting verifies against torch; what it measured must be rounding noise."""
+    report = exported(network, root, half).report
+    assert report.passed
+    assert report.max_difference < TOLERANCE, report.summary()
+
+
+@pytest.mark.parametrize(
+    ("cell", "characters", "decoder"),
+    [("lstm", "cnn", "crf"), ("gru", "rnn", "softmax"), ("rnn", "none", "crf"), ("lstm", "rnn", "softmax")],
+)
+def test_taggers(cell: str, characters: str, decoder: str, tmp_path: Path) -> None:
+    """Every way of reading characters, and both decoders, give torch's answers."""
+    assert_close_to_torch(tagger(cell, characters, decoder), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "pooling"), list(zip(itertools.cycle(CELLS), ("last", "mean", "max", "attention"), strict=False))
+)
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_classifiers(cell: str, pooling: str, bidirectional: bool, tmp_path: Path) -> None:
+    """Every pooling, in one and both directions, gives torch's answers."""
+    assert_close_to_torch(classifier(cell, pooling, bidirectional), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "attention", "decoder_layers"), [("lstm", "additive", 2), ("gru", "dot", 1), ("rnn", "dot", 3)]
+)
+def test_translators(cell: str, attention: str, decoder_layers: int, tmp_path: Path) -> None:
+    """Both attentions and any number of decoder layers give torch's translations."""
+    assert_close_to_torch(translator(cell, attention, decoder_layers), tmp_path)
+
+
+@pytest.mark.parametrize(("cell", "layers", "tied"), [("lstm", 2, True), ("gru", 1, False), ("rnn", 2, False)])
+def test_language_models(cell: str, layers: int, tied: bool, tmp_path: Path) -> None:
+    """Prompts and steps give torch's continuations, greedy and drawn."""
+    assert_close_to_torch(language_model(cell, layers, tied), tmp_path, half=layers == 2)
+
+
+def test_the_bundle_is_whole(tmp_path: Path) -> None:
+    """The published folder loads, holds its card, transitions and parity, and leaves nothing staged."""
+    path = exported(tagger(decoder="crf"), tmp_path).path
+    bundle = load_bundle(path)
+    assert path == tmp_path / "tiny" / "1"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tiny"]
+    assert set(bundle.manifest.tokenizers) == {"words", "characters"}
+    assert {"README.md", "transitions.npy", "tagger.onnx", "examples.jsonl"} <= set(bundle.manifest.files)
+    assert bundle.manifest.parity is not None
+    assert bundle.manifest.training.parameters > 0
+    assert bundle.transitions is not None
+
+
+def test_examples_are_the_answers_of_the_rounded_network(tmp_path: Path) -> None:
+    """What is recorded is what torch answers with the weights that the bundle really has."""
+    network = classifier()
+    bundle = load_bundle(exported(network, tmp_path).path)
+    rounded = TorchRunner(round_to_half(network))
+    with one_thread():
+        for example in bundle.examples:
+            found = answer(task_of(bundle), rounded, example.inputs, example.parameters)
+            assert example.answer == found.model_dump(mode="json")
+
+
+def test_state_and_shared_tokenizer_stand_in_the_manifest(tmp_path: Path) -> None:
+    """The state of a translator is read off its step graph; a tokenizer of two roles is stored once."""
+    manifest = load_bundle(exported(translator("lstm"), tmp_path).path).manifest
+    state = [(spec.name, spec.next_name, spec.layers, spec.width) for spec in manifest.state]
+    assert state == [("hidden", "next_hidden", 2, 11), ("cell", "next_cell", 2, 11)]
+    assert manifest.tokenizers == {"source": "tokenizer.json", "target": "tokenizer.json"}
+
+
+def test_half_precision_halves_the_size_and_keeps_the_network(tmp_path: Path) -> None:
+    """Weights are stored in two bytes each; the caller's network is not touched."""
+    network = tagger()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    sizes = {half: len(network_graphs(round_to_half(network), half)["tagger"].serialize()) for half in (True, False)}
+    exported(network, tmp_path)
+    assert sizes[True] < 0.65 * sizes[False]
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_tied_embeddings_are_stored_once() -> None:
+    """The output layer reuses the embedding's table instead of a copy."""
+    sizes = {}
+    for tied in (True, False):
+        graph = network_graphs(language_model(tie_embeddings=tied))["step"].model().graph
+        sizes[tied] = sum(int(np.prod(tensor.dims)) for tensor in graph.initializer)
+    table = language_model().embedding.weight.numel()
+    assert sizes[False] - sizes[True] == table
+
+
+def test_only_gathered_rows_of_an_embedding_are_cast() -> None:
+    """The table stays in half precision in memory: Gather reads it directly, the cast comes after."""
+    graph = network_graphs(round_to_half(classifier()), half=True)["classifier"].model().graph
+    stored = {tensor.name for tensor in graph.initializer}
+    gathers = [node for node in graph.node if node.op_type == "Gather" and node.input[0] in stored]
+    casts = {node.input[0] for node in graph.node if node.op_type == "Cast"}
+    assert gathers
+    assert all(node.output[0] in casts and node.input[0] not in casts for node in gathers)
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Two exports of one network have the same digests, so that a bundle can be made again and compared."""
+    network = language_model("gru")
+    digests = [load_bundle(exported(network, tmp_path / name).path).manifest.files for name in ("a", "b")]
+    assert digests[0] == digests[1]
+
+
+def test_recurrences_are_portable() -> None:
+    """No recurrent node has `sequence_lens` or runs backwards, but for the prompt of an LSTM."""
+    networks = [tagger("gru", "rnn"), classifier("lstm"), translator("lstm"), language_model("gru")]
+    graphs = [builder.model().graph for network in networks for builder in network_graphs(network).values()]
+    nodes = [node for graph in graphs for node in graph.node if node.op_type in ("LSTM", "GRU", "RNN")]
+    assert nodes
+    assert all(len(node.input) < 5 or node.input[4] == "" for node in nodes)
+    assert all(attribute.name != "direction" for node in nodes for attribute in node.attribute)
+
+
+def test_nothing_changes_when_verification_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed export leaves the published version as it was and removes what it staged."""
+    path = exported(classifier(), tmp_path).path
+    digest = load_bundle(path).digest
+
+    def failing(path: Path, network: nn.Module, tolerance: float) -> ParityReport:
+        return ParityReport(path, tolerance, failures=["torch: graph 'classifier' is wrong"])
+
+    monkeypatch.setattr(export, "verify_bundle", failing)
+    with pytest.raises(ParityFailed, match="not published"):
+        exported(classifier("gru"), tmp_path)
+    assert load_bundle(path).digest == digest
+    assert find_bundles(tmp_path) == [path]
+    assert not (tmp_path / ".staging").exists()
+
+
+def test_a_failed_bundle_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `keep_failed` the staged folder stays, hidden from whoever lists the bundles."""
+    network = classifier("gru")
+    nodes = GraphBuilder.nodes
+
+    def without_reset(self: GraphBuilder, operator: str, *inputs: str, num_outputs: int, **attributes: object):
+        attributes.pop("linear_before_reset", None)
+        return nodes(self, operator, *inputs, num_outputs=num_outputs, **attributes)
+
+    monkeypatch.setattr(GraphBuilder, "nodes", without_reset)
+    with pytest.raises(ParityFailed, match="graph 'classifier'"):
+        export_bundle(network, draft_of(network), questions_of(network), tmp_path, keep_failed=True)
+    assert find_bundles(tmp_path) == []
+    (staged,) = (tmp_path / ".staging").iterdir()
+    assert (staged / "classifier.onnx").is_file()
+
+
+def test_a_bundle_without_examples_is_refused(tmp_path: Path) -> None:
+    """What cannot prove itself is not written."""
+    with pytest.raises(InvalidInput, match="at least one example"):
+        export_bundle(classifier(), draft_of(classifier()), [], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+    """A weight that float16 cannot hold is an error that names it; a weight that was not rounded likewise."""
+    network = classifier()
+    with pytest.raises(ValueError, match="does not fit float16 exactly"):
+        network_graphs(network, half=True)["classifier"].serialize()
+    with torch.no_grad():
+        network.output.bias[0] = 1e6
+    with pytest.raises(ValueError, match=r"output\.bias"):
+        exported(network, tmp_path)
+    assert exported(network, tmp_path, half=False).report.passed
+
+
+def test_an_unknown_network_is_refused() -> None:
+    """A network without a graph writer is named, both for graphs and for torch's side of the comparison."""
+    for refused in (network_graphs, TorchRunner):
+        with pytest.raises(ValueError, match="Linear"):
+            refused(nn.Linear(2, 2))
+
+
+def test_constants_of_rank_zero_stay_so() -> None:
+    """A scalar that grew an axis would change the rank of what it is used with."""
+    graph = GraphBuilder("scalars")
+    values = graph.input("values", "float32", ("batch",))
+    graph.output("sum", graph.node("Add", values, graph.scalar(2.0)), "float32", ("batch",))
+    assert [list(tensor.dims) for tensor in graph.model().graph.initializer] == [[]]
+
+
+def test_a_wrong_declared_shape_is_refused() -> None:
+    """The checker compares declared shapes with inferred ones."""
+    graph = GraphBuilder("wrong")
+    values = graph.input("values", "float32", ("batch", 3))
+    graph.output("same", values, "float32", ("batch", 4))
+    with pytest.raises(onnx.shape_inference.InferenceError):
+        graph.model()
+
+
+def test_examples_are_json(tmp_path: Path) -> None:
+    """Each line of the examples is one object that anyone can read."""
+    lines = (exported(language_model(), tmp_path).path / "examples.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [sorted(json.loads(line)) for line in lines] == [["answer", "inputs", "parameters"]] * 2

@@ -1,0 +1,74 @@
+"""`unroll experiment`: run one of the experiments, or say which there are."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.errors import UnrollError
+from training.cli.options import friendly_errors, parse_settings, say
+
+if TYPE_CHECKING:
+    from training.experiments.harness.outcome import AnyExperiment
+
+
+def experiment(
+    name: Annotated[str, typer.Argument(help="Which one; see --list.")] = "",
+    list_all: Annotated[bool, typer.Option("--list", help="Say which experiments there are.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny settings: a moment, and no finding.")] = False,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set seeds=5")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables/NAME.md and figures/NAME.svg.")] = Path("experiments"),
+) -> None:
+    """Check a claim of the textbooks: writes a table and a figure."""
+    overrides = parse_settings(settings or [])
+    with friendly_errors():
+        from training.experiments.catalogue import EXPERIMENTS
+
+        if list_all or not name:
+            for each in EXPERIMENTS.values():
+                typer.echo(f"{each.name:<14}{each.question}")
+            return
+        if name not in EXPERIMENTS:
+            close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "."
+            raise UnrollError(f"there is no experiment {name!r}{hint} There are {', '.join(EXPERIMENTS)}")
+        _run(EXPERIMENTS[name], quick, overrides, out)
+
+
+def _run(chosen: AnyExperiment, quick: bool, overrides: dict[str, Any], out: Path) -> None:
+    """Run on one thread, so that seconds mean the same everywhere; print the tables, write the files."""
+    from training.evaluation.torch_runner import one_thread
+    from training.experiments.harness.publish import Facts, publish
+
+    settings = with_overrides(chosen.quick if quick else chosen.full, overrides)
+    say(chosen.question)
+    started = time.process_time()
+    with one_thread():
+        outcome = chosen.run(settings, say)
+    facts = Facts(chosen.name, settings, quick, time.process_time() - started)
+    for table in outcome.tables:
+        typer.echo(table.markdown() + "\n")
+    for path in publish(outcome, facts, out):
+        typer.echo(f"wrote {path}")
+
+
+def with_overrides(settings: Any, overrides: dict[str, Any]) -> Any:
+    """The settings with some of them changed; what is a list in TOML is a tuple here.
+
+    Raises:
+        UnrollError: there is no such setting, or the value is of another kind.
+    """
+    fields = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    changed = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
+    for key, value in changed.items():
+        if key not in fields:
+            raise UnrollError(f"there is no setting {key!r}; there are {', '.join(fields)}")
+        wanted = (int, float) if isinstance(fields[key], float) else type(fields[key])
+        if not isinstance(value, wanted):
+            raise UnrollError(f"{key} is {value!r}, but must be of the kind of {fields[key]!r}")
+    return dataclasses.replace(settings, **changed)

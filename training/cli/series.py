@@ -1,0 +1,86 @@
+"""The commands that train one recipe several times: `seeds` and `leave-one-out`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli.options import (
+    ColumnOption,
+    Device,
+    ExportAfter,
+    FormatOption,
+    ModelsFolder,
+    friendly_errors,
+    read_options,
+    say,
+)
+from training.cli.recipe import DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
+from training.cli.tuning import RunsFolder
+
+
+def seeds(
+    recipe: RecipeArgument,
+    count: Annotated[
+        int, typer.Option("--seeds", min=2, help="How many seeds, the recipe's own and those after it.")
+    ] = 3,
+    train_file: TrainFile = "",
+    dev_file: DevFile = "",
+    name: NameOption = "",
+    settings: SetOption = None,
+    file_format: FormatOption = None,
+    columns: ColumnOption = None,
+    runs: RunsFolder = Path("runs"),
+    models: ModelsFolder = Path("models"),
+    export_after: ExportAfter = True,
+    device: Device = "auto",
+) -> None:
+    """Train a recipe with several seeds: mean and standard deviation on dev, each run, and the baseline.
+
+    unroll seeds trec-en --seeds 3
+
+    The bundle of the first seed is published, whichever was best; its card has the means. Runs and the table are in
+    runs/NAME-seeds. The same command goes on with what was stopped.
+    """
+    read = read_options(file_format, columns)
+    with friendly_errors():
+        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        from training.pipeline.run import choose_device
+        from training.pipeline.series import by_seed, publish_first, run_series, table
+
+        members, folder = by_seed(chosen, count), runs / f"{chosen.name}-seeds"
+        manifests = run_series(members, folder, choose_device(device), say)
+        typer.echo(table(members, manifests), nl=False)
+        if export_after:
+            typer.echo(f"published {publish_first(members, manifests, folder, models)}")
+
+
+def leave_one_out(
+    recipe: RecipeArgument,
+    train_file: TrainFile = "",
+    dev_file: DevFile = "",
+    name: NameOption = "",
+    settings: SetOption = None,
+    file_format: FormatOption = None,
+    columns: ColumnOption = None,
+    runs: RunsFolder = Path("runs"),
+    device: Device = "auto",
+) -> None:
+    """Train once for each group of the data, such as a speaker, with all its records held out, and score on them.
+
+    unroll leave-one-out digits-en
+
+    Says how well the model does for somebody it has never met. Publishes nothing: each of the models lacks a part of
+    the data. Runs and the table are in runs/NAME-groups. The same command goes on with what was stopped.
+    """
+    read = read_options(file_format, columns)
+    with friendly_errors():
+        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        from training.pipeline.run import choose_device
+        from training.pipeline.series import by_group, run_series, table
+
+        members = by_group(chosen)
+        manifests = run_series(members, runs / f"{chosen.name}-groups", choose_device(device), say)
+        typer.echo(table(members, manifests), nl=False)

@@ -1,0 +1,89 @@
+"""The commands that look for better values of a recipe: `find-lr` and `search`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli.options import AsJson, ColumnOption, Device, FormatOption, friendly_errors, read_options, say
+from training.cli.recipe import DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
+
+RunsFolder = Annotated[Path, typer.Option(help="Folder for run folders.")]
+
+
+def find_lr(
+    recipe: RecipeArgument,
+    train_file: TrainFile = "",
+    dev_file: DevFile = "",
+    name: NameOption = "",
+    settings: SetOption = None,
+    file_format: FormatOption = None,
+    columns: ColumnOption = None,
+    lowest: Annotated[float, typer.Option("--from", help="The rate of the first update.")] = 1e-6,
+    highest: Annotated[float, typer.Option("--to", help="The rate of the last update.")] = 10.0,
+    num_steps: Annotated[int, typer.Option("--steps", min=5, help="Updates in all.")] = 150,
+    runs: RunsFolder = Path("runs"),
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Look for a learning rate: let it grow from update to update until the loss breaks (Smith 2017).
+
+    Prints rates and losses with a suggestion, and draws them into runs/NAME-rates.png. The network is thrown away.
+    """
+    read = read_options(file_format, columns)
+    with friendly_errors():
+        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        from training.pipeline.lr_finder import draw_range_test, find_rate
+        from training.pipeline.run import choose_device, prepare_run
+
+        found = find_rate(prepare_run(chosen), choose_device(device), lowest, highest, num_steps)
+        picture = runs / f"{chosen.name}-rates.png"
+        draw_range_test(found, picture)
+        say(f"picture: {picture}")
+        if as_json:
+            points = [{"rate": point.rate, "loss": point.loss} for point in found.points]
+            facts = {"suggestion": found.suggestion, "steepest": found.steepest, "lowest": found.lowest}
+            typer.echo(json.dumps({**facts, "points": points}))
+            return
+        typer.echo(found.table())
+        typer.echo(f"steepest at {found.steepest:.2g}, lowest at {found.lowest:.2g}")
+        typer.echo(f"try --set training.learning_rate={found.suggestion:g}  (now {chosen.training.learning_rate:g})")
+
+
+def search(
+    recipe: RecipeArgument,
+    vary: Annotated[
+        list[str],
+        typer.Option("--vary", help="key=low..high, key=low..high:log or key=a,b,c; may be said several times."),
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those of a stopped search included.")] = 20,
+    train_file: TrainFile = "",
+    dev_file: DevFile = "",
+    name: NameOption = "",
+    settings: SetOption = None,
+    file_format: FormatOption = None,
+    columns: ColumnOption = None,
+    runs: RunsFolder = Path("runs"),
+    device: Device = "auto",
+) -> None:
+    """Try values of a recipe and keep the best by dev score; runs that fall behind are cut short.
+
+    unroll search pos-en --trials 20 --vary training.learning_rate=1e-4..1e-2:log --vary network.hidden_size=128,256
+
+    The folder runs/NAME-search has the table of trials and best.toml, which `unroll train` takes. The same command goes
+    on with a search that was stopped.
+    """
+    read = read_options(file_format, columns)
+    with friendly_errors():
+        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        from training.pipeline.run import choose_device
+        from training.pipeline.search import Search
+        from training.pipeline.search_space import parse_space
+
+        folder = runs / f"{chosen.name}-search"
+        best = Search(chosen, parse_space(vary), folder, choose_device(device)).run(trials, say)
+        typer.echo((folder / "trials.csv").read_text(encoding="utf-8"), nl=False)
+        typer.echo(f"best recipe: {best}")

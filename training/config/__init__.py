@@ -1,0 +1,1 @@
+"""Recipes: every option of a run, with its type and default."""

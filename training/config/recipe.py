@@ -1,0 +1,245 @@
+"""A recipe, read and checked: everything that decides a run, in one immutable object.
+
+Recipes are TOML files in `training/recipes/`, each key of which is commented there. Unknown keys are errors. The
+effective configuration, defaults included, is written into the run folder and into the bundle.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, TaskName
+from service.errors import UnrollError
+from training.config.networks import ClassifierConfig, ForecasterConfig, NetworkConfig, Strict
+from training.config.pictures import PictureConfig
+from training.config.signals import AugmentConfig, SignalConfig
+from training.data.formats.options import ReadOptions
+
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+PATTERNS_IN_WORDS = {
+    "name": "lower-case letters, digits, '-', '.' and '_', the first a letter or a digit, at most 64",
+    "version": "a number, such as 1",
+}
+
+
+class ConfigFault(UnrollError):
+    """A recipe cannot be used. The message names the file and the key."""
+
+
+class DataConfig(Strict):
+    """Which records to learn from: a public set by `dataset`, or files of one's own by `train` and `dev`."""
+
+    dataset: str = ""
+    train: str = ""
+    dev: str = ""
+    dev_percent: int = Field(default=10, ge=1, le=50, description="part held out when there is no dev file")
+    hold_out: str = Field(
+        default="", description="a group, such as a speaker: its records of train and dev are dev, all others train"
+    )
+    also: tuple[str, ...] = Field(
+        default=(), description="further public sets whose text a language model learns from; twice named, twice read"
+    )
+    reverse: bool = Field(default=False, description="a language model reads all text from its end to its beginning")
+    read: ReadOptions = ReadOptions()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if bool(self.dataset) == bool(self.train):
+            raise ValueError("name either a `dataset` or a `train` file")
+        return self
+
+
+class TokenizerConfig(Strict):
+    """How text is cut. `word` and `character` look pieces up; `subword` is byte-pair encoding fitted on train."""
+
+    unit: Literal["word", "subword", "character"] = "word"
+    cut: Literal["english", "french", "portuguese", "whitespace"] = Field(
+        default="english", description="where words end in raw text: a language parts punctuation and its clitics"
+    )
+    lowercase: bool = True
+    zero_digits: bool = Field(default=True, description="every digit becomes 0, so that numbers share a word")
+    min_count: int = Field(default=1, ge=1, description="rarer words are unknown")
+    vocabulary_size: int = Field(default=8000, ge=64, description="of a subword tokenizer")
+    vectors: str = Field(
+        default="",
+        description="word vectors to start from: a name, a folder of them, or a run that has learnt some",
+    )
+    max_vectors: int = Field(default=30_000, ge=0, description="most frequent vectors kept beside the train words")
+
+
+class TrainingConfig(Strict):
+    """The optimiser and when to stop."""
+
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    beta2: float = Field(default=0.999, gt=0, lt=1, description="of adam")
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "cosine", "linear", "plateau"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0)
+    final_rate: float = Field(default=0.02, ge=0, le=1, description="part of learning_rate left at the end")
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1)
+    plateau_epochs: int = Field(default=1, ge=1, description="epochs without gain before the rate falls")
+    epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=5, ge=1, description="epochs without gain on dev before stopping")
+    batch_size: int = Field(default=32, ge=1, description="sequences; for language models, parallel streams")
+    clip_norm: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaged weights are scored and exported; 0 is off")
+    average: Literal["ema", "swa", "asgd"] = Field(
+        default="ema",
+        description="instead of `ema_decay`, the plain mean of all weights: `swa` of those after `average_from`, "
+        "`asgd` of those after dev has stopped getting better",
+    )
+    average_from: float = Field(default=0.5, ge=0, lt=1, description="part of the run before the mean of `swa` begins")
+    average_patience: int = Field(
+        default=3, ge=0, description="epochs: `asgd` begins once dev is worse than the best of those before so many"
+    )
+    precision: Literal["fp32", "bf16"] = "fp32"
+    checkpoint_every_s: float = Field(default=300.0, gt=0)
+    threads: int = Field(default=0, ge=0, description="torch threads on the CPU; 0 leaves torch's choice")
+    evaluate_records: int = Field(default=0, ge=0, description="dev records scored each epoch; 0 is all of them")
+    deterministic: bool = Field(default=False, description="only kernels that repeat to the bit, on a GPU too; slower")
+    trackers: tuple[TrackerName, ...] = Field(default=("tensorboard",), description="who else is told of each epoch")
+
+    @model_validator(mode="after")
+    def _averages_before_the_end(self) -> TrainingConfig:
+        if self.average == "asgd" and self.patience <= self.average_patience:
+            raise ValueError(
+                f"patience ({self.patience}) must be more than average_patience ({self.average_patience}), "
+                "or the run stops before its weights are averaged"
+            )
+        return self
+
+
+class Recipe(Strict):
+    """One run, wholly determined (on a CPU, to the bit)."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    version: str = Field(default="1", pattern=VERSION_PATTERN)
+    task: TaskName
+    description: str = ""
+    language: str = ""
+    licence: str = ""
+    seed: int = 1
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    signal: SignalConfig = SignalConfig()
+    augment: AugmentConfig = AugmentConfig()
+    picture: PictureConfig = PictureConfig()
+    network: NetworkConfig
+    training: TrainingConfig = TrainingConfig()
+    limits: Limits = Limits()
+    examples: tuple[str, ...] = Field(default=(), description="inputs recorded in the bundle as proof")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _network_follows_task(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("network", {}), dict):
+            return {**values, "network": {"task": values.get("task"), **values.get("network", {})}}
+        return values
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Recipe:
+        if self.network.task != self.task:
+            raise ValueError(f"the network is for {self.network.task}, the task is {self.task}")
+        if isinstance(self.network, ForecasterConfig) and self.network.look_back > self.limits.max_input_tokens:
+            raise ValueError(
+                f"network.look_back ({self.network.look_back}) is more than limits.max_input_tokens "
+                f"({self.limits.max_input_tokens}): every request would be refused"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _running_text(self) -> Recipe:
+        if self.task != "generation" and (self.data.also or self.data.reverse):
+            raise ValueError("data.also and data.reverse are for language models, which learn from running text")
+        return self
+
+    @model_validator(mode="after")
+    def _characters_of_words(self) -> Recipe:
+        network = self.network
+        if isinstance(network, ClassifierConfig) and network.characters != "none" and self.tokenizer.unit != "word":
+            raise ValueError('network.characters needs tokenizer.unit "word": characters are read word by word')
+        return self
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """A recipe of the project by name, or a TOML file by path.
+
+    Raises:
+        ConfigFault: neither exists; near names are suggested.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    shipped = RECIPES / f"{name_or_path}.toml"
+    if shipped.is_file():
+        return shipped
+    names = sorted(file.stem for file in RECIPES.glob("*.toml"))
+    close = difflib.get_close_matches(name_or_path, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    raise ConfigFault(f"no recipe {name_or_path!r}{hint} There are {', '.join(names)}; or give a .toml file")
+
+
+def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe; `overrides` maps dotted keys (`training.epochs`) to values."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigFault(f"{path}: not TOML: {error}") from error
+    return parse_recipe(values, str(path), overrides)
+
+
+def parse_recipe(values: dict[str, Any], where: str, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Check the values of a recipe. Raises ConfigFault naming each wrong key."""
+    for key, value in (overrides or {}).items():
+        _set_dotted(values, key, value)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        faults = [_sentence(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()]
+        raise ConfigFault(f"{where}: " + "; ".join(faults)) from error
+
+
+def _sentence(path: tuple[str | int, ...], kind: str, message: str) -> str:
+    """What is wrong with which key, as the key is written in a recipe: pydantic adds the task after `network`."""
+    keys = path if path[:1] != ("network",) else (path[0], *path[2:])
+    allowed = PATTERNS_IN_WORDS.get(str(keys[-1]), "") if kind == "string_pattern_mismatch" else ""
+    said = _no_such_key(path) if kind == "extra_forbidden" else allowed or message.removeprefix("Value error, ")
+    return ": ".join([*([".".join(map(str, keys))] if keys else []), said])
+
+
+def _no_such_key(path: tuple[str | int, ...]) -> str:
+    """The fault, and the key that was meant if there is one that looks like it."""
+    *parents, wrong = path
+    close = difflib.get_close_matches(str(wrong), _keys_under(tuple(parents)), n=1)
+    return "there is no such key" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _keys_under(parents: tuple[str | int, ...]) -> list[str]:
+    """The keys that a table of a recipe may have. After `network` stands the task, which chooses among its tables."""
+    table: Any = Recipe
+    for parent in parents:
+        if isinstance(table, type) and issubclass(table, BaseModel):
+            field = table.model_fields.get(str(parent))
+            table = None if field is None else field.annotation
+        else:
+            table = next((each for each in get_args(table) if each.model_fields["task"].default == parent), None)
+    return list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
+
+
+def _set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigFault(f"{key}: {parent} is a value, not a table")
+    values[last] = value

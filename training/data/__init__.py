@@ -1,0 +1,1 @@
+"""Labelled data: records, file formats, readers, public data sets and splits."""

@@ -1,0 +1,166 @@
+"""What one split of a data set looks like: sizes, labels, lengths, repeats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from training.data.channels import ChannelProfile
+from training.data.formats.options import Located
+from training.data.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    SentencePair,
+    Series,
+    TaggedSentence,
+)
+from training.data.split import record_keys, text_key
+
+#: Shorter lines of running text repeat naturally (headings, names of speakers) and prove nothing.
+_MIN_LINE_CHARACTERS = 40
+#: How many examples of each finding are kept.
+MAX_EXAMPLES = 10
+
+#: What lengths are counted in, by task or by kind of signal, where it is not words.
+LENGTH_UNITS = {
+    "generation": "characters per line",
+    "translation": "source words",
+    "forecasting": "channels",
+    "frames": "frames",
+    "waveform": "samples",
+}
+
+
+class Unit(NamedTuple):
+    """One thing to count: a record, or a line of running text.
+
+    `keys` identify its texts; `labels` are counted for the balance; `decision` is what must not differ between units of
+    equal text, None where differing is natural (translations).
+    """
+
+    line: int
+    length: int
+    keys: tuple[str, ...]
+    tokens: tuple[str, ...]
+    labels: tuple[str, ...]
+    decision: tuple[str, ...] | None
+    length_unit: str = "words"
+
+
+class LengthBar(BaseModel):
+    """How many records are `shortest` to `longest` units long."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shortest: int
+    longest: int
+    count: int
+
+
+class SplitProfile(BaseModel):
+    """The counts of one split. Lines count from 1; pairs of lines are (first, repeat)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    path: str
+    records: int
+    tokens: int
+    length_unit: str
+    mean_length: float
+    max_length: int
+    lengths: list[LengthBar]
+    labels: dict[str, int] = Field(description="most frequent first")
+    duplicates: int = Field(description="records that repeat an earlier one, label and all")
+    duplicate_lines: list[tuple[int, int]]
+    conflicts: int = Field(description="records whose text occurred earlier with another label")
+    conflict_lines: list[tuple[int, int]]
+    channels: list[ChannelProfile] = Field(default=[], description="of a series")
+
+
+def units_of(records: Sequence[Located]) -> list[Unit]:
+    """The things to count in a split."""
+    return [unit for located in records for unit in _units(located)]
+
+
+def _units(located: Located) -> Iterator[Unit]:
+    record, line = located
+    match record:
+        case TaggedSentence(words, tags, label):
+            labels = (*tags, f"text: {label}") if label else tags
+            yield Unit(line, len(words), record_keys(record), words, labels, labels)
+        case LabelledText(text, label):
+            yield _unit_of_text(located, text, (label,), (label,))
+        case LabelledSignal(values, label):
+            yield Unit(line, len(values), record_keys(record), (), (label,), (label,), LENGTH_UNITS[record.kind])
+        case CaptionedPicture(_, caption):
+            yield _unit_of_text(located, caption, (), (caption,))
+        case SentencePair(source, target):
+            tokens = (*source.split(), *target.split())
+            yield Unit(line, len(source.split()), record_keys(record), tokens, (), None)
+        case Series(_, _, values, times, _):
+            for number, row in enumerate(values, start=line):
+                keys = (f"time:{times[number - line]}",) if times else ()
+                yield Unit(number, len(row), keys, (), (), None)
+        case Passage(text):
+            yield from _units_of_lines(line, text)
+
+
+def _unit_of_text(located: Located, text: str, labels: tuple[str, ...], decision: tuple[str, ...]) -> Unit:
+    tokens = tuple(text.split())
+    return Unit(located.line, len(tokens), record_keys(located.record), tokens, labels, decision)
+
+
+def _units_of_lines(first_line: int, text: str) -> Iterator[Unit]:
+    for number, content in enumerate(text.split("\n"), start=first_line):
+        if content.strip():
+            keys = (text_key(content),) if len(content) >= _MIN_LINE_CHARACTERS else ()
+            yield Unit(number, len(content), keys, tuple(content), (), None)
+
+
+def profile(name: str, path: str, task: str, units: Sequence[Unit]) -> SplitProfile:
+    """Count everything that can be counted in one split."""
+    lengths = [unit.length for unit in units]
+    duplicates, conflicts = _repeats(units)
+    labels = Counter(label for unit in units for label in unit.labels)
+    return SplitProfile(
+        name=name,
+        path=path,
+        records=len(units),
+        tokens=sum(len(unit.tokens) for unit in units),
+        length_unit=LENGTH_UNITS.get(task) or next((unit.length_unit for unit in units), "words"),
+        mean_length=sum(lengths) / len(lengths) if lengths else 0.0,
+        max_length=max(lengths, default=0),
+        lengths=_length_bars(lengths),
+        labels=dict(sorted(labels.items(), key=lambda item: (-item[1], item[0]))),
+        duplicates=len(duplicates),
+        duplicate_lines=duplicates[:MAX_EXAMPLES],
+        conflicts=len(conflicts),
+        conflict_lines=conflicts[:MAX_EXAMPLES],
+    )
+
+
+def _repeats(units: Sequence[Unit]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Lines of exact repeats and of conflicting repeats, each as (first line, this line)."""
+    first_lines: dict[tuple[str, ...], Unit] = {}
+    duplicates: list[tuple[int, int]] = []
+    conflicts: list[tuple[int, int]] = []
+    for unit in units:
+        if not unit.keys:
+            continue
+        first = first_lines.setdefault(unit.keys, unit)
+        if first is not unit:
+            (duplicates if first.decision == unit.decision else conflicts).append((first.line, unit.line))
+    return duplicates, conflicts
+
+
+def _length_bars(lengths: Sequence[int]) -> list[LengthBar]:
+    """Bars of doubling width: 1, 2, 3-4, 5-8, 9-16 and so on; no gaps in between."""
+    counts = Counter(max(0, length - 1).bit_length() for length in lengths)
+    bars = range(min(counts, default=0), max(counts, default=-1) + 1)
+    return [LengthBar(shortest=2 ** (bar - 1) + 1 if bar else 1, longest=2**bar, count=counts[bar]) for bar in bars]

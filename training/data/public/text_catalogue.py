@@ -1,0 +1,195 @@
+"""Public sets of labelled texts, and of texts whose words are labelled too."""
+
+from __future__ import annotations
+
+from training.data.formats.options import ReadOptions
+from training.data.public.named_dataset import NamedDataset, file_split, slot_folder
+
+TEXT_SETS = (
+    NamedDataset(
+        name="snips_slots",
+        tasks=("tagging", "classification"),
+        language="en",
+        splits={
+            "train": slot_folder(
+                "train",
+                "bfd7df6cf9dd76c5da5d8b61bc85f90386197bdd3d7510c1d324c051537b962f",
+                "6350b109f347de376d346684736cdf0fa0c11b683b92ed1779c314c8f6f82d49",
+                "53f6c13ba3171c820fd5f4302955d7f49c2619536cf12b498ab919d801480704",
+            ),
+            "dev": slot_folder(
+                "dev",
+                "9c1dd041216f647bcfca838aaf1a48eb5781e4404256d31ff07cd38a5436c52f",
+                "22b6ed3ed62d9000fef93c5e030bd2872c954b8e62089a884be76418b2dd74b9",
+                "3d6ef9e9c3e98f6ae4eac83e91ea8e2bba61b32e1b2c64b0c70340085496489f",
+            ),
+        },
+        licence="CC0 1.0",
+        attribution="Snips: Coucke et al. (2018), Snips Voice Platform; split of Goo et al. (2018).",
+        home="https://github.com/MiuLab/SlotGated-SLU/tree/master/data/snips",
+        may_ship=True,
+        note="the folder `valid` is named `dev`, and blanks at line ends are removed",
+    ),
+    NamedDataset(
+        name="atis_slots",
+        tasks=("tagging", "classification"),
+        language="en",
+        splits={
+            "train": slot_folder(
+                "train",
+                "d0a771547665eecbdf9f96ea015ef07d1f6ee9f063e861020dafabb3c2a04377",
+                "3a670980841b21ab39088b2595efc17d487cdc45769c075a3e5f9458bba28c7f",
+                "14c7131bd66562f797dbd7189bc7358f0cf354c6afb0785a9ab973c35b58f34c",
+            ),
+            "dev": slot_folder(
+                "dev",
+                "06957cfe6fdffac84f8280bc3a1f8ca85c85631b363817aa4543aac611f8addf",
+                "c7435b96e7948393608c34819628e863c5338f11ca68e8f896d2cc041d8e17f8",
+                "83ccff3e36f83a993f8e5b5b82adf3256076f234abda4d784051381d7ac76922",
+            ),
+        },
+        licence="unknown",
+        attribution="ATIS: Hemphill, Godfrey and Doddington (1990), corpora of the LDC; split of Goo et al. (2018).",
+        home="https://github.com/MiuLab/SlotGated-SLU/tree/master/data/atis",
+        may_ship=False,
+        note="the folder `valid` is named `dev`, and blanks at line ends are removed; an intent such as a#b is one",
+    ),
+    NamedDataset(
+        name="clinc150",
+        tasks=("classification",),
+        language="en",
+        splits={
+            "train": file_split("train.tsv", "26625cfbf6f151ce8a3568d89f5de83b9898f266009ac2fda53666e0fe0731e0"),
+            "dev": file_split("dev.tsv", "ca2f459eb7ca0be26d0aa2e9980891fad49cbc4356f5c9e41edbf6f57ffd5c46"),
+        },
+        licence="CC BY 3.0",
+        attribution="CLINC150: Larson et al. (2019), An Evaluation Dataset for Intent Classification and "
+        "Out-of-Scope Prediction, EMNLP-IJCNLP.",
+        home="https://github.com/clinc/oos-eval",
+        may_ship=True,
+        options=ReadOptions(text_column="text", label_column="intent"),
+        note="data_full.json and domains.json as tables with the columns intent, domain, text",
+    ),
+    NamedDataset(
+        name="banking77",
+        tasks=("classification",),
+        language="en",
+        splits={
+            "train": file_split("train.tsv", "2b30895607c8eaf60ad6d6c05de63440e3bc676d81e73c35414ffa65ef58c671"),
+            "dev": file_split("dev.tsv", "d67f351c0550d57b77a363e07ec612cc6c6811d383a62e62246d82929f10656a"),
+        },
+        licence="CC BY 4.0",
+        attribution="Banking77: Casanueva et al. (2020), Efficient Intent Detection with Dual Sentence Encoders.",
+        home="https://github.com/PolyAI-LDN/task-specific-datasets",
+        may_ship=True,
+        note="the official train file with runs of white space made one blank, a tenth of it split off as dev",
+    ),
+    NamedDataset(
+        name="sms_spam",
+        tasks=("classification",),
+        language="en",
+        splits={
+            "train": file_split("train.tsv", "dbd56a3efbfbaa8b50b4370df68e72cfce4de27c3be9b998e3a0f12999ecb77f"),
+            "dev": file_split("dev.tsv", "93f29585e032651338c411659b98f3fef480bf2434c59f7eb50001d23de4b68b"),
+        },
+        licence="CC BY 4.0",
+        attribution="SMS Spam Collection: Almeida, Gomez Hidalgo and Yamakami (2011), DocEng.",
+        home="https://archive.ics.uci.edu/dataset/228/sms+spam+collection",
+        may_ship=True,
+        note="split by a hash of the message, with a header line, and mis-decoded quotes and dashes mended",
+    ),
+    NamedDataset(
+        name="names_by_language",
+        tasks=("classification", "generation"),
+        language="",
+        splits={
+            "train": file_split("train.tsv", "09951bec20a4498f4dde27a26b058f092980b833015b182e9636f77f7662ba4b"),
+            "dev": file_split("dev.tsv", "9a9bb2e4ee56545bef8fcede901316421e80d51ec946fc73b04b18d281a4b1ed"),
+        },
+        licence="unknown",
+        attribution="Sean Robertson, Practical PyTorch: Classifying Names with a Character-Level RNN.",
+        home="https://github.com/spro/practical-pytorch/tree/master/data/names",
+        may_ship=False,
+        options=ReadOptions(text_column="name", label_column="language"),
+        note="one table instead of a file per language, split by a hash of the name",
+    ),
+    NamedDataset(
+        name="trec_questions",
+        tasks=("classification",),
+        language="en",
+        splits={
+            "train": file_split("train.tsv", "055ad33c877e0ba011cb449e5c53c3b91e73e52ea77933f8e1e5710cc399fa40"),
+            "dev": file_split("dev.tsv", "4461bf1ce5cebd86ddaf98954802a44e093f9e1dc0ca6c9d4d8b2fe2b9d3dfdf"),
+        },
+        licence="unknown",
+        attribution="TREC questions: Li and Roth (2002), Learning Question Classifiers, COLING.",
+        home="https://cogcomp.seas.upenn.edu/Data/QA/QC/",
+        may_ship=False,
+        options=ReadOptions(text_column="text", label_column="coarse"),
+        note="in UTF-8, as a table with the columns coarse, fine, text; dev is split off by a hash of the question",
+    ),
+    NamedDataset(
+        name="sst2",
+        tasks=("classification",),
+        language="en",
+        splits={
+            "train": file_split("sst2_train.tsv", "a6f02ca66f3c926874801c25a22fa794f73875f54f7bcadae7cffc2e7bc089b6"),
+            "dev": file_split("sst2_dev.tsv", "551d775a4c07f9103c09ef2f6da0feb818c5bb01e124a685f171b5d084af6432"),
+        },
+        licence="unknown",
+        attribution="SST: Socher et al. (2013), Recursive Deep Models for Semantic Compositionality "
+        "Over a Sentiment Treebank, EMNLP.",
+        home="https://nlp.stanford.edu/sentiment/",
+        may_ship=False,
+        options=ReadOptions(text_column="text", label_column="label"),
+        folder="sst",
+        note="whole sentences, lower-cased, 0 negative and 1 positive, in the columns label and text",
+    ),
+    NamedDataset(
+        name="sst5",
+        tasks=("classification",),
+        language="en",
+        splits={
+            "train": file_split("sst5_train.tsv", "57e9dc1c496de72271b475fd1dff577a396543af06f12ce4e56f3253d1855a62"),
+            "dev": file_split("sst5_dev.tsv", "022b80d644fc291545cd55af21fb1d4497444f0d82815042ad8a0e2e822450d3"),
+        },
+        licence="unknown",
+        attribution="SST: Socher et al. (2013), Recursive Deep Models for Semantic Compositionality "
+        "Over a Sentiment Treebank, EMNLP.",
+        home="https://nlp.stanford.edu/sentiment/",
+        may_ship=False,
+        options=ReadOptions(text_column="text", label_column="label"),
+        folder="sst",
+        note="whole sentences, lower-cased, 0 very negative to 4 very positive, in the columns label and text",
+    ),
+    NamedDataset(
+        name="mr_rt_polarity",
+        tasks=("classification",),
+        language="en",
+        splits={
+            "train": file_split("train.tsv", "f9c24d7794d3d267938378f8408234235f9c287a3cd83fe3676f78a30ea134b0"),
+            "dev": file_split("dev.tsv", "3fb2e096d52218adf80676730b440393f37407e11c78a7c26af3fea0d52379da"),
+        },
+        licence="unknown",
+        attribution="Rotten Tomatoes snippets: Pang and Lee (2005), Seeing stars, ACL.",
+        home="https://www.cs.cornell.edu/people/pabo/movie-review-data/",
+        may_ship=False,
+        options=ReadOptions(text_column="text", label_column="label"),
+        note="sentence polarity v1.0 without what SST keeps as its test part; dev is split off by a hash",
+    ),
+    NamedDataset(
+        name="imdb",
+        tasks=("classification",),
+        language="en",
+        splits={
+            "train": file_split("train.tsv", "97a08187e3635f08ba86cd0ebbb4b2748cf5abc42b26d7ab581ef8a0375d2fcb"),
+            "dev": file_split("dev.tsv", "885832302209a976c5f71b6fac9ee75815f0032e7d9791c3f559e6445984b2a6"),
+        },
+        licence="unknown",
+        attribution="IMDB reviews: Maas et al. (2011), Learning Word Vectors for Sentiment Analysis, ACL.",
+        home="https://ai.stanford.edu/~amaas/data/sentiment/",
+        may_ship=False,
+        options=ReadOptions(text_column="text", label_column="label"),
+        note="as a table with the columns label, rating, id, movie, text; dev is the reviews of a tenth of the films",
+    ),
+)

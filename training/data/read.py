@@ -1,0 +1,172 @@
+"""One door to all readers: find out what a file is, read it, complain precisely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.bundle.manifest import TaskName
+from training.data.formats.faults import DataFault, Report
+from training.data.formats.lines import read_lines, read_text
+from training.data.formats.options import FORMATS_OF_TASK, Format, Located, ReadOptions
+from training.data.formats.slot_folder import find_part
+from training.data.readers.classification import read_labelled_table, read_slot_labels
+from training.data.readers.pictures import read_pictures
+from training.data.readers.series import read_series
+from training.data.readers.signals import read_signals, signal_format
+from training.data.readers.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots, read_tagged_jsonl
+from training.data.readers.text import read_table_text, rejoined
+from training.data.readers.translation import read_pair_table, read_parallel
+from training.data.records import Passage, Record
+
+_FORMAT_OF_SUFFIX: dict[str, Format] = {
+    ".conllu": "conllu",
+    ".conll": "columns",
+    ".iob": "columns",
+    ".iob2": "columns",
+    ".bio": "columns",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+
+
+def read_records(task: TaskName, path: str | Path, options: ReadOptions | None = None) -> list[Record]:
+    """All records of a file, a `seq.in/seq.out/label` folder, or two line-aligned files given as `a.en,a.de`.
+
+    Raises:
+        DataFault: names the file, the line, what is wrong and what is allowed.
+    """
+    return [located.record for located in read_located(task, path, options, Report())]
+
+
+def read_located(
+    task: TaskName, path: str | Path, options: ReadOptions | None = None, report: Report | None = None
+) -> list[Located]:
+    """Like `read_records`, with the line of each record. A tolerant report collects the faults instead of raising."""
+    options, report = options or ReadOptions(), report or Report()
+    paths = split_paths(path, options)
+    for part in paths:
+        if not part.exists():
+            raise DataFault(part, None, "there is no such file or folder")
+    file_format = options.format or ("frames" if options.window_rows else detect_format(task, paths))
+    _check_format(task, file_format, paths)
+    records = _read(task, file_format, paths, options, report)
+    if not records and not report.faults:
+        report.fault(paths[0], None, "no records found", f"the file was read as {file_format}")
+    return records
+
+
+def split_paths(path: str | Path, options: ReadOptions | None = None) -> tuple[Path, ...]:
+    """`a.en,a.de` to two paths, and `a` likewise where `options` name the columns `en` and `de` and `a.en` is there.
+
+    A path that exists as it stands is one path, whatever it holds.
+    """
+    if Path(path).exists():
+        return (Path(path),)
+    if "," in str(path):
+        return tuple(Path(part.strip()) for part in str(path).split(","))
+    columns = (options.source_column, options.target_column) if options else ()
+    by_language = tuple(find_part(Path(path).parent, f"{Path(path).name}.{column}") for column in columns if column)
+    return by_language if len(by_language) == 2 and any(part.is_file() for part in by_language) else (Path(path),)
+
+
+def detect_format(task: TaskName, paths: tuple[Path, ...]) -> Format:
+    """What a file is: by its kind, then its name, then its first line that is not blank."""
+    if len(paths) > 1:
+        return "parallel"
+    if task == "generation":
+        return "text"
+    of_signals = signal_format(paths[0]) if task == "classification" else None
+    if of_signals is not None:
+        return of_signals
+    if paths[0].is_dir():
+        return "slots"
+    by_name = _FORMAT_OF_SUFFIX.get(_suffix(paths[0]))
+    return by_name if by_name in FORMATS_OF_TASK[task] and by_name else _format_of_content(task, paths[0])
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def _format_of_content(task: TaskName, path: Path) -> Format:
+    lines = read_lines(path, Report(strict=False))
+    first = next((line for line in lines if line.strip()), "")
+    if task == "tagging" and not first.startswith('{"'):
+        return "conllu" if any(_is_conllu_word(line) for line in lines[:200]) else "columns"
+    if first.lstrip().startswith("{"):
+        return "jsonl"
+    if "\t" in first:
+        return "tsv"
+    if "," in first or ";" in first:
+        return "csv"
+    names = ", ".join(FORMATS_OF_TASK[task])
+    raise DataFault(
+        path, 1, f"neither the file name nor its first line says the format: {first[:60]!r}", f"say one of {names}"
+    )
+
+
+def _is_conllu_word(line: str) -> bool:
+    cells = line.split("\t")
+    return len(cells) == CONLLU_NUM_COLUMNS and cells[0].isdecimal()
+
+
+def _check_format(task: TaskName, file_format: Format, paths: tuple[Path, ...]) -> None:
+    if file_format not in FORMATS_OF_TASK[task]:
+        names = ", ".join(FORMATS_OF_TASK[task])
+        raise DataFault(paths[0], None, f"{task} is not read from {file_format}", f"the formats of {task} are {names}")
+    if len(paths) != (2 if file_format == "parallel" else 1):
+        raise DataFault(
+            paths[0], None, f"{len(paths)} paths for {file_format}", "only parallel takes two paths, as in a.en,a.de"
+        )
+    if file_format != "wav" and paths[0].is_dir() != (file_format == "slots"):
+        raise DataFault(paths[0], None, f"cannot be read as {file_format}", "slots and wav are folders, all else files")
+
+
+def _read(
+    task: TaskName, file_format: Format, paths: tuple[Path, ...], options: ReadOptions, report: Report
+) -> list[Located]:
+    path = paths[0]
+    match task, file_format:
+        case "tagging", _:
+            return _read_tagged(path, file_format, options, report)
+        case "classification", "slots":
+            return read_slot_labels(path, report)
+        case "classification", "wav" | "frames" | "npz":
+            return read_signals(path, file_format, options, report)
+        case "classification", _:
+            return read_labelled_table(path, file_format, options, report)
+        case "translation", "parallel":
+            return read_parallel(path, paths[1], report)
+        case "translation", _:
+            return read_pair_table(path, file_format, options, report)
+        case "captioning", _:
+            return read_pictures(path, file_format, options, report)
+        case "forecasting", _:
+            return read_series(path, file_format, options, report)
+        case "generation", "csv" | "tsv" | "jsonl":
+            return read_table_text(path, file_format, options, report)
+        case _:
+            return _read_text(path, options, report)
+
+
+def _read_tagged(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
+    match file_format:
+        case "conllu":
+            return read_conllu(path, options, report)
+        case "columns":
+            return read_columns(path, options, report)
+        case "jsonl":
+            return read_tagged_jsonl(path, report)
+        case _:
+            return read_slots(path, report)
+
+
+def _read_text(path: Path, options: ReadOptions, report: Report) -> list[Located]:
+    """The whole file as one passage."""
+    text = read_text(path, report)
+    text = rejoined(text) if options.rejoin else text
+    return [Located(Passage(text), 1)] if text.strip() else []

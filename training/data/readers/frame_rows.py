@@ -1,0 +1,86 @@
+"""Tables with a row for each frame: their columns, their numbers, and long recordings that are cut into windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.formats.faults import DataFault, Report
+from training.data.formats.options import Located, ReadOptions
+from training.data.formats.tables import Row, Table, pick_column, read_table
+from training.data.readers.classification import LABEL_COLUMNS
+from training.data.records import LabelledSignal
+
+SEQUENCE_COLUMNS = ("sequence", "utterance", "series", "window", "recording", "sequence_id", "series_id", "window_id")
+#: Columns that say where in its sequence a frame stands; the order of the file counts, not they.
+STEP_COLUMNS = ("step", "time", "frame", "index", "t", "timestamp")
+GROUP_COLUMNS = ("speaker", "subject", "group", "person", "user")
+#: What may stand beside frames without being a number of them.
+SIGNAL_LABELS = (*LABEL_COLUMNS, "activity", "digit", "word")
+
+
+def feature_columns(table: Table, others: set[str | None]) -> tuple[str, ...]:
+    """The columns of a frame's numbers: all but `others`, and those that count steps."""
+    return tuple(name for name in table.columns if name not in others and name.casefold() not in STEP_COLUMNS)
+
+
+def numbers_of(rows: list[Row], features: tuple[str, ...], path: Path, report: Report) -> NDArray[np.float32] | None:
+    """`[rows, features]`; None where a cell is at fault, which is reported."""
+    values = np.empty((len(rows), len(features)), dtype=np.float32)
+    for index, row in enumerate(rows):
+        for column, name in enumerate(features):
+            try:
+                values[index, column] = float(row.cells[name])
+            except (ValueError, KeyError):
+                found = row.cells.get(name, "")
+                report.fault(
+                    path, row.line, f"{name!r} is {found!r}, not a number", "every frame needs all its numbers"
+                )
+                return None
+        if not np.isfinite(values[index]).all():
+            report.fault(path, row.line, "a number is not finite", "leave such sequences out, or fill the gap")
+            return None
+    return values
+
+
+def needed(column: str | None, what: str, path: Path) -> str:
+    """The column, which must be there. Raises DataFault."""
+    if column is None:
+        raise DataFault(path, 1, f"no {what} column found", f"name it with --column {what}=...")
+    return column
+
+
+def read_windows(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
+    """A row for each moment, in order, with its label; `window_rows` of them, one after the other, are one record.
+
+    A window never spans two labels, groups or sequences: where one of them changes, a new stretch begins. What is left
+    at the end of a stretch is not read, but a stretch that is shorter than a window is one record.
+    """
+    table = read_table(path, "csv" if path.suffix.lower() == ".csv" else "tsv", report)
+    label = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", path), "label", path)
+    group = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
+    sequence = pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path)
+    features = options.channel_columns or feature_columns(table, {label, group, sequence})
+    borders = [column for column in (label, group, sequence) if column]
+    for number, (cells, stretch) in enumerate(
+        groupby(table.rows, key=lambda row: tuple(row.cells.get(column, "") for column in borders)), start=1
+    ):
+        rows = list(stretch)
+        if not cells[0]:
+            report.fault(path, rows[0].line, f"{label!r} is empty", "every row of a recording needs its label")
+            continue
+        owner = rows[0].cells.get(group or "", "")
+        for part in _windows(rows, options.window_rows, options.stride_rows or options.window_rows):
+            values = numbers_of(part, tuple(features), path, report)
+            if values is not None:
+                signal = LabelledSignal(values, cells[0], tuple(features), group=owner, stretch=f"{path.name}:{number}")
+                yield Located(signal, part[0].line)
+
+
+def _windows(rows: Sequence[Row], size: int, stride: int) -> Iterator[list[Row]]:
+    for start in range(0, max(1, len(rows) - size + 1), stride):
+        yield list(rows[start : start + size])

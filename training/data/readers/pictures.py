@@ -1,0 +1,69 @@
+"""Pictures with a caption each: an index (CSV, TSV, JSONL) with a column that names PNG files and one of captions.
+
+The files lie beside the index, or in `NAME.zip` or `NAME_*.zip` beside `NAME.csv`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from service.errors import InvalidInput
+from service.tasks.inputs.png import PictureSize, read_png
+from training.data.formats.faults import DataFault, Report
+from training.data.formats.options import Format, Located, ReadOptions
+from training.data.formats.tables import cell_of, pick_column, read_table
+from training.data.records import CaptionedPicture
+
+FILE_COLUMNS = ("file", "path", "image", "picture", "png", "filename")
+CAPTION_COLUMNS = ("caption", "text", "description", "title")
+GROUP_COLUMNS = ("group", "vendor", "style", "source", "artist")
+#: Files are decoded once while they are read, to a picture of one pixel, so that a damaged one is found at once.
+_GLANCE = PictureSize(1, 1)
+
+
+def read_pictures(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
+    """All pictures that the index names."""
+    return list(_read(path, file_format, options, report))
+
+
+def _read(path: Path, file_format: Format, options: ReadOptions, report: Report) -> Iterator[Located]:
+    table = read_table(path, file_format, report)
+    file_column = pick_column(table, options.file_column, FILE_COLUMNS, "file", path)
+    caption_column = pick_column(table, options.text_column, CAPTION_COLUMNS, "text", path)
+    group_column = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
+    if file_column is None or caption_column is None:
+        missing = "file" if file_column is None else "text"
+        raise DataFault(path, 1, f"no column of {_MEANT[missing]} found", f"name it with --column {missing}=...")
+    read = _opener(path)
+    for row in table.rows:
+        name, caption = cell_of(row, file_column, path, report), cell_of(row, caption_column, path, report)
+        png = _content(name, row.line, read, path, report) if name and caption else None
+        if png is not None and caption is not None:
+            yield Located(CaptionedPicture(png, caption, row.cells.get(group_column or "", "")), row.line)
+
+
+_MEANT = {"file": "file names", "text": "captions"}
+
+
+def _content(name: str, line: int, read: Callable[[str], bytes], path: Path, report: Report) -> bytes | None:
+    """The bytes of a PNG file that can be decoded; None where it is at fault, which is reported."""
+    try:
+        data = read(name)
+        read_png(data, _GLANCE)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        report.fault(path, line, f"{name} cannot be read: {error}")
+        return None
+    except InvalidInput as error:
+        report.fault(path, line, f"{name}: {error}")
+        return None
+    return data
+
+
+def _opener(index: Path) -> Callable[[str], bytes]:
+    """How the files that an index names are read: from an archive of its name, or from beside it."""
+    archives = [index.with_suffix(".zip"), *sorted(index.parent.glob(f"{index.stem}_*.zip"))]
+    opened = [zipfile.ZipFile(archive) for archive in archives if archive.is_file()]
+    members = {name: archive for archive in opened for name in archive.namelist()}
+    return lambda name: members[name].read(name) if name in members else (index.parent / name).read_bytes()

@@ -1,0 +1,1 @@
+"""Scores of trained models: metrics, the dev scorer, baselines and error analysis."""

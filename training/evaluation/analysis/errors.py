@@ -1,0 +1,146 @@
+"""Errors by kind, each with the text it happened in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from sacrebleu.metrics.chrf import CHRF
+
+from service.tasks.single_pass.spans import Span, bio_spans
+
+#: Words of context on either side of an error.
+NUM_CONTEXT_WORDS: Final = 4
+#: A translation this much shorter or longer than its reference leaves out or adds.
+SHORT, LONG = 0.6, 1.6
+#: A run of words that comes again at once this many times is a loop.
+MIN_REPEATS: Final = 3
+
+
+class ErrorCase(NamedTuple):
+    """One error: of which kind, what was right, what was said instead, and where."""
+
+    kind: str
+    gold: str
+    predicted: str
+    text: str
+
+
+def span_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[str]) -> list[ErrorCase]:
+    """The errors of one sentence with spans.
+
+    `type`: right words, wrong kind. `boundary`: the right kind on other words that overlap. `boundary and type`:
+    overlap alone. `missed`: nothing overlaps it. `spurious`: words that are no span.
+    """
+    wanted, found = bio_spans(gold), bio_spans(predicted)
+    cases = []
+    for span in wanted:
+        if span not in found:
+            rival = max(found, key=lambda other: _common_words(span, other), default=None)
+            rival = rival if rival is not None and _common_words(span, rival) else None
+            said = "nothing" if rival is None else _shown(words, rival)
+            cases.append(ErrorCase(_kind(span, rival), _shown(words, span), said, _around(words, span.start, span.end)))
+    for span in found:
+        if not any(_common_words(span, other) for other in wanted):
+            around = _around(words, span.start, span.end)
+            cases.append(ErrorCase("spurious", "nothing", _shown(words, span), around))
+    return cases
+
+
+def tag_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[str]) -> list[ErrorCase]:
+    """The words of one sentence with a wrong tag; the kind is `gold -> predicted`."""
+    return [
+        ErrorCase(f"{right} -> {said or 'nothing'}", right, said or "nothing", _around(words, i, i + 1))
+        for i, (right, said) in enumerate(zip(gold, predicted, strict=True))
+        if right != said
+    ]
+
+
+def label_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
+    """From text, gold and predicted label; the kind is `gold -> predicted`."""
+    return [
+        ErrorCase(f"{gold} -> {predicted or 'nothing'}", gold, predicted or "nothing", text)
+        for text, gold, predicted in cases
+        if gold != predicted
+    ]
+
+
+def translation_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
+    """From source, reference and translation, the worst by chrF first; sentences with nothing suspicious come last."""
+    chrf = CHRF()
+    scored = [
+        (chrf.sentence_score(said, [reference]).score, ErrorCase(_suspicion(*case), reference, said, source))
+        for case in cases
+        for source, reference, said in [case]
+        if said != reference
+    ]
+    scored.sort(key=lambda each: (each[1].kind == "other words", each[0]))
+    return [case for _, case in scored]
+
+
+def caption_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
+    """From what a picture is called, its caption and the one given; the kind says how many words they share."""
+    return [ErrorCase(_overlap(right, said), right, said, name) for name, right, said in cases if right != said]
+
+
+def kinds(cases: Iterable[ErrorCase]) -> list[tuple[str, int]]:
+    """Each kind with how often it came, the most frequent first."""
+    return sorted(Counter(case.kind for case in cases).items(), key=lambda each: (-each[1], each[0]))
+
+
+def _kind(span: Span, rival: Span | None) -> str:
+    if rival is None:
+        return "missed"
+    same_words = (span.start, span.end) == (rival.start, rival.end)
+    if same_words:
+        return "type"
+    return "boundary" if span.label == rival.label else "boundary and type"
+
+
+def _common_words(one: Span, other: Span) -> int:
+    return max(0, min(one.end, other.end) - max(one.start, other.start))
+
+
+def _shown(words: Sequence[str], span: Span) -> str:
+    return f"{' '.join(words[span.start : span.end])} [{span.label}]"
+
+
+def _around(words: Sequence[str], start: int, end: int) -> str:
+    """The words of an error in brackets, with a few on either side."""
+    before = words[max(0, start - NUM_CONTEXT_WORDS) : start]
+    after = words[end : end + NUM_CONTEXT_WORDS]
+    return " ".join([*before, f"[{' '.join(words[start:end])}]", *after])
+
+
+def _suspicion(source: str, reference: str, said: str) -> str:
+    if not said:
+        return "nothing said"
+    if said == source:
+        return "source copied"
+    if _loops(said.split()):
+        return "repeats itself"
+    share = len(said.split()) / max(1, len(reference.split()))
+    if share < SHORT:
+        return "too short"
+    return "too long" if share > LONG else "other words"
+
+
+def _overlap(right: str, said: str) -> str:
+    if not said:
+        return "nothing said"
+    wanted, found = Counter(right.lower().split()), Counter(said.lower().split())
+    num_common = (wanted & found).total()
+    if not num_common:
+        return "nothing right"
+    return "some words right" if num_common < wanted.total() else "all words, and more or in another order"
+
+
+def _loops(words: Sequence[str]) -> bool:
+    """Whether the same one to four words come `MIN_REPEATS` times in a row."""
+    for size in range(1, 5):
+        for start in range(len(words) - MIN_REPEATS * size + 1):
+            runs = {tuple(words[start + i * size : start + (i + 1) * size]) for i in range(MIN_REPEATS)}
+            if len(runs) == 1:
+                return True
+    return False

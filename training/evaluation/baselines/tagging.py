@@ -1,0 +1,59 @@
+"""The tag that a word had most often, whatever stands around it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from training.data.readers.schemes import span_scheme
+from training.data.records import LabelledText, TaggedSentence
+from training.evaluation.baselines.classification import LINEAR, linear_labels
+from training.evaluation.baselines.result import BaselineResult
+from training.evaluation.scoring import accuracy, joint_scores, span_scores
+
+_LONGEST_SUFFIX = 4
+
+
+def most_frequent_tag(train: Sequence[TaggedSentence], dev: Sequence[TaggedSentence]) -> BaselineResult:
+    """Known words get their most frequent tag; others that of the longest known suffix with the same capitalisation."""
+    predicted = _tags_of(train, dev)
+    gold = [sentence.tags for sentence in dev]
+    measures = {
+        "accuracy": accuracy([tag for tags in gold for tag in tags], [tag for tags in predicted for tag in tags])
+    }
+    if span_scheme(sentence.tags for sentence in train) == "bio":
+        measures.update(span_scores(gold, predicted)._asdict())
+    return BaselineResult("most frequent tag per word", measures)
+
+
+def tags_and_label(train: Sequence[TaggedSentence], dev: Sequence[TaggedSentence]) -> BaselineResult:
+    """`most_frequent_tag` for the words, and a linear classifier for the label of the text."""
+    tags, labelled = most_frequent_tag(train, dev), [sentence for sentence in train if sentence.label]
+    labels = linear_labels(*([LabelledText(" ".join(s.words), s.label) for s in part] for part in (labelled, dev)))
+    measures = {**tags.measures, **joint_scores(dev, _tags_of(train, dev), labels)}
+    return BaselineResult(f"{tags.name}; {LINEAR} for the text", measures)
+
+
+def _tags_of(train: Sequence[TaggedSentence], dev: Sequence[TaggedSentence]) -> list[list[str]]:
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for sentence in train:
+        for word, tag in zip(sentence.words, sentence.tags, strict=True):
+            for cue in _cues(word):
+                counts[cue][tag] += 1
+    best = {cue: min(tags, key=lambda tag: (-tags[tag], tag)) for cue, tags in counts.items()}
+    return [[_tag(word, best) for word in sentence.words] for sentence in dev]
+
+
+def _tag(word: str, best: dict[str, str]) -> str:
+    return next(best[cue] for cue in _cues(word) if cue in best)
+
+
+def _cues(word: str) -> Iterator[str]:
+    """The word, then ever shorter suffixes with a mark for its shape, then nothing, which every word has."""
+    yield f"word:{word}"
+    shape = "digit" if any(c.isdigit() for c in word) else "upper" if word[:1].isupper() else "lower"
+    for length in range(_LONGEST_SUFFIX, 0, -1):
+        if len(word) > length:
+            yield f"{shape}:{word[-length:].lower()}"
+    yield f"{shape}:"
+    yield ""

@@ -1,0 +1,169 @@
+"""Measures of quality. Shares are percentages from 0 to 100; losses are nats per token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from service.tasks.single_pass.spans import bio_spans
+from training.data.records import TaggedSentence
+from training.evaluation.out_of_scope import out_of_scope_scores
+from training.evaluation.tokenised_bleu import SIGNATURE, tokenised_bleu
+
+#: The label of texts that belong to none of the other labels (Larson et al. 2019).
+OUT_OF_SCOPE = "oos"
+#: A text cut into at least so many tokens for each of its characters is one of characters.
+LEAST_CHARACTERS = 0.9
+
+
+class SpanScores(NamedTuple):
+    """Micro-averaged over all spans."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+class TranslationScores(NamedTuple):
+    """Corpus scores and what sacrebleu needs to know to repeat them (Post 2018).
+
+    `bleu` is over the text as a reader sees it, `bleu_tokenised` over lower-cased tokens, as older papers count.
+    """
+
+    bleu: float
+    bleu_tokenised: float
+    chrf: float
+    bleu_signature: str
+    bleu_tokenised_signature: str
+    chrf_signature: str
+
+
+def accuracy(gold: Sequence[str], predicted: Sequence[str]) -> float:
+    """Share of equal labels; 0 when there are none."""
+    right = sum(a == b for a, b in zip(gold, predicted, strict=True))
+    return percentage(right, len(gold))
+
+
+def percentage(part: int, whole: int) -> float:
+    """`part` of `whole` in percent; 0 of nothing is 0, as in conlleval."""
+    return 100.0 * part / whole if whole else 0.0
+
+
+def span_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> SpanScores:
+    """Precision, recall and F1 of whole spans: kind, start and end must all be right (Tjong Kim Sang 2002).
+
+    An `I-X` that continues nothing starts a span, as in conlleval.
+    """
+    num_gold = num_predicted = num_right = 0
+    for gold_tags, predicted_tags in zip(gold, predicted, strict=True):
+        wanted, found = set(bio_spans(gold_tags)), set(bio_spans(predicted_tags))
+        num_gold += len(wanted)
+        num_predicted += len(found)
+        num_right += len(wanted & found)
+    return SpanScores(
+        precision=percentage(num_right, num_predicted),
+        recall=percentage(num_right, num_gold),
+        # 2PR / (P + R), multiplied out.
+        f1=percentage(2 * num_right, num_gold + num_predicted),
+    )
+
+
+def joint_scores(
+    gold: Sequence[TaggedSentence], tags: Sequence[Sequence[str]], labels: Sequence[str]
+) -> dict[str, float]:
+    """Of the texts that have a label: how many got it, and how many got it and every tag (Goo et al. 2018)."""
+    rows = [row for row in zip(gold, tags, labels, strict=True) if row[0].label]
+    num_labels = sum(record.label == label for record, _, label in rows)
+    num_whole = sum(record.label == label and list(record.tags) == list(found) for record, found, label in rows)
+    return {
+        "label_accuracy": percentage(num_labels, len(rows)),
+        "sentence_accuracy": percentage(num_whole, len(rows)),
+    }
+
+
+def macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
+    """Mean of the F1 of every label that occurs in the gold or the predicted labels."""
+    labels = sorted({*gold, *predicted})
+    index = {label: i for i, label in enumerate(labels)}
+    num_gold, num_predicted, num_right = np.zeros((3, len(labels)))
+    for a, b in zip(gold, predicted, strict=True):
+        num_gold[index[a]] += 1
+        num_predicted[index[b]] += 1
+        num_right[index[a]] += a == b
+    return float(100.0 * np.mean(2 * num_right / (num_gold + num_predicted))) if labels else 0.0
+
+
+def classification_scores(
+    gold: Sequence[str],
+    predicted: Sequence[str],
+    confidences: Sequence[float] | None = None,
+    outside: str = OUT_OF_SCOPE,
+) -> dict[str, float]:
+    """`accuracy` and macro `f1`; where there are texts of the label `outside` also `accuracy_in_scope`, `recall_oos`.
+
+    With the confidences of the predicted labels also `recall_oos_at_95`, see `out_of_scope`.
+    """
+    scores: dict[str, float] = {"accuracy": accuracy(gold, predicted), "f1": macro_f1(gold, predicted)}
+    pairs = list(zip(gold, predicted, strict=True))
+    in_scope = [pair for pair in pairs if pair[0] != outside]
+    if len(in_scope) in (0, len(pairs)):
+        return scores
+    scores["accuracy_in_scope"] = percentage(sum(a == b for a, b in in_scope), len(in_scope))
+    rejected = sum(a == b == outside for a, b in pairs)
+    scores["recall_oos"] = percentage(rejected, len(pairs) - len(in_scope))
+    if confidences is not None:
+        found = out_of_scope_scores(gold, predicted, confidences, outside)
+        scores["recall_oos_at_95"] = found.recall
+        scores["taken_in_scope_at_95"] = found.taken_in_scope
+        scores["threshold_at_95"] = found.threshold
+    return scores
+
+
+def translation_scores(references: Sequence[str], hypotheses: Sequence[str]) -> TranslationScores:
+    """BLEU and chrF of sacrebleu with its defaults: one reference, cased, detokenised text, tokenizer 13a; and BLEU
+    over tokens (`training/evaluation/tokenised_bleu.py`)."""
+    bleu, chrf = BLEU(), CHRF()
+    return TranslationScores(
+        bleu=bleu.corpus_score(list(hypotheses), [list(references)]).score,
+        bleu_tokenised=tokenised_bleu(references, hypotheses),
+        chrf=chrf.corpus_score(list(hypotheses), [list(references)]).score,
+        bleu_signature=str(bleu.get_signature()),
+        bleu_tokenised_signature=SIGNATURE,
+        chrf_signature=str(chrf.get_signature()),
+    )
+
+
+def negative_log_likelihoods(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Nats of each target. `logits` `[..., vocab]`, `targets` `[...]`; summed in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(axis=-1))
+    of_targets = np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
+    return np.asarray(log_sums - of_targets, dtype=np.float64)
+
+
+def num_words(text: str) -> int:
+    """Words between white space, and line ends: what perplexities of published language models count."""
+    return len(text.split()) + text.count("\n")
+
+
+def perplexity_per_word(nats: float, texts: Sequence[str]) -> dict[str, float]:
+    """The measure of that name, whatever tokens the nats are of; nothing where it is beyond all bounds.
+
+    The first word of a text is read, not predicted.
+    """
+    value = perplexity(nats / max(1, sum(max(0, num_words(text) - 1) for text in texts)))
+    return {"perplexity_per_word": value} if math.isfinite(value) else {}
+
+
+def perplexity(loss: float) -> float:
+    """e to the loss in nats per token; infinite where that is beyond a float."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

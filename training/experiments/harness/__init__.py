@@ -1,0 +1,1 @@
+"""What the experiments share: tasks, training loops, tables and figures."""

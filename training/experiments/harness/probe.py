@@ -1,0 +1,56 @@
+"""The smallest network that uses our recurrences: something in, one recurrent layer, something out at each step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.config.networks import Cell
+from training.networks.layers.recurrent import RecurrentEncoder
+
+ProbeName = Literal["Elman", "GRU", "LSTM, forget bias 0", "LSTM, forget bias 1"]
+
+#: The cells that the claims about memory are about. Ours starts with 1; 0 is what one gets without thinking of it.
+CELLS_OF: dict[ProbeName, tuple[Cell, float]] = {
+    "Elman": ("rnn", 0.0),
+    "GRU": ("gru", 0.0),
+    "LSTM, forget bias 0": ("lstm", 0.0),
+    "LSTM, forget bias 1": ("lstm", 1.0),
+}
+
+
+class Probe(nn.Module):
+    """`inputs` turns what comes in into vectors: an embedding, or nothing at all."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        inputs: nn.Module,
+        input_size: int,
+        hidden_size: int,
+        num_outputs: int,
+        *,
+        forget_bias: float = 1.0,
+        bidirectional: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.encoder = RecurrentEncoder(cell, input_size, hidden_size, 1, bidirectional)
+        self.output = nn.Linear(self.encoder.output_size, num_outputs)
+        for name, parameter in self.encoder.named_parameters():
+            if cell == "lstm" and "bias_ih" in name:
+                nn.init.constant_(parameter[hidden_size : 2 * hidden_size], forget_bias)
+
+    def forward(self, sequences: Tensor) -> Tensor:
+        """`[batch, time, ...]`, all of one length -> `[batch, time, outputs]`."""
+        vectors = self.inputs(sequences)
+        lengths = torch.full((vectors.shape[0],), vectors.shape[1])
+        outputs: Tensor = self.output(self.encoder(vectors, lengths))
+        return outputs
+
+
+def num_parameters(network: nn.Module) -> int:
+    """How many numbers are learnt."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,1 @@
+"""The training loop: gradients, schedules, checkpoints, run folders and trackers."""

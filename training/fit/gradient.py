@@ -1,0 +1,56 @@
+"""One update, up to the step of the optimiser: loss, gradient, its norm, clipping."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from training.config.recipe import TrainingConfig
+from training.fit.distributed import Workers
+from training.networks.network import Network
+from training.preprocessing.batches import AnyBatch
+
+Carried = tuple[Tensor, ...]
+
+#: Nats per token. Guessing blindly among a million words costs 14; gates that are stuck keep a loss this large finite.
+MAX_LOSS: Final = 1000.0
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What a batch says: its mean loss, the gradient's norm before clipping, and the state for the next batch."""
+
+    loss: float
+    norm: float
+    carried: Carried
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether an optimiser may take a step along it."""
+        return self.loss < MAX_LOSS and math.isfinite(self.norm)
+
+
+def find_gradient(
+    network: Network, batch: AnyBatch | None, carried: Carried, config: TrainingConfig, workers: Workers
+) -> Gradient:
+    """Put the clipped gradient of a batch into the parameters.
+
+    Where several workers train together, `batch` is this worker's share, None if there is nothing left for it, and the
+    gradient is that of the whole batch, the same on every worker.
+    """
+    network.zero_grad(set_to_none=True)
+    device = next(network.parameters()).device
+    value, num_terms = torch.zeros((), device=device), 0
+    if batch is not None:
+        num_terms = batch.num_terms
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            loss, carried = network.loss(batch.to(device), carried)
+        loss.backward()
+        value = loss.detach()
+    mean = workers.combine(network, value, num_terms)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    return Gradient(float(mean), float(norm), carried)

@@ -1,0 +1,272 @@
+"""A run's folder and everything a person sees of it.
+
+config.toml            the effective recipe          metrics.jsonl   one line an epoch, and one for each log step
+tokenizer-*.json       fitted on train               curves.png      loss and dev scores
+labels.json            in id order                   samples.txt     example predictions, each epoch
+text_labels.json       those of whole texts, of a joint tagger
+scale.json             means and deviations of a series
+character_models.safetensors   the two that a tagger with contextual features reads with
+data.json              what the data was             metrics.csv     the epochs as a table
+environment.json       machine, libraries            tensorboard/    the same curves, for TensorBoard
+last.safetensors       to resume from                analysis/       what it gets wrong on dev, once it is exported
+best.safetensors       the weights with the best dev score
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from service.bundle.manifest import DataSource
+from service.bundle.tokenizer import TextTokenizer
+from service.errors import UnrollError
+from training.config.recipe import Recipe, load_recipe
+from training.fit.checkpoint import Progress as RunProgress
+from training.fit.curves import draw_curves, write_table
+from training.fit.environment import hardware, library_versions
+from training.fit.trackers import Tracker
+from training.preprocessing.character_models import CharacterModels
+from training.preprocessing.series_scale import SeriesScale
+from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.vocabulary import Vocabulary
+
+#: Seconds between two log lines of a run that writes to a file instead of a terminal.
+PLAIN_LINE_EVERY_S = 30.0
+#: Steps between two points of the training curve.
+LOG_EVERY_STEPS = 50
+_TEXT_LABELS = "text_labels.json"
+_SCALE = "scale.json"
+_SIGNAL_SCALE = "signal_scale.json"
+_CHARACTER_MODELS = "character_models.safetensors"
+
+
+class RunFolderFault(UnrollError):
+    """The folder is not a run, or already holds one."""
+
+
+class RunFolder:
+    """Paths, logs and the progress bar of one run."""
+
+    def __init__(self, path: Path, console: Console | None = None, writes: bool = True) -> None:
+        """`writes` is false for a worker that only looks on while another one writes the folder."""
+        self.path = path
+        self.trackers: tuple[Tracker, ...] = ()
+        self._writes = writes
+        self.checkpoint = path / "last.safetensors"
+        self.best_weights = path / "best.safetensors"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.txt"
+        self.console = console or Console(stderr=True, quiet=not writes)
+
+    @classmethod
+    def create(
+        cls, path: Path, recipe: Recipe, vocabulary: Vocabulary, source: DataSource, overwrite: bool = False
+    ) -> RunFolder:
+        """Start a new run. Raises RunFolderFault where one already is, unless told to overwrite."""
+        folder = cls(path)
+        if folder.checkpoint.exists() and not overwrite:
+            raise RunFolderFault(
+                f"{path} already holds a run: `unroll resume {path}` goes on with it, --overwrite starts anew"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        folder._clear()
+        values = recipe.model_dump(mode="json", exclude_none=True)
+        (path / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+        for role, tokenizer in vocabulary.tokenizers.items():
+            tokenizer.save(path / f"tokenizer-{role}.json")
+        (path / "labels.json").write_text(_json_lines(vocabulary.labels), encoding="utf-8")
+        if vocabulary.text_labels:
+            (path / _TEXT_LABELS).write_text(_json_lines(vocabulary.text_labels), encoding="utf-8")
+        if vocabulary.scale is not None:
+            (path / _SCALE).write_text(vocabulary.scale.to_json(), encoding="utf-8")
+        if vocabulary.signal_scale is not None:
+            (path / _SIGNAL_SCALE).write_text(json.dumps(vocabulary.signal_scale._asdict()) + "\n", encoding="utf-8")
+        if vocabulary.character_models is not None:
+            vocabulary.character_models.save(path / _CHARACTER_MODELS)
+        (path / "data.json").write_text(source.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        machine = hardware(recipe.training.threads)
+        folder._write_json("environment.json", {"hardware": machine, "libraries": library_versions()})
+        return folder
+
+    def recipe(self) -> Recipe:
+        """The effective recipe of the run."""
+        return load_recipe(self._file("config.toml"))
+
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizers and labels as they were fitted when the run began."""
+        files = sorted(self.path.glob("tokenizer-*.json"))
+        # Roles that share a tokenizer share the object again, as they did when it was fitted.
+        loaded = {file.read_bytes(): TextTokenizer.load(file) for file in files}
+        tokenizers = {file.stem.removeprefix("tokenizer-"): loaded[file.read_bytes()] for file in files}
+        labels = tuple(json.loads(self._file("labels.json").read_bytes()))
+        of_texts = self.path / _TEXT_LABELS
+        text_labels = tuple(json.loads(of_texts.read_bytes())) if of_texts.exists() else ()
+        of_series = self.path / _SCALE
+        scale = SeriesScale.of_json(of_series.read_bytes()) if of_series.exists() else None
+        of_signals = self.path / _SIGNAL_SCALE
+        signal_scale = SignalScale.of_json(of_signals.read_bytes()) if of_signals.exists() else None
+        characters = self.path / _CHARACTER_MODELS
+        models = CharacterModels.load(characters) if characters.exists() else None
+        return Vocabulary(tokenizers, labels, None, text_labels, scale, signal_scale, models)
+
+    def environment(self) -> dict[str, str]:
+        """Hardware and library versions of the process that began the run."""
+        values = json.loads(self._file("environment.json").read_bytes())
+        return {"hardware": values["hardware"], **values["libraries"]}
+
+    def source(self) -> DataSource:
+        """What the run learns from."""
+        return DataSource.model_validate_json(self._file("data.json").read_bytes())
+
+    def check_data(self, source: DataSource) -> None:
+        """Raises RunFolderFault if the files a run learns from are no longer what they were when it began."""
+        began_with = self.source().splits
+        changed = sorted(name for name in began_with | source.splits if began_with.get(name) != source.splits.get(name))
+        if changed:
+            raise RunFolderFault(
+                f"{', '.join(changed)} changed since {self.path} was started; put the old content back, or start anew"
+            )
+
+    def rewind(self, progress: RunProgress) -> None:
+        """Forget what was logged after the checkpoint with this progress: a run that goes on from there logs it again.
+
+        A process that was killed while it wrote leaves a last line without an end, which is forgotten too.
+        """
+        if self._writes and self.metrics.exists():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and _is_before(json.loads(line), progress)]
+            self.metrics.write_text("".join(kept), encoding="utf-8")
+
+    def _file(self, name: str) -> Path:
+        """A file that every run folder has. Raises RunFolderFault if this one lacks it."""
+        file = self.path / name
+        if not file.is_file():
+            raise RunFolderFault(f"{self.path} is not a run folder: it has no {name}")
+        return file
+
+    def log(self, kind: str, values: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        if not self._writes:
+            return
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **values}) + "\n")
+
+    def log_epoch(
+        self, progress: RunProgress, measures: dict[str, float], samples: Sequence[str], better: bool
+    ) -> None:
+        """Write down and say how an epoch went."""
+        if not self._writes:
+            return
+        epoch = progress.epoch + 1
+        values = {"epoch": epoch, "step": progress.step, "loss": progress.epoch_loss, "minutes": progress.seconds / 60}
+        self.log("epoch", {**values, "best": better, **{f"dev_{name}": value for name, value in measures.items()}})
+        for tracker in self.trackers:
+            tracker.log(progress.step, {"train/loss": progress.epoch_loss, **_prefixed("dev/", measures)})
+        draw_curves(self.metrics, self.path / "curves.png")
+        write_table(self.metrics, self.path / "metrics.csv")
+        scores = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
+        mark = "best so far" if better else f"no gain for {progress.stale_epochs}"
+        minutes = progress.seconds / 60
+        self.console.print(
+            f"epoch {epoch:3d}  loss {progress.epoch_loss:.4f}  dev {scores}  ({mark}, {minutes:.1f} min)",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        with self.samples.open("a", encoding="utf-8") as file:
+            file.write(f"epoch {epoch}\n" + "".join(f"  {sample}\n" for sample in samples) + "\n")
+        for sample in samples[:3]:
+            self.console.print(f"    {sample}", highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress_bar(self, progress: RunProgress, batches: int, epochs: int) -> Iterator[EpochBar]:
+        """A live bar on a terminal, a plain line now and then elsewhere."""
+        title = f"epoch {progress.epoch + 1}/{epochs}"
+        columns = (
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+        )
+        live = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        with live:
+            task = live.add_task("", total=batches, completed=progress.batch, status="")
+            yield EpochBar(self, live, task, progress, batches, title)
+
+    def _clear(self) -> None:
+        """Nothing of an older run may be taken for a part of the new one."""
+        old = (self.metrics, self.samples, self.checkpoint, self.best_weights, self.path / _TEXT_LABELS)
+        of_trackers = self.path.glob("*-run.txt")
+        pictures = (self.path / "curves.png", self.path / "metrics.csv")
+        for file in (
+            *old,
+            self.path / _SCALE,
+            self.path / _SIGNAL_SCALE,
+            self.path / _CHARACTER_MODELS,
+            *pictures,
+            *of_trackers,
+            *self.path.glob("tokenizer-*.json"),
+        ):
+            file.unlink(missing_ok=True)
+        for folder in ("tensorboard", "wandb", "analysis"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
+    def _write_json(self, name: str, values: dict[str, Any]) -> None:
+        (self.path / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+class EpochBar:
+    """Counts updates, shows rate and remaining time, logs the training curve."""
+
+    def __init__(
+        self, folder: RunFolder, live: Progress, task: TaskID, progress: RunProgress, batches: int, title: str
+    ) -> None:
+        self._folder = folder
+        self._live = live
+        self._task = task
+        self._progress = progress
+        self._batches = batches
+        self._title = title
+        self._started = self._said = time.monotonic()
+        self._first = progress.batch
+
+    def advance(self, loss: float, norm: float, rate: float) -> None:
+        """One update is done: its loss, its gradient norm before clipping, its learning rate."""
+        done = self._progress.batch
+        per_s = (done - self._first) / max(1e-9, time.monotonic() - self._started)
+        status = f"loss {self._progress.epoch_loss:.4f}  norm {norm:.2f}  rate {rate:.2g}  {per_s:.1f} batches/s"
+        self._live.update(self._task, completed=done, status=status)
+        if self._progress.step % LOG_EVERY_STEPS == 0:
+            values = {"step": self._progress.step, "loss": loss, "gradient_norm": norm, "learning_rate": rate}
+            self._folder.log("step", values)
+        if not self._folder.console.is_terminal and time.monotonic() - self._said > PLAIN_LINE_EVERY_S:
+            self._said = time.monotonic()
+            left_s = (self._batches - done) / max(1e-9, per_s)
+            line = f"{self._title}  {done}/{self._batches}  {status}  {left_s:.0f} s left in this epoch"
+            self._folder.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _json_lines(items: Sequence[str]) -> str:
+    """A JSON list with an item a line, so that people can count and compare."""
+    return json.dumps(list(items), ensure_ascii=False, indent=0) + "\n"
+
+
+def _is_before(row: dict[str, Any], progress: RunProgress) -> bool:
+    """Whether a line of metrics.jsonl was written before the checkpoint with this progress."""
+    if row["kind"] == "epoch":
+        return bool(row["epoch"] <= progress.epoch)
+    return bool(row["step"] <= progress.step)
+
+
+def _prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:
+    return {prefix + name: value for name, value in values.items()}

@@ -1,0 +1,67 @@
+"""How the learning rate and the averaged weights move with the steps: pure functions of the progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.config.recipe import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_factor: float) -> float:
+    """The rate for update `step` (from 0) of `total_steps`. Warm-up is linear, then the schedule's shape."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    # Epochs of running text differ by a batch or so; what comes after the end stays at the last rate.
+    done = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
+    shapes = {
+        "constant": 1.0,
+        "plateau": plateau_factor,
+        "linear": 1.0 - done * (1.0 - config.final_rate),
+        "cosine": config.final_rate + (1.0 - config.final_rate) * 0.5 * (1.0 + math.cos(math.pi * done)),
+    }
+    return config.learning_rate * shapes[config.schedule]
+
+
+def share_kept(config: TrainingConfig, step: int, total_steps: int, averaging_from: int = 0) -> float:
+    """How much of the averaged weights stays when update `step` (from 0) comes in.
+
+    `ema` keeps `ema_decay`, less in the first steps, so that the start is forgotten. `swa` keeps nothing until its part
+    of the run begins; from then on every update counts alike (Polyak and Juditsky 1992, Izmailov et al. 2018).
+    With `asgd` that part begins at the step `averaging_from`, which dev decides.
+    """
+    if config.average == "ema":
+        return min(config.ema_decay, (1 + step) / (10 + step))
+    start = averaging_from if config.average == "asgd" else int(config.average_from * total_steps)
+    num_averaged = max(0, step - start)
+    return num_averaged / (num_averaged + 1)
+
+
+@torch.no_grad()
+def update_averages(averages: dict[str, Tensor], network: nn.Module, kept: float) -> None:
+    """Move the averages to the weights, but for the share that is kept."""
+    for name, parameter in network.named_parameters():
+        averages[name].lerp_(parameter, 1.0 - kept)
+
+
+def start_averages(network: nn.Module, config: TrainingConfig) -> dict[str, Tensor]:
+    """A copy of the weights to average into; empty when averaging is off, or `asgd` has not yet begun."""
+    wanted = config.average == "swa" or (config.average == "ema" and config.ema_decay > 0)
+    return copied_weights(network) if wanted else {}
+
+
+def copied_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are now."""
+    return {name: value.detach().clone() for name, value in network.named_parameters()}
+
+
+def has_stopped_gaining(scores: Sequence[float], patience: int) -> bool:
+    """The non-monotone trigger (Merity et al. 2018) on dev scores, of which higher ones are better.
+
+    True once the last score is below the best of all but the `patience` scores before it.
+    """
+    *before, last = scores
+    return len(before) > patience and last < max(before[: len(before) - patience])

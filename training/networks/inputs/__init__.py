@@ -1,0 +1,1 @@
+"""Input layers: features of words, characters, signals and images."""

@@ -1,0 +1,49 @@
+"""What is known of each word before its neighbours are looked at: a learned vector, and how it is spelt."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from training.config.networks import ClassifierConfig, TaggerConfig
+from training.networks.inputs.character_features import CharacterCNN, CharacterRNN
+from training.networks.inputs.contextual import ContextualFeatures
+from training.networks.layers.dropout import EmbeddingDropout, WordDropout
+
+#: What makes vectors of words from the ids of their characters.
+SpellingReader = CharacterCNN | CharacterRNN | ContextualFeatures
+
+
+class WordDropouts(nn.Module):
+    """Both ways of forgetting words while training: unknown here and there, and without a vector all over a batch."""
+
+    def __init__(self, config: TaggerConfig | ClassifierConfig) -> None:
+        super().__init__()
+        self.words = WordDropout(config.word_dropout)
+        self.types = EmbeddingDropout(config.embedding_dropout)
+
+    def forward(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+        """`[batch, time]` of ids -> `[batch, time, width]`."""
+        embedded: Tensor = self.types(embedding, self.words(ids))
+        return embedded
+
+
+def character_features(config: TaggerConfig | ClassifierConfig, vocabulary: int) -> CharacterCNN | CharacterRNN | None:
+    """The part that reads characters, as the recipe asks."""
+    if config.characters == "cnn":
+        return CharacterCNN(vocabulary, config.character_size, config.character_hidden_size)
+    if config.characters == "rnn":
+        assert config.cell != "none"
+        return CharacterRNN(vocabulary, config.character_size, config.character_hidden_size, config.cell)
+    return None
+
+
+def with_characters(embedded: Tensor, characters: Tensor, *modules: SpellingReader | None) -> Tensor:
+    """`[batch, time, width]` -> wider where characters are read: beside each word's vector those of its spelling."""
+    read = [module(characters) for module in modules if module is not None]
+    return torch.cat([embedded, *read], dim=2) if read else embedded
+
+
+def feature_size(width: int, *modules: SpellingReader | None) -> int:
+    """The width of `with_characters`."""
+    return width + sum(module.output_size for module in modules if module is not None)

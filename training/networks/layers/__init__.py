@@ -1,0 +1,1 @@
+"""Layers: recurrent cells, attention, dropout, pooling and output layers."""

@@ -1,0 +1,117 @@
+"""Attention of a decoder over the encoder's outputs, split so that each sentence is projected once.
+
+Each kind has `key`, which makes a sentence's keys `[batch, time, key_size]` of its memory, and `energies`, which
+compares queries with them. Luong's "concat" is `additive` by another name: a product with two vectors side by side is
+the sum of a product with each.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from training.config.networks import AttentionKind, TranslatorAttention
+
+
+class AdditiveAttention(nn.Module):
+    """energy = v . tanh(W memory + U query + w coverage) (Bahdanau et al. 2015; coverage: See et al. 2017, eq. 11).
+
+    `energies` takes coverage `[batch, time]` where there is a weight for it, which starts at zero.
+    """
+
+    def __init__(self, query_size: int, memory_size: int, key_size: int, *, coverage: bool = False) -> None:
+        super().__init__()
+        self.key_size = key_size
+        self.key = nn.Linear(memory_size, key_size, bias=False)
+        self.query = nn.Linear(query_size, key_size)
+        self.energy = nn.Linear(key_size, 1, bias=False)
+        self.coverage = nn.Linear(1, key_size, bias=False) if coverage else None
+        if self.coverage is not None:
+            nn.init.zeros_(self.coverage.weight)
+
+    def energies(self, queries: Tensor, keys: Tensor, coverage: Tensor | None = None) -> Tensor:
+        """`[batch, steps, query]`, `[batch, time, key]` -> `[batch, steps, time]`."""
+        summed = self.query(queries).unsqueeze(2) + keys.unsqueeze(1)
+        if self.coverage is not None and coverage is not None:
+            summed = summed + self.coverage(coverage.unsqueeze(2)).unsqueeze(1)
+        energies: Tensor = self.energy(torch.tanh(summed)).squeeze(3)
+        return energies
+
+
+class DotAttention(nn.Module):
+    """energy = U query . W memory / sqrt(key size): both projected to one size, and scaled (Vaswani et al. 2017)."""
+
+    def __init__(self, query_size: int, memory_size: int, key_size: int) -> None:
+        super().__init__()
+        self.key_size = key_size
+        self.key = nn.Linear(memory_size, key_size, bias=False)
+        self.query = nn.Linear(query_size, key_size)
+        self.scale = key_size**-0.5
+
+    def energies(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """`[batch, steps, query]`, `[batch, time, key]` -> `[batch, steps, time]`."""
+        energies: Tensor = torch.matmul(self.query(queries), keys.transpose(1, 2)) * self.scale
+        return energies
+
+
+class GeneralAttention(nn.Module):
+    """energy = query . W memory (Luong et al. 2015, "general"): keys are as wide as the query, whatever `key_size`."""
+
+    def __init__(self, query_size: int, memory_size: int, key_size: int) -> None:
+        super().__init__()
+        self.key_size = query_size
+        self.key = nn.Linear(memory_size, query_size, bias=False)
+
+    def energies(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """`[batch, steps, query]`, `[batch, time, query]` -> `[batch, steps, time]`."""
+        return torch.matmul(queries, keys.transpose(1, 2))
+
+
+class PlainDotAttention(nn.Module):
+    """energy = query . memory (Luong et al. 2015, "dot"): nothing is learnt, so that both must be of one size.
+
+    Raises:
+        ValueError: they are not.
+    """
+
+    def __init__(self, query_size: int, memory_size: int, key_size: int) -> None:
+        super().__init__()
+        if query_size != memory_size:
+            raise ValueError(f"a query of {query_size} numbers has no dot product with a memory of {memory_size}")
+        self.key_size = memory_size
+        self.key = nn.Identity()
+
+    def energies(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """`[batch, steps, memory]`, `[batch, time, memory]` -> `[batch, steps, time]`."""
+        return torch.matmul(queries, keys.transpose(1, 2))
+
+
+Attention = AdditiveAttention | DotAttention | GeneralAttention | PlainDotAttention
+
+#: Those that fit whatever sizes there are.
+ATTENTIONS: dict[AttentionKind, type[AdditiveAttention] | type[DotAttention]] = {
+    "additive": AdditiveAttention,
+    "dot": DotAttention,
+}
+
+TRANSLATOR_ATTENTIONS: dict[TranslatorAttention, type[Attention]] = {
+    "additive": AdditiveAttention,
+    "dot": DotAttention,
+    "general": GeneralAttention,
+    "plain_dot": PlainDotAttention,
+}
+
+
+def attend(energies: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax of the energies over the valid steps, and the memory averaged by it.
+
+    Args:
+        energies: `[batch, steps, time]`.
+        memory: `[batch, time, width]`.
+        mask: `[batch, time]` of bool.
+
+    Returns:
+        context `[batch, steps, width]` and weights `[batch, steps, time]`, zero on padding.
+    """
+    weights = torch.softmax(energies.masked_fill(~mask.unsqueeze(1), -1e9), dim=2)
+    return torch.matmul(weights, memory), weights

@@ -1,0 +1,234 @@
+"""Stacked recurrent layers over padded batches: LSTM, GRU or the Elman RNN, in one or both directions.
+
+Every recurrence here runs forward in time. The backward direction reverses each sequence within its own length, runs
+forward, and reverses back, so that padding never comes before a real token and the same layer can be written as an
+ONNX graph that is right on every execution provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from training.config.networks import Cell, CellOrNone, Connection
+from training.networks.layers.dropout import sequence_dropout
+from training.networks.layers.gru_reset_before import ResetBeforeGRU
+from training.networks.layers.residual import ResidualConnection
+from training.networks.layers.weight_drop import WeightDrop
+from training.preprocessing.padded_sequences import last_step, reverse_sequence
+
+#: Recurrent state: `(hidden,)` for GRU and Elman, `(hidden, cell)` for LSTM, each `[layers, batch, width]`.
+State = tuple[Tensor, ...]
+
+CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "gru_before": ResetBeforeGRU,
+    "rnn": nn.RNN,
+}
+STATE_NAMES: dict[CellOrNone, tuple[str, ...]] = {
+    "lstm": ("hidden", "cell"),
+    "gru": ("hidden",),
+    "gru_before": ("hidden",),
+    "rnn": ("hidden",),
+    "none": (),
+}
+
+
+def recurrence(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
+    """One layer in one direction, batch first, with the usual starting weights.
+
+    Recurrent matrices start orthogonal (Saxe et al. 2014); an LSTM's forget gate starts open, with a bias of 1
+    (Jozefowicz et al. 2015), so that gradients reach back from the first update on.
+    """
+    rnn = CELLS[cell](input_size, hidden_size, batch_first=True)
+    parameters = dict(rnn.named_parameters())
+    with torch.no_grad():
+        for block in parameters["weight_hh_l0"].split(hidden_size):
+            nn.init.orthogonal_(block)
+        parameters["bias_ih_l0"].zero_()
+        parameters["bias_hh_l0"].zero_()
+        if cell == "lstm":
+            parameters["bias_ih_l0"][hidden_size : 2 * hidden_size] = 1.0  # torch's gate order is i, f, g, o
+    return rnn
+
+
+class RecurrentLayer(nn.Module):
+    """One layer, in one or both directions."""
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.forward_rnn = recurrence(cell, input_size, hidden_size)
+        self.backward_rnn = recurrence(cell, input_size, hidden_size) if bidirectional else None
+        self.output_size = hidden_size * (2 if bidirectional else 1)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, time, input]` -> `[batch, time, hidden * directions]`; values beyond a length mean nothing."""
+        outputs: Tensor = self.forward_rnn(inputs)[0]
+        if self.backward_rnn is None:
+            return outputs
+        backward: Tensor = self.backward_rnn(reverse_sequence(inputs, lengths))[0]
+        return torch.cat([outputs, reverse_sequence(backward, lengths)], dim=2)
+
+    def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, hidden * directions]`: the state after reading everything, in each direction.
+
+        The backward direction has read everything once it reaches step 0.
+        """
+        if self.backward_rnn is None:
+            return last_step(outputs, lengths)
+        forward, backward = outputs.chunk(2, dim=2)
+        return torch.cat([last_step(forward, lengths), backward[:, 0]], dim=1)
+
+
+class RecurrentEncoder(nn.Module):
+    """A stack of layers for whole sequences, with dropout between them.
+
+    A `connection` leads past every layer but the first, whose input has another width. `layer_norm` follows each
+    layer. With `locked` dropout the mask is the same at every step.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        layers: int,
+        bidirectional: bool,
+        dropout: float = 0.0,
+        *,
+        connection: Connection = "none",
+        layer_norm: bool = False,
+        locked: bool = True,
+    ) -> None:
+        super().__init__()
+        self.output_size = hidden_size * (2 if bidirectional else 1)
+        sizes = [input_size] + [self.output_size] * (layers - 1)
+        self.layers = nn.ModuleList(RecurrentLayer(cell, size, hidden_size, bidirectional) for size in sizes)
+        ways: list[Connection] = ["none", *[connection] * (layers - 1)]
+        self.ends = nn.ModuleList(ResidualConnection(self.output_size, way, layer_norm) for way in ways)
+        self.dropout = sequence_dropout(dropout, locked)
+
+    @property
+    def is_forward_only(self) -> bool:
+        """Whether an output depends on nothing that comes later, so that reading can stop and go on."""
+        return all(layer.backward_rnn is None for layer in self._layers())
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, time, input]` -> `[batch, time, output_size]`."""
+        outputs = inputs
+        for number, (layer, end) in enumerate(zip(self.layers, self.ends, strict=True)):
+            read = self.dropout(outputs) if number else outputs
+            outputs = end(read, layer(read, lengths))
+        return outputs
+
+    def read_on(self, inputs: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Like `forward`, from a state (parts `[layers, batch, hidden]`); also the state after each row's last step.
+
+        Only where `is_forward_only`.
+        """
+        layers = [layer.forward_rnn for layer in self._layers()]
+        return run_stack(layers, inputs, state, lengths, self.dropout, list(self.ends))
+
+    def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, output_size]`: the top layer's state after reading everything."""
+        return self._layers()[-1].final(outputs, lengths)
+
+    def _layers(self) -> list[RecurrentLayer]:
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
+
+
+class StatefulStack(nn.Module):
+    """A stack of forward layers whose state is handed in and back: language models and decoders.
+
+    Connections and normalisation are those of `RecurrentEncoder`. While training, `weight_drop` takes that share of
+    the hidden-to-hidden weights away, anew for each window.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        layers: int,
+        dropout: float = 0.0,
+        *,
+        connection: Connection = "none",
+        layer_norm: bool = False,
+        locked: bool = True,
+        weight_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.cell = cell
+        sizes = [input_size] + [hidden_size] * (layers - 1)
+        self.layers = nn.ModuleList(recurrence(cell, size, hidden_size) for size in sizes)
+        ways: list[Connection] = ["none", *[connection] * (layers - 1)]
+        self.ends = nn.ModuleList(ResidualConnection(hidden_size, way, layer_norm) for way in ways)
+        self.dropout = sequence_dropout(dropout, locked)
+        self.weight_drop = weight_drop
+        self.hidden_size = hidden_size
+
+    def zero_state(self, batch: int, device: torch.device) -> State:
+        """The state before the first token."""
+        shape = (len(self.layers), batch, self.hidden_size)
+        return tuple(torch.zeros(shape, device=device) for _ in STATE_NAMES[self.cell])
+
+    def forward(self, inputs: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        """`[batch, time, input]` and a state -> `[batch, time, hidden]` and the state after each row's last step.
+
+        Without `lengths` every row is `time` long.
+        """
+        return run_stack(self._readers(), inputs, state, lengths, self.dropout, list(self.ends))
+
+    def _readers(self) -> list[Callable[..., Any]]:
+        """The layers, as they read this time."""
+        if not self.training or self.weight_drop == 0.0:
+            return list(self.layers)
+        return [WeightDrop(layer, self.weight_drop) for layer in self.layers]
+
+
+def run_stack(
+    layers: Iterable[Callable[..., Any]],
+    inputs: Tensor,
+    state: State,
+    lengths: Tensor | None,
+    dropout: nn.Module,
+    ends: Sequence[nn.Module] = (),
+) -> tuple[Tensor, State]:
+    """Forward layers, one on the other, from `state`: the outputs, and the state after each row's last step.
+
+    Where there are `ends`, each layer's output passes its own before the next layer reads it.
+    """
+    outputs, finals = inputs, []
+    for number, rnn in enumerate(layers):
+        inputs = dropout(outputs) if number else outputs
+        outputs, after = run_recurrence(rnn, inputs, layer_state(state, number), lengths)
+        outputs = ends[number](inputs, outputs) if ends else outputs
+        finals.append(after)
+    return outputs, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
+
+
+def layer_state(state: State, number: int) -> State:
+    """The state of one layer of a stack, each part `[1, batch, width]`."""
+    return tuple(part[number : number + 1] for part in state)
+
+
+def run_recurrence(
+    rnn: Callable[..., Any], inputs: Tensor, state: State, lengths: Tensor | None = None
+) -> tuple[Tensor, State]:
+    """Run one recurrence from `state` (`[1, batch, hidden]` parts); hides how torch spells the state of each cell."""
+    if len(state) == 1:
+        outputs, after = rnn(inputs, state[0])
+        # The state of these cells is their output, so that it can be picked at each row's own end.
+        return outputs, (after if lengths is None else last_step(outputs, lengths).unsqueeze(0),)
+    if lengths is None:
+        outputs, after = rnn(inputs, state)
+    else:
+        packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed_outputs, after = rnn(packed, state)
+        outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=inputs.shape[1])
+    return outputs, after

@@ -1,0 +1,1 @@
+"""Parts of ONNX graphs that the writers of several networks share."""

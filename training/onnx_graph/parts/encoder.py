@@ -1,0 +1,162 @@
+"""Stacks of recurrences: over whole sequences in one or both directions, and with state handed in and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import nn
+
+from training.networks.layers.feed_forward import IdentityEncoder
+from training.networks.layers.recurrent import RecurrentEncoder, RecurrentLayer, StatefulStack
+from training.networks.layers.residual import ResidualConnection
+from training.onnx_graph.parts.builder import GraphBuilder
+from training.onnx_graph.parts.layers import layer_norm, linear
+from training.onnx_graph.parts.recurrence import (
+    RecurrentValues,
+    as_sequence_lens,
+    backward_recurrence,
+    first,
+    last_valid,
+    operator_of,
+    recurrence,
+)
+
+
+def recurrent_layer(graph: GraphBuilder, inputs: str, lengths: str, layer: RecurrentLayer) -> str:
+    """`[time, batch, input]` -> `[time, batch, hidden * directions]`; values beyond a length mean nothing."""
+    forward = recurrence(graph, inputs, layer.forward_rnn).outputs
+    if layer.backward_rnn is None:
+        return forward
+    return graph.node("Concat", forward, backward_recurrence(graph, inputs, lengths, layer.backward_rnn), axis=2)
+
+
+def recurrent_encoder(graph: GraphBuilder, inputs: str, lengths: str, encoder: RecurrentEncoder) -> str:
+    """`[time, batch, input]` -> `[time, batch, output_size]` through every layer."""
+    outputs = inputs
+    for layer, end in zip(encoder.layers, encoder.ends, strict=True):
+        values = recurrent_layer(graph, outputs, lengths, cast(RecurrentLayer, layer))
+        outputs = layer_end(graph, outputs, values, cast(ResidualConnection, end))
+    return outputs
+
+
+def layer_end(graph: GraphBuilder, inputs: str, outputs: str, end: ResidualConnection) -> str:
+    """A layer's input and output, both `[time, batch, size]` -> what the next layer reads."""
+    if end.is_residual:
+        outputs = graph.node("Add", inputs, outputs)
+    if end.gate is not None:
+        gate = graph.node("Sigmoid", linear(graph, inputs, end.gate))
+        outputs = graph.node("Add", inputs, graph.node("Mul", gate, graph.node("Sub", outputs, inputs)))
+    return outputs if end.norm is None else layer_norm(graph, outputs, end.norm)
+
+
+def final_state(graph: GraphBuilder, outputs: str, lengths: str, layer: RecurrentLayer) -> str:
+    """`[time, batch, width]` -> `[batch, width]`: forward at the end, backward at step 0."""
+    at_end = last_valid(graph, outputs, lengths)
+    if layer.backward_rnn is None:
+        return at_end
+    forward, _ = halves(graph, at_end)
+    _, backward = halves(graph, first(graph, outputs))
+    return graph.node("Concat", forward, backward, axis=1)
+
+
+def top_layer(encoder: RecurrentEncoder | IdentityEncoder) -> RecurrentLayer | None:
+    """The layer whose states are the encoder's last; None without a recurrence."""
+    return None if isinstance(encoder, IdentityEncoder) else cast(RecurrentLayer, encoder.layers[-1])
+
+
+def halves(graph: GraphBuilder, values: str) -> tuple[str, str]:
+    """The two directions of `[batch, 2 * hidden]`."""
+    forward, backward = graph.nodes("Split", values, num_outputs=2, axis=1)
+    return forward, backward
+
+
+def encoder_from_state(
+    graph: GraphBuilder,
+    inputs: str,
+    lengths: str,
+    encoder: RecurrentEncoder | IdentityEncoder,
+    state: Sequence[str] = (),
+) -> tuple[str, tuple[str, ...]]:
+    """`recurrent_encoder`, from `state` where there is one; then also the state after each row's last step.
+
+    Where nothing is read, the inputs as they are.
+
+    Raises:
+        ValueError: there is a state, but the encoder reads in both directions.
+    """
+    if isinstance(encoder, IdentityEncoder):
+        return inputs, ()
+    if not state:
+        return recurrent_encoder(graph, inputs, lengths, encoder), ()
+    if not encoder.is_forward_only:
+        raise ValueError("an encoder that reads in both directions has no state to go on from")
+    layers = [cast(RecurrentLayer, layer).forward_rnn for layer in encoder.layers]
+    ends = [cast(ResidualConnection, end) for end in encoder.ends]
+    return stateful_layers(graph, inputs, state, layers, lengths, ends)
+
+
+def stateful_stack(
+    graph: GraphBuilder, inputs: str, state: Sequence[str], stack: StatefulStack, lengths: str = ""
+) -> tuple[str, tuple[str, ...]]:
+    """Run a stack from a state and give the state after each row's last step.
+
+    Args:
+        inputs: `[time, batch, input]`.
+        state: one `[layers, batch, hidden]` for each part: hidden, and cell for LSTM.
+        lengths: `[batch]`; without it every row is `time` long.
+
+    Returns:
+        outputs `[time, batch, hidden]` and the next state, shaped and ordered like `state`.
+    """
+    layers = [cast(nn.RNNBase, layer) for layer in stack.layers]
+    ends = [cast(ResidualConnection, end) for end in stack.ends]
+    return stateful_layers(graph, inputs, state, layers, lengths, ends)
+
+
+def stateful_layers(
+    graph: GraphBuilder,
+    inputs: str,
+    state: Sequence[str],
+    layers: Sequence[nn.RNNBase],
+    lengths: str = "",
+    ends: Sequence[ResidualConnection] = (),
+) -> tuple[str, tuple[str, ...]]:
+    """`stateful_stack` for layers from anywhere, one on the other; each output passes its end, where there are ends."""
+    before = layer_states(graph, state, len(layers))
+    outputs, afters = inputs, []
+    for number, (module, parts) in enumerate(zip(layers, before, strict=True)):
+        values, after = stateful_recurrence(graph, outputs, parts, module, lengths)
+        outputs = layer_end(graph, outputs, values, ends[number]) if ends else values
+        afters.append(after)
+    return outputs, joined_state(graph, afters)
+
+
+def stateful_recurrence(
+    graph: GraphBuilder, inputs: str, state: Sequence[str], module: nn.RNNBase, lengths: str = ""
+) -> RecurrentValues:
+    """One layer of a stack: state parts are `[1, batch, hidden]`; the other values as in `stateful_stack`."""
+    if operator_of(module) == "LSTM":
+        sequence_lens = as_sequence_lens(graph, lengths) if lengths else ""
+        return recurrence(graph, inputs, module, state, sequence_lens)
+    values = recurrence(graph, inputs, module, state)
+    if not lengths:
+        return values
+    # The state of these cells is their output, so that it can be picked at each row's own end.
+    hidden = graph.node("Unsqueeze", last_valid(graph, values.outputs, lengths), graph.integers(0))
+    return RecurrentValues(values.outputs, (hidden,))
+
+
+def layer_states(graph: GraphBuilder, state: Sequence[str], layers: int) -> list[tuple[str, ...]]:
+    """Parts `[layers, batch, hidden]` -> for each layer its parts `[1, batch, hidden]`."""
+    if layers == 1:
+        return [tuple(state)]
+    split = [graph.nodes("Split", part, num_outputs=layers, axis=0) for part in state]
+    return list(zip(*split, strict=True))
+
+
+def joined_state(graph: GraphBuilder, layers: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """For each layer its parts `[1, batch, hidden]` -> parts `[layers, batch, hidden]`."""
+    if len(layers) == 1:
+        return layers[0]
+    return tuple(graph.node("Concat", *parts, axis=0) for parts in zip(*layers, strict=True))

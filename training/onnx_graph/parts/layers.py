@@ -1,0 +1,59 @@
+"""The parts of a network that are not recurrent: embeddings, linear maps, masks and masked softmax."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from torch import nn
+
+from training.networks.layers.feed_forward import HiddenLayers
+from training.onnx_graph.parts.builder import GraphBuilder
+
+
+def embedding(graph: GraphBuilder, ids: str, module: nn.Embedding) -> str:
+    """Rows of the table, shape of `ids` + `[width]`. Only the gathered rows are cast, never the whole table."""
+    return graph.as_float32(graph.node("Gather", graph.stored_weight(module.weight), ids))
+
+
+def linear(graph: GraphBuilder, values: str, module: nn.Linear) -> str:
+    """`values @ weight.T + bias` over the last axis. The weight is kept as torch has it, so that ties are found."""
+    product = graph.node("MatMul", values, graph.node("Transpose", graph.weight(module.weight), perm=[1, 0]))
+    bias: nn.Parameter | None = module.bias  # torch declares it as always there
+    return product if bias is None else graph.node("Add", product, graph.weight(bias))
+
+
+def hidden_layers(graph: GraphBuilder, values: str, module: HiddenLayers) -> str:
+    """Linear and ReLU, as often as there are layers."""
+    for part in module.linears:
+        values = graph.node("Relu", linear(graph, values, cast(nn.Linear, part)))
+    return values
+
+
+def layer_norm(graph: GraphBuilder, values: str, module: nn.LayerNorm) -> str:
+    """Each vector of the last axis with mean 0 and variance 1, then scaled and shifted."""
+    weights = graph.weight(module.weight), graph.weight(module.bias)
+    return graph.node("LayerNormalization", values, *weights, axis=-1, epsilon=module.eps)
+
+
+def axis_size(graph: GraphBuilder, values: str, axis: int) -> str:
+    """The size of one axis, int64 of rank 0."""
+    return graph.node("Squeeze", graph.node("Shape", values, start=axis, end=axis + 1), graph.integers(0))
+
+
+def valid_mask(graph: GraphBuilder, values: str, lengths: str) -> str:
+    """bool `[batch, time]`, true within each row's length; `values` is anything of shape `[batch, time, ...]`."""
+    steps = graph.node("Range", graph.integer(0), axis_size(graph, values, axis=1), graph.integer(1))
+    rows = graph.node("Unsqueeze", steps, graph.integers(0))
+    return graph.node("Less", rows, graph.node("Unsqueeze", lengths, graph.integers(1)))
+
+
+def fill_where(graph: GraphBuilder, mask: str, values: str, otherwise: float) -> str:
+    """`values` where the mask is true, `otherwise` elsewhere."""
+    return graph.node("Where", mask, values, graph.scalar(otherwise))
+
+
+def masked_softmax(graph: GraphBuilder, scores: str, mask: str) -> str:
+    """Softmax over the last axis among the places where the mask is true; exactly zero elsewhere."""
+    lowest = float(np.finfo(np.float32).min)
+    return graph.node("Softmax", fill_where(graph, mask, scores, lowest), axis=-1)

@@ -1,0 +1,284 @@
+"""A run from recipe to published bundle, in the order in which it happens.
+
+prepare_run recipe -> records -> vocabulary
+start_run   network -> run folder
+Trainer.fit (see trainer.py)
+publish_run best weights -> graphs -> verified -> scored through onnxruntime beside a baseline -> models/
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from service.bundle.load import load_bundle
+from service.bundle.manifest import DataSource, Score, TaskName, TrainingFacts
+from service.errors import UnrollError
+from service.inference.runtime.ort_runner import OrtRunner
+from training.config.networks import ClassifierConfig, ForecasterConfig, TaggerConfig
+from training.config.recipe import Recipe
+from training.data.records import CaptionedPicture, LabelledSignal, Record, TaggedSentence
+from training.evaluation.analysis.report import ANALYSIS_PARAMETERS, write_analysis
+from training.evaluation.answers import evaluate_records
+from training.evaluation.baselines import baseline_scores
+from training.evaluation.dev_scorer import DevScorer
+from training.evaluation.predictions import Prediction
+from training.evaluation.torch_runner import one_thread
+from training.fit.checkpoint import Progress, load_weights, read_progress
+from training.fit.distributed import ALONE, Workers
+from training.fit.environment import hardware, library_versions, torch_settings
+from training.fit.run_folder import RunFolder
+from training.fit.trackers import open_trackers
+from training.fit.trainer import DevScore, Trainer
+from training.networks.build import build_network
+from training.networks.network import Network
+from training.onnx_graph.manifest_draft import draft_bundle
+from training.pipeline.pretrained_characters import read_character_models
+from training.pipeline.pretrained_vectors import sources_of_vectors, starting_vectors
+from training.preprocessing.batching import TrainingSet, training_set
+from training.preprocessing.load_records import RunData, load_data
+from training.preprocessing.signal_values import json_form
+from training.preprocessing.vocabulary import Vocabulary, fit_signals, fit_vocabulary
+from training.preprocessing.windows import example_frames, one_series
+from training.publish.export import Exported, Question, export_bundle
+
+#: Which measures of `unroll evaluate` stand in the manifest, best known first.
+REPORTED: dict[TaskName, tuple[str, ...]] = {
+    "tagging": ("f1", "precision", "recall", "accuracy", "label_accuracy", "sentence_accuracy"),
+    "classification": ("accuracy", "accuracy_in_scope", "recall_oos", "recall_oos_at_95", "f1"),
+    "translation": ("bleu", "bleu_tokenised", "chrf"),
+    "captioning": ("token_f1", "exact", "bleu1", "bleu4"),
+    "generation": ("loss", "perplexity", "perplexity_per_word"),
+    "forecasting": ("mse", "mae", "mae_in_units", "pinball"),
+}
+DEVICES = ("auto", "cpu", "cuda")
+NUM_EXAMPLES = 4
+NUM_EXAMPLE_CHARACTERS = 200
+#: Generated examples are short and greedy: proof, not prose.
+NUM_PROOF_TOKENS = 40
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run learns from, before there is a network or a folder."""
+
+    recipe: Recipe
+    data: RunData
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run: what it learns from, what learns, and where it is written."""
+
+    recipe: Recipe
+    data: RunData
+    vocabulary: Vocabulary
+    folder: RunFolder
+    network: Network
+
+
+def prepare_run(recipe: Recipe, original: Vocabulary | None = None) -> Prepared:
+    """Read the data and fit the vocabulary on its training part.
+
+    The character models of a tagger come from `original`, the vocabulary of a run that is done again, or else from
+    the folders that the recipe names.
+    """
+    data = load_data(recipe)
+    if not data.train or not data.dev:
+        raise UnrollError("there is nothing to learn from: train and dev must each hold at least one record")
+    if recipe.signal.kind != "none":
+        with one_thread():
+            return Prepared(recipe, data, fit_signals(recipe.signal, data.train))
+    vectors = starting_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
+    spelled = isinstance(recipe.network, ClassifierConfig) and recipe.network.characters != "none"
+    vocabulary = fit_vocabulary(recipe.task, recipe.tokenizer, data.train, vectors, spelled=spelled)
+    return Prepared(recipe, data, _with_character_models(vocabulary, recipe, original))
+
+
+def _with_character_models(vocabulary: Vocabulary, recipe: Recipe, original: Vocabulary | None) -> Vocabulary:
+    """A tagger that reads with models of characters reads the characters that they know."""
+    if not isinstance(recipe.network, TaggerConfig) or not recipe.network.contextual:
+        return vocabulary
+    if original is not None:
+        models, alphabet = original.character_models, original.tokenizers["characters"]
+    else:
+        models, alphabet = read_character_models(recipe.network.contextual)
+    return replace(vocabulary, tokenizers={**vocabulary.tokenizers, "characters": alphabet}, character_models=models)
+
+
+def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
+    """Make the network and the folder of a new run."""
+    recipe, vocabulary = prepared.recipe, prepared.vocabulary
+    network = build_network(recipe, vocabulary)
+    folder = RunFolder.create(path, recipe, vocabulary, prepared.data.source, overwrite)
+    return Run(recipe, prepared.data, vocabulary, folder, network)
+
+
+def open_run(path: Path, writes: bool = True) -> Run:
+    """A run that was started before, from its folder; weights are not loaded yet. See `RunFolder` for `writes`."""
+    folder = RunFolder(path, writes=writes)
+    recipe, vocabulary = folder.recipe(), folder.vocabulary()
+    data = load_data(recipe)
+    folder.check_data(data.source)
+    return Run(recipe, data, vocabulary, folder, build_network(recipe, vocabulary))
+
+
+def shared_run(begin: Callable[[], Run], path: Path, workers: Workers) -> Run:
+    """The run that the first worker begins in `path`; the others open it there once it stands."""
+    run = begin() if workers.is_first else None
+    workers.wait()
+    return run or open_run(path, writes=False)
+
+
+def trained_network(path: Path) -> Network:
+    """The network of a run with its best weights; the data is not needed."""
+    folder = RunFolder(path)
+    network = build_network(folder.recipe(), folder.vocabulary())
+    load_weights(folder.best_weights, network)
+    return network
+
+
+def describe(run: Run, device: torch.device) -> str:
+    """A run in one line, said before it starts."""
+    parameters = sum(parameter.numel() for parameter in run.network.parameters())
+    return (
+        f"{run.recipe.name}: {run.recipe.task} on {run.data.source.name}, {len(run.data.train):,} train and "
+        f"{len(run.data.dev):,} dev records, {parameters:,} weights, on {device.type}, in {run.folder.path}"
+    )
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """CUDA where there is a GPU, else the CPU. Raises UnrollError for CUDA where there is none, and for other names."""
+    if wanted not in DEVICES:
+        raise UnrollError(f"--device {wanted}: there are {', '.join(DEVICES)}")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UnrollError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def train_run(run: Run, device: torch.device, resume: bool = False, workers: Workers = ALONE) -> Progress:
+    """Train to the end, from the start or from where the folder's checkpoint stands."""
+    data = training_set(run.recipe, run.vocabulary, run.data.train)
+    scorer = DevScorer(run.recipe, run.vocabulary, run.data.dev)
+    return fit(run, data, scorer, device, resume, workers)
+
+
+def fit(
+    run: Run,
+    data: TrainingSet,
+    score: Callable[[Network], DevScore],
+    device: torch.device,
+    resume: bool = False,
+    workers: Workers = ALONE,
+) -> Progress:
+    """`train_run` with batches and a dev score of one's own."""
+    # On a CPU oneDNN keeps a kernel with its buffers for each shape it meets, by default 1024 of them, and batches of
+    # text come in more shapes than that. A translator held 1.8 GB after 360 updates and 3.8 GB at the end of its run;
+    # with this bound it held 1.3 GB after 360, at 0 to 9 % less speed.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    config = run.recipe.training
+    with ExitStack() as stack:
+        stack.enter_context(torch_settings(config.threads, config.deterministic))
+        if workers.is_first:
+            run.folder.trackers = stack.enter_context(open_trackers(run.folder.path, run.recipe))
+        trainer = Trainer(run.network, data, config, run.folder, score, device, workers)
+        if resume:
+            trainer.resume(run.folder.checkpoint)
+        return trainer.fit()
+
+
+def publish_run(run: Run, models_root: Path, say: Say, half: bool = True) -> Exported:
+    """Export the best weights of a run, verified and scored. Raises ParityFailed if the graphs are not the network."""
+    load_weights(run.folder.best_weights, run.network.cpu())
+    draft = draft_bundle(run.recipe, run.vocabulary, training_facts(run))
+    return export_bundle(
+        run.network,
+        draft,
+        example_questions(run.recipe, run.data.dev),
+        models_root,
+        half=half,
+        score=lambda staged: score_bundle(staged, run, say),
+    )
+
+
+def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
+    """Dev through onnxruntime, a cheap baseline beside each measure."""
+    bundle = load_bundle(bundle_path)
+    runner = OrtRunner(bundle, "cpu", threads=1)
+    predictions: list[Prediction] = []
+    asked = ANALYSIS_PARAMETERS.get(run.recipe.task)
+    scores = evaluate_records(bundle, runner, run.data.dev, parameters=asked, progress=True, keep=predictions.append)
+    page = write_analysis(run.folder.path / "analysis", run.recipe.name, predictions)
+    if page is not None:
+        say(f"what it gets wrong: {page}")
+    encode = run.vocabulary.tokenizers["text"].encode if run.recipe.task == "generation" else None
+    options = bundle.manifest.options
+    *crude, baseline = baseline_scores(run.recipe.task, run.data.train, run.data.dev, encode, options)
+    reported = []
+    for name in REPORTED[run.recipe.task]:
+        if name not in scores:
+            continue
+        cheap = baseline.measures.get(name)
+        cruder = ", ".join(f"{other.name} {other.measures[name]:.4g}" for other in crude if name in other.measures)
+        detail = str(scores.get(f"{name}_signature", cruder))
+        reported.append(
+            Score(measure=name, value=scores[name], baseline=cheap, baseline_name=baseline.name, detail=detail)
+        )
+        beside = f" ({baseline.name}: {cheap:.4g}{', ' * bool(cruder)}{cruder})" if cheap is not None else ""
+        say(f"dev {name} {scores[name]:.4g}{beside}")
+    return tuple(reported)
+
+
+def sources_of_start(run: Run) -> tuple[DataSource, ...]:
+    """What the weights that the run starts from were made from: word vectors, and a tagger's character models."""
+    models = run.vocabulary.character_models
+    return (*sources_of_vectors(run.recipe.tokenizer.vectors), *(models.sources if models else ()))
+
+
+def training_facts(run: Run) -> TrainingFacts:
+    """Where the weights came from, as it will stand in manifest and card."""
+    progress = read_progress(run.folder.checkpoint)
+    return TrainingFacts(
+        data=(run.data.source, *sources_of_start(run)),
+        recipe=run.recipe.name,
+        config=run.recipe.model_dump(mode="json"),
+        seed=run.recipe.seed,
+        epochs=progress.best_epoch,
+        minutes=round(progress.seconds / 60, 1),
+        hardware=hardware(run.recipe.training.threads),
+        library_versions=library_versions(),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def example_questions(recipe: Recipe, dev: Sequence[Record]) -> list[Question]:
+    """The inputs that the bundle proves itself with: the recipe's, or else some of dev, cut to the recipe's limits."""
+    limits, parameters = recipe.limits, {}
+    if recipe.task == "generation":
+        parameters = {"max_new_tokens": min(NUM_PROOF_TOKENS, limits.max_new_tokens), "details": True}
+    if isinstance(recipe.network, ForecasterConfig):
+        return [Question(frames) for frames in example_frames(one_series(dev), recipe.network, NUM_EXAMPLES)]
+    inputs = recipe.examples or [_input(record, limits.max_input_tokens) for record in dev[:NUM_EXAMPLES]]
+    return [Question(text, parameters) for text in inputs]
+
+
+def _input(record: Record, max_tokens: int) -> Any:
+    if isinstance(record, LabelledSignal):
+        return json_form(record)
+    if isinstance(record, CaptionedPicture):
+        return {"png": base64.b64encode(record.png).decode("ascii")}
+    if isinstance(record, TaggedSentence):
+        return list(record.words[:max_tokens])
+    # No tokenizer makes more tokens than characters, but for one at the start and one at the end.
+    return str(record[0]).strip()[: max(1, min(NUM_EXAMPLE_CHARACTERS, max_tokens - 2))]

@@ -1,0 +1,204 @@
+"""Search for a better recipe: short runs with values that optuna chooses, judged by their dev score (`unroll search`).
+
+A search is a folder: `study.db` has all trials, so that a search which was stopped goes on where it was;
+`trials.csv`, `trials.png` and `best.toml` are written anew after every trial. Runs that fall behind are cut short.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import tomli_w
+import torch
+
+from service.errors import UnrollError
+from training.config.recipe import Recipe, parse_recipe
+from training.evaluation.dev_scorer import DevScorer
+from training.fit.trainer import DevScore, Diverged, Interrupted
+from training.networks.network import Network
+from training.pipeline.run import fit, prepare_run, start_run
+from training.pipeline.search_space import Choice, Range
+from training.preprocessing.batching import training_set
+
+if TYPE_CHECKING:
+    import optuna
+
+#: Trials that run to the end before any other is compared with them.
+NUM_UNPRUNED: Final = 4
+
+Space = Sequence[Range | Choice]
+Say = Callable[[str], None]
+
+
+class SearchFault(UnrollError):
+    """The search cannot run, or found nothing."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search: the recipe to start from, what to vary, and where it is kept."""
+
+    recipe: Recipe
+    space: Space
+    folder: Path
+    device: torch.device
+
+    def run(self, num_trials: int, say: Say) -> Path:
+        """Make trials until there are `num_trials` in the folder; returns the best recipe's file.
+
+        Raises:
+            SearchFault: optuna is missing, or no trial came to a score.
+            ConfigFault: a varied key or value is none of a recipe's; DataFault: the data cannot be read.
+        """
+        optuna = _optuna()
+        self._check_keys()
+        study = self._study(optuna)
+        while (number := len(_done(study))) < num_trials:
+            trial = study.ask()
+            changes = {each.key: each.suggest(trial) for each in self.space}
+            value = self._try(trial, changes, say)
+            study.tell(trial, value, None if value is not None else optuna.trial.TrialState.PRUNED)
+            said = "cut short" if value is None else f"dev {value:.4g}"
+            say(f"trial {number + 1}/{num_trials}: {_listed(changes)}: {said}")
+            self._write_down(study)
+        self._write_down(study)
+        return self._best_recipe(study)
+
+    def _check_keys(self) -> None:
+        """A misspelt key is told before the first trial, not by each of them."""
+        for each in self.space:
+            edges = each.values if isinstance(each, Choice) else (each.low, each.high)
+            for value in edges:
+                self._changed({each.key: value})
+
+    def _changed(self, changes: dict[str, Any], name: str = "") -> Recipe:
+        values = self.recipe.model_dump(mode="json", exclude_none=True)
+        return parse_recipe(values, "--vary", changes | ({"name": name} if name else {}))
+
+    def _study(self, optuna: Any) -> optuna.Study:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study: optuna.Study = optuna.create_study(
+            study_name=self.recipe.name,
+            storage=f"sqlite:///{self.folder.absolute() / 'study.db'}",
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=self.recipe.seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=NUM_UNPRUNED),
+        )
+        for trial in study.get_trials(deepcopy=False):
+            if not trial.state.is_finished():  # it was under way when the search was stopped
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        return study
+
+    def _try(self, trial: optuna.Trial, changes: dict[str, Any], say: Say) -> float | None:
+        """The best dev score of a run with these values; None where it was cut short or went astray."""
+        path = self.folder / f"trial-{trial.number:03d}"
+        recipe = self._changed(changes, f"{self.recipe.name[:50]}-{trial.number:03d}")
+        run = start_run(prepare_run(recipe), path, overwrite=True)
+        data = training_set(recipe, run.vocabulary, run.data.train)
+        scorer = DevScorer(recipe, run.vocabulary, run.data.dev)
+        try:
+            progress = fit(run, data, _reporting(scorer, trial), self.device)
+        except _CutShort:
+            return None
+        except Diverged as error:
+            say(str(error))
+            return None
+        except Interrupted as error:
+            said = f"stopped; the same command goes on with trial {trial.number + 1}"
+            raise Interrupted(said, error.signal_number) from error
+        finally:
+            run.folder.checkpoint.unlink(missing_ok=True)
+        return progress.best_score
+
+    def _write_down(self, study: optuna.Study) -> None:
+        trials = _done(study)
+        keys = [each.key for each in self.space]
+        with (self.folder / "trials.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["trial", *keys, "dev", "epochs", "state"])
+            for trial in trials:
+                values = [trial.params.get(key, "") for key in keys]
+                score = "" if trial.value is None else trial.value
+                epochs = len(trial.intermediate_values)
+                writer.writerow([trial.number, *values, score, epochs, trial.state.name.lower()])
+        scored = [(trial.params, trial.value) for trial in trials if trial.value is not None]
+        if scored:
+            _draw(scored, self.space, self.folder / "trials.png")
+            best = self._changed(study.best_params).model_dump(mode="json", exclude_none=True)
+            (self.folder / "best.toml").write_text(tomli_w.dumps(best), encoding="utf-8")
+            self._forget_all_weights_but(study.best_trial.number)
+
+    def _forget_all_weights_but(self, number: int) -> None:
+        for weights in self.folder.glob("trial-*/best.safetensors"):
+            if weights.parent.name != f"trial-{number:03d}":
+                weights.unlink()
+
+    def _best_recipe(self, study: optuna.Study) -> Path:
+        if all(trial.value is None for trial in _done(study)):
+            raise SearchFault(f"no trial in {self.folder} came to a score; look at trials.csv there")
+        return self.folder / "best.toml"
+
+
+class _CutShort(UnrollError):
+    """A trial has fallen behind the others."""
+
+
+def _reporting(score: Callable[[Network], DevScore], trial: optuna.Trial) -> Callable[[Network], DevScore]:
+    """The dev score, told to the search after each epoch, which may then end the trial."""
+    epochs = iter(range(1, 10**9))
+
+    def reporting(network: Network) -> DevScore:
+        found = score(network)
+        trial.report(found.value, next(epochs))
+        if trial.should_prune():
+            raise _CutShort("this trial has fallen behind")
+        return found
+
+    return reporting
+
+
+def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that came to an end of their own; those that were broken off do not count."""
+    return [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.state.name != "FAIL"]
+
+
+def _draw(scored: Sequence[tuple[dict[str, Any], float]], space: Space, picture: Path) -> None:
+    """The score against each varied key."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(space), figsize=(3.6 * len(space), 3.2), layout="constrained", squeeze=False, sharey=True
+    )
+    for axis, each in zip(axes[0], space, strict=True):
+        values = [params[each.key] for params, _ in scored]
+        axis.scatter([str(v) for v in values] if isinstance(each, Choice) else values, [v for _, v in scored])
+        if isinstance(each, Range) and each.log:
+            axis.set_xscale("log")
+        axis.set_xlabel(each.key, fontsize=9)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("best dev score", fontsize=9)
+    figure.savefig(picture, dpi=100)
+    pyplot.close(figure)
+
+
+def _listed(changes: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in changes.items()
+    )
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise SearchFault("a search needs optuna, which is not installed: pip install 'unroll[search]'") from error
+    return optuna

@@ -1,0 +1,206 @@
+"""One recipe trained several times: with several seeds, or with each group held out once (`seeds`, `leave-one-out`).
+
+A series is a folder with a run folder for each member, in it the member's own bundle under `models`. What is there and
+finished is not trained again, so that the same command goes on with a series that was stopped. `table.md` and
+`table.json` are written anew after every member.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from service.bundle.load import CARD_FILE, MANIFEST_FILE, load_bundle, read_manifest
+from service.bundle.manifest import Manifest, Score
+from service.bundle.write import publish, staging_folder, write_manifest
+from service.errors import UnrollError
+from training.config.recipe import DataConfig, Recipe
+from training.data.records import CaptionedPicture, LabelledSignal
+from training.fit.checkpoint import read_progress
+from training.fit.run_folder import RunFolder
+from training.fit.trainer import Interrupted
+from training.pipeline.run import Run, describe, open_run, prepare_run, publish_run, start_run, train_run
+from training.preprocessing.load_records import load_data
+from training.publish.model_card import model_card
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a series."""
+
+    name: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One measure over the members, in their order."""
+
+    measure: str
+    values: tuple[float, ...]
+    baselines: tuple[float | None, ...]
+    baseline_name: str
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """Sample standard deviation; 0 for a single run."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+
+    @property
+    def baseline(self) -> float | None:
+        """The mean of the baselines; None where there is none."""
+        known = [value for value in self.baselines if value is not None]
+        return statistics.fmean(known) if known else None
+
+    def sentence(self) -> str:
+        """Mean, deviation and every single value."""
+        each = ", ".join(f"{value:.4g}" for value in self.values)
+        return f"{self.mean:.4g} +- {self.deviation:.2g} ({each})"
+
+
+def by_seed(recipe: Recipe, count: int) -> list[Member]:
+    """The recipe with `count` seeds, its own first."""
+    seeds = range(recipe.seed, recipe.seed + count)
+    return [Member(f"seed-{seed}", recipe.model_copy(update={"seed": seed})) for seed in seeds]
+
+
+def by_group(recipe: Recipe) -> list[Member]:
+    """The recipe with each group of its data held out once. Raises UnrollError where the records have no groups."""
+    data = load_data(_holding_out(recipe, ""))
+    records = [record for record in (*data.train, *data.dev) if isinstance(record, LabelledSignal | CaptionedPicture)]
+    groups = sorted({record.group for record in records if record.group})
+    if len(groups) < 2:
+        raise UnrollError(
+            f"{recipe.name}: its records belong to no groups, such as speakers; --column group=... names their column"
+        )
+    return [Member(group, _holding_out(recipe, group)) for group in groups]
+
+
+def _holding_out(recipe: Recipe, group: str) -> Recipe:
+    data = DataConfig.model_validate({**recipe.data.model_dump(), "hold_out": group})
+    return recipe.model_copy(update={"data": data})
+
+
+def run_series(members: Sequence[Member], folder: Path, device: torch.device, say: Say) -> list[Manifest]:
+    """Train, verify and score what is not finished yet; returns the manifests of all members, in their order.
+
+    Raises:
+        UnrollError: a folder holds a run of another recipe.
+        Interrupted: a signal came; the same command goes on.
+    """
+    manifests: list[Manifest] = []
+    for member in members:
+        path = folder / member.name
+        bundle = _bundle_in(path, member.recipe)
+        _check_recipe(path, member.recipe)
+        if not (bundle / MANIFEST_FILE).is_file():
+            _train(member, path, device, say)
+        manifests.append(read_manifest(bundle))
+        write_table(folder, members[: len(manifests)], manifests)
+    return manifests
+
+
+def _bundle_in(path: Path, recipe: Recipe) -> Path:
+    return path / "models" / recipe.name / recipe.version
+
+
+def _check_recipe(path: Path, recipe: Recipe) -> None:
+    """What is in the folder must be a run of this very recipe, or nothing."""
+    if (path / "config.toml").is_file() and RunFolder(path).recipe() != recipe:
+        raise UnrollError(f"{path} holds a run of another recipe: remove it, or choose another folder with --runs")
+
+
+def _train(member: Member, path: Path, device: torch.device, say: Say) -> None:
+    has_begun = RunFolder(path).checkpoint.is_file()
+    run = open_run(path) if has_begun else start_run(prepare_run(member.recipe), path)
+    say(f"{member.name}: {describe(run, device)}")
+    try:
+        _finish(run, device, has_begun)
+    except Interrupted as error:
+        raise Interrupted("stopped; the same command goes on", error.signal_number) from error
+    publish_run(run, path / "models", say)
+
+
+def _finish(run: Run, device: torch.device, has_begun: bool) -> None:
+    if not (has_begun and read_progress(run.folder.checkpoint).finished):
+        train_run(run, device, resume=has_begun)
+
+
+def spreads(manifests: Sequence[Manifest]) -> Iterator[Spread]:
+    """Every measure that all members have."""
+    for first in manifests[0].scores:
+        scores = [_score(manifest, first) for manifest in manifests]
+        found = [score for score in scores if score is not None]
+        if len(found) == len(manifests):
+            values = tuple(score.value for score in found)
+            yield Spread(first.measure, values, tuple(score.baseline for score in found), first.baseline_name)
+
+
+def _score(manifest: Manifest, like: Score) -> Score | None:
+    same = (score for score in manifest.scores if (score.measure, score.split) == (like.measure, like.split))
+    return next(same, None)
+
+
+def write_table(folder: Path, members: Sequence[Member], manifests: Sequence[Manifest]) -> None:
+    """`table.md` for people and `table.json` for programs."""
+    (folder / "table.md").write_text(table(members, manifests), encoding="utf-8")
+    facts = {
+        "runs": [member.name for member in members],
+        "minutes": [manifest.training.minutes for manifest in manifests],
+        "measures": {
+            spread.measure: {
+                "mean": spread.mean,
+                "deviation": spread.deviation,
+                "values": spread.values,
+                "baselines": spread.baselines,
+            }
+            for spread in spreads(manifests)
+        },
+    }
+    (folder / "table.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def table(members: Sequence[Member], manifests: Sequence[Manifest]) -> str:
+    """A row for each measure: mean, sample standard deviation, baseline, and what each run has."""
+    names = [member.name for member in members]
+    lines = [
+        f"| dev | mean of {len(names)} | deviation | baseline | {' | '.join(names)} |",
+        f"|---|---|---|---|{'---|' * len(names)}",
+    ]
+    for spread in spreads(manifests):
+        cheap = "none" if spread.baseline is None else f"{spread.baseline:.4g} ({spread.baseline_name})"
+        each = " | ".join(f"{value:.4g}" for value in spread.values)
+        lines.append(f"| {spread.measure} | {spread.mean:.4g} | {spread.deviation:.2g} | {cheap} | {each} |")
+    minutes = sum(manifest.training.minutes for manifest in manifests)
+    return "\n".join([*lines, "", f"{minutes:.0f} minutes in all, on {manifests[0].training.hardware}.", ""])
+
+
+def publish_first(members: Sequence[Member], manifests: Sequence[Manifest], folder: Path, models_root: Path) -> Path:
+    """Publish the first member's bundle, chosen before anything was measured; its card says how the others did."""
+    bundle = load_bundle(_bundle_in(folder / members[0].name, members[0].recipe))
+    of_measure = {spread.measure: f"mean of {len(members)} seeds {spread.sentence()}" for spread in spreads(manifests)}
+    scores = tuple(
+        score.model_copy(update={"detail": "; ".join(filter(None, (score.detail, of_measure.get(score.measure))))})
+        for score in bundle.manifest.scores
+    )
+    manifest = bundle.manifest.model_copy(update={"scores": scores})
+    staged = staging_folder(models_root, manifest.name)
+    try:
+        shutil.copytree(bundle.path, staged, dirs_exist_ok=True)
+        (staged / CARD_FILE).write_text(model_card(manifest, bundle.examples[0]), encoding="utf-8")
+        write_manifest(staged, manifest)
+        return publish(staged, models_root)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

@@ -1,0 +1,163 @@
+"""The records of a recipe: a public set or one's own files, with a dev part made where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from service.bundle.load import file_digest
+from service.bundle.manifest import DataSource
+from service.errors import UnrollError
+from training.config.networks import TaggerConfig
+from training.config.recipe import DataConfig, Recipe
+from training.data.public.catalogue import NAMED_DATASETS
+from training.data.public.locate import find_dataset, locate
+from training.data.public.named_dataset import NamedDataset
+from training.data.read import read_records, split_paths
+from training.data.readers.series import follows
+from training.data.readers.text import spelt_out, turned_round
+from training.data.records import CaptionedPicture, LabelledSignal, Passage, Record, TaggedSentence
+from training.data.split import split_records
+from training.preprocessing.signal_values import at_rate
+from training.preprocessing.windows import continued, one_series
+
+#: Between the names of several sets, and what is said of them.
+_AND = " + "
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Both parts, where they come from, and a sentence about the split if one was made."""
+
+    train: Sequence[Record]
+    dev: Sequence[Record]
+    source: DataSource
+    remark: str = ""
+
+
+def load_data(recipe: Recipe) -> RunData:
+    """Read train and dev. Raises DataFault or DatasetUnavailable with what is wrong and what helps."""
+    data = _loaded(recipe)
+    if recipe.signal.kind != "waveform":
+        return data
+    rate_hz = recipe.signal.sample_rate_hz
+    return replace(data, train=at_rate(data.train, rate_hz), dev=at_rate(data.dev, rate_hz))
+
+
+def _loaded(recipe: Recipe) -> RunData:
+    data = _named(recipe) if recipe.data.dataset else _own(recipe, recipe.data)
+    if recipe.data.hold_out:
+        return _held_out(data, recipe.data.hold_out)
+    if recipe.task == "forecasting":
+        return _with_past(data)
+    if recipe.task == "generation":
+        return _running_text(data, recipe.data)
+    if isinstance(recipe.network, TaggerConfig) and not recipe.network.joint:
+        return replace(data, train=_without_text_labels(data.train), dev=_without_text_labels(data.dev))
+    return data
+
+
+def _without_text_labels(records: Sequence[Record]) -> list[Record]:
+    """What a tagger of words alone learns from, where the data also labels whole texts."""
+    return [record._replace(label="") if isinstance(record, TaggedSentence) else record for record in records]
+
+
+def _running_text(data: RunData, config: DataConfig) -> RunData:
+    """What a language model reads: with the text of further sets, and from its end where the recipe says so."""
+    for name in config.also:
+        data = _with_text_of(data, find_dataset(name))
+    if config.reverse:
+        return replace(data, train=turned_round(_passages(data.train)), dev=turned_round(_passages(data.dev)))
+    return data
+
+
+def _with_text_of(data: RunData, entry: NamedDataset) -> RunData:
+    train, dev = (spelt_out(_sentences(entry, split)) for split in ("train", "dev"))
+    more = {f"{entry.name}/{file}": digest for file, digest in _named_digests(entry).items()}
+    name, *facts = (
+        _AND.join(dict.fromkeys([*old.split(_AND), new]))
+        for old, new in (
+            (data.source.name, entry.name),
+            (data.source.licence, entry.licence),
+            (data.source.attribution, entry.attribution),
+        )
+    )
+    source = DataSource(name=name, licence=facts[0], attribution=facts[1], splits={**data.source.splits, **more})
+    return replace(data, train=[*data.train, train], dev=[*data.dev, dev], source=source)
+
+
+def _sentences(entry: NamedDataset, split: str) -> list[TaggedSentence]:
+    if "tagging" not in entry.tasks:
+        raise UnrollError(f"data.also: {entry.name} is for {', '.join(entry.tasks)}; name sets for tagging")
+    records = read_records("tagging", locate(entry.name, split), entry.options)
+    return [record for record in records if isinstance(record, TaggedSentence)]
+
+
+def _passages(records: Sequence[Record]) -> list[Passage]:
+    return [record for record in records if isinstance(record, Passage)]
+
+
+def _held_out(data: RunData, group: str) -> RunData:
+    """One group, such as a speaker, as dev, and all the others as train."""
+    records = [*data.train, *data.dev]
+    groups = [record.group if isinstance(record, LabelledSignal | CaptionedPicture) else "" for record in records]
+    if group not in groups:
+        raise UnrollError(f"data.hold_out: no record is of {group!r}; there are {', '.join(sorted(set(groups)))}")
+    parts = [
+        [record for record, its in zip(records, groups, strict=True) if (its == group) == is_dev]
+        for is_dev in (False, True)
+    ]
+    return replace(data, train=parts[0], dev=parts[1], remark=f"Dev is {group!r}: {len(parts[1]):,} records.")
+
+
+def _with_past(data: RunData) -> RunData:
+    """Where dev goes on where train ends, its first forecasts look back into train, as they would in use."""
+    train, dev = one_series(data.train), one_series(data.dev)
+    if (dev.channels, dev.targets) != (train.channels, train.targets):
+        raise UnrollError(f"train has the channels {', '.join(train.channels)}; dev has {', '.join(dev.channels)}")
+    return replace(data, dev=[continued(train, dev)]) if follows(train, dev) else data
+
+
+def _named(recipe: Recipe) -> RunData:
+    entry = find_dataset(recipe.data.dataset)
+    # Not `exclude_unset`: the recipe in a run folder spells out every default.
+    given = recipe.data.read.model_dump(exclude_defaults=True)
+    options = entry.options.model_copy(update=given)
+    train, dev = locate(entry.name, "train"), locate(entry.name, "dev")
+    digests, attribution = _named_digests(entry), entry.attribution
+    return RunData(
+        train=read_records(recipe.task, train, options),
+        dev=read_records(recipe.task, dev, options),
+        source=DataSource(name=entry.name, licence=entry.licence, attribution=attribution, splits=digests),
+    )
+
+
+def _named_digests(entry: NamedDataset) -> dict[str, str]:
+    return {f"{split}/{file.path}": file.sha256 for split in ("train", "dev") for file in entry.splits[split].files}
+
+
+def _own(recipe: Recipe, config: DataConfig) -> RunData:
+    records = read_records(recipe.task, config.train, config.read)
+    name = ", ".join(path.name for path in split_paths(config.train, config.read))
+    source = DataSource(name=name, licence=recipe.licence or "not stated", splits=_digests(config))
+    if config.dev:
+        return RunData(records, read_records(recipe.task, config.dev, config.read), source)
+    parts = split_records(records, config.dev_percent / 100)
+    return RunData(parts.train, parts.dev, source, parts.explanation)
+
+
+def _digests(config: DataConfig) -> dict[str, str]:
+    named = {"train": config.train, "dev": config.dev}
+    paths = [(split, part) for split, given in named.items() if given for part in split_paths(given, config.read)]
+    files = [(split, file) for split, path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return {f"{split}/{file.name}": file_digest(file) for split, file in files if file.is_file()}
+
+
+def may_ship(recipe: Recipe, start: Iterable[DataSource] = ()) -> bool:
+    """Whether the licences of the named sets let weights trained on them be given away; one's own files are one's own.
+
+    What the weights that a run starts from have learnt from counts, too.
+    """
+    of_start = [name for source in start for name in source.name.split(_AND)]
+    entries = [NAMED_DATASETS.get(name) for name in (recipe.data.dataset, *recipe.data.also, *of_start)]
+    return all(entry is None or entry.may_ship for entry in entries)

@@ -1,0 +1,57 @@
+"""What the training part of a series says about its channels: names, means, deviations."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from service.errors import UnrollError
+from training.data.records import Series
+
+#: A deviation of less than this part of the mean is noise of the numbers.
+_STILL = 1e-9
+
+
+class SeriesScale(NamedTuple):
+    """One mean and one standard deviation for each channel, over what was measured in train."""
+
+    channels: tuple[str, ...]
+    targets: tuple[str, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def of_json(cls, text: bytes) -> SeriesScale:
+        """What `to_json` gave, to the bit."""
+        return cls(**{name: tuple(values) for name, values in json.loads(text).items()})
+
+    def to_json(self) -> str:
+        """One line, as it stands in a run folder."""
+        return json.dumps(self._asdict()) + "\n"
+
+    @property
+    def target_index(self) -> list[int]:
+        """Where the targets are among the channels."""
+        return [self.channels.index(name) for name in self.targets]
+
+    @property
+    def target_deviations(self) -> tuple[float, ...]:
+        return tuple(self.deviation[index] for index in self.target_index)
+
+
+def fit_scale(series: Series) -> SeriesScale:
+    """Raises UnrollError for a channel without a single number, or a target that never changes."""
+    known = np.isfinite(series.values)
+    empty = [name for name, column in zip(series.channels, known.T, strict=True) if not column.any()]
+    if empty:
+        raise UnrollError(f"train holds no number in {', '.join(empty)}; leave it out of the channels")
+    mean = np.nanmean(series.values, axis=0)
+    deviation = np.nanstd(series.values, axis=0)
+    still = [bool(d <= _STILL * max(1.0, abs(m))) for m, d in zip(mean, deviation, strict=True)]
+    dull = [name for name, is_still in zip(series.channels, still, strict=True) if is_still and name in series.targets]
+    if dull:
+        raise UnrollError(f"{', '.join(dull)} never changes in train: there is nothing to forecast")
+    deviation[still] = 1.0
+    return SeriesScale(series.channels, series.targets, tuple(mean.tolist()), tuple(deviation.tolist()))

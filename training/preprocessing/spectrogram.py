@@ -1,0 +1,77 @@
+"""Sound to mel bands: the logarithm of the power in each, as an ear would part them, in equal steps of time.
+
+A step is one frame of a discrete Fourier transform, written as a convolution with windowed cosines and sines, so that
+the same few operators make up a graph. Step `t` looks at the window around sample `t * samples_per_step`; beyond both
+ends there is silence. A sound of `n` samples has `ceil(n / samples_per_step)` steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.config.signals import SignalConfig
+from training.preprocessing.padded_sequences import length_mask
+
+#: Added to the power before its logarithm: far below any microphone's own noise, far above what rounding leaves.
+POWER_FLOOR = 1e-5
+
+
+class Spectrogram(nn.Module):
+    """`[batch, time]` of samples -> `[batch, steps, mel_bands]`. Nothing in it is learned."""
+
+    basis: Tensor
+    filters: Tensor
+
+    def __init__(self, config: SignalConfig) -> None:
+        super().__init__()
+        window = config.samples_per_window
+        self.step = config.samples_per_step
+        self.padding = (window // 2, window - 1 - window // 2)
+        # In float64, which is not rounded to half where the weights are.
+        self.register_buffer("basis", torch.from_numpy(fourier_basis(window)))
+        self.register_buffer("filters", torch.from_numpy(mel_filters(config)))
+
+    def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Also the number of steps of each row."""
+        silent = samples * length_mask(lengths, samples.shape[1])
+        padded = F.pad(silent, self.padding).unsqueeze(1)
+        waves = F.conv1d(padded, self.basis.float().unsqueeze(1), stride=self.step)
+        cosines, sines = waves.chunk(2, dim=1)
+        power = cosines * cosines + sines * sines
+        bands = torch.log(power.transpose(1, 2) @ self.filters.float() + POWER_FLOOR)
+        return bands, strided(lengths, self.step)
+
+
+def strided(lengths: Tensor, stride: int) -> Tensor:
+    """How long sequences are of which every `stride`-th step is kept."""
+    return torch.div(lengths - 1, stride, rounding_mode="floor") + 1
+
+
+def fourier_basis(window: int) -> NDArray[np.float64]:
+    """`[2 * bins, window]`: cosines, then sines, under a Hann window. The transform is padded to a power of two."""
+    size = _transform_size(window)
+    angles = 2 * np.pi * np.outer(np.arange(size // 2 + 1), np.arange(window)) / size
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(window) + 0.5) / window)
+    return np.asarray(np.concatenate([np.cos(angles), -np.sin(angles)]) * hann)
+
+
+def mel_filters(config: SignalConfig) -> NDArray[np.float64]:
+    """`[bins, mel_bands]`: triangles that overlap by half, of equal width on the mel scale (O'Shaughnessy 1987)."""
+    size = _transform_size(config.samples_per_window)
+    bins_mel = _mel(np.arange(size // 2 + 1) * config.sample_rate_hz / size)
+    edges = np.linspace(_mel(np.array(config.lowest_hz)), bins_mel[-1], config.mel_bands + 2)
+    rising = (bins_mel[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins_mel[:, None]) / (edges[2:] - edges[1:-1])
+    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)))
+
+
+def _transform_size(window: int) -> int:
+    return int(2 ** np.ceil(np.log2(window)))
+
+
+def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(2595.0 * np.log10(1.0 + hertz / 700.0))

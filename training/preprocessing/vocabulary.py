@@ -1,0 +1,260 @@
+"""Fit tokenizers and label lists on the training records: the one place where data decides what an id means."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from service.bundle.manifest import TaskName
+from service.bundle.padding import FloatArray
+from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
+from training.config.recipe import TokenizerConfig
+from training.config.signals import SignalConfig
+from training.data.records import (
+    CaptionedPicture,
+    LabelledSignal,
+    LabelledText,
+    Passage,
+    Record,
+    SentencePair,
+    TaggedSentence,
+)
+from training.preprocessing.character_models import CharacterModels
+from training.preprocessing.series_scale import SeriesScale, fit_scale
+from training.preprocessing.signal_scale import SignalScale, fit_signal_scale
+from training.preprocessing.windows import one_series
+from training.preprocessing.word_vectors import WordVectors
+
+#: Where English words end: addresses whole, but not the full stop after them; clitics (n't, 's) apart; abbreviations,
+#: numbers and dates whole; one piece for a run of the same sign, every other sign alone. The treebank that the taggers
+#: learn from cuts much the same: 98.5 % of its words. The bounds keep long runs of signs from being tried over and
+#: over.
+ENGLISH_WORDS = (
+    r"(?:https?://|www\.)\S*[^\s.,;:!?'\"’”)\]}>]|[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"
+    r"|\w{1,20}(?=[nN]['’][tT]\b)|[nN]['’][tT]\b|['’](?i:s|re|ve|ll|d|m)\b"
+    r"|(?:\p{L}\.){2,}|\b(?:Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|Inc|Corp|Ltd|Co|No|vs|etc)\."
+    r"|\d+(?:[.,:/]\d+)*(?:(?:st|nd|rd|th)\b)?|[\p{L}\p{M}\p{N}_]+|([^\s\p{L}\p{N}])\1*"
+)
+_ADDRESSES = r"(?:https?://|www\.)\S*[^\s.,;:!?'\"’”»)\]}>]|[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"
+_NUMBERS = r"\d+(?:[.,:/]\d+)*"
+#: A word with its hyphens, but not one before a pronoun that ends it, which is a word of its own; a run of one sign.
+_HYPHENATED = r"[\p{{L}}\p{{M}}\p{{N}}_]+(?:-(?!{0})[\p{{L}}\p{{M}}\p{{N}}_]+)*|([^\s\p{{L}}\p{{N}}])\1*"
+_FRENCH_PRONOUN = r"(?:t-)?(?i:je|tu|ils?|elles?|on|nous|vous|ce|moi|toi|lui|leur|les?|la|y|en)\b(?!-)"
+_PORTUGUESE_PRONOUN = r"(?i:me|te|se|nos|vos|lhes?|[oa]s?|l[oa]s?|n[oa]s?)\b"
+#: An elided word keeps its apostrophe (l' d' qu' aujourd'hui), a French pronoun its hyphen (-t-il, -vous). The
+#: treebanks of both languages also part contractions ("du" is "de le", "na" is "em a"), which raw text does not show.
+_ELIDED = r"(?i:aujourd['’]hui)|\b(?i:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu)['’](?=\p{L})"
+_FRENCH_SHORT = r"\b(?:MM?|Mmes?|Mlles?|Dr|etc)\."
+_FRENCH_PIECES = rf"{_ADDRESSES}|{_ELIDED}|-{_FRENCH_PRONOUN}|{_FRENCH_SHORT}|{_NUMBERS}|"
+FRENCH_WORDS = _FRENCH_PIECES + _HYPHENATED.format(_FRENCH_PRONOUN)
+_PORTUGUESE_SHORT = r"\b(?:Srs?|Sras?|Drs?|Dras?|etc)\."
+PORTUGUESE_WORDS = rf"{_ADDRESSES}|{_PORTUGUESE_SHORT}|{_NUMBERS}|" + _HYPHENATED.format(_PORTUGUESE_PRONOUN)
+WORDS_OF_LANGUAGE = {"english": ENGLISH_WORDS, "french": FRENCH_WORDS, "portuguese": PORTUGUESE_WORDS}
+_ANY_CHARACTER = r"[\s\S]"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokenizers by role, labels in id order, and starting vectors for the word role (row = id), if any.
+
+    `text_labels` are those of whole texts where `labels` are those of their words; `scale` is that of a series,
+    `signal_scale` that of a classifier's frames or sound. `character_models` are those of a tagger with contextual
+    features, whose characters are theirs.
+    """
+
+    tokenizers: dict[str, TextTokenizer]
+    labels: tuple[str, ...] = ()
+    vectors: FloatArray | None = None
+    text_labels: tuple[str, ...] = ()
+    scale: SeriesScale | None = None
+    signal_scale: SignalScale | None = None
+    character_models: CharacterModels | None = None
+
+    def size(self, role: str) -> int:
+        return self.tokenizers[role].vocabulary_size
+
+
+def fit_vocabulary(
+    task: TaskName,
+    config: TokenizerConfig,
+    records: Sequence[Record],
+    vectors: WordVectors | None = None,
+    *,
+    spelled: bool = False,
+) -> Vocabulary:
+    """Fit everything on `records`, which must be the training split alone.
+
+    `spelled`: a classifier of words reads how they are spelt, too. A tagger's words always have their characters.
+    """
+    if task == "tagging":
+        return _fit_tagging(config, [r for r in records if isinstance(r, TaggedSentence)], vectors)
+    if task == "classification":
+        return _fit_classification(config, [r for r in records if isinstance(r, LabelledText)], vectors, spelled)
+    if task == "forecasting":
+        return Vocabulary({}, scale=fit_scale(one_series(records)))
+    if task == "translation":
+        pairs = [r for r in records if isinstance(r, SentencePair)]
+        joint = fit_subwords((text for pair in pairs for text in pair), config)
+        return Vocabulary({"source": joint, "target": joint})
+    if task == "captioning":
+        captions = [r.caption for r in records if isinstance(r, CaptionedPicture)]
+        return Vocabulary({"target": fit_subwords(captions, config)})
+    passages = [r.text for r in records if isinstance(r, Passage)]
+    return Vocabulary({"text": _fit_running_text(config, passages)})
+
+
+def fit_signals(config: SignalConfig, records: Sequence[Record]) -> Vocabulary:
+    """Labels, and the scale of each feature, of records that hold numbers instead of text."""
+    signals = [r for r in records if isinstance(r, LabelledSignal)]
+    labels = tuple(sorted({signal.label for signal in signals}))
+    return Vocabulary({}, labels, signal_scale=fit_signal_scale(config, signals))
+
+
+def _fit_running_text(config: TokenizerConfig, passages: Sequence[str]) -> TextTokenizer:
+    """What a language model reads and writes."""
+    match config.unit:
+        case "character":
+            return fit_characters(passages, config.min_count)
+        case "subword":
+            return fit_subwords(passages, config)
+        case "word":
+            return fit_running_words(passages, config)
+
+
+def _fit_tagging(
+    config: TokenizerConfig, sentences: Sequence[TaggedSentence], vectors: WordVectors | None
+) -> Vocabulary:
+    words = fit_words((sentence.words for sentence in sentences), config, vectors)
+    characters = fit_characters(word for sentence in sentences for word in sentence.words)
+    labels = tuple(sorted({tag for sentence in sentences for tag in sentence.tags}))
+    text_labels = tuple(sorted({sentence.label for sentence in sentences if sentence.label}))
+    tokenizers = {"words": words, "characters": characters}
+    return Vocabulary(tokenizers, labels, _starting_vectors(words, vectors), text_labels)
+
+
+def _fit_classification(
+    config: TokenizerConfig, texts: Sequence[LabelledText], vectors: WordVectors | None, spelled: bool
+) -> Vocabulary:
+    labels = tuple(sorted({record.label for record in texts}))
+    if config.unit == "subword":
+        return Vocabulary({"text": fit_subwords((record.text for record in texts), config)}, labels)
+    if config.unit == "character":
+        return Vocabulary({"text": fit_characters(record.text for record in texts)}, labels)
+    empty = TextTokenizer(word_tokenizer([], config))
+    cut = [[piece.text for piece in empty.pieces(record.text)] for record in texts]
+    tokenizer = fit_words(cut, config, vectors)
+    tokenizers = {"text": tokenizer}
+    if spelled:
+        tokenizers["characters"] = fit_characters(word for words in cut for word in words)
+    return Vocabulary(tokenizers, labels, _starting_vectors(tokenizer, vectors))
+
+
+def fit_words(
+    sentences: Iterable[Sequence[str]], config: TokenizerConfig, vectors: WordVectors | None = None
+) -> TextTokenizer:
+    """Normalised words seen at least `min_count` times, most frequent first, then the words of `vectors`."""
+    normalizer = word_normalizer(config)
+    counts = Counter(normalizer.normalize_str(word) for sentence in sentences for word in sentence)
+    words = [word for word, count in counts.most_common() if count >= config.min_count]
+    known = set(words)
+    if vectors is not None:
+        words += [word for word in vectors.words[: config.max_vectors] if word not in known]
+    return TextTokenizer(word_tokenizer(words, config))
+
+
+def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
+    """A word-level tokenizer over `words`, cutting raw text as the recipe says."""
+    tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer.normalizer = word_normalizer(config)
+    cuts: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
+    if config.cut != "whitespace":
+        cuts.append(pre_tokenizers.Split(Regex(WORDS_OF_LANGUAGE[config.cut]), behavior="isolated"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    return tokenizer
+
+
+def fit_running_words(texts: Iterable[str], config: TokenizerConfig) -> TextTokenizer:
+    """Words seen at least `min_count` times, most frequent first; the end of a line is a word, too.
+
+    Decoded words stand with a space between them: the text that comes back is as its words were cut.
+    """
+    cutting = running_words_tokenizer([], config)
+    counts = Counter(piece for text in texts for piece in _cut_lines(cutting, text))
+    return TextTokenizer(running_words_tokenizer([w for w, n in counts.most_common() if n >= config.min_count], config))
+
+
+def running_words_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
+    """Like `word_tokenizer`, but line ends are kept."""
+    tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer.normalizer = word_normalizer(config)
+    word = r"\S+" if config.cut == "whitespace" else WORDS_OF_LANGUAGE[config.cut]
+    # Inverted, the matches are what stays and the white space between them is removed.
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"\n|{word}"), behavior="removed", invert=True)
+    return tokenizer
+
+
+def _cut_lines(tokenizer: Tokenizer, text: str) -> Iterator[str]:
+    """The words of a text as its tokenizer cuts them, line by line: a whole book at once takes much memory."""
+    for line in text.splitlines(keepends=True):
+        normal = tokenizer.normalizer.normalize_str(line)
+        yield from (piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+
+
+def word_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
+    """What makes two spellings one word."""
+    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
+    if config.lowercase:
+        steps.append(normalizers.Lowercase())
+    if config.zero_digits:
+        steps.append(normalizers.Replace(Regex("[0-9]"), "0"))
+    return normalizers.Sequence(steps)
+
+
+def fit_characters(texts: Iterable[str], min_count: int = 1) -> TextTokenizer:
+    """Every character seen at least `min_count` times as its own token, white space and line ends included."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    often = [character for character, count in counts.items() if count >= min_count]
+    characters = sorted(often, key=lambda character: (-counts[character], character))
+    tokenizer = Tokenizer(models.WordLevel(_numbered(characters), unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_ANY_CHARACTER), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return TextTokenizer(tokenizer)
+
+
+def fit_subwords(texts: Iterable[str], config: TokenizerConfig) -> TextTokenizer:
+    """Byte-pair encoding (Sennrich et al. 2016); a word's first piece carries the mark of the space before it."""
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNK], fuse_unk=True))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(individual_digits=True)]
+    )
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary_size, special_tokens=list(SPECIAL_TOKENS), min_frequency=2, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return TextTokenizer(tokenizer)
+
+
+def _numbered(tokens: Sequence[str]) -> dict[str, int]:
+    """Ids in order, after the special tokens; a word that spells a special token is left to be unknown."""
+    ordered = [*SPECIAL_TOKENS, *(token for token in tokens if token not in SPECIAL_TOKENS)]
+    return {token: number for number, token in enumerate(ordered)}
+
+
+def _starting_vectors(tokenizer: TextTokenizer, vectors: WordVectors | None) -> FloatArray | None:
+    """`[vocabulary, size]`: the known vector of each word; NaN rows are for the network to fill."""
+    if vectors is None:
+        return None
+    rows = np.full((tokenizer.vocabulary_size, vectors.size), np.nan, dtype=np.float32)
+    for token_id in range(len(SPECIAL_TOKENS), tokenizer.vocabulary_size):
+        vector = vectors.find(tokenizer.token(token_id))
+        if vector is not None:
+            rows[token_id] = vector
+    return rows

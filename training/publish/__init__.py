@@ -1,0 +1,1 @@
+"""From a trained network to a published bundle: export, verification, variants and model card."""

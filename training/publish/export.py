@@ -1,0 +1,158 @@
+"""Turn a trained network into a published bundle: stage, write, verify, and only then publish by one rename."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from service.bundle.load import CARD_FILE, TRANSITIONS_FILE, WEIGHTS_FILE, Bundle, Example
+from service.bundle.manifest import GraphSpec, Manifest, Score
+from service.bundle.tokenizer import TextTokenizer
+from service.bundle.write import publish, staging_folder, write_examples, write_manifest
+from service.errors import InvalidInput, ParityFailed
+from service.tasks.catalogue import answer, task_of
+from training.evaluation.torch_runner import TorchRunner, one_thread, transitions_of
+from training.onnx_graph.manifest_draft import BundleDraft, draft_manifest
+from training.onnx_graph.parts.builder import Graphs, serialized
+from training.onnx_graph.weights import round_to_half, share_weights
+from training.onnx_graph.writers import network_graphs
+from training.publish.model_card import model_card
+from training.publish.verify import TOLERANCE, ParityReport, verify_bundle
+
+
+@dataclass(frozen=True)
+class Question:
+    """An input and its parameters, as a caller would send them. Torch's answer to it becomes an example."""
+
+    inputs: Any
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Where the bundle was published, and what verifying it measured."""
+
+    path: Path
+    report: ParityReport
+
+
+def export_bundle(
+    network: nn.Module,
+    draft: BundleDraft,
+    questions: Sequence[Question],
+    models_root: Path,
+    *,
+    half: bool = True,
+    keep_failed: bool = False,
+    tolerance: float = TOLERANCE,
+    score: Callable[[Path], Sequence[Score]] | None = None,
+) -> Exported:
+    """Write, verify and publish `models_root/<name>/<version>`; a version that is there already is replaced.
+
+    Nothing in `models_root` changes unless every check passes. The network itself is left as it is: with `half` a copy
+    is rounded, and the recorded answers are the copy's.
+
+    Args:
+        questions: at least one; their recorded answers are what the bundle proves itself with wherever it is loaded.
+        half: store weights as float16, half the size.
+        score: called with the staged folder once it is verified; what it measures goes into manifest and card.
+        keep_failed: leave the staged folder in place when verification fails, to look into.
+
+    Raises:
+        ParityFailed: the graphs do not compute what the network computes; the message lists the first differences.
+        ValueError: the network is of an unknown kind, or a weight is beyond the range of float16.
+        InvalidInput: a question is one that the bundle itself would refuse.
+    """
+    network = round_to_half(network) if half else copy.deepcopy(network)
+    network.cpu()
+    staged = staging_folder(models_root, draft.name)
+    keep = False
+    try:
+        manifest, examples = write_bundle(staged, network, draft, questions, half)
+        report = verify_bundle(staged, network, tolerance=tolerance)
+        keep = keep_failed and not report.passed
+        if not report.passed:
+            raise ParityFailed(staged, "\n".join(["not published.", *report.failures[:10]]))
+        scores = (*draft.scores, *(score(staged) if score else ()))
+        proven = manifest.model_copy(update={"parity": report.parity(), "scores": scores})
+        write_card_and_manifest(staged, proven, examples)
+        return Exported(publish(staged, models_root), report)
+    finally:
+        if not keep:
+            _remove_staged(staged)
+
+
+def write_bundle(
+    folder: Path, network: nn.Module, draft: BundleDraft, questions: Sequence[Question], half: bool
+) -> tuple[Manifest, list[Example]]:
+    """Write every file of a bundle into an empty folder, unverified; returns its manifest and its examples."""
+    graphs = write_graphs(folder, network_graphs(network, half))
+    transitions = transitions_of(network)
+    if transitions is not None:
+        np.save(folder / TRANSITIONS_FILE, transitions)
+    manifest = draft_manifest(draft, network, graphs, write_tokenizers(folder, draft.tokenizers))
+    bundle = Bundle(folder, manifest, dict(draft.tokenizers), transitions=transitions)
+    examples = record_examples(bundle, network, questions)
+    write_examples(folder, examples)
+    return write_card_and_manifest(folder, manifest, examples), examples
+
+
+def write_graphs(folder: Path, graphs: Graphs) -> dict[str, GraphSpec]:
+    """Write `<graph>.onnx` for each graph, and once what several hold; returns what the manifest says about them."""
+    models = {f"{name}.onnx": graph.model() for name, graph in graphs.items()}
+    weights = share_weights(models.values(), WEIGHTS_FILE)
+    if weights:
+        (folder / WEIGHTS_FILE).write_bytes(weights)
+    for file, model in models.items():
+        (folder / file).write_bytes(serialized(model))
+    return {name: graph.spec(f"{name}.onnx") for name, graph in graphs.items()}
+
+
+def write_tokenizers(folder: Path, tokenizers: Mapping[str, TextTokenizer]) -> dict[str, str]:
+    """Write each tokenizer once, also where one serves several roles; returns role -> file.
+
+    The only one there is goes into `tokenizer.json`, several into `tokenizer_<role>.json`.
+    """
+    roles: dict[int, str] = {}
+    for role, tokenizer in tokenizers.items():
+        roles.setdefault(id(tokenizer), role)
+    files = {key: "tokenizer.json" if len(roles) == 1 else f"tokenizer_{role}.json" for key, role in roles.items()}
+    for key, role in roles.items():
+        tokenizers[role].save(folder / files[key])
+    return {role: files[id(tokenizer)] for role, tokenizer in tokenizers.items()}
+
+
+@one_thread()
+def record_examples(bundle: Bundle, network: nn.Module, questions: Sequence[Question]) -> list[Example]:
+    """Torch's answer to each question, given by the same code that the service answers with.
+
+    Raises:
+        InvalidInput: a question is refused by the task, or there is none.
+    """
+    if not questions:
+        raise InvalidInput("a bundle needs at least one example to prove itself with", ("examples",))
+    task, runner = task_of(bundle), TorchRunner(network)
+    answers = [answer(task, runner, question.inputs, question.parameters) for question in questions]
+    return [
+        Example(question.inputs, dict(question.parameters), found.model_dump(mode="json"))
+        for question, found in zip(questions, answers, strict=True)
+    ]
+
+
+def write_card_and_manifest(folder: Path, manifest: Manifest, examples: Sequence[Example]) -> Manifest:
+    """Write the two files that depend on all others; returns the manifest with every digest."""
+    (folder / CARD_FILE).write_text(model_card(manifest, examples[0]), encoding="utf-8")
+    return write_manifest(folder, manifest)
+
+
+def _remove_staged(staged: Path) -> None:
+    shutil.rmtree(staged, ignore_errors=True)
+    if staged.parent.is_dir() and not any(staged.parent.iterdir()):
+        staged.parent.rmdir()

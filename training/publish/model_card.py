@@ -1,0 +1,287 @@
+"""`README.md` of a bundle, written from its manifest: what the model does, how well, from what data, and its limits."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from service.bundle.load import Example
+from service.bundle.manifest import (
+    CaptioningOptions,
+    DataSource,
+    ForecastingOptions,
+    Manifest,
+    Score,
+    TaskName,
+    Variant,
+    VariantName,
+)
+from training.publish import signal_card
+from training.publish.signal_card import signal_of
+
+#: The address that a service started with its defaults listens on.
+SERVICE = "http://127.0.0.1:8000"
+#: A longer answer is left to `examples.jsonl`.
+MAX_ANSWER_CHARACTERS = 1500
+#: A longer request is said to be in a file.
+MAX_REQUEST_CHARACTERS = 1500
+LONG_REQUEST = (
+    '`request.json` holds `{{"model": "{name}", "inputs": ...}}`; inputs to try stand in `examples.jsonl` beside this '
+    "card, one a line, with the answers to expect."
+)
+#: Scores below this are shown with one more decimal.
+SMALL_SCORE = 10.0
+
+PURPOSE: dict[TaskName, str] = {
+    "tagging": "Gives every word of a sentence one of {labels} tags.",
+    "classification": "Gives a whole text one of {labels} labels.",
+    "translation": "Translates single sentences from {source} to {target}.",
+    "generation": "Continues a text, one {unit} at a time.",
+    "captioning": "Describes a picture in a few words.",
+    "forecasting": "Forecasts {targets} for the next {horizon} steps, from the last {look_back} steps of {channels}.",
+}
+INTENDED_USE: dict[TaskName, str] = {
+    "tagging": "Sentences like those it was trained on. Text of another domain or another time will be tagged worse.",
+    "classification": "Short texts like those it was trained on. It always answers with one of its labels, also for a "
+    "text that none of them fits: look at the score before acting on the answer.",
+    "translation": "Everyday sentences, one at a time. It can leave out, repeat or invent parts, above all in long "
+    "sentences and with names or numbers: have a person check what matters.",
+    "generation": "Play, teaching and tests. The text imitates the style of its data. It is not true or sensible by "
+    "design, and may repeat what the data holds.",
+    "captioning": "Small pictures like those it was trained on, one thing on a plain ground. It always says something, "
+    "also of a photograph or a pattern, which it was not made for: look at the score.",
+    "forecasting": "Series that go on as they did in the data, one step of time after the other without gaps: fill a "
+    "gap with the last value before it. What never happened in the data is not foreseen; what is far ahead, less well.",
+}
+NOT_FOR = (
+    "Do not let it decide about people (credit, work, health, law) on its own: it was not tested for that, and it "
+    "carries whatever bias its data has."
+)
+
+READS_CHUNKS = (
+    "- It reads forward only, so that an input can be sent in chunks: ask for `return_state`, and send the `state` of "
+    "the answer with the next chunk. The limit on tokens holds for each chunk."
+)
+READS_WHOLE = "- It looks at the whole input before it answers, which cannot be sent in chunks."
+
+
+def model_card(manifest: Manifest, example: Example) -> str:
+    """The whole card, in Markdown. `example` is shown as the request to try, with its recorded answer."""
+    sections = [
+        ("", _introduction(manifest)),
+        ("How to call it", _calling(manifest, example)),
+        ("How well it does", _scores(manifest.scores) + _errors(manifest)),
+        *([("Faster forms", _variants(manifest.variants))] if manifest.variants else []),
+        ("Data", _data(manifest)),
+        ("Training", _training(manifest)),
+        ("Limits", _limits(manifest)),
+        ("Intended use", f"{_intended_use(manifest)}\n\n{NOT_FOR}"),
+        ("Parity with torch", _parity(manifest)),
+        ("How to make it again", _reproduction(manifest)),
+    ]
+    body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections)
+    return f"# {manifest.name}, version {manifest.version}\n\n{body}\n"
+
+
+def _introduction(manifest: Manifest) -> str:
+    options = manifest.options.model_dump()
+    purpose = PURPOSE[manifest.task].format(
+        labels=len(manifest.labels),
+        source=options.get("source_language", ""),
+        target=options.get("target_language", ""),
+        unit=options.get("unit", ""),
+        targets=", ".join(options.get("targets", ())),
+        channels=", ".join(options.get("channels", ())),
+        horizon=options.get("horizon", ""),
+        look_back=options.get("look_back", ""),
+    )
+    signal = signal_of(manifest)
+    if signal is not None:
+        purpose = signal_card.purpose(signal, len(manifest.labels))
+    if manifest.text_labels:
+        purpose += f" Also gives the whole text one of {len(manifest.text_labels)} labels."
+    licence = f"Licence: {manifest.licence}." if manifest.licence else ""
+    language = f"Language: {manifest.language}." if manifest.language else ""
+    return "\n\n".join(part for part in (manifest.description, purpose, f"{language} {licence}".strip()) if part)
+
+
+def _calling(manifest: Manifest, example: Example) -> str:
+    route = "generate" if manifest.task == "generation" else "predict"
+    parameters = {"parameters": example.parameters} if example.parameters else {}
+    body = json.dumps({"model": manifest.name, "inputs": example.inputs, **parameters}, ensure_ascii=False)
+    is_long = len(body) > MAX_REQUEST_CHARACTERS
+    sent = "@request.json" if is_long else shlex.quote(body)
+    lines = [f"curl -s {SERVICE}/{route} -H 'Content-Type: application/json' \\", f"  -d {sent}"]
+    signal = signal_of(manifest)
+    if signal is not None:
+        lines = signal_card.calling(manifest, signal, SERVICE)
+    answer = json.dumps(example.answer, ensure_ascii=False)
+    shown = f"The answer:\n\n```json\n{answer}\n```" if len(answer) <= MAX_ANSWER_CHARACTERS else ""
+    note = "`examples.jsonl` beside this card has more inputs, with the answers to expect."
+    if is_long:
+        note = LONG_REQUEST.format(name=manifest.name)
+    return "\n\n".join(part for part in (_code(lines), shown, note) if part)
+
+
+def _scores(scores: Sequence[Score]) -> str:
+    if not scores:
+        return "It has not been scored."
+    rows = [
+        (score.measure, score.split, _number(score.value), _baseline(score), score.detail.replace("|", "/"))
+        for score in scores
+    ]
+    return _table(("measure", "split", "this model", "baseline", "detail"), rows)
+
+
+def _errors(manifest: Manifest) -> str:
+    """Where one can see what it gets wrong; nothing for tasks without one right answer."""
+    if manifest.task in ("generation", "forecasting"):
+        return ""
+    command = f"unroll evaluate models/{manifest.name}/{manifest.version} FILE --analysis errors"
+    return (
+        f"\n\nWhat it gets wrong, by kind and with examples: `{command}` writes tables and pictures; "
+        f"those of dev were left in `runs/{manifest.name}/analysis` when it was trained."
+    )
+
+
+def _baseline(score: Score) -> str:
+    if score.baseline is None:
+        return "none"
+    return f"{_number(score.baseline)} ({score.baseline_name})" if score.baseline_name else _number(score.baseline)
+
+
+def _variants(variants: Mapping[VariantName, Variant]) -> str:
+    rows = [
+        (name, v.measure, f"{v.score:.4g}", f"{v.fp32_score:.4g}", f"{v.agreement:.2f} %")
+        for name, v in variants.items()
+    ]
+    table = [
+        "| form | measure on dev | score | in fp32 | same decisions |",
+        "|---|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+    lines = ["Choose one with `UNROLL_PRECISION`. Language models and translators are scored greedily, step by step."]
+    if any(variant.depends_on_batch for variant in variants.values()):
+        lines.append("In int8 an answer depends a little on what else is in its batch.")
+    return "\n".join([" ".join(lines), "", *table])
+
+
+def _data(manifest: Manifest) -> str:
+    sources = manifest.training.data
+    return "\n".join(_source(source) for source in sources) if sources else "Not recorded."
+
+
+def _source(source: DataSource) -> str:
+    head = f"- **{source.name}**, licence {source.licence or 'not stated'}."
+    attribution = f" {source.attribution.strip()}" if source.attribution else ""
+    splits = [f"  - {split}: sha256 `{digest}`" for split, digest in source.splits.items()]
+    return "\n".join([head + attribution, *splits])
+
+
+def _training(manifest: Manifest) -> str:
+    facts = manifest.training
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(facts.library_versions.items()))
+    rows = [
+        ("weights", f"{facts.parameters:,}"),
+        ("seed", str(facts.seed)),
+        ("epochs", f"{facts.epochs:g}"),
+        ("time", f"{facts.minutes:.0f} minutes"),
+        ("hardware", facts.hardware),
+        ("libraries", versions),
+        ("finished", facts.finished_at),
+    ]
+    return _table(("fact", "value"), [(name, value) for name, value in rows if value])
+
+
+def _limits(manifest: Manifest) -> str:
+    if isinstance(manifest.options, ForecastingOptions):
+        return _limits_of_forecasts(manifest.options, manifest.limits.max_input_tokens)
+    lines = [_limit_of_input(manifest)]
+    if manifest.task in ("translation", "generation", "captioning"):
+        lines.append(f"- At most {manifest.limits.max_new_tokens} new tokens in one answer.")
+    if manifest.labels:
+        lines.append(READS_CHUNKS if manifest.reads_chunks else READS_WHOLE)
+        lines.append(f"- It knows these labels and no others: {_some(manifest.labels)}.")
+    if manifest.text_labels:
+        lines.append(f"- Of whole texts it knows these labels and no others: {_some(manifest.text_labels)}.")
+    if manifest.language and manifest.task != "translation":
+        lines.append(f"- It was trained on this language alone: {manifest.language}.")
+    return "\n".join(lines)
+
+
+def _limit_of_input(manifest: Manifest) -> str:
+    signal, most, options = signal_of(manifest), manifest.limits.max_input_tokens, manifest.options
+    if isinstance(options, CaptioningOptions):
+        return (
+            f"- A picture is a PNG file. It is put on white and brought to {options.image_columns} x "
+            f"{options.image_rows} pixels, whatever its proportions: what is finer than that is not seen."
+        )
+    if signal is not None:
+        return signal_card.limits(signal, most)
+    return f"- At most {most} tokens of input; longer input is refused, never cut."
+
+
+def _intended_use(manifest: Manifest) -> str:
+    return INTENDED_USE[manifest.task] if signal_of(manifest) is None else signal_card.INTENDED_USE
+
+
+def _limits_of_forecasts(options: ForecastingOptions, max_frames: int) -> str:
+    return "\n".join(
+        [
+            f"- It needs {options.look_back} frames, one for each step of time; fewer are refused. Of more, up to "
+            f"{max_frames}, it looks at the last ones.",
+            f"- A frame holds, in this order: {_some(options.channels)}. A gap is filled by the caller.",
+            f"- It forecasts {options.horizon} steps at once, no more.",
+        ]
+    )
+
+
+def _parity(manifest: Manifest) -> str:
+    parity = manifest.parity
+    if parity is None:
+        return "Not verified."
+    rows = [(name, f"{difference:.1e}") for name, difference in parity.checks.items()]
+    text = (
+        "The graphs were compared with the torch network that they were written from, on the CPU, before they were "
+        f"published. A difference up to {parity.tolerance:g}, relative to the size of the number where that is above "
+        "1, was allowed."
+    )
+    return f"{text}\n\n{_table(('check', 'largest difference'), rows)}"
+
+
+def _reproduction(manifest: Manifest) -> str:
+    config = "The effective configuration, defaults included, is in `manifest.json` under `training.config`."
+    command = _command(manifest)
+    return f"{_code([command])}\n\n{config}" if command else f"The recipe is not recorded. {config}"
+
+
+def _command(manifest: Manifest) -> str:
+    """What to type: a shipped recipe by name, or the task with the files it learned from (their names, not paths)."""
+    data = manifest.training.config.get("data")
+    paths = data if isinstance(data, dict) else {}
+    files = {role: Path(str(paths[role])).name for role in ("train", "dev") if paths.get(role)}
+    if "train" not in files:
+        return f"unroll train {manifest.training.recipe}" if manifest.training.recipe else ""
+    options = [f"--{role} {shlex.quote(name)}" for role, name in files.items()]
+    return " ".join(["unroll train", manifest.task, *options, f"--name {manifest.name}"])
+
+
+def _number(value: float) -> str:
+    """Two decimals for percentages, three for losses and other small numbers."""
+    return f"{value:.2f}" if abs(value) >= SMALL_SCORE else f"{value:.3f}"
+
+
+def _some(labels: Sequence[str], limit: int = 40) -> str:
+    shown = ", ".join(f"`{label}`" for label in labels[:limit])
+    return shown if len(labels) <= limit else f"{shown} and {len(labels) - limit} more (all in `manifest.json`)"
+
+
+def _code(lines: Iterable[str]) -> str:
+    return "\n".join(["```sh", *lines, "```"])
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

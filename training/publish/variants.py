@@ -1,0 +1,234 @@
+"""Add a faster form of its graphs to a published bundle, and accept it only if dev scores as well as before.
+
+    bf16  the same graph files, computed by onnxruntime's OpenVINO provider
+    int8  further graph files with int8 weights, beside the fp32 ones
+
+What runs step by step keeps its promise that an answer does not depend on its batch: there only the step graph is
+rewritten, with fixed scales, and prompts and source sentences are still read in fp32.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from service.bundle.load import CARD_FILE, Bundle, load_bundle
+from service.bundle.manifest import TaskName, Variant, VariantName
+from service.bundle.write import publish, staging_folder, write_manifest
+from service.errors import UnrollError
+from service.inference.runtime.ort_runner import OrtRunner, can_run
+from service.tasks.core.task import Runner
+from service.tasks.recorded import TOLERANCE, faults_of_examples
+from training.config.recipe import parse_recipe
+from training.data.records import Record
+from training.evaluation.answers import evaluate_records
+from training.onnx_graph.parts.builder import serialized
+from training.preprocessing.load_records import load_data
+from training.publish.int8 import depends_on_batch, int8_graph
+from training.publish.model_card import model_card
+from training.publish.paired_runner import PairedRunner
+from training.publish.step_loss import step_loss
+
+#: How much of the dev score may be lost, in points; of a language model, percent of its perplexity, of a forecaster
+#: percent of its error.
+MAX_DROP: dict[VariantName, float] = {"bf16": 0.2, "int8": 0.5}
+
+#: The measure that decides, the first that the scores have.
+_DECIDING: dict[TaskName, tuple[str, ...]] = {
+    "tagging": ("sentence_accuracy", "f1", "accuracy"),
+    "classification": ("accuracy",),
+    "translation": ("bleu",),
+    "captioning": ("token_f1",),
+    "generation": ("loss",),
+    "forecasting": ("mse",),
+}
+#: Greedy translations: cheaper than beams, and more easily led astray.
+_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}, "captioning": {"num_beams": 1}}
+#: The graphs that get int8 weights.
+_INT8_GRAPHS: dict[TaskName, tuple[str, ...]] = {
+    "tagging": ("tagger",),
+    "classification": ("classifier",),
+    "translation": ("decoder_step",),
+    "captioning": ("decoder_step",),
+    "generation": ("step",),
+    "forecasting": ("forecaster",),
+}
+_STEP_GRAPHS = frozenset({"decoder_step", "step"})
+_SEQUENCE_LENS = 4
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+
+Say = Callable[[str], None]
+
+
+class VariantRefused(UnrollError):
+    """A faster form loses too much, or there is none; the message has the figures."""
+
+
+def add_variant(path: Path, name: VariantName, say: Say, dev: Sequence[Record] | None = None) -> Variant:
+    """Make, measure and publish a variant of the bundle in `path`; the bundle stays as it was if it is refused.
+
+    `dev` defaults to the dev records of the recipe that the bundle was trained from.
+
+    Raises:
+        VariantRefused: it scores too low, its examples come out otherwise, or the graphs cannot be quantised.
+        BundleError: the bundle cannot be used, or this machine cannot run the variant.
+        UnrollError: the dev data is not there, or no longer what it was.
+    """
+    bundle = load_bundle(path)
+    records = dev_records(bundle) if dev is None else dev
+    models_root = path.resolve().parents[1]
+    staged = staging_folder(models_root, bundle.manifest.name)
+    try:
+        shutil.copytree(path, staged, dirs_exist_ok=True)
+        drafted = _write_draft(staged, bundle, name)
+        measured = measure(load_bundle(staged), name, drafted, records)
+        say(describe(name, measured))
+        require_accepted(path, name, measured)
+        _write(staged, load_bundle(staged), name, measured)
+        publish(staged, models_root)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return measured
+
+
+def faults_of_variants(bundle: Bundle) -> Iterator[str]:
+    """A sentence for each variant that should not be there: it lost too much, or answers an example otherwise.
+
+    A variant that this machine cannot run is judged by its recorded figures alone.
+    """
+    for name, variant in bundle.manifest.variants.items():
+        if variant.drop > MAX_DROP[name]:
+            yield describe(name, variant)
+        if can_run(bundle, name):
+            runner = OrtRunner(bundle, "cpu", precision=name)
+            yield from (f"{name}, {fault}" for fault in faults_of_examples(bundle, runner, TOLERANCE[name]))
+
+
+def describe(name: VariantName, variant: Variant) -> str:
+    """The figures of a variant in one line."""
+    lost = round(variant.drop, 2) + 0.0  # so that a gain too small to be seen is not written as -0.00
+    return (
+        f"{name}: dev {variant.measure} {variant.score:.4g}, fp32 {variant.fp32_score:.4g}, lost {lost:.2f} of "
+        f"{MAX_DROP[name]:g} allowed; largest difference {variant.max_difference:.1e}, "
+        f"{variant.agreement:.2f} % of decisions agree"
+    )
+
+
+def require_accepted(path: Path, name: VariantName, variant: Variant) -> None:
+    """Raises VariantRefused, with the figures, where more is lost than may be."""
+    if not variant.drop <= MAX_DROP[name]:
+        raise VariantRefused(f"{path}: not accepted. {describe(name, variant)}")
+
+
+def dev_records(bundle: Bundle) -> Sequence[Record]:
+    """The dev part of what the bundle was trained on.
+
+    Raises:
+        UnrollError: the bundle does not say, the files are not there, or they have changed.
+    """
+    manifest = bundle.manifest
+    if not manifest.training.config:
+        raise UnrollError(f"{bundle.path}: it does not say which data it was trained on, so nothing can be measured")
+    data = load_data(parse_recipe(dict(manifest.training.config), str(bundle.path)))
+    if data.source.splits != manifest.training.data[0].splits:
+        raise UnrollError(f"{bundle.path}: the data has changed since it was trained, so its scores say nothing")
+    return data.dev
+
+
+def measure(bundle: Bundle, name: VariantName, drafted: Variant, dev: Sequence[Record]) -> Variant:
+    """The variant with what running dev in fp32 and in it has shown, on one thread of the CPU."""
+    fp32 = OrtRunner(bundle, "cpu")
+    paired = PairedRunner(fp32, OrtRunner(bundle, "cpu", precision=name))
+    fault = next(faults_of_examples(bundle, paired, TOLERANCE[name]), None)
+    if fault is not None:
+        raise VariantRefused(f"{bundle.manifest.name}: in {name} a recorded answer comes out otherwise. {fault}")
+    deciding, before = dev_score(bundle, fp32, dev)
+    _, after = dev_score(bundle, paired, dev)
+    return drafted.model_copy(
+        update={
+            "measure": deciding,
+            "fp32_score": before,
+            "score": after,
+            "drop": loss_of_quality(deciding, before, after),
+            "max_difference": paired.max_difference,
+            "agreement": paired.agreement,
+        }
+    )
+
+
+def dev_score(bundle: Bundle, runner: Runner, dev: Sequence[Record]) -> tuple[str, float]:
+    """Name and value of the measure that decides. Language models are scored through their step graph."""
+    task = bundle.manifest.task
+    if task == "generation":
+        return "loss", step_loss(bundle, runner, [str(record[0]) for record in dev])
+    scores = evaluate_records(bundle, runner, dev, parameters=_PARAMETERS.get(task))
+    deciding = next(measure for measure in _DECIDING[task] if measure in scores)
+    return deciding, float(scores[deciding])
+
+
+def loss_of_quality(deciding: str, before: float, after: float) -> float:
+    """Points lost; of a loss in nats, the percentage by which the perplexity rises; of an error, by which it does."""
+    if deciding == "mse":
+        return 100.0 * (after / before - 1.0) if before else after
+    return 100.0 * math.expm1(after - before) if deciding == "loss" else before - after
+
+
+def _write_draft(staged: Path, bundle: Bundle, name: VariantName) -> Variant:
+    """Put the variant's graphs into the staged copy, and a manifest that names them, with nothing measured yet."""
+    write = _write_int8 if name == "int8" else _choose_bf16
+    graphs, depends = write(staged, bundle)
+    drafted = Variant(
+        graphs=graphs,
+        depends_on_batch=depends,
+        measure="none",
+        score=0.0,
+        fp32_score=0.0,
+        drop=math.inf,
+        max_difference=0.0,
+        agreement=0.0,
+    )
+    _write(staged, bundle, name, drafted.model_copy(update={"drop": 0.0}))
+    return drafted
+
+
+def _write_int8(staged: Path, bundle: Bundle) -> tuple[dict[str, str], bool]:
+    files, depends = {}, False
+    for graph in _INT8_GRAPHS[bundle.manifest.task]:
+        try:
+            model = int8_graph(onnx.load(bundle.graph_path(graph)), is_step=graph in _STEP_GRAPHS)
+        except ValueError as error:
+            raise VariantRefused(f"{bundle.path}: {error}") from error
+        files[graph] = f"{graph}.int8.onnx"
+        depends = depends or depends_on_batch(model)
+        (staged / files[graph]).write_bytes(serialized(model))
+    return files, depends
+
+
+def _choose_bf16(_staged: Path, bundle: Bundle) -> tuple[dict[str, str], bool]:
+    """Every graph but those that tell an operator the lengths of its rows: OpenVINO ignores them, and is wrong."""
+    graphs = {
+        name: spec.file
+        for name, spec in bundle.manifest.graphs.items()
+        if not uses_sequence_lens(onnx.load(bundle.graph_path(name)))
+    }
+    if not graphs:
+        raise VariantRefused(f"{bundle.path}: its graphs use sequence_lens, which the OpenVINO provider ignores")
+    return graphs, False
+
+
+def uses_sequence_lens(model: onnx.ModelProto) -> bool:
+    """Whether a recurrent operator is told the lengths of its rows."""
+    recurrent = (node for node in model.graph.node if node.op_type in _RECURRENT)
+    return any(len(node.input) > _SEQUENCE_LENS and node.input[_SEQUENCE_LENS] for node in recurrent)
+
+
+def _write(staged: Path, bundle: Bundle, name: VariantName, variant: Variant) -> None:
+    variants = {**bundle.manifest.variants, name: variant}
+    manifest = bundle.manifest.model_copy(update={"variants": variants})
+    (staged / CARD_FILE).write_text(model_card(manifest, bundle.examples[0]), encoding="utf-8")
+    write_manifest(staged, manifest)

@@ -1,0 +1,335 @@
+"""Prove that a bundle's graphs compute what its network computes, whatever they are batched and padded with.
+
+The checks, by the names that stand in the report and in the manifest:
+
+    shapes      every output has the dtype and shape that the manifest declares, at several batch sizes and lengths
+    torch       every output equals torch's (only where the network is at hand)
+    padding     a row in a padded batch equals the same row alone
+    steps       many steps one by one equal the whole sequence at once
+    chunks      a text in pieces, each read on from the state before, equals the text at once (where that is possible)
+    examples    text in, answer out: the recorded answers of torch, through the service's own code
+    variants    faster forms lost no more of the dev score than they may, and answer the examples alike
+
+A difference is relative to the size of the number where that is above 1: `abs(a - b) / max(1, abs(a))`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+from torch import nn
+
+from service.bundle.load import Bundle, load_bundle
+from service.bundle.manifest import ForecastingOptions, GraphSpec, Parity
+from service.errors import InferenceFailed, InvalidInput
+from service.inference.runtime.ort_runner import OrtRunner
+from service.tasks.catalogue import answer, task_of
+from service.tasks.core.task import Array, Runner
+from service.tasks.recorded import differences
+from training.evaluation.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
+from training.networks.captioner import Captioner
+from training.networks.translator import Translator
+from training.onnx_graph.weights import round_to_half
+from training.publish.variants import faults_of_variants
+from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, row_alone, shape_of
+
+#: Float32 sums in another order differ by about 1e-6; a wrong gate or an unmasked step by 1e-2 and more.
+TOLERANCE = 1e-4
+#: A decoder or language model is run for so many steps when steps are compared with the whole.
+NUM_STEPS = 12
+
+
+@dataclass
+class ParityReport:
+    """What was measured. `checks` has the largest difference of each check that was made."""
+
+    path: Path
+    tolerance: float = TOLERANCE
+    checks: dict[str, float] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    @property
+    def max_difference(self) -> float:
+        return max(self.checks.values(), default=0.0)
+
+    def parity(self) -> Parity:
+        """The measurement as it stands in the manifest."""
+        return Parity(max_difference=self.max_difference, tolerance=self.tolerance, checks=dict(self.checks))
+
+    def summary(self) -> str:
+        """A few lines for people: each check with its largest difference, then what failed."""
+        lines = [f"{name:<10} largest difference {value:.1e}" for name, value in self.checks.items()]
+        verdict = "passed" if self.passed else f"FAILED in {len(self.failures)} places"
+        return "\n".join([f"{self.path}: {verdict} (tolerance {self.tolerance:g})", *lines, *self.failures])
+
+    def compare(self, check: str, where: str, expected: Array, actual: Array) -> None:
+        """Note the difference of two arrays under `check`, and a failure if it is beyond the tolerance."""
+        if expected.shape != actual.shape:
+            self.fail(check, f"{where}: expected shape {list(expected.shape)}, found {list(actual.shape)}")
+            return
+        difference, place = largest_difference(expected, actual)
+        self.note(check, difference)
+        if not difference <= self.tolerance:
+            values = f"expected {float(expected[place]):.6g}, found {float(actual[place]):.6g}"
+            at = [int(index) for index in place]
+            self.fail(check, f"{where}{at}: {values} (difference {difference:.1e})")
+
+    def note(self, check: str, difference: float) -> None:
+        """Keep the larger of this difference and what was measured before."""
+        self.checks[check] = max(self.checks.get(check, 0.0), difference)
+
+    def fail(self, check: str, what: str) -> None:
+        """Note a failure; `what` says graph, tensor, expected and found."""
+        self.note(check, 0.0)
+        self.failures.append(f"{check}: {what}")
+
+
+@one_thread()
+def verify_bundle(
+    path: Path, network: nn.Module | None = None, *, seed: int = 0, tolerance: float = TOLERANCE
+) -> ParityReport:
+    """Make every check on a bundle folder, on the CPU provider.
+
+    `network` is the one the bundle was made from; without it nothing is compared with torch but the examples. A bundle
+    with half-precision weights is compared with the network rounded alike.
+
+    Raises:
+        BundleError: the bundle cannot even be opened: a file is missing or altered, or a graph is not what the manifest
+            declares.
+    """
+    bundle = load_bundle(path)
+    runner = OrtRunner(bundle, device="cpu", threads=1)
+    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, usual_values(bundle)))
+    report = ParityReport(path, tolerance)
+    _check_graphs(report, opened)
+    if network is not None:
+        network = round_to_half(network) if stores_half(bundle) else copy.deepcopy(network)
+        _check_against_torch(report, opened, network.cpu())
+    if bundle.manifest.reads_chunks:
+        _check_chunks(report, opened, runner if network is None else TorchRunner(network))
+    if bundle.manifest.task == "generation":
+        _check_generation_steps(report, opened)
+    _check_examples(report, opened)
+    for fault in faults_of_variants(bundle):
+        report.fail("variants", fault)
+    return report
+
+
+def usual_values(bundle: Bundle) -> dict[str, Array]:
+    """Of a forecaster the window of an example: a hundred deviations away from its series, all is rounding."""
+    options = bundle.manifest.options
+    if not isinstance(options, ForecastingOptions):
+        return {}
+    frames = np.asarray(bundle.examples[0].inputs["frames"], dtype=np.float32)
+    return {"frames": frames[-options.look_back :]}
+
+
+def stores_half(bundle: Bundle) -> bool:
+    """Whether any weight of the bundle is stored as float16."""
+    graphs = (onnx.load(bundle.graph_path(graph)).graph for graph in bundle.manifest.graphs)
+    return any(tensor.data_type == TensorProto.FLOAT16 for graph in graphs for tensor in graph.initializer)
+
+
+def largest_difference(expected: Array, actual: Array) -> tuple[float, tuple[int, ...]]:
+    """The largest relative difference and where it is. What is not finite differs from everything."""
+    with np.errstate(invalid="ignore"):
+        scaled = np.abs(expected.astype(np.float64) - actual) / np.maximum(1.0, np.abs(expected))
+    scaled = np.where(np.isfinite(scaled), scaled, np.inf)
+    place = np.unravel_index(int(scaled.argmax()), scaled.shape)
+    return float(scaled[place]), tuple(int(index) for index in place)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A bundle with its graphs open, and feeds to try them with."""
+
+    bundle: Bundle
+    runner: OrtRunner
+    probes: VerificationInputs
+
+
+def _check_graphs(report: ParityReport, opened: _Opened) -> None:
+    for graph, spec in opened.bundle.manifest.graphs.items():
+        for feeds in opened.probes.all_sizes(spec):
+            outputs = opened.runner.run(graph, feeds)
+            _check_shapes(report, graph, spec, feeds, outputs)
+            for row in _rows(graph, spec, feeds):
+                alone = opened.runner.run(graph, row.feeds)
+                _compare_rows(report, "padding", row, alone, row.of(outputs))
+
+
+def _check_against_torch(report: ParityReport, opened: _Opened, network: nn.Module) -> None:
+    torch_runner = TorchRunner(network)
+    for graph, spec in opened.bundle.manifest.graphs.items():
+        for feeds in opened.probes.all_sizes(spec):
+            expected, actual = torch_runner.run(graph, feeds), opened.runner.run(graph, feeds)
+            for row in _rows(graph, spec, feeds):
+                _compare_rows(report, "torch", row, row.of(expected), row.of(actual))
+    if isinstance(network, Translator | Captioner):
+        _check_decoder_steps(report, opened, network)
+    _check_transitions(report, opened.bundle, network)
+
+
+def _check_shapes(
+    report: ParityReport, graph: str, spec: GraphSpec, feeds: Mapping[str, Array], outputs: Mapping[str, Array]
+) -> None:
+    axes = axes_of(spec, feeds)
+    report.note("shapes", 0.0)
+    for tensor in spec.outputs:
+        expected = (tensor.dtype, shape_of(tensor, axes))
+        found = (outputs[tensor.name].dtype.name, outputs[tensor.name].shape)
+        if expected != found:
+            where = f"graph {graph!r}, output {tensor.name!r} at {axes}"
+            report.fail("shapes", f"{where}: expected {_described(*expected)}, found {_described(*found)}")
+
+
+def _described(dtype: str, shape: tuple[int, ...]) -> str:
+    return f"{dtype} {list(shape)}"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of a batch, cut to its own length."""
+
+    graph: str
+    spec: GraphSpec
+    index: int
+    length: int
+    feeds: Feeds
+
+    def of(self, outputs: Mapping[str, Array]) -> Feeds:
+        """The part of a batch's outputs that belongs to this row."""
+        return row_alone(self.spec.outputs, outputs, self.index, self.length)
+
+
+def _rows(graph: str, spec: GraphSpec, feeds: Mapping[str, Array]) -> list[_Row]:
+    lengths = feeds.get("lengths", np.ones(axes_of(spec, feeds)["batch"], dtype=np.int64))
+    return [
+        _Row(graph, spec, row, int(length), row_alone(spec.inputs, feeds, row, int(length)))
+        for row, length in enumerate(lengths)
+    ]
+
+
+def _compare_rows(report: ParityReport, check: str, row: _Row, expected: Feeds, actual: Feeds) -> None:
+    for name in expected:
+        where = f"graph {row.graph!r}, row {row.index} of length {row.length}, output {name!r}"
+        report.compare(check, where, expected[name], actual[name])
+
+
+def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
+    """A padded prompt at once against its tokens one by one: the logits of every token, the state after the last."""
+    manifest, run = opened.bundle.manifest, opened.runner.run
+    prompt = opened.probes.feeds(manifest.graphs["prompt"], batch=3, time=NUM_STEPS)
+    whole = run("prompt", prompt)
+    state = {spec.name: prompt[spec.name] for spec in manifest.state}
+    for step in range(NUM_STEPS):
+        outputs = run("step", {"token": prompt["tokens"][:, step], **state})
+        state = {spec.name: outputs[spec.next_name] for spec in manifest.state}
+        inside, ends = prompt["lengths"] > step, prompt["lengths"] == step + 1
+        where = f"graph 'step' at step {step}, output"
+        report.compare("steps", f"{where} 'logits'", whole["logits"][inside, step], outputs["logits"][inside])
+        for spec in manifest.state if ends.any() else ():
+            expected, actual = whole[spec.next_name][:, ends], outputs[spec.next_name][:, ends]
+            report.compare("steps", f"{where} {spec.next_name!r}", expected, actual)
+
+
+def _check_chunks(report: ParityReport, opened: _Opened, reference: Runner) -> None:
+    """Padded rows read at once by `reference`, against the same rows in pieces that are cut at random places."""
+    manifest = opened.bundle.manifest
+    ((graph, spec),) = manifest.graphs.items()
+    whole = opened.probes.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
+    lengths, expected = whole["lengths"], reference.run(graph, whole)
+    done = np.zeros_like(lengths)
+    state = {part.name: whole[part.name].copy() for part in manifest.state}
+    while (rows := np.flatnonzero(done < lengths)).size:
+        starts, sizes = done[rows], opened.probes.chunk_sizes(lengths[rows] - done[rows])
+        before = {name: array[:, rows] for name, array in state.items()}
+        outputs = opened.runner.run(graph, {**chunk_of(spec, whole, rows, starts, sizes), **before})
+        for part in manifest.state:
+            state[part.name][:, rows] = outputs[part.next_name]
+        done[rows] += sizes
+        for index, row in enumerate(rows):
+            read = _Read(graph, spec, int(row), int(starts[index]), int(done[row]), int(lengths[row]))
+            _compare_chunk(report, read, expected, row_alone(spec.outputs, outputs, index, int(sizes[index])))
+
+
+class _Read(NamedTuple):
+    """Steps `start` up to `end` of one row, which has `length` of them."""
+
+    graph: str
+    spec: GraphSpec
+    row: int
+    start: int
+    end: int
+    length: int
+
+
+def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array], chunk: Feeds) -> None:
+    """What a graph gives for each step is compared at once, what it gives for the text when the text is at its end."""
+    expected = row_alone(read.spec.outputs, whole, read.row, read.length)
+    for tensor in read.spec.outputs:
+        name, by_step = tensor.name, "time" in tensor.shape
+        where = f"graph {read.graph!r}, row {read.row}, steps {read.start} to {read.end}, output {name!r}"
+        if by_step:
+            report.compare("chunks", where, expected[name][:, read.start : read.end], chunk[name])
+        elif read.end == read.length:
+            report.compare("chunks", where, expected[name], chunk[name])
+
+
+def _check_decoder_steps(report: ParityReport, opened: _Opened, network: Translator | Captioner) -> None:
+    """A whole target sentence in torch, as in training, against the step graph run for each of its tokens."""
+    manifest, run = opened.bundle.manifest, opened.runner.run
+    spec = manifest.graphs["decoder_step"]
+    feeds = opened.probes.feeds(spec, batch=3, time=7)
+    tokens = np.stack([opened.probes.feeds(spec, batch=3, time=1)["token"] for _ in range(NUM_STEPS)], axis=1)
+    logits, attention = decode_whole(network, tokens, feeds)
+    for step in range(NUM_STEPS):
+        outputs = run("decoder_step", {**feeds, "token": tokens[:, step]})
+        feeds |= {part.name: outputs[part.next_name] for part in manifest.state}
+        where = f"graph 'decoder_step' at step {step}, output"
+        report.compare("steps", f"{where} 'logits'", logits[:, step], outputs["logits"])
+        report.compare("steps", f"{where} 'attention'", attention[:, step], outputs["attention"])
+
+
+def _check_transitions(report: ParityReport, bundle: Bundle, network: nn.Module) -> None:
+    expected = transitions_of(network)
+    if expected is not None and bundle.transitions is not None:
+        report.compare("torch", "transitions.npy", expected, bundle.transitions)
+    elif (expected is None) != (bundle.transitions is None):
+        report.fail("torch", "transitions.npy: either the network or the bundle has transitions, the other has not")
+
+
+def _check_examples(report: ParityReport, opened: _Opened) -> None:
+    task = task_of(opened.bundle)
+    for number, example in enumerate(opened.bundle.examples, start=1):
+        try:
+            found = answer(task, opened.runner, example.inputs, example.parameters).model_dump(mode="json")
+        except (InferenceFailed, InvalidInput) as error:
+            report.fail("examples", f"example {number} was not answered: {error}")
+            continue
+        faults = differences(example.answer, found, report.tolerance)
+        for fault in faults:
+            report.fail("examples", f"example {number}, {fault}")
+        if not faults:
+            expected, actual = (np.array([0.0, *_fractions(value)]) for value in (example.answer, found))
+            report.note("examples", largest_difference(expected, actual)[0])
+
+
+def _fractions(value: Any) -> Iterator[float]:
+    """Every float in a JSON value, in order."""
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in [value[key] for key in sorted(value)] if isinstance(value, dict) else value:
+            yield from _fractions(part)

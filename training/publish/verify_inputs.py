@@ -1,0 +1,113 @@
+"""Random but valid feeds for a bundle's graphs, made from what the manifest says about each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from service.bundle.manifest import GraphSpec, TensorSpec
+from service.tasks.core.task import Array
+
+Feeds = dict[str, Array]
+
+#: `(batch, time)` of the feeds that a graph is tried with: alone and together, one step and many.
+PROBE_SIZES = ((1, 1), (1, 6), (2, 3), (5, 8), (3, 33))
+#: Characters of the longest word, one for each probe size.
+PROBE_CHARACTERS = (1, 4, 24, 9, 12)
+
+#: Sound is tried at so many times those lengths, so that there are several steps in it, and parts of one.
+SAMPLES_PER_PROBE_STEP = 97
+
+#: A text that is read in chunks is cut after at most so many steps.
+MAX_CHUNK_STEPS = 5
+
+
+class VerificationInputs:
+    """Makes feeds from a seed: valid ids within each row's length, zeros beyond, states and memories in -1 to 1."""
+
+    def __init__(self, id_limits: Mapping[str, int], seed: int = 0, usual: Mapping[str, Array] | None = None) -> None:
+        """`id_limits`: for each input of token ids the number of ids that exist.
+
+        `usual`: for an input that is not at home between -1 and 1 a row of it, `[time, width]`; probes are near it.
+        """
+        self._id_limits = id_limits
+        self._usual = usual or {}
+        self._random = np.random.default_rng(seed)
+
+    def all_sizes(self, spec: GraphSpec) -> list[Feeds]:
+        """One set of feeds for each probe size."""
+        pairs = zip(PROBE_SIZES, PROBE_CHARACTERS, strict=True)
+        return [self.feeds(spec, batch, time, characters) for (batch, time), characters in pairs]
+
+    def feeds(self, spec: GraphSpec, batch: int, time: int, characters: int = 1) -> Feeds:
+        """Feeds of one size. At least one row is `time` long; the others are as long or shorter."""
+        if any(tensor.name == "samples" for tensor in spec.inputs):
+            time *= SAMPLES_PER_PROBE_STEP
+        axes = {"batch": batch, "time": time, "chars": characters}
+        lengths = self._random.integers(1, time + 1, size=batch)
+        lengths[self._random.integers(batch)] = time
+        return {tensor.name: self._array(tensor, axes, lengths) for tensor in spec.inputs}
+
+    def chunk_sizes(self, remaining: Array) -> Array:
+        """How many of its remaining steps each row reads next: one and more, cut at random."""
+        return np.minimum(self._random.integers(1, MAX_CHUNK_STEPS + 1, size=remaining.shape), remaining)
+
+    def _array(self, tensor: TensorSpec, axes: Mapping[str, int], lengths: Array) -> Array:
+        shape = shape_of(tensor, axes)
+        if tensor.name == "lengths":
+            return lengths
+        if tensor.name in self._usual:
+            row = self._usual[tensor.name]
+            near = row + row.std(axis=0) * self._random.uniform(-1.0, 1.0, size=shape)
+            return np.asarray(near, dtype=np.float32)
+        if tensor.dtype == "float32":
+            return self._random.uniform(-1.0, 1.0, size=shape).astype(np.float32)
+        if tensor.dtype == "uint8":
+            return self._random.integers(0, 256, size=shape, dtype=np.uint8)
+        # Id 0 is padding, so that valid ids start at 1.
+        ids = self._random.integers(1, self._id_limits[tensor.name], size=shape)
+        if "time" in tensor.shape:
+            ids[np.arange(shape[1]) >= lengths[:, None]] = 0
+        if "chars" in tensor.shape:
+            self._shorten_words(ids)
+        return ids
+
+    def _shorten_words(self, characters: Array) -> None:
+        ends = self._random.integers(1, characters.shape[2] + 1, size=characters.shape[:2])
+        characters[np.arange(characters.shape[2]) >= ends[..., None]] = 0
+
+
+def shape_of(tensor: TensorSpec, axes: Mapping[str, int]) -> tuple[int, ...]:
+    """The sizes of a tensor's dimensions once the axes that may vary have a size."""
+    return tuple(axis if isinstance(axis, int) else axes[axis] for axis in tensor.shape)
+
+
+def axes_of(spec: GraphSpec, feeds: Mapping[str, Array]) -> dict[str, int]:
+    """The size of every named axis among the feeds."""
+    sizes = (zip(tensor.shape, feeds[tensor.name].shape, strict=True) for tensor in spec.inputs)
+    return {axis: size for pairs in sizes for axis, size in pairs if isinstance(axis, str)}
+
+
+def row_alone(tensors: tuple[TensorSpec, ...], arrays: Mapping[str, Array], row: int, length: int) -> Feeds:
+    """One row of every tensor as a batch of one, unpadded: `time` is cut to `length`, `chars` to what is used."""
+    num_characters = max((_used_characters(arrays[t.name][row]) for t in tensors if "chars" in t.shape), default=0)
+    kept = {"batch": slice(row, row + 1), "time": slice(0, length), "chars": slice(0, num_characters)}
+    return {t.name: arrays[t.name][tuple(kept.get(str(axis), slice(None)) for axis in t.shape)] for t in tensors}
+
+
+def chunk_of(spec: GraphSpec, feeds: Mapping[str, Array], rows: Array, starts: Array, sizes: Array) -> Feeds:
+    """Of each of `rows` the steps from `starts` on, as many as `sizes` says, padded anew; without recurrent state."""
+    chunk: Feeds = {"lengths": sizes}
+    for tensor in spec.inputs:
+        if "time" in tensor.shape:
+            steps = starts[:, None] + np.arange(sizes.max())
+            whole = feeds[tensor.name]
+            taken = whole[rows[:, None], np.minimum(steps, whole.shape[1] - 1)].copy()
+            taken[np.arange(sizes.max()) >= sizes[:, None]] = 0
+            chunk[tensor.name] = taken
+    return chunk
+
+
+def _used_characters(words: Array) -> int:
+    return int((words != 0).sum(axis=1).max())
