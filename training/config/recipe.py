@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -20,6 +20,7 @@ from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
 from training.data.formats.options import ReadOptions
 
+TableT = TypeVar("TableT", bound=Strict)
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -169,6 +170,12 @@ class Recipe(Strict):
         if isinstance(network, ClassifierConfig) and network.characters != "none" and self.tokenizer.unit != "word":
             raise ValueError('network.characters needs tokenizer.unit "word": characters are read word by word')
         return self
+
+    def network_as(self, kind: type[TableT]) -> TableT:
+        """The network table of the task that reads it. Raises TypeError for the table of another task."""
+        if not isinstance(self.network, kind):
+            raise TypeError(f"the network is for {self.network.task}, not a {kind.__name__}")
+        return self.network
 
 
 def find_recipe(name_or_path: str) -> Path:

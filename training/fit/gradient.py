@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from training.config.recipe import TrainingConfig
 from training.fit.distributed import Workers
 from training.networks.network import Network
-from training.preprocessing.batches import AnyBatch
+from training.preprocessing.batches import Batch
 
 Carried = tuple[Tensor, ...]
 
@@ -35,7 +35,7 @@ class Gradient:
 
 
 def find_gradient(
-    network: Network, batch: AnyBatch | None, carried: Carried, config: TrainingConfig, workers: Workers
+    network: Network, batch: Batch | None, carried: Carried, config: TrainingConfig, workers: Workers
 ) -> Gradient:
     """Put the clipped gradient of a batch into the parameters.
 

@@ -8,13 +8,18 @@ import pytest
 
 from service.bundle.manifest import TaskName
 from service.errors import UnrollError
-from tests.training.tiny_runs import TASKS, write_files
-from training.config.defaults import own_recipe
+from tests.training.tiny_runs import TASKS, own_recipe, write_files
 from training.config.networks import TaggerConfig
-from training.config.recipe import ConfigFault
+from training.config.recipe import ConfigFault, Recipe
 from training.data.formats.faults import DataFault
 from training.data.formats.options import ReadOptions
-from training.preprocessing.load_records import load_data
+from training.preprocessing.load_records import RunData, load_data
+from training.tasks.catalogue import training_task
+
+
+def loaded(recipe: Recipe) -> RunData:
+    """The data of a recipe."""
+    return load_data(training_task(recipe), recipe)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -26,7 +31,7 @@ def test_every_task_has_sensible_defaults(task: TaskName, tmp_path: Path, monkey
         recipe = own_recipe(task, "mine", train.name, dev.name)
     assert (recipe.task, recipe.network.task, recipe.name) == (task, task, "mine")
     assert (recipe.data.train, recipe.data.dev) == (str(train), str(dev))
-    data = load_data(recipe)
+    data = loaded(recipe)
     assert len(data.train) >= len(data.dev) >= 1
     assert data.remark == ""
     assert set(data.source.splits) == {f"train/{train.name}", f"dev/{dev.name}"}
@@ -37,9 +42,9 @@ def test_a_missing_dev_part_is_split_off_and_said(task: TaskName, tmp_path: Path
     """The split is the same every time, says its size, and nothing is in both parts."""
     train, _ = write_files(task, tmp_path)
     recipe = own_recipe(task, "mine", str(train))
-    data = load_data(recipe)
+    data = loaded(recipe)
     assert data.remark.startswith("No dev file: ")
-    assert data == load_data(recipe)
+    assert data == loaded(recipe)
     assert not set(data.train) & set(data.dev)
     assert data.train
     assert data.dev
@@ -49,7 +54,7 @@ def test_the_size_of_the_split_can_be_chosen(tmp_path: Path) -> None:
     """`data.dev_percent` decides how much is held out."""
     train, _ = write_files("generation", tmp_path)
     parts = {
-        percent: load_data(own_recipe("generation", "mine", str(train), overrides={"data.dev_percent": percent}))
+        percent: loaded(own_recipe("generation", "mine", str(train), overrides={"data.dev_percent": percent}))
         for percent in (10, 40)
     }
     sizes = {percent: len(data.dev[0][0]) for percent, data in parts.items()}
@@ -75,7 +80,7 @@ def test_two_aligned_files_are_one_source(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / name).write_text(text, encoding="utf-8")
     recipe = own_recipe("translation", "mine", "a.en, a.de", "a.en,a.de")
     assert recipe.data.train == f"{tmp_path / 'a.en'},{tmp_path / 'a.de'}"
-    data = load_data(recipe)
+    data = loaded(recipe)
     assert data.train[0] == ("one", "eins")
     assert data.source.name == "a.en, a.de"
     assert {name.partition("/")[2] for name in data.source.splits} == {"a.en", "a.de"}
@@ -87,7 +92,7 @@ def test_a_comma_in_a_file_name_is_no_separator(tmp_path: Path) -> None:
     path.write_text("text,label\nhello,x\nbye,y\n", encoding="utf-8")
     recipe = own_recipe("classification", "mine", str(path), str(path))
     assert recipe.data.train == str(path)
-    assert len(load_data(recipe).train) == 2
+    assert len(loaded(recipe).train) == 2
 
 
 def test_columns_go_into_the_recipe(tmp_path: Path) -> None:
@@ -97,7 +102,7 @@ def test_columns_go_into_the_recipe(tmp_path: Path) -> None:
     read = ReadOptions(text_column="words", label_column="kind")
     recipe = own_recipe("classification", "mine", str(path), str(path), read)
     assert recipe.data.read == read
-    assert load_data(recipe).train[0] == ("hello there", "x")
+    assert loaded(recipe).train[0] == ("hello there", "x")
 
 
 def test_a_name_is_needed(tmp_path: Path) -> None:
@@ -114,7 +119,7 @@ def test_a_file_of_the_wrong_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "prose.csv"
     path.write_text("just some prose\nand more\n", encoding="utf-8")
     with pytest.raises(DataFault, match=r"prose\.csv"):
-        load_data(own_recipe("classification", "mine", str(path)))
+        loaded(own_recipe("classification", "mine", str(path)))
 
 
 def test_too_little_to_split_is_said(tmp_path: Path) -> None:
@@ -122,7 +127,7 @@ def test_too_little_to_split_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\nhello,x\n", encoding="utf-8")
     with pytest.raises(UnrollError, match="fewer than two different texts"):
-        load_data(own_recipe("classification", "mine", str(path)))
+        loaded(own_recipe("classification", "mine", str(path)))
 
 
 @pytest.mark.parametrize(("num_sentences", "epochs"), [(50, 100), (800, 40), (20_000, 20)])
