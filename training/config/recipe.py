@@ -15,12 +15,12 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, TaskName
 from service.errors import UnrollError
-from training.config.networks import ClassifierConfig, ForecasterConfig, NetworkConfig, Strict
+from training.config.networks import NetworkConfig, NetworkTable, Strict
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
 from training.data.formats.options import ReadOptions
 
-TableT = TypeVar("TableT", bound=Strict)
+TableT = TypeVar("TableT", bound=NetworkTable)
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -148,27 +148,12 @@ class Recipe(Strict):
         return values
 
     @model_validator(mode="after")
-    def _one_task(self) -> Recipe:
+    def _tables_agree(self) -> Recipe:
         if self.network.task != self.task:
             raise ValueError(f"the network is for {self.network.task}, the task is {self.task}")
-        if isinstance(self.network, ForecasterConfig) and self.network.look_back > self.limits.max_input_tokens:
-            raise ValueError(
-                f"network.look_back ({self.network.look_back}) is more than limits.max_input_tokens "
-                f"({self.limits.max_input_tokens}): every request would be refused"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _running_text(self) -> Recipe:
-        if self.task != "generation" and (self.data.also or self.data.reverse):
+        if not self.network.learns_running_text and (self.data.also or self.data.reverse):
             raise ValueError("data.also and data.reverse are for language models, which learn from running text")
-        return self
-
-    @model_validator(mode="after")
-    def _characters_of_words(self) -> Recipe:
-        network = self.network
-        if isinstance(network, ClassifierConfig) and network.characters != "none" and self.tokenizer.unit != "word":
-            raise ValueError('network.characters needs tokenizer.unit "word": characters are read word by word')
+        self.network.check_recipe(self.tokenizer.unit, self.limits.max_input_tokens)
         return self
 
     def network_as(self, kind: type[TableT]) -> TableT:

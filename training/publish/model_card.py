@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.bundle.load import Example
 from service.bundle.manifest import DataSource, Manifest, Score, Variant, VariantName
+from training.evaluation.task import CardTexts
 from training.evaluation.tasks.card_texts import listed
 from training.evaluation.tasks.catalogue import evaluation_task
 
@@ -39,15 +40,18 @@ READS_WHOLE = "- It looks at the whole input before it answers, which cannot be 
 
 def model_card(manifest: Manifest, example: Example) -> str:
     """The whole card, in Markdown. `example` is shown as the request to try, with its recorded answer."""
+    task = evaluation_task(manifest)
+    card = task.card
+    errors = _errors(manifest) if task.has_errors else ""
     sections = [
-        ("", _introduction(manifest)),
-        ("How to call it", _calling(manifest, example)),
-        ("How well it does", _scores(manifest.scores) + _errors(manifest)),
+        ("", _introduction(manifest, card)),
+        ("How to call it", _calling(manifest, example, card)),
+        ("How well it does", _scores(manifest.scores) + errors),
         *([("Faster forms", _variants(manifest.variants))] if manifest.variants else []),
         ("Data", _data(manifest)),
         ("Training", _training(manifest)),
-        ("Limits", _limits(manifest)),
-        ("Intended use", f"{evaluation_task(manifest).card.intended_use}\n\n{NOT_FOR}"),
+        ("Limits", _limits(manifest, card)),
+        ("Intended use", f"{card.intended_use}\n\n{NOT_FOR}"),
         ("Parity with torch", _parity(manifest)),
         ("How to make it again", _reproduction(manifest)),
     ]
@@ -55,8 +59,8 @@ def model_card(manifest: Manifest, example: Example) -> str:
     return f"# {manifest.name}, version {manifest.version}\n\n{body}\n"
 
 
-def _introduction(manifest: Manifest) -> str:
-    purpose = evaluation_task(manifest).card.purpose(manifest)
+def _introduction(manifest: Manifest, card: CardTexts) -> str:
+    purpose = card.purpose(manifest)
     if manifest.text_labels:
         purpose += f" Also gives the whole text one of {len(manifest.text_labels)} labels."
     licence = f"Licence: {manifest.licence}." if manifest.licence else ""
@@ -64,8 +68,7 @@ def _introduction(manifest: Manifest) -> str:
     return "\n\n".join(part for part in (manifest.description, purpose, f"{language} {licence}".strip()) if part)
 
 
-def _calling(manifest: Manifest, example: Example) -> str:
-    card = evaluation_task(manifest).card
+def _calling(manifest: Manifest, example: Example, card: CardTexts) -> str:
     parameters = {"parameters": example.parameters} if example.parameters else {}
     body = json.dumps({"model": manifest.name, "inputs": example.inputs, **parameters}, ensure_ascii=False)
     is_long = len(body) > MAX_REQUEST_CHARACTERS
@@ -92,9 +95,7 @@ def _scores(scores: Sequence[Score]) -> str:
 
 
 def _errors(manifest: Manifest) -> str:
-    """Where one can see what it gets wrong; nothing for tasks without one right answer."""
-    if not evaluation_task(manifest).has_errors:
-        return ""
+    """The command that shows what it gets wrong."""
     command = f"unroll evaluate models/{manifest.name}/{manifest.version} FILE --analysis errors"
     return (
         f"\n\nWhat it gets wrong, by kind and with examples: `{command}` writes tables and pictures; "
@@ -151,8 +152,7 @@ def _training(manifest: Manifest) -> str:
     return _table(("fact", "value"), [(name, value) for name, value in rows if value])
 
 
-def _limits(manifest: Manifest) -> str:
-    card = evaluation_task(manifest).card
+def _limits(manifest: Manifest, card: CardTexts) -> str:
     lines = card.limits(manifest)
     if manifest.labels:
         lines.append(READS_CHUNKS if manifest.reads_chunks else READS_WHOLE)

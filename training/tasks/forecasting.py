@@ -15,7 +15,7 @@ from training.config.recipe import Recipe
 from training.data.records import Series
 from training.evaluation.forecast_samples import forecast_samples
 from training.evaluation.task import Question, TrainingTask
-from training.evaluation.tasks.forecasting import ForecastingEvaluation
+from training.evaluation.tasks.forecasting import ForecastingEvaluation, options_of
 from training.networks.forecaster import Forecaster
 from training.networks.network import Network
 from training.preprocessing.batches import ForecastingBatch
@@ -50,7 +50,7 @@ class ForecastingTask(ForecastingEvaluation, TrainingTask[Series]):
         return forecasting_options(recipe.network_as(ForecasterConfig), _scale(vocabulary))
 
     def samples(self, bundle: Bundle, runner: Runner, recipe: Recipe, records: Sequence[Series]) -> tuple[str, ...]:
-        return forecast_samples(bundle, runner, one_series(records))
+        return forecast_samples(bundle, options_of(bundle.manifest), runner, one_series(records))
 
     def questions(self, recipe: Recipe, records: Sequence[Series]) -> list[Question]:
         frames = example_frames(one_series(records), recipe.network_as(ForecasterConfig), NUM_EXAMPLES)

@@ -78,7 +78,8 @@ class ForecastingEvaluation(EvaluationTask[Series]):
         return options.model_copy(update={"channel_columns": known.channels, "target_column": ",".join(known.targets)})
 
     def score(self, job: Job, records: Sequence[Series]) -> Scores:
-        return forecast_scores(job.bundle, job.runner, one_series(records), job.batch_size, job.advance)
+        options = options_of(job.bundle.manifest)
+        return forecast_scores(job.bundle, options, job.runner, one_series(records), job.batch_size, job.advance)
 
     def baselines(
         self,

@@ -100,7 +100,8 @@ class SignalEvaluation(EvaluationTask[LabelledSignal]):
 
     def score(self, job: Job, records: Sequence[LabelledSignal]) -> Scores:
         """Signals longer than the input limit are cut at the end."""
-        values, num_cut = shortened_signals(job.bundle, records)
+        manifest = job.bundle.manifest
+        values, num_cut = shortened_signals(signal_of(manifest), manifest.limits.max_input_tokens, records)
         return label_scores(job, records, values, num_cut)
 
     def baselines(

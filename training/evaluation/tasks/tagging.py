@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from service.bundle.manifest import TaggingOptions, TaskOptions
 from training.config.networks import TaggerConfig
@@ -97,7 +97,7 @@ class TaggingEvaluation(EvaluationTask[TaggedSentence]):
 
 
 def _without_text_labels(records: Sequence[Record]) -> list[Record]:
-    return [record._replace(label="") if isinstance(record, TaggedSentence) else record for record in records]
+    return [record._replace(label="") for record in cast("Sequence[TaggedSentence]", records)]
 
 
 def _measures(

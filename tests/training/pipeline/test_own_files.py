@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from service.bundle.manifest import TaskName
 from service.errors import UnrollError
-from tests.training.tiny_runs import TASKS, own_recipe, write_files
+from tests.training.tiny_runs import TASKS, own_recipe, settings_of, write_files
+from training.cli.commands import app
 from training.config.networks import TaggerConfig
 from training.config.recipe import ConfigFault, Recipe
+from training.data import read as reading
 from training.data.formats.faults import DataFault
 from training.data.formats.options import ReadOptions
 from training.preprocessing.load_records import RunData, load_data
@@ -136,3 +140,23 @@ def test_a_small_file_is_trained_for_more_epochs(tmp_path: Path, num_sentences: 
     file = tmp_path / "train.conll"
     file.write_text("a\tX\nb\tY\n\n" * num_sentences, encoding="utf-8")
     assert own_recipe("tagging", "mine", str(file)).training.epochs == epochs
+
+
+@pytest.mark.parametrize("command", ["train", "find-lr"])
+def test_a_training_file_is_parsed_once(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records that the defaults are derived from are those that the network learns from."""
+    train, dev = write_files("tagging", tmp_path)
+    parsed: list[str] = []
+
+    def counting(task: TaskName, path: str | Path, *rest: Any) -> Any:
+        parsed.append(str(path))
+        return original(task, path, *rest)
+
+    original = reading.read_located
+    monkeypatch.setattr(reading, "read_located", counting)
+    options = ["--train", str(train), "--dev", str(dev), "--name=mine", f"--runs={tmp_path / 'runs'}", "--device=cpu"]
+    own = ["--no-export"] if command == "train" else ["--steps=5"]
+    done = CliRunner().invoke(app, [command, "tagging", *options, *own, *settings_of("tagging", epochs=1)])
+    assert done.exit_code == 0, done.output
+    assert parsed.count(str(train)) == 1
+    assert parsed.count(str(dev)) == 1
