@@ -24,8 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from service.errors import StateRefused
-
-MIN_SECRET_CHARACTERS = 16
+from service.settings import MIN_STATE_KEY_CHARACTERS
 
 _KEY_BYTES = 32
 _FERNET_VERSION = b"\x80"
@@ -131,8 +130,8 @@ class StateSealer:
 
 def _cipher_of(secret: str) -> Fernet:
     """The cipher of a secret text. Raises ValueError if it is too short."""
-    if len(secret) < MIN_SECRET_CHARACTERS:
-        raise ValueError(f"a key for states has at least {MIN_SECRET_CHARACTERS} characters, not {len(secret)}")
+    if len(secret) < MIN_STATE_KEY_CHARACTERS:
+        raise ValueError(f"a key for states has at least {MIN_STATE_KEY_CHARACTERS} characters, not {len(secret)}")
     derivation = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=_DERIVATION)
     return Fernet(base64.urlsafe_b64encode(derivation.derive(secret.encode("utf-8"))))
 
