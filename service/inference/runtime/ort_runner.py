@@ -24,7 +24,6 @@ from service.inference.runtime.device import CPU_PROVIDER, CUDA_PROVIDER, Device
 from service.inference.runtime.feed_check import FeedCheck, id_limits
 from service.inference.runtime.graph_check import check_placement, check_tensors
 from service.inference.runtime.precision import GraphPlan, cpu_has_bf16, graph_plans, obstacle
-from service.inference.runtime.step_session import StepSession
 from service.tasks.core.task import Array
 
 logger = logging.getLogger(__name__)
@@ -122,11 +121,6 @@ class OrtRunner:
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             raise InferenceFailed(f"graph {graph!r} failed: {_first_line(error)}") from error
         return dict(zip(names, outputs, strict=True))
-
-    def step_session(self, graph: str) -> StepSession:
-        """Steps of one batch whose state stays on the device from one to the next."""
-        session, check, _ = self._graphs[graph]
-        return StepSession(graph, session, self._bundle.manifest, check)
 
 
 def available_providers() -> list[str]:
