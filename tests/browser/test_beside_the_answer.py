@@ -89,7 +89,7 @@ def test_the_command_can_be_copied(page: Page) -> None:
 def test_metrics_are_read_with_labels_escapes_and_exemplars(page: Page) -> None:
     visit(page, "/")
     program = """async ([text, names]) => {
-        const { samplesOf } = await import("/playground/metrics_text.js");
+        const { samplesOf } = await import("/playground/panels/metrics_text.js");
         return samplesOf(text, new Set(names)).map(({ name, labels, value }) => [labels.model, String(value)]);
     }"""
     names = ["unroll_requests_total", "unroll_request_duration_seconds_bucket"]
@@ -101,7 +101,7 @@ def test_quantiles_are_those_of_prometheus(page: Page) -> None:
     """Linear inside a bucket; the last finite bound for what lies above it; nothing without observations."""
     visit(page, "/")
     program = """async (cases) => {
-        const { quantile } = await import("/playground/metrics_text.js");
+        const { quantile } = await import("/playground/panels/metrics_text.js");
         return cases.map(([share, buckets]) =>
             quantile(share, buckets.map(([bound, count]) => [bound ?? Infinity, count])));
     }"""
@@ -113,7 +113,7 @@ def test_quantiles_are_those_of_prometheus(page: Page) -> None:
 def test_a_gap_in_a_chart_is_no_zero(page: Page) -> None:
     """A line begins anew after a gap, and a value between two gaps is a dot."""
     visit(page, "/")
-    path = call(page, "charts.js:pathOf", [1, 2, None, 2, None], 2, 5)
+    path = call(page, "charts/line_chart.js:pathOf", [1, 2, None, 2, None], 2, 5)
     assert re.findall("[MLh]", path) == ["M", "L", "M", "h"]
     assert path.startswith("M0.0 ")
 

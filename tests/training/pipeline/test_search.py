@@ -16,7 +16,7 @@ from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import ConfigFault, Recipe, load_recipe
 from training.evaluation.dev_scorer import DevScorer
 from training.fit import run_folder
-from training.fit.trainer import DevScore, Interrupted
+from training.fit.trainer import DevScore, Diverged, Interrupted
 from training.networks.network import Network
 from training.pipeline import search
 from training.pipeline.search import Search, SearchFault
@@ -106,6 +106,21 @@ def test_a_trial_that_falls_behind_is_cut_short(tmp_path: Path, monkeypatch: pyt
     *whole, last = rows_of(tmp_path)
     assert [(row["epochs"], row["state"]) for row in whole] == [("2", "complete")] * 4
     assert (last["epochs"], last["state"], last["dev"]) == ("1", "pruned", "1.0")
+
+
+@needs_optuna
+def test_a_trial_that_diverges_after_an_epoch_is_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its score of the first epoch is in the table, but only trials that ran all epochs can be the best."""
+
+    def diverge(_run: object, _data: object, score: Callable[[Network], DevScore], _device: object) -> None:
+        score(torch.nn.Identity())  # type: ignore[arg-type]
+        raise Diverged("the loss is not a number")
+
+    scores_by(monkeypatch, lambda _: 1.0)
+    monkeypatch.setattr(search, "fit", diverge)
+    with pytest.raises(SearchFault, match=r"no trial .* came to a score"):
+        make_search(tmp_path, "training.momentum=0.1..0.9").run(1, lambda _: None)
+    assert [(row["state"], row["dev"]) for row in rows_of(tmp_path)] == [("pruned", "1.0")]
 
 
 @needs_optuna

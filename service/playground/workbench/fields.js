@@ -1,6 +1,6 @@
 /** The controls of a request's parameters. */
 
-import { el } from "./dom.js";
+import { el } from "../elements/dom.js";
 
 /**
  * One parameter. A slider's `off` is the value at which the parameter is left out of the request.

@@ -1,7 +1,7 @@
 /** Where one model is tried: a form above, answers below, and one request at a time between them. */
 
-import { Refused } from "./api.js";
-import { el } from "./dom.js";
+import { el } from "../elements/dom.js";
+import { Refused } from "../requests/api.js";
 import { fieldSet } from "./fields.js";
 import { receipt } from "./receipt.js";
 import { clearRefusal, markControl, showRefusal } from "./refusal.js";
@@ -14,7 +14,7 @@ const MAX_CHIP_CHARACTERS = 120;
  * @typedef {object} View
  * @property {string} path of the API
  * @property {string} verb on the button
- * @property {(model: object) => import("./editors/text.js").Editor} editor where the input is made
+ * @property {(model: object) => import("../editors/text.js").Editor} editor where the input is made
  * @property {(inputs: unknown, index: number) => string} nameOf an example
  * @property {(model: object) => import("./fields.js").Field[]} fields
  * @property {(inputs: unknown, values: Object<string, number>) => object} body of the request, without the model

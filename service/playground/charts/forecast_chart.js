@@ -1,8 +1,8 @@
 /** A line of what was, a line of what will probably be, and bands around it. */
 
-import { el } from "../dom.js";
-import { figure, Plot, rangeAround } from "../plot.js";
-import { StepCursor } from "../step_cursor.js";
+import { el } from "../elements/dom.js";
+import { figure, Plot, rangeAround } from "./plot.js";
+import { StepCursor } from "./step_cursor.js";
 
 const ROOM = 0.06;
 

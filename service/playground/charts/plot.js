@@ -1,6 +1,6 @@
 /** A chart with axes. Lines are SVG that stretches with the page; what stands at the axes is text of the page. */
 
-import { el, svg } from "./dom.js";
+import { el, svg } from "../elements/dom.js";
 
 const SIZE = 1000;
 const NICE = [1, 2, 2.5, 5, 10];

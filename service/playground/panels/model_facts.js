@@ -1,6 +1,6 @@
 /** What a model says about itself: how good it is, what it was made from, what it may be used for. */
 
-import { el } from "./dom.js";
+import { el } from "../elements/dom.js";
 
 /**
  * @param {HTMLElement} section

@@ -1,9 +1,9 @@
 /** What stands beside each answer: where the time went, who shared the batch, and how to ask again from a shell. */
 
-import { addressOf } from "./api.js";
-import { attachmentOf, save } from "./attachment.js";
-import { curlCommand, curlCommandWithFile } from "./curl.js";
-import { el, milliseconds } from "./dom.js";
+import { el, milliseconds } from "../elements/dom.js";
+import { addressOf } from "../requests/api.js";
+import { attachmentOf, save } from "../requests/attachment.js";
+import { curlCommand, curlCommandWithFile } from "../requests/curl.js";
 
 const COPIED_FOR_MS = 1500;
 

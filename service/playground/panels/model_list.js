@@ -1,7 +1,7 @@
 /** The models by task. Each is a link, so that it has an address of its own and the Back button works. */
 
-import { el } from "./dom.js";
-import { roveFocus } from "./roving_focus.js";
+import { el } from "../elements/dom.js";
+import { roveFocus } from "../elements/roving_focus.js";
 
 const NO_TASK = "not loaded";
 

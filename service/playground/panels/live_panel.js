@@ -1,8 +1,8 @@
 /** Three charts of what the whole service does, from its metrics. Nobody asks while nobody looks. */
 
-import { getText } from "./api.js";
-import { lineChart } from "./charts.js";
-import { el, milliseconds, percent } from "./dom.js";
+import { lineChart } from "../charts/line_chart.js";
+import { el, milliseconds, percent } from "../elements/dom.js";
+import { getText } from "../requests/api.js";
 import { readingOf, trafficBetween } from "./traffic.js";
 
 const EVERY_MS = 2000;

@@ -1,7 +1,7 @@
 /** What the service refused, said in its own sentence and where it belongs. */
 
-import { Refused } from "./api.js";
-import { el } from "./dom.js";
+import { el } from "../elements/dom.js";
+import { Refused } from "../requests/api.js";
 
 /**
  * Put each message at its control; what has none is returned as an alert.

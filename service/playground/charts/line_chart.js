@@ -1,6 +1,6 @@
 /** Line charts, drawn by hand. A value of null is a gap: nothing happened, which is not the same as zero. */
 
-import { svg } from "./dom.js";
+import { svg } from "../elements/dom.js";
 
 const WIDTH = 240;
 const HEIGHT = 48;

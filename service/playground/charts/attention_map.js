@@ -1,7 +1,7 @@
 /** Attention as a table whose cells are shades: it can be pointed at, walked through, and read as numbers. */
 
-import { el, percent } from "../dom.js";
-import { roveFocus } from "../roving_focus.js";
+import { el, percent } from "../elements/dom.js";
+import { roveFocus } from "../elements/roving_focus.js";
 
 const WORD_START = "▁";
 const END = "<eos>";
