@@ -38,7 +38,7 @@ def test_bf16_is_refused_where_it_cannot_run(tiny_models: Path, tmp_path: Path) 
     plain = load_bundle(tiny_models / "tiny-tagger" / "1")
     accepted = load_bundle(with_variant(tiny_models, tmp_path, "tagging", "bf16", "tagger"))
     both = [OPENVINO_PROVIDER, CPU_PROVIDER]
-    assert "install unroll[openvino]" in obstacle(accepted, "bf16", [CPU_PROVIDER], cpu_has_bf16=True)
+    assert "make serve-env RUNTIME=openvino" in obstacle(accepted, "bf16", [CPU_PROVIDER], cpu_has_bf16=True)
     assert "AVX-512 BF16" in obstacle(accepted, "bf16", both, cpu_has_bf16=False)
     assert "no bf16 form" in obstacle(plain, "bf16", both, cpu_has_bf16=True)
     assert obstacle(accepted, "bf16", both, cpu_has_bf16=True) == ""

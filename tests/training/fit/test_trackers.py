@@ -73,7 +73,7 @@ def test_trackers_are_closed_when_a_run_fails(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "wandb", None)
     recipe = tiny_recipe("classification", tmp_path, trackers=["mlflow", "wandb"])
     with (
-        pytest.raises(TrackerMissing, match=r"asks for wandb, .* pip install 'unroll\[tracking\]'"),
+        pytest.raises(TrackerMissing, match=r"asks for wandb, .* pip install -e '\.\[tracking\]'"),
         open_trackers(tmp_path, recipe),
     ):
         pytest.fail("it was opened without wandb")

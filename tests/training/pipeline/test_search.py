@@ -119,5 +119,5 @@ def test_mistakes_are_told_before_the_first_trial(vary: str, reason: str, tmp_pa
 def test_without_optuna_there_is_a_plain_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what to install."""
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UnrollError, match=r"pip install 'unroll\[search\]'"):
+    with pytest.raises(UnrollError, match=r"pip install -e '\.\[search\]'"):
         make_search(tmp_path, "seed=1,2").run(1, lambda _: None)
