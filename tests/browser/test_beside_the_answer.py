@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 
 import httpx
@@ -13,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.playground import ask, call, open_model, visit
 from tests.live_server import LiveServer
+from tests.programs import find_program
 
 NASTY = 'it\'s "hello" $HOME `id` \\n %s !! # é 🐈 ; rm & | > *'
 
@@ -27,8 +27,7 @@ unroll_request_duration_seconds_bucket{le="+Inf",model="a"} +Inf
 
 
 def run_in_shell(command: str) -> str:
-    if shutil.which("curl") is None:
-        pytest.skip("there is no curl on this machine: install the package curl")
+    find_program("curl")
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
     return done.stdout
 

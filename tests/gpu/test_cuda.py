@@ -15,6 +15,7 @@ from service.inference.engines.self_check import self_check
 from service.inference.runtime.device import CUDA_PROVIDER
 from service.inference.runtime.graph_check import RECURRENT_OPERATORS, operators_beside
 from service.inference.runtime.ort_runner import OrtRunner, available_providers
+from tests.allowed_skips import NO_GPU
 from training.publish.verify_inputs import VerificationInputs
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -35,7 +36,7 @@ def why_there_is_no_gpu() -> str:
 
 
 _OBSTACLE = why_there_is_no_gpu()
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(_OBSTACLE), reason=_OBSTACLE or "there is a GPU")]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(_OBSTACLE), reason=f"{NO_GPU}: {_OBSTACLE}")]
 
 each_bundle = pytest.mark.parametrize("name", sorted(BUNDLES))
 

@@ -17,6 +17,7 @@ import numpy as np
 import tomli_w
 import torch
 
+from service.distribution import install_hint
 from service.errors import UnrollError
 from training.config.recipe import Recipe, parse_recipe
 from training.evaluation.dev_scorer import DevScorer
@@ -200,5 +201,5 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise SearchFault("a search needs optuna, which is not installed: pip install 'unroll[search]'") from error
+        raise SearchFault(f"a search needs optuna, which is not installed: {install_hint('search')}") from error
     return optuna

@@ -10,10 +10,10 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import pytest
 import yaml
 
 from tests.deploy.kubernetes.custom_resources import SCHEMAS
+from tests.programs import find_program
 
 ROOT = Path(__file__).parents[3]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -66,14 +66,10 @@ def copy_with_secrets(folder: Path) -> Path:
 
 
 def kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Build an overlay; skips the test where neither kustomize nor kubectl is installed."""
-    if (command := shutil.which("kustomize")) is not None:
-        words = [command, "build", str(folder)]
-    elif (command := shutil.which("kubectl")) is not None:
-        words = [command, "kustomize", str(folder)]
-    else:
-        pytest.skip("neither kustomize nor kubectl is here: apt-get install kustomize (Debian 13), or kubectl")
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    """Build an overlay with the kubectl of the test environment."""
+    return subprocess.run(
+        [find_program("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def build(folder: Path) -> list[Resource]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.deploy.kubernetes.manifests import KUBERNETES, read
+from tests.programs import find_program
 
 #: One pod of two lanes that are busy for 1.5 s of each second, and whose queue was once 0.2 s old.
 _SERIES = [
@@ -25,9 +24,7 @@ _PER_POD = {"unroll_lane_utilization": 0.75, "unroll_queue_oldest_age_seconds": 
 
 def test_the_adapters_queries_give_what_the_autoscaler_is_told(tmp_path: Path) -> None:
     """Run by Prometheus's own engine, with the adapter's blanks filled in as the adapter does for one pod."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not here: apt-get install prometheus")
+    promtool = find_program("promtool")
     where = 'namespace="unroll",pod="unroll-1"'
     series = [{"series": _with_labels(name, where), "values": values} for name, values in _SERIES]
     rules = read(KUBERNETES / "adapter" / "config.yaml")["rules"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from service.api.error_table import ERRORS, GENERATION_FAILED
 from service.observability.metrics import DURATION_BUCKETS_S
 from service.tasks import catalogue
 from tests.deploy.monitoring.exposed_metrics import series_names
+from tests.programs import find_program
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "deploy" / "prometheus" / "rules"
@@ -40,10 +40,7 @@ def expected_alerts(name: str) -> list[list[dict[str, Any]]]:
 
 def faults_by_promtool(*arguments: str | Path) -> str:
     """Run promtool on files: what it wrote if it found a fault, else nothing."""
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool is not installed: it comes with Prometheus (Debian: apt install prometheus)")
-    command = [found, *map(str, arguments)]
+    command = [find_program("promtool"), *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     return f"exit {done.returncode}: {done.stdout}{done.stderr}" if done.returncode else ""
 

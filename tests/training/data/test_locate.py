@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.allowed_skips import NO_DATA
 from training.data.formats.faults import DatasetUnavailable
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import locate
@@ -141,7 +142,7 @@ def test_named_sets_can_be_read(name: str) -> None:
     data_dir = os.environ.get("UNROLL_DATA_DIR")
     entry = NAMED_DATASETS[name]
     if not data_dir or not (Path(data_dir) / (entry.folder or name)).is_dir():
-        pytest.skip(f"UNROLL_DATA_DIR names no folder with {name}")
+        pytest.skip(f"{NO_DATA}: {name}")
     for task in entry.tasks:
         records = read_records(task, locate(name, "dev"), entry.options)
         assert records
