@@ -13,7 +13,7 @@ from service.errors import BundleError
 from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.self_check import self_check
 from service.inference.runtime.device import CUDA_PROVIDER
-from service.inference.runtime.graph_check import RECURRENT_OPERATORS, operators_beside
+from service.inference.runtime.graph_check import RECURRENT_OPERATORS, operators_elsewhere
 from service.inference.runtime.ort_runner import OrtRunner, available_providers
 from tests.allowed_skips import NO_GPU
 from training.publish.verify_inputs import VerificationInputs
@@ -74,4 +74,4 @@ def valid(values: Any, feeds: dict[str, Any]) -> Any:
 def test_every_recurrent_node_is_on_the_gpu(name: str) -> None:
     """onnxruntime would place it on the CPU silently."""
     for graph in OrtRunner(load_bundle(BUNDLES[name]), "cuda")._graphs.values():
-        assert not operators_beside(graph.session, CUDA_PROVIDER) & RECURRENT_OPERATORS
+        assert not operators_elsewhere(graph.session, CUDA_PROVIDER) & RECURRENT_OPERATORS
