@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
-from service.inference.engines.open_bundle import OpenBundle
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.stream import Stream
 from service.inference.state.prefix_cache import PrefixCache
@@ -34,7 +34,7 @@ class GenerationEngine:
             context.lanes,
             options.steps,
             metrics,
-            count_tokens=lambda stream: stream.request.num_produced,
+            task.count_tokens,
         )
         self._stage_duration = {
             stage: metrics.stage_duration.labels(model, stage) for stage in ("preprocess", "queue", "inference")

@@ -12,12 +12,13 @@ from typing import Literal
 
 from service.errors import BundleCorrupt, BundleError, InvalidInput, NotReady, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry, Fingerprint, look_into
-from service.inference.engines.engine import Engine, start_engine
+from service.inference.engines.engine import Engine, OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
 from service.inference.engines.generation_engine import GenerationEngine
-from service.inference.engines.open_bundle import OpenBundle, open_bundle
+from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.self_check import self_check
+from service.inference.engines.start_engine import start_engine
 from service.inference.runtime.ort_runner import default_lanes
 from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, get_args
+from typing import Any, Generic, get_args
 
 from service.errors import NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, split_expired
@@ -60,13 +60,13 @@ class ContinuousBatcher(Generic[RequestT]):
         lanes: Lanes,
         limits: StepLimits,
         metrics: Metrics,
-        count_tokens: Callable[[Stream[RequestT]], int],
+        count_tokens: Callable[[RequestT, Any], int],
     ) -> None:
         """Serve `lanes` with this queue.
 
         Args:
             make_batch: gives a new, empty batch; there will be one for each lane.
-            count_tokens: how many tokens a stream that has ended was given, for the metrics.
+            count_tokens: see `StepTask.count_tokens`.
         """
         self._model = model
         self._runner = runner
@@ -267,7 +267,7 @@ class ContinuousBatcher(Generic[RequestT]):
         """In the event loop, once for each stream."""
         self._open.discard(stream)
         if stream.started_s:
-            self._generated_tokens.inc(self._count_tokens(stream))
+            self._generated_tokens.inc(self._count_tokens(stream.request, stream.last_product))
         if stream.end_reason == "expired":
             self._misses["running" if stream.started_s else "queue"].inc()
         if stream.end_reason == "finished":

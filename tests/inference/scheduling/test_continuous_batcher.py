@@ -13,7 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
-from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.inference.engines.engine import OpenBundle
+from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher, StepLimits
 from service.inference.scheduling.lanes import Lanes
@@ -71,9 +72,7 @@ def play(generator: OpenBundle, scenario: Scenario, num_lanes: int = 1, **limits
 
     async def run() -> None:
         lanes = Lanes(num_lanes)
-        stepper = ContinuousBatcher(
-            "m", task.batch, runner, lanes, StepLimits(**limits), metrics, lambda stream: stream.request.num_produced
-        )
+        stepper = ContinuousBatcher("m", task.batch, runner, lanes, StepLimits(**limits), metrics, task.count_tokens)
         try:
             await scenario(stepper, runner)
         finally:

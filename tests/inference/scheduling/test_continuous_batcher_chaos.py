@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import DeadlineExceeded, InferenceFailed
-from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.inference.engines.engine import OpenBundle
+from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher, StepLimits
 from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics
@@ -92,7 +93,7 @@ def test_everyone_gets_an_own_answer_and_no_row_stays_taken(tiny_models: Path, n
         assert isinstance(opened.task, Generation)
         lanes, limits = Lanes(num_lanes), StepLimits(max_rows=10)
         runner, metrics = Unreliable(opened.runner), Metrics(CollectorRegistry())
-        stepper = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda _: 0)
+        stepper = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda *_: 0)
         crowd = Crowd(opened, stepper)
         async with asyncio.timeout(60):
             await asyncio.gather(*(crowd.caller(random.Random(number)) for number in range(NUM_CALLERS)))
