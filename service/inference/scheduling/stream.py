@@ -18,7 +18,7 @@ EndReason = Literal["finished", "failed", "cancelled", "expired", "overrun", "st
 class Stream(Generic[RequestT]):
     """From the queue to the last product. Read it, then `close` it; closing it early takes it out of the batch.
 
-    What is read: `async for product in stream`, or `batches()` for what is ready at the same time, or `result()` for
+    What is read: `batches()` for products as they come, those that are ready at the same time together, or `result()` for
     the end alone. An error is raised after the products that came before it. Times are `time.monotonic()`; a time that
     has not come is 0. All methods belong to the event loop.
     """
@@ -48,11 +48,6 @@ class Stream(Generic[RequestT]):
         """Nothing more is wanted."""
         return self.end_reason is not None
 
-    @property
-    def num_unread(self) -> int:
-        """Products that wait for the reader."""
-        return len(self._products)
-
     def close(self) -> None:
         """Nobody reads any more."""
         self.end("cancelled")
@@ -67,11 +62,6 @@ class Stream(Generic[RequestT]):
                 await self._wait()
         if self.error is not None:
             raise self.error
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async for ready in self.batches():
-            for product in ready:
-                yield product
 
     async def result(self) -> Any:
         """Wait for the end: the last product, None if there was none."""

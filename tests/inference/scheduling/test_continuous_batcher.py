@@ -95,8 +95,8 @@ async def text_of(stream: Stream[GenerationRequest]) -> str:
 
 
 async def read_into(indices: list[int], stream: Stream[GenerationRequest]) -> None:
-    async for event in stream:
-        indices.append(event.index)
+    async for events in stream.batches():
+        indices += [event.index for event in events]
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -285,7 +285,6 @@ def test_a_reader_that_lags_too_far_behind_is_cut(generator: OpenBundle) -> None
         await until(lambda: slow.is_cancelled)
         await runner.resume()
         assert len(await text_of(other)) == 30
-        assert slow.num_unread == 4
         read: list[int] = []
         with pytest.raises(Overloaded, match="too slowly"):
             await read_into(read, slow)

@@ -72,7 +72,7 @@ class Crowd:
             if chance.random() < 0.1:
                 await asyncio.sleep(chance.random() / 200)
                 return "left"
-            texts = [event.token.text async for event in stream if not event.token.special]
+            events = [event async for ready in stream.batches() for event in ready]
         except DeadlineExceeded:
             assert is_hasty
             return "late"
@@ -81,7 +81,9 @@ class Crowd:
         finally:
             stream.close()
         assert request.answer().generated_text == self.alone(wish)
-        assert not delivery.is_streamed or "".join(texts) == self.alone(wish)
+        assert not delivery.is_streamed or "".join(e.token.text for e in events if not e.token.special) == self.alone(
+            wish
+        )
         return "whole"
 
 
