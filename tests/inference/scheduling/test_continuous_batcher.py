@@ -240,7 +240,7 @@ def test_a_batch_that_breaks_answers_its_streams_and_starts_anew(
         monkeypatch.setattr(broken, "sequences", None)
         monkeypatch.setattr(GenerationRequest, "num_rows", 1)
         stream = stepper.submit(broken, FAR_S)
-        with pytest.raises(InferenceFailed, match="taken further"):
+        with pytest.raises(InferenceFailed, match="while its batch was run"):
             await stream.result()
         assert len(await text_of(stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S))) == 9
 
