@@ -25,7 +25,7 @@ Each lane has a running batch of its own, so that all cores work; rows are sprea
 Invariants:
 
 - A running batch is used by one lane at a time: the one that set `is_running` under the lock.
-- A stream is in `_open` until it ends. It goes from `_arrived` to `_waiting` to `_batch_of`, and is never in two of them.
+- A stream is in `_open` until it ends. It goes from `_arrived` to `_waiting` to `_batch_of`, never in two of them.
 - A stream is counted out of its batch once, by whoever takes it out of `_batch_of` first: a lane that finishes it and a
   reader that leaves may find out at the same time.
 - Rows in use are at most `max_rows`, unless a single request with more rows than that runs alone.
