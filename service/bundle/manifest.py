@@ -73,6 +73,11 @@ class OptionsOfTask(Strict):
     may_read_chunks: ClassVar[bool] = False
     needs_state: ClassVar[bool] = False
 
+    @property
+    def why_whole(self) -> str:
+        """What a bundle does that cannot read its input in chunks, as the rest of a sentence."""
+        return "reads its input as a whole"
+
 
 class TaggingOptions(OptionsOfTask):
     """How a tagger's emissions become tags.
@@ -91,6 +96,12 @@ class TaggingOptions(OptionsOfTask):
     decoder: Literal["softmax", "crf"] = "softmax"
     scheme: Literal["bio"] | None = None
     max_word_characters: int = Field(default=24, ge=1, le=256)
+
+    @property
+    def why_whole(self) -> str:
+        if self.decoder == "crf":
+            return "chooses all tags of a sentence together (CRF)"
+        return "reads its input in both directions"
 
 
 class FramesSpec(Strict):
@@ -126,6 +137,10 @@ class ClassificationOptions(OptionsOfTask):
         default="oos", description="given to what none of the other labels fits, if there is one"
     )
 
+    @property
+    def why_whole(self) -> str:
+        return "reads its input in both directions, or weighs the whole of it for its label"
+
 
 class TranslationOptions(OptionsOfTask):
     """Defaults of decoding. Scores are divided by `((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14)."""
@@ -138,6 +153,10 @@ class TranslationOptions(OptionsOfTask):
     target_language: str
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+
+    @property
+    def why_whole(self) -> str:
+        return "looks at the whole text for every word that it writes"
 
 
 class GenerationOptions(OptionsOfTask):
@@ -205,6 +224,10 @@ class CaptioningOptions(OptionsOfTask):
     grid_columns: int = Field(ge=1)
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+
+    @property
+    def why_whole(self) -> str:
+        return "looks at the whole picture for every word that it writes"
 
 
 TaskOptions = Annotated[

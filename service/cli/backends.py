@@ -91,11 +91,13 @@ class Folder:
     def _find(self, model: str | None, version: str | None, generates: bool) -> Path:
         """The folder of the requested bundle, or of the only one that can answer."""
         from service.bundle.load import find_bundles, read_manifest
+        from service.tasks.catalogue import tasks_of_route
 
         paths = find_bundles(self._models_dir)
         names = {path.parent.name for path in paths}
         if model is None:
-            fitting = {p.parent.name for p in paths if (read_manifest(p).task == "generation") == generates}
+            tasks = tasks_of_route("generate" if generates else "predict")
+            fitting = {p.parent.name for p in paths if read_manifest(p).task in tasks}
             if len(fitting) != 1:
                 raise InvalidInput(f"choose one with --model: {', '.join(sorted(fitting)) or 'there is none'}")
             (model,) = fitting

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from service.bundle.load import Bundle
+from service.bundle.load import Example
 from service.bundle.manifest import Precision
 from service.errors import InferenceFailed, InvalidInput
-from service.tasks.catalogue import answer, task_of
-from service.tasks.core.task import Runner
+from service.tasks.core.task import Runner, Task
+from service.tasks.inputs.json_input import plain_value
 
 #: How far a score or logarithm of a probability may be from the recorded one, which is torch's in fp32; text and labels
 #: must be equal. A fault is far beyond these: padding that is not masked moved scores by 0.2 and more.
 TOLERANCE: dict[Precision, float] = {"fp32": 2e-3, "bf16": 0.05, "int8": 0.1}
 
 
-def faults_of_examples(bundle: Bundle, runner: Runner, tolerance: float) -> Iterator[str]:
-    """A sentence for each place where an example of the bundle is answered otherwise than recorded."""
-    task = task_of(bundle)
-    for number, example in enumerate(bundle.examples, start=1):
+def faults_of_examples(task: Task, examples: Iterable[Example], runner: Runner, tolerance: float) -> Iterator[str]:
+    """A sentence for each place where an example is answered otherwise than recorded."""
+    for number, example in enumerate(examples, start=1):
         try:
-            found = answer(task, runner, example.inputs, example.parameters).model_dump(mode="json")
+            found = task.answer(runner, plain_value(example.inputs), example.parameters).model_dump(mode="json")
         except (InferenceFailed, InvalidInput) as error:
             yield f"example {number} could not be answered: {error}"
             continue

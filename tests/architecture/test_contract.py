@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from service.bundle.manifest import OptionsOfTask, TaskName, TaskOptions
+from service.bundle.manifest import OptionsOfTask, TaskOptions
 
 ROOT = Path(__file__).parents[2]
 OPTIONS: tuple[type[OptionsOfTask], ...] = get_args(get_args(TaskOptions)[0])
@@ -19,11 +19,6 @@ def strings_in(paths: list[Path]) -> set[str]:
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-
-
-def test_every_task_name_has_options() -> None:
-    """The union of options and the names of tasks list the same tasks, in the same order."""
-    assert tuple(options.model_fields["task"].default for options in OPTIONS) == get_args(TaskName)
 
 
 @pytest.mark.parametrize("options", OPTIONS)

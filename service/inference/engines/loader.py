@@ -13,11 +13,12 @@ from typing import Literal
 from service.errors import BundleCorrupt, BundleError
 from service.inference.engines.bundle_entry import BundleEntry, Fingerprint, look_into
 from service.inference.engines.catalogue import Catalogue
-from service.inference.engines.engine import start_engine
+from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
-from service.inference.engines.open_bundle import OpenBundle, open_bundle
+from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.retirement import RetiredEngines, close_within
 from service.inference.engines.self_check import self_check
+from service.inference.engines.start_engine import start_engine
 from service.inference.runtime.ort_runner import default_lanes
 from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics

@@ -10,8 +10,8 @@ import numpy as np
 from service.bundle.load import Bundle
 from service.bundle.manifest import TensorSpec
 from service.inference.runtime.ort_runner import OrtRunner
-from service.tasks.catalogue import answer, task_of
-from service.tasks.core.task import Array, Runner
+from service.tasks.core.task import Array, Runner, Task
+from service.tasks.inputs.json_input import plain_value
 
 #: Rows of a typical batch under load; a single row says little about the speed of a precision.
 NUM_ROWS = 16
@@ -23,20 +23,20 @@ LEAST_GAIN = 0.1
 GraphFeeds = dict[str, Mapping[str, Array]]
 
 
-def faster_of(bundle: Bundle, one: OrtRunner, other: OrtRunner) -> OrtRunner:
+def faster_of(bundle: Bundle, task: Task, one: OrtRunner, other: OrtRunner) -> OrtRunner:
     """`other` if it runs each graph once in clearly less time, else `one`. The best of several interleaved rounds."""
-    feeds = typical_feeds(bundle, one)
+    feeds = typical_feeds(bundle, task, one)
     rounds = [(seconds_of(one, feeds), seconds_of(other, feeds)) for _ in range(1 + NUM_ROUNDS)]
     # The first round is a warm-up: kernels are selected and memory is allocated in it.
     best_s, best_other_s = (min(seconds) for seconds in zip(*rounds[1:], strict=True))
     return other if best_other_s < (1.0 - LEAST_GAIN) * best_s else one
 
 
-def typical_feeds(bundle: Bundle, runner: Runner) -> GraphFeeds:
+def typical_feeds(bundle: Bundle, task: Task, runner: Runner) -> GraphFeeds:
     """The first feeds of each graph in the bundle's examples, with the first row repeated to make a batch."""
-    recorder, task, graphs = _Recorder(runner), task_of(bundle), bundle.manifest.graphs
+    recorder, graphs = _Recorder(runner), bundle.manifest.graphs
     for example in bundle.examples:
-        answer(task, recorder, example.inputs, example.parameters)
+        task.answer(recorder, plain_value(example.inputs), example.parameters)
     return {
         graph: {tensor.name: _first_row_repeated(feeds[tensor.name], tensor) for tensor in graphs[graph].inputs}
         for graph, feeds in recorder.feeds.items()

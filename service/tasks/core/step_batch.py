@@ -7,7 +7,7 @@ it. Everything here is pure: no queue, no clock, no thread. One batch is used by
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from service.errors import UnrollError
 from service.tasks.core.task import Runner
@@ -77,4 +77,16 @@ class StepBatch(Protocol[RequestT]):
 
     def clear(self) -> list[RequestT]:
         """Forget everything, and say which requests that were."""
+        ...
+
+
+class StepTask(Protocol[RequestT]):
+    """A task whose requests the continuous batcher runs."""
+
+    def batch(self) -> StepBatch[RequestT]:
+        """A new, empty batch."""
+        ...
+
+    def count_tokens(self, request: RequestT, product: Any) -> int:
+        """Tokens generated for a request that has ended, for the metrics; `product` is its last one, None for none."""
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -47,6 +47,10 @@ class Picture:
 
 #: What one input may be: a text, a text that is cut into words, a sequence of numbers, or a picture.
 PredictInput = str | Sequence[str] | Frames | Waveform | Picture
+
+
+#: `POST /predict` gives an answer at once, `POST /generate` one that grows token by token.
+Route = Literal["predict", "generate"]
 
 
 class Runner(Protocol):
@@ -95,49 +99,26 @@ def input_statistics_of(ids: Sequence[int]) -> InputStatistics:
     return InputStatistics(len(ids), ids.count(UNK))
 
 
-ExampleT = TypeVar("ExampleT", bound=HasLength)
-OutputT = TypeVar("OutputT")
-ParametersT = TypeVar("ParametersT", bound=Parameters)
+class Task(Protocol):
+    """What every task is to the service, however its graphs are run.
 
-
-class PredictTask(Protocol[ExampleT, OutputT]):
-    """A task whose answer comes whole: all but generation.
-
-    `run` answers row by row what each example would get alone: padding and neighbours change nothing.
+    Attributes:
+        route: the route that answers with it, and with that the kind of engine.
+        parameters_type: what `parameters` of a request must be.
+        answer_type: what a caller reads.
     """
 
-    @property
-    def parameters_type(self) -> type[Parameters]:
-        """What `parameters` must be an instance of."""
-        ...
+    route: ClassVar[Route]
+    parameters_type: ClassVar[type[Parameters]]
+    answer_type: ClassVar[type[Answer]]
 
-    def preprocess(self, value: PredictInput, parameters: Any) -> ExampleT:
-        """Check and encode one input.
+    def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> Answer:
+        """The whole answer to one plain value, on its own.
 
         Raises:
-            InvalidInput: with a field path relative to that input; a path that starts with "parameters" names what is
-                wrong with `parameters` and counts from the request.
+            InvalidInput: the input or a parameter is refused.
+            InferenceFailed: a graph failed, or gave numbers that are not finite.
         """
-        ...
-
-    def run(self, runner: Runner, examples: Sequence[ExampleT]) -> list[OutputT]:
-        """One output per example, in order. Called in the thread that owns the device. Raises InferenceFailed."""
-        ...
-
-    def postprocess(self, example: ExampleT, output: OutputT) -> Answer:
-        """What the caller reads. Raises InferenceFailed if this row's numbers are not finite."""
-        ...
-
-    def plain_answer(self, example: ExampleT, output: OutputT) -> Any:
-        """The same as JSON values, made without validation: what is written to the wire. Raises as `postprocess`."""
-        ...
-
-    def input_statistics(self, example: ExampleT) -> InputStatistics:
-        """How much of an input the vocabulary knows."""
-        ...
-
-    def answer_statistics(self, plain_answer: Any) -> AnswerStatistics:
-        """The labels and the confidence of a plain answer."""
         ...
 
 

@@ -6,16 +6,19 @@ is a batch of one: there is no second way of choosing tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import StateSpec
 from service.errors import InvalidInput
+from service.tasks.core.parameters import check_parameters
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import (
     MAX_CHARACTERS_PER_TOKEN,
     Array,
     Runner,
+    Task,
     require_at_most,
     require_at_most_new_tokens,
     require_short_text,
@@ -30,10 +33,12 @@ from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.stream_state import StreamState
 
 
-class Generation:
+class Generation(Task):
     """Text goes on."""
 
+    route: ClassVar[Literal["generate"]] = "generate"
     parameters_type = GenerationParameters
+    answer_type = GenerationAnswer
 
     def __init__(self, bundle: Bundle) -> None:
         self._limits = bundle.manifest.limits
@@ -80,6 +85,15 @@ class Generation:
     ) -> tuple[Array, RecurrentState]:
         """Read whole sequences at once; see `LanguageModel.read`."""
         return self._model.read(runner, sequences, state)
+
+    def count_tokens(self, request: GenerationRequest, product: object) -> int:
+        """All tokens of all its sequences."""
+        del product  # part of the protocol
+        return request.num_produced
+
+    def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> GenerationAnswer:
+        """`generate` with parameters as they stand in JSON."""
+        return self.generate(runner, value, check_parameters(self.parameters_type, parameters))
 
     def generate(self, runner: Runner, prompt: str, parameters: GenerationParameters) -> GenerationAnswer:
         """One text from start to end, on its own. Raises InvalidInput and InferenceFailed."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from service.bundle.manifest import Manifest, StateSpec, TaggingOptions
+from service.bundle.manifest import Manifest, StateSpec
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.state_bytes import StateKind, malformed, read_state, write_state
@@ -54,47 +54,11 @@ class ChunkState:
         return cls(RecurrentState({name: array[:, None] for name, array in arrays.items()}), num_tokens)
 
 
-ExampleT = TypeVar("ExampleT")
-OutputT_contra = TypeVar("OutputT_contra", contravariant=True)
-
-
-class ChunkReader(Protocol[ExampleT, OutputT_contra]):
-    """What a task has besides the calls of `PredictTask` if its bundle may read a text in chunks."""
-
-    def resume(self, example: ExampleT, before: ChunkState) -> ExampleT:
-        """The same input, read as what follows the chunk that left `before`. Raises InvalidInput, as below."""
-        ...
-
-    def state_after(self, example: ExampleT, output: OutputT_contra) -> ChunkState:
-        """What to hand to `resume` with the next chunk.
-
-        Raises:
-            InvalidInput: the bundle cannot read in chunks; says why.
-            InferenceFailed: the state is not finite.
-        """
-        ...
-
-
 def require_chunks(manifest: Manifest, field: Sequence[str | int] = ()) -> None:
     """Raises InvalidInput, with the reason, unless the bundle can read a text in chunks."""
-    if manifest.reads_chunks:
-        return
-    if manifest.task == "generation":
-        raise InvalidInput(f"{manifest.name} generates text: its state goes with POST /generate", field)
-    reason = f"{manifest.name} {_why_whole(manifest)}: it has no state to go on from, send the whole text at once"
-    raise InvalidInput(reason, field)
-
-
-def _why_whole(manifest: Manifest) -> str:
-    if manifest.task == "translation":
-        return "looks at the whole text for every word that it writes"
-    if manifest.task == "captioning":
-        return "looks at the whole picture for every word that it writes"
-    if manifest.task == "classification":
-        return "reads its input in both directions, or weighs the whole of it for its label"
-    if isinstance(manifest.options, TaggingOptions) and manifest.options.decoder == "crf":
-        return "chooses all tags of a sentence together (CRF)"
-    return "reads its input in both directions"
+    if not manifest.reads_chunks:
+        why = f"{manifest.name} {manifest.options.why_whole}"
+        raise InvalidInput(f"{why}: it has no state to go on from, send the whole text at once", field)
 
 
 def states_before(specs: Sequence[StateSpec], befores: Sequence[ChunkState | None]) -> dict[str, Array]:
@@ -129,13 +93,24 @@ def rows_after(specs: Sequence[StateSpec], outputs: Mapping[str, Array], num_row
     return [RowState(states, row) for row in range(num_rows)]
 
 
-def state_after(manifest: Manifest, after: RowState | None, before: ChunkState | None, length: int) -> ChunkState:
-    """The state that the next chunk goes on from.
+def state_before(manifest: Manifest, data: bytes) -> ChunkState:
+    """The state that a chunk follows, from its bytes.
+
+    Raises:
+        InvalidInput: the bundle cannot read in chunks; says why.
+        StateRefused: it is not a state of this bundle.
+    """
+    require_chunks(manifest)
+    return ChunkState.from_bytes(data, manifest.state)
+
+
+def state_after(manifest: Manifest, after: RowState | None, before: ChunkState | None, length: int) -> bytes:
+    """The state that the next chunk goes on from, as bytes.
 
     Raises:
         InvalidInput: the bundle cannot read in chunks; says why.
         InferenceFailed: the state is not finite.
     """
     require_chunks(manifest)
-    assert after is not None
-    return after.chunk_state(before, length)
+    assert after is not None, "a bundle that reads chunks hands a state back for each row"
+    return after.chunk_state(before, length).to_bytes()

@@ -110,4 +110,4 @@ def test_rules_and_boards_mean_the_same_failures_and_tasks() -> None:
     assert outcomes == {FAILURES, f"ok|{FAILURES}"}
     assert set(FAILURES.split("|")) <= {GENERATION_FAILED[1], *(error_type for _, error_type in ERRORS.values())}
     assert set(re.findall(r'task=~"([^"]+)"', text)) == {PREDICT_TASKS}
-    assert PREDICT_TASKS.split("|") == list(catalogue.PREDICT_TASKS)
+    assert PREDICT_TASKS.split("|") == list(catalogue.tasks_of_route("predict"))

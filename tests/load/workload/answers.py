@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from service.bundle.tokenizer import EOS
-from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.inference.engines.engine import OpenBundle
+from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.tasks.generation.answer import GenerationAnswer
 from service.tasks.seq2seq.translation import TranslationAnswer
 from tests.load.places import CORPORA, GENERATOR, TAGGER, TRANSLATOR, bundle
