@@ -19,9 +19,8 @@ from service.server.app import Application, create_app
 from service.server.fast_path import FastPathProtocol, fast_path_protocol
 from service.server.run import open_socket
 from service.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, wait_until
 
-_TIMEOUT_S = 15.0
 _SEGMENT_PAUSE_S = 0.001
 
 
@@ -71,7 +70,7 @@ def live_server(models_dir: Path, **settings: object) -> Iterator[LiveServer]:
         yield LiveServer(app, protocol, listening.getsockname()[1])
     finally:
         server.should_exit = True
-        thread.join(_TIMEOUT_S)
+        thread.join(PATIENCE_S)
         listening.close()
     assert not thread.is_alive(), "the server did not come to its end"
 
@@ -96,7 +95,7 @@ class Connection:
         self.socket = socket.socket()
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self.socket.settimeout(_TIMEOUT_S)
+        self.socket.settimeout(PATIENCE_S)
         try:
             self.socket.connect(("127.0.0.1", port))
         except OSError:

@@ -15,7 +15,7 @@ import pytest
 from service.api.event_stream import EventStream
 from service.bundle.load import read_manifest
 from service.bundle.write import write_manifest
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, until, wait_until
 from tests.live_server import Connection, LiveServer, live_server, post, request
 from tests.tiny_bundles import copy_bundle
 
@@ -66,7 +66,7 @@ class Held:
 
     def __call__(self, *arguments: Any) -> Any:
         self.entered.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(PATIENCE_S)
         return self._run(*arguments)
 
 
@@ -99,7 +99,7 @@ def test_a_reader_that_leaves_before_the_first_event_frees_its_slot(
         with server.connect() as connection:
             connection.send(stream_request())
             read_head(connection)
-            assert held.entered.wait(10)
+            assert held.entered.wait(PATIENCE_S)
         wait_until(lambda: server.engine(MODEL).num_pending == 0)
     wait_until(lambda: all_slots_are_free(server))
     assert server.metric(LEAVES, model=MODEL, reason="cancelled") == before + 1
@@ -164,15 +164,15 @@ def test_events_that_are_ready_together_are_written_together(
 
     def keep_the_loop_busy() -> None:
         loop_is_busy.set()
-        assert may_go_on.wait(10)
+        assert may_go_on.wait(PATIENCE_S)
 
     stepper, num_tokens = server.engine(MODEL)._batcher, 20
     with server.connect() as connection, held_runs(server, monkeypatch) as held:
         connection.send(stream_request(num_tokens))
         read_head(connection)
-        assert held.entered.wait(10)
+        assert held.entered.wait(PATIENCE_S)
         stepper._loop.call_soon_threadsafe(keep_the_loop_busy)
-        assert loop_is_busy.wait(10)
+        assert loop_is_busy.wait(PATIENCE_S)
         held.gate.set()
         wait_until(lambda: stepper.num_rows == 0)
         may_go_on.set()
@@ -185,12 +185,14 @@ def test_resources_are_given_back_however_a_stream_ends() -> None:
 
     async def run() -> list[str]:
         closed: list[str] = []
+        is_stuck = asyncio.Event()
 
         async def frames() -> Any:
             yield b"data:1\n\n"
 
         async def stuck(message: dict[str, Any]) -> None:
             if message.get("body"):
+                is_stuck.set()
                 await asyncio.Event().wait()
 
         async def silent() -> dict[str, Any]:
@@ -201,12 +203,11 @@ def test_resources_are_given_back_however_a_stream_ends() -> None:
         stack.callback(closed.append, "closed")
         response = EventStream(frames(), stack, on_leave=lambda: None)
         writing = asyncio.create_task(response({"type": "http"}, silent, stuck))  # type: ignore[arg-type]
-        await asyncio.sleep(0.01)
+        await is_stuck.wait()
         writing.cancel()
         await asyncio.wait([writing])
         assert writing.cancelled()
-        await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
         return closed
 
     assert asyncio.run(run()) == ["closed"]

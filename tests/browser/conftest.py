@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
 from tests.browser.signal_models import write_signal_models
 from tests.live_server import LiveServer, live_server
@@ -27,7 +27,8 @@ _FLAGS = (
     "--disable-sync",
     "--use-fake-device-for-media-stream",  # a microphone that beeps once a second
 )
-_TIMEOUT_MS = 10_000
+_TIMEOUT_MS = 60_000
+expect.set_options(timeout=_TIMEOUT_MS)
 #: A refusal or a broken connection, which tests provoke: the browser notes each as an error of its own.
 _PROVOKED = re.compile(r"^Failed to load resource: ")
 

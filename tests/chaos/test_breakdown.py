@@ -22,7 +22,7 @@ from tests.conftest import until
 NUM_WAITING = 6
 FAR_S = 600.0
 #: Loading ends within this time, and so does all that happens afterwards.
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 MODELS = ["tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-generator"]
 
 Scenario = Callable[[Registry], Awaitable[None]]

@@ -21,7 +21,7 @@ from service.cli import commands as cli
 from service.server.app import create_app
 from service.server.run import open_socket
 from service.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, wait_until
 from training.cli.commands import app as training_app
 
 runner = CliRunner()
@@ -52,7 +52,7 @@ def server_url(tiny_models: Path) -> Iterator[str]:
     wait_until(lambda: hasattr(app.state, "loading") and app.state.loading.done())
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True
-    thread.join(10)
+    thread.join(PATIENCE_S)
     listening.close()
 
 

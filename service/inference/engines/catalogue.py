@@ -8,12 +8,8 @@ from typing import Literal
 from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
-from service.inference.engines.generation_engine import GenerationEngine
-from service.inference.engines.predict_engine import PredictEngine
 
 Route = Literal["predict", "generate"]
-
-_ENGINE_OF_ROUTE: dict[Route, type[Engine]] = {"predict": PredictEngine, "generate": GenerationEngine}
 
 
 class Catalogue:
@@ -93,4 +89,4 @@ class Catalogue:
 
 
 def _answers(entry: BundleEntry, route: Route) -> bool:
-    return isinstance(entry.engine, _ENGINE_OF_ROUTE[route])
+    return entry.engine is not None and entry.engine.task.route == route

@@ -24,7 +24,7 @@ from service.tasks.core.task import Array, Runner
 from service.tasks.generation.generation import Generation
 from service.tasks.generation.parameters import GenerationParameters
 from service.tasks.generation.request import Delivery, GenerationRequest
-from tests.conftest import until
+from tests.conftest import PATIENCE_S, until
 
 FAR_S = 1e9
 
@@ -55,7 +55,7 @@ class Watched:
             self.fail_next = ""
             raise InferenceFailed(f"graph {graph!r} failed")
         if graph == "step":
-            assert self.may_step.wait(timeout=30)
+            assert self.may_step.wait(PATIENCE_S)
             self.step_rows.append(len(feeds["token"]))
             if len(self.step_rows) == self.pause_after_steps:
                 self.may_step.clear()

@@ -97,7 +97,7 @@ def test_everyone_gets_an_own_answer_and_no_row_stays_taken(tiny_models: Path, n
         runner, metrics = Unreliable(opened.runner), Metrics(CollectorRegistry())
         stepper = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda *_: 0)
         crowd = Crowd(opened, stepper)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(600):
             await asyncio.gather(*(crowd.caller(random.Random(number)) for number in range(NUM_CALLERS)))
             await until(lambda: stepper.num_rows == stepper.num_pending == stepper.num_waiting == 0)
         assert stepper.is_alive

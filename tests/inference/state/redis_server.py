@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 import redis
 
 from tests.conftest import wait_until
+from tests.ports import free_port
 from tests.programs import find_program
 
 
@@ -18,7 +18,7 @@ class RedisServer:
 
     def __init__(self, folder: Path) -> None:
         program = find_program("redis-server")
-        port = _free_port()
+        port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
         self._command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         self.start()
@@ -63,9 +63,3 @@ class RedisServer:
 
     def _client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

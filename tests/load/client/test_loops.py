@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import until
 from tests.load.client.closed_loop import ClosedLoop
 from tests.load.client.open_loop import OpenLoop, arrival_times
 from tests.load.client.tally import Tally
 from tests.load.workload.dialects import Question, request
+
+#: Long enough for several answers on a busy machine.
+_SECONDS = 1.0
 
 Handler = Callable[[int], Awaitable[tuple[int, Any]]]
 Drive = Callable[[Tally, int], ClosedLoop | OpenLoop]
@@ -41,8 +45,8 @@ async def serve_and_drive(handler: Handler, drive: Drive) -> dict[str, Any]:
         port = server.sockets[0].getsockname()[1]
         tally = Tally(questions(port), lambda body: body["answer"])
         seen = await drive(tally, port).run()
-        await asyncio.sleep(0.01)
-    return {**tally.summary(0.2), **seen}
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    return {**tally.summary(_SECONDS), **seen}
 
 
 async def echo(number: int) -> tuple[int, Any]:
@@ -51,11 +55,11 @@ async def echo(number: int) -> tuple[int, Any]:
 
 
 def closed(connections: int) -> Drive:
-    return lambda tally, port: ClosedLoop(tally, port, connections, warm_s=0.02, seconds=0.2)
+    return lambda tally, port: ClosedLoop(tally, port, connections, warm_s=0.02, seconds=_SECONDS)
 
 
 def open_at(rate: float) -> Drive:
-    return lambda tally, port: OpenLoop(tally, port, rate, warm_s=0.02, seconds=0.2)
+    return lambda tally, port: OpenLoop(tally, port, rate, warm_s=0.02, seconds=_SECONDS)
 
 
 def test_a_closed_loop_asks_again_and_checks_every_answer() -> None:

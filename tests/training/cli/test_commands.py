@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -16,6 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.bundle.load import load_bundle
+from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import settings_of, tiny_recipe, write_files
 from training.cli.commands import app
 from training.fit import trainer
@@ -205,7 +205,7 @@ def test_a_stopped_run_says_how_to_go_on(
 
     def signalling(self: trainer.Trainer, *arguments: object) -> object:
         if self.progress.step == 2:
-            os.kill(os.getpid(), number)
+            interrupt(number)
         return update(self, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
