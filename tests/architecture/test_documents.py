@@ -24,7 +24,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for room in ROOMS for path in (RO
 GUIDES = [
     path
     for path in DOCUMENTS
-    if path.name != "CHANGELOG.md" and not path.is_relative_to(ROOT / "models") and "tests" not in path.parts
+    if path.name != "CHANGELOG.md" and not any(path.is_relative_to(ROOT / room) for room in ("models", "tests"))
 ]
 MAX_LINES_OF_README = 150
 
