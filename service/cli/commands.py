@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from service.distribution import install_hint, installed_version
 from service.errors import UnrollError
 
 OWN_COMMANDS = ("serve", "predict", "generate", "models")
@@ -20,8 +21,9 @@ TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
 )  # fmt: skip
-TRAINING_MISSING = (
-    "this command needs the training extra: `make train-env`, or pip install -e '.[training]', in a checkout of Unroll"
+TRAINING_MISSING = f"this command needs the training extra: {install_hint('training')}"
+RUNTIME_MISSING = (
+    f"there is no onnxruntime: {install_hint('cpu')}, or {install_hint('gpu')}, or {install_hint('openvino')}"
 )
 _ENTRY_POINTS = "unroll.commands"
 
@@ -48,6 +50,20 @@ ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Not need
 VersionOption = Annotated[str | None, typer.Option(help="The highest if left out.")]
 UrlOption = Annotated[str | None, typer.Option(envvar="UNROLL_URL", help="Ask this server, such as http://host:8000.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"unroll {installed_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -161,15 +177,24 @@ def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as
 
 def main() -> None:
     """The console script. The training commands are looked up only when they may be meant: it takes time."""
-    if sys.argv[1:2] not in ([name] for name in OWN_COMMANDS):
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first not in (*OWN_COMMANDS, "--version"):
         attach_training_commands(app)
     try:
         app()
     except ModuleNotFoundError as error:
-        if len(sys.argv) > 1 and sys.argv[1] in TRAINING_COMMANDS:
-            print(f"unroll: {TRAINING_MISSING}  (missing: {error.name})", file=sys.stderr)
-            sys.exit(2)
-        raise
+        explanation = _explain_missing(error, first)
+        if not explanation:
+            raise
+        print(f"unroll: {explanation}  (missing: {error.name})", file=sys.stderr)
+        sys.exit(2)
+
+
+def _explain_missing(error: ModuleNotFoundError, command: str) -> str:
+    """Which extra holds the module that `command` lacks; "" if none does."""
+    if error.name == "onnxruntime":
+        return RUNTIME_MISSING
+    return TRAINING_MISSING if command in TRAINING_COMMANDS else ""
 
 
 def attach_training_commands(target: typer.Typer) -> None:

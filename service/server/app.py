@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
 import platform
 from collections.abc import AsyncIterator, Iterable
@@ -20,6 +19,7 @@ from service.api.json_route import JsonRoute, JsonRoutes, Services
 from service.api.request_scope import RequestScope
 from service.api.routes import generate, health, models, playground, predict
 from service.api.state_source import StateStorage
+from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.registry import Registry
 from service.inference.runtime.ort_runner import runtime_version
@@ -109,13 +109,15 @@ def create_app(settings: Settings) -> Application:
         SettingsError: Redis, or tracing, is asked for and cannot be used.
     """
     metrics = Metrics(CollectorRegistry())
-    metrics.build_info.labels(_version(), runtime_version(), platform.python_version()).set(1)
+    metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
     metrics.expect_requests(NO_MODEL, NO_MODEL)
     registry = Registry(settings.models_dir, _engine_options(settings), metrics)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here: it works where no other address can be reached.
-    framework = FastAPIOffline(title="Unroll", version=_version(), description=_DESCRIPTION, lifespan=_lifespan)
+    framework = FastAPIOffline(
+        title="Unroll", version=installed_version(), description=_DESCRIPTION, lifespan=_lifespan
+    )
     services = Services(registry, settings, _state_storage(settings))
     metrics.watch_states(services.state_storage.sealer)
     if isinstance(services.state_storage.sessions, LocalSessions):
@@ -127,7 +129,7 @@ def create_app(settings: Settings) -> Application:
     for router in routers:
         framework.include_router(router)
     json_routes = [route for router in routers for route in router.routes if isinstance(route, JsonRoute)]
-    framework.state.tracer = open_tracer(_version())
+    framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, metrics, json_routes, framework.state.tracer)
     metrics.open_requests.set_function(lambda: application.num_open)
     return application
@@ -174,10 +176,3 @@ def _state_storage(settings: Settings) -> StateStorage:
     max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
     sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s)
     return StateStorage(sealer, sessions)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("unroll")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
-        return "0"

@@ -234,4 +234,4 @@ def test_events_are_found_however_the_network_cuts_them(page: Page) -> None:
         "": [[], ""],
     }
     for buffer, expected in cases.items():
-        assert call(page, "event_stream.js:takeEvents", buffer) == expected
+        assert call(page, "requests/event_stream.js:takeEvents", buffer) == expected

@@ -157,7 +157,7 @@ def test_commands_of_other_packages_are_attached(monkeypatch: pytest.MonkeyPatch
 def test_without_the_extra_training_commands_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     result = runner.invoke(offered(monkeypatch, None), [command, "tagging", "--train", "x", "--help"])
     assert result.exit_code == 2
-    assert "pip install -e '.[training]'" in result.stderr
+    assert "make train-env" in result.stderr
 
 
 def test_all_training_commands_are_known_without_the_extra() -> None:

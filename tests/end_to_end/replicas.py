@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.conftest import wait_until
+from tests.programs import find_program
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
@@ -99,10 +98,8 @@ def running_replicas(models_dir: Path, logs: Path, num_replicas: int = 3) -> Ite
 
 @contextmanager
 def gateway_before(replicas: list[Replica], logs: Path) -> Iterator[str]:
-    """The address of HAProxy in front of the replicas; skips the test where it is not installed."""
-    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if haproxy is None:
-        pytest.skip("HAProxy is not here: apt-get install haproxy")
+    """The address of HAProxy in front of the replicas."""
+    haproxy = find_program("haproxy")
     address = f"127.0.0.1:{free_port()}"
     places = {f"REPLICA_{number}": f"127.0.0.1:{replica.port}" for number, replica in enumerate(replicas, start=1)}
     with (logs / "haproxy.log").open("wb") as log:

@@ -16,10 +16,11 @@ from urllib.error import URLError
 
 import pytest
 
+from tests.allowed_skips import OTHER_SYSTEM
 from tests.conftest import wait_until
 from tests.tiny_bundles import copy_bundle
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason=f"{OTHER_SYSTEM}: it has no SIGHUP")
 
 
 @contextmanager

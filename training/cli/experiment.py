@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,10 @@ def experiment(
     """Check a claim of the textbooks: writes a table and a figure."""
     overrides = parse_settings(settings or [])
     with friendly_errors():
+        if importlib.util.find_spec("training.experiments") is None:
+            raise UnrollError(
+                "experiments are not part of the installed package: run this command in a checkout of the repository"
+            )
         from training.experiments.catalogue import EXPERIMENTS
 
         if list_all or not name:

@@ -126,7 +126,7 @@ class PredictEngine:
         if before is not None:
             examples = [reader.resume(examples[0], ChunkState.from_bytes(before, manifest.state))]
         prediction, (output,) = await self._answer(started_s, num_characters, examples, deadline_s)
-        state = reader.state_after(examples[0], output.value).to_bytes(manifest.state)
+        state = reader.state_after(examples[0], output.value).to_bytes()
         return prediction._replace(state=state)
 
     async def close(self) -> None:

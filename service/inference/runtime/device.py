@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from service.distribution import install_hint
+
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
@@ -61,9 +63,9 @@ def choose_device(
 
 def _cuda_obstacle(available: Collection[str], load_library: Callable[[str], object]) -> str:
     if CUDA_PROVIDER not in available:
-        return "this onnxruntime is built without CUDA; install unroll[gpu]"
+        return f"this onnxruntime is built without CUDA: {install_hint('gpu')}"
     try:
         load_library(CUDNN_LIBRARY)
     except OSError as error:
-        return f"cuDNN cannot be loaded ({error}); install unroll[gpu]"
+        return f"cuDNN cannot be loaded ({error}): {install_hint('gpu')}"
     return ""

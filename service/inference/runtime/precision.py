@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import Precision
+from service.distribution import install_hint
 from service.inference.runtime.device import CPU_PROVIDER, OPENVINO_PROVIDER, Device
 
 #: `auto` is fp32, or bf16 where the bundle was accepted in it and the machine runs it faster; never int8.
@@ -39,7 +40,7 @@ def obstacle(bundle: Bundle, precision: Precision, available: Collection[str], c
     if precision == "fp32":
         return ""
     if precision == "bf16" and OPENVINO_PROVIDER not in available:
-        return "bf16 needs onnxruntime's OpenVINO provider; install unroll[openvino]"
+        return f"bf16 needs onnxruntime's OpenVINO provider: {install_hint('openvino')}"
     if precision == "bf16" and not cpu_has_bf16:
         return "bf16 needs a CPU with bf16 instructions (AMX, or AVX-512 BF16); this one has none"
     if precision not in bundle.manifest.variants:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.distribution import install_hint
 from service.inference.state.session_memory import LocalSessions
 from service.inference.state.sessions import SessionLimits, SessionStore
 from service.settings import SettingsError
@@ -20,6 +21,6 @@ def open_session_store(redis_url: str, limits: SessionLimits, max_hold_s: float)
 
         return RedisSessions(redis_url, limits.ttl_s, limits.max_session_bytes, max_hold_s)
     except ModuleNotFoundError as error:
-        raise SettingsError("UNROLL_REDIS_URL: install unroll with the extra `redis` for this") from error
+        raise SettingsError(f"UNROLL_REDIS_URL needs the Redis client: {install_hint('redis')}") from error
     except ValueError as error:
         raise SettingsError(f"UNROLL_REDIS_URL: {error}") from error

@@ -1,9 +1,9 @@
 /** Generation: the text as it is written, and the state from which it can go on. */
 
-import { generate } from "../api.js";
-import { el, milliseconds } from "../dom.js";
 import { textEditor } from "../editors/text.js";
-import { receipt } from "../receipt.js";
+import { el, milliseconds } from "../elements/dom.js";
+import { generate } from "../requests/api.js";
+import { receipt } from "../workbench/receipt.js";
 
 const PATH = "generate_stream";
 const MAX_SEED = 2 ** 31;
@@ -223,7 +223,7 @@ class Meter {
   }
 }
 
-/** @type {import("../workbench.js").View} */
+/** @type {import("../workbench/workbench.js").View} */
 export const generation = {
   path: PATH,
   verb: "Write",

@@ -15,16 +15,15 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from service.bundle.manifest import Manifest, StateSpec, TaggingOptions
-from service.errors import InferenceFailed, InvalidInput, StateRefused
+from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.recurrent_state import RecurrentState
+from service.tasks.core.state_bytes import StateKind, malformed, read_state, write_state
 from service.tasks.core.task import Array
 
-#: The first bytes say what they are and how they are laid out; then comes the number of tokens.
-_HEAD = struct.Struct("<4sQ")
-_MAGIC = b"UCS1"
+#: The details of the state's bytes: the number of tokens.
+_DETAILS = struct.Struct("<Q")
 #: No stream is that long; a larger number would not fit its place once a chunk is added.
 _MAX_TOKENS = 1 << 62
-_ELEMENT = np.dtype("<f4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +33,10 @@ class ChunkState:
     recurrent: RecurrentState
     num_tokens: int
 
-    def to_bytes(self, specs: Sequence[StateSpec]) -> bytes:
-        """Head, then each tensor `[layers, width]` in the order of `specs`, float32, least significant byte first."""
-        parts = [self.recurrent.arrays[spec.name].astype(_ELEMENT).tobytes() for spec in specs]
-        return b"".join([_HEAD.pack(_MAGIC, self.num_tokens), *parts])
+    def to_bytes(self) -> bytes:
+        """The whole value; equal states give equal bytes."""
+        arrays = {name: array[:, 0] for name, array in self.recurrent.arrays.items()}
+        return write_state(StateKind.CHUNK, arrays, _DETAILS.pack(self.num_tokens))
 
     @classmethod
     def from_bytes(cls, data: bytes, specs: Sequence[StateSpec]) -> ChunkState:
@@ -46,17 +45,13 @@ class ChunkState:
         Raises:
             StateRefused: the bytes are of another kind or size, or hold numbers that are not finite.
         """
-        sizes = [spec.layers * spec.width for spec in specs]
-        expected_bytes = _HEAD.size + _ELEMENT.itemsize * sum(sizes)
-        if len(data) != expected_bytes or not data.startswith(_MAGIC):
-            raise StateRefused(f"this is no state of {expected_bytes} bytes between two chunks", "malformed")
-        _, num_tokens = _HEAD.unpack_from(data)
-        values = np.frombuffer(data, _ELEMENT, offset=_HEAD.size).astype(np.float32)
-        if not 0 < num_tokens < _MAX_TOKENS or not np.isfinite(values).all():
-            raise StateRefused("the state holds numbers that no chunk leaves behind", "malformed")
-        parts = np.split(values, np.cumsum(sizes)[:-1])
-        arrays = {s.name: part.reshape(s.layers, 1, s.width) for s, part in zip(specs, parts, strict=True)}
-        return cls(RecurrentState(arrays), num_tokens)
+        arrays, details = read_state(StateKind.CHUNK, data, specs)
+        if len(details) != _DETAILS.size:
+            raise malformed(f"its details have {len(details)} bytes where {_DETAILS.size} belong")
+        (num_tokens,) = _DETAILS.unpack(details)
+        if not 0 < num_tokens < _MAX_TOKENS:
+            raise malformed(f"no chunk ends after {num_tokens} tokens")
+        return cls(RecurrentState({name: array[:, None] for name, array in arrays.items()}), num_tokens)
 
 
 ExampleT = TypeVar("ExampleT")

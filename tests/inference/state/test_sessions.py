@@ -390,7 +390,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address of a Redis without the extra that is needed for it is an error at start."""
     monkeypatch.delitem(sys.modules, "service.inference.state.session_redis")
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    with pytest.raises(SettingsError, match="extra `redis`"):
+    with pytest.raises(SettingsError, match="needs the Redis client: make serve-env"):
         open_session_store("redis://localhost", LIMITS, MAX_HOLD_S)
 
 

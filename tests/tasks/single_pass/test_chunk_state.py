@@ -16,6 +16,7 @@ from service.errors import InferenceFailed, InvalidInput, StateRefused
 from service.inference.engines.open_bundle import OpenBundle, open_bundle
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.recurrent_state import RecurrentState
+from service.tasks.core.state_bytes import StateKind
 from service.tasks.recorded import differences
 from service.tasks.single_pass.chunk_state import ChunkState, RowState, require_chunks
 from tests.tasks.builders import bundle, character_tokenizer, tagging_bundle, translation_bundle, word_tokenizer
@@ -34,11 +35,11 @@ def some_state(num_tokens: int = 7) -> ChunkState:
 def test_bytes_bring_back_the_state_to_the_bit() -> None:
     """Every number and the count of tokens survive; equal states give equal bytes."""
     state = some_state()
-    data = state.to_bytes(SPECS)
+    data = state.to_bytes()
     found = ChunkState.from_bytes(data, SPECS)
     assert found.num_tokens == 7
     assert all(np.array_equal(found.recurrent.arrays[s.name], state.recurrent.arrays[s.name]) for s in SPECS)
-    assert found.to_bytes(SPECS) == data
+    assert found.to_bytes() == data
 
 
 @pytest.mark.parametrize(
@@ -47,17 +48,19 @@ def test_bytes_bring_back_the_state_to_the_bit() -> None:
         pytest.param(lambda data: b"", id="nothing"),
         pytest.param(lambda data: data[:-1], id="cut"),
         pytest.param(lambda data: data + b"\0", id="longer"),
-        pytest.param(lambda data: b"UnSt" + data[4:], id="another kind"),
-        pytest.param(lambda data: data[:-4] + struct.pack("<f", float("nan")), id="not a number"),
-        pytest.param(lambda data: data[:-4] + struct.pack("<f", float("inf")), id="infinite"),
-        pytest.param(lambda data: data[:4] + bytes(8) + data[12:], id="no tokens"),
-        pytest.param(lambda data: data[:4] + b"\xff" * 8 + data[12:], id="too many tokens"),
+        pytest.param(lambda data: data[:5] + bytes([StateKind.GENERATION]) + data[6:], id="another kind"),
+        pytest.param(lambda data: data[:4] + b"\1" + data[5:], id="another version"),
+        pytest.param(lambda data: struct.pack("<4sQ", b"UCS1", 7) + data[24:-8], id="as written before version 2"),
+        pytest.param(lambda data: data[:-12] + struct.pack("<f", float("nan")) + data[-8:], id="not a number"),
+        pytest.param(lambda data: data[:-12] + struct.pack("<f", float("inf")) + data[-8:], id="infinite"),
+        pytest.param(lambda data: data[:-8] + bytes(8), id="no tokens"),
+        pytest.param(lambda data: data[:-8] + b"\xff" * 8, id="too many tokens"),
     ],
 )
 def test_bytes_that_are_no_state_are_refused(change: Any) -> None:
     """Nothing but the exact bytes of a possible state is taken in."""
     with pytest.raises(StateRefused) as caught:
-        ChunkState.from_bytes(change(some_state().to_bytes(SPECS)), SPECS)
+        ChunkState.from_bytes(change(some_state().to_bytes()), SPECS)
     assert caught.value.reason == "malformed"
 
 
@@ -65,7 +68,7 @@ def test_the_state_of_another_size_is_refused() -> None:
     """A model with more layers does not take the state of one with fewer."""
     wider = tuple(spec.model_copy(update={"layers": 3}) for spec in SPECS)
     with pytest.raises(StateRefused):
-        ChunkState.from_bytes(some_state().to_bytes(SPECS), wider)
+        ChunkState.from_bytes(some_state().to_bytes(), wider)
 
 
 def test_a_state_that_is_not_finite_is_never_handed_out() -> None:
@@ -95,7 +98,7 @@ def read(bundle_in_use: OpenBundle, parts: list[tuple[list[str], bytes]]) -> lis
         for example, (_, data) in zip(examples, parts, strict=True)
     ]
     pairs = list(zip(examples, task.run(bundle_in_use.runner, examples), strict=True))
-    return [(task.plain_answer(e, o), task.state_after(e, o).to_bytes(specs)) for e, o in pairs]
+    return [(task.plain_answer(e, o), task.state_after(e, o).to_bytes()) for e, o in pairs]
 
 
 def read_in_chunks(in_use: OpenBundle, texts: list[list[str]], cuts: list[int]) -> list[list[dict[str, Any]]]:

@@ -320,7 +320,6 @@ def test_a_learning_rate_is_found(tmp_path: Path) -> None:
 
 def test_a_search_prints_its_table(tmp_path: Path) -> None:
     """The trials as CSV and the best recipe's file on stdout; that file is a recipe for `train`."""
-    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'unroll[search]'")
     train, dev = write_files("classification", tmp_path / "files")
     result = unroll(
         "search", "classification", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
