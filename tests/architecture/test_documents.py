@@ -40,6 +40,8 @@ SERIES_OF_HISTOGRAM = ("_bucket", "_sum", "_count")
 #: Not `kubectl -n unroll ...`, which names a namespace.
 COMMAND = re.compile(r"(?<!-n)(?:^|[`/ ])unroll ([a-z][a-z-]+)", re.MULTILINE)
 
+TARGET = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
+
 
 def in_words(path: Path) -> str:
     """The path as it is written in a failed test."""
@@ -143,6 +145,13 @@ def commands() -> frozenset[str]:
     return frozenset(
         name for app in (service_commands, training_commands) for name in vars(get_command(app))["commands"]
     )
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=in_words)
+def test_every_make_target_that_a_document_names_exists(path: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = {name for block in code_of(path) for name in TARGET.findall(block)}
+    assert not named - set(targets)
 
 
 def code_of(path: Path) -> Iterator[str]:
