@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from service.cli.commands import app as service_commands
 from service.server.app import create_app
-from service.settings import ENV_PREFIX, OTHER_VARIABLES, Settings
+from service.settings import ENV_PREFIX, OTHER_VARIABLES, Settings, read_settings
 from training.cli.commands import app as training_commands
 
 ROOT = Path(__file__).parents[2]
@@ -128,10 +128,11 @@ def written_default(default: Any) -> str:
 
 def test_every_route_and_every_parameter_of_generation_is_documented(tmp_path: Path) -> None:
     page = (ROOT / "service/docs/http-api.md").read_text(encoding="utf-8")
-    schema = create_app(Settings(models_dir=tmp_path)).framework.openapi()
+    schema = create_app(read_settings({"models_dir": tmp_path})).framework.openapi()
     parameters = schema["components"]["schemas"]["GenerationParameters"]["properties"]
     assert not [path for path in schema["paths"] if f" {path}`" not in page]
-    assert parameters and not [name for name in parameters if f"`{name}`" not in page]
+    assert parameters
+    assert not [name for name in parameters if f"`{name}`" not in page]
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=in_words)
