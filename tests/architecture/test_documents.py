@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
@@ -115,6 +116,13 @@ def test_every_setting_is_documented_with_its_default() -> None:
     documented = {name: row[2] for row in cells for name in SETTING.findall(row[1])}
     for name, field in Settings.model_fields.items():
         assert written_default(field.default) in documented.get(ENV_PREFIX + name.upper(), ""), name
+
+
+def test_every_extra_is_documented() -> None:
+    """All but the one of the tests, which is for contributors."""
+    page = (ROOT / "service/docs/install.md").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(re.findall(r"^\| `([a-z]+)` \|", page, flags=re.MULTILINE)) == set(extras) - {"test"}
 
 
 def written_default(default: Any) -> str:
