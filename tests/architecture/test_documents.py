@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
@@ -14,7 +15,8 @@ from pydantic import SecretStr
 from typer.main import get_command
 
 from service.cli.commands import app as service_commands
-from service.settings import ENV_PREFIX, OTHER_VARIABLES, Settings
+from service.server.app import create_app
+from service.settings import ENV_PREFIX, OTHER_VARIABLES, Settings, read_settings
 from training.cli.commands import app as training_commands
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for room in ROOMS for path in (RO
 GUIDES = [
     path
     for path in DOCUMENTS
-    if path.name != "CHANGELOG.md" and not path.is_relative_to(ROOT / "models") and "tests" not in path.parts
+    if path.name != "CHANGELOG.md" and not any(path.is_relative_to(ROOT / room) for room in ("models", "tests"))
 ]
 MAX_LINES_OF_README = 150
 
@@ -39,6 +41,8 @@ METRIC = re.compile(r"\bunroll_[a-z_]+[a-z]\b")
 SERIES_OF_HISTOGRAM = ("_bucket", "_sum", "_count")
 #: Not `kubectl -n unroll ...`, which names a namespace.
 COMMAND = re.compile(r"(?<!-n)(?:^|[`/ ])unroll ([a-z][a-z-]+)", re.MULTILINE)
+
+TARGET = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
 
 
 def in_words(path: Path) -> str:
@@ -114,6 +118,13 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert written_default(field.default) in documented.get(ENV_PREFIX + name.upper(), ""), name
 
 
+def test_every_extra_is_documented() -> None:
+    """All but the one of the tests, which is for contributors."""
+    page = (ROOT / "service/docs/install.md").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(re.findall(r"^\| `([a-z]+)` \|", page, flags=re.MULTILINE)) == set(extras) - {"test"}
+
+
 def written_default(default: Any) -> str:
     """As the table of settings writes it."""
     if isinstance(default, SecretStr):
@@ -121,6 +132,15 @@ def written_default(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     return f"{default:,.0f}" if isinstance(default, int | float) else str(default)
+
+
+def test_every_route_and_every_parameter_of_generation_is_documented(tmp_path: Path) -> None:
+    page = (ROOT / "service/docs/http-api.md").read_text(encoding="utf-8")
+    schema = create_app(read_settings({"models_dir": tmp_path})).framework.openapi()
+    parameters = schema["components"]["schemas"]["GenerationParameters"]["properties"]
+    assert not [path for path in schema["paths"] if f" {path}`" not in page]
+    assert parameters
+    assert not [name for name in parameters if f"`{name}`" not in page]
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=in_words)
@@ -143,6 +163,13 @@ def commands() -> frozenset[str]:
     return frozenset(
         name for app in (service_commands, training_commands) for name in vars(get_command(app))["commands"]
     )
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=in_words)
+def test_every_make_target_that_a_document_names_exists(path: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = {name for block in code_of(path) for name in TARGET.findall(block)}
+    assert not named - set(targets)
 
 
 def code_of(path: Path) -> Iterator[str]:
@@ -180,7 +207,7 @@ def test_the_readme_stays_short() -> None:
     ("heading", "anchor"),
     [
         ("How far back they reach", "how-far-back-they-reach"),
-        ("agreement: the cats ... were, the cat ... was", "agreement-the-cats--were-the-cat--was"),
+        ("the cats ... were, the cat ... was", "the-cats--were-the-cat--was"),
         ("51. The distribution is called unroll-rnn", "51-the-distribution-is-called-unroll-rnn"),
         ("`make verify-deploy`", "make-verify-deploy"),
     ],
