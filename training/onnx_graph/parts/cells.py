@@ -42,6 +42,11 @@ class CellWriter(Protocol):
     ) -> RecurrentValues: ...
 
 
+def last_output(graph: GraphBuilder, outputs: str, lengths: str) -> str:
+    """The state `[1, batch, hidden]` after each row's last valid step, of a cell whose only state is its output."""
+    return graph.node("Unsqueeze", last_valid(graph, outputs, lengths), graph.integers(0))
+
+
 @dataclass(frozen=True)
 class Operator:
     """The writer of a cell that ONNX has an operator for.
@@ -68,8 +73,7 @@ class Operator:
         node_outputs = graph.nodes(self.name, *node_inputs, num_outputs=1 + self.num_states, **attributes)
         outputs, after = graph.node("Squeeze", node_outputs[0], graph.integers(1)), node_outputs[1:]
         if lengths and not needs_lens:
-            # The state is the output, so that it can be picked at each row's own end.
-            after = (graph.node("Unsqueeze", last_valid(graph, outputs, lengths), graph.integers(0)),)
+            after = (last_output(graph, outputs, lengths),)
         return RecurrentValues(outputs, after)
 
     def _weights(self, graph: GraphBuilder, module: nn.RNNBase) -> tuple[str, str, str]:
