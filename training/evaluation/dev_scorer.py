@@ -30,7 +30,6 @@ from training.fit.gradient import Carried
 from training.fit.trainer import DevScore
 from training.networks.network import Network
 from training.onnx_graph.manifest_draft import draft_bundle, draft_manifest
-from training.onnx_graph.writers import network_graphs
 from training.preprocessing.batching import training_set
 from training.preprocessing.vocabulary import Vocabulary
 from training.preprocessing.windows import one_series
@@ -98,7 +97,7 @@ class DevScorer:
     def _manifest(self, network: Network) -> Manifest:
         """What task code asks of a bundle. Training changes weights alone, so it is written once."""
         if self._drafted is None:
-            graphs = {name: graph.spec(f"{name}.onnx") for name, graph in network_graphs(network).items()}
+            graphs = {name: graph.spec(f"{name}.onnx") for name, graph in network.graphs().items()}
             files = {role: f"{role}.json" for role in self._vocabulary.tokenizers}
             self._drafted = draft_manifest(draft_bundle(self._recipe, self._vocabulary), network, graphs, files)
         return self._drafted

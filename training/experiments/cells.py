@@ -20,7 +20,7 @@ from training.networks.network import Network
 
 LABELS: dict[Cell, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "Elman"}
 #: Gates and candidates of a cell.
-NUM_BLOCKS: dict[Cell, int] = {"lstm": 4, "gru": 3, "gru_before": 3, "rnn": 1}
+NUM_BLOCKS: dict[Cell, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 EMBEDDING = 32
 
 

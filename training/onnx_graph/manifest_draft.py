@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import nn
-
 from service.bundle.manifest import (
     CaptioningOptions,
     ClassificationOptions,
@@ -17,6 +15,7 @@ from service.bundle.manifest import (
     Limits,
     Manifest,
     Score,
+    StateSpec,
     TaggingOptions,
     TaskOptions,
     TrainingFacts,
@@ -28,7 +27,7 @@ from training.config.networks import CaptionerConfig, ForecasterConfig, TaggerCo
 from training.config.recipe import Recipe
 from training.config.signals import SignalConfig
 from training.data.readers.schemes import span_scheme
-from training.onnx_graph.parts.state import state_specs
+from training.networks.network import Network, next_name
 from training.preprocessing.series_scale import SeriesScale
 from training.preprocessing.signal_scale import SignalScale
 from training.preprocessing.vocabulary import Vocabulary
@@ -128,7 +127,7 @@ class BundleDraft:
 
 
 def draft_manifest(
-    draft: BundleDraft, network: nn.Module, graphs: dict[str, GraphSpec], tokenizer_files: dict[str, str]
+    draft: BundleDraft, network: Network, graphs: dict[str, GraphSpec], tokenizer_files: dict[str, str]
 ) -> Manifest:
     """The manifest of a bundle whose files are not yet listed, nor its parity measured."""
     return Manifest(
@@ -140,7 +139,7 @@ def draft_manifest(
         licence=draft.licence,
         options=draft.options,
         graphs=graphs,
-        state=state_specs(graphs),
+        state=state_specs(network),
         labels=draft.labels,
         text_labels=draft.text_labels,
         limits=draft.limits,
@@ -150,6 +149,14 @@ def draft_manifest(
     )
 
 
-def num_parameters(network: nn.Module) -> int:
+def state_specs(network: Network) -> tuple[StateSpec, ...]:
+    """The tensors of recurrent state, and under which names they go in and come back."""
+    return tuple(
+        StateSpec(name=name, next_name=next_name(name), layers=shape.layers, width=shape.width)
+        for name, shape in network.state_shapes.items()
+    )
+
+
+def num_parameters(network: Network) -> int:
     """How many numbers were learned; tied ones count once."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
-
-Route = Literal["predict", "generate"]
+from service.tasks.core.task import Route
 
 
 class Catalogue:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from service.inference.engines.bundle_entry import BundleEntry
-from service.inference.engines.catalogue import Catalogue, Route
+from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import Engine
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import Health
 from service.inference.engines.loader import BundleLoader, ReloadOutcome
 from service.observability.metrics import Metrics
+from service.tasks.core.task import Route
 
 
 class Registry:

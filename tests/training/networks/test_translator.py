@@ -14,7 +14,7 @@ from tests.training.exportable import lively, translator
 from training.config.networks import TranslatorConfig
 from training.config.recipe import ConfigFault, parse_recipe
 from training.fit.gradient import mixed_precision
-from training.networks.layers.recurrent import State
+from training.networks.layers.cells import State
 from training.networks.layers.scheduled_sampling import mixed_inputs, share_true
 from training.networks.translator import Translator, looked_twice
 from training.preprocessing.batches import TranslationBatch
