@@ -12,12 +12,14 @@ from tests.training.exportable import lively
 from training.config.networks import ClassifierConfig
 from training.config.signals import AugmentConfig, SignalConfig, SignalKind
 from training.data.records import LabelledSignal
+from training.evaluation.task import Question
 from training.networks.inputs.front_end import FrontEnd
 from training.networks.signal_classifier import SignalClassifier
-from training.onnx_graph.manifest_draft import BundleDraft, signal_spec
+from training.onnx_graph.manifest_draft import BundleDraft
 from training.preprocessing.signal_scale import SignalScale, fit_signal_scale
 from training.preprocessing.signal_values import json_form
-from training.publish.export import Question, export_bundle
+from training.publish.export import export_bundle
+from training.tasks.signals import signal_spec
 
 LABELS = ("up", "down", "still")
 FEATURES = ("x", "y", "z")

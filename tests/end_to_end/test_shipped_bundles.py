@@ -14,7 +14,8 @@ from tests.allowed_skips import NO_DATA
 from training.config.recipe import find_recipe, load_recipe
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.records import Record
-from training.evaluation.answers import evaluate_records
+from training.evaluation.evaluate import evaluate_records
+from training.evaluation.tasks.catalogue import evaluation_task
 from training.preprocessing.load_records import may_ship
 from training.publish.variants import dev_records
 from training.publish.verify import verify_bundle
@@ -83,7 +84,8 @@ def test_a_shipped_bundle_scores_on_dev_as_its_manifest_says(name: str) -> None:
         pytest.skip(NO_DATA)
     bundle = load_bundle(BUNDLES[name])
     measure, expected = bundle.manifest.scores[0].measure, bundle.manifest.scores[0].value
-    scores = evaluate_records(bundle, OrtRunner(bundle, "cpu", threads=1), some_of_dev(bundle))
+    runner = OrtRunner(bundle, "cpu", threads=1)
+    scores = evaluate_records(evaluation_task(bundle.manifest), bundle, runner, some_of_dev(bundle))
     assert abs(scores[measure] - expected) <= TOLERANCE[measure]
 
 

@@ -18,13 +18,13 @@ from service.bundle.manifest import (
 from service.bundle.tokenizer import TextTokenizer
 from training.config.networks import Cell, ClassifierConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.config.recipe import TokenizerConfig
+from training.evaluation.task import Question
 from training.networks.classifier import Classifier
 from training.networks.language_model import LanguageModel
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
 from training.onnx_graph.manifest_draft import BundleDraft
 from training.preprocessing.vocabulary import fit_characters, word_tokenizer
-from training.publish.export import Question
 
 WORDS = ("the", "a", "cat", "dog", "bird", "mat", "tree", "sat", "ran", "flew", "on", "to", "over", "big", "red", "old")
 NetworkT = TypeVar("NetworkT", bound=nn.Module)

@@ -13,9 +13,10 @@ from tests.tiny_pictures import as_json, shape_pictures
 from tests.training.exportable import lively, words_tokenizer
 from training.config.networks import CaptionerConfig
 from training.config.pictures import PictureConfig
+from training.evaluation.task import Question
 from training.networks.captioner import Captioner
 from training.onnx_graph.manifest_draft import BundleDraft
-from training.publish.export import Exported, Question, export_bundle
+from training.publish.export import Exported, export_bundle
 
 LIMITS = Limits(max_input_tokens=40, max_new_tokens=6)
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from tests.training.exportable import characters_tokenizer, lively, vocabulary_sizes
-from tests.training.tiny_runs import tiny_overrides, write_files
-from training.config.defaults import own_recipe
+from tests.training.tiny_runs import own_recipe, tiny_overrides, write_files
 from training.config.networks import Cell, LanguageModelConfig, TaggerConfig
 from training.config.recipe import Recipe
 from training.networks.language_model import LanguageModel

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from service.bundle.manifest import TaskName
-from training.config.defaults import own_recipe
 from training.config.recipe import Recipe
+from training.data.formats.options import ReadOptions
+from training.pipeline.own_files import read_own_files
 
 TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")
 NUM_TRAIN, NUM_DEV = 40, 8
@@ -56,6 +57,18 @@ def tiny_recipe(task: TaskName, folder: Path, **changes: Any) -> Recipe:
     """The recipe of a run on made files, which are written into `folder`."""
     train, dev = write_files(task, folder)
     return own_recipe(task, f"tiny-{task}", str(train), str(dev), None, tiny_overrides(task, **changes))
+
+
+def own_recipe(
+    task: TaskName,
+    name: str,
+    train: str,
+    dev: str = "",
+    read: ReadOptions | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> Recipe:
+    """The recipe that a command derives from these files."""
+    return read_own_files(task, name, train, dev, read, overrides).recipe
 
 
 def settings_of(task: TaskName, **changes: Any) -> list[str]:

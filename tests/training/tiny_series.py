@@ -12,11 +12,13 @@ from service.bundle.manifest import ForecastingOptions, Limits
 from tests.training.exportable import lively
 from training.config.networks import ForecasterConfig
 from training.data.records import Series
+from training.evaluation.task import Question
 from training.networks.forecaster import Forecaster
-from training.onnx_graph.manifest_draft import BundleDraft, forecasting_options
+from training.onnx_graph.manifest_draft import BundleDraft
 from training.preprocessing.series_scale import SeriesScale
 from training.preprocessing.windows import example_frames
-from training.publish.export import Question, export_bundle
+from training.publish.export import export_bundle
+from training.tasks.forecasting import forecasting_options
 
 CHANNELS = ("load", "heat", "wind")
 SCALE = SeriesScale(CHANNELS, ("load", "wind"), (100.0, 20.0, 1013.0), (12.0, 5.0, 8.0))

@@ -23,7 +23,7 @@ from training.fit import run_folder
 from training.fit.distributed import Workers, joined_workers, leave
 from training.fit.trainer import DevScore, Interrupted
 from training.pipeline.run import Run, fit, open_run, prepare_run, shared_run, start_run
-from training.preprocessing.batching import Order, training_set
+from training.preprocessing.batching import Order
 
 CPU = torch.device("cpu")
 SHARED_TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation", "generation")
@@ -43,7 +43,7 @@ def train(run: Run, workers: Workers, resume: bool = False, signal_at: int = 0) 
         """The run's batches, counted."""
 
         count = 0
-        inner = training_set(run.recipe, run.vocabulary, run.data.train)
+        inner = run.task.training_set(run.recipe, run.vocabulary, run.data.train)
 
         def epoch(self, number: int) -> list[Order]:
             return self.inner.epoch(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,18 +81,19 @@ def train(
     read = read_options(file_format, columns)
     wishes = [*(settings or []), *(["training.deterministic=true"] if deterministic else [])]
     with friendly_errors():
-        chosen = choose_recipe(recipe, name, train_file, dev_file, read, wishes)
+        chosen, records = choose_recipe(recipe, name, train_file, dev_file, read, wishes)
         from training.fit.distributed import joined_workers
         from training.pipeline.run import choose_device, prepare_run, shared_run, start_run
 
         chosen_device = choose_device(device)
         if dry_run:
-            _rehearse(prepare_run(chosen), chosen_device)
+            _rehearse(prepare_run(chosen, train=records), chosen_device)
             return
         with joined_workers(chosen_device) as workers:
             workers.check_batch_size(chosen.training.batch_size)
             path = runs / chosen.name
-            run = shared_run(lambda: start_run(_said(prepare_run(chosen)), path, overwrite), path, workers)
+            prepare = partial(prepare_run, chosen, train=records)
+            run = shared_run(lambda: start_run(_said(prepare()), path, overwrite), path, workers)
             _train_and_publish(run, chosen_device, models if export_after else None, workers)
 
 
@@ -206,14 +208,12 @@ def evaluate(
     """
     read = read_options(file_format, columns)
     with friendly_errors():
-        from training.evaluation.answers import evaluate_bundle
+        from training.evaluation.evaluate import analyse_bundle, evaluate_bundle
 
         asked = parse_settings(parameters or [])
         if analysis is None:
             scores = evaluate_bundle(bundle, file, read, batch_size=batch_size, parameters=asked)
         else:
-            from training.evaluation.analyse import analyse_bundle
-
             scores = analyse_bundle(bundle, file, analysis, read, batch_size=batch_size, parameters=asked, say=say)
         if as_json:
             typer.echo(json.dumps(scores, ensure_ascii=False))

@@ -46,7 +46,7 @@ def seeds(
     """
     read = read_options(file_format, columns)
     with friendly_errors():
-        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
         from training.pipeline.series import by_seed, publish_first, run_series, table
 
@@ -77,7 +77,7 @@ def leave_one_out(
     """
     read = read_options(file_format, columns)
     with friendly_errors():
-        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
         from training.pipeline.series import by_group, run_series, table
 

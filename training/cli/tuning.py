@@ -35,11 +35,11 @@ def find_lr(
     """
     read = read_options(file_format, columns)
     with friendly_errors():
-        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        chosen, records = choose_recipe(recipe, name, train_file, dev_file, read, settings)
         from training.pipeline.lr_finder import draw_range_test, find_rate
         from training.pipeline.run import choose_device, prepare_run
 
-        found = find_rate(prepare_run(chosen), choose_device(device), lowest, highest, num_steps)
+        found = find_rate(prepare_run(chosen, train=records), choose_device(device), lowest, highest, num_steps)
         picture = runs / f"{chosen.name}-rates.png"
         draw_range_test(found, picture)
         say(f"picture: {picture}")
@@ -78,7 +78,7 @@ def search(
     """
     read = read_options(file_format, columns)
     with friendly_errors():
-        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
         from training.pipeline.search import Search
         from training.pipeline.search_space import parse_space

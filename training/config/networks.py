@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -29,7 +29,17 @@ class Strict(BaseModel):
     )
 
 
-class TaggerConfig(Strict):
+class NetworkTable(Strict):
+    """Base of the network tables."""
+
+    #: Whether the network learns from running text, which can be joined and reversed.
+    learns_running_text: ClassVar[bool] = False
+
+    def check_recipe(self, unit: str, max_input_tokens: int) -> None:
+        """Compare with other tables of the recipe. Raises ValueError where the network cannot work with them."""
+
+
+class TaggerConfig(NetworkTable):
     """Word and character features, recurrent encoder, softmax or CRF; with `joint` also one label for the text."""
 
     task: Literal["tagging"] = "tagging"
@@ -66,7 +76,7 @@ class TaggerConfig(Strict):
         return self
 
 
-class ClassifierConfig(Strict):
+class ClassifierConfig(NetworkTable):
     """Word features, with those of their characters if wanted; recurrent encoder, pooling, linear output.
 
     Without a recurrence (`cell = "none"`) features are pooled as they are, and `layers` of `hidden_size` read the pool.
@@ -94,6 +104,10 @@ class ClassifierConfig(Strict):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     outside_label: str = Field(default="oos", description="of what none of the other labels fits, scored on its own")
 
+    def check_recipe(self, unit: str, max_input_tokens: int) -> None:
+        if self.characters != "none" and unit != "word":
+            raise ValueError('network.characters needs tokenizer.unit "word": characters are read word by word')
+
     @model_validator(mode="after")
     def _without_recurrence(self) -> ClassifierConfig:
         if self.cell != "none":
@@ -107,7 +121,7 @@ class ClassifierConfig(Strict):
         return self
 
 
-class TranslatorConfig(Strict):
+class TranslatorConfig(NetworkTable):
     """Recurrent encoder; decoder whose first layer attends and whose further layers read what it found."""
 
     task: Literal["translation"] = "translation"
@@ -154,8 +168,10 @@ class TranslatorConfig(Strict):
         return self
 
 
-class LanguageModelConfig(Strict):
+class LanguageModelConfig(NetworkTable):
     """Embedding, recurrent layers, softmax over the next token."""
+
+    learns_running_text: ClassVar[bool] = True
 
     task: Literal["generation"] = "generation"
     cell: Cell = "lstm"
@@ -188,7 +204,7 @@ class LanguageModelConfig(Strict):
     random_window: bool = Field(default=False, description="windows of random lengths about `window` while training")
 
 
-class ForecasterConfig(Strict):
+class ForecasterConfig(NetworkTable):
     """A recurrence over segments of the past, then all segments of the future at once (SegRNN)."""
 
     task: Literal["forecasting"] = "forecasting"
@@ -215,6 +231,13 @@ class ForecasterConfig(Strict):
         """The last one may reach beyond the horizon; what does is cut off."""
         return -(-self.horizon // self.segment)
 
+    def check_recipe(self, unit: str, max_input_tokens: int) -> None:
+        if self.look_back > max_input_tokens:
+            raise ValueError(
+                f"network.look_back ({self.look_back}) is more than limits.max_input_tokens ({max_input_tokens}): "
+                "every request would be refused"
+            )
+
     @model_validator(mode="after")
     def _whole_segments(self) -> ForecasterConfig:
         if self.look_back % self.segment:
@@ -222,7 +245,7 @@ class ForecasterConfig(Strict):
         return self
 
 
-class CaptionerConfig(Strict):
+class CaptionerConfig(NetworkTable):
     """Convolutions over a picture; a recurrent decoder that looks at a place of it for each word."""
 
     task: Literal["captioning"] = "captioning"

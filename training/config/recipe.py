@@ -9,17 +9,18 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, TaskName
 from service.errors import UnrollError
-from training.config.networks import ClassifierConfig, ForecasterConfig, NetworkConfig, Strict
+from training.config.networks import NetworkConfig, NetworkTable, Strict
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
 from training.data.formats.options import ReadOptions
 
+TableT = TypeVar("TableT", bound=NetworkTable)
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -147,28 +148,19 @@ class Recipe(Strict):
         return values
 
     @model_validator(mode="after")
-    def _one_task(self) -> Recipe:
+    def _tables_agree(self) -> Recipe:
         if self.network.task != self.task:
             raise ValueError(f"the network is for {self.network.task}, the task is {self.task}")
-        if isinstance(self.network, ForecasterConfig) and self.network.look_back > self.limits.max_input_tokens:
-            raise ValueError(
-                f"network.look_back ({self.network.look_back}) is more than limits.max_input_tokens "
-                f"({self.limits.max_input_tokens}): every request would be refused"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _running_text(self) -> Recipe:
-        if self.task != "generation" and (self.data.also or self.data.reverse):
+        if not self.network.learns_running_text and (self.data.also or self.data.reverse):
             raise ValueError("data.also and data.reverse are for language models, which learn from running text")
+        self.network.check_recipe(self.tokenizer.unit, self.limits.max_input_tokens)
         return self
 
-    @model_validator(mode="after")
-    def _characters_of_words(self) -> Recipe:
-        network = self.network
-        if isinstance(network, ClassifierConfig) and network.characters != "none" and self.tokenizer.unit != "word":
-            raise ValueError('network.characters needs tokenizer.unit "word": characters are read word by word')
-        return self
+    def network_as(self, kind: type[TableT]) -> TableT:
+        """The network table of the task that reads it. Raises TypeError for the table of another task."""
+        if not isinstance(self.network, kind):
+            raise TypeError(f"the network is for {self.network.task}, not a {kind.__name__}")
+        return self.network
 
 
 def find_recipe(name_or_path: str) -> Path:

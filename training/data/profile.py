@@ -18,8 +18,8 @@ from training.data.records import (
     SentencePair,
     Series,
     TaggedSentence,
+    text_key,
 )
-from training.data.split import record_keys, text_key
 
 #: Shorter lines of running text repeat naturally (headings, names of speakers) and prove nothing.
 _MIN_LINE_CHARACTERS = 40
@@ -93,16 +93,16 @@ def _units(located: Located) -> Iterator[Unit]:
     match record:
         case TaggedSentence(words, tags, label):
             labels = (*tags, f"text: {label}") if label else tags
-            yield Unit(line, len(words), record_keys(record), words, labels, labels)
+            yield Unit(line, len(words), record.keys, words, labels, labels)
         case LabelledText(text, label):
             yield _unit_of_text(located, text, (label,), (label,))
         case LabelledSignal(values, label):
-            yield Unit(line, len(values), record_keys(record), (), (label,), (label,), LENGTH_UNITS[record.kind])
+            yield Unit(line, len(values), record.keys, (), (label,), (label,), LENGTH_UNITS[record.kind])
         case CaptionedPicture(_, caption):
             yield _unit_of_text(located, caption, (), (caption,))
         case SentencePair(source, target):
             tokens = (*source.split(), *target.split())
-            yield Unit(line, len(source.split()), record_keys(record), tokens, (), None)
+            yield Unit(line, len(source.split()), record.keys, tokens, (), None)
         case Series(_, _, values, times, _):
             for number, row in enumerate(values, start=line):
                 keys = (f"time:{times[number - line]}",) if times else ()
@@ -113,7 +113,7 @@ def _units(located: Located) -> Iterator[Unit]:
 
 def _unit_of_text(located: Located, text: str, labels: tuple[str, ...], decision: tuple[str, ...]) -> Unit:
     tokens = tuple(text.split())
-    return Unit(located.line, len(tokens), record_keys(located.record), tokens, labels, decision)
+    return Unit(located.line, len(tokens), located.record.keys, tokens, labels, decision)
 
 
 def _units_of_lines(first_line: int, text: str) -> Iterator[Unit]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from service.bundle.load import Bundle
+from service.bundle.manifest import ForecastingOptions
 from service.tasks.core.task import Frames, Runner
 from service.tasks.single_pass.forecasting import Forecasting, ForecastingParameters
 from training.data.records import Series
-from training.evaluation.forecast_scores import options_of
 from training.preprocessing.windows import Windows
 
 _NUM_SAMPLES = 3
 _NUM_STEPS = 6
 
 
-def forecast_samples(bundle: Bundle, runner: Runner, series: Series) -> tuple[str, ...]:
+def forecast_samples(bundle: Bundle, options: ForecastingOptions, runner: Runner, series: Series) -> tuple[str, ...]:
     """The first target, a few steps of the horizon, from windows spread evenly."""
-    task, options = Forecasting(bundle), options_of(bundle)
+    task = Forecasting(bundle)
     windows = Windows(series, options.look_back, options.horizon)
     starts = np.unique(np.linspace(0, len(windows) - 1, _NUM_SAMPLES).astype(np.int64))
     examples = [task.preprocess(Frames(past), ForecastingParameters()) for past in windows.past(starts)]

@@ -68,10 +68,15 @@ class ForecastErrors:
 
 
 def forecast_scores(
-    bundle: Bundle, runner: Runner, series: Series, batch_size: int, advance: Callable[[int], None]
+    bundle: Bundle,
+    options: ForecastingOptions,
+    runner: Runner,
+    series: Series,
+    batch_size: int,
+    advance: Callable[[int], None],
 ) -> dict[str, Any]:
     """Every window of the series through the service's own task code."""
-    task, options = Forecasting(bundle), options_of(bundle)
+    task = Forecasting(bundle)
     windows = Windows(series, options.look_back, options.horizon)
     errors = ForecastErrors(options.deviations, options.quantiles)
     for starts in batches_of(len(windows), batch_size):
@@ -86,13 +91,6 @@ def forecast_scores(
         low, high = options.quantiles[0], options.quantiles[-1]
         scores["pinball_signature"] = f"{scores['coverage']:.1f} % of what came lay between {low:g} and {high:g}"
     return scores
-
-
-def options_of(bundle: Bundle) -> ForecastingOptions:
-    """Those of a forecaster."""
-    options = bundle.manifest.options
-    assert isinstance(options, ForecastingOptions)
-    return options
 
 
 def batches_of(num_windows: int, batch_size: int) -> Iterator[NDArray[np.int64]]:

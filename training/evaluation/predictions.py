@@ -1,28 +1,28 @@
-"""What a model said of a record: kept while it is scored, for those who want to look at its errors."""
+"""The model's prediction for a record, kept during evaluation for error analysis."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from training.data.records import Record
+RecordT = TypeVar("RecordT")
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """One record and the model's answer: tags, a label, a text, whichever its task gives. What was refused is empty."""
+class Prediction(Generic[RecordT]):
+    """A record and the model's answer: tags, a label or a text, as its task gives them; empty if it was refused."""
 
-    record: Record
+    record: RecordT
     tags: Sequence[str] = ()
     label: str = ""
     text: str = ""
-    #: Where it looked, as its task says it, where that was asked for.
+    #: Attention weights in the task's own form, where they were asked for.
     attention: Any = None
 
 
-Keep = Callable[[Prediction], None]
+Keep = Callable[[Prediction[Any]], None]
 
 
-def forget(_prediction: Prediction) -> None:
-    """For those who want the scores alone."""
+def forget(_prediction: Prediction[Any]) -> None:
+    """A `Keep` that drops predictions, for scores alone."""

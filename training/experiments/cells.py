@@ -17,6 +17,7 @@ from training.experiments.harness.text import Text, WindowLoss, character_recipe
 from training.networks.build import build_network
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
+from training.tasks.catalogue import training_task
 
 LABELS: dict[Cell, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "Elman"}
 #: Gates and candidates of a cell.
@@ -96,7 +97,7 @@ def _prepare(each: Contestant, seed: int, settings: Settings, text: Text) -> tup
         seed, settings.window, settings.streams, cell=each.cell, hidden_size=each.hidden, embedding_size=EMBEDDING
     )
     with seeded(seed):
-        network = build_network(recipe, text.vocabulary)
+        network = build_network(training_task(recipe), recipe, text.vocabulary)
     return network, WindowLoss(network, recipe, text)
 
 

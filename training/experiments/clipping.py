@@ -9,6 +9,7 @@ from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean
 from training.experiments.harness.text import Text, WindowLoss, character_recipe, shakespeare
 from training.networks.build import build_network
+from training.tasks.catalogue import training_task
 
 OFF = math.inf
 
@@ -38,7 +39,7 @@ def _train(clip_norm: float, learning_rate: float, seed: int, settings: Settings
     """Mean loss of the last tenth of the updates. Broken is one that ends no better than an even guess."""
     recipe = character_recipe(seed, settings.window, settings.streams, cell="rnn", hidden_size=settings.hidden)
     with seeded(seed):
-        network = build_network(recipe, text.vocabulary)
+        network = build_network(training_task(recipe), recipe, text.vocabulary)
     budget = Budget(settings.num_steps, learning_rate, clip_norm, "sgd")
     seen = fit(network, WindowLoss(network, recipe, text), budget)
     loss = mean(seen.losses[-max(1, settings.num_steps // 10) :])

@@ -15,8 +15,8 @@ from training.experiments.harness.outcome import Experiment, Outcome, Panel, Row
 from training.experiments.harness.probe import num_parameters
 from training.experiments.harness.tagged import Corpus, Tagged, corpus, tagger_recipe, train_tagger
 from training.preprocessing.batches import TaggingBatch
-from training.preprocessing.batching import training_set
 from training.preprocessing.padded_sequences import length_mask
+from training.tasks.catalogue import training_task
 
 DATASET = "ud_english_ewt"
 
@@ -65,9 +65,8 @@ def _train(hidden: int, bidirectional: bool, seed: int, settings: Settings, sent
         dropout=settings.dropout,
     )
     tagged = train_tagger(recipe, sentences, settings.epochs, settings.learning_rate)
-    right = _right_words(
-        tagged, training_set(recipe, tagged.vocabulary, sentences.dev).batch(np.arange(len(sentences.dev)))
-    )
+    dev = training_task(recipe).training_set(recipe, tagged.vocabulary, sentences.dev)
+    right = _right_words(tagged, dev.batch(np.arange(len(sentences.dev))))
     firsts, lasts = [row[0] for row in right], [row[-1] for row in right]
     everywhere, first, last = (100 * float(np.mean(each)) for each in (np.concatenate(right), firsts, lasts))
     return _Accuracies(everywhere, first, last, num_parameters(tagged.network.encoder), tagged.cpu_s)

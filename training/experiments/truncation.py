@@ -13,6 +13,7 @@ from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Table, Tell, mean, spread
 from training.experiments.harness.text import Text, WindowLoss, character_recipe, dev_loss, shakespeare
 from training.networks.build import build_network
+from training.tasks.catalogue import training_task
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def _quality(window: int, seed: int, settings: Settings, text: Text) -> float:
     streams = settings.characters // window
     recipe = character_recipe(seed, window, streams, hidden_size=settings.hidden)
     with seeded(seed):
-        network = build_network(recipe, text.vocabulary)
+        network = build_network(training_task(recipe), recipe, text.vocabulary)
     fit(network, WindowLoss(network, recipe, text), Budget(settings.num_steps, settings.learning_rate))
     return dev_loss(network, text)
 
@@ -49,7 +50,7 @@ def _cost(window: int, settings: Settings, text: Text) -> tuple[float, float]:
     """Milliseconds of an update, and mebibytes that wait for the way back, with so many streams of one window."""
     recipe = character_recipe(1, window, settings.timed_streams, hidden_size=settings.hidden)
     with seeded(1):
-        network = build_network(recipe, text.vocabulary)
+        network = build_network(training_task(recipe), recipe, text.vocabulary)
     loss_of = WindowLoss(network, recipe, text)
     seen = fit(network, loss_of, Budget(settings.timed_steps, 0.0))
     kept: dict[int, int] = {}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from training.config.recipe import TrainingConfig
 from training.fit.distributed import Workers
 from training.networks.network import Network
-from training.preprocessing.batches import AnyBatch
+from training.preprocessing.batches import Batch
 
 Carried = tuple[Tensor, ...]
 
@@ -55,7 +55,7 @@ def mixed_precision(device: torch.device, precision: Literal["fp32", "bf16"]) ->
 
 
 def find_gradient(
-    network: Network, batch: AnyBatch | None, carried: Carried, config: TrainingConfig, workers: Workers
+    network: Network, batch: Batch | None, carried: Carried, config: TrainingConfig, workers: Workers
 ) -> Gradient:
     """Put the clipped gradient of a batch into the parameters.
 

@@ -1,99 +1,45 @@
-"""A recipe and a vocabulary become a network."""
+"""Build the network of a task: seeded weights, and word vectors to start from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import nn
 
-from service.bundle.manifest import TaskName
 from service.bundle.padding import FloatArray
-from training.config.networks import (
-    CaptionerConfig,
-    ClassifierConfig,
-    ForecasterConfig,
-    LanguageModelConfig,
-    TaggerConfig,
-    TranslatorConfig,
-)
 from training.config.recipe import ConfigFault, Recipe
-from training.networks.captioner import Captioner
-from training.networks.classifier import Classifier
-from training.networks.forecaster import Forecaster
-from training.networks.inputs.front_end import FrontEnd
-from training.networks.language_model import LanguageModel
 from training.networks.network import Network
-from training.networks.signal_classifier import SignalClassifier
-from training.networks.tagger import Tagger
-from training.networks.translator import Translator
 from training.preprocessing.vocabulary import Vocabulary
 
 
-def build_network(recipe: Recipe, vocabulary: Vocabulary) -> Network:
+class WordEmbedding(NamedTuple):
+    """The embedding of words in a network: the role of its tokenizer, its module, and the recipe's key of its size."""
+
+    role: str
+    module: str
+    size_key: str
+
+
+class BuiltTask(Protocol):
+    """The part of a task that building a network needs."""
+
+    @property
+    def word_embedding(self) -> WordEmbedding | None:
+        """The embedding that word vectors go into; None where no words are read."""
+
+    def network(self, recipe: Recipe, vocabulary: Vocabulary) -> Network:
+        """A new network with random weights."""
+
+
+def build_network(task: BuiltTask, recipe: Recipe, vocabulary: Vocabulary) -> Network:
     """A new network, its weights drawn from the recipe's seed and the word vectors, if there are any."""
     torch.manual_seed(recipe.seed)
-    network = NETWORKS[recipe.task](recipe, vocabulary)
-    if vocabulary.vectors is not None:
-        module, size_key = WORD_EMBEDDING[recipe.task]
-        _start_from(network.get_submodule(module), vocabulary.vectors, size_key)
+    network = task.network(recipe, vocabulary)
+    if vocabulary.vectors is not None and task.word_embedding is not None:
+        embedding = task.word_embedding
+        _start_from(network.get_submodule(embedding.module), vocabulary.vectors, embedding.size_key)
     return network
-
-
-def _tagger(recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    assert isinstance(recipe.network, TaggerConfig)
-    if recipe.network.joint and not vocabulary.text_labels:
-        raise ConfigFault("network.joint needs texts that have a label beside their tags, and no text in train has one")
-    sizes = vocabulary.size("words"), vocabulary.size("characters"), len(vocabulary.labels)
-    return Tagger(recipe.network, *sizes, len(vocabulary.text_labels), vocabulary.character_models)
-
-
-def _classifier(recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    assert isinstance(recipe.network, ClassifierConfig)
-    if vocabulary.signal_scale is not None:
-        front_end = FrontEnd(recipe.signal, recipe.augment, vocabulary.signal_scale, recipe.network.dropout)
-        return SignalClassifier(recipe.network, front_end, len(vocabulary.labels))
-    characters = vocabulary.size("characters") if recipe.network.characters != "none" else 0
-    return Classifier(recipe.network, vocabulary.size("text"), len(vocabulary.labels), characters)
-
-
-def _translator(recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    assert isinstance(recipe.network, TranslatorConfig)
-    # What limits leave of a source, and its end token.
-    max_source_tokens = recipe.limits.max_input_tokens + 1
-    return Translator(recipe.network, vocabulary.size("source"), vocabulary.size("target"), max_source_tokens)
-
-
-def _language_model(recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    assert isinstance(recipe.network, LanguageModelConfig)
-    return LanguageModel(recipe.network, vocabulary.size("text"))
-
-
-def _forecaster(recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    assert isinstance(recipe.network, ForecasterConfig)
-    assert vocabulary.scale is not None
-    return Forecaster(recipe.network, vocabulary.scale)
-
-
-def _captioner(recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    assert isinstance(recipe.network, CaptionerConfig)
-    return Captioner(recipe.network, recipe.picture, vocabulary.size("target"))
-
-
-NETWORKS: dict[TaskName, Callable[[Recipe, Vocabulary], Network]] = {
-    "tagging": _tagger,
-    "classification": _classifier,
-    "translation": _translator,
-    "generation": _language_model,
-    "forecasting": _forecaster,
-    "captioning": _captioner,
-}
-
-#: Where pretrained word vectors go, and the key of their size. Tasks that are not here take none.
-WORD_EMBEDDING: dict[TaskName, tuple[str, str]] = {
-    "tagging": ("word_embedding", "network.word_size"),
-    "classification": ("embedding", "network.embedding_size"),
-}
 
 
 def _start_from(embedding: nn.Module, vectors: FloatArray, size_key: str) -> None:

@@ -5,40 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from service.bundle.manifest import (
-    CaptioningOptions,
-    ClassificationOptions,
-    ForecastingOptions,
-    FramesSpec,
-    GenerationOptions,
-    GraphSpec,
-    Limits,
-    Manifest,
-    Score,
-    StateSpec,
-    TaggingOptions,
-    TaskOptions,
-    TrainingFacts,
-    TranslationOptions,
-    WaveformSpec,
-)
+from service.bundle.manifest import GraphSpec, Limits, Manifest, Score, StateSpec, TaskOptions, TrainingFacts
 from service.bundle.tokenizer import TextTokenizer
-from training.config.networks import CaptionerConfig, ForecasterConfig, TaggerConfig, TranslatorConfig
 from training.config.recipe import Recipe
-from training.config.signals import SignalConfig
-from training.data.readers.schemes import span_scheme
 from training.networks.network import Network, next_name
-from training.preprocessing.series_scale import SeriesScale
-from training.preprocessing.signal_scale import SignalScale
 from training.preprocessing.vocabulary import Vocabulary
 
 
-def draft_bundle(recipe: Recipe, vocabulary: Vocabulary, facts: TrainingFacts | None = None) -> BundleDraft:
-    """The bundle's description, without weights."""
+def draft_bundle(
+    recipe: Recipe, vocabulary: Vocabulary, options: TaskOptions, facts: TrainingFacts | None = None
+) -> BundleDraft:
+    """The bundle's description, without weights. `options` are those that the task derives from the recipe."""
     return BundleDraft(
         name=recipe.name,
         version=recipe.version,
-        options=task_options(recipe, vocabulary),
+        options=options,
         tokenizers=vocabulary.tokenizers,
         labels=vocabulary.labels,
         text_labels=vocabulary.text_labels,
@@ -47,64 +28,6 @@ def draft_bundle(recipe: Recipe, vocabulary: Vocabulary, facts: TrainingFacts | 
         licence=recipe.licence,
         limits=recipe.limits,
         training=facts or TrainingFacts(),
-    )
-
-
-def task_options(recipe: Recipe, vocabulary: Vocabulary) -> TaskOptions:
-    """How the service is to read the network's output."""
-    network = recipe.network
-    if isinstance(network, TaggerConfig):
-        return TaggingOptions(
-            decoder=network.decoder,
-            scheme=span_scheme([vocabulary.labels]),
-            max_word_characters=network.max_word_characters,
-        )
-    if isinstance(network, TranslatorConfig):
-        return TranslationOptions(
-            source_language=network.source_language,
-            target_language=network.target_language,
-            num_beams=network.num_beams,
-            length_penalty=network.length_penalty,
-        )
-    if network.task == "classification":
-        if vocabulary.signal_scale is not None:
-            spec = signal_spec(recipe.signal, vocabulary.signal_scale)
-            return ClassificationOptions(signal=spec, outside_label=network.outside_label)
-        return ClassificationOptions(
-            max_word_characters=network.max_word_characters, outside_label=network.outside_label
-        )
-    if isinstance(network, ForecasterConfig):
-        assert vocabulary.scale is not None
-        return forecasting_options(network, vocabulary.scale)
-    if isinstance(network, CaptionerConfig):
-        return CaptioningOptions(
-            image_rows=network.image_rows,
-            image_columns=network.image_columns,
-            grid_rows=network.grid_rows,
-            grid_columns=network.grid_columns,
-            num_beams=network.num_beams,
-            length_penalty=network.length_penalty,
-        )
-    return GenerationOptions(unit=recipe.tokenizer.unit)
-
-
-def signal_spec(config: SignalConfig, scale: SignalScale) -> FramesSpec | WaveformSpec:
-    """What a classifier of numbers is sent."""
-    if config.kind == "frames":
-        return FramesSpec(features=scale.features)
-    return WaveformSpec(sample_rate_hz=config.sample_rate_hz, samples_per_step=config.samples_per_step)
-
-
-def forecasting_options(config: ForecasterConfig, scale: SeriesScale) -> ForecastingOptions:
-    """What a window holds and what is forecast from it."""
-    return ForecastingOptions(
-        channels=scale.channels,
-        targets=scale.targets,
-        deviations=scale.target_deviations,
-        look_back=config.look_back,
-        horizon=config.horizon,
-        period=config.period,
-        quantiles=config.quantiles,
     )
 
 

@@ -19,8 +19,8 @@ from training.fit.trainer import build_optimizer
 from training.networks.build import build_network
 from training.networks.network import Network
 from training.pipeline.run import Prepared
-from training.preprocessing.batches import AnyBatch
-from training.preprocessing.batching import TrainingSet, training_set
+from training.preprocessing.batches import Batch
+from training.preprocessing.batching import TrainingSet
 
 #: The first update also allocates memory and chooses kernels, and is not timed.
 NUM_TIMED: Final = 5
@@ -70,8 +70,8 @@ class DryRun:
 def rehearse(prepared: Prepared, device: torch.device) -> DryRun:
     """Build the network, make a few updates, measure. Nothing is written."""
     config = prepared.recipe.training
-    network = build_network(prepared.recipe, prepared.vocabulary).to(device)
-    data = training_set(prepared.recipe, prepared.vocabulary, prepared.data.train)
+    network = build_network(prepared.task, prepared.recipe, prepared.vocabulary).to(device)
+    data = prepared.task.training_set(prepared.recipe, prepared.vocabulary, prepared.data.train)
     epoch = data.epoch(0)
     with torch_settings(config.threads, config.deterministic):
         kept_bytes = _activations(network, largest_batch(data), device)
@@ -100,13 +100,13 @@ def rehearse(prepared: Prepared, device: torch.device) -> DryRun:
     )
 
 
-def largest_batch(data: TrainingSet) -> AnyBatch:
+def largest_batch(data: TrainingSet) -> Batch:
     """The batch with the most numbers among those of the first epoch."""
     batches = [data.batch(order) for order in data.epoch(0)[:NUM_WEIGHED]]
     return max(batches, key=lambda batch: sum(tensor.numel() for tensor in vars(batch).values()))
 
 
-def _activations(network: Network, batch: AnyBatch, device: torch.device) -> int:
+def _activations(network: Network, batch: Batch, device: torch.device) -> int:
     """Bytes that a forward pass keeps for the backward pass. The network's random numbers are not used up."""
     kept: dict[int, int] = {}
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}

@@ -17,8 +17,8 @@ from training.fit.gradient import Carried, find_gradient
 from training.fit.trainer import build_optimizer
 from training.networks.build import build_network
 from training.pipeline.run import Prepared
-from training.preprocessing.batches import AnyBatch
-from training.preprocessing.batching import TrainingSet, training_set
+from training.preprocessing.batches import Batch
+from training.preprocessing.batching import TrainingSet
 
 #: How much of the smoothed loss stays at each update.
 SMOOTHING: Final = 0.9
@@ -99,9 +99,9 @@ def find_rate(
     if not 0 < lowest < highest:
         raise UnrollError(f"rates grow from --from {lowest:g} to --to {highest:g}: the second must be the larger")
     config = prepared.recipe.training
-    network = build_network(prepared.recipe, prepared.vocabulary).to(device).train()
+    network = build_network(prepared.task, prepared.recipe, prepared.vocabulary).to(device).train()
     optimizer = build_optimizer(network, config)
-    data = training_set(prepared.recipe, prepared.vocabulary, prepared.data.train)
+    data = prepared.task.training_set(prepared.recipe, prepared.vocabulary, prepared.data.train)
     growth = (highest / lowest) ** (1 / max(1, num_steps - 1))
     points: list[Point] = []
     average = 0.0
@@ -127,7 +127,7 @@ def find_rate(
     return RangeTest(tuple(points))
 
 
-def _endless(data: TrainingSet) -> Iterator[tuple[AnyBatch, bool]]:
+def _endless(data: TrainingSet) -> Iterator[tuple[Batch, bool]]:
     """Epoch after epoch, and whether a batch is the first of its epoch."""
     number = 0
     while True:

@@ -11,9 +11,7 @@ from training.config.recipe import ConfigFault
 from training.fit.run_folder import RunFolder
 from training.preprocessing.tensor_file import read_tensors
 from training.preprocessing.word_vectors import WordVectors, load_vectors, vectors_source
-
-#: Where networks keep the vectors of words, by the role of the tokenizer that numbers them.
-_EMBEDDINGS = {"words": "word_embedding.weight", "text": "embedding.weight"}
+from training.tasks.catalogue import training_task
 
 
 def starting_vectors(name_or_folder: str) -> WordVectors:
@@ -45,14 +43,14 @@ def _run(name_or_folder: str) -> RunFolder | None:
 
 
 def _learnt(run: RunFolder) -> WordVectors:
-    tokenizers = run.vocabulary().tokenizers
-    role = next((role for role in _EMBEDDINGS if role in tokenizers), None)
-    if role is None or run.recipe().tokenizer.unit != "word":
+    recipe = run.recipe()
+    embedding = training_task(recipe).word_embedding
+    if embedding is None or recipe.tokenizer.unit != "word":
         raise ConfigFault(
             f"tokenizer.vectors: {run.path} has learnt no vectors of words; it must be a run of a tagger, a "
             'classifier or a language model with tokenizer.unit = "word"'
         )
     tensors, _ = read_tensors(run.best_weights)
-    tokenizer = tokenizers[role]
+    tokenizer = run.vocabulary().tokenizers[embedding.role]
     words = tuple(tokenizer.token(number) for number in range(len(SPECIAL_TOKENS), tokenizer.vocabulary_size))
-    return WordVectors(words, tensors[_EMBEDDINGS[role]][len(SPECIAL_TOKENS) :].float().numpy())
+    return WordVectors(words, tensors[f"{embedding.module}.weight"][len(SPECIAL_TOKENS) :].float().numpy())

@@ -8,7 +8,6 @@ publish_run best weights -> graphs -> verified -> scored through onnxruntime bes
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,18 +19,16 @@ from typing import Any
 import torch
 
 from service.bundle.load import load_bundle
-from service.bundle.manifest import DataSource, Score, TaskName, TrainingFacts
+from service.bundle.manifest import DataSource, Score, TrainingFacts
 from service.errors import UnrollError
 from service.inference.runtime.ort_runner import OrtRunner
-from training.config.networks import ClassifierConfig, ForecasterConfig, TaggerConfig
 from training.config.recipe import Recipe
-from training.data.records import CaptionedPicture, LabelledSignal, Record, TaggedSentence
-from training.evaluation.analysis.report import ANALYSIS_PARAMETERS, write_analysis
-from training.evaluation.answers import evaluate_records
-from training.evaluation.baselines import baseline_scores
+from training.data.records import Record
+from training.evaluation.analysis.report import write_analysis
 from training.evaluation.dev_scorer import DevScorer
+from training.evaluation.evaluate import evaluate_records
 from training.evaluation.predictions import Prediction
-from training.evaluation.torch_runner import one_thread
+from training.evaluation.task import TrainingTask
 from training.fit.checkpoint import Progress, load_weights, read_progress
 from training.fit.distributed import ALONE, Workers
 from training.fit.environment import hardware, library_versions, torch_settings
@@ -43,27 +40,13 @@ from training.networks.network import Network
 from training.onnx_graph.manifest_draft import draft_bundle
 from training.pipeline.pretrained_characters import read_character_models
 from training.pipeline.pretrained_vectors import sources_of_vectors, starting_vectors
-from training.preprocessing.batching import TrainingSet, training_set
+from training.preprocessing.batching import TrainingSet
 from training.preprocessing.load_records import RunData, load_data
-from training.preprocessing.signal_values import json_form
-from training.preprocessing.vocabulary import Vocabulary, fit_signals, fit_vocabulary
-from training.preprocessing.windows import example_frames, one_series
-from training.publish.export import Exported, Question, export_bundle
+from training.preprocessing.vocabulary import Vocabulary
+from training.publish.export import Exported, export_bundle
+from training.tasks.catalogue import training_task
 
-#: Which measures of `unroll evaluate` stand in the manifest, best known first.
-REPORTED: dict[TaskName, tuple[str, ...]] = {
-    "tagging": ("f1", "precision", "recall", "accuracy", "label_accuracy", "sentence_accuracy"),
-    "classification": ("accuracy", "accuracy_in_scope", "recall_oos", "recall_oos_at_95", "f1"),
-    "translation": ("bleu", "bleu_tokenised", "chrf"),
-    "captioning": ("token_f1", "exact", "bleu1", "bleu4"),
-    "generation": ("loss", "perplexity", "perplexity_per_word"),
-    "forecasting": ("mse", "mae", "mae_in_units", "pinball"),
-}
 DEVICES = ("auto", "cpu", "cuda")
-NUM_EXAMPLES = 4
-NUM_EXAMPLE_CHARACTERS = 200
-#: Generated examples are short and greedy: proof, not prose.
-NUM_PROOF_TOKENS = 40
 
 Say = Callable[[str], None]
 
@@ -72,6 +55,7 @@ Say = Callable[[str], None]
 class Prepared:
     """What a run learns from, before there is a network or a folder."""
 
+    task: TrainingTask[Any]
     recipe: Recipe
     data: RunData
     vocabulary: Vocabulary
@@ -81,6 +65,7 @@ class Prepared:
 class Run:
     """An open run: what it learns from, what learns, and where it is written."""
 
+    task: TrainingTask[Any]
     recipe: Recipe
     data: RunData
     vocabulary: Vocabulary
@@ -88,50 +73,49 @@ class Run:
     network: Network
 
 
-def prepare_run(recipe: Recipe, original: Vocabulary | None = None) -> Prepared:
+def prepare_run(recipe: Recipe, original: Vocabulary | None = None, train: Sequence[Record] | None = None) -> Prepared:
     """Read the data and fit the vocabulary on its training part.
 
-    The character models of a tagger come from `original`, the vocabulary of a run that is done again, or else from
-    the folders that the recipe names.
+    `train` holds the records of the recipe's own training file if it has been read already. Character models come from
+    `original`, the vocabulary of a run that is repeated, or else from the folders that the recipe names.
     """
-    data = load_data(recipe)
+    task = training_task(recipe)
+    data = load_data(task, recipe, train)
     if not data.train or not data.dev:
         raise UnrollError("there is nothing to learn from: train and dev must each hold at least one record")
-    if recipe.signal.kind != "none":
-        with one_thread():
-            return Prepared(recipe, data, fit_signals(recipe.signal, data.train))
     vectors = starting_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
-    spelled = isinstance(recipe.network, ClassifierConfig) and recipe.network.characters != "none"
-    vocabulary = fit_vocabulary(recipe.task, recipe.tokenizer, data.train, vectors, spelled=spelled)
-    return Prepared(recipe, data, _with_character_models(vocabulary, recipe, original))
+    vocabulary = task.fit_vocabulary(recipe, data.train, vectors)
+    folders = task.character_models(recipe)
+    if folders:
+        vocabulary = _with_character_models(vocabulary, folders, original)
+    return Prepared(task, recipe, data, vocabulary)
 
 
-def _with_character_models(vocabulary: Vocabulary, recipe: Recipe, original: Vocabulary | None) -> Vocabulary:
-    """A tagger that reads with models of characters reads the characters that they know."""
-    if not isinstance(recipe.network, TaggerConfig) or not recipe.network.contextual:
-        return vocabulary
+def _with_character_models(vocabulary: Vocabulary, folders: Sequence[str], original: Vocabulary | None) -> Vocabulary:
+    """Characters are numbered as the models number them."""
     if original is not None:
         models, alphabet = original.character_models, original.tokenizers["characters"]
     else:
-        models, alphabet = read_character_models(recipe.network.contextual)
+        models, alphabet = read_character_models(folders)
     return replace(vocabulary, tokenizers={**vocabulary.tokenizers, "characters": alphabet}, character_models=models)
 
 
 def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
     """Make the network and the folder of a new run."""
     recipe, vocabulary = prepared.recipe, prepared.vocabulary
-    network = build_network(recipe, vocabulary)
+    network = build_network(prepared.task, recipe, vocabulary)
     folder = RunFolder.create(path, recipe, vocabulary, prepared.data.source, overwrite)
-    return Run(recipe, prepared.data, vocabulary, folder, network)
+    return Run(prepared.task, recipe, prepared.data, vocabulary, folder, network)
 
 
 def open_run(path: Path, writes: bool = True) -> Run:
     """A run that was started before, from its folder; weights are not loaded yet. See `RunFolder` for `writes`."""
     folder = RunFolder(path, writes=writes)
     recipe, vocabulary = folder.recipe(), folder.vocabulary()
-    data = load_data(recipe)
+    task = training_task(recipe)
+    data = load_data(task, recipe)
     folder.check_data(data.source)
-    return Run(recipe, data, vocabulary, folder, build_network(recipe, vocabulary))
+    return Run(task, recipe, data, vocabulary, folder, build_network(task, recipe, vocabulary))
 
 
 def shared_run(begin: Callable[[], Run], path: Path, workers: Workers) -> Run:
@@ -144,7 +128,8 @@ def shared_run(begin: Callable[[], Run], path: Path, workers: Workers) -> Run:
 def trained_network(path: Path) -> Network:
     """The network of a run with its best weights; the data is not needed."""
     folder = RunFolder(path)
-    network = build_network(folder.recipe(), folder.vocabulary())
+    recipe = folder.recipe()
+    network = build_network(training_task(recipe), recipe, folder.vocabulary())
     load_weights(folder.best_weights, network)
     return network
 
@@ -169,8 +154,8 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 def train_run(run: Run, device: torch.device, resume: bool = False, workers: Workers = ALONE) -> Progress:
     """Train to the end, from the start or from where the folder's checkpoint stands."""
-    data = training_set(run.recipe, run.vocabulary, run.data.train)
-    scorer = DevScorer(run.recipe, run.vocabulary, run.data.dev)
+    data = run.task.training_set(run.recipe, run.vocabulary, run.data.train)
+    scorer = DevScorer(run.task, run.recipe, run.vocabulary, run.data.dev)
     return fit(run, data, scorer, device, resume, workers)
 
 
@@ -201,11 +186,12 @@ def fit(
 def publish_run(run: Run, models_root: Path, say: Say, half: bool = True) -> Exported:
     """Export the best weights of a run, verified and scored. Raises ParityFailed if the graphs are not the network."""
     load_weights(run.folder.best_weights, run.network.cpu())
-    draft = draft_bundle(run.recipe, run.vocabulary, training_facts(run))
+    options = run.task.options(run.recipe, run.vocabulary)
+    draft = draft_bundle(run.recipe, run.vocabulary, options, training_facts(run))
     return export_bundle(
         run.network,
         draft,
-        example_questions(run.recipe, run.data.dev),
+        run.task.questions(run.recipe, run.data.dev),
         models_root,
         half=half,
         score=lambda staged: score_bundle(staged, run, say),
@@ -216,17 +202,17 @@ def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
     """Dev through onnxruntime, a cheap baseline beside each measure."""
     bundle = load_bundle(bundle_path)
     runner = OrtRunner(bundle, "cpu", threads=1)
-    predictions: list[Prediction] = []
-    asked = ANALYSIS_PARAMETERS.get(run.recipe.task)
-    scores = evaluate_records(bundle, runner, run.data.dev, parameters=asked, progress=True, keep=predictions.append)
-    page = write_analysis(run.folder.path / "analysis", run.recipe.name, predictions)
+    task, predictions = run.task, list[Prediction[Any]]()
+    asked, dev = task.analysis_parameters, run.data.dev
+    scores = evaluate_records(task, bundle, runner, dev, parameters=asked, progress=True, keep=predictions.append)
+    page = write_analysis(run.folder.path / "analysis", run.recipe.name, task.analyse(predictions))
     if page is not None:
         say(f"what it gets wrong: {page}")
-    encode = run.vocabulary.tokenizers["text"].encode if run.recipe.task == "generation" else None
-    options = bundle.manifest.options
-    *crude, baseline = baseline_scores(run.recipe.task, run.data.train, run.data.dev, encode, options)
+    tokenizer = bundle.tokenizers.get("text")
+    encode = tokenizer.encode if tokenizer else None
+    *crude, baseline = task.baselines(run.data.train, dev, encode, bundle.manifest.options)
     reported = []
-    for name in REPORTED[run.recipe.task]:
+    for name in task.reported:
         if name not in scores:
             continue
         cheap = baseline.measures.get(name)
@@ -260,25 +246,3 @@ def training_facts(run: Run) -> TrainingFacts:
         library_versions=library_versions(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def example_questions(recipe: Recipe, dev: Sequence[Record]) -> list[Question]:
-    """The inputs that the bundle proves itself with: the recipe's, or else some of dev, cut to the recipe's limits."""
-    limits, parameters = recipe.limits, {}
-    if recipe.task == "generation":
-        parameters = {"max_new_tokens": min(NUM_PROOF_TOKENS, limits.max_new_tokens), "details": True}
-    if isinstance(recipe.network, ForecasterConfig):
-        return [Question(frames) for frames in example_frames(one_series(dev), recipe.network, NUM_EXAMPLES)]
-    inputs = recipe.examples or [_input(record, limits.max_input_tokens) for record in dev[:NUM_EXAMPLES]]
-    return [Question(text, parameters) for text in inputs]
-
-
-def _input(record: Record, max_tokens: int) -> Any:
-    if isinstance(record, LabelledSignal):
-        return json_form(record)
-    if isinstance(record, CaptionedPicture):
-        return {"png": base64.b64encode(record.png).decode("ascii")}
-    if isinstance(record, TaggedSentence):
-        return list(record.words[:max_tokens])
-    # No tokenizer makes more tokens than characters, but for one at the start and one at the end.
-    return str(record[0]).strip()[: max(1, min(NUM_EXAMPLE_CHARACTERS, max_tokens - 2))]

@@ -25,7 +25,6 @@ from training.fit.trainer import DevScore, Diverged, Interrupted
 from training.networks.network import Network
 from training.pipeline.run import fit, prepare_run, start_run
 from training.pipeline.search_space import Choice, Range
-from training.preprocessing.batching import training_set
 
 if TYPE_CHECKING:
     import optuna
@@ -103,8 +102,8 @@ class Search:
         path = self.folder / f"trial-{trial.number:03d}"
         recipe = self._changed(changes, f"{self.recipe.name[:50]}-{trial.number:03d}")
         run = start_run(prepare_run(recipe), path, overwrite=True)
-        data = training_set(recipe, run.vocabulary, run.data.train)
-        scorer = DevScorer(recipe, run.vocabulary, run.data.dev)
+        data = run.task.training_set(recipe, run.vocabulary, run.data.train)
+        scorer = DevScorer(run.task, recipe, run.vocabulary, run.data.dev)
         try:
             progress = fit(run, data, _reporting(scorer, trial), self.device)
         except _CutShort:

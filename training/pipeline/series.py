@@ -21,13 +21,13 @@ from service.bundle.manifest import Manifest, Score
 from service.bundle.write import publish, staging_folder, write_manifest
 from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
-from training.data.records import CaptionedPicture, LabelledSignal
 from training.fit.checkpoint import read_progress
 from training.fit.run_folder import RunFolder
 from training.fit.trainer import Interrupted
 from training.pipeline.run import Run, describe, open_run, prepare_run, publish_run, start_run, train_run
 from training.preprocessing.load_records import load_data
 from training.publish.model_card import model_card
+from training.tasks.catalogue import training_task
 
 Say = Callable[[str], None]
 
@@ -78,9 +78,9 @@ def by_seed(recipe: Recipe, count: int) -> list[Member]:
 
 def by_group(recipe: Recipe) -> list[Member]:
     """The recipe with each group of its data held out once. Raises UnrollError where the records have no groups."""
-    data = load_data(_holding_out(recipe, ""))
-    records = [record for record in (*data.train, *data.dev) if isinstance(record, LabelledSignal | CaptionedPicture)]
-    groups = sorted({record.group for record in records if record.group})
+    task = training_task(recipe)
+    data = load_data(task, _holding_out(recipe, ""))
+    groups = sorted({task.group_of(record) for record in (*data.train, *data.dev)} - {""})
     if len(groups) < 2:
         raise UnrollError(
             f"{recipe.name}: its records belong to no groups, such as speakers; --column group=... names their column"

@@ -111,14 +111,3 @@ class ForecastingBatch(Batch):
 
     frames: Tensor
     future: Tensor
-
-
-AnyBatch = (
-    TaggingBatch
-    | ClassificationBatch
-    | SignalBatch
-    | TranslationBatch
-    | CaptioningBatch
-    | LanguageBatch
-    | ForecastingBatch
-)

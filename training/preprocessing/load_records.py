@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from service.bundle.load import file_digest
-from service.bundle.manifest import DataSource
+from service.bundle.manifest import DataSource, TaskName
 from service.errors import UnrollError
-from training.config.networks import TaggerConfig
 from training.config.recipe import DataConfig, Recipe
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import find_dataset, locate
@@ -16,9 +16,8 @@ from training.data.public.named_dataset import NamedDataset
 from training.data.read import read_records, split_paths
 from training.data.readers.series import follows
 from training.data.readers.text import spelt_out, turned_round
-from training.data.records import CaptionedPicture, LabelledSignal, Passage, Record, TaggedSentence
-from training.data.split import split_records
-from training.preprocessing.signal_values import at_rate
+from training.data.records import Passage, Record, TaggedSentence
+from training.data.split import Parts
 from training.preprocessing.windows import continued, one_series
 
 #: Between the names of several sets, and what is said of them.
@@ -35,35 +34,37 @@ class RunData:
     remark: str = ""
 
 
-def load_data(recipe: Recipe) -> RunData:
-    """Read train and dev. Raises DataFault or DatasetUnavailable with what is wrong and what helps."""
-    data = _loaded(recipe)
-    if recipe.signal.kind != "waveform":
-        return data
-    rate_hz = recipe.signal.sample_rate_hz
-    return replace(data, train=at_rate(data.train, rate_hz), dev=at_rate(data.dev, rate_hz))
+class LoadedTask(Protocol):
+    """The part of a task that loading needs."""
+
+    @property
+    def name(self) -> TaskName:
+        """The task as recipes and manifests spell it."""
+
+    def split(self, records: Sequence[Any], dev_fraction: float) -> Parts:
+        """Divide records into train and dev where there is no dev file."""
+
+    def prepare(self, recipe: Recipe, data: RunData) -> RunData:
+        """Records as the network learns from them."""
+
+    def group_of(self, record: Any) -> str:
+        """The speaker or other source of a record; empty where there is none."""
 
 
-def _loaded(recipe: Recipe) -> RunData:
-    data = _named(recipe) if recipe.data.dataset else _own(recipe, recipe.data)
+def load_data(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None = None) -> RunData:
+    """Read train and dev. `train` holds the records of the recipe's own training file if it has been read already.
+
+    Raises:
+        DataFault, DatasetUnavailable: with what is wrong and what helps.
+    """
+    data = _named(recipe) if recipe.data.dataset else _own(task, recipe, train)
     if recipe.data.hold_out:
-        return _held_out(data, recipe.data.hold_out)
-    if recipe.task == "forecasting":
-        return _with_past(data)
-    if recipe.task == "generation":
-        return _running_text(data, recipe.data)
-    if isinstance(recipe.network, TaggerConfig) and not recipe.network.joint:
-        return replace(data, train=_without_text_labels(data.train), dev=_without_text_labels(data.dev))
-    return data
+        data = _held_out(task, data, recipe.data.hold_out)
+    return task.prepare(recipe, data)
 
 
-def _without_text_labels(records: Sequence[Record]) -> list[Record]:
-    """What a tagger of words alone learns from, where the data also labels whole texts."""
-    return [record._replace(label="") if isinstance(record, TaggedSentence) else record for record in records]
-
-
-def _running_text(data: RunData, config: DataConfig) -> RunData:
-    """What a language model reads: with the text of further sets, and from its end where the recipe says so."""
+def running_text(data: RunData, config: DataConfig) -> RunData:
+    """Records of a language model: with the text of further data sets, and reversed, where the recipe says so."""
     for name in config.also:
         data = _with_text_of(data, find_dataset(name))
     if config.reverse:
@@ -97,10 +98,10 @@ def _passages(records: Sequence[Record]) -> list[Passage]:
     return [record for record in records if isinstance(record, Passage)]
 
 
-def _held_out(data: RunData, group: str) -> RunData:
+def _held_out(task: LoadedTask, data: RunData, group: str) -> RunData:
     """One group, such as a speaker, as dev, and all the others as train."""
     records = [*data.train, *data.dev]
-    groups = [record.group if isinstance(record, LabelledSignal | CaptionedPicture) else "" for record in records]
+    groups = [task.group_of(record) for record in records]
     if group not in groups:
         raise UnrollError(f"data.hold_out: no record is of {group!r}; there are {', '.join(sorted(set(groups)))}")
     parts = [
@@ -110,8 +111,8 @@ def _held_out(data: RunData, group: str) -> RunData:
     return replace(data, train=parts[0], dev=parts[1], remark=f"Dev is {group!r}: {len(parts[1]):,} records.")
 
 
-def _with_past(data: RunData) -> RunData:
-    """Where dev goes on where train ends, its first forecasts look back into train, as they would in use."""
+def with_past(data: RunData) -> RunData:
+    """Dev with train as its past, where it continues train: its first forecasts look back, as they would in use."""
     train, dev = one_series(data.train), one_series(data.dev)
     if (dev.channels, dev.targets) != (train.channels, train.targets):
         raise UnrollError(f"train has the channels {', '.join(train.channels)}; dev has {', '.join(dev.channels)}")
@@ -136,13 +137,14 @@ def _named_digests(entry: NamedDataset) -> dict[str, str]:
     return {f"{split}/{file.path}": file.sha256 for split in ("train", "dev") for file in entry.splits[split].files}
 
 
-def _own(recipe: Recipe, config: DataConfig) -> RunData:
-    records = read_records(recipe.task, config.train, config.read)
+def _own(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None) -> RunData:
+    config = recipe.data
+    records = read_records(task.name, config.train, config.read) if train is None else train
     name = ", ".join(path.name for path in split_paths(config.train, config.read))
     source = DataSource(name=name, licence=recipe.licence or "not stated", splits=_digests(config))
     if config.dev:
-        return RunData(records, read_records(recipe.task, config.dev, config.read), source)
-    parts = split_records(records, config.dev_percent / 100)
+        return RunData(records, read_records(task.name, config.dev, config.read), source)
+    parts = task.split(records, config.dev_percent / 100)
     return RunData(parts.train, parts.dev, source, parts.explanation)
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from service.bundle.load import Bundle
-from service.bundle.manifest import ClassificationOptions, WaveformSpec
+from service.bundle.manifest import FramesSpec, WaveformSpec
 from service.tasks.core.task import PredictInput
 from service.tasks.inputs.resample import resampled
 from training.data.records import LabelledSignal, Record
@@ -47,18 +46,18 @@ def at_rate(records: Sequence[Record], rate_hz: int) -> list[Record]:
     ]
 
 
-def shortened_signals(bundle: Bundle, records: Sequence[LabelledSignal]) -> tuple[list[PredictInput], int]:
-    """Signals cut at the end to what the model reads, and how many had to be."""
-    limits = [max_values(bundle, record) for record in records]
+def shortened_signals(
+    signal: FramesSpec | WaveformSpec, max_steps: int, records: Sequence[LabelledSignal]
+) -> tuple[list[PredictInput], int]:
+    """Signals cut at the end to what the model reads, and the number that had to be cut."""
+    limits = [max_values(signal, max_steps, record) for record in records]
     pairs = list(zip(records, limits, strict=True))
     short = [record._replace(values=record.values[:limit]).value for record, limit in pairs]
     return list(short), sum(len(record.values) > limit for record, limit in pairs)
 
 
-def max_values(bundle: Bundle, record: LabelledSignal) -> int:
-    """The longest signal of the record's kind that a bundle reads: frames, or samples of sound at the record's rate."""
-    options, steps = bundle.manifest.options, bundle.manifest.limits.max_input_tokens
-    signal = options.signal if isinstance(options, ClassificationOptions) else None
+def max_values(signal: FramesSpec | WaveformSpec, max_steps: int, record: LabelledSignal) -> int:
+    """The longest input of a model that reads `max_steps`: frames, or samples of sound at the record's rate."""
     if not isinstance(signal, WaveformSpec):
-        return steps
-    return steps * signal.samples_per_step * record.sample_rate_hz // signal.sample_rate_hz
+        return max_steps
+    return max_steps * signal.samples_per_step * record.sample_rate_hz // signal.sample_rate_hz

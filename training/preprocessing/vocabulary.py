@@ -1,4 +1,4 @@
-"""Fit tokenizers and label lists on the training records: the one place where data decides what an id means."""
+"""Vocabulary of a run, and the tokenizers fitted on the text of its training records."""
 
 from __future__ import annotations
 
@@ -9,24 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from service.bundle.manifest import TaskName
 from service.bundle.padding import FloatArray
 from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
 from training.config.recipe import TokenizerConfig
-from training.config.signals import SignalConfig
-from training.data.records import (
-    CaptionedPicture,
-    LabelledSignal,
-    LabelledText,
-    Passage,
-    Record,
-    SentencePair,
-    TaggedSentence,
-)
 from training.preprocessing.character_models import CharacterModels
-from training.preprocessing.series_scale import SeriesScale, fit_scale
-from training.preprocessing.signal_scale import SignalScale, fit_signal_scale
-from training.preprocessing.windows import one_series
+from training.preprocessing.series_scale import SeriesScale
+from training.preprocessing.signal_scale import SignalScale
 from training.preprocessing.word_vectors import WordVectors
 
 #: Where English words end: addresses whole, but not the full stop after them; clitics (n't, 's) apart; abbreviations,
@@ -76,81 +64,6 @@ class Vocabulary:
 
     def size(self, role: str) -> int:
         return self.tokenizers[role].vocabulary_size
-
-
-def fit_vocabulary(
-    task: TaskName,
-    config: TokenizerConfig,
-    records: Sequence[Record],
-    vectors: WordVectors | None = None,
-    *,
-    spelled: bool = False,
-) -> Vocabulary:
-    """Fit everything on `records`, which must be the training split alone.
-
-    `spelled`: a classifier of words reads how they are spelt, too. A tagger's words always have their characters.
-    """
-    if task == "tagging":
-        return _fit_tagging(config, [r for r in records if isinstance(r, TaggedSentence)], vectors)
-    if task == "classification":
-        return _fit_classification(config, [r for r in records if isinstance(r, LabelledText)], vectors, spelled)
-    if task == "forecasting":
-        return Vocabulary({}, scale=fit_scale(one_series(records)))
-    if task == "translation":
-        pairs = [r for r in records if isinstance(r, SentencePair)]
-        joint = fit_subwords((text for pair in pairs for text in pair), config)
-        return Vocabulary({"source": joint, "target": joint})
-    if task == "captioning":
-        captions = [r.caption for r in records if isinstance(r, CaptionedPicture)]
-        return Vocabulary({"target": fit_subwords(captions, config)})
-    passages = [r.text for r in records if isinstance(r, Passage)]
-    return Vocabulary({"text": _fit_running_text(config, passages)})
-
-
-def fit_signals(config: SignalConfig, records: Sequence[Record]) -> Vocabulary:
-    """Labels, and the scale of each feature, of records that hold numbers instead of text."""
-    signals = [r for r in records if isinstance(r, LabelledSignal)]
-    labels = tuple(sorted({signal.label for signal in signals}))
-    return Vocabulary({}, labels, signal_scale=fit_signal_scale(config, signals))
-
-
-def _fit_running_text(config: TokenizerConfig, passages: Sequence[str]) -> TextTokenizer:
-    """What a language model reads and writes."""
-    match config.unit:
-        case "character":
-            return fit_characters(passages, config.min_count)
-        case "subword":
-            return fit_subwords(passages, config)
-        case "word":
-            return fit_running_words(passages, config)
-
-
-def _fit_tagging(
-    config: TokenizerConfig, sentences: Sequence[TaggedSentence], vectors: WordVectors | None
-) -> Vocabulary:
-    words = fit_words((sentence.words for sentence in sentences), config, vectors)
-    characters = fit_characters(word for sentence in sentences for word in sentence.words)
-    labels = tuple(sorted({tag for sentence in sentences for tag in sentence.tags}))
-    text_labels = tuple(sorted({sentence.label for sentence in sentences if sentence.label}))
-    tokenizers = {"words": words, "characters": characters}
-    return Vocabulary(tokenizers, labels, _starting_vectors(words, vectors), text_labels)
-
-
-def _fit_classification(
-    config: TokenizerConfig, texts: Sequence[LabelledText], vectors: WordVectors | None, spelled: bool
-) -> Vocabulary:
-    labels = tuple(sorted({record.label for record in texts}))
-    if config.unit == "subword":
-        return Vocabulary({"text": fit_subwords((record.text for record in texts), config)}, labels)
-    if config.unit == "character":
-        return Vocabulary({"text": fit_characters(record.text for record in texts)}, labels)
-    empty = TextTokenizer(word_tokenizer([], config))
-    cut = [[piece.text for piece in empty.pieces(record.text)] for record in texts]
-    tokenizer = fit_words(cut, config, vectors)
-    tokenizers = {"text": tokenizer}
-    if spelled:
-        tokenizers["characters"] = fit_characters(word for words in cut for word in words)
-    return Vocabulary(tokenizers, labels, _starting_vectors(tokenizer, vectors))
 
 
 def fit_words(
@@ -248,7 +161,7 @@ def _numbered(tokens: Sequence[str]) -> dict[str, int]:
     return {token: number for number, token in enumerate(ordered)}
 
 
-def _starting_vectors(tokenizer: TextTokenizer, vectors: WordVectors | None) -> FloatArray | None:
+def vector_rows(tokenizer: TextTokenizer, vectors: WordVectors | None) -> FloatArray | None:
     """`[vocabulary, size]`: the known vector of each word; NaN rows are for the network to fill."""
     if vectors is None:
         return None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from service.bundle.tokenizer import TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
+from training.evaluation.task import Question
 from training.evaluation.torch_runner import TorchRunner, one_thread, transitions_of
 from training.networks.network import Network
 from training.onnx_graph.manifest_draft import BundleDraft, draft_manifest
@@ -25,14 +25,6 @@ from training.onnx_graph.weights import round_to_half, share_weights
 from training.onnx_graph.writers import network_graphs
 from training.publish.model_card import model_card
 from training.publish.verify import TOLERANCE, ParityReport, verify_bundle
-
-
-@dataclass(frozen=True)
-class Question:
-    """An input and its parameters, as a caller would send them. Torch's answer to it becomes an example."""
-
-    inputs: Any
-    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from service.bundle.load import Example
-from service.bundle.manifest import (
-    CaptioningOptions,
-    DataSource,
-    ForecastingOptions,
-    Manifest,
-    Score,
-    TaskName,
-    Variant,
-    VariantName,
-)
-from training.publish import signal_card
-from training.publish.signal_card import signal_of
+from service.bundle.manifest import DataSource, Manifest, Score, Variant, VariantName
+from training.evaluation.task import CardTexts
+from training.evaluation.tasks.card_texts import listed
+from training.evaluation.tasks.catalogue import evaluation_task
 
 #: The address that a service started with its defaults listens on.
 SERVICE = "http://127.0.0.1:8000"
@@ -34,27 +26,6 @@ LONG_REQUEST = (
 #: Scores below this are shown with one more decimal.
 SMALL_SCORE = 10.0
 
-PURPOSE: dict[TaskName, str] = {
-    "tagging": "Gives every word of a sentence one of {labels} tags.",
-    "classification": "Gives a whole text one of {labels} labels.",
-    "translation": "Translates single sentences from {source} to {target}.",
-    "generation": "Continues a text, one {unit} at a time.",
-    "captioning": "Describes a picture in a few words.",
-    "forecasting": "Forecasts {targets} for the next {horizon} steps, from the last {look_back} steps of {channels}.",
-}
-INTENDED_USE: dict[TaskName, str] = {
-    "tagging": "Sentences like those it was trained on. Text of another domain or another time will be tagged worse.",
-    "classification": "Short texts like those it was trained on. It always answers with one of its labels, also for a "
-    "text that none of them fits: look at the score before acting on the answer.",
-    "translation": "Everyday sentences, one at a time. It can leave out, repeat or invent parts, above all in long "
-    "sentences and with names or numbers: have a person check what matters.",
-    "generation": "Play, teaching and tests. The text imitates the style of its data. It is not true or sensible by "
-    "design, and may repeat what the data holds.",
-    "captioning": "Small pictures like those it was trained on, one thing on a plain ground. It always says something, "
-    "also of a photograph or a pattern, which it was not made for: look at the score.",
-    "forecasting": "Series that go on as they did in the data, one step of time after the other without gaps: fill a "
-    "gap with the last value before it. What never happened in the data is not foreseen; what is far ahead, less well.",
-}
 NOT_FOR = (
     "Do not let it decide about people (credit, work, health, law) on its own: it was not tested for that, and it "
     "carries whatever bias its data has."
@@ -69,15 +40,18 @@ READS_WHOLE = "- It looks at the whole input before it answers, which cannot be 
 
 def model_card(manifest: Manifest, example: Example) -> str:
     """The whole card, in Markdown. `example` is shown as the request to try, with its recorded answer."""
+    task = evaluation_task(manifest)
+    card = task.card
+    errors = _errors(manifest) if task.has_errors else ""
     sections = [
-        ("", _introduction(manifest)),
-        ("How to call it", _calling(manifest, example)),
-        ("How well it does", _scores(manifest.scores) + _errors(manifest)),
+        ("", _introduction(manifest, card)),
+        ("How to call it", _calling(manifest, example, card)),
+        ("How well it does", _scores(manifest.scores) + errors),
         *([("Faster forms", _variants(manifest.variants))] if manifest.variants else []),
         ("Data", _data(manifest)),
         ("Training", _training(manifest)),
-        ("Limits", _limits(manifest)),
-        ("Intended use", f"{_intended_use(manifest)}\n\n{NOT_FOR}"),
+        ("Limits", _limits(manifest, card)),
+        ("Intended use", f"{card.intended_use}\n\n{NOT_FOR}"),
         ("Parity with torch", _parity(manifest)),
         ("How to make it again", _reproduction(manifest)),
     ]
@@ -85,21 +59,8 @@ def model_card(manifest: Manifest, example: Example) -> str:
     return f"# {manifest.name}, version {manifest.version}\n\n{body}\n"
 
 
-def _introduction(manifest: Manifest) -> str:
-    options = manifest.options.model_dump()
-    purpose = PURPOSE[manifest.task].format(
-        labels=len(manifest.labels),
-        source=options.get("source_language", ""),
-        target=options.get("target_language", ""),
-        unit=options.get("unit", ""),
-        targets=", ".join(options.get("targets", ())),
-        channels=", ".join(options.get("channels", ())),
-        horizon=options.get("horizon", ""),
-        look_back=options.get("look_back", ""),
-    )
-    signal = signal_of(manifest)
-    if signal is not None:
-        purpose = signal_card.purpose(signal, len(manifest.labels))
+def _introduction(manifest: Manifest, card: CardTexts) -> str:
+    purpose = card.purpose(manifest)
     if manifest.text_labels:
         purpose += f" Also gives the whole text one of {len(manifest.text_labels)} labels."
     licence = f"Licence: {manifest.licence}." if manifest.licence else ""
@@ -107,16 +68,14 @@ def _introduction(manifest: Manifest) -> str:
     return "\n\n".join(part for part in (manifest.description, purpose, f"{language} {licence}".strip()) if part)
 
 
-def _calling(manifest: Manifest, example: Example) -> str:
-    route = "generate" if manifest.task == "generation" else "predict"
+def _calling(manifest: Manifest, example: Example, card: CardTexts) -> str:
     parameters = {"parameters": example.parameters} if example.parameters else {}
     body = json.dumps({"model": manifest.name, "inputs": example.inputs, **parameters}, ensure_ascii=False)
     is_long = len(body) > MAX_REQUEST_CHARACTERS
     sent = "@request.json" if is_long else shlex.quote(body)
-    lines = [f"curl -s {SERVICE}/{route} -H 'Content-Type: application/json' \\", f"  -d {sent}"]
-    signal = signal_of(manifest)
-    if signal is not None:
-        lines = signal_card.calling(manifest, signal, SERVICE)
+    lines = [f"curl -s {SERVICE}/{card.route} -H 'Content-Type: application/json' \\", f"  -d {sent}"]
+    if card.commands is not None:
+        lines = card.commands(manifest, SERVICE)
     answer = json.dumps(example.answer, ensure_ascii=False)
     shown = f"The answer:\n\n```json\n{answer}\n```" if len(answer) <= MAX_ANSWER_CHARACTERS else ""
     note = "`examples.jsonl` beside this card has more inputs, with the answers to expect."
@@ -136,9 +95,7 @@ def _scores(scores: Sequence[Score]) -> str:
 
 
 def _errors(manifest: Manifest) -> str:
-    """Where one can see what it gets wrong; nothing for tasks without one right answer."""
-    if manifest.task in ("generation", "forecasting"):
-        return ""
+    """The command that shows what it gets wrong."""
     command = f"unroll evaluate models/{manifest.name}/{manifest.version} FILE --analysis errors"
     return (
         f"\n\nWhat it gets wrong, by kind and with examples: `{command}` writes tables and pictures; "
@@ -195,47 +152,16 @@ def _training(manifest: Manifest) -> str:
     return _table(("fact", "value"), [(name, value) for name, value in rows if value])
 
 
-def _limits(manifest: Manifest) -> str:
-    if isinstance(manifest.options, ForecastingOptions):
-        return _limits_of_forecasts(manifest.options, manifest.limits.max_input_tokens)
-    lines = [_limit_of_input(manifest)]
-    if manifest.task in ("translation", "generation", "captioning"):
-        lines.append(f"- At most {manifest.limits.max_new_tokens} new tokens in one answer.")
+def _limits(manifest: Manifest, card: CardTexts) -> str:
+    lines = card.limits(manifest)
     if manifest.labels:
         lines.append(READS_CHUNKS if manifest.reads_chunks else READS_WHOLE)
-        lines.append(f"- It knows these labels and no others: {_some(manifest.labels)}.")
+        lines.append(f"- It knows these labels and no others: {listed(manifest.labels)}.")
     if manifest.text_labels:
-        lines.append(f"- Of whole texts it knows these labels and no others: {_some(manifest.text_labels)}.")
-    if manifest.language and manifest.task != "translation":
+        lines.append(f"- Of whole texts it knows these labels and no others: {listed(manifest.text_labels)}.")
+    if manifest.language and card.reads_one_language:
         lines.append(f"- It was trained on this language alone: {manifest.language}.")
     return "\n".join(lines)
-
-
-def _limit_of_input(manifest: Manifest) -> str:
-    signal, most, options = signal_of(manifest), manifest.limits.max_input_tokens, manifest.options
-    if isinstance(options, CaptioningOptions):
-        return (
-            f"- A picture is a PNG file. It is put on white and brought to {options.image_columns} x "
-            f"{options.image_rows} pixels, whatever its proportions: what is finer than that is not seen."
-        )
-    if signal is not None:
-        return signal_card.limits(signal, most)
-    return f"- At most {most} tokens of input; longer input is refused, never cut."
-
-
-def _intended_use(manifest: Manifest) -> str:
-    return INTENDED_USE[manifest.task] if signal_of(manifest) is None else signal_card.INTENDED_USE
-
-
-def _limits_of_forecasts(options: ForecastingOptions, max_frames: int) -> str:
-    return "\n".join(
-        [
-            f"- It needs {options.look_back} frames, one for each step of time; fewer are refused. Of more, up to "
-            f"{max_frames}, it looks at the last ones.",
-            f"- A frame holds, in this order: {_some(options.channels)}. A gap is filled by the caller.",
-            f"- It forecasts {options.horizon} steps at once, no more.",
-        ]
-    )
 
 
 def _parity(manifest: Manifest) -> str:
@@ -271,11 +197,6 @@ def _command(manifest: Manifest) -> str:
 def _number(value: float) -> str:
     """Two decimals for percentages, three for losses and other small numbers."""
     return f"{value:.2f}" if abs(value) >= SMALL_SCORE else f"{value:.3f}"
-
-
-def _some(labels: Sequence[str], limit: int = 40) -> str:
-    shown = ", ".join(f"`{label}`" for label in labels[:limit])
-    return shown if len(labels) <= limit else f"{shown} and {len(labels) - limit} more (all in `manifest.json`)"
 
 
 def _code(lines: Iterable[str]) -> str:

@@ -13,12 +13,11 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from service.bundle.load import CARD_FILE, Bundle, load_bundle
-from service.bundle.manifest import TaskName, Variant, VariantName
+from service.bundle.manifest import Variant, VariantName
 from service.bundle.write import publish, staging_folder, write_manifest
 from service.errors import UnrollError
 from service.inference.runtime.ort_runner import OrtRunner, can_run
@@ -27,38 +26,18 @@ from service.tasks.core.task import Runner
 from service.tasks.recorded import TOLERANCE, faults_of_examples
 from training.config.recipe import parse_recipe
 from training.data.records import Record
-from training.evaluation.answers import evaluate_records
+from training.evaluation.evaluate import evaluate_records
+from training.evaluation.tasks.catalogue import evaluation_task
 from training.onnx_graph.parts.builder import serialized
 from training.preprocessing.load_records import load_data
 from training.publish.int8 import depends_on_batch, int8_graph
 from training.publish.model_card import model_card
 from training.publish.paired_runner import PairedRunner
-from training.publish.step_loss import step_loss
 
 #: How much of the dev score may be lost, in points; of a language model, percent of its perplexity, of a forecaster
 #: percent of its error.
 MAX_DROP: dict[VariantName, float] = {"bf16": 0.2, "int8": 0.5}
 
-#: The measure that decides, the first that the scores have.
-_DECIDING: dict[TaskName, tuple[str, ...]] = {
-    "tagging": ("sentence_accuracy", "f1", "accuracy"),
-    "classification": ("accuracy",),
-    "translation": ("bleu",),
-    "captioning": ("token_f1",),
-    "generation": ("loss",),
-    "forecasting": ("mse",),
-}
-#: Greedy translations: cheaper than beams, and more easily led astray.
-_PARAMETERS: dict[TaskName, dict[str, Any]] = {"translation": {"num_beams": 1}, "captioning": {"num_beams": 1}}
-#: The graphs that get int8 weights.
-_INT8_GRAPHS: dict[TaskName, tuple[str, ...]] = {
-    "tagging": ("tagger",),
-    "classification": ("classifier",),
-    "translation": ("decoder_step",),
-    "captioning": ("decoder_step",),
-    "generation": ("step",),
-    "forecasting": ("forecaster",),
-}
 _STEP_GRAPHS = frozenset({"decoder_step", "step"})
 _SEQUENCE_LENS = 4
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
@@ -136,7 +115,8 @@ def dev_records(bundle: Bundle) -> Sequence[Record]:
     manifest = bundle.manifest
     if not manifest.training.config:
         raise UnrollError(f"{bundle.path}: it does not say which data it was trained on, so nothing can be measured")
-    data = load_data(parse_recipe(dict(manifest.training.config), str(bundle.path)))
+    recipe = parse_recipe(dict(manifest.training.config), str(bundle.path))
+    data = load_data(evaluation_task(manifest), recipe)
     if data.source.splits != manifest.training.data[0].splits:
         raise UnrollError(f"{bundle.path}: the data has changed since it was trained, so its scores say nothing")
     return data.dev
@@ -165,11 +145,12 @@ def measure(bundle: Bundle, name: VariantName, drafted: Variant, dev: Sequence[R
 
 def dev_score(bundle: Bundle, runner: Runner, dev: Sequence[Record]) -> tuple[str, float]:
     """Name and value of the measure that decides. Language models are scored through their step graph."""
-    task = bundle.manifest.task
-    if task == "generation":
-        return "loss", step_loss(bundle, runner, [str(record[0]) for record in dev])
-    scores = evaluate_records(bundle, runner, dev, parameters=_PARAMETERS.get(task))
-    deciding = next(measure for measure in _DECIDING[task] if measure in scores)
+    task = evaluation_task(bundle.manifest)
+    loss = task.variant_loss(bundle, runner, dev)
+    if loss is not None:
+        return "loss", loss
+    scores = evaluate_records(task, bundle, runner, dev, parameters=task.quick_parameters)
+    deciding = next(measure for measure in task.deciding if measure in scores)
     return deciding, float(scores[deciding])
 
 
@@ -200,7 +181,7 @@ def _write_draft(staged: Path, bundle: Bundle, name: VariantName) -> Variant:
 
 def _write_int8(staged: Path, bundle: Bundle) -> tuple[dict[str, str], bool]:
     files, depends = {}, False
-    for graph in _INT8_GRAPHS[bundle.manifest.task]:
+    for graph in evaluation_task(bundle.manifest).int8_graphs:
         try:
             model = int8_graph(onnx.load(bundle.graph_path(graph)), is_step=graph in _STEP_GRAPHS)
         except ValueError as error:

@@ -26,12 +26,13 @@ import onnx
 from onnx import TensorProto
 
 from service.bundle.load import Bundle, load_bundle
-from service.bundle.manifest import ForecastingOptions, GraphSpec, Parity
+from service.bundle.manifest import GraphSpec, Parity
 from service.errors import InferenceFailed, InvalidInput
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
 from service.tasks.core.task import Array, Runner
 from service.tasks.recorded import differences
+from training.evaluation.tasks.catalogue import evaluation_task
 from training.evaluation.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
 from training.networks.encoder_decoder import EncoderDecoder
 from training.networks.network import Network
@@ -43,6 +44,8 @@ from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, c
 TOLERANCE = 1e-4
 #: A decoder or language model is run for so many steps when steps are compared with the whole.
 NUM_STEPS = 12
+#: Graphs that read a sequence at once and step by step, and must agree.
+_GENERATING = {"prompt", "step"}
 
 
 @dataclass
@@ -109,7 +112,8 @@ def verify_bundle(
     """
     bundle = load_bundle(path)
     runner = OrtRunner(bundle, device="cpu", threads=1)
-    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, usual_values(bundle)))
+    usual = evaluation_task(bundle.manifest).usual_values(bundle)
+    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, usual))
     report = ParityReport(path, tolerance)
     _check_graphs(report, opened)
     if network is not None:
@@ -117,21 +121,12 @@ def verify_bundle(
         _check_against_torch(report, opened, network.cpu())
     if bundle.manifest.reads_chunks:
         _check_chunks(report, opened, runner if network is None else TorchRunner(network))
-    if bundle.manifest.task == "generation":
+    if bundle.manifest.graphs.keys() >= _GENERATING:
         _check_generation_steps(report, opened)
     _check_examples(report, opened)
     for fault in faults_of_variants(bundle):
         report.fail("variants", fault)
     return report
-
-
-def usual_values(bundle: Bundle) -> dict[str, Array]:
-    """Of a forecaster the window of an example: a hundred deviations away from its series, all is rounding."""
-    options = bundle.manifest.options
-    if not isinstance(options, ForecastingOptions):
-        return {}
-    frames = np.asarray(bundle.examples[0].inputs["frames"], dtype=np.float32)
-    return {"frames": frames[-options.look_back :]}
 
 
 def stores_half(bundle: Bundle) -> bool:

@@ -23,12 +23,13 @@ from tests.load.workload.corpus import CHARACTERS, NUM_CHARACTERS, NUM_TRANSLATI
 from training.config.networks import LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.config.recipe import TokenizerConfig
 from training.data.records import Passage, Record, TaggedSentence
+from training.evaluation.task import Question
 from training.networks.language_model import LanguageModel
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
 from training.onnx_graph.manifest_draft import BundleDraft
 from training.preprocessing.vocabulary import fit_characters, word_tokenizer
-from training.publish.export import Question, export_bundle
+from training.publish.export import export_bundle
 from training.publish.variants import add_variant
 
 NUM_LABELS = 18

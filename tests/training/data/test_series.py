@@ -13,8 +13,8 @@ from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import ReadOptions
 from training.data.read import read_located, read_records
 from training.data.readers.series import follows
-from training.data.records import Record, Series
-from training.data.split import split_records
+from training.data.records import Series
+from training.data.split import split_series
 from training.preprocessing.series_scale import SeriesScale, fit_scale
 
 TABLE = "date,load,wind\n2020-01-01 00:00,1,NE\n2020-01-01 01:00,NA,NW\n2020-01-01 02:00,2.5,NE\n"
@@ -115,8 +115,7 @@ def test_dev_follows_train_only_where_the_times_say_so(tmp_path: Path) -> None:
 def test_a_series_is_split_in_time() -> None:
     """The last tenth is dev, with all before it as its past."""
     whole = series(50)
-    records: list[Record] = [whole]
-    train, dev, explanation = split_records(records)
+    train, dev, explanation = split_series(whole)
     (before,), (after,) = train, dev
     assert isinstance(before, Series)
     assert isinstance(after, Series)

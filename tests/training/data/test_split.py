@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from service.errors import UnrollError
 from training.data.records import LabelledText, Passage, SentencePair, TaggedSentence
-from training.data.split import split_records
+from training.data.split import split_passages, split_records
 
 TEXTS = [LabelledText(f"text number {n}", "x") for n in range(400)]
 
@@ -54,14 +57,21 @@ def test_few_records_still_give_a_dev_part() -> None:
 def test_running_text_is_cut_at_a_line_end() -> None:
     """The end of the text is dev, and nothing is lost in between."""
     text = "".join(f"line {n}\n" for n in range(100))
-    parts = split_records([Passage(text)])
+    parts = split_passages([Passage(text)])
     assert parts.train[0].text + parts.dev[0].text == text
     assert parts.train[0].text.endswith("\n")
     assert len(parts.dev[0].text) == pytest.approx(len(text) / 10, abs=10)
 
 
-@pytest.mark.parametrize("records", [[], [LabelledText("a", "x"), LabelledText("A!", "y")], [Passage("ab\n")]])
-def test_too_little_to_split_is_an_error(records: list[LabelledText | Passage]) -> None:
+@pytest.mark.parametrize(
+    ("split", "records"),
+    [
+        (split_records, []),
+        (split_records, [LabelledText("a", "x"), LabelledText("A!", "y")]),
+        (split_passages, [Passage("ab\n")]),
+    ],
+)
+def test_too_little_to_split_is_an_error(split: Callable[[Any], object], records: list[LabelledText | Passage]) -> None:
     """One text cannot be on both sides."""
     with pytest.raises(UnrollError, match="there is no dev file"):
-        split_records(records)
+        split(records)

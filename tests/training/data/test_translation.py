@@ -14,9 +14,16 @@ from training.data.formats.faults import DataFault
 from training.data.formats.options import ReadOptions
 from training.data.read import read_records, split_paths
 from training.data.records import SentencePair
-from training.preprocessing.load_records import load_data
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS
+from training.preprocessing.load_records import RunData, load_data
 
 _FRENCH_TO_ENGLISH = ReadOptions(source_column="fr", target_column="en")
+
+
+def load(data: dict[str, object]) -> RunData:
+    """The data of a recipe for translation with this table."""
+    recipe = parse_recipe({"name": "x", "task": "translation", "data": data}, "x.toml")
+    return load_data(EVALUATION_TASKS["translation"], recipe)
 
 
 @pytest.fixture
@@ -55,7 +62,9 @@ def test_ones_own_languages_are_known_by_their_content(folder: Path) -> None:
     """A run on one's own files notes the digests of both languages, so that a resumed run notices a change."""
     read = {"source_column": "en", "target_column": "fr"}
     data = {"train": str(folder / "train"), "dev": str(folder / "train"), "read": read}
-    loaded = load_data(parse_recipe({"name": "x", "task": "translation", "data": data}, "x.toml"))
+    loaded = load_data(
+        EVALUATION_TASKS["translation"], parse_recipe({"name": "x", "task": "translation", "data": data}, "x.toml")
+    )
     assert set(loaded.source.splits) == {f"{part}/train.{end}" for part in ("train", "dev") for end in ("en", "fr.gz")}
     assert loaded.source.name == "train.en, train.fr.gz"
 
@@ -76,7 +85,9 @@ def test_a_named_set_is_read_in_any_direction(
     if not (Path(os.environ.get("UNROLL_DATA_DIR", "")) / name / "README.md").is_file():
         pytest.skip(f"{NO_DATA}: {name}")
     data = {"dataset": name, "read": columns}
-    turned = load_data(parse_recipe({"name": "x", "task": "translation", "data": data}, "x.toml")).dev[0]
+    turned = load_data(
+        EVALUATION_TASKS["translation"], parse_recipe({"name": "x", "task": "translation", "data": data}, "x.toml")
+    ).dev[0]
     assert isinstance(turned, SentencePair)
     assert turned.source.startswith(first[0])
     assert turned.target.startswith(first[1])

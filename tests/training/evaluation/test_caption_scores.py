@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.tiny_pictures import shape_pictures
-from training.evaluation.baselines import baseline_scores
 from training.evaluation.caption_scores import caption_scores
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 
 
 def test_the_same_captions_score_full_marks() -> None:
@@ -28,6 +28,6 @@ def test_a_repeated_word_counts_once_for_each_time_it_is_wanted() -> None:
 
 def test_the_nearest_picture_beats_the_most_frequent_caption() -> None:
     """Shapes on white are told apart by their pixels; a caption for all of them is right once in a while."""
-    crude, near = baseline_scores("captioning", shape_pictures(60), shape_pictures(20, seed=2))
+    crude, near = EVALUATION_TASKS["captioning"].baselines(shape_pictures(60), shape_pictures(20, seed=2))
     assert (crude.name, near.name) == ("most frequent caption", "caption of the nearest picture")
     assert near.measures["exact"] > 90 > crude.measures["exact"]

@@ -17,7 +17,8 @@ from training.evaluation.dev_scorer import DevScorer
 from training.fit.checkpoint import Progress, RunState, save_checkpoint, save_weights
 from training.fit.trainer import DevScore, build_optimizer
 from training.networks.network import Network
-from training.pipeline.run import Prepared, Run, example_questions, prepare_run, publish_run, start_run
+from training.pipeline.run import Prepared, Run, prepare_run, publish_run, start_run
+from training.tasks.catalogue import training_task
 
 #: Longer than the limits below, or blank to the service.
 ODD: dict[TaskName, Record] = {
@@ -37,7 +38,7 @@ def prepared(task: TaskName, path: Path, limits: Limits | None = None) -> tuple[
 
 def score(task: TaskName, path: Path, odd: Sequence[Record] = (), limits: Limits | None = None) -> DevScore:
     recipe, ready, network = prepared(task, path, limits)
-    return DevScorer(recipe, ready.vocabulary, [*odd, *ready.data.dev])(network)
+    return DevScorer(ready.task, recipe, ready.vocabulary, [*odd, *ready.data.dev])(network)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_scoring_leaves_no_trace(task: TaskName, tmp_path: Path) -> None:
     """Weights, mode and random numbers are as before, so that training goes on the same; a second score is equal."""
     recipe, ready, network = prepared(task, tmp_path)
     network.train()
-    scorer = DevScorer(recipe, ready.vocabulary, ready.data.dev)
+    scorer = DevScorer(ready.task, recipe, ready.vocabulary, ready.data.dev)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     before = torch.get_rng_state()
     first = scorer(network)
@@ -91,7 +92,7 @@ def test_measures_may_be_taken_of_a_part_of_dev(tmp_path: Path) -> None:
     """`evaluate_records` spreads its records over all of dev; the loss is over all of it all the same."""
     recipe, ready, network = prepared("classification", tmp_path)
     part = recipe.model_copy(update={"training": recipe.training.model_copy(update={"evaluate_records": 2})})
-    whole, quick = (DevScorer(r, ready.vocabulary, ready.data.dev)(network) for r in (recipe, part))
+    whole, quick = (DevScorer(ready.task, r, ready.vocabulary, ready.data.dev)(network) for r in (recipe, part))
     assert quick.measures["loss"] == whole.measures["loss"]
     assert quick.measures["accuracy"] in (0, 50, 100)
     assert [sample.partition(" -> ")[0] for sample in quick.samples] == [ready.data.dev[0][0], ready.data.dev[4][0]]
@@ -102,7 +103,7 @@ def test_proofs_fit_the_limits(task: TaskName, tmp_path: Path) -> None:
     """A bundle with narrow limits is published too: the examples from dev are cut to what it reads and writes."""
     recipe = tiny_recipe(task, tmp_path / "data", epochs=1)
     recipe = recipe.model_copy(update={"limits": Limits(max_input_tokens=5, max_new_tokens=3)})
-    questions: list[Any] = example_questions(recipe, [ODD[task]])
+    questions: list[Any] = training_task(recipe).questions(recipe, [ODD[task]])
     assert 1 <= len(questions[0].inputs) <= 5
     assert questions[0].parameters.get("max_new_tokens", 3) == 3
     exported = publish_run(untrained(recipe, tmp_path / "run"), tmp_path / "models", lambda _: None)

@@ -19,7 +19,6 @@ from tests.training.worker_runs import SHARED_TASKS, begin, shared_recipe, train
 from training.fit import run_folder
 from training.fit.checkpoint import read_progress
 from training.fit.distributed import ALONE, Workers, interleaved, joined_workers
-from training.preprocessing.batching import training_set
 from training.preprocessing.tensor_file import read_tensors
 
 ROOT = Path(__file__).parents[3]
@@ -86,7 +85,7 @@ def test_one_process_may_go_on_with_a_run_of_two(shared: Path, tmp_path: Path) -
     run = begin(partial(shared_recipe, "generation", shared, dropout=0.5), tmp_path / "run", ALONE)
     shutil.copy(shared / "midway.safetensors", run.folder.checkpoint)
     midway, _ = read_tensors(run.folder.checkpoint)
-    batch = training_set(run.recipe, run.vocabulary, run.data.train).epoch(0)[0]
+    batch = run.task.training_set(run.recipe, run.vocabulary, run.data.train).epoch(0)[0]
     assert midway["carried.0"].shape[1] == len(batch)
     assert read_progress(run.folder.checkpoint).step == 3
     train(run, ALONE, resume=True)

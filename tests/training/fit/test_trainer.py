@@ -26,8 +26,8 @@ from training.fit.schedule import share_kept, start_averages, update_averages
 from training.fit.trainer import DevScore, Diverged, Interrupted, Trainer
 from training.networks.network import Network
 from training.pipeline.run import open_run, prepare_run, start_run
-from training.preprocessing.batches import AnyBatch
-from training.preprocessing.batching import Order, TrainingSet, training_set
+from training.preprocessing.batches import Batch
+from training.preprocessing.batching import Order, TrainingSet
 from training.preprocessing.tensor_file import read_tensors
 
 Score = Callable[[Network], DevScore]
@@ -64,7 +64,7 @@ class Calling:
     def epoch(self, number: int) -> list[Order]:
         return self.data.epoch(number)
 
-    def batch(self, indices: Order) -> AnyBatch:
+    def batch(self, indices: Order) -> Batch:
         self.count += 1
         if self.count == self.at:
             self.then()
@@ -75,13 +75,13 @@ def make_trainer(recipe: Recipe, path: Path, score: Score | None = None, at: int
     """A trainer of a new run in `path`, or of the run that is there; dev is scored by its loss."""
     resuming = path.exists()
     run = open_run(path) if resuming else start_run(prepare_run(recipe), path)
-    scorer = DevScorer(run.recipe, run.vocabulary, run.data.dev)
+    scorer = DevScorer(run.task, run.recipe, run.vocabulary, run.data.dev)
 
     def by_loss(network: Network) -> DevScore:
         loss = scorer.loss(network)
         return DevScore(-loss, {"loss": loss})
 
-    data = Calling(training_set(run.recipe, run.vocabulary, run.data.train), at, then)
+    data = Calling(run.task.training_set(run.recipe, run.vocabulary, run.data.train), at, then)
     trainer = Trainer(run.network, data, run.recipe.training, run.folder, score or by_loss, CPU)
     if resuming:
         trainer.resume(run.folder.checkpoint)

@@ -34,7 +34,6 @@ from training.networks.network import Network
 from training.pipeline.pretrained_characters import read_character_models
 from training.pipeline.retrain import begin_again, compare_runs
 from training.pipeline.run import Run, fit, open_run, prepare_run, start_run, train_run, trained_network
-from training.preprocessing.batching import training_set
 from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.tensor_file import read_tensors
 from training.publish.export import export_bundle
@@ -150,14 +149,14 @@ def test_a_run_needs_its_folder_alone(tmp_path: Path) -> None:
 
 def train_one_epoch(run: Run) -> None:
     """A run that is asked to stop while its first epoch is scored."""
-    scorer = DevScorer(run.recipe, run.vocabulary, run.data.dev)
+    scorer = DevScorer(run.task, run.recipe, run.vocabulary, run.data.dev)
 
     def score_and_stop(network: Network) -> DevScore:
         interrupt(signal.SIGTERM)
         return scorer(network)
 
     with pytest.raises(Interrupted):
-        fit(run, training_set(run.recipe, run.vocabulary, run.data.train), score_and_stop, CPU)
+        fit(run, run.task.training_set(run.recipe, run.vocabulary, run.data.train), score_and_stop, CPU)
 
 
 def test_the_tagger_knows_the_characters_of_its_models(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from tests.tiny_signals import CONFIGS, records_of, signal_draft, signal_network
 from tests.training.config.test_recipe import fault_of, smallest
 from tests.training.exportable import classifier
 from training.config.signals import SignalKind
+from training.evaluation.task import Question
 from training.preprocessing.signal_values import json_form
-from training.publish.export import Question, export_bundle
+from training.publish.export import export_bundle
 
 
 def test_it_knows_no_order() -> None:

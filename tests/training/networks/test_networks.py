@@ -26,6 +26,7 @@ from training.networks.network import Network
 from training.preprocessing.batches import NO_LABEL, ClassificationBatch, LanguageBatch, TaggingBatch, TranslationBatch
 from training.preprocessing.padded_sequences import length_mask, reverse_sequence
 from training.preprocessing.vocabulary import Vocabulary, fit_characters, fit_words
+from training.tasks.catalogue import TASKS
 
 LENGTHS = torch.tensor([3, 6, 1, 5])
 TIME = 6
@@ -346,7 +347,7 @@ def test_known_vectors_start_the_embedding() -> None:
     """A word with a vector starts there, one without is drawn with the same spread, padding is zero."""
     vectors = np.full((6, 3), np.nan, dtype=np.float32)
     vectors[4] = [0.5, -0.25, 1.0]
-    network = build_network(recipe_for_vectors(3), vocabulary_with(vectors))
+    network = build_network(TASKS["tagging"], recipe_for_vectors(3), vocabulary_with(vectors))
     rows = network.get_parameter("embedding.weight")
     assert rows[4].tolist() == [0.5, -0.25, 1.0]
     assert not rows[0].any()
@@ -357,7 +358,7 @@ def test_known_vectors_start_the_embedding() -> None:
 def test_vectors_of_which_no_word_is_known_do_no_harm() -> None:
     """The embedding then starts as without vectors, and not as NaN."""
     vocabulary = vocabulary_with(np.full((6, 3), np.nan, dtype=np.float32))
-    network = build_network(recipe_for_vectors(3), vocabulary)
+    network = build_network(TASKS["tagging"], recipe_for_vectors(3), vocabulary)
     assert network.get_parameter("embedding.weight").isfinite().all()
 
 
@@ -365,14 +366,15 @@ def test_vectors_of_another_size_are_refused() -> None:
     """The message names both sizes, and the key that makes them the same."""
     vocabulary = vocabulary_with(np.zeros((6, 3), dtype=np.float32))
     with pytest.raises(ConfigFault, match=r"have 3 numbers, the network expects 4: --set network\.embedding_size=3"):
-        build_network(recipe_for_vectors(4), vocabulary)
+        build_network(TASKS["tagging"], recipe_for_vectors(4), vocabulary)
 
 
 def test_the_seed_decides_the_weights() -> None:
     """Equal seeds give equal networks, another seed gives another."""
     vocabulary = Vocabulary({"text": fit_characters(["ab"])}, ("x", "y"))
     recipe = recipe_for_vectors(3)
-    first, second = (build_network(recipe, vocabulary).state_dict() for _ in range(2))
-    other = build_network(recipe.model_copy(update={"seed": 2}), vocabulary).state_dict()
+    first, second = (build_network(TASKS["tagging"], recipe, vocabulary).state_dict() for _ in range(2))
+    reseeded = recipe.model_copy(update={"seed": 2})
+    other = build_network(TASKS["tagging"], reseeded, vocabulary).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["output.weight"], other["output.weight"])

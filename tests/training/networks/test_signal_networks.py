@@ -10,8 +10,8 @@ from tests.tiny_signals import CONFIGS, LABELS, motions, scale_of, signal_networ
 from training.config.signals import AugmentConfig, SignalConfig
 from training.networks.inputs.front_end import FrontEnd
 from training.networks.inputs.signal_augmentation import Augmentation, warped
-from training.preprocessing.batching import SignalSet
 from training.preprocessing.spectrogram import POWER_FLOOR, Spectrogram, mel_filters
+from training.tasks.signals import SignalSet
 
 SOUND = SignalConfig(kind="waveform", mel_bands=12)
 

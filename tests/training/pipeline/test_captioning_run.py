@@ -14,18 +14,18 @@ from service.bundle.load import load_bundle
 from service.cli.commands import app
 from service.inference.engines.open_bundle import answer_one, open_bundle
 from tests.tiny_pictures import as_json, shape_picture, shape_pictures, write_pictures
-from training.config.defaults import own_recipe
+from tests.training.tiny_runs import own_recipe
 from training.config.networks import CaptionerConfig
 from training.config.pictures import PictureConfig
 from training.config.recipe import find_recipe, load_recipe
 from training.data.records import CaptionedPicture
-from training.evaluation.answers import evaluate_bundle
+from training.evaluation.evaluate import evaluate_bundle
 from training.fit import run_folder
 from training.fit.trainer import DevScore
 from training.pipeline.run import Run, fit, open_run, prepare_run, publish_run, start_run, train_run
-from training.preprocessing.batching import CaptioningSet, training_set
 from training.preprocessing.load_records import load_data
-from training.preprocessing.vocabulary import fit_vocabulary
+from training.tasks.captioning import CaptioningSet, captioning_vocabulary
+from training.tasks.catalogue import training_task
 
 TINY: dict[str, Any] = {
     "tokenizer.vocabulary_size": 64,
@@ -119,7 +119,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, mo
     train_run(whole, torch.device("cpu"))
     stopped = started(tmp_path / "parts", **changes)
     scores = iter([DevScore(1.0)])  # there is none for the second epoch, which therefore never ends
-    batches = training_set(stopped.recipe, stopped.vocabulary, stopped.data.train)
+    batches = stopped.task.training_set(stopped.recipe, stopped.vocabulary, stopped.data.train)
     with pytest.raises(StopIteration):
         fit(stopped, batches, lambda _: next(scores), torch.device("cpu"))
     resumed = open_run(tmp_path / "parts" / "run")
@@ -132,7 +132,7 @@ def test_a_group_is_held_out_whole(tmp_path: Path) -> None:
     """With `data.hold_out` one painter's pictures are dev, and all the others' train."""
     index = write_pictures(tmp_path, shape_pictures(12))
     recipe = own_recipe("captioning", "shapes", str(index), overrides={**TINY, "data.hold_out": "bob"})
-    data = load_data(recipe)
+    data = load_data(training_task(recipe), recipe)
     assert {record.group for record in data.dev if isinstance(record, CaptionedPicture)} == {"bob"}
     assert {record.group for record in data.train if isinstance(record, CaptionedPicture)} == {"ann"}
 
@@ -140,7 +140,7 @@ def test_a_group_is_held_out_whole(tmp_path: Path) -> None:
 def test_captions_with_certain_words_are_never_mirrored() -> None:
     """Whatever its case, and with a sign beside it: `Flag:` keeps a picture from it, `flagship` does not."""
     pictures = [shape_pictures(1)[0]._replace(caption=text) for text in ("Flag: Chad", "a flagship", "pole")]
-    vocabulary = fit_vocabulary("captioning", load_recipe(find_recipe("captions-emoji")).tokenizer, pictures)
+    vocabulary = captioning_vocabulary(load_recipe(find_recipe("captions-emoji")).tokenizer, pictures)
     config = CaptionerConfig(image_rows=16, image_columns=16, channels=(4,))
     data = CaptioningSet(pictures, vocabulary, config, PictureConfig(mirror_unless=("flag",)), 20, 3, 1)
     assert data.batch(np.arange(3)).may_mirror.tolist() == [False, True, True]
@@ -151,7 +151,7 @@ def test_long_captions_share_their_batches() -> None:
     (picture,) = shape_pictures(1)
     texts = ["a square"] * 40 + ["a square " * 9] * 8
     pictures = [picture._replace(caption=text) for text in texts]
-    vocabulary = fit_vocabulary("captioning", load_recipe(find_recipe("captions-emoji")).tokenizer, pictures)
+    vocabulary = captioning_vocabulary(load_recipe(find_recipe("captions-emoji")).tokenizer, pictures)
     config = CaptionerConfig(image_rows=16, image_columns=16, channels=(4,))
     data = CaptioningSet(pictures, vocabulary, config, PictureConfig(), 40, 8, 1)
     steps = sorted(data.batch(order).target_inputs.shape[1] for order in data.epoch(0))

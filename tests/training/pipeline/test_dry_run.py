@@ -12,7 +12,7 @@ from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.networks.build import build_network
 from training.pipeline.dry_run import largest_batch, rehearse
 from training.pipeline.run import prepare_run
-from training.preprocessing.batching import training_set
+from training.tasks.catalogue import training_task
 
 CPU = torch.device("cpu")
 
@@ -24,9 +24,9 @@ def test_a_dry_run_counts_what_a_run_would_do(task: TaskName, tmp_path: Path) ->
     prepared = prepare_run(recipe)
     files = sorted(tmp_path.rglob("*"))
     found = rehearse(prepared, CPU)
-    network = build_network(recipe, prepared.vocabulary)
+    network = build_network(training_task(recipe), recipe, prepared.vocabulary)
     assert found.num_parameters == sum(parameter.numel() for parameter in network.parameters())
-    batches = training_set(recipe, prepared.vocabulary, prepared.data.train).epoch(0)
+    batches = prepared.task.training_set(recipe, prepared.vocabulary, prepared.data.train).epoch(0)
     assert (found.steps_per_epoch, found.steps) == (len(batches), 7 * len(batches))
     assert found.weights_bytes == 2 * 4 * found.num_parameters
     assert found.optimizer_bytes == pytest.approx(3 * 4 * found.num_parameters, rel=0.05)
@@ -48,6 +48,6 @@ def test_activations_grow_with_the_batch(tmp_path: Path) -> None:
 def test_the_largest_batch_is_the_one_that_counts(tmp_path: Path) -> None:
     """No other batch of the epoch has more numbers."""
     prepared = prepare_run(tiny_recipe("tagging", tmp_path, batch_size=2))
-    data = training_set(prepared.recipe, prepared.vocabulary, prepared.data.train)
+    data = prepared.task.training_set(prepared.recipe, prepared.vocabulary, prepared.data.train)
     longest = max(data.batch(order).to(CPU).words.shape[1] for order in data.epoch(0))  # type: ignore[union-attr]
     assert largest_batch(data).words.shape[1] == longest  # type: ignore[union-attr]

@@ -18,9 +18,9 @@ from service.errors import UnrollError
 from service.tasks.recorded import differences
 from tests.allowed_skips import NO_DATA
 from tests.conftest import running_service
+from tests.training.tiny_runs import own_recipe
 from tests.training.tiny_series import SETTINGS, write_table
 from training.cli.commands import app
-from training.config.defaults import own_recipe
 from training.config.recipe import Recipe, find_recipe, load_recipe
 from training.data.public.locate import dataset_folders
 from training.fit.trainer import Interrupted, Trainer
@@ -28,6 +28,7 @@ from training.pipeline.run import prepare_run, publish_run, start_run, train_run
 from training.preprocessing.load_records import load_data
 from training.preprocessing.windows import Windows, one_series
 from training.publish.variants import loss_of_quality
+from training.tasks.catalogue import training_task
 
 CPU = torch.device("cpu")
 
@@ -208,6 +209,6 @@ def test_a_series_too_short_for_the_horizon_says_so(tmp_path: Path) -> None:
 def test_the_usual_protocol_has_its_number_of_windows(horizon: int, windows: int) -> None:
     """ETTh1's dev months: 2,880 rows after 8,640, every window whose future lies in them, as in Informer's split."""
     recipe = load_recipe(find_recipe("etth1"), {"network.horizon": horizon})
-    data = load_data(recipe)
+    data = load_data(training_task(recipe), recipe)
     assert one_series(data.train).values.shape == (8640, 7)
     assert len(Windows(one_series(data.dev), 720, horizon)) == windows

@@ -16,18 +16,17 @@ from service.bundle.load import load_bundle
 from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.inference.runtime.ort_runner import OrtRunner
 from tests.tiny_bundles import copy_bundle
-from tests.training.tiny_runs import tiny_overrides
-from training.config.defaults import own_recipe
+from tests.training.tiny_runs import own_recipe, tiny_overrides
 from training.config.networks import TaggerConfig
 from training.config.recipe import ConfigFault, Recipe
 from training.data import check as check_data
 from training.data.formats.faults import DataFault
 from training.data.read import read_records
 from training.data.records import TaggedSentence
-from training.evaluation.answers import evaluate_records
-from training.evaluation.baselines import baseline_score
+from training.evaluation.evaluate import evaluate_records
 from training.evaluation.predictions import Prediction
 from training.evaluation.scoring import joint_scores
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS, evaluation_task
 from training.fit.run_folder import RunFolder
 from training.networks.tagger import text_loss
 from training.pipeline.run import choose_device, prepare_run, publish_run, start_run, train_run
@@ -36,6 +35,7 @@ from training.preprocessing.load_records import load_data
 from training.publish.export import Exported
 from training.publish.variants import add_variant
 from training.publish.verify import verify_bundle
+from training.tasks.catalogue import training_task
 
 _SLOTS = {"jazz": "B-genre", "rock": "B-genre", "paris": "B-city", "rome": "B-city"}
 _VERBS = {"play": "PlayMusic", "hear": "PlayMusic", "weather": "GetWeather", "rain": "GetWeather"}
@@ -115,10 +115,10 @@ def test_a_run_folder_knows_the_labels_again(published: Exported) -> None:
 def test_a_tagger_of_words_alone_sees_no_labels(files: Path) -> None:
     """With `joint` switched off the labels of the data change nothing: no head, no labels, one baseline."""
     recipe = recipe_of(files, **{"network.joint": False})
-    data = load_data(recipe)
+    data = load_data(training_task(recipe), recipe)
     assert {record.label for record in (*data.train, *data.dev) if isinstance(record, TaggedSentence)} == {""}
     assert prepare_run(recipe).vocabulary.text_labels == ()
-    assert "label_accuracy" not in baseline_score("tagging", data.train, data.dev).measures
+    assert "label_accuracy" not in EVALUATION_TASKS["tagging"].baselines(data.train, data.dev)[-1].measures
 
 
 def test_joint_without_labels_is_refused(files: Path, tmp_path: Path) -> None:
@@ -208,7 +208,8 @@ def test_long_texts_are_labelled_by_their_first_window(published: Exported) -> N
     limits = bundle.manifest.limits.model_copy(update={"max_input_tokens": 2})
     short = replace(bundle, manifest=bundle.manifest.model_copy(update={"limits": limits}))
     record = TaggedSentence(("play", "jazz", "rain", "rome"), ("O", "B-genre", "O", "B-city"), "PlayMusic")
-    kept: list[Prediction] = []
-    scores = evaluate_records(short, OrtRunner(bundle, "cpu"), [record], keep=kept.append)
+    kept: list[Prediction[TaggedSentence]] = []
+    task, runner = evaluation_task(short.manifest), OrtRunner(bundle, "cpu")
+    scores = evaluate_records(task, short, runner, [record], keep=kept.append)
     assert (scores["label_accuracy"], scores["windowed"]) == (100.0, 1)
     assert [(one.label, len(one.tags)) for one in kept] == [("PlayMusic", 4)]

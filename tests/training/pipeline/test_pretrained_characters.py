@@ -17,6 +17,7 @@ from training.fit.run_folder import RunFolderFault
 from training.pipeline.pretrained_characters import read_character_models
 from training.pipeline.run import prepare_run, start_run, train_run
 from training.preprocessing.load_records import load_data, may_ship
+from training.tasks.catalogue import TASKS
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +129,7 @@ def test_a_language_model_learns_from_several_sets(tmp_path: Path, monkeypatch: 
     )
     recipe = tiny_recipe("generation", tmp_path / "data")
     data = recipe.data.model_copy(update={"also": ("ud_english_ewt", "ud_english_ewt")})
-    loaded = load_data(recipe.model_copy(update={"data": data}))
+    loaded = load_data(TASKS["generation"], recipe.model_copy(update={"data": data}))
     assert loaded.train[1:] == [Passage("one\n"), Passage("one\n")]
     assert loaded.source.name == "train.txt + ud_english_ewt"
     assert "ud_english_ewt/dev/en_ewt-ud-dev.conllu" in loaded.source.splits

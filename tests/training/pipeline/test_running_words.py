@@ -19,7 +19,8 @@ from training.data.records import Passage
 from training.evaluation.scoring import num_words, perplexity_per_word
 from training.fit import run_folder
 from training.pipeline.run import prepare_run, publish_run, start_run, train_run
-from training.preprocessing.vocabulary import fit_running_words, fit_vocabulary
+from training.preprocessing.vocabulary import fit_running_words
+from training.tasks.generation import generation_vocabulary
 
 WHITESPACE = TokenizerConfig(unit="word", cut="whitespace", lowercase=False, zero_digits=False)
 TEXT = " = A title = \n \n The cat sat <unk> the mat .\n The end ."
@@ -61,7 +62,7 @@ def test_the_unit_of_a_recipe_decides() -> None:
     text = Passage("the cat sat on the mat\n" * 30)
     sizes = {
         unit: len(
-            fit_vocabulary("generation", TokenizerConfig.model_validate({"unit": unit}), [text])
+            generation_vocabulary(TokenizerConfig.model_validate({"unit": unit}), [text])
             .tokenizers["text"]
             .encode("the mat\n")
         )

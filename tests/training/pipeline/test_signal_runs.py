@@ -16,20 +16,26 @@ from service.errors import UnrollError
 from service.inference.engines.open_bundle import answer_one, open_bundle
 from tests.tiny_signals import LABELS, motions, sounds
 from tests.training.data.test_signals import write_index, write_lines
-from training.config.defaults import own_recipe
-from training.config.recipe import load_recipe
+from tests.training.tiny_runs import own_recipe
+from training.config.recipe import Recipe, load_recipe
 from training.config.signals import SignalConfig
 from training.data.read import read_records
 from training.data.records import LabelledSignal
-from training.evaluation.answers import evaluate_bundle
-from training.evaluation.baselines import baseline_scores
+from training.evaluation.evaluate import evaluate_bundle
+from training.evaluation.tasks.catalogue import SIGNAL_EVALUATION
 from training.pipeline.run import open_run, prepare_run, publish_run, start_run, train_run, trained_network
-from training.preprocessing.load_records import load_data
+from training.preprocessing.load_records import RunData, load_data
 from training.preprocessing.signal_scale import fit_signal_scale
 from training.preprocessing.signal_values import json_form, wav_file
+from training.tasks.catalogue import training_task
 
 TINY = {"training.epochs": 1, "network.hidden_size": 6, "network.layers": 1, "signal.channels": [5]}
 KINDS = ("frames", "waveform")
+
+
+def loaded(recipe: Recipe) -> RunData:
+    """The data of a recipe."""
+    return load_data(training_task(recipe), recipe)
 
 
 def write(folder: Path, kind: str) -> Path:
@@ -127,13 +133,13 @@ def test_a_group_is_held_out(tmp_path: Path) -> None:
     """All that one speaker said is dev, from both parts; a name that is none is refused with those there are."""
     values = {"data.hold_out": "speaker 1"}
     index = write(tmp_path, "waveform")
-    data = load_data(own_recipe("classification", "mine", str(index), str(index), overrides=values))
+    data = loaded(own_recipe("classification", "mine", str(index), str(index), overrides=values))
     groups = [
         {record.group for record in part if isinstance(record, LabelledSignal)} for part in (data.train, data.dev)
     ]
     assert groups == [{"speaker 0"}, {"speaker 1"}]
     with pytest.raises(UnrollError, match="there are speaker 0, speaker 1"):
-        load_data(own_recipe("classification", "mine", str(index), overrides={"data.hold_out": "nobody"}))
+        loaded(own_recipe("classification", "mine", str(index), overrides={"data.hold_out": "nobody"}))
 
 
 def test_another_kind_or_rate_than_the_recipes_is_refused() -> None:
@@ -156,7 +162,7 @@ def test_the_baseline_learns_what_is_plain(kind: str) -> None:
         record._replace(values=record.values * (1 + 9 * (number % 2)), label=str(number % 2))
         for number, record in enumerate((motions if kind == "frames" else sounds)(30))
     ]
-    majority, linear = baseline_scores("classification", records[:20], records[20:])
+    majority, linear = SIGNAL_EVALUATION.baselines(records[:20], records[20:])
     assert majority.measures["accuracy"] == 50.0
     assert linear.measures["accuracy"] == 100.0
 

@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
 from training.config.recipe import TokenizerConfig
 from training.data.records import LabelledText, Passage, SentencePair, TaggedSentence
-from training.preprocessing.vocabulary import fit_characters, fit_subwords, fit_vocabulary, fit_words, word_tokenizer
+from training.preprocessing.vocabulary import fit_characters, fit_subwords, fit_words, word_tokenizer
 from training.preprocessing.word_vectors import WordVectors
+from training.tasks.classification import classification_vocabulary
+from training.tasks.generation import generation_vocabulary
+from training.tasks.tagging import tagging_vocabulary
+from training.tasks.translation import translation_vocabulary
 
 ENGLISH = TextTokenizer(word_tokenizer([], TokenizerConfig()))
 SENTENCES = [["the", "The", "cat"], ["the", "dog", "1996"]]
@@ -146,7 +150,7 @@ def test_vectors_land_on_the_rows_of_their_words() -> None:
     rows = np.arange(8, dtype=np.float32).reshape(4, 2)
     vectors = WordVectors(("dog", "bird", "the", "emu"), rows)
     records = [TaggedSentence(("the", "dog", "barks"), ("D", "N", "V"))]
-    fitted = fit_vocabulary("tagging", TokenizerConfig(max_vectors=2), records, vectors)
+    fitted = tagging_vocabulary(TokenizerConfig(max_vectors=2), records, vectors)
     words = fitted.tokenizers["words"]
     assert tokens_of(words)[4:] == ["the", "dog", "barks", "bird"]
     assert fitted.vectors is not None
@@ -160,7 +164,7 @@ def test_vectors_land_on_the_rows_of_their_words() -> None:
 def test_tagging_fits_words_characters_and_labels() -> None:
     """Labels are sorted, and characters keep the case that words lose."""
     records = [TaggedSentence(("The", "cat"), ("DET", "NOUN")), TaggedSentence(("sees",), ("AUX",))]
-    fitted = fit_vocabulary("tagging", TokenizerConfig(), records)
+    fitted = tagging_vocabulary(TokenizerConfig(), records)
     assert fitted.labels == ("AUX", "DET", "NOUN")
     assert fitted.tokenizers["words"].encode_words(["THE"]) != [UNK]
     assert fitted.tokenizers["characters"].encode_characters("Tht", 10) == [
@@ -173,14 +177,14 @@ def test_tagging_fits_words_characters_and_labels() -> None:
 def test_texts_are_fitted_in_every_unit(unit: Any) -> None:
     """A classifier may read words, subwords or characters; its labels are those of the records."""
     records = [LabelledText("cats meow", "cat"), LabelledText("cats don't bark", "dog")]
-    fitted = fit_vocabulary("classification", TokenizerConfig(unit=unit), records)
+    fitted = classification_vocabulary(TokenizerConfig(unit=unit), records)
     assert fitted.labels == ("cat", "dog")
     assert UNK not in fitted.tokenizers["text"].encode("cats bark")
 
 
 def test_both_languages_share_one_tokenizer() -> None:
     """A translator's two roles are the same object, so that it is stored once."""
-    fitted = fit_vocabulary("translation", TokenizerConfig(unit="subword"), [SentencePair("a b", "c d")] * 3)
+    fitted = translation_vocabulary(TokenizerConfig(unit="subword"), [SentencePair("a b", "c d")] * 3)
     assert fitted.tokenizers["source"] is fitted.tokenizers["target"]
     assert UNK not in fitted.tokenizers["source"].encode("a b c d")
 
@@ -189,7 +193,7 @@ def test_only_the_records_given_are_fitted() -> None:
     """What stands in no training record is unknown afterwards, character or subword."""
     units: tuple[Any, ...] = ("character", "subword")
     for unit in units:
-        tokenizer = fit_vocabulary("generation", TokenizerConfig(unit=unit), [Passage("abab abab")]).tokenizers["text"]
+        tokenizer = generation_vocabulary(TokenizerConfig(unit=unit), [Passage("abab abab")]).tokenizers["text"]
         assert UNK in tokenizer.encode("xyz")
         assert tokenizer.decode(tokenizer.encode("xyz")).strip() == ""
 

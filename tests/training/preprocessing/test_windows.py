@@ -8,8 +8,8 @@ import pytest
 from service.errors import UnrollError
 from tests.training.tiny_series import config, series
 from training.data.records import LabelledText
-from training.preprocessing.batching import ForecastingSet
 from training.preprocessing.windows import Windows, continued, example_frames, filled, one_series
+from training.tasks.forecasting import ForecastingSet
 
 
 def test_every_window_is_there_once() -> None:

@@ -15,8 +15,9 @@ from tests.tiny_signals import CONFIGS, STEPWISE, records_of, signal_draft, sign
 from tests.training.exportable import CELLS
 from training.config.networks import Cell
 from training.config.signals import SignalKind
+from training.evaluation.task import Question
 from training.preprocessing.signal_values import json_form
-from training.publish.export import Question, export_bundle
+from training.publish.export import export_bundle
 from training.publish.variants import VariantRefused, add_variant
 from training.publish.verify import verify_bundle
 

@@ -23,10 +23,10 @@ from tests.tiny_variants import FIGURES, add_tiny_variant
 from tests.training.cli.test_commands import refused, unroll
 from tests.training.exportable import language_model, tagger
 from tests.training.tiny_runs import settings_of, write_files
+from training.evaluation.step_loss import step_loss
 from training.onnx_graph.writers import network_graphs
 from training.publish import variants as quantise
 from training.publish.paired_runner import PairedRunner
-from training.publish.step_loss import step_loss
 from training.publish.variants import VariantRefused, add_variant, loss_of_quality, uses_sequence_lens
 from training.publish.verify import verify_bundle
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.errors import UnrollError
 from training.data.records import Passage
 from training.evaluation.baselines.kneser_ney import kneser_ney
-from training.evaluation.baselines.result import BaselineResult
+from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.scoring import LEAST_CHARACTERS, perplexity, perplexity_per_word
 
 _CHARACTER_ORDER = 6
@@ -19,7 +19,6 @@ _TOKEN_ORDER = 3
 _KNESER_NEY_ORDER = 5
 
 Ids = NDArray[np.int64]
-Encode = Callable[[str], Sequence[int]]
 
 
 class _Texts(NamedTuple):

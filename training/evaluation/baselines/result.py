@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+#: The network's tokenizer: text to token ids.
+Encode = Callable[[str], Sequence[int]]
 
 
 class BaselineResult(NamedTuple):

@@ -17,10 +17,11 @@ from training.experiments.harness.fitting import Budget, fit, seeded
 from training.networks.build import build_network
 from training.networks.tagger import Tagger
 from training.preprocessing.batches import TaggingBatch
-from training.preprocessing.batching import training_set
 from training.preprocessing.load_records import load_data
-from training.preprocessing.vocabulary import Vocabulary, fit_vocabulary
+from training.preprocessing.vocabulary import Vocabulary
 from training.preprocessing.word_vectors import WordVectors, load_vectors
+from training.tasks.catalogue import TASKS
+from training.tasks.tagging import tagging_vocabulary
 
 VECTORS = "glove_100d"
 #: The most frequent ones: each row is updated in each step, whether its word occurs or not.
@@ -62,7 +63,7 @@ def tagger_recipe(dataset: str, seed: int = 1, vectors: str = "", **network: Any
 @cache
 def corpus(dataset: str, num_train: int, num_dev: int) -> Corpus:
     """So many sentences of train and dev."""
-    data = load_data(tagger_recipe(dataset))
+    data = load_data(TASKS["tagging"], tagger_recipe(dataset))
     train, dev = ([r for r in part if isinstance(r, TaggedSentence)] for part in (data.train, data.dev))
     chosen = np.random.default_rng(1).permutation(len(train))[:num_train]
     return Corpus([train[i] for i in sorted(chosen)], dev[:num_dev])
@@ -76,10 +77,10 @@ def _vectors() -> WordVectors:
 def train_tagger(recipe: Recipe, sentences: Corpus, epochs: int, learning_rate: float) -> Tagged:
     """Fit, then score dev with the decoding that the service uses."""
     vectors = _vectors() if recipe.tokenizer.vectors else None
-    vocabulary = fit_vocabulary("tagging", recipe.tokenizer, sentences.train, vectors)
-    data = training_set(recipe, vocabulary, sentences.train)
+    vocabulary = tagging_vocabulary(recipe.tokenizer, sentences.train, vectors)
+    data = TASKS["tagging"].training_set(recipe, vocabulary, sentences.train)
     with seeded(recipe.seed):
-        network = build_network(recipe, vocabulary)
+        network = build_network(TASKS["tagging"], recipe, vocabulary)
         assert isinstance(network, Tagger)
         orders = [order for epoch in range(epochs) for order in data.epoch(epoch)]
 
@@ -89,5 +90,5 @@ def train_tagger(recipe: Recipe, sentences: Corpus, epochs: int, learning_rate: 
             return network.loss(batch)[0]
 
         seen = fit(network, loss_of, Budget(len(orders), learning_rate))
-    measures = DevScorer(recipe, vocabulary, sentences.dev)(network).measures
+    measures = DevScorer(TASKS["tagging"], recipe, vocabulary, sentences.dev)(network).measures
     return Tagged(network, vocabulary, measures, seen.cpu_s)

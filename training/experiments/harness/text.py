@@ -15,9 +15,10 @@ from training.evaluation.torch_runner import evaluating
 from training.networks.layers.cells import State
 from training.networks.network import Network
 from training.preprocessing.batches import LanguageBatch
-from training.preprocessing.batching import training_set
 from training.preprocessing.load_records import load_data
-from training.preprocessing.vocabulary import Vocabulary, fit_vocabulary
+from training.preprocessing.vocabulary import Vocabulary
+from training.tasks.catalogue import TASKS
+from training.tasks.generation import generation_vocabulary
 
 #: Dev is always read the same way, whatever a network learnt from, so that losses compare.
 DEV_WINDOW, DEV_STREAMS = 128, 16
@@ -36,10 +37,10 @@ class Text:
 def shakespeare(max_characters: int) -> Text:
     """The first so many characters of train and of dev; 0 is all of them."""
     recipe = character_recipe()
-    data = load_data(recipe)
+    data = load_data(TASKS["generation"], recipe)
     length = max_characters or None
     train, dev = ([Passage(str(record[0])[:length]) for record in part] for part in (data.train, data.dev))
-    return Text(train, dev, fit_vocabulary("generation", recipe.tokenizer, train))
+    return Text(train, dev, generation_vocabulary(recipe.tokenizer, train))
 
 
 def character_recipe(seed: int = 1, window: int = 64, streams: int = 32, **network: Any) -> Recipe:
@@ -62,7 +63,7 @@ class WindowLoss:
     def __init__(self, network: nn.Module, recipe: Recipe, text: Text) -> None:
         assert isinstance(network, Network)
         self._network = network
-        self._data = training_set(recipe, text.vocabulary, text.train)
+        self._data = TASKS["generation"].training_set(recipe, text.vocabulary, text.train)
         self._epoch = 0
         self._batches = self._data.epoch(0)
         self._place = 0
@@ -81,7 +82,8 @@ class WindowLoss:
 @torch.no_grad()
 def dev_loss(network: Network, text: Text) -> float:
     """Nats per character of dev, read in parallel streams whose state is carried on."""
-    data = training_set(character_recipe(window=DEV_WINDOW, streams=DEV_STREAMS), text.vocabulary, text.dev)
+    recipe = character_recipe(window=DEV_WINDOW, streams=DEV_STREAMS)
+    data = TASKS["generation"].training_set(recipe, text.vocabulary, text.dev)
     losses = []
     state: State = ()
     with evaluating(network):

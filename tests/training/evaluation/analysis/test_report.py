@@ -15,8 +15,10 @@ from training.cli.commands import app
 from training.data.records import LabelledText, TaggedSentence
 from training.evaluation.analysis.report import write_analysis
 from training.evaluation.predictions import Prediction
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 from training.fit import run_folder
 
+TAGGING, CLASSIFICATION = EVALUATION_TASKS["tagging"], EVALUATION_TASKS["classification"]
 CONFUSION = {"confusion.csv", "confusion.png"}
 FILES: dict[TaskName, set[str]] = {
     "tagging": CONFUSION,
@@ -58,7 +60,7 @@ def test_training_and_evaluating_leave_an_analysis(
 def test_span_errors_have_their_kinds_on_the_page(tmp_path: Path) -> None:
     """A tagger of spans is judged by spans, and labels are compared without B and I."""
     record = TaggedSentence(("Ada", "Lovelace", "slept"), ("B-PER", "I-PER", "O"))
-    page = write_analysis(tmp_path, "names", [Prediction(record, tags=["O", "B-LOC", "O"])])
+    page = write_analysis(tmp_path, "names", TAGGING.analyse([Prediction(record, tags=["O", "B-LOC", "O"])]))
     assert page is not None
     text = page.read_text(encoding="utf-8")
     assert "- **boundary and type**: 1" in text
@@ -71,7 +73,7 @@ def test_span_errors_have_their_kinds_on_the_page(tmp_path: Path) -> None:
 def test_texts_cannot_break_the_page(tmp_path: Path) -> None:
     """Pipes, line ends and Markdown of the data are shown as they are, and very long texts are cut."""
     record = LabelledText("a | b\n# no *title* " + "x" * 500, "x|y")
-    page = write_analysis(tmp_path, "odd", [Prediction(record, label="z")])
+    page = write_analysis(tmp_path, "odd", CLASSIFICATION.analyse([Prediction(record, label="z")]))
     assert page is not None
     text = page.read_text(encoding="utf-8")
     assert "| x\\|y | z | 1 |" in text
@@ -82,9 +84,10 @@ def test_texts_cannot_break_the_page(tmp_path: Path) -> None:
 def test_nothing_wrong_is_said(tmp_path: Path) -> None:
     """A perfect model has a page too, and what an older analysis left is gone."""
     (tmp_path / "attention-1.png").write_bytes(b"old")
-    page = write_analysis(tmp_path, "perfect", [Prediction(LabelledText("a", "x"), label="x")])
+    perfect = [Prediction(LabelledText("a", "x"), label="x")]
+    page = write_analysis(tmp_path, "perfect", CLASSIFICATION.analyse(perfect))
     assert page is not None
     assert "Nothing was confused." in page.read_text(encoding="utf-8")
     assert "There are none." in page.read_text(encoding="utf-8")
     assert not (tmp_path / "attention-1.png").exists()
-    assert write_analysis(tmp_path, "none", []) is None
+    assert write_analysis(tmp_path, "none", CLASSIFICATION.analyse([])) is None

@@ -9,8 +9,8 @@ import pytest
 
 from service.errors import UnrollError
 from training.data.records import LabelledText, Passage, SentencePair, TaggedSentence
-from training.evaluation.baselines import baseline_score, baseline_scores
-from training.evaluation.baselines.generation import witten_bell
+from training.evaluation.baselines.generation import ngram_models, witten_bell
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 
 
 def test_most_frequent_tag_and_suffixes() -> None:
@@ -20,13 +20,13 @@ def test_most_frequent_tag_and_suffixes() -> None:
         TaggedSentence(("quickly", "holy"), ("ADV", "ADJ")),
     ]
     dev = [TaggedSentence(("run", "slackly", "woly"), ("VERB", "ADV", "ADJ"))]
-    assert baseline_score("tagging", train, dev).measures == {"accuracy": 100.0}
+    assert EVALUATION_TASKS["tagging"].baselines(train, dev)[-1].measures == {"accuracy": 100.0}
 
 
 def test_span_tags_get_span_scores() -> None:
     """A BIO set has F1 as well."""
     sentences = [TaggedSentence(("in", "New", "York"), ("O", "B-LOC", "I-LOC"))]
-    measures = baseline_score("tagging", sentences, sentences).measures
+    measures = EVALUATION_TASKS["tagging"].baselines(sentences, sentences)[-1].measures
     assert measures == {"accuracy": 100.0, "precision": 100.0, "recall": 100.0, "f1": 100.0}
 
 
@@ -35,7 +35,7 @@ def test_classification_has_two_baselines() -> None:
     train = [LabelledText(f"good film number {n}", "pos") for n in range(9)]
     train += [LabelledText(f"bad film number {n}", "neg") for n in range(6)]
     dev = [LabelledText("a good one", "pos"), LabelledText("a bad one", "neg")]
-    majority, linear = baseline_scores("classification", train, dev)
+    majority, linear = EVALUATION_TASKS["classification"].baselines(train, dev)
     assert majority.measures["accuracy"] == 50
     assert linear.measures["accuracy"] == 100
 
@@ -43,7 +43,7 @@ def test_classification_has_two_baselines() -> None:
 def test_one_label_is_enough() -> None:
     """Training data with a single label crashes nothing."""
     records = [LabelledText("a b", "x"), LabelledText("c d", "x")]
-    assert baseline_score("classification", records, records).measures["accuracy"] == 100
+    assert EVALUATION_TASKS["classification"].baselines(records, records)[-1].measures["accuracy"] == 100
 
 
 def test_single_words_are_told_apart_by_their_letters() -> None:
@@ -51,14 +51,14 @@ def test_single_words_are_told_apart_by_their_letters() -> None:
     train = [LabelledText(name, "ru") for name in ("Ivanov", "Petrov", "Popov", "Orlov")]
     train += [LabelledText(name, "it") for name in ("Rossi", "Bianchi", "Conti", "Ricci")]
     dev = [LabelledText("Markov", "ru"), LabelledText("Monti", "it")]
-    assert baseline_score("classification", train, dev).measures["accuracy"] == 100
+    assert EVALUATION_TASKS["classification"].baselines(train, dev)[-1].measures["accuracy"] == 100
 
 
 def test_out_of_scope_texts_have_their_own_measures() -> None:
     """With the label `oos` the share among the other texts is given too."""
     train = [LabelledText("play it now", "play"), LabelledText("who knows that", "oos")] * 2
     dev = [LabelledText("play it", "play"), LabelledText("play that thing", "oos")]
-    measures = baseline_scores("classification", train, dev)[0].measures
+    measures = EVALUATION_TASKS["classification"].baselines(train, dev)[0].measures
     assert {"accuracy_in_scope", "recall_oos"} <= measures.keys()
 
 
@@ -71,7 +71,7 @@ def test_word_by_word_beats_the_copy() -> None:
         SentencePair("a man eats.", "ein Mann isst."),
     ] * 3
     dev = [SentencePair("the man Bob sleeps.", "der Mann Bob schläft.")]
-    copied, by_word = baseline_scores("translation", train, dev)
+    copied, by_word = EVALUATION_TASKS["translation"].baselines(train, dev)
     assert by_word.measures["bleu"] == pytest.approx(100)
     assert copied.measures["bleu"] < 50
 
@@ -96,10 +96,10 @@ def test_witten_bell_is_a_distribution() -> None:
 def test_ngram_model_learns_what_repeats() -> None:
     """A text that repeats costs little, and far less than the entropy of its letters; unseen letters cost something."""
     text = "to be or not to be that is the question\n" * 50
-    learned = baseline_score("generation", [Passage(text)], [Passage(text[:400])]).measures
+    learned = EVALUATION_TASKS["generation"].baselines([Passage(text)], [Passage(text[:400])])[-1].measures
     assert learned["loss"] < 0.2
     assert learned["perplexity"] == pytest.approx(math.exp(learned["loss"]))
-    strange = baseline_score("generation", [Passage(text)], [Passage("xyzzy xyzzy")]).measures
+    strange = EVALUATION_TASKS["generation"].baselines([Passage(text)], [Passage("xyzzy xyzzy")])[-1].measures
     assert 2 < strange["loss"] < math.inf
 
 
@@ -107,7 +107,7 @@ def test_ngram_model_counts_the_tokens_it_is_given() -> None:
     """With a tokenizer the loss is per token of that tokenizer; both models of tokens are there."""
     ids = {word: number for number, word in enumerate(["a", "b", "c", "d"])}
     passage = Passage("a b a b a b a b c d " * 20)
-    results = baseline_scores("generation", [passage], [passage], lambda text: [ids[word] for word in text.split()])
+    results = ngram_models([passage], [passage], lambda text: [ids[word] for word in text.split()])
     assert [result.name for result in results] == ["3-gram model of tokens", "Kneser-Ney 5-gram model of tokens"]
     assert all(0 < result.measures["loss"] < math.log(4) for result in results)
 
@@ -115,4 +115,4 @@ def test_ngram_model_counts_the_tokens_it_is_given() -> None:
 def test_too_short_text_is_an_error() -> None:
     """One character gives no loss."""
     with pytest.raises(UnrollError, match="at least one token"):
-        baseline_score("generation", [Passage("abc")], [Passage("a")])
+        EVALUATION_TASKS["generation"].baselines([Passage("abc")], [Passage("a")])[-1]

@@ -8,9 +8,9 @@ import pytest
 from service.bundle.manifest import ForecastingOptions
 from tests.training.tiny_series import CHANNELS, options, series, wave
 from training.data.records import Series
-from training.evaluation.baselines import baseline_score, baseline_scores
 from training.evaluation.baselines.forecasting import linear_forecast
 from training.evaluation.forecast_scores import ForecastErrors
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 
 
 def one_channel(values: list[float], **changes: object) -> tuple[Series, ForecastingOptions]:
@@ -22,7 +22,7 @@ def one_channel(values: list[float], **changes: object) -> tuple[Series, Forecas
 def test_the_last_value_of_a_slope_is_wrong_by_the_slope() -> None:
     """One unit a step: one step ahead wrong by 1, two by 2; squared and divided by the deviation's square."""
     slope, known = one_channel([float(n) for n in range(12)])
-    last = baseline_scores("forecasting", [slope], [slope], options=known)[0]
+    last = EVALUATION_TASKS["forecasting"].baselines([slope], [slope], options=known)[0]
     assert last.name == "last value"
     assert last.measures == pytest.approx({"mse": (1 + 4) / 2 / 4, "mae": 1.5 / 2, "mae_in_units": 1.5})
 
@@ -31,19 +31,19 @@ def test_a_wave_repeats_itself_after_a_period() -> None:
     """The value of a period before is right, also for a horizon longer than the period; without one it is left out."""
     whole = series(60)._replace(targets=("load",))
     known = options(horizon=9).model_copy(update={"targets": ("load",), "deviations": (12.0,)})
-    names = [result.name for result in baseline_scores("forecasting", [whole], [whole], options=known)]
+    names = [result.name for result in EVALUATION_TASKS["forecasting"].baselines([whole], [whole], options=known)]
     assert names == ["last value", "value of 6 steps before", "linear (NLinear, least squares)"]
-    seasonal = baseline_scores("forecasting", [whole], [whole], options=known)[1]
+    seasonal = EVALUATION_TASKS["forecasting"].baselines([whole], [whole], options=known)[1]
     assert seasonal.measures["mse"] == pytest.approx(0, abs=1e-9)
     unknown = known.model_copy(update={"period": 0})
-    assert len(baseline_scores("forecasting", [whole], [whole], options=unknown)) == 2
+    assert len(EVALUATION_TASKS["forecasting"].baselines([whole], [whole], options=unknown)) == 2
 
 
 def test_a_linear_map_learns_what_is_linear() -> None:
     """Waves and slopes are linear in their past: nearly nothing is wrong, on rows that train never had."""
     train = series(60)
     dev = train._replace(values=wave(60, first=200))
-    measures = baseline_score("forecasting", [train], [dev], options=all_targets()).measures
+    measures = EVALUATION_TASKS["forecasting"].baselines([train], [dev], options=all_targets())[-1].measures
     assert measures["mse"] < 1e-3
 
 
@@ -61,7 +61,7 @@ def test_the_linear_map_has_quantiles_from_its_errors_in_train() -> None:
     noise = np.random.default_rng(0).normal(size=2000).tolist()
     train, known = one_channel(noise[:1500], quantiles=(0.1, 0.5, 0.9))
     dev, _ = one_channel(noise[1500:])
-    measures = baseline_score("forecasting", [train], [dev], options=known).measures
+    measures = EVALUATION_TASKS["forecasting"].baselines([train], [dev], options=known)[-1].measures
     assert measures["coverage"] == pytest.approx(80, abs=5)
     assert 0 < measures["pinball"] < measures["mae"] / 2
 

@@ -16,8 +16,8 @@ from training.data.records import Passage
 from training.fit import run_folder
 from training.fit.trainer import Interrupted
 from training.pipeline.run import prepare_run
-from training.preprocessing.batching import RandomWindowStream, training_set
 from training.preprocessing.vocabulary import Vocabulary, fit_characters
+from training.tasks.generation import RandomWindowStream
 
 CHARACTERS = fit_characters(["abcdefghij"])
 
@@ -68,8 +68,8 @@ def test_dev_is_read_in_windows_of_one_length(tmp_path: Path) -> None:
     prepared = prepare_run(tiny_recipe("generation", tmp_path))
     network = prepared.recipe.network.model_copy(update={"random_window": True})
     recipe = prepared.recipe.model_copy(update={"network": network})
-    train = training_set(recipe, prepared.vocabulary, prepared.data.train)
-    dev = training_set(recipe, prepared.vocabulary, prepared.data.dev, is_dev=True)
+    train = prepared.task.training_set(recipe, prepared.vocabulary, prepared.data.train)
+    dev = prepared.task.training_set(recipe, prepared.vocabulary, prepared.data.dev, is_dev=True)
     assert isinstance(train, RandomWindowStream)
     assert not isinstance(dev, RandomWindowStream)
 

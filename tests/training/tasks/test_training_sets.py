@@ -17,17 +17,14 @@ from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import TokenizerConfig
 from training.data.records import LabelledText, Passage, SentencePair, TaggedSentence
 from training.preprocessing.batches import ClassificationBatch, LanguageBatch, TaggingBatch, TranslationBatch
-from training.preprocessing.batching import (
-    ClassificationSet,
-    Order,
-    PassageStream,
-    TaggingSet,
-    TrainingSet,
-    TranslationSet,
-    training_set,
-)
+from training.preprocessing.batching import Order, TrainingSet
 from training.preprocessing.load_records import load_data
-from training.preprocessing.vocabulary import Vocabulary, fit_characters, fit_vocabulary, fit_words
+from training.preprocessing.vocabulary import Vocabulary, fit_characters, fit_words
+from training.tasks.catalogue import training_task
+from training.tasks.classification import ClassificationSet
+from training.tasks.generation import PassageStream
+from training.tasks.tagging import TaggingSet
+from training.tasks.translation import TranslationSet
 
 CHARACTERS = fit_characters(["abcdefghij"])
 WORDS = fit_words([["one", "two", "three"]], TokenizerConfig())
@@ -196,6 +193,7 @@ def test_a_text_without_a_next_token_is_refused(num_tokens: int) -> None:
 def test_each_task_has_its_set(task: str, kind: type, tmp_path: Path) -> None:
     """The recipe decides what batches are made of its records."""
     recipe = tiny_recipe(task, tmp_path)  # type: ignore[arg-type]
-    records = load_data(recipe).train
-    made: TrainingSet = training_set(recipe, fit_vocabulary(recipe.task, recipe.tokenizer, records), records)
+    chosen = training_task(recipe)
+    records = load_data(chosen, recipe).train
+    made: TrainingSet = chosen.training_set(recipe, chosen.fit_vocabulary(recipe, records), records)
     assert isinstance(made.batch(made.epoch(0)[0]), kind)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from service.bundle.manifest import TaskName
 from service.errors import UnrollError
-from tests.training.tiny_runs import TASKS, write_files
-from training.config.defaults import own_recipe
+from tests.training.tiny_runs import TASKS, own_recipe, settings_of, write_files
+from training.cli.commands import app
 from training.config.networks import TaggerConfig
-from training.config.recipe import ConfigFault
+from training.config.recipe import ConfigFault, Recipe
+from training.data import read as reading
 from training.data.formats.faults import DataFault
 from training.data.formats.options import ReadOptions
-from training.preprocessing.load_records import load_data
+from training.preprocessing.load_records import RunData, load_data
+from training.tasks.catalogue import training_task
+
+
+def loaded(recipe: Recipe) -> RunData:
+    """The data of a recipe."""
+    return load_data(training_task(recipe), recipe)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -26,7 +35,7 @@ def test_every_task_has_sensible_defaults(task: TaskName, tmp_path: Path, monkey
         recipe = own_recipe(task, "mine", train.name, dev.name)
     assert (recipe.task, recipe.network.task, recipe.name) == (task, task, "mine")
     assert (recipe.data.train, recipe.data.dev) == (str(train), str(dev))
-    data = load_data(recipe)
+    data = loaded(recipe)
     assert len(data.train) >= len(data.dev) >= 1
     assert data.remark == ""
     assert set(data.source.splits) == {f"train/{train.name}", f"dev/{dev.name}"}
@@ -37,9 +46,9 @@ def test_a_missing_dev_part_is_split_off_and_said(task: TaskName, tmp_path: Path
     """The split is the same every time, says its size, and nothing is in both parts."""
     train, _ = write_files(task, tmp_path)
     recipe = own_recipe(task, "mine", str(train))
-    data = load_data(recipe)
+    data = loaded(recipe)
     assert data.remark.startswith("No dev file: ")
-    assert data == load_data(recipe)
+    assert data == loaded(recipe)
     assert not set(data.train) & set(data.dev)
     assert data.train
     assert data.dev
@@ -49,7 +58,7 @@ def test_the_size_of_the_split_can_be_chosen(tmp_path: Path) -> None:
     """`data.dev_percent` decides how much is held out."""
     train, _ = write_files("generation", tmp_path)
     parts = {
-        percent: load_data(own_recipe("generation", "mine", str(train), overrides={"data.dev_percent": percent}))
+        percent: loaded(own_recipe("generation", "mine", str(train), overrides={"data.dev_percent": percent}))
         for percent in (10, 40)
     }
     sizes = {percent: len(data.dev[0][0]) for percent, data in parts.items()}
@@ -75,7 +84,7 @@ def test_two_aligned_files_are_one_source(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / name).write_text(text, encoding="utf-8")
     recipe = own_recipe("translation", "mine", "a.en, a.de", "a.en,a.de")
     assert recipe.data.train == f"{tmp_path / 'a.en'},{tmp_path / 'a.de'}"
-    data = load_data(recipe)
+    data = loaded(recipe)
     assert data.train[0] == ("one", "eins")
     assert data.source.name == "a.en, a.de"
     assert {name.partition("/")[2] for name in data.source.splits} == {"a.en", "a.de"}
@@ -87,7 +96,7 @@ def test_a_comma_in_a_file_name_is_no_separator(tmp_path: Path) -> None:
     path.write_text("text,label\nhello,x\nbye,y\n", encoding="utf-8")
     recipe = own_recipe("classification", "mine", str(path), str(path))
     assert recipe.data.train == str(path)
-    assert len(load_data(recipe).train) == 2
+    assert len(loaded(recipe).train) == 2
 
 
 def test_columns_go_into_the_recipe(tmp_path: Path) -> None:
@@ -97,7 +106,7 @@ def test_columns_go_into_the_recipe(tmp_path: Path) -> None:
     read = ReadOptions(text_column="words", label_column="kind")
     recipe = own_recipe("classification", "mine", str(path), str(path), read)
     assert recipe.data.read == read
-    assert load_data(recipe).train[0] == ("hello there", "x")
+    assert loaded(recipe).train[0] == ("hello there", "x")
 
 
 def test_a_name_is_needed(tmp_path: Path) -> None:
@@ -114,7 +123,7 @@ def test_a_file_of_the_wrong_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "prose.csv"
     path.write_text("just some prose\nand more\n", encoding="utf-8")
     with pytest.raises(DataFault, match=r"prose\.csv"):
-        load_data(own_recipe("classification", "mine", str(path)))
+        loaded(own_recipe("classification", "mine", str(path)))
 
 
 def test_too_little_to_split_is_said(tmp_path: Path) -> None:
@@ -122,7 +131,7 @@ def test_too_little_to_split_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\nhello,x\n", encoding="utf-8")
     with pytest.raises(UnrollError, match="fewer than two different texts"):
-        load_data(own_recipe("classification", "mine", str(path)))
+        loaded(own_recipe("classification", "mine", str(path)))
 
 
 @pytest.mark.parametrize(("num_sentences", "epochs"), [(50, 100), (800, 40), (20_000, 20)])
@@ -131,3 +140,23 @@ def test_a_small_file_is_trained_for_more_epochs(tmp_path: Path, num_sentences: 
     file = tmp_path / "train.conll"
     file.write_text("a\tX\nb\tY\n\n" * num_sentences, encoding="utf-8")
     assert own_recipe("tagging", "mine", str(file)).training.epochs == epochs
+
+
+@pytest.mark.parametrize("command", ["train", "find-lr"])
+def test_a_training_file_is_parsed_once(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records that the defaults are derived from are those that the network learns from."""
+    train, dev = write_files("tagging", tmp_path)
+    parsed: list[str] = []
+
+    def counting(task: TaskName, path: str | Path, *rest: Any) -> Any:
+        parsed.append(str(path))
+        return original(task, path, *rest)
+
+    original = reading.read_located
+    monkeypatch.setattr(reading, "read_located", counting)
+    options = ["--train", str(train), "--dev", str(dev), "--name=mine", f"--runs={tmp_path / 'runs'}", "--device=cpu"]
+    own = ["--no-export"] if command == "train" else ["--steps=5"]
+    done = CliRunner().invoke(app, [command, "tagging", *options, *own, *settings_of("tagging", epochs=1)])
+    assert done.exit_code == 0, done.output
+    assert parsed.count(str(train)) == 1
+    assert parsed.count(str(dev)) == 1

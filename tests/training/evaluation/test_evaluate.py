@@ -32,7 +32,10 @@ from service.errors import BundleError, InvalidInput, UnrollError
 from service.tasks.core.task import Array
 from training.data.formats.faults import DataFault
 from training.data.records import LabelledText, Passage, TaggedSentence
-from training.evaluation.answers import evaluate_bundle, evaluate_records
+from training.evaluation.evaluate import evaluate_bundle, evaluate_records
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS
+
+TAGGING, CLASSIFICATION, GENERATION = (EVALUATION_TASKS[name] for name in ("tagging", "classification", "generation"))
 
 WORDS = ("good", "bad", "film", "a", "b")
 TAGS = ("O", "B-X", "I-X")
@@ -100,7 +103,7 @@ def test_tagging_scores_every_word(tmp_path: Path) -> None:
         TaggedSentence(("good", "film"), ("B-X", "I-X")),
         TaggedSentence(("film",), ("B-NEW",)),
     ]
-    scores = evaluate_records(tagger(tmp_path), TableTagger(), records)
+    scores = evaluate_records(TAGGING, tagger(tmp_path), TableTagger(), records)
     assert scores["accuracy"] == pytest.approx(100 * 4 / 6)
     assert (scores["precision"], scores["recall"]) == (50, pytest.approx(100 / 3))
     assert scores["f1"] == pytest.approx(40)
@@ -111,7 +114,7 @@ def test_long_sentences_are_tagged_in_windows(tmp_path: Path) -> None:
     """A sentence longer than the limit is cut, scored whole and counted."""
     words, tags = ("good", "bad", "film") * 5, ("B-X", "I-X", "O") * 5
     runner = TableTagger()
-    scores = evaluate_records(tagger(tmp_path, max_input_tokens=6), runner, [TaggedSentence(words, tags)])
+    scores = evaluate_records(TAGGING, tagger(tmp_path, max_input_tokens=6), runner, [TaggedSentence(words, tags)])
     assert (scores["accuracy"], scores["f1"], scores["windowed"], scores["tokens"]) == (100, 100, 1, 15)
     assert max(shape[1] for shape in runner.shapes) == 6
 
@@ -121,7 +124,7 @@ def test_batches_hold_near_lengths(tmp_path: Path) -> None:
     lengths = [1, 7, 2, 8, 1, 7]
     records = [TaggedSentence(("film",) * length, ("O",) * length) for length in lengths]
     runner = TableTagger()
-    assert evaluate_records(tagger(tmp_path), runner, records, batch_size=3)["accuracy"] == 100
+    assert evaluate_records(TAGGING, tagger(tmp_path), runner, records, batch_size=3)["accuracy"] == 100
     assert runner.shapes == [(3, 8), (3, 2)]
 
 
@@ -144,7 +147,7 @@ def test_classification_truncates_and_counts(tmp_path: Path) -> None:
         LabelledText("\u200b", "strange"),
         LabelledText("  ", "short"),
     ]
-    scores = evaluate_records(bundle, WordCountClassifier(), records, batch_size=2)
+    scores = evaluate_records(CLASSIFICATION, bundle, WordCountClassifier(), records, batch_size=2)
     assert (scores["count"], scores["truncated"], scores["refused"]) == (5, 1, 1)
     assert (scores["accuracy"], scores["accuracy_in_scope"], scores["recall_oos"]) == (40, 50, 0)
     assert scores["unknown_labels"] == ["strange"]
@@ -156,8 +159,9 @@ def test_classification_truncates_and_counts(tmp_path: Path) -> None:
 def test_wrong_parameters_are_the_callers_fault(tmp_path: Path) -> None:
     """They are refused with the field, not counted as refused texts."""
     bundle = bundle_of(tmp_path, ClassificationOptions(), 4, labels=("short", "long", "oos"))
+    records = [LabelledText("a", "x")]
     with pytest.raises(InvalidInput) as caught:
-        evaluate_records(bundle, WordCountClassifier(), [LabelledText("a", "x")], parameters={"top_k": 0})
+        evaluate_records(CLASSIFICATION, bundle, WordCountClassifier(), records, parameters={"top_k": 0})
     assert caught.value.field == ("parameters", "top_k")
 
 
@@ -183,7 +187,7 @@ def test_language_model_keeps_its_state_between_windows(tmp_path: Path, max_inpu
     state = (StateSpec(name="count", next_name="next_count", layers=1, width=1),)
     bundle = bundle_of(tmp_path, GenerationOptions(), max_input_tokens, state=state)
     runner = CountingModel()
-    scores = evaluate_records(bundle, runner, [Passage("a " * 20)])
+    scores = evaluate_records(GENERATION, bundle, runner, [Passage("a " * 20)])
     seen = np.arange(1, 20)
     loss = float(-np.log(seen / (seen + 8)).mean())
     assert scores["loss"] == pytest.approx(loss)
@@ -194,8 +198,9 @@ def test_language_model_keeps_its_state_between_windows(tmp_path: Path, max_inpu
 def test_one_token_has_no_loss(tmp_path: Path) -> None:
     """RowEvent clearly, not as a division by zero."""
     state = (StateSpec(name="count", next_name="next_count", layers=1, width=1),)
+    bundle = bundle_of(tmp_path, GenerationOptions(), 4, state=state)
     with pytest.raises(UnrollError, match="at least two tokens"):
-        evaluate_records(bundle_of(tmp_path, GenerationOptions(), 4, state=state), CountingModel(), [Passage("a")])
+        evaluate_records(GENERATION, bundle, CountingModel(), [Passage("a")])
 
 
 @pytest.fixture
@@ -247,7 +252,7 @@ def test_evaluation_needs_no_torch(tagger_on_disk: Path, tmp_path: Path) -> None
     """After a whole evaluation in a fresh process, torch has not been imported."""
     (tmp_path / "dev.conll").write_text("good B-X\n", encoding="utf-8")
     code = (
-        "import sys; from pathlib import Path; from training.evaluation.answers import evaluate_bundle; "
+        "import sys; from pathlib import Path; from training.evaluation.evaluate import evaluate_bundle; "
         "print(evaluate_bundle(Path(sys.argv[1]), sys.argv[2])['accuracy'], 'torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(tagger_on_disk), str(tmp_path / "dev.conll")]

@@ -1,0 +1,53 @@
+"""The two catalogues of tasks agree with the manifest, with each other and with the records."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from service.bundle.manifest import GRAPHS_OF_TASK, TaskName
+from tests.training.tiny_runs import TASKS as TINY_TASKS
+from tests.training.tiny_runs import own_recipe, write_files
+from training.data.records import LabelledSignal, LabelledText, Record
+from training.evaluation.task import TrainingTask
+from training.evaluation.tasks.catalogue import EVALUATION_TASKS, SIGNAL_EVALUATION
+from training.tasks.catalogue import SIGNALS, TASKS, task_for, training_task
+
+EVERY: list[TrainingTask[Any]] = [*TASKS.values(), SIGNALS]
+
+
+def test_every_task_of_the_manifest_has_both_halves() -> None:
+    """No name is missing in either catalogue, and none is listed under another task's name."""
+    names = set(get_args(TaskName))
+    assert set(TASKS) == set(EVALUATION_TASKS) == names
+    assert all(task.name == name for name, task in [*TASKS.items(), *EVALUATION_TASKS.items()])
+
+
+@pytest.mark.parametrize("task", EVERY, ids=lambda task: type(task).__name__)
+def test_a_task_is_complete(task: TrainingTask[Any]) -> None:
+    """All methods are there, it extends its torch-free half, and its int8 graphs are graphs of its bundles."""
+    half = SIGNAL_EVALUATION if task is SIGNALS else EVALUATION_TASKS[task.name]
+    assert isinstance(task, type(half))
+    assert not inspect.isabstract(type(task))
+    assert set(task.int8_graphs) <= set(GRAPHS_OF_TASK[task.name])
+    assert task.deciding
+    assert task.reported
+    assert task.card.intended_use
+
+
+@pytest.mark.parametrize("task", TINY_TASKS)
+def test_a_recipe_leads_to_its_task(task: TaskName, tmp_path: Path) -> None:
+    """The recipe derived for a user's own file is one of the task that was named."""
+    train, dev = write_files(task, tmp_path)
+    assert training_task(own_recipe(task, "mine", str(train), str(dev))) is TASKS[task]
+
+
+def test_records_of_numbers_lead_to_signals() -> None:
+    """Classification of texts and of signals share a name; the records tell them apart."""
+    signal: Record = LabelledSignal(np.zeros((3, 2), dtype=np.float32), "x")
+    assert task_for("classification", [signal]) is SIGNALS
+    assert task_for("classification", [LabelledText("a", "x")]) is TASKS["classification"]

@@ -1,0 +1,185 @@
+"""The interface of a task: all that data, preprocessing, fit, evaluation, export and pipeline ask of it.
+
+A task is one object. Its first half, `EvaluationTask`, loads and scores records and needs no torch, so that
+`unroll evaluate` starts without it; `TrainingTask` adds what training needs. Implementations are in
+`training/evaluation/tasks/` and `training/tasks/`, each with a catalogue, the only place that lists them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from service.bundle.load import Bundle
+from service.bundle.manifest import Manifest, TaskName, TaskOptions
+from service.bundle.tokenizer import TextTokenizer
+from service.tasks.core.task import Array, Runner
+from training.config.recipe import Recipe
+from training.data.formats.options import ReadOptions
+from training.data.records import Record
+from training.data.split import Parts, split_records
+from training.evaluation.analysis.findings import Findings
+from training.evaluation.answers import Job, Scores
+from training.evaluation.baselines.result import BaselineResult, Encode
+from training.evaluation.predictions import Prediction
+from training.preprocessing.load_records import RunData
+
+if TYPE_CHECKING:
+    from training.networks.build import WordEmbedding
+    from training.networks.network import Network
+    from training.preprocessing.batching import TrainingSet
+    from training.preprocessing.vocabulary import Vocabulary
+    from training.preprocessing.word_vectors import WordVectors
+
+RecordT = TypeVar("RecordT", bound=Record)
+OptionsT = TypeVar("OptionsT", bound=TaskOptions)
+
+
+@dataclass(frozen=True)
+class CardTexts:
+    """A task's part of the model card. `limits` are lines of a list: the largest input and the longest answer."""
+
+    purpose: Callable[[Manifest], str]
+    intended_use: str
+    limits: Callable[[Manifest], list[str]]
+    route: Literal["predict", "generate"] = "predict"
+    #: Shell lines that call the service at the given address, where the usual JSON request is not what one types.
+    commands: Callable[[Manifest, str], list[str]] | None = None
+    #: Whether the language of the data limits what the model can read.
+    reads_one_language: bool = True
+
+
+@dataclass(frozen=True)
+class Question:
+    """An input and its parameters, as a caller would send them. The network's answer to it becomes an example."""
+
+    inputs: Any
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EvaluationTask(ABC, Generic[RecordT]):
+    """The half of a task that needs no torch: its records, its measures and its texts."""
+
+    name: TaskName
+    card: CardTexts
+    #: Measures of `score` that go into the manifest, best known first.
+    reported: tuple[str, ...]
+    #: Measures scored after each epoch; the first one present chooses the best epoch. Without any, the loss does.
+    dev_measures: tuple[str, ...] = ()
+    #: Measures that accept or refuse a variant; the first one present decides.
+    deciding: tuple[str, ...]
+    #: Graphs that get int8 weights. What runs step by step is quantised in its step graph alone.
+    int8_graphs: tuple[str, ...]
+    #: Request parameters while epochs or variants are compared, where the default ones are slow.
+    quick_parameters: ClassVar[Mapping[str, Any]] = {}
+    #: Request parameters while predictions are kept for `analyse`.
+    analysis_parameters: ClassVar[Mapping[str, Any]] = {}
+    #: Whether `analyse` finds anything: tasks without one right answer have no errors to show.
+    has_errors: bool = True
+
+    def split(self, records: Sequence[RecordT], dev_fraction: float) -> Parts:
+        """Divide records into train and dev where there is no dev file."""
+        return split_records(records, dev_fraction)
+
+    def prepare(self, recipe: Recipe, data: RunData) -> RunData:
+        """Records as the network learns from them, such as sounds at the recipe's sample rate."""
+        return data
+
+    def group_of(self, record: RecordT) -> str:
+        """The speaker or other source of a record, which can be held out as a whole; empty where there is none."""
+        return ""
+
+    def read_options(self, bundle: Bundle, options: ReadOptions) -> ReadOptions:
+        """The caller's options for a labelled file, completed with what the bundle knows of its columns."""
+        return options
+
+    @abstractmethod
+    def score(self, job: Job, records: Sequence[RecordT]) -> Scores:
+        """Measures of the bundle's answers, by name."""
+
+    @abstractmethod
+    def baselines(
+        self,
+        train: Sequence[RecordT],
+        dev: Sequence[RecordT],
+        encode: Encode | None = None,
+        options: TaskOptions | None = None,
+    ) -> list[BaselineResult]:
+        """Cheap methods learned from `train` and scored on `dev`, from the crudest to the strongest.
+
+        `encode` is the network's tokenizer, so that losses per token compare; `options` are those of the bundle.
+        """
+
+    def analyse(self, predictions: Sequence[Prediction[RecordT]]) -> Findings | None:
+        """Errors by kind; None without predictions, or for a task that has no one right answer."""
+        return None
+
+    def loss_measures(
+        self, loss: float, records: Sequence[RecordT], tokenizers: Mapping[str, TextTokenizer]
+    ) -> dict[str, float]:
+        """Further measures that follow from the dev loss, in nats."""
+        return {}
+
+    def variant_loss(self, bundle: Bundle, runner: Runner, records: Sequence[RecordT]) -> float | None:
+        """The loss by which a variant is judged; None where the measures of `score` decide."""
+        return None
+
+    def usual_values(self, bundle: Bundle) -> dict[str, Array]:
+        """Typical inputs, `[time, width]` by name, for graphs whose numbers lose precision far away from them."""
+        return {}
+
+
+class TrainingTask(EvaluationTask[RecordT]):
+    """A whole task: what the pipeline hands to every part of training."""
+
+    #: The embedding that word vectors start from and that later runs take them from; None where no words are read.
+    word_embedding: WordEmbedding | None = None
+
+    @abstractmethod
+    def fit_vocabulary(
+        self, recipe: Recipe, records: Sequence[RecordT], vectors: WordVectors | None = None
+    ) -> Vocabulary:
+        """Tokenizers, labels and scales, fitted on `records`, which must be the training part alone."""
+
+    def character_models(self, recipe: Recipe) -> tuple[str, ...]:
+        """Run folders of the character models that the network reads with."""
+        return ()
+
+    @abstractmethod
+    def training_set(
+        self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[RecordT], *, is_dev: bool = False
+    ) -> TrainingSet:
+        """Records as batches. Those of dev are the same in every epoch."""
+
+    @abstractmethod
+    def network(self, recipe: Recipe, vocabulary: Vocabulary) -> Network:
+        """A new network with random weights."""
+
+    @abstractmethod
+    def options(self, recipe: Recipe, vocabulary: Vocabulary) -> TaskOptions:
+        """The task options of the manifest: how the service reads the network's outputs."""
+
+    @abstractmethod
+    def samples(self, bundle: Bundle, runner: Runner, recipe: Recipe, records: Sequence[RecordT]) -> tuple[str, ...]:
+        """A few dev predictions as lines of text, shown after each epoch."""
+
+    @abstractmethod
+    def questions(self, recipe: Recipe, records: Sequence[RecordT]) -> list[Question]:
+        """The inputs of the bundle's examples: those of the recipe, or else some of dev, cut to the recipe's limits."""
+
+    @abstractmethod
+    def defaults(self, records: Sequence[RecordT]) -> dict[str, Any]:
+        """Tables of a recipe for a user's own files, where they differ from the defaults of `Recipe`."""
+
+    def num_batches(self, records: Sequence[RecordT], batch_size: int) -> int:
+        """Approximate updates per epoch."""
+        return -(-len(records) // batch_size)
+
+
+def options_as(options: TaskOptions | None, kind: type[OptionsT]) -> OptionsT:
+    """The options of a bundle as those of the task that reads them. Raises TypeError for another task's options."""
+    if not isinstance(options, kind):
+        raise TypeError(f"expected {kind.__name__}, got {type(options).__name__}")
+    return options

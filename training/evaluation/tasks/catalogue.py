@@ -1,0 +1,33 @@
+"""The torch-free half of every task, by name: the only place in `training.evaluation` that lists them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from service.bundle.manifest import ClassificationOptions, Manifest, TaskName
+from training.evaluation.task import EvaluationTask
+from training.evaluation.tasks.captioning import CaptioningEvaluation
+from training.evaluation.tasks.classification import ClassificationEvaluation
+from training.evaluation.tasks.forecasting import ForecastingEvaluation
+from training.evaluation.tasks.generation import GenerationEvaluation
+from training.evaluation.tasks.signals import SignalEvaluation
+from training.evaluation.tasks.tagging import TaggingEvaluation
+from training.evaluation.tasks.translation import TranslationEvaluation
+
+EVALUATION_TASKS: Final[dict[TaskName, EvaluationTask[Any]]] = {
+    "tagging": TaggingEvaluation(),
+    "classification": ClassificationEvaluation(),
+    "translation": TranslationEvaluation(),
+    "generation": GenerationEvaluation(),
+    "forecasting": ForecastingEvaluation(),
+    "captioning": CaptioningEvaluation(),
+}
+#: Shares its name in manifests with classification of texts.
+SIGNAL_EVALUATION: Final = SignalEvaluation()
+
+
+def evaluation_task(manifest: Manifest) -> EvaluationTask[Any]:
+    """The task of a bundle."""
+    options = manifest.options
+    reads_signals = isinstance(options, ClassificationOptions) and options.signal is not None
+    return SIGNAL_EVALUATION if reads_signals else EVALUATION_TASKS[manifest.task]

@@ -1,0 +1,1 @@
+"""The tasks, one file each, as the pipeline hands them to the rest of training."""

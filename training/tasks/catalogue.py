@@ -1,0 +1,39 @@
+"""Every task by name: the only place in training that lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from service.bundle.manifest import TaskName
+from training.config.recipe import Recipe
+from training.data.records import LabelledSignal, Record
+from training.evaluation.task import TrainingTask
+from training.tasks.captioning import CaptioningTask
+from training.tasks.classification import ClassificationTask
+from training.tasks.forecasting import ForecastingTask
+from training.tasks.generation import GenerationTask
+from training.tasks.signals import SignalTask
+from training.tasks.tagging import TaggingTask
+from training.tasks.translation import TranslationTask
+
+TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
+    "tagging": TaggingTask(),
+    "classification": ClassificationTask(),
+    "translation": TranslationTask(),
+    "generation": GenerationTask(),
+    "forecasting": ForecastingTask(),
+    "captioning": CaptioningTask(),
+}
+#: Shares its name in recipes with classification of texts.
+SIGNALS: Final = SignalTask()
+
+
+def training_task(recipe: Recipe) -> TrainingTask[Any]:
+    """The task of a recipe."""
+    return TASKS[recipe.task] if recipe.signal.kind == "none" else SIGNALS
+
+
+def task_for(name: TaskName, records: Sequence[Record]) -> TrainingTask[Any]:
+    """The task of this name that these records are for."""
+    return SIGNALS if records and isinstance(records[0], LabelledSignal) else TASKS[name]
