@@ -111,9 +111,11 @@ def test_texts_in_company_are_what_they_are_alone(generator: OpenBundle, num_lan
     streams: list[Stream[GenerationRequest]] = []
 
     async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.may_step.clear()
         for prompt, wish in zip(prompts, wishes, strict=True):
             streams.append(stepper.submit(start(generator, prompt, **wish), FAR_S))
             await asyncio.sleep(0)
+        runner.may_step.set()
         assert await asyncio.gather(*map(text_of, streams)) == alone
         assert max(runner.step_rows) > 1, "texts did share steps"
 
@@ -251,8 +253,15 @@ def test_a_broken_stepper_answers_everyone_and_is_not_alive(
     generator: OpenBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
-        monkeypatch.setattr("service.inference.scheduling.running_batch.RunningBatch.advance", lambda *_: 1 / 0)
+        may_break = threading.Event()
+
+        def broken(*_: object) -> None:
+            assert may_break.wait(PATIENCE_S)
+            raise RuntimeError("a fault of our own")
+
+        monkeypatch.setattr("service.inference.scheduling.running_batch.RunningBatch.advance", broken)
         streams = [stepper.submit(start(generator, "a"), FAR_S) for _ in range(3)]
+        may_break.set()
         results = await asyncio.gather(*(stream.result() for stream in streams), return_exceptions=True)
         assert all(isinstance(result, NotReady) for result in results)
         assert not stepper.is_alive
