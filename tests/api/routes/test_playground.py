@@ -120,7 +120,9 @@ def test_folders_of_the_page_import_in_one_direction() -> None:
     upwards = [
         (name, target)
         for name in scripts
-        for target in re.findall(r'^import .* from "([^"]+)";$', (FOLDER / name).read_text(encoding="utf-8"), re.M)
+        for target in re.findall(
+            r'^import .* from "([^"]+)";$', (FOLDER / name).read_text(encoding="utf-8"), re.MULTILINE
+        )
         if room_of(FOLDER / name) > room_of((FOLDER / name).parent / target)
     ]
     assert {Path(name).parts[0] for name in scripts} == set(ROOMS)
