@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.recorded_form import GenerationParameters
 from service.tasks.seq2seq.captioning import CaptioningAnswer
 from service.tasks.seq2seq.translation import TranslationAnswer
 from service.tasks.single_pass.classification import ClassificationAnswer

@@ -21,19 +21,17 @@ from service.tasks.core.task import (
     require_short_text,
     require_text,
 )
-from service.tasks.generation.answer import GenerationAnswer, TokenEvent
 from service.tasks.generation.generation_batch import PREFILL_CHUNK_TOKENS, GenerationBatch
 from service.tasks.generation.language_model import LanguageModel
-from service.tasks.generation.parameters import DEFAULT_NEW_TOKENS, GenerationParameters
+from service.tasks.generation.options import DEFAULT_NEW_TOKENS, SamplingOptions
 from service.tasks.generation.prompt_reader import PrefixCheckpoints
 from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.result import GenerationResult, TokenEvent
 from service.tasks.generation.stream_state import StreamState
 
 
 class Generation:
     """Text goes on."""
-
-    parameters_type = GenerationParameters
 
     def __init__(self, bundle: Bundle) -> None:
         self._limits = bundle.manifest.limits
@@ -48,7 +46,7 @@ class Generation:
     def start(
         self,
         prompt: str,
-        parameters: GenerationParameters,
+        options: SamplingOptions,
         delivery: Delivery | None = None,
         state: StreamState | None = None,
     ) -> GenerationRequest:
@@ -60,11 +58,11 @@ class Generation:
         if delivery is not None and delivery.is_streamed and delivery.num_continuations > 1:
             raise InvalidInput("a stream has one text; ask for several without streaming", ("n",))
         limit = self._limits.max_new_tokens
-        if parameters.max_new_tokens is not None:
-            require_at_most_new_tokens(parameters.max_new_tokens, limit)
-        max_new_tokens = parameters.max_new_tokens or min(DEFAULT_NEW_TOKENS, limit)
-        prompt_ids = [] if state is not None and not prompt else self._encode(prompt, parameters.truncate)
-        return GenerationRequest(self._tokenizer, prompt, prompt_ids, parameters, max_new_tokens, delivery, state)
+        if options.max_new_tokens is not None:
+            require_at_most_new_tokens(options.max_new_tokens, limit)
+        max_new_tokens = options.max_new_tokens or min(DEFAULT_NEW_TOKENS, limit)
+        prompt_ids = [] if state is not None and not prompt else self._encode(prompt, options.max_prompt_tokens)
+        return GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state)
 
     def batch(
         self,
@@ -81,12 +79,12 @@ class Generation:
         """Read whole sequences at once; see `LanguageModel.read`."""
         return self._model.read(runner, sequences, state)
 
-    def generate(self, runner: Runner, prompt: str, parameters: GenerationParameters) -> GenerationAnswer:
+    def generate(self, runner: Runner, prompt: str, options: SamplingOptions) -> GenerationResult:
         """One text from start to end, on its own. Raises InvalidInput and InferenceFailed."""
-        continuation = self.start(prompt, parameters)
+        continuation = self.start(prompt, options)
         for _ in self.events(runner, continuation):
             pass
-        return continuation.answer()
+        return continuation.result()
 
     def events(self, runner: Runner, continuation: GenerationRequest) -> Iterator[TokenEvent]:
         """Continue to the end, on its own: an event for each token if it is streamed. Raises InferenceFailed."""
@@ -99,17 +97,17 @@ class Generation:
                 if isinstance(outcome.product, TokenEvent):
                     yield outcome.product
 
-    def _encode(self, prompt: str, truncate: int | None) -> list[int]:
-        """The prompt's ids; of a longer one only the last, if `truncate` asks for that."""
+    def _encode(self, prompt: str, max_tokens: int | None) -> list[int]:
+        """The prompt's ids; of a longer one only the last, if `max_tokens` is given."""
         limit = self._limits.max_input_tokens
-        if truncate is None:
+        if max_tokens is None:
             prompt_ids = self._tokenizer.encode(require_short_text(prompt, limit, ("inputs",)))
             require_at_most(len(prompt_ids), limit, "tokens", ("inputs",))
-        elif truncate > limit:
+        elif max_tokens > limit:
             raise InvalidInput(f"this model reads at most {limit} tokens", ("parameters", "truncate"))
         else:
-            ending = require_text(prompt, ("inputs",))[-truncate * MAX_CHARACTERS_PER_TOKEN :]
-            prompt_ids = self._tokenizer.encode(ending)[-truncate:]
+            ending = require_text(prompt, ("inputs",))[-max_tokens * MAX_CHARACTERS_PER_TOKEN :]
+            prompt_ids = self._tokenizer.encode(ending)[-max_tokens:]
         if not prompt_ids:
             raise InvalidInput("the prompt holds nothing that this model can read", ("inputs",))
         return prompt_ids

@@ -18,7 +18,7 @@ from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics
 from service.tasks.core.task import Array, Runner
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.recorded_form import GenerationParameters
 from service.tasks.generation.request import Delivery, GenerationRequest
 from tests.conftest import until
 
@@ -63,7 +63,7 @@ class Crowd:
 
     async def ask(self, wish: int, chance: random.Random) -> str:
         delivery = Delivery(is_streamed=chance.random() < 0.5)
-        parameters = GenerationParameters.model_validate(self.parameters(wish))
+        parameters = GenerationParameters.model_validate(self.parameters(wish)).options
         request = self.task.start("Hello"[: 1 + wish % 5], parameters, delivery)
         is_hasty = chance.random() < 0.1
         stream = self.stepper.submit(request, time.monotonic() + (chance.random() / 500 if is_hasty else 60))
@@ -71,7 +71,7 @@ class Crowd:
             if chance.random() < 0.1:
                 await asyncio.sleep(chance.random() / 200)
                 return "left"
-            texts = [event.token.text async for event in stream if not event.token.special]
+            texts = [event.token.text async for event in stream if not event.token.is_special]
         except DeadlineExceeded:
             assert is_hasty
             return "late"
@@ -79,7 +79,7 @@ class Crowd:
             return "failed"
         finally:
             stream.close()
-        assert request.answer().generated_text == self.alone(wish)
+        assert request.result().text == self.alone(wish)
         assert not delivery.is_streamed or "".join(texts) == self.alone(wish)
         return "whole"
 
