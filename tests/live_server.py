@@ -56,17 +56,17 @@ class LiveServer:
 
 
 @contextmanager
-def live_server(models_dir: Path, *, send_bytes: int = 0, **settings: object) -> Iterator[LiveServer]:
+def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **settings: object) -> Iterator[LiveServer]:
     """A server in a thread that is ready; at the end it finishes what it has begun.
 
-    `send_bytes` makes the send buffer of each connection that small.
+    `send_bytes` makes the send buffer of each connection that small; `http` is uvicorn's protocol in place of ours.
     """
     options = {"device": "cpu", "lanes": 2, "drain_timeout_s": 5.0, **settings}
     app = create_app(Settings(models_dir=models_dir, **options))  # type: ignore[arg-type]
     listening = open_socket("127.0.0.1", 0)
     if send_bytes:  # accepted connections inherit it
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
-    protocol: Any = fast_path_protocol(app)
+    protocol: Any = http or fast_path_protocol(app)
     config = uvicorn.Config(
         app, http=protocol, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
     )

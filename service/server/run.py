@@ -41,7 +41,7 @@ def run_server(settings: Settings) -> None:
     application = create_app(settings)
     config = uvicorn.Config(
         application,
-        http=_protocol(application),
+        http=http_protocol(application),
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -75,7 +75,7 @@ class GracefulServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _protocol(application: Application) -> Any:
+def http_protocol(application: Application) -> Any:
     """The fast path where it can work, else what uvicorn chooses."""
     try:
         from service.server.fast_path import fast_path_protocol, missing_pieces
