@@ -108,9 +108,7 @@ def generate(
     model: ModelOption = None,
     version: VersionOption = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="Below 1 favours likely tokens more, above 1 is more random.")
-    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 is more predictable, above 1 more random.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw from the so many most likely tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw from the tokens that make up this probability.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
