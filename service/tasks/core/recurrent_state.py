@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from service.bundle.manifest import StateSpec
-from service.tasks.core.task import Array
+from service.bundle.padding import Array
 
 
 class RecurrentState:

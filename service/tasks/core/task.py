@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from service.bundle.padding import FloatArray
+from service.bundle import padding
 from service.bundle.tokenizer import UNK
 from service.errors import InvalidInput
 
-Array = NDArray[Any]
+Array = padding.Array
 
 #: No tokenizer of ours cuts text so coarsely that more characters than this, on average, make one token.
 MAX_CHARACTERS_PER_TOKEN = 32
@@ -27,14 +26,14 @@ MAX_CHARACTERS_PER_TOKEN = 32
 class Frames:
     """A sequence of feature vectors: float32 `[time, features]`, finite, at least one frame."""
 
-    values: FloatArray
+    values: padding.FloatArray
 
 
 @dataclass(frozen=True, eq=False)
 class Waveform:
     """Sound of one channel: float32 `[time]`, at least one sample, full scale at -1 and 1."""
 
-    samples: FloatArray
+    samples: padding.FloatArray
     sample_rate_hz: int
 
 
