@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle.padding import IntArray
 from service.errors import InferenceFailed
-from service.tasks.core.task import Array
 
+Array = NDArray[Any]
 DoubleArray = NDArray[np.float64]
 
 
