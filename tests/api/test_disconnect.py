@@ -81,7 +81,7 @@ def test_a_stream_that_nobody_reads_stops(tiny_models: Path, monkeypatch: pytest
         caller.hang_up()
         await calling
         await until(lambda: not engine.num_pending)
-        await until(lambda: not engine._stepper.num_rows)
+        await until(lambda: not engine._batcher.num_rows)
         assert sum(bool(message.get("body")) for message in caller.sent) < 30
         assert cancelled_count(app, "tiny-generator", "generation") == 1
 

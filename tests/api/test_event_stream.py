@@ -176,7 +176,7 @@ def test_events_that_are_ready_together_are_written_together(
         loop_is_busy.set()
         assert may_go_on.wait(10)
 
-    stepper, num_tokens = server.engine(MODEL)._stepper, 20
+    stepper, num_tokens = server.engine(MODEL)._batcher, 20
     with server.connect() as connection, held_runs(server, monkeypatch) as held:
         connection.send(stream_request(num_tokens))
         read_head(connection)

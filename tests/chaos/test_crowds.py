@@ -17,15 +17,18 @@ from typing import Any, NamedTuple
 import pytest
 
 from service.errors import InferenceFailed
-from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.inference.engines.engine import OpenBundle
+from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.scheduling.batcher import Batcher, Output
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher, StepLimits
 from service.inference.scheduling.lanes import Lanes
 from service.inference.scheduling.step_queue import StepQueue
 from service.observability.metrics import Metrics
+from service.tasks.catalogue import predicts
 from service.tasks.core.parameters import check_parameters
-from service.tasks.core.task import PredictTask, Runner
+from service.tasks.core.predict_task import PredictTask
+from service.tasks.core.task import Runner
 from service.tasks.generation.generation import Generation
 from service.tasks.generation.recorded_form import GenerationParameters
 from tests.chaos.crowd import (
@@ -156,7 +159,7 @@ def test_a_crowd_at_a_tagger_or_classifier_gets_its_own_answers(
 def opened_task(models: Path, name: str) -> tuple[OpenBundle, PredictTask[Any, Any]]:
     role = {"tagging": "tagger", "classification": "classifier", "translation": "translator"}[name]
     opened = open_bundle(models / f"tiny-{role}" / "1", "cpu", 1)
-    assert not isinstance(opened.task, Generation)
+    assert predicts(opened.task)
     return opened, opened.task
 
 
@@ -172,7 +175,7 @@ class Steps:
 
     def stepper(self, lanes: Lanes, metrics: Metrics) -> ContinuousBatcher[Any]:
         limits = StepLimits(max_waiting=_QUEUE_ITEMS, max_rows=_SLOTS)
-        return ContinuousBatcher(MODEL, self._batch, self.faulty, lanes, limits, metrics, lambda _: 0)
+        return ContinuousBatcher(MODEL, self._batch, self.faulty, lanes, limits, metrics, lambda *_: 0)
 
     def play(
         self,
@@ -257,7 +260,7 @@ def translation_crowd(plan: Plan, opened: OpenBundle, task: Any, max_beams: int)
         for _ in range(60)
     ]
     alone = [[answer_one(opened, text, rules).model_dump() for text in wanted] for wanted, rules in wishes]
-    steps = Steps(plan, opened.runner, task.new_batch)
+    steps = Steps(plan, opened.runner, task.batch)
 
     def asking(stepper: ContinuousBatcher[Any], wish: int, deadline_s: float) -> Asked:
         wanted, rules = wishes[wish]

@@ -81,9 +81,9 @@ def test_predict_reads_lines_of_standard_input(where: list[str]) -> None:
 
 
 def test_generate_prints_the_text_as_its_json_form_has_it(where: list[str]) -> None:
-    wishes = ["--max-new-tokens", "9", "--seed", "5", "--temperature", "0.9"]
-    streamed = run("generate", *where, "ROMEO:", *wishes)
-    whole = json.loads(run("generate", *where, "ROMEO:", *wishes, "--json"))["generated_text"]
+    options = ["--max-new-tokens", "9", "--seed", "5", "--temperature", "0.9"]
+    streamed = run("generate", *where, "ROMEO:", *options)
+    whole = json.loads(run("generate", *where, "ROMEO:", *options, "--json"))["generated_text"]
     assert streamed == whole + "\n"
 
 

@@ -11,16 +11,16 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from tests.load import environments
-from tests.load.answers import build_corpora
-from tests.load.bundles import build_bundles
-from tests.load.ledger import Ledger, ledger_file
 from tests.load.machine import facts
+from tests.load.measurement.ledger import Ledger, ledger_file
+from tests.load.measurement.run import run_scenarios
+from tests.load.measurement.scenario import Options, Plan, Scenario
 from tests.load.places import CACHE, REPORT
-from tests.load.report import report, scenario_table, verdict
-from tests.load.run import run_scenarios
-from tests.load.scenario import Options, Plan, Scenario
+from tests.load.report.markdown import report, scenario_table, verdict
 from tests.load.scenarios import SCENARIOS
+from tests.load.targets import environments
+from tests.load.workload.answers import build_corpora
+from tests.load.workload.bundles import build_bundles
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()

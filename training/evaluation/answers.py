@@ -17,10 +17,11 @@ from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import ClassificationOptions, ForecastingOptions, FramesSpec, TaggingOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput, UnrollError
-from service.tasks.catalogue import PREDICT_TASKS
+from service.tasks.catalogue import predicts, task_of
 from service.tasks.core.parameters import check_parameters
+from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.recurrent_state import RecurrentState
-from service.tasks.core.task import MAX_CHARACTERS_PER_TOKEN, PredictInput, PredictTask, Runner
+from service.tasks.core.task import MAX_CHARACTERS_PER_TOKEN, PredictInput, Runner
 from training.data.formats.options import ReadOptions
 from training.data.read import read_records
 from training.data.records import (
@@ -293,7 +294,8 @@ def _answers(job: Job, values: Sequence[PredictInput]) -> list[Any]:
 
     Batches hold values of near length, the longest first, so that too little memory shows at once.
     """
-    task = PREDICT_TASKS[job.bundle.manifest.task](job.bundle)
+    task = task_of(job.bundle)
+    assert predicts(task), "this measure is of whole answers"
     parameters = check_parameters(task.parameters_type, job.parameters)
     examples = [_preprocessed(task, value, parameters) for value in values]
     order = sorted((i for i, example in enumerate(examples) if example), key=lambda i: -examples[i].length)

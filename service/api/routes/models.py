@@ -13,7 +13,6 @@ from service.api.schemas import ModelDetails, ModelList, ModelVersion
 from service.bundle.load import CARD_FILE, Bundle
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
-from service.tasks.catalogue import parameters_type
 
 router = APIRouter(tags=["models"])
 
@@ -57,7 +56,7 @@ def _details(engine: Engine) -> dict[str, Any]:
         mode="json", include={"options", "limits", "labels", "text_labels", "scores", "parity", "training"}
     )
     return details | {
-        "parameters": parameters_type(engine.task).model_json_schema(),
+        "parameters": engine.task.parameters_type.model_json_schema(),
         "reads_chunks": bundle.manifest.reads_chunks,
         "precision": engine.opened.runner.precision,
         "provider": engine.opened.runner.provider,

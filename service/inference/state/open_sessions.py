@@ -1,4 +1,4 @@
-"""The session store that the settings ask for: in memory, or in Redis."""
+"""Opens the configured session store: in memory, or in Redis."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from service.settings import SettingsError
 
 
 def open_session_store(redis_url: str, limits: SessionLimits, max_hold_s: float) -> SessionStore:
-    """The store that the settings ask for: in Redis if there is an address, else in this process.
+    """The session store: in Redis if there is an address, otherwise in this process.
 
     Raises:
-        SettingsError: the address is wrong, or the package that talks to Redis is not installed.
+        SettingsError: the address is invalid, or the Redis client is not installed.
     """
     if not redis_url:
         return LocalSessions(limits)

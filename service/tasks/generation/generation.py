@@ -6,16 +6,19 @@ is a batch of one: there is no second way of choosing tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import StateSpec
 from service.errors import InvalidInput
+from service.tasks.core.parameters import check_parameters
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import (
     MAX_CHARACTERS_PER_TOKEN,
     Array,
     Runner,
+    Task,
     require_at_most,
     require_at_most_new_tokens,
     require_short_text,
@@ -25,13 +28,18 @@ from service.tasks.generation.generation_batch import PREFILL_CHUNK_TOKENS, Gene
 from service.tasks.generation.language_model import LanguageModel
 from service.tasks.generation.options import DEFAULT_NEW_TOKENS, SamplingOptions
 from service.tasks.generation.prompt_reader import PrefixCheckpoints
+from service.tasks.generation.recorded_form import GenerationAnswer, GenerationParameters, written_answer
 from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.result import GenerationResult, TokenEvent
 from service.tasks.generation.stream_state import StreamState
 
 
-class Generation:
+class Generation(Task):
     """Text goes on."""
+
+    route: ClassVar[Literal["generate"]] = "generate"
+    parameters_type = GenerationParameters
+    answer_type = GenerationAnswer
 
     def __init__(self, bundle: Bundle) -> None:
         self._limits = bundle.manifest.limits
@@ -78,6 +86,16 @@ class Generation:
     ) -> tuple[Array, RecurrentState]:
         """Read whole sequences at once; see `LanguageModel.read`."""
         return self._model.read(runner, sequences, state)
+
+    def count_tokens(self, request: GenerationRequest, product: object) -> int:
+        """Tokens of all its sequences."""
+        del product  # part of the protocol
+        return request.num_produced
+
+    def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> GenerationAnswer:
+        checked = check_parameters(GenerationParameters, parameters)
+        result = self.generate(runner, value, checked.options)
+        return GenerationAnswer.model_validate(written_answer(result, checked, value))
 
     def generate(self, runner: Runner, prompt: str, options: SamplingOptions) -> GenerationResult:
         """One text from start to end, on its own. Raises InvalidInput and InferenceFailed."""

@@ -53,7 +53,6 @@ class RowRules:
     """The options of all rows, as arrays. What no row asks for costs nothing at a choice.
 
     Attributes:
-        drawing: rows that draw, ascending; `choose` needs a random number for each.
         penalised: rows with a penalty, ascending; `choose` needs the counts of each.
         reporting: rows whose log-probabilities a choice hands back, ascending.
     """
@@ -62,7 +61,6 @@ class RowRules:
         #: Rows whose scores must be computed. Rules below are numbered within these.
         self._shaped = [number for number, row in enumerate(rows) if not row.is_plain]
         shaped = [rows[number] for number in self._shaped]
-        self.drawing = [number for number, row in enumerate(rows) if row.draws]
         self.reporting = [number for number, row in enumerate(rows) if row.reports]
         self.penalised = [number for number, row in enumerate(rows) if row.rules.has_penalty]
         self._all_shaped = len(shaped) == len(rows)
@@ -79,7 +77,7 @@ class RowRules:
 
         Args:
             logits: `[rows, vocab]`, finite, as the graph computed them.
-            numbers: for each row in `drawing`, a number from 0 up to, but not including, 1.
+            numbers: for each row that draws, in order, a number from 0 up to, but not including, 1.
             counts: `[penalised, 2, vocab]`: how often each token occurs in prompt and text, and how often in the text
                 produced so far; None if no row is penalised.
         """

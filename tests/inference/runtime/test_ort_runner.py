@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import TensorSpec
 from service.errors import BundleCorrupt, BundleError, InferenceFailed
-from service.inference.engines.open_bundle import OpenBundle, open_bundle
+from service.inference.engines.engine import OpenBundle
+from service.inference.engines.open_bundle import open_bundle
 from service.inference.runtime import ort_runner
 from service.inference.runtime.device import CPU_PROVIDER, CUDA_PROVIDER, Device, choose_device
 from service.inference.runtime.graph_check import check_placement

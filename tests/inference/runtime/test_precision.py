@@ -18,6 +18,7 @@ from service.inference.runtime import precision_timing as faster
 from service.inference.runtime.device import CPU_PROVIDER, CUDA_PROVIDER, OPENVINO_PROVIDER
 from service.inference.runtime.ort_runner import OrtRunner, available_providers
 from service.inference.runtime.precision import cpu_has_bf16, obstacle
+from service.tasks.catalogue import task_of
 from tests.tiny_bundles import NAMES, copy_bundle
 from tests.tiny_variants import add_tiny_variant
 
@@ -147,7 +148,7 @@ def test_runners_are_timed_on_whole_batches_of_the_examples(tiny_models: Path, t
     """Every graph is among them, each with as many equal rows."""
     bundle = load_bundle(tiny_models / NAMES[task] / "1")
     runner = OrtRunner(bundle, "cpu")
-    feeds = faster.typical_feeds(bundle, runner)
+    feeds = faster.typical_feeds(bundle, task_of(bundle), runner)
     assert feeds.keys() == bundle.manifest.graphs.keys()
     for graph, arrays in feeds.items():
         outputs = runner.run(graph, arrays)

@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import DeadlineExceeded, InferenceFailed
-from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.inference.engines.engine import OpenBundle
+from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher, StepLimits
 from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics
@@ -71,7 +72,7 @@ class Crowd:
             if chance.random() < 0.1:
                 await asyncio.sleep(chance.random() / 200)
                 return "left"
-            texts = [event.token.text async for event in stream if not event.token.is_special]
+            events = [event async for ready in stream.batches() for event in ready]
         except DeadlineExceeded:
             assert is_hasty
             return "late"
@@ -80,7 +81,8 @@ class Crowd:
         finally:
             stream.close()
         assert request.result().text == self.alone(wish)
-        assert not delivery.is_streamed or "".join(texts) == self.alone(wish)
+        streamed = "".join(event.token.text for event in events if not event.token.is_special)
+        assert not delivery.is_streamed or streamed == self.alone(wish)
         return "whole"
 
 
@@ -92,7 +94,7 @@ def test_everyone_gets_an_own_answer_and_no_row_stays_taken(tiny_models: Path, n
         assert isinstance(opened.task, Generation)
         lanes, limits = Lanes(num_lanes), StepLimits(max_rows=10)
         runner, metrics = Unreliable(opened.runner), Metrics(CollectorRegistry())
-        stepper = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda _: 0)
+        stepper = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda *_: 0)
         crowd = Crowd(opened, stepper)
         async with asyncio.timeout(60):
             await asyncio.gather(*(crowd.caller(random.Random(number)) for number in range(NUM_CALLERS)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.load.ledger import Values
-from tests.load.measure import bare, closed_loop
-from tests.load.scenario import BARE, Plan, Results, Row, Scenario, at_least, for_comparison, within
-from tests.load.scenario import number as shown
+from tests.load.measurement.ledger import Values
+from tests.load.measurement.measure import bare, closed_loop
+from tests.load.measurement.scenario import BARE, Plan, Results, Row, Scenario, at_least, for_comparison, within
+from tests.load.measurement.scenario import number as shown
 from tests.load.scenarios.tagger import faults
-from tests.load.targets import NAIVE, STATIC, service
+from tests.load.targets.catalogue import NAIVE, STATIC, service
 
 ROWS = 32
 BUSY = f"c = {ROWS}"

@@ -9,13 +9,13 @@ import statistics
 import time
 from typing import Any
 
-from tests.load.corpus import CHARACTERS
-from tests.load.ledger import Values
+from tests.load.client.tally import OK
+from tests.load.measurement.ledger import Values
+from tests.load.measurement.scenario import Case, Plan, Results, Row, Scenario, Subject, at_most
+from tests.load.measurement.scenario import number as shown
 from tests.load.places import GENERATOR
-from tests.load.scenario import Case, Plan, Results, Row, Scenario, Subject, at_most
-from tests.load.scenario import number as shown
-from tests.load.tally import OK
-from tests.load.targets import service
+from tests.load.targets.catalogue import service
+from tests.load.workload.corpus import CHARACTERS
 
 PREFIX_TOKENS = (500, 2_000, 8_000)
 _NUM_NEW_TOKENS = 8

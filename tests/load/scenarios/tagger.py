@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.load.ledger import Failed, Values
-from tests.load.measure import bare, closed_loop, load
-from tests.load.scenario import (
+from tests.load.measurement.ledger import Failed, Values
+from tests.load.measurement.measure import bare, closed_loop, load
+from tests.load.measurement.scenario import (
     BARE,
     SHARED,
     Case,
@@ -18,8 +18,8 @@ from tests.load.scenario import (
     for_comparison,
     within,
 )
-from tests.load.scenario import number as shown
-from tests.load.targets import FLOOR, MOSEC, NAIVE, PEERS_OF_TAGGER, service, two_workers
+from tests.load.measurement.scenario import number as shown
+from tests.load.targets.catalogue import FLOOR, MOSEC, NAIVE, PEERS_OF_TAGGER, service, two_workers
 
 CONNECTIONS = (1, 16, 64, 256)
 BUSY = "c = 64"
