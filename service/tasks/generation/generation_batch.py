@@ -49,7 +49,7 @@ class GenerationBatch:
         self._prefill_chunk_tokens = prefill_chunk_tokens
         self._checkpoints = checkpoints
         self._before_all = RecurrentState.zeros(model.state_specs, 1)
-        self._readers: list[PromptReader] = []
+        self._readers: list[PromptReader[GenerationRequest]] = []
         self._rows = self._no_rows()
         self._has_just_read = False
 
@@ -133,7 +133,7 @@ class GenerationBatch:
         return []
 
 
-def _may_be_stepped(reader: PromptReader, is_crowded: bool) -> bool:
+def _may_be_stepped(reader: PromptReader[GenerationRequest], is_crowded: bool) -> bool:
     """Whether a prompt joins the steps at once: with its last token, or with all of it. A report needs all scores."""
     if reader.num_before_last == 0:
         return True

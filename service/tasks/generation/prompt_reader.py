@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array
-from service.tasks.generation.request import GenerationRequest
 
 #: A run takes in whoever can fill this share of the time of the first; the rest of it is padding.
 _MIN_FILLED = 0.75
 
 
-class PromptReader:
+class Prompt(Protocol):
+    """What is read for a request."""
+
+    @property
+    def ids_to_read(self) -> list[int]: ...
+    @property
+    def state_before(self) -> RecurrentState | None: ...
+    @property
+    def reports_prompt(self) -> bool: ...
+    def read_prompt(self, start: int, logits: Array) -> None: ...
+
+
+PromptT = TypeVar("PromptT", bound=Prompt)
+
+
+class PromptReader(Generic[PromptT]):
     """One request, and how far its prompt is read.
 
     All but the last token only move the state on. The last is read by a step like every token that was chosen, so that
@@ -27,7 +41,7 @@ class PromptReader:
 
     def __init__(
         self,
-        request: GenerationRequest,
+        request: PromptT,
         before_all: RecurrentState,
         max_chunk_tokens: int,
         checkpoints: PrefixCheckpoints | None,
@@ -76,7 +90,9 @@ class PromptReader:
         self.move_on(len(logits), lambda: state)
 
 
-def next_part(readers: Sequence[PromptReader], max_padded_tokens: int) -> tuple[list[PromptReader], int]:
+def next_part(
+    readers: Sequence[PromptReader[PromptT]], max_padded_tokens: int
+) -> tuple[list[PromptReader[PromptT]], int]:
     """Who reads in the next run, and how many tokens at most: as many as the first one may.
 
     The first is always among them. Those that can read as much are cut to it and read the rest later, which costs

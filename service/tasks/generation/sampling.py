@@ -8,7 +8,6 @@ the last bit in any company: sums run along a row, nothing runs across rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,26 +16,10 @@ from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS
 from service.tasks.core.probabilities import DoubleArray, log_softmax
 from service.tasks.core.task import Array
+from service.tasks.generation.options import DecodingRules
 
 #: Penalties may blow scores up; beyond this they are all the same, and sums of them stay finite.
 _LARGEST_SCORE = 1e30
-
-
-@dataclass(frozen=True)
-class DecodingRules:
-    """What shapes the distribution of the next token; None leaves it as it is."""
-
-    temperature: float | None = None
-    repetition_penalty: float | None = None
-    frequency_penalty: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    typical_p: float | None = None
-
-    @property
-    def has_penalty(self) -> bool:
-        """Whether it matters what was read and produced before."""
-        return self.repetition_penalty is not None or self.frequency_penalty is not None
 
 
 class RowOptions(NamedTuple):
