@@ -15,8 +15,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.bundle.load import load_bundle
-from tests.training.interrupting import interrupt
 from service.cli.commands import TRAINING_COMMANDS
+from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import settings_of, tiny_recipe, write_files
 from training.cli.commands import app
 from training.fit import trainer
