@@ -1,13 +1,13 @@
-# Needs git, make and Python 3.11, 3.12 or 3.13; everything else is installed into virtual environments in this folder.
+# Needs git, make and Python 3.11 to 3.14; everything else is installed into virtual environments in this folder.
 # `make` alone lists the targets.
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-# The interpreter: the first of these that is 3.11 to 3.13, unless PYTHON names one.
-PYTHON_IS_RIGHT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# The interpreter: the first of these that is 3.11 to 3.14, unless PYTHON names one.
+PYTHON_IS_RIGHT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 ifndef PYTHON
-PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3.14 python3 python; do \
 	"$$name" -c '$(PYTHON_IS_RIGHT)' >/dev/null 2>&1 && { command -v "$$name"; break; }; done)
 endif
 
@@ -42,6 +42,13 @@ TEST := .venv-test
 SERVE_STAMP := $(SERVE)/.installed-$(RUNTIME)-$(KEY)
 TRAIN_STAMP := $(SERVE)/.installed-training-$(KEY)
 TEST_STAMP := $(TEST)/.installed-$(KEY)
+# Two layers over the test environment, each with packages that the tests of one feature need and the rest must not see:
+# another build of onnxruntime, and the experiment trackers. Packages of a layer come before those below it.
+OPENVINO := .venv-openvino
+OPENVINO_STAMP := $(OPENVINO)/.installed-$(KEY)
+TRACKERS := .venv-trackers
+TRACKERS_STAMP := $(TRACKERS)/.installed-$(KEY)
+HAS_OPENVINO := $(shell $(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' 2>/dev/null && echo yes)
 LOCK := .venv-lock
 
 PIP_FLAGS := --disable-pip-version-check --no-input --quiet
@@ -56,7 +63,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-env test pytest lint types format bench bench-env lock clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers lint types format bench bench-env lock clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,13 +92,29 @@ down: .env | check-docker ## stop and remove those containers; what they stored 
 verify-deploy: | check-python check-docker ## try the whole stack in containers of its own: dashboards, alerts, faults; minutes
 	$(PYTHON) -m deploy.verify
 
-test-env: $(TEST_STAMP) ## install everything the tests need into .venv-test
+# Ubuntu packages Chromium for snap only, which containers lack: Playwright brings a browser of its own there.
+test-system: ## install the programs that tests start: Chromium, Redis, HAProxy, promtool, ... (Debian, Ubuntu; as root)
+	@.ci/install-system
+	@.ci/install-system --has-browser || { $(MAKE) test-env && $(TEST)/bin/playwright install --with-deps chromium; }
 
-# In this order, so that the tests' summary comes last.
-test: lint types pytest ## run every check: ruff, import-linter, mypy and the tests
+test-env: $(TEST_STAMP) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## install everything the tests need into .venv-test, .venv-trackers and .venv-openvino
 
-pytest: $(TEST_STAMP) ## run the tests alone; ARGS="-k name" is handed on
-	$(TEST_SETTINGS) $(TEST)/bin/python -m pytest $(ARGS)
+# In this order, so that the summary of most tests comes last.
+test: lint types pytest-layers pytest ## run every check: ruff, import-linter, mypy and the tests
+
+# Each worker is a process with the networks it needs: more than four gain little.
+WORKERS ?= auto
+PYTEST := -m pytest --strict-skips
+pytest: $(TEST_STAMP) ## run the tests alone, on every core; ARGS="-k name" is handed on, WORKERS=0 runs them in one process
+	$(TEST_SETTINGS) $(TEST)/bin/python $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 -m "not openvino and not trackers" $(ARGS)
+
+pytest-layers: $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## run the tests that need OpenVINO, MLflow or Weights & Biases
+	$(TEST_SETTINGS) $(TRACKERS)/bin/python $(PYTEST) -m trackers tests/training/fit
+ifdef HAS_OPENVINO
+	$(TEST_SETTINGS) $(OPENVINO)/bin/python $(PYTEST) -m openvino tests/inference/runtime tests/training/publish
+else
+	@echo 'onnxruntime-openvino has no build for this Python: its tests are left out'
+endif
 
 lint: $(TEST_STAMP) ## ruff (rules and format) and import-linter
 	$(TEST)/bin/ruff check .
@@ -137,6 +160,23 @@ $(TEST_STAMP): pyproject.toml $(LOCKS)/test.txt | check-python
 	@$(TEST)/bin/python $(INSTALL_PROJECT)
 	@touch $@
 
+# $(1): the layer's folder, $(2): its lock file. The last line makes the packages below visible, editable ones included.
+define INSTALL_LAYER
+	@echo "installing $(2) over $(TEST) into $(1)"
+	@$(PYTHON) -m venv --clear $(1)
+	@$(1)/bin/python $(INSTALL_LOCKED) $(LOCKS)/$(2)
+	@below=$$($(TEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+		own=$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+		echo "import site; site.addsitedir('$$below')" > "$$own/below.pth"
+	@touch $@
+endef
+
+$(OPENVINO_STAMP): $(LOCKS)/service-openvino.txt $(TEST_STAMP) | check-python
+	$(call INSTALL_LAYER,$(OPENVINO),service-openvino.txt)
+
+$(TRACKERS_STAMP): $(LOCKS)/trackers.txt $(TEST_STAMP) | check-python
+	$(call INSTALL_LAYER,$(TRACKERS),trackers.txt)
+
 # Secrets that no one else has, and the cores of this machine; TRAIN_USER makes bundles that are trained yours.
 FRESH_SECRET = $$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
 NUM_CORES = $$(docker info --format '{{.NCPU}}')
@@ -154,24 +194,27 @@ check-docker:
 	@docker info >/dev/null 2>&1 || { echo "no Docker engine answers: start it, or set DOCKER_HOST." >&2; exit 1; }
 
 check-python:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@"$(PYTHON)" -c '$(PYTHON_IS_RIGHT)' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.14 was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(PYTHON_IS_RIGHT)' || { echo "$(PYTHON) is not Python 3.11 to 3.14." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
 
 # One resolution for every supported Python and platform. The largest set is resolved first and binds the others, so
-# that the tests run with the versions that are served. The files hold hashes and no addresses.
-COMPILE = $(LOCK)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
+# that the tests run with the versions that are served. The files hold hashes and no addresses. Versions that are pinned
+# already stay, unless UPGRADE=--upgrade asks for the newest.
+UPGRADE ?=
+COMPILE = $(LOCK)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --custom-compile-command 'make lock' \
 	--override $(LOCKS)/no-torch.txt --no-emit-package torch pyproject.toml $(LOCKS)/build.in
 
-lock: | check-python ## resolve the lock files anew, from the ranges in pyproject.toml
+lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--upgrade takes the newest versions
 	@test -x $(LOCK)/bin/uv || { $(PYTHON) -m venv --clear $(LOCK) && $(LOCK)/bin/python -m pip install $(PIP_FLAGS) uv; }
 	$(COMPILE) --extra cpu --extra training --extra test $(LOCKS)/torch-needs.in --output-file $(LOCKS)/test.txt
 	$(COMPILE) --extra training $(LOCKS)/torch-needs.in --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/training.txt
 	$(COMPILE) --extra cpu --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-cpu.txt
 	$(COMPILE) --extra gpu --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
 	$(COMPILE) --extra openvino --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
+	$(COMPILE) --extra tracking --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/trackers.txt
 
 clean: ## remove the environments and every cache; models/ and runs/ stay
-	rm -rf $(SERVE) $(TEST) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
+	rm -rf $(SERVE) $(TEST) $(OPENVINO) $(TRACKERS) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
 	find service training tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,15 +8,42 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from service.inference.runtime.device import OPENVINO_PROVIDER
+from service.inference.runtime.ort_runner import available_providers
+from service.inference.runtime.precision import cpu_has_bf16
 from service.server.app import create_app
 from service.settings import Settings
+from tests import skip_gate
+from tests.allowed_skips import NO_BF16
 from tests.tiny_bundles import write_all_tiny_bundles
 
-_LOADING_TIMEOUT_S = 30.0
+#: Far longer than anything takes on a busy machine: only a test that would fail anyway waits until then.
+PATIENCE_S = 60.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        skip_gate.OPTION,
+        action="store_true",
+        default=os.environ.get("CI") == "true",
+        help="fail if a test is skipped for a reason that tests/allowed_skips.py does not list (default where CI=true)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(skip_gate.SkipGate(config.getoption("strict_skips")), "skip-gate")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.worker_groups import make_scheduler
+
+    return make_scheduler(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +52,15 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("UNROLL_", "OTEL_")) and name not in ("UNROLL_DATA_DIR", "UNROLL_CACHE_DIR"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _openvino() -> None:
+    """For tests marked `openvino`: skips them where the package or the instructions are missing."""
+    if OPENVINO_PROVIDER not in available_providers():
+        pytest.skip("onnxruntime-openvino is not installed: run `make pytest-layers`")
+    if not cpu_has_bf16():
+        pytest.skip(NO_BF16)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +78,7 @@ def running_service(models_dir: Path, **settings: object) -> Iterator[TestClient
         yield client
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = _LOADING_TIMEOUT_S) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     """Wait for something that another thread does; fails the test after `timeout_s`."""
     give_up_s = time.monotonic() + timeout_s
     while not condition():
@@ -50,7 +86,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = _LOADING_TIMEOU
         time.sleep(0.005)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = _LOADING_TIMEOUT_S) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     """Let the event loop work until something is so; raises TimeoutError after `timeout_s`."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event

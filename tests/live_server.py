@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import uvicorn
 from starlette.responses import Response
 
+from service.api.protocol import Match
+from service.api.request_scope import Headers, StreamWriter
 from service.server.app import Application, create_app
 from service.server.fast_path import FastPathProtocol, fast_path_protocol
 from service.server.run import open_socket
 from service.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, wait_until
 
-_TIMEOUT_S = 15.0
 _SEGMENT_PAUSE_S = 0.001
 
 
@@ -36,9 +37,9 @@ class LiveServer:
         self._respond = app.respond
         app.respond = self._noting  # type: ignore[method-assign]
 
-    async def _noting(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response:
-        self.short_paths.append(path)
-        return await self._respond(path, headers, body)
+    async def _noting(self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter) -> Response | None:
+        self.short_paths.append(match.route.path)
+        return await self._respond(match, headers, body, write_stream)
 
     def connect(self, receive_bytes: int = 0) -> Connection:
         """A new connection; `receive_bytes` makes its receive buffer that small."""
@@ -54,12 +55,17 @@ class LiveServer:
 
 
 @contextmanager
-def live_server(models_dir: Path, **settings: object) -> Iterator[LiveServer]:
-    """A server in a thread that is ready; at the end it finishes what it has begun."""
+def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **settings: object) -> Iterator[LiveServer]:
+    """A server in a thread that is ready; at the end it finishes what it has begun.
+
+    `send_bytes` makes the send buffer of each connection that small; `http` is uvicorn's protocol in place of ours.
+    """
     options = {"device": "cpu", "lanes": 2, "drain_timeout_s": 5.0, **settings}
     app = create_app(Settings(models_dir=models_dir, **options))  # type: ignore[arg-type]
     listening = open_socket("127.0.0.1", 0)
-    protocol: Any = fast_path_protocol(app)
+    if send_bytes:  # accepted connections inherit it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
+    protocol: Any = http or fast_path_protocol(app)
     config = uvicorn.Config(
         app, http=protocol, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
     )
@@ -71,7 +77,7 @@ def live_server(models_dir: Path, **settings: object) -> Iterator[LiveServer]:
         yield LiveServer(app, protocol, listening.getsockname()[1])
     finally:
         server.should_exit = True
-        thread.join(_TIMEOUT_S)
+        thread.join(PATIENCE_S)
         listening.close()
     assert not thread.is_alive(), "the server did not come to its end"
 
@@ -96,7 +102,7 @@ class Connection:
         self.socket = socket.socket()
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self.socket.settimeout(_TIMEOUT_S)
+        self.socket.settimeout(PATIENCE_S)
         try:
             self.socket.connect(("127.0.0.1", port))
         except OSError:

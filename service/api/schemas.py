@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
-from service.tasks.generation.parameters import GenerationParameters
-from service.tasks.seq2seq.captioning import CaptioningAnswer
-from service.tasks.seq2seq.translation import TranslationAnswer
-from service.tasks.single_pass.classification import ClassificationAnswer
-from service.tasks.single_pass.forecasting import ForecastingAnswer
-from service.tasks.single_pass.tagging import TaggingAnswer
+from service.tasks.catalogue import tasks_of_route
+from service.tasks.core.task import Answer
+from service.tasks.generation.recorded_form import GenerationParameters
+
+if TYPE_CHECKING:
+    PredictTaskName = str
+    PredictAnswer = Answer
+else:
+    # Made from the list of tasks, so that a new task is in the OpenAPI document without a line here.
+    _PREDICT_TASKS = tasks_of_route("predict")
+    PredictTaskName = Literal[tuple(_PREDICT_TASKS)]
+    PredictAnswer = reduce(or_, (task.answer_type for task in _PREDICT_TASKS.values()))
 
 Text = Annotated[str, Field(description="one text")]
 Words = Annotated[list[str], Field(description="one text that is already cut into words")]
@@ -137,8 +145,8 @@ class PredictResponse(BaseModel):
 
     model: str
     version: str
-    task: Literal["tagging", "classification", "translation", "forecasting", "captioning"]
-    predictions: list[TaggingAnswer | ClassificationAnswer | TranslationAnswer | ForecastingAnswer | CaptioningAnswer]
+    task: PredictTaskName
+    predictions: list[PredictAnswer]
     timings: StageTimings
     state: str | None = Field(None, exclude_if=lambda state: state is None, description="if it was asked for")
 

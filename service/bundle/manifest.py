@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 FORMAT_VERSION: Final = 1
 
+#: Every task that a bundle can be for. Each has a class of options below, and a place in the union `TaskOptions`.
 TaskName = Literal["tagging", "classification", "translation", "generation", "forecasting", "captioning"]
 Dtype = Literal["int64", "float32", "uint8"]
 Precision = Literal["fp32", "bf16", "int8"]
 #: What a bundle may have been accepted in besides fp32.
 VariantName = Literal["bf16", "int8"]
-
-#: The graphs that each task must bring, and nothing else.
-GRAPHS_OF_TASK: dict[TaskName, tuple[str, ...]] = {
-    "tagging": ("tagger",),
-    "classification": ("classifier",),
-    "translation": ("encoder", "decoder_step"),
-    "generation": ("prompt", "step"),
-    "forecasting": ("forecaster",),
-    "captioning": ("encoder", "decoder_step"),
-}
 
 #: The quantile that stands for the forecast where quantiles are forecast.
 MEDIAN = 0.5
@@ -65,7 +56,30 @@ class StateSpec(Strict):
     width: int = Field(ge=1)
 
 
-class TaggingOptions(Strict):
+class OptionsOfTask(Strict):
+    """Base of the options of one task. The class attributes say what a bundle for the task holds.
+
+    Attributes:
+        graphs: the graphs that a bundle brings, and nothing else.
+        has_labels: whether the manifest lists labels.
+        may_label_texts: whether it may list `text_labels` as well.
+        may_read_chunks: whether a bundle with state reads its input in chunks, and hands the state on between them.
+        needs_state: whether the graphs cannot be run without the state that goes from step to step.
+    """
+
+    graphs: ClassVar[tuple[str, ...]]
+    has_labels: ClassVar[bool] = False
+    may_label_texts: ClassVar[bool] = False
+    may_read_chunks: ClassVar[bool] = False
+    needs_state: ClassVar[bool] = False
+
+    @property
+    def why_whole(self) -> str:
+        """What a bundle does that cannot read its input in chunks, as the rest of a sentence."""
+        return "reads its input as a whole"
+
+
+class TaggingOptions(OptionsOfTask):
     """How a tagger's emissions become tags.
 
     `scheme` says how tags form spans; `None` means that tags stand for themselves (parts of speech). With
@@ -73,10 +87,21 @@ class TaggingOptions(Strict):
     the last row scores the first tag of a sentence, the last column scores the end after a tag.
     """
 
+    graphs: ClassVar = ("tagger",)
+    has_labels: ClassVar = True
+    may_label_texts: ClassVar = True
+    may_read_chunks: ClassVar = True
+
     task: Literal["tagging"] = "tagging"
     decoder: Literal["softmax", "crf"] = "softmax"
     scheme: Literal["bio"] | None = None
     max_word_characters: int = Field(default=24, ge=1, le=256)
+
+    @property
+    def why_whole(self) -> str:
+        if self.decoder == "crf":
+            return "chooses all tags of a sentence together (CRF)"
+        return "reads its input in both directions"
 
 
 class FramesSpec(Strict):
@@ -98,8 +123,12 @@ class WaveformSpec(Strict):
 SignalSpec = Annotated[FramesSpec | WaveformSpec, Field(discriminator="kind")]
 
 
-class ClassificationOptions(Strict):
+class ClassificationOptions(OptionsOfTask):
     """One label per text; or, with a `signal`, per sequence of numbers of that kind."""
+
+    graphs: ClassVar = ("classifier",)
+    has_labels: ClassVar = True
+    may_read_chunks: ClassVar = True
 
     task: Literal["classification"] = "classification"
     signal: SignalSpec | None = None
@@ -108,9 +137,16 @@ class ClassificationOptions(Strict):
         default="oos", description="given to what none of the other labels fits, if there is one"
     )
 
+    @property
+    def why_whole(self) -> str:
+        return "reads its input in both directions, or weighs the whole of it for its label"
 
-class TranslationOptions(Strict):
+
+class TranslationOptions(OptionsOfTask):
     """Defaults of decoding. Scores are divided by `((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14)."""
+
+    graphs: ClassVar = ("encoder", "decoder_step")
+    needs_state: ClassVar = True
 
     task: Literal["translation"] = "translation"
     source_language: str
@@ -118,9 +154,16 @@ class TranslationOptions(Strict):
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
 
+    @property
+    def why_whole(self) -> str:
+        return "looks at the whole text for every word that it writes"
 
-class GenerationOptions(Strict):
+
+class GenerationOptions(OptionsOfTask):
     """`unit` is what one token is; it decides nothing, but people ask."""
+
+    graphs: ClassVar = ("prompt", "step")
+    needs_state: ClassVar = True
 
     task: Literal["generation"] = "generation"
     unit: Literal["character", "subword", "word"] = "character"
@@ -137,11 +180,13 @@ def _check_quantiles(quantiles: tuple[float, ...]) -> tuple[float, ...]:
 Quantiles = Annotated[tuple[float, ...], AfterValidator(_check_quantiles)]
 
 
-class ForecastingOptions(Strict):
+class ForecastingOptions(OptionsOfTask):
     """What the columns of a window are called, and what is forecast of them, in the units of the data.
 
     `deviations` are the standard deviations of the targets in train: `mse` and `mae` are counted in them.
     """
+
+    graphs: ClassVar = ("forecaster",)
 
     task: Literal["forecasting"] = "forecasting"
     channels: tuple[str, ...] = Field(min_length=1, description="the numbers of a frame, in order")
@@ -163,11 +208,14 @@ class ForecastingOptions(Strict):
         return self
 
 
-class CaptioningOptions(Strict):
+class CaptioningOptions(OptionsOfTask):
     """The size that a picture is brought to, the grid that attention is over, and defaults of decoding.
 
     The places of the grid are counted row by row. Scores are divided as those of a translation are.
     """
+
+    graphs: ClassVar = ("encoder", "decoder_step")
+    needs_state: ClassVar = True
 
     task: Literal["captioning"] = "captioning"
     image_rows: int = Field(ge=1, le=1024)
@@ -176,6 +224,10 @@ class CaptioningOptions(Strict):
     grid_columns: int = Field(ge=1)
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+
+    @property
+    def why_whole(self) -> str:
+        return "looks at the whole picture for every word that it writes"
 
 
 TaskOptions = Annotated[
@@ -286,24 +338,27 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _parts_fit_the_task(self) -> Manifest:
-        if self.options.task != self.task:
-            raise ValueError(f"options are for {self.options.task!r}, the task is {self.task!r}")
-        wanted = set(GRAPHS_OF_TASK[self.task])
-        if set(self.graphs) != wanted:
-            raise ValueError(f"{self.task} needs the graphs {sorted(wanted)}, the manifest has {sorted(self.graphs)}")
-        if (self.task in ("tagging", "classification")) != bool(self.labels):
-            raise ValueError("labels belong to tagging and classification, and are required there")
+        options, task = self.options, self.task
+        if options.task != task:
+            raise ValueError(f"options are for {options.task!r}, the task is {task!r}")
+        if set(self.graphs) != set(options.graphs):
+            wanted, found = sorted(options.graphs), sorted(self.graphs)
+            raise ValueError(f"{task} needs the graphs {wanted}, the manifest has {found}")
         for name, variant in self.variants.items():
-            if not variant.graphs.keys() <= wanted:
-                raise ValueError(
-                    f"the variant {name} names graphs that a {self.task} has not: {sorted(variant.graphs)}"
-                )
+            if not variant.graphs.keys() <= set(options.graphs):
+                raise ValueError(f"the variant {name} names graphs that a {task} has not: {sorted(variant.graphs)}")
+        if options.needs_state and not self.state:
+            raise ValueError(f"{task} needs the state that goes from step to step")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit_the_task(self) -> Manifest:
+        if self.options.has_labels != bool(self.labels):
+            raise ValueError(f"{self.task} {'needs labels' if self.options.has_labels else 'has no labels'}")
         if len(set(self.labels)) != len(self.labels) or len(set(self.text_labels)) != len(self.text_labels):
             raise ValueError("labels must be distinct")
-        if self.text_labels and self.task != "tagging":
+        if self.text_labels and not self.options.may_label_texts:
             raise ValueError("text_labels belong to a tagger that also labels the whole text")
-        if self.task in ("translation", "generation", "captioning") and not self.state:
-            raise ValueError(f"{self.task} needs the state that goes from step to step")
         return self
 
     @model_validator(mode="after")
@@ -321,7 +376,7 @@ class Manifest(Strict):
     @property
     def reads_chunks(self) -> bool:
         """Whether a tagger or classifier can read its input piece by piece: its graph hands its state back."""
-        return self.task in ("tagging", "classification") and bool(self.state)
+        return self.options.may_read_chunks and bool(self.state)
 
 
 def _require_tensor(kind: str, name: str, spec: StateSpec, tensors: tuple[TensorSpec, ...]) -> None:

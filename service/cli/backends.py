@@ -1,4 +1,4 @@
-"""Where the command line gets its answers: from bundles opened here, or from a running server. Both look alike."""
+"""Backends of the command line: bundles opened in this process, or a running server, behind one interface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIMEOUT_S = 120.0
 
 
 class Source(Protocol):
-    """Answers in the shapes of the HTTP interface. Raises UnrollError."""
+    """Gives answers in the schema of the HTTP API. All methods raise UnrollError."""
 
     def models(self) -> list[dict[str, Any]]: ...
 
@@ -33,18 +33,18 @@ class Source(Protocol):
 
 
 def open_source(url: str | None, models_dir: Path) -> Source:
-    """A server if an address is given, else the bundles in `models_dir`."""
+    """A server if a URL is given, otherwise the bundles in `models_dir`."""
     return Server(url) if url else Folder(models_dir)
 
 
 class Folder:
-    """Bundles on disk, opened one at a time when asked for."""
+    """Bundles on disk; each request opens the one it needs."""
 
     def __init__(self, models_dir: Path) -> None:
         self._models_dir = models_dir
 
     def models(self) -> list[dict[str, Any]]:
-        """Every bundle, with its files checked but its graphs not opened."""
+        """Every bundle. Files are verified, graphs are not opened."""
         from service.bundle.load import find_bundles
 
         return [_describe(path) for path in find_bundles(self._models_dir)]
@@ -68,36 +68,35 @@ class Folder:
     def generate(
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The whole text."""
-        from service.inference.engines.open_bundle import open_bundle, start_stream, stream_tokens
+        """The generated text, as one answer."""
+        from service.inference.engines.open_bundle import generate_one, open_bundle
 
         opened = open_bundle(self._find(model, version, generates=True))
-        continuation = start_stream(opened, prompt, parameters)
-        for _ in stream_tokens(opened, continuation):
-            pass
-        return continuation.answer().model_dump(mode="json")
+        return generate_one(opened, prompt, parameters).model_dump(mode="json")
 
     def stream(
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> Iterator[str]:
-        """The text, token by token."""
-        from service.inference.engines.open_bundle import open_bundle, start_stream, stream_tokens
+        """The generated text, token by token."""
+        from service.inference.engines.open_bundle import open_bundle, stream_one
 
         opened = open_bundle(self._find(model, version, generates=True))
-        for event in stream_tokens(opened, start_stream(opened, prompt, parameters)):
-            if not event.token.special:
+        for event in stream_one(opened, prompt, parameters):
+            if not event.token.is_special:
                 yield event.token.text
 
     def _find(self, model: str | None, version: str | None, generates: bool) -> Path:
-        """The folder of the bundle that was asked for, or of the only one that can answer."""
+        """The folder of the requested bundle, or of the only one that can answer."""
         from service.bundle.load import find_bundles, read_manifest
+        from service.tasks.catalogue import tasks_of_route
 
         paths = find_bundles(self._models_dir)
         names = {path.parent.name for path in paths}
         if model is None:
-            fitting = {p.parent.name for p in paths if (read_manifest(p).task == "generation") == generates}
+            tasks = tasks_of_route("generate" if generates else "predict")
+            fitting = {p.parent.name for p in paths if read_manifest(p).task in tasks}
             if len(fitting) != 1:
-                raise InvalidInput(f"say which with --model: {', '.join(sorted(fitting)) or 'there is none'}")
+                raise InvalidInput(f"choose one with --model: {', '.join(sorted(fitting)) or 'there is none'}")
             (model,) = fitting
         found = [p for p in paths if p.parent.name == model and version in (None, p.name)]
         if not found:
@@ -114,26 +113,26 @@ class Server:
         self._url = url.rstrip("/")
 
     def models(self) -> list[dict[str, Any]]:
-        """What `GET /models` lists."""
+        """The answer of `GET /models`."""
         listed: list[dict[str, Any]] = self._request("GET", "/models", None)["models"]
         return listed
 
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """What `POST /predict` answers."""
+        """The answer of `POST /predict`."""
         return self._request("POST", "/predict", _body(model, version, list(inputs), parameters))
 
     def generate(
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """What `POST /generate` answers."""
+        """The answer of `POST /generate`."""
         return self._request("POST", "/generate", _body(model, version, prompt, parameters))
 
     def stream(
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> Iterator[str]:
-        """The texts of the events of `POST /generate_stream`; should the server go, another one goes on with them."""
+        """The texts of the events of `POST /generate_stream`, resumed elsewhere if the connection is lost."""
         from service.cli.resuming_stream import resuming_stream
 
         for event in resuming_stream(self._url, _body(model, version, prompt, parameters), _TIMEOUT_S):
@@ -156,7 +155,7 @@ class Server:
 
 
 def readable(prediction: Mapping[str, Any]) -> str:
-    """One prediction for people: words and tags, label and score, a forecast as a table, or the text."""
+    """One prediction as readable text: words and tags, label and score, a forecast as a table, or the text."""
     if "tokens" in prediction:
         lines = [f"{token['text']}\t{token['tag']}" for token in prediction["tokens"]]
         spans = [f"# {span['label']}: {span['text']}" for span in prediction.get("spans") or []]

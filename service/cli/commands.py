@@ -1,6 +1,6 @@
-"""The command `unroll`: serve, predict, generate, models, and the training commands where they are installed.
+"""The `unroll` command: serve, predict, generate, models, and the training commands if they are installed.
 
-Heavy imports (onnxruntime, FastAPI) wait until a command needs them, so that `unroll --help` answers at once.
+Heavy imports (onnxruntime, FastAPI) are deferred until a command needs them, so that `unroll --help` starts fast.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from service.distribution import install_hint, installed_version
 from service.errors import UnrollError
 
 OWN_COMMANDS = ("serve", "predict", "generate", "models")
@@ -20,21 +21,46 @@ TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
 )  # fmt: skip
-TRAINING_MISSING = (
-    "this command needs the training extra: `make train-env`, or pip install -e '.[training]', in a checkout of Unroll"
+TRAINING_MISSING = f"this command needs the training extra: {install_hint('training')}"
+RUNTIME_MISSING = (
+    f"there is no onnxruntime: {install_hint('cpu')}, or {install_hint('gpu')}, or {install_hint('openvino')}"
 )
 _ENTRY_POINTS = "unroll.commands"
 
-_HELP = """Train, check and serve recurrent models for sequences.
+_HELP = """Train, verify and serve recurrent models for sequences.
 
-A model is a folder models/NAME/VERSION. Try:
+A model is a folder models/NAME/VERSION. Examples:
 
-  unroll models                                    what is there\n
+  unroll models                                    list the models\n
   unroll predict --model intent-en "play some jazz"\n
   unroll generate "ROMEO:" --temperature 0.8 --seed 7\n
-  unroll serve                                     answer over HTTP, see http://127.0.0.1:8000/docs
+  unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs
 
-predict, generate and models open the bundles themselves; with --url (or UNROLL_URL) they ask a running server.
+predict, generate and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server.
+"""
+_SERVE_EXAMPLES = """Examples:
+
+  unroll serve --port 9000 --models /srv/models\n
+  UNROLL_MAX_BATCH_ITEMS=16 unroll serve
+
+The API documentation is at http://HOST:PORT/docs; SIGHUP reloads the models folder.
+"""
+_PREDICT_EXAMPLES = """Examples:
+
+  unroll predict -m pos-en "The cat sat on the mat"\n
+  unroll predict -m intent-en -p top_k=3 "play some jazz"\n
+  unroll predict -m digits-en speech.wav --json\n
+  unroll predict -m spam-en --url http://localhost:8000 < messages.txt
+"""
+_GENERATE_EXAMPLES = """Examples:
+
+  unroll generate "ROMEO:" --max-new-tokens 200 --temperature 0.8 --seed 7\n
+  unroll generate "ROMEO:" --greedy --stop "JULIET:" --json
+"""
+_MODELS_EXAMPLES = """Examples:
+
+  unroll models\n
+  unroll models --url http://localhost:8000 --json
 """
 
 app = typer.Typer(
@@ -44,19 +70,38 @@ app = typer.Typer(
 ModelsOption = Annotated[
     Path, typer.Option("--models", envvar="UNROLL_MODELS_DIR", help="Folder with NAME/VERSION bundles.")
 ]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Not needed if only one can answer.")]
-VersionOption = Annotated[str | None, typer.Option(help="The highest if left out.")]
-UrlOption = Annotated[str | None, typer.Option(envvar="UNROLL_URL", help="Ask this server, such as http://host:8000.")]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model name; optional if only one can answer.")]
+VersionOption = Annotated[str | None, typer.Option(help="Version of the model.", show_default="the highest")]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(envvar="UNROLL_URL", help="Query a server, such as http://host:8000."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
-@app.command()
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"unroll {installed_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+@app.command(epilog=_SERVE_EXAMPLES)
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: 8000]")] = None,
-    models: Annotated[Path | None, typer.Option(help="Folder with NAME/VERSION bundles.  [default: models]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="Folder with NAME/VERSION bundles.", show_default="models")
+    ] = None,
 ) -> None:
-    """Answer over HTTP. Every other setting is an UNROLL_... environment variable."""
+    """Serve the models over HTTP. All other settings are UNROLL_... environment variables."""
     from service.server.run import run_server
     from service.settings import SettingsError, read_settings
 
@@ -64,28 +109,30 @@ def serve(
         settings = read_settings({"host": host, "port": port, "models_dir": models})
         run_server(settings)
     except (SettingsError, OSError) as error:
-        _stop(str(error))
+        _fail(str(error))
 
 
-@app.command()
+@app.command(epilog=_PREDICT_EXAMPLES)
 def predict(
     texts: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="TEXT...",
-            help="Lines of standard input if none; for a model that reads no text a .wav, .csv, .json or .png file.",
+            help="Texts; for models of other inputs .wav, .csv, .json or .png files.",
+            show_default="lines of standard input",
         ),
     ] = None,
     model: ModelOption = None,
     version: VersionOption = None,
     parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Such as top_k=3; repeatable.")
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Request parameter, such as top_k=3; repeatable."),
     ] = None,
     url: UrlOption = None,
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Tag, classify or translate texts; classify numbers; describe pictures."""
+    """Tag, classify or translate texts, classify or forecast series of numbers, caption images."""
     from service.cli import backends as client
     from service.cli.input_files import input_of
 
@@ -102,27 +149,36 @@ def predict(
             print(client.readable(prediction))
 
 
-@app.command()
+@app.command(epilog=_GENERATE_EXAMPLES)
 def generate(
-    prompt: Annotated[str, typer.Argument(help="The text to continue.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to continue.")],
     model: ModelOption = None,
     version: VersionOption = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 is bolder, above 1 is wilder.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the so many most likely tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw from the tokens that make up this probability.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Always take the most likely token.")] = False,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 repeats less.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End with this text; repeatable.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Maximum number of tokens to generate.")] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Sampling temperature: below 1 prefers likely tokens, above 1 gives more varied text."),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample from this many most likely tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample from the smallest set of tokens with this total probability.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed; the same seed gives the same text.")] = None,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Always take the most likely token instead of sampling.")
+    ] = False,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Penalty on tokens that occurred before; above 1 reduces repetition.")
+    ] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop when this text is generated; repeatable.")] = None,
     url: UrlOption = None,
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Continue a prompt, printing the text as it is written."""
+    """Generate a continuation of a prompt, and print it token by token."""
     from service.cli import backends as client
 
-    wishes = {
+    given = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "top_k": top_k,
@@ -132,7 +188,7 @@ def generate(
         "stop": stop or None,
         "do_sample": not greedy,
     }
-    parameters = {name: value for name, value in wishes.items() if value is not None}
+    parameters = {name: value for name, value in given.items() if value is not None}
     with _plain_errors():
         source = client.open_source(url, models)
         if as_json:
@@ -143,9 +199,9 @@ def generate(
     print()
 
 
-@app.command("models")
+@app.command("models", epilog=_MODELS_EXAMPLES)
 def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as_json: JsonOption = False) -> None:
-    """List the models of a folder, or of a running server."""
+    """List the models in a folder, or on a running server."""
     from service.cli import backends as client
 
     with _plain_errors():
@@ -160,20 +216,29 @@ def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as
 
 
 def main() -> None:
-    """The console script. The training commands are looked up only when they may be meant: it takes time."""
-    if sys.argv[1:2] not in ([name] for name in OWN_COMMANDS):
+    """The console script. The training commands are looked up only if another command is given, as that is slow."""
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first not in (*OWN_COMMANDS, "--version"):
         attach_training_commands(app)
     try:
         app()
     except ModuleNotFoundError as error:
-        if len(sys.argv) > 1 and sys.argv[1] in TRAINING_COMMANDS:
-            print(f"unroll: {TRAINING_MISSING}  (missing: {error.name})", file=sys.stderr)
-            sys.exit(2)
-        raise
+        explanation = _explain_missing(error, first)
+        if not explanation:
+            raise
+        print(f"unroll: {explanation}  (missing: {error.name})", file=sys.stderr)
+        sys.exit(2)
+
+
+def _explain_missing(error: ModuleNotFoundError, command: str) -> str:
+    """Which extra holds the module that `command` lacks; "" if none does."""
+    if error.name == "onnxruntime":
+        return RUNTIME_MISSING
+    return TRAINING_MISSING if command in TRAINING_COMMANDS else ""
 
 
 def attach_training_commands(target: typer.Typer) -> None:
-    """Add what other packages offer under the entry point group; without it, commands that say what is missing."""
+    """Add the commands of the entry point group; if there are none, placeholders that say which extra is missing."""
     loaded = False
     for entry_point in importlib.metadata.entry_points(group=_ENTRY_POINTS):
         try:
@@ -191,21 +256,21 @@ _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "hel
 
 
 def _training_missing() -> None:
-    _stop(TRAINING_MISSING)
+    _fail(TRAINING_MISSING)
 
 
 def _lines_of_standard_input() -> list[str]:
     if sys.stdin.isatty():
-        _stop("give a TEXT, or lines on standard input")
+        _fail("give a TEXT argument, or lines on standard input")
     lines = [line.rstrip("\n") for line in sys.stdin]
-    return [line for line in lines if line.strip()] or _stop("there was no text on standard input")
+    return [line for line in lines if line.strip()] or _fail("there is no text on standard input")
 
 
 def _parameter(text: str) -> tuple[str, Any]:
-    """`top_k=3` as a name and a JSON value; what is not JSON is text."""
+    """`top_k=3` as a name and a JSON value; anything but JSON is a string."""
     name, separator, value = text.partition("=")
     if not separator:
-        _stop(f"--parameter {text}: write KEY=VALUE")
+        _fail(f"--parameter {text}: write KEY=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -213,7 +278,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 
 class _plain_errors:  # noqa: N801 - reads as a statement: `with _plain_errors():`
-    """Ends the command with one sentence where an error is the caller's or the bundle's, not the program's."""
+    """Reports an UnrollError in one sentence, without a traceback, and ends the command."""
 
     def __enter__(self) -> None: ...
 
@@ -221,9 +286,9 @@ class _plain_errors:  # noqa: N801 - reads as a statement: `with _plain_errors()
         if isinstance(error, UnrollError):
             field = getattr(error, "field", ())
             where = f"{'.'.join(str(part) for part in field)}: " if field else ""
-            _stop(where + str(error))
+            _fail(where + str(error))
 
 
-def _stop(message: str) -> NoReturn:
+def _fail(message: str) -> NoReturn:
     print(f"unroll: {message}", file=sys.stderr)
     raise typer.Exit(2)

@@ -1,7 +1,7 @@
-"""What the command line is given for a model that reads no text: the name of a file, to be sent as its content.
+"""Input files of the command line: an argument that names a sound, an image or a series is read and sent as content.
 
-`speech.wav` is sound, `cat.png` a picture. `window.csv` and `window.json` are frames: a line of numbers for each (the
-first line may name them), or a JSON list of lists, alone or as `{"frames": [[...], ...]}`.
+`speech.wav` is a sound, `cat.png` an image. `window.csv` and `window.json` are frames: one line of numbers per frame
+(after an optional header), or a JSON list of lists, alone or as `{"frames": [[...], ...]}`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from service.tasks.inputs.json_input import JsonInput
 
 
 def input_of(argument: str) -> JsonInput:
-    """The file's content if the argument is the name of one of those kinds; all else is a text.
+    """The content of the file if the argument names one of a known type; otherwise the argument, as text.
 
     Raises:
-        UnrollError: the file does not hold what its name says.
+        UnrollError: the file cannot be read as its suffix says.
     """
     path = Path(argument)
     read = _READERS.get(path.suffix.lower())

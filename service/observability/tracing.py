@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+from service.distribution import install_hint
 from service.observability.spans import Tracer
 from service.settings import SettingsError
 
@@ -31,7 +32,7 @@ def open_tracer(version: str) -> Tracer | None:
         from service.observability.otel_tracer import open_sdk_tracer
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"{endpoint} is set, but OpenTelemetry is not installed: pip install 'unroll[tracing]', or unset it"
+            f"{endpoint} is set, but OpenTelemetry is not installed: {install_hint('tracing')}, or unset it"
         ) from error
     logger.info("requests are traced", extra={"endpoint_from": endpoint})
     return open_sdk_tracer(version)

@@ -1,13 +1,13 @@
 /** The page: models on the left, the chosen one in the middle, facts and live charts beside it. */
 
-import { getJson } from "./api.js";
-import { el } from "./dom.js";
-import { installLivePanel } from "./live_panel.js";
-import { showFacts } from "./model_facts.js";
-import { hashOf, showModelList } from "./model_list.js";
-import { installThemeButton } from "./theme.js";
+import { el } from "./elements/dom.js";
+import { installLivePanel } from "./panels/live_panel.js";
+import { showFacts } from "./panels/model_facts.js";
+import { hashOf, showModelList } from "./panels/model_list.js";
+import { installThemeButton } from "./panels/theme.js";
+import { getJson } from "./requests/api.js";
 import { viewOf } from "./views/catalogue.js";
-import { openWorkbench } from "./workbench.js";
+import { openWorkbench } from "./workbench/workbench.js";
 
 const WHILE_LOADING_MS = 1000;
 const WHEN_UNREACHABLE_MS = 3000;

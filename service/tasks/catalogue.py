@@ -1,14 +1,14 @@
-"""The tasks by name. Whole-answer tasks fulfil `PredictTask`; generation, which streams, has its own calls."""
+"""The list of tasks. A line in `TASKS` registers a task; its class declares how it is served."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import TaskName
-from service.tasks.core.parameters import check_parameters
-from service.tasks.core.task import Answer, PredictTask, Runner
+from service.tasks.core.predict_task import PredictTask
+from service.tasks.core.task import Answer, Route, Runner, Task
 from service.tasks.generation.generation import Generation
 from service.tasks.inputs.json_input import plain_value
 from service.tasks.seq2seq.captioning import Captioning
@@ -17,34 +17,44 @@ from service.tasks.single_pass.classification import Classification
 from service.tasks.single_pass.forecasting import Forecasting
 from service.tasks.single_pass.tagging import Tagging
 
-#: What `POST /predict` can answer: call with a bundle of that task.
-PREDICT_TASKS: dict[TaskName, Callable[[Bundle], PredictTask[Any, Any]]] = {
+AnyTask = PredictTask[Any, Any] | Generation
+
+#: The class of each task, in the order in which the API lists them.
+TASKS: dict[TaskName, type[AnyTask]] = {
     "tagging": Tagging,
     "classification": Classification,
     "translation": Translation,
+    "generation": Generation,
     "forecasting": Forecasting,
     "captioning": Captioning,
 }
 
-AnyTask = PredictTask[Any, Any] | Generation
+
+def tasks_of_route(route: Route) -> dict[TaskName, type[AnyTask]]:
+    """The tasks that a route serves."""
+    return {name: task for name, task in TASKS.items() if task.route == route}
 
 
 def task_of(bundle: Bundle) -> AnyTask:
-    """The task that knows what to do with this bundle's graphs."""
-    name = bundle.manifest.task
-    return Generation(bundle) if name == "generation" else PREDICT_TASKS[name](bundle)
+    """The task that runs this bundle's graphs."""
+    return TASKS[bundle.manifest.task](bundle)
 
 
-def answer(task: AnyTask, runner: Runner, inputs: Any, parameters: Mapping[str, Any]) -> Answer:
-    """The whole answer to one input, with any runner: what `examples.jsonl` records and every load repeats.
+def predicts(task: Task) -> TypeGuard[PredictTask[Any, Any]]:
+    """Whether it is a task of `POST /predict`."""
+    return task.route == "predict"
+
+
+def generates(task: Task) -> TypeGuard[Generation]:
+    """Whether it is the task of `POST /generate`."""
+    return task.route == "generate"
+
+
+def answer(task: Task, runner: Runner, inputs: Any, parameters: Mapping[str, Any]) -> Answer:
+    """The whole answer to one input in its JSON form, with any runner: what `examples.jsonl` records.
 
     Raises:
         InvalidInput: the input or a parameter is refused.
         InferenceFailed: a graph failed, or gave numbers that are not finite.
     """
-    checked = check_parameters(task.parameters_type, parameters)
-    if isinstance(task, Generation):
-        return task.generate(runner, inputs, checked)
-    example = task.preprocess(plain_value(inputs), checked)
-    (output,) = task.run(runner, [example])
-    return task.postprocess(example, output)
+    return task.answer(runner, plain_value(inputs), parameters)

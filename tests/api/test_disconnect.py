@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-import time
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from service.server.app import Application, create_app
 from service.settings import Settings
-from tests.conftest import until
+from tests.conftest import PATIENCE_S, until
 
 Message = dict[str, Any]
 
@@ -74,28 +75,32 @@ def cancelled_count(app: Application, model: str, task: str) -> float | None:
 def test_a_stream_that_nobody_reads_stops(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(app: Application) -> None:
         engine = app.state.registry.find("generate", None, None)
-        monkeypatch.setattr(engine.opened.runner, "run", slowed(engine.opened.runner.run))
+        may_go_on = threading.Event()
+        monkeypatch.setattr(engine.opened.runner, "run", held_after(3, engine.opened.runner.run, may_go_on))
         caller = Caller(app, "/generate_stream", {"inputs": "a", "parameters": {"max_new_tokens": 30}})
         calling = asyncio.create_task(caller.call())
         await caller.got_chunk.wait()
         caller.hang_up()
         await calling
+        may_go_on.set()
         await until(lambda: not engine.num_pending)
-        await until(lambda: not engine._stepper.num_rows)
+        await until(lambda: not engine._batcher.num_rows)
         assert sum(bool(message.get("body")) for message in caller.sent) < 30
         assert cancelled_count(app, "tiny-generator", "generation") == 1
 
     play(tiny_models, scenario)
 
 
-def slowed(run: Callable[..., Any]) -> Callable[..., Any]:
-    """A run that takes long enough for a caller to hang up in between."""
+def held_after(num_runs: int, run: Callable[..., Any], may_go_on: threading.Event) -> Callable[..., Any]:
+    """A run that waits for the test, except the first few times."""
+    numbers = itertools.count()
 
-    def slow(*arguments: Any) -> Any:
-        time.sleep(0.01)
+    def held(*arguments: Any) -> Any:
+        if next(numbers) >= num_runs:
+            assert may_go_on.wait(PATIENCE_S)
         return run(*arguments)
 
-    return slow
+    return held
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from service.api.event_stream import EventStream
 from service.bundle.load import read_manifest
 from service.bundle.write import write_manifest
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, until, wait_until
 from tests.live_server import Connection, LiveServer, live_server, post, request
 from tests.tiny_bundles import copy_bundle
 
@@ -36,7 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Itera
     limits = manifest.limits.model_copy(update={"max_new_tokens": ENDLESS_TOKENS})
     write_manifest(bundle, manifest.model_copy(update={"limits": limits}))
     copy_bundle(tiny_models / "tiny-classifier" / "1", models)
-    with live_server(models, max_stream_backlog_events=MAX_BACKLOG, default_timeout_ms=60_000) as started:
+    limits = {"max_stream_backlog_events": MAX_BACKLOG, "default_timeout_ms": 60_000}
+    with live_server(models, send_bytes=16_384, **limits) as started:
         yield started
 
 
@@ -66,7 +67,7 @@ class Held:
 
     def __call__(self, *arguments: Any) -> Any:
         self.entered.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(PATIENCE_S)
         return self._run(*arguments)
 
 
@@ -99,7 +100,7 @@ def test_a_reader_that_leaves_before_the_first_event_frees_its_slot(
         with server.connect() as connection:
             connection.send(stream_request())
             read_head(connection)
-            assert held.entered.wait(10)
+            assert held.entered.wait(PATIENCE_S)
         wait_until(lambda: server.engine(MODEL).num_pending == 0)
     wait_until(lambda: all_slots_are_free(server))
     assert server.metric(LEAVES, model=MODEL, reason="cancelled") == before + 1
@@ -110,7 +111,14 @@ def test_a_reader_that_does_not_read_is_cut_and_stalls_nobody(
     server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond buffers and backlog its text is not written any more; soon its request ends, though nothing was read."""
-    monkeypatch.setattr(server.protocol, "max_stall_s", 0.3)
+    stalled: list[Any] = []
+    pause = server.protocol.pause_writing
+
+    def pausing(connection: Any) -> None:
+        stalled.append(connection)
+        pause(connection)
+
+    monkeypatch.setattr(server.protocol, "pause_writing", pausing)
     before = server.metric(LEAVES, model=MODEL, reason="overrun")
     num_overloaded = server.metric("unroll_requests_total", **OVERLOADED)
     with server.connect(receive_bytes=4096) as deaf:
@@ -120,6 +128,8 @@ def test_a_reader_that_does_not_read_is_cut_and_stalls_nobody(
         wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1)
         wait_until(lambda: all_slots_are_free(server))
         assert_others_are_answered(server)
+        # What the timer of a stalled connection does in the end.
+        stalled[0].loop.call_soon_threadsafe(stalled[0].transport.abort)
         wait_until(lambda: server.metric("unroll_requests_total", **OVERLOADED) == num_overloaded + 1)
 
 
@@ -164,15 +174,15 @@ def test_events_that_are_ready_together_are_written_together(
 
     def keep_the_loop_busy() -> None:
         loop_is_busy.set()
-        assert may_go_on.wait(10)
+        assert may_go_on.wait(PATIENCE_S)
 
-    stepper, num_tokens = server.engine(MODEL)._stepper, 20
+    stepper, num_tokens = server.engine(MODEL)._batcher, 20
     with server.connect() as connection, held_runs(server, monkeypatch) as held:
         connection.send(stream_request(num_tokens))
         read_head(connection)
-        assert held.entered.wait(10)
+        assert held.entered.wait(PATIENCE_S)
         stepper._loop.call_soon_threadsafe(keep_the_loop_busy)
-        assert loop_is_busy.wait(10)
+        assert loop_is_busy.wait(PATIENCE_S)
         held.gate.set()
         wait_until(lambda: stepper.num_rows == 0)
         may_go_on.set()
@@ -185,12 +195,14 @@ def test_resources_are_given_back_however_a_stream_ends() -> None:
 
     async def run() -> list[str]:
         closed: list[str] = []
+        is_stuck = asyncio.Event()
 
         async def frames() -> Any:
             yield b"data:1\n\n"
 
         async def stuck(message: dict[str, Any]) -> None:
             if message.get("body"):
+                is_stuck.set()
                 await asyncio.Event().wait()
 
         async def silent() -> dict[str, Any]:
@@ -201,12 +213,11 @@ def test_resources_are_given_back_however_a_stream_ends() -> None:
         stack.callback(closed.append, "closed")
         response = EventStream(frames(), stack, on_leave=lambda: None)
         writing = asyncio.create_task(response({"type": "http"}, silent, stuck))  # type: ignore[arg-type]
-        await asyncio.sleep(0.01)
+        await is_stuck.wait()
         writing.cancel()
         await asyncio.wait([writing])
         assert writing.cancelled()
-        await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
         return closed
 
     assert asyncio.run(run()) == ["closed"]

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from service.bundle.load import EXAMPLES_FILE
 from service.observability.metrics import FAILED_OUTCOMES
-from tests.conftest import running_service, wait_until
+from tests.conftest import PATIENCE_S, running_service, wait_until
 from tests.tiny_bundles import copy_bundle, renew_digests
 
 
@@ -215,10 +215,10 @@ def test_metrics_tell_how_the_process_does(client: TestClient) -> None:
 
 def test_a_run_that_never_ends_makes_the_service_not_live(tiny_models: Path) -> None:
     """Only a restart helps then, so the probe that restarts must see it; while bundles load or drain it must not."""
-    with running_service(tiny_models, lanes=1, max_run_s=0.05, default_timeout_ms=200) as client:
+    with running_service(tiny_models, lanes=1, max_run_s=0.05, default_timeout_ms=2_000) as client:
         state, hold = client.app.state, threading.Event()  # type: ignore[attr-defined]
         engine = state.registry.entry("tiny-classifier").engine
-        run, engine._queue._run = engine._queue._run, lambda examples: hold.wait(10) and run(examples)
+        run, engine._queue._run = engine._queue._run, lambda examples: hold.wait(PATIENCE_S) and run(examples)
         assert client.get("/health/live").json() == {"status": "live", "reasons": []}
         assert client.post("/predict", json={"model": "tiny-classifier", "inputs": "hello"}).status_code == 504
         stuck = client.get("/health/live")

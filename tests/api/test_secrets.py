@@ -105,7 +105,7 @@ def failed(client: TestClient) -> list[int]:
         (tagger, "_postprocess", "/predict", {"model": "tiny-tagger", "inputs": SECRET}),
         (classifier._queue, "_run", "/predict", {"model": "tiny-classifier", "inputs": SECRET}),
         (generator, "_begin", "/generate", GENERATE | {"inputs": SECRET}),
-        (generator._stepper._groups[0]._batch, "advance", "/generate", GENERATE | {"inputs": SECRET}),
+        (generator._batcher._running[0]._batch, "advance", "/generate", GENERATE | {"inputs": SECRET}),
     ]
     statuses = []
     for owner, method, path, body in sent:

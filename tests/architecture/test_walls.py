@@ -21,6 +21,7 @@ NEVER_IN_THE_CONTRACT = {"asyncio", "fastapi", "onnxruntime", "prometheus_client
 #: All that training may name of the service: the contract, the tasks, the errors and the runner.
 OPEN_TO_TRAINING = (
     "service.bundle",
+    "service.distribution",
     "service.errors",
     "service.inference.runtime.ort_runner",
     "service.tasks",

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
 from tests.browser.signal_models import write_signal_models
 from tests.live_server import LiveServer, live_server
+from tests.programs import find_program
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_NAMES = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser")
 _FLAGS = (
     "--disable-gpu",
     "--disable-background-networking",
@@ -27,19 +27,16 @@ _FLAGS = (
     "--disable-sync",
     "--use-fake-device-for-media-stream",  # a microphone that beeps once a second
 )
-_HOW_TO_GET_ONE = "there is no Chromium: install your system's, or run `playwright install chromium`"
-_TIMEOUT_MS = 10_000
+_TIMEOUT_MS = 60_000
+expect.set_options(timeout=_TIMEOUT_MS)
 #: A refusal or a broken connection, which tests provoke: the browser notes each as an error of its own.
 _PROVOKED = re.compile(r"^Failed to load resource: ")
 
 
 def chromium_of(playwright: Playwright) -> str:
-    """The system's browser, or Playwright's own; skips the test where there is none."""
-    found = [path for name in _NAMES if (path := shutil.which(name))]
-    path = found[0] if found else playwright.chromium.executable_path
-    if not Path(path).exists():
-        pytest.skip(_HOW_TO_GET_ONE)
-    return path
+    """Playwright's own browser, or the system's; skips the test where there is none."""
+    own = playwright.chromium.executable_path
+    return own if Path(own).exists() else find_program(*_NAMES)
 
 
 # One for each module, not for the session: Playwright keeps an event loop in the thread of the tests as long as it

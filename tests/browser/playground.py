@@ -44,7 +44,7 @@ def answer_of(page: Page) -> Locator:
 
 
 def call(page: Page, script: str, *arguments: Any) -> Any:
-    """What a function of one of the page's modules returns: `call(page, "curl.js:shellQuoted", "a")`."""
+    """What a function of one of the page's modules returns: `call(page, "requests/curl.js:shellQuoted", "a")`."""
     module, _, name = script.partition(":")
     program = "async ([module, name, given]) => (await import(`/playground/${module}`))[name](...given)"
     return page.evaluate(program, [module, name, list(arguments)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 
 import httpx
@@ -13,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.playground import ask, call, open_model, visit
 from tests.live_server import LiveServer
+from tests.programs import find_program
 
 NASTY = 'it\'s "hello" $HOME `id` \\n %s !! # é 🐈 ; rm & | > *'
 
@@ -27,8 +27,7 @@ unroll_request_duration_seconds_bucket{le="+Inf",model="a"} +Inf
 
 
 def run_in_shell(command: str) -> str:
-    if shutil.which("curl") is None:
-        pytest.skip("there is no curl on this machine: install the package curl")
+    find_program("curl")
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
     return done.stdout
 
@@ -89,7 +88,7 @@ def test_the_command_can_be_copied(page: Page) -> None:
 def test_metrics_are_read_with_labels_escapes_and_exemplars(page: Page) -> None:
     visit(page, "/")
     program = """async ([text, names]) => {
-        const { samplesOf } = await import("/playground/metrics_text.js");
+        const { samplesOf } = await import("/playground/panels/metrics_text.js");
         return samplesOf(text, new Set(names)).map(({ name, labels, value }) => [labels.model, String(value)]);
     }"""
     names = ["unroll_requests_total", "unroll_request_duration_seconds_bucket"]
@@ -101,7 +100,7 @@ def test_quantiles_are_those_of_prometheus(page: Page) -> None:
     """Linear inside a bucket; the last finite bound for what lies above it; nothing without observations."""
     visit(page, "/")
     program = """async (cases) => {
-        const { quantile } = await import("/playground/metrics_text.js");
+        const { quantile } = await import("/playground/panels/metrics_text.js");
         return cases.map(([share, buckets]) =>
             quantile(share, buckets.map(([bound, count]) => [bound ?? Infinity, count])));
     }"""
@@ -113,7 +112,7 @@ def test_quantiles_are_those_of_prometheus(page: Page) -> None:
 def test_a_gap_in_a_chart_is_no_zero(page: Page) -> None:
     """A line begins anew after a gap, and a value between two gaps is a dot."""
     visit(page, "/")
-    path = call(page, "charts.js:pathOf", [1, 2, None, 2, None], 2, 5)
+    path = call(page, "charts/line_chart.js:pathOf", [1, 2, None, 2, None], 2, 5)
     assert re.findall("[MLh]", path) == ["M", "L", "M", "h"]
     assert path.startswith("M0.0 ")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,26 +12,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.playground import answer_of, ask, call, open_model, visit
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, wait_until
 from tests.live_server import LiveServer
 
 MODEL = "tiny-generator"
-_MAX_HELD_S = 15.0
-
-
-@pytest.fixture
-def slow_steps(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each step takes so long that a reader can act in between."""
-    runner = server.engine(MODEL).opened.runner
-    monkeypatch.setattr(runner, "run", slowed(runner.run))
-
-
-def slowed(run: Callable[..., Any]) -> Callable[..., Any]:
-    def slow(*arguments: Any) -> Any:
-        time.sleep(0.04)
-        return run(*arguments)
-
-    return slow
 
 
 class Gate:
@@ -57,7 +40,7 @@ class Gate:
     def guarding(self, run: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*arguments: Any) -> Any:
             if not self._is_open:
-                self._runs.acquire(timeout=_MAX_HELD_S)
+                self._runs.acquire(timeout=PATIENCE_S)
             return run(*arguments)
 
         return guarded
@@ -101,6 +84,11 @@ def cancelled(server: LiveServer) -> float:
     return server.metric("unroll_slot_leaves_total", model=MODEL, reason="cancelled")
 
 
+def cancelled_requests(server: LiveServer) -> float:
+    """How many requests were broken off, also those whose texts have not left their slots yet."""
+    return server.metric("unroll_requests_total", model=MODEL, task="generation", outcome="cancelled")
+
+
 def test_a_streamed_text_is_the_text_that_the_service_writes(page: Page, server: LiveServer) -> None:
     """Prompt, sliders and seed all arrive: another temperature is another text."""
     set_up(page, 25, temperature="0.8")
@@ -140,16 +128,18 @@ def test_a_continued_text_is_the_text_that_would_have_come_in_one_run(page: Page
         assert written(page).text_content() == expected
 
 
-def test_a_stopped_text_frees_its_place_in_the_service(page: Page, server: LiveServer, slow_steps: None) -> None:
+def test_a_stopped_text_frees_its_place_in_the_service(page: Page, server: LiveServer, gate: Gate) -> None:
     """What was written stays, and the next text can be asked for at once."""
-    before = cancelled(server)
+    before, requests_before = cancelled(server), cancelled_requests(server)
     set_up(page, 30)
+    gate.let(4)
     begin(page, "Hello ")
     expect(page.locator(".answers")).to_have_attribute("aria-busy", "true")
     wait_until(lambda: server.metric("unroll_slots_in_use", model=MODEL) == 1)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".status")).to_have_text("Stopped.")
-    wait_until(lambda: server.metric("unroll_slots_in_use", model=MODEL) == 0)
+    wait_until(lambda: cancelled_requests(server) == requests_before + 1)
+    gate.open_until(lambda: server.metric("unroll_slots_in_use", model=MODEL) == 0)
     assert 0 < len(written(page).text_content() or "") < 30
     assert cancelled(server) == before + 1
     expect(page.get_by_role("button", name="Stop")).to_be_disabled()
@@ -181,12 +171,14 @@ def test_a_stopped_text_goes_on_as_if_it_had_not_been_stopped(
     expect(page.locator(".answer .note")).to_have_text("30 tokens: as many tokens as were asked for.")
 
 
-def test_leaving_for_another_model_stops_the_text(page: Page, server: LiveServer, slow_steps: None) -> None:
-    before = cancelled(server)
+def test_leaving_for_another_model_stops_the_text(page: Page, server: LiveServer, gate: Gate) -> None:
+    before, requests_before = cancelled(server), cancelled_requests(server)
     set_up(page, 30)
+    gate.let(4)
     begin(page, "Hello ")
     page.get_by_role("link", name="tiny-tagger").click()
-    wait_until(lambda: cancelled(server) == before + 1)
+    wait_until(lambda: cancelled_requests(server) == requests_before + 1)
+    gate.open_until(lambda: cancelled(server) == before + 1)
     expect(page.get_by_role("heading", level=2, name="tiny-tagger")).to_be_visible()
 
 
@@ -211,7 +203,6 @@ def test_a_stream_that_fails_midway_keeps_its_text_and_says_what_failed(
     def failing(*arguments: Any) -> Any:
         if next(runs) == 8:
             raise RuntimeError("the graph broke")
-        time.sleep(0.01)
         return run(*arguments)
 
     monkeypatch.setattr(runner, "run", failing)
@@ -234,4 +225,4 @@ def test_events_are_found_however_the_network_cuts_them(page: Page) -> None:
         "": [[], ""],
     }
     for buffer, expected in cases.items():
-        assert call(page, "event_stream.js:takeEvents", buffer) == expected
+        assert call(page, "requests/event_stream.js:takeEvents", buffer) == expected

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import subprocess
 import wave
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from tests.browser.conftest import new_context, watched_page
 from tests.browser.playground import answer_of, call, open_model, visit
 from tests.browser.signal_models import FORECASTER, MOTION, SOUND
 from tests.live_server import LiveServer, live_server
+from tests.programs import find_program
 from tests.tiny_signals import FEATURES, RATE_HZ
 from tests.training.tiny_series import CHANNELS
 
@@ -163,8 +163,7 @@ def test_the_command_reads_long_inputs_from_the_file_that_the_page_saves(
     page: Page, tmp_path: Path, model: str, file: str
 ) -> None:
     """Few numbers stand in the command itself."""
-    if shutil.which("curl") is None:
-        pytest.skip("there is no curl on this machine: install the package curl")
+    find_program("curl")
     open_model(page, model)
     if model == FORECASTER:
         page.locator("#input").fill("\n".join(["1.23456789012345,2.34567890123451,3.45678901234512"] * 40))

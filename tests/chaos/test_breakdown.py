@@ -16,13 +16,13 @@ from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.server.app import Application, create_app
 from service.settings import Settings
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
 from tests.conftest import until
 
 NUM_WAITING = 6
 FAR_S = 600.0
 #: Loading ends within this time, and so does all that happens afterwards.
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 MODELS = ["tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-generator"]
 
 Scenario = Callable[[Registry], Awaitable[None]]
@@ -58,7 +58,7 @@ async def predicted(engine: PredictEngine) -> Any:
 
 
 async def generated(engine: GenerationEngine) -> Any:
-    parameters = GenerationParameters(max_new_tokens=3)
+    parameters = SamplingOptions(max_new_tokens=3)
     stream = await engine.stream("a", parameters, time.monotonic() + FAR_S)
     return await stream.result()
 

@@ -21,7 +21,7 @@ from service.cli import commands as cli
 from service.server.app import create_app
 from service.server.run import open_socket
 from service.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, wait_until
 from training.cli.commands import app as training_app
 
 runner = CliRunner()
@@ -52,7 +52,7 @@ def server_url(tiny_models: Path) -> Iterator[str]:
     wait_until(lambda: hasattr(app.state, "loading") and app.state.loading.done())
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True
-    thread.join(10)
+    thread.join(PATIENCE_S)
     listening.close()
 
 
@@ -81,9 +81,9 @@ def test_predict_reads_lines_of_standard_input(where: list[str]) -> None:
 
 
 def test_generate_prints_the_text_as_its_json_form_has_it(where: list[str]) -> None:
-    wishes = ["--max-new-tokens", "9", "--seed", "5", "--temperature", "0.9"]
-    streamed = run("generate", *where, "ROMEO:", *wishes)
-    whole = json.loads(run("generate", *where, "ROMEO:", *wishes, "--json"))["generated_text"]
+    options = ["--max-new-tokens", "9", "--seed", "5", "--temperature", "0.9"]
+    streamed = run("generate", *where, "ROMEO:", *options)
+    whole = json.loads(run("generate", *where, "ROMEO:", *options, "--json"))["generated_text"]
     assert streamed == whole + "\n"
 
 
@@ -157,7 +157,7 @@ def test_commands_of_other_packages_are_attached(monkeypatch: pytest.MonkeyPatch
 def test_without_the_extra_training_commands_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     result = runner.invoke(offered(monkeypatch, None), [command, "tagging", "--train", "x", "--help"])
     assert result.exit_code == 2
-    assert "pip install -e '.[training]'" in result.stderr
+    assert "make train-env" in result.stderr
 
 
 def test_all_training_commands_are_known_without_the_extra() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from service.cli import resuming_stream
 from service.errors import InferenceFailed, UnrollError
+from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_tiny_bundle
 
@@ -60,7 +61,7 @@ class _Passing(BaseHTTPRequestHandler):
 
     def _ask(self, body: bytes) -> tuple[int, list[bytes]]:
         """The whole answer of the next replica, event by event."""
-        upstream = http.client.HTTPConnection("127.0.0.1", next(self.server.ports), timeout=10)
+        upstream = http.client.HTTPConnection("127.0.0.1", next(self.server.ports), timeout=PATIENCE_S)
         upstream.request("POST", self.path, body, {"Content-Type": "application/json"})
         response = upstream.getresponse()
         frames = [frame + b"\n\n" for frame in response.read().split(b"\n\n") if frame]
@@ -102,7 +103,7 @@ def gateway(replicas: Sequence[LiveServer], *cuts: Cut) -> Iterator[Gateway]:
 def tokens_of(server: Gateway, **parameters: Any) -> list[dict[str, Any]]:
     body = {"inputs": "the cat", "parameters": {"max_new_tokens": LENGTH, **parameters}}
     url = f"http://127.0.0.1:{server.server_port}"
-    return [event["token"] for event in resuming_stream.resuming_stream(url, body, timeout_s=10.0)]
+    return [event["token"] for event in resuming_stream.resuming_stream(url, body, timeout_s=PATIENCE_S)]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.conftest import wait_until
+from tests.ports import free_port
+from tests.programs import find_program
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
-_STOP_S = 15.0
+_STOP_S = 60.0
 
 
 class Replica:
@@ -36,7 +35,7 @@ class Replica:
             "UNROLL_MODELS_DIR": str(models_dir),
             "UNROLL_DEVICE": "cpu",
             "UNROLL_LANES": "1",
-            "UNROLL_STOP_DELAY_S": "1.5",  # HAProxy needs 0.7 s at most to see that a replica is not ready
+            "UNROLL_STOP_DELAY_S": "4",  # HAProxy sees within 0.7 s that a replica is not ready
             "UNROLL_STATE_KEYS": "one key for all the replicas of this test",
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +60,7 @@ class Replica:
 
     def metric(self, series: str) -> float:
         """The value of a series as `/metrics` writes it, 0 if there is none."""
-        lines = httpx.get(f"{self.url}/metrics", timeout=10).text.splitlines()
+        lines = httpx.get(f"{self.url}/metrics", timeout=60).text.splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(f"{series} ")), 0.0)
 
     def _is_ready(self) -> bool:
@@ -76,12 +75,6 @@ class Replica:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(_STOP_S)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager
@@ -99,10 +92,8 @@ def running_replicas(models_dir: Path, logs: Path, num_replicas: int = 3) -> Ite
 
 @contextmanager
 def gateway_before(replicas: list[Replica], logs: Path) -> Iterator[str]:
-    """The address of HAProxy in front of the replicas; skips the test where it is not installed."""
-    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if haproxy is None:
-        pytest.skip("HAProxy is not here: apt-get install haproxy")
+    """The address of HAProxy in front of the replicas."""
+    haproxy = find_program("haproxy")
     address = f"127.0.0.1:{free_port()}"
     places = {f"REPLICA_{number}": f"127.0.0.1:{replica.port}" for number, replica in enumerate(replicas, start=1)}
     with (logs / "haproxy.log").open("wb") as log:

@@ -5,29 +5,27 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.allowed_skips import OTHER_SYSTEM
+from tests.conftest import PATIENCE_S, wait_until
+from tests.ports import free_port
 from tests.tiny_bundles import copy_bundle
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason=f"{OTHER_SYSTEM}: it has no SIGHUP")
 
 
 @contextmanager
 def service_process(models: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A service in a process of its own, ready, and its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--models", str(models)]
     settings = {"UNROLL_DEVICE": "cpu", "UNROLL_LANES": "1", **variables}
     process = subprocess.Popen(command, env={**os.environ, **settings}, stdin=subprocess.DEVNULL)
@@ -36,15 +34,15 @@ def service_process(models: Path, **variables: str) -> Iterator[tuple[subprocess
         yield process, port
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 def ask(port: int, path: str) -> str:
     """The body of a successful answer, "" for anything else."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
             return str(answer.read().decode())
-    except URLError:
+    except OSError:
         return ""
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from service.bundle.load import Bundle, find_bundles, load_bundle
 from service.inference.runtime.ort_runner import OrtRunner
+from tests.allowed_skips import NO_DATA
 from training.config.recipe import find_recipe, load_recipe
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.records import Record
@@ -80,7 +81,7 @@ def test_a_shipped_bundle_says_what_it_was_made_of(name: str) -> None:
 def test_a_shipped_bundle_scores_on_dev_as_its_manifest_says(name: str) -> None:
     """A part of dev is enough to notice a graph, a tokenizer or a label list that is not the one that was scored."""
     if not os.environ.get("UNROLL_DATA_DIR"):
-        pytest.skip("UNROLL_DATA_DIR names no folder with the data sets")
+        pytest.skip(NO_DATA)
     bundle = load_bundle(BUNDLES[name])
     measure, expected = bundle.manifest.scores[0].measure, bundle.manifest.scores[0].value
     runner = OrtRunner(bundle, "cpu", threads=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.allowed_skips import NO_DATA
 from training.evaluation.torch_runner import one_thread
 from training.experiments.catalogue import EXPERIMENTS
 from training.experiments.harness.drawing import draw
@@ -36,7 +37,7 @@ READ_DATA = {"cells", "clipping", "truncation", "directions", "ablation"}
 def quick_outcome(experiment: AnyExperiment) -> Outcome:
     """What the quick form finds; skips the test where its data is not at hand."""
     if experiment.name in READ_DATA and not os.environ.get("UNROLL_DATA_DIR"):
-        pytest.skip("UNROLL_DATA_DIR names no folder with the data sets")
+        pytest.skip(NO_DATA)
     with one_thread():
         return experiment.run(experiment.quick, lambda _line: None)
 

@@ -16,23 +16,24 @@ from training.experiments.adding import BLIND_ERROR, adding_batch
 from training.experiments.agreement import NUMBER, VERB, WORDS, agreement_batch
 from training.experiments.attention import NETWORKS as DECODERS
 from training.experiments.attention import _config, reversal_batch
-from training.experiments.cells import recurrent_parameters, width_for
+from training.experiments.cells import NUM_BLOCKS, recurrent_parameters, width_for
 from training.experiments.copy_memory import BLANK, GO, blind_loss, copy_batch
 from training.experiments.directions import wide_forward
 from training.experiments.gradients import gradient_norms, radius_probe
 from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.probe import Probe, num_parameters
 from training.experiments.hello import FLOOR_WITHOUT_MEMORY, HELLO, OneHot, letters, spell
-from training.networks.layers.recurrent import CELLS, RecurrentLayer, recurrence
+from training.networks.layers.cells import recurrence
+from training.networks.layers.recurrent import RecurrentLayer
 
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(32, 128), (1, 1), (7, 33)])
 def test_a_gru_has_exactly_three_quarters_of_an_lstms_parameters(inputs: int, hidden: int) -> None:
     """Three blocks of weights and biases beside four, whatever the sizes; an Elman layer has one."""
-    sizes = {cell: num_parameters(recurrence(cell, inputs, hidden)) for cell in CELLS}
+    sizes = {cell: num_parameters(recurrence(cell, inputs, hidden)) for cell in NUM_BLOCKS}
     assert 4 * sizes["gru"] == 3 * sizes["lstm"]
     assert 4 * sizes["rnn"] == sizes["lstm"]
-    assert {cell: recurrent_parameters(cell, inputs, hidden) for cell in CELLS} == sizes
+    assert {cell: recurrent_parameters(cell, inputs, hidden) for cell in NUM_BLOCKS} == sizes
 
 
 def test_equal_parameters_are_as_equal_as_whole_units_allow() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 LOAD = Path(__file__).resolve().parent
 ROOT = LOAD.parents[1]
 PEERS = LOAD / "peers"
+PINS = PEERS / "pins"
 REPORT = LOAD / "RESULTS.md"
 
 CACHE = Path(os.environ.get("BENCH_CACHE", ROOT / ".cache" / "bench")).resolve()

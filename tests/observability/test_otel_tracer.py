@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from service.observability.otel_tracer import OtelTracer, RateLimitedHandler
 from service.observability.spans import Stage, TracedRequest
 from service.observability.trace_context import Trace
+from tests.conftest import PATIENCE_S
 
 CALLER = Trace("4bf92f3577b34da6a3ce929d0e0e4736", True, "00f067aa0ba902b7", state="vendor=value")
 
@@ -160,5 +161,5 @@ def test_a_dead_collector_does_not_hold_up_the_end(
     tracer = OtelTracer(exporter, "1")
     tracer.finish(traced(tracer.begin(None, "/predict")))
     tracer.close()
-    assert exporter.gave_up.wait(10)
+    assert exporter.gave_up.wait(PATIENCE_S)
     assert [record.message for record in caplog.records] == ["the last spans were not delivered"]

@@ -43,7 +43,7 @@ def test_a_missing_library_is_said_with_the_way_to_get_it(monkeypatch: pytest.Mo
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:9")
     monkeypatch.delitem(sys.modules, "service.observability.otel_tracer", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
-    with pytest.raises(SettingsError, match=rf"{ENDPOINT} is set, .* pip install 'unroll\[tracing\]'"):
+    with pytest.raises(SettingsError, match=f"{ENDPOINT} is set, .* make serve-env"):
         open_tracer("1")
 
 

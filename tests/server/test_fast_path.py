@@ -6,7 +6,6 @@ import gc
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, wait_until
 from tests.live_server import Answer, Connection, LiveServer, live_server, post, request
+from tests.ports import free_port
 from tests.tiny_bundles import copy_bundle
 
 MAX_BODY_BYTES = 512 * 1024
@@ -220,13 +220,13 @@ def test_the_work_of_a_caller_that_leaves_is_dropped(
 
     def gated(*arguments: Any) -> Any:
         entered.set()
-        assert gate.wait(10)
+        assert gate.wait(PATIENCE_S)
         return run(*arguments)
 
     monkeypatch.setattr(engine.opened.runner, "run", gated)
     with server.connect() as leaving:
         leaving.send(post(target, CLASSIFY))
-        assert entered.wait(10)
+        assert entered.wait(PATIENCE_S)
     wait_until(lambda: server.metric(REQUESTS, **labels) == before + 1)
     with server.connect() as staying:
         staying.send(post(target, CLASSIFY))
@@ -248,7 +248,7 @@ def test_who_does_not_read_is_cut_and_stalls_nobody(server: LiveServer, monkeypa
     wait_until(lambda: server.engine("tiny-tagger").num_pending == 0)
 
 
-SLOW_SERVER = """
+HELD_SERVER = """
 import sys, time
 from pathlib import Path
 from service.inference.runtime.ort_runner import OrtRunner
@@ -257,11 +257,12 @@ from service.settings import Settings
 
 run = OrtRunner.run
 
-def slow(*arguments):
-    time.sleep(0.03)
+def held(*arguments):
+    while Path(sys.argv[3]).exists():
+        time.sleep(0.01)
     return run(*arguments)
 
-OrtRunner.run = slow
+OrtRunner.run = held
 run_server(Settings(models_dir=Path(sys.argv[1]), port=int(sys.argv[2]), device="cpu", lanes=1))
 """
 
@@ -278,21 +279,23 @@ def test_accepted_requests_are_answered_after_sigterm(tmp_path: Path, tiny_model
     """Whole answers and streams are finished, idle connections are closed, new ones are refused, the process ends."""
     for name in ("tiny-classifier", "tiny-generator"):
         copy_bundle(tiny_models / name / "1", tmp_path / "models")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-c", SLOW_SERVER, str(tmp_path / "models"), str(port)])
+    port, hold = free_port(), tmp_path / "hold"
+    process = subprocess.Popen([sys.executable, "-c", HELD_SERVER, str(tmp_path / "models"), str(port), str(hold)])
     with ExitStack() as stack:
         stack.callback(end, process)
         wait_until(lambda: is_ready(port))
         idle, streaming, *asking = [stack.enter_context(Connection(port)) for _ in range(6)]
         assert idle.ask(request("GET", "/health/live")).status == 200
+        hold.touch()
         streaming.send(post("/generate_stream", {"inputs": "a", "parameters": {"max_new_tokens": 12}}))
         for connection in asking:
             connection.send(post("/predict", CLASSIFY))
-        first = predictions(asking[0].answer())
+        wait_until(lambda: b"\nunroll_open_requests 6.0\n" in idle.ask(request("GET", "/metrics")).body)
         process.send_signal(signal.SIGTERM)
-        assert [predictions(connection.answer()) for connection in asking[1:]] == [first] * 3
+        wait_until(lambda: not is_ready(port))
+        hold.unlink()
+        first, *others = [predictions(connection.answer()) for connection in asking]
+        assert others == [first] * 3
         assert streaming.answer().body.count(b"data:") == 12
         assert idle.is_closed()
         wait_until(lambda: process.poll() is not None)
@@ -302,7 +305,7 @@ def test_accepted_requests_are_answered_after_sigterm(tmp_path: Path, tiny_model
 
 def end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
-    process.wait(10)
+    process.wait(PATIENCE_S)
 
 
 def test_one_request_too_many_is_refused_at_once_and_the_connection_stays(tiny_models: Path) -> None:
@@ -313,13 +316,13 @@ def test_one_request_too_many_is_refused_at_once_and_the_connection_stays(tiny_m
 
         def held(*arguments: Any, original: Any = run.run) -> Any:
             begun.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE_S)
             return original(*arguments)
 
         run.run = held
         first, second = (stack.enter_context(server.connect()) for _ in range(2))
         first.send(post("/predict", TAG))
-        assert begun.wait(10)
+        assert begun.wait(PATIENCE_S)
         refused = second.ask(post("/predict", TAG))
         go_on.set()
         assert predictions(first.answer()) == predictions(second.ask(post("/predict", TAG)))

@@ -11,7 +11,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import (
-    GRAPHS_OF_TASK,
     GraphSpec,
     Limits,
     Manifest,
@@ -70,8 +69,8 @@ def bundle(
         name="test",
         task=options.task,
         options=options,
-        graphs={graph: GraphSpec(file="x", inputs=tensors, outputs=()) for graph in GRAPHS_OF_TASK[options.task]},
-        state=(STATE,) if options.task in ("translation", "generation") else (),
+        graphs={graph: GraphSpec(file="x", inputs=tensors, outputs=()) for graph in options.graphs},
+        state=(STATE,) if options.needs_state else (),
         labels=tuple(labels),
         limits=limits or Limits(max_input_tokens=64, max_new_tokens=32),
         tokenizers={role: f"{role}.json" for role in tokenizers},

@@ -1,12 +1,38 @@
-"""Every task that a manifest can name can be built."""
+"""The list of tasks is complete, and what a task declares is what its bundles and its routes need."""
 
 from __future__ import annotations
 
 from typing import get_args
 
-from service.bundle.manifest import TaskName
-from service.tasks.catalogue import PREDICT_TASKS
+from service.api.schemas import GenerateRequest, PredictResponse
+from service.bundle.manifest import OptionsOfTask, TaskName, TaskOptions
+from service.tasks.catalogue import TASKS, tasks_of_route
+from service.tasks.core.predict_task import PredictTask
+
+OPTIONS: tuple[type[OptionsOfTask], ...] = get_args(get_args(TaskOptions)[0])
 
 
-def test_every_task_name_is_answered() -> None:
-    assert {*PREDICT_TASKS, "generation"} == set(get_args(TaskName))
+def test_every_task_that_a_manifest_can_name_has_a_class_and_options() -> None:
+    """In the same order, which is that of the API."""
+    assert tuple(TASKS) == get_args(TaskName)
+    assert tuple(options.model_fields["task"].default for options in OPTIONS) == get_args(TaskName)
+
+
+def test_the_schema_of_predictions_lists_every_predict_task_and_its_answers() -> None:
+    """The OpenAPI document follows the list of tasks."""
+    fields, tasks = PredictResponse.model_fields, tasks_of_route("predict")
+    assert get_args(fields["task"].annotation) == tuple(tasks)
+    (answers,) = get_args(fields["predictions"].annotation)
+    assert get_args(answers) == tuple(task.answer_type for task in tasks.values())
+
+
+def test_the_task_of_generation_takes_what_its_route_takes() -> None:
+    (task,) = tasks_of_route("generate").values()
+    assert task.parameters_type in get_args(GenerateRequest.model_fields["parameters"].annotation)
+
+
+def test_tasks_read_chunks_where_bundles_may() -> None:
+    """A bundle with state between chunks is never handed to a task that would drop it."""
+    chunked = {options.model_fields["task"].default for options in OPTIONS if options.may_read_chunks}
+    tasks = tasks_of_route("predict").items()
+    assert {name for name, task in tasks if task.chunks is not PredictTask.chunks} == chunked

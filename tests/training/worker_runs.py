@@ -6,7 +6,6 @@ alone stops and which goes on, in `FOLDER/stopped`.
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 
 from service.bundle.manifest import TaskName
+from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import Recipe
 from training.fit import run_folder
@@ -51,7 +51,7 @@ def train(run: Run, workers: Workers, resume: bool = False, signal_at: int = 0) 
         def batch(self, indices: Order) -> object:
             self.count += 1
             if self.count == signal_at and workers.rank == workers.count - 1:
-                os.kill(os.getpid(), signal.SIGTERM)
+                interrupt(signal.SIGTERM)
             return self.inner.batch(indices)
 
     scores = iter(range(1, 100))

@@ -11,7 +11,7 @@ from service.bundle.manifest import Quantiles
 #: `gru` resets after the recurrent product, as torch and cuDNN do; `gru_before` before it, as Cho et al. 2014 did.
 Cell = Literal["lstm", "gru", "gru_before", "rnn"]
 #: Of a network that may also do without a recurrence.
-CellOrNone = Literal["lstm", "gru", "gru_before", "rnn", "none"]
+CellOrNone = Literal[Cell, "none"]
 PoolingKind = Literal["last", "mean", "max", "attention", "max+mean", "last+max+mean"]
 Connection = Literal["none", "residual", "highway"]
 CharacterReader = Literal["cnn", "rnn", "none"]

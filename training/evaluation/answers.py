@@ -9,9 +9,10 @@ from typing import Any
 from service.bundle.load import Bundle
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput
-from service.tasks.catalogue import PREDICT_TASKS
+from service.tasks.catalogue import predicts, task_of
 from service.tasks.core.parameters import check_parameters
-from service.tasks.core.task import MAX_CHARACTERS_PER_TOKEN, PredictInput, PredictTask, Runner
+from service.tasks.core.predict_task import PredictTask
+from service.tasks.core.task import MAX_CHARACTERS_PER_TOKEN, PredictInput, Runner
 from training.evaluation.predictions import Keep, forget
 
 #: The prediction for an input that the model refused. No label is spelt like this, so it counts as wrong.
@@ -38,7 +39,8 @@ def answers(job: Job, values: Sequence[PredictInput]) -> list[Any]:
 
     Batches hold values of near length, the longest first, so that too little memory shows at once.
     """
-    task = PREDICT_TASKS[job.bundle.manifest.task](job.bundle)
+    task = task_of(job.bundle)
+    assert predicts(task), "this measure is of whole answers"
     parameters = check_parameters(task.parameters_type, job.parameters)
     examples = [_preprocessed(task, value, parameters) for value in values]
     order = sorted((i for i, example in enumerate(examples) if example), key=lambda i: -examples[i].length)

@@ -19,7 +19,6 @@ from training.fit.gradient import Carried
 from training.fit.trainer import DevScore
 from training.networks.network import Network
 from training.onnx_graph.manifest_draft import draft_bundle, draft_manifest
-from training.onnx_graph.writers import network_graphs
 from training.preprocessing.vocabulary import Vocabulary
 
 
@@ -64,7 +63,7 @@ class DevScorer:
     def _manifest(self, network: Network) -> Manifest:
         """The manifest that task code reads. Training changes nothing but weights, so it is drafted once."""
         if self._drafted is None:
-            graphs = {name: graph.spec(f"{name}.onnx") for name, graph in network_graphs(network).items()}
+            graphs = {name: graph.spec(f"{name}.onnx") for name, graph in network.graphs().items()}
             options = self._task.options(self._recipe, self._vocabulary)
             files = {role: f"{role}.json" for role in self._vocabulary.tokenizers}
             draft = draft_bundle(self._recipe, self._vocabulary, options)

@@ -14,7 +14,7 @@ from training.config.networks import TranslatorConfig
 from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean, spread
 from training.experiments.harness.probe import num_parameters
-from training.networks.layers.recurrent import State
+from training.networks.layers.cells import State
 from training.networks.translator import Translator
 from training.preprocessing.batches import TranslationBatch
 

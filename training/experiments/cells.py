@@ -21,7 +21,7 @@ from training.tasks.catalogue import training_task
 
 LABELS: dict[Cell, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "Elman"}
 #: Gates and candidates of a cell.
-NUM_BLOCKS: dict[Cell, int] = {"lstm": 4, "gru": 3, "gru_before": 3, "rnn": 1}
+NUM_BLOCKS: dict[Cell, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 EMBEDDING = 32
 
 

@@ -12,7 +12,8 @@ from training.experiments.adding import adding_batch, adding_loss
 from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell
 from training.experiments.harness.probe import Probe
-from training.networks.layers.recurrent import STATE_NAMES, RecurrentLayer, State, run_recurrence
+from training.networks.layers.cells import State, run_recurrence, state_names
+from training.networks.layers.recurrent import RecurrentLayer
 
 #: Name of a network -> its cell, the spectral radius its recurrent matrix is scaled to, its forget bias.
 NETWORKS: dict[str, tuple[Cell, float, float]] = {
@@ -49,7 +50,7 @@ def gradient_norms(network: Probe, cell: Cell, inputs: Tensor, generator: torch.
     layer = network.encoder.layers[0]
     assert isinstance(layer, RecurrentLayer)
     width = layer.output_size
-    state: State = tuple(torch.zeros(1, inputs.shape[0], width, requires_grad=True) for _ in STATE_NAMES[cell])
+    state: State = tuple(torch.zeros(1, inputs.shape[0], width, requires_grad=True) for _ in state_names(cell))
     states = [state]
     for step in range(inputs.shape[1]):
         _, state = run_recurrence(layer.forward_rnn, inputs[:, step : step + 1], state)
@@ -59,7 +60,7 @@ def gradient_norms(network: Probe, cell: Cell, inputs: Tensor, generator: torch.
     gradients = torch.autograd.grad(
         (state[0][0] * direction).sum(), [part for each in states for part in each], allow_unused=True
     )
-    parts = len(STATE_NAMES[cell])
+    parts = len(state_names(cell))
     norms = [_norm(gradients[i : i + parts]) for i in range(0, len(gradients), parts)]
     return norms[::-1]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,24 @@ class Gradient:
         return self.loss < MAX_LOSS and math.isfinite(self.norm)
 
 
+@contextmanager
+def mixed_precision(device: torch.device, precision: Literal["fp32", "bf16"]) -> Iterator[None]:
+    """Autocast to bfloat16 inside, if that is asked for.
+
+    oneDNN has no bfloat16 LSTM for CPUs without AVX-512, and raises an error instead of taking another one: there
+    torch's own kernels compute it.
+    """
+    one_dnn: Any = torch.backends.mkldnn  # its settings are properties of a module, which its types do not know
+    was_enabled, is_half = one_dnn.enabled, precision == "bf16"
+    lacks_lstm = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    one_dnn.enabled = was_enabled and not (is_half and lacks_lstm)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+            yield
+    finally:
+        one_dnn.enabled = was_enabled
+
+
 def find_gradient(
     network: Network, batch: Batch | None, carried: Carried, config: TrainingConfig, workers: Workers
 ) -> Gradient:
@@ -47,7 +67,7 @@ def find_gradient(
     value, num_terms = torch.zeros((), device=device), 0
     if batch is not None:
         num_terms = batch.num_terms
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with mixed_precision(device, config.precision):
             loss, carried = network.loss(batch.to(device), carried)
         loss.backward()
         value = loss.detach()

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from service.distribution import install_hint
 from service.errors import UnrollError
 from training.config.recipe import Recipe, TrackerName
 
@@ -162,5 +163,5 @@ def _library(module: str, name: TrackerName) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise TrackerMissing(
-            f"training.trackers asks for {name}, which is not installed: pip install 'unroll[tracking]'"
+            f"training.trackers asks for {name}, which is not installed: {install_hint('tracking')}"
         ) from error

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from service.bundle.tokenizer import EOS
 from training.config.networks import CaptionerConfig
 from training.config.pictures import PictureConfig
+from training.networks.encoder_decoder import EncoderDecoder, tied_embedding
 from training.networks.inputs.image_encoder import PictureEncoder
 from training.networks.inputs.picture_augmentation import PictureAugmentation
 from training.networks.layers.attention import ATTENTIONS, attend
+from training.networks.layers.cells import State, recurrence, run_recurrence, state_names
 from training.networks.layers.dropout import LockedDropout, WordDropout
-from training.networks.layers.recurrent import STATE_NAMES, State, recurrence, run_recurrence
-from training.networks.network import Network
-from training.networks.translator import embedding
+from training.networks.network import NetworkGraph, StateShape, Tensors, float32, recurrent_state, uint8
 from training.preprocessing.batches import CaptioningBatch
 from training.preprocessing.padded_sequences import length_mask
 
 
-class Captioner(Network):
-    """Graphs `encoder`: pixels -> memory, keys, state; `decoder_step`: one token and a state -> the next."""
+class Captioner(EncoderDecoder):
+    """A convolutional encoder; a decoder of one recurrent layer that attends before each step."""
 
     def __init__(self, config: CaptionerConfig, augment: PictureConfig, vocabulary: int) -> None:
         super().__init__()
@@ -36,8 +36,8 @@ class Captioner(Network):
         self.encoder = PictureEncoder(config.channels, config.convolutions)
         self.dropout = LockedDropout(config.dropout)
         self.word_dropout = WordDropout(config.word_dropout)
-        self.embedding = embedding(vocabulary, config.embedding_size)
-        self.num_states = len(STATE_NAMES[config.cell])
+        self.embedding = tied_embedding(vocabulary, config.embedding_size)
+        self.num_states = len(state_names(config.cell))
         self.normalise = nn.BatchNorm1d(memory)
         self.bridge = nn.Linear(memory, self.num_states * width)
         self.attention = ATTENTIONS[config.attention](width, memory, config.attention_size)
@@ -47,6 +47,25 @@ class Captioner(Network):
         self.output = nn.Linear(config.embedding_size, vocabulary)
         self.words = nn.Linear(memory, config.embedding_size)
         self.output.weight = self.embedding.weight
+
+    @property
+    def state_shapes(self) -> dict[str, StateShape]:
+        return recurrent_state(self.config.cell, 1, self.config.hidden_size)
+
+    def graphs(self) -> dict[str, NetworkGraph]:
+        """`encoder`: pixels -> memory, memory_keys, first state; `decoder_step`: one token of each row."""
+        config = self.config
+        width, grid, key_size = config.channels[-1], config.grid_rows * config.grid_columns, self.attention.key_size
+        pixels = uint8("pixels", "batch", config.image_rows, config.image_columns, 3)
+        memory, keys = float32("memory", "batch", grid, width), float32("memory_keys", "batch", grid, key_size)
+        return {
+            "encoder": NetworkGraph(self._encode, (pixels,), (memory, keys, *self.state_outputs())),
+            "decoder_step": self._decoder_step_graph(width, key_size, self.output.out_features),
+        }
+
+    def _encode(self, feeds: Tensors) -> Tensors:
+        memory, keys, state = self.encode(feeds["pixels"])
+        return {"memory": memory, "memory_keys": keys, **self.next_state(state)}
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor, State]:
         """`[batch, rows, columns, 3]` of 0 to 255 -> memory `[batch, grid, channels]`, keys, and the first state.
@@ -78,11 +97,7 @@ class Captioner(Network):
     def decode(
         self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
     ) -> tuple[Tensor, Tensor, State]:
-        """Any number of steps: tokens `[batch, steps]`, what `encode` gave, and how many places each row has.
-
-        Returns:
-            logits `[batch, steps, vocab]`, attention weights `[batch, steps, grid]`, and the state after.
-        """
+        """As in `EncoderDecoder`; the time of the memory are the places of the grid."""
         mask = length_mask(lengths, memory.shape[1])
         embedded = self.dropout(self.embedding(self.word_dropout(tokens)))
         found, looks = [], []
@@ -97,13 +112,6 @@ class Captioner(Network):
         readout = torch.tanh(self.readout(self.dropout(torch.cat(found, dim=1))))
         logits: Tensor = self.output(self.dropout(readout))
         return logits, torch.cat(looks, dim=1), state
-
-    def step(
-        self, token: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
-    ) -> tuple[Tensor, Tensor, State]:
-        """One step: `token` `[batch]` -> logits `[batch, vocab]`, attention `[batch, grid]`, the next state."""
-        logits, weights, after = self.decode(token.unsqueeze(1), memory, memory_keys, lengths, state)
-        return logits.squeeze(1), weights.squeeze(1), after
 
     def loss(self, batch: CaptioningBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over tokens of -log p(token); teacher forcing. While training with label smoothing and the word loss."""

@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 from training.config.networks import ClassifierConfig
 from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
+from training.networks.layers.cells import State
 from training.networks.layers.dropout import sequence_dropout
 from training.networks.layers.feed_forward import HiddenLayers, encoder_of
 from training.networks.layers.pooling import Pooling
-from training.networks.layers.recurrent import RecurrentEncoder, State
-from training.networks.network import Network
+from training.networks.layers.recurrent import RecurrentEncoder
+from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
 from training.preprocessing.batches import ClassificationBatch
 
 
 class Classifier(Network):
-    """Graph `classifier`: tokens, characters if read, lengths -> logits; with state in and out if it `reads_chunks`."""
+    """Word and character features, an encoder, pooling, hidden layers where there is no recurrence, a linear layer."""
 
     def __init__(self, config: ClassifierConfig, vocabulary: int, labels: int, characters: int = 0) -> None:
         super().__init__()
@@ -35,6 +36,29 @@ class Classifier(Network):
     def reads_chunks(self) -> bool:
         """Whether the recurrent state is all that the label depends on, so that a text can be read in pieces."""
         return self.encoder.is_forward_only and self.pooling.kind == "last"
+
+    @property
+    def state_shapes(self) -> dict[str, StateShape]:
+        config = self.config
+        return recurrent_state(config.cell, config.layers, config.hidden_size) if self.reads_chunks else {}
+
+    def graphs(self) -> dict[str, NetworkGraph]:
+        """`classifier`: tokens, characters where they are read, lengths -> logits.
+
+        A network that reads chunks also takes the state after the chunk before, and gives the one after this.
+        """
+        reads_characters = self.character_features is not None
+        characters = [int64("characters", "batch", "time", "chars")] if reads_characters else []
+        inputs = [int64("tokens", "batch", "time"), *characters, int64("lengths", "batch"), *self.state_inputs()]
+        outputs = [float32("logits", "batch", self.output.out_features), *self.state_outputs()]
+        return {"classifier": NetworkGraph(self._classify, tuple(inputs), tuple(outputs))}
+
+    def _classify(self, feeds: Tensors) -> Tensors:
+        tokens, lengths, characters = feeds["tokens"], feeds["lengths"], feeds.get("characters")
+        if not self.reads_chunks:
+            return {"logits": self.logits(tokens, lengths, characters)}
+        logits, state = self.read_on(tokens, lengths, self.state_of(feeds), characters)
+        return {"logits": logits, **self.next_state(state)}
 
     def logits(self, tokens: Tensor, lengths: Tensor, characters: Tensor | None = None) -> Tensor:
         """`[batch, time]`, `[batch]`, `[batch, time, chars]` where characters are read -> `[batch, labels]`."""

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from service.bundle.manifest import MEDIAN
 from training.config.networks import ForecasterConfig
-from training.networks.layers.recurrent import State, recurrence, run_recurrence
-from training.networks.network import Network
+from training.networks.layers.cells import State, recurrence, run_recurrence, state_names
+from training.networks.network import Network, NetworkGraph, Tensors, float32
 from training.preprocessing.batches import ForecastingBatch
 from training.preprocessing.series_scale import SeriesScale
 
 
 class Forecaster(Network):
-    """Graph `forecaster`: frames -> forecast, and quantiles where the recipe asks for them; in the data's units."""
+    """One recurrent layer over segments of the past, and one linear layer that gives each segment of the future."""
 
     def __init__(self, config: ForecasterConfig, scale: SeriesScale) -> None:
         super().__init__()
@@ -52,6 +52,19 @@ class Forecaster(Network):
         for name, value in constants.items():
             self.register_buffer(name, value)
 
+    def graphs(self) -> dict[str, NetworkGraph]:
+        """`forecaster`: frames -> forecast, and quantiles where the recipe asks for them; in the data's units."""
+        frames = float32("frames", "batch", self.config.look_back, len(self.scale.channels))
+        shape = ("batch", self.config.horizon, self.num_targets)
+        outputs = [float32("forecast", *shape)]
+        if self.config.quantiles:
+            outputs.append(float32("quantiles", *shape, len(self.config.quantiles)))
+        return {"forecaster": NetworkGraph(self._forecast, (frames,), tuple(outputs))}
+
+    def _forecast(self, feeds: Tensors) -> Tensors:
+        forecast, quantiles = self.forecast(feeds["frames"])
+        return {"forecast": forecast} if quantiles is None else {"forecast": forecast, "quantiles": quantiles}
+
     @property
     def is_independent(self) -> bool:
         """Whether each target is forecast from its own past alone."""
@@ -65,15 +78,11 @@ class Forecaster(Network):
         inputs = rows.reshape(-1, self.config.num_past_segments, self.segment_input.in_features)
         embedded = F.relu(self.segment_input(inputs))
         zeros = embedded.new_zeros(1, embedded.shape[0], self.config.hidden_size)
-        _, state = run_recurrence(self.rnn, embedded, (zeros,) * self._num_state_parts)
+        _, state = run_recurrence(self.rnn, embedded, (zeros,) * len(state_names(self.config.cell)))
         future = self._read_future(state, batch)
         values = self.output(self.dropout(future)).reshape(batch, self.num_targets, -1, segment, self.num_outputs)
         steps = values.reshape(batch, self.num_targets, -1, self.num_outputs)[:, :, : self.config.horizon]
         return _rising(steps.transpose(1, 2))
-
-    @property
-    def _num_state_parts(self) -> int:
-        return 2 if self.config.cell == "lstm" else 1
 
     def _own_past(self, frames: Tensor, deviation: Tensor) -> Tensor:
         """`[batch, targets, look_back]`, each target in deviations from its last value."""

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.config.networks import LanguageModelConfig
+from training.networks.layers.cells import State
 from training.networks.layers.dropout import EmbeddingDropout, sequence_dropout
-from training.networks.layers.recurrent import State, StatefulStack
+from training.networks.layers.recurrent import StatefulStack
 from training.networks.layers.sampled_softmax import sampled_cross_entropy
-from training.networks.network import Network
+from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
 from training.preprocessing.batches import LanguageBatch
 
 
@@ -25,7 +26,7 @@ class Reading(NamedTuple):
 
 
 class LanguageModel(Network):
-    """Graphs `prompt`: many tokens and a state -> logits and the next state; `step`: the same for one token."""
+    """An embedding, a stack of recurrent layers whose state is handed in and back, and the output layer."""
 
     def __init__(self, config: LanguageModelConfig, vocabulary: int) -> None:
         super().__init__()
@@ -58,6 +59,29 @@ class LanguageModel(Network):
         with torch.no_grad():
             self.embedding.weight[0].zero_()
         self.output.weight = self.embedding.weight
+
+    @property
+    def state_shapes(self) -> dict[str, StateShape]:
+        return recurrent_state(self.config.cell, self.config.layers, self.config.hidden_size)
+
+    def graphs(self) -> dict[str, NetworkGraph]:
+        """`prompt`: tokens, lengths, state -> logits, next state; `step`: the same for one token of each row."""
+        state, after, vocabulary = self.state_inputs(), self.state_outputs(), self.output.out_features
+        tokens = int64("tokens", "batch", "time"), int64("lengths", "batch")
+        prompt_logits = float32("logits", "batch", "time", vocabulary)
+        step_logits = float32("logits", "batch", vocabulary)
+        return {
+            "prompt": NetworkGraph(self._prompt, (*tokens, *state), (prompt_logits, *after)),
+            "step": NetworkGraph(self._step, (int64("token", "batch"), *state), (step_logits, *after)),
+        }
+
+    def _prompt(self, feeds: Tensors) -> Tensors:
+        logits, state = self.prompt(feeds["tokens"], feeds["lengths"], self.state_of(feeds))
+        return {"logits": logits, **self.next_state(state)}
+
+    def _step(self, feeds: Tensors) -> Tensors:
+        logits, state = self.step(feeds["token"], self.state_of(feeds))
+        return {"logits": logits, **self.next_state(state)}
 
     def zero_state(self, batch: int, device: torch.device) -> State:
         """The state before any text."""

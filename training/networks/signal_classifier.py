@@ -7,15 +7,16 @@ from torch import Tensor, nn
 
 from training.config.networks import ClassifierConfig
 from training.networks.inputs.front_end import FrontEnd
+from training.networks.layers.cells import State
 from training.networks.layers.feed_forward import HiddenLayers, encoder_of
 from training.networks.layers.pooling import Pooling
-from training.networks.layers.recurrent import RecurrentEncoder, State
-from training.networks.network import Network
+from training.networks.layers.recurrent import RecurrentEncoder
+from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
 from training.preprocessing.batches import SignalBatch
 
 
 class SignalClassifier(Network):
-    """Graph `classifier`: frames or samples, lengths -> logits; with state in and out where it `reads_chunks`."""
+    """A front end, an encoder, pooling, hidden layers where there is no recurrence, a linear layer."""
 
     def __init__(self, config: ClassifierConfig, front_end: FrontEnd, labels: int) -> None:
         super().__init__()
@@ -36,6 +37,29 @@ class SignalClassifier(Network):
     def reads_chunks(self) -> bool:
         """Whether the recurrent state is all that the label depends on, so that a signal can be read in pieces."""
         return self.front_end.is_stepwise and self.encoder.is_forward_only and self.pooling.kind == "last"
+
+    @property
+    def state_shapes(self) -> dict[str, StateShape]:
+        config = self.config
+        return recurrent_state(config.cell, config.layers, config.hidden_size) if self.reads_chunks else {}
+
+    def graphs(self) -> dict[str, NetworkGraph]:
+        """`classifier`: frames or samples, lengths -> logits.
+
+        A network that reads chunks also takes the state after the chunk before, and gives the one after this.
+        """
+        features = () if self.front_end.spectrogram is not None else (len(self.front_end.mean),)
+        values = float32(self.input_name, "batch", "time", *features)
+        outputs = [float32("logits", "batch", self.output.out_features), *self.state_outputs()]
+        inputs = [values, int64("lengths", "batch"), *self.state_inputs()]
+        return {"classifier": NetworkGraph(self._classify, tuple(inputs), tuple(outputs))}
+
+    def _classify(self, feeds: Tensors) -> Tensors:
+        values = feeds[self.input_name]
+        if not self.reads_chunks:
+            return {"logits": self.logits(values, feeds["lengths"])}
+        logits, state = self.read_on(values, feeds["lengths"], self.state_of(feeds))
+        return {"logits": logits, **self.next_state(state)}
 
     def logits(self, values: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, time, features]` or `[batch, time]`, `[batch]` -> `[batch, labels]`."""

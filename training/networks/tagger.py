@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from training.config.networks import TaggerConfig
 from training.networks.inputs.contextual import ContextualFeatures
 from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
+from training.networks.layers.cells import State
 from training.networks.layers.crf import CRF
 from training.networks.layers.dropout import sequence_dropout
 from training.networks.layers.pooling import Pooling
-from training.networks.layers.recurrent import RecurrentEncoder, State
-from training.networks.network import Network
+from training.networks.layers.recurrent import RecurrentEncoder
+from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
 from training.preprocessing.batches import NO_LABEL, TaggingBatch
 from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.padded_sequences import length_mask
@@ -25,6 +26,12 @@ class TaggerReading(NamedTuple):
 
     emissions: Tensor
     text_logits: Tensor | None
+
+    @property
+    def tensors(self) -> Tensors:
+        """By name; without what is None."""
+        emissions = {"emissions": self.emissions}
+        return emissions if self.text_logits is None else {**emissions, "text_logits": self.text_logits}
 
 
 class TextHead(nn.Module):
@@ -43,10 +50,7 @@ class TextHead(nn.Module):
 
 
 class Tagger(Network):
-    """Graph `tagger`: words, characters, lengths -> emissions, and text_logits if joint.
-
-    With state in and out where it `reads_chunks`.
-    """
+    """Word and character features, a recurrent encoder, a linear layer, and a CRF or a text head if configured."""
 
     def __init__(
         self,
@@ -85,6 +89,36 @@ class Tagger(Network):
         text_ends_it = self.text_head is not None and self.text_head.pooling.kind != "last"
         reads_ahead = self.crf is not None or self.contextual is not None
         return self.encoder.is_forward_only and not reads_ahead and not text_ends_it
+
+    @property
+    def state_shapes(self) -> dict[str, StateShape]:
+        config = self.config
+        return recurrent_state(config.cell, config.layers, config.hidden_size) if self.reads_chunks else {}
+
+    def transitions(self) -> Tensor | None:
+        return None if self.crf is None else self.crf.transitions
+
+    def graphs(self) -> dict[str, NetworkGraph]:
+        """`tagger`: words, characters where they are read, lengths -> emissions, and text_logits if it is joint.
+
+        A network that reads chunks also takes the state after the chunk before, and gives the one after this.
+        """
+        reads_characters = self.character_features is not None or self.contextual is not None
+        characters = [int64("characters", "batch", "time", "chars")] if reads_characters else []
+        inputs = [int64("words", "batch", "time"), *characters, int64("lengths", "batch"), *self.state_inputs()]
+        outputs = [float32("emissions", "batch", "time", self.output.out_features)]
+        if self.text_head is not None:
+            outputs.append(float32("text_logits", "batch", self.text_head.output.out_features))
+        return {"tagger": NetworkGraph(self._tag, tuple(inputs), (*outputs, *self.state_outputs()))}
+
+    def _tag(self, feeds: Tensors) -> Tensors:
+        words = feeds["words"]
+        # A network that reads no characters has no such input; it ignores what it is given.
+        characters = feeds.get("characters", words.unsqueeze(2))
+        if not self.reads_chunks:
+            return self.read(words, characters, feeds["lengths"]).tensors
+        reading, state = self.read_on(words, characters, feeds["lengths"], self.state_of(feeds))
+        return {**reading.tensors, **self.next_state(state)}
 
     def read(self, words: Tensor, characters: Tensor, lengths: Tensor) -> TaggerReading:
         """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> all that a tagger says of whole texts."""

@@ -16,27 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.config.networks import TranslatorConfig
+from training.networks.encoder_decoder import EncoderDecoder, tied_embedding
 from training.networks.layers.attention import TRANSLATOR_ATTENTIONS, AdditiveAttention, Attention, attend
+from training.networks.layers.cells import State, layer_state, recurrence, run_recurrence, state_names
 from training.networks.layers.dropout import LockedDropout, WordDropout
-from training.networks.layers.recurrent import (
-    STATE_NAMES,
-    RecurrentEncoder,
-    State,
-    layer_state,
-    recurrence,
-    run_recurrence,
-)
+from training.networks.layers.recurrent import RecurrentEncoder
 from training.networks.layers.scheduled_sampling import mixed_inputs, share_true
-from training.networks.network import Network
+from training.networks.network import NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
 from training.preprocessing.batches import TranslationBatch
 from training.preprocessing.padded_sequences import length_mask
-
-
-class StateShape(NamedTuple):
-    """One tensor of the decoder's state: `[layers, batch, width]`."""
-
-    layers: int
-    width: int
 
 
 class Source(NamedTuple):
@@ -60,8 +48,8 @@ class DecoderState(NamedTuple):
         return (*self.recurrent, *(part for part in (self.feed, self.coverage) if part is not None))
 
 
-class Translator(Network):
-    """Graphs `encoder`: tokens, lengths -> memory, keys, state; `decoder_step`: one token and a state -> the next.
+class Translator(EncoderDecoder):
+    """A recurrent encoder; a decoder whose first layer attends and whose further layers read the context found.
 
     `max_source_tokens`, the end token counted, is how far into a source coverage is remembered.
     """
@@ -75,8 +63,8 @@ class Translator(Network):
         width = config.decoder_hidden_size
         self.word_dropout = WordDropout(config.word_dropout)
         self.dropout = LockedDropout(config.dropout)
-        self.source_embedding = embedding(source_vocabulary, config.embedding_size)
-        self.target_embedding = embedding(target_vocabulary, config.embedding_size)
+        self.source_embedding = tied_embedding(source_vocabulary, config.embedding_size)
+        self.target_embedding = tied_embedding(target_vocabulary, config.embedding_size)
         self.encoder = RecurrentEncoder(
             config.cell,
             config.embedding_size,
@@ -86,7 +74,7 @@ class Translator(Network):
             config.dropout,
         )
         memory = self.encoder.output_size
-        self.num_states = len(STATE_NAMES[config.cell])
+        self.num_states = len(state_names(config.cell))
         self.bridge = nn.Linear(memory, self.num_states * config.decoder_layers * width)
         self.attention = _attention(config, memory)
         read = config.embedding_size * (2 if config.input_feeding else 1)
@@ -107,13 +95,27 @@ class Translator(Network):
         source beyond it are never taken for covered.
         """
         config = self.config
-        shape = StateShape(config.decoder_layers, config.decoder_hidden_size)
-        shapes = dict.fromkeys(STATE_NAMES[config.cell], shape)
+        shapes = recurrent_state(config.cell, config.decoder_layers, config.decoder_hidden_size)
         if config.input_feeding:
             shapes["feed"] = StateShape(1, config.embedding_size)
         if config.coverage:
             shapes["coverage"] = StateShape(1, self.max_source_tokens)
         return shapes
+
+    def graphs(self) -> dict[str, NetworkGraph]:
+        """`encoder`: tokens, lengths -> memory, memory_keys, first state; `decoder_step`: one token of each row."""
+        memory_size, key_size = self.encoder.output_size, self.attention.key_size
+        memory = float32("memory", "batch", "time", memory_size)
+        keys = float32("memory_keys", "batch", "time", key_size)
+        inputs = int64("tokens", "batch", "time"), int64("lengths", "batch")
+        return {
+            "encoder": NetworkGraph(self._encode, inputs, (memory, keys, *self.state_outputs())),
+            "decoder_step": self._decoder_step_graph(memory_size, key_size, self.output.out_features),
+        }
+
+    def _encode(self, feeds: Tensors) -> Tensors:
+        memory, keys, state = self.encode(feeds["tokens"], feeds["lengths"])
+        return {"memory": memory, "memory_keys": keys, **self.next_state(state)}
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, State]:
         """`[batch, time]`, `[batch]` -> memory `[batch, time, memory]`, keys `[batch, time, key]`, first state.
@@ -133,16 +135,6 @@ class Translator(Network):
     def decode(
         self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
     ) -> tuple[Tensor, Tensor, State]:
-        """Any number of target steps.
-
-        Args:
-            tokens: `[batch, steps]`, the target so far.
-            memory, memory_keys, lengths: what `encode` gave, and the source lengths `[batch]`.
-            state: the decoder's state before the first of these steps.
-
-        Returns:
-            logits `[batch, steps, vocab]`, attention weights `[batch, steps, time]`, and the state after.
-        """
         source = Source(memory, memory_keys, length_mask(lengths, memory.shape[1]))
         embedded = self.dropout(self.target_embedding(self.word_dropout(tokens)))
         standing = self._parts_of(state)
@@ -191,13 +183,6 @@ class Translator(Network):
             found.append(context)
             looks.append(weights)
         return torch.cat(found, dim=1), torch.cat(looks, dim=1), coverage
-
-    def step(
-        self, token: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
-    ) -> tuple[Tensor, Tensor, State]:
-        """One step: `token` `[batch]` -> logits `[batch, vocab]`, attention `[batch, time]`, the next state."""
-        logits, weights, after = self.decode(token.unsqueeze(1), memory, memory_keys, lengths, state)
-        return logits.squeeze(1), weights.squeeze(1), after
 
     def loss(self, batch: TranslationBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over target tokens of -log p(token); while training with label smoothing and the loss of coverage.
@@ -253,11 +238,3 @@ def _attention(config: TranslatorConfig, memory_size: int) -> Attention:
 def _widened(values: Tensor, width: int) -> Tensor:
     """The last axis cut to `width`, or filled up with zeros."""
     return F.pad(values, (0, width - values.shape[-1]))
-
-
-def embedding(vocabulary: int, size: int) -> nn.Embedding:
-    """Small enough to serve as the output layer too: variance 1 / size."""
-    table = nn.Embedding(vocabulary, size, padding_idx=0)
-    with torch.no_grad():
-        table.weight.normal_(0.0, size**-0.5)[0].zero_()
-    return table

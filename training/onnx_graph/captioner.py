@@ -9,40 +9,32 @@ from torch import nn
 
 from training.networks.captioner import Captioner
 from training.networks.inputs.image_encoder import ConvolutionLayer, PictureEncoder
-from training.onnx_graph.parts.builder import GraphBuilder, Graphs
-from training.onnx_graph.parts.encoder import stateful_recurrence
+from training.onnx_graph.parts.builder import GraphBuilder
+from training.onnx_graph.parts.cells import recurrence
 from training.onnx_graph.parts.features import attention_energies
 from training.onnx_graph.parts.layers import embedding, linear, masked_softmax, valid_mask
-from training.onnx_graph.parts.recurrence import time_major
-from training.onnx_graph.parts.state import StateSize
+from training.onnx_graph.parts.sequences import time_major
+from training.onnx_graph.parts.state import state_inputs, state_outputs
 
 
-def captioner_graphs(network: Captioner, half: bool) -> Graphs:
-    """`encoder`: pixels -> memory, memory_keys, first state; `decoder_step`: one token a row."""
-    return {"encoder": _encoder_graph(network, half), "decoder_step": _decoder_graph(network, half)}
-
-
-def _encoder_graph(network: Captioner, half: bool) -> GraphBuilder:
-    graph = GraphBuilder("encoder", half)
+def write_captioner_encoder(graph: GraphBuilder, network: Captioner) -> None:
+    """Pixels -> memory, keys, and the decoder's first state."""
     config = network.config
     width, grid = config.channels[-1], config.grid_rows * config.grid_columns
-    pixels = graph.input("pixels", "uint8", ("batch", config.image_rows, config.image_columns, 3))
-    scaled = graph.node("Div", graph.node("Cast", pixels, to=TensorProto.FLOAT), graph.scalar(127.5))
+    pixels = graph.node("Cast", graph.input("pixels"), to=TensorProto.FLOAT)
+    scaled = graph.node("Div", pixels, graph.scalar(127.5))
     pictures = graph.node("Transpose", graph.node("Sub", scaled, graph.scalar(1.0)), perm=[0, 3, 1, 2])
     features = picture_encoder(graph, pictures, network.encoder)
     by_place = graph.node("Transpose", features, perm=[0, 2, 3, 1])
     memory = graph.node("Reshape", by_place, graph.integers(0, grid, width))
-    graph.output("memory", memory, "float32", ("batch", grid, width))
-    keys = linear(graph, memory, network.attention.key)
-    graph.output("memory_keys", keys, "float32", ("batch", grid, network.attention.key_size))
+    graph.output("memory", memory)
+    graph.output("memory_keys", linear(graph, memory, network.attention.key))
     mean = graph.node("ReduceMean", memory, graph.integers(1), keepdims=0)
     factor, summand = folded(network.normalise)
     summary = graph.node("Add", graph.node("Mul", mean, graph.constant(factor)), graph.constant(summand))
     first = graph.node("Tanh", linear(graph, summary, network.bridge))
-    size = _state_size(network)
     parts = graph.nodes("Split", first, num_outputs=network.num_states, axis=1)
-    size.declare_next(graph, [graph.node("Unsqueeze", part, graph.integers(0)) for part in parts])
-    return graph
+    state_outputs(graph, network, [graph.node("Unsqueeze", part, graph.integers(0)) for part in parts])
 
 
 def picture_encoder(graph: GraphBuilder, pictures: str, module: PictureEncoder) -> str:
@@ -81,14 +73,11 @@ def folded(module: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarray, np.ndar
     return factor.float().numpy(), summand.float().numpy()
 
 
-def _decoder_graph(network: Captioner, half: bool) -> GraphBuilder:
-    graph = GraphBuilder("decoder_step", half)
-    config, size = network.config, _state_size(network)
-    token = graph.input("token", "int64", ("batch",))
-    memory = graph.input("memory", "float32", ("batch", "time", config.channels[-1]))
-    keys = graph.input("memory_keys", "float32", ("batch", "time", network.attention.key_size))
-    lengths = graph.input("lengths", "int64", ("batch",))
-    before = size.declare(graph)
+def write_captioner_step(graph: GraphBuilder, network: Captioner) -> None:
+    """One step of the decoder, which attends before its recurrence."""
+    token, lengths = graph.input("token"), graph.input("lengths")
+    memory, keys = graph.input("memory"), graph.input("memory_keys")
+    before = state_inputs(graph, network)
     query = time_major(graph, before[0])
     energies = attention_energies(graph, query, keys, network.attention)
     weights = masked_softmax(graph, energies, valid_mask(graph, keys, lengths))
@@ -97,14 +86,9 @@ def _decoder_graph(network: Captioner, half: bool) -> GraphBuilder:
     context = time_major(graph, graph.node("Mul", gate, looked))
     word = embedding(graph, graph.node("Unsqueeze", token, graph.integers(0)), network.embedding)
     step = graph.node("Concat", word, context, axis=2)
-    outputs, after = stateful_recurrence(graph, step, before, network.decoder)
+    outputs, after = recurrence(graph, step, network.decoder, before)
     found = graph.node("Squeeze", graph.node("Concat", word, outputs, context, axis=2), graph.integers(0))
     logits = linear(graph, graph.node("Tanh", linear(graph, found, network.readout)), network.output)
-    graph.output("logits", logits, "float32", ("batch", network.output.out_features))
-    graph.output("attention", weights, "float32", ("batch", "time"))
-    size.declare_next(graph, after)
-    return graph
-
-
-def _state_size(network: Captioner) -> StateSize:
-    return StateSize(network.config.cell, 1, network.config.hidden_size)
+    graph.output("logits", logits)
+    graph.output("attention", weights)
+    state_outputs(graph, network, after)

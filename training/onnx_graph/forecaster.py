@@ -6,16 +6,16 @@ import numpy as np
 
 from service.bundle.manifest import MEDIAN
 from training.networks.forecaster import Forecaster
-from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.builder import GraphBuilder
+from training.onnx_graph.parts.cells import recurrence
 from training.onnx_graph.parts.layers import linear
-from training.onnx_graph.parts.recurrence import recurrence, time_major
+from training.onnx_graph.parts.sequences import time_major
 
 
-def forecaster_graphs(network: Forecaster, half: bool) -> Graphs:
-    """`forecaster`: frames -> forecast, and quantiles where the network gives them."""
+def write_forecaster(graph: GraphBuilder, network: Forecaster) -> None:
+    """Frames -> forecast, and quantiles where the network gives them."""
     config, scale = network.config, network.scale
-    graph = GraphBuilder("forecaster", half)
-    frames = graph.input("frames", "float32", ("batch", config.look_back, len(scale.channels)))
+    frames = graph.input("frames")
     own = graph.node("Gather", frames, graph.integers(*scale.target_index), axis=2)
     last = graph.node("Gather", own, graph.integers(config.look_back - 1), axis=1)
     past = _own_past(graph, own, last, network) if network.is_independent else _whole_past(graph, frames, network)
@@ -24,14 +24,12 @@ def forecaster_graphs(network: Forecaster, half: bool) -> Graphs:
     values = graph.node("Add", level, graph.node("Mul", steps, _row(graph, scale.target_deviations, (-1, 1))))
     if config.minimum is not None:
         values = graph.node("Max", values, graph.scalar(config.minimum))
-    shape = ("batch", config.horizon, network.num_targets)
     if not config.quantiles:
-        graph.output("forecast", graph.node("Squeeze", values, graph.integers(3)), "float32", shape)
-        return {"forecaster": graph}
+        graph.output("forecast", graph.node("Squeeze", values, graph.integers(3)))
+        return
     median = graph.node("Gather", values, graph.integer(config.quantiles.index(MEDIAN)), axis=3)
-    graph.output("forecast", median, "float32", shape)
-    graph.output("quantiles", values, "float32", (*shape, len(config.quantiles)))
-    return {"forecaster": graph}
+    graph.output("forecast", median)
+    graph.output("quantiles", values)
 
 
 def _own_past(graph: GraphBuilder, own: str, last: str, network: Forecaster) -> str:

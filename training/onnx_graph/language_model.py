@@ -3,50 +3,33 @@
 from __future__ import annotations
 
 from training.networks.language_model import LanguageModel
-from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.parts.builder import GraphBuilder
 from training.onnx_graph.parts.encoder import stateful_stack
 from training.onnx_graph.parts.layers import embedding, linear
-from training.onnx_graph.parts.recurrence import time_major, time_major_ids
-from training.onnx_graph.parts.state import StateSize
+from training.onnx_graph.parts.sequences import time_major, time_major_ids
+from training.onnx_graph.parts.state import state_inputs, state_outputs
 
 
-def language_model_graphs(network: LanguageModel, half: bool) -> Graphs:
-    """`prompt`: tokens, lengths, state -> logits, next state; `step`: the same for one token of each row."""
-    return {"prompt": _prompt_graph(network, half), "step": _step_graph(network, half)}
-
-
-def _prompt_graph(network: LanguageModel, half: bool) -> GraphBuilder:
-    graph = GraphBuilder("prompt", half)
-    tokens = graph.input("tokens", "int64", ("batch", "time"))
-    lengths = graph.input("lengths", "int64", ("batch",))
-    size = _state_size(network)
-    state = size.declare(graph)
+def write_prompt(graph: GraphBuilder, network: LanguageModel) -> None:
+    """A padded prompt -> logits of every token, and the state after each row's last one."""
+    tokens, lengths = graph.input("tokens"), graph.input("lengths")
+    state = state_inputs(graph, network)
     embedded = embedding(graph, time_major_ids(graph, tokens), network.embedding)
     outputs, after = stateful_stack(graph, embedded, state, network.stack, lengths)
-    logits = _logits(graph, time_major(graph, outputs), network)
-    graph.output("logits", logits, "float32", ("batch", "time", network.output.out_features))
-    size.declare_next(graph, after)
-    return graph
+    graph.output("logits", _logits(graph, time_major(graph, outputs), network))
+    state_outputs(graph, network, after)
 
 
-def _step_graph(network: LanguageModel, half: bool) -> GraphBuilder:
-    graph = GraphBuilder("step", half)
-    token = graph.input("token", "int64", ("batch",))
-    size = _state_size(network)
-    state = size.declare(graph)
+def write_step(graph: GraphBuilder, network: LanguageModel) -> None:
+    """One token of each row -> its logits and the next state."""
+    token, state = graph.input("token"), state_inputs(graph, network)
     embedded = embedding(graph, graph.node("Unsqueeze", token, graph.integers(0)), network.embedding)
     outputs, after = stateful_stack(graph, embedded, state, network.stack)
-    logits = _logits(graph, graph.node("Squeeze", outputs, graph.integers(0)), network)
-    graph.output("logits", logits, "float32", ("batch", network.output.out_features))
-    size.declare_next(graph, after)
-    return graph
+    graph.output("logits", _logits(graph, graph.node("Squeeze", outputs, graph.integers(0)), network))
+    state_outputs(graph, network, after)
 
 
 def _logits(graph: GraphBuilder, outputs: str, network: LanguageModel) -> str:
     """`[..., hidden]` -> `[..., vocab]`."""
     features = outputs if network.projection is None else linear(graph, outputs, network.projection)
     return linear(graph, features, network.output)
-
-
-def _state_size(network: LanguageModel) -> StateSize:
-    return StateSize(network.config.cell, len(network.stack.layers), network.stack.hidden_size)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import nn
-
-from service.bundle.manifest import GraphSpec, Limits, Manifest, Score, TaskOptions, TrainingFacts
+from service.bundle.manifest import GraphSpec, Limits, Manifest, Score, StateSpec, TaskOptions, TrainingFacts
 from service.bundle.tokenizer import TextTokenizer
 from training.config.recipe import Recipe
-from training.onnx_graph.parts.state import state_specs
+from training.networks.network import Network, next_name
 from training.preprocessing.vocabulary import Vocabulary
 
 
@@ -52,7 +50,7 @@ class BundleDraft:
 
 
 def draft_manifest(
-    draft: BundleDraft, network: nn.Module, graphs: dict[str, GraphSpec], tokenizer_files: dict[str, str]
+    draft: BundleDraft, network: Network, graphs: dict[str, GraphSpec], tokenizer_files: dict[str, str]
 ) -> Manifest:
     """The manifest of a bundle whose files are not yet listed, nor its parity measured."""
     return Manifest(
@@ -64,7 +62,7 @@ def draft_manifest(
         licence=draft.licence,
         options=draft.options,
         graphs=graphs,
-        state=state_specs(graphs),
+        state=state_specs(network),
         labels=draft.labels,
         text_labels=draft.text_labels,
         limits=draft.limits,
@@ -74,6 +72,14 @@ def draft_manifest(
     )
 
 
-def num_parameters(network: nn.Module) -> int:
+def state_specs(network: Network) -> tuple[StateSpec, ...]:
+    """The tensors of recurrent state, and under which names they go in and come back."""
+    return tuple(
+        StateSpec(name=name, next_name=next_name(name), layers=shape.layers, width=shape.width)
+        for name, shape in network.state_shapes.items()
+    )
+
+
+def num_parameters(network: Network) -> int:
     """How many numbers were learned; tied ones count once."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -9,54 +9,40 @@ import numpy as np
 from torch import nn
 
 from training.networks.layers.recurrent import RecurrentLayer
-from training.networks.translator import StateShape, Translator
-from training.onnx_graph.parts.builder import GraphBuilder, Graphs
-from training.onnx_graph.parts.encoder import (
-    final_state,
-    joined_state,
-    layer_states,
-    recurrent_encoder,
-    stateful_recurrence,
-)
+from training.networks.network import StateShape
+from training.networks.translator import Translator
+from training.onnx_graph.parts.builder import GraphBuilder
+from training.onnx_graph.parts.cells import recurrence
+from training.onnx_graph.parts.encoder import final_state, joined_state, layer_states, recurrent_encoder
 from training.onnx_graph.parts.features import attention_energies
 from training.onnx_graph.parts.layers import axis_size, embedding, linear, masked_softmax, valid_mask
-from training.onnx_graph.parts.recurrence import time_major, time_major_ids
-from training.onnx_graph.parts.state import next_name
+from training.onnx_graph.parts.sequences import time_major, time_major_ids
+from training.onnx_graph.parts.state import state_inputs, state_outputs
 
 
-def translator_graphs(network: Translator, half: bool) -> Graphs:
-    """`encoder`: tokens, lengths -> memory, memory_keys, first state; `decoder_step`: one target token a row."""
-    return {"encoder": _encoder_graph(network, half), "decoder_step": _decoder_graph(network, half)}
-
-
-def _encoder_graph(network: Translator, half: bool) -> GraphBuilder:
-    graph = GraphBuilder("encoder", half)
-    tokens = graph.input("tokens", "int64", ("batch", "time"))
-    lengths = graph.input("lengths", "int64", ("batch",))
+def write_translator_encoder(graph: GraphBuilder, network: Translator) -> None:
+    """Tokens -> memory, keys, and the decoder's first state."""
+    tokens, lengths = graph.input("tokens"), graph.input("lengths")
     embedded = embedding(graph, time_major_ids(graph, tokens), network.source_embedding)
     outputs = recurrent_encoder(graph, embedded, lengths, network.encoder)
     memory = time_major(graph, outputs)
-    graph.output("memory", memory, "float32", ("batch", "time", network.encoder.output_size))
+    graph.output("memory", memory)
     key = network.attention.key
-    keys = linear(graph, memory, key) if isinstance(key, nn.Linear) else memory
-    graph.output("memory_keys", keys, "float32", ("batch", "time", network.attention.key_size))
+    graph.output("memory_keys", linear(graph, memory, key) if isinstance(key, nn.Linear) else memory)
     final = final_state(graph, outputs, lengths, cast(RecurrentLayer, network.encoder.layers[-1]))
-    _declare_next(graph, network, _first_state(graph, final, lengths, network))
-    return graph
+    state_outputs(graph, network, _first_state(graph, final, lengths, network))
 
 
-def _first_state(graph: GraphBuilder, final: str, lengths: str, network: Translator) -> dict[str, str]:
+def _first_state(graph: GraphBuilder, final: str, lengths: str, network: Translator) -> list[str]:
     """`[batch, memory]` -> the decoder's first state: the recurrent part from the encoder, all else zero."""
-    shapes, num_parts = network.state_shapes, network.num_states
-    recurrent, further = list(shapes)[:num_parts], list(shapes)[num_parts:]
-    size = shapes[recurrent[0]]
+    shapes, num_parts = list(network.state_shapes.values()), network.num_states
+    size = shapes[0]
     flat = graph.node("Tanh", linear(graph, final, network.bridge))
     table = graph.node("Reshape", flat, graph.integers(0, num_parts, size.layers, size.width))
     parts = graph.nodes("Split", table, num_outputs=num_parts, axis=1)
     by_row = [graph.node("Squeeze", part, graph.integers(1)) for part in parts]
     first = [graph.node("Transpose", part, perm=[1, 0, 2]) for part in by_row]
-    empty = [_zeros(graph, shapes[name], lengths) for name in further]
-    return dict(zip(shapes, [*first, *empty], strict=True))
+    return first + [_zeros(graph, shape, lengths) for shape in shapes[num_parts:]]
 
 
 def _zeros(graph: GraphBuilder, shape: StateShape, lengths: str) -> str:
@@ -66,38 +52,34 @@ def _zeros(graph: GraphBuilder, shape: StateShape, lengths: str) -> str:
     return graph.node("Expand", one_row, rows)
 
 
-def _decoder_graph(network: Translator, half: bool) -> GraphBuilder:
-    graph = GraphBuilder("decoder_step", half)
-    token = graph.input("token", "int64", ("batch",))
-    memory = graph.input("memory", "float32", ("batch", "time", network.encoder.output_size))
-    keys = graph.input("memory_keys", "float32", ("batch", "time", network.attention.key_size))
-    lengths = graph.input("lengths", "int64", ("batch",))
-    state = _declare(graph, network)
-    recurrent = [state[name] for name in list(state)[: network.num_states]]
-    before = layer_states(graph, recurrent, len(network.decoder_layers))
+def write_translator_step(graph: GraphBuilder, network: Translator) -> None:
+    """One step of the decoder, whose first layer attends."""
+    token, lengths = graph.input("token"), graph.input("lengths")
+    memory, keys = graph.input("memory"), graph.input("memory_keys")
+    state = dict(zip(network.state_shapes, state_inputs(graph, network), strict=True))
+    before = layer_states(graph, list(state.values())[: network.num_states], len(network.decoder_layers))
     read = embedding(graph, graph.node("Unsqueeze", token, graph.integers(0)), network.target_embedding)
     if "feed" in state:
         read = graph.node("Concat", read, state["feed"], axis=2)
-    first, *further = (cast(nn.RNNBase, module) for module in network.decoder_layers)
-    outputs, after = stateful_recurrence(graph, read, before[0], first)
+    first, *further = network.decoder_layers
+    outputs, after = recurrence(graph, read, first, before[0])
     weights = _weights(graph, time_major(graph, outputs), keys, lengths, network, state)
     context = _context(graph, weights, memory)
     afters = [after]
     for module, parts in zip(further, before[1:], strict=True):
         inputs = graph.node("Concat", outputs, context, axis=2)
-        outputs, after = stateful_recurrence(graph, inputs, parts, module)
+        outputs, after = recurrence(graph, inputs, module, parts)
         afters.append(after)
     readout = graph.node("Tanh", linear(graph, graph.node("Concat", outputs, context, axis=2), network.readout))
     logits = linear(graph, graph.node("Squeeze", readout, graph.integers(0)), network.output)
-    graph.output("logits", logits, "float32", ("batch", network.output.out_features))
-    graph.output("attention", weights, "float32", ("batch", "time"))
-    following = dict(zip(state, joined_state(graph, afters), strict=False))
+    graph.output("logits", logits)
+    graph.output("attention", weights)
+    following = list(joined_state(graph, afters))
     if "feed" in state:
-        following["feed"] = readout
+        following.append(readout)
     if "coverage" in state:
-        following["coverage"] = _covered_after(graph, state["coverage"], weights, network.max_source_tokens)
-    _declare_next(graph, network, following)
-    return graph
+        following.append(_covered_after(graph, state["coverage"], weights, network.max_source_tokens))
+    state_outputs(graph, network, following)
 
 
 def _weights(
@@ -127,14 +109,3 @@ def _covered_after(graph: GraphBuilder, coverage: str, weights: str, width: int)
 def _context(graph: GraphBuilder, weights: str, memory: str) -> str:
     """`[batch, time]` and `[batch, time, width]` -> the weighted mean `[1, batch, width]`."""
     return time_major(graph, graph.node("MatMul", graph.node("Unsqueeze", weights, graph.integers(1)), memory))
-
-
-def _declare(graph: GraphBuilder, network: Translator) -> dict[str, str]:
-    """The decoder's state as inputs, by name."""
-    shapes = network.state_shapes.items()
-    return {name: graph.input(name, "float32", (size.layers, "batch", size.width)) for name, size in shapes}
-
-
-def _declare_next(graph: GraphBuilder, network: Translator, values: Mapping[str, str]) -> None:
-    for name, size in network.state_shapes.items():
-        graph.output(next_name(name), values[name], "float32", (size.layers, "batch", size.width))

@@ -1,46 +1,50 @@
-"""Which function writes the graphs of which network."""
+"""The graph writers of every network."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from training.networks.captioner import Captioner
 from training.networks.classifier import Classifier
 from training.networks.forecaster import Forecaster
 from training.networks.language_model import LanguageModel
+from training.networks.network import Network
 from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
 from training.networks.translator import Translator
-from training.onnx_graph.captioner import captioner_graphs
-from training.onnx_graph.classifier import classifier_graphs
-from training.onnx_graph.forecaster import forecaster_graphs
-from training.onnx_graph.language_model import language_model_graphs
-from training.onnx_graph.parts.builder import Graphs
-from training.onnx_graph.signal_classifier import signal_classifier_graphs
-from training.onnx_graph.tagger import tagger_graphs
-from training.onnx_graph.translator import translator_graphs
+from training.onnx_graph.captioner import write_captioner_encoder, write_captioner_step
+from training.onnx_graph.classifier import write_classifier
+from training.onnx_graph.forecaster import write_forecaster
+from training.onnx_graph.language_model import write_prompt, write_step
+from training.onnx_graph.parts.builder import GraphBuilder, Graphs
+from training.onnx_graph.signal_classifier import write_signal_classifier
+from training.onnx_graph.tagger import write_tagger
+from training.onnx_graph.translator import write_translator_encoder, write_translator_step
+
+#: For each network, what fills each of its graphs with nodes.
+WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] = {
+    Tagger: {"tagger": write_tagger},
+    Classifier: {"classifier": write_classifier},
+    SignalClassifier: {"classifier": write_signal_classifier},
+    Translator: {"encoder": write_translator_encoder, "decoder_step": write_translator_step},
+    Captioner: {"encoder": write_captioner_encoder, "decoder_step": write_captioner_step},
+    Forecaster: {"forecaster": write_forecaster},
+    LanguageModel: {"prompt": write_prompt, "step": write_step},
+}
 
 
-def network_graphs(network: nn.Module, half: bool = False) -> Graphs:
-    """Every graph of a network by name, under the tensor names that the service's tasks use.
+def network_graphs(network: Network, half: bool = False) -> Graphs:
+    """Every graph of a network by name, with the inputs and outputs that the network declares.
 
     Raises:
-        ValueError: nothing is known about this kind of network, or a weight does not fit half precision.
+        ValueError: there is no writer for this kind of network, or a weight does not fit half precision.
     """
-    match network:
-        case Tagger():
-            return tagger_graphs(network, half)
-        case SignalClassifier():
-            return signal_classifier_graphs(network, half)
-        case Classifier():
-            return classifier_graphs(network, half)
-        case Translator():
-            return translator_graphs(network, half)
-        case Forecaster():
-            return forecaster_graphs(network, half)
-        case Captioner():
-            return captioner_graphs(network, half)
-        case LanguageModel():
-            return language_model_graphs(network, half)
-        case _:
-            raise ValueError(f"there is no graph writer for a {type(network).__name__}")
+    if type(network) not in WRITERS:
+        raise ValueError(f"there is no graph writer for a {type(network).__name__}")
+    writers = WRITERS[type(network)]
+    graphs = {}
+    for name, declared in network.graphs().items():
+        graphs[name] = GraphBuilder(name, declared.inputs, declared.outputs, half)
+        writers[name](graphs[name], network)
+    return graphs

@@ -14,10 +14,8 @@ from training.fit.run_folder import RunFolder
 from training.preprocessing.character_models import DIRECTIONS, CharacterModels, Direction, ReaderShape
 from training.preprocessing.tensor_file import read_tensors
 
-#: The weights of a language model that give its states, and their names in a reader.
-_KEPT = {"embedding.weight": "embedding.weight"} | {
-    f"stack.layers.0.{name}": f"rnn.{name}" for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-}
+#: Where a language model keeps the weights that give its states, and where a reader has them.
+_KEPT = {"embedding.": "embedding.", "stack.layers.0.": "rnn."}
 
 
 def read_character_models(folders: Sequence[str]) -> tuple[CharacterModels, TextTokenizer]:
@@ -60,7 +58,12 @@ def _symbols(alphabet: TextTokenizer) -> tuple[str, ...]:
 
 def _weights(direction: Direction, run: RunFolder) -> dict[str, Tensor]:
     tensors, _ = read_tensors(run.best_weights)
-    return {f"{direction}_reader.{name}": tensors[theirs] for theirs, name in _KEPT.items()}
+    return {
+        f"{direction}_reader.{prefix}{name.removeprefix(theirs)}": tensor
+        for name, tensor in tensors.items()
+        for theirs, prefix in _KEPT.items()
+        if name.startswith(theirs)
+    }
 
 
 def _id_of(alphabet: TextTokenizer, character: str) -> int:

@@ -7,14 +7,17 @@ A search is a folder: `study.db` has all trials, so that a search which was stop
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import tomli_w
 import torch
 
+from service.distribution import install_hint
 from service.errors import UnrollError
 from training.config.recipe import Recipe, parse_recipe
 from training.evaluation.dev_scorer import DevScorer
@@ -126,9 +129,8 @@ class Search:
                 score = "" if trial.value is None else trial.value
                 epochs = len(trial.intermediate_values)
                 writer.writerow([trial.number, *values, score, epochs, trial.state.name.lower()])
-        scored = [(trial.params, trial.value) for trial in trials if trial.value is not None]
-        if scored:
-            _draw(scored, self.space, self.folder / "trials.png")
+        if _completed(trials):
+            _draw(study, self.folder / "trials.png")
             best = self._changed(study.best_params).model_dump(mode="json", exclude_none=True)
             (self.folder / "best.toml").write_text(tomli_w.dumps(best), encoding="utf-8")
             self._forget_all_weights_but(study.best_trial.number)
@@ -139,7 +141,7 @@ class Search:
                 weights.unlink()
 
     def _best_recipe(self, study: optuna.Study) -> Path:
-        if all(trial.value is None for trial in _done(study)):
+        if not _completed(_done(study)):
             raise SearchFault(f"no trial in {self.folder} came to a score; look at trials.csv there")
         return self.folder / "best.toml"
 
@@ -167,26 +169,25 @@ def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.state.name != "FAIL"]
 
 
-def _draw(scored: Sequence[tuple[dict[str, Any], float]], space: Space, picture: Path) -> None:
-    """The score against each varied key."""
+def _completed(trials: Sequence[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+    """Trials that ran all epochs: only these can be the best."""
+    return [trial for trial in trials if trial.state.name == "COMPLETE"]
+
+
+def _draw(study: optuna.Study, picture: Path) -> None:
+    """Slice plot: the score against each varied key."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from optuna.visualization.matplotlib import plot_slice
 
-    figure, axes = pyplot.subplots(
-        1, len(space), figsize=(3.6 * len(space), 3.2), layout="constrained", squeeze=False, sharey=True
-    )
-    for axis, each in zip(axes[0], space, strict=True):
-        values = [params[each.key] for params, _ in scored]
-        axis.scatter([str(v) for v in values] if isinstance(each, Choice) else values, [v for _, v in scored])
-        if isinstance(each, Range) and each.log:
-            axis.set_xscale("log")
-        axis.set_xlabel(each.key, fontsize=9)
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("best dev score", fontsize=9)
-    figure.savefig(picture, dpi=100)
-    pyplot.close(figure)
+    with warnings.catch_warnings():
+        # Its plots with matplotlib count as experimental, and the first trial alone spans no range of values.
+        warnings.simplefilter("ignore")
+        first = np.ravel(plot_slice(study, target_name="best dev score"))[0]  # one pair of axes, or an array of them
+    first.figure.savefig(picture, dpi=100, bbox_inches="tight")
+    pyplot.close(first.figure)
 
 
 def _listed(changes: dict[str, Any]) -> str:
@@ -199,5 +200,5 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise SearchFault("a search needs optuna, which is not installed: pip install 'unroll[search]'") from error
+        raise SearchFault(f"a search needs optuna, which is not installed: {install_hint('search')}") from error
     return optuna

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from service.bundle.load import CARD_FILE, TRANSITIONS_FILE, WEIGHTS_FILE, Bundle, Example
 from service.bundle.manifest import GraphSpec, Manifest, Score
@@ -19,6 +18,7 @@ from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
 from training.evaluation.task import Question
 from training.evaluation.torch_runner import TorchRunner, one_thread, transitions_of
+from training.networks.network import Network
 from training.onnx_graph.manifest_draft import BundleDraft, draft_manifest
 from training.onnx_graph.parts.builder import Graphs, serialized
 from training.onnx_graph.weights import round_to_half, share_weights
@@ -36,7 +36,7 @@ class Exported:
 
 
 def export_bundle(
-    network: nn.Module,
+    network: Network,
     draft: BundleDraft,
     questions: Sequence[Question],
     models_root: Path,
@@ -82,7 +82,7 @@ def export_bundle(
 
 
 def write_bundle(
-    folder: Path, network: nn.Module, draft: BundleDraft, questions: Sequence[Question], half: bool
+    folder: Path, network: Network, draft: BundleDraft, questions: Sequence[Question], half: bool
 ) -> tuple[Manifest, list[Example]]:
     """Write every file of a bundle into an empty folder, unverified; returns its manifest and its examples."""
     graphs = write_graphs(folder, network_graphs(network, half))
@@ -122,7 +122,7 @@ def write_tokenizers(folder: Path, tokenizers: Mapping[str, TextTokenizer]) -> d
 
 
 @one_thread()
-def record_examples(bundle: Bundle, network: nn.Module, questions: Sequence[Question]) -> list[Example]:
+def record_examples(bundle: Bundle, network: Network, questions: Sequence[Question]) -> list[Example]:
     """Torch's answer to each question, given by the same code that the service answers with.
 
     Raises:

@@ -21,9 +21,17 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from service.tasks.core.task import Array
-from training.publish.int8_cells import MICROSOFT, Bounded, CellWeights, Int8Nodes, quantise_columns
+from training.publish.int8_cells import (
+    CELL_STEPS,
+    MICROSOFT,
+    Bounded,
+    CellStep,
+    CellWeights,
+    Int8Nodes,
+    quantise_columns,
+)
 
-RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+RECURRENT = frozenset(CELL_STEPS)
 #: Inputs of step graphs that came out of a tanh: the hidden state, the last readout that is fed back, and the encoder's
 #: outputs that are attended to.
 _BOUNDED_INPUTS = frozenset({"hidden", "feed", "memory"})
@@ -98,14 +106,9 @@ class _Rewriting:
 
     def _write_step(self, node: NodeProto) -> None:
         """One step of a cell: the operator's outputs are `[1, 1, batch, hidden]` and the state `[1, batch, hidden]`."""
-        x, hidden, weights = self._bounded(node.input[0]), self._bounded(node.input[5]), self._cell_weights(node)
-        states: tuple[str, ...]
-        if node.op_type == "LSTM":
-            states = self.written.lstm_step(x, hidden, node.input[6], weights)
-        elif node.op_type == "GRU":
-            states = (self.written.gru_step(x, hidden, weights),)
-        else:
-            states = (self.written.elman_step(x, hidden, weights),)
+        x, hidden = self._bounded(node.input[0]), self._bounded(node.input[5])
+        step = CellStep(x, hidden, tuple(node.input[6:]), self._cell_weights(node))
+        states = CELL_STEPS[node.op_type](self.written, step)
         directions = self.written.constant(np.array([1], dtype=np.int64))
         self.written.emit("Unsqueeze", states[0], directions, output=node.output[0])
         for state, output in zip(states, node.output[1:], strict=False):
@@ -126,8 +129,7 @@ class _Rewriting:
 
     def _cell_weights(self, node: NodeProto) -> CellWeights:
         inputs, hidden = (self._constants[name][0] for name in node.input[1:3])
-        biases = self._constants[node.input[3]][0] if node.input[3] else np.zeros(2 * len(inputs), dtype=np.float32)
-        return CellWeights(inputs, hidden, *np.split(biases, 2))
+        return CellWeights(inputs, hidden, *np.split(self._constants[node.input[3]][0], 2))
 
     def _bounded(self, name: str) -> Bounded:
         return Bounded(name, self._bounds[name])

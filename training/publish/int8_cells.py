@@ -7,6 +7,7 @@ signed: the pair that has fast instructions on x86 (VNNI); two signed operands w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,15 @@ class Bounded(NamedTuple):
 
     name: str
     bound: float
+
+
+class CellStep(NamedTuple):
+    """What one step of a cell reads: values of shape `[1, batch, ...]`; `further` is the state beside `hidden`."""
+
+    x: Bounded
+    hidden: Bounded
+    further: tuple[str, ...]
+    weights: CellWeights
 
 
 class Int8Nodes:
@@ -82,38 +92,51 @@ class Int8Nodes:
         inputs += [] if bias is None else [self.constant(bias.astype(np.float32))]
         return self.add("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)
 
-    def lstm_step(self, x: Bounded, hidden: Bounded, cell: str, weights: CellWeights) -> tuple[str, str]:
-        """`[1, batch, ...]` in, the next hidden and cell state `[1, batch, hidden]` out."""
-        gates = self.add("Add", *self._products(x, hidden, weights))
-        squashed, candidate = self._split(gates, 3 * weights.width, weights.width)
-        entering, leaving, kept = self._split(self.add("Sigmoid", squashed), *[weights.width] * 3)
-        remembered = self.add("Mul", kept, cell)
-        cell = self.add("Add", remembered, self.add("Mul", entering, self.add("Tanh", candidate)))
-        return self.add("Mul", leaving, self.add("Tanh", cell)), cell
+    def products(self, step: CellStep) -> tuple[str, str]:
+        """The sums of all gates from the input, and those from the hidden state."""
+        weights = step.weights
+        from_x = self.product(step.x, weights.inputs.T, weights.input_bias)
+        return from_x, self.product(step.hidden, weights.hidden.T, weights.hidden_bias)
 
-    def gru_step(self, x: Bounded, hidden: Bounded, weights: CellWeights) -> str:
-        """`[1, batch, ...]` in, the next hidden state out. The reset gate comes after the recurrent product."""
-        from_x, from_hidden = self._products(x, hidden, weights)
-        x_gates, x_new = self._split(from_x, 2 * weights.width, weights.width)
-        hidden_gates, hidden_new = self._split(from_hidden, 2 * weights.width, weights.width)
-        gates = self.add("Sigmoid", self.add("Add", x_gates, hidden_gates))
-        update, reset = self._split(gates, weights.width, weights.width)
-        new = self.add("Tanh", self.add("Add", x_new, self.add("Mul", reset, hidden_new)))
-        # The same as a mean of new and hidden, weighted by 1 - update and update.
-        return self.add("Add", new, self.add("Mul", update, self.add("Sub", hidden.name, new)))
-
-    def elman_step(self, x: Bounded, hidden: Bounded, weights: CellWeights) -> str:
-        """`[1, batch, ...]` in, the next hidden state out."""
-        return self.add("Tanh", self.add("Add", *self._products(x, hidden, weights)))
-
-    def _products(self, x: Bounded, hidden: Bounded, weights: CellWeights) -> tuple[str, str]:
-        from_x = self.product(x, weights.inputs.T, weights.input_bias)
-        return from_x, self.product(hidden, weights.hidden.T, weights.hidden_bias)
-
-    def _split(self, values: str, *sizes: int) -> list[str]:
+    def parts(self, values: str, *sizes: int) -> list[str]:
+        """The last axis in parts of these sizes."""
         cuts = self.constant(np.array(sizes, dtype=np.int64))
         return self.split("Split", values, cuts, num_outputs=len(sizes), axis=2)
 
+
+def _lstm_step(nodes: Int8Nodes, step: CellStep) -> tuple[str, ...]:
+    width, (cell,) = step.weights.width, step.further
+    gates = nodes.add("Add", *nodes.products(step))
+    squashed, candidate = nodes.parts(gates, 3 * width, width)
+    entering, leaving, kept = nodes.parts(nodes.add("Sigmoid", squashed), width, width, width)
+    remembered = nodes.add("Mul", kept, cell)
+    cell = nodes.add("Add", remembered, nodes.add("Mul", entering, nodes.add("Tanh", candidate)))
+    return nodes.add("Mul", leaving, nodes.add("Tanh", cell)), cell
+
+
+def _gru_step(nodes: Int8Nodes, step: CellStep) -> tuple[str, ...]:
+    """The reset gate comes after the recurrent product."""
+    width = step.weights.width
+    from_x, from_hidden = nodes.products(step)
+    x_gates, x_new = nodes.parts(from_x, 2 * width, width)
+    hidden_gates, hidden_new = nodes.parts(from_hidden, 2 * width, width)
+    gates = nodes.add("Sigmoid", nodes.add("Add", x_gates, hidden_gates))
+    update, reset = nodes.parts(gates, width, width)
+    new = nodes.add("Tanh", nodes.add("Add", x_new, nodes.add("Mul", reset, hidden_new)))
+    # The same as a mean of new and hidden, weighted by 1 - update and update.
+    return (nodes.add("Add", new, nodes.add("Mul", update, nodes.add("Sub", step.hidden.name, new))),)
+
+
+def _elman_step(nodes: Int8Nodes, step: CellStep) -> tuple[str, ...]:
+    return (nodes.add("Tanh", nodes.add("Add", *nodes.products(step))),)
+
+
+#: For each recurrent operator of ONNX one step of it in int8: from a step to the parts of the next state.
+CELL_STEPS: dict[str, Callable[[Int8Nodes, CellStep], tuple[str, ...]]] = {
+    "LSTM": _lstm_step,
+    "GRU": _gru_step,
+    "RNN": _elman_step,
+}
 
 _ZERO = np.array(ZERO_POINT, dtype=np.uint8)
 

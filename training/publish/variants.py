@@ -21,6 +21,7 @@ from service.bundle.manifest import Variant, VariantName
 from service.bundle.write import publish, staging_folder, write_manifest
 from service.errors import UnrollError
 from service.inference.runtime.ort_runner import OrtRunner, can_run
+from service.tasks.catalogue import task_of
 from service.tasks.core.task import Runner
 from service.tasks.recorded import TOLERANCE, faults_of_examples
 from training.config.recipe import parse_recipe
@@ -85,7 +86,8 @@ def faults_of_variants(bundle: Bundle) -> Iterator[str]:
             yield describe(name, variant)
         if can_run(bundle, name):
             runner = OrtRunner(bundle, "cpu", precision=name)
-            yield from (f"{name}, {fault}" for fault in faults_of_examples(bundle, runner, TOLERANCE[name]))
+            faults = faults_of_examples(task_of(bundle), bundle.examples, runner, TOLERANCE[name])
+            yield from (f"{name}, {fault}" for fault in faults)
 
 
 def describe(name: VariantName, variant: Variant) -> str:
@@ -124,7 +126,7 @@ def measure(bundle: Bundle, name: VariantName, drafted: Variant, dev: Sequence[R
     """The variant with what running dev in fp32 and in it has shown, on one thread of the CPU."""
     fp32 = OrtRunner(bundle, "cpu")
     paired = PairedRunner(fp32, OrtRunner(bundle, "cpu", precision=name))
-    fault = next(faults_of_examples(bundle, paired, TOLERANCE[name]), None)
+    fault = next(faults_of_examples(task_of(bundle), bundle.examples, paired, TOLERANCE[name]), None)
     if fault is not None:
         raise VariantRefused(f"{bundle.manifest.name}: in {name} a recorded answer comes out otherwise. {fault}")
     deciding, before = dev_score(bundle, fp32, dev)

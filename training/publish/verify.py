@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 from onnx import TensorProto
-from torch import nn
 
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import GraphSpec, Parity
@@ -35,8 +34,8 @@ from service.tasks.core.task import Array, Runner
 from service.tasks.recorded import differences
 from training.evaluation.tasks.catalogue import evaluation_task
 from training.evaluation.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
-from training.networks.captioner import Captioner
-from training.networks.translator import Translator
+from training.networks.encoder_decoder import EncoderDecoder
+from training.networks.network import Network
 from training.onnx_graph.weights import round_to_half
 from training.publish.variants import faults_of_variants
 from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, row_alone, shape_of
@@ -100,7 +99,7 @@ class ParityReport:
 
 @one_thread()
 def verify_bundle(
-    path: Path, network: nn.Module | None = None, *, seed: int = 0, tolerance: float = TOLERANCE
+    path: Path, network: Network | None = None, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> ParityReport:
     """Make every check on a bundle folder, on the CPU provider.
 
@@ -164,14 +163,14 @@ def _check_graphs(report: ParityReport, opened: _Opened) -> None:
                 _compare_rows(report, "padding", row, alone, row.of(outputs))
 
 
-def _check_against_torch(report: ParityReport, opened: _Opened, network: nn.Module) -> None:
+def _check_against_torch(report: ParityReport, opened: _Opened, network: Network) -> None:
     torch_runner = TorchRunner(network)
     for graph, spec in opened.bundle.manifest.graphs.items():
         for feeds in opened.probes.all_sizes(spec):
             expected, actual = torch_runner.run(graph, feeds), opened.runner.run(graph, feeds)
             for row in _rows(graph, spec, feeds):
                 _compare_rows(report, "torch", row, row.of(expected), row.of(actual))
-    if isinstance(network, Translator | Captioner):
+    if isinstance(network, EncoderDecoder):
         _check_decoder_steps(report, opened, network)
     _check_transitions(report, opened.bundle, network)
 
@@ -282,7 +281,7 @@ def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array]
             report.compare("chunks", where, expected[name], chunk[name])
 
 
-def _check_decoder_steps(report: ParityReport, opened: _Opened, network: Translator | Captioner) -> None:
+def _check_decoder_steps(report: ParityReport, opened: _Opened, network: EncoderDecoder) -> None:
     """A whole target sentence in torch, as in training, against the step graph run for each of its tokens."""
     manifest, run = opened.bundle.manifest, opened.runner.run
     spec = manifest.graphs["decoder_step"]
@@ -297,7 +296,7 @@ def _check_decoder_steps(report: ParityReport, opened: _Opened, network: Transla
         report.compare("steps", f"{where} 'attention'", attention[:, step], outputs["attention"])
 
 
-def _check_transitions(report: ParityReport, bundle: Bundle, network: nn.Module) -> None:
+def _check_transitions(report: ParityReport, bundle: Bundle, network: Network) -> None:
     expected = transitions_of(network)
     if expected is not None and bundle.transitions is not None:
         report.compare("torch", "transitions.npy", expected, bundle.transitions)

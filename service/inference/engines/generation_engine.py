@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
-from service.inference.engines.open_bundle import OpenBundle
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.stream import Stream
 from service.inference.state.prefix_cache import PrefixCache
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.stream_state import StreamState
 
@@ -27,14 +27,14 @@ class GenerationEngine:
         model = opened.bundle.manifest.name
         prefixes = PrefixCache(options.prefix_cache_bytes, options.prefix_checkpoint_tokens)
         self._forget = metrics.watch_prefixes(model, prefixes)
-        self._stepper = ContinuousBatcher(
+        self._batcher = ContinuousBatcher(
             model,
             lambda: task.batch(checkpoints=prefixes if options.prefix_cache_bytes else None),
             opened.runner,
             context.lanes,
             options.steps,
             metrics,
-            count_tokens=lambda stream: stream.request.num_produced,
+            task.count_tokens,
         )
         self._stage_duration = {
             stage: metrics.stage_duration.labels(model, stage) for stage in ("preprocess", "queue", "inference")
@@ -45,16 +45,16 @@ class GenerationEngine:
 
     @property
     def is_alive(self) -> bool:
-        return self._stepper.is_alive
+        return self._batcher.is_alive
 
     @property
     def num_pending(self) -> int:
-        return self._stepper.num_pending
+        return self._batcher.num_pending
 
     async def stream(
         self,
         prompt: str,
-        parameters: GenerationParameters | None,
+        options: SamplingOptions,
         deadline_s: float,
         delivery: Delivery | None = None,
         before: bytes | None = None,
@@ -65,9 +65,8 @@ class GenerationEngine:
             InvalidInput, StateRefused, Overloaded, NotReady. What goes wrong later is raised while it is read.
         """
         started_s = time.monotonic()
-        wishes = GenerationParameters.when_absent() if parameters is None else parameters
-        continuation = await self._context.on_text(len(prompt), lambda: self._begin(prompt, wishes, delivery, before))
-        stream = self._stepper.submit(continuation, deadline_s)
+        continuation = await self._context.on_text(len(prompt), lambda: self._begin(prompt, options, delivery, before))
+        stream = self._batcher.submit(continuation, deadline_s)
         for counter, num_tokens in zip(self._reading, continuation.input_statistics, strict=True):
             counter.inc(num_tokens)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
@@ -93,16 +92,16 @@ class GenerationEngine:
 
     async def close(self) -> None:
         self._forget()
-        await self._stepper.close()
+        await self._batcher.close()
 
     def _begin(
-        self, prompt: str, parameters: GenerationParameters, delivery: Delivery | None, before: bytes | None
+        self, prompt: str, options: SamplingOptions, delivery: Delivery | None, before: bytes | None
     ) -> GenerationRequest:
         if before is None:
-            return self.task.start(prompt, parameters, delivery)
+            return self.task.start(prompt, options, delivery)
         vocabulary_size = self.opened.bundle.tokenizers["text"].vocabulary_size
         state = StreamState.from_bytes(before, self.task.state_specs, vocabulary_size)
-        return self.task.start(prompt, parameters, delivery, state)
+        return self.task.start(prompt, options, delivery, state)
 
 
 def _token_gap_s(stream: Stream[GenerationRequest]) -> float:

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from service.bundle.load import Bundle, load_bundle
+from service.bundle.load import load_bundle
 from service.errors import InvalidInput
+from service.inference.engines.engine import OpenBundle
 from service.inference.runtime.device import CPU_PROVIDER
 from service.inference.runtime.ort_runner import OrtRunner, can_run
 from service.inference.runtime.precision import WantedPrecision
 from service.inference.runtime.precision_timing import faster_of
-from service.tasks.catalogue import AnyTask, answer, task_of
+from service.tasks.catalogue import answer, generates, predicts, task_of
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.task import Answer
-from service.tasks.generation.answer import TokenEvent
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.recorded_form import GenerationParameters
+from service.tasks.generation.request import Delivery
+from service.tasks.generation.result import TokenEvent
 from service.tasks.inputs.json_input import JsonInput
-
-
-@dataclass(frozen=True)
-class OpenBundle:
-    """A bundle whose graphs are open, and its task."""
-
-    bundle: Bundle
-    runner: OrtRunner
-    task: AnyTask
-
-    @cached_property
-    def identity(self) -> str:
-        """What a state must come from to be gone on from here. The precision counts: in another, tokens may differ."""
-        return f"{self.bundle.digest} {self.runner.precision}"
 
 
 def open_bundle(
@@ -48,33 +34,38 @@ def open_bundle(
         BundleError: it cannot be used, or not on this device or in this precision.
     """
     bundle = load_bundle(path)
+    task = task_of(bundle)
     runner = OrtRunner(bundle, device, threads, "fp32" if precision == "auto" else precision, num_lanes)
     if precision == "auto" and runner.provider == CPU_PROVIDER and can_run(bundle, "bf16"):
-        runner = faster_of(bundle, runner, OrtRunner(bundle, device, threads, "bf16", num_lanes))
-    return OpenBundle(bundle, runner, task_of(bundle))
+        runner = faster_of(bundle, task, runner, OrtRunner(bundle, device, threads, "bf16", num_lanes))
+    return OpenBundle(bundle, runner, task)
 
 
 def predict_one(opened: OpenBundle, value: JsonInput, parameters: Mapping[str, Any]) -> Answer:
     """The answer to one input of a tagger, classifier or translator. Raises InvalidInput, InferenceFailed."""
-    if isinstance(opened.task, Generation):
+    if not predicts(opened.task):
         raise InvalidInput(f"{opened.bundle.manifest.name} generates text; it does not predict", ("model",))
     return answer_one(opened, value, parameters)
 
 
-def start_stream(opened: OpenBundle, prompt: str, parameters: Mapping[str, Any]) -> GenerationRequest:
-    """A checked prompt, ready for `stream_tokens`. Raises InvalidInput."""
-    task = opened.task
-    if not isinstance(task, Generation):
-        name = opened.bundle.manifest.name
-        raise InvalidInput(f"{name} does {opened.bundle.manifest.task}; it does not generate text", ("model",))
-    return task.start(prompt, check_parameters(task.parameters_type, parameters), Delivery(is_streamed=True))
+def generate_one(opened: OpenBundle, prompt: str, parameters: Mapping[str, Any]) -> Answer:
+    """The whole answer to one prompt. Raises InvalidInput, InferenceFailed."""
+    _require_generation(opened)
+    return answer_one(opened, prompt, parameters)
 
 
-def stream_tokens(opened: OpenBundle, continuation: GenerationRequest) -> Iterator[TokenEvent]:
-    """Generate to the end, one event per token; afterwards `continuation.answer()` has the whole."""
-    task = opened.task
-    assert isinstance(task, Generation)
-    yield from task.events(opened.runner, continuation)
+def stream_one(opened: OpenBundle, prompt: str, parameters: Mapping[str, Any]) -> Iterator[TokenEvent]:
+    """One event per token of the answer. Raises InvalidInput at once, InferenceFailed on the way."""
+    task = _require_generation(opened)
+    options = check_parameters(GenerationParameters, parameters).options
+    return task.events(opened.runner, task.start(prompt, options, Delivery(is_streamed=True)))
+
+
+def _require_generation(opened: OpenBundle) -> Generation:
+    if not generates(opened.task):
+        manifest = opened.bundle.manifest
+        raise InvalidInput(f"{manifest.name} does {manifest.task}; it does not generate text", ("model",))
+    return opened.task
 
 
 def answer_one(opened: OpenBundle, inputs: Any, parameters: Mapping[str, Any]) -> Answer:

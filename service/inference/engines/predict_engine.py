@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 from service.errors import InvalidInput
+from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
-from service.inference.engines.open_bundle import OpenBundle
 from service.inference.scheduling.batcher import Batcher, Output
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.step_queue import StepQueue
+from service.observability.timings import Timings
 from service.tasks.core.parameters import check_parameters
-from service.tasks.core.task import AnswerStatistics, InputStatistics, PredictTask
+from service.tasks.core.predict_task import PredictTask
+from service.tasks.core.task import AnswerStatistics, InputStatistics
 from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, plain_value
-from service.tasks.seq2seq.seq2seq import Seq2Seq
-from service.tasks.single_pass.chunk_state import ChunkReader, ChunkState, require_chunks
+from service.tasks.single_pass.chunk_state import require_chunks
 
 _STAGES = ("preprocess", "queue", "inference", "postprocess")
 
@@ -31,21 +32,6 @@ class Queue(Protocol):
     def num_pending(self) -> int: ...
     def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]: ...
     async def close(self) -> None: ...
-
-
-class Timings(NamedTuple):
-    """Where the time of one request went, in milliseconds.
-
-    A request with several inputs may ride in several batches: queue and inference are those of the last to finish,
-    and `batch_size` is that of the largest.
-    """
-
-    preprocess_ms: float
-    queue_ms: float
-    inference_ms: float
-    postprocess_ms: float
-    total_ms: float
-    batch_size: int
 
 
 class Prediction(NamedTuple):
@@ -116,17 +102,17 @@ class PredictEngine:
             Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
         """
         started_s = time.monotonic()
-        manifest = self.opened.bundle.manifest
-        require_chunks(manifest, ("state",) if before is not None else ("return_state",))
-        reader = cast(ChunkReader[Any, Any], self.task)
+        require_chunks(self.opened.bundle.manifest, ("state",) if before is not None else ("return_state",))
+        reader = self.task.chunks
+        assert reader is not None, "a bundle reads chunks only if its task does"
         num_characters = effort_of(inputs)
         examples = await self._context.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
         if len(examples) != 1:
             raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
         if before is not None:
-            examples = [reader.resume(examples[0], ChunkState.from_bytes(before, manifest.state))]
+            examples = [reader.resume(examples[0], before)]
         prediction, (output,) = await self._answer(started_s, num_characters, examples, deadline_s)
-        state = reader.state_after(examples[0], output.value).to_bytes(manifest.state)
+        state = reader.state_after(examples[0], output.value)
         return prediction._replace(state=state)
 
     async def close(self) -> None:
@@ -180,17 +166,17 @@ class PredictEngine:
 
 
 def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineContext) -> Queue:
-    """Whole sequences run in batches; texts are written in steps, so that short ones need not wait for long ones."""
+    """A continuous batcher for a task that runs in steps, a batcher for one that runs in a single pass."""
     model, options = opened.bundle.manifest.name, context.options
-    if isinstance(task, Seq2Seq):
+    if (steps := task.steps) is not None:
         stepper = ContinuousBatcher(
             model,
-            task.new_batch,
+            steps.batch,
             opened.runner,
             context.lanes,
             options.steps,
             context.metrics,
-            count_tokens=lambda stream: len(stream.last_product.tokens) if stream.last_product else 0,
+            steps.count_tokens,
         )
         return StepQueue(stepper)
     return Batcher(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from service.bundle.load import EXAMPLES_FILE
 from service.errors import ParityFailed
-from service.inference.engines.open_bundle import OpenBundle
+from service.inference.engines.engine import OpenBundle
 from service.tasks.recorded import TOLERANCE, faults_of_examples
 
 SELF_CHECK_TOLERANCE = TOLERANCE["fp32"]
@@ -20,6 +20,6 @@ def self_check(opened: OpenBundle, tolerance: float | None = None) -> None:
         ParityFailed: naming the first example that differs, and the field.
     """
     allowed = TOLERANCE[opened.runner.precision] if tolerance is None else tolerance
-    fault = next(faults_of_examples(opened.bundle, opened.runner, allowed), None)
+    fault = next(faults_of_examples(opened.task, opened.bundle.examples, opened.runner, allowed), None)
     if fault is not None:
         raise ParityFailed(opened.bundle.path / EXAMPLES_FILE, fault)

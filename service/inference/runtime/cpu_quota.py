@@ -1,4 +1,4 @@
-"""How many CPU cores this process may really use: the container's quota, not the host's count."""
+"""The number of CPU cores that this process may use: the container's quota, not the host's count."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cgroup_quota_cores(
     fields = _words(v2_quota) or [*_words(v1_quota), *_words(v1_period)]
     try:
         quota_us, period_us = (int(field) for field in fields)
-    except ValueError:  # "max 100000", an empty list, or something newer than this code
+    except ValueError:  # "max 100000", an empty list, or a format that is not known here
         return None
     return quota_us / period_us if quota_us > 0 and period_us > 0 else None
 

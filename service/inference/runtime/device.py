@@ -1,4 +1,4 @@
-"""Which onnxruntime provider a setting asks for, and whether this machine has what it needs."""
+"""Choice of the onnxruntime execution provider: which one a setting asks for, and whether this machine can run it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from service.distribution import install_hint
+
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-#: What onnxruntime's recurrent kernels call; without it a session opens, and fails when it is run.
+#: Needed by onnxruntime's recurrent CUDA kernels. Without it a session opens, and fails at its first run.
 CUDNN_LIBRARY = "libcudnn.so.9"
 
 _DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
 
 
 class DeviceUnavailable(Exception):
-    """A device that was asked for by name cannot be had; the message says why."""
+    """A device that was asked for by name is not available; the message says why."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """An onnxruntime provider with its options. `fallback_reason`: why it is not the GPU, "" if nothing was lost."""
+    """An execution provider with its options. `fallback_reason`: why an existing GPU is not used."""
 
     provider: str
     options: dict[str, str] = field(default_factory=dict)
@@ -40,11 +42,11 @@ def choose_device(
 ) -> Device:
     """The device for `auto`, `cpu`, `cuda` or `cuda:N`, where `available` are the providers of this onnxruntime.
 
-    `auto` takes the GPU where there is one that can be used.
+    `auto` takes the GPU if one can be used.
 
     Raises:
         ValueError: `wanted` is none of these.
-        DeviceUnavailable: CUDA was asked for by name, and this runtime or machine has not what it needs.
+        DeviceUnavailable: CUDA was asked for by name, and this runtime or machine cannot run it.
     """
     asked = _DEVICE.fullmatch(wanted)
     if asked is None:
@@ -61,9 +63,9 @@ def choose_device(
 
 def _cuda_obstacle(available: Collection[str], load_library: Callable[[str], object]) -> str:
     if CUDA_PROVIDER not in available:
-        return "this onnxruntime is built without CUDA; install unroll[gpu]"
+        return f"this onnxruntime is built without CUDA: {install_hint('gpu')}"
     try:
         load_library(CUDNN_LIBRARY)
     except OSError as error:
-        return f"cuDNN cannot be loaded ({error}); install unroll[gpu]"
+        return f"cuDNN cannot be loaded ({error}): {install_hint('gpu')}"
     return ""

@@ -1,7 +1,7 @@
-"""What may enter a graph: the contract of `GraphSpec`, checked on the real arrays before every run.
+"""Validation of graph inputs: the arrays of every run are checked against the `GraphSpec` of the manifest.
 
-It stands in front of every run, so all that is known beforehand is worked out once, and numbers are looked at in one
-pass: read as unsigned, an id below zero is larger than any vocabulary.
+The check is part of every run, so whatever is known in advance is computed once, and each array is read in one pass:
+interpreted as unsigned, an id below zero is larger than any vocabulary.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNSIGNED = np.dtype(np.uint64)
 
 
 def id_limits(bundle: Bundle) -> dict[str, int]:
-    """For each id input the number of ids that exist; ids at or above it would read beyond the embedding."""
+    """The number of valid ids of each id input; an id at or above it would read beyond the embedding."""
     return {
         name: next(bundle.tokenizers[role].vocabulary_size for role in roles if role in bundle.tokenizers)
         for name, roles in ID_INPUTS.items()
@@ -38,7 +38,7 @@ def id_limits(bundle: Bundle) -> dict[str, int]:
 
 
 class FeedCheck:
-    """Refuses feeds of one graph that onnxruntime would crash on or answer wrongly.
+    """Refuses feeds of one graph on which onnxruntime would crash or compute wrong results.
 
     Checked: names, dtypes, ranks, fixed sizes, axes of equal name equal, no empty axis, ids in `[0, limit)`,
     lengths in `[1, time]`.
@@ -55,10 +55,10 @@ class FeedCheck:
         self._has_lengths = LENGTHS in self._names
 
     def __call__(self, feeds: Mapping[str, Array]) -> None:
-        """Pass, or say what is wrong.
+        """Check the inputs of one run.
 
         Raises:
-            InferenceFailed: this is a fault of the program, not of the caller, whose input was checked long before.
+            InferenceFailed: a bug of the service, not of the caller, whose input was validated before.
         """
         wrong = self._problem(feeds)
         if wrong is not None:

@@ -1,4 +1,4 @@
-"""Whether an open session is what the manifest declares, and really runs where it was meant to."""
+"""Checks of an open session: its tensors are those of the manifest, and its nodes run on the intended provider."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def _tensor(tensors: Mapping[str, tuple[str, int]], name: str) -> str:
 
 
 def check_placement(file: Path, session: Any, provider: str) -> None:
-    """Refuse a session whose recurrent nodes are not on `provider`: onnxruntime moves them to the CPU silently.
+    """Refuse a session whose recurrent nodes are not on `provider`: onnxruntime falls back to the CPU silently.
 
     Raises:
-        BundleError: naming the provider that is missing, or the operators that were moved.
+        BundleError: naming the provider that is missing, or the operators that would run elsewhere.
     """
     if session.get_providers()[0] != provider:
         raise BundleError(file, f"{provider} could not be started (is the driver missing?)")
-    moved = sorted(name for name in operators_beside(session, provider) if name in RECURRENT_OPERATORS)
+    moved = sorted(name for name in operators_elsewhere(session, provider) if name in RECURRENT_OPERATORS)
     if moved:
         raise BundleError(file, f"{', '.join(moved)} would not run on {provider} but fall back{_why(moved, provider)}")
 
 
 def _why(moved: Sequence[str], provider: str) -> str:
-    """The reason where one is known, and what helps."""
+    """The reason and the remedy, if known."""
     if provider != CUDA_PROVIDER or "GRU" not in moved:
         return ""
     return (
@@ -57,8 +57,8 @@ def _why(moved: Sequence[str], provider: str) -> str:
     )
 
 
-def operators_beside(session: Any, provider: str) -> set[str]:
-    """The operators of a session that other providers than this one run."""
+def operators_elsewhere(session: Any, provider: str) -> set[str]:
+    """The operators of a session that run on another provider than this one."""
     return {
         node.op_type
         for part in session.get_provider_graph_assignment_info()

@@ -1,7 +1,7 @@
-"""Runs a bundle's graphs in onnxruntime: the only place that imports it.
+"""Runs the graphs of a bundle in onnxruntime; no other module imports it.
 
-Every feed is checked before a graph sees it, because onnxruntime does not: an empty batch ends the process inside its
-LSTM, and an id of -1 silently reads the last row of an embedding.
+Inputs are checked before every run, because onnxruntime does not: an empty batch crashes the process inside its LSTM,
+and an id of -1 silently reads the last row of an embedding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# The official builds of onnxruntime report usage to their maker, unless told not to before they are loaded.
+# Must be set before the import: the official builds of onnxruntime send usage telemetry otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
@@ -24,14 +24,13 @@ from service.inference.runtime.device import CPU_PROVIDER, CUDA_PROVIDER, Device
 from service.inference.runtime.feed_check import FeedCheck, id_limits
 from service.inference.runtime.graph_check import check_placement, check_tensors
 from service.inference.runtime.precision import GraphPlan, cpu_has_bf16, graph_plans, obstacle
-from service.inference.runtime.step_session import StepSession
 from service.tasks.core.task import Array
 
 logger = logging.getLogger(__name__)
 
 
 class _OpenGraph(NamedTuple):
-    """A graph that is ready to run, with all that each run needs at hand."""
+    """A graph that is ready to run."""
 
     session: Any
     check: FeedCheck
@@ -39,7 +38,7 @@ class _OpenGraph(NamedTuple):
 
 
 class OrtRunner:
-    """The graphs of one bundle, open on one execution provider. Thread-safe; keeps nothing between runs."""
+    """The graphs of one bundle, open on one execution provider. Thread-safe and stateless between runs."""
 
     def __init__(
         self,
@@ -52,24 +51,24 @@ class OrtRunner:
         """Open every graph.
 
         Args:
-            device: auto, cpu, cuda or cuda:N. `auto` takes the GPU where there is one that can run the graphs, and the
-                CPU otherwise; `provider` says which, and `fallback_reason` why not the GPU.
-            threads: CPU threads of one run, 0 for all that the quota allows. Lanes beside each other use more of the
-                machine than threads inside one run.
-            precision: in which numbers; all but fp32 are for the CPU.
+            device: auto, cpu, cuda or cuda:N. `auto` takes the GPU if one can run the graphs, and the CPU otherwise;
+                `provider` says which, and `fallback_reason` why not the GPU.
+            threads: CPU threads of one run, 0 for all that the quota allows. Several single-threaded runs at the same
+                time use more of the machine than threads inside one run.
+            precision: fp32, bf16 or int8; the last two run on the CPU only.
             num_lanes: how many threads will call `run` at the same time.
 
         Raises:
             BundleCorrupt: a graph cannot be read, or differs from the manifest.
-            BundleError: the graphs cannot run on `device`, or not in `precision`; with the reason.
+            BundleError: the graphs cannot run on `device` or in `precision`; with the reason.
         """
         self._bundle = bundle
         self._threads = threads or usable_cores()
         self._num_lanes = num_lanes
-        #: For each input of token ids the number of ids that exist.
+        #: The number of valid ids of each input of token ids.
         self.id_limits = id_limits(bundle)
         self.precision: Precision = precision
-        #: Why the graphs are not on the GPU although it was to be used if possible; "" if nothing was lost.
+        #: Why the graphs are not on the GPU although there is one and `device` is auto; "" otherwise.
         self.fallback_reason = ""
         self._open(device)
 
@@ -84,7 +83,7 @@ class OrtRunner:
             self._graphs = self._open_on(device)
         self.fallback_reason = device.fallback_reason
         if device.fallback_reason:
-            logger.warning("not on the GPU, but on the CPU", extra={"reason": device.fallback_reason})
+            logger.warning("falling back from the GPU to the CPU", extra={"reason": device.fallback_reason})
 
     def _open_on(self, device: Device) -> dict[str, _OpenGraph]:
         specs = self._bundle.manifest.graphs
@@ -101,16 +100,16 @@ class OrtRunner:
 
     @property
     def provider(self) -> str:
-        """The onnxruntime provider that runs the graphs, or most of what they cost where they differ."""
+        """The execution provider of the graphs; if they differ, the one that is not the plain CPU provider."""
         return next((name for name in self.providers if name != CPU_PROVIDER), CPU_PROVIDER)
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """The preferred provider of each graph's session, each once."""
+        """The distinct preferred providers of the graphs' sessions."""
         return tuple(dict.fromkeys(graph.session.get_providers()[0] for graph in self._graphs.values()))
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one graph once: every input by name in, every output by name out.
+        """Run one graph once, with all inputs and all outputs by name.
 
         Raises:
             InferenceFailed: a feed breaks the graph's contract, or onnxruntime refuses or fails.
@@ -123,29 +122,24 @@ class OrtRunner:
             raise InferenceFailed(f"graph {graph!r} failed: {_first_line(error)}") from error
         return dict(zip(names, outputs, strict=True))
 
-    def step_session(self, graph: str) -> StepSession:
-        """Steps of one batch whose state stays on the device from one to the next."""
-        session, check, _ = self._graphs[graph]
-        return StepSession(graph, session, self._bundle.manifest, check)
-
 
 def available_providers() -> list[str]:
-    """The providers that the installed onnxruntime is built with, the fastest first."""
+    """The execution providers that the installed onnxruntime is built with, the fastest first."""
     return list(ort.get_available_providers())
 
 
 def runtime_version() -> str:
-    """Of the onnxruntime that is installed."""
+    """The version of the installed onnxruntime."""
     return str(ort.__version__)
 
 
 def can_run(bundle: Bundle, precision: Precision) -> bool:
-    """Whether the bundle was accepted in `precision`, and this machine and onnxruntime can run it so."""
+    """Whether the bundle was verified in `precision`, and this machine and onnxruntime support it."""
     return not obstacle(bundle, precision, available_providers(), cpu_has_bf16())
 
 
 def _device_for(bundle: Bundle, wanted: str, precision: Precision) -> Device:
-    """The device to open on. Raises BundleError where it, or the precision, cannot be had."""
+    """The device to open on. Raises BundleError if it, or the precision, is not available."""
     available = available_providers()
     reason = obstacle(bundle, precision, available, cpu_has_bf16())
     if reason:
@@ -163,12 +157,12 @@ def _device_for(bundle: Bundle, wanted: str, precision: Precision) -> Device:
 def _find_device(wanted: str) -> Device:
     available = available_providers()
     if CUDA_PROVIDER in available and wanted != "cpu":
-        ort.preload_dlls()  # CUDA and cuDNN that were installed as packages, where the system has none
+        ort.preload_dlls()  # CUDA and cuDNN from Python packages, if the system has none
     return choose_device(wanted, available)
 
 
 def default_lanes(device: str) -> int:
-    """How many runs side by side suit a device: one for each usable core of a CPU, and one on a GPU."""
+    """The number of concurrent runs that suits a device: one per usable core of a CPU, one on a GPU."""
     try:
         found = _find_device(device)
     except DeviceUnavailable:  # opening the bundles will say so
@@ -179,12 +173,12 @@ def default_lanes(device: str) -> int:
 def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int, weights: bytes) -> Any:
     provider, options = plan.device.provider, plan.device.options
     providers = [(provider, options)] if provider == CPU_PROVIDER else [(provider, options), (CPU_PROVIDER, {})]
-    session_options = _session_options(threads)
+    chosen = session_options(threads)
     if weights:
-        # Left to itself onnxruntime maps the file into memory: one written over while it serves would end the process.
-        session_options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
+        # By default onnxruntime maps the file into memory, and overwriting it would then crash the process.
+        chosen.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
     try:
-        session = ort.InferenceSession(str(plan.file), session_options, providers=providers)
+        session = ort.InferenceSession(str(plan.file), chosen, providers=providers)
     except Exception as error:
         raise BundleCorrupt(plan.file, f"not a graph that onnxruntime can open: {_first_line(error)}") from error
     check_tensors(plan.file, session, spec)
@@ -192,11 +186,11 @@ def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int, weights: bytes
     return session
 
 
-def _session_options(threads: int) -> ort.SessionOptions:
-    """Options for many small runs in a container: no spinning, and no memory plan per input shape (it only grows).
+def session_options(threads: int) -> ort.SessionOptions:
+    """Session options for many small runs in a container: no spinning, no memory plan per input shape (it only grows).
 
-    Of no effect on speed, tried over sixty shapes of a tagger and steps of a language model: the memory arena and plan
-    on or off, and small numbers rounded to zero.
+    Measured over sixty shapes of a tagger and the steps of a language model, these have no effect on speed: memory
+    arena, memory plan, and flushing denormal numbers to zero.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -205,6 +199,9 @@ def _session_options(threads: int) -> ort.SessionOptions:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # Products of int8 saturate on x86 CPUs without VNNI instructions, and scores then differ by more than 1; with this
+    # onnxruntime takes a slower, exact product there. It changes nothing on other CPUs, nor in fp32.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

@@ -1,8 +1,8 @@
-"""In which numbers the graphs of a bundle are computed, and whether this machine can.
+"""Precision of the graphs: fp32, bf16 or int8, and whether this machine supports it.
 
-fp32  always there; a row's answer does not depend on its batch
-bf16  through onnxruntime's OpenVINO provider, on a CPU with bf16 instructions; for bundles that were accepted in it
-int8  other graph files of the bundle, on the CPU; over whole sequences an answer depends a little on its batch
+fp32  always available; a row's answer does not depend on the rest of its batch
+bf16  through onnxruntime's OpenVINO provider, on a CPU with bf16 instructions; for bundles verified in bf16
+int8  separate graph files of the bundle, on the CPU; over whole sequences an answer depends slightly on its batch
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import Precision
+from service.distribution import install_hint
 from service.inference.runtime.device import CPU_PROVIDER, OPENVINO_PROVIDER, Device
 
-#: `auto` is fp32, or bf16 where the bundle was accepted in it and the machine runs it faster; never int8.
+#: `auto` is fp32, or bf16 if the bundle was verified in it and this machine runs it faster; never int8.
 WantedPrecision = Literal["auto", "fp32", "bf16", "int8"]
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -25,21 +26,21 @@ _BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
 
 
 class GraphPlan(NamedTuple):
-    """One graph as it is opened: from which file, and on what."""
+    """How one graph is opened: from which file, on which device."""
 
     file: Path
     device: Device
 
 
 def obstacle(bundle: Bundle, precision: Precision, available: Collection[str], cpu_has_bf16: bool) -> str:
-    """Why the bundle cannot be run in `precision` here, with what helps; "" if it can.
+    """Why the bundle cannot be run in `precision` here, and the remedy; "" if it can.
 
     `available` are the providers of this onnxruntime.
     """
     if precision == "fp32":
         return ""
     if precision == "bf16" and OPENVINO_PROVIDER not in available:
-        return "bf16 needs onnxruntime's OpenVINO provider; install unroll[openvino]"
+        return f"bf16 needs onnxruntime's OpenVINO provider: {install_hint('openvino')}"
     if precision == "bf16" and not cpu_has_bf16:
         return "bf16 needs a CPU with bf16 instructions (AMX, or AVX-512 BF16); this one has none"
     if precision not in bundle.manifest.variants:
@@ -48,7 +49,7 @@ def obstacle(bundle: Bundle, precision: Precision, available: Collection[str], c
 
 
 def graph_plans(bundle: Bundle, precision: Precision, device: Device, num_lanes: int) -> dict[str, GraphPlan]:
-    """How each graph is opened. Graphs that a variant does not list stay in fp32, on the CPU."""
+    """How each graph is opened. Graphs that are not part of the variant stay in fp32, on the CPU."""
     plans = {graph: GraphPlan(bundle.graph_path(graph), device) for graph in bundle.manifest.graphs}
     if precision == "fp32":
         return plans
@@ -58,10 +59,10 @@ def graph_plans(bundle: Bundle, precision: Precision, device: Device, num_lanes:
 
 
 def openvino_bf16(num_lanes: int) -> Device:
-    """OpenVINO on the CPU in bf16, one thread a run, for `num_lanes` runs side by side.
+    """OpenVINO on the CPU in bf16, one thread per run, for `num_lanes` concurrent runs.
 
-    Its default ties each stream to a core of its own choice: two sessions then shared one core of two, and ran at half
-    the speed that they have untied.
+    CPU pinning is off: by default OpenVINO pins each stream to a core of its choice, and two sessions were measured to
+    share one core of two, at half the speed.
     """
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16",
@@ -69,13 +70,13 @@ def openvino_bf16(num_lanes: int) -> Device:
         "NUM_STREAMS": str(num_lanes),
         "ENABLE_CPU_PINNING": "NO",
     }
-    # `load_config` is the text of a JSON object here, not the path of one.
+    # `load_config` is a JSON object as text here, not the path of a file.
     options = {"device_type": "CPU", "precision": "ACCURACY", "load_config": json.dumps({"CPU": settings})}
     return Device(OPENVINO_PROVIDER, options)
 
 
 def cpu_has_bf16(cpu_info: Path = CPU_INFO) -> bool:
-    """Whether the CPU multiplies bf16 numbers itself: AMX or AVX-512 BF16 on x86, BF16 on Arm."""
+    """Whether the CPU has bf16 instructions: AMX or AVX-512 BF16 on x86, BF16 on Arm."""
     if platform.system() != "Linux":
         return False
     try:

@@ -1,9 +1,9 @@
-"""Which waiting items form the next batch: a pure decision over lengths and ages, tested without a queue or a clock.
+"""Length-aware batching: which waiting items form the next batch. A pure function of lengths and ages.
 
-onnxruntime's recurrent operators compute every row to the longest of the batch, so a batch of unlike lengths is slower
-than no batch at all. The items are put in order of length, and of all runs of neighbours the one is taken that gets
-most done for its cost: useful tokens against padded ones. Old items count more, so that nobody is passed over for
-long; one that has waited beyond a bound is always taken.
+onnxruntime's recurrent operators compute every row up to the longest of the batch, so a batch of very different lengths
+is slower than no batch at all. The items are sorted by length, and the contiguous run with the highest gain is taken:
+useful tokens per computed token, padding included. Older items weigh more, and one that has waited beyond a bound is
+always taken, so that no item starves.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class QueuedItem(Protocol):
 
 WaitingT = TypeVar("WaitingT", bound=QueuedItem)
 
-#: A step of a recurrence costs as if there were so many more rows: reading the weights is paid once for all of them.
+#: Fixed cost of a recurrent step, in rows: the weights are read once for all rows.
 _ROWS_PER_STEP = 1.2
-#: The oldest item counts by this much more than a new one, and by the square of their age those in between.
+#: Additional weight of the oldest item over a new one; in between, the weight grows with the square of the age.
 _AGE_WEIGHT = 0.5
-#: More of the queue than this is not looked at: choosing must stay cheap when thousands wait.
+#: Only this much of the queue is considered: choosing must stay cheap when thousands of items wait.
 _MAX_CONSIDERED = 256
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """Bounds of one batch. An item that has waited `max_overtaken_s` is in the next batch, whatever it costs."""
+    """Bounds of one batch. An item that has waited `max_overtaken_s` is part of the next batch at any cost."""
 
     max_items: int = 32
     max_padded_tokens: int = 4096
@@ -49,16 +49,16 @@ class BatchLimits:
 
 
 def split_expired(waiting: Sequence[WaitingT], now_s: float) -> tuple[list[WaitingT], list[WaitingT]]:
-    """The items still worth answering, and those whose deadline has passed. Cancelled items are in neither."""
+    """The live items, and those whose deadline has passed. Cancelled items are in neither."""
     asked = [item for item in waiting if not item.is_cancelled]
     live = [item for item in asked if item.deadline_s > now_s]
     return live, [item for item in asked if item.deadline_s <= now_s]
 
 
 def next_batch(waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float) -> list[WaitingT]:
-    """The items of the next batch, by length; `[]` only if nothing waits.
+    """The items of the next batch, sorted by length; `[]` only if nothing waits.
 
-    `waiting` is in order of arrival. One item alone may break the token budget: it must be answered too.
+    `waiting` is in order of arrival. A single item may exceed the token budget: it must be answered too.
     """
     if len(waiting) <= 1:
         return list(waiting)
@@ -72,18 +72,18 @@ def next_batch(waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float) -
 
 
 def padding_ratio(lengths: Sequence[int]) -> float:
-    """The share of a padded batch's tokens that is padding: 0 for equal lengths."""
+    """The fraction of a batch's tokens that is padding: 0 for equal lengths."""
     return 1.0 - sum(lengths) / (max(lengths) * len(lengths))
 
 
 def _best_run(lengths: NDArray[Any], ages_s: NDArray[Any], limits: BatchLimits, anchor: int | None) -> tuple[int, int]:
-    """Start and end of the run of neighbours with the most weighted tokens per computed one.
+    """Start and end of the contiguous run with the most weighted tokens per computed token.
 
     Args:
         lengths: `[items]`, ascending.
         ages_s: `[items]`, in the same order.
-        limits: the run has at most so many items and padded tokens, unless it is a single item.
-        anchor: the run must hold this position.
+        limits: maximum items and padded tokens of the run; a single item is always allowed.
+        anchor: the run must contain this position.
     """
     oldest_s = max(float(ages_s.max()), 1e-9)
     weights = lengths * (1.0 + _AGE_WEIGHT * (ages_s / oldest_s) ** 2)
@@ -102,11 +102,11 @@ def _best_run(lengths: NDArray[Any], ages_s: NDArray[Any], limits: BatchLimits, 
 
 
 def _starts_around(anchor: int, size: int, num_items: int) -> tuple[int, int]:
-    """First and last start of runs of `size` that hold the anchor."""
+    """First and last start of runs of `size` that contain the anchor."""
     return max(0, anchor - size + 1), min(anchor, num_items - size)
 
 
 def _sizes(most: int) -> list[int]:
-    """The batch sizes that are tried. onnxruntime multiplies matrices six rows at a time: 7 rows cost as much as 9."""
+    """Candidate batch sizes. onnxruntime multiplies matrices in blocks of six rows: 7 rows take as long as 9."""
     tried = [size for size in (1, 2, 3, 4, *range(6, most, 6)) if size < most]
     return [*tried, most]

@@ -1,7 +1,7 @@
-"""Whole-sequence models: callers' inputs wait in one bounded queue, and the lanes run them in batches.
+"""Dynamic batching for single-pass models: inputs wait in a bounded queue, and the lanes run them in batches.
 
-Nothing is delayed on purpose: a batch is chosen from whatever waits the moment a lane is free, and one input alone goes
-at once. Handlers on the event loop only enqueue; requests are answered there too, all of a batch by one call.
+There is no batching delay: a batch is chosen from the waiting inputs the moment a lane is free, and a single input runs
+immediately. Request handlers on the event loop only enqueue; one call per batch resolves the requests there.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from service.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-#: Weight of the newest batch in the running mean of the time per item, which Retry-After is computed from.
+#: Weight of the newest batch in the moving average of the time per item, from which Retry-After is computed.
 _NEWEST_WEIGHT = 0.2
 _LATE = "the answer was not ready before the request's deadline"
 
 
 class Output(NamedTuple):
-    """What one input got out of its batch. Times are seconds."""
+    """The result of one input, with the timings of its batch in seconds."""
 
     value: Any
     queue_s: float
@@ -38,9 +38,9 @@ class Output(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """The inputs of one caller, which may ride in several batches. `outputs` fills up in the order of the inputs.
+    """The inputs of one caller, which may be split over several batches. `outputs` is in the order of the inputs.
 
-    `is_running` once a lane has taken the first of them.
+    `is_running` is true once a lane has taken the first input.
     """
 
     result: asyncio.Future[list[Output]]
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(eq=False, slots=True)
 class WorkItem:
-    """One input on its way. Times are `time.monotonic()`."""
+    """One queued input. Times are those of `time.monotonic()`."""
 
     example: Any
     length: int
@@ -67,7 +67,7 @@ class WorkItem:
 
 
 class Batcher:
-    """The queue of one model. Create it inside the event loop that will use it; the lanes take batches from it."""
+    """The request queue of one model. Create it inside the event loop that uses it; the lanes take batches from it."""
 
     def __init__(
         self,
@@ -78,17 +78,17 @@ class Batcher:
         max_queue_items: int,
         metrics: Metrics,
     ) -> None:
-        """`run` takes examples and returns one value for each, in order; it is called in a lane."""
+        """`run` maps examples to values, one each and in order; lanes call it."""
         self._model = model
         self._run = run
         self._lanes = lanes
         self._limits = limits
         self._max_queue_items = max_queue_items
         self._loop = asyncio.get_running_loop()
-        # The event loop appends to the one, lanes move it over to the other when they choose.
+        # The event loop appends to `_arrived`; lanes move the items to `_waiting` when they choose a batch.
         self._arrived: deque[WorkItem] = deque()
         self._waiting: list[WorkItem] = []
-        #: Lanes add to it, the event loop takes from it.
+        #: Lanes append, the event loop removes.
         self._running: list[list[WorkItem]] = []
         self._closed: UnrollError | None = None
         self._seconds_per_item = 0.0
@@ -104,12 +104,12 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """False once it is closed, or broken by a fault of its own, or left without lanes."""
+        """False once the batcher is closed or broken, or the lanes have ended."""
         return self._closed is None and self._lanes.is_alive
 
     @property
     def num_pending(self) -> int:
-        """Inputs that wait or are being run."""
+        """Inputs that are waiting or running."""
         return self.num_waiting + sum([len(batch) for batch in self._running])
 
     @property
@@ -118,12 +118,12 @@ class Batcher:
 
     @property
     def oldest_age_s(self) -> float:
-        """How long the oldest input has waited; 0 if none does."""
+        """Waiting time of the oldest input; 0 if none waits."""
         since_s = self.waiting_since_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
     def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]:
-        """Queue examples, all or none; the future has one output each, in order. Cancel it to drop them.
+        """Enqueue all examples or none; the future gives one output each, in order. Cancel it to drop them.
 
         Raises:
             Overloaded: they do not fit the queue.
@@ -142,21 +142,21 @@ class Batcher:
         return request.result
 
     async def close(self) -> None:
-        """Take no more; what still waits gets NotReady. A batch that is being run is answered."""
+        """Accept no more and fail waiting requests with NotReady. Batches that are running are still answered."""
         self._lanes.remove(self)
         self._forget()
         self._stop(NotReady("the service is stopping", cause="draining"))
 
     @property
     def waiting_since_s(self) -> float | None:
-        """For the lanes: when the oldest input came."""
+        """See `WorkSource`: when the oldest input arrived."""
         if self._closed is not None:
             return None
         oldest = next(iter(self._waiting), None) or next(iter(self._arrived.copy()), None)
         return None if oldest is None else oldest.enqueued_s
 
     def next_work(self) -> Work | None:
-        """For the lanes, with their lock held: choose a batch. The gone and the expired are left out here."""
+        """See `WorkSource`: choose a batch. Cancelled and expired inputs are dropped here."""
         while self._arrived:
             self._waiting.append(self._arrived.popleft())
         now_s = time.monotonic()
@@ -165,7 +165,7 @@ class Batcher:
         chosen = set(map(id, batch))
         self._waiting = [item for item in live if id(item) not in chosen]
         if expired:
-            self._hand_over(self._expire_all, expired)
+            self._call_in_loop(self._expire_all, expired)
         if not batch:
             return None
         for item in batch:
@@ -174,10 +174,10 @@ class Batcher:
         return lambda: self._run_batch(batch)
 
     def fail(self, error: BaseException) -> None:
-        """For the lanes: choosing or running a batch broke this batcher, or ended a lane."""
+        """See `WorkSource`: choosing or running a batch raised, or a lane has ended."""
         failure = NotReady(f"the batcher of {self._model} has stopped: {type(error).__name__}")
         self._closed = self._closed or failure
-        self._hand_over(self._break, failure)
+        self._call_in_loop(self._break, failure)
 
     def _admit(self, num_items: int) -> None:
         if self._closed is not None:
@@ -188,23 +188,23 @@ class Batcher:
             raise Overloaded(f"{self._model} has {self.num_waiting} inputs waiting", self._retry_after_s())
 
     def _run_batch(self, batch: list[WorkItem]) -> None:
-        """In a lane: run, and hand the result or the error to the event loop."""
+        """In a lane: run, and pass the result or the error to the event loop."""
         start_s = time.monotonic()
         try:
             values = self._run([item.example for item in batch])
             if len(values) != len(batch):
                 raise ValueError(f"{len(values)} results for {len(batch)} inputs")
         except UnrollError as error:
-            self._hand_over(self._answer_failure, batch, error)
+            self._call_in_loop(self._answer_failure, batch, error)
         except Exception as error:
             logger.exception("a batch failed", extra={"model": self._model, "batch_size": len(batch)})
             failure = InferenceFailed(f"{self._model} failed with {type(error).__name__}")
-            self._hand_over(self._answer_failure, batch, failure)
+            self._call_in_loop(self._answer_failure, batch, failure)
         else:
-            self._hand_over(self._answer, batch, values, start_s, time.monotonic())
+            self._call_in_loop(self._answer, batch, values, start_s, time.monotonic())
 
-    def _hand_over(self, answer: Callable[..., None], *arguments: Any) -> None:
-        """Go on in the event loop; if that is gone, nobody waits any more."""
+    def _call_in_loop(self, answer: Callable[..., None], *arguments: Any) -> None:
+        """Call `answer` on the event loop; if that has ended, nobody is waiting any more."""
         try:
             self._loop.call_soon_threadsafe(answer, *arguments)
         except RuntimeError:
@@ -212,7 +212,7 @@ class Batcher:
 
     def _answer(self, batch: list[WorkItem], values: Sequence[Any], start_s: float, end_s: float) -> None:
         size, run_s = len(batch), end_s - start_s
-        self._leave(batch)
+        self._remove_running(batch)
         self._observe([item.length for item in batch], run_s)
         for item, value in zip(batch, values, strict=True):
             request = item.request
@@ -222,7 +222,7 @@ class Batcher:
                 _finish(request)
 
     def _answer_failure(self, batch: list[WorkItem], error: UnrollError) -> None:
-        self._leave(batch)
+        self._remove_running(batch)
         _fail(batch, error)
 
     def _expire_all(self, items: list[WorkItem]) -> None:
@@ -230,15 +230,15 @@ class Batcher:
             self._expire(item.request)
 
     def _expire(self, request: Request) -> None:
-        """In the event loop: the caller's time is over."""
+        """On the event loop: the deadline has passed."""
         if request.timer is not None:
             request.timer.cancel()
         if not request.result.done():
             self._misses["running" if request.is_running else "queue"].inc()
             request.result.set_exception(DeadlineExceeded(_LATE))
 
-    def _leave(self, batch: list[WorkItem]) -> None:
-        if batch in self._running:  # else everyone in it was answered when the batcher broke
+    def _remove_running(self, batch: list[WorkItem]) -> None:
+        if batch in self._running:  # otherwise its requests were failed when the batcher broke
             self._running.remove(batch)
 
     def _observe(self, lengths: list[int], run_s: float) -> None:
@@ -261,10 +261,10 @@ class Batcher:
         _fail(left, error)
 
     def _break(self, error: UnrollError) -> None:
-        """Answer also those that are being run: their lane may be gone."""
+        """Fail the running batches too: their lane may have ended."""
         self._stop(error)
         for batch in self._running.copy():
-            self._leave(batch)
+            self._remove_running(batch)
             _fail(batch, error)
 
 
@@ -276,7 +276,7 @@ def _finish(request: Request) -> None:
 
 
 def _fail(items: Sequence[WorkItem], error: UnrollError) -> None:
-    """Give the error to every caller that still waits."""
+    """Fail every request that is still waiting."""
     for item in items:
         if item.request.timer is not None:
             item.request.timer.cancel()

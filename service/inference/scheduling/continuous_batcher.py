@@ -1,8 +1,34 @@
-"""Step models: requests wait in one bounded queue, and lanes step them in groups that they join and leave at any step.
+"""Continuous batching: requests join and leave a running batch between any two of its runs.
 
-Each lane has a group of its own to take further, so that all cores work; rows are spread evenly over the groups.
-Handlers on the event loop only enqueue. A run hands what it produced to the event loop by one call for all its streams,
-and a request that is not streamed causes no call until its end.
+A static batch would keep every request until the longest has ended, and make new ones wait. Here one run of a graph is
+the unit of scheduling: who takes part is decided anew before each run. Three requests of a language model, one lane:
+
+    run          1        2         3        4         5        6         7
+    graph        prompt   step      prompt   step      prompt   step      step
+    A            joins    a1                 a2, ends
+    B                               joins    b1                 b2, ends
+    C                                                  joins    c1        c2, ends
+
+B arrived during run 2, so it joins at run 3: its prompt is read (prefill) while A waits for one run, and run 4 then
+gives both a token (decode). A ends with its second token, and its row is free at once. Where requests have to be read
+while others are stepped, the two kinds of runs take turns, so that a long prompt never stalls running texts.
+
+Each lane has a running batch of its own, so that all cores work; rows are spread evenly over them. Who does what:
+
+    event loop            `submit` puts a `Stream` into `_arrived` and wakes a lane; `_hand_out` gives the streams what
+                          a run produced.
+    lane, lock held       `next_work` chooses a running batch and the streams that join it. One lane at a time chooses,
+                          so what is changed only here needs no lock of its own.
+    lane, no lock held    `_advance` makes one run of the chosen batch, and one call into the event loop for all its
+                          streams. A request that is not streamed causes no call until its end.
+
+Invariants:
+
+- A running batch is used by one lane at a time: the one that set `is_running` under the lock.
+- A stream is in `_open` until it ends. It goes from `_arrived` to `_waiting` to `_batch_of`, never in two of them.
+- A stream is counted out of its batch once, by whoever takes it out of `_batch_of` first: a lane that finishes it and a
+  reader that leaves may find out at the same time.
+- Rows in use are at most `max_rows`, unless a single request with more rows than that runs alone.
 """
 
 from __future__ import annotations
@@ -14,7 +40,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, get_args
+from typing import Any, Generic, get_args
 
 from service.errors import NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, split_expired
@@ -27,20 +53,20 @@ from service.tasks.core.task import Runner
 
 logger = logging.getLogger(__name__)
 
-#: Weight of the newest stream in the running mean of the time a stream takes, which Retry-After is computed from.
+#: Weight of the newest stream in the moving average of the time per stream, from which Retry-After is computed.
 _NEWEST_WEIGHT = 0.1
 _MAX_RETRY_AFTER_S = 30.0
 
 
 @dataclass(frozen=True)
 class StepLimits:
-    """Bounds of a stepper.
+    """Limits of a continuous batcher.
 
     Attributes:
-        max_waiting: requests in the queue before new ones are refused.
-        max_rows: rows of all groups together, the slots; a request with more rows than that is stepped alone.
-        max_backlog: products that a reader may fall behind.
-        joining: which waiting requests join together.
+        max_waiting: requests in the queue before new ones are refused (load shedding).
+        max_rows: rows of all running batches together, the slots; a request with more rows than that runs alone.
+        max_backlog: products that a reader may lag behind.
+        joining: limits on the requests that join together, because they are read as one padded batch.
     """
 
     max_waiting: int = 1024
@@ -50,7 +76,7 @@ class StepLimits:
 
 
 class ContinuousBatcher(Generic[RequestT]):
-    """The queue and the groups of one model. Create it inside the event loop that will use it."""
+    """The queue and the running batches of one model. Create it inside the event loop that will use it."""
 
     def __init__(
         self,
@@ -60,13 +86,13 @@ class ContinuousBatcher(Generic[RequestT]):
         lanes: Lanes,
         limits: StepLimits,
         metrics: Metrics,
-        count_tokens: Callable[[Stream[RequestT]], int],
+        count_tokens: Callable[[RequestT, Any], int],
     ) -> None:
-        """Serve `lanes` with this queue.
+        """Register the queue with `lanes`.
 
         Args:
-            make_batch: gives a new, empty batch; there will be one for each lane.
-            count_tokens: how many tokens a stream that has ended was given, for the metrics.
+            make_batch: makes an empty batch; called once for each lane.
+            count_tokens: see `StepTask.count_tokens`.
         """
         self._model = model
         self._runner = runner
@@ -74,14 +100,17 @@ class ContinuousBatcher(Generic[RequestT]):
         self._limits = limits
         self._count_tokens = count_tokens
         self._loop = asyncio.get_running_loop()
-        self._groups = [RunningBatch(model, make_batch()) for _ in range(lanes.num_lanes)]
-        #: Every stream that has not ended; only the event loop touches it.
+        self._running = [RunningBatch(model, make_batch()) for _ in range(lanes.num_lanes)]
+        #: Every stream that has not ended. Only the event loop uses it.
         self._open: set[Stream[RequestT]] = set()
-        # The event loop appends to these two, lanes take from them when they choose.
+        # The event loop appends to these two, and lanes take from them when they choose: deques, because appending and
+        # taking need no lock.
         self._arrived: deque[Stream[RequestT]] = deque()
         self._ended_early: deque[Stream[RequestT]] = deque()
+        #: Streams in no batch yet, in order of arrival. Only the choosing lane changes it.
         self._waiting: list[Stream[RequestT]] = []
-        self._group_of: dict[Stream[RequestT], RunningBatch[RequestT]] = {}
+        #: The running batch of each stream that has joined one, whether or not its prompt has been read.
+        self._batch_of: dict[Stream[RequestT], RunningBatch[RequestT]] = {}
         self._is_closed = False
         self._stopped: UnrollError | None = None
         self._mean_stream_s = 0.0
@@ -93,7 +122,7 @@ class ContinuousBatcher(Generic[RequestT]):
         self._forget = (
             metrics.watch_queue(model, depth=lambda: self.num_waiting, oldest_age_s=lambda: self.oldest_age_s),
             metrics.watch_slots(
-                model, streams=lambda: len(self._group_of), in_use=lambda: self.num_rows, total=limits.max_rows
+                model, streams=lambda: len(self._batch_of), in_use=lambda: self.num_rows, total=limits.max_rows
             ),
         )
         lanes.add(self)
@@ -110,18 +139,18 @@ class ContinuousBatcher(Generic[RequestT]):
 
     @property
     def num_waiting(self) -> int:
-        """Streams that are in no batch yet."""
+        """Streams in no batch yet."""
         return len(self._arrived) + len(self._waiting)
 
     @property
     def num_live(self) -> int:
-        """Streams that are being stepped."""
-        return len(self._group_of)
+        """Streams that have joined a running batch."""
+        return len(self._batch_of)
 
     @property
     def num_rows(self) -> int:
-        """Rows in use in all groups."""
-        return sum(group.num_rows for group in self._groups)
+        """Rows in use in all running batches."""
+        return sum(batch.num_rows for batch in self._running)
 
     @property
     def oldest_age_s(self) -> float:
@@ -134,7 +163,7 @@ class ContinuousBatcher(Generic[RequestT]):
 
         Raises:
             Overloaded: too many wait.
-            NotReady: the stepper has stopped.
+            NotReady: the batcher has stopped.
         """
         self.require_room(1)
         stream = Stream(request, deadline_s, self._limits.max_backlog, self._on_end)
@@ -144,16 +173,16 @@ class ContinuousBatcher(Generic[RequestT]):
         return stream
 
     def require_room(self, num_requests: int) -> None:
-        """Raises Overloaded if so many more requests do not fit the queue, NotReady if the stepper has stopped."""
+        """Raises Overloaded if this many more requests do not fit the queue, NotReady if the batcher has stopped."""
         if self._stopped is not None:
             raise self._stopped
         if not self._lanes.is_alive:
-            raise NotReady(f"the stepper of {self._model} has stopped")
+            raise NotReady(f"the continuous batcher of {self._model} has stopped")
         if self.num_waiting + num_requests > self._limits.max_waiting:
             raise Overloaded(f"{self._model} has {self.num_waiting} requests waiting", self._retry_after_s())
 
     async def close(self) -> None:
-        """Take no more; streams that have not ended end with NotReady."""
+        """Take no more requests; streams that have not ended end with NotReady."""
         if not self._is_closed:
             self._is_closed = True
             self._lanes.remove(self)
@@ -163,125 +192,135 @@ class ContinuousBatcher(Generic[RequestT]):
 
     @property
     def waiting_since_s(self) -> float | None:
-        """For the lanes: since when a group could be taken further, or a stream could join one."""
+        """For the lanes: since when a running batch is due for a run, or a stream waits for an empty one."""
         if self._stopped is not None:
             return None
-        ready = [group.ready_since_s for group in self._groups if group.is_ready]
+        ready = [batch.ready_since_s for batch in self._running if batch.is_ready]
         arrival_s = self._arrival_s()
-        if arrival_s is not None and any(not group.is_running and not group.num_rows for group in self._groups):
+        # A waiting stream counts on its own only where a batch is idle and empty: the others are due without it.
+        if arrival_s is not None and any(not batch.is_running and not batch.num_rows for batch in self._running):
             ready.append(arrival_s)
         return min(ready, default=None)
 
     def next_work(self) -> Work | None:
-        """For the lanes, with their lock held: choose the group that has rested longest, and who joins it."""
+        """For the lanes, with their lock held: choose the batch that has rested longest, and the streams that join it.
+
+        `is_running` is set here, under the lock, so that no other lane chooses the same batch.
+        """
         if self._stopped is not None:
             return None
         self._sort_out()
-        free = [group for group in self._groups if not group.is_running]
-        for group in sorted(free, key=lambda group: group.ready_since_s):
-            joining = self._take_joining(group) if self._waiting else []
-            if joining or group.num_rows:
-                group.is_running = True
-                return lambda: self._advance(group, joining)
+        idle = [batch for batch in self._running if not batch.is_running]
+        for batch in sorted(idle, key=lambda batch: batch.ready_since_s):
+            joining = self._take_joining(batch) if self._waiting else []
+            if joining or batch.num_rows:
+                batch.is_running = True
+                return lambda: self._advance(batch, joining)
         return None
 
     def fail(self, error: BaseException) -> None:
-        """For the lanes: choosing or running broke this stepper."""
-        failure = NotReady(f"the stepper of {self._model} has stopped: {type(error).__name__}")
+        """For the lanes: choosing or running raised, so this batcher stops."""
+        failure = NotReady(f"the continuous batcher of {self._model} has stopped: {type(error).__name__}")
         self._stopped = self._stopped or failure
         self._hand_over(self._stop, failure)
 
     def _sort_out(self) -> None:
-        """Move what the event loop has brought to where it belongs."""
+        """Take over what the event loop has appended: streams that arrived, and streams that ended early."""
         while self._arrived:
             self._waiting.append(self._arrived.popleft())
         while self._ended_early:
             stream = self._ended_early.popleft()
-            if (group := self._left(stream, stream.end_reason or "cancelled")) is not None:
-                group.leaving.append(stream)
+            if (batch := self._left(stream, stream.end_reason or "cancelled")) is not None:
+                # Another lane may be running this batch now, so its rows are freed before the next run.
+                batch.leaving.append(stream)
 
     def _left(self, stream: Stream[RequestT], reason: EndReason) -> RunningBatch[RequestT] | None:
-        """It is in no group any more. Of all who find that out, the first counts it and learns its group."""
-        group = self._group_of.pop(stream, None)
-        if group is not None:
+        """Take a stream out of its batch and count it. The first call returns the batch, every later one None."""
+        batch = self._batch_of.pop(stream, None)
+        if batch is not None:
             self._leaves[reason].inc()
-        return group
+        return batch
 
-    def _take_joining(self, group: RunningBatch[RequestT]) -> list[Stream[RequestT]]:
-        """Who joins: of near lengths, the oldest first, up to the group's fair share of all rows, live and waiting.
+    def _take_joining(self, batch: RunningBatch[RequestT]) -> list[Stream[RequestT]]:
+        """The streams that join: of near lengths, the oldest first, up to the batch's fair share of rows.
 
-        The last may go over that share, and what is larger than all slots goes alone. Nobody passes an older one that
-        waits for room: it would wait for ever.
+        The fair share is that of all rows, live and waiting, so that the lanes have about the same work. Two lanes, one
+        with 5 rows and one with 1, and 4 waiting requests of one row: the share is (6 + 4) / 2 = 5, so all 4 join the
+        second. The last to join may exceed the share, and a request with more rows than all slots runs alone.
         """
         now_s = time.monotonic()
-        self._waiting, _ = split_expired(self._waiting, now_s)  # the expired are told by their own timers
+        self._waiting, _ = split_expired(self._waiting, now_s)  # an expired stream is ended by its timer
         num_live_rows = self.num_rows
         num_free = self._limits.max_rows - num_live_rows
         num_wanted = num_live_rows + sum(stream.request.num_rows for stream in self._waiting)
-        room = math.ceil(num_wanted / len(self._groups)) - group.num_rows
+        room = math.ceil(num_wanted / len(self._running)) - batch.num_rows
         if not self._waiting or min(room, num_free) <= 0:
             return []
         near = next_batch(self._waiting, self._limits.joining, now_s)
         joining: list[Stream[RequestT]] = []
         for stream in sorted(near, key=lambda stream: stream.enqueued_s):
             num_rows = stream.request.num_rows
+            # Stop at the first that does not fit. Smaller ones behind it would take every row that becomes free, and
+            # it would never find enough of them at once (starvation).
             if room <= 0 or num_free < min(num_rows, self._limits.max_rows):
                 break
             joining.append(stream)
             room, num_free = room - num_rows, num_free - num_rows
-        self._join(group, joining, now_s)
+        self._join(batch, joining, now_s)
         return joining
 
-    def _join(self, group: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]], now_s: float) -> None:
+    def _join(self, batch: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]], now_s: float) -> None:
         chosen = set(joining)
         self._waiting = [stream for stream in self._waiting if stream not in chosen]
         for stream in joining:
             stream.started_s = now_s
-            self._group_of[stream] = group
+            self._batch_of[stream] = batch
             self._joins.inc()
-            group.num_rows += stream.request.num_rows
+            batch.num_rows += stream.request.num_rows  # at once, so that the next choice counts them
 
-    def _advance(self, group: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]]) -> None:
-        """In a lane: one run of a group."""
-        self._batch_size.observe(group.num_rows)
-        handed = group.advance(self._runner, joining)
+    def _advance(self, batch: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]]) -> None:
+        """In a lane: one run of a running batch."""
+        self._batch_size.observe(batch.num_rows)
+        handed = batch.advance(self._runner, joining)
         for stream, outcome in handed:
             if outcome.finished:
                 self._left(stream, "finished" if outcome.error is None else "failed")
-        group.is_running = False
+        batch.is_running = False  # from here on another lane may choose it
         if handed:
             self._hand_over(self._hand_out, handed)
 
     def _hand_over(self, take: Callable[..., None], argument: object) -> None:
-        """Go on in the event loop; if that is gone, nobody waits any more."""
+        """Continue in the event loop. If that has been closed, nobody waits for an answer."""
         try:
             self._loop.call_soon_threadsafe(take, argument)
         except RuntimeError:
-            logger.debug("the event loop ended before a run did", extra={"model": self._model})
+            logger.debug("the event loop was closed before a run ended", extra={"model": self._model})
 
     def _hand_out(self, handed: Sequence[Handed[RequestT]]) -> None:
         for stream, outcome in handed:
             stream.take(outcome)
 
     def _on_end(self, stream: Stream[RequestT]) -> None:
-        """In the event loop, once for each stream."""
+        """In the event loop, once for each stream, however it ended."""
         self._open.discard(stream)
         if stream.started_s:
-            self._generated_tokens.inc(self._count_tokens(stream))
+            self._generated_tokens.inc(self._count_tokens(stream.request, stream.last_product))
         if stream.end_reason == "expired":
             self._misses["running" if stream.started_s else "queue"].inc()
         if stream.end_reason == "finished":
             self._mean_stream_s += _NEWEST_WEIGHT * (stream.ended_s - stream.started_s - self._mean_stream_s)
         elif stream.end_reason != "failed":
+            # It is still in a batch, or in the queue: a lane has to take it out.
             self._ended_early.append(stream)
             self._lanes.wake()
 
     def _arrival_s(self) -> float | None:
+        """When the oldest waiting stream came; None if none waits. A deque must not change while it is iterated."""
         oldest = next(iter(self._waiting), None) or next(iter(self._arrived.copy()), None)
         return None if oldest is None else oldest.enqueued_s
 
     def _retry_after_s(self) -> float:
-        """How long the queue takes to drain: as many streams end in their mean time as are being stepped."""
+        """How long the queue takes to drain: as many streams as are running end within their mean duration."""
         num_live = max(1, len(self._open) - self.num_waiting)
         seconds = self.num_waiting * self._mean_stream_s / num_live
         return min(_MAX_RETRY_AFTER_S, max(1.0, math.ceil(seconds)))

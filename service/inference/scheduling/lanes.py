@@ -1,10 +1,10 @@
-"""The threads that own a device: each takes the next unit of work from whoever has waited longest, and runs it.
+"""Lanes: the worker threads that own a device. Each takes the unit of work that has waited longest, and runs it.
 
-On a CPU there is one lane for each core that the container may use, and a run of a graph is single-threaded: recurrent
-steps are too small to be split, so runs side by side beat wide runs. A GPU has one lane.
+On a CPU there is one lane per core that the container may use, and every graph run is single-threaded: recurrent steps
+are too small to be split, so concurrent runs are faster than multi-threaded ones. A GPU has one lane.
 
-Event-loop code only appends to a deque and calls `wake`; it never waits for a lane. What a unit of work found out goes
-back to the event loop by one `call_soon_threadsafe`.
+Code on the event loop only appends to a deque and calls `wake`; it never waits for a lane. The result of a unit of work
+goes back to the event loop in one `call_soon_threadsafe`.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Work = Callable[[], None]
 
 
 class WorkSource(Protocol):
-    """Something with work for a lane. Lanes ask one at a time, with their lock held, so both members must be quick."""
+    """A source of work. Lanes ask one at a time while they hold the lock, so the first two members must be fast."""
 
     @property
     def waiting_since_s(self) -> float | None:
-        """Since when its oldest work could have been run, on `time.monotonic()`'s clock; None if there is none."""
+        """When its oldest work became runnable, on the clock of `time.monotonic()`; None if there is none."""
         ...
 
     def next_work(self) -> Work | None:
         """The next unit of work, to be run without the lock; None if there is none after all.
 
-        Work answers for its own failures. One that raises has broken its source: see `fail`.
+        Work handles its own failures. If it raises, its source is broken: see `fail`.
         """
         ...
 
     def fail(self, error: BaseException) -> None:
-        """The source's own code raised. It answers everyone who waits and takes no more. Called without the lock."""
+        """Fail all waiting requests and accept no more: the source's own code raised. Called without the lock."""
         ...
 
 
 class Lanes:
-    """`num_lanes` threads and the sources they serve. The lock is for lanes alone: one of them at a time chooses."""
+    """`num_lanes` threads and the sources they serve. The lock lets one lane at a time choose its next work."""
 
     def __init__(self, num_lanes: int) -> None:
         self.num_lanes = num_lanes
@@ -55,8 +55,8 @@ class Lanes:
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._is_closing = False
         self._num_alive = num_lanes
-        #: For each lane: how long all its earlier runs took, and since when it runs what it runs now, 0 if nothing.
-        #: One value, so that whoever reads it sees no run twice and none left out.
+        #: For each lane: the total time of its finished runs, and the start of its current run (0 if idle). Both in
+        #: one tuple, so that a reader counts no run twice and misses none.
         self._clocks = [(0.0, 0.0)] * num_lanes
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=f"lane-{number}", daemon=True)
@@ -67,23 +67,23 @@ class Lanes:
 
     @property
     def is_alive(self) -> bool:
-        """False once they are closed, or a lane has ended by a fault of its own; then every source was told."""
+        """False once the lanes are closed, or one has crashed; in that case `fail` was called on every source."""
         return self._num_alive == self.num_lanes and not self._is_closing
 
     @property
     def busy_s(self) -> float:
-        """How long lanes have been running something, all of them added up."""
+        """Total running time of all lanes, current runs included."""
         now_s = time.monotonic()
         return sum(past_s + (now_s - since_s if since_s else 0.0) for past_s, since_s in tuple(self._clocks))
 
     @property
     def run_age_s(self) -> float:
-        """How long the oldest run that has not ended takes already: the heartbeat of a lane that is stuck stops."""
+        """Age of the oldest run that has not ended; it grows without bound when a lane is stuck."""
         now_s = time.monotonic()
         return max(now_s - since_s if since_s else 0.0 for _, since_s in tuple(self._clocks))
 
     def add(self, source: WorkSource) -> None:
-        """Serve this source too. Raises NotReady when the lanes are closed."""
+        """Start to serve a source. Raises NotReady if the lanes are closed."""
         with self.lock:
             if self._is_closing:
                 raise NotReady("the service is stopping", cause="draining")
@@ -91,21 +91,21 @@ class Lanes:
         self.wake()
 
     def remove(self, source: WorkSource) -> None:
-        """Take no more work from this source, if it is here; a unit that is being run is run to its end."""
+        """Take no more work from a source, if it is served; a unit that is running is finished."""
         with self.lock:
             self._sources = [other for other in self._sources if other is not source]
 
     def wake(self) -> None:
-        """There is new work: an idle lane comes, busy ones come by themselves. Any thread may call it.
+        """Wake an idle lane, as there is new work; busy lanes find it when they finish. Any thread may call it.
 
-        No wake-up is lost: a lane counts itself idle first and looks for work once more afterwards, and whoever brings
-        work queues it first and looks for idle lanes afterwards.
+        No wake-up is lost: a lane first counts itself idle and then looks for work once more, while a producer first
+        queues its work and then looks for idle lanes.
         """
         if self._num_idle:
             self._wakeups.put(None)
 
     def close(self) -> None:
-        """Let every lane end after the unit it is running."""
+        """End every lane after its current unit of work."""
         with self.lock:
             self._is_closing = True
             for _ in self._threads:
@@ -119,7 +119,7 @@ class Lanes:
                     taken = self._wait()
                 if taken is not None:
                     self._run(lane, *taken)
-        except BaseException as error:  # something ends this thread; what it was running has no answer and gets none
+        except BaseException as error:  # ends this thread; what it was running gets no answer from here
             self._num_alive -= 1
             logger.critical("a lane has ended", exc_info=error)
             for source in tuple(self._sources):
@@ -131,7 +131,7 @@ class Lanes:
         try:
             work()
         except Exception as error:
-            logger.exception("a unit of work broke its source")
+            logger.exception("a unit of work raised")
             source.fail(error)
         finally:
             self._clocks[lane] = (past_s + time.monotonic() - started_s, 0.0)
@@ -141,7 +141,7 @@ class Lanes:
             return self._take()
 
     def _wait(self) -> tuple[WorkSource, Work] | None:
-        """Be idle until someone wakes a lane. Work that came just before is returned at once."""
+        """Sleep until the lane is woken. Work that arrived just before is returned immediately."""
         with self.lock:
             self._num_idle += 1
             taken = self._take()
@@ -152,7 +152,7 @@ class Lanes:
         return taken
 
     def _take(self) -> tuple[WorkSource, Work] | None:
-        """The longest waiting work; if there is more of it than that, another idle lane is called."""
+        """The work that has waited longest; if there is more, another idle lane is woken."""
         waiting = [(since_s, source) for source in self._sources if (since_s := source.waiting_since_s) is not None]
         for _, source in sorted(waiting, key=lambda entry: entry[0]):
             work = _next_work(source)
@@ -167,5 +167,5 @@ def _next_work(source: WorkSource) -> Work | None:
     try:
         return source.next_work()
     except Exception as error:
-        logger.exception("a source could not say what to do next")
+        logger.exception("a source failed to choose its next work")
         return partial(source.fail, error)

@@ -1,4 +1,14 @@
-"""A batch that is being stepped, and the streams in it: what one lane at a time takes a run further."""
+"""A running batch of continuous batching: a `StepBatch` with the streams of its requests, advanced one run at a time.
+
+What one call of `advance` does, with the streams A and B in the batch, C waiting, and B closed by its reader meanwhile:
+
+    join      C is taken in; its prompt is not read yet         streams A B C
+    leave     B's rows are freed                                streams A C
+    run       one run of one graph: it reads C, or steps A      outcomes by request
+    hand      each outcome is paired with its stream; those that finished are forgotten
+
+The task's batch knows requests, the event loop knows streams; this class is where the two are brought together.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +29,10 @@ Handed = tuple[Stream[RequestT], Outcome[RequestT]]
 
 
 class RunningBatch(Generic[RequestT]):
-    """Whoever chooses a group sets `is_running`, and nobody else touches it until that is false again.
+    """The lane that chooses it sets `is_running`, and no other lane uses it until that is false again.
 
     Attributes:
-        num_rows: rows in use after the last run.
+        num_rows: rows in use after the last run, and those of streams that have been chosen to join.
         ready_since_s: when the last run ended, on `time.monotonic()`'s clock.
         leaving: streams that ended early and still have rows. Any thread may append.
     """
@@ -34,19 +44,20 @@ class RunningBatch(Generic[RequestT]):
         self.leaving: deque[Stream[RequestT]] = deque()
         self._model = model
         self._batch = batch
+        #: By the identity of the request, as step batches tell requests apart.
         self._streams: dict[int, Stream[RequestT]] = {}
 
     @property
     def is_ready(self) -> bool:
-        """Whether it could be taken further right now."""
+        """Whether it is due for a run."""
         return not self.is_running and self.num_rows > 0
 
     def advance(self, runner: Runner, joining: Sequence[Stream[RequestT]]) -> list[Handed[RequestT]]:
-        """Let streams leave and join, then make one run: what came of it, by stream."""
+        """Let streams join and leave, then make one run. Returns the outcomes, each with its stream."""
         self._streams |= {id(stream.request): stream for stream in joining}
         try:
             outcomes = self._advance(runner, joining)
-        except Exception:  # a fault of the batch itself: nothing in it can be relied on
+        except Exception:  # a bug in the batch itself, so that its content cannot be relied on
             logger.exception("a batch broke", extra={"model": self._model, "rows": self.num_rows})
             outcomes = self._break()
         handed = [(self._streams[id(outcome.request)], outcome) for outcome in outcomes]
@@ -60,14 +71,14 @@ class RunningBatch(Generic[RequestT]):
     def _advance(self, runner: Runner, joining: Sequence[Stream[RequestT]]) -> list[Outcome[RequestT]]:
         if joining:
             self._batch.join([stream.request for stream in joining])
-        while self.leaving:  # after joining: a stream may end between being chosen and this run
+        while self.leaving:  # after joining, because a stream may end between being chosen and this run
             left = self.leaving.popleft()
             self._batch.leave([left.request])
             self._streams.pop(id(left.request), None)
         return [] if self._batch.is_idle else self._batch.advance(runner)
 
     def _break(self) -> list[Outcome[RequestT]]:
-        """Start with nothing again; every stream in the group fails."""
+        """Empty the batch; every stream in it fails."""
         self._batch.clear()
-        error = InferenceFailed(f"{self._model} failed while its batch was taken further")
+        error = InferenceFailed(f"{self._model} failed while its batch was run")
         return [Outcome(stream.request, error=error, finished=True) for stream in self._streams.values()]

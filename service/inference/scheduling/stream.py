@@ -1,4 +1,4 @@
-"""One caller's request to a step model, as the event loop sees it: what came of it so far, and how it ended."""
+"""The stream of one request to a continuous batcher, as the event loop sees it: products, and the end."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, Generic, Literal
 from service.errors import DeadlineExceeded, Overloaded, UnrollError
 from service.tasks.core.step_batch import Outcome, RequestT
 
-#: Why a stream ended: its answer was whole, a run failed, its reader left, its time was up, its reader was too slow,
-#: or the service stopped.
+#: Why a stream ended: its answer was complete, a run failed, its reader closed it, its deadline passed, its reader was
+#: too slow, or the service stopped.
 EndReason = Literal["finished", "failed", "cancelled", "expired", "overrun", "stopped"]
 
 
 class Stream(Generic[RequestT]):
-    """From the queue to the last product. Read it, then `close` it; closing it early takes it out of the batch.
+    """A request from the queue to its last product. Read it, then `close` it; closing it early frees its rows.
 
-    What is read: `async for product in stream`, or `batches()` for what is ready at the same time, or `result()` for
-    the end alone. An error is raised after the products that came before it. Times are `time.monotonic()`; a time that
-    has not come is 0. All methods belong to the event loop.
+    Read `batches()` for products as they come, or `result()` for the last one alone. An error is raised after the
+    products that came before it. Times are on `time.monotonic()`'s clock, and 0 as long as they have not come. Call all
+    methods in the event loop.
     """
 
     def __init__(
@@ -45,20 +45,15 @@ class Stream(Generic[RequestT]):
 
     @property
     def is_cancelled(self) -> bool:
-        """Nothing more is wanted."""
+        """Whether it has ended, so that no run should include it."""
         return self.end_reason is not None
 
-    @property
-    def num_unread(self) -> int:
-        """Products that wait for the reader."""
-        return len(self._products)
-
     def close(self) -> None:
-        """Nobody reads any more."""
+        """End the stream unless it has ended: nobody reads it any more."""
         self.end("cancelled")
 
     async def batches(self) -> AsyncIterator[list[Any]]:
-        """Products in order, those that are ready at the same time together."""
+        """Products in order; those that are ready at the same time come as one list."""
         while self._products or self.end_reason is None:
             if self._products:
                 ready, self._products = self._products, []
@@ -68,13 +63,8 @@ class Stream(Generic[RequestT]):
         if self.error is not None:
             raise self.error
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async for ready in self.batches():
-            for product in ready:
-                yield product
-
     async def result(self) -> Any:
-        """Wait for the end: the last product, None if there was none."""
+        """Wait for the end. Returns the last product, None if there was none."""
         while self.end_reason is None:
             await self._wait()
         if self.error is not None:
@@ -82,7 +72,7 @@ class Stream(Generic[RequestT]):
         return self.last_product
 
     def take(self, outcome: Outcome[RequestT]) -> None:
-        """Hand what a run gave to the reader. A reader that lags too far behind is cut off."""
+        """Pass the outcome of a run to the reader. A reader that lags too far behind is cut off (back-pressure)."""
         if self.end_reason is not None:
             return
         if outcome.product is not None:
@@ -93,7 +83,7 @@ class Stream(Generic[RequestT]):
             self.end("finished")
 
     def end(self, reason: EndReason, error: UnrollError | None = None) -> None:
-        """No more products follow. Only the first end counts."""
+        """End the stream; no more products follow. Only the first end counts."""
         if self.end_reason is None:
             self.end_reason, self.error, self.ended_s = reason, error, time.monotonic()
             self._timer.cancel()
@@ -113,7 +103,7 @@ class Stream(Generic[RequestT]):
         self.end("expired", DeadlineExceeded("the answer was not ready before the request's deadline"))
 
     async def _wait(self) -> None:
-        """Until there is a product or the end."""
+        """Wait until there is a product, or the end."""
         self._reader = asyncio.get_running_loop().create_future()
         try:
             await self._reader

@@ -1,8 +1,8 @@
-"""Recurrent state by what was read: the `PrefixCheckpoints` of a model. A text starts where an earlier one was noted.
+"""Prefix cache: recurrent states by the tokens that were read, so that a prompt with a known prefix skips its prefill.
 
-The state of a recurrent network after a prefix has the same few kilobytes however long the prefix is, so a known prefix
-costs one small copy. Prefixes are told apart by a keyed 128-bit BLAKE2b of their ids. The key is drawn per cache, so
-nobody can prepare two prefixes that are taken for one another.
+The state of a recurrent network after a prefix has the same few kilobytes however long the prefix is, so a cached
+prefix costs one small copy. Prefixes are identified by a keyed 128-bit BLAKE2b hash of their ids. The key is random per
+cache, so that nobody can construct two prefixes that collide.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from service.tasks.core.task import Array
 
 _DIGEST_BYTES = 16
 _ID_BYTES = 8
-#: What Python keeps for one entry besides the numbers: digests, dicts, array objects.
+#: Memory of one entry besides its numbers: digests, dicts, array objects.
 _OVERHEAD_BYTES = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class PrefixEntry:
-    """What is known after a prefix. The arrays are copies of their own and cannot be written to.
+    """The state after a prefix. The arrays are read-only copies.
 
     Attributes:
         arrays: recurrent state of one row by name, in the shape in which it was put.
@@ -37,13 +37,13 @@ class PrefixEntry:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the entry keeps busy."""
+        """Memory used by the entry."""
         return sum(array.nbytes for array in self.arrays.values()) + _OVERHEAD_BYTES
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a prefix is kept: its own digest, that of its whole blocks, and how many tokens come after those."""
+class _PrefixKey:
+    """Identity of a prefix: its digest, the digest of its whole blocks, and the number of tokens after those."""
 
     digest: bytes
     blocks_digest: bytes
@@ -51,17 +51,17 @@ class _Place:
 
 
 class PrefixCache:
-    """Checkpoints of one model, the least recently used leave first. Any thread may call it.
+    """Recurrent states of one model by prefix, with LRU eviction. Thread-safe.
 
     A prefix may have any length. To find the longest one, a text is hashed once; digests are taken at multiples of
-    `block_tokens`, and after such a block only at the lengths that are kept for a text with exactly these blocks. That
-    is `n / block_tokens` digests for a text of n tokens that is new from its start, and n at the very most.
+    `block_tokens`, and between two of them only at the lengths that are cached for a text with exactly these blocks.
+    For a text of n tokens with no known prefix that is `n / block_tokens` digests, and n in the worst case.
 
     Attributes:
         num_hits, num_misses: lookups that found a prefix, and those that found none.
         num_hit_tokens: tokens that did not have to be read again.
-        num_evictions: entries that left to make room.
-        num_bytes: memory that the entries keep busy, at most `max_bytes`.
+        num_evictions: entries that were evicted to make room.
+        num_bytes: memory used by the entries, at most `max_bytes`.
     """
 
     def __init__(self, max_bytes: int, block_tokens: int) -> None:
@@ -74,19 +74,19 @@ class PrefixCache:
         self.num_hit_tokens = 0
         self.num_evictions = 0
         self.num_bytes = 0
-        self._key = secrets.token_bytes(hashlib.blake2b.MAX_KEY_SIZE)
+        self._hash_key = secrets.token_bytes(hashlib.blake2b.MAX_KEY_SIZE)
         self._lock = threading.Lock()
-        self._entries: OrderedDict[bytes, tuple[_Place, PrefixEntry]] = OrderedDict()
-        #: Digest of whole blocks -> how many entries have so and so many tokens after them.
+        self._entries: OrderedDict[bytes, tuple[_PrefixKey, PrefixEntry]] = OrderedDict()
+        #: Digest of whole blocks -> the number of entries by their count of tokens after those blocks.
         self._tails: dict[bytes, Counter[int]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def longest(self, ids: Sequence[int] | Array) -> tuple[int, PrefixEntry] | None:
-        """The longest known prefix of `ids`, which may be all of them: how many tokens it has, and what is known then.
+        """The longest cached prefix of `ids`, which may be all of them: its number of tokens, and its entry.
 
-        Who needs to read at least one token asks for `ids[:-1]`.
+        A caller that must read at least one token passes `ids[:-1]`.
         """
         data = _bytes_of(ids)
         hashers = self._hash_blocks(data)
@@ -100,16 +100,16 @@ class PrefixCache:
             return found
 
     def put(self, ids: Sequence[int] | Array, arrays: Mapping[str, Array]) -> None:
-        """Note the state after `ids`; the arrays are copied. What is noted already stays."""
+        """Cache the state after `ids`; the arrays are copied. An existing entry is kept."""
         data = _bytes_of(ids)
         if not data:
-            raise ValueError("nothing was read yet: the state before the first token is known anyway")
-        place = self._place(data)
+            raise ValueError("an empty prefix is not cached: the state before the first token is constant")
+        key = self._key_of(data)
         with self._lock:
-            if place.digest in self._entries:
-                self._entries.move_to_end(place.digest)
+            if key.digest in self._entries:
+                self._entries.move_to_end(key.digest)
             else:
-                self._insert(place, _frozen_entry(arrays))
+                self._insert(key, _frozen_entry(arrays))
 
     def _find(self, data: bytes, hashers: Sequence[hashlib.blake2b]) -> tuple[int, PrefixEntry] | None:
         for num_blocks in range(len(hashers) - 1, -1, -1):
@@ -124,37 +124,37 @@ class PrefixCache:
                     return num_tokens, self._entries[digest][1]
         return None
 
-    def _insert(self, place: _Place, entry: PrefixEntry) -> None:
+    def _insert(self, key: _PrefixKey, entry: PrefixEntry) -> None:
         if entry.num_bytes > self.max_bytes:
             return
-        self._entries[place.digest] = (place, entry)
-        self._tails.setdefault(place.blocks_digest, Counter())[place.num_tail_tokens] += 1
+        self._entries[key.digest] = (key, entry)
+        self._tails.setdefault(key.blocks_digest, Counter())[key.num_tail_tokens] += 1
         self.num_bytes += entry.num_bytes
         while self.num_bytes > self.max_bytes:
             self._remove(next(iter(self._entries)))
             self.num_evictions += 1
 
     def _remove(self, digest: bytes) -> None:
-        place, entry = self._entries.pop(digest)
+        key, entry = self._entries.pop(digest)
         self.num_bytes -= entry.num_bytes
-        tails = self._tails[place.blocks_digest]
-        tails[place.num_tail_tokens] -= 1
-        if not tails[place.num_tail_tokens]:
-            del tails[place.num_tail_tokens]
+        tails = self._tails[key.blocks_digest]
+        tails[key.num_tail_tokens] -= 1
+        if not tails[key.num_tail_tokens]:
+            del tails[key.num_tail_tokens]
         if not tails:
-            del self._tails[place.blocks_digest]
+            del self._tails[key.blocks_digest]
 
-    def _place(self, data: bytes) -> _Place:
+    def _key_of(self, data: bytes) -> _PrefixKey:
         num_tokens = len(data) // _ID_BYTES
         blocks = self._hash_blocks(data)[-1]
         num_tail_tokens = num_tokens % self.block_tokens
         digest = _digest_after(blocks, data, num_tokens - num_tail_tokens, num_tokens)
-        return _Place(digest, blocks.digest(), num_tail_tokens)
+        return _PrefixKey(digest, blocks.digest(), num_tail_tokens)
 
     def _hash_blocks(self, data: bytes) -> list[hashlib.blake2b]:
         """Hashers after 0, 1, 2, ... whole blocks of `data`."""
         step = self.block_tokens * _ID_BYTES
-        hashers = [hashlib.blake2b(digest_size=_DIGEST_BYTES, key=self._key)]
+        hashers = [hashlib.blake2b(digest_size=_DIGEST_BYTES, key=self._hash_key)]
         for start in range(0, len(data) - step + 1, step):
             hasher = hashers[-1].copy()
             hasher.update(data[start : start + step])
@@ -163,7 +163,7 @@ class PrefixCache:
 
 
 def _digest_after(hasher: hashlib.blake2b, data: bytes, num_hashed_tokens: int, num_tokens: int) -> bytes:
-    """The digest of the first `num_tokens` of `data`. `hasher` has seen some of them, and stays as it is."""
+    """The digest of the first `num_tokens` of `data`, of which `hasher` has seen some; `hasher` is not changed."""
     hasher = hasher.copy()
     hasher.update(data[num_hashed_tokens * _ID_BYTES : num_tokens * _ID_BYTES])
     return hasher.digest()

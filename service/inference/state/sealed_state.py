@@ -1,42 +1,35 @@
-"""State that clients carry: sealed into a text that only replicas with the same secret can make, read or change.
+"""State tokens: recurrent state that clients carry, encrypted and authenticated with Fernet.
 
-A token is base64url without padding of
+A token is a Fernet token (AES-128-CBC and HMAC-SHA256, from `cryptography`) without its base64 padding. Inside are one
+line of JSON claims (expiry, caller, bundle) and the state. The claims are encrypted too, so a token tells its carrier
+nothing but when it was made, and every reason for a refusal beyond "tampered" rests on what was authenticated.
 
-    header        version (1 byte), key id (8 bytes), salt (16 bytes), nonce (12 bytes)
-    sealed        AES-256-GCM of claims and payload, the header authenticated with them
-
-Each token has its own key, HMAC-SHA256(root key, salt), so the limit of 2**32 random nonces under one key (NIST SP
-800-38D, section 8.3) is none for the root key. Root key and key id come out of the secret by HKDF-SHA256 (RFC 5869).
-The claims (good until when, for whom, for which bundle) are sealed too: a token tells its carrier nothing, and the
-reason for which one is refused rests only on what was authenticated.
+Two things are added to Fernet: it reports an expired and a changed token with the same error, so the expiry is a claim;
+and it accepts several spellings of one token, so only the canonical one is let through.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
+import json
 import secrets
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from service.errors import StateRefused
+from service.settings import MIN_STATE_KEY_CHARACTERS
 
-MIN_SECRET_CHARACTERS = 16
-
-_VERSION = 1
-_KEY_BYTES, _KEY_ID_BYTES, _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 32, 8, 16, 12, 16
-_HEADER = struct.Struct(f"<B{_KEY_ID_BYTES}s{_SALT_BYTES}s{_NONCE_BYTES}s")
-#: Expiry in milliseconds since 1970; fingerprints of caller and bundle; bytes of the model's name and version.
-_CLAIMS = struct.Struct("<Q32s32sHH")
-_DERIVATION = b"unroll state token 1"
+_KEY_BYTES = 32
+_FERNET_VERSION = b"\x80"
+#: Separates these keys from all others made of the same secret. Raise the number when the claims change.
+_DERIVATION = b"unroll state token 2"
 
 
 @dataclass(frozen=True)
@@ -49,46 +42,26 @@ class StateOwner:
     caller: str = ""
 
     def fingerprint(self, item: str) -> str:
-        """64 hexadecimal digits that stand for `item` of this owner, and for that of no other."""
-        return _fingerprint(self.model, self.version, self.digest, self.caller, item).hex()
-
-
-@dataclass(frozen=True)
-class _Key:
-    """A root key and the name by which tokens refer to it."""
-
-    root: bytes
-    key_id: bytes
-
-    @classmethod
-    def derived(cls, secret: str) -> _Key:
-        if len(secret) < MIN_SECRET_CHARACTERS:
-            raise ValueError(f"a key for states has at least {MIN_SECRET_CHARACTERS} characters, not {len(secret)}")
-        derivation = HKDF(algorithm=SHA256(), length=_KEY_BYTES + _KEY_ID_BYTES, salt=None, info=_DERIVATION)
-        derived = derivation.derive(secret.encode("utf-8"))
-        return cls(derived[:_KEY_BYTES], derived[_KEY_BYTES:])
-
-    def cipher(self, salt: bytes) -> AESGCM:
-        """The cipher of the one token with this salt."""
-        return AESGCM(hmac.digest(self.root, salt, "sha256"))
+        """64 hexadecimal digits that identify `item` of this owner, and of no other."""
+        return _fingerprint(self.model, self.version, self.digest, self.caller, item)
 
 
 class StateSealer:
-    """Seals bytes into tokens and opens them again.
+    """Encrypts states into tokens and decrypts them again.
 
     Attributes:
-        has_made_up_key: no key was given, so tokens are good on this replica only and end with its process.
+        has_made_up_key: no key was given, so tokens are valid on this replica only and until its process ends.
         num_sealed, num_opened, num_refused: tokens made, opened, and refused to be opened.
     """
 
     def __init__(
         self, keys: Sequence[str], ttl_s: float, max_token_bytes: int, clock: Callable[[], float] = time.time
     ) -> None:
-        """Take the keys, texts of at least 16 characters that are equal on all replicas and best random.
+        """Take the secrets: at least 16 characters each, best random, the same on all replicas.
 
-        The first one seals and all of them open. To change it, put the new one second everywhere, then first
-        everywhere, and take the old one away when its last tokens have expired. `ttl_s` is how long a token is good,
-        `max_token_bytes` how long it may be as it stands in a request, and `clock` tells seconds since 1970.
+        The first one seals and all of them open. To rotate, put the new one second everywhere, then first everywhere,
+        and remove the old one when its last tokens have expired. `ttl_s` is how long a token is valid,
+        `max_token_bytes` its maximum length in a request, and `clock` gives seconds since 1970.
 
         Raises:
             ValueError: a key is too short.
@@ -98,20 +71,18 @@ class StateSealer:
         self.num_sealed = self.num_opened = self.num_refused = 0
         self._ttl_s = ttl_s
         self._clock = clock
-        made = [_Key.derived(secret) for secret in keys or [secrets.token_urlsafe(_KEY_BYTES)]]
-        self._sealing_key = made[0]
-        self._key_by_id = {key.key_id: key for key in made}
+        self._cipher = MultiFernet([_cipher_of(secret) for secret in keys or [secrets.token_urlsafe(_KEY_BYTES)]])
 
     def seal(self, payload: bytes, owner: StateOwner) -> str:
         """A token that gives `payload` back to the same owner until it expires.
 
         Raises:
-            StateRefused: with the reason "too_large", if this service would not take the token back.
+            StateRefused: with the reason "too_large", if this service would not accept the token.
         """
-        salt, nonce = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES)
-        header = _HEADER.pack(_VERSION, self._sealing_key.key_id, salt, nonce)
-        sealed = self._sealing_key.cipher(salt).encrypt(nonce, self._claims(owner) + payload, header)
-        token = _to_text(header + sealed)
+        now_s = self._clock()
+        claims = _identity(owner) | {"expires_ms": int((now_s + self._ttl_s) * 1000)}
+        data = json.dumps(claims, separators=(",", ":")).encode("ascii") + b"\n" + payload
+        token = _unpadded(self._cipher.encrypt_at_time(data, int(now_s)))
         self._require_short(token)
         self.num_sealed += 1
         return token
@@ -133,41 +104,23 @@ class StateSealer:
 
     def _open(self, token: str, owner: StateOwner) -> bytes:
         self._require_short(token)
-        data = _from_text(token)
-        if len(data) < _HEADER.size + _TAG_BYTES or data[0] != _VERSION:
-            raise _malformed()
-        return self._unpack(self._decrypt(data), owner)
-
-    def _decrypt(self, data: bytes) -> bytes:
-        header, sealed = data[: _HEADER.size], data[_HEADER.size :]
-        _, key_id, salt, nonce = _HEADER.unpack(header)
-        key = self._key_by_id.get(key_id)
         try:
-            if key is not None:
-                return key.cipher(salt).decrypt(nonce, sealed, header)
-        except InvalidTag:
-            pass
-        raise StateRefused("the state was changed on its way, or made with a key that this service lacks", "tampered")
+            claims, _, payload = self._cipher.decrypt(_padded(token)).partition(b"\n")
+        except InvalidToken as error:
+            message = "the state was changed, or sealed with a key that this service does not have"
+            raise StateRefused(message, "tampered") from error
+        self._check(json.loads(claims), owner)
+        return payload
 
-    def _unpack(self, opened: bytes, owner: StateOwner) -> bytes:
-        """Check the claims, those that tell least to a stranger first, and take the payload out."""
-        expires_ms, caller, bundle, num_name_bytes, num_version_bytes = _CLAIMS.unpack_from(opened)
-        if caller != _fingerprint(owner.caller):
-            raise StateRefused("the state was handed to another caller", "foreign_caller")
-        if self._clock() * 1000 >= expires_ms:
+    def _check(self, claims: dict[str, Any], owner: StateOwner) -> None:
+        """Refuse a token of another owner. The caller comes first, so that strangers learn neither age nor model."""
+        expected = _identity(owner)
+        if claims["caller"] != expected["caller"]:
+            raise StateRefused("the state was issued to another caller", "foreign_caller")
+        if self._clock() * 1000 >= claims["expires_ms"]:
             raise StateRefused("the state has expired", "expired")
-        end_of_name = _CLAIMS.size + num_name_bytes
-        end_of_version = end_of_name + num_version_bytes
-        if bundle != _bundle_fingerprint(owner):
-            name = opened[_CLAIMS.size : end_of_name].decode("utf-8")
-            raise _foreign_model(name, opened[end_of_name:end_of_version].decode("utf-8"), owner)
-        return opened[end_of_version:]
-
-    def _claims(self, owner: StateOwner) -> bytes:
-        name, version = owner.model.encode("utf-8"), owner.version.encode("utf-8")
-        expires_ms = int((self._clock() + self._ttl_s) * 1000)
-        caller, bundle = _fingerprint(owner.caller), _bundle_fingerprint(owner)
-        return _CLAIMS.pack(expires_ms, caller, bundle, len(name), len(version)) + name + version
+        if any(claims[name] != expected[name] for name in ("model", "version", "digest")):
+            raise _foreign_model(claims["model"], claims["version"], owner)
 
     def _require_short(self, token: str) -> None:
         if len(token) > self.max_token_bytes:
@@ -175,33 +128,48 @@ class StateSealer:
             raise StateRefused(message, "too_large")
 
 
-def _to_text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+def _cipher_of(secret: str) -> Fernet:
+    """The cipher of a secret text. Raises ValueError if it is too short."""
+    if len(secret) < MIN_STATE_KEY_CHARACTERS:
+        raise ValueError(f"a key for states has at least {MIN_STATE_KEY_CHARACTERS} characters, not {len(secret)}")
+    derivation = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=_DERIVATION)
+    return Fernet(base64.urlsafe_b64encode(derivation.derive(secret.encode("utf-8"))))
 
 
-def _from_text(token: str) -> bytes:
-    """The bytes of a token in the one way to write them: no blanks, no padding, no stray bits at the end."""
+def _padded(token: str) -> str:
+    """A token as Fernet takes it. Raises StateRefused for all but the one canonical spelling."""
+    padded = token + "=" * (-len(token) % 4)
     try:
-        data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        data = base64.urlsafe_b64decode(padded)
     except ValueError as error:
         raise _malformed() from error
-    if _to_text(data) != token:
+    if _unpadded(base64.urlsafe_b64encode(data)) != token or not data.startswith(_FERNET_VERSION):
         raise _malformed()
-    return data
+    return padded
 
 
-def _bundle_fingerprint(owner: StateOwner) -> bytes:
-    return _fingerprint(owner.model, owner.version, owner.digest)
+def _unpadded(token: bytes) -> str:
+    return token.rstrip(b"=").decode("ascii")
 
 
-def _fingerprint(*parts: str) -> bytes:
-    """SHA-256 of texts, each behind its length, so that no two lists of texts run together. Any text will do."""
+def _identity(owner: StateOwner) -> dict[str, Any]:
+    """The claims that tell owners apart. The caller may be a credential, so only its fingerprint is kept."""
+    return {
+        "caller": _fingerprint(owner.caller),
+        "model": owner.model,
+        "version": owner.version,
+        "digest": owner.digest,
+    }
+
+
+def _fingerprint(*parts: str) -> str:
+    """SHA-256 of texts, each preceded by its length, so that different lists never collide. Accepts any text."""
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    return hashlib.sha256(b"".join(len(part).to_bytes(8, "little") + part for part in encoded)).digest()
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "little") + part for part in encoded)).hexdigest()
 
 
 def _malformed() -> StateRefused:
-    return StateRefused("this is not a state that this service handed out", "malformed")
+    return StateRefused("this is not a state token of this service", "malformed")
 
 
 def _foreign_model(name: str, version: str, owner: StateOwner) -> StateRefused:

@@ -11,18 +11,18 @@ from typing import NamedTuple
 from service.inference.state.sessions import HeldSession, SessionLimits, busy, require_small
 
 
-class _Kept(NamedTuple):
+class _StoredState(NamedTuple):
     data: bytes
     last_used_s: float
 
 
 class LocalSessions:
-    """Sessions in the memory of this process, for the use of one event loop. They end with the process.
+    """Sessions in the memory of this process, used from one event loop and lost when the process ends.
 
     Attributes:
-        num_bytes: the size of all states.
-        num_evicted: sessions that were forgotten to make room, the least recently used first.
-        num_expired: sessions that were forgotten because they were not used for too long.
+        num_bytes: total size of the states.
+        num_evicted: sessions evicted to make room, the least recently used first.
+        num_expired: sessions dropped because they were unused for too long.
     """
 
     def __init__(self, limits: SessionLimits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,12 +31,12 @@ class LocalSessions:
         self.num_expired = 0
         self._limits = limits
         self._clock = clock
-        #: The least recently used first, which is also the first to expire.
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        #: The least recently used session first, which is also the first to expire.
+        self._stored: OrderedDict[str, _StoredState] = OrderedDict()
         self._held: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._stored)
 
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[HeldSession]:
@@ -50,46 +50,46 @@ class LocalSessions:
             self._held.remove(key)
 
     async def close(self) -> None:
-        """See `SessionStore.close`: there is nothing to let go of."""
+        """See `SessionStore.close`: there is nothing to release."""
 
     def load(self, key: str) -> bytes | None:
-        """What is kept under `key`; this makes it the most recently used."""
-        self._forget_expired()
-        data = self._forget(key)
+        """The state under `key`, which becomes the most recently used."""
+        self._drop_expired()
+        data = self._drop(key)
         if data is not None:
-            self._keep(key, data)
+            self._store(key, data)
         return data
 
     def save(self, key: str, data: bytes) -> None:
-        """Keep `data`, and forget what it leaves no room for. Raises StateRefused."""
+        """Store `data`, and evict other sessions if there is no room. Raises StateRefused."""
         require_small(data, self._limits.max_session_bytes)
-        self._forget_expired()
-        self._forget(key)
-        self._keep(key, data)
-        while len(self._kept) > self._limits.max_sessions or self.num_bytes > self._limits.max_total_bytes:
-            self._forget(next(iter(self._kept)))
+        self._drop_expired()
+        self._drop(key)
+        self._store(key, data)
+        while len(self._stored) > self._limits.max_sessions or self.num_bytes > self._limits.max_total_bytes:
+            self._drop(next(iter(self._stored)))
             self.num_evicted += 1
 
     def delete(self, key: str) -> bool:
-        """Forget what is kept under `key`, if anything is."""
-        self._forget_expired()
-        return self._forget(key) is not None
+        """Delete the state under `key`; whether there was one."""
+        self._drop_expired()
+        return self._drop(key) is not None
 
-    def _keep(self, key: str, data: bytes) -> None:
-        self._kept[key] = _Kept(data, self._clock())
+    def _store(self, key: str, data: bytes) -> None:
+        self._stored[key] = _StoredState(data, self._clock())
         self.num_bytes += len(data)
 
-    def _forget(self, key: str) -> bytes | None:
-        kept = self._kept.pop(key, None)
-        if kept is None:
+    def _drop(self, key: str) -> bytes | None:
+        stored = self._stored.pop(key, None)
+        if stored is None:
             return None
-        self.num_bytes -= len(kept.data)
-        return kept.data
+        self.num_bytes -= len(stored.data)
+        return stored.data
 
-    def _forget_expired(self) -> None:
+    def _drop_expired(self) -> None:
         oldest_s = self._clock() - self._limits.ttl_s
-        while self._kept and next(iter(self._kept.values())).last_used_s <= oldest_s:
-            self._forget(next(iter(self._kept)))
+        while self._stored and next(iter(self._stored.values())).last_used_s <= oldest_s:
+            self._drop(next(iter(self._stored)))
             self.num_expired += 1
 
 

@@ -1,4 +1,4 @@
-"""Sessions in Redis, which all replicas share. Needs Redis 6.2 or newer, and the extra `redis`."""
+"""Session store in Redis, shared by all replicas. Needs Redis 6.2 or newer, and the extra `redis`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from service.inference.state.sessions import HeldSession, busy, require_small
 
 logger = logging.getLogger(__name__)
 
-#: Commands are short, so that few connections carry many requests.
+#: Commands are short, so few connections serve many requests.
 _MAX_CONNECTIONS = 16
 _TOKEN_BYTES = 16
 
-#: Who held a session for too long has lost it, and must not write over what the next holder wrote.
+#: A holder whose hold has expired must not overwrite the state of the next holder.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
@@ -41,18 +41,18 @@ return 1
 
 
 class RedisSessions:
-    """Sessions under `unroll:{key}:state`, and under `unroll:{key}:holder` a word that only the holder knows.
+    """Sessions under `unroll:{key}:state`, with a lock under `unroll:{key}:holder` whose value only the holder knows.
 
-    How many sessions there may be, and which leave first, is for Redis to say (`maxmemory`, `maxmemory-policy`).
+    The number of sessions and their eviction are configured in Redis (`maxmemory`, `maxmemory-policy`).
     """
 
     def __init__(
         self, url: str, ttl_s: float, max_session_bytes: int, max_hold_s: float, timeout_s: float = 1.0
     ) -> None:
-        """Connect when first needed.
+        """Create the store; it connects at the first command.
 
-        `ttl_s` and `max_session_bytes` are as in `SessionLimits`. A holder that died keeps a session for `max_hold_s`,
-        which must be more than the longest request takes. `timeout_s` bounds each command, connecting included.
+        `ttl_s` and `max_session_bytes` are as in `SessionLimits`. If a holder dies, its session stays locked for
+        `max_hold_s`, which must exceed the longest request. `timeout_s` bounds each command, connecting included.
 
         Raises:
             ValueError: `url` is not one of redis://, rediss:// or unix://.
@@ -76,7 +76,7 @@ class RedisSessions:
         """See `SessionStore.hold`."""
         session = _HeldRedisSession(self, key)
         try:
-            if not await self.ask(self._redis.set(session.holder_key, session.word, nx=True, px=self._max_hold_ms)):
+            if not await self.ask(self._redis.set(session.holder_key, session.token, nx=True, px=self._max_hold_ms)):
                 raise busy()
             yield session
         finally:
@@ -87,18 +87,18 @@ class RedisSessions:
         await self._redis.aclose()
 
     async def get(self, key: str) -> Any:
-        """The value of `key`, which lives for another `ttl_ms` from now; None if there is none."""
+        """The value of `key`, or None. Its expiry is set to `ttl_ms` from now."""
         return await self.ask(self._redis.getex(key, px=self.ttl_ms))
 
     async def run(self, script: str, *keys_and_arguments: str | bytes | int) -> Any:
-        """Run a Lua script, as one step of the server, with two keys and some arguments."""
+        """Run a Lua script, which is atomic, with two keys and some arguments."""
         return await self.ask(self._redis.eval(script, 2, *keys_and_arguments))
 
     async def ask(self, command: Any) -> Any:
         """The reply to a command.
 
         Raises:
-            NotReady: there was none in time. The caller is not told where the server is; the log is.
+            NotReady: Redis failed or did not reply in time. The reason is logged and not shown to the caller.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -110,24 +110,24 @@ class RedisSessions:
             raise NotReady(message, ["the session store does not answer"]) from error
 
     async def _release(self, session: _HeldRedisSession) -> None:
-        """Let others use it; does nothing if another holds it.
+        """Release the lock, unless another request holds it by now.
 
-        Who was cancelled while asking for the hold may have got it, so this comes after every attempt. If Redis does
-        not hear it, the hold runs out by itself; the answer is good all the same.
+        This follows every attempt to acquire it, because one that was cancelled may have succeeded. If Redis cannot be
+        reached, the lock expires by itself, and the answer is still valid.
         """
         try:
-            await self.run(_RELEASE, session.holder_key, session.state_key, session.word)
+            await self.run(_RELEASE, session.holder_key, session.state_key, session.token)
         except NotReady:
-            logger.warning("a session may stay held until its time is over", extra={"max_hold_ms": self._max_hold_ms})
+            logger.warning("a session may stay locked until its lock expires", extra={"max_hold_ms": self._max_hold_ms})
 
 
 class _HeldRedisSession:
-    """One key of the store. The braces put both names on one node of a Redis Cluster."""
+    """One session of the store. The braces put both keys on the same node of a Redis Cluster."""
 
     def __init__(self, store: RedisSessions, key: str) -> None:
         self.holder_key = f"unroll:{{{key}}}:holder"
         self.state_key = f"unroll:{{{key}}}:state"
-        self.word = secrets.token_hex(_TOKEN_BYTES)
+        self.token = secrets.token_hex(_TOKEN_BYTES)
         self._store = store
 
     async def load(self) -> bytes | None:
@@ -141,7 +141,7 @@ class _HeldRedisSession:
         return await self._change(_DELETE) > 0
 
     async def _change(self, script: str, *arguments: bytes | int) -> int:
-        reply = int(await self._store.run(script, self.holder_key, self.state_key, self.word, *arguments))
+        reply = int(await self._store.run(script, self.holder_key, self.state_key, self.token, *arguments))
         if reply < 0:
             raise busy()
         return reply

@@ -1,7 +1,7 @@
-"""Sessions: state that the service holds for clients which would rather send an id than carry it.
+"""Sessions: recurrent state that is kept on the server, for clients that send an id instead of a state token.
 
-A session is bytes under a key. One request holds it at a time, from before it reads the state until after it has
-written the next one, so that two requests can never both go on from the same state.
+A session is bytes under a key. One request at a time holds it, from before it reads the state until after it has
+written the next one, so that two requests never continue from the same state.
 
     async with store.hold(key) as session:
         state = await session.load()
@@ -19,10 +19,10 @@ from service.errors import SessionBusy, StateRefused
 
 
 class HeldSession(Protocol):
-    """A session while its holder has it for itself."""
+    """A session that is locked by the current request."""
 
     async def load(self) -> bytes | None:
-        """What was saved last, which counts as use; None if there is nothing, or nothing any more."""
+        """The state that was saved last, or None. Loading counts as use."""
         ...
 
     async def save(self, data: bytes) -> None:
@@ -30,38 +30,38 @@ class HeldSession(Protocol):
 
         Raises:
             StateRefused: with the reason "too_large".
-            SessionBusy: it was held for too long and may be in other hands by now; nothing was changed.
+            SessionBusy: the hold has expired, and another request may have the session; nothing was changed.
         """
         ...
 
     async def delete(self) -> bool:
-        """Forget the state, and say whether there was one. Raises SessionBusy as `save` does."""
+        """Delete the state; whether there was one. Raises SessionBusy as `save` does."""
         ...
 
 
 class SessionStore(Protocol):
-    """Where sessions are. Keys are made with `StateOwner.fingerprint`, so nobody reaches the session of another."""
+    """Storage of sessions. Keys come from `StateOwner.fingerprint`, so no caller can reach the session of another."""
 
     def hold(self, key: str) -> AbstractAsyncContextManager[HeldSession]:
-        """Have a session for oneself inside `async with`; it need not exist yet.
+        """Lock a session inside `async with`; it need not exist yet.
 
         Raises:
-            SessionBusy: on entering, when someone else holds it. Nobody waits for a session.
-            NotReady: here and in all methods of what is held, when the store cannot be reached.
+            SessionBusy: on entering, if another request holds it. There is no waiting for a session.
+            NotReady: here and in all methods of the held session, if the store cannot be reached.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
 
 @dataclass(frozen=True)
 class SessionLimits:
-    """How much a store keeps: each session until it was not used for `ttl_s` seconds.
+    """Limits of a session store. A session expires when it was not used for `ttl_s` seconds.
 
     Raises:
-        ValueError: a single session of the greatest size would not fit.
+        ValueError: a single session of the maximum size would not fit.
     """
 
     ttl_s: float
@@ -75,12 +75,12 @@ class SessionLimits:
 
 
 def busy() -> SessionBusy:
-    """What the second of two requests on one session is told."""
+    """The error of the second of two concurrent requests on one session."""
     return SessionBusy("another request is using this session: send the next one after its answer")
 
 
 def require_small(data: bytes, max_session_bytes: int) -> None:
-    """Raises StateRefused for a state that is larger than one session may be."""
+    """Raises StateRefused for a state that is larger than a session may be."""
     if len(data) > max_session_bytes:
         message = f"the state of this session has {len(data)} bytes, at most {max_session_bytes} are kept"
         raise StateRefused(message, "too_large")

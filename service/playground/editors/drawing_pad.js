@@ -1,8 +1,8 @@
 /** A series to draw in: one channel at a time, with the pointer or the arrow keys. */
 
-import { el } from "../dom.js";
-import { figure, Plot, rangeAround } from "../plot.js";
-import { StepCursor } from "../step_cursor.js";
+import { figure, Plot, rangeAround } from "../charts/plot.js";
+import { StepCursor } from "../charts/step_cursor.js";
+import { el } from "../elements/dom.js";
 
 /** So much of the range lies above and below what is drawn, to draw beyond it. */
 const ROOM = 0.15;

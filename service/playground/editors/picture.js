@@ -1,8 +1,8 @@
 /** Where a picture is chosen, dropped or pasted. */
 
-import { base64Of, bytesOf } from "../bytes.js";
-import { el } from "../dom.js";
-import { clearRefusal, markControl } from "../refusal.js";
+import { el } from "../elements/dom.js";
+import { base64Of, bytesOf } from "../requests/bytes.js";
+import { clearRefusal, markControl } from "../workbench/refusal.js";
 import { takeFiles } from "./file_drop.js";
 import { inputField } from "./text.js";
 

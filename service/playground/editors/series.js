@@ -1,7 +1,7 @@
 /** Where a series of numbers is made: drawn, pasted, or read from a file. */
 
-import { el } from "../dom.js";
-import { clearRefusal, markControl } from "../refusal.js";
+import { el } from "../elements/dom.js";
+import { clearRefusal, markControl } from "../workbench/refusal.js";
 import { DrawingPad } from "./drawing_pad.js";
 import { takeFiles } from "./file_drop.js";
 import { csvOf, rowsOf } from "./series_text.js";

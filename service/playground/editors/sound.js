@@ -1,8 +1,8 @@
 /** Where a sound is chosen, dropped or recorded; looked at and played back. */
 
-import { base64Of, bytesOf } from "../bytes.js";
-import { el, svg } from "../dom.js";
-import { clearRefusal, markControl } from "../refusal.js";
+import { el, svg } from "../elements/dom.js";
+import { base64Of, bytesOf } from "../requests/bytes.js";
+import { clearRefusal, markControl } from "../workbench/refusal.js";
 import { takeFiles } from "./file_drop.js";
 import { canRecord, Recorder } from "./recorder.js";
 import { inputField } from "./text.js";

@@ -1,6 +1,6 @@
 /** Where a text is typed. */
 
-import { el } from "../dom.js";
+import { el } from "../elements/dom.js";
 
 /**
  * Where an input is made: what stands in the form above the parameters.

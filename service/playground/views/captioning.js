@@ -1,7 +1,7 @@
 /** Captioning: what the model says of a picture, and where it looked for each word. */
 
-import { el } from "../dom.js";
 import { pictureEditor } from "../editors/picture.js";
+import { el } from "../elements/dom.js";
 import { beamFields } from "./beam_fields.js";
 import { pictureAttention } from "./picture_attention.js";
 import { predictionView } from "./prediction.js";

@@ -9,7 +9,7 @@ import { framesClassification, soundClassification } from "./signals.js";
 import { tagging } from "./tagging.js";
 import { translation } from "./translation.js";
 
-/** @type {Object<string, import("../workbench.js").View>} */
+/** @type {Object<string, import("../workbench/workbench.js").View>} */
 const VIEWS = { tagging, classification, translation, generation, forecasting, captioning };
 
 /** A classifier of what is no text, by the kind of its signal. */

@@ -1,6 +1,6 @@
 /** Classification: the label, and bars for those that came near. */
 
-import { el, percent } from "../dom.js";
+import { el, percent } from "../elements/dom.js";
 import { predictionView } from "./prediction.js";
 
 const MAX_BARS = 10;

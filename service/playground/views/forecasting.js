@@ -1,9 +1,9 @@
 /** Forecasting: the past, what follows it, and how sure the model is. */
 
-import { el } from "../dom.js";
+import { bandsOf, forecastChart } from "../charts/forecast_chart.js";
+import { figure } from "../charts/plot.js";
 import { seriesEditor } from "../editors/series.js";
-import { figure } from "../plot.js";
-import { bandsOf, forecastChart } from "./forecast_chart.js";
+import { el } from "../elements/dom.js";
 import { predictionView } from "./prediction.js";
 
 const INPUT = {

@@ -1,9 +1,9 @@
 /** Generation: the text as it is written, and the state from which it can go on. */
 
-import { generate } from "../api.js";
-import { el, milliseconds } from "../dom.js";
 import { textEditor } from "../editors/text.js";
-import { receipt } from "../receipt.js";
+import { el, milliseconds } from "../elements/dom.js";
+import { generate } from "../requests/api.js";
+import { receipt } from "../workbench/receipt.js";
 
 const PATH = "generate_stream";
 const MAX_SEED = 2 ** 31;
@@ -22,7 +22,7 @@ const SLIDERS = [
   {
     name: "temperature",
     label: "Temperature",
-    hint: "below 1 is bolder, above is wilder",
+    hint: "below 1 is more predictable, above 1 more random",
     min: 0,
     max: 2,
     step: 0.05,
@@ -223,7 +223,7 @@ class Meter {
   }
 }
 
-/** @type {import("../workbench.js").View} */
+/** @type {import("../workbench/workbench.js").View} */
 export const generation = {
   path: PATH,
   verb: "Write",

@@ -1,9 +1,9 @@
 /** Attention over a picture: for each word, the places that it did not come from are veiled. */
 
-import { bytesOf } from "../bytes.js";
-import { el, percent } from "../dom.js";
+import { piecesOf, targetWord, wordBox } from "../charts/attention_map.js";
 import { drawPicture } from "../editors/picture.js";
-import { piecesOf, targetWord, wordBox } from "./attention_map.js";
+import { el, percent } from "../elements/dom.js";
+import { bytesOf } from "../requests/bytes.js";
 
 const VEIL = [12, 16, 24];
 const MAX_OPACITY = 0.82;

@@ -1,9 +1,9 @@
 /** Any task that this page has no picture for: inputs as JSON in, the whole answer as JSON out. */
 
-import { predict } from "../api.js";
-import { el } from "../dom.js";
 import { textEditor } from "../editors/text.js";
-import { receipt, stagesOf } from "../receipt.js";
+import { el } from "../elements/dom.js";
+import { predict } from "../requests/api.js";
+import { receipt, stagesOf } from "../workbench/receipt.js";
 
 const PATH = "predict";
 
@@ -32,7 +32,7 @@ async function run({ body, place, signal }) {
 
 const textOf = (inputs) => JSON.stringify(inputs);
 
-/** @type {import("../workbench.js").View} */
+/** @type {import("../workbench/workbench.js").View} */
 export const plainJson = {
   path: PATH,
   verb: "Ask",

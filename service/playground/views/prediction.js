@@ -1,9 +1,9 @@
 /** What all views of `POST /predict` share: inputs go out in one request, and each has its answer. */
 
-import { predict } from "../api.js";
-import { el, milliseconds } from "../dom.js";
 import { textEditor } from "../editors/text.js";
-import { receipt, stagesOf } from "../receipt.js";
+import { el, milliseconds } from "../elements/dom.js";
+import { predict } from "../requests/api.js";
+import { receipt, stagesOf } from "../workbench/receipt.js";
 
 const PATH = "predict";
 
@@ -26,10 +26,10 @@ const TEXTS = {
 };
 
 /**
- * @param {{fields?: (model: object) => import("../fields.js").Field[], fixed?: object, verb: string, input?: InputKind,
+ * @param {{fields?: (model: object) => import("../workbench/fields.js").Field[], fixed?: object, verb: string, input?: InputKind,
  *   show: (prediction: object, input: unknown, model: object) => Node}} parts
  *   `fixed` are parameters that are always sent
- * @returns {import("../workbench.js").View}
+ * @returns {import("../workbench/workbench.js").View}
  */
 export function predictionView({ fields = () => [], fixed = {}, verb, input = TEXTS, show }) {
   return {

@@ -1,7 +1,7 @@
 /** Tagging: the text itself, coloured and labelled. Every word says its tag when it is pointed at or focused. */
 
-import { el, percent } from "../dom.js";
-import { roveFocus } from "../roving_focus.js";
+import { el, percent } from "../elements/dom.js";
+import { roveFocus } from "../elements/roving_focus.js";
 import { predictionView } from "./prediction.js";
 
 const GOLDEN_ANGLE = 137.508;

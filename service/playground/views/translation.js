@@ -1,7 +1,7 @@
 /** Translation: the text, and where the model looked for each piece of it. */
 
-import { el } from "../dom.js";
-import { attentionMap } from "./attention_map.js";
+import { attentionMap } from "../charts/attention_map.js";
+import { el } from "../elements/dom.js";
 import { beamFields } from "./beam_fields.js";
 import { predictionView } from "./prediction.js";
 

@@ -1,10 +1,8 @@
-"""What a text must remember to go on somewhere else, as one value and as bytes.
+"""The state of a generated text between two tokens, as a value and as bytes.
 
-The bytes are a header, then arrays, all little-endian and without gaps:
+The bytes are those of `state_bytes`, with these details:
 
-    header            see `_HEADER`
-    shapes            uint32 [tensors, 2]: layers and width of each tensor, tensors in the order of their names
-    tensors           float32 [layers, width] each
+    head              see `_HEAD`
     counts            uint32 [2, pairs] for the tokens read, then for those produced: ids, ascending, and counts
     context, held     uint32 each
     tail              UTF-8
@@ -15,41 +13,32 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle.manifest import StateSpec
-from service.errors import StateRefused
+from service.tasks.core.state_bytes import StateKind, malformed, read_state, write_state
 from service.tasks.core.task import Array
 
-ScalarT = TypeVar("ScalarT", bound=np.generic)
-
-_MAGIC = b"UnSt"
-_VERSION = 1
 _HAS_SEED = 1
-#: Magic, version, flags, tensors; the waiting token; numbers drawn, seed; pairs read, pairs produced; context, held,
-#: bytes of the tail.
-_HEADER = struct.Struct("<4sBBHIQQIIHHI")
+#: Flags; the pending token; numbers drawn, seed; pairs read, pairs produced; context, held, bytes of the tail.
+_HEAD = struct.Struct("<BIQQIIHHI")
 _COUNT = np.dtype("<u4")
-_FLOAT = np.dtype("<f4")
 
 
 @dataclass(frozen=True, eq=False)
 class StreamState:
-    """A stream between two tokens.
+    """Everything that the rest of a text depends on, between two of its tokens.
 
     Attributes:
-        arrays: recurrent state of this one row after everything that was read, float32 `[layers, width]` by name.
+        arrays: recurrent state of one row after all tokens that were read, float32 `[layers, width]` by name.
         pending_token_id: the newest token, chosen but not yet read by the network.
-        num_read: how often each token stands in the prompt and the text so far; what is missing stands there 0 times.
+        num_read: occurrences of each token in the prompt and the text so far; a missing token has none.
         num_produced: how often each token was chosen.
-        num_drawn: how many numbers of the seed's generator are used up.
-        seed: of that generator, below 2**64; None if nothing is drawn.
-        context_ids: the last tokens that have become text: what follows is decoded after them.
-        held_ids: tokens whose bytes are not yet a whole character.
-        text_tail: the end of the text, in which a stop string may have begun.
+        num_drawn: random numbers of the seed's stream that are used up.
+        seed: of the random numbers, below 2**64; None if nothing is sampled.
+        context_ids, held_ids, text_tail: the state of the detokenizer, see `TextPosition`.
     """
 
     arrays: Mapping[str, Array]
@@ -64,14 +53,11 @@ class StreamState:
 
     def to_bytes(self) -> bytes:
         """The whole value; equal states give equal bytes. Raises ValueError for a number or shape that does not fit."""
-        tensors = [np.asarray(self.arrays[name], dtype=_FLOAT) for name in sorted(self.arrays)]
-        if any(tensor.ndim != 2 for tensor in tensors):
-            raise ValueError("the state of one row has the axes [layers, width]")
         try:
-            body = b"".join(part.tobytes() for part in self._parts(tensors))
-            return self._header(len(tensors)) + body + self._tail
+            details = b"".join([self._head(), *(part.tobytes() for part in self._parts()), self._tail])
         except (struct.error, OverflowError) as error:
-            raise ValueError(f"this stream cannot be written down: {error}") from error
+            raise ValueError(f"this state cannot be written: {error}") from error
+        return write_state(StateKind.GENERATION, self.arrays, details)
 
     @classmethod
     def from_bytes(cls, data: bytes, specs: Sequence[StateSpec], vocabulary_size: int) -> StreamState:
@@ -80,18 +66,16 @@ class StreamState:
         Raises:
             StateRefused: with the reason "malformed"; the message says what is wrong.
         """
-        return _Reader(data, vocabulary_size).read(sorted(specs, key=lambda spec: spec.name))
+        arrays, details = read_state(StateKind.GENERATION, data, specs)
+        return _Details(details, vocabulary_size).stream(arrays)
 
     @property
     def _tail(self) -> bytes:
         return self.text_tail.encode("utf-8")
 
-    def _header(self, num_tensors: int) -> bytes:
-        return _HEADER.pack(
-            _MAGIC,
-            _VERSION,
+    def _head(self) -> bytes:
+        return _HEAD.pack(
             0 if self.seed is None else _HAS_SEED,
-            num_tensors,
             self.pending_token_id,
             self.num_drawn,
             self.seed or 0,
@@ -102,33 +86,29 @@ class StreamState:
             len(self._tail),
         )
 
-    def _parts(self, tensors: Sequence[Array]) -> list[Array]:
-        shapes = np.array([tensor.shape for tensor in tensors], dtype=_COUNT)
+    def _parts(self) -> list[Array]:
         counts = [_pairs(self.num_read), _pairs(self.num_produced)]
-        ids = [np.array(ids, dtype=_COUNT) for ids in (self.context_ids, self.held_ids)]
-        return [shapes, *tensors, *counts, *ids]
+        return counts + [np.array(ids, dtype=_COUNT) for ids in (self.context_ids, self.held_ids)]
 
 
-class _Reader:
-    """Takes bytes apart from the front. The total length is checked first, so no length inside is believed."""
+class _Details:
+    """Parses the details from front to end, after a check of their total length against their head."""
 
     def __init__(self, data: bytes, vocabulary_size: int) -> None:
-        if len(data) < _HEADER.size:
-            raise _malformed(f"it has {len(data)} bytes, the header alone has {_HEADER.size}")
+        if len(data) < _HEAD.size:
+            raise malformed(f"its details have {len(data)} bytes, their head alone has {_HEAD.size}")
         self._data = data
-        self._offset = _HEADER.size
+        self._offset = _HEAD.size
         self._vocabulary_size = vocabulary_size
 
-    def read(self, specs: Sequence[StateSpec]) -> StreamState:
-        magic, version, flags, num_tensors, pending, num_drawn, seed, *lengths = _HEADER.unpack_from(self._data)
-        if magic != _MAGIC or version != _VERSION or flags not in (0, _HAS_SEED) or (seed and not flags):
-            raise _malformed("it does not begin like one of this service's version")
-        if num_tensors != len(specs):
-            raise _malformed(f"it has {num_tensors} tensors, this model has {len(specs)}")
-        self._require_size(specs, lengths)
+    def stream(self, arrays: Mapping[str, Array]) -> StreamState:
+        flags, pending, num_drawn, seed, *lengths = _HEAD.unpack_from(self._data)
+        if flags not in (0, _HAS_SEED) or (seed and not flags):
+            raise malformed("its flags do not fit what follows")
+        self._require_size(lengths)
         num_read, num_produced, num_context, num_held, _ = lengths
         return StreamState(
-            arrays=self._tensors(specs),
+            arrays=arrays,
             pending_token_id=self._checked_id(pending),
             num_read=self._counts(num_read),
             num_produced=self._counts(num_produced),
@@ -139,57 +119,39 @@ class _Reader:
             text_tail=self._text(),
         )
 
-    def _require_size(self, specs: Sequence[StateSpec], lengths: Sequence[int]) -> None:
+    def _require_size(self, lengths: Sequence[int]) -> None:
         num_read, num_produced, num_context, num_held, num_tail_bytes = lengths
-        num_floats = sum(spec.layers * spec.width for spec in specs)
-        num_counts = 2 * len(specs) + 2 * (num_read + num_produced) + num_context + num_held
-        wanted = _HEADER.size + num_floats * _FLOAT.itemsize + num_counts * _COUNT.itemsize + num_tail_bytes
-        if len(self._data) != wanted:
-            raise _malformed(f"it has {len(self._data)} bytes where its header and this model ask for {wanted}")
-
-    def _tensors(self, specs: Sequence[StateSpec]) -> dict[str, Array]:
-        shapes = self._take(_COUNT, 2 * len(specs)).reshape(-1, 2).tolist()
-        wanted = [[spec.layers, spec.width] for spec in specs]
-        if shapes != wanted:
-            raise _malformed(f"its tensors have the shapes {shapes}, those of this model {wanted}")
-        return {spec.name: self._tensor(spec) for spec in specs}
-
-    def _tensor(self, spec: StateSpec) -> Array:
-        values = self._take(_FLOAT, spec.layers * spec.width)
-        if not np.isfinite(values).all():
-            raise _malformed(f"the tensor {spec.name!r} has numbers that are not finite")
-        return values.reshape(spec.layers, spec.width)
+        num_counts = 2 * (num_read + num_produced) + num_context + num_held
+        expected = _HEAD.size + num_counts * _COUNT.itemsize + num_tail_bytes
+        if len(self._data) != expected:
+            raise malformed(f"its details have {len(self._data)} bytes where their head asks for {expected}")
 
     def _counts(self, num_pairs: int) -> dict[int, int]:
-        ids, counts = self._take(_COUNT, num_pairs), self._take(_COUNT, num_pairs)
+        ids, counts = self._take(num_pairs), self._take(num_pairs)
         if num_pairs and (ids.max() >= self._vocabulary_size or (ids[1:] <= ids[:-1]).any() or not counts.all()):
-            raise _malformed(f"its counts are not positive numbers of ascending ids below {self._vocabulary_size}")
+            raise malformed(f"its counts are not positive numbers of ascending ids below {self._vocabulary_size}")
         return dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
     def _ids(self, count: int) -> tuple[int, ...]:
-        return tuple(self._checked_id(token_id) for token_id in self._take(_COUNT, count).tolist())
+        return tuple(self._checked_id(token_id) for token_id in self._take(count).tolist())
 
     def _checked_id(self, token_id: int) -> int:
         if token_id >= self._vocabulary_size:
-            raise _malformed(f"the token {token_id} is not one of this model's {self._vocabulary_size}")
+            raise malformed(f"the token {token_id} is not one of this model's {self._vocabulary_size}")
         return token_id
 
     def _text(self) -> str:
         try:
             return self._data[self._offset :].decode("utf-8")
         except UnicodeDecodeError as error:
-            raise _malformed(f"the end of its text is not UTF-8: {error.reason}") from error
+            raise malformed(f"the end of its text is not UTF-8: {error.reason}") from error
 
-    def _take(self, dtype: np.dtype[ScalarT], count: int) -> NDArray[ScalarT]:
-        taken = np.frombuffer(self._data, dtype, count, self._offset)
+    def _take(self, count: int) -> NDArray[np.uint32]:
+        taken = np.frombuffer(self._data, _COUNT, count, self._offset)
         self._offset += taken.nbytes
         return taken
 
 
 def _pairs(counts: Mapping[int, int]) -> NDArray[np.uint32]:
-    """Ids and counts as rows, by id."""
+    """`[2, pairs]`: ids, ascending, and their counts."""
     return np.array(sorted(counts.items()), dtype=_COUNT).reshape(-1, 2).T
-
-
-def _malformed(why: str) -> StateRefused:
-    return StateRefused(f"this is not the state of a text of this model: {why}", "malformed")

@@ -3,6 +3,23 @@
 Sentences join and leave between any two steps. They are independent: each has its own number of beams, length penalty
 and limit, ties go to the earlier beam and then to the lower id, so a sentence finds the same hypothesis in any company.
 
+Two steps of sentence 0 with two beams and sentence 1 with one beam (greedy). A row is written `sentence: tokens`, and
+log-probabilities stand in brackets:
+
+    rows before step 1    0:            1:
+    candidates            0: a [-0.3], b [-1.5], end [-2.0]     1: x
+    rows after            0: a    0: b    1: x
+                          A sentence starts with one row, and gets its beams from that row's best candidates. Rows 0 and
+                          1 go on from row 0, row 2 from row 1: parents [0, 0, 1]. Row 1 served sentence 1 before and
+                          serves sentence 0 now, and row 2 is new: moved [1, 2].
+    candidates            0: a c [-0.5], a end [-0.9], b c [-1.7]     1: x end
+    rows after            0: a c    0: b c
+                          "a" ended among the best two of sentence 0: it is kept as a finished hypothesis, and the next
+                          candidate fills the beam. Sentence 1 is done with "x", and its row is freed: parents [0, 1].
+
+Steps of the decoder need the same rearrangement: `parents` for the recurrent state, `moved` for the encoder memory,
+which all beams of a sentence share.
+
 Scores are `log p / ((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14), where length counts every token that
 has a log-probability, the end token too.
 """
@@ -23,10 +40,10 @@ from service.tasks.seq2seq.token_scores import largest_entries, log_normalisers,
 
 
 class RowReordering(NamedTuple):
-    """The rows of the next step in terms of the last one's.
+    """Where the rows of the next step come from.
 
-    Row i goes on from row `parents[i]`. Only the rows `moved` belong to another sentence than the row that had their
-    number before, or had none.
+    Row i continues row `parents[i]`. `moved` are the rows that belong to another sentence than the row with the same
+    number before, and those with a number that no row had.
     """
 
     parents: IntArray
@@ -34,18 +51,22 @@ class RowReordering(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What a step meant: who is done, and which rows go on; None if all go on just where they are."""
+    """The sentences that a step has finished, and the rows that continue; None if all continue in place."""
 
     finished: list[HypothesisSearch]
     rearrangement: RowReordering | None
 
 
 class BeamSearch:
-    """The open hypotheses of all sentences. Those of one sentence lie side by side, best first.
+    """The open hypotheses of all sentences.
 
-    A step's best `num_beams` candidates are looked at: those that end are set aside, and the beam is filled up again.
-    A sentence is done when `num_beams` hypotheses have ended, when no open one can beat the best of them, or after
-    `max_steps`; an open hypothesis wins only if none has ended. With one beam this is greedy decoding, and done so.
+    Of each sentence's candidates the best `num_beams` are considered: those that end are kept as finished hypotheses,
+    and the next best fill the beam. A sentence is done when `num_beams` hypotheses have ended, when no open one can
+    beat the best of them, or after `max_steps`; an open hypothesis wins only if none has ended. With one beam this is
+    greedy decoding, and implemented as that.
+
+    Invariants between two steps: the rows of a sentence are adjacent and ordered, best first; row numbers of sentences
+    ascend; `_searches[n]` is the sentence numbered n in `_rows.sentences`, and none of them is done.
     """
 
     def __init__(self) -> None:
@@ -54,16 +75,16 @@ class BeamSearch:
 
     @property
     def tokens(self) -> IntArray:
-        """`[rows]`: what each row reads next."""
+        """`[rows]`: the token that each row reads next."""
         return self._rows.tokens
 
     def join(self, searches: Sequence[HypothesisSearch]) -> None:
-        """Append one row for each, in order."""
+        """Append one row for each sentence, in order."""
         self._rows = self._rows.joined(Rows.fresh(searches, len(self._searches)))
         self._searches += searches
 
     def leave(self, searches: Iterable[HypothesisSearch]) -> RowReordering | None:
-        """Give up sentences that are not done; their rows are free."""
+        """Abandon sentences that are not done, and free their rows."""
         for search in searches:
             search.is_done = True
         rows = self._rows
@@ -71,8 +92,9 @@ class BeamSearch:
         return self._go_on(everyone.where(~self._is_done(rows.sentences)))
 
     def advance(self, logits: Array, attention: Array) -> StepResult:
-        """Take what a step computed for the rows: logits `[rows, vocab]`, attention `[rows, source time]`."""
+        """Process the logits `[rows, vocab]` and the attention `[rows, source time]` of a step."""
         self._rows.num_steps[:] += 1
+        # A row whose numbers are not finite fails its sentence here, so `is_open` is taken after the scores.
         scores = self._scores(logits)
         is_open = ~self._is_done(self._rows.sentences)
         is_greedy = self._rows.num_beams == 1
@@ -86,9 +108,11 @@ class BeamSearch:
 
     def _scores(self, logits: Array) -> Scores:
         tokens, largest = top_token(logits, EOS)
+        # Largest and smallest are finite if all are: NaN and infinity show in one of them, and no mask is needed.
         broken = np.flatnonzero(~(np.isfinite(largest) & np.isfinite(logits.min(axis=1))))
         if len(broken):
             return self._scores(self._without_failures(logits, broken))
+        # Greedy decoding without a score compares logits of one row only, so their normaliser does not matter.
         normalisers = np.zeros(len(logits))
         needed = np.flatnonzero(self._rows.is_scored)
         if len(needed) == len(logits):
@@ -98,7 +122,7 @@ class BeamSearch:
         return Scores(logits, tokens, normalisers)
 
     def _without_failures(self, logits: Array, broken: IntArray) -> Array:
-        """The logits with finite stand-ins for the broken rows, whose sentences are given up."""
+        """The logits with zeros in the broken rows, whose sentences fail."""
         for sentence in self._rows.sentences[broken]:
             self._searches[sentence].fail()
         logits = logits.copy()
@@ -106,7 +130,7 @@ class BeamSearch:
         return logits
 
     def _greedy(self, index: IntArray, scores: Scores, attention: Array) -> Extensions:
-        """The rows of sentences with one beam: each goes on with its best token, or is done."""
+        """Extend the rows of sentences with one beam by their best token; return those that are not done."""
         tokens = scores.tokens[index]
         totals = self._rows.totals[index] + scores.logits[index, tokens] - scores.normalisers[index]
         extensions = Extensions(index, tokens, totals)
@@ -119,39 +143,42 @@ class BeamSearch:
         return extensions.where(~is_over)
 
     def _beams(self, index: IntArray, scores: Scores, attention: Array) -> Extensions:
-        """The rows of sentences with several beams: each sentence keeps the best extensions of all its rows."""
+        """Extend sentences with several beams by the best candidates of all their rows; return those that stay open."""
         candidates = self._candidates(index, scores)
         num_beams = self._rows.num_beams[candidates.parents]
         is_end = candidates.tokens == EOS
         for row, token, total in zip(*candidates.where(is_end & (self._ranks(candidates) < num_beams)), strict=True):
             self._end(int(row), int(token), float(total), attention)
+        # Candidates that ended beyond the best `num_beams` are dropped, neither finished nor continued.
         candidates, num_beams = candidates.where(~is_end), num_beams[~is_end]
         ranks = self._ranks(candidates)
         self._settle(index, candidates.where(ranks == 0), attention)
         return candidates.where((ranks < num_beams) & ~self._is_done(self._rows.sentences[candidates.parents]))
 
     def _candidates(self, index: IntArray, scores: Scores) -> Extensions:
-        """Possible extensions, best first within each sentence; at least one more than it has beams.
+        """Candidates, best first within each sentence; at least one more than it has beams.
 
-        The end token may be among them, and the beam is filled up without it. The ids below it, padding, unknown and
-        begin, are never produced.
+        Each row has one end token, so of the best `num_beams + 1` of a row at least `num_beams` continue. The ids below
+        the end token, padding, unknown and begin, are never produced.
         """
         logits = scores.logits if len(index) == len(scores.logits) else scores.logits[index]
         rows, columns = largest_entries(logits[:, EOS:], int(self._rows.num_beams[index].max()) + 1)
         parents, tokens = index[rows], columns + EOS
         totals = self._rows.totals[parents] + scores.logits[parents, tokens] - scores.normalisers[parents]
+        # Sorted by sentence, then total, then beam, then id: the last key of `lexsort` counts first.
         order = np.lexsort((tokens, parents, -totals, self._rows.sentences[parents]))
         return Extensions(parents, tokens, totals).where(order)
 
     def _ranks(self, candidates: Extensions) -> IntArray:
-        """0 for the best of its sentence, 1 for the next, and so on."""
+        """`[candidates]`: 0 for the best of its sentence, 1 for the next, and so on."""
         sentences = self._rows.sentences[candidates.parents]
+        # Candidates are sorted by sentence, so bisection finds the position of the first one of the same sentence.
         return np.arange(len(sentences)) - np.searchsorted(sentences, sentences)
 
     def _settle(self, index: IntArray, leaders: Extensions, attention: Array) -> None:
-        """Note which sentences with several beams are done, given the best open hypothesis of each."""
+        """Mark the sentences with several beams that are done; `leaders` are their best open hypotheses."""
         for sentence in set(self._rows.sentences[index].tolist()):
-            self._searches[sentence].is_done = True  # unless it has an open hypothesis that may win
+            self._searches[sentence].is_done = True  # reset below if it has an open hypothesis that may win
         for row, token, total in zip(*leaders, strict=True):
             search = self._search_of(row)
             is_last = bool(self._rows.num_steps[row] >= self._rows.max_steps[row])
@@ -160,7 +187,7 @@ class BeamSearch:
             search.is_done = is_last or not search.may_improve(float(total))
 
     def _end(self, row: int, token: int, total: float, attention: Array) -> None:
-        """Set a hypothesis aside that ended with this token."""
+        """Finish a hypothesis with this token; the sentence keeps it if it is the best so far."""
         num_steps = int(self._rows.num_steps[row])
         search = self._search_of(row)
         if search.is_better(total, num_steps):
@@ -172,21 +199,22 @@ class BeamSearch:
         search.num_ended += 1
 
     def _look(self, extensions: Extensions, attention: Array) -> None:
-        """Remember where every open hypothesis looked, for the sentences that want to know."""
+        """Append the attention of this step to every open hypothesis, for sentences that return it."""
         for sentence, search in enumerate(self._searches):
             if search.plan.keeps_attention and not search.is_done:
                 parents = extensions.parents[self._rows.sentences[extensions.parents] == sentence]
                 search.looks = [search.looked(attention[row], self._last_look(search, row)) for row in parents]
 
     def _last_look(self, search: HypothesisSearch, row: int) -> AttentionHistory | None:
-        """Where the hypothesis of this row looked before this step."""
+        """The attention of this row's hypothesis up to the step before."""
         first = int(np.searchsorted(self._rows.sentences, self._rows.sentences[row]))
         return search.looks[row - first] if search.plan.keeps_attention else None
 
     def _go_on(self, extensions: Extensions, has_grown: bool = False) -> RowReordering | None:
-        """Make the extensions the rows of the next step, and close the gaps of the sentences that are done."""
+        """Make the extensions the rows of the next step, and renumber sentences without those that are done."""
         before = self._rows
         numbers = self._close_gaps()[before.sentences[extensions.parents]]
+        # Renumbering moves the last sentences to lower numbers; a stable sort keeps the order of each one's beams.
         if (numbers[1:] < numbers[:-1]).any():
             order = np.argsort(numbers, kind="stable")
             extensions, numbers = extensions.where(order), numbers[order]
@@ -199,15 +227,17 @@ class BeamSearch:
         return None if stays else RowReordering(parents, _moved(before.sentences, parents))
 
     def _write(self) -> None:
+        """Store the newest token of each row; the room for tokens doubles when it is used up."""
         columns = self._rows.written.shape[1]
         if self._rows.num_steps.max(initial=0) > columns:
             self._rows = self._rows.widened(2 * columns)
         self._rows.written[np.arange(len(self._rows.tokens)), self._rows.num_steps - 1] = self._rows.tokens
 
     def _close_gaps(self) -> IntArray:
-        """Drop sentences that are done; the new number of each of the others by its old one.
+        """Drop sentences that are done. Returns `[sentences]`, the new number by the old one.
 
-        The last ones move into the gaps, so that as few rows as possible change their place.
+        The last ones move into the gaps, so that as few rows as possible change place: of sentences 0 to 3 with 1 done,
+        3 becomes 1. Every row that moves costs a copy of its encoder memory.
         """
         numbers = np.arange(len(self._searches))
         open_ones = [number for number, search in enumerate(self._searches) if not search.is_done]
@@ -226,7 +256,7 @@ class BeamSearch:
 
 
 def _moved(sentences: IntArray, parents: IntArray) -> IntArray:
-    """The rows that serve another sentence after the rearrangement than before it; `sentences` is from before."""
+    """The rows that belong to another sentence than before; `sentences` are those of the rows before."""
     num_common = min(len(sentences), len(parents))
     moved = np.ones(len(parents), dtype=np.bool_)
     moved[:num_common] = sentences[parents[:num_common]] != sentences[:num_common]

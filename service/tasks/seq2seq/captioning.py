@@ -58,6 +58,7 @@ class Captioning(Seq2Seq[CaptioningExample]):
     """Picture to text."""
 
     parameters_type = CaptioningParameters
+    answer_type = CaptioningAnswer
 
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest

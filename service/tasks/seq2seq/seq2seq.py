@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import Any
 
 from pydantic import Field
 
@@ -17,7 +17,8 @@ from service.bundle.load import Bundle
 from service.bundle.manifest import CaptioningOptions, TranslationOptions
 from service.bundle.padding import IntArray
 from service.errors import UnrollError
-from service.tasks.core.step_batch import Outcome
+from service.tasks.core.predict_task import PredictTask
+from service.tasks.core.step_batch import Outcome, StepTask
 from service.tasks.core.task import Answer, AnswerStatistics, Array, Parameters, Runner, require_at_most_new_tokens
 from service.tasks.seq2seq.decoder_batch import DecoderBatch, ExampleT
 from service.tasks.seq2seq.hypotheses import Hypothesis, SearchOptions
@@ -51,7 +52,7 @@ class Seq2SeqAnswer(Answer):
     )
 
 
-class Seq2Seq(Generic[ExampleT]):
+class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
     """What comes of an example is its best hypothesis, or the error that ended its search."""
 
     def __init__(self, bundle: Bundle, options: TranslationOptions | CaptioningOptions) -> None:
@@ -68,13 +69,21 @@ class Seq2Seq(Generic[ExampleT]):
     def attention(self, example: ExampleT, hypothesis: Hypothesis) -> dict[str, Any]:
         """Where the model looked, as JSON values."""
 
-    def new_batch(self) -> DecoderBatch[ExampleT]:
+    @property
+    def steps(self) -> StepTask[ExampleT]:
+        """Texts are written in steps, so that short ones need not wait for long ones."""
+        return self
+
+    def batch(self) -> DecoderBatch[ExampleT]:
         """An empty batch that examples may join and leave at any step."""
         return DecoderBatch(self.encoder_feeds, self._state_specs, self._target.vocabulary_size)
 
+    def count_tokens(self, request: ExampleT, product: Hypothesis | None) -> int:
+        return len(product.tokens) if product else 0
+
     def run(self, runner: Runner, examples: Sequence[ExampleT]) -> list[Hypothesis | UnrollError]:
         """All examples from start to end, without company. An error stands in its own example's place."""
-        batch = self.new_batch()
+        batch = self.batch()
         batch.join(list(dict.fromkeys(examples)))
         found: dict[ExampleT, Hypothesis | UnrollError] = {}
         while not batch.is_idle:

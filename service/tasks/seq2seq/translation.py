@@ -66,6 +66,7 @@ class Translation(Seq2Seq[TranslationExample]):
     """Text to text."""
 
     parameters_type = TranslationParameters
+    answer_type = TranslationAnswer
 
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest

@@ -10,21 +10,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from service.bundle.manifest import Manifest, StateSpec, TaggingOptions
-from service.errors import InferenceFailed, InvalidInput, StateRefused
+from service.bundle.manifest import Manifest, StateSpec
+from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.recurrent_state import RecurrentState
+from service.tasks.core.state_bytes import StateKind, malformed, read_state, write_state
 from service.tasks.core.task import Array
 
-#: The first bytes say what they are and how they are laid out; then comes the number of tokens.
-_HEAD = struct.Struct("<4sQ")
-_MAGIC = b"UCS1"
+#: The details of the state's bytes: the number of tokens.
+_DETAILS = struct.Struct("<Q")
 #: No stream is that long; a larger number would not fit its place once a chunk is added.
 _MAX_TOKENS = 1 << 62
-_ELEMENT = np.dtype("<f4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +33,10 @@ class ChunkState:
     recurrent: RecurrentState
     num_tokens: int
 
-    def to_bytes(self, specs: Sequence[StateSpec]) -> bytes:
-        """Head, then each tensor `[layers, width]` in the order of `specs`, float32, least significant byte first."""
-        parts = [self.recurrent.arrays[spec.name].astype(_ELEMENT).tobytes() for spec in specs]
-        return b"".join([_HEAD.pack(_MAGIC, self.num_tokens), *parts])
+    def to_bytes(self) -> bytes:
+        """The whole value; equal states give equal bytes."""
+        arrays = {name: array[:, 0] for name, array in self.recurrent.arrays.items()}
+        return write_state(StateKind.CHUNK, arrays, _DETAILS.pack(self.num_tokens))
 
     @classmethod
     def from_bytes(cls, data: bytes, specs: Sequence[StateSpec]) -> ChunkState:
@@ -46,60 +45,20 @@ class ChunkState:
         Raises:
             StateRefused: the bytes are of another kind or size, or hold numbers that are not finite.
         """
-        sizes = [spec.layers * spec.width for spec in specs]
-        expected_bytes = _HEAD.size + _ELEMENT.itemsize * sum(sizes)
-        if len(data) != expected_bytes or not data.startswith(_MAGIC):
-            raise StateRefused(f"this is no state of {expected_bytes} bytes between two chunks", "malformed")
-        _, num_tokens = _HEAD.unpack_from(data)
-        values = np.frombuffer(data, _ELEMENT, offset=_HEAD.size).astype(np.float32)
-        if not 0 < num_tokens < _MAX_TOKENS or not np.isfinite(values).all():
-            raise StateRefused("the state holds numbers that no chunk leaves behind", "malformed")
-        parts = np.split(values, np.cumsum(sizes)[:-1])
-        arrays = {s.name: part.reshape(s.layers, 1, s.width) for s, part in zip(specs, parts, strict=True)}
-        return cls(RecurrentState(arrays), num_tokens)
-
-
-ExampleT = TypeVar("ExampleT")
-OutputT_contra = TypeVar("OutputT_contra", contravariant=True)
-
-
-class ChunkReader(Protocol[ExampleT, OutputT_contra]):
-    """What a task has besides the calls of `PredictTask` if its bundle may read a text in chunks."""
-
-    def resume(self, example: ExampleT, before: ChunkState) -> ExampleT:
-        """The same input, read as what follows the chunk that left `before`. Raises InvalidInput, as below."""
-        ...
-
-    def state_after(self, example: ExampleT, output: OutputT_contra) -> ChunkState:
-        """What to hand to `resume` with the next chunk.
-
-        Raises:
-            InvalidInput: the bundle cannot read in chunks; says why.
-            InferenceFailed: the state is not finite.
-        """
-        ...
+        arrays, details = read_state(StateKind.CHUNK, data, specs)
+        if len(details) != _DETAILS.size:
+            raise malformed(f"its details have {len(details)} bytes where {_DETAILS.size} belong")
+        (num_tokens,) = _DETAILS.unpack(details)
+        if not 0 < num_tokens < _MAX_TOKENS:
+            raise malformed(f"no chunk ends after {num_tokens} tokens")
+        return cls(RecurrentState({name: array[:, None] for name, array in arrays.items()}), num_tokens)
 
 
 def require_chunks(manifest: Manifest, field: Sequence[str | int] = ()) -> None:
     """Raises InvalidInput, with the reason, unless the bundle can read a text in chunks."""
-    if manifest.reads_chunks:
-        return
-    if manifest.task == "generation":
-        raise InvalidInput(f"{manifest.name} generates text: its state goes with POST /generate", field)
-    reason = f"{manifest.name} {_why_whole(manifest)}: it has no state to go on from, send the whole text at once"
-    raise InvalidInput(reason, field)
-
-
-def _why_whole(manifest: Manifest) -> str:
-    if manifest.task == "translation":
-        return "looks at the whole text for every word that it writes"
-    if manifest.task == "captioning":
-        return "looks at the whole picture for every word that it writes"
-    if manifest.task == "classification":
-        return "reads its input in both directions, or weighs the whole of it for its label"
-    if isinstance(manifest.options, TaggingOptions) and manifest.options.decoder == "crf":
-        return "chooses all tags of a sentence together (CRF)"
-    return "reads its input in both directions"
+    if not manifest.reads_chunks:
+        why = f"{manifest.name} {manifest.options.why_whole}"
+        raise InvalidInput(f"{why}: it has no state to go on from, send the whole text at once", field)
 
 
 def states_before(specs: Sequence[StateSpec], befores: Sequence[ChunkState | None]) -> dict[str, Array]:
@@ -134,13 +93,24 @@ def rows_after(specs: Sequence[StateSpec], outputs: Mapping[str, Array], num_row
     return [RowState(states, row) for row in range(num_rows)]
 
 
-def state_after(manifest: Manifest, after: RowState | None, before: ChunkState | None, length: int) -> ChunkState:
-    """The state that the next chunk goes on from.
+def state_before(manifest: Manifest, data: bytes) -> ChunkState:
+    """The state that a chunk follows, from its bytes.
+
+    Raises:
+        InvalidInput: the bundle cannot read in chunks; says why.
+        StateRefused: it is not a state of this bundle.
+    """
+    require_chunks(manifest)
+    return ChunkState.from_bytes(data, manifest.state)
+
+
+def state_after(manifest: Manifest, after: RowState | None, before: ChunkState | None, length: int) -> bytes:
+    """The state that the next chunk goes on from, as bytes.
 
     Raises:
         InvalidInput: the bundle cannot read in chunks; says why.
         InferenceFailed: the state is not finite.
     """
     require_chunks(manifest)
-    assert after is not None
-    return after.chunk_state(before, length)
+    assert after is not None, "a bundle that reads chunks hands a state back for each row"
+    return after.chunk_state(before, length).to_bytes()

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from service.bundle.load import Bundle
 from service.errors import InferenceFailed
+from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import softmax
 from service.tasks.core.task import (
     Answer,
@@ -25,9 +26,9 @@ from service.tasks.inputs.sequence_input import sequence_input
 from service.tasks.single_pass.chunk_state import (
     ChunkState,
     RowState,
-    require_chunks,
     rows_after,
     state_after,
+    state_before,
     states_before,
 )
 
@@ -72,13 +73,14 @@ class ClassificationOutput(NamedTuple):
     after: RowState | None
 
 
-class Classification:
+class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
     """A sequence to a label. A bundle that reads forward only may be given it in chunks (`ChunkReader`).
 
     The label after a chunk is that of everything read so far.
     """
 
     parameters_type = ClassificationParameters
+    answer_type = ClassificationAnswer
 
     def __init__(self, bundle: Bundle) -> None:
         self._manifest = bundle.manifest
@@ -120,13 +122,14 @@ class Classification:
     def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
         return AnswerStatistics((plain_answer["label"],), plain_answer["score"])
 
-    def resume(self, example: ClassificationExample, before: ChunkState) -> ClassificationExample:
-        """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""
-        require_chunks(self._manifest)
-        return replace(example, before=before)
+    @property
+    def chunks(self) -> ChunkReader[ClassificationExample, ClassificationOutput]:
+        return self
 
-    def state_after(self, example: ClassificationExample, output: ClassificationOutput) -> ChunkState:
-        """Raises InvalidInput if the bundle reads no chunks, InferenceFailed if the state is not finite."""
+    def resume(self, example: ClassificationExample, before: bytes) -> ClassificationExample:
+        return replace(example, before=state_before(self._manifest, before))
+
+    def state_after(self, example: ClassificationExample, output: ClassificationOutput) -> bytes:
         return state_after(self._manifest, output.after, example.before, example.length)
 
 

@@ -13,6 +13,7 @@ from service.bundle.load import Bundle
 from service.bundle.manifest import ForecastingOptions
 from service.bundle.padding import FloatArray
 from service.errors import InferenceFailed, InvalidInput
+from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import (
     Answer,
     AnswerStatistics,
@@ -65,10 +66,11 @@ class ForecastingOutput(NamedTuple):
     quantiles: Array | None
 
 
-class Forecasting:
+class Forecasting(PredictTask[ForecastingExample, ForecastingOutput]):
     """Frames to frames. Of more frames than the model looks back on, the last ones count and the others are ignored."""
 
     parameters_type = ForecastingParameters
+    answer_type = ForecastingAnswer
 
     def __init__(self, bundle: Bundle) -> None:
         options = bundle.manifest.options

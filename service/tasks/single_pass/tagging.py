@@ -14,6 +14,7 @@ from service.bundle.load import Bundle
 from service.bundle.manifest import TaggingOptions
 from service.bundle.padding import IntArray, lengths_of, pad_ids, pad_nested_ids
 from service.errors import InferenceFailed, InvalidInput
+from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import DoubleArray, most_probable
 from service.tasks.core.task import (
     Answer,
@@ -31,9 +32,9 @@ from service.tasks.core.task import (
 from service.tasks.single_pass.chunk_state import (
     ChunkState,
     RowState,
-    require_chunks,
     rows_after,
     state_after,
+    state_before,
     states_before,
 )
 from service.tasks.single_pass.crf import marginals, viterbi
@@ -112,10 +113,11 @@ class TaggingOutput(NamedTuple):
     text_label: TextLabel | None = None
 
 
-class Tagging:
+class Tagging(PredictTask[TaggingExample, TaggingOutput]):
     """Words to tags. A bundle that reads forward only may be given its text in chunks (`ChunkReader`)."""
 
     parameters_type = TaggingParameters
+    answer_type = TaggingAnswer
 
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
@@ -197,13 +199,14 @@ class Tagging:
             return AnswerStatistics(labels, confidence)
         return AnswerStatistics([*labels, plain_answer["label"]], min(confidence, plain_answer["label_score"]))
 
-    def resume(self, example: TaggingExample, before: ChunkState) -> TaggingExample:
-        """The chunk that follows the one which left `before`. Raises InvalidInput if the bundle reads no chunks."""
-        require_chunks(self._manifest)
-        return replace(example, before=before)
+    @property
+    def chunks(self) -> ChunkReader[TaggingExample, TaggingOutput]:
+        return self
 
-    def state_after(self, example: TaggingExample, output: TaggingOutput) -> ChunkState:
-        """Raises InvalidInput if the bundle reads no chunks, InferenceFailed if the state is not finite."""
+    def resume(self, example: TaggingExample, before: bytes) -> TaggingExample:
+        return replace(example, before=state_before(self._manifest, before))
+
+    def state_after(self, example: TaggingExample, output: TaggingOutput) -> bytes:
         return state_after(self._manifest, output.after, example.before, example.length)
 
     def _encode(

@@ -108,3 +108,32 @@ def test_data_never_becomes_markup() -> None:
     forbidden = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function")
     assert scripts
     assert not [name for name, text in scripts.items() if forbidden.search(text)]
+
+
+#: Folders of the page, in the order in which they may import: each only what comes after it, or itself.
+ROOMS = ("app.js", "views", "panels", "editors", "workbench", "charts", "requests", "elements")
+
+
+def test_folders_of_the_page_import_in_one_direction() -> None:
+    """A circle of folders would make each of them impossible to read alone."""
+    scripts = [name for name in FILES if name.endswith(".js")]
+    upwards = [
+        (name, target)
+        for name in scripts
+        for target in re.findall(
+            r'^import .* from "([^"]+)";$', (FOLDER / name).read_text(encoding="utf-8"), re.MULTILINE
+        )
+        if room_of(FOLDER / name) > room_of((FOLDER / name).parent / target)
+    ]
+    assert {Path(name).parts[0] for name in scripts} == set(ROOMS)
+    assert not upwards
+
+
+def room_of(script: Path) -> int:
+    return ROOMS.index(script.resolve().relative_to(FOLDER).parts[0])
+
+
+def test_no_folder_of_the_page_is_crowded() -> None:
+    """At most 13 files, as in the folders of Python modules."""
+    folders = [FOLDER, *(path for path in FOLDER.iterdir() if path.is_dir())]
+    assert not [folder for folder in folders if sum(path.is_file() for path in folder.iterdir()) > 13]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import InvalidInput, NotReady, UnknownModel
+from service.inference.engines import registry as registry_module
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
+from tests.conftest import PATIENCE_S, until
 
 
 def play(models: Path, scenario: Callable[[Registry], Awaitable[None]]) -> None:
@@ -42,18 +45,25 @@ def test_nothing_is_ready_before_loading(tiny_models: Path) -> None:
     play(tiny_models, scenario)
 
 
-def test_models_that_are_still_loading_are_named(tiny_models: Path) -> None:
+def test_models_that_are_still_loading_are_named(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one bundle loads, its neighbours that are ready answer, and a choice is not guessed at."""
+    may_load = threading.Event()
+
+    def held(*arguments: Any, original: Any = registry_module.open_and_check) -> Any:
+        assert may_load.wait(PATIENCE_S)
+        return original(*arguments)
+
+    monkeypatch.setattr(registry_module, "open_and_check", held)
 
     async def scenario(registry: Registry) -> None:
         loading = asyncio.create_task(registry.load())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await until(lambda: len(registry.entries) == 4)
         assert any("tiny-translator version 1 is still loading" in reason for reason in registry.reasons())
         with pytest.raises(NotReady):
             registry.find("predict", "tiny-translator", None)
         with pytest.raises(NotReady):
             registry.find("generate", None, None)
+        may_load.set()
         await loading
         assert registry.reasons() == []
 

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import NotReady, UnknownModel
-from service.inference.engines import registry as registry_module
+from service.inference.engines import retirement
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
@@ -25,7 +25,7 @@ CLASSIFIER = "tiny-classifier"
 @pytest.fixture(autouse=True)
 def _retire_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests know when their requests have come to the queue."""
-    monkeypatch.setattr(registry_module, "_GRACE_S", 0.0)
+    monkeypatch.setattr(retirement, "_GRACE_S", 0.0)
 
 
 @pytest.fixture

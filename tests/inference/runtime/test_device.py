@@ -38,7 +38,7 @@ def test_the_gpu_is_taken_where_it_is(
 
 def test_cuda_by_name_is_refused_where_it_cannot_be_had() -> None:
     """The reason says what is missing and what to install."""
-    with pytest.raises(DeviceUnavailable, match=r"built without CUDA; install unroll\[gpu\]"):
+    with pytest.raises(DeviceUnavailable, match="built without CUDA: make serve-env RUNTIME=gpu"):
         choose_device("cuda", CPU, there)
     with pytest.raises(DeviceUnavailable, match=r"cuda:1 was asked for, but cuDNN cannot be loaded \(libcudnn"):
         choose_device("cuda:1", BOTH, missing)

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import TensorSpec
 from service.errors import BundleCorrupt, BundleError, InferenceFailed
-from service.inference.engines.open_bundle import OpenBundle, open_bundle
+from service.inference.engines.engine import OpenBundle
+from service.inference.engines.open_bundle import open_bundle
 from service.inference.runtime import ort_runner
 from service.inference.runtime.device import CPU_PROVIDER, CUDA_PROVIDER, Device, choose_device
 from service.inference.runtime.graph_check import check_placement
 from service.inference.runtime.ort_runner import OrtRunner, default_lanes
 from service.tasks.recorded import differences
+from tests.allowed_skips import OTHER_RUNTIME
 from tests.tiny_bundles import WORDS, copy_bundle, renew_digests, write_tiny_bundle
 
 VOCABULARY_SIZE = len(WORDS) + 4
@@ -191,7 +193,7 @@ def test_auto_goes_to_the_cpu_where_the_gpu_cannot_be_started(
 def test_cuda_by_name_without_cuda_is_an_error_of_the_bundle(tiny_models: Path) -> None:
     """So that the service is not ready, and says why."""
     if CUDA_PROVIDER in ort_runner.available_providers():
-        pytest.skip("this onnxruntime is built with CUDA")
+        pytest.skip(OTHER_RUNTIME)
     with pytest.raises(BundleError, match="cuda:0 was asked for, but this onnxruntime is built without CUDA"):
         open_bundle(tiny_models / "tiny-classifier" / "1", "cuda:0")
 

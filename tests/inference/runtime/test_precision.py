@@ -16,15 +16,11 @@ from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.self_check import self_check
 from service.inference.runtime import precision_timing as faster
 from service.inference.runtime.device import CPU_PROVIDER, CUDA_PROVIDER, OPENVINO_PROVIDER
-from service.inference.runtime.ort_runner import OrtRunner, available_providers
+from service.inference.runtime.ort_runner import OrtRunner
 from service.inference.runtime.precision import cpu_has_bf16, obstacle
+from service.tasks.catalogue import task_of
 from tests.tiny_bundles import NAMES, copy_bundle
 from tests.tiny_variants import add_tiny_variant
-
-needs_openvino = pytest.mark.skipif(
-    OPENVINO_PROVIDER not in available_providers() or not cpu_has_bf16(),
-    reason="needs onnxruntime-openvino and a CPU with bf16 instructions",
-)
 
 
 def with_variant(tiny_models: Path, folder: Path, task: TaskName, name: Any, *graphs: str) -> Path:
@@ -43,7 +39,7 @@ def test_bf16_is_refused_where_it_cannot_run(tiny_models: Path, tmp_path: Path) 
     plain = load_bundle(tiny_models / "tiny-tagger" / "1")
     accepted = load_bundle(with_variant(tiny_models, tmp_path, "tagging", "bf16", "tagger"))
     both = [OPENVINO_PROVIDER, CPU_PROVIDER]
-    assert "install unroll[openvino]" in obstacle(accepted, "bf16", [CPU_PROVIDER], cpu_has_bf16=True)
+    assert "make serve-env RUNTIME=openvino" in obstacle(accepted, "bf16", [CPU_PROVIDER], cpu_has_bf16=True)
     assert "AVX-512 BF16" in obstacle(accepted, "bf16", both, cpu_has_bf16=False)
     assert "no bf16 form" in obstacle(plain, "bf16", both, cpu_has_bf16=True)
     assert obstacle(accepted, "bf16", both, cpu_has_bf16=True) == ""
@@ -147,7 +143,7 @@ def test_runners_are_timed_on_whole_batches_of_the_examples(tiny_models: Path, t
     """Every graph is among them, each with as many equal rows."""
     bundle = load_bundle(tiny_models / NAMES[task] / "1")
     runner = OrtRunner(bundle, "cpu")
-    feeds = faster.typical_feeds(bundle, runner)
+    feeds = faster.typical_feeds(bundle, task_of(bundle), runner)
     assert feeds.keys() == bundle.manifest.graphs.keys()
     for graph, arrays in feeds.items():
         outputs = runner.run(graph, arrays)
@@ -157,7 +153,8 @@ def test_runners_are_timed_on_whole_batches_of_the_examples(tiny_models: Path, t
     assert faster.seconds_of(runner, feeds) > 0.0
 
 
-@needs_openvino
+@pytest.mark.openvino
+@pytest.mark.usefixtures("_openvino")
 @pytest.mark.parametrize("task", NAMES)
 def test_every_task_proves_itself_in_bf16(tiny_models: Path, tmp_path: Path, task: TaskName) -> None:
     """Graphs that are listed run on OpenVINO, all of their recurrent nodes; the others stay on the CPU."""

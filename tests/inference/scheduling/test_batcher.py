@@ -18,7 +18,7 @@ from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.scheduling.batcher import Batcher, Output
 from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics
-from tests.conftest import until
+from tests.conftest import PATIENCE_S, until
 
 FAR_S = 1e9
 ANY_LIMITS = BatchLimits()
@@ -45,7 +45,7 @@ class Gate:
 
     def run(self, examples: Sequence[Number]) -> list[int]:
         self.batches.append(sorted(example.value for example in examples))
-        assert self.open.wait(10)
+        assert self.open.wait(PATIENCE_S)
         return squares(examples)
 
 
@@ -191,7 +191,7 @@ def test_a_deadline_ends_the_wait_also_while_a_run_hangs() -> None:
 
     async def scenario(batcher: Batcher) -> None:
         with pytest.raises(DeadlineExceeded):
-            await submit(batcher, 1, deadline_s=time.monotonic() + 0.05)
+            await submit(batcher, 1, deadline_s=time.monotonic() + 1)  # long enough for the run to begin
         gate.open.set()
         assert [output.value for output in await submit(batcher, 2)] == [4]
 
@@ -234,7 +234,7 @@ def test_a_fault_in_choosing_a_batch_answers_everyone_and_is_seen(monkeypatch: p
 
 def test_lanes_run_batches_side_by_side() -> None:
     """Two lanes are inside a run at the same time: each waits there for the other."""
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
 
     def meet(examples: Sequence[Number]) -> list[int]:
         both.wait()

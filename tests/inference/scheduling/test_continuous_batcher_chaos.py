@@ -12,13 +12,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import DeadlineExceeded, InferenceFailed
-from service.inference.engines.open_bundle import OpenBundle, answer_one, open_bundle
+from service.inference.engines.engine import OpenBundle
+from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher, StepLimits
 from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics
 from service.tasks.core.task import Array, Runner
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.recorded_form import GenerationParameters
 from service.tasks.generation.request import Delivery, GenerationRequest
 from tests.conftest import until
 
@@ -63,7 +64,7 @@ class Crowd:
 
     async def ask(self, wish: int, chance: random.Random) -> str:
         delivery = Delivery(is_streamed=chance.random() < 0.5)
-        parameters = GenerationParameters.model_validate(self.parameters(wish))
+        parameters = GenerationParameters.model_validate(self.parameters(wish)).options
         request = self.task.start("Hello"[: 1 + wish % 5], parameters, delivery)
         is_hasty = chance.random() < 0.1
         stream = self.stepper.submit(request, time.monotonic() + (chance.random() / 500 if is_hasty else 60))
@@ -71,7 +72,7 @@ class Crowd:
             if chance.random() < 0.1:
                 await asyncio.sleep(chance.random() / 200)
                 return "left"
-            texts = [event.token.text async for event in stream if not event.token.special]
+            events = [event async for ready in stream.batches() for event in ready]
         except DeadlineExceeded:
             assert is_hasty
             return "late"
@@ -79,8 +80,9 @@ class Crowd:
             return "failed"
         finally:
             stream.close()
-        assert request.answer().generated_text == self.alone(wish)
-        assert not delivery.is_streamed or "".join(texts) == self.alone(wish)
+        assert request.result().text == self.alone(wish)
+        streamed = "".join(event.token.text for event in events if not event.token.is_special)
+        assert not delivery.is_streamed or streamed == self.alone(wish)
         return "whole"
 
 
@@ -92,9 +94,9 @@ def test_everyone_gets_an_own_answer_and_no_row_stays_taken(tiny_models: Path, n
         assert isinstance(opened.task, Generation)
         lanes, limits = Lanes(num_lanes), StepLimits(max_rows=10)
         runner, metrics = Unreliable(opened.runner), Metrics(CollectorRegistry())
-        stepper = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda _: 0)
+        stepper = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda *_: 0)
         crowd = Crowd(opened, stepper)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(600):
             await asyncio.gather(*(crowd.caller(random.Random(number)) for number in range(NUM_CALLERS)))
             await until(lambda: stepper.num_rows == stepper.num_pending == stepper.num_waiting == 0)
         assert stepper.is_alive

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import NotReady
 from service.inference.scheduling.lanes import Lanes, Work
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, wait_until
 
 
 class Jobs:
@@ -49,7 +49,7 @@ def test_the_source_that_has_waited_longest_comes_first() -> None:
     lanes, old, new, order = Lanes(1), Jobs(1.0), Jobs(2.0), []
     hold = threading.Event()
     blocking = Jobs(0.0)
-    blocking.queue.append(lambda: hold.wait(10) and None)
+    blocking.queue.append(lambda: hold.wait(PATIENCE_S) and None)
     for source in (blocking, new, old):
         lanes.add(source)
     wait_until(lambda: not blocking.queue)
@@ -139,7 +139,7 @@ def test_lanes_tell_how_busy_they_are_and_how_long_a_run_takes_already() -> None
     """An idle lane has no age; a hanging run grows older, and its time counts before it has ended and afterwards."""
     lanes, jobs, hold = Lanes(2), Jobs(), threading.Event()
     assert (lanes.busy_s, lanes.run_age_s) == (0.0, 0.0)
-    jobs.queue.append(lambda: hold.wait(10) and None)
+    jobs.queue.append(lambda: hold.wait(PATIENCE_S) and None)
     lanes.add(jobs)
     wait_until(lambda: lanes.run_age_s > 0.01)
     while_running_s = lanes.busy_s

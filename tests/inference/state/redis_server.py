@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
-import pytest
 import redis
 
 from tests.conftest import wait_until
+from tests.ports import free_port
+from tests.programs import find_program
 
 
 class RedisServer:
     """Runs from the start; may be stopped and started again, or paused: then it takes connections but never answers."""
 
     def __init__(self, folder: Path) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("there is no redis-server on this machine")
-        port = _free_port()
+        program = find_program("redis-server")
+        port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
         self._command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         self.start()
@@ -66,9 +63,3 @@ class RedisServer:
 
     def _client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -164,10 +164,10 @@ def test_what_has_left_costs_lookups_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert digests == [49]
 
 
-def test_nothing_has_no_state_of_its_own() -> None:
+def test_an_empty_prefix_is_not_cached() -> None:
     cache = PrefixCache(MUCH_BYTES, block_tokens=2)
     assert cache.longest([]) is None
-    with pytest.raises(ValueError, match="nothing was read"):
+    with pytest.raises(ValueError, match="an empty prefix is not cached"):
         cache.put([], {})
     with pytest.raises(ValueError, match="at least one token"):
         PrefixCache(MUCH_BYTES, block_tokens=0)

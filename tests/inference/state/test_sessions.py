@@ -16,6 +16,7 @@ from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_redis import RedisSessions
 from service.inference.state.sessions import SessionLimits, SessionStore
 from service.settings import SettingsError
+from tests.conftest import PATIENCE_S
 from tests.inference.state.redis_server import RedisServer
 
 TTL_S = 100.0
@@ -352,7 +353,7 @@ def test_a_redis_that_hangs_makes_nobody_wait_for_long(redis_server: RedisServer
         store = redis_sessions(redis_server, timeout_s=0.05)
         redis_server.pause()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await asyncio.gather(*(assert_away(store) for _ in range(40)))
         finally:
             redis_server.resume()
@@ -390,7 +391,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address of a Redis without the extra that is needed for it is an error at start."""
     monkeypatch.delitem(sys.modules, "service.inference.state.session_redis")
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    with pytest.raises(SettingsError, match="extra `redis`"):
+    with pytest.raises(SettingsError, match="needs the Redis client: make serve-env"):
         open_session_store("redis://localhost", LIMITS, MAX_HOLD_S)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.load.scenario import Scenario
+from tests.load.measurement.scenario import Scenario
 from tests.load.scenarios.decoding import GENERATION, MIXED, TRANSLATION
 from tests.load.scenarios.overload import OVERLOAD
 from tests.load.scenarios.precision import GENERATION_FASTER, TAGGER_FASTER

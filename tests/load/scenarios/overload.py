@@ -1,18 +1,18 @@
-"""More arrivals than can be answered: what is still answered, how soon the rest is refused, and with what hint."""
+"""Load shedding: goodput above capacity, the latency of refusals, and their Retry-After."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.load.ledger import Failed, Values
-from tests.load.measure import closed_loop, load
-from tests.load.scenario import Case, Plan, Results, Row, Scenario, Subject, at_least, within
-from tests.load.scenario import number as shown
+from tests.load.measurement.ledger import Failed, Values
+from tests.load.measurement.measure import closed_loop, load
+from tests.load.measurement.scenario import Case, Plan, Results, Row, Scenario, Subject, at_least, within
+from tests.load.measurement.scenario import number as shown
 from tests.load.scenarios.tagger import BUSY, faults, show_rate
-from tests.load.targets import NAIVE, service
+from tests.load.targets.catalogue import NAIVE, service
 
 FACTORS = (2, 5, 10)
-#: A client that sends later than this waits for free connections: everything beyond them waits with it.
+#: A client that sends later than this is out of free connections, and delays all further requests.
 _LATE_MS = 50
 
 

@@ -1,17 +1,17 @@
-"""Faster than fp32: int8 on onnxruntime's own provider, bf16 through OpenVINO's."""
+"""Lower precision than fp32: int8 on onnxruntime's CPU provider, bf16 on OpenVINO's."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.load.ledger import Values
-from tests.load.measure import bare, closed_loop
-from tests.load.scenario import BARE, Plan, Results, Row, Scenario, at_least
-from tests.load.scenario import number as shown
+from tests.load.measurement.ledger import Values
+from tests.load.measurement.measure import bare, closed_loop
+from tests.load.measurement.scenario import BARE, Plan, Results, Row, Scenario, at_least
+from tests.load.measurement.scenario import number as shown
 from tests.load.scenarios.decoding import BUSY as BUSY_ROWS
 from tests.load.scenarios.decoding import ROWS, show_tokens
 from tests.load.scenarios.tagger import BUSY, best_peer, show_rate
-from tests.load.targets import NAIVE, service
+from tests.load.targets.catalogue import NAIVE, service
 
 OPENVINO = "openvino"
 INT8, BF16 = "unroll, int8", "unroll, bf16"

@@ -1,10 +1,10 @@
-"""The tagger over HTTP: one core, both cores, one caller alone, and arrivals at random."""
+"""The tagger over HTTP: one core, two cores, a single caller, and Poisson arrivals."""
 
 from __future__ import annotations
 
-from tests.load.ledger import Failed, Values
-from tests.load.measure import bare, closed_loop, load
-from tests.load.scenario import (
+from tests.load.measurement.ledger import Failed, Values
+from tests.load.measurement.measure import bare, closed_loop, load
+from tests.load.measurement.scenario import (
     BARE,
     SHARED,
     Case,
@@ -18,8 +18,8 @@ from tests.load.scenario import (
     for_comparison,
     within,
 )
-from tests.load.scenario import number as shown
-from tests.load.targets import FLOOR, MOSEC, NAIVE, PEERS_OF_TAGGER, service, two_workers
+from tests.load.measurement.scenario import number as shown
+from tests.load.targets.catalogue import FLOOR, MOSEC, NAIVE, PEERS_OF_TAGGER, service, two_workers
 
 CONNECTIONS = (1, 16, 64, 256)
 BUSY = "c = 64"
@@ -37,7 +37,7 @@ _ONE_CORE = (
 
 
 def show_rate(values: Values) -> str:
-    """Rate and percentiles, with the longest wait where it says more than they do, and faults where there are any."""
+    """Rate and percentiles, the longest wait if it is much higher, and faults if there are any."""
     if values.get("p99_ms") is None or "answered" not in values:
         return f"{shown(values['rate'])}/s"
     waiting = values.get("longest_wait_ms", 0.0)
@@ -139,7 +139,7 @@ _SHARE_OF_CAPACITY = 0.7
 
 
 def _at_random(subject: Subject) -> dict[str, float]:
-    """Poisson arrivals at 70 % of what this very plan's closed loop has just been measured to answer."""
+    """Poisson arrivals at 70 % of the rate that the closed loop of the same plan has just reached."""
     capacity = subject.results.cell(subject.plan.name, BUSY)
     if isinstance(capacity, Failed):
         raise RuntimeError(f"the capacity is not known: {capacity.reason}")

@@ -192,7 +192,8 @@ WISHES = st.builds(
 def choose(logits: DoubleArray, options: list[RowOptions], numbers: DoubleArray, counts: IntArray) -> Choice:
     """A choice for rows that each have a number and counts, whether they use them or not."""
     rules = RowRules(options)
-    return rules.choose(logits, numbers[rules.drawing].tolist(), counts[rules.penalised] if rules.penalised else None)
+    drawn = [number for number, row in zip(numbers.tolist(), options, strict=True) if row.draws]
+    return rules.choose(logits, drawn, counts[rules.penalised] if rules.penalised else None)
 
 
 @settings(max_examples=150, deadline=None)

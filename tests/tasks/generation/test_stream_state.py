@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service.bundle.manifest import StateSpec
 from service.errors import StateRefused
+from service.tasks.core.state_bytes import StateKind
 from service.tasks.generation.stream_state import StreamState
 
 VOCABULARY_SIZE = 70
@@ -22,7 +23,9 @@ SPECS = (
     StateSpec(name="hidden", next_name="next_hidden", layers=2, width=3),
     StateSpec(name="cell", next_name="next_cell", layers=2, width=5),
 )
-HEADER_BYTES = 44
+#: Before the details: the header, two shapes and two tensors.
+DETAILS_AT = 8 + 2 * 2 * 4 + (6 + 10) * 4
+HEAD_BYTES = 37
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 ids = st.integers(0, VOCABULARY_SIZE - 1)
@@ -117,7 +120,7 @@ def test_a_piece_of_a_state_is_refused(stream: StreamState, data: st.DataObject)
 
 @given(streams, st.binary(min_size=1, max_size=40))
 def test_trailing_bytes_are_refused(stream: StreamState, more: bytes) -> None:
-    assert_refused(stream.to_bytes() + more, "bytes where its header and this model ask for")
+    assert_refused(stream.to_bytes() + more, "bytes where their head asks for")
 
 
 @settings(max_examples=300)
@@ -133,16 +136,23 @@ def test_a_changed_byte_is_refused_or_means_another_state(stream: StreamState, d
     assert written_again == bytes(changed)
 
 
+def test_a_state_of_another_version_or_kind_is_refused_by_name() -> None:
+    """States written before version 2, which began alike, are not misread; nor is the state between two chunks."""
+    whole = a_stream().to_bytes()
+    assert_refused(whole[:4] + b"\1" + whole[5:], "another version of this service wrote it")
+    assert_refused(whole[:5] + bytes([StateKind.CHUNK]) + whole[6:], "kind 2, this model reads states of kind 1")
+
+
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused(data: bytes) -> None:
-    assert_refused(data, "this is not the state of a text of this model")
+    assert_refused(data, "this is not a state of this model")
 
 
 def test_lengths_in_the_header_are_not_believed() -> None:
     """Four thousand million counts are refused without taking memory for one of them."""
     forged = bytearray(a_stream().to_bytes())
-    struct.pack_into("<I", forged, 28, 2**32 - 1)
-    assert_refused(bytes(forged), "ask for")
+    struct.pack_into("<I", forged, DETAILS_AT + 21, 2**32 - 1)
+    assert_refused(bytes(forged), "asks for")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +176,7 @@ def test_what_cannot_be_of_this_model_is_refused(changes: dict[str, Any], why: s
 def test_counts_in_another_order_are_refused() -> None:
     """Each state has one form; an id that stands there twice would be counted once."""
     forged = bytearray(a_stream().to_bytes())
-    start = HEADER_BYTES + 2 * 2 * 4 + (6 + 10) * 4
+    start = DETAILS_AT + HEAD_BYTES
     assert struct.unpack_from("<4I", forged, start) == (5, 7, 2, 1)
     struct.pack_into("<2I", forged, start, 7, 7)
     assert_refused(bytes(forged), "ascending")

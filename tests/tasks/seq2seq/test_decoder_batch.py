@@ -223,7 +223,7 @@ def test_graphs_translate_the_same_in_company(tmp_path: Path) -> None:
     texts = [" ".join(random.choices(WORDS, k=random.randint(1, 20))) for _ in range(20)]
     choices = [TranslationParameters(num_beams=random.choice([1, 2, 5])) for _ in texts]
     examples = [task.preprocess(text, choice) for text, choice in zip(texts, choices, strict=True)]
-    batch, ends, waiting = task.new_batch(), Ends(), list(examples)
+    batch, ends, waiting = task.batch(), Ends(), list(examples)
     while waiting or not batch.is_idle:
         batch.join([waiting.pop() for _ in range(min(len(waiting), random.randint(0, 3)))])
         advance(batch, opened.runner, ends)

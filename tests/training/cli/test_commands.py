@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -16,6 +15,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.bundle.load import load_bundle
+from service.cli.commands import TRAINING_COMMANDS
+from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import settings_of, tiny_recipe, write_files
 from training.cli.commands import app
 from training.fit import trainer
@@ -154,7 +155,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         (["train", "tagging", "--train", "{train}"], "--name is missing"),
         (["train", "tagging", "--name", "x"], "--train is missing"),
         (["train", "pos-eng"], "no recipe 'pos-eng'; did you mean pos-en?"),
-        (["train", "pos-en", "--train", "{train}"], "--train and --dev go with a task"),
+        (["train", "pos-en", "--train", "{train}"], "--train and --dev need a task"),
         (["train", "tagging", "--train", "nowhere.conllu", "--name", "x"], "nowhere.conllu: there is no such file"),
         (["train", "tagging", "--train", "{train}", "--name", "X Y"], "name: lower-case letters, digits"),
         (
@@ -163,7 +164,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         ),
         (["train", "tagging", "--train", "{train}", "--name", "x", "--set", "epochs"], "not of the form key=value"),
         (["train", "tagging", "--train", "{train}", "--name", "x", "--device", "tpu"], "--device tpu"),
-        (["train", "tagging", "--train", "{train}", "--name", "x", "--column", "colour=1"], "no column role 'colour'"),
+        (["train", "tagging", "--train", "{train}", "--name", "x", "--column", "colour=1"], "unknown column role"),
         (["train", "translation", "--train", "{train}", "--name", "x"], "train.conllu"),
         (["resume", "{folder}"], "is not a run folder"),
         (["retrain", "{folder}"], "is not a run folder"),
@@ -173,7 +174,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         (["search", "tagging", "--train", "{train}", "--name", "x", "--vary", "seed=a..b"], "a is not a number"),
         (["export", "{folder}"], "is not a run folder"),
         (["evaluate", "{folder}", "{train}"], "manifest.json"),
-        (["check-data", "colouring", "--train", "{train}"], "there is no task 'colouring'"),
+        (["check-data", "colouring", "--train", "{train}"], "unknown task 'colouring'"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_a_plain_message(arguments: list[str], reason: str, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_a_stopped_run_says_how_to_go_on(
 
     def signalling(self: trainer.Trainer, *arguments: object) -> object:
         if self.progress.step == 2:
-            os.kill(os.getpid(), number)
+            interrupt(number)
         return update(self, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
@@ -251,11 +252,13 @@ def test_check_data_exits_with_1_for_faults(tmp_path: Path) -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    """`--help` of each command works without importing torch for it, and the list is complete."""
+    """`--help` of each command works and has an example, and the list is complete."""
     listed = unroll("--help").stdout
-    for command in ("train", "resume", "retrain", "find-lr", "search", "evaluate", "export", "verify", "check-data"):
+    for command in TRAINING_COMMANDS:
         assert command in listed
-        assert unroll(command, "--help").exit_code == 0
+        helped = unroll(command, "--help")
+        assert helped.exit_code == 0
+        assert f"unroll {command} " in " ".join(helped.stdout.split())
 
 
 def test_settings_read_as_in_a_recipe(tmp_path: Path) -> None:
@@ -320,7 +323,6 @@ def test_a_learning_rate_is_found(tmp_path: Path) -> None:
 
 def test_a_search_prints_its_table(tmp_path: Path) -> None:
     """The trials as CSV and the best recipe's file on stdout; that file is a recipe for `train`."""
-    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'unroll[search]'")
     train, dev = write_files("classification", tmp_path / "files")
     result = unroll(
         "search", "classification", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",

@@ -1,4 +1,4 @@
-"""Data sets by name: the user's folder, the cache, a download; and a clear word when none of them works."""
+"""Data sets by name come from the user's folder, the cache or a download; otherwise the error says what to fetch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.allowed_skips import NO_DATA
 from training.data.formats.faults import DatasetUnavailable
-from training.data.public.catalogue import NAMED_DATASETS, DataFile, NamedDataset, Split
+from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import locate
+from training.data.public.named_dataset import NamedDataset
 from training.data.read import read_records, split_paths
 from training.data.records import Record
 
@@ -37,7 +39,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """Serves the folder `public`; it ignores ranges, as some servers do."""
+    """URL of a file that an HTTP server on this machine serves."""
     public = tmp_path / "public"
     public.mkdir()
     (public / "all.tsv").write_bytes(CONTENT)
@@ -56,18 +58,21 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def add_dataset(
-    monkeypatch: pytest.MonkeyPatch, url: str | None, content: bytes = CONTENT, part: tuple[int, int] | None = None
+    monkeypatch: pytest.MonkeyPatch, url: str = "", content: bytes = CONTENT, part: tuple[int, int] | None = None
 ) -> None:
-    """A data set named `tiny` whose only split is one file."""
-    split = Split("train.tsv", (DataFile("train.tsv", digest(content), url, part),))
-    entry = NamedDataset("tiny", ("classification",), "en", {"train": split}, "CC0", "", "https://home", True)
-    monkeypatch.setitem(NAMED_DATASETS, "tiny", entry)
+    """Add a data set named `tiny`, whose only split is one file."""
+    base_url, _, remote = url.rpartition("/")
+    file = {"path": "train.tsv", "sha256": digest(content), "remote": remote, "byte_range": part}
+    entry = {"tasks": ["classification"], "licence": "CC0", "attribution": "", "home": "https://home", "may_ship": True}
+    splits = {"train": {"files": [file]}}
+    tiny = NamedDataset.model_validate({"name": "tiny", "splits": splits, "base_url": base_url, **entry})
+    monkeypatch.setitem(NAMED_DATASETS, "tiny", tiny)
 
 
 @pytest.mark.parametrize("name", ["train.tsv", "train.tsv.gz"])
 def test_file_in_the_data_folder_is_taken(folders: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Packed or not, the digest is of the content."""
-    add_dataset(monkeypatch, None)
+    add_dataset(monkeypatch)
     path = folders / "data" / "tiny" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(gzip.compress(CONTENT) if name.endswith("gz") else CONTENT)
@@ -76,11 +81,11 @@ def test_file_in_the_data_folder_is_taken(folders: Path, monkeypatch: pytest.Mon
 
 def test_changed_file_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the file and both digests."""
-    add_dataset(monkeypatch, None)
+    add_dataset(monkeypatch)
     path = folders / "data" / "tiny" / "train.tsv"
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT + b"x")
-    with pytest.raises(DatasetUnavailable, match=f"{digest(CONTENT + b'x')}, expected is {digest(CONTENT)}"):
+    with pytest.raises(DatasetUnavailable, match=f"{digest(CONTENT + b'x')}, expected {digest(CONTENT)}"):
         locate("tiny", "train")
 
 
@@ -96,7 +101,7 @@ def test_download_is_kept_in_the_cache(folders: Path, monkeypatch: pytest.Monkey
 
 
 def test_part_of_a_public_file(folders: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
-    """The wanted bytes are cut out where the server sends everything."""
+    """Only the given bytes of the remote file are kept, and the digest is of these."""
     add_dataset(monkeypatch, server, CONTENT[3:9], (3, 9))
     assert locate("tiny", "train").read_bytes() == CONTENT[3:9]
 
@@ -104,7 +109,7 @@ def test_part_of_a_public_file(folders: Path, monkeypatch: pytest.MonkeyPatch, s
 def test_wrong_download_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
     """Content with another digest never gets the file's name, and the message says where to put the right one."""
     add_dataset(monkeypatch, server, b"something else")
-    with pytest.raises(DatasetUnavailable, match="expected is") as caught:
+    with pytest.raises(DatasetUnavailable, match=f"expected sha256:.* but got {digest(CONTENT)}") as caught:
         locate("tiny", "train")
     assert str(folders / "data" / "tiny") in str(caught.value)
     assert not list((folders / "cache" / "tiny").iterdir())
@@ -119,7 +124,7 @@ def test_no_network_is_a_clear_error(folders: Path, monkeypatch: pytest.MonkeyPa
 
 def test_data_that_has_to_be_converted_is_not_fetched(folders: Path) -> None:
     """Where the public form differs, the message says so and what the form is."""
-    with pytest.raises(DatasetUnavailable, match=r"has to be converted first.*clinc/oos-eval.*intent, domain, text"):
+    with pytest.raises(DatasetUnavailable, match=r"have to be converted first.*clinc/oos-eval.*intent, domain, text"):
         locate("clinc150", "train")
 
 
@@ -137,7 +142,7 @@ def test_named_sets_can_be_read(name: str) -> None:
     data_dir = os.environ.get("UNROLL_DATA_DIR")
     entry = NAMED_DATASETS[name]
     if not data_dir or not (Path(data_dir) / (entry.folder or name)).is_dir():
-        pytest.skip(f"UNROLL_DATA_DIR names no folder with {name}")
+        pytest.skip(f"{NO_DATA}: {name}")
     for task in entry.tasks:
         records = read_records(task, locate(name, "dev"), entry.options)
         assert records

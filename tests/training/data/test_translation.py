@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.allowed_skips import NO_DATA
 from training.config.recipe import parse_recipe
 from training.data.formats.faults import DataFault
 from training.data.formats.options import ReadOptions
@@ -82,7 +83,7 @@ def test_a_named_set_is_read_in_any_direction(
 ) -> None:
     """What a recipe says of columns goes before what the catalogue says."""
     if not (Path(os.environ.get("UNROLL_DATA_DIR", "")) / name / "README.md").is_file():
-        pytest.skip(f"UNROLL_DATA_DIR names no folder with {name}")
+        pytest.skip(f"{NO_DATA}: {name}")
     data = {"dataset": name, "read": columns}
     turned = load_data(
         EVALUATION_TASKS["translation"], parse_recipe({"name": "x", "task": "translation", "data": data}, "x.toml")

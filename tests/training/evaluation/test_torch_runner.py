@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from tests.training.exportable import classifier, language_model, tagger
 from training.evaluation.torch_runner import TorchRunner, transitions_of
@@ -42,4 +41,4 @@ def test_only_a_crf_has_transitions() -> None:
     assert network.crf is not None
     assert np.array_equal(transitions, network.crf.transitions.detach().numpy())
     assert transitions_of(tagger()) is None
-    assert transitions_of(torch.nn.Linear(1, 1)) is None
+    assert transitions_of(language_model()) is None

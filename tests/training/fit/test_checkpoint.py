@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tests.training.exportable import classifier, language_model, translator
 from training.config.recipe import TrainingConfig
-from training.fit import checkpoint
 from training.fit.checkpoint import (
     Progress,
     RunState,
@@ -25,7 +24,8 @@ from training.fit.checkpoint import (
 from training.fit.schedule import start_averages
 from training.fit.trainer import averaged_weights, build_optimizer
 from training.networks.network import Network
-from training.preprocessing.tensor_file import CheckpointFault, read_tensors
+from training.preprocessing import tensor_file
+from training.preprocessing.tensor_file import CheckpointFault, read_tensors, write_tensors
 
 AVERAGING = TrainingConfig(ema_decay=0.9)
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_of_a_later_version_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a", state_of(classifier()))
     tensors, metadata = read_tensors(tmp_path / "a")
     later = metadata["progress"].replace('"version":1', '"version":2')
-    checkpoint.write_tensors(tmp_path / "a", tensors, {"progress": later})
+    write_tensors(tmp_path / "a", tensors, {"progress": later})
     with pytest.raises(CheckpointFault, match="version"):
         load_checkpoint(tmp_path / "a", fresh_state(classifier()))
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_without_random_numbers_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a", state_of(classifier()))
     tensors, metadata = read_tensors(tmp_path / "a")
     del tensors["random.cpu"]
-    checkpoint.write_tensors(tmp_path / "a", tensors, metadata)
+    write_tensors(tmp_path / "a", tensors, metadata)
     with pytest.raises(CheckpointFault, match=r"does not fit this run: 'random\.cpu'"):
         load_checkpoint(tmp_path / "a", fresh_state(classifier()))
 
@@ -148,7 +148,7 @@ def test_an_interrupted_write_leaves_the_old_file(
         raise OSError(5, "Input/output error")
 
     if failing == "save":
-        monkeypatch.setattr(checkpoint, "save_file", half_written)
+        monkeypatch.setattr(tensor_file, "save_file", half_written)
     else:
         monkeypatch.setattr(Path, "replace", not_renamed)
     with pytest.raises(CheckpointFault, match=r"last\.safetensors: cannot be written"):
@@ -181,7 +181,7 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     assert tensors.keys() == averages.keys()
     assert "output.weight" not in tensors
     twice = {**tensors, "output.weight": torch.zeros_like(tensors["target_embedding.weight"])}
-    checkpoint.write_tensors(tmp_path / "best", twice, {})
+    write_tensors(tmp_path / "best", twice, {})
     load_weights(tmp_path / "best", other)
     assert torch.equal(other.get_parameter("output.weight"), averages["target_embedding.weight"])
 

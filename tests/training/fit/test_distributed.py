@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 
 from service.bundle.manifest import TaskName
 from service.errors import UnrollError
+from tests.ports import free_port
 from tests.training.worker_runs import SHARED_TASKS, begin, shared_recipe, train
 from training.fit import run_folder
 from training.fit.checkpoint import read_progress
@@ -34,10 +34,7 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two workers have trained. Only look at it."""
     folder = tmp_path_factory.mktemp("shared")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.training.worker_runs", str(folder)]
     workers = [
         subprocess.Popen(
@@ -46,7 +43,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rank in ("0", "1")
     ]
     try:
-        said = [worker.communicate(timeout=120)[1].decode() for worker in workers]
+        said = [worker.communicate(timeout=600)[1].decode() for worker in workers]
     finally:
         for worker in workers:
             worker.kill()

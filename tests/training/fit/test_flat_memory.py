@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.allowed_skips import OTHER_SYSTEM
 from tests.training.tiny_runs import tiny_recipe
 from training.fit import run_folder
 from training.fit.trainer import Trainer
@@ -41,7 +42,7 @@ def memory_by_epoch(run: Run, monkeypatch: pytest.MonkeyPatch, leak_bytes: int =
     return seen
 
 
-@pytest.mark.skipif(not STATM.exists(), reason="needs Linux: memory is read from /proc")
+@pytest.mark.skipif(not STATM.exists(), reason=f"{OTHER_SYSTEM}: memory is read from /proc")
 def test_memory_is_flat_over_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With curves, samples, checkpoints and dev scores in every epoch. The same measure does see a leak."""
     recipe = tiny_recipe("tagging", tmp_path / "data", epochs=NUM_EPOCHS, patience=99)

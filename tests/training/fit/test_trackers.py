@@ -73,18 +73,18 @@ def test_trackers_are_closed_when_a_run_fails(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "wandb", None)
     recipe = tiny_recipe("classification", tmp_path, trackers=["mlflow", "wandb"])
     with (
-        pytest.raises(TrackerMissing, match=r"asks for wandb, .* pip install 'unroll\[tracking\]'"),
+        pytest.raises(TrackerMissing, match=r"asks for wandb, .* pip install -e '\.\[tracking\]'"),
         open_trackers(tmp_path, recipe),
     ):
         pytest.fail("it was opened without wandb")
     assert heard[0].closed
 
 
+@pytest.mark.trackers
 def test_mlflow_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Curves and the whole recipe, in a file beside the run folders; a resumed run is the same MLflow run."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'unroll[tracking]'")
-    pytest.importorskip("sqlalchemy", reason="MLflow's store is not installed: pip install 'unroll[tracking]'")
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: run `make pytest-layers`")
     monkeypatch.setattr("warnings.warn", lambda *_, **__: None)  # MLflow's tables use what SQLAlchemy has deprecated
     recipe, epochs = trained(tmp_path, "mlflow")
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
@@ -100,10 +100,11 @@ def test_mlflow_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(client.search_runs(client.get_experiment_by_name("unroll").experiment_id)) == 1
 
 
+@pytest.mark.trackers
 def test_wandb_stays_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless the user's environment says otherwise, a run is written into the run folder and sent nowhere."""
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    wandb = pytest.importorskip("wandb", reason="W&B is not installed: pip install 'unroll[tracking]'")
+    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: run `make pytest-layers`")
     trained(tmp_path, "wandb")
     wandb.teardown()  # as at the end of the process: only then everything is in the file
     folder = tmp_path / "runs" / "mine"

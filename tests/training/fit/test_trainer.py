@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from service.bundle.manifest import TaskName
+from tests.conftest import wait_until
+from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.config.recipe import Recipe
 from training.evaluation.dev_scorer import DevScorer
@@ -107,7 +109,7 @@ def assert_same_run(first: Path, second: Path) -> None:
 
 
 def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+    interrupt(signal.SIGTERM)
 
 
 def terminating_score(trainer: Trainer) -> Score:
@@ -216,7 +218,7 @@ def test_a_signal_names_itself_and_the_way_on(number: signal.Signals, tmp_path: 
     """The message holds the command to resume, fit for a shell, and handlers are put back."""
     recipe = tiny_recipe("classification", tmp_path / "data")
     before = signal.getsignal(number)
-    trainer = make_trainer(recipe, tmp_path / "my run", at=2, then=lambda: os.kill(os.getpid(), number))
+    trainer = make_trainer(recipe, tmp_path / "my run", at=2, then=lambda: interrupt(number))
     with pytest.raises(Interrupted) as caught:
         trainer.fit()
     assert caught.value.signal_number == number
@@ -229,8 +231,9 @@ def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:
     recipe = tiny_recipe("classification", tmp_path / "data")
 
     def twice() -> None:
+        interrupt(signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        wait_until(lambda: False)  # the second one ends the wait
 
     with pytest.raises(KeyboardInterrupt):
         make_trainer(recipe, tmp_path / "run", at=2, then=twice).fit()

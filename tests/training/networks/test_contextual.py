@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -14,6 +13,7 @@ from service.bundle.load import load_bundle
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
 from tests.training.exportable import CELLS, LABELS, characters_tokenizer, draft_of, questions_of
+from tests.training.interrupting import interrupt
 from tests.training.tiny_character_models import (
     BLANK,
     CPU,
@@ -152,7 +152,7 @@ def train_one_epoch(run: Run) -> None:
     scorer = DevScorer(run.task, run.recipe, run.vocabulary, run.data.dev)
 
     def score_and_stop(network: Network) -> DevScore:
-        os.kill(os.getpid(), signal.SIGTERM)
+        interrupt(signal.SIGTERM)
         return scorer(network)
 
     with pytest.raises(Interrupted):

@@ -77,8 +77,8 @@ def test_only_kept_weights_learn_and_the_mask_is_one_for_all_steps() -> None:
 
 
 def test_weight_drop_says_what_it_cannot_do() -> None:
-    """A module whose kernel is not known is refused: without one, its weights would stay whole in silence."""
-    with pytest.raises(ValueError, match="no weight drop for a Linear"):
+    """A module that is no cell's is refused: without a kernel, its weights would stay whole in silence."""
+    with pytest.raises(ValueError, match="no recurrent cell with the module Linear"):
         WeightDrop(nn.Linear(2, 2), 0.5)
 
 

@@ -17,10 +17,11 @@ from training.config.recipe import ConfigFault, parse_recipe
 from training.networks.build import build_network
 from training.networks.inputs.character_features import CharacterCNN, CharacterRNN
 from training.networks.layers.attention import ATTENTIONS, attend
+from training.networks.layers.cells import CELLS as TORCH_CELLS
+from training.networks.layers.cells import recurrence
 from training.networks.layers.dropout import LockedDropout, WordDropout
 from training.networks.layers.pooling import Pooling
-from training.networks.layers.recurrent import CELLS as TORCH_CELLS
-from training.networks.layers.recurrent import RecurrentEncoder, recurrence
+from training.networks.layers.recurrent import RecurrentEncoder
 from training.networks.network import Network
 from training.preprocessing.batches import NO_LABEL, ClassificationBatch, LanguageBatch, TaggingBatch, TranslationBatch
 from training.preprocessing.padded_sequences import length_mask, reverse_sequence
@@ -94,7 +95,7 @@ class TestRecurrentEncoder:
 def torch_stack(encoder: RecurrentEncoder, cell: Cell, bidirectional: bool) -> nn.RNNBase:
     """torch's stack of layers with the weights of ours."""
     num_layers = len(encoder.layers)
-    stack = TORCH_CELLS[cell](WIDTH, HIDDEN, num_layers, batch_first=True, bidirectional=bidirectional)
+    stack = TORCH_CELLS[cell].module(WIDTH, HIDDEN, num_layers, batch_first=True, bidirectional=bidirectional)
     own = dict(stack.named_parameters())
     with torch.no_grad():
         for number, layer in enumerate(encoder.layers):

@@ -18,7 +18,7 @@ from tests.training.exportable import CELLS, classifier, draft_of, questions_of,
 from tests.training.tiny_runs import settings_of, write_files
 from training.config.networks import Cell
 from training.networks.classifier import Classifier
-from training.networks.layers.recurrent import STATE_NAMES, State
+from training.networks.layers.cells import State, state_names
 from training.networks.tagger import Tagger
 from training.onnx_graph.parts.builder import GraphBuilder
 from training.onnx_graph.parts.encoder import encoder_from_state
@@ -51,7 +51,7 @@ def test_a_forward_network_is_exported_with_its_state(make: object, cell: Cell, 
     path = published(network, tmp_path)
     manifest = read_manifest(path)
     assert manifest.reads_chunks
-    assert [spec.name for spec in manifest.state] == list(STATE_NAMES[cell])
+    assert [spec.name for spec in manifest.state] == list(state_names(cell))
     assert {(spec.layers, spec.width) for spec in manifest.state} == {(network.config.layers, 12)}
     for report in (verify_bundle(path), verify_bundle(path, network)):
         assert report.passed
@@ -90,7 +90,7 @@ def test_torch_reads_on_where_it_stopped(cell: Cell) -> None:
 def zeros(network: Network) -> State:
     config = network.config
     shape = (config.layers, 1, config.hidden_size)
-    return tuple(torch.zeros(shape) for _ in STATE_NAMES[config.cell])
+    return tuple(torch.zeros(shape) for _ in state_names(config.cell))
 
 
 def test_a_state_taken_from_the_padding_is_found(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_state_that_is_not_read_is_found(tmp_path: Path) -> None:
 
 def test_an_encoder_of_both_directions_takes_no_state() -> None:
     """Asking for it is an error of the program, not a graph that drops half of the network."""
-    graph = GraphBuilder("refused")
+    graph = GraphBuilder("refused", [], [])
     with pytest.raises(ValueError, match="both directions"):
         encoder_from_state(graph, "inputs", "lengths", tagger().encoder, ["hidden", "cell"])
 

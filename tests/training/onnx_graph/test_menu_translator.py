@@ -13,48 +13,25 @@ from onnxruntime import InferenceSession
 
 from service.bundle.load import load_bundle
 from service.bundle.tokenizer import BOS, EOS
-from service.inference.runtime.ort_runner import OrtRunner
+from service.inference.runtime.ort_runner import OrtRunner, session_options
 from service.server.app import create_app
 from service.settings import Settings
 from tests.conftest import wait_until
-from tests.training.exportable import CELLS, draft_of, lively, questions_of, words_tokenizer
-from training.config.networks import TranslatorConfig
-from training.networks.translator import Translator
+from tests.training.exportable import CELLS, draft_of, questions_of, words_tokenizer
+from tests.training.menus import TRANSLATORS, menu_translator
 from training.publish.export import export_bundle
 from training.publish.int8 import RECURRENT, int8_graph
 from training.publish.verify_inputs import VerificationInputs
 
-_SMALL = {"embedding_size": 6, "encoder_hidden_size": 4, "decoder_hidden_size": 8, "attention_size": 5}
-#: cell, attention, input feeding, coverage, decoder layers.
-_MENU: dict[str, tuple[str, str, bool, bool, int]] = {
-    "fed": ("lstm", "additive", True, False, 2),
-    "covered": ("gru", "additive", False, True, 2),
-    "fed-and-covered": ("lstm", "additive", True, True, 1),
-    "elman-covered": ("rnn", "additive", False, True, 1),
-    "luong": ("gru", "general", True, False, 1),
-    "luong-general": ("lstm", "general", False, False, 2),
-    "luong-dot": ("rnn", "plain_dot", False, False, 1),
-    "luong-dot-fed": ("lstm", "plain_dot", True, False, 2),
-    "projected-fed": ("gru", "dot", True, False, 2),
-    "reset-before": ("gru_before", "additive", True, True, 2),
-}
 _TEXTS = ("the cat", "a big red bird flew over the old tree", "a dog ran to the mat", "the red mat")
-
-
-def _network(name: str) -> Translator:
-    cell, attention, feeds, covers, layers = _MENU[name]
-    choice = {"cell": cell, "attention": attention, "input_feeding": feeds, "coverage": covers}
-    config = TranslatorConfig.model_validate({**_SMALL, **choice, "decoder_layers": layers})
-    size = words_tokenizer().vocabulary_size
-    return lively(Translator(config, size, size, max_source_tokens=9))
 
 
 @pytest.fixture(scope="module")
 def menu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of each, verified against torch, step by step and at once, before it was published."""
     root = tmp_path_factory.mktemp("translators")
-    for name in _MENU:
-        network = _network(name)
+    for name in TRANSLATORS:
+        network = menu_translator(name)
         export_bundle(network, draft_of(network, name), questions_of(network), root, half=len(name) % 2 == 0)
     return root
 
@@ -77,10 +54,10 @@ def _translations(client: TestClient, name: str, texts: list[str], **parameters:
 def test_every_dish_of_the_menu_proves_itself_when_loaded(client: TestClient) -> None:
     """The service is ready only if each bundle repeated its recorded answers, one of them with two beams."""
     assert client.get("/health/ready").status_code == 200
-    assert {model["name"] for model in client.get("/models").json()["models"]} == set(_MENU)
+    assert {model["name"] for model in client.get("/models").json()["models"]} == set(TRANSLATORS)
 
 
-@pytest.mark.parametrize("name", _MENU)
+@pytest.mark.parametrize("name", TRANSLATORS)
 def test_beams_find_the_same_alone_and_in_company(client: TestClient, name: str) -> None:
     """Whatever goes from step to step follows its own hypothesis, also where sentences of other lengths come and go."""
     together = _translations(client, name, list(_TEXTS), num_beams=3, return_attention=True)
@@ -91,7 +68,7 @@ def test_beams_find_the_same_alone_and_in_company(client: TestClient, name: str)
         assert np.allclose(alone["attention"]["weights"], found["attention"]["weights"], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", _MENU)
+@pytest.mark.parametrize("name", TRANSLATORS)
 def test_one_beam_is_greedy(client: TestClient, menu: Path, name: str) -> None:
     """With one beam the answer is what the step graph gives when its best token is read back at every step."""
     path = menu / name / "1"
@@ -102,7 +79,7 @@ def test_one_beam_is_greedy(client: TestClient, menu: Path, name: str) -> None:
         assert found["text"] == bundle.tokenizers["target"].decode(tokens)
 
 
-@pytest.mark.parametrize("name", [name for name, (cell, _, feeds, _, _) in _MENU.items() if feeds and cell in CELLS])
+@pytest.mark.parametrize("name", [name for name, (cell, _, fed, _, _) in TRANSLATORS.items() if fed and cell in CELLS])
 def test_a_fed_step_runs_in_eight_bits(menu: Path, name: str) -> None:
     """What is fed back is known to be bounded, so that the recurrence is quantised; numbers stay near."""
     graph = onnx.load(menu / name / "1" / "decoder_step.onnx")
@@ -110,7 +87,8 @@ def test_a_fed_step_runs_in_eight_bits(menu: Path, name: str) -> None:
     assert not RECURRENT & {node.op_type for node in quantised.graph.node}
     spec = load_bundle(menu / name / "1").manifest.graphs["decoder_step"]
     feeds = VerificationInputs({"token": words_tokenizer().vocabulary_size}).feeds(spec, batch=3, time=6)
-    exact, near = (InferenceSession(model.SerializeToString()).run(None, feeds) for model in (graph, quantised))
+    sessions = [InferenceSession(model.SerializeToString(), session_options(1)) for model in (graph, quantised)]
+    exact, near = (session.run(None, feeds) for session in sessions)
     assert all(np.allclose(a, b, atol=0.1) for a, b in zip(exact, near, strict=True))
 
 

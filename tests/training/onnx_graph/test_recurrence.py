@@ -6,6 +6,7 @@ import io
 import itertools
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime as ort
@@ -16,12 +17,13 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from training.evaluation.torch_runner import one_thread
-from training.networks.layers.recurrent import CELLS as ALL_CELLS
+from training.networks.layers.cells import CELLS as ALL_CELLS
 from training.networks.layers.recurrent import RecurrentEncoder, StatefulStack
-from training.onnx_graph.parts import recurrence as recurrence_module
-from training.onnx_graph.parts.builder import GraphBuilder
+from training.networks.network import float32, int64
+from training.onnx_graph.parts.builder import GraphBuilder, serialized
+from training.onnx_graph.parts.cells import CELL_WRITERS, Operator, recurrence
 from training.onnx_graph.parts.encoder import final_state, recurrent_encoder, stateful_stack
-from training.onnx_graph.parts.recurrence import recurrence, time_major
+from training.onnx_graph.parts.sequences import time_major
 
 INPUT, HIDDEN = 5, 7
 BATCHES = ([1], [6], [3, 1], [2, 9, 9, 5])
@@ -29,7 +31,7 @@ TOLERANCE = 2e-6
 
 Array = NDArray[np.float32]
 #: Those that torch has too; the other GRU has tests of its own.
-CELLS = {cell: kind for cell, kind in ALL_CELLS.items() if cell != "gru_before"}
+CELLS = {cell: entry.module for cell, entry in ALL_CELLS.items() if cell != "gru_before"}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,7 @@ def _one_thread() -> Iterator[None]:
 def session(graph: GraphBuilder) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(graph.serialize(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(serialized(graph.model()), options, providers=["CPUExecutionProvider"])
 
 
 def random_weights(module: nn.Module, seed: int) -> None:
@@ -78,13 +80,16 @@ def packed(plain: nn.RNNBase, inputs: torch.Tensor, lengths: list[int]) -> tuple
 
 
 def encoder_session(encoder: RecurrentEncoder) -> ort.InferenceSession:
-    graph = GraphBuilder("encoder")
-    inputs = graph.input("inputs", "float32", ("batch", "time", INPUT))
-    lengths = graph.input("lengths", "int64", ("batch",))
+    declared = [
+        float32("outputs", "batch", "time", encoder.output_size),
+        float32("final", "batch", encoder.output_size),
+    ]
+    graph = GraphBuilder("encoder", [float32("inputs", "batch", "time", INPUT), int64("lengths", "batch")], declared)
+    inputs, lengths = graph.input("inputs"), graph.input("lengths")
     outputs = recurrent_encoder(graph, time_major(graph, inputs), lengths, encoder)
     final = final_state(graph, outputs, lengths, encoder.layers[-1])
-    graph.output("outputs", time_major(graph, outputs), "float32", ("batch", "time", encoder.output_size))
-    graph.output("final", final, "float32", ("batch", encoder.output_size))
+    graph.output("outputs", time_major(graph, outputs))
+    graph.output("final", final)
     return session(graph)
 
 
@@ -111,18 +116,18 @@ def test_an_encoder_equals_packed_torch(cell: str, bidirectional: bool, layers: 
 
 
 @pytest.mark.parametrize(
-    ("cell", "operator", "wrong_order"),
+    ("cell", "wrong_order"),
     [
-        ("lstm", "LSTM", (0, 1, 2, 3)),  # torch's order taken over as it is
-        ("lstm", "LSTM", (0, 1, 3, 2)),  # output and forget gate swapped
-        ("gru", "GRU", (0, 1, 2)),  # reset and update gate swapped
+        ("lstm", (0, 1, 2, 3)),  # torch's order taken over as it is
+        ("lstm", (0, 1, 3, 2)),  # output and forget gate swapped
+        ("gru", (0, 1, 2)),  # reset and update gate swapped
     ],
 )
-def test_a_swapped_gate_is_noticed(
-    cell: str, operator: str, wrong_order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_swapped_gate_is_noticed(cell: str, wrong_order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: with two gates exchanged the answers are far off."""
-    monkeypatch.setattr(recurrence_module, "GATE_ORDER", {operator: wrong_order})
+    right = CELL_WRITERS[CELLS[cell]]
+    assert isinstance(right, Operator)
+    monkeypatch.setitem(CELL_WRITERS, CELLS[cell], replace(right, gate_order=wrong_order))
     encoder = RecurrentEncoder(cell, INPUT, HIDDEN, 1, True)
     random_weights(encoder, seed=1)
     assert largest_error(encoder, cell) > 1e-2
@@ -152,15 +157,18 @@ def test_state_after_a_padded_prompt_is_that_of_the_last_valid_step(cell: str, l
     state = tuple(torch.randn(part.shape) for part in stack.zero_state(3, torch.device("cpu")))
     with torch.no_grad():
         outputs, after = stack(inputs, state, torch.tensor(lengths))
-    graph = GraphBuilder("stack")
     names = [f"state_{number}" for number in range(len(state))]
-    values = graph.input("inputs", "float32", ("batch", "time", INPUT))
-    given = [graph.input(name, "float32", (layers, "batch", HIDDEN)) for name in names]
-    lens = graph.input("lengths", "int64", ("batch",))
-    results, next_state = stateful_stack(graph, time_major(graph, values), given, stack, lens)
-    graph.output("outputs", time_major(graph, results), "float32", ("batch", "time", HIDDEN))
+    given = [float32(name, layers, "batch", HIDDEN) for name in names]
+    graph = GraphBuilder(
+        "stack",
+        [float32("inputs", "batch", "time", INPUT), *given, int64("lengths", "batch")],
+        [float32("outputs", "batch", "time", HIDDEN)] + [float32(f"next_{n}", layers, "batch", HIDDEN) for n in names],
+    )
+    values, lens = graph.input("inputs"), graph.input("lengths")
+    results, next_state = stateful_stack(graph, time_major(graph, values), names, stack, lens)
+    graph.output("outputs", time_major(graph, results))
     for name, value in zip(names, next_state, strict=True):
-        graph.output(f"next_{name}", value, "float32", (layers, "batch", HIDDEN))
+        graph.output(f"next_{name}", value)
     feeds = {"inputs": inputs.numpy(), "lengths": np.array(lengths)}
     feeds |= {name: part.numpy() for name, part in zip(names, state, strict=True)}
     found, *found_state = session(graph).run(None, feeds)
@@ -173,41 +181,53 @@ def test_state_after_a_padded_prompt_is_that_of_the_last_valid_step(cell: str, l
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_agrees_with_the_exporter_of_torch(cell: str) -> None:
     """On a plain unpadded recurrence our graph equals the one that torch's TorchScript exporter writes."""
-    pytest.importorskip("onnxscript", reason="torch.onnx needs onnxscript")
     rnn = CELLS[cell](INPUT, HIDDEN)
     random_weights(rnn, seed=2)
     inputs = torch.randn(6, 3, INPUT)
     file = io.BytesIO()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch says that this exporter is the old one
-            torch.onnx.export(rnn, (inputs,), file, input_names=["inputs"], dynamo=False, opset_version=17)
-    except (RuntimeError, TypeError, ImportError) as error:
-        pytest.skip(f"this torch cannot export it: {error}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that this exporter is the old one
+        torch.onnx.export(rnn, (inputs,), file, input_names=["inputs"], dynamo=False, opset_version=17)
     theirs = ort.InferenceSession(file.getvalue()).run(None, {"inputs": inputs.numpy()})[0]
-    graph = GraphBuilder("ours")
-    values = graph.input("inputs", "float32", ("time", "batch", INPUT))
-    graph.output("outputs", recurrence(graph, values, rnn).outputs, "float32", ("time", "batch", HIDDEN))
+    graph = plain_graph()
+    graph.output("outputs", recurrence(graph, graph.input("inputs"), rnn).outputs)
     ours = session(graph).run(None, {"inputs": inputs.numpy()})[0]
     np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
 
 
-def test_relu_recurrences_and_missing_biases_are_written_right() -> None:
-    """The two choices of torch's Elman network that change the node: the nonlinearity and the biases."""
-    rnn = nn.RNN(INPUT, HIDDEN, nonlinearity="relu", bias=False)
-    random_weights(rnn, seed=3)
-    inputs = torch.randn(3, 2, INPUT)
-    graph = GraphBuilder("relu")
-    values = graph.input("inputs", "float32", ("time", "batch", INPUT))
-    graph.output("outputs", recurrence(graph, values, rnn).outputs, "float32", ("time", "batch", HIDDEN))
-    found = session(graph).run(None, {"inputs": inputs.numpy()})[0]
-    np.testing.assert_allclose(found, rnn(inputs)[0].detach().numpy(), rtol=1e-4)
+def plain_graph() -> GraphBuilder:
+    return GraphBuilder(
+        "plain", [float32("inputs", "time", "batch", INPUT)], [float32("outputs", "time", "batch", HIDDEN)]
+    )
 
 
-@pytest.mark.parametrize("options", [{"num_layers": 2}, {"bidirectional": True}, {"proj_size": 3}])
-def test_what_cannot_be_written_is_refused(options: dict[str, int]) -> None:
-    """A module that one node cannot hold is an error, not a wrong graph."""
-    graph = GraphBuilder("refused")
-    values = graph.input("inputs", "float32", ("time", "batch", INPUT))
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.LSTM(INPUT, HIDDEN, num_layers=2),
+        nn.LSTM(INPUT, HIDDEN, bidirectional=True),
+        nn.LSTM(INPUT, HIDDEN, proj_size=3),
+        nn.GRU(INPUT, HIDDEN, bias=False),
+        nn.RNN(INPUT, HIDDEN, nonlinearity="relu"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(module: nn.Module) -> None:
+    """A module that the operator would compute otherwise is an error, not a wrong graph."""
+    graph = plain_graph()
     with pytest.raises(ValueError, match="one layer, one direction"):
-        recurrence(graph, values, nn.LSTM(INPUT, HIDDEN, **options))
+        recurrence(graph, graph.input("inputs"), module)
+
+
+def test_a_module_that_is_no_cell_is_refused() -> None:
+    graph = plain_graph()
+    with pytest.raises(ValueError, match="no graph writer for the recurrent module Linear"):
+        recurrence(graph, graph.input("inputs"), nn.Linear(INPUT, HIDDEN))
+
+
+def test_a_tensor_that_is_not_declared_is_refused() -> None:
+    """A writer can neither read nor give what the network does not declare."""
+    graph = plain_graph()
+    with pytest.raises(ValueError, match="does not declare the tensor 'lengths'"):
+        graph.input("lengths")
+    with pytest.raises(ValueError, match="does not declare the tensor 'inputs'"):
+        graph.output("inputs", "inputs")

@@ -11,6 +11,7 @@ import pytest
 from service.bundle.load import WEIGHTS_FILE, load_bundle
 from service.errors import BundleCorrupt, BundleIncomplete
 from service.inference.runtime.ort_runner import OrtRunner
+from service.tasks.catalogue import task_of
 from service.tasks.recorded import faults_of_examples
 from tests.tiny_bundles import renew_digests
 from tests.training.exportable import draft_of, language_model, questions_of, translator
@@ -44,7 +45,7 @@ def test_a_file_written_over_while_it_serves_changes_nothing(shared: Path) -> No
     bundle = load_bundle(shared)
     runner = OrtRunner(bundle, "cpu")
     (shared / WEIGHTS_FILE).write_bytes(b"")
-    assert list(faults_of_examples(bundle, runner, 0.0001)) == []
+    assert list(faults_of_examples(task_of(bundle), bundle.examples, runner, 0.0001)) == []
 
 
 def test_missing_or_short_weights_are_refused(shared: Path) -> None:

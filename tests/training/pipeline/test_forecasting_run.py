@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from service.bundle.load import load_bundle
 from service.errors import UnrollError
 from service.tasks.recorded import differences
+from tests.allowed_skips import NO_DATA
 from tests.conftest import running_service
 from tests.training.tiny_runs import own_recipe
 from tests.training.tiny_series import SETTINGS, write_table
@@ -202,7 +203,7 @@ def test_a_series_too_short_for_the_horizon_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(
     not any((folder / "ETTh1_dev.csv").is_file() for folder in dataset_folders("etth1")),
-    reason="needs the data set ett: put it into the folder that UNROLL_DATA_DIR names",
+    reason=f"{NO_DATA}: ett",
 )
 @pytest.mark.parametrize(("horizon", "windows"), [(96, 2785), (720, 2161)])
 def test_the_usual_protocol_has_its_number_of_windows(horizon: int, windows: int) -> None:

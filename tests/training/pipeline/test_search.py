@@ -16,18 +16,11 @@ from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import ConfigFault, Recipe, load_recipe
 from training.evaluation.dev_scorer import DevScorer
 from training.fit import run_folder
-from training.fit.trainer import DevScore, Interrupted
+from training.fit.trainer import DevScore, Diverged, Interrupted
 from training.networks.network import Network
 from training.pipeline import search
 from training.pipeline.search import Search, SearchFault
 from training.pipeline.search_space import parse_space
-
-needs_optuna = pytest.mark.usefixtures("_optuna")
-
-
-@pytest.fixture
-def _optuna() -> None:
-    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'unroll[search]'")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +52,6 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@needs_optuna
 def test_the_best_values_become_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every trial is in the table with its values; the best one's recipe loads, under the name of the first."""
     tried = scores_by(monkeypatch, lambda recipe: -abs(recipe.training.learning_rate - 0.01) - recipe.training.momentum)
@@ -77,7 +69,6 @@ def test_the_best_values_become_a_recipe(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "search" / "trials.png").stat().st_size > 1000
 
 
-@needs_optuna
 def test_a_stopped_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials that were made are kept, the one under way is made anew, and the total is what was asked for."""
     tried = scores_by(monkeypatch, lambda recipe: recipe.training.momentum)
@@ -97,7 +88,6 @@ def test_a_stopped_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(rows_of(tmp_path)) == 4
 
 
-@needs_optuna
 def test_a_trial_that_falls_behind_is_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a few trials have run to the end, one with worse scores from its first epoch makes no second one."""
     values = iter([5.0] * 8 + [1.0] * 8)
@@ -108,7 +98,20 @@ def test_a_trial_that_falls_behind_is_cut_short(tmp_path: Path, monkeypatch: pyt
     assert (last["epochs"], last["state"], last["dev"]) == ("1", "pruned", "1.0")
 
 
-@needs_optuna
+def test_a_trial_that_diverges_after_an_epoch_is_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its score of the first epoch is in the table, but only trials that ran all epochs can be the best."""
+
+    def diverge(_run: object, _data: object, score: Callable[[Network], DevScore], _device: object) -> None:
+        score(torch.nn.Identity())  # type: ignore[arg-type]
+        raise Diverged("the loss is not a number")
+
+    scores_by(monkeypatch, lambda _: 1.0)
+    monkeypatch.setattr(search, "fit", diverge)
+    with pytest.raises(SearchFault, match=r"no trial .* came to a score"):
+        make_search(tmp_path, "training.momentum=0.1..0.9").run(1, lambda _: None)
+    assert [(row["state"], row["dev"]) for row in rows_of(tmp_path)] == [("pruned", "1.0")]
+
+
 def test_values_that_blow_up_are_a_result_too(tmp_path: Path) -> None:
     """A trial that diverges does not end the search; a search in which all do says so."""
     searched = make_search(tmp_path, "training.learning_rate=1e9,1e10", optimizer="sgd", clip_norm=1e9)
@@ -116,7 +119,6 @@ def test_values_that_blow_up_are_a_result_too(tmp_path: Path) -> None:
         searched.run(2, lambda _: None)
 
 
-@needs_optuna
 @pytest.mark.parametrize(
     ("vary", "reason"),
     [("training.learning_rat=1e-3..1e-2", "did you mean learning_rate"), ("network.cell=lstm,gruu", "network.cell: ")],
@@ -131,5 +133,5 @@ def test_mistakes_are_told_before_the_first_trial(vary: str, reason: str, tmp_pa
 def test_without_optuna_there_is_a_plain_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what to install."""
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UnrollError, match=r"pip install 'unroll\[search\]'"):
+    with pytest.raises(UnrollError, match=r"pip install -e '\.\[search\]'"):
         make_search(tmp_path, "seed=1,2").run(1, lambda _: None)

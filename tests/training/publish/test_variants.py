@@ -16,8 +16,8 @@ from service.bundle.manifest import TaskName, Variant
 from service.errors import BundleError, UnrollError
 from service.inference.runtime.device import OPENVINO_PROVIDER
 from service.inference.runtime.ort_runner import OrtRunner, available_providers
-from service.inference.runtime.precision import cpu_has_bf16
 from service.tasks.core.task import Array
+from tests.allowed_skips import OTHER_RUNTIME
 from tests.tiny_bundles import renew_digests
 from tests.tiny_variants import FIGURES, add_tiny_variant
 from tests.training.cli.test_commands import refused, unroll
@@ -33,11 +33,6 @@ from training.publish.verify import verify_bundle
 GRAPHS: dict[TaskName, str] = {"tagging": "tagger", "classification": "classifier", "generation": "step"}
 TASKS = list(GRAPHS)
 EPOCHS: dict[TaskName, int] = {"tagging": 12, "classification": 2, "generation": 1}
-
-needs_openvino = pytest.mark.skipif(
-    OPENVINO_PROVIDER not in available_providers() or not cpu_has_bf16(),
-    reason="needs onnxruntime-openvino and a CPU with bf16 instructions",
-)
 
 
 def quietly(_sentence: str) -> None:
@@ -144,17 +139,18 @@ def test_without_the_data_nothing_is_accepted(copies: dict[TaskName, Path], trai
 
 
 def test_the_command_wants_to_know_which_form(copies: dict[TaskName, Path]) -> None:
-    assert "is a bundle already; --int8 or --bf16 adds a faster form" in refused("export", copies["tagging"])
+    assert "is a bundle already; add a faster variant with --int8 or --bf16" in refused("export", copies["tagging"])
 
 
 def test_bf16_needs_its_provider(copies: dict[TaskName, Path]) -> None:
     if OPENVINO_PROVIDER in available_providers():
-        pytest.skip("this onnxruntime has the OpenVINO provider")
-    with pytest.raises(BundleError, match=r"install unroll\[openvino\]"):
+        pytest.skip(OTHER_RUNTIME)
+    with pytest.raises(BundleError, match="make serve-env RUNTIME=openvino"):
         add_variant(copies["tagging"], "bf16", quietly)
 
 
-@needs_openvino
+@pytest.mark.openvino
+@pytest.mark.usefixtures("_openvino")
 def test_bf16_leaves_out_graphs_that_openvino_would_get_wrong(copies: dict[TaskName, Path]) -> None:
     """A prompt tells its LSTM the lengths, which that provider ignores; a step does not."""
     variant = add_variant(copies["generation"], "bf16", quietly)

@@ -1,71 +1,63 @@
-"""What is known of a public data set: its files with digests, how to read them, and what its licence asks for."""
+"""Entry of the catalogue of public data sets: files with digests, how to read them, licence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.bundle.manifest import TaskName
 from training.data.formats.options import ReadOptions
 
 
-@dataclass(frozen=True)
-class DataFile:
-    """One file of a split.
-
-    `path` is relative to the folder of the data set; `path + ".gz"` is as good. `sha256` is of the content before any
-    compression. `url` gives exactly this content, or, with `byte_range`, these bytes (first, one past the last) of
-    it; None when the public form of the data differs and has to be converted first.
-    """
-
-    path: str
-    sha256: str
-    url: str | None = None
-    byte_range: tuple[int, int] | None = None
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@dataclass(frozen=True)
-class Split:
-    """What to give to a reader, and the files it consists of.
+class DataFile(_Entry):
+    """One file of a split. `path + ".gz"` is accepted in its place."""
 
-    `path` is a file, a folder that holds the files, or what the names of files in several languages begin with.
-    """
+    path: str = Field(min_length=1, description="relative to the folder of the data set")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the content before any compression")
+    remote: str = Field(default="", description="name below `base_url`, if not `path`")
+    byte_range: tuple[int, int] | None = Field(
+        default=None, description="part of the remote file to keep: first byte, one past the last"
+    )
 
-    path: str
-    files: tuple[DataFile, ...]
+
+class Split(_Entry):
+    """Files of a split. `path` is what readers open: a file, a folder, or the stem that names of files share."""
+
+    files: tuple[DataFile, ...] = Field(min_length=1)
+    path: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_path(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """A split of one file is that file."""
+        match given:
+            case {"files": [{"path": path}]}:
+                return {"path": path, **given}
+        return given
 
 
-@dataclass(frozen=True)
-class NamedDataset:
-    """A public data set. `may_ship` says whether models trained on it may be given away, as far as we can tell.
-
-    Its files lie in a folder of its name, or in `folder`, which sets that come together share.
-    """
+class NamedDataset(_Entry):
+    """Public data set. Its files are in a folder of its name, or in `folder`, which related sets share."""
 
     name: str
-    tasks: tuple[TaskName, ...]
-    language: str
+    tasks: tuple[TaskName, ...] = Field(min_length=1)
     splits: Mapping[str, Split]
-    licence: str
+    licence: str = Field(min_length=1)
     attribution: str
     home: str
-    may_ship: bool
-    options: ReadOptions = field(default_factory=ReadOptions)
-    note: str = ""
+    may_ship: bool = Field(description="whether models trained on it may be given away, as far as we can tell")
+    language: str = ""
+    options: ReadOptions = Field(default=ReadOptions(), alias="read")
+    note: str = Field(default="", description="how the files differ from those that are published")
     folder: str = ""
+    base_url: str = Field(default="", description="where to download the files; empty if they have to be converted")
 
-
-def file_split(path: str, sha256: str, url: str | None = None, byte_range: tuple[int, int] | None = None) -> Split:
-    """A split that is one file."""
-    return Split(path, (DataFile(path, sha256, url, byte_range),))
-
-
-def slot_folder(folder: str, label: str, words: str, tags: str) -> Split:
-    """A split that is a folder of line-aligned files, with the digest of each."""
-    digests = {"label": label, "seq.in": words, "seq.out": tags}
-    return Split(folder, tuple(DataFile(f"{folder}/{name}", sha256) for name, sha256 in digests.items()))
-
-
-def language_files(stem: str, **digests: str) -> Split:
-    """A split that is a line-aligned file for each language, such as `train.en` and `train.de`."""
-    return Split(stem, tuple(DataFile(f"{stem}.{language}", sha256) for language, sha256 in digests.items()))
+    def url_of(self, file: DataFile) -> str | None:
+        """Download address of a file; None where the published form has to be converted first."""
+        return f"{self.base_url}/{file.remote or file.path}" if self.base_url else None

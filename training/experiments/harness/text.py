@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from training.config.recipe import Recipe, parse_recipe
 from training.data.records import Passage
 from training.evaluation.torch_runner import evaluating
-from training.networks.layers.recurrent import State
+from training.networks.layers.cells import State
 from training.networks.network import Network
 from training.preprocessing.batches import LanguageBatch
 from training.preprocessing.load_records import load_data

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.networks.layers.recurrent import recurrence
+from training.networks.layers.cells import recurrence
 from training.preprocessing.character_models import CharacterModels, ReaderShape
 from training.preprocessing.padded_sequences import reverse_sequence
 

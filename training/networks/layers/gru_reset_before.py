@@ -23,15 +23,11 @@ class ResetBeforeGRU(nn.GRU):
         """`[batch, time, input]`, `[1, batch, hidden]` -> `[batch, time, hidden]`, `[1, batch, hidden]`."""
         if before is None:
             before = inputs.new_zeros(1, inputs.shape[0], self.hidden_size)
-        return reset_before_gru(inputs, before, [self.get_parameter(name) for name in WEIGHTS])
+        return reset_before_gru(inputs, before, self.all_weights[0])
 
 
-#: In the order of torch's kernels.
-WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-
-
-def reset_before_gru(inputs: Tensor, before: Tensor, weights: Sequence[Tensor], *_: object) -> tuple[Tensor, Tensor]:
-    """Called like `torch.gru`, of whose further arguments none changes what one layer in one direction does."""
+def reset_before_gru(inputs: Tensor, before: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The same from weights in the order of torch's kernels: input and hidden weight, input and hidden bias."""
     input_weight, hidden_weight, input_bias, hidden_bias = weights
     width = before.shape[2]
     gates_weight, new_weight = hidden_weight[: 2 * width], hidden_weight[2 * width :]

@@ -8,53 +8,20 @@ ONNX graph that is right on every execution provider.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from training.config.networks import Cell, CellOrNone, Connection
+from training.config.networks import Cell, Connection
+from training.networks.layers.cells import State, layer_state, recurrence, run_recurrence, state_names
 from training.networks.layers.dropout import sequence_dropout
-from training.networks.layers.gru_reset_before import ResetBeforeGRU
 from training.networks.layers.residual import ResidualConnection
 from training.networks.layers.weight_drop import WeightDrop
 from training.preprocessing.padded_sequences import last_step, reverse_sequence
 
-#: Recurrent state: `(hidden,)` for GRU and Elman, `(hidden, cell)` for LSTM, each `[layers, batch, width]`.
-State = tuple[Tensor, ...]
-
-CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {
-    "lstm": nn.LSTM,
-    "gru": nn.GRU,
-    "gru_before": ResetBeforeGRU,
-    "rnn": nn.RNN,
-}
-STATE_NAMES: dict[CellOrNone, tuple[str, ...]] = {
-    "lstm": ("hidden", "cell"),
-    "gru": ("hidden",),
-    "gru_before": ("hidden",),
-    "rnn": ("hidden",),
-    "none": (),
-}
-
-
-def recurrence(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
-    """One layer in one direction, batch first, with the usual starting weights.
-
-    Recurrent matrices start orthogonal (Saxe et al. 2014); an LSTM's forget gate starts open, with a bias of 1
-    (Jozefowicz et al. 2015), so that gradients reach back from the first update on.
-    """
-    rnn = CELLS[cell](input_size, hidden_size, batch_first=True)
-    parameters = dict(rnn.named_parameters())
-    with torch.no_grad():
-        for block in parameters["weight_hh_l0"].split(hidden_size):
-            nn.init.orthogonal_(block)
-        parameters["bias_ih_l0"].zero_()
-        parameters["bias_hh_l0"].zero_()
-        if cell == "lstm":
-            parameters["bias_ih_l0"][hidden_size : 2 * hidden_size] = 1.0  # torch's gate order is i, f, g, o
-    return rnn
+#: One layer of a stack: runs inputs from a state, up to each row's own length where lengths are given.
+LayerRun = Callable[[Tensor, State, Tensor | None], tuple[Tensor, State]]
 
 
 class RecurrentLayer(nn.Module):
@@ -131,7 +98,7 @@ class RecurrentEncoder(nn.Module):
 
         Only where `is_forward_only`.
         """
-        layers = [layer.forward_rnn for layer in self._layers()]
+        layers = [partial(run_recurrence, layer.forward_rnn) for layer in self._layers()]
         return run_stack(layers, inputs, state, lengths, self.dropout, list(self.ends))
 
     def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
@@ -175,24 +142,24 @@ class StatefulStack(nn.Module):
     def zero_state(self, batch: int, device: torch.device) -> State:
         """The state before the first token."""
         shape = (len(self.layers), batch, self.hidden_size)
-        return tuple(torch.zeros(shape, device=device) for _ in STATE_NAMES[self.cell])
+        return tuple(torch.zeros(shape, device=device) for _ in state_names(self.cell))
 
     def forward(self, inputs: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """`[batch, time, input]` and a state -> `[batch, time, hidden]` and the state after each row's last step.
 
         Without `lengths` every row is `time` long.
         """
-        return run_stack(self._readers(), inputs, state, lengths, self.dropout, list(self.ends))
+        return run_stack(self._layer_runs(), inputs, state, lengths, self.dropout, list(self.ends))
 
-    def _readers(self) -> list[Callable[..., Any]]:
-        """The layers, as they read this time."""
-        if not self.training or self.weight_drop == 0.0:
-            return list(self.layers)
-        return [WeightDrop(layer, self.weight_drop) for layer in self.layers]
+    def _layer_runs(self) -> list[LayerRun]:
+        """The layers; while training with a new mask of weight drop."""
+        if self.training and self.weight_drop:
+            return [WeightDrop(layer, self.weight_drop) for layer in self.layers]
+        return [partial(run_recurrence, layer) for layer in self.layers]
 
 
 def run_stack(
-    layers: Iterable[Callable[..., Any]],
+    layers: Iterable[LayerRun],
     inputs: Tensor,
     state: State,
     lengths: Tensor | None,
@@ -204,31 +171,9 @@ def run_stack(
     Where there are `ends`, each layer's output passes its own before the next layer reads it.
     """
     outputs, finals = inputs, []
-    for number, rnn in enumerate(layers):
+    for number, run in enumerate(layers):
         inputs = dropout(outputs) if number else outputs
-        outputs, after = run_recurrence(rnn, inputs, layer_state(state, number), lengths)
+        outputs, after = run(inputs, layer_state(state, number), lengths)
         outputs = ends[number](inputs, outputs) if ends else outputs
         finals.append(after)
     return outputs, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
-
-
-def layer_state(state: State, number: int) -> State:
-    """The state of one layer of a stack, each part `[1, batch, width]`."""
-    return tuple(part[number : number + 1] for part in state)
-
-
-def run_recurrence(
-    rnn: Callable[..., Any], inputs: Tensor, state: State, lengths: Tensor | None = None
-) -> tuple[Tensor, State]:
-    """Run one recurrence from `state` (`[1, batch, hidden]` parts); hides how torch spells the state of each cell."""
-    if len(state) == 1:
-        outputs, after = rnn(inputs, state[0])
-        # The state of these cells is their output, so that it can be picked at each row's own end.
-        return outputs, (after if lengths is None else last_step(outputs, lengths).unsqueeze(0),)
-    if lengths is None:
-        outputs, after = rnn(inputs, state)
-    else:
-        packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        packed_outputs, after = rnn(packed, state)
-        outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=inputs.shape[1])
-    return outputs, after

@@ -23,36 +23,37 @@ _ELEMENT_TYPES: dict[Dtype, int] = {
     "uint8": TensorProto.UINT8,
 }
 
-Shape = Sequence[int | str]
-
 
 class GraphBuilder:
     """Collects a graph node by node; values are named by strings, as in ONNX.
 
+    `inputs` and `outputs` declare its tensors in order. Their dimensions are sizes or axis names such as "batch".
     With `half=True` weights are stored as float16 and cast back to float32 by the graph. They must already be
-    representable (see `rounding.round_to_half`), so that storing them loses nothing.
+    representable (see `weights.round_to_half`), so that storing them loses nothing.
     """
 
-    def __init__(self, name: str, half: bool = False) -> None:
+    def __init__(
+        self, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], half: bool = False
+    ) -> None:
         self.name = name
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
         self.half = half
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[onnx.TensorProto] = []
-        self._inputs: list[TensorSpec] = []
-        self._outputs: list[TensorSpec] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         # The tensor is kept beside its name, so that its address cannot be reused while the graph is written.
         self._weights: dict[tuple[int, tuple[int, ...]], tuple[str, torch.Tensor]] = {}
         self._num_names = 0
 
-    def input(self, name: str, dtype: Dtype, shape: Shape) -> str:
-        """Declare an input; returns its name. Dimensions are sizes or axis names such as "batch"."""
-        self._inputs.append(TensorSpec(name=name, dtype=dtype, shape=tuple(shape)))
+    def input(self, name: str) -> str:
+        """The value of a declared input, which has its name."""
+        self._require(name, self.inputs)
         return name
 
-    def output(self, name: str, value: str, dtype: Dtype, shape: Shape) -> None:
-        """Declare that `value` leaves the graph as `name`."""
-        self._outputs.append(TensorSpec(name=name, dtype=dtype, shape=tuple(shape)))
+    def output(self, name: str, value: str) -> None:
+        """Give `value` out as the declared output `name`."""
+        self._require(name, self.outputs)
         self._nodes.append(helper.make_node("Identity", [value], [name]))
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
@@ -102,8 +103,8 @@ class GraphBuilder:
         return self.node("Cast", value, to=TensorProto.FLOAT) if self.half else value
 
     def spec(self, file: str) -> GraphSpec:
-        """The tensors declared so far, as the manifest lists them."""
-        return GraphSpec(file=file, inputs=tuple(self._inputs), outputs=tuple(self._outputs))
+        """The declared tensors, as the manifest lists them."""
+        return GraphSpec(file=file, inputs=self.inputs, outputs=self.outputs)
 
     def model(self) -> onnx.ModelProto:
         """The finished model, checked by ONNX's checker with strict shape inference.
@@ -111,17 +112,17 @@ class GraphBuilder:
         Raises:
             onnx.checker.ValidationError, onnx.shape_inference.InferenceError: a node or a declared shape is wrong.
         """
-        inputs = [_value_info(spec) for spec in self._inputs]
-        outputs = [_value_info(spec) for spec in self._outputs]
+        inputs = [_value_info(spec) for spec in self.inputs]
+        outputs = [_value_info(spec) for spec in self.outputs]
         graph = helper.make_graph(self._nodes, self.name, inputs, outputs, self._initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="unroll")
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model, full_check=True)
         return model
 
-    def serialize(self) -> bytes:
-        """The finished model as bytes."""
-        return serialized(self.model())
+    def _require(self, name: str, declared: Sequence[TensorSpec]) -> None:
+        if name not in {tensor.name for tensor in declared}:
+            raise ValueError(f"graph {self.name!r} does not declare the tensor {name!r}")
 
     def _storable(self, tensor: torch.Tensor) -> NDArray[Any]:
         array = tensor.detach().to("cpu", torch.float32).numpy()

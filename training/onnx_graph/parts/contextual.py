@@ -8,8 +8,9 @@ from onnx import TensorProto
 
 from training.networks.inputs.contextual import ContextualFeatures, FrozenReader
 from training.onnx_graph.parts.builder import GraphBuilder
+from training.onnx_graph.parts.cells import backward_recurrence, recurrence
 from training.onnx_graph.parts.layers import axis_size, embedding, linear
-from training.onnx_graph.parts.recurrence import backward_recurrence, recurrence, time_major_ids
+from training.onnx_graph.parts.sequences import time_major_ids
 
 
 class SpeltValues(NamedTuple):

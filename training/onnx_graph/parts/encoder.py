@@ -11,16 +11,9 @@ from training.networks.layers.feed_forward import IdentityEncoder
 from training.networks.layers.recurrent import RecurrentEncoder, RecurrentLayer, StatefulStack
 from training.networks.layers.residual import ResidualConnection
 from training.onnx_graph.parts.builder import GraphBuilder
+from training.onnx_graph.parts.cells import backward_recurrence, recurrence
 from training.onnx_graph.parts.layers import layer_norm, linear
-from training.onnx_graph.parts.recurrence import (
-    RecurrentValues,
-    as_sequence_lens,
-    backward_recurrence,
-    first,
-    last_valid,
-    operator_of,
-    recurrence,
-)
+from training.onnx_graph.parts.sequences import first, last_valid
 
 
 def recurrent_layer(graph: GraphBuilder, inputs: str, lengths: str, layer: RecurrentLayer) -> str:
@@ -109,7 +102,7 @@ def stateful_stack(
     Returns:
         outputs `[time, batch, hidden]` and the next state, shaped and ordered like `state`.
     """
-    layers = [cast(nn.RNNBase, layer) for layer in stack.layers]
+    layers = list(stack.layers)
     ends = [cast(ResidualConnection, end) for end in stack.ends]
     return stateful_layers(graph, inputs, state, layers, lengths, ends)
 
@@ -118,7 +111,7 @@ def stateful_layers(
     graph: GraphBuilder,
     inputs: str,
     state: Sequence[str],
-    layers: Sequence[nn.RNNBase],
+    layers: Sequence[nn.Module],
     lengths: str = "",
     ends: Sequence[ResidualConnection] = (),
 ) -> tuple[str, tuple[str, ...]]:
@@ -126,25 +119,10 @@ def stateful_layers(
     before = layer_states(graph, state, len(layers))
     outputs, afters = inputs, []
     for number, (module, parts) in enumerate(zip(layers, before, strict=True)):
-        values, after = stateful_recurrence(graph, outputs, parts, module, lengths)
+        values, after = recurrence(graph, outputs, module, parts, lengths)
         outputs = layer_end(graph, outputs, values, ends[number]) if ends else values
         afters.append(after)
     return outputs, joined_state(graph, afters)
-
-
-def stateful_recurrence(
-    graph: GraphBuilder, inputs: str, state: Sequence[str], module: nn.RNNBase, lengths: str = ""
-) -> RecurrentValues:
-    """One layer of a stack: state parts are `[1, batch, hidden]`; the other values as in `stateful_stack`."""
-    if operator_of(module) == "LSTM":
-        sequence_lens = as_sequence_lens(graph, lengths) if lengths else ""
-        return recurrence(graph, inputs, module, state, sequence_lens)
-    values = recurrence(graph, inputs, module, state)
-    if not lengths:
-        return values
-    # The state of these cells is their output, so that it can be picked at each row's own end.
-    hidden = graph.node("Unsqueeze", last_valid(graph, values.outputs, lengths), graph.integers(0))
-    return RecurrentValues(values.outputs, (hidden,))
 
 
 def layer_states(graph: GraphBuilder, state: Sequence[str], layers: int) -> list[tuple[str, ...]]:

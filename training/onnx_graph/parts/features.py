@@ -14,7 +14,7 @@ from training.onnx_graph.parts.builder import GraphBuilder
 from training.onnx_graph.parts.contextual import contextual_features
 from training.onnx_graph.parts.encoder import final_state, recurrent_layer
 from training.onnx_graph.parts.layers import embedding, fill_where, linear, masked_softmax, valid_mask
-from training.onnx_graph.parts.recurrence import time_major
+from training.onnx_graph.parts.sequences import time_major
 
 
 def character_features(graph: GraphBuilder, characters: str, module: CharacterCNN | CharacterRNN) -> str:
@@ -35,7 +35,7 @@ def with_characters(graph: GraphBuilder, embedded: str, *modules: SpellingReader
     readers = [module for module in modules if module is not None]
     if not readers:
         return embedded
-    characters = graph.input("characters", "int64", ("batch", "time", "chars"))
+    characters = graph.input("characters")
     return graph.node("Concat", embedded, *(_spelling(graph, characters, reader) for reader in readers), axis=2)
 
 

@@ -1,0 +1,69 @@
+/** What a model says about itself: how good it is, what it was made from, what it may be used for. */
+
+import { el } from "../elements/dom.js";
+
+/**
+ * @param {HTMLElement} section
+ * @param {object} model of `GET /models/{name}`
+ */
+export function showFacts(section, model) {
+  const heading = section.querySelector("h2");
+  const rows = factsOf(model).filter(([, value]) => value);
+  const list = el("dl", {}, ...rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+  section.replaceChildren(heading, scoreTable(model.scores ?? []), list, card(model.card));
+  section.hidden = false;
+}
+
+function factsOf(model) {
+  const data = model.training?.data ?? [];
+  return [
+    ["data", data.map((set) => set.name).join(", ")],
+    ["licence", model.licence],
+    ["language", model.language],
+    ["labels", model.labels?.length ? String(model.labels.length) : ""],
+    ["reads up to", longestInputOf(model)],
+    ["runs on", [model.provider?.replace("ExecutionProvider", ""), model.precision].filter(Boolean).join(", ")],
+    ["proved", model.parity ? `within ${model.parity.max_difference.toExponential(0)} of its training` : ""],
+    ["sha256", model.digest?.slice(0, 16)],
+  ];
+}
+
+/** A picture is read as a whole, whatever its size; numbers are counted in steps. */
+function longestInputOf({ task, limits, options }) {
+  if (!limits || task === "captioning") return "";
+  const isNumeric = task === "forecasting" || options?.signal;
+  return `${limits.max_input_tokens} ${isNumeric ? "steps" : "tokens"}`;
+}
+
+function scoreTable(scores) {
+  if (!scores.length) return "";
+  const head = el("tr", {}, ...["measure", "model", "baseline"].map((title) => el("th", { scope: "col" }, title)));
+  const rows = scores.map(scoreRow);
+  const caption = el("caption", {}, `Score on ${scores[0].split}`);
+  return el("table", { class: "scores" }, caption, el("thead", {}, head), el("tbody", {}, ...rows));
+}
+
+function scoreRow({ measure, value, baseline, baseline_name }) {
+  const digits = Math.max(value, baseline ?? 0) < 10 ? 3 : 1;
+  const name = el("th", { scope: "row" }, measure.replaceAll("_", " "));
+  return el(
+    "tr",
+    {},
+    name,
+    el("td", {}, figure(value, digits)),
+    el("td", { title: baseline_name }, figure(baseline, digits)),
+  );
+}
+
+/** Scores are percentages, or small numbers such as a loss: then with more digits, both alike. */
+const figure = (value, digits) => (typeof value === "number" ? value.toFixed(digits) : "–");
+
+function card(text) {
+  if (!text) return "";
+  return el(
+    "details",
+    { class: "card" },
+    el("summary", {}, "Model card"),
+    el("pre", { tabindex: 0, role: "region", "aria-label": "Model card" }, text),
+  );
+}

@@ -1,0 +1,82 @@
+/** What stands beside each answer: where the time went, who shared the batch, and how to ask again from a shell. */
+
+import { el, milliseconds } from "../elements/dom.js";
+import { addressOf } from "../requests/api.js";
+import { attachmentOf, save } from "../requests/attachment.js";
+import { curlCommand, curlCommandWithFile } from "../requests/curl.js";
+
+const COPIED_FOR_MS = 1500;
+
+/**
+ * @param {{path: string, body: object, requestId: string, stages?: [string, number][],
+ *   facts?: [string, string][]}} exchange `stages` are names and milliseconds, in order
+ * @returns {HTMLElement}
+ */
+export function receipt({ path, body, requestId, stages = [], facts = [] }) {
+  const all = requestId ? [...facts, ["request id", requestId]] : facts;
+  const list = el(
+    "dl",
+    { class: "receipt-facts" },
+    ...all.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+  );
+  return el(
+    "section",
+    { class: "receipt", "aria-label": "About this answer" },
+    stages.length ? stageBar(stages) : null,
+    list,
+    ...commandFor(path, body),
+  );
+}
+
+function commandFor(path, body) {
+  const attachment = attachmentOf(body);
+  if (!attachment) return [commandBlock(curlCommand(addressOf(path), body, path === "generate_stream"))];
+  const { name } = attachment;
+  const button = el("button", { type: "button", class: "quiet", onclick: () => save(attachment) }, `Save ${name}`);
+  const hint = el("p", { class: "hint" }, `The command reads ${name} in the folder where it runs.`);
+  const command = commandBlock(curlCommandWithFile(addressOf(path), body, attachment));
+  return [command, el("div", { class: "actions" }, button, hint)];
+}
+
+/** The stages of `/predict`'s timings, and what lies between them: the way through the event loop and JSON. */
+export function stagesOf(timings) {
+  const stages = ["preprocess", "queue", "inference", "postprocess"].map((stage) => [stage, timings[`${stage}_ms`]]);
+  const known = stages.reduce((sum, [, ms]) => sum + ms, 0);
+  return [...stages, ["between", Math.max(timings.total_ms - known, 0)]];
+}
+
+const classOf = (stage) => `stage-${stage.replaceAll(" ", "-")}`;
+
+function stageBar(stages) {
+  const said = stages.map(([name, ms]) => `${name} ${milliseconds(ms)}`).join(", ");
+  const bar = el(
+    "div",
+    { class: "stage-bar", role: "img", "aria-label": `Time: ${said}` },
+    ...stages.map(([name, ms]) => el("span", { class: `stage ${classOf(name)}`, "--share": ms })),
+  );
+  const legend = el(
+    "ul",
+    { class: "stage-legend" },
+    ...stages.map(([name, ms]) => el("li", { class: classOf(name) }, name, " ", el("b", {}, milliseconds(ms)))),
+  );
+  return el("div", { class: "stages" }, bar, legend);
+}
+
+function commandBlock(command) {
+  const text = el("code", {}, command);
+  const button = el("button", { type: "button", class: "quiet copy", onclick: () => copy(text, button) }, "Copy");
+  const block = el("pre", { class: "command", tabindex: 0, role: "region", "aria-label": "curl command" }, text);
+  return el("div", { class: "command-frame" }, block, button);
+}
+
+/** Without the right to the clipboard (a page over plain HTTP has none) the command is at least selected. */
+async function copy(text, button) {
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(text);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), COPIED_FOR_MS);
+}

@@ -1,0 +1,184 @@
+/** Where one model is tried: a form above, answers below, and one request at a time between them. */
+
+import { el } from "../elements/dom.js";
+import { Refused } from "../requests/api.js";
+import { fieldSet } from "./fields.js";
+import { receipt } from "./receipt.js";
+import { clearRefusal, markControl, showRefusal } from "./refusal.js";
+
+const MAX_EXAMPLES = 5;
+const MAX_CHIP_CHARACTERS = 120;
+
+/**
+ * How one kind of task is asked and answered: one file in `views/` for each, listed in `views/catalogue.js`.
+ * @typedef {object} View
+ * @property {string} path of the API
+ * @property {string} verb on the button
+ * @property {(model: object) => import("../editors/text.js").Editor} editor where the input is made
+ * @property {(inputs: unknown, index: number) => string} nameOf an example
+ * @property {(model: object) => import("./fields.js").Field[]} fields
+ * @property {(inputs: unknown, values: Object<string, number>) => object} body of the request, without the model
+ * @property {(job: Job) => Promise<string>} run asks, shows the answer, and says in a sentence what came
+ *
+ * @typedef {object} Job
+ * @property {object} model of `GET /models/{name}`
+ * @property {object} body
+ * @property {HTMLElement} place for the answer
+ * @property {AbortSignal} signal
+ * @property {(work: (signal: AbortSignal) => Promise<string>) => void} start further work that belongs to the answer
+ */
+
+/**
+ * @param {HTMLElement} root
+ * @param {object} model
+ * @param {View} view
+ * @returns {{close: () => void}} `close` abandons what runs
+ */
+export const openWorkbench = (root, model, view) => new Workbench(root, model, view);
+
+class Workbench {
+  constructor(root, model, view) {
+    this.model = model;
+    this.view = view;
+    this.running = null;
+    this.closed = new AbortController();
+    this.fields = fieldSet(view.fields(model));
+    this.editor = view.editor(model);
+    this.run = el("button", { type: "submit", class: "run" }, view.verb);
+    this.stop = el("button", { type: "button", class: "stop", disabled: true, onclick: () => this.abort() }, "Stop");
+    this.status = el("p", { class: "status", role: "status" });
+    this.place = el("section", { class: "answers", "aria-label": "Answer" });
+    this.form = this.#form();
+    root.replaceChildren(heading(model), this.form, this.place);
+    if (model.examples?.length) this.editor.show(model.examples[0].inputs);
+    document.addEventListener("keydown", (event) => this.#onKey(event), { signal: this.closed.signal });
+  }
+
+  close() {
+    this.abort();
+    this.closed.abort();
+    this.editor.close();
+  }
+
+  abort() {
+    this.running?.abort();
+  }
+
+  /** Send what the form holds. */
+  async ask() {
+    clearRefusal(this.form);
+    const body = await this.#body();
+    if (!body || this.closed.signal.aborted) return;
+    const start = (work) => this.#start(work, body, true);
+    const { model, view, place } = this;
+    this.#start((signal) => view.run({ model, body, place, signal, start }), body, false);
+  }
+
+  /** One work at a time. What it has shown stays when it fails; with `goesOn`, what stood there before does, too. */
+  async #start(work, body, goesOn) {
+    this.abort();
+    const mine = (this.running = new AbortController());
+    const before = this.place.firstElementChild;
+    this.place.querySelectorAll(":scope > .alert").forEach((alert) => alert.remove());
+    this.#setBusy(true);
+    try {
+      this.status.textContent = await work(mine.signal);
+    } catch (error) {
+      if (this.running === mine) this.#tell(error, body, goesOn || this.place.firstElementChild !== before);
+    }
+    if (this.running === mine) this.#setBusy(false);
+  }
+
+  #setBusy(isBusy) {
+    if (!isBusy && document.activeElement === this.stop) this.run.focus();
+    this.stop.disabled = !isBusy;
+    this.place.setAttribute("aria-busy", String(isBusy));
+    if (isBusy) this.status.textContent = "Working …";
+  }
+
+  #tell(error, body, keeps) {
+    this.status.textContent = error.name === "AbortError" ? "Stopped." : "";
+    if (error.name === "AbortError") return;
+    const alert = showRefusal(error, (field) => this.#controlOf(field));
+    const isAnswer = error instanceof Refused;
+    const about = isAnswer ? receipt({ path: this.view.path, body, requestId: error.requestId }) : null;
+    if (!keeps) this.place.replaceChildren();
+    this.place.prepend(...[alert, keeps ? null : about].filter(Boolean));
+  }
+
+  /** The views check nothing but whether what was typed can be sent at all. */
+  async #body() {
+    try {
+      const { name, version } = this.model;
+      return { model: name, version, ...this.view.body(await this.editor.value(), this.fields.values()) };
+    } catch (error) {
+      markControl(this.editor.control, error.message);
+      return null;
+    }
+  }
+
+  #controlOf(field) {
+    return field.startsWith("inputs") ? this.editor.control : this.fields.control(field.replace(/^parameters\./, ""));
+  }
+
+  #onKey(event) {
+    if (event.key === "Escape") this.abort();
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    this.ask();
+  }
+
+  #form() {
+    const keys = el("span", { class: "keys" }, "Ctrl + Enter runs, Esc stops");
+    const submit = (event) => {
+      event.preventDefault();
+      this.ask();
+    };
+    return el(
+      "form",
+      { class: "ask", "aria-label": "Request", novalidate: true, onsubmit: submit },
+      examplesOf(this.model, this.view, (inputs) => this.editor.show(inputs)),
+      this.editor.element,
+      this.fields.element,
+      el("div", { class: "actions" }, this.run, this.stop, keys, this.status),
+    );
+  }
+}
+
+function heading(model) {
+  const facts = [model.task, `version ${model.version}`].filter(Boolean).join(" · ");
+  const trouble = model.state === "ready" ? null : el("p", { class: "alert", role: "alert" }, troubleOf(model));
+  const description = el("p", { class: "description" }, ...withCode(model.description ?? ""));
+  return el(
+    "header",
+    { class: "work-heading" },
+    el("p", { class: "eyebrow" }, facts),
+    el("h2", {}, model.name),
+    description,
+    trouble,
+  );
+}
+
+/** What stands in backticks is set as code. */
+const withCode = (text) => text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+
+function troubleOf({ name, state, reason }) {
+  return state === "failed" ? `${name} could not be loaded: ${reason}` : `${name} is still loading.`;
+}
+
+/** The label of an example. A long text would fill the page. */
+function shortened(text) {
+  return text.length > MAX_CHIP_CHARACTERS ? `${text.slice(0, MAX_CHIP_CHARACTERS)} …` : text;
+}
+
+/** Two that are called the same are one. */
+function examplesOf({ examples }, view, choose) {
+  const named = new Map((examples ?? []).map(({ inputs }, index) => [view.nameOf(inputs, index).trim(), inputs]));
+  named.delete("");
+  const chips = [...named]
+    .slice(0, MAX_EXAMPLES)
+    .map(([name, inputs]) =>
+      el("button", { type: "button", class: "example", onclick: () => choose(inputs) }, shortened(name)),
+    );
+  return el("div", { class: "examples", role: "group", "aria-label": "Examples", hidden: !chips.length }, ...chips);
+}

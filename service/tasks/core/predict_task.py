@@ -1,0 +1,94 @@
+"""Tasks that `POST /predict` serves: one whole answer for each input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+from service.bundle.load import Bundle
+from service.tasks.core.parameters import check_parameters
+from service.tasks.core.step_batch import StepTask
+from service.tasks.core.task import Answer, AnswerStatistics, HasLength, InputStatistics, PredictInput, Runner, Task
+
+ExampleT = TypeVar("ExampleT", bound=HasLength)
+OutputT = TypeVar("OutputT")
+OutputT_contra = TypeVar("OutputT_contra", contravariant=True)
+
+
+class PredictTask(Task, Protocol[ExampleT, OutputT]):
+    """A task with one whole answer for each input. Derive from it: methods with a body here are defaults.
+
+    `run` must give each example the output that it would have alone: padding and other rows change nothing.
+    """
+
+    route: ClassVar[Literal["predict"]] = "predict"
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Prepare to use the graphs of a bundle of this task."""
+        ...
+
+    @property
+    def steps(self) -> StepTask[Any] | None:
+        """The task as the continuous batcher runs it; None for a single pass of `run` over each batch."""
+        return None
+
+    @property
+    def chunks(self) -> ChunkReader[ExampleT, OutputT] | None:
+        """How the task reads an input in chunks, for bundles with state; None if it never does."""
+        return None
+
+    def preprocess(self, value: PredictInput, parameters: Any) -> ExampleT:
+        """Check and encode one input.
+
+        Raises:
+            InvalidInput: with a field path relative to that input; a path that starts with "parameters" is relative to
+                the request.
+        """
+        ...
+
+    def run(self, runner: Runner, examples: Sequence[ExampleT]) -> list[OutputT]:
+        """One output per example, in order. Called in the thread of a lane. Raises InferenceFailed."""
+        ...
+
+    def postprocess(self, example: ExampleT, output: OutputT) -> Answer:
+        """The answer to an example. Raises InferenceFailed if the numbers of its row are not finite."""
+        ...
+
+    def plain_answer(self, example: ExampleT, output: OutputT) -> Any:
+        """`postprocess` as JSON values, without validation: the body of the response. Raises as `postprocess`."""
+        ...
+
+    def input_statistics(self, example: ExampleT) -> InputStatistics:
+        """Tokens of an input, known and unknown."""
+        ...
+
+    def answer_statistics(self, plain_answer: Any) -> AnswerStatistics:
+        """The labels and the confidence of a plain answer."""
+        ...
+
+    def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> Answer:
+        example = self.preprocess(value, check_parameters(self.parameters_type, parameters))
+        (output,) = self.run(runner, [example])
+        return self.postprocess(example, output)
+
+
+class ChunkReader(Protocol[ExampleT, OutputT_contra]):
+    """Reading an input in chunks, with the recurrent state between them as bytes."""
+
+    def resume(self, example: ExampleT, before: bytes) -> ExampleT:
+        """The example as a continuation of the chunk that left the state `before`.
+
+        Raises:
+            InvalidInput: the bundle cannot read in chunks; the message says why.
+            StateRefused: `before` is not a state of this bundle.
+        """
+        ...
+
+    def state_after(self, example: ExampleT, output: OutputT_contra) -> bytes:
+        """The state to pass to `resume` with the next chunk.
+
+        Raises:
+            InvalidInput: the bundle cannot read in chunks; the message says why.
+            InferenceFailed: the state is not finite.
+        """
+        ...

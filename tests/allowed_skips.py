@@ -1,0 +1,21 @@
+"""The reasons for which a test may be skipped. A skip for any other reason fails `make test` and CI.
+
+A test skips with one of these texts, or with one and details: `pytest.skip(f"{NO_GPU}: {error}")`.
+"""
+
+from __future__ import annotations
+
+NO_GPU = "no NVIDIA GPU that this onnxruntime can use"
+NO_BF16 = "the CPU has no bf16 instructions"
+NO_DATA = "UNROLL_DATA_DIR is not set, or its folder lacks this data set"
+NOT_ROOT = "only root can do this"
+OTHER_SYSTEM = "not on this operating system"
+NO_REPOSITORY = "the sources are not a git repository"
+OTHER_RUNTIME = "this build of onnxruntime has what the test must not find"
+
+ALLOWED = (NO_GPU, NO_BF16, NO_DATA, NOT_ROOT, OTHER_SYSTEM, NO_REPOSITORY, OTHER_RUNTIME)
+
+
+def is_allowed(reason: str) -> bool:
+    """Whether a test may be skipped for this reason."""
+    return reason in ALLOWED or reason.startswith(tuple(f"{allowed}: " for allowed in ALLOWED))

@@ -1,0 +1,91 @@
+"""Reads, builds and checks the manifests under `deploy/kubernetes` and `deploy/kserve`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+from tests.deploy.kubernetes.custom_resources import SCHEMAS
+from tests.programs import find_program
+
+ROOT = Path(__file__).parents[3]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+KSERVE = ROOT / "deploy" / "kserve"
+#: The oldest release whose pods sleep before they stop without a feature gate, and the newest with known schemas.
+RELEASES = ("1.30.0", kubernetes_validate.latest_version())
+STATE_KEYS = "a secret of more than sixteen characters"
+
+Resource = dict[str, Any]
+
+#: What kustomize reads, and parts that it lays over whole resources.
+_NOT_RESOURCES = {"kustomization.yaml", "gpu.yaml", "mount.yaml", "copy.yaml"}
+
+
+def resource_files() -> list[Path]:
+    """The files that hold whole resources."""
+    files = [*KUBERNETES.rglob("*.yaml"), *KSERVE.rglob("*.yaml")]
+    return sorted(path for path in files if path.name not in _NOT_RESOURCES and path.parent.name != "adapter")
+
+
+def read(path: Path) -> Resource:
+    resource: Resource = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return resource
+
+
+def assert_valid(resource: Resource) -> None:
+    """Fails with the field at fault. Fields that nobody knows are faults too."""
+    schema = SCHEMAS.get(resource["kind"])
+    if schema is None:
+        _assert_known_to_kubernetes(resource)
+        return
+    jsonschema.validate(resource, schema)
+    if resource["kind"] == "ServingRuntime":  # its containers are those of a pod
+        spec = {"containers": resource["spec"]["containers"]}
+        _assert_known_to_kubernetes({"apiVersion": "v1", "kind": "Pod", "metadata": resource["metadata"], "spec": spec})
+
+
+def _assert_known_to_kubernetes(resource: Resource) -> None:
+    for release in RELEASES:
+        kubernetes_validate.validate(resource, release, strict=True)
+
+
+def copy_with_secrets(folder: Path) -> Path:
+    """The manifests with a `secrets.env`, as an operator has them."""
+    copy = Path(shutil.copytree(KUBERNETES, folder / "kubernetes"))
+    example = (copy / "base" / "secrets.env.example").read_text(encoding="utf-8")
+    filled = example.replace("UNROLL_STATE_KEYS=", f"UNROLL_STATE_KEYS={STATE_KEYS}")
+    (copy / "base" / "secrets.env").write_text(filled, encoding="utf-8")
+    return copy
+
+
+def kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build an overlay with the kubectl of the test environment."""
+    return subprocess.run(
+        [find_program("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def build(folder: Path) -> list[Resource]:
+    """The resources of an overlay, as the cluster would get them."""
+    built = kustomize(folder)
+    assert built.returncode == 0, built.stderr
+    return list(yaml.safe_load_all(built.stdout))
+
+
+def one(resources: list[Resource], kind: str) -> Resource:
+    (found,) = (resource for resource in resources if resource["kind"] == kind)
+    return found
+
+
+def containers(resource: Resource) -> Iterator[dict[str, Any]]:
+    """Every container of a Deployment, those that run first included."""
+    pod = resource["spec"]["template"]["spec"]
+    yield from pod.get("initContainers", [])
+    yield from pod["containers"]

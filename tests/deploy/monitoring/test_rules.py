@@ -1,0 +1,115 @@
+"""Recording and alert rules: what they ask for exists, every alert is tried both ways, and each has a runbook."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.grafana.boards.metrics_table import METRIC_NAME
+from deploy.grafana.boards.queries import FAILURES, PREDICT_TASKS
+from service.api.error_table import ERRORS
+from service.observability.metrics import DURATION_BUCKETS_S
+from service.server.app import PROTOCOLS
+from service.tasks import catalogue
+from tests.deploy.monitoring.exposed_metrics import series_names
+from tests.programs import find_program
+
+ROOT = Path(__file__).parents[3]
+RULES = ROOT / "deploy" / "prometheus" / "rules"
+FILES = [RULES / "objectives.yml", RULES / "alerts.yml"]
+CASES = sorted((RULES / "tests").glob("*.yml"))
+
+
+def rules_of(path: Path) -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(path.read_text("utf-8"))["groups"] for rule in group["rules"]]
+
+
+ALERTS = {rule["alert"]: rule for rule in rules_of(RULES / "alerts.yml")}
+
+
+def expected_alerts(name: str) -> list[list[dict[str, Any]]]:
+    """What each case says of an alert: the alerts that fire at that moment."""
+    tests = [test for path in CASES for test in yaml.safe_load(path.read_text("utf-8"))["tests"]]
+    checks = [check for test in tests for check in test["alert_rule_test"]]
+    return [check["exp_alerts"] for check in checks if check["alertname"] == name]
+
+
+def faults_by_promtool(*arguments: str | Path) -> str:
+    """Run promtool on files: what it wrote if it found a fault, else nothing."""
+    command = [find_program("promtool"), *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return f"exit {done.returncode}: {done.stdout}{done.stderr}" if done.returncode else ""
+
+
+def test_prometheus_accepts_the_rules() -> None:
+    """Syntax and lint, by Prometheus's own tool."""
+    assert faults_by_promtool("check", "rules", *FILES) == ""
+
+
+@pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
+def test_alerts_fire_and_stay_quiet_as_the_cases_say(cases: Path) -> None:
+    """Every case of the file, played through by Prometheus's own tool."""
+    assert faults_by_promtool("test", "rules", cases) == ""
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_is_tried_both_ways(name: str) -> None:
+    """One case in which it fires, and one near miss in which it does not."""
+    expected = expected_alerts(name)
+    assert any(expected)
+    assert not all(expected)
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_says_what_to_do(name: str) -> None:
+    """Severity decides who is woken; the texts and the runbook are what they read."""
+    alert = ALERTS[name]
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    assert "{{ $" in alert["annotations"]["description"]
+    assert alert["annotations"]["summary"]
+    runbook = (ROOT / alert["annotations"]["runbook"]).read_text("utf-8")
+    assert f"`{name}` ({alert['labels']['severity']})" in runbook
+    assert all(
+        f"**{part}" in runbook for part in ("What users see", "Confirm", "Likely causes", "What to do", "Over when")
+    )
+
+
+def test_every_runbook_belongs_to_an_alert() -> None:
+    """None is left over from an alert that is gone."""
+    named = {ALERTS[name]["annotations"]["runbook"] for name in ALERTS}
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "deploy" / "runbooks").glob("*.md")}
+    assert files - {"deploy/runbooks/README.md"} == named
+
+
+def test_rules_and_runbooks_ask_only_for_what_exists() -> None:
+    """A rule over a metric that is gone never fires, and says nothing of it."""
+    runbooks = [path.read_text("utf-8") for path in (ROOT / "deploy" / "runbooks").glob("*.md")]
+    texts = [*runbooks, *(rule["expr"] for path in FILES for rule in rules_of(path))]
+    assert len(runbooks) > 10
+    recorded = {rule["record"] for rule in rules_of(RULES / "objectives.yml")}
+    for text in texts:
+        assert set(METRIC_NAME.findall(text)) <= series_names()
+        assert set(re.findall(r"\bunroll:[\w:]+", text)) <= recorded
+
+
+def test_the_objectives_limits_are_buckets() -> None:
+    """A share of fast answers can be counted only where a bucket ends."""
+    limits = {float(limit) for path in FILES for limit in re.findall(r'le="([\d.]+)"', path.read_text("utf-8"))}
+    assert limits == {0.1, 0.25}
+    assert limits <= set(DURATION_BUCKETS_S)
+
+
+def test_rules_and_boards_mean_the_same_failures_and_tasks() -> None:
+    """And both use outcomes and tasks that the service has."""
+    text = (RULES / "objectives.yml").read_text("utf-8")
+    outcomes = set(re.findall(r'outcome=~"([^"]+)"', text))
+    assert outcomes == {FAILURES, f"ok|{FAILURES}"}
+    rows = [*ERRORS.values(), *(row for protocol in PROTOCOLS for row in protocol.errors.rows.values())]
+    assert set(FAILURES.split("|")) <= {error_type for _, error_type in rows}
+    assert set(re.findall(r'task=~"([^"]+)"', text)) == {PREDICT_TASKS}
+    assert PREDICT_TASKS.split("|") == list(catalogue.tasks_of_route("predict"))

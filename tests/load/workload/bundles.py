@@ -1,0 +1,140 @@
+"""The benchmark's three bundles: random but seeded weights, real graphs, published and verified like any other.
+
+What a network says does not matter here, only that its answers can be compared: sentences in which two labels are
+nearly equal are left out, and end tokens are made so unlikely that an answer always has its full number of steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from service.bundle.load import read_manifest
+from service.bundle.manifest import GenerationOptions, Limits, TaggingOptions, TranslationOptions, Variant
+from service.bundle.tokenizer import EOS, SPECIAL_TOKENS, TextTokenizer
+from service.bundle.write import write_manifest
+from service.errors import UnrollError
+from tests.load.places import GENERATOR, MODELS, TAGGER, TRANSLATOR, bundle
+from tests.load.workload.corpus import CHARACTERS, NUM_CHARACTERS, NUM_TRANSLATION_WORDS, NUM_WORDS
+from training.config.networks import LanguageModelConfig, TaggerConfig, TranslatorConfig
+from training.config.recipe import TokenizerConfig
+from training.data.records import Passage, Record, TaggedSentence
+from training.evaluation.task import Question
+from training.networks.language_model import LanguageModel
+from training.networks.tagger import Tagger
+from training.networks.translator import Translator
+from training.onnx_graph.manifest_draft import BundleDraft
+from training.preprocessing.vocabulary import fit_characters, word_tokenizer
+from training.publish.export import export_bundle
+from training.publish.variants import add_variant
+
+NUM_LABELS = 18
+LABELS = tuple(f"L{number}" for number in range(NUM_LABELS))
+
+_PLAIN_WORDS = TokenizerConfig(cut="whitespace", lowercase=False, zero_digits=False)
+_NEVER = -30.0
+
+
+def build_bundles() -> list[str]:
+    """Publish the bundles that are not there yet; returns their names."""
+    writers = {TAGGER: _write_tagger, GENERATOR: _write_generator, TRANSLATOR: _write_translator}
+    missing = [name for name in writers if not (bundle(name) / "manifest.json").is_file()]
+    MODELS.mkdir(parents=True, exist_ok=True)
+    for name in missing:
+        torch.manual_seed(len(name))
+        writers[name]()
+    for name, dev in {TAGGER: _tagged_at_random(), GENERATOR: _text_at_random()}.items():
+        if name in missing:
+            _add_faster_forms(name, dev)
+    return missing
+
+
+def _add_faster_forms(name: str, dev: Sequence[Record]) -> None:
+    """int8 graphs, and bf16 where OpenVINO computes the same graphs; without the first the report says so."""
+    with contextlib.suppress(UnrollError):
+        add_variant(bundle(name), "int8", lambda _: None, dev)
+    manifest = read_manifest(bundle(name))
+    # `prompt` tells its operators the lengths of its rows, which that provider ignores.
+    graphs = {graph: spec.file for graph, spec in manifest.graphs.items() if graph != "prompt"}
+    # Random weights have no quality to lose, and the provider may be installed elsewhere: nothing is measured.
+    unmeasured = {"measure": "none", "score": 0, "fp32_score": 0, "drop": 0, "max_difference": 0, "agreement": 100}
+    bf16 = Variant.model_validate({"graphs": graphs, "depends_on_batch": False, **unmeasured})
+    write_manifest(bundle(name), manifest.model_copy(update={"variants": {**manifest.variants, "bf16": bf16}}))
+
+
+def _tagged_at_random() -> list[Record]:
+    """Sentences whose labels nobody can guess, in fp32 or any other precision."""
+    rng = random.Random(3)
+    return [
+        TaggedSentence(tuple(f"w{rng.randrange(1000)}" for _ in range(20)), tuple(rng.choices(LABELS, k=20)))
+        for _ in range(200)
+    ]
+
+
+def _text_at_random() -> list[Record]:
+    return [Passage("".join(random.Random(4).choices(CHARACTERS, k=6_400)))]
+
+
+def words(number: int) -> TextTokenizer:
+    """`w0`, `w1`, ... as a vocabulary of so many ids, the special tokens counted."""
+    return TextTokenizer(word_tokenizer([f"w{i}" for i in range(number - len(SPECIAL_TOKENS))], _PLAIN_WORDS))
+
+
+def _write_tagger() -> None:
+    """Two bidirectional layers of 256 over 50,000 words of 128; 18 labels, no characters, no CRF."""
+    config = TaggerConfig(hidden_size=256, layers=2, word_size=128, characters="none")
+    network = Tagger(config, NUM_WORDS, NUM_CHARACTERS, NUM_LABELS)
+    draft = BundleDraft(TAGGER, TaggingOptions(), {"words": words(NUM_WORDS)}, LABELS, limits=Limits())
+    export_bundle(network, draft, [Question(_clear_sentence(network, length)) for length in (3, 5)], MODELS)
+
+
+def _clear_sentence(network: Tagger, length: int, num_tried: int = 200) -> list[str]:
+    """Of sentences drawn at random the one whose closest label is clearest, so that it stays so in less precision."""
+    ids = torch.randint(len(SPECIAL_TOKENS), NUM_WORDS, (num_tried, length))
+    with torch.no_grad():
+        emissions = network.eval().emissions(ids, ids, torch.full((num_tried,), length))
+    best, second = emissions.topk(2).values.unbind(dim=2)
+    clearest = int((best - second).min(dim=1).values.argmax())
+    return [f"w{number - len(SPECIAL_TOKENS)}" for number in ids[clearest].tolist()]
+
+
+def _write_generator() -> None:
+    """Two LSTM layers of 512 over 65 characters of 64."""
+    config = LanguageModelConfig(cell="lstm", embedding_size=64, hidden_size=512, layers=2)
+    network = LanguageModel(config, NUM_CHARACTERS)
+    _forbid_special_tokens(network.output)
+    limits = Limits(max_input_tokens=8192, max_new_tokens=1024)
+    draft = BundleDraft(GENERATOR, GenerationOptions(), {"text": fit_characters([CHARACTERS])}, limits=limits)
+    export_bundle(network, draft, [Question("abc", {"max_new_tokens": 8})], MODELS)
+
+
+def _write_translator() -> None:
+    """GRU encoder (both directions) and decoder of 256 with additive attention; 8,000 words on each side.
+
+    The output layer reads as many numbers as an embedding has. With 768, what state and context have together, it is
+    the dear matrix product that it is in translators without such a bottleneck.
+    """
+    config = TranslatorConfig(
+        cell="gru",
+        embedding_size=768,
+        encoder_hidden_size=256,
+        decoder_hidden_size=256,
+        decoder_layers=1,
+        attention_size=256,
+        tie_embeddings=False,
+    )
+    network = Translator(config, NUM_TRANSLATION_WORDS, NUM_TRANSLATION_WORDS)
+    _forbid_special_tokens(network.output)
+    options = TranslationOptions(source_language="numbers", target_language="numbers", num_beams=1)
+    tokenizer = words(NUM_TRANSLATION_WORDS)
+    draft = BundleDraft(TRANSLATOR, options, {"source": tokenizer, "target": tokenizer})
+    export_bundle(network, draft, [Question("w1 w20 w300", {"max_new_tokens": 8})], MODELS)
+
+
+def _forbid_special_tokens(output: nn.Linear) -> None:
+    with torch.no_grad():
+        output.bias[: EOS + 1] = _NEVER

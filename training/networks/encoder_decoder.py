@@ -1,0 +1,58 @@
+"""The base class of translator and captioner: an encoder whose output a recurrent decoder attends to, step by step."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from training.networks.layers.cells import State
+from training.networks.network import Network, NetworkGraph, Tensors, float32, int64
+
+
+class EncoderDecoder(Network):
+    """Graphs `encoder`: the source -> memory, keys, state; `decoder_step`: one token and a state -> the next."""
+
+    @abstractmethod
+    def decode(
+        self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """Any number of target steps.
+
+        Args:
+            tokens: `[batch, steps]`, the target so far.
+            memory, memory_keys: what the encoder gave, `[batch, time, width]` each.
+            lengths: valid steps or places of the memory, `[batch]`.
+            state: the decoder's state before the first of these steps.
+
+        Returns:
+            logits `[batch, steps, vocab]`, attention weights `[batch, steps, time]`, and the state after.
+        """
+
+    def step(
+        self, token: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """One step: `token` `[batch]` -> logits `[batch, vocab]`, attention `[batch, time]`, the next state."""
+        logits, weights, after = self.decode(token.unsqueeze(1), memory, memory_keys, lengths, state)
+        return logits.squeeze(1), weights.squeeze(1), after
+
+    def _decoder_step_graph(self, memory_size: int, key_size: int, vocabulary: int) -> NetworkGraph:
+        memory = float32("memory", "batch", "time", memory_size)
+        keys = float32("memory_keys", "batch", "time", key_size)
+        inputs = [int64("token", "batch"), memory, keys, int64("lengths", "batch"), *self.state_inputs()]
+        outputs = [float32("logits", "batch", vocabulary), float32("attention", "batch", "time")]
+        return NetworkGraph(self._decoder_step, tuple(inputs), (*outputs, *self.state_outputs()))
+
+    def _decoder_step(self, feeds: Tensors) -> Tensors:
+        sources = feeds["memory"], feeds["memory_keys"], feeds["lengths"]
+        logits, attention, state = self.step(feeds["token"], *sources, self.state_of(feeds))
+        return {"logits": logits, "attention": attention, **self.next_state(state)}
+
+
+def tied_embedding(vocabulary: int, size: int) -> nn.Embedding:
+    """Weights of variance 1 / size, small enough to serve as the output layer too."""
+    table = nn.Embedding(vocabulary, size, padding_idx=0)
+    with torch.no_grad():
+        table.weight.normal_(0.0, size**-0.5)[0].zero_()
+    return table
