@@ -143,7 +143,7 @@ class ClassificationOptions(OptionsOfTask):
 
 
 class TranslationOptions(OptionsOfTask):
-    """Defaults of beam search. Scores are divided by `((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14)."""
+    """Beam search defaults. Scores are divided by `((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14)."""
 
     graphs: ClassVar = ("encoder", "decoder_step")
     needs_state: ClassVar = True

@@ -21,7 +21,7 @@ class OpenBundle:
 
     @cached_property
     def identity(self) -> str:
-        """State is accepted only from a bundle of the same identity. The precision counts, because it may change tokens."""
+        """A state is accepted only from the same identity. The precision is part of it: it may change tokens."""
         return f"{self.bundle.digest} {self.runner.precision}"
 
 
