@@ -23,8 +23,7 @@ from service.api.error_table import install_error_handlers
 from service.api.event_stream import EventStream
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.request_scope import Headers, RequestScope, StreamWriter
-from service.api.routes import health, models, playground
-from service.api.routes.protocols import PROTOCOLS
+from service.api.routes import health, models, playground, predict, text_generation_inference
 from service.api.state_source import StateStorage
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.registry import Registry
@@ -41,6 +40,9 @@ from service.server.background import BackgroundTasks
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: What clients may speak. A new protocol is a file in `api/routes`, and an entry here.
+PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
 
 #: A session is held for a request at most as long as that may take, and this much longer.
 _HOLD_MARGIN_S = 5.0

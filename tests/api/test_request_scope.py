@@ -17,7 +17,6 @@ from service.api.error_table import PLAIN, rejection_of, status_and_type
 from service.api.protocol import Match, Route, RouteTable
 from service.api.request_scope import RequestScope
 from service.api.routes import predict
-from service.api.routes.protocols import PROTOCOLS
 from service.errors import (
     BundleCorrupt,
     DeadlineExceeded,
@@ -33,6 +32,7 @@ from service.errors import (
 )
 from service.observability.json_logs import request_fields_var
 from service.observability.metrics import Metrics
+from service.server.app import PROTOCOLS
 from service.settings import Settings
 
 JSON = {"Content-Type": "application/json"}

@@ -30,7 +30,7 @@ class GenerationParameters(Parameters):
 
     do_sample: bool = Field(default=False, description="draw at random; also true if any of the next four is given")
     temperature: float | None = Field(
-        default=None, gt=0.0, description="below 1 favours likely tokens more, above 1 makes the text more random"
+        default=None, gt=0.0, description="below 1 is more predictable, above 1 more random"
     )
     top_k: int | None = Field(default=None, gt=0, description="draw from this many of the most likely tokens")
     top_p: float | None = Field(

@@ -14,8 +14,8 @@ import yaml
 from deploy.grafana.boards.metrics_table import METRIC_NAME
 from deploy.grafana.boards.queries import FAILURES, PREDICT_TASKS
 from service.api.error_table import ERRORS
-from service.api.routes.protocols import PROTOCOLS
 from service.observability.metrics import DURATION_BUCKETS_S
+from service.server.app import PROTOCOLS
 from service.tasks import catalogue
 from tests.deploy.monitoring.exposed_metrics import series_names
 
