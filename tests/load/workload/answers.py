@@ -1,4 +1,4 @@
-"""Makes the corpora: draws inputs, and has the bundle answer each of them alone."""
+"""Builds the corpora: random inputs, each with the answer of the bundle for it alone."""
 
 from __future__ import annotations
 
