@@ -169,7 +169,7 @@ def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineConte
     """A continuous batcher for a task that runs in steps, a batcher for one that runs in a single pass."""
     model, options = opened.bundle.manifest.name, context.options
     if (steps := task.steps) is not None:
-        stepper = ContinuousBatcher(
+        batcher = ContinuousBatcher(
             model,
             steps.batch,
             opened.runner,
@@ -178,7 +178,7 @@ def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineConte
             context.metrics,
             steps.count_tokens,
         )
-        return StepQueue(stepper)
+        return StepQueue(batcher)
     return Batcher(
         model,
         lambda examples: task.run(opened.runner, examples),

@@ -10,7 +10,7 @@ log-probabilities stand in brackets:
     candidates            0: a [-0.3], b [-1.5], end [-2.0]     1: x
     rows after            0: a    0: b    1: x
                           A sentence starts with one row, and gets its beams from that row's best candidates. Rows 0 and
-                          1 go on from row 0, row 2 from row 1: parents [0, 0, 1]. Row 1 served sentence 1 before and
+                          1 continue row 0, row 2 continues row 1: parents [0, 0, 1]. Row 1 served sentence 1 before and
                           serves sentence 0 now, and row 2 is new: moved [1, 2].
     candidates            0: a c [-0.5], a end [-0.9], b c [-1.7]     1: x end
     rows after            0: a c    0: b c
