@@ -156,7 +156,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         (["train", "tagging", "--name", "x"], "--train is missing"),
         (["train", "pos-eng"], "no recipe 'pos-eng'; did you mean pos-en?"),
         (["train", "pos-en", "--train", "{train}"], "--train and --dev need a task"),
-        (["train", "tagging", "--train", "nowhere.conllu", "--name", "x"], "nowhere.conllu: there is no such file"),
+        (["train", "tagging", "--train", "nowhere.conllu", "--name", "x"], "nowhere.conllu: no such file"),
         (["train", "tagging", "--train", "{train}", "--name", "X Y"], "name: lower-case letters, digits"),
         (
             ["train", "tagging", "--train", "{train}", "--name", "x", "--set", "training.epoch=3"],
