@@ -1,19 +1,19 @@
-"""Every error the service raises on purpose, as one tree. It knows no HTTP: `api.error_table` gives each a status.
+"""The errors of the service, as one tree. They are independent of HTTP: `api.error_table` maps each to a status.
 
 UnrollError
-├── InvalidInput        the caller's value is wrong; carries the path of the field
-├── UnknownModel        no such model or version; carries what there is
+├── InvalidInput        a value from the caller is invalid; carries the path of the field
+├── UnknownModel        no such model or version; carries those that exist
 ├── Overloaded          the queue is full; refused before any work
 ├── NotReady            bundles are still loading, one failed, or the service is draining
-├── DeadlineExceeded    the answer would have come too late
+├── DeadlineExceeded    the answer was not ready before the deadline
 ├── InferenceFailed     the graph itself failed; other requests are not affected
-├── StateRefused        a state that came back cannot be gone on from; carries the reason as one word
-├── UnknownSession      the service holds no such session, or no longer
-├── SessionBusy         another request is using this session at the moment
+├── StateRefused        a state token cannot be resumed from; carries the reason as one word
+├── UnknownSession      the session does not exist, or no longer
+├── SessionBusy         another request is using the session
 └── BundleError         a bundle on disk cannot be used; carries its path
     ├── BundleIncomplete    a file or manifest entry is missing
     ├── BundleCorrupt       a file differs from its digest or cannot be read
-    └── ParityFailed        the graphs do not give the answers recorded when the bundle was made
+    └── ParityFailed        the graphs do not reproduce the answers recorded when the bundle was made
 """
 
 from __future__ import annotations
@@ -22,22 +22,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-#: Why a state is refused: it was changed or sealed with a key that is not ours, it is too old, it belongs to another
-#: model, version or bundle, it belongs to another caller, it is larger than allowed, or it is no state at all.
+#: Why a state is refused: it was changed or sealed with an unknown key, it has expired, it belongs to another model,
+#: version or bundle, it belongs to another caller, it is larger than allowed, or it is not a state token at all.
 StateRefusal = Literal["tampered", "expired", "foreign_model", "foreign_caller", "too_large", "malformed"]
 
-
-#: Why nothing can be answered: bundles are being loaded, this one failed, the service is draining, or a part of it has
-#: stopped.
+#: Why the service cannot answer: bundles are loading, the bundle failed, the service is draining, or a part stopped.
 NotReadyCause = Literal["loading", "failed_bundle", "draining", "stopped"]
 
 
 class UnrollError(Exception):
-    """Base of every deliberate error. `str(error)` is a sentence fit for the caller."""
+    """Base of all errors of the service. `str(error)` is a sentence that may be shown to the caller."""
 
 
 class InvalidInput(UnrollError):
-    """A value from the caller breaks a rule. `field` is a path such as `("inputs", 2)`."""
+    """A value from the caller is invalid. `field` is its path, such as `("inputs", 2)`."""
 
     def __init__(self, message: str, field: Sequence[str | int] = ()) -> None:
         super().__init__(message)
@@ -45,12 +43,12 @@ class InvalidInput(UnrollError):
         self.field = tuple(field)
 
     def under(self, *prefix: str | int) -> InvalidInput:
-        """The same complaint, seen from an enclosing structure: `prefix` is put before the path."""
+        """The same error in an enclosing structure, with `prefix` before the path."""
         return InvalidInput(self.message, (*prefix, *self.field))
 
 
 class UnknownModel(UnrollError):
-    """The model or version asked for is not loaded. `available` names what is."""
+    """The requested model or version does not exist. `available` lists those that do."""
 
     def __init__(self, message: str, available: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -58,7 +56,7 @@ class UnknownModel(UnrollError):
 
 
 class Overloaded(UnrollError):
-    """Too much work is waiting. `retry_after_s` says when to try again, in seconds."""
+    """Load shedding: the queue is full. `retry_after_s` is the number of seconds to wait before a retry."""
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
@@ -66,7 +64,7 @@ class Overloaded(UnrollError):
 
 
 class NotReady(UnrollError):
-    """The service cannot answer yet, or no longer. `reasons` has one sentence for each obstacle, `cause` one word."""
+    """The service cannot answer yet, or no longer. `reasons` are sentences, `cause` is one word."""
 
     def __init__(self, message: str, reasons: Sequence[str] = (), cause: NotReadyCause = "stopped") -> None:
         super().__init__(message)
@@ -75,15 +73,15 @@ class NotReady(UnrollError):
 
 
 class DeadlineExceeded(UnrollError):
-    """The request waited longer than it was allowed to."""
+    """The deadline of the request passed before its answer was ready."""
 
 
 class InferenceFailed(UnrollError):
-    """Running the graph raised. The message says which graph, not what the caller sent."""
+    """Running a graph failed. The message names the graph and does not contain input."""
 
 
 class StateRefused(UnrollError):
-    """A state cannot be gone on from, or not be handed out. `reason` is for programs, the message for people."""
+    """A state cannot be accepted or issued. `reason` is for programs, the message for people."""
 
     def __init__(self, message: str, reason: StateRefusal) -> None:
         super().__init__(message)
@@ -91,11 +89,11 @@ class StateRefused(UnrollError):
 
 
 class UnknownSession(UnrollError):
-    """There is no such session: it never was, was not used for too long, or had to make room for others."""
+    """There is no such session: it never existed, has expired, or was evicted."""
 
 
 class SessionBusy(UnrollError):
-    """Two requests may not use one session at the same time; this is the second."""
+    """The session is in use by another request, and two requests must not use it at the same time."""
 
 
 class BundleError(UnrollError):
@@ -108,11 +106,11 @@ class BundleError(UnrollError):
 
 
 class BundleIncomplete(BundleError):
-    """Something the manifest promises is not there, or there is no manifest."""
+    """A file or entry that the manifest requires is missing, or there is no manifest."""
 
 
 class BundleCorrupt(BundleError):
-    """A file is not what the manifest says, or not readable as what it should be."""
+    """A file differs from the manifest, or cannot be read in its format."""
 
 
 class ParityFailed(BundleError):

@@ -1,4 +1,4 @@
-"""Every setting of the service, read from `UNROLL_*` environment variables; units are in the names."""
+"""Settings of the service, read from `UNROLL_*` environment variables; units are in the names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ENV_PREFIX = "UNROLL_"
 MIN_STATE_KEY_CHARACTERS = 16
 
-#: Variables with our prefix that are read elsewhere: by training, and by the command line as a client.
+#: Variables with the prefix that are read elsewhere: by training, and by the command line as a client.
 OTHER_VARIABLES = frozenset({"UNROLL_DATA_DIR", "UNROLL_CACHE_DIR", "UNROLL_URL"})
 
 
@@ -23,57 +23,59 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """The defaults suit one small machine. `UNROLL_MAX_BATCH_ITEMS=16` sets `max_batch_items`, and so on."""
+    """Settings with defaults for one small machine. `UNROLL_MAX_BATCH_ITEMS=16` sets `max_batch_items`, and so on."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
-    models_dir: Path = Field(Path("models"), description="folder with <name>/<version>/ bundles")
+    models_dir: Path = Field(Path("models"), description="folder of bundles, as <name>/<version>/")
     reload_every_s: float = Field(
-        0.0, ge=0.0, description="look for new, changed and removed bundles this often; 0: only on SIGHUP"
+        0.0, ge=0.0, description="interval at which the models folder is checked for changes; 0: only on SIGHUP"
     )
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")
-    lanes: int = Field(0, ge=0, le=1024, description="runs side by side; 0: each core of the quota, one on a GPU")
+    lanes: int = Field(0, ge=0, le=1024, description="concurrent graph runs; 0: one per usable core, or one on a GPU")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        "auto", description="auto is fp32, or bf16 where that is faster and was accepted; never int8"
+        "auto", description="auto is fp32, or bf16 if the bundle was verified in it and runs faster; never int8"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_texts: bool = Field(False, description="log the beginning of what callers send, and what exceptions say")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum level of log lines")
+    log_texts: bool = Field(False, description="log the start of request texts, and exception messages")
 
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="maximum size of a request body")
     max_open_requests: int = Field(
-        1024, ge=1, description="requests being answered at once, of all models; the next one gets 429 unread"
+        1024, ge=1, description="concurrent requests over all models; the next one gets 429 before its body is read"
     )
-    max_inputs_per_request: int = Field(128, ge=1)
-    max_queue_items: int = Field(1024, ge=1, description="inputs waiting per model before requests get 429")
-    max_batch_items: int = Field(32, ge=1)
-    max_batch_padded_tokens: int = Field(4096, ge=1)
-    max_live_streams: int = Field(64, ge=1, description="rows that are stepped at once, per model; a beam is a row")
-    max_continuations: int = Field(16, ge=1, description="the most that n may ask for")
-    max_stream_backlog_events: int = Field(1024, ge=1, description="tokens a slow reader may fall behind")
-    default_timeout_ms: int = Field(30_000, ge=1, description="also the most that X-Request-Timeout-Ms may ask for")
+    max_inputs_per_request: int = Field(128, ge=1, description="maximum number of inputs in one /predict request")
+    max_queue_items: int = Field(1024, ge=1, description="queued inputs per model; requests beyond that get 429")
+    max_batch_items: int = Field(32, ge=1, description="maximum inputs in a batch")
+    max_batch_padded_tokens: int = Field(4096, ge=1, description="maximum tokens in a batch, padding included")
+    max_live_streams: int = Field(64, ge=1, description="rows in the running batch, per model; each beam is a row")
+    max_continuations: int = Field(16, ge=1, description="maximum value of the parameter n")
+    max_stream_backlog_events: int = Field(1024, ge=1, description="unread events of a stream before it is ended")
+    default_timeout_ms: int = Field(30_000, ge=1, description="default, and maximum of the header X-Request-Timeout-Ms")
     stop_delay_s: float = Field(
-        0.0, ge=0.0, description="after SIGTERM answer on for so long, but be not ready, until load balancers know"
+        0.0, ge=0.0, description="time after SIGTERM in which requests are still answered but readiness is false"
     )
-    drain_timeout_s: float = Field(20.0, ge=0.0)
-    max_run_s: float = Field(60.0, ge=0.0, description="a run of a graph that takes longer is stuck: no longer live")
+    drain_timeout_s: float = Field(20.0, ge=0.0, description="limit on finishing open requests at shutdown")
+    max_run_s: float = Field(60.0, ge=0.0, description="liveness fails if a graph run takes longer; 0: no limit")
 
     state_keys: SecretStr = Field(
-        SecretStr(""), description="secrets that seal states, separated by commas: the first seals, all open"
+        SecretStr(""), description="secrets for state tokens, separated by commas: the first seals, all open"
     )
-    state_ttl_s: float = Field(7 * 24 * 3600.0, gt=0.0, description="how long a state that was handed out is good")
-    max_state_bytes: int = Field(256 * 1024, ge=1024, description="length of a state as it stands in a request")
-    session_ttl_s: float = Field(3600.0, gt=0.0, description="how long an unused session is kept")
-    max_sessions: int = Field(10_000, ge=1)
-    max_session_total_bytes: int = Field(256 * 1024 * 1024, ge=1024)
-    redis_url: SecretStr = Field(SecretStr(""), description="keep sessions in Redis, for all replicas")
-    prefix_cache_bytes: int = Field(64 * 1024 * 1024, ge=0, description="states of known prompts, per model; 0: none")
-    prefix_checkpoint_tokens: int = Field(128, ge=1, description="a long prompt is kept after every so many tokens")
+    state_ttl_s: float = Field(7 * 24 * 3600.0, gt=0.0, description="lifetime of a state token")
+    max_state_bytes: int = Field(256 * 1024, ge=1024, description="maximum length of a state token")
+    session_ttl_s: float = Field(3600.0, gt=0.0, description="time after which an unused session is deleted")
+    max_sessions: int = Field(10_000, ge=1, description="maximum number of sessions in memory")
+    max_session_total_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024, description="maximum total size of the sessions in memory"
+    )
+    redis_url: SecretStr = Field(SecretStr(""), description="keep sessions in this Redis, shared by all replicas")
+    prefix_cache_bytes: int = Field(64 * 1024 * 1024, ge=0, description="prefix cache of each model; 0: none")
+    prefix_checkpoint_tokens: int = Field(128, ge=1, description="interval of cached states in a long prompt")
 
     @property
     def state_key_list(self) -> list[str]:
-        """The keys, without the blanks around them."""
+        """The keys, without surrounding blanks."""
         return [key.strip() for key in self.state_keys.get_secret_value().split(",") if key.strip()]
 
     @model_validator(mode="after")
@@ -91,7 +93,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _shared_sessions_have_a_shared_key(self) -> Settings:
         if self.redis_url.get_secret_value() and not self.state_key_list:
-            raise ValueError("UNROLL_REDIS_URL needs UNROLL_STATE_KEYS: sessions are sealed with a key of all replicas")
+            raise ValueError("UNROLL_REDIS_URL needs UNROLL_STATE_KEYS: sessions need a key that all replicas share")
         return self
 
     @model_validator(mode="after")
@@ -102,10 +104,10 @@ class Settings(BaseSettings):
 
 
 def read_settings(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from the environment; `overrides` (from the command line) win, and None in them means "not given".
+    """Settings from the environment; `overrides` (from the command line) take precedence unless they are None.
 
     Raises:
-        SettingsError: with one line for each variable that is unknown or wrong.
+        SettingsError: with one line per variable that is unknown or invalid.
     """
     refuse_unknown_variables(environment)
     try:
@@ -115,7 +117,7 @@ def read_settings(overrides: Mapping[str, Any], environment: Mapping[str, str] =
 
 
 def refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    """Raises SettingsError for a variable with our prefix that nothing reads: a typing error must not pass silently."""
+    """Raises SettingsError for a variable with the prefix that nothing reads, as a typo must not pass silently."""
     known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
     for name in sorted(environment):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:

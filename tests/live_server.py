@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import uvicorn
 from starlette.responses import Response
 
+from service.api.protocol import Match
+from service.api.request_scope import Headers, StreamWriter
 from service.server.app import Application, create_app
 from service.server.fast_path import FastPathProtocol, fast_path_protocol
 from service.server.run import open_socket
@@ -35,9 +37,9 @@ class LiveServer:
         self._respond = app.respond
         app.respond = self._noting  # type: ignore[method-assign]
 
-    async def _noting(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response:
-        self.short_paths.append(path)
-        return await self._respond(path, headers, body)
+    async def _noting(self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter) -> Response | None:
+        self.short_paths.append(match.route.path)
+        return await self._respond(match, headers, body, write_stream)
 
     def connect(self, receive_bytes: int = 0) -> Connection:
         """A new connection; `receive_bytes` makes its receive buffer that small."""
@@ -53,12 +55,17 @@ class LiveServer:
 
 
 @contextmanager
-def live_server(models_dir: Path, **settings: object) -> Iterator[LiveServer]:
-    """A server in a thread that is ready; at the end it finishes what it has begun."""
+def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **settings: object) -> Iterator[LiveServer]:
+    """A server in a thread that is ready; at the end it finishes what it has begun.
+
+    `send_bytes` makes the send buffer of each connection that small; `http` is uvicorn's protocol in place of ours.
+    """
     options = {"device": "cpu", "lanes": 2, "drain_timeout_s": 5.0, **settings}
     app = create_app(Settings(models_dir=models_dir, **options))  # type: ignore[arg-type]
     listening = open_socket("127.0.0.1", 0)
-    protocol: Any = fast_path_protocol(app)
+    if send_bytes:  # accepted connections inherit it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
+    protocol: Any = http or fast_path_protocol(app)
     config = uvicorn.Config(
         app, http=protocol, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
     )

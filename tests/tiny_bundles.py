@@ -1,4 +1,4 @@
-"""Builds tiny but real bundles for all four tasks: random weights, real graphs, answers recorded from the graphs.
+"""Builds tiny but real bundles for every task: random weights, real graphs, answers recorded from the graphs.
 
     path = write_tiny_bundle(tmp_path / "models", "tagging")
 

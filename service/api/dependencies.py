@@ -1,4 +1,4 @@
-"""What routes ask for: the registry of this app."""
+"""Dependencies of the operational routes: the registry of this application."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.inference.engines.registry import Registry
-
-
-class ClientGone(Exception):
-    """The caller hung up before the answer was ready; nobody will read one."""
 
 
 def get_registry(request: Request) -> Registry:

@@ -1,18 +1,19 @@
-"""Every error as an HTTP answer: one table from class to status and `error_type`, and one body shape."""
+"""Errors as HTTP responses: one table from error class to status and `error_type`, written in a protocol's own form."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.api.dependencies import ClientGone
 from service.api.request_record import RequestRecord
 from service.errors import (
     BundleError,
@@ -29,8 +30,14 @@ from service.errors import (
 )
 from service.tasks.core.parameters import plain_message
 
-#: class -> (status, error_type). A subclass without its own row takes that of its base.
-ERRORS: Mapping[type[UnrollError], tuple[int, str]] = {
+logger = logging.getLogger("service.requests")
+
+#: Status and `error_type`.
+Row = tuple[int, str]
+Rows = Mapping[type[UnrollError], Row]
+
+#: A subclass without its own row takes that of its base.
+ERRORS: Rows = {
     InvalidInput: (422, "validation"),
     UnknownModel: (404, "unknown_model"),
     Overloaded: (429, "overloaded"),
@@ -43,11 +50,9 @@ ERRORS: Mapping[type[UnrollError], tuple[int, str]] = {
     BundleError: (503, "not_ready"),
     UnrollError: (500, "internal"),
 }
-#: On the generation routes a failed graph is told as text-generation-inference tells it.
-GENERATION_FAILED = (424, "generation")
-STATE_TOO_LARGE = (413, "state_refused")
+STATE_TOO_LARGE: Row = (413, "state_refused")
 
-#: What the framework itself refuses.
+#: Errors of HTTP itself.
 HTTP_ERROR_TYPES = {
     400: "malformed_json",
     404: "not_found",
@@ -60,22 +65,65 @@ CLIENT_GONE_STATUS = 499
 
 _RETRY_WHEN_NOT_READY_S = 2.0
 _MAX_FIELD_CHARACTERS = 100
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_ROWS: Rows = MappingProxyType({})
 
-#: Tags that our unions put into pydantic's paths; they are no part of what the caller wrote.
+#: Tags of our unions in pydantic's error locations; they are not part of what the client sent.
 UNION_TAGS = frozenset({"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav", "item_png"})
 
 
-def status_and_type(error: UnrollError, path: str = "") -> tuple[int, str]:
-    """The row of the table for this error; `path` is the route's."""
+class ClientGone(Exception):
+    """The client disconnected before the response was ready."""
+
+
+class Failure(NamedTuple):
+    """Everything a protocol needs to write one error.
+
+    Attributes:
+        message: the whole sentence, with the name of the field at fault.
+        request_id: finds the log line; empty where it is not repeated in the body.
+        fields: `field` and `message` for each field at fault.
+        more: what this kind of error adds for programs, such as the models there are.
+    """
+
+    status: int
+    error_type: str
+    message: str
+    request_id: str = ""
+    fields: Sequence[Mapping[str, str]] = ()
+    more: Mapping[str, Any] = _NOTHING
+    headers: Mapping[str, str] = _NOTHING
+
+
+def plain_body(failure: Failure) -> dict[str, Any]:
+    """The error body of every route that has no form of its own: `error` and `error_type` always."""
+    body: dict[str, Any] = {"error": failure.message, "error_type": failure.error_type}
+    if failure.fields:
+        body["detail"] = list(failure.fields)
+    if failure.request_id:
+        body["request_id"] = failure.request_id
+    return body | dict(failure.more)
+
+
+class ErrorForm(NamedTuple):
+    """How a protocol tells errors: the JSON body of a failure, and the rows in which it differs from `ERRORS`."""
+
+    body: Callable[[Failure], Mapping[str, Any]] = plain_body
+    rows: Rows = _NO_ROWS
+
+
+PLAIN = ErrorForm()
+
+
+def status_and_type(error: UnrollError, rows: Rows = PLAIN.rows) -> Row:
+    """The row of this error; `rows` go before the table."""
     if isinstance(error, StateRefused) and error.reason == "too_large":
         return STATE_TOO_LARGE
-    if isinstance(error, InferenceFailed) and path.startswith("/generate"):
-        return GENERATION_FAILED
-    return next(ERRORS[base] for base in type(error).__mro__ if base in ERRORS)
+    return next(row for base in type(error).__mro__ if (row := rows.get(base) or ERRORS.get(base)))
 
 
 def rejection_of(error: UnrollError, error_type: str) -> str:
-    """One word for why no model ran, more exact than `error_type` where there is more to say; empty if one did."""
+    """Why no model ran, as one word that may be more exact than `error_type`; empty if one did."""
     match error:
         case InvalidInput() | UnknownModel() | UnknownSession() | SessionBusy():
             return error_type
@@ -90,35 +138,28 @@ def rejection_of(error: UnrollError, error_type: str) -> str:
     return ""
 
 
-def error_body(
-    message: str, error_type: str, detail: Sequence[Mapping[str, str]] = (), request_id: str = "", **more: Any
-) -> dict[str, Any]:
-    """`error` and `error_type` always; `detail` names fields; `request_id` finds the log line."""
-    body: dict[str, Any] = {"error": message, "error_type": error_type}
-    if detail:
-        body["detail"] = list(detail)
-    if request_id:
-        body["request_id"] = request_id
-    return body | more
-
-
-def body_of(error: UnrollError, error_type: str, request_id: str = "") -> dict[str, Any]:
-    """The body for one of our own errors."""
-    if isinstance(error, InvalidInput):
-        detail = [{"field": field_path(error.field), "message": error.message}] if error.field else []
-        prefix = f"{field_path(error.field)}: " if error.field else ""
-        return error_body(prefix + error.message, error_type, detail, request_id)
+def failure_of(error: UnrollError, form: ErrorForm = PLAIN, request_id: str = "") -> Failure:
+    """One of our own errors, for a protocol to write: as a response, or as the last event of a stream."""
+    status, error_type = status_and_type(error, form.rows)
+    failure = Failure(status, error_type, str(error), request_id)
+    if isinstance(error, InvalidInput) and error.field:
+        path = field_path(error.field)
+        fields = [{"field": path, "message": error.message}]
+        return failure._replace(message=f"{path}: {error.message}", fields=fields)
     if isinstance(error, UnknownModel):
-        return error_body(str(error), error_type, request_id=request_id, available=list(error.available))
-    if isinstance(error, NotReady) and error.reasons:
-        return error_body(str(error), error_type, request_id=request_id, reasons=list(error.reasons))
+        return failure._replace(more={"available": list(error.available)})
+    if isinstance(error, NotReady):
+        more = {"reasons": list(error.reasons)} if error.reasons else {}
+        return failure._replace(more=more, headers=_retry_after(_RETRY_WHEN_NOT_READY_S))
+    if isinstance(error, Overloaded):
+        return failure._replace(headers=_retry_after(error.retry_after_s))
     if isinstance(error, StateRefused):
-        return error_body(str(error), error_type, request_id=request_id, reason=error.reason)
-    return error_body(str(error), error_type, request_id=request_id)
+        return failure._replace(more={"reason": error.reason})
+    return failure
 
 
 def json_response(body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """ASCII-only JSON: a name that the caller sent may hold half a surrogate pair, which UTF-8 cannot."""
+    """ASCII-only JSON: a name that the client sent may hold half a surrogate pair, which UTF-8 cannot encode."""
     return Response(json.dumps(body, allow_nan=False), status, headers, media_type="application/json")
 
 
@@ -128,86 +169,55 @@ def field_path(location: Sequence[str | int]) -> str:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every refusal of this app, ours and the framework's, follow the table."""
-    for kind, answer in _ANSWERS.items():
-        app.add_exception_handler(kind, _as_handler(answer))
+    """Make the errors of FastAPI's own routes follow the table."""
+    for kind in (UnrollError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _handle)
 
 
-def error_response(record: RequestRecord, error: Exception) -> Response:
-    """The answer for this error. An error that is in no table is raised again."""
-    for base in type(error).__mro__:
-        if base in _ANSWERS:
-            return _ANSWERS[base](record, error)
-    raise error
+def error_response(record: RequestRecord, error: Exception, form: ErrorForm = PLAIN) -> Response:
+    """The response for this error, whatever it is; outcome, status and rejection go into the record."""
+    if isinstance(error, ClientGone):  # nobody reads this response; its status is for the log
+        record.outcome, record.status = "cancelled", CLIENT_GONE_STATUS
+        return Response(status_code=CLIENT_GONE_STATUS)
+    failure, record.rejection = _described(error, form, record.request_id)
+    record.outcome, record.status = failure.error_type, failure.status
+    return json_response(form.body(failure), failure.status, failure.headers)
 
 
-def _as_handler(answer: _AnswerTo) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def handler(request: Request, error: Exception) -> Response:
-        return answer(request.state.record, error)
-
-    return handler
+async def _handle(request: Request, error: Exception) -> Response:
+    errors = getattr(request.scope.get("endpoint"), "errors", PLAIN)
+    return error_response(request.state.record, error, errors)
 
 
-def _on_unroll_error(record: RequestRecord, error: Exception) -> Response:
-    assert isinstance(error, UnrollError)
-    status, error_type = status_and_type(error, record.path)
-    record.rejection = rejection_of(error, error_type)
-    return _answer(record, body_of(error, error_type, record.request_id), status, _retry_after(error))
+def _described(error: Exception, form: ErrorForm, request_id: str) -> tuple[Failure, str]:
+    """The failure, and why no model ran."""
+    if isinstance(error, UnrollError):
+        failure = failure_of(error, form, request_id)
+        return failure, rejection_of(error, failure.error_type)
+    if isinstance(error, RequestValidationError):
+        return _invalid_body(error, form, request_id)
+    if isinstance(error, HTTPException):
+        error_type = HTTP_ERROR_TYPES.get(error.status_code, "refused")
+        failure = Failure(error.status_code, error_type, error.detail, request_id, headers=error.headers or {})
+        return failure, error_type
+    logger.error("Request failed with an unexpected error", exc_info=error)
+    message = "internal error; the request id finds its cause in the log"
+    return Failure(500, "internal", message, request_id), ""
 
 
-def _on_validation_error(record: RequestRecord, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _invalid_body(error: RequestValidationError, form: ErrorForm, request_id: str) -> tuple[Failure, str]:
     problems = error.errors()
     if problems[0]["type"] == "json_invalid":
-        return _refuse(record, 400, f"the body is not JSON: {problems[0]['ctx']['error']}")
-    detail = [{"field": field_path(_location(problem)), "message": _message(problem)} for problem in problems]
-    message = "; ".join(f"{d['field']}: {d['message']}" if d["field"] else d["message"] for d in detail)
-    record.rejection = "validation"
-    return _answer(record, error_body(message, "validation", detail, record.request_id), 422)
+        message = f"the body is not JSON: {problems[0]['ctx']['error']}"
+        return Failure(400, HTTP_ERROR_TYPES[400], message, request_id), HTTP_ERROR_TYPES[400]
+    status, error_type = form.rows.get(InvalidInput, ERRORS[InvalidInput])
+    fields = [{"field": field_path(_location(problem)), "message": _message(problem)} for problem in problems]
+    message = "; ".join(f"{f['field']}: {f['message']}" if f["field"] else f["message"] for f in fields)
+    return Failure(status, error_type, message, request_id, fields), error_type
 
 
-def _on_http_error(record: RequestRecord, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = "the body is not JSON that can be read" if error.status_code == 400 else str(error.detail).lower()
-    return _refuse(record, error.status_code, message, error.headers)
-
-
-def _on_client_gone(record: RequestRecord, _: Exception) -> Response:
-    """Nobody reads this answer; its status is for the log."""
-    record.outcome, record.status = "cancelled", CLIENT_GONE_STATUS
-    return Response(status_code=CLIENT_GONE_STATUS)
-
-
-_AnswerTo = Callable[[RequestRecord, Exception], Response]
-
-#: What is raised on the way to an answer, and how it is told.
-_ANSWERS: Mapping[type[Any], _AnswerTo] = {
-    UnrollError: _on_unroll_error,
-    RequestValidationError: _on_validation_error,
-    HTTPException: _on_http_error,
-    ClientGone: _on_client_gone,
-}
-
-
-def _refuse(record: RequestRecord, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    error_type = HTTP_ERROR_TYPES.get(status, "refused")
-    record.rejection = error_type
-    return _answer(record, error_body(message, error_type, (), record.request_id), status, headers)
-
-
-def _answer(
-    record: RequestRecord, body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None
-) -> Response:
-    record.outcome, record.status = body["error_type"], status
-    return json_response(body, status, headers)
-
-
-def _retry_after(error: UnrollError) -> dict[str, str]:
-    if isinstance(error, Overloaded):
-        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-    if isinstance(error, NotReady):
-        return {"Retry-After": str(math.ceil(_RETRY_WHEN_NOT_READY_S))}
-    return {}
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 def _location(problem: Mapping[str, Any]) -> list[str | int]:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from service.inference.engines.predict_engine import Timings
 from service.observability.metrics import NO_MODEL
+from service.observability.timings import Timings
 from service.observability.trace_context import Trace, parse_traceparent
 
 REQUEST_ID_HEADER = "X-Request-Id"
@@ -71,6 +71,7 @@ class RequestRecord:
     """What log, metrics and traces will say about a request; routes fill it in as they learn more.
 
     Attributes:
+        route: the path's template, never the path itself: what labels and span names may hold.
         outcome: ok, cancelled, or the `error_type` of the answer.
         rejection: why no model ran for it, more exactly than `outcome` says; empty if one did.
         timings: of a prediction; all stages ended at `timed_s`.
@@ -80,7 +81,7 @@ class RequestRecord:
     """
 
     request_id: str
-    path: str
+    route: str
     headers: KnownHeaders
     trace: Trace | None = None
     model: str = NO_MODEL
@@ -97,11 +98,11 @@ class RequestRecord:
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, path: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestRecord:
-        """The record of a request that has just come."""
+    def of(cls, route: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestRecord:
+        """The record of a request that has just arrived."""
         known = KnownHeaders.of(headers)
         trace = parse_traceparent(known.traceparent, known.tracestate) if known.traceparent else None
-        return cls(request_id_of(known.request_id), path, known, trace)
+        return cls(request_id_of(known.request_id), route, known, trace)
 
     @property
     def id_header(self) -> tuple[bytes, bytes]:

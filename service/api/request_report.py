@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from service.api.request_record import RequestRecord, StreamTimes
-from service.inference.engines.predict_engine import Timings
 from service.observability.metrics import NO_MODEL
 from service.observability.spans import Stage, TracedRequest
+from service.observability.timings import Timings
 from service.observability.trace_context import Trace
 
 #: Outcomes that are our doing and not the caller's.
 _FAULTS = frozenset({"internal", "inference_failed", "generation", "not_ready", "deadline_exceeded"})
 
 
-def log_fields(record: RequestRecord, method: str, route: str, duration_s: float) -> dict[str, Any]:
+def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[str, Any]:
     """How the request went; what was in it only where that is asked for."""
     fields: dict[str, Any] = {
         "method": method,
-        "route": route,
+        "route": record.route,
         "status": record.status,
         "outcome": record.outcome,
         "duration_ms": round(duration_s * 1000, 3),
@@ -36,12 +36,12 @@ def log_fields(record: RequestRecord, method: str, route: str, duration_s: float
     return fields
 
 
-def traced_request(record: RequestRecord, trace: Trace, method: str, route: str, duration_s: float) -> TracedRequest:
+def traced_request(record: RequestRecord, trace: Trace, method: str, duration_s: float) -> TracedRequest:
     """The request as a tracer takes it. Names are those of OpenTelemetry's conventions; ours begin with `unroll.`"""
     attributes: dict[str, str | int] = {
         "http.request.method": method,
-        "http.route": route,
-        "url.path": route,
+        "http.route": record.route,
+        "url.path": record.route,
         "unroll.request_id": record.request_id,
     }
     if record.status:  # there is none where the caller left before
@@ -54,7 +54,7 @@ def traced_request(record: RequestRecord, trace: Trace, method: str, route: str,
         attributes["unroll.batch_size"] = record.timings.batch_size
     ended_s = record.started_s + duration_s
     is_fault = record.outcome in _FAULTS
-    name = f"{method} {route}"
+    name = f"{method} {record.route}"
     return TracedRequest(trace, name, record.started_s, ended_s, attributes, is_fault, _stages(record, ended_s))
 
 

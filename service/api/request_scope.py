@@ -1,4 +1,4 @@
-"""Around every request: id, trace, log line, metrics, and the limit on its body. Plain ASGI, so streams pass."""
+"""Around every request: its id, trace, log line and metrics, and the limit on its body."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Token
 
 from prometheus_client import Counter, Histogram
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.error_table import error_body, json_response
+from service.api.error_table import Failure, error_response
+from service.api.event_stream import EventStream
+from service.api.protocol import Match, RouteTable
 from service.api.request_record import REQUEST_ID_HEADER, KnownHeaders, RequestRecord, request_id_of
 from service.api.request_report import log_fields, traced_request
 from service.observability.json_logs import log_request, request_fields_var
@@ -22,16 +25,28 @@ from service.observability.spans import Tracer
 
 logger = logging.getLogger("service.requests")
 
-_TOO_MANY = b'{"error":"too many requests are being answered at this moment","error_type":"overloaded"}'
-_JSON = "application/json"
-_MEASURED_PATHS = frozenset({"/predict", "/generate", "/generate_stream"})
+_TOO_MANY = Failure(429, "overloaded", "too many requests are being answered at this moment")
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_OTHER_METHOD = "other"
+#: In place of the path where nothing is served: clients must not be able to create values of labels.
+UNMATCHED = "unmatched"
+
+Headers = Iterable[tuple[bytes, bytes]]
+StreamWriter = Callable[[EventStream], Awaitable[None]]
 
 
 class RequestScope:
-    """ASGI middleware. Give it first place, so that nothing happens outside a request's record."""
+    """The outermost ASGI application, so that nothing happens outside a request's record.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int, tracer: Tracer | None = None) -> None:
+    Requests to protocols are counted, logged and traced, and so are requests for which there is no route or no such
+    method. Requests to the service's own pages and probes are logged at debug level only.
+    """
+
+    def __init__(
+        self, app: ASGIApp, routes: RouteTable, metrics: Metrics, max_body_bytes: int, tracer: Tracer | None = None
+    ) -> None:
         self._app = app
+        self._routes = routes
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._tracer = tracer
@@ -39,60 +54,69 @@ class RequestScope:
         self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; a fault that nothing else caught becomes a plain 500 with the request's id."""
+        """Answer one request; an error that nothing else caught becomes a plain 500 with the request's id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record, token = self._begin(scope["path"], scope["headers"])
-        scope.setdefault("state", {})["record"] = record
+        match = self._routes.find(scope["method"], scope["path"])
+        record, token = self._begin(match, scope["headers"])
+        scope.setdefault("state", {}).update(record=record, match=match)
         sending = _recording(record, send)
         try:
             await self._app(scope, self._limited(record.headers, receive), sending)
         except Exception as error:
-            response = _internal_error(record, error)
-            if not record.status:  # else the answer has begun, and the server closes the connection
-                await response(scope, receive, sending)
+            await self._end_with(record, error, scope, receive, sending)
         finally:
-            route = getattr(scope.get("route"), "path", "")
-            self._report(record, scope["method"], route)
+            if match is None:
+                self._report_other(record, scope)
+            else:
+                self._report(record, scope["method"])
             request_fields_var.reset(token)
 
     async def around(
         self,
-        path: str,
-        headers: Iterable[tuple[bytes, bytes]],
-        body: bytes,
-        answer: Callable[[RequestRecord, bytes], Awaitable[Response]],
-    ) -> Response:
-        """The same for a POST request that came whole and without ASGI. Does not raise but for cancellation."""
-        record, token = self._begin(path, headers)
+        match: Match,
+        headers: Headers,
+        respond: Callable[[RequestRecord], Awaitable[Response]],
+        write_stream: StreamWriter,
+    ) -> Response | None:
+        """The same for a POST request whose body is complete, without ASGI.
+
+        Returns the response, or None once a stream has been written. Raises nothing but cancellation.
+        """
+        record, token = self._begin(match, headers)
         try:
-            response = await answer(record, body)
+            response = await respond(record)  # an error response where the route raised
+            response.raw_headers.append(record.id_header)
+            if isinstance(response, EventStream):
+                await write_stream(response)
+                return None
         except Exception as error:
-            response = _internal_error(record, error)
-            record.status = response.status_code
+            _log_broken_stream(record, error)
+            return None
         except asyncio.CancelledError:
             record.outcome = "cancelled"
             raise
         finally:
-            self._report(record, "POST", path)
+            self._report(record, "POST")
             request_fields_var.reset(token)
-        response.raw_headers.append(record.id_header)
         return response
 
-    def note_left(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Report a request of that kind whose caller left in the middle of the body."""
-        record, token = self._begin(path, headers)
+    def note_left(self, match: Match, headers: Headers) -> None:
+        """Report a POST request whose client disconnected in the middle of the body."""
+        record, token = self._begin(match, headers)
         record.outcome = "cancelled"
-        self._report(record, "POST", path)
+        self._report(record, "POST")
         request_fields_var.reset(token)
 
-    def refuse(self, headers: Iterable[tuple[bytes, bytes]]) -> Response:
-        """The answer to a request for which there is no room. Its body was not read, and nothing is logged of it."""
+    def refuse(self, match: Match, headers: Headers) -> Response:
+        """The response to a request beyond the limit of open ones. Its body is not read, and nothing is logged."""
         self._metrics.requests.labels(NO_MODEL, NO_MODEL, "overloaded").inc()
         self._metrics.rejections.labels("too_many_open").inc()
         request_id = request_id_of(KnownHeaders.of(headers).request_id)
-        return Response(_TOO_MANY, 429, {"Retry-After": "1", REQUEST_ID_HEADER: request_id}, media_type=_JSON)
+        body = to_json(match.errors.body(_TOO_MANY))
+        response_headers = {"Retry-After": "1", REQUEST_ID_HEADER: request_id}
+        return Response(body, _TOO_MANY.status, response_headers, media_type="application/json")
 
     def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""
@@ -116,25 +140,39 @@ class RequestScope:
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"the body is larger than {self._max_body_bytes} bytes")
 
-    def _begin(
-        self, path: str, headers: Iterable[tuple[bytes, bytes]]
-    ) -> tuple[RequestRecord, Token[Mapping[str, str]]]:
-        """The record of a request that has come; all lines that are logged from now on are written on its behalf."""
-        record = RequestRecord.of(path, headers)
-        if self._tracer is not None and path in _MEASURED_PATHS:
-            record.trace = self._tracer.begin(record.trace, path)
+    def _begin(self, match: Match | None, headers: Headers) -> tuple[RequestRecord, Token[Mapping[str, str]]]:
+        """The record of a request that has arrived; all lines logged from now on carry its id."""
+        record = RequestRecord.of(UNMATCHED if match is None else match.route.path, headers)
+        if self._tracer is not None and match is not None:
+            record.trace = self._tracer.begin(record.trace, record.route)
         return record, request_fields_var.set(record.identity)
 
-    def _report(self, record: RequestRecord, method: str, route: str) -> None:
+    async def _end_with(
+        self, record: RequestRecord, error: Exception, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if record.status:  # the response has begun: the server closes the connection
+            _log_broken_stream(record, error)
+        else:
+            await error_response(record, error)(scope, receive, send)
+
+    def _report_other(self, record: RequestRecord, scope: Scope) -> None:
+        """Report a request without a protocol."""
+        if "endpoint" in scope:
+            record.route = getattr(scope.get("route"), "path", "")
+        method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD
         duration_s = time.monotonic() - record.started_s
-        if route in _MEASURED_PATHS:
+        is_refused = record.route == UNMATCHED or record.status == 405
+        if is_refused:
             self._count(record, duration_s)
-            log_request(logger, logging.INFO, log_fields(record, method, route, duration_s))
-            if self._tracer is not None and record.trace is not None and record.trace.is_sampled:
-                request = traced_request(record, record.trace, method, route, duration_s)
-                asyncio.get_running_loop().call_soon(self._tracer.finish, request)  # when the answer has been written
-        elif logger.isEnabledFor(logging.DEBUG):
-            log_request(logger, logging.DEBUG, log_fields(record, method, route, duration_s))
+        log_request(logger, logging.INFO if is_refused else logging.DEBUG, log_fields(record, method, duration_s))
+
+    def _report(self, record: RequestRecord, method: str) -> None:
+        duration_s = time.monotonic() - record.started_s
+        self._count(record, duration_s)
+        log_request(logger, logging.INFO, log_fields(record, method, duration_s))
+        if self._tracer is not None and record.trace is not None and record.trace.is_sampled:
+            request = traced_request(record, record.trace, method, duration_s)
+            asyncio.get_running_loop().call_soon(self._tracer.finish, request)  # when the response has been written
 
     def _count(self, record: RequestRecord, duration_s: float) -> None:
         key = (record.model, record.task, record.outcome)
@@ -158,8 +196,6 @@ def _recording(record: RequestRecord, send: Send) -> Send:
     return recording
 
 
-def _internal_error(record: RequestRecord, error: Exception) -> Response:
-    logger.error("a request failed in a way that nothing foresaw", exc_info=error)
+def _log_broken_stream(record: RequestRecord, error: Exception) -> None:
+    logger.error("Stream failed with an unexpected error", exc_info=error)
     record.outcome = "internal"
-    message = "the service failed; the request id finds the reason in its log"
-    return json_response(error_body(message, "internal", request_id=record.request_id), 500)

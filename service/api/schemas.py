@@ -11,7 +11,7 @@ from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
 from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Answer
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.recorded_form import GenerationParameters
 
 if TYPE_CHECKING:
     PredictTaskName = str

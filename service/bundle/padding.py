@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence, Sized
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+#: Of any type, as graphs take and give them.
+Array = NDArray[Any]
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 

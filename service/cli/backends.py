@@ -69,23 +69,20 @@ class Folder:
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The generated text, as one answer."""
-        from service.inference.engines.open_bundle import open_bundle, start_stream, stream_tokens
+        from service.inference.engines.open_bundle import generate_one, open_bundle
 
         opened = open_bundle(self._find(model, version, generates=True))
-        request = start_stream(opened, prompt, parameters)
-        for _ in stream_tokens(opened, request):
-            pass
-        return request.answer().model_dump(mode="json")
+        return generate_one(opened, prompt, parameters).model_dump(mode="json")
 
     def stream(
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> Iterator[str]:
         """The generated text, token by token."""
-        from service.inference.engines.open_bundle import open_bundle, start_stream, stream_tokens
+        from service.inference.engines.open_bundle import open_bundle, stream_one
 
         opened = open_bundle(self._find(model, version, generates=True))
-        for event in stream_tokens(opened, start_stream(opened, prompt, parameters)):
-            if not event.token.special:
+        for event in stream_one(opened, prompt, parameters):
+            if not event.token.is_special:
                 yield event.token.text
 
     def _find(self, model: str | None, version: str | None, generates: bool) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -14,10 +15,14 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.call import Services
+from service.api.dispatch import Dispatcher
+from service.api.documentation import document
 from service.api.error_table import install_error_handlers
-from service.api.json_route import JsonRoute, JsonRoutes, Services
-from service.api.request_scope import RequestScope
-from service.api.routes import generate, health, models, playground, predict
+from service.api.event_stream import EventStream
+from service.api.protocol import Match, Protocol, RouteTable
+from service.api.request_scope import Headers, RequestScope, StreamWriter
+from service.api.routes import health, models, playground, predict, text_generation_inference
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
@@ -36,6 +41,9 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: What clients may speak. A new protocol is a file in `api/routes`, and an entry here.
+PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
+
 #: A session is held for a request at most as long as that may take, and this much longer.
 _HOLD_MARGIN_S = 5.0
 
@@ -46,27 +54,25 @@ and, where a field is at fault, `detail` with its path."""
 
 
 class Application:
-    """The ASGI application: a front that answers for the models, and FastAPI for everything else and for the schema.
+    """The ASGI application: requests to protocols are answered before they reach FastAPI, which answers the others.
 
-    What the framework wraps around every request is as expensive as a small model, so requests for models are answered
-    before they reach it.
+    What the framework adds to every request costs as much as a small model.
     """
 
     def __init__(
         self,
         framework: FastAPI,
         services: Services,
+        protocols: Sequence[Protocol],
         metrics: Metrics,
-        json_routes: list[JsonRoute],
         tracer: Tracer | None,
     ) -> None:
         self.framework = framework
         self.state = framework.state
-        self._json_routes = JsonRoutes(framework, json_routes, services)
-        self._scope = RequestScope(self._json_routes, metrics, services.settings.max_body_bytes, tracer)
-        #: The paths that `respond` can answer, as they stand in a request line.
-        self.whole_paths = frozenset(path.encode("ascii") for path in self._json_routes.whole_paths)
         self.max_body_bytes = services.settings.max_body_bytes
+        self._routes = RouteTable(protocols)
+        self._dispatcher = Dispatcher(framework, services)
+        self._scope = RequestScope(self._dispatcher, self._routes, metrics, self.max_body_bytes, tracer)
         self._max_open = services.settings.max_open_requests
         self._num_open = 0
         self._num_streaming = 0
@@ -82,24 +88,41 @@ class Application:
 
     @property
     def num_open(self) -> int:
-        """Requests being answered, streams and the health checks counted."""
+        """Requests being answered, streams and health checks included."""
         return self._num_open + self._num_streaming
 
-    def refusal(self, headers: Iterable[tuple[bytes, bytes]]) -> Response | None:
-        """What a request gets that would be one too many at the same time; None if there is room."""
-        return None if self._num_open < self._max_open else self._scope.refuse(headers)
+    def find_post(self, url: bytes) -> Match | None:
+        """The route of a POST request by its target as sent; targets with a query or escapes need ASGI."""
+        return None if b"%" in url or b"?" in url else self._routes.find("POST", url.decode("latin-1"))
 
-    async def respond(self, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Response:
-        """Answer a POST request that is there as a whole, without ASGI; cancelled when the caller leaves."""
+    def refusal(self, match: Match, headers: Headers) -> Response | None:
+        """The response to a request beyond the limit of open ones; None if there is room."""
+        return None if self._num_open < self._max_open else self._scope.refuse(match, headers)
+
+    async def respond(self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter) -> Response | None:
+        """Answer a POST request whose body is complete, without ASGI; cancelled when the client disconnects.
+
+        Returns None once a stream has been written. Streams do not count towards the limit of open requests.
+        """
         self._num_open += 1
-        try:
-            return await self._scope.around(path, headers, body, self._json_routes.respond)
-        finally:
-            self._num_open -= 1
+        is_streaming = False
 
-    def note_left(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Of a POST request for `respond` the caller left before it was there as a whole."""
-        self._scope.note_left(path, headers)
+        async def write(response: EventStream) -> None:
+            nonlocal is_streaming
+            is_streaming = True
+            self._num_open -= 1
+            self._num_streaming += 1
+            await write_stream(response)
+
+        try:
+            return await self._scope.around(match, headers, partial(self._dispatcher.respond, match, body), write)
+        finally:
+            self._num_open -= not is_streaming
+            self._num_streaming -= is_streaming
+
+    def note_left(self, match: Match, headers: Headers) -> None:
+        """Report a POST request whose client disconnected before the body was complete."""
+        self._scope.note_left(match, headers)
 
 
 def create_app(settings: Settings) -> Application:
@@ -125,12 +148,12 @@ def create_app(settings: Settings) -> Application:
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
     install_error_handlers(framework)
-    routers = [routes.router for routes in (predict, generate, models, health, playground)]
-    for router in routers:
-        framework.include_router(router)
-    json_routes = [route for router in routers for route in router.routes if isinstance(route, JsonRoute)]
+    for protocol in PROTOCOLS:
+        document(protocol, framework)
+    for routes in (models, health, playground):
+        framework.include_router(routes.router)
     framework.state.tracer = open_tracer(installed_version())
-    application = Application(framework, services, metrics, json_routes, framework.state.tracer)
+    application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
     metrics.open_requests.set_function(lambda: application.num_open)
     return application
 

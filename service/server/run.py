@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import socket
 import time
@@ -16,6 +17,8 @@ from prometheus_client import disable_created_metrics
 from service.observability.json_logs import configure_logging
 from service.server.app import Application, create_app
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _COLLECTION_THRESHOLDS = (1_000, 500, 1_000)
 
@@ -38,7 +41,7 @@ def run_server(settings: Settings) -> None:
     application = create_app(settings)
     config = uvicorn.Config(
         application,
-        http=_protocol(application),
+        http=http_protocol(application),
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -72,13 +75,18 @@ class GracefulServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _protocol(application: Application) -> Any:
-    """Our own where its parser is installed, which is everywhere but on Windows."""
+def http_protocol(application: Application) -> Any:
+    """The fast path where it can work, else what uvicorn chooses."""
     try:
-        from service.server.fast_path import fast_path_protocol
-    except ModuleNotFoundError:
-        return "auto"
-    return fast_path_protocol(application)
+        from service.server.fast_path import fast_path_protocol, missing_pieces
+    except ImportError as error:  # on Windows there is no httptools
+        missing = [str(error)]
+    else:
+        missing = missing_pieces()
+        if not missing:
+            return fast_path_protocol(application)
+    logger.warning("Fast path is off, requests go through ASGI", extra={"missing": missing})
+    return "auto"
 
 
 def open_socket(host: str, port: int) -> socket.socket:

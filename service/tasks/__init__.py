@@ -1,1 +1,1 @@
-"""The four tasks: pure functions between what a caller writes and the tensors of a bundle's graphs."""
+"""The tasks: pure functions between what a caller sends and the tensors of a bundle's graphs."""

@@ -1,4 +1,4 @@
-"""The list of tasks. A task is known to the service by its line in `TASKS`, and says itself how it is served."""
+"""The list of tasks. A line in `TASKS` registers a task; its class declares how it is served."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ TASKS: dict[TaskName, type[AnyTask]] = {
 
 
 def tasks_of_route(route: Route) -> dict[TaskName, type[AnyTask]]:
-    """The tasks that one route answers with."""
+    """The tasks that a route serves."""
     return {name: task for name, task in TASKS.items() if task.route == route}
 
 
 def task_of(bundle: Bundle) -> AnyTask:
-    """The task that knows what to do with this bundle's graphs."""
+    """The task that runs this bundle's graphs."""
     return TASKS[bundle.manifest.task](bundle)
 
 
@@ -51,7 +51,7 @@ def generates(task: Task) -> TypeGuard[Generation]:
 
 
 def answer(task: Task, runner: Runner, inputs: Any, parameters: Mapping[str, Any]) -> Answer:
-    """The whole answer to one input as it stands in JSON, with any runner: what `examples.jsonl` records.
+    """The whole answer to one input in its JSON form, with any runner: what `examples.jsonl` records.
 
     Raises:
         InvalidInput: the input or a parameter is refused.

@@ -1,4 +1,4 @@
-"""Answers recorded with a bundle, given again and compared: structure and text must be equal, numbers nearly so."""
+"""Comparison of answers with those recorded in a bundle: structure and text must be equal, numbers nearly equal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.task import Runner, Task
 from service.tasks.inputs.json_input import plain_value
 
-#: How far a score or logarithm of a probability may be from the recorded one, which is torch's in fp32; text and labels
-#: must be equal. A fault is far beyond these: padding that is not masked moved scores by 0.2 and more.
+#: Largest allowed difference of a score or log-probability from the recorded one, which is torch's in fp32; text and
+#: labels must be equal. Real faults are far larger: padding that was not masked changed scores by 0.2 and more.
 TOLERANCE: dict[Precision, float] = {"fp32": 2e-3, "bf16": 0.05, "int8": 0.1}
 
 
 def faults_of_examples(task: Task, examples: Iterable[Example], runner: Runner, tolerance: float) -> Iterator[str]:
-    """A sentence for each place where an example is answered otherwise than recorded."""
+    """One sentence for each place where an answer differs from the recorded one."""
     for number, example in enumerate(examples, start=1):
         try:
             found = task.answer(runner, plain_value(example.inputs), example.parameters).model_dump(mode="json")
@@ -28,10 +28,10 @@ def faults_of_examples(task: Task, examples: Iterable[Example], runner: Runner, 
 
 
 def differences(expected: Any, actual: Any, tolerance: float) -> list[str]:
-    """One sentence for each place where `actual` is not what `expected` says; an empty list means they agree.
+    """One sentence for each place where `actual` differs from `expected`; an empty list if they agree.
 
-    Both are JSON values. Keys, lengths, strings, integers and booleans must be equal. A number with a fraction may be
-    off by `tolerance * max(1, abs(expected))`; NaN agrees with nothing.
+    Both are JSON values. Keys, lengths, strings, integers and booleans must be equal. A number with a fraction may
+    differ by `tolerance * max(1, abs(expected))`; NaN is equal to nothing.
     """
     return _compare(expected, actual, tolerance, "answer")
 

@@ -36,7 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Itera
     limits = manifest.limits.model_copy(update={"max_new_tokens": ENDLESS_TOKENS})
     write_manifest(bundle, manifest.model_copy(update={"limits": limits}))
     copy_bundle(tiny_models / "tiny-classifier" / "1", models)
-    with live_server(models, max_stream_backlog_events=MAX_BACKLOG, default_timeout_ms=60_000) as started:
+    limits = {"max_stream_backlog_events": MAX_BACKLOG, "default_timeout_ms": 60_000}
+    with live_server(models, send_bytes=16_384, **limits) as started:
         yield started
 
 
@@ -110,7 +111,14 @@ def test_a_reader_that_does_not_read_is_cut_and_stalls_nobody(
     server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond buffers and backlog its text is not written any more; soon its request ends, though nothing was read."""
-    monkeypatch.setattr(server.protocol, "max_stall_s", 0.3)
+    stalled: list[Any] = []
+    pause = server.protocol.pause_writing
+
+    def pausing(connection: Any) -> None:
+        stalled.append(connection)
+        pause(connection)
+
+    monkeypatch.setattr(server.protocol, "pause_writing", pausing)
     before = server.metric(LEAVES, model=MODEL, reason="overrun")
     num_overloaded = server.metric("unroll_requests_total", **OVERLOADED)
     with server.connect(receive_bytes=4096) as deaf:
@@ -120,6 +128,8 @@ def test_a_reader_that_does_not_read_is_cut_and_stalls_nobody(
         wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1)
         wait_until(lambda: all_slots_are_free(server))
         assert_others_are_answered(server)
+        # What the timer of a stalled connection does in the end.
+        stalled[0].loop.call_soon_threadsafe(stalled[0].transport.abort)
         wait_until(lambda: server.metric("unroll_requests_total", **OVERLOADED) == num_overloaded + 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 
-from service.api.error_table import rejection_of, status_and_type
-from service.api.request_record import RequestRecord
+from service.api.call import Services
+from service.api.dispatch import Dispatcher
+from service.api.error_table import PLAIN, rejection_of, status_and_type
+from service.api.protocol import Match, Route, RouteTable
 from service.api.request_scope import RequestScope
+from service.api.routes import predict
 from service.errors import (
     BundleCorrupt,
     DeadlineExceeded,
@@ -28,10 +32,19 @@ from service.errors import (
 )
 from service.observability.json_logs import request_fields_var
 from service.observability.metrics import Metrics
+from service.server.app import PROTOCOLS
+from service.settings import Settings
 
 JSON = {"Content-Type": "application/json"}
 TAG = {"model": "tiny-tagger", "inputs": "hello"}
 GENERATE = {"inputs": "a", "parameters": {"max_new_tokens": 2}}
+
+
+PREDICT = Match(predict.PROTOCOL.routes[0], PLAIN)
+
+
+def scope_of(metrics: Metrics) -> RequestScope:
+    return RequestScope(None, RouteTable(PROTOCOLS), metrics, 1024)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -63,10 +76,10 @@ def test_every_answer_returns_the_id_of_its_request(
 
 def test_a_request_for_which_there_is_no_room_gets_its_id_and_is_counted() -> None:
     metrics = Metrics(CollectorRegistry())
-    scope = RequestScope(None, metrics, 1024)  # type: ignore[arg-type]
-    refused = scope.refuse([(b"x-request-id", b"mine-1")])
+    scope = scope_of(metrics)
+    refused = scope.refuse(PREDICT, [(b"x-request-id", b"mine-1")])
     assert (refused.status_code, refused.headers["X-Request-Id"]) == (429, "mine-1")
-    assert scope.refuse([]).headers["X-Request-Id"]
+    assert scope.refuse(PREDICT, []).headers["X-Request-Id"]
     assert metrics.registry.get_sample_value("unroll_rejections_total", {"reason": "too_many_open"}) == 2
 
 
@@ -79,11 +92,14 @@ def test_a_fault_on_the_short_way_is_reported_as_what_was_answered(monkeypatch: 
         lambda logger, level, fields: lines.append({**fields, **request_fields_var.get()}),
     )
 
-    async def answer(record: RequestRecord, body: bytes) -> Response:
+    async def fail(*_: object) -> Response:
         raise KeyError("x")
 
-    scope = RequestScope(None, metrics, 1024)  # type: ignore[arg-type]
-    response = asyncio.run(scope.around("/predict", [(b"x-request-id", b"mine-1")], b"", answer))
+    broken = Match(Route("/predict", fail, bytes), PLAIN)
+    dispatcher = Dispatcher(None, Services(None, Settings(), None))  # type: ignore[arg-type]
+    respond = partial(dispatcher.respond, broken, b"")
+    response = asyncio.run(scope_of(metrics).around(broken, [(b"x-request-id", b"mine-1")], respond, fail))
+    assert response is not None
     assert (response.status_code, response.headers["X-Request-Id"]) == (500, "mine-1")
     assert (lines[0]["status"], lines[0]["outcome"], lines[0]["request_id"]) == (500, "internal", "mine-1")
     labels = {"model": "none", "task": "none", "outcome": "internal"}
@@ -95,8 +111,7 @@ def test_the_line_of_a_caller_that_left_has_its_id(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         "service.api.request_scope.log_request", lambda *_: ids.append(request_fields_var.get()["request_id"])
     )
-    scope = RequestScope(None, Metrics(CollectorRegistry()), 1024)  # type: ignore[arg-type]
-    scope.note_left("/predict", [(b"x-request-id", b"mine-1")])
+    scope_of(Metrics(CollectorRegistry())).note_left(PREDICT, [(b"x-request-id", b"mine-1")])
     assert ids == ["mine-1"]
     assert "request_id" not in request_fields_var.get()
 
@@ -133,12 +148,36 @@ def test_an_unknown_media_type_is_a_reason_too(client: TestClient) -> None:
     assert rejections(client)["unsupported_media_type"] == before + 1
 
 
-def test_an_answer_and_a_path_that_is_not_there_count_as_no_rejection(client: TestClient) -> None:
+def test_an_answer_and_an_operational_route_count_as_no_rejection(client: TestClient) -> None:
     before = rejections(client)
     assert client.post("/predict", json=TAG).is_success
-    assert client.post("/nowhere", json=TAG).status_code == 404
     assert client.get("/models/nope").status_code == 404
     assert rejections(client) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "outcome", "route", "logged_method"),
+    [
+        ("POST", "/nowhere", 404, "not_found", "unmatched", "POST"),
+        ("GET", "/v2/secret/7", 404, "not_found", "unmatched", "GET"),
+        ("GET", "/predict", 405, "method_not_allowed", "/predict", "GET"),
+        ("DELETE", "/health/live", 405, "method_not_allowed", "/health/live", "DELETE"),
+        ("PROPFIND", "/nowhere", 404, "not_found", "unmatched", "other"),
+    ],
+)
+def test_a_path_or_method_that_is_not_served_is_counted_and_logged_by_its_template(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, method: str, path: str, status: int, outcome: str,
+    route: str, logged_method: str,
+) -> None:  # fmt: skip
+    """Neither the path nor the method as the client wrote them reaches a label or a log line."""
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr("service.api.request_scope.log_request", lambda _, level, fields: lines.append(fields))
+    registry = client.app.state.metrics.registry  # type: ignore[attr-defined]
+    labels = {"model": "none", "task": "none", "outcome": outcome}
+    before = registry.get_sample_value("unroll_requests_total", labels) or 0
+    assert client.request(method, path).status_code == status
+    assert registry.get_sample_value("unroll_requests_total", labels) == before + 1
+    assert [(line["method"], line["route"], line["outcome"]) for line in lines] == [(logged_method, route, outcome)]
 
 
 @pytest.mark.parametrize(

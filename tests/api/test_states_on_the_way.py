@@ -62,7 +62,7 @@ def test_the_last_event_has_a_state_only_if_that_was_asked_for(replicas: tuple[T
     [
         ("/generate_stream", {"state_every": 7}, "greater than or equal to 8"),
         ("/generate_stream", {"state_every": 8, "session": "mine"}, "leave state_every out"),
-        ("/generate", {"state_every": 8}, "ask /generate_stream"),
+        ("/generate", {"state_every": 8}, "use /generate_stream"),
     ],
 )
 def test_where_no_state_can_be_sent_on_the_way_asking_for_one_is_422(

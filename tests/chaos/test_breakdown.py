@@ -16,7 +16,7 @@ from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.server.app import Application, create_app
 from service.settings import Settings
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
 from tests.conftest import until
 
 NUM_WAITING = 6
@@ -58,7 +58,7 @@ async def predicted(engine: PredictEngine) -> Any:
 
 
 async def generated(engine: GenerationEngine) -> Any:
-    parameters = GenerationParameters(max_new_tokens=3)
+    parameters = SamplingOptions(max_new_tokens=3)
     stream = await engine.stream("a", parameters, time.monotonic() + FAR_S)
     return await stream.result()
 

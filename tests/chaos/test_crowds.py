@@ -30,7 +30,7 @@ from service.tasks.core.parameters import check_parameters
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import Runner
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.recorded_form import GenerationParameters
 from tests.chaos.crowd import (
     MODEL,
     Asked,
@@ -212,8 +212,8 @@ def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> Tally:
     wishes = [
         {"max_new_tokens": chance.randint(1, 7), "do_sample": chance.random() < 0.7, "seed": n} for n in range(60)
     ]
-    parameters = [GenerationParameters.model_validate(wish) for wish in wishes]
-    alone = [task.generate(runner, *wish).generated_text for wish in zip(prompts, parameters, strict=True)]
+    parameters = [GenerationParameters.model_validate(wish).options for wish in wishes]
+    alone = [task.generate(runner, *wish).text for wish in zip(prompts, parameters, strict=True)]
     steps = Steps(plan, runner, lambda: task.batch(prefill_chunk_tokens=8))
 
     def asking(stepper: ContinuousBatcher[Any], wish: int, deadline_s: float) -> Asked:
@@ -222,7 +222,7 @@ def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> Tally:
 
         async def text() -> str:
             await stream.result()
-            return continuation.answer().generated_text
+            return continuation.result().text
 
         answer = asyncio.ensure_future(text())
         answer.add_done_callback(lambda _: stream.close())

@@ -49,8 +49,8 @@ def test_the_list_shows_every_experiment_with_its_question() -> None:
     ("arguments", "said"),
     [
         (("cell",), "did you mean cells?"),
-        (("hello", "--set", "steps=3"), "there is no setting 'steps'; there are hidden, num_steps"),
-        (("hello", "--set", "num_steps=many"), "num_steps is 'many', but must be of the kind of 300"),
+        (("hello", "--set", "steps=3"), "unknown setting 'steps'; choose one of hidden, num_steps"),
+        (("hello", "--set", "num_steps=many"), "num_steps is 'many', but must have the type of 300"),
     ],
 )
 def test_a_wrong_name_or_setting_is_refused_with_what_there_is(arguments: tuple[str, ...], said: str) -> None:

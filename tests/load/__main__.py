@@ -1,4 +1,4 @@
-"""`python -m tests.load`: measure the service, its peers and the limit on this machine, and write RESULTS.md."""
+"""Benchmark the service, its peers and the bare runtime on this machine, and write RESULTS.md."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ console = Console()
 QUICK = Options(rounds=1, seconds=2.0, warm_s=0.5, tries=1)
 
 ScenarioOption = Annotated[
-    list[str] | None, typer.Option("--scenario", "-s", help=f"Repeatable; all if left out: {', '.join(SCENARIOS)}.")
+    list[str] | None,
+    typer.Option("--scenario", "-s", help=f"Scenario to run, default all; repeatable: {', '.join(SCENARIOS)}."),
 ]
 PlanOption = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", help="Only servers whose name begins so, such as unroll, mosec, bare; repeatable."),
+    typer.Option("--target", "-t", help="Prefix of servers to measure, such as unroll, mosec, bare; repeatable."),
 ]
 CaseOption = Annotated[
-    list[str] | None, typer.Option("--case", "-c", help="Only cases with this name, such as 'c = 64'; repeatable.")
+    list[str] | None, typer.Option("--case", "-c", help="Name of a case to measure, such as 'c = 64'; repeatable.")
 ]
 
 
@@ -45,11 +46,11 @@ def run(
     target: PlanOption = None,
     case: CaseOption = None,
     rounds: Annotated[int, typer.Option(min=1, max=20)] = Options.rounds,
-    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="Of each measurement.")] = Options.seconds,
-    quick: Annotated[bool, typer.Option("--quick", help="One short round, shown and not kept.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run has measured.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="Duration of each measurement.")] = Options.seconds,
+    quick: Annotated[bool, typer.Option("--quick", help="Run one short round without recording it.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard earlier measurements.")] = False,
 ) -> None:
-    """Measure. What was measured before, of the same sources, is kept: an interrupted run goes on."""
+    """Run the benchmark. Measurements of the same sources are kept, so an interrupted run continues."""
     chosen = _chosen(scenario, target, case)
     options = QUICK if quick else Options(rounds=rounds, seconds=seconds)
     _prepare_artefacts()
@@ -67,7 +68,7 @@ def run(
 
 @app.command()
 def prepare() -> None:
-    """Build the bundles and requests, and install the peers, each into an environment of its own."""
+    """Build bundles and requests, and install each peer into its own virtual environment."""
     _prepare_artefacts()
     for name in environments.names():
         console.print(f"installing {name} ... ", end="")
@@ -76,7 +77,7 @@ def prepare() -> None:
 
 @app.command("report")
 def write_report() -> None:
-    """Write RESULTS.md again, from what has been measured."""
+    """Rewrite RESULTS.md from the recorded measurements."""
     _write_report(Ledger(ledger_file()))
 
 
@@ -109,6 +110,6 @@ def _narrowed(plans: tuple[Plan, ...], targets: list[str] | None, cases: list[st
 
 
 if __name__ == "__main__":
-    # Ended from outside, it still stops the server that it has started.
+    # On SIGTERM it still stops the server that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     app()

@@ -1,4 +1,4 @@
-"""What the machine is, which cores a measurement may use, and who else was busy meanwhile. Reads /proc: Linux only."""
+"""The machine: its facts, the cores of a measurement, and CPU time used by others. Reads /proc: Linux only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORK_FIELDS = (1, 2, 3, 6, 7)
 
 
 class Cores(NamedTuple):
-    """Where server and client run. Pinned: a core each. Shared: both on both."""
+    """Cores of server and client. Pinned: one core each. Shared: both on both."""
 
     server: tuple[int, ...]
     client: tuple[int, ...]
@@ -33,12 +33,12 @@ def cores(setting: str) -> Cores:
 
 
 def on(where: tuple[int, ...], command: list[str]) -> list[str]:
-    """The command, kept on these cores with all that it starts."""
+    """The command pinned to these cores, child processes included."""
     return ["taskset", "-c", ",".join(map(str, where)), *command]
 
 
 def busy_s(where: tuple[int, ...]) -> float:
-    """CPU seconds that these cores have worked since the machine started, for whomever."""
+    """Busy CPU seconds of these cores since the machine started, over all processes."""
     lines = [line.split() for line in Path("/proc/stat").read_text(encoding="ascii").splitlines()]
     by_core = {fields[0]: fields for fields in lines}
     return sum(int(by_core[f"cpu{core}"][field]) for core in where for field in _WORK_FIELDS) / _TICKS_PER_S
@@ -64,7 +64,7 @@ def process_fields(pid: int) -> list[str]:
 
 
 def memory_mb(pids: list[int]) -> float:
-    """Proportional share of memory of these processes together."""
+    """Proportional set size (PSS) of these processes together."""
     return sum(_proportional_kb(pid) for pid in pids) / 1024
 
 
@@ -77,7 +77,7 @@ def _proportional_kb(pid: int) -> int:
 
 
 def facts() -> dict[str, str]:
-    """What belongs beside every figure."""
+    """Facts to report with every figure."""
     cpu = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if ":" in line]
     fields = {name.strip(): value.strip() for name, value in (line.split(":", 1) for line in cpu)}
     flags = set(fields.get("flags", "").split())

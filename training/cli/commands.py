@@ -1,4 +1,4 @@
-"""The commands that need the training extra. Each imports what it needs when it runs, so that `--help` is quick."""
+"""Training commands. Each imports its libraries when it runs, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start anew where a run of this name is.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")]
 
 
 app.command()(experiment)
@@ -63,37 +63,39 @@ def train(
     export_after: ExportAfter = True,
     overwrite: Overwrite = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read the data, try a few updates, say what a run needs; write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Read the data, try a few updates, estimate a full run; write nothing."),
     ] = False,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="As --set training.deterministic=true: repeatable on a GPU too.")
+        bool,
+        typer.Option("--deterministic", help="--set training.deterministic=true: reproducible on a GPU too."),
     ] = False,
     device: Device = "auto",
 ) -> None:
     """Train a model and publish it as a bundle.
 
-    From a shipped recipe:   unroll train pos-en
+    Shipped recipe:    unroll train pos-en
 
-    From your own files:     unroll train tagging --train a.conllu --dev b.conllu --name mine
+    Your own files:    unroll train tagging --train a.conllu --dev b.conllu --name mine
 
-    On several GPUs:         torchrun --nproc-per-node 4 -m training train pos-en
+    Several GPUs:      torchrun --nproc-per-node 4 -m training train pos-en
     """
     read = read_options(file_format, columns)
-    wishes = [*(settings or []), *(["training.deterministic=true"] if deterministic else [])]
+    overrides = [*(settings or []), *(["training.deterministic=true"] if deterministic else [])]
     with friendly_errors():
-        chosen, records = choose_recipe(recipe, name, train_file, dev_file, read, wishes)
+        chosen, records = choose_recipe(recipe, name, train_file, dev_file, read, overrides)
         from training.fit.distributed import joined_workers
         from training.pipeline.run import choose_device, prepare_run, shared_run, start_run
 
         chosen_device = choose_device(device)
         if dry_run:
-            _rehearse(prepare_run(chosen, train=records), chosen_device)
+            _dry_run(prepare_run(chosen, train=records), chosen_device)
             return
         with joined_workers(chosen_device) as workers:
             workers.check_batch_size(chosen.training.batch_size)
             path = runs / chosen.name
             prepare = partial(prepare_run, chosen, train=records)
-            run = shared_run(lambda: start_run(_said(prepare()), path, overwrite), path, workers)
+            run = shared_run(lambda: start_run(_with_remark(prepare()), path, overwrite), path, workers)
             _train_and_publish(run, chosen_device, models if export_after else None, workers)
 
 
@@ -104,7 +106,10 @@ def resume(
     export_after: ExportAfter = True,
     device: Device = "auto",
 ) -> None:
-    """Go on with a run that was stopped, with the very updates that would have come without the stop."""
+    """Resume an interrupted run. The weights become the same as without the interruption.
+
+    unroll resume runs/pos-en
+    """
     with friendly_errors():
         from training.fit.distributed import joined_workers
         from training.pipeline.run import choose_device, open_run, shared_run
@@ -118,13 +123,15 @@ def resume(
 @app.command()
 def retrain(
     run_folder: RunFolderArgument,
-    into: Annotated[Path | None, typer.Option(help="Where to; RUN_FOLDER-again unless told otherwise.")] = None,
+    into: Annotated[Path | None, typer.Option(help="Folder of the new run.  [default: RUN_FOLDER-again]")] = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:
-    """Do a finished run again from its folder alone, on data that is checked to be the same, and compare the weights.
+    """Repeat a finished run from its folder, on the same data (verified by digest), and compare the weights.
 
-    Exits with 1 where they differ. On a CPU, with the same libraries and threads, they are equal to the bit.
+    unroll retrain runs/pos-en
+
+    Exits with 1 if the weights differ. On a CPU, with the same libraries and number of threads, they are bit-identical.
     """
     with friendly_errors():
         from training.fit.distributed import ALONE
@@ -141,15 +148,17 @@ def retrain(
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(help="The run folder, such as runs/pos-en; or a bundle, to add a form to.")],
+    source: Annotated[Path, typer.Argument(help="Run folder, such as runs/pos-en; or a bundle to add a variant to.")],
     models: ModelsFolder = Path("models"),
     fp32: Annotated[bool, typer.Option("--fp32", help="Store weights in single precision: twice the size.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Add graphs with 8-bit weights, if dev scores as well.")] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Accept the bundle in bf16, if dev scores as well.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Add 8-bit graphs, if the dev score holds.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Allow bf16 for the bundle, if the dev score holds.")] = False,
 ) -> None:
-    """Write the best weights of a run as a bundle: graphs, tokenizer, examples, card; verified, then published.
+    """Export the best weights of a run as a bundle (graphs, tokenizer, examples, model card), verify and publish it.
 
-    A faster form is added to a bundle that is published already by `unroll export --int8 models/pos-en/1`.
+    unroll export runs/pos-en
+
+    Add a faster variant to a published bundle: unroll export --int8 models/pos-en/1
     """
     asked: dict[VariantName, bool] = {"bf16": bf16, "int8": int8}
     wanted = [name for name, is_asked in asked.items() if is_asked]
@@ -162,20 +171,23 @@ def export(
 
             bundle = _publish(open_run(source), models, half=not fp32)
         elif not wanted or fp32:
-            raise UnrollError(f"{source} is a bundle already; --int8 or --bf16 adds a faster form to it")
+            raise UnrollError(f"{source} is a bundle already; add a faster variant with --int8 or --bf16")
         for name in wanted:
             _add_variant(bundle, name)
 
 
 @app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle folder, such as models/pos-en/1.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, such as models/pos-en/1.")],
     run_folder: Annotated[
-        Path | None, typer.Option("--run", help="Compare with torch too, from the run it was made of.")
+        Path | None, typer.Option("--run", help="Also compare with PyTorch: the run that was exported.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a bundle's graphs do what they must, at several batch sizes and lengths."""
+    """Verify the graphs of a bundle at several batch sizes and sequence lengths.
+
+    unroll verify models/pos-en/1 --run runs/pos-en
+    """
     with friendly_errors():
         from training.pipeline.run import trained_network
         from training.publish.verify import verify_bundle
@@ -189,22 +201,24 @@ def verify(
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle folder, such as models/pos-en/1.")],
-    file: Annotated[str, typer.Argument(help="A labelled file, a seq.in/seq.out folder, or a.en,a.de.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, such as models/pos-en/1.")],
+    file: Annotated[str, typer.Argument(help="Labelled file, folder with seq.in and seq.out, or a.en,a.de.")],
     as_json: AsJson = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Records run together; changes no score.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Records per batch; does not change scores.")] = 32,
     parameters: Annotated[
-        list[str] | None, typer.Option("--parameter", help="A parameter of the request: --parameter num_beams=1")
+        list[str] | None, typer.Option("--parameter", help="Request parameter, such as num_beams=1; repeatable.")
     ] = None,
     file_format: FormatOption = None,
     columns: ColumnOption = None,
     analysis: Annotated[
-        Path | None, typer.Option(help="Write confusion matrix, errors by kind and attention into this folder.")
+        Path | None, typer.Option(help="Folder for a confusion matrix, errors by kind and attention maps.")
     ] = None,
 ) -> None:
-    """Score a bundle on a labelled file, through onnxruntime.
+    """Evaluate a bundle on a labelled file with onnxruntime.
 
-    Percentages: accuracy, f1 (spans as conlleval counts them), bleu, chrf (sacrebleu). Loss is in nats per token.
+    unroll evaluate models/pos-en/1 dev.conllu
+
+    Percentages: accuracy, f1 (spans counted as in conlleval), bleu and chrf (sacrebleu). The loss is in nats per token.
     """
     read = read_options(file_format, columns)
     with friendly_errors():
@@ -224,19 +238,22 @@ def evaluate(
 
 @app.command("check-data")
 def check_data(
-    task: Annotated[str, typer.Argument(help=f"What the data is for: {', '.join(TASKS)}.")],
-    train_file: Annotated[str, typer.Option("--train", help="The training file, folder, or a.en,a.de.")],
-    dev_file: Annotated[str | None, typer.Option("--dev", help="The dev file.")] = None,
-    test_file: Annotated[str | None, typer.Option("--test", help="The test file.")] = None,
+    task: Annotated[str, typer.Argument(help=f"One of {', '.join(TASKS)}.")],
+    train_file: Annotated[str, typer.Option("--train", help="Training file, folder, or a.en,a.de.")],
+    dev_file: Annotated[str | None, typer.Option("--dev", help="Dev file.")] = None,
+    test_file: Annotated[str | None, typer.Option("--test", help="Test file.")] = None,
     file_format: FormatOption = None,
     columns: ColumnOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for faults before training: file and line of each, balance, lengths, unknown words, repeats, leaks."""
+    """Check labelled files before training: faults by line, label balance, lengths, duplicates, leaks between splits.
+
+    unroll check-data tagging --train a.conllu --dev b.conllu
+    """
     read = read_options(file_format, columns)
     known = {name: name for name in TASKS}
     if task not in known:
-        raise typer.BadParameter(f"there is no task {task!r}; there are {', '.join(TASKS)}")
+        raise typer.BadParameter(f"unknown task {task!r}; choose one of {', '.join(TASKS)}")
     with friendly_errors():
         from training.data import check as checking
 
@@ -248,16 +265,16 @@ def check_data(
         raise typer.Exit(report.exit_code)
 
 
-def _rehearse(prepared: Prepared, device: torch.device) -> None:
-    """The recipe on stdout, what a run of it needs on stderr."""
+def _dry_run(prepared: Prepared, device: torch.device) -> None:
+    """Print the recipe to stdout, and what a run of it needs to stderr."""
     from training.pipeline.dry_run import rehearse
 
-    typer.echo(_said(prepared).recipe.model_dump_json(indent=2, exclude_none=True))
+    typer.echo(_with_remark(prepared).recipe.model_dump_json(indent=2, exclude_none=True))
     say(rehearse(prepared, device).summary())
 
 
-def _said(prepared: Prepared) -> Prepared:
-    """The same, once its remark about the data is told."""
+def _with_remark(prepared: Prepared) -> Prepared:
+    """Print the remark about the data, if any, to stderr."""
     if prepared.data.remark:
         say(prepared.data.remark)
     return prepared
@@ -282,10 +299,10 @@ def _publish(run: Run, models: Path, half: bool = True) -> Path:
     from training.pipeline.run import publish_run, sources_of_start
     from training.preprocessing.load_records import may_ship
 
-    say("writing graphs, verifying, scoring on dev through onnxruntime ...")
+    say("writing graphs, verifying, scoring dev with onnxruntime ...")
     exported = publish_run(run, models, say, half)
     if not may_ship(run.recipe, sources_of_start(run)):
-        console.print("[yellow]note:[/] the licence of this data set is unclear; do not give the bundle away")
+        console.print("[yellow]note:[/] the licence of the data is unclear: do not redistribute the bundle")
     typer.echo(f"published {exported.path}  (largest parity difference {exported.report.max_difference:.1e})")
     return exported.path
 

@@ -1,4 +1,4 @@
-"""`unroll experiment`: run one of the experiments, or say which there are."""
+"""The command `experiment`: run one of the experiments, or list them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 def experiment(
-    name: Annotated[str, typer.Argument(help="Which one; see --list.")] = "",
-    list_all: Annotated[bool, typer.Option("--list", help="Say which experiments there are.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Tiny settings: a moment, and no finding.")] = False,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Change a setting: --set seeds=5")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the experiment; see --list.")] = "",
+    list_all: Annotated[bool, typer.Option("--list", help="List the experiments.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny settings: runs in seconds, shows nothing.")] = False,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: --set seeds=5")] = None,
     out: Annotated[Path, typer.Option(help="Folder for tables/NAME.md and figures/NAME.svg.")] = Path("experiments"),
 ) -> None:
-    """Check a claim of the textbooks: writes a table and a figure."""
+    """Run an experiment that checks a textbook claim, and write a table and a figure.
+
+    unroll experiment --list
+    """
     overrides = parse_settings(settings or [])
     with friendly_errors():
         if importlib.util.find_spec("training.experiments") is None:
@@ -41,12 +44,12 @@ def experiment(
         if name not in EXPERIMENTS:
             close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
             hint = f"; did you mean {close[0]}?" if close else "."
-            raise UnrollError(f"there is no experiment {name!r}{hint} There are {', '.join(EXPERIMENTS)}")
+            raise UnrollError(f"unknown experiment {name!r}{hint} Choose one of {', '.join(EXPERIMENTS)}")
         _run(EXPERIMENTS[name], quick, overrides, out)
 
 
 def _run(chosen: AnyExperiment, quick: bool, overrides: dict[str, Any], out: Path) -> None:
-    """Run on one thread, so that seconds mean the same everywhere; print the tables, write the files."""
+    """Run on one thread, so that times are comparable; print the tables, write the files."""
     from training.evaluation.torch_runner import one_thread
     from training.experiments.harness.publish import Facts, publish
 
@@ -63,17 +66,17 @@ def _run(chosen: AnyExperiment, quick: bool, overrides: dict[str, Any], out: Pat
 
 
 def with_overrides(settings: Any, overrides: dict[str, Any]) -> Any:
-    """The settings with some of them changed; what is a list in TOML is a tuple here.
+    """Settings with overrides applied. Lists in TOML become tuples.
 
     Raises:
-        UnrollError: there is no such setting, or the value is of another kind.
+        UnrollError: unknown setting, or a value of another type.
     """
     fields = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     changed = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
     for key, value in changed.items():
         if key not in fields:
-            raise UnrollError(f"there is no setting {key!r}; there are {', '.join(fields)}")
+            raise UnrollError(f"unknown setting {key!r}; choose one of {', '.join(fields)}")
         wanted = (int, float) if isinstance(fields[key], float) else type(fields[key])
         if not isinstance(value, wanted):
-            raise UnrollError(f"{key} is {value!r}, but must be of the kind of {fields[key]!r}")
+            raise UnrollError(f"{key} is {value!r}, but must have the type of {fields[key]!r}")
     return dataclasses.replace(settings, **changed)

@@ -1,4 +1,4 @@
-"""Options and manners that the training commands share."""
+"""Options, error handling and output shared by the training commands."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ from training.data.formats.options import Format, ReadOptions
 
 console = Console(stderr=True, highlight=False)
 
-FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="Say the format of the files instead of having it found.")
-]
+FormatOption = Annotated[Format | None, typer.Option("--format", help="Format of the files, if detection fails.")]
 ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
-        help="Which column is what: text=message, label=kind, source=en, target=de; CoNLL: word=1, tag=-1 (by number); "
-        "CoNLL-U: tag=xpos. A table of one recording: window=128, stride=64 cut it into records of so many rows.",
+        help="Role of a column: text=message, label=kind, source=en, target=de. CoNLL, by number: word=1, tag=-1. "
+        "CoNLL-U: tag=xpos. Table of one recording: window=128, stride=64 cut it into windows of 128 rows. Repeatable.",
     ),
 ]
-ModelsFolder = Annotated[Path, typer.Option("--models", help="Where bundles are published.")]
-RunFolderArgument = Annotated[Path, typer.Argument(help="The run folder, such as runs/pos-en.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder for bundles.")]
+RunFolderArgument = Annotated[Path, typer.Argument(help="Run folder, such as runs/pos-en.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-ExportAfter = Annotated[bool, typer.Option("--export/--no-export", help="Publish the bundle at the end.")]
+ExportAfter = Annotated[bool, typer.Option("--export/--no-export", help="Publish a bundle at the end.")]
 
-#: `--column ROLE=...` to the field of ReadOptions. A CoNLL-U tag is a field's name, elsewhere a column's number.
+#: Roles of `--column ROLE=...` and their fields of ReadOptions. `tag` may also name a CoNLL-U field.
 _COLUMN_FIELDS = {
     "text": "text_column",
     "label": "label_column",
@@ -56,11 +54,11 @@ _COLUMN_FIELDS = {
 
 
 def read_options(file_format: Format | None, columns: Sequence[str] | None) -> ReadOptions:
-    """Only what the user said; the rest is left to the readers, or to the data set's own options."""
+    """Options given on the command line; all others keep the defaults of the readers or of the data set."""
     given: dict[str, Any] = {} if file_format is None else {"format": file_format}
     for role, value in parse_settings(columns or []).items():
         if role not in _COLUMN_FIELDS:
-            raise typer.BadParameter(f"there is no column role {role!r}; there are {', '.join(_COLUMN_FIELDS)}")
+            raise typer.BadParameter(f"unknown column role {role!r}; choose one of {', '.join(_COLUMN_FIELDS)}")
         by_name = role == "tag" and isinstance(value, str)
         given["tag_field" if by_name else _COLUMN_FIELDS[role]] = value
     try:
@@ -71,7 +69,7 @@ def read_options(file_format: Format | None, columns: Sequence[str] | None) -> R
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """`key=value` pairs; a value is read as TOML (numbers, true, quoted text), else taken as text."""
+    """Parse `key=value` pairs. A value is TOML (a number, true, quoted text) if it can be, else text."""
     parsed = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -85,18 +83,18 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def say(sentence: str) -> None:
-    """Tell the user something on stderr, on one line however long; brackets are brackets, not colours."""
+    """Print one line to stderr, without wrapping or markup."""
     console.print(sentence, soft_wrap=True, markup=False)
 
 
 @contextmanager
 def friendly_errors() -> Iterator[None]:
-    """Deliberate errors become one line and an exit code; everything else stays a traceback, for it is a bug."""
+    """Turn an UnrollError into one line and an exit code. Any other exception is a bug and keeps its traceback."""
     try:
         yield
     except UnrollError as error:
         stopped_by = getattr(error, "signal_number", None)
-        # Stopping a run is no error; a shell expects 128 + signal of a command that a signal ended.
+        # An interrupted run is not an error; shells expect the exit code 128 + signal number.
         mark = "[bold red]error:[/] " if stopped_by is None else ""
         console.print(f"{mark}{escape(str(error))}", soft_wrap=True)
         sys.exit(2 if stopped_by is None else 128 + int(signal.Signals(stopped_by)))

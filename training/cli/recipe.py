@@ -1,4 +1,4 @@
-"""Which recipe a command works with: a shipped one, a TOML file, or the defaults of a task for files of one's own."""
+"""Choose the recipe of a command: a shipped one, a TOML file, or the defaults of a task for the user's files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe by name or .toml file, or a task for files of your own.")]
-TrainFile = Annotated[str, typer.Option("--train", help="Your labelled file, folder, or a.en,a.de.")]
-DevFile = Annotated[str, typer.Option("--dev", help="Your dev file; without it a part of train is kept.")]
-NameOption = Annotated[str, typer.Option(help="What the model shall be called.")]
+RecipeArgument = Annotated[str, typer.Argument(help="Recipe by name or .toml file, or a task for your own files.")]
+TrainFile = Annotated[str, typer.Option("--train", help="Labelled file, folder, or a.en,a.de.")]
+DevFile = Annotated[str, typer.Option("--dev", help="Dev file; without it a part of the training file is held out.")]
+NameOption = Annotated[str, typer.Option(help="Name of the model.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a value of the recipe: --set training.epochs=5")
+    list[str] | None,
+    typer.Option("--set", help="Override a value of the recipe: --set training.epochs=5"),
 ]
 
 
@@ -39,7 +40,7 @@ class Chosen(NamedTuple):
 def choose_recipe(
     recipe: str, name: str, train_file: str, dev_file: str, read: ReadOptions, settings: list[str] | None
 ) -> Chosen:
-    """The recipe that the options of a command ask for. Raises ConfigFault or DataFault with what is wrong."""
+    """Load the recipe and apply the options of the command. Raises ConfigFault or DataFault."""
     from training.config.recipe import find_recipe, load_recipe
     from training.pipeline.own_files import read_own_files
 
@@ -47,10 +48,10 @@ def choose_recipe(
     tasks = {task: task for task in TASKS}
     if recipe in tasks:
         if not train_file:
-            raise UnrollError(f"--train is missing: which file shall {recipe} learn from?")
+            raise UnrollError("--train is missing: pass the labelled file to train on, such as --train train.tsv")
         return Chosen(*read_own_files(tasks[recipe], name, train_file, dev_file, read, overrides))
     if train_file or dev_file:
-        raise UnrollError(f"--train and --dev go with a task ({', '.join(TASKS)}), not with a recipe")
+        raise UnrollError(f"--train and --dev need a task ({', '.join(TASKS)}), not a recipe, which names its data")
     if (Path(recipe) / "config.toml").is_file():
-        raise UnrollError(f"{recipe} is a run: `unroll retrain {recipe}` repeats it, `unroll resume {recipe}` goes on")
+        raise UnrollError(f"{recipe} is a run folder: use `unroll resume {recipe}` or `unroll retrain {recipe}`")
     return Chosen(load_recipe(find_recipe(recipe), overrides | ({"name": name} if name else {})), None)

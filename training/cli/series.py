@@ -1,4 +1,4 @@
-"""The commands that train one recipe several times: `seeds` and `leave-one-out`."""
+"""Commands that train a recipe several times: `seeds` and `leave-one-out`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.cli.tuning import RunsFolder
 def seeds(
     recipe: RecipeArgument,
     count: Annotated[
-        int, typer.Option("--seeds", min=2, help="How many seeds, the recipe's own and those after it.")
+        int, typer.Option("--seeds", min=2, help="Number of seeds, counted up from that of the recipe.")
     ] = 3,
     train_file: TrainFile = "",
     dev_file: DevFile = "",
@@ -37,12 +37,12 @@ def seeds(
     export_after: ExportAfter = True,
     device: Device = "auto",
 ) -> None:
-    """Train a recipe with several seeds: mean and standard deviation on dev, each run, and the baseline.
+    """Train a recipe with several seeds, and print mean and standard deviation of the dev scores beside the baseline.
 
     unroll seeds trec-en --seeds 3
 
-    The bundle of the first seed is published, whichever was best; its card has the means. Runs and the table are in
-    runs/NAME-seeds. The same command goes on with what was stopped.
+    Publishes the bundle of the first seed, not of the best; its model card has the means. Runs and the table are in
+    runs/NAME-seeds. Repeat the command to resume an interrupted series.
     """
     read = read_options(file_format, columns)
     with friendly_errors():
@@ -68,12 +68,12 @@ def leave_one_out(
     runs: RunsFolder = Path("runs"),
     device: Device = "auto",
 ) -> None:
-    """Train once for each group of the data, such as a speaker, with all its records held out, and score on them.
+    """Cross-validate by group: train once per group of the data, such as a speaker, and score on the held-out group.
 
     unroll leave-one-out digits-en
 
-    Says how well the model does for somebody it has never met. Publishes nothing: each of the models lacks a part of
-    the data. Runs and the table are in runs/NAME-groups. The same command goes on with what was stopped.
+    Measures how the model does on speakers that are not in the training data. Publishes nothing, since each model
+    lacks a part of the data. Runs and the table are in runs/NAME-groups. Repeat the command to resume.
     """
     read = read_options(file_format, columns)
     with friendly_errors():

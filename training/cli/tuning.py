@@ -1,4 +1,4 @@
-"""The commands that look for better values of a recipe: `find-lr` and `search`."""
+"""Commands that tune a recipe: `find-lr` (learning-rate finder) and `search` (hyperparameter search)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ def find_lr(
     settings: SetOption = None,
     file_format: FormatOption = None,
     columns: ColumnOption = None,
-    lowest: Annotated[float, typer.Option("--from", help="The rate of the first update.")] = 1e-6,
-    highest: Annotated[float, typer.Option("--to", help="The rate of the last update.")] = 10.0,
-    num_steps: Annotated[int, typer.Option("--steps", min=5, help="Updates in all.")] = 150,
+    lowest: Annotated[float, typer.Option("--from", help="Learning rate of the first update.")] = 1e-6,
+    highest: Annotated[float, typer.Option("--to", help="Learning rate of the last update.")] = 10.0,
+    num_steps: Annotated[int, typer.Option("--steps", min=5, help="Number of updates.")] = 150,
     runs: RunsFolder = Path("runs"),
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Look for a learning rate: let it grow from update to update until the loss breaks (Smith 2017).
+    """Find a learning rate: raise it from update to update until the loss diverges (range test, Smith 2017).
 
-    Prints rates and losses with a suggestion, and draws them into runs/NAME-rates.png. The network is thrown away.
+    unroll find-lr pos-en
+
+    Prints learning rates, losses and a suggestion, and plots them in runs/NAME-rates.png. The weights are discarded.
     """
     read = read_options(file_format, columns)
     with friendly_errors():
@@ -57,9 +59,9 @@ def search(
     recipe: RecipeArgument,
     vary: Annotated[
         list[str],
-        typer.Option("--vary", help="key=low..high, key=low..high:log or key=a,b,c; may be said several times."),
+        typer.Option("--vary", help="key=low..high, key=low..high:log or key=a,b,c; repeatable."),
     ],
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those of a stopped search included.")] = 20,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in total, including an interrupted search.")] = 20,
     train_file: TrainFile = "",
     dev_file: DevFile = "",
     name: NameOption = "",
@@ -69,12 +71,12 @@ def search(
     runs: RunsFolder = Path("runs"),
     device: Device = "auto",
 ) -> None:
-    """Try values of a recipe and keep the best by dev score; runs that fall behind are cut short.
+    """Search for better hyperparameters by dev score with Optuna; unpromising trials are pruned.
 
     unroll search pos-en --trials 20 --vary training.learning_rate=1e-4..1e-2:log --vary network.hidden_size=128,256
 
-    The folder runs/NAME-search has the table of trials and best.toml, which `unroll train` takes. The same command goes
-    on with a search that was stopped.
+    Writes the table of trials and best.toml, a recipe for `unroll train`, into runs/NAME-search. Repeat the command
+    to resume an interrupted search.
     """
     read = read_options(file_format, columns)
     with friendly_errors():

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from typing import cast
 
-from fastapi import APIRouter, Body
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from service.api.json_route import Call, CallDependency, JsonRoute
+from service.api.call import Call
+from service.api.protocol import Protocol, Route
 from service.api.routes.examples import PREDICT_EXAMPLES, PREDICT_RESPONSES
 from service.api.schemas import PredictRequest, PredictResponse
 from service.errors import InvalidInput
 from service.inference.engines.predict_engine import PredictEngine, Prediction
 from service.tasks.inputs.json_input import JsonInputs
 
-router = APIRouter(tags=["inference"], route_class=JsonRoute)
 
-
-@router.post(
-    "/predict",
-    response_model=PredictResponse,
-    responses=PREDICT_RESPONSES,
-    summary="Tag, classify, translate, forecast, describe",
-)
-async def predict(body: PredictRequest = Body(openapi_examples=PREDICT_EXAMPLES), *, call: CallDependency) -> Response:
+async def predict(call: Call, body: PredictRequest) -> Response:
     """One prediction for each input, in order. Long and short inputs may be mixed; nobody waits for a batch to fill."""
     limit = call.settings.max_inputs_per_request
     if isinstance(body.inputs, list) and len(body.inputs) > limit:
@@ -63,3 +55,19 @@ def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: 
     if token is not None:
         body["state"] = token
     return Response(to_json(body), media_type="application/json")
+
+
+PROTOCOL = Protocol(
+    tag="inference",
+    routes=[
+        Route(
+            "/predict",
+            predict,
+            PredictRequest,
+            answer=PredictResponse,
+            summary="Tag, classify, translate, forecast, describe",
+            examples=PREDICT_EXAMPLES,
+            responses=PREDICT_RESPONSES,
+        )
+    ],
+)

@@ -1,1 +1,1 @@
-"""Loaded bundles, their registry, and the engines that answer requests with them."""
+"""Bundles that are loaded, and the engines that answer requests with them."""

@@ -1,4 +1,4 @@
-"""One bundle folder of the service, how far it has come, and what of the folder is looked at."""
+"""Entries of the catalogue: a bundle folder, its loading state, and the fingerprint that detects changed files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from service.bundle.load import Bundle, find_bundles
+from service.bundle.load import find_bundles
 from service.errors import NotReadyCause
 from service.inference.engines.engine import Engine
 
-#: Name, size and time of change of every file: what tells whether a folder is still what it was.
+#: Name, size and modification time of every file. If it differs, the folder has changed.
 Fingerprint = tuple[tuple[str, int, int], ...]
 
 
@@ -19,10 +19,10 @@ class BundleEntry:
     """One bundle folder.
 
     Attributes:
-        fingerprint: of the files that were read, or that were refused last.
-        reason: why a failed one failed; of a ready one, why its folder's newer content was refused.
-        is_required: whether the service's readiness depends on it. Not so for what came while the service was running
-            and failed: it takes nothing away from what answers.
+        fingerprint: of the files that were loaded, or refused last.
+        reason: why the bundle failed; if it is ready, why newer files in its folder were refused.
+        is_required: whether the readiness of the service depends on it. False for a bundle that was added while the
+            service was running and failed.
     """
 
     path: Path
@@ -41,12 +41,8 @@ class BundleEntry:
         return self.path.name
 
     @property
-    def bundle(self) -> Bundle | None:
-        return self.engine.opened.bundle if self.engine else None
-
-    @property
     def obstacle(self) -> str:
-        """Why it does not answer, as a sentence; "" if it does."""
+        """Why the bundle does not answer, as a sentence; "" if it does."""
         where = f"{self.name} version {self.version}"
         if self.state == "loading":
             return f"{where} is still loading"
@@ -56,18 +52,18 @@ class BundleEntry:
 
     @property
     def cause(self) -> NotReadyCause:
-        """The same in a word."""
+        """The reason as one word, for programs."""
         causes: dict[str, NotReadyCause] = {"loading": "loading", "failed": "failed_bundle"}
         return causes.get(self.state, "stopped")
 
     @property
     def order(self) -> tuple[int, str]:
-        """Versions are numbers; what is none comes before them."""
+        """Sort key of the version: by number, with versions that are not numbers first."""
         version = self.version
         return (int(version), "") if version.isascii() and version.isdigit() else (-1, version)
 
 
-def look_into(models_dir: Path) -> dict[Path, Fingerprint]:
+def scan_models_dir(models_dir: Path) -> dict[Path, Fingerprint]:
     """Every bundle folder with its fingerprint. Raises BundleIncomplete if the folder is absent, OSError."""
     return {path: _fingerprint(path) for path in find_bundles(models_dir)}
 

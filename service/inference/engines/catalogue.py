@@ -75,8 +75,7 @@ class Catalogue:
             raise NotReady(f"{name} version {entry.version} is not ready", [entry.obstacle], entry.cause)
         if not _answers(entry, route):
             task = entry.engine.opened.bundle.manifest.task
-            other = "/generate" if task == "generation" else "/predict"
-            raise InvalidInput(f"{name} does {task}: send it to {other}", ("model",))
+            raise InvalidInput(f"{name} does {task}: send it to /{entry.engine.task.route}", ("model",))
         return entry.engine
 
     def _only_model(self, route: Route) -> str:

@@ -11,7 +11,7 @@ from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.stream import Stream
 from service.inference.state.prefix_cache import PrefixCache
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.stream_state import StreamState
 
@@ -54,7 +54,7 @@ class GenerationEngine:
     async def stream(
         self,
         prompt: str,
-        parameters: GenerationParameters | None,
+        options: SamplingOptions,
         deadline_s: float,
         delivery: Delivery | None = None,
         before: bytes | None = None,
@@ -65,8 +65,7 @@ class GenerationEngine:
             InvalidInput, StateRefused, Overloaded, NotReady. What goes wrong later is raised while it is read.
         """
         started_s = time.monotonic()
-        wishes = GenerationParameters.when_absent() if parameters is None else parameters
-        continuation = await self._context.on_text(len(prompt), lambda: self._begin(prompt, wishes, delivery, before))
+        continuation = await self._context.on_text(len(prompt), lambda: self._begin(prompt, options, delivery, before))
         stream = self._batcher.submit(continuation, deadline_s)
         for counter, num_tokens in zip(self._reading, continuation.input_statistics, strict=True):
             counter.inc(num_tokens)
@@ -96,13 +95,13 @@ class GenerationEngine:
         await self._batcher.close()
 
     def _begin(
-        self, prompt: str, parameters: GenerationParameters, delivery: Delivery | None, before: bytes | None
+        self, prompt: str, options: SamplingOptions, delivery: Delivery | None, before: bytes | None
     ) -> GenerationRequest:
         if before is None:
-            return self.task.start(prompt, parameters, delivery)
+            return self.task.start(prompt, options, delivery)
         vocabulary_size = self.opened.bundle.tokenizers["text"].vocabulary_size
         state = StreamState.from_bytes(before, self.task.state_specs, vocabulary_size)
-        return self.task.start(prompt, parameters, delivery, state)
+        return self.task.start(prompt, options, delivery, state)
 
 
 def _token_gap_s(stream: Stream[GenerationRequest]) -> float:

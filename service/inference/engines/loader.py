@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.errors import BundleCorrupt, BundleError
-from service.inference.engines.bundle_entry import BundleEntry, Fingerprint, look_into
+from service.inference.engines.bundle_entry import BundleEntry, Fingerprint, scan_models_dir
 from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
@@ -32,7 +32,7 @@ class BundleLoader:
     """Brings the catalogue to what is in the models folder.
 
     A bundle that fails at the start keeps the service from being ready, so that a rollout stops; the others answer all
-    the same. A bundle that fails in a later reload changes nothing: what answered before goes on answering.
+    the same. A bundle that fails in a later reload changes nothing: what answered before continues to answer.
     """
 
     def __init__(self, models_dir: Path, options: EngineOptions, metrics: Metrics, catalogue: Catalogue) -> None:
@@ -99,7 +99,7 @@ class BundleLoader:
     def _list_folder(self) -> tuple[dict[Path, Fingerprint], str]:
         """What is in the folder, or why there is nothing."""
         try:
-            found = look_into(self._models_dir)
+            found = scan_models_dir(self._models_dir)
         except (BundleError, OSError) as error:
             return {}, str(error)
         return found, "" if found else f"there are no bundles in {self._models_dir}"
@@ -171,7 +171,7 @@ class BundleLoader:
         return candidate
 
     def _remove(self, entry: BundleEntry) -> None:
-        logger.info("bundle gone", extra={"model": entry.name, "version": entry.version})
+        logger.info("bundle removed", extra={"model": entry.name, "version": entry.version})
         self._metrics.forget_bundle(entry.name, entry.version)
         if entry.engine is not None:
             self.retired.retire(entry.engine)
@@ -185,12 +185,12 @@ def _open_and_check(path: Path, options: EngineOptions) -> OpenBundle:
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise BundleCorrupt(path, f"its manifest says {manifest.name}/{manifest.version}: move it there")
     self_check(opened)
-    logger.debug("bundle checked", extra={"identity": opened.identity})  # found out now, from the files that were read
+    logger.debug("bundle checked", extra={"identity": opened.identity})  # computed here, off the event loop
     return opened
 
 
 def _report_ready(entry: BundleEntry, opened: OpenBundle, metrics: Metrics) -> None:
-    """Say in metrics and log what answers now."""
+    """Report the bundle that answers now in metrics and log."""
     manifest, runner = opened.bundle.manifest, opened.runner
     metrics.expect_requests(entry.name, manifest.task)
     metrics.parity_passed.labels(entry.name, entry.version).set(1)

@@ -16,8 +16,10 @@ from service.inference.runtime.precision_timing import faster_of
 from service.tasks.catalogue import answer, generates, predicts, task_of
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.task import Answer
-from service.tasks.generation.answer import TokenEvent
-from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.generation import Generation
+from service.tasks.generation.recorded_form import GenerationParameters
+from service.tasks.generation.request import Delivery
+from service.tasks.generation.result import TokenEvent
 from service.tasks.inputs.json_input import JsonInput
 
 
@@ -46,20 +48,24 @@ def predict_one(opened: OpenBundle, value: JsonInput, parameters: Mapping[str, A
     return answer_one(opened, value, parameters)
 
 
-def start_stream(opened: OpenBundle, prompt: str, parameters: Mapping[str, Any]) -> GenerationRequest:
-    """A checked prompt, ready for `stream_tokens`. Raises InvalidInput."""
-    task = opened.task
-    if not generates(task):
-        name = opened.bundle.manifest.name
-        raise InvalidInput(f"{name} does {opened.bundle.manifest.task}; it does not generate text", ("model",))
-    return task.start(prompt, check_parameters(task.parameters_type, parameters), Delivery(is_streamed=True))
+def generate_one(opened: OpenBundle, prompt: str, parameters: Mapping[str, Any]) -> Answer:
+    """The whole answer to one prompt. Raises InvalidInput, InferenceFailed."""
+    _require_generation(opened)
+    return answer_one(opened, prompt, parameters)
 
 
-def stream_tokens(opened: OpenBundle, continuation: GenerationRequest) -> Iterator[TokenEvent]:
-    """Generate to the end, one event per token; afterwards `continuation.answer()` has the whole."""
-    task = opened.task
-    assert generates(task)
-    yield from task.events(opened.runner, continuation)
+def stream_one(opened: OpenBundle, prompt: str, parameters: Mapping[str, Any]) -> Iterator[TokenEvent]:
+    """One event per token of the answer. Raises InvalidInput at once, InferenceFailed on the way."""
+    task = _require_generation(opened)
+    options = check_parameters(GenerationParameters, parameters).options
+    return task.events(opened.runner, task.start(prompt, options, Delivery(is_streamed=True)))
+
+
+def _require_generation(opened: OpenBundle) -> Generation:
+    if not generates(opened.task):
+        manifest = opened.bundle.manifest
+        raise InvalidInput(f"{manifest.name} does {manifest.task}; it does not generate text", ("model",))
+    return opened.task
 
 
 def answer_one(opened: OpenBundle, inputs: Any, parameters: Mapping[str, Any]) -> Answer:

@@ -13,6 +13,7 @@ from service.inference.engines.engine_context import EngineContext
 from service.inference.scheduling.batcher import Batcher, Output
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.step_queue import StepQueue
+from service.observability.timings import Timings
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import AnswerStatistics, InputStatistics
@@ -31,21 +32,6 @@ class Queue(Protocol):
     def num_pending(self) -> int: ...
     def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]: ...
     async def close(self) -> None: ...
-
-
-class Timings(NamedTuple):
-    """Where the time of one request went, in milliseconds.
-
-    A request with several inputs may ride in several batches: queue and inference are those of the last to finish,
-    and `batch_size` is that of the largest.
-    """
-
-    preprocess_ms: float
-    queue_ms: float
-    inference_ms: float
-    postprocess_ms: float
-    total_ms: float
-    batch_size: int
 
 
 class Prediction(NamedTuple):

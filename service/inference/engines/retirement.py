@@ -19,7 +19,7 @@ class RetiredEngines:
         self._closing: dict[Engine, asyncio.Task[None]] = {}
 
     def retire(self, engine: Engine) -> None:
-        """Close an engine that finds no new requests any more, as soon as it is idle."""
+        """Close an engine that gets no new requests, as soon as it is idle."""
         task = asyncio.create_task(_close_when_idle(engine), name="retire-engine")
         self._closing[engine] = task
         task.add_done_callback(lambda _: self._closing.pop(engine, None))
@@ -29,14 +29,14 @@ class RetiredEngines:
         await asyncio.gather(*self._closing.values())
 
     def take_back(self) -> list[Engine]:
-        """Stop waiting for them to become idle; those that are still open, for the caller to close."""
+        """Stop waiting, and return the engines that are still open for the caller to close."""
         for task in self._closing.values():
             task.cancel()
         return list(self._closing)
 
 
 async def close_within(engines: Iterable[Engine], timeout_s: float) -> int:
-    """Give engines up to `timeout_s` seconds to finish, then close them; how many requests were left."""
+    """Give engines up to `timeout_s` seconds to finish, then close them. Returns how many requests were left."""
     engines = list(engines)
     try:
         async with asyncio.timeout(timeout_s):

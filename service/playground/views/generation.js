@@ -22,7 +22,7 @@ const SLIDERS = [
   {
     name: "temperature",
     label: "Temperature",
-    hint: "below 1 is bolder, above is wilder",
+    hint: "below 1 is more predictable, above 1 more random",
     min: 0,
     max: 2,
     step: 0.05,

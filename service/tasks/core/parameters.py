@@ -1,4 +1,4 @@
-"""A caller's parameters as a typed object, and what is wrong with them in the caller's words."""
+"""Validation of request parameters, with error messages that speak of JSON instead of pydantic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from service.errors import InvalidInput
 from service.tasks.core.task import Parameters
 
-#: What pydantic says of its own classes, said of JSON.
+#: Messages in place of those in which pydantic names its own types.
 PLAIN_MESSAGES = {
     "string_unicode": "not text: it holds half of a surrogate pair",
     "string_type": "must be text",
@@ -29,7 +29,7 @@ def check_parameters(parameters_type: type[Parameters], given: Mapping[str, Any]
 
 
 def plain_message(problem: Mapping[str, Any]) -> str:
-    """pydantic's message in the words of the caller's side."""
+    """pydantic's error message, reworded for JSON."""
     if problem["type"] in PLAIN_MESSAGES:
         return PLAIN_MESSAGES[problem["type"]]
     message = str(problem["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Tasks whose answer comes whole: everything that `POST /predict` serves."""
+"""Tasks that `POST /predict` serves: one whole answer for each input."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OutputT_contra = TypeVar("OutputT_contra", contravariant=True)
 
 
 class PredictTask(Task, Protocol[ExampleT, OutputT]):
-    """A task whose answer comes whole. Derive from it: what has a body here holds unless the task says otherwise.
+    """A task with one whole answer for each input. Derive from it: methods with a body here are defaults.
 
-    `run` answers row by row what each example would get alone: padding and neighbours change nothing.
+    `run` must give each example the output that it would have alone: padding and other rows change nothing.
     """
 
     route: ClassVar[Literal["predict"]] = "predict"
@@ -29,37 +29,37 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
 
     @property
     def steps(self) -> StepTask[Any] | None:
-        """How the continuous batcher runs its examples step by step; None: `run` takes whole batches in one pass."""
+        """The task as the continuous batcher runs it; None for a single pass of `run` over each batch."""
         return None
 
     @property
     def chunks(self) -> ChunkReader[ExampleT, OutputT] | None:
-        """How a bundle that hands its state back reads an input in chunks; None for a task that never does."""
+        """How the task reads an input in chunks, for bundles with state; None if it never does."""
         return None
 
     def preprocess(self, value: PredictInput, parameters: Any) -> ExampleT:
         """Check and encode one input.
 
         Raises:
-            InvalidInput: with a field path relative to that input; a path that starts with "parameters" names what is
-                wrong with `parameters` and counts from the request.
+            InvalidInput: with a field path relative to that input; a path that starts with "parameters" is relative to
+                the request.
         """
         ...
 
     def run(self, runner: Runner, examples: Sequence[ExampleT]) -> list[OutputT]:
-        """One output per example, in order. Called in the thread that owns the device. Raises InferenceFailed."""
+        """One output per example, in order. Called in the thread of a lane. Raises InferenceFailed."""
         ...
 
     def postprocess(self, example: ExampleT, output: OutputT) -> Answer:
-        """What the caller reads. Raises InferenceFailed if this row's numbers are not finite."""
+        """The answer to an example. Raises InferenceFailed if the numbers of its row are not finite."""
         ...
 
     def plain_answer(self, example: ExampleT, output: OutputT) -> Any:
-        """The same as JSON values, made without validation: what is written to the wire. Raises as `postprocess`."""
+        """`postprocess` as JSON values, without validation: the body of the response. Raises as `postprocess`."""
         ...
 
     def input_statistics(self, example: ExampleT) -> InputStatistics:
-        """How much of an input the vocabulary knows."""
+        """Tokens of an input, known and unknown."""
         ...
 
     def answer_statistics(self, plain_answer: Any) -> AnswerStatistics:
@@ -73,22 +73,22 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
 
 
 class ChunkReader(Protocol[ExampleT, OutputT_contra]):
-    """What a `PredictTask` needs besides to read an input in chunks, with the state after each as bytes."""
+    """Reading an input in chunks, with the recurrent state between them as bytes."""
 
     def resume(self, example: ExampleT, before: bytes) -> ExampleT:
-        """The same input, read as what follows the chunk that left `before`.
+        """The example as a continuation of the chunk that left the state `before`.
 
         Raises:
-            InvalidInput: the bundle cannot read in chunks; says why.
+            InvalidInput: the bundle cannot read in chunks; the message says why.
             StateRefused: `before` is not a state of this bundle.
         """
         ...
 
     def state_after(self, example: ExampleT, output: OutputT_contra) -> bytes:
-        """What to hand to `resume` with the next chunk.
+        """The state to pass to `resume` with the next chunk.
 
         Raises:
-            InvalidInput: the bundle cannot read in chunks; says why.
+            InvalidInput: the bundle cannot read in chunks; the message says why.
             InferenceFailed: the state is not finite.
         """
         ...

@@ -1,19 +1,21 @@
-"""Logits to probabilities, without overflow. The last axis is the distribution."""
+"""Softmax, log-softmax and argmax without overflow. The last axis is the distribution."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle.padding import IntArray
 from service.errors import InferenceFailed
-from service.tasks.core.task import Array
 
+Array = NDArray[Any]
 DoubleArray = NDArray[np.float64]
 
 
 def log_softmax(logits: Array) -> DoubleArray:
-    """Natural logarithms of `softmax(logits)`; entries of minus infinity stay there."""
+    """Natural logarithms of `softmax(logits)`; entries of minus infinity remain."""
     shifted = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
     normalised: DoubleArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normalised
@@ -26,14 +28,14 @@ def softmax(logits: Array) -> DoubleArray:
 
 
 def most_probable(logits: Array) -> tuple[IntArray, DoubleArray]:
-    """The first id with the largest logit and its probability, over the last axis."""
+    """The id with the largest logit, the lowest of equals, and its probability, over the last axis."""
     largest = logits.max(axis=-1, keepdims=True).astype(np.float64)
     probabilities: DoubleArray = 1.0 / np.exp(logits - largest).sum(axis=-1)
     return logits.argmax(axis=-1), probabilities
 
 
 def require_finite(values: Array, what: str) -> Array:
-    """Raises InferenceFailed when a graph handed back NaN or infinity: no answer may be made of those."""
+    """Raises InferenceFailed if an output contains NaN or infinity, which must not reach an answer."""
     if not np.isfinite(values).all():
         raise InferenceFailed(f"the model computed {what} that are not finite numbers")
     return values

@@ -1,4 +1,4 @@
-"""Recurrent state as a value: what a step takes in and hands back, for every row of a batch."""
+"""Recurrent state as a value: an input and an output of each step, for every row of a batch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from service.bundle.manifest import StateSpec
-from service.tasks.core.task import Array
+from service.bundle.padding import Array
 
 
 class RecurrentState:
-    """Arrays `[layers, batch, width]` by name; rows are streams or beams. Never changed in place."""
+    """Arrays `[layers, batch, width]` by name; rows are sequences or beams. Immutable."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self.arrays = dict(arrays)
@@ -23,12 +23,12 @@ class RecurrentState:
 
     @classmethod
     def from_outputs(cls, specs: Sequence[StateSpec], outputs: Mapping[str, Array]) -> RecurrentState:
-        """The state that a graph handed back."""
+        """The state among the outputs of a graph."""
         return cls({spec.name: outputs[spec.next_name] for spec in specs})
 
     @classmethod
     def joined(cls, states: Sequence[RecurrentState]) -> RecurrentState:
-        """The rows of several states, one after another."""
+        """The rows of several states, concatenated."""
         names = states[0].arrays
         return cls({name: np.concatenate([state.arrays[name] for state in states], axis=1) for name in names})
 
@@ -37,6 +37,6 @@ class RecurrentState:
         return int(next(iter(self.arrays.values())).shape[1])
 
     def rows(self, indices: Sequence[int] | Array) -> RecurrentState:
-        """Those rows, in that order; a row may be taken more than once (beams)."""
+        """Rows by index, in that order; an index may occur more than once (beams)."""
         index = np.asarray(indices, dtype=np.int64)
         return RecurrentState({name: array.take(index, axis=1) for name, array in self.arrays.items()})

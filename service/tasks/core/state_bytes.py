@@ -15,12 +15,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.bundle.manifest import StateSpec
+from service.bundle.padding import Array
 from service.errors import StateRefused
 
 _MAGIC = b"UnSt"
@@ -30,7 +29,7 @@ _HEADER = struct.Struct("<4sBBH")
 _SIZE = np.dtype("<u4")
 _FLOAT = np.dtype("<f4")
 
-StateArrays = Mapping[str, NDArray[Any]]
+StateArrays = Mapping[str, Array]
 
 
 class StateKind(IntEnum):
@@ -50,7 +49,7 @@ def write_state(kind: StateKind, arrays: StateArrays, details: bytes) -> bytes:
     return b"".join([header, shapes.tobytes(), *(tensor.tobytes() for tensor in tensors), details])
 
 
-def read_state(kind: StateKind, data: bytes, specs: Sequence[StateSpec]) -> tuple[dict[str, NDArray[Any]], bytes]:
+def read_state(kind: StateKind, data: bytes, specs: Sequence[StateSpec]) -> tuple[dict[str, Array], bytes]:
     """The arrays `[layers, width]` by name, and the details, of a state that `write_state` wrote for this model.
 
     The arrays are read-only views of `data`.

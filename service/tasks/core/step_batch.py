@@ -1,7 +1,7 @@
-"""What a step model is to the loop that drives it: a batch of rows that requests join and leave at any step.
+"""The interface between continuous batching and a task: a batch of rows that requests join and leave at any step.
 
-The loop knows neither tokens nor states: it hands requests in, asks for one run at a time, and passes on what came of
-it. Everything here is pure: no queue, no clock, no thread. One batch is used by one thread at a time.
+The continuous batcher knows neither tokens nor states: it adds requests, asks for one run at a time, and passes on the
+outcomes. Everything here is pure: no queue, no clock, no thread. One batch is used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from service.tasks.core.task import Runner
 
 
 class StepRequest(Protocol):
-    """What a caller wants from a step model. Requests are told apart by identity."""
+    """A request of a task that runs in steps. Requests are compared by identity."""
 
     @property
     def num_rows(self) -> int:
-        """The rows it takes in every step: its beams, or its continuations."""
+        """Rows that it occupies in every step: its beams, or its sequences."""
         ...
 
     @property
@@ -31,52 +31,52 @@ RequestT = TypeVar("RequestT", bound=StepRequest)
 
 
 class Outcome(NamedTuple, Generic[RequestT]):
-    """What one run meant for one request. A request with nothing to say has no outcome."""
+    """The outcome of one run for one request. A run may have no outcome for a request."""
 
     request: RequestT
-    #: Something for a reader who follows along, such as the event of a token; None for one who waits for the end.
+    #: What a reader of the stream gets, such as the event of a token; None if there is nothing to read yet.
     product: object | None = None
     error: UnrollError | None = None
-    #: The last outcome of this request: its rows are free. Always true beside an error.
+    #: Whether this is the last outcome of the request, so that its rows are free. Always true with an error.
     finished: bool = False
 
 
 class StepBatch(Protocol[RequestT]):
     """Rows of many requests that share each run of a graph.
 
-    An answer depends on its own request alone, whatever shares the batch with it, wherever rows of a graph do not
-    depend on each other's presence.
+    An answer depends on its own request alone, whatever shares the batch, as long as a graph computes a row alike in
+    every batch.
     """
 
     @property
     def num_rows(self) -> int:
-        """Rows in use, those of requests that have not been read yet included."""
+        """Rows in use, including those of requests that have not been read yet."""
         ...
 
     @property
     def is_idle(self) -> bool:
-        """Nothing to advance."""
+        """Whether there is nothing to advance."""
         ...
 
     def join(self, requests: Sequence[RequestT]) -> None:
-        """Take requests in without running anything; the next `advance` begins to read them."""
+        """Add requests without running anything; the next `advance` starts to read them."""
         ...
 
     def advance(self, runner: Runner) -> list[Outcome[RequestT]]:
-        """Run one graph once: a padded part of what joining requests have to read, or one step of all live rows.
+        """Run one graph once: prefill of a padded part of the joining requests' inputs, or one step of all live rows.
 
-        Where both are due they take turns, so that a long input never stalls the requests that are being stepped.
-        A run that raises does not raise here: it ends exactly the requests that were in it, with its error. What does
-        raise is a fault of the batch itself; then `clear` says whom it leaves without an answer.
+        If both are due they take turns, so that a long input never stalls the requests that are being stepped.
+        A run that fails does not raise: the requests in it end with its error. An exception is a bug in the batch
+        itself; then `clear` returns the requests that have no answer.
         """
         ...
 
     def leave(self, requests: Iterable[RequestT]) -> None:
-        """Forget requests at once, joining or live; their rows are free. Unknown ones are ignored."""
+        """Remove requests, joining or live, and free their rows. Unknown ones are ignored."""
         ...
 
     def clear(self) -> list[RequestT]:
-        """Forget everything, and say which requests that were."""
+        """Remove all requests, and return them."""
         ...
 
 

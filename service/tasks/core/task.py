@@ -1,7 +1,7 @@
-"""What a task is: pure functions between a caller's value and the tensors of a bundle's graphs.
+"""Tasks: pure functions between the values of a request and the tensors of a bundle's graphs.
 
-A task knows its bundle and nothing else: no queue, no clock, no onnxruntime. It reaches graphs only through a `Runner`,
-so the same code answers from onnxruntime in the service and from torch while a bundle is verified.
+A task knows its bundle and nothing else: no queue, no clock, no onnxruntime. It calls graphs only through a `Runner`,
+so the same code runs on onnxruntime in the service and on torch while a bundle is verified.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from service.bundle.padding import FloatArray
+from service.bundle import padding
 from service.bundle.tokenizer import UNK
 from service.errors import InvalidInput
 
-Array = NDArray[Any]
+Array = padding.Array
 
-#: No tokenizer of ours cuts text so coarsely that more characters than this, on average, make one token.
+#: Upper bound on the mean number of characters per token, for every tokenizer of this project.
 MAX_CHARACTERS_PER_TOKEN = 32
 
 
@@ -27,85 +26,85 @@ MAX_CHARACTERS_PER_TOKEN = 32
 class Frames:
     """A sequence of feature vectors: float32 `[time, features]`, finite, at least one frame."""
 
-    values: FloatArray
+    values: padding.FloatArray
 
 
 @dataclass(frozen=True, eq=False)
 class Waveform:
-    """Sound of one channel: float32 `[time]`, at least one sample, full scale at -1 and 1."""
+    """Mono audio: float32 `[time]`, at least one sample, full scale at -1 and 1."""
 
-    samples: FloatArray
+    samples: padding.FloatArray
     sample_rate_hz: int
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as it was sent: the bytes of a PNG file. Only a task that takes pictures looks into them."""
+    """A picture as it was sent: the bytes of a PNG file, decoded only by a task that takes pictures."""
 
     png: bytes
 
 
-#: What one input may be: a text, a text that is cut into words, a sequence of numbers, or a picture.
+#: One input: a text, a text split into words, a sequence of numbers, or a picture.
 PredictInput = str | Sequence[str] | Frames | Waveform | Picture
 
 
-#: `POST /predict` gives an answer at once, `POST /generate` one that grows token by token.
+#: `POST /predict` answers once, `POST /generate` may stream the answer token by token.
 Route = Literal["predict", "generate"]
 
 
 class Runner(Protocol):
-    """Runs one graph of a bundle once. It keeps nothing between calls: recurrent state goes in and comes out."""
+    """Runs the graphs of a bundle. It is stateless: recurrent state is an input and an output of each run."""
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Feed every input of `graph` by name; get every output by name. Raises InferenceFailed."""
+        """Run `graph` once with all its inputs by name; return all its outputs by name. Raises InferenceFailed."""
         ...
 
 
 class Parameters(BaseModel):
-    """Base of what a caller may choose. Unknown names are refused; numbers must be numbers."""
+    """Base of the parameters of a task. Unknown names are refused, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Answer(BaseModel):
-    """Base of what a caller gets back for one input."""
+    """Base of the answer to one input."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class HasLength(Protocol):
-    """A preprocessed input. `length` is its cost on the recurrent axis, in tokens."""
+    """A preprocessed input. `length` is its size along the recurrent axis, in tokens: what batching sorts by."""
 
     @property
     def length(self) -> int: ...
 
 
 class InputStatistics(NamedTuple):
-    """What a model read of an input: words or pieces, and how many of them its vocabulary does not hold."""
+    """Tokens of an input, and how many of them are not in the vocabulary."""
 
     num_tokens: int
     num_unknown: int
 
 
 class AnswerStatistics(NamedTuple):
-    """What stands in an answer, for the statistics: its labels, and how sure the model was, 0 to 1 if it said so."""
+    """Labels of an answer and the confidence of the model, 0 to 1, if it has one: for the metrics."""
 
     labels: Sequence[str]
     confidence: float | None
 
 
 def input_statistics_of(ids: Sequence[int]) -> InputStatistics:
-    """Of a sequence of ids."""
+    """Statistics of a sequence of token ids."""
     return InputStatistics(len(ids), ids.count(UNK))
 
 
 class Task(Protocol):
-    """What every task is to the service, however its graphs are run.
+    """What the service needs of every task, however its graphs are run.
 
     Attributes:
-        route: the route that answers with it, and with that the kind of engine.
-        parameters_type: what `parameters` of a request must be.
-        answer_type: what a caller reads.
+        route: the route that serves it, which decides the kind of engine.
+        parameters_type: the schema of `parameters` in a request.
+        answer_type: the schema of an answer.
     """
 
     route: ClassVar[Route]
@@ -113,7 +112,7 @@ class Task(Protocol):
     answer_type: ClassVar[type[Answer]]
 
     def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> Answer:
-        """The whole answer to one plain value, on its own.
+        """The whole answer to one value, computed alone.
 
         Raises:
             InvalidInput: the input or a parameter is refused.
@@ -123,7 +122,7 @@ class Task(Protocol):
 
 
 def kind_of(value: PredictInput) -> str:
-    """What a caller has sent, in words."""
+    """The kind of a value, for error messages."""
     match value:
         case Frames():
             return "frames of numbers"
@@ -138,7 +137,7 @@ def kind_of(value: PredictInput) -> str:
 
 
 def require_text(value: str, field: Sequence[str | int] = ()) -> str:
-    """A text that can be tokenised: not blank, and Unicode that can be written as UTF-8.
+    """Check that a text can be tokenised: it is not blank, and can be encoded as UTF-8.
 
     Raises:
         InvalidInput: with the reason.
@@ -153,9 +152,9 @@ def require_text(value: str, field: Sequence[str | int] = ()) -> str:
 
 
 def require_short_text(value: str, max_tokens: int, field: Sequence[str | int] = ()) -> str:
-    """`require_text`, and not so long that cutting it into tokens would be a waste.
+    """`require_text`, and a check of the length before tokenisation.
 
-    Tokenisers need seconds for a megabyte; a text that no tokeniser makes short enough is refused before.
+    Tokenisers need seconds for a megabyte, so a text that cannot fit the limit is refused before.
     """
     max_characters = max_tokens * MAX_CHARACTERS_PER_TOKEN
     require_at_most(len(value), max_characters, "characters", field)
@@ -163,17 +162,17 @@ def require_short_text(value: str, max_tokens: int, field: Sequence[str | int] =
 
 
 def require_words(words: Sequence[str] | Frames | Waveform | Picture, max_tokens: int) -> tuple[str, ...]:
-    """A text that the caller has already cut: at least one word, none blank, each of them text.
+    """Check a list of words: at least one, none blank, and each a valid text.
 
     Raises:
-        InvalidInput: with the index of the first word at fault; or the input is no text at all.
+        InvalidInput: with the index of the first invalid word; or the input is not text.
     """
     if isinstance(words, (Frames, Waveform, Picture)):
         raise InvalidInput(f"this model takes text, not {kind_of(words)}")
     if not words:
         raise InvalidInput("the list of words is empty")
     require_at_most(len(words), max_tokens, "words")
-    # All at once, because it is nearly always right; word by word only to say which of them is not.
+    # One check of all words, because they are nearly always valid; then word by word to find the one that is not.
     if not _are_short_texts(words, max_tokens):
         for index, word in enumerate(words):
             require_short_text(word, max_tokens, (index,))
@@ -187,7 +186,7 @@ def _are_short_texts(words: Sequence[str], max_tokens: int) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it can be written as UTF-8: it holds no half of a surrogate pair."""
+    """Whether it can be encoded as UTF-8: it contains no unpaired surrogate."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

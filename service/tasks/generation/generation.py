@@ -24,12 +24,13 @@ from service.tasks.core.task import (
     require_short_text,
     require_text,
 )
-from service.tasks.generation.answer import GenerationAnswer, TokenEvent
 from service.tasks.generation.generation_batch import PREFILL_CHUNK_TOKENS, GenerationBatch
 from service.tasks.generation.language_model import LanguageModel
-from service.tasks.generation.parameters import DEFAULT_NEW_TOKENS, GenerationParameters
+from service.tasks.generation.options import DEFAULT_NEW_TOKENS, SamplingOptions
 from service.tasks.generation.prompt_reader import PrefixCheckpoints
+from service.tasks.generation.recorded_form import GenerationAnswer, GenerationParameters, written_answer
 from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.result import GenerationResult, TokenEvent
 from service.tasks.generation.stream_state import StreamState
 
 
@@ -53,7 +54,7 @@ class Generation(Task):
     def start(
         self,
         prompt: str,
-        parameters: GenerationParameters,
+        options: SamplingOptions,
         delivery: Delivery | None = None,
         state: StreamState | None = None,
     ) -> GenerationRequest:
@@ -65,11 +66,11 @@ class Generation(Task):
         if delivery is not None and delivery.is_streamed and delivery.num_continuations > 1:
             raise InvalidInput("a stream has one text; ask for several without streaming", ("n",))
         limit = self._limits.max_new_tokens
-        if parameters.max_new_tokens is not None:
-            require_at_most_new_tokens(parameters.max_new_tokens, limit)
-        max_new_tokens = parameters.max_new_tokens or min(DEFAULT_NEW_TOKENS, limit)
-        prompt_ids = [] if state is not None and not prompt else self._encode(prompt, parameters.truncate)
-        return GenerationRequest(self._tokenizer, prompt, prompt_ids, parameters, max_new_tokens, delivery, state)
+        if options.max_new_tokens is not None:
+            require_at_most_new_tokens(options.max_new_tokens, limit)
+        max_new_tokens = options.max_new_tokens or min(DEFAULT_NEW_TOKENS, limit)
+        prompt_ids = [] if state is not None and not prompt else self._encode(prompt, options.max_prompt_tokens)
+        return GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state)
 
     def batch(
         self,
@@ -87,20 +88,21 @@ class Generation(Task):
         return self._model.read(runner, sequences, state)
 
     def count_tokens(self, request: GenerationRequest, product: object) -> int:
-        """All tokens of all its sequences."""
+        """Tokens of all its sequences."""
         del product  # part of the protocol
         return request.num_produced
 
     def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> GenerationAnswer:
-        """`generate` with parameters as they stand in JSON."""
-        return self.generate(runner, value, check_parameters(self.parameters_type, parameters))
+        checked = check_parameters(GenerationParameters, parameters)
+        result = self.generate(runner, value, checked.options)
+        return GenerationAnswer.model_validate(written_answer(result, checked, value))
 
-    def generate(self, runner: Runner, prompt: str, parameters: GenerationParameters) -> GenerationAnswer:
+    def generate(self, runner: Runner, prompt: str, options: SamplingOptions) -> GenerationResult:
         """One text from start to end, on its own. Raises InvalidInput and InferenceFailed."""
-        continuation = self.start(prompt, parameters)
+        continuation = self.start(prompt, options)
         for _ in self.events(runner, continuation):
             pass
-        return continuation.answer()
+        return continuation.result()
 
     def events(self, runner: Runner, continuation: GenerationRequest) -> Iterator[TokenEvent]:
         """Continue to the end, on its own: an event for each token if it is streamed. Raises InferenceFailed."""
@@ -113,17 +115,17 @@ class Generation(Task):
                 if isinstance(outcome.product, TokenEvent):
                     yield outcome.product
 
-    def _encode(self, prompt: str, truncate: int | None) -> list[int]:
-        """The prompt's ids; of a longer one only the last, if `truncate` asks for that."""
+    def _encode(self, prompt: str, max_tokens: int | None) -> list[int]:
+        """The prompt's ids; of a longer one only the last, if `max_tokens` is given."""
         limit = self._limits.max_input_tokens
-        if truncate is None:
+        if max_tokens is None:
             prompt_ids = self._tokenizer.encode(require_short_text(prompt, limit, ("inputs",)))
             require_at_most(len(prompt_ids), limit, "tokens", ("inputs",))
-        elif truncate > limit:
+        elif max_tokens > limit:
             raise InvalidInput(f"this model reads at most {limit} tokens", ("parameters", "truncate"))
         else:
-            ending = require_text(prompt, ("inputs",))[-truncate * MAX_CHARACTERS_PER_TOKEN :]
-            prompt_ids = self._tokenizer.encode(ending)[-truncate:]
+            ending = require_text(prompt, ("inputs",))[-max_tokens * MAX_CHARACTERS_PER_TOKEN :]
+            prompt_ids = self._tokenizer.encode(ending)[-max_tokens:]
         if not prompt_ids:
             raise InvalidInput("the prompt holds nothing that this model can read", ("inputs",))
         return prompt_ids

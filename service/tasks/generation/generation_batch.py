@@ -1,4 +1,4 @@
-"""Generation as a step batch: prompts are read in padded parts, and all live texts take each step together."""
+"""The step batch of generation: prefill in padded parts of prompts, and decode steps of all live sequences."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from service.tasks.generation.rows import RowEvent, StepRows
 
 logger = logging.getLogger(__name__)
 
-#: Tokens that one run reads of one prompt: as long as the running texts have to wait for it.
+#: Tokens of one prompt that one prefill run reads. Running sequences wait for it, so it bounds their stall.
 PREFILL_CHUNK_TOKENS = 128
-#: Tokens that one run reads of all prompts, padding counted: what bounds its memory.
+#: Tokens of all prompts that one prefill run reads, padding included. It bounds the memory of a run.
 _MAX_PADDED_TOKENS = 4096
 
-#: A prompt is read along with steps if so many rows are live, so many for each prompt to be read, and if it has at
-#: most so many tokens. A step of 32 rows takes 7 times as long as one of one row, so that a prompt which is read alone
-#: costs 4 to 5 times as much.
+#: A prompt is read along with decode steps if at least this many rows are live, this many per prompt to be read, and if
+#: it has at most this many tokens. A step of 32 rows takes 7 times as long as one of a single row, so that reading a
+#: prompt alone costs 4 to 5 times as much.
 _MIN_LIVE_ROWS = 8
 _LIVE_ROWS_PER_PROMPT = 2
 _MAX_STEPPED_TOKENS = 64
 
 
 class GenerationBatch:
-    """A `StepBatch` of continuations.
+    """A `StepBatch` of generation requests.
 
-    What a request gets depends on the request alone, its seed included, as long as the graphs compute a row alike in
-    any company. On onnxruntime's CPU provider in float32 they do, but that some graphs compute a row that is all alone
-    in a run differently in the last bit; elsewhere the last bits may depend on the size of the batch. A token whose
-    choice hangs on such a bit may differ. Everything after the scores is computed row by row in float64 and never does.
+    The text of a request depends on the request alone, its seed included, as long as the graphs compute a row alike in
+    every batch. onnxruntime's CPU provider does in float32, except that some graphs compute a single row differently in
+    the last bit; elsewhere the last bits may depend on the batch size. A token whose choice depends on such a bit may
+    differ. Everything after the logits is computed row by row in float64, independently of the batch.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class GenerationBatch:
         self._prefill_chunk_tokens = prefill_chunk_tokens
         self._checkpoints = checkpoints
         self._before_all = RecurrentState.zeros(model.state_specs, 1)
-        self._readers: list[PromptReader] = []
+        self._readers: list[PromptReader[GenerationRequest]] = []
         self._rows = self._no_rows()
         self._has_just_read = False
 
     @property
     def num_rows(self) -> int:
-        """Rows that are stepped, and those that will be once their prompts are read."""
+        """Rows that are stepped, and those that will be after prefill."""
         return self._rows.num_rows + sum(reader.request.num_rows for reader in self._readers)
 
     @property
@@ -63,10 +63,10 @@ class GenerationBatch:
         return not self._rows.num_rows and not self._readers
 
     def join(self, requests: Sequence[GenerationRequest]) -> None:
-        """Take requests in; each prompt is read from its longest known prefix on, in the way that costs less.
+        """Add requests. Each prompt is read from its longest cached prefix on, by prefill runs or along with steps.
 
-        A step costs little more with one row more, so a few short prompts that meet many live rows are read along with
-        their steps. A run of its own takes a prompt less time to read, but everybody else waits for it.
+        A step costs little more with one more row, so a few short prompts that meet many live rows are read along with
+        their steps. Prefill would read them faster, but all live rows would wait for it.
         """
         readers = [
             PromptReader(request, self._before_all, self._prefill_chunk_tokens, self._checkpoints)
@@ -80,9 +80,9 @@ class GenerationBatch:
         self._readers += [reader for reader in readers if reader not in stepped]
 
     def advance(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
-        """Read a part of the prompts, or step all live rows; in turns if both are due.
+        """Prefill a part of the prompts, or step all live rows; in turns if both are due.
 
-        The product of a streamed request is a `TokenEvent` for each token, others have none.
+        A streamed request has a `TokenEvent` as product for each token, others have no product.
         """
         if self._readers and (self._rows.num_rows == 0 or not self._has_just_read):
             self._has_just_read = True
@@ -91,13 +91,13 @@ class GenerationBatch:
         return self._step(runner) if self._rows.num_rows else []
 
     def leave(self, requests: Iterable[GenerationRequest]) -> None:
-        """Forget requests at once, joining or live."""
+        """Remove requests, joining or live."""
         gone = set(map(id, requests))
         self._readers = [reader for reader in self._readers if id(reader.request) not in gone]
         self._rows.remove(lambda request: id(request) in gone)
 
     def clear(self) -> list[GenerationRequest]:
-        """Forget everything, and say which requests that were."""
+        """Remove all requests, and return them."""
         requests = [*(reader.request for reader in self._readers), *self._rows.requests]
         self._readers, self._rows = [], self._no_rows()
         return requests
@@ -116,7 +116,7 @@ class GenerationBatch:
         return _outcomes(rows.take(logits, state))
 
     def _read(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
-        """Read one part of some prompts by a run of its own."""
+        """One prefill run over a part of some prompts."""
         group, time = next_part(self._readers, _MAX_PADDED_TOKENS)
         parts = [reader.ids[reader.num_read : reader.num_read + min(time, reader.chunk_tokens)] for reader in group]
         try:
@@ -133,15 +133,15 @@ class GenerationBatch:
         return []
 
 
-def _may_be_stepped(reader: PromptReader, is_crowded: bool) -> bool:
-    """Whether a prompt joins the steps at once: with its last token, or with all of it. A report needs all scores."""
+def _may_be_stepped(reader: PromptReader[GenerationRequest], is_crowded: bool) -> bool:
+    """Whether a prompt is read along with steps. A report of its log-probabilities needs prefill, for all logits."""
     if reader.num_before_last == 0:
         return True
     return is_crowded and reader.num_before_last <= _MAX_STEPPED_TOKENS and not reader.request.reports_prompt
 
 
 def _outcomes(events: Sequence[RowEvent]) -> list[Outcome[GenerationRequest]]:
-    """What rows events, as outcomes of requests; one with several sequences is finished with the last of them."""
+    """The events of rows as outcomes of requests. A request with several sequences finishes with the last of them."""
     outcomes = []
     ended: set[int] = set()
     for (request, _), event in events:
@@ -156,7 +156,7 @@ def _outcomes(events: Sequence[RowEvent]) -> list[Outcome[GenerationRequest]]:
 
 
 def _failures(requests: Sequence[GenerationRequest], error: Exception) -> list[Outcome[GenerationRequest]]:
-    """The same end for each of the requests."""
+    """The failure of a run as the outcome of each of its requests."""
     if not isinstance(error, UnrollError):
         logger.error("a run failed", exc_info=error)
         error = InferenceFailed(f"the model failed with {type(error).__name__}")

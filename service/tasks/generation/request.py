@@ -15,9 +15,9 @@ from service.errors import UnrollError
 from service.tasks.core.probabilities import log_softmax, require_finite
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, InputStatistics, input_statistics_of
-from service.tasks.generation.answer import ContinuationAnswer, GenerationAnswer, GenerationDetails, PromptToken
 from service.tasks.generation.detokenizer import START, TextPosition
-from service.tasks.generation.parameters import MAX_SEED, GenerationParameters
+from service.tasks.generation.options import MAX_SEED, SamplingOptions
+from service.tasks.generation.result import GenerationResult, PromptToken
 from service.tasks.generation.sequence import GeneratedSequence, SequenceCheckpoint, text_of
 from service.tasks.generation.stream_state import StreamState
 
@@ -53,20 +53,18 @@ class GenerationRequest:
     def __init__(
         self,
         tokenizer: TextTokenizer,
-        prompt: str,
         prompt_ids: Sequence[int],
-        parameters: GenerationParameters,
+        options: SamplingOptions,
         max_new_tokens: int,
         delivery: Delivery | None = None,
         start: StreamState | None = None,
     ) -> None:
         delivery = delivery or Delivery()
         self.prompt_ids = list(prompt_ids)
-        self.parameters = parameters
+        self.options = options
         self.max_new_tokens = max_new_tokens
         self.is_streamed = delivery.is_streamed
-        self.seed = _seed(parameters, start) if parameters.samples else None
-        self._prompt = prompt
+        self.seed = _seed(options, start) if options.samples else None
         self._tokenizer = tokenizer
         self._start = start
         self._prompt_log_probabilities: list[float] = []
@@ -101,7 +99,7 @@ class GenerationRequest:
     @property
     def reports_prompt(self) -> bool:
         """Whether the answer says how likely the prompt was, so that all of it must be read."""
-        return self.parameters.details and self.parameters.decoder_input_details
+        return self.options.lists_prompt
 
     @property
     def text(self) -> str:
@@ -134,15 +132,10 @@ class GenerationRequest:
             log_probabilities = log_softmax(require_finite(logits[: len(following)], "token scores"))
             self._prompt_log_probabilities += log_probabilities[np.arange(len(following)), following].tolist()
 
-    def answer(self) -> GenerationAnswer:
-        """The whole answer, once every text has ended; the states, which callers get sealed, are not in it."""
-        answers = [self._answer(sequence) for sequence in self.sequences]
-        first = answers[0]
-        return GenerationAnswer(
-            generated_text=first.generated_text,
-            details=first.details,
-            continuations=answers if len(answers) > 1 else None,
-        )
+    def result(self) -> GenerationResult:
+        """All texts, once every one has ended. Raises ValueError before that."""
+        prompt_tokens = self._prompt_tokens() if self.reports_prompt else []
+        return GenerationResult([sequence.result for sequence in self.sequences], prompt_tokens)
 
     def states(self) -> list[StreamState]:
         """For each sequence the state to go on from, once every text has ended. Only if they were asked for."""
@@ -160,12 +153,12 @@ class GenerationRequest:
         goes_on = start is not None and self.seed == start.seed
         return GeneratedSequence(
             self._tokenizer,
-            self.parameters,
+            self.options,
             self._position(),
             self.max_new_tokens,
             seed=seed,
             num_drawn=start.num_drawn if start is not None and goes_on else 0,
-            counts=self._counts() if self.parameters.rules.has_penalty else None,
+            counts=self._counts() if self.options.has_penalty else None,
             is_streamed=delivery.is_streamed,
             keeps_state=delivery.returns_state,
             state_every=delivery.state_every,
@@ -184,31 +177,13 @@ class GenerationRequest:
         counts[0] += np.bincount(self.prompt_ids, minlength=counts.shape[1])
         return counts
 
-    def _answer(self, sequence: GeneratedSequence) -> ContinuationAnswer:
-        if sequence.finish_reason is None:
-            raise ValueError("this text has not ended yet")
-        before = self._prompt if self.parameters.return_full_text else ""
-        details = self._details(sequence) if self.parameters.details else None
-        return ContinuationAnswer(generated_text=before + sequence.text, details=details)
-
-    def _details(self, sequence: GeneratedSequence) -> GenerationDetails:
-        assert sequence.finish_reason is not None
-        return GenerationDetails(
-            finish_reason=sequence.finish_reason,
-            generated_tokens=len(sequence.produced_ids),
-            seed=sequence.seed,
-            prefill=self._prefill() if self.parameters.decoder_input_details else [],
-            tokens=sequence.tokens,
-            top_tokens=sequence.top_tokens or None,
-        )
-
-    def _prefill(self) -> list[PromptToken]:
+    def _prompt_tokens(self) -> list[PromptToken]:
         known: list[float | None] = [*self._prompt_log_probabilities]
         if self._start is None:
             known.insert(0, None)
         return [
-            PromptToken(id=token_id, text=text_of(self._tokenizer, token_id), logprob=logprob)
-            for token_id, logprob in zip(self.prompt_ids, known, strict=True)
+            PromptToken(token_id, text_of(self._tokenizer, token_id), log_probability)
+            for token_id, log_probability in zip(self.prompt_ids, known, strict=True)
         ]
 
     def _state(self, sequence: GeneratedSequence, checkpoint: SequenceCheckpoint) -> StreamState:
@@ -232,9 +207,9 @@ class GenerationRequest:
         )
 
 
-def _seed(parameters: GenerationParameters, start: StreamState | None) -> int:
-    if parameters.seed is not None:
-        return parameters.seed
+def _seed(options: SamplingOptions, start: StreamState | None) -> int:
+    if options.seed is not None:
+        return options.seed
     if start is not None and start.seed is not None:
         return start.seed
     return secrets.randbits(_CHOSEN_SEED_BITS)

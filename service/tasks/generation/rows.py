@@ -36,9 +36,9 @@ from service.bundle.tokenizer import EOS
 from service.errors import InferenceFailed
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array
-from service.tasks.generation.answer import TokenEvent
 from service.tasks.generation.prompt_reader import PromptReader
 from service.tasks.generation.request import GenerationRequest
+from service.tasks.generation.result import TokenEvent
 from service.tasks.generation.sampling import Choice, RowRules
 from service.tasks.generation.sequence import GeneratedSequence, count_matrix
 
@@ -51,7 +51,7 @@ class StepRows:
     def __init__(self, nothing: RecurrentState) -> None:
         """`nothing` is a state without rows."""
         self.state = nothing
-        self.readers: list[PromptReader] = []
+        self.readers: list[PromptReader[GenerationRequest]] = []
         self._live = LiveRows([], np.empty(0, dtype=np.int64))
 
     @property
@@ -82,7 +82,7 @@ class StepRows:
         """Give every sequence the tokens that were chosen for it so far."""
         self._live.settle()
 
-    def add(self, readers: Sequence[PromptReader]) -> None:
+    def add(self, readers: Sequence[PromptReader[GenerationRequest]]) -> None:
         """Add prompts; those with one token left are live from the next step on."""
         self.state = RecurrentState.joined([self.state, *(reader.state for reader in readers)])
         self.readers += readers
@@ -173,7 +173,7 @@ class LiveRows:
         self.rows = tuple(rows)
         self.token_ids = token_ids
         sequences = [row.sequence for row in rows]
-        self._rules = RowRules([sequence.options for sequence in sequences])
+        self._rules = RowRules([sequence.row_options for sequence in sequences])
         self._numbers = [numbers for sequence in sequences if (numbers := sequence.numbers) is not None]
         self._counts = count_matrix([sequences[row] for row in self._rules.penalised])
         self._num_left: IntArray = np.array([sequence.num_left for sequence in sequences], dtype=np.int64)

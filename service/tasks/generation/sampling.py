@@ -1,14 +1,13 @@
-"""Choosing the next token, for many rows at once: pure functions on scores `[rows, vocab]`.
+"""Sampling: choosing the next token for many rows at once, by pure functions on scores `[rows, vocab]`.
 
 Rules apply in the order that text-generation-inference uses: penalties, then temperature, then top-k, top-p and
-typical-p, each of which sets what it rules out to minus infinity. Whatever a row asks for, its result is the same to
-the last bit in any company: sums run along a row, nothing runs across rows.
+typical-p, each of which sets the excluded tokens to minus infinity. The result of a row does not depend on the other
+rows, down to the last bit: sums run along a row, never across rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,30 +16,14 @@ from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS
 from service.tasks.core.probabilities import DoubleArray, log_softmax
 from service.tasks.core.task import Array
+from service.tasks.generation.options import DecodingRules
 
-#: Penalties may blow scores up; beyond this they are all the same, and sums of them stay finite.
+#: Penalised scores are clipped to this, so that sums of them stay finite.
 _LARGEST_SCORE = 1e30
 
 
-@dataclass(frozen=True)
-class DecodingRules:
-    """What shapes the distribution of the next token; None leaves it as it is."""
-
-    temperature: float | None = None
-    repetition_penalty: float | None = None
-    frequency_penalty: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    typical_p: float | None = None
-
-    @property
-    def has_penalty(self) -> bool:
-        """Whether it matters what was read and produced before."""
-        return self.repetition_penalty is not None or self.frequency_penalty is not None
-
-
 class RowOptions(NamedTuple):
-    """What one row wants of a choice: its rules, to draw or to take the best, and to know the log-probabilities."""
+    """The options of one row: its rules, whether to sample or take the best, whether to return log-probabilities."""
 
     rules: DecodingRules
     draws: bool
@@ -48,7 +31,7 @@ class RowOptions(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Only the best token: no score has to be computed."""
+        """Whether it takes the best token and nothing else, so that no scores have to be computed."""
         return not (self.draws or self.reports or self.rules.has_penalty)
 
 
@@ -60,22 +43,22 @@ class Choice(NamedTuple):
 
 
 class _RuleRows(NamedTuple):
-    """The rows that one rule is for, and its parameter for each of them: `[rows]` and `[rows, 1]`."""
+    """The rows that one rule applies to, and its parameter for each of them: `[rows]` and `[rows, 1]`."""
 
     rows: IntArray
     values: DoubleArray
 
 
 class RowRules:
-    """The options of all rows, as arrays. What no row asks for costs nothing at a choice.
+    """The options of all rows, as arrays. A rule that no row uses costs nothing.
 
     Attributes:
         penalised: rows with a penalty, ascending; `choose` needs the counts of each.
-        reporting: rows whose log-probabilities a choice hands back, ascending.
+        reporting: rows whose log-probabilities a choice returns, ascending.
     """
 
     def __init__(self, rows: Sequence[RowOptions]) -> None:
-        #: Rows whose scores must be computed. Rules below are numbered within these.
+        #: Rows whose scores must be computed. The rules below use positions within these.
         self._shaped = [number for number, row in enumerate(rows) if not row.is_plain]
         shaped = [rows[number] for number in self._shaped]
         self.reporting = [number for number, row in enumerate(rows) if row.reports]
@@ -90,7 +73,7 @@ class RowRules:
         )
 
     def choose(self, logits: Array, numbers: Sequence[float], counts: IntArray | None) -> Choice:
-        """The next token of each row. Rows that do not draw take the likeliest, of equals the lowest id.
+        """The next token of each row. Rows that do not sample take the most likely, of equals the lowest id.
 
         Args:
             logits: `[rows, vocab]`, finite, as the graph computed them.
@@ -112,13 +95,13 @@ class RowRules:
         return Choice(token_ids, log_probabilities)
 
     def _shape(self, logits: Array, counts: IntArray | None) -> DoubleArray:
-        """`[shaped, vocab]`: scores with all rules applied, minus infinity for what is ruled out."""
+        """`[shaped, vocab]`: scores with all rules applied, minus infinity for excluded tokens."""
         scores = logits.astype(np.float64)
         if self._penalties is not None and counts is not None:
             rows, repetition, frequency = self._penalties
             penalised = penalise_repetition(scores[rows], counts[:, 0] > 0, repetition)
             scores[rows] = penalise_frequency(penalised, counts[:, 1], frequency)
-        scores[:, :EOS] = -np.inf  # padding, unknown and begin are never produced; the end token may be
+        scores[:, :EOS] = -np.inf  # padding, unknown and begin are never generated
         for rule, apply in (
             (self._temperature, apply_temperature),
             (self._top_k, keep_top_k),
@@ -140,19 +123,19 @@ def penalise_repetition(scores: DoubleArray, seen: Array, penalty: DoubleArray) 
 
 
 def penalise_frequency(scores: DoubleArray, num_produced: IntArray, penalty: DoubleArray) -> DoubleArray:
-    """The penalty is taken off once for each time a token was produced; a negative one rewards repeating."""
+    """The penalty is subtracted once for each time a token was produced; a negative one favours repetition."""
     return scores - penalty * num_produced
 
 
 def apply_temperature(scores: DoubleArray, temperature: DoubleArray) -> DoubleArray:
-    """Scores divided by the temperature; the best is at 0 first, so that no temperature overflows it."""
+    """Scores divided by the temperature. The best is shifted to 0 first, so that no temperature overflows."""
     with np.errstate(over="ignore"):
         cooled: DoubleArray = (scores - scores.max(axis=-1, keepdims=True)) / temperature
     return cooled
 
 
 def keep_top_k(scores: DoubleArray, k: DoubleArray) -> DoubleArray:
-    """The `k` best of each row, and those that equal the last of them."""
+    """Top-k: the `k` best of each row, and all that equal the last of them."""
     rows, vocab = scores.shape
     places = np.maximum(vocab - k[:, 0], 0).astype(np.int64)
     in_order = np.partition(scores, sorted(set(places.tolist())), axis=-1)
@@ -161,19 +144,19 @@ def keep_top_k(scores: DoubleArray, k: DoubleArray) -> DoubleArray:
 
 
 def keep_top_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
-    """The smallest set of best tokens whose probabilities sum to at least `p` (Holtzman et al. 2020)."""
+    """Top-p: the smallest set of best tokens whose probabilities sum to at least `p` (Holtzman et al. 2020)."""
     weights = _weights(scores)
     in_order = np.sort(weights, axis=-1)[:, ::-1]
     num_kept = _num_to_reach(in_order, p)
     threshold = in_order[np.arange(len(scores)), num_kept - 1]
     is_kept = weights >= threshold[:, None]
-    if (is_kept.sum(axis=-1) != num_kept).any():  # there are equals of the last one: of those, low ids stay
+    if (is_kept.sum(axis=-1) != num_kept).any():  # several equal the last one: of those, the lower ids stay
         return _keep_first(scores, np.argsort(-scores, axis=-1, kind="stable"), num_kept)
     return np.where(is_kept, scores, -np.inf)
 
 
 def keep_typical_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
-    """Like top-p, but first come the tokens whose surprise is nearest to the entropy (Meister et al. 2023)."""
+    """Typical-p: as top-p, but ordered by how near the surprise is to the entropy (Meister et al. 2023)."""
     log_probabilities = log_softmax(scores)
     possible = log_probabilities > -np.inf
     surprise = np.where(possible, -log_probabilities, 0.0)
@@ -184,7 +167,7 @@ def keep_typical_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
 
 
 def draw(scores: DoubleArray, numbers: DoubleArray) -> IntArray:
-    """`[rows]`: for each row the token at which its cumulative distribution passes its number, from [0, 1)."""
+    """`[rows]`: sampled tokens, by inverting each row's cumulative distribution at its number from [0, 1)."""
     cumulative = _weights(scores).cumsum(axis=-1)
     # A double below 1 times the total, which is at least 1, is below the total: some token passes it.
     target = numbers[:, None] * cumulative[:, -1:]
@@ -193,7 +176,7 @@ def draw(scores: DoubleArray, numbers: DoubleArray) -> IntArray:
 
 
 def most_likely(log_probabilities: DoubleArray, count: int) -> list[int]:
-    """At most `count` tokens of one row `[vocab]` that are possible, best first; of equals the lower id is first."""
+    """At most `count` possible tokens of one row `[vocab]`, best first; of equals the lower id is first."""
     order = np.argsort(-log_probabilities, kind="stable")[:count]
     return [int(token) for token in order if log_probabilities[token] > -np.inf]
 
@@ -205,13 +188,13 @@ def _likeliest(logits: Array) -> IntArray:
 
 
 def _weights(scores: DoubleArray) -> DoubleArray:
-    """Probabilities, but for a factor: the best of each row has 1."""
+    """Unnormalised probabilities: the best of each row has 1."""
     weights: DoubleArray = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return weights
 
 
 def _num_to_reach(weights: DoubleArray, p: DoubleArray) -> IntArray:
-    """`[rows]`: how many weights from the left it takes to reach the share `p` of their sum; at least one."""
+    """`[rows]`: how many weights from the left are needed to reach the share `p` of their sum; at least one."""
     mass = weights.cumsum(axis=-1)
     num_below: IntArray = (mass[:, :-1] < p * mass[:, -1:]).sum(axis=-1)
     return num_below + 1
@@ -241,7 +224,7 @@ def _rule_rows(values: Sequence[float | None]) -> _RuleRows | None:
 
 
 def _penalties(rules: Sequence[DecodingRules]) -> tuple[IntArray, DoubleArray, DoubleArray] | None:
-    """Rows with a penalty, and both of theirs `[rows, 1]`: one that is not given is a value that changes nothing."""
+    """Rows with a penalty, and both penalties `[rows, 1]`; one that is not given has its neutral value."""
     rows = [row for row, rule in enumerate(rules) if rule.has_penalty]
     if not rows:
         return None
@@ -250,18 +233,18 @@ def _penalties(rules: Sequence[DecodingRules]) -> tuple[IntArray, DoubleArray, D
     return np.array(rows), np.array(repetition)[:, None], np.array(frequency)[:, None]
 
 
-#: Philox 4x64 (Salmon et al. 2011) makes so many numbers of one count of its counter.
+#: Numbers that Philox 4x64 (Salmon et al. 2011) generates per count of its counter.
 _NUMBERS_PER_COUNT = 4
 
 
-#: Numbers are drawn in blocks: one call for so many tokens.
+#: Numbers are generated in blocks: one call for this many tokens.
 _BLOCK = 256
 
 
 def uniforms(seed: int, start: int = 0) -> Iterator[float]:
-    """Without end: the numbers of this seed's stream in [0, 1), from number `start` on. `seed` is below 2**64.
+    """The infinite stream of random numbers in [0, 1) for a seed below 2**64, from number `start` on.
 
-    Number i is the i-th `random()` of numpy's `Generator(Philox(key=seed))`, wherever one begins to read.
+    Number i is the i-th `random()` of numpy's `Generator(Philox(key=seed))`, whatever `start` is.
     """
     bits = np.random.Philox(key=seed)
     bits.advance(start // _NUMBERS_PER_COUNT)

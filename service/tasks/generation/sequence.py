@@ -12,9 +12,9 @@ from service.bundle.tokenizer import EOS, TextTokenizer
 from service.errors import UnrollError
 from service.tasks.core.probabilities import DoubleArray
 from service.tasks.core.recurrent_state import RecurrentState
-from service.tasks.generation.answer import FinishReason, Token, TokenEvent
 from service.tasks.generation.detokenizer import Detokenizer, TextPosition
-from service.tasks.generation.parameters import MAX_STOP_CHARACTERS, GenerationParameters
+from service.tasks.generation.options import MAX_STOP_CHARACTERS, SamplingOptions
+from service.tasks.generation.result import FinishReason, GeneratedText, Token, TokenEvent
 from service.tasks.generation.sampling import RowOptions, most_likely, uniforms
 
 
@@ -43,7 +43,7 @@ class GeneratedSequence:
     def __init__(
         self,
         tokenizer: TextTokenizer,
-        parameters: GenerationParameters,
+        options: SamplingOptions,
         position: TextPosition,
         max_new_tokens: int,
         *,
@@ -68,14 +68,14 @@ class GeneratedSequence:
         self.error: UnrollError | None = None
         self.tokens: list[Token] = []
         self.top_tokens: list[list[Token]] = []
-        reports = is_streamed or parameters.details
-        self.options = RowOptions(parameters.rules, draws=seed is not None, reports=reports)
-        self.is_followed = reports or bool(parameters.stop)
+        reports = is_streamed or options.lists_tokens
+        self.row_options = RowOptions(options, draws=seed is not None, reports=reports)
+        self.is_followed = reports or bool(options.stop)
         self._is_streamed = is_streamed
-        self._lists_tokens = parameters.details
-        self._top_n_tokens = parameters.top_n_tokens or 0
+        self._lists_tokens = options.lists_tokens
+        self._num_top_tokens = options.num_top_tokens
         self._tokenizer = tokenizer
-        self._stream = Detokenizer(tokenizer, position, parameters.stop)
+        self._stream = Detokenizer(tokenizer, position, options.stop)
         self._has_text = self.is_followed
 
     @property
@@ -98,6 +98,13 @@ class GeneratedSequence:
         """The text, without the prompt; of a sequence that is not followed only once it is done."""
         self._decode_bulk()
         return self._stream.text
+
+    @property
+    def result(self) -> GeneratedText:
+        """The finished sequence. Raises ValueError while it is still running."""
+        if self.finish_reason is None:
+            raise ValueError("this text has not ended yet")
+        return GeneratedText(self.text, self.produced_ids, self.finish_reason, self.seed, self.tokens, self.top_tokens)
 
     @property
     def wants_state(self) -> bool:
@@ -145,9 +152,7 @@ class GeneratedSequence:
             self.top_tokens += [top] if top else []
         if not self._is_streamed:
             return None
-        return TokenEvent(
-            index=len(self.produced_ids), token=token, top_tokens=top or None, finish_reason=self.finish_reason
-        )
+        return TokenEvent(len(self.produced_ids), token, top, self.finish_reason)
 
     def _checkpoint(self, row: RecurrentState) -> SequenceCheckpoint:
         position = self._stream.position(MAX_STOP_CHARACTERS - 1)
@@ -178,15 +183,15 @@ class GeneratedSequence:
         return "" if goes_on else self._stream.flush()
 
     def _list_top_tokens(self, log_probabilities: DoubleArray) -> list[Token]:
-        if not self._top_n_tokens:
+        if not self._num_top_tokens:
             return []
-        listed = most_likely(log_probabilities, self._top_n_tokens)
+        listed = most_likely(log_probabilities, self._num_top_tokens)
         return [self._token(i, log_probabilities, text_of(self._tokenizer, i)) for i in listed]
 
     def _token(self, token_id: int, log_probabilities: DoubleArray, text: str) -> Token:
         special = token_id <= EOS
         text = text_of(self._tokenizer, token_id) if special else text
-        return Token(id=token_id, text=text, logprob=float(log_probabilities[token_id]), special=special)
+        return Token(token_id, text, float(log_probabilities[token_id]), special)
 
 
 def text_of(tokenizer: TextTokenizer, token_id: int) -> str:

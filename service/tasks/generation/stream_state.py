@@ -29,18 +29,16 @@ _COUNT = np.dtype("<u4")
 
 @dataclass(frozen=True, eq=False)
 class StreamState:
-    """A stream between two tokens.
+    """Everything that the rest of a text depends on, between two of its tokens.
 
     Attributes:
-        arrays: recurrent state of this one row after everything that was read, float32 `[layers, width]` by name.
+        arrays: recurrent state of one row after all tokens that were read, float32 `[layers, width]` by name.
         pending_token_id: the newest token, chosen but not yet read by the network.
-        num_read: how often each token stands in the prompt and the text so far; what is missing stands there 0 times.
+        num_read: occurrences of each token in the prompt and the text so far; a missing token has none.
         num_produced: how often each token was chosen.
-        num_drawn: how many numbers of the seed's generator are used up.
-        seed: of that generator, below 2**64; None if nothing is drawn.
-        context_ids: the last tokens that have become text: what follows is decoded after them.
-        held_ids: tokens whose bytes are not yet a whole character.
-        text_tail: the end of the text, in which a stop string may have begun.
+        num_drawn: random numbers of the seed's stream that are used up.
+        seed: of the random numbers, below 2**64; None if nothing is sampled.
+        context_ids, held_ids, text_tail: the state of the detokenizer, see `TextPosition`.
     """
 
     arrays: Mapping[str, Array]
@@ -58,7 +56,7 @@ class StreamState:
         try:
             details = b"".join([self._head(), *(part.tobytes() for part in self._parts()), self._tail])
         except (struct.error, OverflowError) as error:
-            raise ValueError(f"this stream cannot be written down: {error}") from error
+            raise ValueError(f"this state cannot be written: {error}") from error
         return write_state(StateKind.GENERATION, self.arrays, details)
 
     @classmethod
@@ -94,7 +92,7 @@ class StreamState:
 
 
 class _Details:
-    """Reads the details from front to end, once their total length was found to be what their head says."""
+    """Parses the details from front to end, after a check of their total length against their head."""
 
     def __init__(self, data: bytes, vocabulary_size: int) -> None:
         if len(data) < _HEAD.size:
@@ -155,5 +153,5 @@ class _Details:
 
 
 def _pairs(counts: Mapping[int, int]) -> NDArray[np.uint32]:
-    """Ids and counts as rows, by id."""
+    """`[2, pairs]`: ids, ascending, and their counts."""
     return np.array(sorted(counts.items()), dtype=_COUNT).reshape(-1, 2).T

@@ -12,8 +12,9 @@ import yaml
 
 from deploy.grafana.boards.metrics_table import METRIC_NAME
 from deploy.grafana.boards.queries import FAILURES, PREDICT_TASKS
-from service.api.error_table import ERRORS, GENERATION_FAILED
+from service.api.error_table import ERRORS
 from service.observability.metrics import DURATION_BUCKETS_S
+from service.server.app import PROTOCOLS
 from service.tasks import catalogue
 from tests.deploy.monitoring.exposed_metrics import series_names
 from tests.programs import find_program
@@ -108,6 +109,7 @@ def test_rules_and_boards_mean_the_same_failures_and_tasks() -> None:
     text = (RULES / "objectives.yml").read_text("utf-8")
     outcomes = set(re.findall(r'outcome=~"([^"]+)"', text))
     assert outcomes == {FAILURES, f"ok|{FAILURES}"}
-    assert set(FAILURES.split("|")) <= {GENERATION_FAILED[1], *(error_type for _, error_type in ERRORS.values())}
+    rows = [*ERRORS.values(), *(row for protocol in PROTOCOLS for row in protocol.errors.rows.values())]
+    assert set(FAILURES.split("|")) <= {error_type for _, error_type in rows}
     assert set(re.findall(r'task=~"([^"]+)"', text)) == {PREDICT_TASKS}
     assert PREDICT_TASKS.split("|") == list(catalogue.tasks_of_route("predict"))

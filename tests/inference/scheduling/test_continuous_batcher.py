@@ -22,7 +22,8 @@ from service.inference.scheduling.stream import Stream
 from service.observability.metrics import Metrics
 from service.tasks.core.task import Array, Runner
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
+from service.tasks.generation.recorded_form import GenerationParameters
 from service.tasks.generation.request import Delivery, GenerationRequest
 from tests.conftest import PATIENCE_S, until
 
@@ -86,12 +87,12 @@ def play(generator: OpenBundle, scenario: Scenario, num_lanes: int = 1, **limits
 
 def start(generator: OpenBundle, prompt: str, is_streamed: bool = False, **parameters: Any) -> GenerationRequest:
     assert isinstance(generator.task, Generation)
-    return generator.task.start(prompt, GenerationParameters(**parameters), Delivery(is_streamed=is_streamed))
+    return generator.task.start(prompt, GenerationParameters(**parameters).options, Delivery(is_streamed=is_streamed))
 
 
 async def text_of(stream: Stream[GenerationRequest]) -> str:
     await stream.result()
-    return stream.request.answer().generated_text
+    return stream.request.result().text
 
 
 async def read_into(indices: list[int], stream: Stream[GenerationRequest]) -> None:
@@ -111,9 +112,11 @@ def test_texts_in_company_are_what_they_are_alone(generator: OpenBundle, num_lan
     streams: list[Stream[GenerationRequest]] = []
 
     async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        runner.may_step.clear()
         for prompt, wish in zip(prompts, wishes, strict=True):
             streams.append(stepper.submit(start(generator, prompt, **wish), FAR_S))
             await asyncio.sleep(0)
+        runner.may_step.set()
         assert await asyncio.gather(*map(text_of, streams)) == alone
         assert max(runner.step_rows) > 1, "texts did share steps"
 
@@ -141,8 +144,8 @@ def test_rows_are_spread_over_the_lanes(generator: OpenBundle) -> None:
 def test_no_more_rows_than_slots_are_stepped_and_a_fork_needs_one_for_each(generator: OpenBundle) -> None:
     async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         assert isinstance(generator.task, Generation)
-        forked = generator.task.start("ab", GenerationParameters(max_new_tokens=5), Delivery(num_continuations=3))
-        larger = generator.task.start("ab", GenerationParameters(max_new_tokens=5), Delivery(num_continuations=7))
+        forked = generator.task.start("ab", SamplingOptions(max_new_tokens=5), Delivery(num_continuations=3))
+        larger = generator.task.start("ab", SamplingOptions(max_new_tokens=5), Delivery(num_continuations=7))
         requests = [*(start(generator, "ab", max_new_tokens=6) for _ in range(9)), forked, larger]
         await asyncio.gather(*(text_of(stepper.submit(request, FAR_S)) for request in requests))
         assert set(runner.step_rows) <= {1, 2, 3, 4, 7}, "seven rows are more than there are, and go alone"
@@ -163,7 +166,7 @@ def test_many_small_requests_do_not_keep_a_large_one_waiting(generator: OpenBund
             ended.append(name)
 
         small = [ask("small", start(generator, "ab", max_new_tokens=3 + n % 9)) for n in range(40)]
-        forked = generator.task.start("ab", GenerationParameters(max_new_tokens=5), Delivery(num_continuations=4))
+        forked = generator.task.start("ab", SamplingOptions(max_new_tokens=5), Delivery(num_continuations=4))
         await asyncio.gather(*small[:8], ask("large", forked), *small[8:])
         assert ended.index("large") < 20
 
@@ -251,8 +254,15 @@ def test_a_broken_stepper_answers_everyone_and_is_not_alive(
     generator: OpenBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
-        monkeypatch.setattr("service.inference.scheduling.running_batch.RunningBatch.advance", lambda *_: 1 / 0)
+        may_break = threading.Event()
+
+        def broken(*_: object) -> None:
+            assert may_break.wait(PATIENCE_S)
+            raise RuntimeError("a fault of our own")
+
+        monkeypatch.setattr("service.inference.scheduling.running_batch.RunningBatch.advance", broken)
         streams = [stepper.submit(start(generator, "a"), FAR_S) for _ in range(3)]
+        may_break.set()
         results = await asyncio.gather(*(stream.result() for stream in streams), return_exceptions=True)
         assert all(isinstance(result, NotReady) for result in results)
         assert not stepper.is_alive

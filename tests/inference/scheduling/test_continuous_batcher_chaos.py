@@ -19,7 +19,7 @@ from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics
 from service.tasks.core.task import Array, Runner
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.recorded_form import GenerationParameters
 from service.tasks.generation.request import Delivery, GenerationRequest
 from tests.conftest import until
 
@@ -64,7 +64,7 @@ class Crowd:
 
     async def ask(self, wish: int, chance: random.Random) -> str:
         delivery = Delivery(is_streamed=chance.random() < 0.5)
-        parameters = GenerationParameters.model_validate(self.parameters(wish))
+        parameters = GenerationParameters.model_validate(self.parameters(wish)).options
         request = self.task.start("Hello"[: 1 + wish % 5], parameters, delivery)
         is_hasty = chance.random() < 0.1
         stream = self.stepper.submit(request, time.monotonic() + (chance.random() / 500 if is_hasty else 60))
@@ -80,10 +80,9 @@ class Crowd:
             return "failed"
         finally:
             stream.close()
-        assert request.answer().generated_text == self.alone(wish)
-        assert not delivery.is_streamed or "".join(e.token.text for e in events if not e.token.special) == self.alone(
-            wish
-        )
+        assert request.result().text == self.alone(wish)
+        streamed = "".join(event.token.text for event in events if not event.token.is_special)
+        assert not delivery.is_streamed or streamed == self.alone(wish)
         return "whole"
 
 

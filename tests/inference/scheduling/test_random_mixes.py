@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -15,8 +15,10 @@ from service.inference.state.prefix_cache import PrefixCache
 from service.tasks.core.task import Array, Runner
 from service.tasks.generation.generation import Generation
 from service.tasks.generation.generation_batch import GenerationBatch
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
+from service.tasks.generation.recorded_form import GenerationParameters
 from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.result import GenerationResult
 
 NUM_MIXES = 1000
 NUM_REQUESTS = 80
@@ -26,9 +28,9 @@ class Wish(NamedTuple):
     """One request, and what it gets alone."""
 
     prompt: str
-    parameters: GenerationParameters
+    parameters: SamplingOptions
     delivery: Delivery
-    alone: dict[str, Any]
+    alone: GenerationResult | None
 
     def start(self, task: Generation) -> GenerationRequest:
         return task.start(self.prompt, self.parameters, self.delivery)
@@ -47,7 +49,7 @@ class Failing:
         return self._runner.run(graph, feeds)
 
 
-def random_parameters(chance: random.Random) -> GenerationParameters:
+def random_parameters(chance: random.Random) -> SamplingOptions:
     rules = {
         "temperature": chance.choice([0.5, 1.0, 1.5]),
         "top_k": chance.choice([1, 3, 20]),
@@ -61,17 +63,17 @@ def random_parameters(chance: random.Random) -> GenerationParameters:
         "stop": [chance.choice("aeiou ")],
     }
     chosen = {name: value for name, value in rules.items() if chance.random() < 0.3}
-    return GenerationParameters(**chosen, seed=chance.randrange(2**64), max_new_tokens=chance.randint(1, 20))
+    return GenerationParameters(**chosen, seed=chance.randrange(2**64), max_new_tokens=chance.randint(1, 20)).options
 
 
 def random_wish(chance: random.Random, task: Generation, runner: Runner) -> Wish:
     prompt = "H" + "".join(chance.choices("Hello my old friend.\n", k=chance.choice([0, 1, 5, 9, 30])))
     delivery = chance.choice([Delivery(), Delivery(), Delivery(is_streamed=True), Delivery(num_continuations=3)])
-    wish = Wish(prompt, random_parameters(chance), delivery, {})
+    wish = Wish(prompt, random_parameters(chance), delivery, None)
     continuation = wish.start(task)
     for _ in task.events(runner, continuation):
         pass
-    return wish._replace(alone=continuation.answer().model_dump())
+    return wish._replace(alone=continuation.result())
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def play(batch: GenerationBatch, wishes: list[Wish], task: Generation, runner: R
             if outcome.finished:
                 _, wish = running.pop(id(outcome.request))
                 if outcome.error is None:
-                    assert outcome.request.answer().model_dump() == wish.alone
+                    assert outcome.request.result() == wish.alone
                     num_whole += 1
     assert not running, "everyone is told of the end"
     assert batch.num_rows == 0

@@ -1,4 +1,4 @@
-"""The load client, a process of its own, so that the core it needs is not the server's.
+"""The load client, in its own process so that it does not share the server's core.
 
     python -m tests.load.client '{"speech": "unroll", "corpus": "sentences", "port": 8000, "connections": 64,
                                   "warm_s": 1, "seconds": 5}'

@@ -1,4 +1,4 @@
-"""Closed loop: so many callers, each of whom asks again as soon as it has its answer. Measures capacity."""
+"""Closed-loop load: a fixed number of callers, each sending its next request after the answer. Measures capacity."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from tests.load.client.connection import Connection, connect
 from tests.load.client.tally import Reply, Tally
 
-#: After the load has ended, answers under way get so long.
+#: Time for outstanding answers after the load has ended.
 GRACE_S = 10.0
 
 
 class ClosedLoop:
-    """Bounded in time: it asks for `warm_s + seconds`, waits `GRACE_S` more at most, and ends."""
+    """A load of bounded duration: requests for `warm_s + seconds`, then at most `GRACE_S` for the last answers."""
 
     def __init__(self, tally: Tally, port: int, connections: int, warm_s: float, seconds: float) -> None:
         self._tally = tally
@@ -28,12 +28,12 @@ class ClosedLoop:
         self._all_answered = asyncio.Event()
 
     async def run(self) -> dict[str, float]:
-        """Figures that only the loop knows; all else is in the tally."""
+        """Figures of the loop itself; all others are in the tally."""
         for _ in range(self._num_connections):
             self._ask(await connect(self._port, self._on_reply, self._on_lost))
         await asyncio.sleep(self._end_s - time.perf_counter())
         now = time.perf_counter()
-        # What latencies of answers cannot show: how long those still waiting have waited.
+        # Waiting times of unanswered requests, which the latencies of answers do not show.
         longest_wait_s = max((now - connection.started_s for connection in self._waiting), default=0.0)
         await self._drain()
         for connection in self._waiting:

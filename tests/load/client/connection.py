@@ -1,4 +1,4 @@
-"""One keep-alive HTTP/1.1 connection with one request under way at a time, straight on asyncio's transport."""
+"""A keep-alive HTTP/1.1 connection with one outstanding request, directly on asyncio's transport."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, answered: Answered, lost: Lost) -> None:
         self.number = -1
         self.started_s = 0.0
-        self.is_waiting = False
         self._answered = answered
         self._lost = lost
         self._transport: asyncio.Transport | None = None
@@ -32,14 +31,14 @@ class Connection(asyncio.Protocol):
     def ask(self, payload: bytes, number: int, started_s: float) -> None:
         """Send one request; its latency is counted from `started_s` on `time.perf_counter()`'s clock."""
         assert self._transport is not None
-        self.number, self.started_s, self.is_waiting = number, started_s, True
+        self.number, self.started_s = number, started_s
         self._parser = httptools.HttpResponseParser(self)
         self._body.clear()
         self._has_retry_after = False
         self._transport.write(payload)
 
     def close(self) -> None:
-        """End the connection, whatever is under way."""
+        """Close the connection, even with a request outstanding."""
         self._closing = True
         if self._transport is not None:
             self._transport.close()
@@ -66,7 +65,6 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         latency_s = time.perf_counter() - self.started_s
         status = self._parser.get_status_code()
-        self.is_waiting = False
         self._answered(self, Reply(status, b"".join(self._body), latency_s, self._has_retry_after))
 
     def _end(self, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Open loop: requests arrive by a Poisson process, whether or not earlier ones are answered.
+"""Open-loop load: requests arrive in a Poisson process, independent of earlier answers.
 
 Latency counts from when a request should have been sent, so a server that stalls cannot hide it by keeping the client
 waiting ("coordinated omission").
@@ -16,7 +16,7 @@ from tests.load.client.closed_loop import GRACE_S
 from tests.load.client.connection import Connection, connect
 from tests.load.client.tally import OK, Reply, Tally
 
-#: Arrivals beyond so many open requests wait in the client, and their wait counts as the server's.
+#: Open requests at a time; later arrivals wait in the client, and that wait counts as latency.
 MAX_CONNECTIONS = 2_000
 _SPIN_S = 0.002
 
@@ -31,7 +31,7 @@ def arrival_times(rate: float, start_s: float, end_s: float, seed: int = 1) -> I
 
 
 class OpenLoop:
-    """Bounded in time as the closed loop is; what arrives in the first `warm_s` is not counted."""
+    """A load of bounded duration, like `ClosedLoop`; arrivals in the first `warm_s` are not counted."""
 
     def __init__(self, tally: Tally, port: int, rate: float, warm_s: float, seconds: float) -> None:
         self._tally = tally
@@ -51,7 +51,7 @@ class OpenLoop:
         self._answered_within = 0
 
     async def run(self) -> dict[str, float]:
-        """Figures that only the loop knows; all else is in the tally."""
+        """Figures of the loop itself; all others are in the tally."""
         for arrival_s in self._arrivals:
             await self._wait_until(arrival_s)
             self._num_counted += arrival_s >= self._begin_s

@@ -1,4 +1,4 @@
-"""What a load client saw, counted: latencies of right answers, refusals, errors, and who is still waiting."""
+"""Counts of a load client: latencies of correct answers, refusals, errors, and unanswered requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reply:
 
 @dataclass
 class Tally:
-    """Counts replies; every right answer is compared with what is expected, also those outside the window."""
+    """Counts replies. Every answer is checked against the expected one, also outside the measured window."""
 
     questions: Sequence[Question]
     read: Callable[[Any], Any]
@@ -68,7 +68,7 @@ class Tally:
             self.fail(f"HTTP {reply.status} {reply.body[:80]!r}")
 
     def fail(self, what: str) -> None:
-        """An error that is no answer, such as a lost connection."""
+        """Count an error without a reply, such as a lost connection."""
         self.errors[what] += 1
 
     def summary(self, seconds: float) -> dict[str, Any]:

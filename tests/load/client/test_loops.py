@@ -1,4 +1,4 @@
-"""The load loops, on a server of a few lines in the same event loop."""
+"""The load loops keep their rate and count every request, against a minimal server in the same event loop."""
 
 from __future__ import annotations
 

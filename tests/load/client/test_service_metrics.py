@@ -1,4 +1,4 @@
-"""What the service counts is read between two looks."""
+"""Batch figures are derived from two scrapes of `/metrics`."""
 
 from __future__ import annotations
 

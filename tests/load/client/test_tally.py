@@ -1,4 +1,4 @@
-"""What a load client saw is counted rightly."""
+"""A tally counts latencies, refusals and errors correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every measurement as one line of JSON, so that an interrupted run goes on where it was, and reports can be remade."""
+"""Record of measurements, one JSON line each, so that an interrupted run continues and reports can be rewritten."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Failed:
 
 
 class Ledger:
-    """Measurements by place and round. With a file each is written at once; without one nothing is kept."""
+    """Measurements by place and round. With a file each is written immediately; without one they stay in memory."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -57,7 +57,7 @@ class Ledger:
         return number in self._rounds[place]
 
     def add(self, place: Place, number: int, values: Values) -> None:
-        """Keep what was measured in one round; it has `failed` instead of figures where nothing could be."""
+        """Record the figures of one round, or the reason under `failed`."""
         self._rounds[place][number] = values
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ class Ledger:
         return list(dict.fromkeys(place.case for place in tried))
 
 
-#: Faults are never averaged away.
+#: Counts of faults, which are summed and never averaged.
 SUMMED = ("errors", "wrong", "unanswered", "checked", "refused_without_retry_after")
 
 
@@ -98,7 +98,7 @@ def _medians(rounds: list[Values]) -> dict[str, float]:
 
 
 def ledger_file() -> Path:
-    """One file for each state of what is measured: figures of two versions of the service must not mix."""
+    """The file of the current sources: figures of two versions of the service must not mix."""
     digest = hashlib.sha256()
     sources = sorted((ROOT / "service").rglob("*.py"))
     peers = sorted([*PEERS.glob("*.py"), *PINS.glob("*.txt")])

@@ -1,4 +1,4 @@
-"""The measurements that cases are made of: a load on a server, and a bare run. Both watch who else uses the cores."""
+"""Measurements: a load on a server, or a bare run. Both watch for other processes on the same cores."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.load.measurement.scenario import Case, Subject
 from tests.load.places import ROOT
 from tests.load.targets.environments import python_of
 
-#: Cores' worth of other people's work that a measurement may have beside it and still count as undisturbed.
+#: CPU use of other processes, in cores, up to which a measurement counts as undisturbed.
 QUIET_CORES = {"pinned": 0.10, "shared": 0.25}
 _QUIET_LIMIT_S = 10.0
 
 
 def closed_loop(connections: int, name: str = "") -> Case:
-    """So many callers at once."""
+    """A closed-loop load with a number of concurrent callers."""
     return Case(name or f"c = {connections}", lambda subject: load(subject, connections=connections))
 
 
 def bare(name: str, kind: str, environment: str = "", **wanted: Any) -> Case:
-    """A limit: see limits.py for what may be wanted of each kind."""
+    """A bare run of the limit; `limits` documents the options of each kind."""
 
     def measure(subject: Subject) -> dict[str, Any]:
         spec = {"kind": kind, "seconds": subject.options.seconds / 2, **wanted}
@@ -54,7 +54,7 @@ def load(subject: Subject, **wanted: float) -> dict[str, Any]:
 
 
 def undisturbed(subject: Subject, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Measure, and once more if other work took part of the server's core; `disturbed` says that it still did."""
+    """Measure, and retry if other processes used the server's core; `disturbed` is set if they still did."""
     for _ in range(subject.options.tries):
         _wait_for_quiet(subject)
         foreign_s, start_s = _foreign_s(subject), time.perf_counter()
@@ -67,7 +67,7 @@ def undisturbed(subject: Subject, measure: Callable[[], dict[str, Any]]) -> dict
 
 
 def _wait_for_quiet(subject: Subject) -> None:
-    """Wait, but not for ever, for half a second in which nobody else uses the server's cores."""
+    """Wait, up to a limit, for half a second in which no other process uses the server's cores."""
     give_up_s = time.monotonic() + _QUIET_LIMIT_S
     while time.monotonic() < give_up_s:
         before_s = _foreign_s(subject)
@@ -86,7 +86,7 @@ def _foreign_s(subject: Subject) -> float:
 
 
 def _run_json(command: list[str], limit_s: float) -> dict[str, Any]:
-    """The JSON that a process of ours prints. Raises RuntimeError with what it said instead."""
+    """The JSON output of a subprocess. Raises RuntimeError with its other output."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1][:250] if done.stderr.strip() else "it said nothing")

@@ -1,4 +1,4 @@
-"""Runs scenarios in interleaved rounds: every plan of every scenario once, then all again."""
+"""Runs scenarios in interleaved rounds: in each round every plan of every scenario runs once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FAULTS = (StartFailed, OSError, RuntimeError, subprocess.TimeoutExpired)
 
 
 def run_scenarios(scenarios: Sequence[Scenario], options: Options, ledger: Ledger) -> None:
-    """Measure what the ledger does not have yet. A target that cannot be started is noted, and the run goes on."""
+    """Measure what the ledger lacks. A target that cannot be started is recorded as failed, and the run continues."""
     total = options.rounds * sum(len(plan.cases) for scenario in scenarios for plan in scenario.plans)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
@@ -82,6 +82,6 @@ _SHOWN = ("rate", "tokens_per_s", "p50_ms", "p99_ms", "refused", "errors", "wron
 
 
 def _figures(values: Values) -> list[str]:
-    """The figures that are worth a line while one waits."""
+    """The figures of a progress line."""
     known = [(name, values[name]) for name in _SHOWN if values.get(name)]
     return [f"{name} {value:,.4g}" for name, value in known]

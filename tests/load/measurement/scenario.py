@@ -1,4 +1,4 @@
-"""What a scenario is made of: plans (who is started how), cases (what is then measured), and the rows it gives."""
+"""Parts of a scenario: plans (which server to start, and how), cases (what to measure), and the rows of its report."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ BARE = "bare onnxruntime"
 
 @dataclass(frozen=True)
 class Options:
-    """How long and how often to look."""
+    """Duration and number of measurements."""
 
     rounds: int = 3
     seconds: float = 5.0
     warm_s: float = 1.5
-    #: How often a measurement that other work disturbed is tried.
+    #: Attempts at a measurement that other processes disturb.
     tries: int = 2
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a case is given: the server that runs (none for bare runs), and what was measured before."""
+    """Input of a case: the running server (none for bare runs), and earlier measurements."""
 
     plan: Plan
     options: Options
@@ -46,7 +46,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """A target with what is measured on it. Without a target nothing is started: bare runs."""
+    """A target and the cases measured on it. Without a target no server is started: bare runs."""
 
     target: Target | None
     corpus: str
@@ -61,7 +61,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the verdict: what was measured, beside what, and whether that is what was wanted."""
+    """One line of the verdict: a measured figure, its reference, and whether the goal was reached."""
 
     what: str
     measured: str
@@ -94,7 +94,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A question with its measurements. `show` writes one cell of its table."""
+    """A question and the measurements that answer it. `show` formats one cell of its table."""
 
     name: str
     title: str
@@ -115,7 +115,7 @@ def at_most(what: str, measured: float | None, unit: str, beside: str, limit: fl
 
 
 def for_comparison(what: str, measured: float | None, unit: str, beside: str, limit: float | None) -> Row:
-    """A ratio that says how much could be had, with nothing to reach."""
+    """A ratio for comparison, without a goal."""
     return dataclasses.replace(at_least(what, measured, unit, beside, limit, 1.0), wanted="-", reached=None)
 
 
@@ -145,7 +145,7 @@ def _compared(
 
 
 def number(value: float) -> str:
-    """Three figures that say something: 1,234 · 56.7 · 0.123."""
+    """A number with three significant digits: 1,234 · 56.7 · 0.123."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""The floor under any answer over HTTP: the same framework and server, and a constant answer of the usual size."""
+"""The lower bound of any HTTP answer: the same framework and server, with a constant answer of typical size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ANSWER = json.dumps({"predictions": [{"tokens": [_TOKEN] * 20}]}, separators=("
 
 @app.post("/predict")
 async def predict(request: Request) -> Response:
-    """Reads the body, as any answer must, and nothing more."""
+    """Read the body, and do nothing else."""
     await request.body()
     return Response(_ANSWER, media_type="application/json")
 

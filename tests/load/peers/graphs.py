@@ -1,4 +1,4 @@
-"""What every peer calls: pad, run a graph of the bundle, split. Only the servers around it differ.
+"""The model code that all peers share: pad, run a graph of the bundle, split. Only the servers differ.
 
 Needs numpy and onnxruntime alone, so that each peer's environment stays its own. Settings come as variables:
 `BENCH_MODELS` (folder of bundles), `BENCH_PORT`, `BENCH_MAX_BATCH`, `BENCH_WAIT_MS`, `BENCH_WORKERS`.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-# The official builds of onnxruntime report usage to their maker, unless told not to before they are loaded.
+# Must be set before the import: the official builds of onnxruntime send usage telemetry otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
@@ -43,7 +43,7 @@ def open_graph(file: Path, bf16: bool = False) -> ort.InferenceSession:
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[Array, Array]:
-    """Ids `[batch, longest]`, zeros behind each row, and lengths `[batch]`."""
+    """Ids `[batch, longest]`, padded with zeros, and lengths `[batch]`."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     ids = np.zeros((len(rows), int(lengths.max())), np.int64)
     for number, row in enumerate(rows):
@@ -90,7 +90,7 @@ class LanguageModel:
 
 
 class Translator:
-    """Greedy steps with attention over what the encoder remembers."""
+    """Greedy steps with attention over the encoder memory."""
 
     def __init__(self) -> None:
         folder = _bundle("bench-translator")

@@ -1,4 +1,4 @@
-"""Writes MLServer's two settings files into the folder that is named, and becomes `mlserver start` there."""
+"""Starts MLServer: writes its two settings files into the given folder, and executes `mlserver start` there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user writes first: a pydantic body, a plain `def` endpoint, the whole work of one request at once."""
+"""The naive server: a pydantic body, a plain `def` endpoint, and one request at a time without batching."""
 
 from __future__ import annotations
 

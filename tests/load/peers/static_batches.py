@@ -1,4 +1,4 @@
-"""Static batching of a language model: a batch begins with who is waiting, and runs until its longest member ends.
+"""Static batching of a language model: a batch starts with the waiting requests, and runs until the longest ends.
 
 Everything else is as good as it is elsewhere: prompts are read as one padded batch, steps are batched, each caller is
 answered when its own text is long enough. Only nobody joins, and no row is given up, before the batch has ended.

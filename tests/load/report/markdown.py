@@ -32,7 +32,7 @@ _METHOD = """\
 
 
 def report(scenarios: Sequence[Scenario], ledger: Ledger, machine: Mapping[str, str]) -> str:
-    """The whole page, Markdown."""
+    """The whole report as Markdown."""
     chosen = [scenario for scenario in scenarios if ledger.plans(scenario.name)]
     parts = ["# What was measured", verdict(chosen, ledger)]
     parts += [scenario_table(scenario, ledger) for scenario in chosen]
@@ -42,14 +42,14 @@ def report(scenarios: Sequence[Scenario], ledger: Ledger, machine: Mapping[str, 
 
 
 def verdict(scenarios: Iterable[Scenario], ledger: Ledger) -> str:
-    """Every row that has something to reach."""
+    """The rows that have a goal."""
     rows = [row for scenario in scenarios for row in scenario.rows(Results(ledger, scenario.name))]
     head = ["what", "measured", "beside", "ratio", "wanted", "reached"]
     return table(head, [_verdict_cells(row) for row in rows])
 
 
 def scenario_table(scenario: Scenario, ledger: Ledger) -> str:
-    """One line a plan, one column a case. Plans that have no case in common stand in tables of their own."""
+    """One line per plan, one column per case. Plans without a common case get separate tables."""
     tables = [_table_of(scenario, ledger, plans) for plans in _plans_by_table(scenario, ledger)]
     return "\n\n".join([f"## {scenario.title}", scenario.legend, *tables])
 

@@ -1,4 +1,4 @@
-"""Measurements are kept, medians taken, verdicts and tables written."""
+"""Measurements are recorded, medians computed, verdicts and tables written."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ from tests.load.targets.catalogue import NAIVE, STATIC, service
 ROWS = 32
 BUSY = f"c = {ROWS}"
 _STEPS = (1, 8, ROWS)
-#: More callers than rows, so that a row that becomes free can be filled at once.
+#: More callers than rows, so that a free row can be filled immediately.
 _QUEUED = 2 * ROWS
 
 
 def show_tokens(values: Values) -> str:
-    """Tokens a second, and how long whole answers took."""
+    """Tokens per second, and the latency of whole answers."""
     if values.get("p50_ms") is None:
         return f"{shown(values['tokens_per_s'])} tokens/s"
     latency = f"{shown(values['p50_ms'])} / {shown(values['p99_ms'])} ms"
@@ -28,7 +28,7 @@ _LEGEND = "Tokens a second · p50 / p99 of whole answers. Bare loops read prompt
 
 
 def _step_model(name: str, title: str, corpus: str, kind: str, factor: float) -> Scenario:
-    """A step model at 32 callers, beside a request's own loop and beside the loop without a server."""
+    """A step model at 32 callers, compared with one loop per request and with the loop without a server."""
     loops = tuple(bare(f"{rows} rows", kind, rows=rows) for rows in _STEPS)
     plans = (
         Plan(service(), corpus, (closed_loop(1), closed_loop(ROWS))),

@@ -1,4 +1,4 @@
-"""More arrivals than can be answered: what is still answered, how soon the rest is refused, and with what hint."""
+"""Load shedding: goodput above capacity, the latency of refusals, and their Retry-After."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.load.scenarios.tagger import BUSY, faults, show_rate
 from tests.load.targets.catalogue import NAIVE, service
 
 FACTORS = (2, 5, 10)
-#: A client that sends later than this waits for free connections: everything beyond them waits with it.
+#: A client that sends later than this is out of free connections, and delays all further requests.
 _LATE_MS = 50
 
 

@@ -1,4 +1,4 @@
-"""Faster than fp32: int8 on onnxruntime's own provider, bf16 through OpenVINO's."""
+"""Lower precision than fp32: int8 on onnxruntime's CPU provider, bf16 on OpenVINO's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State that travels: going on from a token, and from a known prefix, beside reading everything again."""
+"""State tokens and prefix cache: resuming from either, compared with a prefill of the whole text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Caller:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def ask(self, text: str, tokens: int = 1, **more: Any) -> tuple[dict[str, Any], float]:
-        """The answer and its milliseconds. Raises RuntimeError with what the service says against it."""
+        """The answer and its latency in milliseconds. Raises RuntimeError with the error of the service."""
         body = {"model": GENERATOR, "inputs": text, "parameters": {"max_new_tokens": tokens}, **more}
         start_s = time.perf_counter()
         self._connection.request("POST", "/generate", json.dumps(body), {"Content-Type": "application/json"})
@@ -50,7 +50,7 @@ def _prefix(num_tokens: int) -> Case:
 
 
 def _compare(caller: _Caller, num_tokens: int) -> dict[str, Any]:
-    """One token after a prefix: read anew each time, from its state, and after a prefix that was read before."""
+    """One token after a prefix: with a full prefill, from its state token, and from the prefix cache."""
     texts = [_text(num_tokens) for _ in range(_REPEATS)]
     reread_ms = [caller.ask(text)[1] for text in texts]
     state = caller.ask(texts[0], return_state=True)[0]["state"]
@@ -74,7 +74,7 @@ def _goes_on_alike(caller: _Caller, text: str) -> bool:
 
 
 def _text(num_tokens: int) -> str:
-    """Characters that no earlier request has begun with: such a prefix is in nobody's cache."""
+    """A prefix that no earlier request has used, so that it is not cached."""
     return "".join(random.choices(CHARACTERS, k=num_tokens))
 
 

@@ -1,4 +1,4 @@
-"""The tagger over HTTP: one core, both cores, one caller alone, and arrivals at random."""
+"""The tagger over HTTP: one core, two cores, a single caller, and Poisson arrivals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ONE_CORE = (
 
 
 def show_rate(values: Values) -> str:
-    """Rate and percentiles, with the longest wait where it says more than they do, and faults where there are any."""
+    """Rate and percentiles, the longest wait if it is much higher, and faults if there are any."""
     if values.get("p99_ms") is None or "answered" not in values:
         return f"{shown(values['rate'])}/s"
     waiting = values.get("longest_wait_ms", 0.0)
@@ -139,7 +139,7 @@ _SHARE_OF_CAPACITY = 0.7
 
 
 def _at_random(subject: Subject) -> dict[str, float]:
-    """Poisson arrivals at 70 % of what this very plan's closed loop has just been measured to answer."""
+    """Poisson arrivals at 70 % of the rate that the closed loop of the same plan has just reached."""
     capacity = subject.results.cell(subject.plan.name, BUSY)
     if isinstance(capacity, Failed):
         raise RuntimeError(f"the capacity is not known: {capacity.reason}")

@@ -1,4 +1,4 @@
-"""Who is measured: the service, its peers, and what stands in for a limit. Each with its best settings here."""
+"""Targets of the benchmark: the service, its peers and the lower bounds, each with its best settings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Target:
 def service(name: str = "unroll", environment: str = OWN_ENVIRONMENT, **settings: str) -> Target:
     """The service with settings, such as `max_batch_items="1"`, from another environment if there is need."""
     about = ", ".join(["this service", *(f"{setting} = {value}" for setting, value in settings.items())])
-    # Like the peers, it writes no line for each request.
+    # Like the peers, it writes no access log.
     environ = {"UNROLL_LOG_LEVEL": "warning"}
     environ |= {f"UNROLL_{setting.upper()}": value for setting, value in settings.items()}
     command = ("{python}", "-m", "service", "serve", "--port", "{port}", "--models", str(MODELS))
@@ -134,7 +134,7 @@ def start(target: Target, corpus: str, setting: str) -> ServerProcess:
 
 
 def _free_port() -> int:
-    """A port that nobody listens on: another server there would answer in this one's place."""
+    """A port without a listener: another server there would answer instead of this one."""
     for port in _PORTS:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):

@@ -1,4 +1,4 @@
-"""The limit: bare onnxruntime on one core, without a server. A process of its own, so that it can be kept on its core.
+"""The limit: bare onnxruntime on one core, without a server. It has its own process so that it can be pinned.
 
     python -m tests.load.targets.limits '{"kind": "tagger", "grouping": "sorted-16", "seconds": 2}'
 

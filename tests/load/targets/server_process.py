@@ -1,4 +1,4 @@
-"""A server under test: started on its cores, asked until it answers, watched, and ended with all that it started."""
+"""A server under test: starts it on its cores, waits until it answers, and stops its whole process tree."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STARTED_FIELD = 19
 _PARENT_FIELD = 1
 _STOP_S = 12.0
 _REASON_CHARACTERS = 250
-#: The service's word for a bundle that will not be ready however long one waits.
+#: The service's cause for a bundle that will never be ready.
 _FOR_EVER = " failed: "
 
 
 class StartFailed(Exception):
-    """A server did not come up; the message has the end of what it wrote."""
+    """A server did not start; the message has the end of its output."""
 
 
 class ServerProcess:

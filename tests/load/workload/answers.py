@@ -1,4 +1,4 @@
-"""Makes the corpora: draws inputs, and has the bundle answer each of them alone."""
+"""Builds the corpora: random inputs, each with the answer of the bundle for it alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from service.bundle.tokenizer import EOS
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.open_bundle import answer_one, open_bundle
-from service.tasks.generation.answer import GenerationAnswer
+from service.tasks.generation.recorded_form import GenerationAnswer
 from service.tasks.seq2seq.translation import TranslationAnswer
 from tests.load.places import CORPORA, GENERATOR, TAGGER, TRANSLATOR, bundle
 from tests.load.workload.corpus import (

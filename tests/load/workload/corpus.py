@@ -1,4 +1,4 @@
-"""The requests of the benchmark: items, the same for every target, each with the right answer.
+"""The corpora of the benchmark: the same items for every target, each with the correct answer.
 
 `ids` is what peers are sent; the service is sent text. `answers.py` makes the files.
 """

@@ -1,4 +1,4 @@
-"""How each kind of target is asked, and how its answer is read back into what can be compared.
+"""Request and response formats of each kind of target, with answers converted to a comparable form.
 
 Peers are sent ids and answer with ids, so none of them pays for looking words up or for naming labels; the service is
 sent words and text, and answers with all that its own clients get.

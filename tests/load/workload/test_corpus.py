@@ -1,4 +1,4 @@
-"""What is asked: lengths, groups and the bytes of a request."""
+"""Corpora have the intended lengths and groups, and requests the intended bytes."""
 
 from __future__ import annotations
 

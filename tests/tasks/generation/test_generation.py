@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import GenerationOptions, Limits
@@ -15,11 +14,11 @@ from service.bundle.tokenizer import EOS
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, Runner
-from service.tasks.generation.answer import GenerationAnswer
 from service.tasks.generation.generation import Generation
 from service.tasks.generation.language_model import LanguageModel
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery
+from service.tasks.generation.result import GenerationResult
 from tests.tasks.builders import (
     STATE,
     WIDTH,
@@ -51,20 +50,20 @@ def runner() -> ElmanRunner:
     return made
 
 
-def sampling(seed: int, **more: Any) -> GenerationParameters:
-    return GenerationParameters(**{"do_sample": True, "seed": seed, "max_new_tokens": 20, "details": True, **more})
+def sampling(seed: int, **more: Any) -> SamplingOptions:
+    return SamplingOptions(**{"samples": True, "seed": seed, "max_new_tokens": 20, "lists_tokens": True, **more})
 
 
 def generate_together(
-    task: Generation, runner: Runner, requests: list[tuple[str, GenerationParameters]]
-) -> list[GenerationAnswer]:
+    task: Generation, runner: Runner, requests: list[tuple[str, SamplingOptions]]
+) -> list[GenerationResult]:
     """All requests in one batch, which each leaves when it has ended."""
     continuations = [task.start(prompt, parameters) for prompt, parameters in requests]
     batch = task.batch()
     batch.join(continuations)
     while not batch.is_idle:
         assert all(outcome.error is None for outcome in batch.advance(runner))
-    return [continuation.answer() for continuation in continuations]
+    return [continuation.result() for continuation in continuations]
 
 
 class ScriptRunner:
@@ -88,7 +87,7 @@ def test_texts_that_share_steps_are_what_they_are_alone(task: Generation, runner
         ("abc", sampling(1)),
         ("a", sampling(2, max_new_tokens=3)),
         ("jihgfedcba", sampling(3, temperature=0.7, top_k=5)),
-        ("abc", GenerationParameters(max_new_tokens=9, details=True)),
+        ("abc", SamplingOptions(max_new_tokens=9, lists_tokens=True)),
         ("b b", sampling(4, top_p=0.8, repetition_penalty=1.3, stop=["a"])),
     ]
     together = generate_together(task, runner, requests)
@@ -99,7 +98,7 @@ def test_texts_that_share_steps_are_what_they_are_alone(task: Generation, runner
 
 def test_greedy_follows_the_graph_step_by_step(task: Generation, runner: ElmanRunner) -> None:
     """The text equals a plain loop that reads the whole text anew for each token."""
-    answer = task.generate(runner, "abc", GenerationParameters(max_new_tokens=8))
+    answer = task.generate(runner, "abc", SamplingOptions(max_new_tokens=8))
     tokenizer = character_tokenizer(LETTERS)
     ids = tokenizer.encode("abc")
     for _ in range(8):
@@ -108,33 +107,25 @@ def test_greedy_follows_the_graph_step_by_step(task: Generation, runner: ElmanRu
         if token == EOS:
             break
         ids.append(token)
-    assert answer.generated_text == tokenizer.decode(ids)[3:]
+    assert answer.text == tokenizer.decode(ids)[3:]
 
 
 def test_the_seed_decides_the_text_and_is_reported(task: Generation, runner: ElmanRunner) -> None:
-    chosen = task.generate(runner, "abc", GenerationParameters(do_sample=True, details=True, max_new_tokens=30))
-    assert chosen.details is not None
-    assert chosen.details.seed is not None
-    again = task.generate(runner, "abc", sampling(chosen.details.seed, max_new_tokens=30))
+    chosen = task.generate(runner, "abc", SamplingOptions(samples=True, lists_tokens=True, max_new_tokens=30))
+    seed = chosen.sequences[0].seed
+    assert seed is not None
+    again = task.generate(runner, "abc", sampling(seed, max_new_tokens=30))
     assert again == chosen
-    texts = {task.generate(runner, "abc", sampling(seed)).generated_text for seed in (0, 1, 2, 2**64 - 1)}
+    texts = {task.generate(runner, "abc", sampling(seed)).text for seed in (0, 1, 2, 2**64 - 1)}
     assert len(texts) == 4
 
 
 def test_greedy_reports_no_seed(task: Generation, runner: ElmanRunner) -> None:
-    answer = task.generate(runner, "abc", GenerationParameters(details=True, seed=7))
-    assert answer.details is not None
-    assert answer.details.seed is None
+    answer = task.generate(runner, "abc", SamplingOptions(lists_tokens=True, seed=7))
+    assert answer.sequences[0].seed is None
 
 
-@pytest.mark.parametrize("shape", [{"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.9}, {"typical_p": 0.9}])
-def test_asking_for_a_distribution_is_asking_to_sample(shape: dict[str, Any]) -> None:
-    assert GenerationParameters(**shape).samples
-    assert not GenerationParameters(temperature=1.0, repetition_penalty=1.5).samples
-    assert GenerationParameters.when_absent().samples
-
-
-def scripted(task: Generation, text_ids: list[int], parameters: GenerationParameters) -> GenerationAnswer:
+def scripted(task: Generation, text_ids: list[int], parameters: SamplingOptions) -> GenerationResult:
     """The answer of a model that would write these tokens."""
     return task.generate(ScriptRunner(VOCAB, text_ids), "abc", parameters)
 
@@ -148,51 +139,48 @@ def test_penalties_count_what_was_read_and_produced(task: Generation) -> None:
         shape = feeds["tokens"].shape if "tokens" in feeds else feeds["token"].shape
         return {"logits": np.tile(logits, (*shape, 1)), STATE.next_name: feeds[STATE.name]}
 
-    parameters = GenerationParameters(repetition_penalty=1e9, max_new_tokens=4)
+    parameters = SamplingOptions(repetition_penalty=1e9, max_new_tokens=4)
     runner = FunctionRunner(prompt=answer, step=answer)
-    assert task.generate(runner, "a", parameters).generated_text == "bcde"
+    assert task.generate(runner, "a", parameters).text == "bcde"
 
 
 def test_the_end_token_ends_the_text_and_is_listed_but_not_written(task: Generation) -> None:
     ids = [*character_tokenizer(LETTERS).encode("ab"), EOS, 9]
-    answer = scripted(task, ids, GenerationParameters(details=True))
-    assert answer.generated_text == "ab"
-    assert answer.details is not None
-    assert (answer.details.finish_reason, answer.details.generated_tokens) == ("eos_token", 3)
-    last = answer.details.tokens[-1]
-    assert (last.id, last.text, last.special) == (EOS, "<eos>", True)
+    answer = scripted(task, ids, SamplingOptions(lists_tokens=True))
+    assert answer.text == "ab"
+    (text,) = answer.sequences
+    assert (text.finish_reason, len(text.token_ids)) == ("eos_token", 3)
+    last = text.tokens[-1]
+    assert (last.id, last.text, last.is_special) == (EOS, "<eos>", True)
 
 
 def test_a_stop_string_across_tokens_ends_the_text_and_stays_in_it(task: Generation) -> None:
     ids = character_tokenizer(LETTERS).encode("dab cab")
-    answer = scripted(task, ids, GenerationParameters(stop=["b c", "zzz"], details=True))
-    assert answer.generated_text == "dab c"
-    assert answer.details is not None
-    assert answer.details.finish_reason == "stop_sequence"
+    answer = scripted(task, ids, SamplingOptions(stop=["b c", "zzz"], lists_tokens=True))
+    assert answer.text == "dab c"
+    assert answer.sequences[0].finish_reason == "stop_sequence"
 
 
 def test_length_ends_the_text(task: Generation) -> None:
-    answer = scripted(task, [4] * 9, GenerationParameters(max_new_tokens=6, details=True))
-    assert answer.generated_text == "aaaaaa"
-    assert answer.details is not None
-    assert (answer.details.finish_reason, answer.details.generated_tokens) == ("length", 6)
+    answer = scripted(task, [4] * 9, SamplingOptions(max_new_tokens=6, lists_tokens=True))
+    assert answer.text == "aaaaaa"
+    assert (answer.sequences[0].finish_reason, len(answer.sequences[0].token_ids)) == ("length", 6)
 
 
 def test_without_max_new_tokens_the_limit_of_the_bundle_holds(task: Generation) -> None:
-    assert task.start("a", GenerationParameters()).max_new_tokens == 50
-    assert Generation(letters_bundle(max_new_tokens=1000)).start("a", GenerationParameters()).max_new_tokens == 200
+    assert task.start("a", SamplingOptions()).max_new_tokens == 50
+    assert Generation(letters_bundle(max_new_tokens=1000)).start("a", SamplingOptions()).max_new_tokens == 200
 
 
 def test_events_count_from_one_and_add_up_to_the_text(task: Generation, runner: ElmanRunner) -> None:
     continuation = task.start("abc", sampling(3), Delivery(is_streamed=True))
     events = list(task.events(runner, continuation))
-    answer = continuation.answer()
+    answer = continuation.result()
     assert [event.index for event in events] == list(range(1, len(events) + 1))
     assert [event.finish_reason for event in events[:-1]] == [None] * (len(events) - 1)
-    assert "".join(event.token.text for event in events if not event.token.special) == answer.generated_text
+    assert "".join(event.token.text for event in events if not event.token.is_special) == answer.text
     assert answer == task.generate(runner, "abc", sampling(3))
-    assert answer.details is not None
-    assert (answer.details.finish_reason, answer.details.tokens) == (
+    assert (answer.sequences[0].finish_reason, answer.sequences[0].tokens) == (
         events[-1].finish_reason,
         [event.token for event in events],
     )
@@ -200,7 +188,7 @@ def test_events_count_from_one_and_add_up_to_the_text(task: Generation, runner: 
 
 def test_an_unfinished_text_has_no_answer(task: Generation) -> None:
     with pytest.raises(ValueError, match="not ended"):
-        task.start("abc", GenerationParameters()).answer()
+        task.start("abc", SamplingOptions()).result()
 
 
 def test_a_character_cut_by_the_length_limit_is_still_written() -> None:
@@ -208,45 +196,36 @@ def test_a_character_cut_by_the_length_limit_is_still_written() -> None:
     tokenizer = byte_tokenizer()
     task = Generation(bundle(GenerationOptions(unit="subword"), {"text": tokenizer}))
     runner = ScriptRunner(tokenizer.vocabulary_size, tokenizer.encode("\u20ac")[:2])
-    continuation = task.start("a", GenerationParameters(max_new_tokens=2), Delivery(is_streamed=True))
+    continuation = task.start("a", SamplingOptions(max_new_tokens=2), Delivery(is_streamed=True))
     events = list(task.events(runner, continuation))
     assert [event.token.text for event in events] == ["", "\ufffd"]
-    assert continuation.answer().generated_text == "\ufffd"
+    assert continuation.result().text == "\ufffd"
 
 
-def test_the_full_text_has_the_prompt_before_it(task: Generation, runner: ElmanRunner) -> None:
-    short = task.generate(runner, "abc", GenerationParameters(max_new_tokens=5))
-    full = task.generate(runner, "abc", GenerationParameters(max_new_tokens=5, return_full_text=True))
-    assert full.generated_text == "abc" + short.generated_text
-
-
-def test_details_are_absent_unless_asked_for(task: Generation, runner: ElmanRunner) -> None:
-    answer = task.generate(runner, "abc", GenerationParameters(max_new_tokens=2, top_n_tokens=3))
-    assert answer.model_dump().keys() == {"generated_text"}
+def test_tokens_are_listed_only_if_asked_for(task: Generation, runner: ElmanRunner) -> None:
+    result = task.generate(runner, "abc", SamplingOptions(max_new_tokens=2, num_top_tokens=3))
+    assert (result.prompt_tokens, result.sequences[0].tokens, result.sequences[0].top_tokens) == ([], [], [])
 
 
 def test_top_tokens_list_the_best_of_each_step(task: Generation, runner: ElmanRunner) -> None:
-    parameters = GenerationParameters(max_new_tokens=4, top_n_tokens=3, details=True)
-    details = task.generate(runner, "abc", parameters).details
-    assert details is not None
-    assert details.top_tokens is not None
-    for token, top in zip(details.tokens, details.top_tokens, strict=True):
+    parameters = SamplingOptions(max_new_tokens=4, num_top_tokens=3, lists_tokens=True)
+    (text,) = task.generate(runner, "abc", parameters).sequences
+    for token, top in zip(text.tokens, text.top_tokens, strict=True):
         assert len(top) == 3
         assert top[0].id == token.id
-        assert [item.logprob for item in top] == sorted((item.logprob for item in top), reverse=True)
+        assert [item.log_probability for item in top] == sorted((item.log_probability for item in top), reverse=True)
 
 
 def test_prompt_details_give_the_log_probability_of_the_prompt(task: Generation, runner: ElmanRunner) -> None:
     """Also in a padded batch with a longer prompt, each token is scored by the logits before it."""
-    parameters = GenerationParameters(max_new_tokens=1, details=True, decoder_input_details=True)
+    parameters = SamplingOptions(max_new_tokens=1, lists_tokens=True, lists_prompt=True)
     short, _ = generate_together(task, runner, [("abc", parameters), ("abcabcabc", parameters)])
-    assert short.details is not None
     logits, _ = task.read(runner, [character_tokenizer(LETTERS).encode("abc")])
     rows = logits[0].astype(np.float64)
     expected = [rows[t, i] - np.log(np.exp(rows[t]).sum()) for t, i in enumerate([5, 6])]
-    assert [token.text for token in short.details.prefill] == ["a", "b", "c"]
-    assert short.details.prefill[0].logprob is None
-    assert [token.logprob for token in short.details.prefill[1:]] == pytest.approx(expected, abs=1e-6)
+    assert [token.text for token in short.prompt_tokens] == ["a", "b", "c"]
+    assert short.prompt_tokens[0].log_probability is None
+    assert [token.log_probability for token in short.prompt_tokens[1:]] == pytest.approx(expected, abs=1e-6)
 
 
 def test_reading_in_two_parts_carries_the_state(task: Generation, runner: ElmanRunner) -> None:
@@ -256,8 +235,8 @@ def test_reading_in_two_parts_carries_the_state(task: Generation, runner: ElmanR
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-5)
 
 
-def test_truncate_reads_only_the_end_of_a_long_prompt(task: Generation) -> None:
-    stream = task.start("abcdefghij" * 20_000, GenerationParameters(truncate=4))
+def test_max_prompt_tokens_reads_only_the_end_of_a_long_prompt(task: Generation) -> None:
+    stream = task.start("abcdefghij" * 20_000, SamplingOptions(max_prompt_tokens=4))
     assert stream.prompt_ids == character_tokenizer(LETTERS).encode("ghij")
 
 
@@ -270,55 +249,27 @@ def test_truncate_reads_only_the_end_of_a_long_prompt(task: Generation) -> None:
         ("a" * 31, {}, ("inputs",), "31 tokens, this model takes at most 30"),
         ("a" * 1_000_000, {}, ("inputs",), "1000000 characters"),
         ("a", {"max_new_tokens": 51}, ("parameters", "max_new_tokens"), "at most 50"),
-        ("a", {"truncate": 31}, ("parameters", "truncate"), "at most 30"),
+        ("a", {"max_prompt_tokens": 31}, ("parameters", "truncate"), "at most 30"),
     ],
 )
 def test_refused_requests_say_where_and_why(
     task: Generation, prompt: str, parameters: dict[str, Any], field: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message) as caught:
-        task.start(prompt, GenerationParameters(**parameters))
+        task.start(prompt, SamplingOptions(**parameters))
     assert caught.value.field == field
 
 
 def test_several_texts_are_not_streamed(task: Generation) -> None:
     with pytest.raises(InvalidInput, match="one text") as caught:
-        task.start("a", GenerationParameters(), Delivery(is_streamed=True, num_continuations=2))
+        task.start("a", SamplingOptions(), Delivery(is_streamed=True, num_continuations=2))
     assert caught.value.field == ("n",)
 
 
 @pytest.mark.parametrize("prompt", ["\0", "\N{GRINNING FACE}", "\u05e9\u05dc\u05d5\u05dd", "\u202eabc", "a\u0301"])
 def test_any_unicode_prompt_is_answered(task: Generation, runner: ElmanRunner, prompt: str) -> None:
-    parameters = GenerationParameters(max_new_tokens=3, details=True, decoder_input_details=True)
-    details = task.generate(runner, prompt, parameters).details
-    assert details is not None
-    assert len(details.prefill) == len(prompt)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"temperature": 0}, {"temperature": -1}, {"temperature": float("inf")}, {"temperature": float("nan")},
-        {"repetition_penalty": 0}, {"frequency_penalty": 2.1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1}, {"top_p": 1.5},
-        {"typical_p": 1}, {"max_new_tokens": 0}, {"seed": -1}, {"seed": 2**64}, {"stop": ["a"] * 5}, {"stop": [""]},
-        {"stop": "a"}, {"stop": ["\ud800"]}, {"truncate": 0}, {"top_n_tokens": 6}, {"best_of": 2}, {"watermark": True},
-        {"grammar": {"type": "json"}}, {"adapter_id": "x"}, {"unknown": 1}, {"top_k": "5"}, {"do_sample": 1},
-    ],
-)  # fmt: skip
-def test_refused_parameters_name_the_field(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError) as caught:
-        GenerationParameters.model_validate(wrong)
-    assert caught.value.errors()[0]["loc"][0] == next(iter(wrong))
-
-
-def test_the_whole_parameter_object_of_other_clients_is_accepted() -> None:
-    """Clients send every field, most of them null."""
-    nulls = dict.fromkeys(
-        ["best_of", "temperature", "repetition_penalty", "frequency_penalty", "top_k", "top_p", "typical_p", "truncate",
-         "return_full_text", "seed", "top_n_tokens", "grammar", "adapter_id", "max_new_tokens"]
-    )  # fmt: skip
-    flags = {"do_sample": False, "watermark": False, "details": True, "decoder_input_details": False, "stop": []}
-    assert not GenerationParameters.model_validate({**nulls, **flags}).samples
+    parameters = SamplingOptions(max_new_tokens=3, lists_tokens=True, lists_prompt=True)
+    assert len(task.generate(runner, prompt, parameters).prompt_tokens) == len(prompt)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -330,12 +281,12 @@ def test_scores_that_are_not_finite_fail(task: Generation, bad: float) -> None:
         }
 
     with pytest.raises(InferenceFailed, match="not finite"):
-        task.generate(FunctionRunner(step=answer), "a", GenerationParameters())
+        task.generate(FunctionRunner(step=answer), "a", SamplingOptions())
 
 
 def test_scores_of_another_vocabulary_fail(task: Generation) -> None:
     with pytest.raises(InferenceFailed, match="scores 3 tokens"):
-        task.generate(ScriptRunner(3, [1]), "a", GenerationParameters())
+        task.generate(ScriptRunner(3, [1]), "a", SamplingOptions())
 
 
 @pytest.mark.parametrize("token_ids", [[], [-1], [VOCAB], [4, 4]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +15,11 @@ from service.errors import InferenceFailed
 from service.inference.state.prefix_cache import PrefixCache
 from service.tasks.core.step_batch import Outcome
 from service.tasks.core.task import Array
-from service.tasks.generation.answer import TokenEvent
 from service.tasks.generation.generation import Generation
 from service.tasks.generation.generation_batch import GenerationBatch
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.result import GenerationResult, TokenEvent
 from tests.tasks.builders import STATE, ElmanRunner, bundle, character_tokenizer
 
 LETTERS = "abcdefghij \n"
@@ -59,11 +60,11 @@ def runner() -> Watched:
 
 
 def start(prompt: str, **parameters: Any) -> GenerationRequest:
-    return TASK.start(prompt, GenerationParameters(**{"max_new_tokens": 10, **parameters}))
+    return TASK.start(prompt, SamplingOptions(**{"max_new_tokens": 10, **parameters}))
 
 
 def alone(prompt: str, **parameters: Any) -> str:
-    return TASK.generate(Watched(), prompt, GenerationParameters(**{"max_new_tokens": 10, **parameters})).generated_text
+    return TASK.generate(Watched(), prompt, SamplingOptions(**{"max_new_tokens": 10, **parameters})).text
 
 
 def play(batch: GenerationBatch, runner: Watched, num_runs: int = 10_000) -> list[Outcome[GenerationRequest]]:
@@ -83,7 +84,7 @@ def test_requests_join_and_leave_without_touching_each_other(runner: Watched) ->
     batch.join([second])
     finished = [outcome.request for outcome in play(batch, runner) if outcome.finished]
     assert finished == [second, first]
-    assert [first.answer().generated_text, second.answer().generated_text] == [alone("abc"), alone("bb")[:3]]
+    assert [first.result().text, second.result().text] == [alone("abc"), alone("bb")[:3]]
     assert max(shape for graph, shape in runner.runs if graph == "step") == (2,)
     assert runner.runs[-1] == ("step", (1,))
 
@@ -97,7 +98,7 @@ def test_a_request_that_is_not_followed_says_nothing_until_its_end(runner: Watch
 
 def test_a_streamed_request_says_something_at_each_step(runner: Watched) -> None:
     batch = TASK.batch()
-    request = TASK.start("abc", GenerationParameters(max_new_tokens=4), Delivery(is_streamed=True))
+    request = TASK.start("abc", SamplingOptions(max_new_tokens=4), Delivery(is_streamed=True))
     batch.join([request])
     outcomes = play(batch, runner)
     assert [isinstance(outcome.product, TokenEvent) for outcome in outcomes] == [True] * 4
@@ -112,7 +113,7 @@ def test_a_long_prompt_is_read_in_parts_and_running_texts_step_between(runner: W
     play(batch, runner)
     part, step = ("prompt", (1, 10)), ("step", (1,))
     assert runner.runs[2:9] == [part, step, part, step, part, step, ("prompt", (1, 4))]
-    assert [running.answer().generated_text, long.answer().generated_text] == [
+    assert [running.result().text, long.result().text] == [
         alone("a", max_new_tokens=9),
         alone("abcde" * 7),
     ]
@@ -125,13 +126,13 @@ def test_prompts_of_like_length_are_read_together_and_short_ones_are_not_padded_
     play(batch, runner)
     prompts = [shape for graph, shape in runner.runs if graph == "prompt"]
     assert prompts == [(3, 19), (2, 4)], "what is longer than the first is read to its length, the rest comes later"
-    assert [request.answer().generated_text for request in requests] == [alone("a" * n) for n in (20, 24, 16, 4)]
+    assert [request.result().text for request in requests] == [alone("a" * n) for n in (20, 24, 16, 4)]
 
 
 def test_few_short_prompts_among_many_live_rows_are_read_along_with_their_steps(runner: Watched) -> None:
     """Their own rules begin to count only with their first own token."""
     batch, options = TASK.batch(), {"top_k": 5, "seed": 3, "repetition_penalty": 1.5}
-    crowd = [start("ab", seed=n, do_sample=True, max_new_tokens=25) for n in range(9)]
+    crowd = [start("ab", seed=n, samples=True, max_new_tokens=25) for n in range(9)]
     batch.join(crowd)
     play(batch, runner, 3)
     runner.runs.clear()
@@ -142,9 +143,9 @@ def test_few_short_prompts_among_many_live_rows_are_read_along_with_their_steps(
     batch.join([long])
     play(batch, runner)
     assert [shape for graph, shape in runner.runs if graph == "prompt"] == [(1, 79)]
-    texts = [request.answer().generated_text for request in (*few, long, crowd[8])]
+    texts = [request.result().text for request in (*few, long, crowd[8])]
     alones = [alone("abcdefg", **options), alone("gfe", stop=["a"]), alone("abcd" * 20)]
-    assert texts == [*alones, alone("ab", seed=8, do_sample=True, max_new_tokens=25)]
+    assert texts == [*alones, alone("ab", seed=8, samples=True, max_new_tokens=25)]
 
 
 def test_many_prompts_at_once_are_read_by_a_run_of_their_own(runner: Watched) -> None:
@@ -174,7 +175,7 @@ def test_a_failed_prompt_run_ends_exactly_those_that_were_read(runner: Watched) 
     runner.fail_next = "prompt"
     outcomes = play(batch, runner)
     assert [outcome.request for outcome in outcomes if outcome.error] == [unlucky]
-    assert [running.answer().generated_text, later.answer().generated_text] == [alone("abc"), alone("c")]
+    assert [running.result().text, later.result().text] == [alone("abc"), alone("c")]
 
 
 def test_a_failed_step_ends_exactly_those_that_were_stepped(runner: Watched) -> None:
@@ -186,12 +187,12 @@ def test_a_failed_step_ends_exactly_those_that_were_stepped(runner: Watched) -> 
     runner.fail_next = "step"
     outcomes = play(batch, runner)
     assert [outcome.request for outcome in outcomes if outcome.error] == [one, other]
-    assert reading.answer().generated_text == alone("a" * 12)
+    assert reading.result().text == alone("a" * 12)
 
 
 def test_a_row_of_scores_that_are_not_finite_ends_alone(runner: Watched) -> None:
     batch = TASK.batch()
-    requests = [start(prompt, do_sample=True, seed=4, repetition_penalty=1.1) for prompt in ("abc", "bbb", "ccc")]
+    requests = [start(prompt, samples=True, seed=4, repetition_penalty=1.1) for prompt in ("abc", "bbb", "ccc")]
     batch.join(requests)
     play(batch, runner, 4)
     runner.bad_rows = [1]
@@ -202,7 +203,7 @@ def test_a_row_of_scores_that_are_not_finite_ends_alone(runner: Watched) -> None
     assert (first.request, type(first.error), first.finished) == (requests[1], InferenceFailed, True)
     assert [outcome.error for outcome in later] == [None, None]
     for request, prompt in zip(requests[::2], ("abc", "ccc"), strict=True):
-        assert request.answer().generated_text == alone(prompt, do_sample=True, seed=4, repetition_penalty=1.1)
+        assert request.result().text == alone(prompt, samples=True, seed=4, repetition_penalty=1.1)
 
 
 def test_leaving_frees_rows_at_once_and_disturbs_nobody(runner: Watched) -> None:
@@ -215,13 +216,13 @@ def test_leaving_frees_rows_at_once_and_disturbs_nobody(runner: Watched) -> None
     batch.leave([leaves, reads, start("never joined")])
     assert batch.num_rows == 1
     play(batch, runner)
-    assert stays.answer().generated_text == alone("abc")
+    assert stays.result().text == alone("abc")
     assert not leaves.finished
 
 
 def test_clearing_names_every_request_once(runner: Watched) -> None:
     batch = TASK.batch(prefill_chunk_tokens=5)
-    forked = TASK.start("ab", GenerationParameters(max_new_tokens=9), Delivery(num_continuations=3))
+    forked = TASK.start("ab", SamplingOptions(max_new_tokens=9), Delivery(num_continuations=3))
     reading = start("a" * 11)
     batch.join([forked])
     play(batch, runner, 2)
@@ -232,7 +233,7 @@ def test_clearing_names_every_request_once(runner: Watched) -> None:
 
 
 def test_forks_cost_one_prompt_and_draw_with_the_seeds_that_follow(runner: Watched) -> None:
-    options = GenerationParameters(do_sample=True, seed=2**64 - 1, max_new_tokens=6, details=True, top_k=9)
+    options = SamplingOptions(samples=True, seed=2**64 - 1, max_new_tokens=6, lists_tokens=True, top_k=9)
     forked = TASK.start("abcab", options, Delivery(num_continuations=3))
     batch = TASK.batch()
     batch.join([forked])
@@ -240,23 +241,18 @@ def test_forks_cost_one_prompt_and_draw_with_the_seeds_that_follow(runner: Watch
     outcomes = play(batch, runner)
     assert [outcome.finished for outcome in outcomes] == [True]
     assert [run for run in runner.runs if run[0] == "prompt"] == [("prompt", (1, 4))]
-    single = [TASK.generate(Watched(), "abcab", options.model_copy(update={"seed": s})) for s in (2**64 - 1, 0, 1)]
-    answer = forked.answer()
-    assert answer.continuations is not None
-    assert [fork.model_dump() for fork in answer.continuations] == [one.model_dump() for one in single]
-    assert answer.generated_text == single[0].generated_text
+    single = [TASK.generate(Watched(), "abcab", dataclasses.replace(options, seed=s)) for s in (2**64 - 1, 0, 1)]
+    assert [GenerationResult([text], []) for text in forked.result().sequences] == single
 
 
 def test_greedy_forks_are_alike_and_each_ends_on_its_own(runner: Watched) -> None:
-    greedy = TASK.start("abc", GenerationParameters(max_new_tokens=5), Delivery(num_continuations=2))
+    greedy = TASK.start("abc", SamplingOptions(max_new_tokens=5), Delivery(num_continuations=2))
     batch = TASK.batch()
     batch.join([greedy])
     play(batch, runner)
     assert {sequence.text for sequence in greedy.sequences} == {alone("abc", max_new_tokens=5)}
     runner.may_end = True
-    drawn = TASK.start(
-        "abc", GenerationParameters(do_sample=True, seed=1, max_new_tokens=40), Delivery(num_continuations=6)
-    )
+    drawn = TASK.start("abc", SamplingOptions(samples=True, seed=1, max_new_tokens=40), Delivery(num_continuations=6))
     batch.join([drawn])
     outcomes = play(batch, runner)
     assert [outcome.finished for outcome in outcomes] == [True]
@@ -273,7 +269,7 @@ def test_a_known_prefix_is_not_read_again(runner: Watched) -> None:
         batch, request = TASK.batch(prefill_chunk_tokens=32, checkpoints=cache), start(prompt)
         batch.join([request])
         play(batch, runner)
-        texts.append(request.answer().generated_text)
+        texts.append(request.result().text)
         num_read = sum(shape[1] for graph, shape in runner.runs if graph == "prompt")
         assert num_read == {0: 99, 1: 0, 2: 3, 3: 10}[len(texts) - 1]
     assert texts == [alone(long), alone(long), alone(long + "abc"), alone(long[:70] + "bbbbb")]
@@ -281,16 +277,14 @@ def test_a_known_prefix_is_not_read_again(runner: Watched) -> None:
 
 def test_a_report_on_the_prompt_reads_all_of_it_also_in_parts(runner: Watched) -> None:
     cache = PrefixCache(max_bytes=10**6, block_tokens=16)
-    options = GenerationParameters(max_new_tokens=2, details=True, decoder_input_details=True)
+    options = SamplingOptions(max_new_tokens=2, lists_tokens=True, lists_prompt=True)
     prompt = "abcdefghij" * 4
     answers = []
     for batch in (TASK.batch(), TASK.batch(prefill_chunk_tokens=7), TASK.batch(checkpoints=cache)):
         request = TASK.start(prompt, options)
         batch.join([request])
         play(batch, runner)
-        details = request.answer().details
-        assert details is not None
-        answers.append([token.logprob for token in details.prefill])
+        answers.append([token.log_probability for token in request.result().prompt_tokens])
     assert len(answers[0]) == 40
     assert answers[0][0] is None
     np.testing.assert_allclose(answers[1][1:], answers[0][1:], atol=1e-6)

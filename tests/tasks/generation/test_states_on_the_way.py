@@ -9,7 +9,7 @@ import pytest
 
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.stream_state import StreamState
 from tests.tasks.builders import STATE
@@ -32,7 +32,7 @@ TASKS = pytest.mark.parametrize(
 
 
 def start(task: Generation, options: Mapping[str, Any], delivery: Delivery = EVERY_TOKEN) -> GenerationRequest:
-    return task.start("abc", GenerationParameters(**options, max_new_tokens=LENGTH), delivery)
+    return task.start("abc", SamplingOptions(**options, max_new_tokens=LENGTH), delivery)
 
 
 def streamed(
@@ -56,7 +56,7 @@ def test_from_every_state_the_rest_of_the_stream_follows(
     pieces, states = streamed(task, tokenizer, start(task, RULES[rules]))
     assert list(states) == list(range(1, LENGTH))
     for num_tokens, state in states.items():
-        options = GenerationParameters(**RULES[rules], max_new_tokens=LENGTH - num_tokens)
+        options = SamplingOptions(**RULES[rules], max_new_tokens=LENGTH - num_tokens)
         rest, _ = streamed(task, tokenizer, task.start("", options, EVERY_TOKEN, state))
         assert rest == pieces[num_tokens:]
 
@@ -65,7 +65,7 @@ def test_from_every_state_the_rest_of_the_stream_follows(
 def test_a_state_on_the_way_is_the_one_of_a_text_that_ends_there(task: Generation, tokenizer: TextTokenizer) -> None:
     _, states = streamed(task, tokenizer, start(task, RULES["all"]))
     for num_tokens in (1, 6, LENGTH - 1):
-        options = GenerationParameters(**RULES["all"], max_new_tokens=num_tokens)
+        options = SamplingOptions(**RULES["all"], max_new_tokens=num_tokens)
         (ended,) = run(task, tokenizer, task.start("abc", options, Delivery(returns_state=True))).states()
         on_the_way = states[num_tokens]
         assert on_the_way.arrays[STATE.name].tobytes() == ended.arrays[STATE.name].tobytes()

@@ -12,7 +12,7 @@ from service.bundle.tokenizer import EOS, TextTokenizer
 from service.errors import InvalidInput
 from service.tasks.core.task import Array
 from service.tasks.generation.generation import Generation
-from service.tasks.generation.parameters import GenerationParameters
+from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.stream_state import StreamState
 from tests.tasks.builders import STATE, ElmanRunner, bundle, byte_tokenizer, character_tokenizer
@@ -20,14 +20,14 @@ from tests.tasks.builders import STATE, ElmanRunner, bundle, byte_tokenizer, cha
 LENGTH = 14
 RULES: dict[str, dict[str, Any]] = {
     "greedy": {},
-    "sampled": {"do_sample": True, "seed": 7},
-    "temperature": {"temperature": 0.6, "seed": 2**64 - 1},
-    "top-k": {"top_k": 4, "seed": 1},
-    "top-p": {"top_p": 0.7, "seed": 2},
-    "typical-p": {"typical_p": 0.7, "seed": 3},
+    "sampled": {"samples": True, "seed": 7},
+    "temperature": {"temperature": 0.6, "samples": True, "seed": 2**64 - 1},
+    "top-k": {"top_k": 4, "samples": True, "seed": 1},
+    "top-p": {"top_p": 0.7, "samples": True, "seed": 2},
+    "typical-p": {"typical_p": 0.7, "samples": True, "seed": 3},
     "repetition": {"repetition_penalty": 1.4},
-    "frequency": {"frequency_penalty": 0.8, "do_sample": True, "seed": 4},
-    "all": {"temperature": 0.9, "top_k": 9, "top_p": 0.9, "typical_p": 0.9, "seed": 5}
+    "frequency": {"frequency_penalty": 0.8, "samples": True, "seed": 4},
+    "all": {"temperature": 0.9, "top_k": 9, "top_p": 0.9, "typical_p": 0.9, "samples": True, "seed": 5}
     | {"repetition_penalty": 1.2, "frequency_penalty": -0.3},
 }
 KEEP = Delivery(returns_state=True)
@@ -69,8 +69,8 @@ def in_two_parts(
     task: Generation, tokenizer: TextTokenizer, options: dict[str, Any], cut: int
 ) -> list[GenerationRequest]:
     """The first part draws with the seed; the second must know it from the state."""
-    first = GenerationParameters(**options, max_new_tokens=cut)
-    second = GenerationParameters(**{**options, "seed": None}, max_new_tokens=LENGTH - cut)
+    first = SamplingOptions(**options, max_new_tokens=cut)
+    second = SamplingOptions(**{**options, "seed": None}, max_new_tokens=LENGTH - cut)
     begun = run(task, tokenizer, task.start("abc", first, KEEP))
     (state,) = begun.states()
     return [begun, run(task, tokenizer, task.start("", second, KEEP, sent(state, tokenizer)))]
@@ -83,7 +83,7 @@ def test_tokens_text_and_state_are_those_of_an_uncut_run(
 ) -> None:
     """Cut after each token; with bytes, most cuts fall into a character. The state at the end is the same too."""
     options = RULES[rules]
-    whole = run(task, tokenizer, task.start("abc", GenerationParameters(**options, max_new_tokens=LENGTH), KEEP))
+    whole = run(task, tokenizer, task.start("abc", SamplingOptions(**options, max_new_tokens=LENGTH), KEEP))
     (end,) = whole.states()
     for cut in range(1, LENGTH):
         parts = in_two_parts(task, tokenizer, options, cut)
@@ -96,10 +96,10 @@ def test_tokens_text_and_state_are_those_of_an_uncut_run(
 
 
 def test_a_stop_string_across_the_cut_ends_the_text() -> None:
-    whole = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", GenerationParameters(max_new_tokens=LENGTH)))
+    whole = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", SamplingOptions(max_new_tokens=LENGTH)))
     stop = whole.sequences[0].text[3:7]
     options = {"stop": [stop]}
-    uncut = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", GenerationParameters(**options, max_new_tokens=LENGTH)))
+    uncut = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", SamplingOptions(**options, max_new_tokens=LENGTH)))
     ends = len(uncut.sequences[0].produced_ids)
     assert uncut.sequences[0].finish_reason == "stop_sequence"
     for cut in range(1, ends):
@@ -110,26 +110,24 @@ def test_a_stop_string_across_the_cut_ends_the_text() -> None:
 
 def test_a_new_prompt_is_read_after_the_newest_token_of_the_state() -> None:
     """The state knows the text so far, so that what follows is as if all had been one prompt."""
-    begun = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", GenerationParameters(max_new_tokens=5), KEEP))
+    begun = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", SamplingOptions(max_new_tokens=5), KEEP))
     (state,) = begun.states()
-    options = GenerationParameters(max_new_tokens=6, details=True, decoder_input_details=True)
+    options = SamplingOptions(max_new_tokens=6, lists_tokens=True, lists_prompt=True)
     later = run(LETTER_TASK, LETTERS, LETTER_TASK.start("fga", options, None, sent(state, LETTERS)))
     uncut = LETTER_TASK.generate(Endless(LETTERS), "abc" + begun.sequences[0].text + "fga", options)
-    answer = later.answer()
-    assert answer.generated_text == uncut.generated_text
-    assert answer.details is not None
-    assert uncut.details is not None
-    later_prompt = [token.logprob for token in answer.details.prefill]
-    assert later_prompt == pytest.approx([token.logprob for token in uncut.details.prefill[-3:]], abs=1e-5)
+    answer = later.result()
+    assert answer.text == uncut.text
+    later_prompt = [token.log_probability for token in answer.prompt_tokens]
+    assert later_prompt == pytest.approx([token.log_probability for token in uncut.prompt_tokens[-3:]], abs=1e-5)
 
 
 def test_a_state_can_be_forked_and_the_first_fork_is_the_uncut_text() -> None:
     options = RULES["all"]
-    whole = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", GenerationParameters(**options, max_new_tokens=12)))
-    begun = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", GenerationParameters(**options, max_new_tokens=5), KEEP))
+    whole = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", SamplingOptions(**options, max_new_tokens=12)))
+    begun = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", SamplingOptions(**options, max_new_tokens=5), KEEP))
     forks = LETTER_TASK.start(
         "",
-        GenerationParameters(**{**options, "seed": None}, max_new_tokens=7),
+        SamplingOptions(**{**options, "seed": None}, max_new_tokens=7),
         Delivery(num_continuations=3, returns_state=True),
         begun.states()[0],
     )
@@ -140,16 +138,16 @@ def test_a_state_can_be_forked_and_the_first_fork_is_the_uncut_text() -> None:
 
 
 def test_a_greedy_part_leaves_the_random_numbers_where_they_were() -> None:
-    drawn = run(LETTER_TASK, LETTERS, LETTER_TASK.start("a", GenerationParameters(**RULES["top-k"]), KEEP))
+    drawn = run(LETTER_TASK, LETTERS, LETTER_TASK.start("a", SamplingOptions(**RULES["top-k"]), KEEP))
     (before,) = drawn.states()
-    greedy = run(LETTER_TASK, LETTERS, LETTER_TASK.start("", GenerationParameters(max_new_tokens=3), KEEP, before))
+    greedy = run(LETTER_TASK, LETTERS, LETTER_TASK.start("", SamplingOptions(max_new_tokens=3), KEEP, before))
     (after,) = greedy.states()
     assert (after.seed, after.num_drawn) == (before.seed, before.num_drawn)
 
 
 def test_without_a_state_there_must_be_a_prompt_and_only_who_asks_gets_a_state() -> None:
     with pytest.raises(InvalidInput, match="empty"):
-        LETTER_TASK.start("", GenerationParameters(), KEEP)
-    done = run(LETTER_TASK, LETTERS, LETTER_TASK.start("a", GenerationParameters(max_new_tokens=2)))
+        LETTER_TASK.start("", SamplingOptions(), KEEP)
+    done = run(LETTER_TASK, LETTERS, LETTER_TASK.start("a", SamplingOptions(max_new_tokens=2)))
     with pytest.raises(ValueError, match="none was asked for"):
         done.states()

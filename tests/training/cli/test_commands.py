@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from service.bundle.load import load_bundle
 from tests.training.interrupting import interrupt
+from service.cli.commands import TRAINING_COMMANDS
 from tests.training.tiny_runs import settings_of, tiny_recipe, write_files
 from training.cli.commands import app
 from training.fit import trainer
@@ -154,7 +155,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         (["train", "tagging", "--train", "{train}"], "--name is missing"),
         (["train", "tagging", "--name", "x"], "--train is missing"),
         (["train", "pos-eng"], "no recipe 'pos-eng'; did you mean pos-en?"),
-        (["train", "pos-en", "--train", "{train}"], "--train and --dev go with a task"),
+        (["train", "pos-en", "--train", "{train}"], "--train and --dev need a task"),
         (["train", "tagging", "--train", "nowhere.conllu", "--name", "x"], "nowhere.conllu: there is no such file"),
         (["train", "tagging", "--train", "{train}", "--name", "X Y"], "name: lower-case letters, digits"),
         (
@@ -163,7 +164,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         ),
         (["train", "tagging", "--train", "{train}", "--name", "x", "--set", "epochs"], "not of the form key=value"),
         (["train", "tagging", "--train", "{train}", "--name", "x", "--device", "tpu"], "--device tpu"),
-        (["train", "tagging", "--train", "{train}", "--name", "x", "--column", "colour=1"], "no column role 'colour'"),
+        (["train", "tagging", "--train", "{train}", "--name", "x", "--column", "colour=1"], "unknown column role"),
         (["train", "translation", "--train", "{train}", "--name", "x"], "train.conllu"),
         (["resume", "{folder}"], "is not a run folder"),
         (["retrain", "{folder}"], "is not a run folder"),
@@ -173,7 +174,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         (["search", "tagging", "--train", "{train}", "--name", "x", "--vary", "seed=a..b"], "a is not a number"),
         (["export", "{folder}"], "is not a run folder"),
         (["evaluate", "{folder}", "{train}"], "manifest.json"),
-        (["check-data", "colouring", "--train", "{train}"], "there is no task 'colouring'"),
+        (["check-data", "colouring", "--train", "{train}"], "unknown task 'colouring'"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_a_plain_message(arguments: list[str], reason: str, tmp_path: Path) -> None:
@@ -251,11 +252,13 @@ def test_check_data_exits_with_1_for_faults(tmp_path: Path) -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    """`--help` of each command works without importing torch for it, and the list is complete."""
+    """`--help` of each command works and has an example, and the list is complete."""
     listed = unroll("--help").stdout
-    for command in ("train", "resume", "retrain", "find-lr", "search", "evaluate", "export", "verify", "check-data"):
+    for command in TRAINING_COMMANDS:
         assert command in listed
-        assert unroll(command, "--help").exit_code == 0
+        helped = unroll(command, "--help")
+        assert helped.exit_code == 0
+        assert f"unroll {command} " in " ".join(helped.stdout.split())
 
 
 def test_settings_read_as_in_a_recipe(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_without_the_data_nothing_is_accepted(copies: dict[TaskName, Path], trai
 
 
 def test_the_command_wants_to_know_which_form(copies: dict[TaskName, Path]) -> None:
-    assert "is a bundle already; --int8 or --bf16 adds a faster form" in refused("export", copies["tagging"])
+    assert "is a bundle already; add a faster variant with --int8 or --bf16" in refused("export", copies["tagging"])
 
 
 def test_bf16_needs_its_provider(copies: dict[TaskName, Path]) -> None:

@@ -1,0 +1,120 @@
+"""One request as an endpoint of a protocol sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from starlette.types import Receive
+
+from service.api.error_table import ClientGone, ErrorForm, Failure, failure_of
+from service.api.request_record import TIMEOUT_HEADER, RequestRecord
+from service.api.state_source import StateStorage
+from service.errors import InvalidInput, UnrollError
+from service.inference.engines.engine import Engine
+from service.inference.engines.registry import Registry
+from service.inference.state.sealed_state import StateOwner
+from service.settings import Settings
+from service.tasks.inputs.json_input import JsonInputs
+
+T = TypeVar("T")
+
+_MAX_LOGGED_TEXTS = 8
+_MAX_LOGGED_CHARACTERS = 200
+
+
+class Services(NamedTuple):
+    """What endpoints work with."""
+
+    registry: Registry
+    settings: Settings
+    state_storage: StateStorage
+
+
+class Call:
+    """One request: its path values, its deadline, its client, and what log, metrics and traces will say about it."""
+
+    def __init__(
+        self,
+        services: Services,
+        record: RequestRecord,
+        path_values: Mapping[str, str],
+        errors: ErrorForm,
+        receive: Receive | None,
+    ) -> None:
+        """`receive` reports a disconnect; without it, the server cancels the task of the request instead.
+
+        Raises:
+            InvalidInput: the timeout header is not a positive number.
+        """
+        self.registry, self.settings, self.state_storage = services
+        self.record = record
+        #: The parameters of the path, such as `{"model": "pos-en"}`.
+        self.path_values = path_values
+        limit_ms = self.settings.default_timeout_ms
+        timeout_ms = _milliseconds(record.headers.timeout_ms) or limit_ms
+        self.deadline_s = record.started_s + min(timeout_ms, limit_ms) / 1000
+        #: Who asks: the value of the Authorization header. States are only accepted from the same caller.
+        self.caller = record.headers.authorization.decode("latin-1")
+        self._errors = errors
+        self._receive = receive
+
+    def note_engine(self, engine: Engine) -> None:
+        """Record which model answers the request."""
+        manifest, record = engine.opened.bundle.manifest, self.record
+        record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
+
+    def note_texts(self, inputs: JsonInputs) -> None:
+        """Keep the beginning of the texts for the log, if the settings allow that; numbers are never kept."""
+        if self.settings.log_texts:
+            texts = [inputs] if isinstance(inputs, (str, dict)) else inputs[:_MAX_LOGGED_TEXTS]
+            plain = [text if isinstance(text, str) else " ".join(text) for text in texts]
+            self.record.texts = [text[:_MAX_LOGGED_CHARACTERS] for text in plain]
+
+    def owner_of_states(self, engine: Engine) -> StateOwner:
+        """For whom the states of this request are sealed: its caller and the model that answers."""
+        manifest = engine.opened.bundle.manifest
+        return StateOwner(manifest.name, manifest.version, engine.opened.identity, self.caller)
+
+    def failure_in_stream(self, error: UnrollError) -> Failure:
+        """An error after a stream has begun, to be written as an event; it becomes the outcome of the request."""
+        failure = failure_of(error, self._errors, self.record.request_id)
+        self.record.outcome = failure.error_type
+        return failure
+
+    async def unless_client_leaves(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, which is cancelled if the client disconnects first. Raises ClientGone then."""
+        receive = self._receive
+        if receive is None:
+            return await work
+        working = asyncio.current_task()
+        assert working is not None, "endpoints run in a task"
+        has_left = False
+
+        async def watch() -> None:
+            nonlocal has_left
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            has_left = True
+            working.cancel()
+
+        watching = asyncio.create_task(watch())
+        try:
+            return await work
+        except asyncio.CancelledError as error:
+            if has_left:
+                working.uncancel()
+                raise ClientGone from error
+            raise
+        finally:
+            watching.cancel()
+
+
+def _milliseconds(value: bytes) -> int:
+    """The number in a header, 0 if the header is absent."""
+    if not value:
+        return 0
+    if not value.isdigit() or not int(value[:10]):
+        raise InvalidInput("must be a whole number of milliseconds, at least 1", (TIMEOUT_HEADER,))
+    return int(value[:10])

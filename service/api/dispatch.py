@@ -1,0 +1,62 @@
+"""Dispatch of requests to the routes of protocols, in place of FastAPI's routing.
+
+Matching the path by patterns, resolving dependencies in worker threads, parsing a body with one library and validating
+it with another costs more than the answer of a small model. Here most paths are found in a dict, and the bytes go
+straight into pydantic's own JSON parser.
+"""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.call import Call, Services
+from service.api.error_table import ClientGone, error_response
+from service.api.protocol import Match
+from service.api.request_record import RequestRecord
+
+
+class Dispatcher:
+    """Answers requests that have a route of a protocol, and leaves everything else to the framework."""
+
+    def __init__(self, framework: ASGIApp, services: Services) -> None:
+        self._framework = framework
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As an ASGI application. The scope's state has the record, and the match if there is one."""
+        match: Match | None = scope["state"].get("match") if scope["type"] == "http" else None
+        if match is None:
+            await self._framework(scope, receive, send)
+            return
+        record = scope["state"]["record"]
+        try:
+            call = self._call(match, record, receive)
+            response = await match.route.respond(call, await _read_body(receive))
+        except Exception as error:
+            response = error_response(record, error, match.errors)
+        await response(scope, receive, send)
+
+    async def respond(self, match: Match, body: bytes, record: RequestRecord) -> Response:
+        """Without ASGI: the response to a request whose body is complete; an EventStream has not begun yet."""
+        try:
+            response = await match.route.respond(self._call(match, record, None), body)
+        except Exception as error:
+            return error_response(record, error, match.errors)
+        record.status = response.status_code
+        return response
+
+    def _call(self, match: Match, record: RequestRecord, receive: Receive | None) -> Call:
+        match.route.require_media_type(record.headers.content_type)
+        return Call(self._services, record, match.path_values, match.errors, receive)
+
+
+async def _read_body(receive: Receive) -> bytes:
+    message = await receive()
+    raw: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        raw += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return raw

@@ -1,0 +1,131 @@
+"""What an HTTP protocol is: its routes, and how it writes errors.
+
+A protocol is one file in `routes/` that declares a `Protocol`. Everything around its endpoints follows from the
+declaration: dispatch with and without ASGI, limits, deadline, metrics, log line, span, error responses and OpenAPI.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.models import Example
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.api.call import Call
+from service.api.error_table import PLAIN, ErrorForm
+
+BodyT = TypeVar("BodyT")
+Responses = dict[int | str, dict[str, Any]]
+
+_JSON = b"application/json"
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_NO_VALUES: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Route(Generic[BodyT]):
+    """One path of a protocol.
+
+    Attributes:
+        path: with parameters in braces, each within one segment: `/v2/models/{model}/infer`.
+        endpoint: gets the call and the checked body, and returns a Response, or an EventStream for a stream. It raises
+            `UnrollError` or `HTTPException`; the protocol's form writes them.
+        body: a pydantic model, which the JSON of the body must fit; or `bytes` for the body as it was sent.
+        answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
+    """
+
+    path: str
+    endpoint: Callable[[Call, BodyT], Awaitable[Response]]
+    body: type[BodyT]
+    method: Literal["GET", "POST"] = "POST"
+    answer: Any = None
+    summary: str = ""
+    examples: Mapping[str, Example] = field(default_factory=dict)
+    responses: Responses = field(default_factory=dict)
+
+    @property
+    def reads_json(self) -> bool:
+        """Whether the body must be declared as JSON and is checked."""
+        return issubclass(self.body, BaseModel)
+
+    def require_media_type(self, content_type: bytes) -> None:
+        """Raises HTTPException if the body must be JSON and is not declared as such."""
+        media_type = content_type.partition(b";")[0].strip().lower()
+        if self.reads_json and media_type != _JSON and not media_type.endswith(b"+json"):
+            raise HTTPException(415, "send JSON, and say so with the header Content-Type: application/json")
+
+    async def respond(self, call: Call, raw: bytes) -> Response:
+        """Check the body and answer. Raises what the error table knows."""
+        body: Any = _parsed(self.body, raw) if self.reads_json else raw  # type: ignore[arg-type]  # a model
+        return await self.endpoint(call, body)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One HTTP protocol. `tag` is its heading in the OpenAPI document."""
+
+    tag: str
+    routes: Sequence[Route[Any]]
+    errors: ErrorForm = PLAIN
+
+
+class Match(NamedTuple):
+    """A request's route, and the values of the parameters in its path."""
+
+    route: Route[Any]
+    errors: ErrorForm
+    path_values: Mapping[str, str] = _NO_VALUES
+
+
+class RouteTable:
+    """Finds routes: paths without parameters in a dict, others by patterns of the same number of segments."""
+
+    def __init__(self, protocols: Iterable[Protocol]) -> None:
+        self._fixed: dict[tuple[str, str], Match] = {}
+        self._patterns: dict[tuple[str, int], list[tuple[re.Pattern[str], Match]]] = {}
+        for protocol in protocols:
+            for route in protocol.routes:
+                self._add(route, Match(route, protocol.errors))
+
+    def find(self, method: str, path: str) -> Match | None:
+        """The route of a decoded path, if a protocol has one."""
+        fixed = self._fixed.get((method, path))
+        if fixed is not None or not self._patterns:
+            return fixed
+        for pattern, match in self._patterns.get((method, path.count("/")), ()):
+            found = pattern.fullmatch(path)
+            if found is not None:
+                return match._replace(path_values=found.groupdict())
+        return None
+
+    def _add(self, route: Route[Any], match: Match) -> None:
+        if "{" not in route.path:
+            self._fixed[route.method, route.path] = match
+            return
+        literals = _PARAMETER.split(route.path)  # literal, name, literal, ...
+        parts = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>[^/]+)" for number, part in enumerate(literals)]
+        key = route.method, route.path.count("/")
+        self._patterns.setdefault(key, []).append((re.compile("".join(parts)), match))
+
+
+def path_parameters(path: str) -> list[str]:
+    """The names in braces, in order."""
+    return _PARAMETER.findall(path)
+
+
+def _parsed(body_type: type[BaseModel], raw: bytes) -> BaseModel:
+    if not raw:
+        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+    try:
+        return body_type.model_validate_json(raw)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        located = [{**problem, "loc": ("body", *problem["loc"])} for problem in problems]
+        raise RequestValidationError(located) from error

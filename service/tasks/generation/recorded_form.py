@@ -1,0 +1,199 @@
+"""Parameters and answers of generation as JSON: in the recorded examples of bundles and on the command line.
+
+The names, defaults and limits are those of text-generation-inference; its protocol reads and writes this form too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from service.tasks.core.task import Answer, Parameters
+from service.tasks.generation.options import DEFAULT_NEW_TOKENS, MAX_SEED, MAX_STOP_CHARACTERS, SamplingOptions
+from service.tasks.generation.result import FinishReason, GeneratedText, GenerationResult
+from service.tasks.generation.result import PromptToken as PlainPromptToken
+from service.tasks.generation.result import Token as PlainToken
+
+MAX_STOP_STRINGS = 4
+MAX_TOP_TOKENS = 5
+
+StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+
+
+class GenerationParameters(Parameters):
+    """Sampling, length and what to report. Without any of the first group decoding is greedy.
+
+    A request that has no `parameters` at all samples: see `when_absent`.
+    """
+
+    do_sample: bool = Field(default=False, description="draw at random; also true if any of the next four is given")
+    temperature: float | None = Field(
+        default=None, gt=0.0, description="below 1 is more predictable, above 1 more random"
+    )
+    top_k: int | None = Field(default=None, gt=0, description="draw from this many of the most likely tokens")
+    top_p: float | None = Field(
+        default=None, gt=0.0, lt=1.0, description="draw from the most likely tokens that together have this probability"
+    )
+    typical_p: float | None = Field(default=None, gt=0.0, lt=1.0, description="typical decoding with this probability")
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="same seed, same text; random if left out")
+    repetition_penalty: float | None = Field(
+        default=None, gt=0.0, description="above 1 makes tokens of the prompt and the text less likely"
+    )
+    frequency_penalty: float | None = Field(
+        default=None, ge=-2.0, le=2.0, description="subtracted from a token's score for each time it was produced"
+    )
+    max_new_tokens: int | None = Field(default=None, ge=1, description=f"default {DEFAULT_NEW_TOKENS}, if allowed")
+    stop: list[StopString] = Field(
+        default_factory=list, max_length=MAX_STOP_STRINGS, description="the text ends with the first of these to appear"
+    )
+    truncate: int | None = Field(default=None, ge=1, description="read only this many of the prompt's last tokens")
+    return_full_text: bool | None = Field(default=None, description="put the prompt before the text")
+    details: bool = Field(default=False, description="also return tokens, log-probabilities, seed and finish reason")
+    decoder_input_details: bool = Field(default=False, description="in the details, also list the prompt's tokens")
+    top_n_tokens: int | None = Field(
+        default=None, ge=0, le=MAX_TOP_TOKENS, description="in the details, list this many of the best tokens per step"
+    )
+    best_of: int | None = Field(default=None, ge=1, description="only 1")
+    watermark: bool = Field(default=False, description="only false")
+    grammar: object | None = Field(default=None, description="only null")
+    adapter_id: str | None = Field(default=None, description="only null")
+
+    @classmethod
+    def when_absent(cls) -> GenerationParameters:
+        """What holds for a request without `parameters`, where text-generation-inference samples."""
+        return cls(do_sample=True)
+
+    @field_validator("best_of")
+    @classmethod
+    def _one_answer_each(cls, best_of: int | None) -> int | None:
+        if best_of is not None and best_of > 1:
+            raise ValueError("only one text is made for each request; send several, with different seeds")
+        return best_of
+
+    @field_validator("watermark")
+    @classmethod
+    def _no_watermark(cls, watermark: bool) -> bool:
+        if watermark:
+            raise ValueError("watermarks are not supported")
+        return watermark
+
+    @field_validator("grammar", "adapter_id")
+    @classmethod
+    def _left_out(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError("this is not supported; leave it out or null")
+        return value
+
+    @property
+    def samples(self) -> bool:
+        """Whether tokens are drawn. As in text-generation-inference, naming a distribution asks for sampling."""
+        shaped = (self.top_k, self.top_p, self.typical_p)
+        return self.do_sample or self.temperature not in (None, 1.0) or any(value is not None for value in shaped)
+
+    @property
+    def options(self) -> SamplingOptions:
+        """The same in plain form."""
+        return SamplingOptions(
+            temperature=self.temperature,
+            repetition_penalty=self.repetition_penalty,
+            frequency_penalty=self.frequency_penalty,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            typical_p=self.typical_p,
+            samples=self.samples,
+            seed=self.seed,
+            max_new_tokens=self.max_new_tokens,
+            stop=self.stop,
+            max_prompt_tokens=self.truncate,
+            lists_tokens=self.details,
+            num_top_tokens=self.top_n_tokens or 0,
+            lists_prompt=self.details and self.decoder_input_details,
+        )
+
+    def text_before(self, prompt: str) -> str:
+        """What the text of an answer begins with."""
+        return prompt if self.return_full_text else ""
+
+
+class PromptToken(Answer):
+    """A token of the prompt; the first of a text has no log-probability, nothing came before it."""
+
+    id: int
+    text: str
+    logprob: float | None
+
+
+class Token(Answer):
+    """A token that was chosen, or could have been. `logprob` is natural, after penalties, temperature and filters."""
+
+    id: int
+    text: str
+    logprob: float
+    special: bool = Field(description="true for the end token, which is not part of the text")
+
+
+class GenerationDetails(Answer):
+    """How the text came about. `seed` is null if nothing was drawn at random."""
+
+    finish_reason: FinishReason
+    generated_tokens: int = Field(description="including the end token")
+    seed: int | None
+    prefill: list[PromptToken] = Field(description="the prompt; empty unless decoder_input_details is set")
+    tokens: list[Token]
+    top_tokens: list[list[Token]] | None = Field(default=None, exclude_if=lambda tokens: tokens is None)
+
+
+class ContinuationAnswer(Answer):
+    """One text. A stop string is part of it; an end token is not."""
+
+    generated_text: str
+    details: GenerationDetails | None = Field(default=None, exclude_if=lambda details: details is None)
+    state: str | None = Field(
+        default=None, exclude_if=lambda state: state is None, description="send it back to continue from here"
+    )
+
+
+class GenerationAnswer(ContinuationAnswer):
+    """The whole text. Where several were asked for, this is the first of them, and `continuations` has them all."""
+
+    continuations: list[ContinuationAnswer] | None = Field(default=None, exclude_if=lambda answers: answers is None)
+
+
+def written_answer(
+    result: GenerationResult, parameters: GenerationParameters, prompt: str, states: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A `GenerationAnswer` as JSON values, made without validation. `states` has one for each sequence, or none."""
+    prefill = [_written_prompt_token(token) for token in result.prompt_tokens]
+    answers = [_written_text(text, parameters, prompt, prefill) for text in result.sequences]
+    for answer, state in zip(answers, states, strict=False):
+        answer["state"] = state
+    return answers[0] if len(answers) == 1 else answers[0] | {"continuations": answers}
+
+
+def written_token(token: PlainToken) -> dict[str, Any]:
+    """A `Token` as JSON values."""
+    return {"id": token.id, "text": token.text, "logprob": token.log_probability, "special": token.is_special}
+
+
+def _written_text(
+    text: GeneratedText, parameters: GenerationParameters, prompt: str, prefill: list[dict[str, Any]]
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {"generated_text": parameters.text_before(prompt) + text.text}
+    if parameters.details:
+        details: dict[str, Any] = {
+            "finish_reason": text.finish_reason,
+            "generated_tokens": len(text.token_ids),
+            "seed": text.seed,
+            "prefill": prefill,
+            "tokens": [written_token(token) for token in text.tokens],
+        }
+        if text.top_tokens:
+            details["top_tokens"] = [[written_token(token) for token in tokens] for tokens in text.top_tokens]
+        answer["details"] = details
+    return answer
+
+
+def _written_prompt_token(token: PlainPromptToken) -> dict[str, Any]:
+    return {"id": token.id, "text": token.text, "logprob": token.log_probability}

@@ -1,0 +1,72 @@
+"""What generation produces: the tokens of a stream as they are chosen, and the result once all sequences have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+FinishReason = Literal["length", "eos_token", "stop_sequence"]
+
+
+class PromptToken(NamedTuple):
+    """A token of the prompt. The first of a text has no log-probability: nothing came before it."""
+
+    id: int
+    text: str
+    log_probability: float | None
+
+
+class Token(NamedTuple):
+    """A token that was chosen, or could have been.
+
+    `log_probability` is natural, after penalties, temperature and filters. `is_special` is true for the end token,
+    which is not part of the text.
+    """
+
+    id: int
+    text: str
+    log_probability: float
+    is_special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One step of a stream. `index` counts from 1; `finish_reason` is set at the last step."""
+
+    index: int
+    token: Token
+    top_tokens: Sequence[Token] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """One finished sequence.
+
+    Attributes:
+        text: without the prompt; a stop string is part of it, an end token is not.
+        token_ids: every token that was chosen, the end token included.
+        seed: None if nothing was drawn at random.
+        tokens: empty unless asked for; `top_tokens` has one list for each of them.
+    """
+
+    text: str
+    token_ids: Sequence[int]
+    finish_reason: FinishReason
+    seed: int | None
+    tokens: Sequence[Token] = ()
+    top_tokens: Sequence[Sequence[Token]] = ()
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """All sequences of one request. `prompt_tokens` is empty unless it was asked for."""
+
+    sequences: Sequence[GeneratedText]
+    prompt_tokens: Sequence[PromptToken] = ()
+
+    @property
+    def text(self) -> str:
+        """The text of the first sequence, which is the only one unless several were asked for."""
+        return self.sequences[0].text

@@ -1,0 +1,95 @@
+"""The recorded form of generation: what is refused, and its translation to and from plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.tasks.generation.options import SamplingOptions
+from service.tasks.generation.recorded_form import GenerationAnswer, GenerationParameters, written_answer
+from service.tasks.generation.result import GeneratedText, GenerationResult, PromptToken, Token
+
+TOKEN = Token(5, "b", -0.5, False)
+END = Token(3, "<eos>", -1.5, True)
+ONE = GeneratedText("b", [5, 3], "eos_token", 7, [TOKEN, END], [[TOKEN], [END]])
+RESULT = GenerationResult([ONE], [PromptToken(4, "a", None)])
+
+
+@pytest.mark.parametrize("shape", [{"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.9}, {"typical_p": 0.9}])
+def test_asking_for_a_distribution_is_asking_to_sample(shape: dict[str, Any]) -> None:
+    assert GenerationParameters(**shape).samples
+    assert not GenerationParameters(temperature=1.0, repetition_penalty=1.5).samples
+    assert GenerationParameters.when_absent().samples
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0}, {"temperature": -1}, {"temperature": float("inf")}, {"temperature": float("nan")},
+        {"repetition_penalty": 0}, {"frequency_penalty": 2.1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1}, {"top_p": 1.5},
+        {"typical_p": 1}, {"max_new_tokens": 0}, {"seed": -1}, {"seed": 2**64}, {"stop": ["a"] * 5}, {"stop": [""]},
+        {"stop": "a"}, {"stop": ["\ud800"]}, {"truncate": 0}, {"top_n_tokens": 6}, {"best_of": 2}, {"watermark": True},
+        {"grammar": {"type": "json"}}, {"adapter_id": "x"}, {"unknown": 1}, {"top_k": "5"}, {"do_sample": 1},
+    ],
+)  # fmt: skip
+def test_refused_parameters_name_the_field(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        GenerationParameters.model_validate(wrong)
+    assert caught.value.errors()[0]["loc"][0] == next(iter(wrong))
+
+
+def test_the_whole_parameter_object_of_other_clients_is_accepted() -> None:
+    """Clients send every field, most of them null."""
+    nulls = dict.fromkeys(
+        ["best_of", "temperature", "repetition_penalty", "frequency_penalty", "top_k", "top_p", "typical_p", "truncate",
+         "return_full_text", "seed", "top_n_tokens", "grammar", "adapter_id", "max_new_tokens"]
+    )  # fmt: skip
+    flags = {"do_sample": False, "watermark": False, "details": True, "decoder_input_details": False, "stop": []}
+    assert not GenerationParameters.model_validate({**nulls, **flags}).samples
+
+
+def test_every_parameter_reaches_the_plain_options() -> None:
+    rules = {"temperature": 0.5, "repetition_penalty": 1.5, "frequency_penalty": 0.1, "top_k": 4, "top_p": 0.9}
+    parameters = GenerationParameters(
+        **rules, typical_p=0.8, seed=3, max_new_tokens=9, stop=["x"], truncate=6, details=True, top_n_tokens=2,
+        decoder_input_details=True,
+    )  # fmt: skip
+    assert parameters.options == SamplingOptions(
+        **rules, typical_p=0.8, samples=True, seed=3, max_new_tokens=9, stop=["x"], max_prompt_tokens=6,
+        lists_tokens=True, num_top_tokens=2, lists_prompt=True,
+    )  # fmt: skip
+
+
+def test_the_prompt_is_listed_in_the_details_only() -> None:
+    assert not GenerationParameters(decoder_input_details=True).options.lists_prompt
+
+
+def test_details_are_absent_unless_asked_for() -> None:
+    assert written_answer(RESULT, GenerationParameters(), "a") == {"generated_text": "b"}
+
+
+def test_the_full_text_has_the_prompt_before_it() -> None:
+    assert written_answer(RESULT, GenerationParameters(return_full_text=True), "a") == {"generated_text": "ab"}
+
+
+def test_a_written_answer_is_what_its_model_would_write() -> None:
+    """Names, order and values of the JSON are those of the documented answer, for one text and for several."""
+    parameters = GenerationParameters(details=True, decoder_input_details=True, top_n_tokens=1)
+    for result, states in ((RESULT, ["s"]), (GenerationResult([ONE, ONE]), ["s", "t"]), (RESULT, [])):
+        written = written_answer(result, parameters, "a", states)
+        checked = GenerationAnswer.model_validate(written).model_dump(mode="json")
+        assert list(_flat(checked)) == list(_flat(written))
+
+
+def _flat(value: Any, path: str = "") -> Any:
+    """Every leaf with its path, in order."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _flat(item, f"{path}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _flat(item, f"{path}.{number}")
+    else:
+        yield path, value

@@ -1,0 +1,24 @@
+"""Tests that would disturb each other are run by one worker, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.worker_groups import GROUPS, group_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_tests_of_one_file_stay_together() -> None:
+    """Fixtures of a module are made once, not once for each worker."""
+    assert group_of("tests/api/test_state.py::test_a") == group_of("tests/api/test_state.py::TestB::test_b[x::y]")
+    assert group_of("tests/api/test_state.py::test_a") != group_of("tests/api/test_numbers.py::test_a")
+
+
+def test_browsers_and_fleets_of_servers_are_started_by_one_worker_each() -> None:
+    assert group_of("tests/browser/test_page.py::test_a") == group_of("tests/browser/test_signals.py::test_b")
+    assert group_of("tests/end_to_end/test_replicas.py::test_a") == group_of("tests/chaos/test_crowds.py::test_b")
+
+
+def test_every_group_names_a_folder_that_exists() -> None:
+    assert all((ROOT / folder).is_dir() for folder in GROUPS)
