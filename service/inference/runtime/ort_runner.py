@@ -198,8 +198,6 @@ def session_options(threads: int) -> ort.SessionOptions:
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # On a CPU without VNNI, products of unsigned and signed int8 saturate at 16 bits; this makes both unsigned there.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # Products of int8 saturate on x86 CPUs without VNNI instructions, and scores then differ by more than 1; with this
     # onnxruntime takes a slower, exact product there. It changes nothing on other CPUs, nor in fp32.
