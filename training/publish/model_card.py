@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.bundle.load import Example
 from service.bundle.manifest import DataSource, Manifest, Score, Variant, VariantName
+from service.tasks.catalogue import TASKS
 from training.evaluation.task import CardTexts
 from training.evaluation.tasks.card_texts import listed
 from training.evaluation.tasks.catalogue import evaluation_task
@@ -73,7 +74,7 @@ def _calling(manifest: Manifest, example: Example, card: CardTexts) -> str:
     body = json.dumps({"model": manifest.name, "inputs": example.inputs, **parameters}, ensure_ascii=False)
     is_long = len(body) > MAX_REQUEST_CHARACTERS
     sent = "@request.json" if is_long else shlex.quote(body)
-    lines = [f"curl -s {SERVICE}/{card.route} -H 'Content-Type: application/json' \\", f"  -d {sent}"]
+    lines = [f"curl -s {SERVICE}/{TASKS[manifest.task].route} -H 'Content-Type: application/json' \\", f"  -d {sent}"]
     if card.commands is not None:
         lines = card.commands(manifest, SERVICE)
     answer = json.dumps(example.answer, ensure_ascii=False)
