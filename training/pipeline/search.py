@@ -1,7 +1,7 @@
-"""Search for a better recipe: short runs with values that optuna chooses, judged by their dev score (`unroll search`).
+"""Hyperparameter search with optuna, by dev score (`unroll search`).
 
-A search is a folder: `study.db` has all trials, so that a search which was stopped goes on where it was;
-`trials.csv`, `trials.png` and `best.toml` are written anew after every trial. Runs that fall behind are cut short.
+A search is a folder: `study.db` holds all trials, so that a stopped search continues; `trials.csv`, `trials.png` and
+`best.toml` are rewritten after every trial. Trials that fall behind are pruned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from training.pipeline.search_space import Choice, Range
 if TYPE_CHECKING:
     import optuna
 
-#: Trials that run to the end before any other is compared with them.
+#: Trials that run to the end before pruning starts.
 NUM_UNPRUNED: Final = 4
 
 Space = Sequence[Range | Choice]
@@ -37,12 +37,12 @@ Say = Callable[[str], None]
 
 
 class SearchFault(UnrollError):
-    """The search cannot run, or found nothing."""
+    """The search cannot run, or no trial has a score."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search: the recipe to start from, what to vary, and where it is kept."""
+    """One search: the base recipe, the search space and the folder."""
 
     recipe: Recipe
     space: Space
@@ -50,10 +50,10 @@ class Search:
     device: torch.device
 
     def run(self, num_trials: int, say: Say) -> Path:
-        """Make trials until there are `num_trials` in the folder; returns the best recipe's file.
+        """Run trials until the folder has `num_trials`; returns the file of the best recipe.
 
         Raises:
-            SearchFault: optuna is missing, or no trial came to a score.
+            SearchFault: optuna is missing, or no trial has a score.
             ConfigFault: a varied key or value is none of a recipe's; DataFault: the data cannot be read.
         """
         optuna = _optuna()
@@ -71,7 +71,7 @@ class Search:
         return self._best_recipe(study)
 
     def _check_keys(self) -> None:
-        """A misspelt key is told before the first trial, not by each of them."""
+        """Report a wrong key or value before the first trial."""
         for each in self.space:
             edges = each.values if isinstance(each, Choice) else (each.low, each.high)
             for value in edges:
@@ -93,12 +93,12 @@ class Search:
             pruner=optuna.pruners.MedianPruner(n_startup_trials=NUM_UNPRUNED),
         )
         for trial in study.get_trials(deepcopy=False):
-            if not trial.state.is_finished():  # it was under way when the search was stopped
+            if not trial.state.is_finished():  # was running when the search was stopped
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return study
 
     def _try(self, trial: optuna.Trial, changes: dict[str, Any], say: Say) -> float | None:
-        """The best dev score of a run with these values; None where it was cut short or went astray."""
+        """The best dev score of a run with these values; None where it was pruned or diverged."""
         path = self.folder / f"trial-{trial.number:03d}"
         recipe = self._changed(changes, f"{self.recipe.name[:50]}-{trial.number:03d}")
         run = start_run(prepare_run(recipe), path, overwrite=True)
@@ -147,11 +147,11 @@ class Search:
 
 
 class _CutShort(UnrollError):
-    """A trial has fallen behind the others."""
+    """A trial is pruned."""
 
 
 def _reporting(score: Callable[[Network], DevScore], trial: optuna.Trial) -> Callable[[Network], DevScore]:
-    """The dev score, told to the search after each epoch, which may then end the trial."""
+    """The dev score, also reported to the pruner after each epoch. Raises _CutShort where it ends the trial."""
     epochs = iter(range(1, 10**9))
 
     def reporting(network: Network) -> DevScore:
@@ -165,7 +165,7 @@ def _reporting(score: Callable[[Network], DevScore], trial: optuna.Trial) -> Cal
 
 
 def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that came to an end of their own; those that were broken off do not count."""
+    """Finished trials; interrupted ones do not count."""
     return [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.state.name != "FAIL"]
 
 
