@@ -52,7 +52,7 @@ def default_recipe(
 def check_name(name: str) -> None:
     """Raises ConfigFault where the model has no name."""
     if not name:
-        raise ConfigFault("--name is missing: what shall the model be called? Lower-case letters, digits and -._")
+        raise ConfigFault("--name is missing: give the model a name of lower-case letters, digits and -._")
 
 
 def _long_enough(training: dict[str, Any], num_batches: int) -> dict[str, int]:

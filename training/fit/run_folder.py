@@ -75,7 +75,7 @@ class RunFolder:
         folder = cls(path)
         if folder.checkpoint.exists() and not overwrite:
             raise RunFolderFault(
-                f"{path} already holds a run: `unroll resume {path}` goes on with it, --overwrite starts anew"
+                f"{path} already holds a run: `unroll resume {path}` continues it, --overwrite replaces it"
             )
         path.mkdir(parents=True, exist_ok=True)
         folder._clear()
@@ -133,7 +133,7 @@ class RunFolder:
         changed = sorted(name for name in began_with | source.splits if began_with.get(name) != source.splits.get(name))
         if changed:
             raise RunFolderFault(
-                f"{', '.join(changed)} changed since {self.path} was started; put the old content back, or start anew"
+                f"{', '.join(changed)} changed since {self.path} was started; restore the old content, or start a new run"
             )
 
     def rewind(self, progress: RunProgress) -> None:
@@ -174,7 +174,7 @@ class RunFolder:
         draw_curves(self.metrics, self.path / "curves.png")
         write_table(self.metrics, self.path / "metrics.csv")
         scores = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
-        mark = "best so far" if better else f"no gain for {progress.stale_epochs}"
+        mark = "best so far" if better else f"no improvement for {progress.stale_epochs}"
         minutes = progress.seconds / 60
         self.console.print(
             f"epoch {epoch:3d}  loss {progress.epoch_loss:.4f}  dev {scores}  ({mark}, {minutes:.1f} min)",

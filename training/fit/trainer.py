@@ -202,7 +202,7 @@ class Trainer:
         if number:
             self._save()
             command = f"unroll resume {shlex.quote(str(self._folder.path))}"
-            raise Interrupted(f"stopped and saved; go on with: {command}", number)
+            raise Interrupted(f"stopped and saved; continue with: {command}", number)
 
     @contextmanager
     def _catching_signals(self) -> Iterator[None]:

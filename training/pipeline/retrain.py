@@ -50,7 +50,7 @@ def begin_again(original: Path, path: Path, overwrite: bool = False) -> Run:
     if path.resolve() == original.resolve():
         raise UnrollError(f"{path} cannot be repeated into itself; --into names another folder")
     if not read_progress(folder.checkpoint).finished:
-        raise UnrollError(f"{original} has not come to its end: `unroll resume {original}` goes on with it")
+        raise UnrollError(f"{original} is unfinished: `unroll resume {original}` continues it")
     prepared = prepare_run(recipe, folder.vocabulary())
     folder.check_data(prepared.data.source)
     return start_run(prepared, path, overwrite)

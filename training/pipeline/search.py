@@ -64,7 +64,7 @@ class Search:
             changes = {each.key: each.suggest(trial) for each in self.space}
             value = self._try(trial, changes, say)
             study.tell(trial, value, None if value is not None else optuna.trial.TrialState.PRUNED)
-            said = "cut short" if value is None else f"dev {value:.4g}"
+            said = "pruned" if value is None else f"dev {value:.4g}"
             say(f"trial {number + 1}/{num_trials}: {_listed(changes)}: {said}")
             self._write_down(study)
         self._write_down(study)
@@ -106,13 +106,13 @@ class Search:
         scorer = DevScorer(run.task, recipe, run.vocabulary, run.data.dev)
         try:
             progress = fit(run, data, _reporting(scorer, trial), self.device)
-        except _CutShort:
+        except _Pruned:
             return None
         except Diverged as error:
             say(str(error))
             return None
         except Interrupted as error:
-            said = f"stopped; the same command goes on with trial {trial.number + 1}"
+            said = f"stopped; the same command continues with trial {trial.number + 1}"
             raise Interrupted(said, error.signal_number) from error
         finally:
             run.folder.checkpoint.unlink(missing_ok=True)
@@ -142,23 +142,23 @@ class Search:
 
     def _best_recipe(self, study: optuna.Study) -> Path:
         if not _completed(_done(study)):
-            raise SearchFault(f"no trial in {self.folder} came to a score; look at trials.csv there")
+            raise SearchFault(f"no trial in {self.folder} has a score; see trials.csv there")
         return self.folder / "best.toml"
 
 
-class _CutShort(UnrollError):
+class _Pruned(UnrollError):
     """A trial is pruned."""
 
 
 def _reporting(score: Callable[[Network], DevScore], trial: optuna.Trial) -> Callable[[Network], DevScore]:
-    """The dev score, also reported to the pruner after each epoch. Raises _CutShort where it ends the trial."""
+    """The dev score, also reported to the pruner after each epoch. Raises _Pruned where it ends the trial."""
     epochs = iter(range(1, 10**9))
 
     def reporting(network: Network) -> DevScore:
         found = score(network)
         trial.report(found.value, next(epochs))
         if trial.should_prune():
-            raise _CutShort("this trial has fallen behind")
+            raise _Pruned("this trial is pruned")
         return found
 
     return reporting

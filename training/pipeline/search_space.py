@@ -64,9 +64,9 @@ def parse_space(settings: Sequence[str]) -> tuple[Range | Choice, ...]:
     keys = [each.key for each in space]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
-        raise ConfigFault(f"--vary {twice}: said twice")
+        raise ConfigFault(f"--vary {twice}: given twice")
     if not space:
-        raise ConfigFault(f"--vary is missing: say at least one key with {FORMS}")
+        raise ConfigFault(f"--vary is missing: give at least one key with {FORMS}")
     return space
 
 

@@ -129,7 +129,7 @@ def _train(member: Member, path: Path, device: torch.device, say: Say) -> None:
     try:
         _finish(run, device, has_begun)
     except Interrupted as error:
-        raise Interrupted("stopped; the same command goes on", error.signal_number) from error
+        raise Interrupted("stopped; the same command continues", error.signal_number) from error
     publish_run(run, path / "models", say)
 
 

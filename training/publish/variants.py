@@ -118,7 +118,7 @@ def dev_records(bundle: Bundle) -> Sequence[Record]:
     recipe = parse_recipe(dict(manifest.training.config), str(bundle.path))
     data = load_data(evaluation_task(manifest), recipe)
     if data.source.splits != manifest.training.data[0].splits:
-        raise UnrollError(f"{bundle.path}: the data has changed since it was trained, so its scores say nothing")
+        raise UnrollError(f"{bundle.path}: the data has changed since it was trained, so scores would not compare")
     return data.dev
 
 
@@ -128,7 +128,7 @@ def measure(bundle: Bundle, name: VariantName, drafted: Variant, dev: Sequence[R
     paired = PairedRunner(fp32, OrtRunner(bundle, "cpu", precision=name))
     fault = next(faults_of_examples(task_of(bundle), bundle.examples, paired, TOLERANCE[name]), None)
     if fault is not None:
-        raise VariantRefused(f"{bundle.manifest.name}: in {name} a recorded answer comes out otherwise. {fault}")
+        raise VariantRefused(f"{bundle.manifest.name}: in {name} a recorded answer differs. {fault}")
     deciding, before = dev_score(bundle, fp32, dev)
     _, after = dev_score(bundle, paired, dev)
     return drafted.model_copy(

@@ -74,12 +74,12 @@ def test_a_stopped_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     tried = scores_by(monkeypatch, lambda recipe: recipe.training.momentum)
 
     def stop(*_: object) -> None:
-        raise Interrupted("stopped and saved; go on with: unroll resume x", 2)
+        raise Interrupted("stopped and saved; continue with: unroll resume x", 2)
 
     with monkeypatch.context() as patch:
         make_search(tmp_path, "training.momentum=0.1..0.9").run(2, lambda _: None)
         patch.setattr(search, "fit", stop)
-        with pytest.raises(Interrupted, match="the same command goes on with trial 3"):
+        with pytest.raises(Interrupted, match="the same command continues with trial 3"):
             make_search(tmp_path, "training.momentum=0.1..0.9").run(4, lambda _: None)
     first = rows_of(tmp_path)
     make_search(tmp_path, "training.momentum=0.1..0.9").run(4, lambda _: None)
@@ -107,7 +107,7 @@ def test_a_trial_that_diverges_after_an_epoch_is_not_the_best(tmp_path: Path, mo
 
     scores_by(monkeypatch, lambda _: 1.0)
     monkeypatch.setattr(search, "fit", diverge)
-    with pytest.raises(SearchFault, match=r"no trial .* came to a score"):
+    with pytest.raises(SearchFault, match=r"no trial .* has a score"):
         make_search(tmp_path, "training.momentum=0.1..0.9").run(1, lambda _: None)
     assert [(row["state"], row["dev"]) for row in rows_of(tmp_path)] == [("pruned", "1.0")]
 
@@ -115,7 +115,7 @@ def test_a_trial_that_diverges_after_an_epoch_is_not_the_best(tmp_path: Path, mo
 def test_values_that_blow_up_are_a_result_too(tmp_path: Path) -> None:
     """A trial that diverges does not end the search; a search in which all do says so."""
     searched = make_search(tmp_path, "training.learning_rate=1e9,1e10", optimizer="sgd", clip_norm=1e9)
-    with pytest.raises(SearchFault, match=r"no trial .* came to a score"):
+    with pytest.raises(SearchFault, match=r"no trial .* has a score"):
         searched.run(2, lambda _: None)
 
 
