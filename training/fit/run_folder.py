@@ -133,7 +133,7 @@ class RunFolder:
         changed = sorted(name for name in began_with | source.splits if began_with.get(name) != source.splits.get(name))
         if changed:
             raise RunFolderFault(
-                f"{', '.join(changed)} changed since {self.path} was started; restore the old content, or start a new run"
+                f"{', '.join(changed)} changed since {self.path} was started; restore the old files, or start a new run"
             )
 
     def rewind(self, progress: RunProgress) -> None:
