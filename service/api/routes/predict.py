@@ -21,9 +21,7 @@ async def predict(call: Call, body: PredictRequest) -> Response:
     limit = call.settings.max_inputs_per_request
     if isinstance(body.inputs, list) and len(body.inputs) > limit:
         raise InvalidInput(f"{len(body.inputs)} inputs in one request, at most {limit} are allowed", ("inputs",))
-    engine = call.registry.find("predict", body.model, body.version)
-    assert isinstance(engine, PredictEngine)
-    call.note_engine(engine)
+    engine = call.predict_engine(body.model, body.version)
     inputs = cast(JsonInputs, body.inputs)
     call.note_texts(inputs)
     if body.state is None and not body.return_state:
