@@ -182,7 +182,7 @@ def _frame(body: dict[str, Any]) -> bytes:
 
 PROTOCOL = Protocol(
     tag="inference",
-    errors=ErrorForm(rows={InferenceFailed: (424, "generation")}),
+    errors=ErrorForm(rows={InferenceFailed: (424, "generation")}, names={"max_prompt_tokens": "truncate"}),
     routes=[
         Route(
             "/generate",
@@ -197,7 +197,7 @@ PROTOCOL = Protocol(
             "/generate_stream",
             generate_stream,
             GenerateRequest,
-            summary="Continue a prompt, as it is written",
+            summary="Continue a prompt, streamed",
             examples=GENERATE_EXAMPLES,
             responses=STREAM_RESPONSES,
         ),

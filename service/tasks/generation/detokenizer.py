@@ -1,4 +1,4 @@
-"""Ids to text, token by token: never half a character, and never anything after a stop string."""
+"""Incremental detokenizer: token ids to text, never half a character, and nothing after a stop string."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 from service.bundle.tokenizer import TextTokenizer
 
-#: How many tokens before the new ones are decoded with them: decoders look back for spaces, not further.
+#: Number of previous tokens that are decoded with new ones, since the decoder of a token may depend on them.
 _CONTEXT_TOKENS = 5
-#: The context grows to this before it is cut, so that most tokens cost one call of the decoder and not two.
+#: The context is cut only when it reaches this length, so that most tokens cost one call of the decoder, not two.
 _MAX_CONTEXT_TOKENS = 16
-#: The longest character has four bytes. Bytes that form none after this many tokens never will, and are let go.
+#: The longest character has four bytes. Bytes that form none after this many tokens never will, and are released.
 _MAX_HELD_TOKENS = 8
 _INCOMPLETE = "\ufffd"
 
 
 class TextPosition(NamedTuple):
-    """Where a stream of text stands: what the text that follows depends on."""
+    """Position in a text: everything that decoding of the following tokens depends on."""
 
     #: The last tokens that have become text.
     context_ids: tuple[int, ...]
@@ -27,7 +27,7 @@ class TextPosition(NamedTuple):
     tail: str = ""
 
     def after_prompt(self, prompt_ids: Sequence[int]) -> TextPosition:
-        """The position once somebody else's text has come between: nothing is held, and no stop string spans it."""
+        """The position after a prompt: no bytes are held, and no stop string spans it."""
         if not prompt_ids:
             return self
         before = (*self.context_ids, *self.held_ids)
@@ -39,7 +39,7 @@ START = TextPosition(())
 
 
 class Detokenizer:
-    """The text that follows a position. The pieces that `append` and `flush` hand back add up to `text`."""
+    """Decodes the text after a position. The pieces that `append` and `flush` return add up to `text`."""
 
     def __init__(self, tokenizer: TextTokenizer, position: TextPosition, stop: Sequence[str]) -> None:
         self.text = ""
@@ -53,7 +53,7 @@ class Detokenizer:
         self._num_context_characters = len(tokenizer.decode(self._context)) if self._context else 0
 
     def append(self, token_id: int) -> str:
-        """The text that this token completes; empty while bytes of a character are missing."""
+        """Add a token. Returns the text that it completes; empty while bytes of a character are missing."""
         self._held.append(token_id)
         whole = self._decode_held()
         if whole.endswith(_INCOMPLETE) and len(self._held) < _MAX_HELD_TOKENS:
@@ -61,7 +61,7 @@ class Detokenizer:
         return self._release(whole)
 
     def extend(self, token_ids: Sequence[int]) -> None:
-        """`append` for each of many tokens, but with a single call of the decoder where that gives the same text."""
+        """Add many tokens, with a single call of the decoder if that gives the same text as `append`."""
         ids = [*self._context, *self._held, *token_ids]
         whole = "" if self._stop else self._tokenizer.decode(ids)
         if self._stop or not token_ids or _INCOMPLETE in whole:
@@ -73,16 +73,16 @@ class Detokenizer:
             self._set_context(ids[-_CONTEXT_TOKENS:])
 
     def flush(self) -> str:
-        """What is still held back, with a replacement sign for a character that never became whole."""
+        """Release the held bytes, with a replacement character for an incomplete one."""
         return self._release(self._decode_held()) if self._held else ""
 
     def position(self, max_tail: int = 0) -> TextPosition:
-        """Where the stream stands, with at least the last `max_tail` characters of the text, if it has so many."""
+        """The current position, with the last `max_tail` characters of the text."""
         text = self._tail + self.text
         return TextPosition(tuple(self._context), tuple(self._held), text[max(0, len(text) - max_tail) :])
 
     def _decode_held(self) -> str:
-        """Context and held tokens as text."""
+        """The text of context and held tokens."""
         return self._tokenizer.decode([*self._context, *self._held])
 
     def _release(self, whole: str) -> str:
@@ -102,7 +102,7 @@ class Detokenizer:
         self._num_context_characters = len(self._tokenizer.decode(ids))
 
     def _until_stop(self, piece: str) -> str:
-        """`piece` up to the end of the first stop string to be complete; it may have begun in earlier pieces."""
+        """`piece` up to the end of the first complete stop string, which may have begun in earlier pieces."""
         before = self.text[-self._max_tail :] if self._max_tail else ""
         if len(before) < self._max_tail:
             before = (self._tail + before)[-self._max_tail :]

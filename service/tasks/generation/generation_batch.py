@@ -1,4 +1,4 @@
-"""Generation as a step batch: prompts are read in padded parts, and all live texts take each step together."""
+"""Continuous batching of generation: prefill in padded chunks, and decode steps of all live sequences together."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from service.tasks.generation.rows import RowEvent, StepRows
 
 logger = logging.getLogger(__name__)
 
-#: Tokens that one run reads of one prompt: as long as the running texts have to wait for it.
+#: Prefill chunk: tokens of one prompt that one run reads. Live sequences wait for that run.
 PREFILL_CHUNK_TOKENS = 128
-#: Tokens that one run reads of all prompts, padding counted: what bounds its memory.
+#: Tokens that one run reads of all prompts, including padding, which bounds its memory.
 _MAX_PADDED_TOKENS = 4096
 
-#: A prompt is read along with steps if so many rows are live, so many for each prompt to be read, and if it has at
-#: most so many tokens. A step of 32 rows takes 7 times as long as one of one row, so that a prompt which is read alone
-#: costs 4 to 5 times as much.
+#: A prompt is read in the decode steps of others if there are this many live rows, and this many for each waiting
+#: prompt, and if it has at most this many tokens. A step of 32 rows takes 7 times as long as a step of one row, so a
+#: prompt that is read alone costs 4 to 5 times as much.
 _MIN_LIVE_ROWS = 8
 _LIVE_ROWS_PER_PROMPT = 2
 _MAX_STEPPED_TOKENS = 64
 
 
 class GenerationBatch:
-    """A `StepBatch` of continuations.
+    """A `StepBatch` of generation requests.
 
-    What a request gets depends on the request alone, its seed included, as long as the graphs compute a row alike in
-    any company. On onnxruntime's CPU provider in float32 they do, but that some graphs compute a row that is all alone
-    in a run differently in the last bit; elsewhere the last bits may depend on the size of the batch. A token whose
-    choice hangs on such a bit may differ. Everything after the scores is computed row by row in float64 and never does.
+    A result depends only on its request, including the seed, if the graphs compute a row alike in every batch. On
+    onnxruntime's CPU provider in float32 they do, except that some graphs differ in the last bit for a batch of one;
+    elsewhere the last bits may depend on the batch size. A token whose choice depends on such a bit may differ.
+    Everything after the logits is computed row by row in float64 and never differs.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class GenerationBatch:
 
     @property
     def num_rows(self) -> int:
-        """Rows that are stepped, and those that will be once their prompts are read."""
+        """Rows in use, including those of prompts that are still being read."""
         return self._rows.num_rows + sum(reader.request.num_rows for reader in self._readers)
 
     @property
@@ -63,10 +63,10 @@ class GenerationBatch:
         return not self._rows.num_rows and not self._readers
 
     def join(self, requests: Sequence[GenerationRequest]) -> None:
-        """Take requests in; each prompt is read from its longest known prefix on, in the way that costs less.
+        """Add requests. Each prompt is read from its longest cached prefix on, in the cheaper of two ways.
 
-        A step costs little more with one row more, so a few short prompts that meet many live rows are read along with
-        their steps. A run of its own takes a prompt less time to read, but everybody else waits for it.
+        One more row makes a step little slower, so a few short prompts are read in the steps of many live rows. A run
+        of its own reads a prompt faster, but all live rows wait for it.
         """
         readers = [
             PromptReader(request, self._before_all, self._prefill_chunk_tokens, self._checkpoints)
@@ -80,9 +80,9 @@ class GenerationBatch:
         self._readers += [reader for reader in readers if reader not in stepped]
 
     def advance(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
-        """Read a part of the prompts, or step all live rows; in turns if both are due.
+        """Run one prefill chunk or one decode step; in turns if both are due.
 
-        The product of a streamed request is a `TokenEvent` for each token, others have none.
+        A streamed request has a `TokenEvent` as product for each token, others have none.
         """
         if self._readers and (self._rows.num_rows == 0 or not self._has_just_read):
             self._has_just_read = True
@@ -91,13 +91,13 @@ class GenerationBatch:
         return self._step(runner) if self._rows.num_rows else []
 
     def leave(self, requests: Iterable[GenerationRequest]) -> None:
-        """Forget requests at once, joining or live."""
+        """Remove requests at once, in prefill or live."""
         gone = set(map(id, requests))
         self._readers = [reader for reader in self._readers if id(reader.request) not in gone]
         self._rows.remove(lambda request: id(request) in gone)
 
     def clear(self) -> list[GenerationRequest]:
-        """Forget everything, and say which requests that were."""
+        """Remove and return all requests."""
         requests = [*(reader.request for reader in self._readers), *self._rows.requests]
         self._readers, self._rows = [], self._no_rows()
         return requests
@@ -116,7 +116,7 @@ class GenerationBatch:
         return _outcomes(rows.take(logits, state))
 
     def _read(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
-        """Read one part of some prompts by a run of its own."""
+        """Run one prefill chunk of some prompts."""
         group, time = next_part(self._readers, _MAX_PADDED_TOKENS)
         parts = [reader.ids[reader.num_read : reader.num_read + min(time, reader.chunk_tokens)] for reader in group]
         try:
@@ -134,14 +134,14 @@ class GenerationBatch:
 
 
 def _may_be_stepped(reader: PromptReader[GenerationRequest], is_crowded: bool) -> bool:
-    """Whether a prompt joins the steps at once: with its last token, or with all of it. A report needs all scores."""
+    """Whether a prompt is read in decode steps: its last token, or all of it. Listing a prompt needs prefill."""
     if reader.num_before_last == 0:
         return True
     return is_crowded and reader.num_before_last <= _MAX_STEPPED_TOKENS and not reader.request.reports_prompt
 
 
 def _outcomes(events: Sequence[RowEvent]) -> list[Outcome[GenerationRequest]]:
-    """What rows events, as outcomes of requests; one with several sequences is finished with the last of them."""
+    """Events of rows as outcomes of requests. A request is finished with its last sequence."""
     outcomes = []
     ended: set[int] = set()
     for (request, _), event in events:
@@ -156,9 +156,9 @@ def _outcomes(events: Sequence[RowEvent]) -> list[Outcome[GenerationRequest]]:
 
 
 def _failures(requests: Sequence[GenerationRequest], error: Exception) -> list[Outcome[GenerationRequest]]:
-    """The same end for each of the requests."""
+    """A failed outcome for each of the requests."""
     if not isinstance(error, UnrollError):
-        logger.error("a run failed", exc_info=error)
+        logger.error("Run of a graph failed", exc_info=error)
         error = InferenceFailed(f"the model failed with {type(error).__name__}")
     distinct = {id(request): request for request in requests}
     return [Outcome(request, error=error, finished=True) for request in distinct.values()]

@@ -14,7 +14,7 @@ from service.tasks.core.task import Array, Runner
 
 
 class LanguageModel:
-    """Calls of the graphs. It keeps nothing: states go in and come out, row i belongs to the i-th stream."""
+    """Runs the graphs. Stateless: recurrent states go in and come out; row i belongs to the i-th sequence."""
 
     def __init__(self, state_specs: Sequence[StateSpec], vocabulary_size: int) -> None:
         self.state_specs = tuple(state_specs)
@@ -23,9 +23,9 @@ class LanguageModel:
     def read(
         self, runner: Runner, sequences: Sequence[Sequence[int]], state: RecurrentState | None = None
     ) -> tuple[Array, RecurrentState]:
-        """Read whole sequences, from `state` on: logits `[batch, time, vocab]`, and the states at their ends.
+        """Prefill: read whole sequences, starting from `state`. Returns logits `[batch, time, vocab]` and final states.
 
-        The logits at time t score the token at t + 1; beyond a sequence's length they mean nothing.
+        The logits at time t score the token at t + 1; beyond a sequence's length they are undefined.
 
         Raises:
             InferenceFailed: the graph failed, or scores another vocabulary.
@@ -36,7 +36,7 @@ class LanguageModel:
         return self._checked(outputs["logits"]), RecurrentState.from_outputs(self.state_specs, outputs)
 
     def step(self, runner: Runner, token_ids: IntArray, state: RecurrentState) -> tuple[Array, RecurrentState]:
-        """Read one token in every row: logits `[batch, vocab]` of the tokens after them, and the states.
+        """Decode step: read one token per row. Returns logits `[batch, vocab]` of the next tokens, and states.
 
         Raises:
             InferenceFailed: there are no rows, an id or the number of states is out of range, or the graph failed.

@@ -1,4 +1,4 @@
-"""Requests whose prompts are being read, and which part of them is read by the next run."""
+"""Prefill of prompts: how far each prompt is read, and which chunk the next run reads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Generic, Protocol, TypeVar
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array
 
-#: A run takes in whoever can fill this share of the time of the first; the rest of it is padding.
+#: A prompt joins a run if its chunk fills this share of the first one's length; the rest is padding.
 _MIN_FILLED = 0.75
 
 
 class Prompt(Protocol):
-    """What is read for a request."""
+    """The part of a request that prefill needs."""
 
     @property
     def ids_to_read(self) -> list[int]: ...
@@ -28,14 +28,14 @@ PromptT = TypeVar("PromptT", bound=Prompt)
 
 
 class PromptReader(Generic[PromptT]):
-    """One request, and how far its prompt is read.
+    """The prefill of one request.
 
-    All but the last token only move the state on. The last is read by a step like every token that was chosen, so that
-    all choices are made by the scores of one graph, however the prompt was read.
+    Prefill covers all tokens but the last. The last is read by a decode step like every chosen token, so that all
+    choices come from the logits of one graph, however the prompt was read.
 
     Attributes:
-        ids: what there is to read.
-        num_read: how many of them the state has seen.
+        ids: the tokens to read.
+        num_read: number of tokens that the state has read.
         state: one row.
     """
 
@@ -46,13 +46,13 @@ class PromptReader(Generic[PromptT]):
         max_chunk_tokens: int,
         checkpoints: PrefixCheckpoints | None,
     ) -> None:
-        """`before_all` is the one row of state before a first token; `checkpoints` knows prefixes read before."""
+        """`before_all` is the initial state, one row; `checkpoints` has the states after known prefixes."""
         self.request = request
         self.ids = request.ids_to_read
         self.num_read = 0
         self.state = request.state_before or before_all
         self._max_chunk_tokens = max_chunk_tokens
-        # What a state has read is not known here, so that a prefix after it cannot be told from others.
+        # A state does not say what it has read, so prefixes after one cannot be cached.
         self._checkpoints = None if request.state_before else checkpoints
         found = None
         if self._checkpoints is not None and len(self.ids) > 1 and not request.reports_prompt:
@@ -63,12 +63,12 @@ class PromptReader(Generic[PromptT]):
 
     @property
     def num_before_last(self) -> int:
-        """How many tokens there still are before the last one."""
+        """Number of tokens left before the last one."""
         return len(self.ids) - 1 - self.num_read
 
     @property
     def chunk_tokens(self) -> int:
-        """How many tokens the next run of its own may read: up to where a checkpoint is noted, or to the last."""
+        """Number of tokens of the next prefill chunk: up to the next checkpoint, or to the last token."""
         most = min(self.num_before_last, self._max_chunk_tokens)
         if self._checkpoints is None:
             return most
@@ -76,14 +76,14 @@ class PromptReader(Generic[PromptT]):
         return min(most, block_tokens - self.num_read % block_tokens)
 
     def move_on(self, num_tokens: int, state: Callable[[], RecurrentState]) -> None:
-        """So many more tokens were read; `state` takes the row after them out of its batch, if it is needed."""
+        """Advance by `num_tokens`. `state` extracts the row after them from its batch, if it is needed."""
         self.num_read += num_tokens
         checkpoints = self._checkpoints
         if checkpoints is not None and (not self.num_before_last or self.num_read % checkpoints.block_tokens == 0):
             checkpoints.put(self.ids[: self.num_read], state().arrays)
 
     def take(self, logits: Array, state: RecurrentState) -> None:
-        """Take in what a run of its own gave: `[tokens, vocab]` scores of the part it read, and the row after it."""
+        """Take the result of a prefill run: logits `[tokens, vocab]` of the chunk, and the state after it."""
         if self.request.reports_prompt:
             self.request.read_prompt(self.num_read, logits)
         self.state = state
@@ -93,10 +93,10 @@ class PromptReader(Generic[PromptT]):
 def next_part(
     readers: Sequence[PromptReader[PromptT]], max_padded_tokens: int
 ) -> tuple[list[PromptReader[PromptT]], int]:
-    """Who reads in the next run, and how many tokens at most: as many as the first one may.
+    """The prompts of the next prefill run, and its length in tokens, which is that of the first prompt's chunk.
 
-    The first is always among them. Those that can read as much are cut to it and read the rest later, which costs
-    nothing; those that fall short a little join; for short ones a run of their own is cheaper than padding.
+    Longer chunks are cut to that length and read the rest later, at no cost; slightly shorter ones join with padding;
+    for much shorter ones a run of their own is cheaper than padding.
     """
     time = readers[0].chunk_tokens
     group = [reader for reader in readers if reader.chunk_tokens >= _MIN_FILLED * time]
@@ -104,24 +104,24 @@ def next_part(
 
 
 class PrefixEntry(Protocol):
-    """The state after a prefix: one row, `[layers, 1, width]` by name. Nobody may change the arrays."""
+    """The state after a prefix: one row, read-only arrays `[layers, 1, width]` by name."""
 
     @property
     def arrays(self) -> Mapping[str, Array]: ...
 
 
 class PrefixCheckpoints(Protocol):
-    """Shared by all batches of a model, so any thread may call it."""
+    """A cache of states after prefixes, shared by all batches of a model. Thread-safe."""
 
     @property
     def block_tokens(self) -> int:
-        """A long prompt is noted at every multiple of this length, and before its last token."""
+        """A prompt is cached at every multiple of this length, and before its last token."""
         ...
 
     def longest(self, ids: Sequence[int]) -> tuple[int, PrefixEntry] | None:
-        """The longest known prefix of `ids`, which may be all of them: how many tokens it has, and the state there."""
+        """The longest cached prefix of `ids`, which may be all of them: its length and the state after it."""
         ...
 
     def put(self, ids: Sequence[int], arrays: Mapping[str, Array]) -> None:
-        """Note the state after `ids`. The arrays are copied."""
+        """Cache the state after `ids`. The arrays are copied."""
         ...

@@ -1,8 +1,8 @@
-"""Choosing the next token, for many rows at once: pure functions on scores `[rows, vocab]`.
+"""Sampling of the next token for many rows at once: pure functions on scores `[rows, vocab]`.
 
-Rules apply in the order that text-generation-inference uses: penalties, then temperature, then top-k, top-p and
-typical-p, each of which sets what it rules out to minus infinity. Whatever a row asks for, its result is the same to
-the last bit in any company: sums run along a row, nothing runs across rows.
+The order is penalties, temperature, top-k, top-p, typical-p, as in text-generation-inference; each filter sets excluded
+tokens to minus infinity. The result of a row is bit-identical in every batch: sums run along rows, nothing runs across
+them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from service.tasks.core.probabilities import DoubleArray, log_softmax
 from service.tasks.core.task import Array
 from service.tasks.generation.options import DecodingRules
 
-#: Penalties may blow scores up; beyond this they are all the same, and sums of them stay finite.
+#: Penalised scores are clipped to this, so that sums of them stay finite.
 _LARGEST_SCORE = 1e30
 
 
 class RowOptions(NamedTuple):
-    """What one row wants of a choice: its rules, to draw or to take the best, and to know the log-probabilities."""
+    """The options of one row: its rules, whether it samples, and whether log-probabilities are reported."""
 
     rules: DecodingRules
     draws: bool
@@ -31,30 +31,30 @@ class RowOptions(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Only the best token: no score has to be computed."""
+        """Plain greedy decoding: no score has to be computed."""
         return not (self.draws or self.reports or self.rules.has_penalty)
 
 
 class Choice(NamedTuple):
-    """The chosen tokens `[rows]`, and log-probabilities `[rows that report, vocab]`, if any row does."""
+    """The chosen tokens `[rows]`, and log-probabilities `[reporting rows, vocab]`, if there are any."""
 
     token_ids: IntArray
     log_probabilities: DoubleArray | None
 
 
 class _RuleRows(NamedTuple):
-    """The rows that one rule is for, and its parameter for each of them: `[rows]` and `[rows, 1]`."""
+    """The rows with one rule, and its value for each of them: `[rows]` and `[rows, 1]`."""
 
     rows: IntArray
     values: DoubleArray
 
 
 class RowRules:
-    """The options of all rows, as arrays. What no row asks for costs nothing at a choice.
+    """The options of all rows as arrays. A rule that no row has costs nothing.
 
     Attributes:
         penalised: rows with a penalty, ascending; `choose` needs the counts of each.
-        reporting: rows whose log-probabilities a choice hands back, ascending.
+        reporting: rows whose log-probabilities `choose` returns, ascending.
     """
 
     def __init__(self, rows: Sequence[RowOptions]) -> None:
@@ -73,7 +73,7 @@ class RowRules:
         )
 
     def choose(self, logits: Array, numbers: Sequence[float], counts: IntArray | None) -> Choice:
-        """The next token of each row. Rows that do not draw take the likeliest, of equals the lowest id.
+        """The next token of each row. Greedy rows take the most likely one, among equals the lowest id.
 
         Args:
             logits: `[rows, vocab]`, finite, as the graph computed them.
@@ -95,13 +95,13 @@ class RowRules:
         return Choice(token_ids, log_probabilities)
 
     def _shape(self, logits: Array, counts: IntArray | None) -> DoubleArray:
-        """`[shaped, vocab]`: scores with all rules applied, minus infinity for what is ruled out."""
+        """`[shaped, vocab]`: scores with all rules applied, minus infinity for excluded tokens."""
         scores = logits.astype(np.float64)
         if self._penalties is not None and counts is not None:
             rows, repetition, frequency = self._penalties
             penalised = penalise_repetition(scores[rows], counts[:, 0] > 0, repetition)
             scores[rows] = penalise_frequency(penalised, counts[:, 1], frequency)
-        scores[:, :EOS] = -np.inf  # padding, unknown and begin are never produced; the end token may be
+        scores[:, :EOS] = -np.inf  # <pad>, <unk> and <bos> are never produced; <eos> may be
         for rule, apply in (
             (self._temperature, apply_temperature),
             (self._top_k, keep_top_k),
@@ -123,19 +123,19 @@ def penalise_repetition(scores: DoubleArray, seen: Array, penalty: DoubleArray) 
 
 
 def penalise_frequency(scores: DoubleArray, num_produced: IntArray, penalty: DoubleArray) -> DoubleArray:
-    """The penalty is taken off once for each time a token was produced; a negative one rewards repeating."""
+    """Subtract the penalty once for each time a token was produced; a negative one rewards repetition."""
     return scores - penalty * num_produced
 
 
 def apply_temperature(scores: DoubleArray, temperature: DoubleArray) -> DoubleArray:
-    """Scores divided by the temperature; the best is at 0 first, so that no temperature overflows it."""
+    """Divide scores by the temperature, after shifting the maximum to 0 so that nothing overflows."""
     with np.errstate(over="ignore"):
         cooled: DoubleArray = (scores - scores.max(axis=-1, keepdims=True)) / temperature
     return cooled
 
 
 def keep_top_k(scores: DoubleArray, k: DoubleArray) -> DoubleArray:
-    """The `k` best of each row, and those that equal the last of them."""
+    """Keep the `k` best of each row, and those that equal the last of them."""
     rows, vocab = scores.shape
     places = np.maximum(vocab - k[:, 0], 0).astype(np.int64)
     in_order = np.partition(scores, sorted(set(places.tolist())), axis=-1)
@@ -144,19 +144,19 @@ def keep_top_k(scores: DoubleArray, k: DoubleArray) -> DoubleArray:
 
 
 def keep_top_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
-    """The smallest set of best tokens whose probabilities sum to at least `p` (Holtzman et al. 2020)."""
+    """Nucleus sampling: keep the fewest best tokens with a total probability of `p` (Holtzman et al. 2020)."""
     weights = _weights(scores)
     in_order = np.sort(weights, axis=-1)[:, ::-1]
     num_kept = _num_to_reach(in_order, p)
     threshold = in_order[np.arange(len(scores)), num_kept - 1]
     is_kept = weights >= threshold[:, None]
-    if (is_kept.sum(axis=-1) != num_kept).any():  # there are equals of the last one: of those, low ids stay
+    if (is_kept.sum(axis=-1) != num_kept).any():  # ties with the last one: lower ids stay
         return _keep_first(scores, np.argsort(-scores, axis=-1, kind="stable"), num_kept)
     return np.where(is_kept, scores, -np.inf)
 
 
 def keep_typical_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
-    """Like top-p, but first come the tokens whose surprise is nearest to the entropy (Meister et al. 2023)."""
+    """Like top-p, but ordered by how near the surprise of a token is to the entropy (Meister et al. 2023)."""
     log_probabilities = log_softmax(scores)
     possible = log_probabilities > -np.inf
     surprise = np.where(possible, -log_probabilities, 0.0)
@@ -167,7 +167,7 @@ def keep_typical_p(scores: DoubleArray, p: DoubleArray) -> DoubleArray:
 
 
 def draw(scores: DoubleArray, numbers: DoubleArray) -> IntArray:
-    """`[rows]`: for each row the token at which its cumulative distribution passes its number, from [0, 1)."""
+    """`[rows]`: for each row the token where its cumulative distribution exceeds its number from [0, 1)."""
     cumulative = _weights(scores).cumsum(axis=-1)
     # A double below 1 times the total, which is at least 1, is below the total: some token passes it.
     target = numbers[:, None] * cumulative[:, -1:]
@@ -176,7 +176,7 @@ def draw(scores: DoubleArray, numbers: DoubleArray) -> IntArray:
 
 
 def most_likely(log_probabilities: DoubleArray, count: int) -> list[int]:
-    """At most `count` tokens of one row `[vocab]` that are possible, best first; of equals the lower id is first."""
+    """At most `count` possible tokens of one row `[vocab]`, best first, among equals the lower id first."""
     order = np.argsort(-log_probabilities, kind="stable")[:count]
     return [int(token) for token in order if log_probabilities[token] > -np.inf]
 
@@ -188,20 +188,20 @@ def _likeliest(logits: Array) -> IntArray:
 
 
 def _weights(scores: DoubleArray) -> DoubleArray:
-    """Probabilities, but for a factor: the best of each row has 1."""
+    """Unnormalised probabilities: the best of each row has 1."""
     weights: DoubleArray = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return weights
 
 
 def _num_to_reach(weights: DoubleArray, p: DoubleArray) -> IntArray:
-    """`[rows]`: how many weights from the left it takes to reach the share `p` of their sum; at least one."""
+    """`[rows]`: number of weights from the left needed to reach the share `p` of their sum; at least one."""
     mass = weights.cumsum(axis=-1)
     num_below: IntArray = (mass[:, :-1] < p * mass[:, -1:]).sum(axis=-1)
     return num_below + 1
 
 
 def _keep_first(scores: DoubleArray, order: IntArray, num_kept: IntArray) -> DoubleArray:
-    """The first `num_kept` tokens of each row in `order`."""
+    """Keep the first `num_kept` tokens of each row in `order`."""
     is_kept = np.empty(scores.shape, dtype=bool)
     np.put_along_axis(is_kept, order, np.arange(scores.shape[-1]) < num_kept[:, None], axis=-1)
     return np.where(is_kept, scores, -np.inf)
@@ -216,7 +216,7 @@ def _rows_where(flags: Sequence[bool]) -> IntArray:
 
 
 def _rule_rows(values: Sequence[float | None]) -> _RuleRows | None:
-    """The rows that have a value; None if none has."""
+    """The rows with a value; None if there are none."""
     given = [row for row, value in enumerate(values) if value is not None]
     if not given:
         return None
@@ -224,7 +224,7 @@ def _rule_rows(values: Sequence[float | None]) -> _RuleRows | None:
 
 
 def _penalties(rules: Sequence[DecodingRules]) -> tuple[IntArray, DoubleArray, DoubleArray] | None:
-    """Rows with a penalty, and both of theirs `[rows, 1]`: one that is not given is a value that changes nothing."""
+    """Rows with a penalty, and both penalties `[rows, 1]`, neutral where one is not given."""
     rows = [row for row, rule in enumerate(rules) if rule.has_penalty]
     if not rows:
         return None
@@ -233,18 +233,18 @@ def _penalties(rules: Sequence[DecodingRules]) -> tuple[IntArray, DoubleArray, D
     return np.array(rows), np.array(repetition)[:, None], np.array(frequency)[:, None]
 
 
-#: Philox 4x64 (Salmon et al. 2011) makes so many numbers of one count of its counter.
+#: Philox 4x64 (Salmon et al. 2011) generates this many numbers per count of its counter.
 _NUMBERS_PER_COUNT = 4
 
 
-#: Numbers are drawn in blocks: one call for so many tokens.
+#: Random numbers are drawn in blocks, one call for this many tokens.
 _BLOCK = 256
 
 
 def uniforms(seed: int, start: int = 0) -> Iterator[float]:
-    """Without end: the numbers of this seed's stream in [0, 1), from number `start` on. `seed` is below 2**64.
+    """Infinite stream of random numbers in [0, 1) for this seed, from number `start` on. `seed` is below 2**64.
 
-    Number i is the i-th `random()` of numpy's `Generator(Philox(key=seed))`, wherever one begins to read.
+    Number i is the i-th `random()` of numpy's `Generator(Philox(key=seed))`, whatever `start` is.
     """
     bits = np.random.Philox(key=seed)
     bits.advance(start // _NUMBERS_PER_COUNT)

@@ -29,16 +29,16 @@ _COUNT = np.dtype("<u4")
 
 @dataclass(frozen=True, eq=False)
 class StreamState:
-    """A stream between two tokens.
+    """The state of one sequence between two tokens.
 
     Attributes:
         arrays: recurrent state of this one row after everything that was read, float32 `[layers, width]` by name.
         pending_token_id: the newest token, chosen but not yet read by the network.
-        num_read: how often each token stands in the prompt and the text so far; what is missing stands there 0 times.
+        num_read: how often each token occurs in the prompt and the text so far; 0 for tokens that are missing.
         num_produced: how often each token was chosen.
-        num_drawn: how many numbers of the seed's generator are used up.
-        seed: of that generator, below 2**64; None if nothing is drawn.
-        context_ids: the last tokens that have become text: what follows is decoded after them.
+        num_drawn: number of random numbers used.
+        seed: of the random numbers, below 2**64; None for greedy decoding.
+        context_ids: the last decoded tokens, the context for decoding the next ones.
         held_ids: tokens whose bytes are not yet a whole character.
         text_tail: the end of the text, in which a stop string may have begun.
     """
