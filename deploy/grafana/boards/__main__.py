@@ -1,4 +1,4 @@
-"""`python -m deploy.grafana.boards` writes what follows from the boards; `--check` only says which files differ."""
+"""Write dashboards and the metrics table: `python -m deploy.grafana.boards`; with `--check`, only list stale files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOARDS = (overview.BOARD, model.BOARD, streams.BOARD, runtime.BOARD)
 
 
 def generated_files() -> dict[Path, str]:
-    """Every file that follows from the boards, with what should stand in it."""
+    """Generated files with their content."""
     files = {DEPLOY / "grafana" / "dashboards" / f"{board.name}.json": as_json(board) for board in BOARDS}
     table = DEPLOY / "metrics.md"
     rules = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
@@ -23,9 +23,9 @@ def generated_files() -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: with `--check`, 1 if a file differs."""
+    """Write or check the files. Returns the exit status: with `--check`, 1 if a file is stale."""
     parser = argparse.ArgumentParser(prog="python -m deploy.grafana.boards", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; say which files differ")
+    parser.add_argument("--check", action="store_true", help="write nothing; list the files that differ")
     options = parser.parse_args(arguments)
     files = generated_files()
     stale = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]

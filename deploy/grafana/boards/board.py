@@ -1,4 +1,4 @@
-"""A board: rows of panels, and around them what all boards share."""
+"""Dashboards: rows of panels, with the variables, annotations and links that all of them share."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from deploy.grafana.boards.panels import DATASOURCE, Panel
 
 TAG = "unroll"
 
-#: Fields of interval variables that the SDK writes into every variable; Grafana 12 does not have them there.
+#: Fields of interval variables that the SDK writes into every variable, which Grafana 12 does not accept.
 NOT_OF_VARIABLES = ("auto", "auto_count", "auto_min")
 
-#: Marked on every chart: name -> what is written, colour, and a query whose points above zero are the events.
+#: Annotations of every chart: name -> text, colour, and a query whose points above zero are the events.
 EVENTS = {
     "Reloads": (
         "models reloaded on {{instance}}",
@@ -37,13 +37,13 @@ EVENTS = {
         'changes(process_start_time_seconds{job="unroll",instance=~"$instance"}[1m])',
     ),
 }
-#: How far apart the points of those queries are; their windows are as wide, so that no event is missed or told twice.
+#: Step of those queries. It equals their window, so that no event is missed or marked twice.
 EVENT_STEP = "60s"
 
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under a heading that can be folded; an empty title has no heading."""
+    """Row of panels under a collapsible heading; an empty title has no heading."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """One dashboard; `name` is its file, `uid` its address in Grafana."""
+    """A dashboard. `name` is its file, `uid` its address in Grafana."""
 
     name: str
     description: str
@@ -68,13 +68,13 @@ class Board:
 
     @property
     def panels(self) -> Iterator[Panel]:
-        """Every panel, folded or not."""
+        """All panels, those of collapsed rows included."""
         for row in self.rows:
             yield from row.panels
 
 
 def as_json(board: Board) -> str:
-    """The file that Grafana reads."""
+    """JSON model of a dashboard, as Grafana reads it."""
     made: dict[str, Any] = json.loads(JSONEncoder().encode(_with_rows(_frame(board), board).build()))
     for variable in made["templating"]["list"]:
         for key in NOT_OF_VARIABLES:
@@ -91,7 +91,7 @@ def _frame(board: Board) -> dashboard.Dashboard:
     frame.readonly().refresh("10s").time("now-1h", "now").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)
     frame.with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     frame.with_variable(_choice("instance", "label_values(unroll_ready, instance)"))
-    # Requests that name no known model carry the name "none", which no bundle has: all is everything.
+    # Requests without a known model have the label "none", which no bundle has: "All" must match it too.
     frame.with_variable(_choice("model", "label_values(unroll_bundle_info, model)").all_value(".*"))
     for name, (_, color, expression) in EVENTS.items():
         event = dashboard.AnnotationQuery().name(name).datasource(DATASOURCE).enable(True)
@@ -126,7 +126,7 @@ def _folded(row: Row) -> dashboard.Row:
 
 
 def _number_panels(panels: list[dict[str, Any]]) -> None:
-    """Ids in reading order, so that a link to a panel is stable while the board is."""
+    """Number panels in reading order, so that links to them stay stable."""
     flat = (each for panel in panels for each in (panel, *panel.get("panels", ())))
     for number, panel in enumerate(flat, start=1):
         panel["id"] = number

@@ -1,4 +1,4 @@
-"""The last column of the table in deploy/metrics.md: which panels, rules and alerts use each metric."""
+"""Last column of the table in deploy/metrics.md: panels, rules and alerts that use each metric."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import yaml
 from deploy.grafana.boards.board import EVENTS, Board
 
 METRIC_NAME = re.compile(r"\b(?:unroll|process|python)_[a-z0-9_]+")
-#: What Prometheus appends to the name of a histogram. A counter's `_total` is part of its name here.
+#: Suffixes of the series of a histogram. The `_total` of a counter is part of its name here.
 HISTOGRAM_SUFFIX = re.compile(r"_(bucket|count|sum)$")
-#: A row of the table: its name, the columns after it, and the last one.
+#: Row of the table: name, further columns, last column.
 TABLE_ROW = re.compile(r"^\| `(?P<name>\w+)`(?P<middle>.*)\|[^|]*\|$")
 
 Users = tuple[str, str]
 
 
 def filled_in(text: str, boards: Sequence[Board], rule_files: Iterable[Path]) -> str:
-    """The document with the last column of every row as it should be."""
+    """Fill in the last column of every row of the document."""
     users = [*_panels(boards), *_rules(rule_files)]
     return "".join(_row(line, users) for line in text.splitlines(keepends=True))
 
 
 def names_in(expression: str) -> set[str]:
-    """The metrics that an expression reads, histograms by the name they are declared with."""
+    """Metrics that an expression reads; histograms by their declared name."""
     return {HISTOGRAM_SUFFIX.sub("", name) for name in METRIC_NAME.findall(expression)}
 
 
@@ -39,7 +39,7 @@ def _row(line: str, users: Sequence[Users]) -> str:
 
 
 def _order(user: str) -> tuple[bool, str]:
-    """Panels first, alerts and rules behind them."""
+    """Sort key: panels first, then alerts and rules."""
     return user.startswith(("alert ", "the ")), user
 
 

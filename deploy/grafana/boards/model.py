@@ -1,4 +1,4 @@
-"""Model: where a model's time goes, how well its batches are filled, and whether its input or output has drifted."""
+"""Model board: time by stage, batching and padding, drift of input and output, loaded bundles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STAGE = "unroll_stage_duration_seconds"
 CONFIDENCE = "unroll_prediction_confidence"
 LABELS = "unroll_predicted_labels_total"
 
-#: What the day before looked like can be drawn only after a day.
+#: Comparisons with the day before need data of a day.
 HISTORY = "a day of history"
 
 LABEL_SHARE = over_an_hour(f"{total(LABELS, by='model, label')} / on (model) group_left {total(LABELS, by='model')}")
@@ -29,8 +29,8 @@ MISSES = "unroll_deadline_misses_total"
 TIME: tuple[Panel, ...] = (
     Chart(
         title="Time of a request, by stage",
-        description="Where the mean request spends its time. queue grows: too few lanes. inference grows: longer "
-        "texts, or larger batches. preprocess grows: longer texts.",
+        description="Mean time of a request in each stage. queue grows: too few lanes. inference grows: longer texts "
+        "or larger batches. preprocess grows: longer texts.",
         queries=(Query(mean(STAGE, by="stage"), "{{stage}}"),),
         unit="s",
         stacked=True,
@@ -38,15 +38,15 @@ TIME: tuple[Panel, ...] = (
     ),
     Chart(
         title="Time of a stage, p99",
-        description="The slowest hundredth of each stage. Only queue is high: requests come in bursts.",
+        description="99th percentile of each stage. Only queue is high: requests arrive in bursts.",
         queries=(Query(quantile(0.99, STAGE, by="stage"), "{{stage}}", exemplars=True),),
         unit="s",
         colors={"preprocess": "blue", "queue": "orange", "inference": "green", "postprocess": "purple"},
     ),
     Chart(
         title="Median latency by model",
-        description="The time of the middle request of each model, first byte to last. A step up without more "
-        "traffic: look at the annotations for a reload.",
+        description="Median latency of each model, first byte to last. A step up without more traffic: look for a "
+        "reload in the annotations.",
         queries=(Query(quantile(0.5, DURATION, by="model"), "{{model}}", exemplars=True),),
         unit="s",
     ),
@@ -55,44 +55,44 @@ TIME: tuple[Panel, ...] = (
 BATCHES: tuple[Panel, ...] = (
     Chart(
         title="Batch size",
-        description="Inputs in the mean run; for generation and translation, rows in the mean step. 1 under light "
-        "traffic is right: nobody waits for company.",
+        description="Mean inputs per run; for generation and translation, mean rows per step. 1 under light traffic "
+        "is normal: requests do not wait for a batch to fill.",
         queries=(Query(mean("unroll_batch_size"), "{{model}}"),),
     ),
     Chart(
         title="Padding",
-        description="The share of the computed tokens that were padding. Above 15 % for long: lengths differ much and "
-        "few requests wait at once; smaller batches (UNROLL_MAX_BATCH_PADDED_TOKENS) waste less.",
+        description="Share of the computed tokens that is padding. Above 15 % for long: lengths vary widely and few "
+        "requests wait at a time; smaller batches (UNROLL_MAX_BATCH_PADDED_TOKENS) waste less.",
         queries=(Query(share(PADDED, COMPUTED), "{{model}}"),),
         unit="percentunit",
         limit=0.15,
     ),
     Chart(
         title="Padding of a batch, p95",
-        description="The padding of the worst twentieth of the batches. High here and low on average: single batches "
-        "mix very short and very long texts.",
+        description="95th percentile of the padding of a batch. High here but low on average: some batches mix very "
+        "short and very long texts.",
         queries=(Query(quantile(0.95, "unroll_batch_padding_ratio", by="model"), "{{model}}"),),
         unit="percentunit",
         maximum=1,
     ),
     Chart(
         title="Tokens computed",
-        description="Tokens that batches of whole texts computed in a second, without padding; steps are counted on "
-        "the Streams board. The work that these models do.",
+        description="Tokens per second computed in batches of whole sequences, without padding. Decode steps are on "
+        "the Streams board.",
         queries=(Query(USEFUL, "{{model}}"),),
         unit="cps",
         stacked=True,
     ),
     Chart(
-        title="Waiting inputs",
-        description="Inputs that wait for a batch, by model. Growing without end: more arrives than the lanes can run.",
+        title="Queue depth",
+        description="Inputs in the queue, by model. Steady growth: requests arrive faster than the lanes can run them.",
         queries=(Query(f"sum by (model) (unroll_queue_depth{{{MODELS}}})", "{{model}}"),),
         at_least=10,
     ),
     Chart(
         title="Deadlines missed",
-        description="Inputs given up because their time was over. In the queue: too much traffic. While running: "
-        "texts are too long for the time that callers allow.",
+        description="Inputs dropped because their deadline passed. In the queue: too much traffic. While running: "
+        "texts are too long for the timeout of the clients.",
         queries=(
             Query(f"{total(MISSES)} or 0 * {total(COMPUTED)}", "all"),
             Query(total(MISSES, by="model, phase") + " > 0", "{{model}} {{phase}}", needs="missed deadlines"),
@@ -104,17 +104,17 @@ BATCHES: tuple[Panel, ...] = (
 
 DRIFT: tuple[Panel, ...] = (
     Bars(
-        title="Labels given most",
-        description="The labels that were given most in the last hour, as shares of their model's answers. One label "
-        "taking over, where texts have not changed, is a sign of broken input.",
+        title="Most frequent labels",
+        description="Most frequent labels of the last hour, as shares of their model's answers. One label taking over "
+        "without a change of the texts is a sign of broken input.",
         queries=(Query(f"topk(10, {LABEL_SHARE})", "{{model}} {{label}}"),),
         unit="percentunit",
         maximum=1,
     ),
     Chart(
-        title="Labels that changed most since yesterday",
-        description="Change of a label's share of an hour against the same hour a day before, the ten largest. Above "
-        "20 points for hours: what callers send has changed, so score the model on new texts.",
+        title="Largest label changes since yesterday",
+        description="Change of a label's hourly share from the same hour a day before, the ten largest. Above 20 "
+        "points for hours: the input has drifted, so evaluate the model on new texts.",
         queries=(
             Query(f"topk(10, abs({LABEL_SHARE} - {a_day_before(LABEL_SHARE)}))", "{{model}} {{label}}", needs=HISTORY),
         ),
@@ -123,8 +123,8 @@ DRIFT: tuple[Panel, ...] = (
     ),
     Chart(
         title="Mean confidence",
-        description="How sure the models are of their answers, and (dashed) a day before. A fall with the same kind "
-        "of texts: the texts have drifted from what the model was trained on.",
+        description="Mean confidence of the answers, and (dashed) a day before. A fall: the input has drifted from the "
+        "training data.",
         queries=(
             Query(MEAN_CONFIDENCE, "{{model}}"),
             Query(a_day_before(MEAN_CONFIDENCE), "{{model}} a day before", needs=HISTORY),
@@ -135,8 +135,8 @@ DRIFT: tuple[Panel, ...] = (
     ),
     Chart(
         title="Unknown words",
-        description="The share of the words or pieces read that the vocabulary does not hold, and (dashed) a day "
-        "before. A rise: another language, another domain, or broken text such as a wrong encoding.",
+        description="Share of the input words or pieces that are not in the vocabulary, and (dashed) a day before. A "
+        "rise: another language, another domain, or broken text such as a wrong encoding.",
         queries=(
             Query(UNKNOWN_SHARE, "{{model}}"),
             Query(a_day_before(UNKNOWN_SHARE), "{{model}} a day before", needs=HISTORY),
@@ -145,16 +145,16 @@ DRIFT: tuple[Panel, ...] = (
         faint=".*a day before",
     ),
     Chart(
-        title="Unsure answers",
-        description="The share of answers with a confidence of at most 0.5. A rise means the same as a fall of the "
-        "mean, and shows it earlier where most answers are easy.",
+        title="Low-confidence answers",
+        description="Share of answers with a confidence of at most 0.5. A rise means the same as a fall of the mean, "
+        "but shows earlier if most answers are easy.",
         queries=(Query(UNSURE_SHARE, "{{model}}"),),
         unit="percentunit",
         maximum=1,
     ),
     Chart(
-        title="Tokens read",
-        description="Words or pieces of input in a second, by model. The unknown ones are a share of these.",
+        title="Input tokens",
+        description="Input words or pieces per second, by model. Unknown words are a share of these.",
         queries=(Query(total("unroll_read_tokens_total", by="model"), "{{model}}"),),
         unit="cps",
     ),
@@ -162,9 +162,9 @@ DRIFT: tuple[Panel, ...] = (
 
 BUNDLES: tuple[Panel, ...] = (
     Number(
-        title="Recorded answers repeated",
-        description="Whether each bundle gave its recorded answers when it was loaded, on the provider that serves. "
-        "Failed: it answers nobody; see the runbook parity-failed.",
+        title="Self-check",
+        description="Whether each bundle reproduced its recorded answers at load, on the provider that serves. "
+        "Failed: it serves no requests; see the runbook parity-failed.",
         queries=(Query(f"min by (model, version) (unroll_parity_passed{{{MODELS}}})", "{{model}} {{version}}"),),
         words={"0": Word("failed", RED), "1": Word("passed", GREEN)},
         in_rows=True,
@@ -172,8 +172,8 @@ BUNDLES: tuple[Panel, ...] = (
         height=8,
     ),
     Number(
-        title="Where bundles run",
-        description="Provider and precision of each bundle. The CPU provider on a machine with a GPU: see Fell back.",
+        title="Execution providers",
+        description="Provider and precision of each bundle. CPU on a machine with a GPU: see CPU fallbacks.",
         queries=(
             Query(
                 f"count by (model, version, provider, precision) (unroll_execution_provider_info{{{MODELS}}})",
@@ -186,9 +186,9 @@ BUNDLES: tuple[Panel, ...] = (
         height=8,
     ),
     Number(
-        title="Bundles loaded",
-        description="Name, version, task and the beginning of the digest of each bundle. Two digests of one version: "
-        "the instances do not serve the same files.",
+        title="Loaded bundles",
+        description="Name, version, task and start of the digest of each bundle. Two digests for one version: the "
+        "instances serve different files.",
         queries=(
             Query(
                 f"count by (model, version, task, digest) (unroll_bundle_info{{{MODELS}}})",
@@ -201,9 +201,8 @@ BUNDLES: tuple[Panel, ...] = (
         height=8,
     ),
     Number(
-        title="Fell back",
-        description="Bundles for which a GPU was there and could not be used. More than none: see the runbook "
-        "fell-back-to-cpu.",
+        title="CPU fallbacks",
+        description="Bundles on the CPU although a GPU is present. Above zero: see the runbook fell-back-to-cpu.",
         queries=(Query(f"sum(unroll_device_fallback{{{MODELS}}})", "fell back"),),
         steps=(Step(None, GREEN), Step(1, YELLOW)),
         width=3,
@@ -213,11 +212,11 @@ BUNDLES: tuple[Panel, ...] = (
 
 BOARD = Board(
     "model",
-    "Where the time of a model goes, how full its batches are, and whether its texts or answers have drifted.",
+    "Time by stage, batching and padding, drift of input and answers, loaded bundles.",
     (
         Row("", TIME),
         Row("Batches", BATCHES),
-        Row("Drift: are the answers still good?", DRIFT),
+        Row("Drift", DRIFT),
         Row("Bundles", BUNDLES),
     ),
 )

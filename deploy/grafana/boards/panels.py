@@ -1,4 +1,4 @@
-"""The three kinds of panels that the boards are made of: a chart over time, large numbers, and bars."""
+"""Panels: time series, single values and bars."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ DATASOURCE = DataSourceRef("prometheus", "${datasource}")
 
 GREEN, YELLOW, RED, BLUE = "green", "#EAB839", "red", "blue"
 
-#: The SDK's panel builders: they share their methods, and no base class.
+#: Panel builders of the SDK, which share methods but no base class.
 Builder = timeseries.Panel | stat.Panel | bargauge.Panel
 AnyBuilder = TypeVar("AnyBuilder", timeseries.Panel, stat.Panel, bargauge.Panel)
 
 
 class Step(NamedTuple):
-    """From this value on, this colour. The first step of a panel begins at None: below everything."""
+    """Threshold: the colour from this value on. The first step of a panel has None, which is below all values."""
 
     value: float | None
     color: str
 
 
 class Word(NamedTuple):
-    """What is written instead of a value, in which colour."""
+    """Text and colour shown instead of a value."""
 
     text: str
     color: str
 
 
-#: The colour of a number that nobody has to judge.
+#: Colour of a value without thresholds.
 PLAIN = (Step(None, BLUE),)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel(ABC):
-    """What every panel has; `width` counts the 24 columns of a board."""
+    """Base of all panels. A board has 24 columns, in which `width` is counted."""
 
     title: str
     description: str
@@ -78,7 +78,7 @@ class Panel(ABC):
 
     @abstractmethod
     def build(self) -> Builder:
-        """The SDK's form of it."""
+        """Build the panel with the SDK."""
 
     def _filled(self, builder: AnyBuilder, *, instant: bool = False) -> AnyBuilder:
         builder.title(self.title).description(self.description).unit(self.unit).datasource(DATASOURCE)
@@ -94,15 +94,15 @@ class Panel(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Chart(Panel):
-    """Lines over time, or areas on top of each other. `limit` draws a dashed line that should not be crossed."""
+    """Time series as lines, or as stacked areas. `limit` draws a dashed threshold line."""
 
     stacked: bool = False
     limit: float | None = None
-    #: Series whose names match are drawn dashed and grey: a limit that is itself measured, or the day before.
+    #: Series with matching names are drawn dashed and grey, such as measured limits or the day before.
     faint: str = ""
-    #: Series names and the colours that they always have.
+    #: Fixed colours by name of the series.
     colors: Mapping[str, str] | None = None
-    #: The axis reaches at least this far, so that next to nothing does not look like much.
+    #: Minimum range of the axis, so that small values do not look large.
     at_least: float | None = None
 
     def build(self) -> timeseries.Panel:
@@ -126,15 +126,15 @@ class Chart(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Number(Panel):
-    """Large numbers, one for each series; `words` writes what a value means instead of the value."""
+    """Single values, one per series; `words` maps values to text."""
 
     height: int = 5
     width: int = 4
     steps: tuple[Step, ...] = PLAIN
     words: Mapping[str, Word] | None = None
-    #: What is written: the value, the name of the series too, or the name alone where it says all.
+    #: What to show: the value, the value with the name of the series, or the name alone.
     text: BigValueTextMode = BigValueTextMode.AUTO
-    #: One below the other, for many or long names.
+    #: Arrange series in rows, for many or long names.
     in_rows: bool = False
 
     def build(self) -> stat.Panel:
@@ -153,7 +153,7 @@ class Number(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Bars(Panel):
-    """One bar for each series: what is largest now."""
+    """Bars with the current value of each series."""
 
     steps: tuple[Step, ...] = PLAIN
 

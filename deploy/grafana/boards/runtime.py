@@ -1,4 +1,4 @@
-"""Runtime: is the process well? Processor, memory, event loop, reloads, and the GPU where there is one."""
+"""Runtime board: CPU, memory, event loop, lanes, reloads, start-up and GPU."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ A_GPU = "a GPU"
 
 ANSWERS: tuple[Panel, ...] = (
     Number(
-        title="Memory of the limit",
-        description="The share of the allowed memory that the fullest instance holds. At 100 % it is killed; see the "
-        "runbook memory-growth.",
+        title="Memory, share of the limit",
+        description="Memory of the fullest instance as a share of its limit. At 100 % it is killed; see the runbook "
+        "memory-growth.",
         queries=(Query(f"max({MEMORY} / on (job, instance) {MEMORY_LIMIT})", "fullest"),),
         unit="percentunit",
         decimals=0,
         steps=(Step(None, GREEN), Step(0.75, YELLOW), Step(0.9, RED)),
     ),
     Number(
-        title="Event loop late, p99",
-        description="One turn in a hundred comes this late or later; every request waits for it. Above 100 ms see the "
-        "runbook event-loop-lag.",
+        title="Event loop lag, p99",
+        description="99th percentile of the event loop lag, which delays every request. Above 100 ms see the runbook "
+        "event-loop-lag.",
         queries=(Query(quantile(0.99, LAG, INSTANCES), "p99"),),
         unit="s",
         steps=(Step(None, GREEN), Step(0.025, YELLOW), Step(0.1, RED)),
     ),
     Number(
         title="Longest run now",
-        description="How long the oldest run of a graph that has not ended takes already. Runs take milliseconds; "
-        "above 30 s see the runbook lane-stuck.",
+        description="Age of the oldest unfinished graph run. Runs usually take milliseconds; above 30 s see the "
+        "runbook lane-stuck.",
         queries=(Query(f"max(unroll_lane_run_age_seconds{{{INSTANCES}}})", "longest"),),
         unit="s",
         steps=(Step(None, GREEN), Step(5, YELLOW), Step(30, RED)),
     ),
     Number(
         title="Last reload",
-        description="Whether the last look at the models folder succeeded. Failed: what was loaded before goes on "
-        "answering; see the runbook reload-failing.",
+        description="Whether the last reload of the models folder succeeded. Failed: the models loaded before "
+        "continue to serve; see the runbook reload-failing.",
         queries=(Query(f"min(unroll_last_reload_successful{{{INSTANCES}}})", "last reload"),),
         words={"0": Word("failed", RED), "1": Word("ok", GREEN)},
     ),
     Number(
-        title="Running for",
-        description="Time since the youngest instance started. Short without a deployment: it was killed or crashed; "
-        "ask the container engine why.",
+        title="Uptime",
+        description="Time since the latest start of an instance. Short without a deployment: it crashed or was killed; "
+        "the container engine has the reason.",
         queries=(Query(f"time() - max(process_start_time_seconds{{{PROCESS}}})", "youngest"),),
         unit="s",
     ),
     Number(
-        title="What runs",
+        title="Versions",
         description="Versions of the service, of onnxruntime and of Python. More than one line outside a roll-out: "
         "the instances differ.",
         queries=(
@@ -71,8 +71,8 @@ ANSWERS: tuple[Panel, ...] = (
 PROCESSOR: tuple[Panel, ...] = (
     Chart(
         title="Cores used",
-        description="Processor seconds in a second, by instance, and (dashed) the number of lanes. Far above the "
-        "lanes: the web layer works hard too. Far below with requests waiting: look at throttling.",
+        description="CPU cores used, by instance, and (dashed) the number of lanes. Far above the lanes: HTTP handling "
+        "takes much CPU time too. Far below with requests waiting: see throttling.",
         queries=(
             Query(rate("process_cpu_seconds_total", PROCESS), "{{instance}}"),
             Query(f"unroll_lanes{{{INSTANCES}}}", "{{instance}} lanes"),
@@ -81,7 +81,7 @@ PROCESSOR: tuple[Panel, ...] = (
     ),
     Chart(
         title="Lanes busy by instance",
-        description="The share of time in which the lanes run graphs. Near 100 %: the instance does all it can.",
+        description="Share of time in which the lanes run graphs. Near 100 %: the instance is saturated.",
         queries=(
             Query(f"{rate('unroll_lane_busy_seconds_total', INSTANCES)} / unroll_lanes{{{INSTANCES}}}", "{{instance}}"),
         ),
@@ -89,9 +89,9 @@ PROCESSOR: tuple[Panel, ...] = (
         maximum=1,
     ),
     Chart(
-        title="Throttled",
-        description="Seconds in a second for which the kernel stopped the container because its quota was used up. "
-        "Above zero for long: raise the quota, or lower UNROLL_LANES.",
+        title="CPU throttling",
+        description="Seconds per second in which the container was throttled by its CPU quota. Above zero for long: "
+        "raise the quota, or lower UNROLL_LANES.",
         queries=(
             Query(
                 rate("unroll_cpu_throttled_seconds_total", INSTANCES),
@@ -107,14 +107,14 @@ PROCESSOR: tuple[Panel, ...] = (
 MEMORY_PANELS: tuple[Panel, ...] = (
     Chart(
         title="Memory",
-        description="Resident memory by instance. Flat after the start is right; rising for hours without more "
+        description="Resident memory by instance. Flat after the start is normal; rising for hours without more "
         "traffic: see the runbook memory-growth.",
         queries=(Query(MEMORY, "{{instance}}"),),
         unit="bytes",
     ),
     Chart(
         title="Garbage collections",
-        description="Collections a second by generation. Generation 2 looks at everything and should be rare.",
+        description="Collections per second by generation. Generation 2 scans all objects and should be rare.",
         queries=(
             Query(f"sum by (generation) ({rate('python_gc_collections_total', PROCESS)})", "generation {{generation}}"),
         ),
@@ -122,31 +122,30 @@ MEMORY_PANELS: tuple[Panel, ...] = (
     ),
     Chart(
         title="Open files",
-        description="Open files and connections by instance. Rising for hours: callers do not close their "
-        "connections, or we do not.",
+        description="Open files and connections by instance. Rising for hours: clients or the service leak "
+        "connections.",
         queries=(Query(f"process_open_fds{{{PROCESS}}}", "{{instance}}"),),
     ),
 )
 
 LOOP: tuple[Panel, ...] = (
     Chart(
-        title="Event loop late",
-        description="How much later than planned the event loop comes back, measured ten times a second. High: "
-        "something computes in the loop, or the processor is taken by others.",
+        title="Event loop lag",
+        description="Delay of timers in the event loop, measured ten times a second. High: something blocks the loop, "
+        "or other programs use the CPU.",
         queries=quantiles(LAG, INSTANCES),
         unit="s",
         limit=0.1,
     ),
     Chart(
         title="Longest run",
-        description="How long the oldest unfinished run takes already, by instance. A line that climbs like a "
-        "staircase without end is a stuck lane.",
+        description="Age of the oldest unfinished graph run, by instance. A line that keeps climbing is a stuck lane.",
         queries=(Query(f"unroll_lane_run_age_seconds{{{INSTANCES}}}", "{{instance}}"),),
         unit="s",
     ),
     Chart(
         title="Reloads",
-        description="Looks at the models folder in a minute, by outcome. failed: the log names the bundle and the "
+        description="Reloads of the models folder per minute, by outcome. failed: the log names the bundle and the "
         "reason.",
         queries=(
             Query(
@@ -170,17 +169,17 @@ START: tuple[Panel, ...] = (
         width=8,
     ),
     Number(
-        title="Models put in place",
-        description="When bundles were last put in place, by instance. Instances that differ by more than a roll-out "
-        "takes may serve different versions.",
+        title="Last change of models",
+        description="Time of the last change of the loaded bundles, by instance. Instances that differ by more than "
+        "the duration of a roll-out may serve different versions.",
         queries=(Query(f"1000 * unroll_last_reload_timestamp_seconds{{{INSTANCES}}}", "{{instance}}"),),
         unit="dateTimeAsIso",
         width=8,
     ),
     Number(
         title="Providers",
-        description="On what the bundles run, and how many of them. The CPU provider on a machine with a GPU: see the "
-        "runbook fell-back-to-cpu.",
+        description="Execution providers with their number of bundles. The CPU provider on a machine with a GPU: see "
+        "the runbook fell-back-to-cpu.",
         queries=(
             Query(
                 f"count by (provider, precision) (unroll_execution_provider_info{{{INSTANCES}}})",
@@ -195,7 +194,7 @@ START: tuple[Panel, ...] = (
 GPU: tuple[Panel, ...] = (
     Chart(
         title="GPU busy",
-        description="The share of time in which the GPU computes. Low with requests waiting: steps are too small to "
+        description="Share of time in which the GPU is busy. Low with requests waiting: the batches are too small to "
         "fill it.",
         queries=(Query(f"unroll_gpu_utilization_ratio{{{INSTANCES}}}", "{{instance}} GPU {{gpu}}", needs=A_GPU),),
         unit="percentunit",
@@ -203,9 +202,9 @@ GPU: tuple[Panel, ...] = (
         width=12,
     ),
     Chart(
-        title="Memory of the GPU",
-        description="Memory in use by everything on the GPU, and (dashed) how much there is. Near the limit, loading "
-        "another bundle will fail.",
+        title="GPU memory",
+        description="GPU memory in use by all programs, and (dashed) its size. Near the limit, loading another bundle "
+        "will fail.",
         queries=(
             Query(f"unroll_gpu_memory_used_bytes{{{INSTANCES}}}", "{{instance}} GPU {{gpu}}", needs=A_GPU),
             Query(f"unroll_gpu_memory_bytes{{{INSTANCES}}}", "{{instance}} GPU {{gpu}} limit", needs=A_GPU),
@@ -218,10 +217,10 @@ GPU: tuple[Panel, ...] = (
 
 BOARD = Board(
     "runtime",
-    "Is the process well? Processor, memory, event loop, reloads, and the GPU where there is one.",
+    "Process health: CPU, memory, event loop, reloads, and the GPU if there is one.",
     (
         Row("", ANSWERS),
-        Row("Processor", PROCESSOR),
+        Row("CPU", PROCESSOR),
         Row("Memory and files", MEMORY_PANELS),
         Row("Event loop, lanes and reloads", LOOP),
         Row("Start and providers", START),
