@@ -53,8 +53,9 @@ LOCK := .venv-lock
 
 PIP_FLAGS := --disable-pip-version-check --no-input --quiet
 # Only the files named in a lock file, by their hashes; a change of version replaces what was there. What comes as source
-# is built the standard way, which the pip of older systems takes only when asked to.
-INSTALL_LOCKED := -m pip install $(PIP_FLAGS) --use-pep517 --require-hashes -r
+# is built the standard way, which the pip of older systems takes only when asked to. Modules are compiled when they are
+# first imported: most never are.
+INSTALL_LOCKED := -m pip install $(PIP_FLAGS) --no-compile --use-pep517 --require-hashes -r
 # The project itself, in place, with the build tool that the lock has just installed.
 INSTALL_PROJECT := -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
 
@@ -63,7 +64,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers lint types format bench bench-env lock clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format bench bench-env lock clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -135,12 +136,19 @@ bench-env: $(TEST_STAMP) ## build what `make bench` measures, and install the pe
 bench: bench-env ## measure service, peers and limits here, into tests/load/RESULTS.md; ARGS="--quick -s tagger"
 	OMP_NUM_THREADS=1 $(TEST)/bin/python -m tests.load run $(ARGS)
 
+# A build folder may still hold modules that are gone; setuptools would put them into the wheel.
+wheel: $(TEST_STAMP) ## build the wheel of unroll-rnn into dist/
+	rm -rf build dist
+	$(TEST)/bin/python -m pip wheel $(PIP_FLAGS) --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build
+
 # Every stamp is written last, so an installation that was interrupted is simply done again.
 $(SERVE_STAMP): pyproject.toml $(LOCKS)/service-$(RUNTIME).txt | check-python
 	@echo "installing the service for the $(RUNTIME) into $(SERVE)"
 	@test -n "$(wildcard $(SERVE)/.installed-*-$(KEY))" || $(PYTHON) -m venv --clear $(SERVE)
 	@rm -f $(SERVE)/.installed-*
 	@$(SERVE)/bin/python -m pip uninstall $(PIP_FLAGS) --yes $(filter-out $(RUNTIME_PACKAGE_$(RUNTIME)),onnxruntime onnxruntime-gpu onnxruntime-openvino) 2>/dev/null
+	@$(SERVE)/bin/python -m pip uninstall $(PIP_FLAGS) --yes unroll 2>/dev/null  # the name before unroll-rnn
 	@$(SERVE)/bin/python $(INSTALL_LOCKED) $(LOCKS)/service-$(RUNTIME).txt
 	@$(SERVE)/bin/python $(INSTALL_PROJECT)
 	@touch $@
@@ -155,19 +163,21 @@ $(TEST_STAMP): pyproject.toml $(LOCKS)/test.txt | check-python
 	@echo "installing everything the tests need into $(TEST)"
 	@test -n "$(wildcard $(TEST)/.installed-$(KEY))" || $(PYTHON) -m venv --clear $(TEST)
 	@rm -f $(TEST)/.installed-*
+	@$(TEST)/bin/python -m pip uninstall $(PIP_FLAGS) --yes unroll 2>/dev/null  # the name before unroll-rnn
 	@$(TEST)/bin/python $(INSTALL_LOCKED) $(LOCKS)/test.txt
-	@$(TEST)/bin/python -m pip install $(PIP_FLAGS) $(TORCH_ARGS) '$(TORCH)'
+	@$(TEST)/bin/python -m pip install $(PIP_FLAGS) --no-compile $(TORCH_ARGS) '$(TORCH)'
 	@$(TEST)/bin/python $(INSTALL_PROJECT)
 	@touch $@
 
-# $(1): the layer's folder, $(2): its lock file. The last line makes the packages below visible, editable ones included.
+# $(1): the layer's folder, $(2): its lock file. A .pth file makes the packages below visible, editable ones included; pip
+# then installs only what they lack.
 define INSTALL_LAYER
 	@echo "installing $(2) over $(TEST) into $(1)"
 	@$(PYTHON) -m venv --clear $(1)
-	@$(1)/bin/python $(INSTALL_LOCKED) $(LOCKS)/$(2)
 	@below=$$($(TEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 		own=$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 		echo "import site; site.addsitedir('$$below')" > "$$own/below.pth"
+	@$(1)/bin/python $(INSTALL_LOCKED) $(LOCKS)/$(2)
 	@touch $@
 endef
 

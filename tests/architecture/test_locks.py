@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "deploy" / "locks"
 SERVICES = ("service-cpu", "service-gpu", "service-openvino")
-ENVIRONMENTS = (*SERVICES, "training", "test")
+ENVIRONMENTS = (*SERVICES, "training", "trackers", "test")
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ]+)")
 NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -56,6 +56,7 @@ def test_no_lock_names_an_address_or_a_path(environment: str) -> None:
         ("service-gpu", ["gpu", "redis"]),
         ("service-openvino", ["openvino", "redis"]),
         ("training", ["training"]),
+        ("trackers", ["tracking"]),
         ("test", ["cpu", "training", "test"]),
     ],
 )
@@ -79,7 +80,7 @@ def test_no_lock_holds_two_runtimes_or_torch() -> None:
         assert "torch" not in pins
 
 
-@pytest.mark.parametrize("environment", [*SERVICES, "training"])
+@pytest.mark.parametrize("environment", [*SERVICES, "training", "trackers"])
 def test_what_is_served_is_what_was_tested(environment: str) -> None:
     """A package in two locks has one version."""
     tested = pins_of("test")
