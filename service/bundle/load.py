@@ -1,4 +1,4 @@
-"""Open a bundle and check it before anything is run: every file there, every digest right, every part readable."""
+"""Load a bundle and check it before anything runs: all files present, all digests correct, all parts readable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEIGHTS_FILE = "weights.bin"
 
 @dataclass(frozen=True)
 class Example:
-    """A recorded question and the answer that torch gave, as the service would write it."""
+    """A recorded input with its parameters, and torch's answer in the form of the service."""
 
     inputs: Any
     parameters: dict[str, Any]
@@ -34,7 +34,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files are all present and unchanged. Graphs are not opened here."""
+    """A bundle whose files are all present and unchanged. Its graphs are not open yet."""
 
     path: Path
     manifest: Manifest
@@ -46,12 +46,12 @@ class Bundle:
         return self.path / self.manifest.graphs[graph].file
 
     def shared_weights(self) -> bytes:
-        """What several graphs refer to instead of holding it each; b"" where none does."""
+        """Weights that several graphs share, stored outside them; b"" if none are."""
         return (self.path / WEIGHTS_FILE).read_bytes() if WEIGHTS_FILE in self.manifest.files else b""
 
     @property
     def digest(self) -> str:
-        """One hash for the whole content: the sha256 of the manifest, which holds those of all the files."""
+        """One hash of the whole content: the sha256 of the manifest, which lists those of all other files."""
         return file_digest(self.path / MANIFEST_FILE)
 
 
@@ -64,7 +64,7 @@ def file_digest(path: Path) -> str:
 def find_bundles(root: Path) -> list[Path]:
     """`root/<name>/<version>` folders, by name and then by version number. Hidden folders are left out.
 
-    A folder without a manifest is listed too: a half-copied bundle must be complained about, not skipped.
+    A folder without a manifest is listed too, so that a half-copied bundle is reported instead of skipped.
     """
     if not root.is_dir():
         raise BundleIncomplete(root, "there is no such folder of models")

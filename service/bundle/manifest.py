@@ -1,4 +1,4 @@
-"""`manifest.json`: everything about a bundle that is not a weight, as one checked object."""
+"""The manifest of a bundle, `manifest.json`: everything but weights and vocabularies, as one validated object."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ FORMAT_VERSION: Final = 1
 TaskName = Literal["tagging", "classification", "translation", "generation", "forecasting", "captioning"]
 Dtype = Literal["int64", "float32", "uint8"]
 Precision = Literal["fp32", "bf16", "int8"]
-#: What a bundle may have been accepted in besides fp32.
+#: Precisions besides fp32 that a bundle may have been accepted in.
 VariantName = Literal["bf16", "int8"]
 
-#: The quantile that stands for the forecast where quantiles are forecast.
+#: The quantile that is the point forecast of a model that forecasts quantiles.
 MEDIAN = 0.5
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -23,13 +23,13 @@ VERSION_PATTERN = r"^[0-9]{1,9}$"
 
 
 class Strict(BaseModel):
-    """An immutable model that refuses unknown keys: a misspelt key is an error, never a default."""
+    """Base of immutable models that refuse unknown keys, so that a misspelt key is an error, not a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class TensorSpec(Strict):
-    """One input or output of a graph. A dimension is a number or the name of an axis that may vary."""
+    """One input or output of a graph. A dimension is a number, or the name of a dynamic axis."""
 
     name: str
     dtype: Dtype
@@ -37,7 +37,7 @@ class TensorSpec(Strict):
 
 
 class GraphSpec(Strict):
-    """One ONNX file and the tensors that go in and out, in order."""
+    """One ONNX file, with its inputs and outputs in order."""
 
     file: str
     inputs: tuple[TensorSpec, ...]
@@ -45,9 +45,9 @@ class GraphSpec(Strict):
 
 
 class StateSpec(Strict):
-    """One tensor of recurrent state: goes into a step as `name`, comes back as `next_name`.
+    """One tensor of recurrent state: the input `name` of a graph, and its output `next_name`.
 
-    The shape is `[layers, batch, width]` for every state tensor, so axis 1 is always the batch.
+    Every state tensor has the shape `[layers, batch, width]`, so axis 1 is always the batch.
     """
 
     name: str
@@ -60,11 +60,11 @@ class OptionsOfTask(Strict):
     """Base of the options of one task. The class attributes say what a bundle for the task holds.
 
     Attributes:
-        graphs: the graphs that a bundle brings, and nothing else.
-        has_labels: whether the manifest lists labels.
+        graphs: the graphs that a bundle must have, and the only ones.
+        has_labels: whether the manifest must list labels; otherwise it must not.
         may_label_texts: whether it may list `text_labels` as well.
-        may_read_chunks: whether a bundle with state reads its input in chunks, and hands the state on between them.
-        needs_state: whether the graphs cannot be run without the state that goes from step to step.
+        may_read_chunks: whether a bundle with state reads its input in chunks.
+        needs_state: whether the manifest must declare the recurrent state between steps.
     """
 
     graphs: ClassVar[tuple[str, ...]]
@@ -75,14 +75,14 @@ class OptionsOfTask(Strict):
 
     @property
     def why_whole(self) -> str:
-        """What a bundle does that cannot read its input in chunks, as the rest of a sentence."""
+        """Why a bundle cannot read its input in chunks, as the rest of a sentence about it."""
         return "reads its input as a whole"
 
 
 class TaggingOptions(OptionsOfTask):
-    """How a tagger's emissions become tags.
+    """How the emissions of a tagger become tags.
 
-    `scheme` says how tags form spans; `None` means that tags stand for themselves (parts of speech). With
+    `scheme` is how tags form spans; None if they form none, such as parts of speech. With
     `decoder="crf"` the bundle holds `transitions.npy`, float32 `[labels + 1, labels + 1]`, indexed `[from, to]`:
     the last row scores the first tag of a sentence, the last column scores the end after a tag.
     """
@@ -119,7 +119,7 @@ class WaveformSpec(Strict):
     samples_per_step: int = Field(ge=1, description="samples between two steps of the recurrence")
 
 
-#: What a model reads that does not read text.
+#: The input of a model that does not read text.
 SignalSpec = Annotated[FramesSpec | WaveformSpec, Field(discriminator="kind")]
 
 
@@ -143,7 +143,7 @@ class ClassificationOptions(OptionsOfTask):
 
 
 class TranslationOptions(OptionsOfTask):
-    """Defaults of decoding. Scores are divided by `((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14)."""
+    """Beam search defaults. Scores are divided by `((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14)."""
 
     graphs: ClassVar = ("encoder", "decoder_step")
     needs_state: ClassVar = True
@@ -160,7 +160,7 @@ class TranslationOptions(OptionsOfTask):
 
 
 class GenerationOptions(OptionsOfTask):
-    """`unit` is what one token is; it decides nothing, but people ask."""
+    """`unit` is what one token is, for information only."""
 
     graphs: ClassVar = ("prompt", "step")
     needs_state: ClassVar = True
@@ -181,9 +181,9 @@ Quantiles = Annotated[tuple[float, ...], AfterValidator(_check_quantiles)]
 
 
 class ForecastingOptions(OptionsOfTask):
-    """What the columns of a window are called, and what is forecast of them, in the units of the data.
+    """The channels of a window, and which of them are forecast, in the units of the data.
 
-    `deviations` are the standard deviations of the targets in train: `mse` and `mae` are counted in them.
+    `deviations` are the standard deviations of the targets in train, the units of `mse` and `mae`.
     """
 
     graphs: ClassVar = ("forecaster",)
@@ -209,9 +209,9 @@ class ForecastingOptions(OptionsOfTask):
 
 
 class CaptioningOptions(OptionsOfTask):
-    """The size that a picture is brought to, the grid that attention is over, and defaults of decoding.
+    """The size that pictures are resized to, the grid that attention is over, and defaults of beam search.
 
-    The places of the grid are counted row by row. Scores are divided as those of a translation are.
+    The places of the grid are numbered row by row. Scores are divided as for translations.
     """
 
     graphs: ClassVar = ("encoder", "decoder_step")
@@ -242,9 +242,9 @@ TaskOptions = Annotated[
 
 
 class Limits(Strict):
-    """What one input may ask of this bundle.
+    """Limits of one input.
 
-    Tokens are words, subwords or characters, as the tokenizer cuts; of a signal they are frames or steps.
+    Tokens are words, subwords or characters, depending on the tokenizer; for a signal they are frames or steps.
     """
 
     max_input_tokens: int = Field(default=512, ge=1)
@@ -252,7 +252,7 @@ class Limits(Strict):
 
 
 class DataSource(Strict):
-    """One data set that the weights have seen, and what its licence asks for."""
+    """One data set that the model was trained on, with its licence and attribution."""
 
     name: str
     licence: str
@@ -261,7 +261,7 @@ class DataSource(Strict):
 
 
 class Score(Strict):
-    """A measure on one split, with the cheap baseline's value beside it. Percentages are 0 to 100."""
+    """A measure on one split, with the value of a cheap baseline. Percentages are 0 to 100."""
 
     measure: str
     value: float
@@ -272,7 +272,7 @@ class Score(Strict):
 
 
 class TrainingFacts(Strict):
-    """Where the weights came from."""
+    """How the weights were trained."""
 
     data: tuple[DataSource, ...] = ()
     recipe: str = ""
@@ -295,20 +295,20 @@ class Parity(Strict):
 
 
 class Variant(Strict):
-    """A faster form of some graphs, and what it was measured to cost on dev before it was accepted.
+    """A faster form of some graphs, with its measured loss of quality on dev.
 
-    Scores are of `measure`, and `drop` is what is lost of it: points of a percentage, or for a loss the percentage by
-    which the perplexity rises. Below zero it is a gain.
+    Scores are of `measure`, and `drop` is their loss: percentage points, or for a loss the percentage by which the
+    perplexity rises. A negative drop is a gain.
     """
 
-    graphs: dict[str, str] = Field(min_length=1, description="graph -> file that is run; what is not listed is fp32")
-    depends_on_batch: bool = Field(False, description="whether an answer depends on what shares its batch")
+    graphs: dict[str, str] = Field(min_length=1, description="graph -> file that is run; graphs not listed run in fp32")
+    depends_on_batch: bool = Field(False, description="whether an answer depends on the other rows of its batch")
     measure: str
     score: float
     fp32_score: float
     drop: float
-    max_difference: float = Field(description="largest difference of any output from fp32, met on dev")
-    agreement: float = Field(description="percentage of rows of dev whose largest output is where it is in fp32")
+    max_difference: float = Field(description="largest difference of any output from fp32 on dev")
+    agreement: float = Field(description="percentage of dev rows with the same argmax as in fp32")
 
 
 class Manifest(Strict):
@@ -324,10 +324,10 @@ class Manifest(Strict):
     options: TaskOptions
     graphs: dict[str, GraphSpec]
     state: tuple[StateSpec, ...] = Field(
-        default=(), description="what goes from step to step, or from chunk to chunk of a tagger or classifier"
+        default=(), description="recurrent state between steps, or between chunks of a tagger or classifier"
     )
     labels: tuple[str, ...] = ()
-    text_labels: tuple[str, ...] = Field(default=(), description="of a tagger that also labels the whole text")
+    text_labels: tuple[str, ...] = Field(default=(), description="labels of the whole text, for a tagger that has them")
     limits: Limits = Limits()
     tokenizers: dict[str, str] = Field(description="role (text, words, characters) -> file; none for a signal")
     files: dict[str, str] = Field(default_factory=dict)
@@ -375,7 +375,7 @@ class Manifest(Strict):
 
     @property
     def reads_chunks(self) -> bool:
-        """Whether a tagger or classifier can read its input piece by piece: its graph hands its state back."""
+        """Whether the bundle reads its input in chunks: its task may, and its graph takes and returns state."""
         return self.options.may_read_chunks and bool(self.state)
 
 

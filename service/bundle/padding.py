@@ -1,4 +1,4 @@
-"""Ragged lists to rectangular arrays. Padding is id 0, or the number 0; lengths travel beside them."""
+"""Padding: ragged lists to rectangular arrays, filled with id 0 or the number 0, and their lengths."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Of any type, as graphs take and give them.
+#: Of any dtype: inputs and outputs of graphs.
 Array = NDArray[Any]
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
 
 def lengths_of(sequences: Sequence[Sized]) -> IntArray:
-    """`[batch]`: the length of each sequence. An empty batch or an empty sequence never reaches a graph."""
+    """`[batch]`: the length of each sequence. ValueError for an empty batch or sequence, which crashes some graphs."""
     lengths = np.fromiter((len(sequence) for sequence in sequences), dtype=np.int64, count=len(sequences))
     if len(lengths) == 0 or lengths.min() == 0:
         raise ValueError("a batch needs at least one sequence, and each at least one element")
@@ -24,7 +24,7 @@ def lengths_of(sequences: Sequence[Sized]) -> IntArray:
 
 
 def pad_ids(sequences: Sequence[Sequence[int]]) -> IntArray:
-    """`[batch, time]`: ids, zero beyond each sequence's length."""
+    """`[batch, time]`: ids, 0 beyond the length of each sequence."""
     time = max(map(len, sequences))
     flat: list[int] = []
     for sequence in sequences:
@@ -34,7 +34,7 @@ def pad_ids(sequences: Sequence[Sequence[int]]) -> IntArray:
 
 
 def pad_nested_ids(sequences: Sequence[Sequence[Sequence[int]]]) -> IntArray:
-    """`[batch, time, inner]`: for each word the ids of its characters, zero beyond each length."""
+    """`[batch, time, inner]`: the ids of each word's characters, 0 beyond the length of each word and sequence."""
     time = max(map(len, sequences))
     inner = max(max(map(len, sequence)) for sequence in sequences)
     zeros = [[0] * size for size in range(inner + 1)]
@@ -48,7 +48,7 @@ def pad_nested_ids(sequences: Sequence[Sequence[Sequence[int]]]) -> IntArray:
 
 
 def pad_floats(sequences: Sequence[FloatArray]) -> FloatArray:
-    """`[batch, time, ...]`: frames or samples, zero beyond each sequence's length."""
+    """`[batch, time, ...]`: frames or samples, 0 beyond the length of each sequence."""
     shape = len(sequences), max(map(len, sequences)), *sequences[0].shape[1:]
     padded = np.zeros(shape, dtype=np.float32)
     for row, sequence in enumerate(sequences):
@@ -57,5 +57,5 @@ def pad_floats(sequences: Sequence[FloatArray]) -> FloatArray:
 
 
 def _integers(values: Sequence[int]) -> IntArray:
-    """int64, writable. `struct` reads a list of Python integers in half the time that numpy takes."""
+    """int64, writable. `struct` converts a list of Python integers in half the time that numpy needs."""
     return np.frombuffer(bytearray(struct.pack(f"={len(values)}q", *values)), dtype=np.int64)

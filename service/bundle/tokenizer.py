@@ -1,4 +1,4 @@
-"""Text to ids and back: one class, used by training, the service and the checks in between."""
+"""Tokenizers: text to ids and back, by one class for training, verification and serving."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
 
 _CACHED_WORDS = 100_000
-#: Longer words are looked up each time, so that a cache cannot be filled with megabytes.
+#: Longer words are not cached, which bounds the memory of the cache.
 _MAX_CACHED_CHARACTERS = 64
 
 
 class Piece(NamedTuple):
-    """A stretch of the text: `text[start:end] == self.text`, in characters (code points)."""
+    """A word of a text: `text[start:end] == self.text`, in characters (code points)."""
 
     text: str
     start: int
@@ -27,7 +27,7 @@ class Piece(NamedTuple):
 
 
 class TextTokenizer:
-    """A `tokenizers.Tokenizer` with the four special tokens first, and the few calls this project needs."""
+    """A `tokenizers.Tokenizer` whose first ids are the four special tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -55,39 +55,39 @@ class TextTokenizer:
         return int(self._tokenizer.get_vocab_size())
 
     def token(self, token_id: int) -> str:
-        """The token as it stands in the vocabulary."""
+        """A token of the vocabulary by id."""
         return self._tokenizer.id_to_token(token_id) or SPECIAL_TOKENS[UNK]
 
     def encode(self, text: str) -> list[int]:
-        """Normalise, cut and look up a whole text; no special tokens are added."""
+        """Ids of a text: normalised, tokenised and looked up, without special tokens."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_with_tokens(self, text: str) -> tuple[list[int], list[str]]:
-        """Like `encode`, with the text of each token beside its id."""
+        """Like `encode`, with the text of each token."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return list(encoding.ids), list(encoding.tokens)
 
     def pieces(self, text: str) -> list[Piece]:
-        """Cut a text into words by the pre-tokenizer; white space is dropped, offsets refer to `text`."""
+        """Split a text into words by the pre-tokenizer; white space is dropped, offsets refer to `text`."""
         pre_tokenizer = self._tokenizer.pre_tokenizer
         cut = [(text, (0, len(text)))] if pre_tokenizer is None else pre_tokenizer.pre_tokenize_str(text)
         return [Piece(text[start:end], start, end) for _, (start, end) in cut if text[start:end].strip()]
 
     def encode_words(self, words: Sequence[str]) -> list[int]:
-        """One id per word, whatever the word holds: normalised, then looked up, UNK if not known."""
+        """One id per word: normalised, then looked up; UNK if it is not in the vocabulary."""
         known = self._known_words
         return [known[word] if word in known else self._look_up(word) for word in words]
 
     def encode_characters(self, word: str, limit: int) -> list[int]:
-        """Ids of at most `limit` characters of a word; at least one id, so that no word is empty."""
+        """Ids of the first `limit` characters of a word; at least one id, so that no word is empty."""
         return list(self._character_ids(word[:limit])) or [UNK]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Ids back to text; special tokens are left out."""
+        """The text of ids; special tokens are skipped."""
         return str(self._tokenizer.decode([i for i in ids if i > EOS], skip_special_tokens=False))
 
     def _look_up(self, word: str) -> int:
-        """The id of a word that was not seen before; it is remembered while there is room."""
+        """The id of a word that is not cached yet; it is cached while there is room."""
         word_id = self._word_id(word)
         if len(word) <= _MAX_CACHED_CHARACTERS and len(self._known_words) < _CACHED_WORDS:
             self._known_words[word] = word_id

@@ -1,4 +1,4 @@
-"""The only writer of bundles: stage in a hidden folder, publish by one rename, so that no reader sees half a bundle."""
+"""Writing bundles: staged in a hidden folder and published by one rename, so that no reader sees half a bundle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def staging_folder(models_root: Path, name: str) -> Path:
 
 
 def write_examples(folder: Path, examples: Iterable[Example]) -> None:
-    """`examples.jsonl`: one object a line with `inputs`, `parameters` and `answer`."""
+    """Write `examples.jsonl`: one object per line with `inputs`, `parameters` and `answer`."""
     lines = (
         json.dumps({"inputs": e.inputs, "parameters": e.parameters, "answer": e.answer}, ensure_ascii=False)
         for e in examples
@@ -31,7 +31,7 @@ def write_examples(folder: Path, examples: Iterable[Example]) -> None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write `manifest.json` with the digest of every other file in the folder; returns it as written."""
+    """Write `manifest.json` with the digest of every other file in the folder. Returns the manifest as written."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST_FILE)
     complete = manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}})
     (folder / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -39,9 +39,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def publish(staged: Path, models_root: Path) -> Path:
-    """Move a staged bundle to `models_root/<name>/<version>`; an older one there is replaced.
+    """Move a staged bundle to `models_root/<name>/<version>`, replacing one that is there.
 
-    The old folder is renamed away first: for that instant the version is absent, but never mixed.
+    The old folder is renamed away first: for a moment the version is absent, but files are never mixed.
     """
     manifest = read_manifest(staged)
     target = models_root / manifest.name / manifest.version

@@ -1,1 +1,1 @@
-"""Runs bundles: the onnxruntime runner, the self-check, batching and stepping. Importing it imports nothing else."""
+"""Inference: engines, dynamic and continuous batching, the onnxruntime runner, and recurrent state of clients."""

@@ -1,1 +1,1 @@
-"""The tasks: pure functions between what a caller sends and the tensors of a bundle's graphs."""
+"""Tasks: pure functions between the values of a request and the tensors of a bundle's graphs."""

@@ -1,4 +1,4 @@
-"""What the channels of a series look like: gaps, range, level; for people to see a column that is not what it seems."""
+"""Profile of the channels of a time series: missing values, range, mean and deviation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from training.data.records import Series
 
 
 class ChannelProfile(BaseModel):
-    """The numbers of one channel; None where it holds none."""
+    """Statistics of one channel; None where it has no values."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     is_target: bool
     missing: int
-    longest_gap: int = Field(description="rows without a number, one after the other")
+    longest_gap: int = Field(description="consecutive rows without a number")
     smallest: float | None
     mean: float | None
     largest: float | None
@@ -31,7 +31,7 @@ class ChannelProfile(BaseModel):
 
 
 def channel_profiles(records: Sequence[Located]) -> list[ChannelProfile]:
-    """Of every series among the records."""
+    """Profile each channel of every series among the records."""
     series = [located.record for located in records if isinstance(located.record, Series)]
     return [
         _profile(name, name in each.targets, values)
@@ -62,7 +62,7 @@ def _longest_gap(missing: NDArray[np.bool_]) -> int:
 
 
 def render_channels(channels: Sequence[ChannelProfile], console: Console) -> None:
-    """A table with a line for each channel; targets are marked."""
+    """Print a table with one row per channel; targets are marked with *."""
     table = Table(title=f"channels ({len(channels)}, targets marked *)", title_justify="left", box=None, padding=(0, 1))
     for heading in ("", "missing", "longest gap", "smallest", "mean", "largest", "deviation"):
         table.add_column(heading, justify="left" if not heading else "right")

@@ -1,4 +1,4 @@
-"""Look at data before a network does: faults by file and line, balance, lengths, repeats, and leaks between splits."""
+"""Data checks before training: faults by file and line, label balance, lengths, duplicates, leaks between splits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_LABELS_SHOWN = 25
 
 
 class Finding(BaseModel):
-    """A fault or a warning: where it is and what it is. `line` is None when it is about the whole file."""
+    """A fault or a warning. `line` is None if it concerns the whole file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,21 +35,21 @@ class Finding(BaseModel):
 
 
 class Comparison(BaseModel):
-    """How another split relates to train. Shares are percentages."""
+    """Another split compared with train. Shares are percentages."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    unknown_tokens: int = Field(description="running words (characters for text) that train does not have")
-    out_of_vocabulary: float = Field(description="their share of all")
+    unknown_tokens: int = Field(description="words (characters of running text) not in train, with repeats")
+    out_of_vocabulary: float = Field(description="their share of all tokens")
     leaks: int = Field(description="records whose text also occurs in train")
     leak_share: float
     leak_lines: list[tuple[int, int]] = Field(description="(line in train, line here)")
-    unseen_labels: dict[str, int] = Field(description="labels that train does not have")
+    unseen_labels: dict[str, int] = Field(description="labels that are not in train, with counts")
 
 
 class DataReport(BaseModel):
-    """Everything that was found."""
+    """Faults, warnings, profiles and comparisons of all splits."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -61,7 +61,7 @@ class DataReport(BaseModel):
 
     @property
     def exit_code(self) -> int:
-        """1 if any line cannot be used, else 0: warnings, repeats and leaks are for a human to weigh."""
+        """1 if any line is unusable, else 0. Warnings, duplicates and leaks are left to human judgement."""
         return 1 if self.faults else 0
 
 
@@ -72,7 +72,7 @@ def run(
     test: str | None = None,
     options: ReadOptions | None = None,
 ) -> DataReport:
-    """Check one to three splits. Nothing is raised for what stands in the files: it is in the report."""
+    """Check one to three splits. Faults in the files are reported, not raised."""
     report = Report(strict=False)
     units: dict[str, list[Unit]] = {}
     profiles = []
@@ -94,7 +94,7 @@ def run(
 def _read(task: TaskName, path: str, options: ReadOptions | None, report: Report) -> list[Located]:
     try:
         return read_located(task, path, options, report)
-    except DataFault as fault:  # there is no way to go on with this file
+    except DataFault as fault:  # the rest of the file cannot be read
         report.faults.append(fault)
         return []
 
@@ -133,7 +133,7 @@ def _leaks(train: Sequence[Unit], other: Sequence[Unit]) -> list[tuple[int, int]
 
 
 def render(report: DataReport, console: Console) -> None:
-    """Write the report for a reader."""
+    """Print the report."""
     for split in report.splits:
         _render_split(split, console)
     for comparison in report.comparisons:
@@ -148,7 +148,7 @@ def render(report: DataReport, console: Console) -> None:
 def _render_split(split: SplitProfile, console: Console) -> None:
     console.print(f"[bold]{split.name}[/] {escape(split.path)}", highlight=False, soft_wrap=True)
     if split.channels:
-        console.print(f"  {split.records:,} rows; of a time that was there before: {split.duplicates:,}")
+        console.print(f"  {split.records:,} rows; duplicate times: {split.duplicates:,}")
         render_channels(split.channels, console)
         return
     console.print(
@@ -156,14 +156,14 @@ def _render_split(split: SplitProfile, console: Console) -> None:
         f"mean {split.mean_length:.1f} and at most {split.max_length:,} {split.length_unit}"
     )
     console.print(f"  duplicates: {split.duplicates:,}{_lines(split.duplicate_lines)}")
-    console.print(f"  same text, other label: {split.conflicts:,}{_lines(split.conflict_lines)}")
+    console.print(f"  same text with another label: {split.conflicts:,}{_lines(split.conflict_lines)}")
     bars = {
         f"{bar.shortest}-{bar.longest}" if bar.longest > 2 else str(bar.longest): bar.count for bar in split.lengths
     }
     console.print(_bar_table(f"length in {split.length_unit}", bars))
     if split.labels:
         shown = dict(list(split.labels.items())[:_MAX_LABELS_SHOWN])
-        console.print(_bar_table(f"labels ({len(split.labels)} different)", shown))
+        console.print(_bar_table(f"labels ({len(split.labels)} distinct)", shown))
         rest = list(split.labels.items())[_MAX_LABELS_SHOWN:]
         if rest:
             console.print(f"  and {len(rest)} more, with {rest[-1][1]:,} to {rest[0][1]:,} each")
@@ -182,21 +182,21 @@ def _bar_table(title: str, counts: Mapping[str, int]) -> Table:
 
 
 def _render_comparison(comparison: Comparison, console: Console) -> None:
-    console.print(f"[bold]{comparison.name} against train[/]")
+    console.print(f"[bold]{comparison.name} compared with train[/]")
     console.print(
         f"  out of vocabulary: {comparison.out_of_vocabulary:.2f} % of the tokens ({comparison.unknown_tokens:,})"
     )
     console.print(
-        f"  texts that are also in train: {comparison.leaks:,} ({comparison.leak_share:.2f} %)"
+        f"  texts that are also in train (leaks): {comparison.leaks:,} ({comparison.leak_share:.2f} %)"
         f"{_lines(comparison.leak_lines)}"
     )
     names = ", ".join(f"{label} ({count:,})" for label, count in comparison.unseen_labels.items())
-    console.print(f"  labels that train does not have: {escape(names) or 'none'}")
+    console.print(f"  labels that are not in train: {escape(names) or 'none'}")
 
 
 def _render_comparison_of_series(comparison: Comparison, console: Console) -> None:
-    console.print(f"[bold]{comparison.name} against train[/]")
-    console.print(f"  rows of a time that train has, too: {comparison.leaks:,}{_lines(comparison.leak_lines)}")
+    console.print(f"[bold]{comparison.name} compared with train[/]")
+    console.print(f"  times that are also in train (leaks): {comparison.leaks:,}{_lines(comparison.leak_lines)}")
 
 
 def _render_findings(title: str, findings: Sequence[Finding], console: Console) -> None:
@@ -209,6 +209,6 @@ def _render_findings(title: str, findings: Sequence[Finding], console: Console) 
 
 
 def _lines(pairs: Sequence[tuple[int, int]]) -> str:
-    """Examples of lines, such as ` (lines 3 and 17, 4 and 9)`."""
+    """Up to three pairs of lines, such as ` (lines 3 and 17, 4 and 9)`."""
     shown = ", ".join(f"{first} and {second}" for first, second in pairs[:3])
     return f" (lines {shown}{', …' if len(pairs) > 3 else ''})" if shown else ""

@@ -1,4 +1,4 @@
-"""What one split of a data set looks like: sizes, labels, lengths, repeats."""
+"""Profile of one split: number of records, labels, lengths, duplicates."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from training.data.records import (
     text_key,
 )
 
-#: Shorter lines of running text repeat naturally (headings, names of speakers) and prove nothing.
+#: Shorter lines of running text, such as headings and names of speakers, repeat naturally: they are no duplicates.
 _MIN_LINE_CHARACTERS = 40
-#: How many examples of each finding are kept.
+#: Number of examples kept of each finding.
 MAX_EXAMPLES = 10
 
-#: What lengths are counted in, by task or by kind of signal, where it is not words.
+#: Unit of length by task or kind of signal, if not words.
 LENGTH_UNITS = {
     "generation": "characters per line",
     "translation": "source words",
@@ -37,10 +37,10 @@ LENGTH_UNITS = {
 
 
 class Unit(NamedTuple):
-    """One thing to count: a record, or a line of running text.
+    """Unit of counting: a record, or a line of running text.
 
-    `keys` identify its texts; `labels` are counted for the balance; `decision` is what must not differ between units of
-    equal text, None where differing is natural (translations).
+    `keys` identify its texts, `labels` are counted for the label balance. Units with equal texts but different
+    `decision` are in conflict; it is None where differences are natural, as between translations.
     """
 
     line: int
@@ -53,7 +53,7 @@ class Unit(NamedTuple):
 
 
 class LengthBar(BaseModel):
-    """How many records are `shortest` to `longest` units long."""
+    """Number of records with a length of `shortest` to `longest`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ class LengthBar(BaseModel):
 
 
 class SplitProfile(BaseModel):
-    """The counts of one split. Lines count from 1; pairs of lines are (first, repeat)."""
+    """Counts of one split. Lines count from 1; pairs of lines are (first occurrence, repeat)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -76,15 +76,15 @@ class SplitProfile(BaseModel):
     max_length: int
     lengths: list[LengthBar]
     labels: dict[str, int] = Field(description="most frequent first")
-    duplicates: int = Field(description="records that repeat an earlier one, label and all")
+    duplicates: int = Field(description="records that repeat an earlier one, with the same label")
     duplicate_lines: list[tuple[int, int]]
-    conflicts: int = Field(description="records whose text occurred earlier with another label")
+    conflicts: int = Field(description="records whose text occurs earlier with another label")
     conflict_lines: list[tuple[int, int]]
     channels: list[ChannelProfile] = Field(default=[], description="of a series")
 
 
 def units_of(records: Sequence[Located]) -> list[Unit]:
-    """The things to count in a split."""
+    """Units of all records of a split."""
     return [unit for located in records for unit in _units(located)]
 
 
@@ -124,7 +124,7 @@ def _units_of_lines(first_line: int, text: str) -> Iterator[Unit]:
 
 
 def profile(name: str, path: str, task: str, units: Sequence[Unit]) -> SplitProfile:
-    """Count everything that can be counted in one split."""
+    """Compute the profile of one split."""
     lengths = [unit.length for unit in units]
     duplicates, conflicts = _repeats(units)
     labels = Counter(label for unit in units for label in unit.labels)
@@ -146,7 +146,7 @@ def profile(name: str, path: str, task: str, units: Sequence[Unit]) -> SplitProf
 
 
 def _repeats(units: Sequence[Unit]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Lines of exact repeats and of conflicting repeats, each as (first line, this line)."""
+    """Lines of duplicates and of conflicts, each as (first line, this line)."""
     first_lines: dict[tuple[str, ...], Unit] = {}
     duplicates: list[tuple[int, int]] = []
     conflicts: list[tuple[int, int]] = []
@@ -160,7 +160,7 @@ def _repeats(units: Sequence[Unit]) -> tuple[list[tuple[int, int]], list[tuple[i
 
 
 def _length_bars(lengths: Sequence[int]) -> list[LengthBar]:
-    """Bars of doubling width: 1, 2, 3-4, 5-8, 9-16 and so on; no gaps in between."""
+    """Histogram with bars of doubling width (1, 2, 3-4, 5-8, 9-16, ...), empty ones between others included."""
     counts = Counter(max(0, length - 1).bit_length() for length in lengths)
     bars = range(min(counts, default=0), max(counts, default=-1) + 1)
     return [LengthBar(shortest=2 ** (bar - 1) + 1 if bar else 1, longest=2**bar, count=counts[bar]) for bar in bars]

@@ -1,4 +1,4 @@
-"""One door to all readers: find out what a file is, read it, complain precisely."""
+"""Read labelled files: detect the format, choose the reader, report faults by file and line."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
 
 
 def read_records(task: TaskName, path: str | Path, options: ReadOptions | None = None) -> list[Record]:
-    """All records of a file, a `seq.in/seq.out/label` folder, or two line-aligned files given as `a.en,a.de`.
+    """Read all records of a file, a `seq.in/seq.out/label` folder, or two line-aligned files given as `a.en,a.de`.
 
     Raises:
-        DataFault: names the file, the line, what is wrong and what is allowed.
+        DataFault: with the file, the line, what is wrong and what is allowed.
     """
     return [located.record for located in read_located(task, path, options, Report())]
 
@@ -44,12 +44,12 @@ def read_records(task: TaskName, path: str | Path, options: ReadOptions | None =
 def read_located(
     task: TaskName, path: str | Path, options: ReadOptions | None = None, report: Report | None = None
 ) -> list[Located]:
-    """Like `read_records`, with the line of each record. A tolerant report collects the faults instead of raising."""
+    """Like `read_records`, with the line of each record. A tolerant report collects faults instead of raising them."""
     options, report = options or ReadOptions(), report or Report()
     paths = split_paths(path, options)
     for part in paths:
         if not part.exists():
-            raise DataFault(part, None, "there is no such file or folder")
+            raise DataFault(part, None, "no such file or folder")
     file_format = options.format or ("frames" if options.window_rows else detect_format(task, paths))
     _check_format(task, file_format, paths)
     records = _read(task, file_format, paths, options, report)
@@ -59,9 +59,9 @@ def read_located(
 
 
 def split_paths(path: str | Path, options: ReadOptions | None = None) -> tuple[Path, ...]:
-    """`a.en,a.de` to two paths, and `a` likewise where `options` name the columns `en` and `de` and `a.en` is there.
+    """Split `a.en,a.de` into two paths; likewise `a`, if `options` name the columns `en` and `de` and `a.en` exists.
 
-    A path that exists as it stands is one path, whatever it holds.
+    A path that exists is returned unchanged, even with a comma in it.
     """
     if Path(path).exists():
         return (Path(path),)
@@ -73,7 +73,7 @@ def split_paths(path: str | Path, options: ReadOptions | None = None) -> tuple[P
 
 
 def detect_format(task: TaskName, paths: tuple[Path, ...]) -> Format:
-    """What a file is: by its kind, then its name, then its first line that is not blank."""
+    """Detect the format: by kind of path, then by file name, then by the first line that is not blank."""
     if len(paths) > 1:
         return "parallel"
     if task == "generation":
@@ -105,7 +105,10 @@ def _format_of_content(task: TaskName, path: Path) -> Format:
         return "csv"
     names = ", ".join(FORMATS_OF_TASK[task])
     raise DataFault(
-        path, 1, f"neither the file name nor its first line says the format: {first[:60]!r}", f"say one of {names}"
+        path,
+        1,
+        f"cannot detect the format from name or first line: {first[:60]!r}",
+        f"pass one of {names}",
     )
 
 
@@ -117,13 +120,13 @@ def _is_conllu_word(line: str) -> bool:
 def _check_format(task: TaskName, file_format: Format, paths: tuple[Path, ...]) -> None:
     if file_format not in FORMATS_OF_TASK[task]:
         names = ", ".join(FORMATS_OF_TASK[task])
-        raise DataFault(paths[0], None, f"{task} is not read from {file_format}", f"the formats of {task} are {names}")
+        raise DataFault(paths[0], None, f"{task} cannot be read from {file_format}", f"its formats are {names}")
     if len(paths) != (2 if file_format == "parallel" else 1):
         raise DataFault(
             paths[0], None, f"{len(paths)} paths for {file_format}", "only parallel takes two paths, as in a.en,a.de"
         )
     if file_format != "wav" and paths[0].is_dir() != (file_format == "slots"):
-        raise DataFault(paths[0], None, f"cannot be read as {file_format}", "slots and wav are folders, all else files")
+        raise DataFault(paths[0], None, f"cannot be read as {file_format}", "slots and wav are folders, others files")
 
 
 def _read(
@@ -166,7 +169,7 @@ def _read_tagged(path: Path, file_format: Format, options: ReadOptions, report: 
 
 
 def _read_text(path: Path, options: ReadOptions, report: Report) -> list[Located]:
-    """The whole file as one passage."""
+    """Read the whole file as one passage."""
     text = read_text(path, report)
     text = rejoined(text) if options.rejoin else text
     return [Located(Passage(text), 1)] if text.strip() else []

@@ -1,4 +1,4 @@
-"""What a data set is made of, once read: one small type per task."""
+"""Records of labelled data: one type per kind of task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text_key(text: str) -> str:
 
 
 class TaggedSentence(NamedTuple):
-    """One tag per word, and a label for the whole text where the data has one."""
+    """Words with one tag each, and a label of the whole text if the data has one."""
 
     words: Words
     tags: tuple[str, ...]
@@ -34,7 +34,7 @@ class TaggedSentence(NamedTuple):
 
 
 class LabelledText(NamedTuple):
-    """One label per text."""
+    """Text with a label."""
 
     text: str
     label: str
@@ -46,10 +46,10 @@ class LabelledText(NamedTuple):
 
 
 class LabelledSignal(NamedTuple):
-    """A label for a sequence of numbers: frames `[time, features]`, or sound `[time]`, float32.
+    """Sequence of numbers with a label: frames `[time, features]` or audio samples `[time]`, float32.
 
-    `group` is who or what it comes from, such as a speaker, where the data says so. `stretch` is the recording that a
-    window was cut out of.
+    `group` is the source, such as a speaker, if the data names it. `stretch` is the recording that a window was cut
+    from.
     """
 
     values: NDArray[np.float32]
@@ -65,7 +65,7 @@ class LabelledSignal(NamedTuple):
 
     @property
     def value(self) -> Frames | Waveform:
-        """As a task takes it."""
+        """Input as a task takes it."""
         return Waveform(self.values, self.sample_rate_hz) if self.sample_rate_hz else Frames(self.values)
 
     @property
@@ -76,7 +76,7 @@ class LabelledSignal(NamedTuple):
 
 
 class SentencePair(NamedTuple):
-    """A sentence and its translation."""
+    """Sentence with its translation."""
 
     source: str
     target: str
@@ -88,7 +88,7 @@ class SentencePair(NamedTuple):
 
 
 class CaptionedPicture(NamedTuple):
-    """A PNG file and what it shows; `group` is who drew it, where the data says so."""
+    """PNG file with a caption; `group` is the artist or vendor, if the data names it."""
 
     png: bytes
     caption: str
@@ -96,7 +96,7 @@ class CaptionedPicture(NamedTuple):
 
     @property
     def value(self) -> Picture:
-        """As a task takes it."""
+        """Input as a task takes it."""
         return Picture(self.png)
 
     @property
@@ -106,7 +106,7 @@ class CaptionedPicture(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """Running text for a language model: a whole file, or one document of it."""
+    """Running text for a language model: a file, or one document of it."""
 
     text: str
 
@@ -117,11 +117,10 @@ class Passage(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Several quantities measured in equal steps of time: a whole file, or one part of it.
+    """Multivariate time series at equal steps: a file, or one split of it.
 
-    `values` are float64 `[time, channels]`, NaN where there is none; `times` say when, as the file spells it, and are
-    empty where it does not. The last `num_new` rows are the part itself; what stands before them is the past that the
-    first forecasts look back on.
+    `values` are float64 `[time, channels]`, NaN where missing. `times` are spelled as in the file, and empty if it has
+    none. The last `num_new` rows are the split itself; earlier rows are context for its first forecasts.
     """
 
     channels: Words

@@ -1,7 +1,7 @@
-"""Search for a better recipe: short runs with values that optuna chooses, judged by their dev score (`unroll search`).
+"""Hyperparameter search with Optuna: each trial is a run, scored on dev (`unroll search`).
 
-A search is a folder: `study.db` has all trials, so that a search which was stopped goes on where it was;
-`trials.csv`, `trials.png` and `best.toml` are written anew after every trial. Runs that fall behind are cut short.
+A search is a folder. `study.db` has all trials, so that an interrupted search can be resumed; `trials.csv`,
+`trials.png` and `best.toml` are rewritten after every trial. Unpromising trials are pruned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from training.pipeline.search_space import Choice, Range
 if TYPE_CHECKING:
     import optuna
 
-#: Trials that run to the end before any other is compared with them.
+#: Number of trials that run all epochs before pruning starts.
 NUM_UNPRUNED: Final = 4
 
 Space = Sequence[Range | Choice]
@@ -37,12 +37,12 @@ Say = Callable[[str], None]
 
 
 class SearchFault(UnrollError):
-    """The search cannot run, or found nothing."""
+    """The search cannot run, or no trial has a score."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search: the recipe to start from, what to vary, and where it is kept."""
+    """A search: the recipe to start from, the search space, and the folder."""
 
     recipe: Recipe
     space: Space
@@ -50,11 +50,11 @@ class Search:
     device: torch.device
 
     def run(self, num_trials: int, say: Say) -> Path:
-        """Make trials until there are `num_trials` in the folder; returns the best recipe's file.
+        """Run trials until the folder has `num_trials`; returns the file of the best recipe.
 
         Raises:
-            SearchFault: optuna is missing, or no trial came to a score.
-            ConfigFault: a varied key or value is none of a recipe's; DataFault: the data cannot be read.
+            SearchFault: Optuna is missing, or no trial has a score.
+            ConfigFault: a varied key or value is not valid in a recipe; DataFault: the data cannot be read.
         """
         optuna = _optuna()
         self._check_keys()
@@ -62,16 +62,16 @@ class Search:
         while (number := len(_done(study))) < num_trials:
             trial = study.ask()
             changes = {each.key: each.suggest(trial) for each in self.space}
-            value = self._try(trial, changes, say)
+            value = self._run_trial(trial, changes, say)
             study.tell(trial, value, None if value is not None else optuna.trial.TrialState.PRUNED)
-            said = "cut short" if value is None else f"dev {value:.4g}"
-            say(f"trial {number + 1}/{num_trials}: {_listed(changes)}: {said}")
-            self._write_down(study)
-        self._write_down(study)
+            outcome = "pruned" if value is None else f"dev {value:.4g}"
+            say(f"trial {number + 1}/{num_trials}: {_listed(changes)}: {outcome}")
+            self._write_results(study)
+        self._write_results(study)
         return self._best_recipe(study)
 
     def _check_keys(self) -> None:
-        """A misspelt key is told before the first trial, not by each of them."""
+        """Reject an invalid key or value before the first trial, not in each of them."""
         for each in self.space:
             edges = each.values if isinstance(each, Choice) else (each.low, each.high)
             for value in edges:
@@ -93,12 +93,12 @@ class Search:
             pruner=optuna.pruners.MedianPruner(n_startup_trials=NUM_UNPRUNED),
         )
         for trial in study.get_trials(deepcopy=False):
-            if not trial.state.is_finished():  # it was under way when the search was stopped
+            if not trial.state.is_finished():  # it was running when the search was interrupted
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return study
 
-    def _try(self, trial: optuna.Trial, changes: dict[str, Any], say: Say) -> float | None:
-        """The best dev score of a run with these values; None where it was cut short or went astray."""
+    def _run_trial(self, trial: optuna.Trial, changes: dict[str, Any], say: Say) -> float | None:
+        """Best dev score of a run with these values; None if it was pruned or diverged."""
         path = self.folder / f"trial-{trial.number:03d}"
         recipe = self._changed(changes, f"{self.recipe.name[:50]}-{trial.number:03d}")
         run = start_run(prepare_run(recipe), path, overwrite=True)
@@ -106,19 +106,19 @@ class Search:
         scorer = DevScorer(run.task, recipe, run.vocabulary, run.data.dev)
         try:
             progress = fit(run, data, _reporting(scorer, trial), self.device)
-        except _CutShort:
+        except _Pruned:
             return None
         except Diverged as error:
             say(str(error))
             return None
         except Interrupted as error:
-            said = f"stopped; the same command goes on with trial {trial.number + 1}"
-            raise Interrupted(said, error.signal_number) from error
+            message = f"interrupted; repeat the command to continue with trial {trial.number + 1}"
+            raise Interrupted(message, error.signal_number) from error
         finally:
             run.folder.checkpoint.unlink(missing_ok=True)
         return progress.best_score
 
-    def _write_down(self, study: optuna.Study) -> None:
+    def _write_results(self, study: optuna.Study) -> None:
         trials = _done(study)
         keys = [each.key for each in self.space]
         with (self.folder / "trials.csv").open("w", encoding="utf-8", newline="") as file:
@@ -133,39 +133,39 @@ class Search:
             _draw(study, self.folder / "trials.png")
             best = self._changed(study.best_params).model_dump(mode="json", exclude_none=True)
             (self.folder / "best.toml").write_text(tomli_w.dumps(best), encoding="utf-8")
-            self._forget_all_weights_but(study.best_trial.number)
+            self._delete_weights_except(study.best_trial.number)
 
-    def _forget_all_weights_but(self, number: int) -> None:
+    def _delete_weights_except(self, number: int) -> None:
         for weights in self.folder.glob("trial-*/best.safetensors"):
             if weights.parent.name != f"trial-{number:03d}":
                 weights.unlink()
 
     def _best_recipe(self, study: optuna.Study) -> Path:
         if not _completed(_done(study)):
-            raise SearchFault(f"no trial in {self.folder} came to a score; look at trials.csv there")
+            raise SearchFault(f"no trial in {self.folder} has a score; see trials.csv there")
         return self.folder / "best.toml"
 
 
-class _CutShort(UnrollError):
-    """A trial has fallen behind the others."""
+class _Pruned(UnrollError):
+    """The trial is unpromising compared with the others."""
 
 
 def _reporting(score: Callable[[Network], DevScore], trial: optuna.Trial) -> Callable[[Network], DevScore]:
-    """The dev score, told to the search after each epoch, which may then end the trial."""
+    """Dev scorer that reports each epoch to Optuna, which may prune the trial."""
     epochs = iter(range(1, 10**9))
 
     def reporting(network: Network) -> DevScore:
         found = score(network)
         trial.report(found.value, next(epochs))
         if trial.should_prune():
-            raise _CutShort("this trial has fallen behind")
+            raise _Pruned("unpromising compared with other trials")
         return found
 
     return reporting
 
 
 def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that came to an end of their own; those that were broken off do not count."""
+    """Finished trials; interrupted ones do not count."""
     return [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.state.name != "FAIL"]
 
 
@@ -200,5 +200,5 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise SearchFault(f"a search needs optuna, which is not installed: {install_hint('search')}") from error
+        raise SearchFault(f"a search needs Optuna, which is not installed: {install_hint('search')}") from error
     return optuna

@@ -1,4 +1,4 @@
-"""What an engine is to those who find it, wait for it and close it; and the open bundle that it answers with."""
+"""The interface of all engines, and the open bundle that an engine runs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class OpenBundle:
 
     @cached_property
     def identity(self) -> str:
-        """What a state must come from to be gone on from here. The precision counts: in another, tokens may differ."""
+        """A state is accepted only from the same identity. The precision is part of it: it may change tokens."""
         return f"{self.bundle.digest} {self.runner.precision}"
 
 
 class Engine(Protocol):
-    """One loaded bundle, ready for requests. Each kind of engine has calls of its own for its route."""
+    """A loaded bundle that takes requests. Each kind of engine adds the calls that its route needs."""
 
     @property
     def opened(self) -> OpenBundle: ...
     @property
     def task(self) -> Task:
-        """Its `route` says which requests the engine takes."""
+        """The task; its `route` decides which requests the engine takes."""
         ...
 
     @property
     def is_alive(self) -> bool:
-        """False once it is closed, or broken by a fault of its own."""
+        """False once it is closed, or stopped by an internal error."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""What the engines of one service share."""
+"""The engine context: what all engines of a service share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from service.observability.metrics import Metrics
 
 T = TypeVar("T")
 
-#: Work on more text than this leaves the event loop, so that a large request does not hold up small ones.
+#: Preprocessing of more text than this runs in a thread, so that a large request does not delay small ones.
 _INLINE_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How engines run. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0`: as many as suit it."""
+    """Options of all engines. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0` chooses by the device."""
 
     device: str = "auto"
     precision: WantedPrecision = "auto"
@@ -36,13 +36,13 @@ class EngineOptions:
 
     @property
     def steps(self) -> StepLimits:
-        """The same limits, for step models."""
+        """The same limits, for continuous batchers."""
         return StepLimits(self.max_queue_items, self.max_live_rows, self.max_stream_backlog_events, self.batch)
 
 
 @dataclass(frozen=True)
 class EngineContext:
-    """The lanes, a thread for long texts, the options and the metrics."""
+    """The lanes, a thread for preprocessing long texts, the options and the metrics."""
 
     lanes: Lanes
     text_pool: Executor
@@ -50,7 +50,7 @@ class EngineContext:
     metrics: Metrics
 
     async def on_text(self, num_characters: int, work: Callable[[], T]) -> T:
-        """Do work on a text: short ones here and now, long ones off the event loop."""
+        """Run work on a text: directly if the text is short, in a thread if it is long."""
         if num_characters <= _INLINE_CHARACTERS:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self.text_pool, work)

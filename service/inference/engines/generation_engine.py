@@ -1,4 +1,4 @@
-"""A language model that takes requests: prompts in, streams of tokens out, from a state and back to one."""
+"""The engine of `POST /generate`: prompts in, streams of tokens out, with recurrent state in and out on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.tasks.generation.stream_state import StreamState
 
 
 class GenerationEngine:
-    """A language model that takes requests. Create and use it inside a running event loop."""
+    """Serves one language model. Create and use it inside a running event loop."""
 
     def __init__(self, opened: OpenBundle, task: Generation, context: EngineContext) -> None:
         self.opened = opened
@@ -59,27 +59,27 @@ class GenerationEngine:
         delivery: Delivery | None = None,
         before: bytes | None = None,
     ) -> Stream[GenerationRequest]:
-        """Start to continue a prompt, or what a state goes on from; the caller reads the stream and must close it.
+        """Start to continue a prompt, or the text of a state. The caller reads the stream and must close it.
 
         Raises:
-            InvalidInput, StateRefused, Overloaded, NotReady. What goes wrong later is raised while it is read.
+            InvalidInput, StateRefused, Overloaded, NotReady. Later errors are raised while the stream is read.
         """
         started_s = time.monotonic()
-        continuation = await self._context.on_text(len(prompt), lambda: self._begin(prompt, options, delivery, before))
-        stream = self._batcher.submit(continuation, deadline_s)
-        for counter, num_tokens in zip(self._reading, continuation.input_statistics, strict=True):
+        request = await self._context.on_text(len(prompt), lambda: self._begin(prompt, options, delivery, before))
+        stream = self._batcher.submit(request, deadline_s)
+        for counter, num_tokens in zip(self._reading, request.input_statistics, strict=True):
             counter.inc(num_tokens)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
         return stream
 
-    def states(self, continuation: GenerationRequest) -> list[bytes]:
-        """Of a text that has ended, what each of its continuations goes on from."""
-        return [state.to_bytes() for state in continuation.states()]
+    def states(self, request: GenerationRequest) -> list[bytes]:
+        """The final state of each sequence of a finished request, as bytes."""
+        return [state.to_bytes() for state in request.states()]
 
     def observe(self, stream: Stream[GenerationRequest], exemplar: Mapping[str, str] | None = None) -> None:
-        """Note how long a stream that has ended waited, ran, and took to its first token and from one to the next.
+        """Record queue time, inference time, time to first token and time per token of a stream that has ended.
 
-        `exemplar` names the request's trace, for those who look at a slow one.
+        `exemplar` has the trace id of the request, which links the histogram to the trace.
         """
         if stream.end_reason == "finished":
             self._stage_duration["queue"].observe(stream.started_s - stream.enqueued_s)
@@ -105,7 +105,7 @@ class GenerationEngine:
 
 
 def _token_gap_s(stream: Stream[GenerationRequest]) -> float:
-    """The mean time between the tokens of a text. Of one that is not streamed only the whole time is known."""
+    """Mean time per token. Without streaming it is computed from the total time, prefill included."""
     num_tokens = max(len(sequence.produced_ids) for sequence in stream.request.sequences)
     if stream.request.is_streamed and num_tokens > 1:
         return (stream.ended_s - stream.first_product_s) / (num_tokens - 1)

@@ -1,4 +1,4 @@
-"""Answer one input at once, without queue or event loop: for the self-check and the command line."""
+"""Open a bundle and answer single inputs, without queue or event loop: for the self-check and the command line."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from service.tasks.inputs.json_input import JsonInput
 def open_bundle(
     path: Path, device: str = "auto", threads: int = 1, precision: WantedPrecision = "auto", num_lanes: int = 1
 ) -> OpenBundle:
-    """Load a bundle and open its graphs; `OrtRunner` says what the choices mean.
+    """Load a bundle and open its graphs; see `OrtRunner` for the arguments.
 
-    In precision `auto` a bundle that was accepted in bf16 is timed both ways, and opened in what is faster here.
+    With precision `auto`, a bundle accepted in bf16 is timed in fp32 and bf16, and opened in the faster of the two.
 
     Raises:
         BundleError: it cannot be used, or not on this device or in this precision.
@@ -42,7 +42,7 @@ def open_bundle(
 
 
 def predict_one(opened: OpenBundle, value: JsonInput, parameters: Mapping[str, Any]) -> Answer:
-    """The answer to one input of a tagger, classifier or translator. Raises InvalidInput, InferenceFailed."""
+    """The answer to one input of a task of `POST /predict`. Raises InvalidInput, InferenceFailed."""
     if not predicts(opened.task):
         raise InvalidInput(f"{opened.bundle.manifest.name} generates text; it does not predict", ("model",))
     return answer_one(opened, value, parameters)
@@ -69,5 +69,5 @@ def _require_generation(opened: OpenBundle) -> Generation:
 
 
 def answer_one(opened: OpenBundle, inputs: Any, parameters: Mapping[str, Any]) -> Answer:
-    """The whole answer of any task, as it stands in `examples.jsonl`."""
+    """The whole answer of any task, in the form recorded in `examples.jsonl`."""
     return answer(opened.task, opened.runner, inputs, parameters)

@@ -1,4 +1,4 @@
-"""A model behind `/predict` that takes requests: preprocessing, queue, graph, postprocessing in one call."""
+"""The engine of `POST /predict`: preprocessing, queue, inference and postprocessing in one call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STAGES = ("preprocess", "queue", "inference", "postprocess")
 
 
 class Queue(Protocol):
-    """What takes examples and gives outputs: a `Batcher`, or a stepper behind a `StepQueue`."""
+    """Takes examples and returns outputs: a `Batcher`, or a continuous batcher behind a `StepQueue`."""
 
     @property
     def is_alive(self) -> bool: ...
@@ -35,7 +35,7 @@ class Queue(Protocol):
 
 
 class Prediction(NamedTuple):
-    """One answer per input, in order, as JSON values; of a chunk also the state that the next one goes on from."""
+    """One answer per input, in order, as JSON values; for a chunk also the state to continue from."""
 
     answers: list[Any]
     timings: Timings
@@ -43,14 +43,14 @@ class Prediction(NamedTuple):
 
 
 class _Statistics(NamedTuple):
-    """What the statistics learn from one input and its answer."""
+    """Statistics of one input and its answer, for the metrics."""
 
     input_statistics: InputStatistics
     answer_statistics: AnswerStatistics
 
 
 class PredictEngine:
-    """Create and use it inside a running event loop."""
+    """Serves one model of `POST /predict`. Create and use it inside a running event loop."""
 
     def __init__(self, opened: OpenBundle, task: PredictTask[Any, Any], context: EngineContext) -> None:
         self.opened = opened
@@ -94,11 +94,11 @@ class PredictEngine:
         deadline_s: float,
         before: bytes | None,
     ) -> Prediction:
-        """Answer the next part of a text; `before` is the state after the part before, None at the beginning.
+        """Answer the next chunk of an input; `before` is the state after the chunk before it, None for the first.
 
         Raises:
-            InvalidInput: the bundle needs its text whole, or there is more than one input.
-            StateRefused: `before` is no state of this bundle.
+            InvalidInput: the bundle cannot read in chunks, or there is more than one input.
+            StateRefused: `before` is not a state of this bundle.
             Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
         """
         started_s = time.monotonic()
@@ -121,7 +121,7 @@ class PredictEngine:
     async def _answer(
         self, started_s: float, num_characters: int, examples: Sequence[Any], deadline_s: float
     ) -> tuple[Prediction, list[Output]]:
-        """Run the examples: what the caller reads, and what it was made from."""
+        """Run the examples. Returns the prediction, and the outputs that it was made from."""
         queued_s = time.monotonic()
         outputs = await self._queue.submit(examples, deadline_s)
         ran_s = time.monotonic()
@@ -169,7 +169,7 @@ def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineConte
     """A continuous batcher for a task that runs in steps, a batcher for one that runs in a single pass."""
     model, options = opened.bundle.manifest.name, context.options
     if (steps := task.steps) is not None:
-        stepper = ContinuousBatcher(
+        batcher = ContinuousBatcher(
             model,
             steps.batch,
             opened.runner,
@@ -178,7 +178,7 @@ def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineConte
             context.metrics,
             steps.count_tokens,
         )
-        return StepQueue(stepper)
+        return StepQueue(batcher)
     return Batcher(
         model,
         lambda examples: task.run(opened.runner, examples),

@@ -1,6 +1,6 @@
-"""A bundle proves itself: its recorded examples are answered again, on the provider that will serve.
+"""Self-check of a bundle at load: its recorded examples are answered again, on the provider that will serve.
 
-It is the warm-up too: after it, every graph of the bundle has run.
+This is also the warm-up: afterwards every graph of the bundle has run.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ SELF_CHECK_TOLERANCE = TOLERANCE["fp32"]
 
 
 def self_check(opened: OpenBundle, tolerance: float | None = None) -> None:
-    """Answer every example of the bundle and compare; without a `tolerance` that of the precision in use.
+    """Answer every example of the bundle and compare. The default tolerance is that of the precision in use.
 
     Raises:
-        ParityFailed: naming the first example that differs, and the field.
+        ParityFailed: names the first example that differs, and the field.
     """
     allowed = TOLERANCE[opened.runner.precision] if tolerance is None else tolerance
     fault = next(faults_of_examples(opened.task, opened.bundle.examples, opened.runner, allowed), None)

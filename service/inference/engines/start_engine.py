@@ -1,4 +1,4 @@
-"""The engine that a bundle's task asks for."""
+"""The choice of the engine for a bundle, by what its task declares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.tasks.catalogue import generates, predicts
 
 
 def start_engine(opened: OpenBundle, context: EngineContext) -> Engine:
-    """The engine for the route that the task declares. Call it inside the event loop that will use it."""
+    """Start the engine for the route that the task declares. Call it inside the event loop that will use it."""
     task = opened.task
     if generates(task):
         return GenerationEngine(opened, task, context)

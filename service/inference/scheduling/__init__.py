@@ -1,1 +1,1 @@
-"""Lanes, dynamic batching and continuous batching: who runs when, and together with whom."""
+"""Scheduling: the lanes (threads), dynamic batching and continuous batching."""

@@ -1,7 +1,7 @@
 """Continuous batching: requests join and leave a running batch between any two of its runs.
 
 A static batch would keep every request until the longest has ended, and make new ones wait. Here one run of a graph is
-the unit of scheduling: who takes part is decided anew before each run. Three requests of a language model, one lane:
+the unit of scheduling: the batch is chosen anew before each run. Three requests of a language model, one lane:
 
     run          1        2         3        4         5        6         7
     graph        prompt   step      prompt   step      prompt   step      step

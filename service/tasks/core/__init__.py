@@ -1,1 +1,1 @@
-"""What all tasks share: the protocols, parameters, recurrent state and step batches."""
+"""The interfaces of tasks, and what all tasks share: parameters, recurrent state and its bytes, step batches."""

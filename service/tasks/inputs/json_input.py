@@ -1,6 +1,6 @@
-"""One input as it stands in JSON, in a request or in `examples.jsonl`, to the plain value that tasks take.
+"""From an input in JSON, in a request or in `examples.jsonl`, to the plain value that tasks take.
 
-A text and a list of words are what they are. An object holds numbers or a picture: `{"frames": [[0.1, 0.2], ...]}`, a
+A text and a list of words are passed on. An object has numbers or a picture: `{"frames": [[0.1, 0.2], ...]}`, a
 sequence of feature vectors, `{"wav": "UklGR..."}`, a wave file, or `{"png": "iVBOR..."}`, a PNG file, both in base64.
 """
 
@@ -18,25 +18,25 @@ from service.tasks.core.task import Frames, Picture, PredictInput, Waveform
 from service.tasks.inputs.png import size_of_png
 from service.tasks.inputs.wav import read_wav
 
-#: One input as it stands in JSON; an object holds numbers or a picture.
+#: One input in its JSON form; an object has numbers or a picture.
 JsonInput = str | Sequence[str] | dict[str, Any]
-#: One input alone, or several.
+#: One input, or several.
 JsonInputs = JsonInput | Sequence[JsonInput]
 
-#: Base64 is decoded so much faster than text is tokenised.
+#: Characters of base64 that are decoded in the time in which one character of text is tokenised.
 _WAV_CHARACTERS_PER_CHARACTER = 32
-#: A PNG file of so many base64 characters, about 12 kB, is decoded in about a millisecond; and so is the smallest one.
+#: The same for the base64 of a PNG file, without decoding its pixels.
 _PNG_CHARACTERS_PER_CHARACTER = 8
-#: The characters of a PNG file that hold its size, and so many pixels that are decoded as fast as a character of text.
+#: The base64 characters that contain the size of a PNG file; pixels decoded in the time of one character of text.
 _PNG_HEAD_CHARACTERS = 32
 _PIXELS_PER_CHARACTER = 32
 
 
 def plain_value(given: Any) -> PredictInput:
-    """What tasks take.
+    """The plain value of one input.
 
     Raises:
-        InvalidInput: it cannot be read, with the path of the field within the input.
+        InvalidInput: the input is invalid; with the path of the field within the input.
     """
     if not isinstance(given, dict):
         value: PredictInput = given
@@ -51,7 +51,7 @@ def plain_value(given: Any) -> PredictInput:
 
 
 def read_frames(rows: Sequence[Sequence[float]]) -> Frames:
-    """Rows of equal length to an array. Raises InvalidInput with the first row at fault."""
+    """Frames of equal length as an array. Raises InvalidInput with the first invalid frame."""
     if not rows:
         raise InvalidInput("there are no frames", ("frames",))
     width = len(rows[0])
@@ -70,7 +70,7 @@ def read_frames(rows: Sequence[Sequence[float]]) -> Frames:
 
 
 def read_base64_wav(text: str) -> Waveform:
-    """A wave file in base64. Raises InvalidInput with what is wrong with it."""
+    """A wave file in base64. Raises InvalidInput."""
     data = _from_base64(text, "wav")
     try:
         return read_wav(data)
@@ -86,7 +86,7 @@ def _from_base64(text: str, field: str) -> bytes:
 
 
 def effort_of(inputs: Any) -> int:
-    """How much work reading one input or several will be, in characters of text."""
+    """Estimated work of preprocessing one or several inputs, in characters of text."""
     if isinstance(inputs, str):
         return len(inputs)
     if isinstance(inputs, dict):
@@ -99,7 +99,7 @@ def _effort_of_item(value: Sequence[str] | dict[str, Any]) -> int:
 
 
 def _effort_of_object(value: dict[str, Any]) -> int:
-    """A number of a frame counts like a character."""
+    """A number of a frame counts as one character."""
     if "wav" in value:
         return len(value["wav"]) // _WAV_CHARACTERS_PER_CHARACTER
     if "png" in value:
@@ -108,7 +108,7 @@ def _effort_of_object(value: dict[str, Any]) -> int:
 
 
 def _effort_of_picture(text: str) -> int:
-    """Decoding takes as long as the pixels want that the file announces; what is no PNG file is refused at once."""
+    """The work grows with the pixels that the file declares. A file that is not PNG is refused at once."""
     try:
         size = size_of_png(base64.b64decode(text[:_PNG_HEAD_CHARACTERS]))
     except (InvalidInput, ValueError):

@@ -1,7 +1,7 @@
-"""PNG files to pixels: any mode that the format knows, onto white, brought to the size that a model reads.
+"""PNG files to pixels: any mode of the format, on white, resized to the input size of a model.
 
-Pillow decodes them. It is imported by the first model that reads pictures, so that a service without one starts as fast
-as before. What a file claims about itself is checked before anything is decoded: a few bytes can announce gigabytes.
+Pillow decodes them. It is imported by the first model that reads pictures, so that a service without one starts
+faster. The size in the header is checked before anything is decoded, because a few bytes can declare gigabytes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-#: A picture of 4 million pixels is decoded in about 50 ms and takes 16 MB meanwhile.
+#: A picture of 4 million pixels is decoded in about 50 ms, and needs 16 MB of memory.
 MAX_PIXELS = 1 << 22
 MAX_PNG_BYTES = 1 << 23
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: After the signature: length and name of the first chunk, then width and height.
 _HEAD = struct.Struct(">I4sII")
-#: How files of other kinds begin.
+#: The first bytes of other file formats, for error messages.
 _OTHER_KINDS: Mapping[bytes, str] = {
     b"\xff\xd8\xff": "a JPEG file",
     b"GIF8": "a GIF file",
@@ -50,7 +50,7 @@ class PictureSize(NamedTuple):
 
 
 def require_pillow() -> None:
-    """Import what decodes pictures. Raises ImportError with what to install."""
+    """Import Pillow. Raises ImportError that says what to install."""
     try:
         import PIL.PngImagePlugin  # noqa: F401  # the first import is slow, and belongs to the start
     except ImportError as error:
@@ -58,10 +58,10 @@ def require_pillow() -> None:
 
 
 def size_of_png(data: bytes) -> PictureSize:
-    """What the file says of its size; nothing is decoded.
+    """The size in the header of the file; no pixels are decoded.
 
     Raises:
-        InvalidInput: it is no PNG file, or too large.
+        InvalidInput: it is not a PNG file, or too large.
     """
     if not data:
         raise InvalidInput("the file is empty")
@@ -81,12 +81,12 @@ def size_of_png(data: bytes) -> PictureSize:
 
 
 def read_png(data: bytes, size: PictureSize) -> Pixels:
-    """`[rows, columns, 3]` of red, green and blue: the picture on white, brought to `size` whatever its proportions.
+    """`[rows, columns, 3]`, RGB: the picture on white, resized to `size` without keeping its proportions.
 
-    Of an animation the first frame is read. What the file says about its gamma and colour space is ignored.
+    Of an animation the first frame is read. Gamma and colour space of the file are ignored.
 
     Raises:
-        InvalidInput: it is no PNG file, damaged, or too large.
+        InvalidInput: it is not a PNG file, damaged, or too large.
     """
     size_of_png(data)
     try:
@@ -102,7 +102,7 @@ def _decoded(data: bytes) -> Image:
 
     with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
         opened.load()
-        if opened.mode.startswith("I"):  # 16 bits of grey, which `convert` would cut off at 255
+        if opened.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
             wide = np.asarray(opened, dtype=np.int64)
             return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
         if "A" not in opened.mode and "transparency" not in opened.info:

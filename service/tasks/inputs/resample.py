@@ -1,7 +1,7 @@
-"""Sound at another sample rate, for training and service alike: linear phase, polyphase, numpy alone.
+"""Resampling of audio, for training and serving: linear-phase polyphase filters in numpy.
 
-Each new sample is a sum of old ones around its place, weighted by a sinc under a Kaiser window (Smith 2002). What lies
-above the lower of both rates' halves is taken away, so that nothing is mirrored into what can be heard.
+Each new sample is a weighted sum of the old ones around its position, with a Kaiser-windowed sinc as weights (Smith
+2002). Frequencies above half of the lower rate are removed, so that there is no aliasing.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from service.bundle.padding import FloatArray
 from service.errors import InvalidInput
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 192_000
-#: Zero crossings of the sinc on each side, the part of the band that is kept, and the window's shape: 80 dB of silence.
+#: Zero crossings of the sinc on each side, the share of the band that is kept, and beta: 80 dB stop-band attenuation.
 _CROSSINGS, _ROLLOFF, _KAISER_BETA = 24, 0.94, 8.0
-#: Rates without a common divisor need a filter for each place between two samples.
+#: Rates without a large common divisor need a filter for each position between two samples.
 _MAX_WEIGHTS = 1 << 18
 
 
 def resampled(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
-    """`samples` as they would have been at `to_hz`; as they are if that is their rate.
+    """`samples` resampled from `from_hz` to `to_hz`; unchanged if the rates are equal.
 
     Raises:
-        InvalidInput: the rate is beyond what sound has, or in no simple proportion to the other one.
+        InvalidInput: the rate is out of range, or not in a simple ratio to the other one.
     """
     if from_hz == to_hz:
         return samples
@@ -38,7 +38,7 @@ def resampled(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
     windows = sliding_window_view(np.pad(samples, (before, width)), width)
     new = np.empty(num_new, dtype=np.float32)
     for phase in range(min(up, num_new)):
-        # Every `up`-th new sample lies at the same place between two old ones.
+        # Every `up`-th new sample has the same position between two old ones, and so the same filter.
         places = new[phase::up]
         first, between = divmod(phase * down, up)
         places[:] = windows[first::down][: len(places)] @ weights[between]
@@ -61,13 +61,13 @@ def _proportion(from_hz: int, to_hz: int) -> tuple[int, int]:
 
 
 def _width(up: int, down: int) -> int:
-    """Old samples that one new sample is made of: even, so that a place lies between the two in the middle."""
+    """Taps of a filter: even, so that the position of a new sample is between the two taps in the middle."""
     return 2 * math.ceil(_CROSSINGS * max(1.0, down / up) / _ROLLOFF)
 
 
 @lru_cache(maxsize=16)
 def _filters(up: int, down: int) -> FloatArray:
-    """`[up, width]`: the weights for a place `phase / up` after the sample before it. Each row adds up to 1."""
+    """`[up, width]`: the weights for a position `phase / up` after an old sample. Each row sums to 1."""
     width = _width(up, down)
     cutoff = _ROLLOFF * min(1.0, up / down)
     offsets = np.arange(width) - (width // 2 - 1) - np.arange(up)[:, None] / up

@@ -1,4 +1,4 @@
-"""What a classifier reads: text, frames of numbers, or sound. Each kind is checked, measured and fed in its own way."""
+"""Inputs of a classifier: text, frames of numbers, or audio, each with its own validation, length and feeds."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _MAX_NAMES_SHOWN = 8
 
 
 class SequenceInput(Protocol):
-    """From a caller's value to a sequence, and from sequences to the feeds of a graph.
+    """From the value of an input to a sequence, and from sequences to the feeds of a graph.
 
-    Sequences are token ids for a text, float32 `[time, features]` for frames and `[time]` for sound.
+    Sequences are token ids for a text, float32 `[time, features]` for frames, float32 `[time]` for audio.
     """
 
     def encode(self, value: PredictInput) -> Any:
-        """One input as a sequence. Raises InvalidInput, with a path relative to the input."""
+        """Validate and encode one input. Raises InvalidInput, with a path relative to the input."""
         ...
 
     def length(self, sequence: Any) -> int:
@@ -43,11 +43,11 @@ class SequenceInput(Protocol):
         ...
 
     def feeds(self, sequences: Sequence[Any]) -> dict[str, Array]:
-        """The sequences as one batch, padded, with their lengths."""
+        """The sequences as one padded batch, with their lengths."""
         ...
 
     def input_statistics(self, sequence: Any) -> InputStatistics:
-        """How much of it the vocabulary knows."""
+        """Tokens of a sequence, known and unknown."""
         ...
 
 
@@ -65,7 +65,7 @@ def sequence_input(bundle: Bundle) -> SequenceInput:
 
 
 def _text_input(bundle: Bundle, max_tokens: int) -> SequenceInput:
-    """Tokens alone; or words and their characters, where the graph reads those."""
+    """Tokens; or words and their characters, if the graph has an input for those."""
     tokenizers, options = bundle.tokenizers, bundle.manifest.options
     if not any(tensor.name == "characters" for graph in bundle.manifest.graphs.values() for tensor in graph.inputs):
         return TextInput(tokenizers["text"], max_tokens)
@@ -74,7 +74,7 @@ def _text_input(bundle: Bundle, max_tokens: int) -> SequenceInput:
 
 
 class TextInput:
-    """A text, or words that the caller has cut, one token each."""
+    """A text, or a list of words with one token each."""
 
     def __init__(self, tokenizer: TextTokenizer, max_tokens: int) -> None:
         self._tokenizer = tokenizer
@@ -101,7 +101,7 @@ class TextInput:
 
 
 class FramesInput:
-    """Feature vectors, as many numbers in each as the model was trained on."""
+    """Feature vectors with the features that the model was trained on."""
 
     def __init__(self, spec: FramesSpec, max_frames: int) -> None:
         self._features = spec.features
@@ -133,7 +133,7 @@ class FramesInput:
 
 
 class WaveformInput:
-    """Sound, brought to the sample rate that the model was trained on."""
+    """Audio, resampled to the rate that the model was trained on."""
 
     def __init__(self, spec: WaveformSpec, max_steps: int) -> None:
         self._rate_hz = spec.sample_rate_hz

@@ -1,4 +1,4 @@
-"""A text whose words are looked up and spelt out: for classifiers that read how a word is written."""
+"""Words and their characters, for classifiers with a character input."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from service.tasks.core.task import (
 
 
 class SpelledWords(NamedTuple):
-    """An id for each word, and for each word the ids of its characters."""
+    """The id of each word, and the ids of its characters."""
 
     word_ids: list[int]
     character_ids: list[list[int]]
 
 
 class SpelledText:
-    """A text, or words that the caller has cut (a `SequenceInput`)."""
+    """A text, or a list of words, with the characters of each word (a `SequenceInput`)."""
 
     def __init__(
         self, words: TextTokenizer, characters: TextTokenizer, max_words: int, max_word_characters: int

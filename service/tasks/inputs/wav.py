@@ -1,4 +1,4 @@
-"""RIFF wave files: PCM of 8 to 32 bits or floats, any number of channels, to samples of one channel."""
+"""RIFF wave files to mono samples: PCM of 8 to 32 bits or floats, any number of channels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _HEAD = struct.Struct("<4sI4s")
 _CHUNK_HEAD = struct.Struct("<4sI")
 #: Format, channels, samples a second, bytes a second, bytes of a sample of all channels, bits of a sample.
 _FORMAT = struct.Struct("<HHIIHH")
-#: Where an extensible format says what it really is.
+#: Offset of the real format code in an extensible format.
 _SUBFORMAT_OFFSET = 24
-#: Programs that write to a pipe do not know how much will come, and say this.
+#: Sizes that programs write which do not know the length yet, because they write to a pipe.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 _MAX_CHANNELS = 64
 
@@ -35,7 +35,7 @@ def read_wav(data: bytes) -> Waveform:
     """The sound in a wave file; several channels are averaged.
 
     Raises:
-        InvalidInput: it is no wave file, or one that is damaged, empty, or of a kind that is not read here.
+        InvalidInput: it is not a wave file, or it is damaged, empty, or in an unsupported format.
     """
     if len(data) < _HEAD.size or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise InvalidInput("this is no wave file: it does not begin with RIFF and WAVE")
@@ -52,7 +52,7 @@ def read_wav(data: bytes) -> Waveform:
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """The parts of the file by name, the first of each."""
+    """The first chunk of each name."""
     chunks: dict[bytes, bytes] = {}
     start = _HEAD.size
     while start + _CHUNK_HEAD.size <= len(data):
@@ -63,7 +63,7 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
         if name in (b"fmt ", b"data") and start + size > len(data):
             raise InvalidInput(f"the wave file is cut short: {len(data)} bytes, {start + size} were announced")
         chunks.setdefault(name, data[start : start + size])
-        start += size + size % 2  # chunks begin at even bytes
+        start += size + size % 2  # chunks start at even offsets
     return chunks
 
 
@@ -86,7 +86,7 @@ def _format(chunk: bytes) -> _Format:
 def _samples(data: bytes, form: _Format) -> FloatArray:
     whole_bytes = form.num_channels * form.bits // 8
     values = _DECODERS[form.code, form.bits](data[: len(data) - len(data) % whole_bytes])
-    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is refused as not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32 become infinite, and are refused later
         channels = values.astype(np.float32).reshape(-1, form.num_channels)
         return channels[:, 0] if form.num_channels == 1 else channels.mean(axis=1, dtype=np.float32)
 
@@ -100,7 +100,7 @@ def _pcm16(data: bytes) -> FloatArray:
 
 
 def _pcm24(data: bytes) -> FloatArray:
-    """Three bytes to the upper three of four, so that the sign comes right."""
+    """Three bytes become the upper three of four, which keeps the sign."""
     wide = np.zeros((len(data) // 3, 4), dtype="u1")
     wide[:, 1:] = np.frombuffer(data, "u1").reshape(-1, 3)
     return _pcm32(wide.tobytes())

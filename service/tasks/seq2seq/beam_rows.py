@@ -1,4 +1,4 @@
-"""The arrays of a beam search: open hypotheses, how they may go on, and what a step computed for them."""
+"""The arrays of beam search: rows of open hypotheses, their extensions, and the scores of a step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIRST_COLUMNS = 64
 
 
 class Rows(NamedTuple):
-    """What is known of each open hypothesis. All arrays are `[rows]`, but `written` is `[rows, columns]`."""
+    """Open hypotheses. All arrays are `[rows]`, except `written`, the tokens so far, `[rows, columns]`."""
 
     sentences: IntArray
     num_beams: IntArray
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
 
     @classmethod
     def fresh(cls, searches: Sequence[HypothesisSearch], first: int) -> Rows:
-        """One row for each sentence, about to read the begin token; their sentences are numbered from `first`."""
+        """One row per sentence, which reads the begin token next; sentences are numbered from `first`."""
         size = len(searches)
         return cls(
             sentences=np.arange(first, first + size),
@@ -47,13 +47,13 @@ class Rows(NamedTuple):
         )
 
     def joined(self, other: Rows) -> Rows:
-        """Both, the rows of the other last."""
+        """The rows of both, those of `other` last."""
         columns = max(self.written.shape[1], other.written.shape[1])
         pairs = zip(self.widened(columns), other.widened(columns), strict=True)
         return Rows._make(np.concatenate(pair) for pair in pairs)
 
     def taken(self, index: IntArray) -> Rows:
-        """Those rows, in that order; a row may be taken more than once."""
+        """Rows by index, in that order; an index may occur more than once."""
         return Rows._make(array[index] for array in self)
 
     def widened(self, columns: int) -> Rows:
@@ -63,7 +63,7 @@ class Rows(NamedTuple):
 
 
 class Extensions(NamedTuple):
-    """Hypotheses that are one token longer: the row each grew from, its new token, its log-probability. `[rows]`."""
+    """Hypotheses extended by one token, all `[rows]`: the parent row, the new token, the total log-probability."""
 
     parents: IntArray
     tokens: IntArray
@@ -77,7 +77,7 @@ class Extensions(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """A step's logits `[rows, vocab]`, the best token of each row, and what turns logits into log-probabilities.
+    """Logits `[rows, vocab]` of a step, the best token of each row, and the normaliser of its log-softmax.
 
     `normalisers` is zero where no log-probabilities are needed.
     """

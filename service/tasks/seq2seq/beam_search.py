@@ -10,7 +10,7 @@ log-probabilities stand in brackets:
     candidates            0: a [-0.3], b [-1.5], end [-2.0]     1: x
     rows after            0: a    0: b    1: x
                           A sentence starts with one row, and gets its beams from that row's best candidates. Rows 0 and
-                          1 go on from row 0, row 2 from row 1: parents [0, 0, 1]. Row 1 served sentence 1 before and
+                          1 continue row 0, row 2 continues row 1: parents [0, 0, 1]. Row 1 served sentence 1 before and
                           serves sentence 0 now, and row 2 is new: moved [1, 2].
     candidates            0: a c [-0.5], a end [-0.9], b c [-1.7]     1: x end
     rows after            0: a c    0: b c
@@ -102,7 +102,7 @@ class BeamSearch:
         extensions = self._greedy(greedy, scores, attention)
         if len(in_beams):
             extensions = extensions.joined(self._beams(in_beams, scores, attention))
-        self._look(extensions, attention)
+        self._record_attention(extensions, attention)
         finished = [search for search in self._searches if search.is_done]
         return StepResult(finished, self._go_on(extensions, has_grown=True))
 
@@ -192,23 +192,25 @@ class BeamSearch:
         search = self._search_of(row)
         if search.is_better(total, num_steps):
             tokens = self._rows.written[row, : num_steps - 1].tolist()
-            look = self._last_look(search, row)
+            history = self._attention_so_far(search, row)
             if token != EOS:
-                tokens, look = [*tokens, token], search.looked(attention[row], look)
-            search.keep(tokens, total, num_steps, look)
+                tokens, history = [*tokens, token], search.extended(attention[row], history)
+            search.keep(tokens, total, num_steps, history)
         search.num_ended += 1
 
-    def _look(self, extensions: Extensions, attention: Array) -> None:
+    def _record_attention(self, extensions: Extensions, attention: Array) -> None:
         """Append the attention of this step to every open hypothesis, for sentences that return it."""
         for sentence, search in enumerate(self._searches):
             if search.plan.keeps_attention and not search.is_done:
                 parents = extensions.parents[self._rows.sentences[extensions.parents] == sentence]
-                search.looks = [search.looked(attention[row], self._last_look(search, row)) for row in parents]
+                search.attention = [
+                    search.extended(attention[row], self._attention_so_far(search, row)) for row in parents
+                ]
 
-    def _last_look(self, search: HypothesisSearch, row: int) -> AttentionHistory | None:
+    def _attention_so_far(self, search: HypothesisSearch, row: int) -> AttentionHistory | None:
         """The attention of this row's hypothesis up to the step before."""
         first = int(np.searchsorted(self._rows.sentences, self._rows.sentences[row]))
-        return search.looks[row - first] if search.plan.keeps_attention else None
+        return search.attention[row - first] if search.plan.keeps_attention else None
 
     def _go_on(self, extensions: Extensions, has_grown: bool = False) -> RowReordering | None:
         """Make the extensions the rows of the next step, and renumber sentences without those that are done."""

@@ -1,4 +1,4 @@
-"""Captioning: a convolutional encoder looks at a picture once, an attention decoder describes it step by step."""
+"""Captioning: a convolutional encoder reads a picture once, a decoder with attention describes it step by step."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from service.tasks.seq2seq.seq2seq import Seq2Seq, Seq2SeqAnswer, Seq2SeqParamet
 
 
 class CaptioningParameters(Seq2SeqParameters):
-    """How to search. What is left out, the model's manifest decides; `max_new_tokens` is as many as it may write."""
+    """Parameters of beam search. Defaults are in the model's manifest; `max_new_tokens` is the model's limit."""
 
 
 class PictureAttention(Answer):
-    """`weights[i]`: how much each place of the picture counted while token i was chosen; each row sums to 1.
+    """`weights[i]`: attention to each place of the picture when token i was chosen; each row sums to 1.
 
-    The picture is cut into `rows` x `columns` places of equal size, counted row by row from the upper left.
+    The picture is divided into `rows` x `columns` places of equal size, counted row by row from the upper left.
     """
 
     tokens: list[str]
@@ -36,14 +36,14 @@ class PictureAttention(Answer):
 
 
 class CaptioningAnswer(Seq2SeqAnswer):
-    """The best caption found; `score` unless declined, `attention` only if asked for."""
+    """The best caption found; `score` unless `return_score` is false, `attention` only on request."""
 
     attention: PictureAttention | None = Field(default=None, exclude_if=lambda attention: attention is None)
 
 
 @dataclass(frozen=True, eq=False)
 class CaptioningExample:
-    """The pixels of one picture, how many places of it the decoder may look at, and how to search."""
+    """The pixels of one picture, the number of places for attention, and the search options."""
 
     pixels: Pixels
     length: int
@@ -55,7 +55,7 @@ class CaptioningExample:
 
 
 class Captioning(Seq2Seq[CaptioningExample]):
-    """Picture to text."""
+    """Describes a picture."""
 
     parameters_type = CaptioningParameters
     answer_type = CaptioningAnswer
@@ -70,7 +70,7 @@ class Captioning(Seq2Seq[CaptioningExample]):
         self._size = PictureSize(manifest.options.image_rows, manifest.options.image_columns)
 
     def preprocess(self, value: PredictInput, parameters: CaptioningParameters) -> CaptioningExample:
-        """Decode a picture and bring it to the size of the model."""
+        """Decode a picture and resize it to the input size of the model."""
         if not isinstance(value, Picture):
             raise InvalidInput(f'this model takes a picture as {{"png": "..."}}, not {kind_of(value)}')
         plan = self.plan(parameters, self._limits.max_new_tokens)
@@ -88,7 +88,7 @@ class Captioning(Seq2Seq[CaptioningExample]):
         return CaptioningAnswer.model_validate(self.plain_answer(example, output))
 
     def input_statistics(self, example: CaptioningExample) -> InputStatistics:
-        """A picture has no words that a vocabulary could lack: its places are counted, and all are known."""
+        """Places of the picture count as tokens, all of them known."""
         return InputStatistics(example.length, 0)
 
     def attention(self, example: CaptioningExample, hypothesis: Hypothesis) -> dict[str, Any]:

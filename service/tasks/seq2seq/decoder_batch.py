@@ -1,6 +1,6 @@
-"""Texts being written together, each about a source of its own: a sentence to translate, or a picture to describe.
+"""The step batch of encoder-decoder tasks: sources are encoded in padded batches, and decoded together step by step.
 
-Each joins and leaves at any step, and all their beams share every run.
+Sources join and leave at any step, and all their beams share every run of the decoder.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from service.tasks.seq2seq.beam_search import BeamSearch, RowReordering
 from service.tasks.seq2seq.encoder_memory import EncoderMemory
 from service.tasks.seq2seq.hypotheses import Hypothesis, HypothesisSearch, SearchOptions
 
-#: Sources are encoded together if none is shorter than this share of the longest, less a few tokens.
+#: Sources are encoded together if none is shorter than this share of the longest, minus a few tokens.
 _NEAR_SHARE = 0.75
 _NEAR_TOKENS = 3
 
-#: One run of the encoder reads at most this many tokens, padding counted, so that the running steps are not held up.
+#: Tokens that one run of the encoder reads at most, padding included: decoder steps wait for it.
 _MAX_ENCODER_TOKENS = 2048
 
-#: Fewer new sentences than this share of the live ones are encoded only once in so many steps: one sentence alone costs
-#: more than twice its part of a batch of four.
+#: While fewer sentences wait than this share of the live ones, the encoder runs only once in this many steps: encoding
+#: one sentence alone takes more than twice as long as its share of a batch of four.
 _WORTH_ENCODING = 1 / 8
 _MAX_STEPS_BETWEEN = 4
 
 
 class DecoderExample(Protocol):
-    """One source, ready for the encoder, and how to search. Examples are told apart by identity."""
+    """One preprocessed source and its search options. Examples are compared by identity."""
 
     @property
     def plan(self) -> SearchOptions: ...
     @property
     def length(self) -> int:
-        """Places in the source that the decoder may look at."""
+        """Positions of the source that the decoder attends to."""
         ...
 
     @property
@@ -47,14 +47,14 @@ class DecoderExample(Protocol):
 
 ExampleT = TypeVar("ExampleT", bound=DecoderExample)
 
-#: What the encoder is fed with for some examples, and their lengths.
+#: The feeds of the encoder for some examples, and their lengths.
 EncoderFeeds = Callable[[Sequence[ExampleT]], tuple[dict[str, Array], IntArray]]
 
 
 class DecoderBatch(Generic[ExampleT]):
-    """A `StepBatch`: the product of a sentence is its best `Hypothesis`, and comes once, at its end.
+    """A `StepBatch`. The product of an example is its best `Hypothesis`, once, at its end.
 
-    Sources that join are encoded as padded batches of near lengths, in turn with the steps of those that are live.
+    Sources that join are encoded in padded batches of similar lengths, in turns with decoder steps of the live ones.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class DecoderBatch(Generic[ExampleT]):
 
     @property
     def num_rows(self) -> int:
-        """A sentence counts with all its beams, though its first step needs but one row."""
+        """A sentence counts with all its beams, although its first step needs only one row."""
         return sum(example.num_rows for example in (*self._joining, *self._live.values()))
 
     @property
@@ -115,7 +115,7 @@ class DecoderBatch(Generic[ExampleT]):
         return self._steps_since_encoding >= (1 if is_worth_it else _MAX_STEPS_BETWEEN)
 
     def _take_joining(self) -> list[ExampleT]:
-        """The sentence that has waited longest, and others of about its length."""
+        """The sentence that has waited longest, and others of similar length."""
         oldest = self._joining[0].length
         shortest, longest = oldest * _NEAR_SHARE - _NEAR_TOKENS, (oldest + _NEAR_TOKENS) / _NEAR_SHARE
         near = [example for example in self._joining if shortest <= example.length <= longest]
@@ -152,7 +152,7 @@ class DecoderBatch(Generic[ExampleT]):
         return [_outcome(self._live.pop(search), search.best) for search in finished]
 
     def _rearrange(self, rearrangement: RowReordering | None) -> None:
-        """Bring what the decoder reads into the order of the next step's rows."""
+        """Reorder the state and the encoder memory for the rows of the next step."""
         if rearrangement is not None:
             self._state = self._state.rows(rearrangement.parents)
             self._memory.rearrange(*rearrangement)

@@ -1,4 +1,4 @@
-"""What the encoder made of each source, laid out for the rows of the decoder: padded, compact, and rarely copied."""
+"""Encoder memory: the outputs of the encoder, laid out for the rows of the decoder, padded and rarely copied."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from service.bundle.padding import IntArray
 from service.tasks.core.task import Array
 
-#: The encoder's outputs that every step reads in full.
+#: The outputs of the encoder that every decoder step attends to.
 MEMORY_NAMES = ("memory", "memory_keys")
 
-#: The arrays are made narrower when the longest live source needs at most this much of them.
+#: The arrays are narrowed once the longest live source needs at most this share of their time axis.
 _WORTH_NARROWING = 7 / 8
 
 
 class EncoderMemory:
     """`memory` and `memory_keys` `[rows, time, width]`, and `lengths` `[rows]`; row i serves row i of the next step.
 
-    All beams of a sentence read the same memory, so it is copied only for rows that come to serve another sentence.
-    As long as none does, every step is given the very same arrays. A row is always written whole, so nothing of a
-    sentence that has left, not even a number that is not finite, lies behind the end of its successor.
+    All beams of a sentence read the same memory, so only rows that change to another sentence are copied. As long as
+    none does, every step gets the same arrays. A row is always written in full, padding included, so no values of a
+    sentence that has left, finite or not, remain behind the end of its successor.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class EncoderMemory:
 
     @property
     def feeds(self) -> dict[str, Array]:
-        """The inputs of `decoder_step` by name; none before the first sentence has joined."""
+        """Inputs of `decoder_step` by name; empty before the first sentence has joined."""
         return self._feeds
 
     def join(self, encoded: Mapping[str, Array], lengths: IntArray) -> None:
@@ -44,7 +44,7 @@ class EncoderMemory:
         self._renew_feeds()
 
     def rearrange(self, parents: IntArray, moved: IntArray) -> None:
-        """Row i takes over from row `parents[i]`; only the rows `moved` serve another sentence than before."""
+        """Row i continues row `parents[i]`; only the rows `moved` belong to another sentence than before."""
         if not len(moved) and len(parents) == len(self._lengths):
             return
         self._reserve(self._buffers, len(parents), int(self._lengths.max()))
@@ -55,7 +55,7 @@ class EncoderMemory:
         self._renew_feeds()
 
     def _reserve(self, like: Mapping[str, Array], num_rows: int, time: int) -> None:
-        """Make room for that many rows and that much time; `like` has the widths and the number formats."""
+        """Make room for that many rows and that much time; `like` has the widths and dtypes."""
         capacity, room = self._shape()
         if num_rows > capacity or time > room:
             capacity = capacity if num_rows <= capacity else max(num_rows, 2 * capacity if len(self._lengths) else 0)
@@ -74,7 +74,7 @@ class EncoderMemory:
         return resized
 
     def _shape(self) -> tuple[int, int]:
-        """Rows and time that there is room for."""
+        """Capacity: rows and time."""
         buffer = self._buffers.get(MEMORY_NAMES[0])
         return (0, 0) if buffer is None else buffer.shape[:2]
 
@@ -84,7 +84,7 @@ class EncoderMemory:
 
 
 def _write(rows: Array, values: Array) -> None:
-    """Copy along the time that both have; zero what is left of `rows`."""
+    """Copy the common part of the time axis; fill the rest of `rows` with zeros."""
     time = min(rows.shape[1], values.shape[1])
     rows[:, :time] = values[:, :time]
     rows[:, time:] = 0

@@ -1,4 +1,4 @@
-"""The search for one sentence's best sequence of tokens: what was asked, and the best that has ended so far."""
+"""The hypotheses of one sentence in beam search: its options, and the best that has ended so far."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from service.tasks.core.task import Array
 
 
 class SearchOptions(NamedTuple):
-    """What one sentence asks for. `max_steps` counts the end token.
+    """Search options of one sentence. `max_steps` includes the end token.
 
-    With one beam the tokens are found without log-probabilities; `wants_score` has them computed all the same.
+    Greedy decoding needs no log-probabilities; with `wants_score` they are computed for the score.
     """
 
     num_beams: int
@@ -29,7 +29,7 @@ class SearchOptions(NamedTuple):
 class Hypothesis(NamedTuple):
     """A decoded sequence without its end token.
 
-    `score` is None if it was not wanted. `attention` is `[tokens, source time]`, without rows if it was not kept.
+    `score` is None if it was not requested. `attention` is `[tokens, source time]`, without rows if it was not kept.
     """
 
     tokens: list[int]
@@ -38,59 +38,59 @@ class Hypothesis(NamedTuple):
 
 
 class AttentionHistory(NamedTuple):
-    """Where one step looked, `[source time]`, and the look of the step before. Beams share what they have in common."""
+    """Attention weights of one step, `[source time]`, linked to the step before; beams share their common past."""
 
     weights: Array
     before: AttentionHistory | None
 
 
 class HypothesisSearch:
-    """What is known of one sentence beyond its rows. `looks` has one entry for each of its beams."""
+    """The search of one sentence, apart from its rows. `attention` has one entry for each of its open beams."""
 
     def __init__(self, plan: SearchOptions, source_length: int) -> None:
         self.plan = plan
-        #: Of a sentence that is done, None means that the model's numbers were not finite.
+        #: If it is None once the sentence is done, the model's numbers were not finite.
         self.best: Hypothesis | None = None
         self.num_ended = 0
         self.is_done = False
-        self.looks: list[AttentionHistory | None] = [None]
+        self.attention: list[AttentionHistory | None] = [None]
         self._source_length = source_length
         self._best_score = -np.inf
         self._largest_divisor = self._divisor(plan.max_steps)
 
     def fail(self) -> None:
-        """Give up, because the model's numbers were not finite."""
+        """End the search, because the model's numbers were not finite."""
         self.is_done, self.best = True, None
 
     def is_better(self, total: float, num_steps: int) -> bool:
-        """Whether a hypothesis that ended now, with this log-probability, would be the best so far."""
+        """Whether a hypothesis that ends after `num_steps` with this log-probability is the best so far."""
         return total / self._divisor(num_steps) > self._best_score
 
-    def keep(self, tokens: list[int], total: float, num_steps: int, look: AttentionHistory | None) -> None:
-        """This is the best hypothesis so far."""
+    def keep(self, tokens: list[int], total: float, num_steps: int, history: AttentionHistory | None) -> None:
+        """Store the best hypothesis so far."""
         self._best_score = total / self._divisor(num_steps)
         score = self._best_score if self.plan.wants_score else None
-        self.best = Hypothesis(tokens, score, _stacked(look, self._source_length))
+        self.best = Hypothesis(tokens, score, _stacked(history, self._source_length))
 
     def may_improve(self, total: float) -> bool:
-        """Whether an open hypothesis with this log-probability may still become the answer.
+        """Whether an open hypothesis with this log-probability may still become the best.
 
-        At best all its further tokens are certain, and it ends when the divisor is largest.
+        The bound assumes that all its further tokens have probability 1, and that it ends when the divisor is largest.
         """
         return self.num_ended < self.plan.num_beams and total / self._largest_divisor > self._best_score
 
-    def looked(self, weights: Array, before: AttentionHistory | None) -> AttentionHistory | None:
-        """The look of one more step, if anyone wants to know."""
+    def extended(self, weights: Array, before: AttentionHistory | None) -> AttentionHistory | None:
+        """The history with the weights of one more step; None unless attention is returned."""
         return AttentionHistory(weights[: self._source_length].copy(), before) if self.plan.keeps_attention else None
 
     def _divisor(self, length: int) -> float:
         return float(((5.0 + length) / 6.0) ** self.plan.length_penalty)
 
 
-def _stacked(look: AttentionHistory | None, source_length: int) -> Array:
-    """`[tokens, source time]` of a last look and all before it."""
+def _stacked(history: AttentionHistory | None, source_length: int) -> Array:
+    """`[tokens, source time]`: the weights of all steps, the first step first."""
     rows: list[Array] = []
-    while look is not None:
-        rows.append(look.weights)
-        look = look.before
+    while history is not None:
+        rows.append(history.weights)
+        history = history.before
     return np.array(rows[::-1], dtype=np.float32).reshape(len(rows), source_length)

@@ -1,7 +1,7 @@
-"""Tasks that write a text about a source: an encoder reads it once, an attention decoder writes step by step.
+"""Encoder-decoder tasks: an encoder reads the source once, a decoder with attention generates a text step by step.
 
-What the tasks share: the parameters of the search, the batch that requests join and leave, and what becomes of a
-hypothesis. What differs is left to them: how an input becomes an example, and what the encoder is fed with.
+The base class has what the tasks share: the parameters of beam search, the step batch, and the answer made from a
+hypothesis. Subclasses preprocess an input, and define the feeds of the encoder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from service.tasks.seq2seq.hypotheses import Hypothesis, SearchOptions
 
 
 class Seq2SeqParameters(Parameters):
-    """How to search. What is left out, the model's manifest decides."""
+    """Parameters of beam search. Defaults are in the model's manifest."""
 
     num_beams: int | None = Field(default=None, ge=1, le=16, description="hypotheses kept at each step; 1 is greedy")
     max_new_tokens: int | None = Field(
@@ -38,11 +38,11 @@ class Seq2SeqParameters(Parameters):
         description="above 0 favours longer texts: log p / ((5 + length) / 6) ** it",
     )
     return_score: bool = Field(default=True, description="false makes greedy answers faster")
-    return_attention: bool = Field(default=False, description="also return where the model looked for each token")
+    return_attention: bool = Field(default=False, description="also return the attention weights of each token")
 
 
 class Seq2SeqAnswer(Answer):
-    """The best text found, and its `score` unless that was declined."""
+    """The best text found, and its `score` unless `return_score` is false."""
 
     text: str
     score: float | None = Field(
@@ -53,7 +53,7 @@ class Seq2SeqAnswer(Answer):
 
 
 class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
-    """What comes of an example is its best hypothesis, or the error that ended its search."""
+    """Base of encoder-decoder tasks. The output for an example is its best hypothesis, or the error of its search."""
 
     def __init__(self, bundle: Bundle, options: TranslationOptions | CaptioningOptions) -> None:
         self._limits = bundle.manifest.limits
@@ -63,26 +63,26 @@ class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
 
     @abstractmethod
     def encoder_feeds(self, examples: Sequence[ExampleT]) -> tuple[dict[str, Array], IntArray]:
-        """What the graph `encoder` is fed with, and the length of each source."""
+        """The feeds of the graph `encoder`, and the length of each source."""
 
     @abstractmethod
     def attention(self, example: ExampleT, hypothesis: Hypothesis) -> dict[str, Any]:
-        """Where the model looked, as JSON values."""
+        """The attention weights of a hypothesis, as JSON values."""
 
     @property
     def steps(self) -> StepTask[ExampleT]:
-        """Texts are written in steps, so that short ones need not wait for long ones."""
+        """Decoding runs in steps, so that short texts do not wait for long ones."""
         return self
 
     def batch(self) -> DecoderBatch[ExampleT]:
-        """An empty batch that examples may join and leave at any step."""
+        """A new, empty batch, which examples join and leave at any step."""
         return DecoderBatch(self.encoder_feeds, self._state_specs, self._target.vocabulary_size)
 
     def count_tokens(self, request: ExampleT, product: Hypothesis | None) -> int:
         return len(product.tokens) if product else 0
 
     def run(self, runner: Runner, examples: Sequence[ExampleT]) -> list[Hypothesis | UnrollError]:
-        """All examples from start to end, without company. An error stands in its own example's place."""
+        """Decode all examples to their end, in a batch of their own. A failed example has its error as output."""
         batch = self.batch()
         batch.join(list(dict.fromkeys(examples)))
         found: dict[ExampleT, Hypothesis | UnrollError] = {}
@@ -103,12 +103,12 @@ class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
         return answer
 
     def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
-        """The score as a probability: that of about six tokens, because scores are divided by a sixth of a length."""
+        """The confidence is exp(score): about the probability of six tokens, by the divisor of scores."""
         score = plain_answer.get("score")
         return AnswerStatistics((), None if score is None else math.exp(min(0.0, score)))
 
     def plan(self, parameters: Seq2SeqParameters, usual_steps: int) -> SearchOptions:
-        """The search that a request asks for; it ends after `usual_steps` unless the request says otherwise.
+        """The search options of a request; the default limit is `usual_steps`.
 
         Raises:
             InvalidInput: more tokens are asked for than the bundle allows.
@@ -123,7 +123,7 @@ class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
         return SearchOptions(num_beams, max_steps, length_penalty, parameters.return_score, parameters.return_attention)
 
     def target_tokens(self, hypothesis: Hypothesis) -> list[str]:
-        """What was written, token by token."""
+        """The tokens of a hypothesis, as text."""
         return [self._target.token(token) for token in hypothesis.tokens]
 
 

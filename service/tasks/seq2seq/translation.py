@@ -1,4 +1,4 @@
-"""Translation: an encoder reads the source once, an attention decoder writes the target step by step."""
+"""Translation: an encoder reads the source once, a decoder with attention generates the target step by step."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from service.tasks.seq2seq.seq2seq import Seq2Seq, Seq2SeqAnswer, Seq2SeqParamet
 
 
 class TranslationParameters(Seq2SeqParameters):
-    """How to search. What is left out, the model's manifest decides; `max_new_tokens` is twice the source plus 20."""
+    """Parameters of beam search. Defaults are in the model's manifest; `max_new_tokens` is twice the source plus 20."""
 
 
 class Attention(Answer):
-    """`weights[i][j]`: how much source token j counted while target token i was chosen. Each row sums to 1."""
+    """`weights[i][j]`: attention to source token j when target token i was chosen. Each row sums to 1."""
 
-    source_tokens: list[str] = Field(description="ends with the end token, which the encoder reads too")
+    source_tokens: list[str] = Field(description="including the end token, which the encoder reads too")
     target_tokens: list[str]
     weights: list[list[float]]
 
 
 class TranslationAnswer(Seq2SeqAnswer):
-    """The best translation found; `score` unless declined, `attention` only if asked for."""
+    """The best translation found; `score` unless `return_score` is false, `attention` only on request."""
 
     attention: Attention | None = Field(default=None, exclude_if=lambda attention: attention is None)
 
@@ -63,7 +63,7 @@ class TranslationExample:
 
 
 class Translation(Seq2Seq[TranslationExample]):
-    """Text to text."""
+    """Translates a text."""
 
     parameters_type = TranslationParameters
     answer_type = TranslationAnswer
@@ -76,7 +76,7 @@ class Translation(Seq2Seq[TranslationExample]):
         self._source = bundle.tokenizers["source"]
 
     def preprocess(self, value: PredictInput, parameters: TranslationParameters) -> TranslationExample:
-        """Encode a text; a list of words is refused, because the model cuts text by its own rules."""
+        """Tokenise a text. A list of words is refused, because the tokenizer splits text by its own rules."""
         if not isinstance(value, str):
             raise InvalidInput(f"a translation takes a text, not {kind_of(value)}")
         max_tokens = self._limits.max_input_tokens

@@ -1,8 +1,8 @@
-"""What a tagger or classifier remembers between two chunks of one text: a value that a caller can keep and send back.
+"""The recurrent state of a tagger or classifier between two chunks of one input, which the client keeps.
 
-Only a bundle whose recurrences all run forward has such a state (`Manifest.reads_chunks`). Where a text is cut is the
-caller's choice; each chunk is tokenised on its own, so that a cut belongs between words, and offsets count from the
-start of the chunk.
+Only a bundle whose recurrences all run forward has such a state (`Manifest.reads_chunks`). The client chooses the
+chunks; each one is tokenised on its own, so cuts should be between words, and offsets count from the start of the
+chunk.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from service.tasks.core.task import Array
 
 #: The details of the state's bytes: the number of tokens.
 _DETAILS = struct.Struct("<Q")
-#: No stream is that long; a larger number would not fit its place once a chunk is added.
+#: Far beyond any stream, and small enough that the sum with another chunk still fits.
 _MAX_TOKENS = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
 class ChunkState:
-    """The recurrent state after a chunk, as a single row, and how many tokens were read up to there."""
+    """The recurrent state after a chunk, as a single row, and the number of tokens read so far."""
 
     recurrent: RecurrentState
     num_tokens: int
@@ -40,7 +40,7 @@ class ChunkState:
 
     @classmethod
     def from_bytes(cls, data: bytes, specs: Sequence[StateSpec]) -> ChunkState:
-        """What `to_bytes` wrote, to the bit.
+        """The inverse of `to_bytes`.
 
         Raises:
             StateRefused: the bytes are of another kind or size, or hold numbers that are not finite.
@@ -58,11 +58,11 @@ def require_chunks(manifest: Manifest, field: Sequence[str | int] = ()) -> None:
     """Raises InvalidInput, with the reason, unless the bundle can read a text in chunks."""
     if not manifest.reads_chunks:
         why = f"{manifest.name} {manifest.options.why_whole}"
-        raise InvalidInput(f"{why}: it has no state to go on from, send the whole text at once", field)
+        raise InvalidInput(f"{why}: it has no state to continue from, send the whole text at once", field)
 
 
 def states_before(specs: Sequence[StateSpec], befores: Sequence[ChunkState | None]) -> dict[str, Array]:
-    """Feeds `[layers, batch, width]` by name: the state that each row goes on from, zeros where it starts."""
+    """Feeds `[layers, batch, width]` by name: the state before each row, zeros for the first chunk of an input."""
     arrays = RecurrentState.zeros(specs, len(befores)).arrays
     for row, before in enumerate(befores):
         if before is not None:
@@ -72,13 +72,13 @@ def states_before(specs: Sequence[StateSpec], befores: Sequence[ChunkState | Non
 
 
 class RowState(NamedTuple):
-    """One row of the state that a run handed back. It is taken out of its batch only if somebody asks for it."""
+    """One row of the state that a run returned. It is copied out of its batch only on request."""
 
     states: RecurrentState
     row: int
 
     def chunk_state(self, before: ChunkState | None, length: int) -> ChunkState:
-        """The state after `length` more tokens than `before`. Raises InferenceFailed if it is not finite."""
+        """The state after a chunk of `length` tokens that followed `before`. Raises InferenceFailed if not finite."""
         alone = self.states.rows([self.row])
         if not all(np.isfinite(array).all() for array in alone.arrays.values()):
             raise InferenceFailed("the model computed a state that is not of finite numbers")
@@ -86,7 +86,7 @@ class RowState(NamedTuple):
 
 
 def rows_after(specs: Sequence[StateSpec], outputs: Mapping[str, Array], num_rows: int) -> list[RowState | None]:
-    """For each row of a run what comes after it; None throughout for a bundle without state."""
+    """The state after each row of a run; None for every row of a bundle without state."""
     if not specs:
         return [None] * num_rows
     states = RecurrentState.from_outputs(specs, outputs)
@@ -94,10 +94,10 @@ def rows_after(specs: Sequence[StateSpec], outputs: Mapping[str, Array], num_row
 
 
 def state_before(manifest: Manifest, data: bytes) -> ChunkState:
-    """The state that a chunk follows, from its bytes.
+    """The state before a chunk, from its bytes.
 
     Raises:
-        InvalidInput: the bundle cannot read in chunks; says why.
+        InvalidInput: the bundle cannot read in chunks; the message says why.
         StateRefused: it is not a state of this bundle.
     """
     require_chunks(manifest)
@@ -105,10 +105,10 @@ def state_before(manifest: Manifest, data: bytes) -> ChunkState:
 
 
 def state_after(manifest: Manifest, after: RowState | None, before: ChunkState | None, length: int) -> bytes:
-    """The state that the next chunk goes on from, as bytes.
+    """The state after a chunk, as bytes.
 
     Raises:
-        InvalidInput: the bundle cannot read in chunks; says why.
+        InvalidInput: the bundle cannot read in chunks; the message says why.
         InferenceFailed: the state is not finite.
     """
     require_chunks(manifest)

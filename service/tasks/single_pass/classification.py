@@ -34,9 +34,9 @@ from service.tasks.single_pass.chunk_state import (
 
 
 class ClassificationParameters(Parameters):
-    """How much of the distribution to show."""
+    """How much of the distribution to return."""
 
-    top_k: int | None = Field(default=None, ge=1, description="also list the so many most likely labels")
+    top_k: int | None = Field(default=None, ge=1, description="also list this many of the most likely labels")
 
 
 class LabelScore(Answer):
@@ -47,7 +47,7 @@ class LabelScore(Answer):
 
 
 class ClassificationAnswer(Answer):
-    """The most likely label; `top_k` only if asked for, at most as long as there are labels."""
+    """The most likely label; `top_k` only on request, with at most as many entries as there are labels."""
 
     label: str
     score: float = Field(description="probability of the label, 0 to 1")
@@ -56,7 +56,7 @@ class ClassificationAnswer(Answer):
 
 @dataclass(frozen=True)
 class ClassificationExample:
-    """One input, encoded: `sequence` as `SequenceInput` says, and its length in steps."""
+    """One preprocessed input: the sequence, see `SequenceInput`, and its length in steps."""
 
     sequence: Any
     length: int
@@ -65,7 +65,7 @@ class ClassificationExample:
 
 
 class ClassificationOutput(NamedTuple):
-    """The labels asked for, as indices, the most likely first, and their probabilities."""
+    """The requested labels as indices, the most likely first, and their probabilities."""
 
     label_ids: list[int]
     scores: list[float]
@@ -74,7 +74,7 @@ class ClassificationOutput(NamedTuple):
 
 
 class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
-    """A sequence to a label. A bundle that reads forward only may be given it in chunks (`ChunkReader`).
+    """Labels a sequence. A bundle with state reads it in chunks (`ChunkReader`).
 
     The label after a chunk is that of everything read so far.
     """
@@ -88,7 +88,7 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
         self._input = sequence_input(bundle)
 
     def preprocess(self, value: PredictInput, parameters: ClassificationParameters) -> ClassificationExample:
-        """Check and encode an input of the kind that this bundle reads."""
+        """Validate and encode an input of the kind that this bundle reads."""
         sequence = self._input.encode(value)
         return ClassificationExample(sequence, self._input.length(sequence), parameters.top_k)
 
@@ -101,7 +101,7 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
         return most_likely_labels(outputs["logits"], [example.top_k or 1 for example in examples], afters)
 
     def plain_answer(self, example: ClassificationExample, output: ClassificationOutput) -> dict[str, Any]:
-        """The answer of `postprocess` as JSON values, several times faster to make and to write.
+        """The answer of `postprocess` as JSON values, several times faster to build and serialise.
 
         Raises:
             InferenceFailed: if the logits are not finite.
@@ -136,9 +136,9 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
 def most_likely_labels(
     logits: Array, counts: Sequence[int], afters: Sequence[RowState | None]
 ) -> list[ClassificationOutput]:
-    """The best `counts[row]` labels of each row of `[batch, labels]`."""
+    """The best `counts[row]` labels of each row of logits `[batch, labels]`."""
     is_finite = np.all(np.isfinite(logits), axis=1)
-    with np.errstate(invalid="ignore", over="ignore"):  # a row that is not finite fails alone, later
+    with np.errstate(invalid="ignore", over="ignore"):  # a row that is not finite fails in plain_answer
         probabilities = softmax(logits)
         best = logits.argmax(axis=1).tolist()
     outputs = []

@@ -1,9 +1,9 @@
-"""A linear-chain conditional random field, read out (Lafferty et al. 2001): the best path, and how sure each tag is.
+"""Decoding of a linear-chain conditional random field (Lafferty et al. 2001): Viterbi path and marginals.
 
 `emissions` is `[batch, time, labels]` with `lengths` `[batch]`, `transitions` is `[labels + 1, labels + 1]`, indexed
 `[from, to]`: the last row scores the first tag, the last column the end after a tag. A path's score is the sum of its
-emissions and transitions. All rows go through a step at once; emissions beyond a row's length must be finite, but do
-not count, and what is returned there means nothing.
+emissions and transitions. Each step is computed for all rows at once; emissions beyond a row's length must be finite
+but are ignored, and results there are undefined.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def marginals(emissions: Array, lengths: IntArray, transitions: Array) -> Double
     for time in range(num_steps - 2, -1, -1):
         following = _log_product(backward[:, time + 1] + emissions[:, time + 1], forth.T)
         backward[:, time] = np.where((time + 1 < lengths)[:, None], following, last)
-    # Each row is off by one constant (the shifts of the transitions), which normalising takes away.
+    # Each row is shifted by a constant (the shifts of the transitions), which normalisation removes.
     return softmax(forward + backward)
 
 
 def _log_product(log_vectors: DoubleArray, matrix: DoubleArray) -> DoubleArray:
     """`log(exp(log_vectors) @ matrix)` for each row, shifted so that nothing overflows."""
     shift = log_vectors.max(axis=1, keepdims=True)
-    with np.errstate(divide="ignore"):  # a tag that nothing leads to has probability zero
+    with np.errstate(divide="ignore"):  # a tag that cannot be reached has probability 0
         product: DoubleArray = np.log(np.exp(log_vectors - shift) @ matrix) + shift
     return product
 

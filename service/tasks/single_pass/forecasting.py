@@ -1,4 +1,4 @@
-"""Forecasting: the last frames of a series to the next ones, in the units of the data."""
+"""Forecasting: the next steps of a time series from its last frames, in the units of the data."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _FRAMES = ("frames",)
 
 
 class ForecastingParameters(Parameters):
-    """Nothing to choose."""
+    """A forecaster has no parameters."""
 
 
 class ForecastingAnswer(Answer):
-    """The steps that follow the last frame: a list for each step, in it a number for each of `channels`."""
+    """The steps that follow the last frame: a list for each step, with a number for each of `channels`."""
 
     forecast: Rows
-    channels: list[str] = Field(description="what the numbers of a step are")
+    channels: list[str] = Field(description="the names of the numbers of a step")
     quantiles: dict[str, Rows] | None = Field(
         default=None,
         exclude_if=lambda quantiles: quantiles is None,
-        description="if the model gives them: below the numbers under 0.9 the truth stays nine times out of ten",
+        description="if the model forecasts them: the truth is below the numbers of 0.9 nine times out of ten",
     )
 
 
@@ -60,14 +60,14 @@ class ForecastingExample:
 
 
 class ForecastingOutput(NamedTuple):
-    """`[horizon, targets]`, and `[horizon, targets, quantiles]` if the graph gives them."""
+    """`[horizon, targets]`, and `[horizon, targets, quantiles]` if the graph has them."""
 
     forecast: Array
     quantiles: Array | None
 
 
 class Forecasting(PredictTask[ForecastingExample, ForecastingOutput]):
-    """Frames to frames. Of more frames than the model looks back on, the last ones count and the others are ignored."""
+    """Forecasts frames. Of more frames than `look_back`, only the last ones are used."""
 
     parameters_type = ForecastingParameters
     answer_type = ForecastingAnswer
@@ -80,7 +80,7 @@ class Forecasting(PredictTask[ForecastingExample, ForecastingOutput]):
         self._channels = list(options.targets)
 
     def preprocess(self, value: PredictInput, parameters: ForecastingParameters) -> ForecastingExample:
-        """Check the width of the frames and that there are enough, and keep the last ones."""
+        """Validate the width and the number of the frames, and keep the last ones."""
         del parameters  # part of the protocol; there are none
         if not isinstance(value, Frames):
             raise InvalidInput(f"this model takes frames of numbers, not {kind_of(value)}")
@@ -125,11 +125,11 @@ class Forecasting(PredictTask[ForecastingExample, ForecastingOutput]):
         return InputStatistics(example.length, 0)
 
     def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
-        """Nothing that could be counted."""
+        """A forecast has neither labels nor a confidence."""
         del plain_answer
         return AnswerStatistics((), None)
 
 
 def plain_rows(numbers: Array) -> Rows:
-    """`[steps, channels]` as lists, each number as short as float32 allows: 20.9, not 20.899999618530273."""
+    """`[steps, channels]` as lists of the shortest numbers that are equal in float32: 20.9, not 20.899999618530273."""
     return [[float(str(number)) for number in row] for row in numbers]

@@ -1,4 +1,4 @@
-"""Tags to spans, by the rules of the CoNLL-2000 scorer, so that scores and answers agree on what a span is."""
+"""Spans of BIO tags, by the rules of the CoNLL-2000 scorer, so that scores and answers use the same spans."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Span(NamedTuple):
 def bio_spans(tags: Sequence[str]) -> list[Span]:
     """The spans of a BIO-tagged sentence, in order.
 
-    `B-X` starts a span. `I-X` goes on with a span of type X, and starts one where none is open or another type is.
-    Every other tag stands outside.
+    `B-X` starts a span. `I-X` continues a span of type X, or starts one if there is none or one of another type.
+    Every other tag is outside.
     """
     spans: list[Span] = []
     start, open_label = 0, ""
@@ -33,6 +33,6 @@ def bio_spans(tags: Sequence[str]) -> list[Span]:
 
 
 def _parts(tag: str) -> tuple[str, str]:
-    """`B-person` is `("B", "person")`; a tag that belongs to no span is `("O", "")`."""
+    """`B-person` is `("B", "person")`; a tag outside of spans is `("O", "")`."""
     prefix, _, label = tag.partition("-")
     return (prefix, label) if prefix in ("B", "I") and label else ("O", "")

@@ -1,4 +1,4 @@
-"""Tagging: one label for every word, the spans that the labels form, and for some models a label of the whole text."""
+"""Tagging: a tag for every word, the spans that the tags form, and for joint models a label of the whole text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from service.tasks.single_pass.spans import Span, bio_spans
 
 
 class TaggingParameters(Parameters):
-    """A tagger leaves nothing to choose."""
+    """A tagger has no parameters."""
 
 
 class TaggedToken(Answer):
@@ -56,7 +56,7 @@ class TaggedToken(Answer):
 
 
 class TaggedSpan(Answer):
-    """Neighbouring words that form one thing, such as a name."""
+    """Adjacent words that form a unit, such as a name."""
 
     label: str
     text: str
@@ -68,7 +68,7 @@ class TaggedSpan(Answer):
 
 
 class TaggingAnswer(Answer):
-    """Every word with its tag; `spans` only if the model's tags form spans, `label` only if it labels texts too."""
+    """Every word with its tag; `spans` only if the tags form spans, `label` only if the model labels texts too."""
 
     tokens: list[TaggedToken]
     spans: list[TaggedSpan] | None = Field(default=None, exclude_if=lambda spans: spans is None)
@@ -82,7 +82,7 @@ class TaggingAnswer(Answer):
 
 @dataclass(frozen=True)
 class TaggingExample:
-    """One sentence, encoded. `text` and `offsets` are there if the input was running text."""
+    """One sentence as ids. `text` and `offsets` are set if the input was a text, not a list of words."""
 
     words: tuple[str, ...]
     word_ids: list[int]
@@ -97,7 +97,7 @@ class TaggingExample:
 
 
 class TextLabel(NamedTuple):
-    """The label of one whole text, as an index into the text labels, and its probability."""
+    """The label of a whole text, as an index into the text labels, and its probability."""
 
     label_id: int
     score: float
@@ -114,7 +114,7 @@ class TaggingOutput(NamedTuple):
 
 
 class Tagging(PredictTask[TaggingExample, TaggingOutput]):
-    """Words to tags. A bundle that reads forward only may be given its text in chunks (`ChunkReader`)."""
+    """Tags words. A bundle with state reads its text in chunks (`ChunkReader`)."""
 
     parameters_type = TaggingParameters
     answer_type = TaggingAnswer
@@ -134,7 +134,7 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         self._transitions = bundle.transitions
 
     def preprocess(self, value: PredictInput, parameters: TaggingParameters) -> TaggingExample:
-        """Cut running text into words, or take the words as they come, and look them up."""
+        """Split a text into words, or take a list of words, and look them up."""
         del parameters  # part of the protocol; a tagger has none
         if not isinstance(value, str):
             return self._encode(require_words(value, self._max_tokens))
@@ -159,7 +159,7 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         return with_text_labels(rows, outputs["text_logits"]) if self._text_labels else rows
 
     def plain_answer(self, example: TaggingExample, output: TaggingOutput) -> dict[str, Any]:
-        """The answer of `postprocess` as JSON values, several times faster to make and to write.
+        """The answer of `postprocess` as JSON values, several times faster to build and serialise.
 
         Raises:
             InferenceFailed: if the emissions are not finite.
@@ -187,9 +187,9 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         return input_statistics_of(example.word_ids)
 
     def answer_statistics(self, plain_answer: dict[str, Any]) -> AnswerStatistics:
-        """The labels of its spans, or the tags where they form none, and that of the text if it has one.
+        """The labels of the spans, or the tags if they form none, and the label of the text if there is one.
 
-        Its confidence is the mean score of its words, or that of its text's label if that is lower.
+        The confidence is the mean score of the words, or the score of the text label if that is lower.
         """
         tokens = plain_answer["tokens"]
         spans = plain_answer.get("spans")
@@ -220,10 +220,10 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
 def decoded(
     emissions: Array, lengths: IntArray, afters: Sequence[RowState | None], transitions: Array | None = None
 ) -> list[TaggingOutput]:
-    """The tags of a whole padded batch `[batch, time, labels]` at once.
+    """The tags of a padded batch of emissions `[batch, time, labels]`.
 
-    Each word's own best tag with its probability; with `transitions` the best tags of a sentence together, each with
-    its marginal probability. What lies beyond a row's length may be anything.
+    Without `transitions`, the best tag of each word with its probability; with them (CRF), the best sequence of tags of
+    each sentence, with marginal probabilities. Values beyond the length of a row are ignored.
     """
     finite = np.isfinite(emissions)
     is_padding = np.arange(emissions.shape[1]) >= lengths[:, None]
@@ -236,7 +236,7 @@ def decoded(
 
 
 def with_text_labels(rows: Sequence[TaggingOutput], text_logits: Array) -> list[TaggingOutput]:
-    """The rows with their texts' most likely labels, from `[batch, text labels]`; not finite if those are not."""
+    """The rows with the most likely label of each text, from logits `[batch, text labels]`."""
     finite = np.asarray(np.isfinite(text_logits).all(axis=1))
     label_ids, scores = most_probable(np.where(finite[:, None], text_logits, 0.0))
     labels = zip(label_ids.tolist(), scores.tolist(), finite.tolist(), strict=True)

@@ -187,7 +187,7 @@ def test_auto_goes_to_the_cpu_where_the_gpu_cannot_be_started(
         assert "could not be started" in runner.fallback_reason
         with pytest.raises(BundleError, match="could not be started"):
             OrtRunner(bundle, "cuda")
-    assert "not on the GPU" in caplog.text
+    assert "falling back from the GPU" in caplog.text
 
 
 def test_cuda_by_name_without_cuda_is_an_error_of_the_bundle(tiny_models: Path) -> None:

@@ -15,8 +15,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.bundle.load import load_bundle
-from tests.training.interrupting import interrupt
 from service.cli.commands import TRAINING_COMMANDS
+from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import settings_of, tiny_recipe, write_files
 from training.cli.commands import app
 from training.fit import trainer
@@ -156,7 +156,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
         (["train", "tagging", "--name", "x"], "--train is missing"),
         (["train", "pos-eng"], "no recipe 'pos-eng'; did you mean pos-en?"),
         (["train", "pos-en", "--train", "{train}"], "--train and --dev need a task"),
-        (["train", "tagging", "--train", "nowhere.conllu", "--name", "x"], "nowhere.conllu: there is no such file"),
+        (["train", "tagging", "--train", "nowhere.conllu", "--name", "x"], "nowhere.conllu: no such file"),
         (["train", "tagging", "--train", "{train}", "--name", "X Y"], "name: lower-case letters, digits"),
         (
             ["train", "tagging", "--train", "{train}", "--name", "x", "--set", "training.epoch=3"],

@@ -71,7 +71,7 @@ def test_the_same_picture_with_another_caption_is_a_conflict(tmp_path: Path) -> 
 
 def test_an_index_without_captions_says_which_option_names_them(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("file,words\none.png,red\n", encoding="utf-8")
-    with pytest.raises(DataFault, match="no column of captions found; name it with --column text="):
+    with pytest.raises(DataFault, match="no column of captions found; pass --column text="):
         read_records("captioning", tmp_path / "a.csv")
 
 

@@ -216,7 +216,7 @@ def test_tolerant_reading_collects_all_faults(tmp_path: Path) -> None:
         ("classification", "b.csv", "text,label\n", "no records found"),
         ("tagging", "c.conll", "\n\n", "no records found"),
         ("generation", "d.txt", " \n", "no records found"),
-        ("classification", "e.xyz", "no separators here", "neither the file name"),
+        ("classification", "e.xyz", "no separators here", "cannot detect the format"),
         ("translation", "f.tsv", "only\nx\n", "only one column"),
     ],
 )

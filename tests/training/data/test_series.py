@@ -66,7 +66,7 @@ def test_every_usual_word_for_a_gap_is_one(gap: str, tmp_path: Path) -> None:
 def test_faults_name_the_line(tmp_path: Path) -> None:
     """A cell that is no number, an infinite one, a time that goes back, a row too short."""
     word = fault_in(tmp_path, TABLE)
-    assert (word.line, word.what) == (2, "'wind' is 'NE', which is no number")
+    assert (word.line, word.what) == (2, "'wind' is 'NE', not a number")
     assert "--column channels=wind=NE" in word.allowed
     assert fault_in(tmp_path, "load\n1\ninf\n").line == 3
     back = fault_in(tmp_path, "time,load\n3,1\n4,1\n4,1\n")

@@ -132,7 +132,7 @@ def test_a_bad_wave_file_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "2.wav").unlink()
     assert fault_of(index).what.startswith("2.wav cannot be read")
     (tmp_path / "2.wav").write_bytes(wav_file(sounds()[2]._replace(sample_rate_hz=16000)))
-    assert "16000 Hz; that of the files before is 8000 Hz" in str(fault_of(index))
+    assert "16000 Hz; the files before have 8000 Hz" in str(fault_of(index))
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, what: str) -
     ("line", "what"),
     [
         ('{"frames": [[1], [2, 3]], "label": "a"}', "frames.1: the number of values is 2"),
-        ('{"frames": [[1, 2]], "label": "a"}', "a frame has 2 numbers; those of the first line have 1"),
-        ('{"frames": "x", "label": "a"}', "not a labelled sequence"),
-        ('{"frames": [[1]]}', "not a labelled sequence"),
-        ("[1]", "not a labelled sequence"),
+        ('{"frames": [[1, 2]], "label": "a"}', "a frame has 2 numbers; the first line has 1"),
+        ('{"frames": "x", "label": "a"}', "invalid labelled sequence"),
+        ('{"frames": [[1]]}', "invalid labelled sequence"),
+        ("[1]", "invalid labelled sequence"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, what: str) -> None:
@@ -172,9 +172,9 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, what: str) -> None:
 def test_arrays_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, x=np.zeros((2, 3)), y=np.zeros(2))
-    assert "x is [sequences, time, features]" in str(fault_of(path))
+    assert "x must be [sequences, time, features]" in str(fault_of(path))
     path.write_bytes(b"nothing")
-    assert "not arrays of NumPy" in str(fault_of(path))
+    assert "invalid NumPy archive" in str(fault_of(path))
 
 
 def test_check_data_counts_signals_and_finds_repeats(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_columns_name_the_files_of_two_languages(folder: Path) -> None:
 
 def test_a_language_that_is_not_there_is_named(folder: Path) -> None:
     """The fault names the file that is missing, not the stem."""
-    with pytest.raises(DataFault, match=r"train\.nl: there is no such file"):
+    with pytest.raises(DataFault, match=r"train\.nl: no such file"):
         read_records("translation", folder / "train", ReadOptions(source_column="en", target_column="nl"))
 
 

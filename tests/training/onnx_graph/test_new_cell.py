@@ -20,7 +20,8 @@ from tests.training.tiny_series import forecaster, publish_forecaster
 from training.networks.layers.cells import CELLS, RecurrentCell, run_output_state
 from training.networks.network import Network
 from training.onnx_graph.parts.builder import GraphBuilder
-from training.onnx_graph.parts.cells import CELL_WRITERS, RecurrentValues, last_output
+from training.onnx_graph.parts.cell_writer import RecurrentValues, last_output
+from training.onnx_graph.parts.cells import CELL_WRITERS
 from training.onnx_graph.parts.layers import linear
 from training.onnx_graph.writers import network_graphs
 from training.preprocessing.batches import LanguageBatch

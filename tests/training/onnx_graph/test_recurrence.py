@@ -21,7 +21,8 @@ from training.networks.layers.cells import CELLS as ALL_CELLS
 from training.networks.layers.recurrent import RecurrentEncoder, StatefulStack
 from training.networks.network import float32, int64
 from training.onnx_graph.parts.builder import GraphBuilder, serialized
-from training.onnx_graph.parts.cells import CELL_WRITERS, Operator, recurrence
+from training.onnx_graph.parts.cell_writer import Operator
+from training.onnx_graph.parts.cells import CELL_WRITERS, recurrence
 from training.onnx_graph.parts.encoder import final_state, recurrent_encoder, stateful_stack
 from training.onnx_graph.parts.sequences import time_major
 

@@ -169,7 +169,7 @@ def test_json_lines_hold_words_tags_and_a_label(tmp_path: Path) -> None:
         ('{"words": "a", "tags": ["O"]}', "words and tags must be lists of text"),
         ('{"words": ["a"], "tags": ["O"], "label": 3}', "a label text"),
         ('["a"]', "a JSON list, not an object"),
-        ('{"words": ["a"]', "not JSON"),
+        ('{"words": ["a"]', "invalid JSON"),
     ],
 )
 def test_a_faulty_json_line_is_named(tmp_path: Path, line: str, what: str) -> None:

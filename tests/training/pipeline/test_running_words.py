@@ -113,5 +113,5 @@ def test_a_table_becomes_lines(tmp_path: Path) -> None:
 def test_a_table_without_a_text_column_is_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("x,y\n1,2\n")
-    with pytest.raises(DataFault, match="no text column found among: x, y"):
+    with pytest.raises(DataFault, match="no text column among: x, y"):
         read_records("generation", path, ReadOptions(format="csv"))

@@ -1,4 +1,4 @@
-"""A search tries values, cuts short what falls behind, goes on after a stop, and writes a recipe that trains."""
+"""A search tries values, prunes unpromising trials, resumes after an interruption, and writes a recipe that trains."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_search(folder: Path, *vary: str, **changes: Any) -> Search:
 
 
 def scores_by(monkeypatch: pytest.MonkeyPatch, judge: Callable[[Recipe], float]) -> list[Recipe]:
-    """Dev scores from the recipe alone; returns the recipes of the trials, as they come."""
+    """Replace dev scores by a function of the recipe; returns the recipes of the trials, as they come."""
     tried: list[Recipe] = []
 
     def score(self: DevScorer, _network: Network) -> DevScore:
@@ -79,7 +79,7 @@ def test_a_stopped_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         make_search(tmp_path, "training.momentum=0.1..0.9").run(2, lambda _: None)
         patch.setattr(search, "fit", stop)
-        with pytest.raises(Interrupted, match="the same command goes on with trial 3"):
+        with pytest.raises(Interrupted, match="repeat the command to continue with trial 3"):
             make_search(tmp_path, "training.momentum=0.1..0.9").run(4, lambda _: None)
     first = rows_of(tmp_path)
     make_search(tmp_path, "training.momentum=0.1..0.9").run(4, lambda _: None)
@@ -107,7 +107,7 @@ def test_a_trial_that_diverges_after_an_epoch_is_not_the_best(tmp_path: Path, mo
 
     scores_by(monkeypatch, lambda _: 1.0)
     monkeypatch.setattr(search, "fit", diverge)
-    with pytest.raises(SearchFault, match=r"no trial .* came to a score"):
+    with pytest.raises(SearchFault, match=r"no trial .* has a score"):
         make_search(tmp_path, "training.momentum=0.1..0.9").run(1, lambda _: None)
     assert [(row["state"], row["dev"]) for row in rows_of(tmp_path)] == [("pruned", "1.0")]
 
@@ -115,7 +115,7 @@ def test_a_trial_that_diverges_after_an_epoch_is_not_the_best(tmp_path: Path, mo
 def test_values_that_blow_up_are_a_result_too(tmp_path: Path) -> None:
     """A trial that diverges does not end the search; a search in which all do says so."""
     searched = make_search(tmp_path, "training.learning_rate=1e9,1e10", optimizer="sgd", clip_norm=1e9)
-    with pytest.raises(SearchFault, match=r"no trial .* came to a score"):
+    with pytest.raises(SearchFault, match=r"no trial .* has a score"):
         searched.run(2, lambda _: None)
 
 

@@ -10,6 +10,7 @@ from service.bundle.load import Example
 from service.bundle.manifest import (
     ClassificationOptions,
     DataSource,
+    GenerationOptions,
     GraphSpec,
     Manifest,
     Parity,
@@ -93,7 +94,8 @@ def test_the_card_leads_to_the_errors() -> None:
     card = model_card(MANIFEST, EXAMPLE)
     assert f"unroll evaluate models/{MANIFEST.name}/{MANIFEST.version} FILE --analysis errors" in card
     assert f"runs/{MANIFEST.name}/analysis" in card
-    assert "--analysis" not in model_card(MANIFEST.model_copy(update={"task": "forecasting"}), EXAMPLE)
+    generation = MANIFEST.model_copy(update={"task": "generation", "options": GenerationOptions()})
+    assert "--analysis" not in model_card(generation, EXAMPLE)
 
 
 def test_every_table_has_the_same_number_of_cells_in_each_row() -> None:

@@ -1,1 +1,1 @@
-"""File formats of labelled data, and what can be wrong with a file."""
+"""File formats of labelled data, and faults in files."""

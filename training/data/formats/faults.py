@@ -1,4 +1,4 @@
-"""What can be wrong with data, and what happens then: stop at the first fault, or note them all."""
+"""Faults in data files: raised at the first one, or collected in a report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.errors import UnrollError
 
 
 class DataFault(UnrollError):
-    """One thing wrong in a data file. `line` counts from 1 and is None when the file as a whole is at fault."""
+    """Fault in a data file. `line` counts from 1, and is None if the file as a whole is faulty."""
 
     def __init__(self, path: Path, line: int | None, what: str, allowed: str = "") -> None:
         where = f"{path}:{line}" if line is not None else str(path)
@@ -21,15 +21,15 @@ class DataFault(UnrollError):
 
 
 class DatasetUnavailable(UnrollError):
-    """A data set by name cannot be had. The message says which file to put into which folder."""
+    """Public data set that cannot be found or downloaded. The message says which file to put into which folder."""
 
 
 @dataclass
 class Report:
-    """Where readers put what they find.
+    """Faults and warnings found by a reader.
 
-    A fault makes a record unusable: a strict report raises it, a tolerant one keeps it and the reader leaves the record
-    out. A warning is something odd that the reader could mend, such as a span that starts with an inside tag.
+    A fault makes a record unusable: a strict report raises it; a tolerant one collects it, and the reader skips the
+    record. A warning is an irregularity that the reader corrects, such as a span that starts with an inside tag.
     """
 
     strict: bool = True
@@ -37,12 +37,12 @@ class Report:
     warnings: list[DataFault] = field(default_factory=list)
 
     def fault(self, path: Path, line: int | None, what: str, allowed: str = "") -> None:
-        """Note a fault. Raises DataFault when strict."""
+        """Add a fault. Raises it as DataFault if the report is strict."""
         found = DataFault(path, line, what, allowed)
         if self.strict:
             raise found
         self.faults.append(found)
 
     def warn(self, path: Path, line: int | None, what: str) -> None:
-        """Note something odd that does not stop anyone."""
+        """Add a warning. The record is kept."""
         self.warnings.append(DataFault(path, line, what))

@@ -1,4 +1,4 @@
-"""Files to lines: gzip, byte-order marks, line ends and wrong encodings are dealt with here and nowhere else."""
+"""Read text files as lines: the only place that handles gzip, byte-order marks, line ends and wrong encodings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SAVE_AS_UTF8 = "save the file as UTF-8"
 
 
 def read_lines(path: Path, report: Report) -> list[str]:
-    """The lines of a UTF-8 file, without line ends (LF or CR LF). Only LF ends a line: no other character does.
+    """Read the lines of a UTF-8 file, without line ends (LF or CR LF). No other character ends a line.
 
     A byte-order mark is dropped. In a tolerant report a line that is not UTF-8 is kept with U+FFFD in place of the
     bad bytes, so that line numbers and line-aligned files stay in step.
@@ -24,12 +24,12 @@ def read_lines(path: Path, report: Report) -> list[str]:
 
 
 def read_text(path: Path, report: Report) -> str:
-    """A whole UTF-8 file as one text, with LF between lines; nothing is added at the end."""
+    """Read a UTF-8 file as one text with LF between lines; no line end is added."""
     return "\n".join(_decoded_lines(path, report))
 
 
 def _decoded_lines(path: Path, report: Report) -> list[str]:
-    """What stands between line ends; the last is empty where the file ends with a line end."""
+    """Lines between line ends; the last one is empty if the file ends with a line end."""
     data = _read_bytes(path, report)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         report.fault(path, 1, "the file is UTF-16", _SAVE_AS_UTF8)

@@ -1,4 +1,4 @@
-"""How to read a file, where its name and content do not say it."""
+"""Options for reading a file, where its name and content are ambiguous."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.data.records import Record
 Format = Literal["conllu", "columns", "slots", "csv", "tsv", "jsonl", "parallel", "text", "wav", "frames", "npz"]
 TagField = Literal["lemma", "upos", "xpos", "feats", "deprel"]
 
-#: What each task can be read from.
+#: Formats that each task can be read from.
 FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
     "tagging": ("conllu", "columns", "slots", "jsonl"),
     "classification": ("csv", "tsv", "jsonl", "slots", "wav", "frames", "npz"),
@@ -27,14 +27,14 @@ def _split_names(names: object) -> object:
     return tuple(name.strip() for name in names.split(",")) if isinstance(names, str) else names
 
 
-#: Names in a list, or in one text with commas between them.
+#: Names as a list, or as text separated by commas.
 ColumnNames = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
 class ReadOptions(BaseModel):
-    """Everything a user may say about a file. What is left out is found from the file's name and content.
+    """Options for reading a file. Defaults are detected from the file's name and content.
 
-    Columns of CSV, TSV and JSONL go by name. Columns of CoNLL files go by number from 1; -1 is the last one.
+    Columns of CSV, TSV and JSONL are given by name, columns of CoNLL files by number from 1, where -1 is the last.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,22 +45,22 @@ class ReadOptions(BaseModel):
     source_column: str | None = None
     target_column: str | None = None
     time_column: str | None = None
-    file_column: str | None = Field(default=None, description="an index of wave or PNG files: where their names are")
-    sequence_column: str | None = Field(default=None, description="frames: which sequence a row belongs to")
-    group_column: str | None = Field(default=None, description="who or what a record comes from, such as a speaker")
+    file_column: str | None = Field(default=None, description="index of WAV or PNG files: the column of file names")
+    sequence_column: str | None = Field(default=None, description="frames: the sequence that a row belongs to")
+    group_column: str | None = Field(default=None, description="source of a record, such as a speaker")
     channel_columns: ColumnNames | None = Field(
-        default=None, description="series: the columns of numbers, or `column=value`: 1 where the cell is that, else 0"
+        default=None, description="series: columns of numbers, or one-hot `column=value`"
     )
-    window_rows: int = Field(default=0, ge=0, description="frames: cut a table of one recording into so many rows each")
-    stride_rows: int = Field(default=0, ge=0, description="rows from one window to the next; 0 is a whole window")
-    tag_field: TagField = Field(default="upos", description="CoNLL-U: the field that holds the tag")
-    rejoin: bool = Field(default=False, description="text: undo the joints of WikiText, and put a sentence on a line")
-    word_column: int = Field(default=1, description="CoNLL columns: where the word is")
-    tag_column: int = Field(default=-1, description="CoNLL columns: where the tag is")
+    window_rows: int = Field(default=0, ge=0, description="frames: window size, to cut the table of a recording")
+    stride_rows: int = Field(default=0, ge=0, description="frames: rows between windows; 0 is one window")
+    tag_field: TagField = Field(default="upos", description="CoNLL-U: field of the tag")
+    rejoin: bool = Field(default=False, description="text: rejoin words of WikiText, one sentence a line")
+    word_column: int = Field(default=1, description="CoNLL columns: number of the word column")
+    tag_column: int = Field(default=-1, description="CoNLL columns: number of the tag column")
 
 
 class Located(NamedTuple):
-    """A record and the line of the file on which it starts."""
+    """Record with the line of the file on which it starts."""
 
     record: Record
     line: int

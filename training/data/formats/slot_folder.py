@@ -1,4 +1,4 @@
-"""Folders with line-aligned `seq.in`, `seq.out` and `label` files, as slot-filling sets are published."""
+"""Folders with line-aligned files `seq.in`, `seq.out` and `label`, the usual layout of slot-filling data."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from training.data.formats.lines import read_lines
 
 
 def read_aligned(folder: Path, first: str, second: str, report: Report) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Line number and the two lines, for each line that is not blank in both files."""
+    """Yield the line number and both lines, for each line that is not blank in both files."""
     paths = find_part(folder, first), find_part(folder, second)
     yield from aligned_lines(paths[0], paths[1], report)
 
 
 def aligned_lines(first: Path, second: Path, report: Report) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Pairs of lines with their number. Blank in one file only is a fault, and so is a different number of lines."""
+    """Yield pairs of lines with their number. A line that is blank in one file only, or missing there, is a fault."""
     left, right = read_lines(first, report), read_lines(second, report)
     if len(left) != len(right):
         counts = f"{len(right)} lines, but {first} has {len(left)}"
-        report.fault(second, min(len(left), len(right)) + 1, counts, "line n of one belongs to line n of the other")
+        report.fault(second, min(len(left), len(right)) + 1, counts, "lines of both files belong together")
     for number, pair in enumerate(zip(left, right, strict=False), start=1):
         blank = [not line.strip() for line in pair]
         if all(blank):
             continue
         if any(blank):
-            report.fault((first, second)[blank.index(True)], number, "the line is empty, the other file's line is not")
+            report.fault((first, second)[blank.index(True)], number, "the line is empty, but not in the other file")
             continue
         yield number, pair
 
 
 def find_part(folder: Path, name: str) -> Path:
-    """`name` in the folder, or `name.gz` where only that is there."""
+    """Path of `name` in the folder, or of `name.gz` if only that exists."""
     packed = folder / f"{name}.gz"
     return packed if packed.is_file() and not (folder / name).is_file() else folder / name

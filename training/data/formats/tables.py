@@ -1,4 +1,4 @@
-"""CSV, TSV and JSONL as one thing: rows of named cells with their line numbers."""
+"""Tables from CSV, TSV and JSONL: rows of named cells with line numbers."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _MAX_FIELD_CHARACTERS = 2**31 - 1
 
 
 class Row(NamedTuple):
-    """One row: the line it starts on, and its cells by column name."""
+    """Row of a table: the line it starts on, and its cells by column name."""
 
     line: int
     cells: dict[str, str]
 
 
 class Table(NamedTuple):
-    """The columns in the order of the file, and the rows that are usable."""
+    """Columns in the order of the file, and the usable rows."""
 
     columns: tuple[str, ...]
     rows: list[Row]
 
 
 def read_table(path: Path, file_format: Format, report: Report) -> Table:
-    """Read a file whose first line names the columns (CSV, TSV) or whose lines are JSON objects (JSONL)."""
+    """Read a CSV or TSV file with a header line, or a JSONL file of objects."""
     return _READERS[file_format](path, read_lines(path, report), report)
 
 
 def _read_csv(path: Path, lines: Sequence[str], report: Report) -> Table:
-    """Fields may be quoted with `"` and then hold line breaks. A semicolon separates where the header has no comma."""
+    """Fields quoted with `"` may hold line breaks. The delimiter is `;` if the header has one and no comma."""
     header = lines[0] if lines else ""
     delimiter = ";" if ";" in header and "," not in header else ","
     return _table(path, list(_csv_rows(path, lines, delimiter, report)), report)
@@ -51,22 +51,22 @@ def _csv_rows(path: Path, lines: Sequence[str], delimiter: str, report: Report) 
         except StopIteration:
             return
         except csv.Error as error:
-            report.fault(path, start, f"not readable as CSV: {error}", 'quote fields with " and double quotes inside')
+            report.fault(path, start, f"invalid CSV: {error}", 'quote fields with ", and double any " inside them')
 
 
 def _read_tsv(path: Path, lines: Sequence[str], report: Report) -> Table:
-    """Fields are what stands between tabs. Quotes are ordinary characters."""
+    """Fields are separated by tabs. Quotes are ordinary characters."""
     return _table(path, [(number, line.split("\t")) for number, line in enumerate(lines, start=1)], report)
 
 
 def _table(path: Path, rows: list[tuple[int, list[str]]], report: Report) -> Table:
-    """The first row names the columns. Rows without any text are left out."""
+    """Take the first row as header. Blank rows are skipped."""
     rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
     if not rows:
         return Table((), [])
     columns = tuple(cell.strip() for cell in rows[0][1])
     if len(set(columns)) != len(columns):
-        report.fault(path, rows[0][0], f"column names repeat: {', '.join(columns)}", "each must be different")
+        report.fault(path, rows[0][0], f"duplicate column names: {', '.join(columns)}", "each must be unique")
     kept = []
     for line, cells in rows[1:]:
         if len(cells) == len(columns):
@@ -91,12 +91,12 @@ def _read_jsonl(path: Path, lines: Sequence[str], report: Report) -> Table:
 
 
 def _json_cells(path: Path, number: int, line: str, report: Report) -> dict[str, str] | None:
-    """The text, number and true/false values of one object, as text."""
+    """Text, number and boolean values of one object, as text."""
     allowed = "each line holds one object"
     try:
         value = json.loads(line)
     except ValueError as error:
-        report.fault(path, number, f"not JSON: {error}", allowed)
+        report.fault(path, number, f"invalid JSON: {error}", allowed)
         return None
     if not isinstance(value, dict):
         report.fault(path, number, f"a JSON {type(value).__name__}, not an object", allowed)
@@ -109,7 +109,7 @@ def _is_cell(item: object) -> bool:
 
 
 def cell_of(row: Row, column: str, path: Path, report: Report) -> str | None:
-    """The cell without blanks around it. A missing or blank one is a fault, and None."""
+    """Stripped text of a cell. A missing or blank cell is a fault and None."""
     value = row.cells.get(column, "").strip()
     if not value:
         report.fault(path, row.line, f"{column!r} is empty", "every row needs a value")
@@ -118,15 +118,15 @@ def cell_of(row: Row, column: str, path: Path, report: Report) -> str | None:
 
 
 def pick_column(table: Table, wanted: str | None, usual: Sequence[str], what: str, path: Path) -> str | None:
-    """The column the user named, else the first of the usual names that is there (whatever its case), else None.
+    """The column that the user named, else the first of the usual names in the table (in any case), else None.
 
     Raises:
-        DataFault: the user's name is not there. There is no way to go on, so this is raised by every report.
+        DataFault: the table has no column of the user's name. Raised with a tolerant report too: no row can be read.
     """
     if wanted is not None:
         if wanted not in table.columns:
             named = ", ".join(table.columns) or "none"
-            raise DataFault(path, 1, f"there is no {what} column {wanted!r}", f"the columns are: {named}")
+            raise DataFault(path, 1, f"no {what} column {wanted!r}", f"the columns are: {named}")
         return wanted
     by_name = {column.casefold(): column for column in reversed(table.columns)}
     return next((by_name[name] for name in usual if name in by_name), None)

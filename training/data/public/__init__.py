@@ -1,1 +1,1 @@
-"""Public data sets by name: the catalogue, and where their files are."""
+"""Public data sets by name: catalogue, download and cache."""

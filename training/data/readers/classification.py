@@ -1,4 +1,4 @@
-"""Labelled texts from CSV, TSV, JSONL and `seq.in/label` folders."""
+"""Read labelled texts from CSV, TSV, JSONL and folders of `seq.in` and `label`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.data.formats.slot_folder import read_aligned
 from training.data.formats.tables import Table, cell_of, pick_column, read_table
 from training.data.records import LabelledText
 
-#: Usual column names, the likeliest first.
+#: Usual column names, the most likely first.
 TEXT_COLUMNS = (
     *("text", "sentence", "utterance", "query", "message", "question", "review", "comment", "content", "document"),
     *("tweet", "sms", "title", "body", "input", "name"),
@@ -23,7 +23,7 @@ _PAIR = 2
 
 
 def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
-    """One text and its label per row."""
+    """Read a text with its label from each row."""
     table = read_table(path, file_format, report)
     if not table.columns:
         return []
@@ -37,7 +37,7 @@ def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, r
 
 
 def _columns(table: Table, path: Path, options: ReadOptions) -> tuple[str, str]:
-    """The text and the label column. With two columns it is enough to know one of them."""
+    """Names of the text and the label column. In a table of two columns, one determines the other."""
     text = pick_column(table, options.text_column, TEXT_COLUMNS, "text", path)
     label = pick_column(table, options.label_column, LABEL_COLUMNS, "label", path)
     if len(table.columns) == _PAIR and (text is None) != (label is None):
@@ -46,12 +46,12 @@ def _columns(table: Table, path: Path, options: ReadOptions) -> tuple[str, str]:
     if text is None or label is None:
         missing = "text" if text is None else "label"
         named = ", ".join(table.columns)
-        raise DataFault(path, 1, f"no {missing} column found among: {named}", "name it, or add a header line")
+        raise DataFault(path, 1, f"no {missing} column among: {named}", f"pass --column {missing}=... or add a header")
     return text, label
 
 
 def read_slot_labels(path: Path, report: Report) -> list[Located]:
-    """`seq.in` (the text) and `label`, line by line."""
+    """Read texts from `seq.in` and labels from `label`, line by line."""
     return [
         Located(LabelledText(text.strip(), label.strip()), number)
         for number, (text, label) in read_aligned(path, "seq.in", "label", report)

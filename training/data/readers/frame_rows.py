@@ -1,4 +1,4 @@
-"""Tables with a row for each frame: their columns, their numbers, and long recordings that are cut into windows."""
+"""Tables with one row per frame: columns, values, and windows of long recordings."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from training.data.readers.classification import LABEL_COLUMNS
 from training.data.records import LabelledSignal
 
 SEQUENCE_COLUMNS = ("sequence", "utterance", "series", "window", "recording", "sequence_id", "series_id", "window_id")
-#: Columns that say where in its sequence a frame stands; the order of the file counts, not they.
+#: Columns with the position of a frame in its sequence. They are ignored: the order of rows in the file counts.
 STEP_COLUMNS = ("step", "time", "frame", "index", "t", "timestamp")
 GROUP_COLUMNS = ("speaker", "subject", "group", "person", "user")
-#: What may stand beside frames without being a number of them.
+#: Label columns beside the features of a frame.
 SIGNAL_LABELS = (*LABEL_COLUMNS, "activity", "digit", "word")
 
 
 def feature_columns(table: Table, others: set[str | None]) -> tuple[str, ...]:
-    """The columns of a frame's numbers: all but `others`, and those that count steps."""
+    """Feature columns of a frame: all but `others` and those that count steps."""
     return tuple(name for name in table.columns if name not in others and name.casefold() not in STEP_COLUMNS)
 
 
 def numbers_of(rows: list[Row], features: tuple[str, ...], path: Path, report: Report) -> NDArray[np.float32] | None:
-    """`[rows, features]`; None where a cell is at fault, which is reported."""
+    """Values `[rows, features]`, or None after a fault in a cell, which is reported."""
     values = np.empty((len(rows), len(features)), dtype=np.float32)
     for index, row in enumerate(rows):
         for column, name in enumerate(features):
@@ -37,28 +37,26 @@ def numbers_of(rows: list[Row], features: tuple[str, ...], path: Path, report: R
                 values[index, column] = float(row.cells[name])
             except (ValueError, KeyError):
                 found = row.cells.get(name, "")
-                report.fault(
-                    path, row.line, f"{name!r} is {found!r}, not a number", "every frame needs all its numbers"
-                )
+                report.fault(path, row.line, f"{name!r} is {found!r}, not a number", "every frame needs all features")
                 return None
         if not np.isfinite(values[index]).all():
-            report.fault(path, row.line, "a number is not finite", "leave such sequences out, or fill the gap")
+            report.fault(path, row.line, "a number is not finite", "remove such sequences, or fill the gap")
             return None
     return values
 
 
 def needed(column: str | None, what: str, path: Path) -> str:
-    """The column, which must be there. Raises DataFault."""
+    """Return the column. Raises DataFault if it is None."""
     if column is None:
-        raise DataFault(path, 1, f"no {what} column found", f"name it with --column {what}=...")
+        raise DataFault(path, 1, f"no {what} column found", f"pass --column {what}=...")
     return column
 
 
 def read_windows(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
-    """A row for each moment, in order, with its label; `window_rows` of them, one after the other, are one record.
+    """Cut a recording, with one labelled row per time step, into windows of `window_rows` rows.
 
-    A window never spans two labels, groups or sequences: where one of them changes, a new stretch begins. What is left
-    at the end of a stretch is not read, but a stretch that is shorter than a window is one record.
+    A window never spans two labels, groups or sequences: where one of them changes, a new stretch begins. Remaining
+    rows at the end of a stretch are dropped, but a stretch shorter than a window becomes one record.
     """
     table = read_table(path, "csv" if path.suffix.lower() == ".csv" else "tsv", report)
     label = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", path), "label", path)

@@ -1,6 +1,6 @@
-"""Pictures with a caption each: an index (CSV, TSV, JSONL) with a column that names PNG files and one of captions.
+"""Read captioned pictures: an index (CSV, TSV, JSONL) with a column of PNG file names and one of captions.
 
-The files lie beside the index, or in `NAME.zip` or `NAME_*.zip` beside `NAME.csv`.
+The files are in the folder of the index, or in `NAME.zip` or `NAME_*.zip` next to `NAME.csv`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from training.data.records import CaptionedPicture
 FILE_COLUMNS = ("file", "path", "image", "picture", "png", "filename")
 CAPTION_COLUMNS = ("caption", "text", "description", "title")
 GROUP_COLUMNS = ("group", "vendor", "style", "source", "artist")
-#: Files are decoded once while they are read, to a picture of one pixel, so that a damaged one is found at once.
-_GLANCE = PictureSize(1, 1)
+#: Each file is decoded once when it is read, to a single pixel, so that damaged files are found early.
+_ONE_PIXEL = PictureSize(1, 1)
 
 
 def read_pictures(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
-    """All pictures that the index names."""
+    """Read all pictures that the index names."""
     return list(_read(path, file_format, options, report))
 
 
@@ -35,7 +35,7 @@ def _read(path: Path, file_format: Format, options: ReadOptions, report: Report)
     group_column = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
     if file_column is None or caption_column is None:
         missing = "file" if file_column is None else "text"
-        raise DataFault(path, 1, f"no column of {_MEANT[missing]} found", f"name it with --column {missing}=...")
+        raise DataFault(path, 1, f"no column of {_MEANT[missing]} found", f"pass --column {missing}=...")
     read = _opener(path)
     for row in table.rows:
         name, caption = cell_of(row, file_column, path, report), cell_of(row, caption_column, path, report)
@@ -48,10 +48,10 @@ _MEANT = {"file": "file names", "text": "captions"}
 
 
 def _content(name: str, line: int, read: Callable[[str], bytes], path: Path, report: Report) -> bytes | None:
-    """The bytes of a PNG file that can be decoded; None where it is at fault, which is reported."""
+    """Bytes of a decodable PNG file, or None after a fault, which is reported."""
     try:
         data = read(name)
-        read_png(data, _GLANCE)
+        read_png(data, _ONE_PIXEL)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         report.fault(path, line, f"{name} cannot be read: {error}")
         return None
@@ -62,7 +62,7 @@ def _content(name: str, line: int, read: Callable[[str], bytes], path: Path, rep
 
 
 def _opener(index: Path) -> Callable[[str], bytes]:
-    """How the files that an index names are read: from an archive of its name, or from beside it."""
+    """Function that reads a file named in the index, from one of its archives or from its folder."""
     archives = [index.with_suffix(".zip"), *sorted(index.parent.glob(f"{index.stem}_*.zip"))]
     opened = [zipfile.ZipFile(archive) for archive in archives if archive.is_file()]
     members = {name: archive for archive in opened for name in archive.namelist()}

@@ -1,4 +1,4 @@
-"""Ways of writing spans as tags. Whatever a file uses, records hold BIO: `B-X` starts a span, `I-X` continues it.
+"""Tagging schemes for spans. Records always hold BIO: `B-X` starts a span, `I-X` continues it.
 
 IOB1 writes `B-` only where a span follows another of its type (Ramshaw and Marcus 1995); BIOES marks ends and single
 words too, and BILOU is BIOES with other letters.
@@ -12,18 +12,18 @@ from typing import Literal
 Scheme = Literal["bio", "iob1", "bioes"]
 
 OUTSIDE = "O"
-#: The BIO letter for each letter of the other schemes.
+#: BIO letters of the letters of other schemes.
 _BIO_LETTER = {"B": "B", "I": "I", "E": "I", "S": "B", "L": "I", "U": "B"}
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """`B-PER` to `("B", "PER")`; `O` to `("O", "")`."""
+    """Split `B-PER` into `("B", "PER")`, and `O` into `("O", "")`."""
     letter, _, kind = tag.partition("-")
     return letter, kind
 
 
 def detect_scheme(sentences: Sequence[Sequence[str]]) -> Scheme | None:
-    """The scheme of a whole file's tags; None when tags stand for themselves, as parts of speech do."""
+    """Detect the scheme of all tags of a file; None if they are no span tags, such as parts of speech."""
     tags = {tag for sentence in sentences for tag in sentence} - {OUTSIDE}
     letters = {_letter_of_span_tag(tag) for tag in tags}
     if not letters or None in letters:
@@ -34,14 +34,14 @@ def detect_scheme(sentences: Sequence[Sequence[str]]) -> Scheme | None:
 
 
 def span_scheme(sentences: Iterable[Sequence[str]]) -> Literal["bio"] | None:
-    """What the manifest says of records that were read here: `bio` when tags form spans, None otherwise."""
+    """Scheme for the manifest: `bio` if the tags of the records form spans, else None."""
     return None if detect_scheme(list(sentences)) is None else "bio"
 
 
 def to_bio(tags: Sequence[str]) -> tuple[str, ...]:
-    """One sentence in any of the schemes, as BIO. A span that starts with an inside tag gets its `B-`.
+    """Convert the tags of a sentence from any scheme to BIO. A span that starts with an inside tag gets its `B-`.
 
-    That is also how conlleval counts such a span, so scores do not change.
+    conlleval counts such a span the same way, so scores do not change.
     """
     letters_and_kinds = [split_tag(tag) for tag in tags]
     plain = [OUTSIDE if letter == OUTSIDE else f"{_BIO_LETTER[letter]}-{kind}" for letter, kind in letters_and_kinds]
@@ -51,7 +51,7 @@ def to_bio(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def illegal_inside(tags: Sequence[str]) -> Iterator[int]:
-    """Positions of `I-X` tags that continue nothing: the tag before is neither `B-X` nor `I-X`."""
+    """Positions of invalid `I-X` tags: the tag before is neither `B-X` nor `I-X`."""
     previous = OUTSIDE
     for index, tag in enumerate(tags):
         letter, kind = split_tag(tag)
@@ -66,7 +66,7 @@ def _letter_of_span_tag(tag: str) -> str | None:
 
 
 def _looks_like_iob1(sentences: Sequence[Sequence[str]]) -> bool:
-    """Some span starts with `I-`, and no `B-X` stands where IOB1 has no need of one."""
+    """Whether some span starts with `I-`, and no `B-X` occurs where IOB1 would write `I-X`."""
     return any(_has_illegal_inside(tags) for tags in sentences) and not any(map(_has_free_begin, sentences))
 
 

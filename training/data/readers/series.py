@@ -1,4 +1,4 @@
-"""A table with a row for each step of time to one series: numbers by column, gaps found, times looked at."""
+"""Read a time series from a table with one row per time step: channels, missing values, time checks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.tables import Row, Table, pick_column, read_table
 from training.data.records import Series
 
-#: How files write that nothing was measured, besides leaving the cell empty.
+#: Spellings of a missing value.
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 _TIME_COLUMNS = ("date", "time", "datetime", "timestamp")
-#: Months differ by three days and are equal steps; a step further off than this part of the usual one is not.
+#: Largest relative deviation from the usual step. Months, for one, differ by three days and count as equal steps.
 _STEP_TOLERANCE = 0.5
 
 
 def read_series(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
-    """The whole table as one record; nothing if it has no rows.
+    """Read the whole table as one record, or as none if it has no rows.
 
-    A channel is a column, or `column=value`: 1 where the cell holds that value, else 0. A row with a cell that is no
-    number is a fault; one with an empty cell is a gap. Rows must go forward in time where a column says when they were.
+    A channel is a column, or `column=value`: 1 where the cell has that value, else 0. A cell that is not a number is a
+    fault, an empty one a missing value. Times, if there is a time column, must increase.
     """
     table = read_table(path, file_format, report)
     if not table.rows:
@@ -46,17 +46,17 @@ def _require_columns(table: Table, channels: Sequence[str], path: Path) -> None:
     for channel in channels:
         if channel not in table.columns and _base(channel) not in table.columns:
             named = ", ".join(table.columns) or "none"
-            raise DataFault(path, 1, f"there is no column {_base(channel)!r}", f"the columns are: {named}")
+            raise DataFault(path, 1, f"no column {_base(channel)!r}", f"the columns are: {named}")
 
 
 def _targets(channels: tuple[str, ...], wanted: str | None, path: Path) -> tuple[str, ...]:
-    """What the user named, one name or several with commas; else every channel."""
+    """Channels to forecast: those that the user named, separated by commas, else all."""
     if wanted is None:
         return channels
     targets = (wanted,) if wanted in channels else tuple(name.strip() for name in wanted.split(","))
     for target in targets:
         if target not in channels:
-            raise DataFault(path, 1, f"there is no channel {target!r} to forecast", f"there are {', '.join(channels)}")
+            raise DataFault(path, 1, f"no channel {target!r} to forecast", f"the channels are: {', '.join(channels)}")
     return targets
 
 
@@ -70,7 +70,7 @@ def _numbers(row: Row, channels: Sequence[str], path: Path, report: Report) -> l
 
 
 def _number(row: Row, channel: str, path: Path, report: Report) -> float:
-    """NaN for a gap, and for a fault that a tolerant report has noted."""
+    """Value of a cell; NaN if it is missing, or faulty with a tolerant report."""
     if channel not in row.cells and "=" in channel:
         base, _, value = channel.partition("=")
         return float(row.cells.get(base, "").strip() == value)
@@ -85,37 +85,37 @@ def _number(row: Row, channel: str, path: Path, report: Report) -> float:
         report.fault(
             path,
             row.line,
-            f"{channel!r} is {cell!r}, which is no number",
-            f"a gap is an empty cell or NA; a kind is read by --column channels={channel}={cell},...",
+            f"{channel!r} is {cell!r}, not a number",
+            f"leave missing values empty or write NA; read categories with --column channels={channel}={cell},...",
         )
         return math.nan
     return number
 
 
 def _check_times(rows: Sequence[Row], times: Sequence[str], path: Path, report: Report) -> None:
-    """Note times that cannot be read, go back, or leave a gap."""
+    """Report times that cannot be parsed, do not increase, or leave a gap."""
     moments = seconds_of(times)
     for row, time, moment in zip(rows, times, moments, strict=False):
         if math.isnan(moment):
-            report.fault(path, row.line, f"{time!r} is no time", "times look like 2016-07-01 02:00:00, or are numbers")
+            report.fault(path, row.line, f"{time!r} is not a time", "write 2016-07-01 02:00:00 or a number")
     if len(moments) < 2 or not np.isfinite(moments).all():
         return
     steps = np.diff(moments)
     usual = float(np.median(steps))
     for index in np.flatnonzero(~(steps > 0)).tolist():
         here, before = times[index + 1], times[index]
-        report.fault(path, rows[index + 1].line, f"{here} does not come after {before}", "rows go forward in time")
+        report.fault(path, rows[index + 1].line, f"{here} does not come after {before}", "times must increase")
     for index in np.flatnonzero((steps > 0) & ~is_usual(steps, usual)).tolist():
         report.warn(path, rows[index + 1].line, f"{times[index + 1]} follows {times[index]}: not the usual step")
 
 
 def is_usual(steps: NDArray[np.float64], usual: float) -> NDArray[np.bool_]:
-    """Which steps of time are about as long as the usual one."""
+    """Mask of the time steps that are about as long as the usual one."""
     return np.asarray(np.abs(steps - usual) <= _STEP_TOLERANCE * abs(usual))
 
 
 def seconds_of(times: Sequence[str]) -> NDArray[np.float64]:
-    """Times as numbers that can be subtracted: seconds for dates, numbers as they are, NaN for what is neither."""
+    """Times as numbers: seconds for dates, numbers unchanged, NaN for anything else."""
     return np.array([_moment(time) for time in times], dtype=np.float64)
 
 
@@ -128,12 +128,12 @@ def _moment(time: str) -> float:
         moment = datetime.fromisoformat(time)
     except ValueError:
         return math.nan
-    # Without a zone of its own a time is taken as UTC: the zone of the machine must not matter.
+    # Times without a time zone are UTC, so that the result does not depend on the machine's zone.
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def follows(train: Series, dev: Series) -> bool:
-    """Whether `dev` begins one step after `train` ends, as far as their times say."""
+    """Whether `dev` starts one step after the end of `train`, by their times."""
     if len(train.times) < 2 or not dev.times:
         return False
     moments = seconds_of(train.times)

@@ -1,11 +1,11 @@
-"""Labelled sequences of numbers: wave files by an index or in folders, frames in tables, lines or arrays.
+"""Read labelled signals: WAV files by index or folder, frames from tables, JSONL or NumPy arrays.
 
-wav     an index (CSV, TSV, JSONL) with a column that names wave files and one of labels; the files lie beside the
-        index, or in `NAME.zip` beside `NAME.csv`. Or a folder with a folder of wave files for each label.
-frames  CSV or TSV with a row for each frame: which sequence it belongs to, its numbers, and the label, which may
-        instead stand in `NAME_targets.csv` beside `NAME_sequences.csv`. Or JSONL:
-        {"frames": [[...], ...], "label": "..."}. Or a table of one long recording, that is cut into windows.
-npz     NumPy arrays `x` [sequences, time, features] and `y`; `label_names` says what the numbers in `y` mean.
+wav     index (CSV, TSV, JSONL) with a column of WAV file names and one of labels; the files are in the folder of the
+        index, or in `NAME.zip` next to `NAME.csv`. Or a folder with one folder of WAV files per label.
+frames  CSV or TSV with one row per frame: its sequence, its features, and the label, which may be in
+        `NAME_targets.csv` next to `NAME_sequences.csv` instead. Or JSONL:
+        {"frames": [[...], ...], "label": "..."}. Or a table of one long recording, cut into windows.
+npz     NumPy arrays `x` [sequences, time, features] and `y`; `label_names` are the names of the numbers in `y`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _TABLES: Mapping[str, Format] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".
 
 
 def signal_format(path: Path) -> Format | None:
-    """Which of these formats a file or folder is in; None if it rather holds text."""
+    """Detect which of these formats a file or folder has; None if it is likely to hold text."""
     if path.is_dir():
         return "wav" if next(path.glob("*/*.wav"), None) else None
     if path.suffix.lower() == ".npz":
@@ -71,7 +71,7 @@ def _columns_of(path: Path, head: list[str]) -> set[str]:
 
 
 def read_signals(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
-    """All records of the file or folder."""
+    """Read all records of a file or folder."""
     if file_format == "npz":
         return list(_read_npz(path, options))
     if file_format == "wav":
@@ -105,7 +105,7 @@ def _read_wav_index(path: Path, options: ReadOptions, report: Report) -> Iterato
 
 
 def _opener(index: Path) -> Callable[[str], bytes]:
-    """How the files that an index names are read: from the archive of its name, or from beside it."""
+    """Function that reads a file named in the index, from its archive or from its folder."""
     archive = index.with_suffix(".zip")
     if archive.is_file():
         return zipfile.ZipFile(archive).read
@@ -113,7 +113,7 @@ def _opener(index: Path) -> Callable[[str], bytes]:
 
 
 class _Sounds:
-    """Reads wave files, which must all have the sample rate of the first."""
+    """Reader of WAV files, which must all have the sample rate of the first."""
 
     def __init__(self, path: Path, report: Report) -> None:
         self._path = path
@@ -121,7 +121,7 @@ class _Sounds:
         self._rate_hz = 0
 
     def read(self, name: str, line: int | None, content: Callable[[], bytes]) -> Waveform | None:
-        """None where the file is at fault, which is reported."""
+        """Samples of a file, or None after a fault, which is reported."""
         try:
             sound = read_wav(content())
         except (OSError, KeyError, zipfile.BadZipFile) as error:
@@ -134,12 +134,12 @@ class _Sounds:
         if sound.sample_rate_hz == self._rate_hz:
             return sound
         what = f"{name}: the sample rate is {sound.sample_rate_hz} Hz"
-        self._report.fault(self._path, line, what, f"that of the files before is {self._rate_hz} Hz")
+        self._report.fault(self._path, line, what, f"the files before have {self._rate_hz} Hz")
         return None
 
 
 def _read_frame_rows(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
-    """A row for each frame; the rows of a sequence stand together."""
+    """Read one row per frame. The rows of a sequence are contiguous."""
     if options.window_rows:
         yield from read_windows(path, options, report)
         return
@@ -175,17 +175,17 @@ def _sequences(table: Table, column: str) -> Iterator[list[Row]]:
 
 
 def _targets_of(path: Path) -> Path | None:
-    """The file of labels beside a file of sequences, if there is one."""
+    """File of labels next to a file of sequences, if it exists."""
     beside = path.with_name(path.name.replace("_sequences", "_targets"))
     return beside if beside != path and beside.is_file() else None
 
 
 def _labels_beside(path: Path, sequence: str, options: ReadOptions, report: Report) -> dict[str, str]:
-    """Labels by sequence, from `NAME_targets.csv` beside `NAME_sequences.csv`."""
+    """Labels by sequence, from `NAME_targets.csv` next to `NAME_sequences.csv`."""
     beside = _targets_of(path)
     if beside is None:
         raise DataFault(
-            path, 1, "there is no label column", "name it, or put the labels into a NAME_targets.csv beside"
+            path, 1, "no label column found", "pass --column label=..., or put the labels into NAME_targets.csv"
         )
     table = read_table(beside, _TABLES.get(beside.suffix.lower(), "csv"), report)
     label = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", beside), "label", beside)
@@ -206,13 +206,11 @@ def _read_frame_lines(path: Path, options: ReadOptions, report: Report) -> Itera
             report.fault(path, number, f"{'.'.join(map(str, error.field))}: {error}")
             continue
         except (ValueError, TypeError, KeyError) as error:
-            report.fault(path, number, f"not a labelled sequence: {error}", _LINE_FORM)
+            report.fault(path, number, f"invalid labelled sequence: {error}", _LINE_FORM)
             continue
         width = width or frames.shape[1]
         if frames.shape[1] != width:
-            report.fault(
-                path, number, f"a frame has {frames.shape[1]} numbers", f"those of the first line have {width}"
-            )
+            report.fault(path, number, f"a frame has {frames.shape[1]} numbers", f"the first line has {width}")
             continue
         yield Located(LabelledSignal(frames, label, options.channel_columns or _numbered(width)), number)
 
@@ -224,9 +222,7 @@ def _read_npz(path: Path, options: ReadOptions) -> Iterator[Located]:
     arrays = _arrays(path)
     x, y = arrays.get("x"), arrays.get("y")
     if x is None or y is None or x.ndim != 3 or len(x) != len(y) or not np.isfinite(x).all():
-        raise DataFault(
-            path, None, "not arrays of sequences", "x is [sequences, time, features], finite, and y [sequences]"
-        )
+        raise DataFault(path, None, "invalid arrays", "x must be [sequences, time, features] and finite, y [sequences]")
     names = arrays.get("label_names")
     labels = [str(names[index]) if names is not None else str(index) for index in y.tolist()]
     group_name = options.group_column or next((name for name in GROUP_COLUMNS if name in arrays), "")
@@ -241,7 +237,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DataFault(path, None, f"not arrays of NumPy: {error}") from error
+        raise DataFault(path, None, f"invalid NumPy archive: {error}") from error
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Tagged sentences from CoNLL-U, CoNLL columns, `seq.in/seq.out` folders and JSON lines."""
+"""Read tagged sentences from CoNLL-U, CoNLL columns, `seq.in/seq.out` folders and JSON lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _JSON_FORM = 'each line is like {"words": ["play", "jazz"], "tags": ["O", "B-gen
 
 @dataclass
 class _Sentence:
-    """A sentence as it stands in the file: words, tags, and the line of each word."""
+    """Sentence as in the file: words, tags, and the line of each word."""
 
     words: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
@@ -41,28 +41,28 @@ class _Sentence:
 
 
 class _BadLine(Exception):
-    """What is wrong with a line and what is allowed; `_collect` adds file and line number."""
+    """Fault in a line and what is allowed instead; `_collect` adds file and line number."""
 
     def __init__(self, what: str, allowed: str) -> None:
         self.what = what
         self.allowed = allowed
 
 
-#: From a line that is not blank to its word and tag; None for a line that holds no word.
+#: Parses a line that is not blank into word and tag; None for a line without a word.
 WordParser = Callable[[str], tuple[str, str] | None]
 
 
 def read_conllu(path: Path, options: ReadOptions, report: Report) -> list[Located]:
-    """FORM and one field of each word. Comments, multiword-token ranges and empty nodes are left out."""
+    """Read FORM and one field of each word. Comments, multiword-token ranges and empty nodes are skipped."""
     parse = partial(_conllu_word, tag_field=options.tag_field)
     return _as_records(_collect(read_lines(path, report), parse, path, report), path, report)
 
 
 def read_columns(path: Path, options: ReadOptions, report: Report) -> list[Located]:
-    """One word per line with its tag in a column; a line without text ends the sentence.
+    """Read one word per line, with its tag in a column; a blank line ends the sentence.
 
-    Columns are separated by tabs when the file has any, else by blanks. In a file with tabs a line that starts with
-    `#` and has no tab is a comment. `-DOCSTART-` lines are left out.
+    Columns are separated by tabs if the file has any, else by blanks. In a file with tabs, a line that starts with `#`
+    and has no tab is a comment. `-DOCSTART-` lines are skipped.
     """
     lines = read_lines(path, report)
     separator = "\t" if any("\t" in line for line in lines if line.strip()) else None
@@ -72,7 +72,7 @@ def read_columns(path: Path, options: ReadOptions, report: Report) -> list[Locat
 
 
 def _collect(lines: list[str], parse: WordParser, path: Path, report: Report) -> list[_Sentence]:
-    """Words up to the next blank line are a sentence. A sentence with a faulty line is left out as a whole."""
+    """Group words into sentences at blank lines. A sentence with a faulty line is dropped as a whole."""
     sentences, sentence, usable = [], _Sentence(), True
     for number, line in enumerate((*lines, ""), start=1):
         if not line.strip():
@@ -114,7 +114,7 @@ def _column_word(line: str, separator: str | None, num_columns: int, options: Re
         return None
     cells = _cells(line, separator)
     if len(cells) == 1:
-        raise _BadLine("only one column", "a line holds a word and its tag, separated by a tab or a blank")
+        raise _BadLine("only one column", "a line has a word and its tag, separated by a tab or a blank")
     if len(cells) != num_columns:
         raise _BadLine(f"the number of columns is {len(cells)}", f"it is {num_columns} in the first line of the file")
     word, tag = _cell(cells, options.word_column), _cell(cells, options.tag_column)
@@ -124,20 +124,20 @@ def _column_word(line: str, separator: str | None, num_columns: int, options: Re
 
 
 def _cells(line: str, separator: str | None) -> list[str]:
-    """Only tabs and blanks separate: a word may be or hold any other white space, such as U+00A0."""
+    """Split only at tabs and blanks: words may contain any other white space, such as U+00A0."""
     return line.split(separator) if separator else re.split("[ \t]+", line.strip(" "))
 
 
 def _cell(cells: list[str], column: int) -> str:
-    """The cell of a column, counted from 1, or from the end when negative."""
+    """Cell of a column, counted from 1, or from the end if negative."""
     index = column - 1 if column > 0 else len(cells) + column
     if column == 0 or not 0 <= index < len(cells):
-        raise _BadLine(f"there is no column {column}", f"there are {len(cells)}, counted from 1; -1 is the last")
+        raise _BadLine(f"no column {column}", f"there are {len(cells)}, counted from 1; -1 is the last")
     return cells[index]
 
 
 def read_slots(path: Path, report: Report) -> list[Located]:
-    """`seq.in` (words separated by blanks), `seq.out` (one tag per word) and maybe `label`, line by line."""
+    """Read `seq.in` (words separated by blanks), `seq.out` (one tag per word) and optionally `label`, line by line."""
     labels = _labels_of_lines(path, report)
     sentences = []
     for number, (text, tag_line) in read_aligned(path, "seq.in", "seq.out", report):
@@ -152,14 +152,14 @@ def read_slots(path: Path, report: Report) -> list[Located]:
 
 
 def _labels_of_lines(folder: Path, report: Report) -> dict[int, str]:
-    """The label of each line of `seq.in`, where the folder has a file of them."""
+    """Labels by line number of `seq.in`, if the folder has a file of them."""
     if not find_part(folder, "label").is_file():
         return {}
     return {number: label.strip() for number, (_, label) in read_aligned(folder, "seq.in", "label", report)}
 
 
 def read_tagged_jsonl(path: Path, report: Report) -> list[Located]:
-    """An object a line: `words` and `tags`, lists of the same length, and maybe a `label` for the text."""
+    """Read one object per line: `words` and `tags`, lists of the same length, and optionally a `label` of the text."""
     sentences = []
     for number, line in enumerate(read_lines(path, report), start=1):
         if not line.strip():
@@ -175,12 +175,12 @@ def _sentence_of_json(line: str, number: int) -> _Sentence:
     try:
         found = json.loads(line)
     except ValueError as error:
-        raise _BadLine(f"not JSON: {error}", _JSON_FORM) from error
+        raise _BadLine(f"invalid JSON: {error}", _JSON_FORM) from error
     if not isinstance(found, dict):
         raise _BadLine(f"a JSON {type(found).__name__}, not an object", _JSON_FORM)
     words, tags, label = found.get("words"), found.get("tags"), found.get("label", "")
     if not _are_texts(words) or not _are_texts(tags) or not isinstance(label, str):
-        raise _BadLine("words and tags must be lists of text, a label text, and none of them blank", _JSON_FORM)
+        raise _BadLine("words and tags must be lists of text and a label text, none of them blank", _JSON_FORM)
     if len(words) != len(tags):
         raise _BadLine(f"{len(tags)} tags for {len(words)} words", "one tag per word")
     return _Sentence(words, tags, [number] * len(words), label.strip())
@@ -191,7 +191,7 @@ def _are_texts(value: object) -> TypeGuard[list[str]]:
 
 
 def _as_records(sentences: list[_Sentence], path: Path, report: Report) -> list[Located]:
-    """Records with span tags in BIO."""
+    """Records of the sentences, with span tags converted to BIO."""
     scheme = detect_scheme([sentence.tags for sentence in sentences])
     if scheme == "bio":
         _warn_of_illegal_tags(sentences, path, report)

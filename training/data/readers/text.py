@@ -1,4 +1,4 @@
-"""Running text for language models: from tables, from tagged sentences, and with a tokeniser's joints undone."""
+"""Running text for language models: from tables, from tagged sentences, and from detokenized WikiText."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from training.data.records import Passage, TaggedSentence
 
 
 def read_table_text(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
-    """One passage of lines `text`, or `label: text`, mixed: tables are often sorted, and a model would learn that.
+    """Read one passage of lines `text` or `label: text`, shuffled, since a model would learn the order of the table.
 
-    The order depends on the lines alone, so that it is the same wherever the file is read.
+    The order depends only on the lines, so that it is the same on every machine.
     """
     table = read_table(path, file_format, report)
     if not table.columns:
         return []
     text_column = pick_column(table, options.text_column, TEXT_COLUMNS, "text", path)
     if text_column is None:
-        raise DataFault(path, 1, f"no text column found among: {', '.join(table.columns)}", "name it")
+        raise DataFault(path, 1, f"no text column among: {', '.join(table.columns)}", "pass --column text=...")
     label_column = options.label_column and pick_column(table, options.label_column, (), "label", path)
     lines = []
     for row in table.rows:
@@ -36,11 +36,11 @@ def read_table_text(path: Path, file_format: Format, options: ReadOptions, repor
     return [Located(Passage("".join(mixed)), 1)] if mixed else []
 
 
-#: Stands for a word that the makers of a text took out.
+#: Replaces a word that the publishers of a text removed.
 MISSING_WORD = "\N{REPLACEMENT CHARACTER}"
 
 
-#: What WikiText puts where a word with a hyphen or a number was cut.
+#: WikiText's mark where a number or a word with a hyphen was split.
 _JOINT = re.compile(r" @([-.,])@ ")
 
 
@@ -48,7 +48,7 @@ _SENTENCE_END = re.compile(r" ([.!?]) (?=[A-Z\"(])")
 
 
 def rejoined(text: str) -> str:
-    """WikiText as a treebank spells its sentences: words whole, a sentence a line; without headings and empty lines."""
+    """Detokenize WikiText: whole words, one sentence per line, no headings or empty lines, as in treebanks."""
     lines = [line.strip() for line in text.split("\n")]
     kept = "\n".join(line for line in lines if line and not line.startswith("= "))
     whole = _JOINT.sub(r"\1", kept.replace("<unk>", MISSING_WORD))
@@ -56,10 +56,10 @@ def rejoined(text: str) -> str:
 
 
 def spelt_out(sentences: Iterable[TaggedSentence]) -> Passage:
-    """A sentence a line, blanks between its words."""
+    """Passage with one sentence per line and blanks between words."""
     return Passage("".join(" ".join(sentence.words) + "\n" for sentence in sentences))
 
 
 def turned_round(passages: Sequence[Passage]) -> list[Passage]:
-    """All of it from its end to its beginning: what a model that reads forward learns from it, it says of backwards."""
+    """Reverse all text, to train a backward language model with a forward network."""
     return [Passage(passage.text[::-1]) for passage in reversed(passages)]

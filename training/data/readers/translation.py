@@ -1,4 +1,4 @@
-"""Sentence pairs from a table with two columns, or from two line-aligned files."""
+"""Read sentence pairs from a table with two columns, or from two line-aligned files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from training.data.records import SentencePair
 
 
 def read_pair_table(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
-    """A sentence and its translation per row. Without other wish the first column is the source, the second the target.
+    """Read a sentence and its translation from each row, by default from the first and the second column.
 
     Raises:
-        DataFault: the columns cannot be found; there is nothing to go on with.
+        DataFault: the table has no such columns.
     """
     table = read_table(path, file_format, report)
     if not table.columns:
         return []
     if len(table.columns) < 2:
-        raise DataFault(path, 1, "only one column", "a pair needs two, and the first line names them")
+        raise DataFault(path, 1, "only one column", "pairs need two, named in the first line")
     source_column = pick_column(table, options.source_column, (), "source", path)
     target_column = pick_column(table, options.target_column, (), "target", path)
     source_column = source_column or next(column for column in table.columns if column != target_column)
@@ -35,7 +35,7 @@ def read_pair_table(path: Path, file_format: Format, options: ReadOptions, repor
 
 
 def read_parallel(source: Path, target: Path, report: Report) -> list[Located]:
-    """Line n of one file is the translation of line n of the other."""
+    """Read pairs of lines: line n of one file is the translation of line n of the other."""
     return [
         Located(SentencePair(first.strip(), second.strip()), number)
         for number, (first, second) in aligned_lines(source, target, report)

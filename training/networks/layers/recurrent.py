@@ -7,7 +7,7 @@ ONNX graph that is right on every execution provider.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -99,7 +99,7 @@ class RecurrentEncoder(nn.Module):
         Only where `is_forward_only`.
         """
         layers = [partial(run_recurrence, layer.forward_rnn) for layer in self._layers()]
-        return run_stack(layers, inputs, state, lengths, self.dropout, list(self.ends))
+        return run_stack(layers, inputs, state, lengths, self.dropout, self.ends)
 
     def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, output_size]`: the top layer's state after reading everything."""
@@ -149,7 +149,7 @@ class StatefulStack(nn.Module):
 
         Without `lengths` every row is `time` long.
         """
-        return run_stack(self._layer_runs(), inputs, state, lengths, self.dropout, list(self.ends))
+        return run_stack(self._layer_runs(), inputs, state, lengths, self.dropout, self.ends)
 
     def _layer_runs(self) -> list[LayerRun]:
         """The layers; while training with a new mask of weight drop."""
@@ -164,16 +164,16 @@ def run_stack(
     state: State,
     lengths: Tensor | None,
     dropout: nn.Module,
-    ends: Sequence[nn.Module] = (),
+    ends: Iterable[nn.Module],
 ) -> tuple[Tensor, State]:
-    """Forward layers, one on the other, from `state`: the outputs, and the state after each row's last step.
+    """Run stacked forward layers from `state`: the outputs, and the state after each row's last step.
 
-    Where there are `ends`, each layer's output passes its own before the next layer reads it.
+    `ends` has the residual connection of each layer.
     """
     outputs, finals = inputs, []
-    for number, run in enumerate(layers):
+    for number, (run, end) in enumerate(zip(layers, ends, strict=True)):
         inputs = dropout(outputs) if number else outputs
         outputs, after = run(inputs, layer_state(state, number), lengths)
-        outputs = ends[number](inputs, outputs) if ends else outputs
+        outputs = end(inputs, outputs)
         finals.append(after)
     return outputs, tuple(torch.cat(parts) for parts in zip(*finals, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from torch import nn
@@ -85,8 +85,7 @@ def encoder_from_state(
     if not encoder.is_forward_only:
         raise ValueError("an encoder that reads in both directions has no state to go on from")
     layers = [cast(RecurrentLayer, layer).forward_rnn for layer in encoder.layers]
-    ends = [cast(ResidualConnection, end) for end in encoder.ends]
-    return stateful_layers(graph, inputs, state, layers, lengths, ends)
+    return stateful_layers(graph, inputs, state, layers, encoder.ends, lengths)
 
 
 def stateful_stack(
@@ -102,9 +101,7 @@ def stateful_stack(
     Returns:
         outputs `[time, batch, hidden]` and the next state, shaped and ordered like `state`.
     """
-    layers = list(stack.layers)
-    ends = [cast(ResidualConnection, end) for end in stack.ends]
-    return stateful_layers(graph, inputs, state, layers, lengths, ends)
+    return stateful_layers(graph, inputs, state, list(stack.layers), stack.ends, lengths)
 
 
 def stateful_layers(
@@ -112,15 +109,15 @@ def stateful_layers(
     inputs: str,
     state: Sequence[str],
     layers: Sequence[nn.Module],
+    ends: Iterable[nn.Module],
     lengths: str = "",
-    ends: Sequence[ResidualConnection] = (),
 ) -> tuple[str, tuple[str, ...]]:
-    """`stateful_stack` for layers from anywhere, one on the other; each output passes its end, where there are ends."""
+    """`stateful_stack` for the forward layers of any stack, with the residual connection of each in `ends`."""
     before = layer_states(graph, state, len(layers))
     outputs, afters = inputs, []
-    for number, (module, parts) in enumerate(zip(layers, before, strict=True)):
+    for module, end, parts in zip(layers, ends, before, strict=True):
         values, after = recurrence(graph, outputs, module, parts, lengths)
-        outputs = layer_end(graph, outputs, values, ends[number]) if ends else values
+        outputs = layer_end(graph, outputs, values, cast(ResidualConnection, end))
         afters.append(after)
     return outputs, joined_state(graph, afters)
 
