@@ -267,10 +267,10 @@ def check_data(
 
 def _dry_run(prepared: Prepared, device: torch.device) -> None:
     """Print the recipe to stdout, and what a run of it needs to stderr."""
-    from training.pipeline.dry_run import rehearse
+    from training.pipeline.dry_run import dry_run
 
     typer.echo(_with_remark(prepared).recipe.model_dump_json(indent=2, exclude_none=True))
-    say(rehearse(prepared, device).summary())
+    say(dry_run(prepared, device).summary())
 
 
 def _with_remark(prepared: Prepared) -> Prepared:

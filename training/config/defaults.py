@@ -10,7 +10,7 @@ from service.bundle.manifest import TaskName
 from training.config.recipe import ConfigFault, DataConfig, Recipe, parse_recipe
 from training.data.read import split_paths
 
-#: Fewer updates leave a network below what a table of counts can do; more epochs than this only repeat.
+#: With fewer updates a network scores below a table of counts; more epochs than this do not help.
 MIN_UPDATES, MAX_EPOCHS = 2000, 100
 
 
@@ -52,7 +52,7 @@ def default_recipe(
 def check_name(name: str) -> None:
     """Raises ConfigFault where the model has no name."""
     if not name:
-        raise ConfigFault("--name is missing: what shall the model be called? Lower-case letters, digits and -._")
+        raise ConfigFault("--name is missing: give the model a name of lower-case letters, digits and -._")
 
 
 def _long_enough(training: dict[str, Any], num_batches: int) -> dict[str, int]:
@@ -64,5 +64,5 @@ def _long_enough(training: dict[str, Any], num_batches: int) -> dict[str, int]:
 
 
 def _absolute(path: str) -> str:
-    """Paths in a run folder must mean the same wherever the run is resumed from; `a.en,a.de` is two paths."""
+    """Absolute paths, so that a run can be resumed from any working directory; `a.en,a.de` is two paths."""
     return ",".join(str(part.absolute()) for part in split_paths(path)) if path else ""

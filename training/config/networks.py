@@ -1,4 +1,4 @@
-"""What a recipe may say about its network: one table of keys for each task."""
+"""Network configuration: the table `[network]` of a recipe, one class per task."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.bundle.manifest import Quantiles
 
-#: `gru` resets after the recurrent product, as torch and cuDNN do; `gru_before` before it, as Cho et al. 2014 did.
+#: `gru` applies the reset gate after the recurrent product, as torch and cuDNN do; `gru_before` before it (Cho et al.
+#: 2014).
 Cell = Literal["lstm", "gru", "gru_before", "rnn"]
-#: Of a network that may also do without a recurrence.
+#: For networks that also work without a recurrence.
 CellOrNone = Literal[Cell, "none"]
 PoolingKind = Literal["last", "mean", "max", "attention", "max+mean", "last+max+mean"]
 Connection = Literal["none", "residual", "highway"]
 CharacterReader = Literal["cnn", "rnn", "none"]
 AttentionKind = Literal["additive", "dot"]
-#: `additive` is Bahdanau's, and Luong's concat; `dot` projects both sides; `general` and `plain_dot` are Luong's.
+#: `additive` is Bahdanau's (Luong's concat); `dot` projects both sides; `general` and `plain_dot` are Luong's.
 TranslatorAttention = AttentionKind | Literal["general", "plain_dot"]
 SamplingSchedule = Literal["none", "linear", "inverse_sigmoid"]
 
 
 class Strict(BaseModel):
-    """Immutable, and a misspelt key is an error. `version = 2` is as good as `version = "2"`."""
+    """Immutable; unknown keys are errors. Numbers are accepted for strings: `version = 2` means `version = "2"`."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), coerce_numbers_to_str=True, allow_inf_nan=False
@@ -49,8 +50,8 @@ class TaggerConfig(NetworkTable):
     bidirectional: bool = Field(
         default=True, description="false reads forward only; without a CRF, a text can then be sent in chunks"
     )
-    connection: Connection = Field(default="none", description="leads past each layer of a stack but the first")
-    layer_norm: bool = Field(default=False, description="normalise what each layer gives")
+    connection: Connection = Field(default="none", description="around each layer of a stack but the first")
+    layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
     word_size: int = Field(default=100, ge=1)
     characters: CharacterReader = "cnn"
     character_size: int = Field(default=32, ge=1)
@@ -58,28 +59,34 @@ class TaggerConfig(NetworkTable):
     max_word_characters: int = Field(default=24, ge=1)
     decoder: Literal["softmax", "crf"] = "softmax"
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    locked_dropout: bool = Field(default=True, description="variational: the same mask at every step of a sequence")
-    word_dropout: float = Field(default=0.05, ge=0, lt=1, description="words that are read as unknown ones")
-    embedding_dropout: float = Field(default=0.0, ge=0, lt=1, description="words without a vector, all over a batch")
-    joint: bool = Field(default=False, description="one network for the tags and for the label of the whole text")
-    text_pooling: PoolingKind = Field(default="max", description="how a joint network sums the text up")
-    text_loss_weight: float = Field(default=0.2, gt=0, description="of a text's label, beside 1 for each word's tag")
-    contextual: tuple[str, ...] = Field(
-        default=(), description="run folders of two language models of characters: one forward, one backward"
+    locked_dropout: bool = Field(
+        default=True, description="variational dropout: the same mask at every step of a sequence"
     )
-    contextual_size: int = Field(default=128, ge=1, description="to so many numbers their states are projected")
+    word_dropout: float = Field(default=0.05, ge=0, lt=1, description="share of words replaced by the unknown token")
+    embedding_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of words whose vector is zero throughout a batch"
+    )
+    joint: bool = Field(default=False, description="also predict a label for the whole text")
+    text_pooling: PoolingKind = Field(default="max", description="of the whole text, in a joint network")
+    text_loss_weight: float = Field(
+        default=0.2, gt=0, description="weight of the text label's loss; that of the tags is 1"
+    )
+    contextual: tuple[str, ...] = Field(
+        default=(), description="run folders of two character language models: one forward, one backward"
+    )
+    contextual_size: int = Field(default=128, ge=1, description="size that their states are projected to")
 
     @model_validator(mode="after")
     def _both_directions(self) -> TaggerConfig:
         if len(self.contextual) not in (0, 2):
-            raise ValueError("contextual names two run folders: of a model that reads forward, and of one backward")
+            raise ValueError("contextual needs two run folders: of a model that reads forward, and of one backward")
         return self
 
 
 class ClassifierConfig(NetworkTable):
-    """Word features, with those of their characters if wanted; recurrent encoder, pooling, linear output.
+    """Word features, optionally with character features; recurrent encoder, pooling, linear output.
 
-    Without a recurrence (`cell = "none"`) features are pooled as they are, and `layers` of `hidden_size` read the pool.
+    Without a recurrence (`cell = "none"`) features are pooled directly, and `layers` of `hidden_size` follow.
     """
 
     task: Literal["classification"] = "classification"
@@ -89,20 +96,24 @@ class ClassifierConfig(NetworkTable):
     bidirectional: bool = Field(
         default=True, description="false reads forward only; with `last` pooling, a text can then be sent in chunks"
     )
-    connection: Connection = Field(default="none", description="leads past each layer of a stack but the first")
-    layer_norm: bool = Field(default=False, description="normalise what each layer gives")
+    connection: Connection = Field(default="none", description="around each layer of a stack but the first")
+    layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
     embedding_size: int = Field(default=100, ge=1)
-    characters: CharacterReader = Field(default="none", description="how a word is spelt, beside its vector")
+    characters: CharacterReader = Field(default="none", description="character features, beside the word vector")
     character_size: int = Field(default=32, ge=1)
     character_hidden_size: int = Field(default=64, ge=1)
     max_word_characters: int = Field(default=24, ge=1)
     pooling: PoolingKind = "attention"
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    locked_dropout: bool = Field(default=True, description="variational: the same mask at every step of a sequence")
-    word_dropout: float = Field(default=0.1, ge=0, lt=1, description="words that are read as unknown ones")
-    embedding_dropout: float = Field(default=0.0, ge=0, lt=1, description="words without a vector, all over a batch")
+    locked_dropout: bool = Field(
+        default=True, description="variational dropout: the same mask at every step of a sequence"
+    )
+    word_dropout: float = Field(default=0.1, ge=0, lt=1, description="share of words replaced by the unknown token")
+    embedding_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of words whose vector is zero throughout a batch"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    outside_label: str = Field(default="oos", description="of what none of the other labels fits, scored on its own")
+    outside_label: str = Field(default="oos", description="label of out-of-scope texts, scored separately")
 
     def check_recipe(self, unit: str, max_input_tokens: int) -> None:
         if self.characters != "none" and unit != "word":
@@ -122,7 +133,7 @@ class ClassifierConfig(NetworkTable):
 
 
 class TranslatorConfig(NetworkTable):
-    """Recurrent encoder; decoder whose first layer attends and whose further layers read what it found."""
+    """Recurrent encoder; decoder with attention in its first layer."""
 
     task: Literal["translation"] = "translation"
     cell: Cell = "lstm"
@@ -133,17 +144,23 @@ class TranslatorConfig(NetworkTable):
     decoder_hidden_size: int = Field(default=256, ge=1)
     decoder_layers: int = Field(default=2, ge=1)
     attention: TranslatorAttention = "additive"
-    attention_size: int = Field(default=128, ge=1, description="of additive and dot; the others follow from the rest")
-    input_feeding: bool = Field(default=False, description="each step reads what the one before made of its context")
-    coverage: bool = Field(default=False, description="additive attention knows where it has looked before")
-    coverage_loss: float = Field(default=0.0, ge=0, description="weight of looking twice, beside that of the tokens")
+    attention_size: int = Field(
+        default=128, ge=1, description="of additive and dot attention; the other kinds have none"
+    )
+    input_feeding: bool = Field(
+        default=False, description="each step also reads the attentional vector of the step before"
+    )
+    coverage: bool = Field(default=False, description="additive attention also reads the sum of its past weights")
+    coverage_loss: float = Field(
+        default=0.0, ge=0, description="weight of the coverage penalty; that of the tokens is 1"
+    )
     scheduled_sampling: SamplingSchedule = Field(
-        default="none", description="how a training target's true tokens give way to the network's own"
+        default="none", description="how true target tokens are replaced by predicted ones during training"
     )
     sampling_updates: int = Field(
         default=5000, ge=1, description="linear: updates until the floor; inverse_sigmoid: k in k / (k + exp(i / k))"
     )
-    sampling_floor: float = Field(default=0.5, ge=0, le=1, description="least share of true tokens")
+    sampling_floor: float = Field(default=0.5, ge=0, le=1, description="smallest share of true tokens")
     dropout: float = Field(default=0.2, ge=0, lt=1)
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
@@ -178,49 +195,65 @@ class LanguageModelConfig(NetworkTable):
     embedding_size: int = Field(default=128, ge=1)
     hidden_size: int = Field(default=512, ge=1)
     layers: int = Field(default=1, ge=1)
-    connection: Connection = Field(default="none", description="leads past each layer of a stack but the first")
-    layer_norm: bool = Field(default=False, description="normalise what each layer gives")
-    dropout: float = Field(default=0.2, ge=0, lt=1, description="of what the softmax reads, and of the next two")
+    connection: Connection = Field(default="none", description="around each layer of a stack but the first")
+    layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="of the softmax input, and the default of the next two")
     input_dropout: float | None = Field(
-        default=None, ge=0, lt=1, description="of what the first layer reads; as `dropout` where it is not given"
+        default=None, ge=0, lt=1, description="of the first layer's input; `dropout` unless given"
     )
     layer_dropout: float | None = Field(
-        default=None, ge=0, lt=1, description="of what each further layer reads; as `dropout` where it is not given"
+        default=None, ge=0, lt=1, description="of the input of each further layer; `dropout` unless given"
     )
     locked_dropout: Literal["none", "layers", "all"] = Field(
-        default="layers", description="variational: one mask for a window, of what layers read, or the softmax too"
+        default="layers",
+        description="variational dropout, one mask per window: of the layers' inputs, or also of the softmax input",
     )
-    embedding_dropout: float = Field(default=0.0, ge=0, lt=1, description="tokens without a vector, all over a batch")
-    weight_drop: float = Field(default=0.0, ge=0, lt=1, description="hidden-to-hidden weights that are off in a window")
-    activation_penalty: float = Field(default=0.0, ge=0, description="on large outputs of the last layer (AR)")
-    change_penalty: float = Field(default=0.0, ge=0, description="on outputs that change from step to step (TAR)")
+    embedding_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of tokens whose vector is zero throughout a batch"
+    )
+    weight_drop: float = Field(
+        default=0.0, ge=0, lt=1, description="DropConnect: share of hidden-to-hidden weights that are zero in a window"
+    )
+    activation_penalty: float = Field(
+        default=0.0, ge=0, description="activation regularisation (AR) of the last layer's outputs"
+    )
+    change_penalty: float = Field(
+        default=0.0, ge=0, description="temporal activation regularisation (TAR): penalises changes between steps"
+    )
     tie_embeddings: bool = Field(
-        default=False, description="the embedding is also the output layer; other sizes are projected to its own first"
+        default=False,
+        description="the embedding is also the output layer; other hidden sizes are projected to its size first",
     )
     sampled_softmax: int = Field(
-        default=0, ge=0, description="words that a training loss compares with, frequent ones more often; 0 is all"
+        default=0,
+        ge=0,
+        description="number of sampled words in the training loss, frequent ones more often; 0 uses all words",
     )
     window: int = Field(default=128, ge=2, description="steps of truncated backpropagation through time")
-    random_window: bool = Field(default=False, description="windows of random lengths about `window` while training")
+    random_window: bool = Field(default=False, description="train on windows of random lengths around `window`")
 
 
 class ForecasterConfig(NetworkTable):
-    """A recurrence over segments of the past, then all segments of the future at once (SegRNN)."""
+    """SegRNN: a recurrence over segments of the past, then all segments of the future in parallel."""
 
     task: Literal["forecasting"] = "forecasting"
     cell: Cell = "gru"
     hidden_size: int = Field(default=128, ge=2)
     look_back: int = Field(default=168, ge=1, description="rows of the past; a multiple of `segment`")
     horizon: int = Field(default=24, ge=1, description="rows to forecast")
-    segment: int = Field(default=24, ge=1, description="rows that one step of the recurrence reads or writes")
+    segment: int = Field(default=24, ge=1, description="rows per step of the recurrence")
     mixing: Literal["independent", "joint"] = Field(
         default="independent", description="each target from its own past, or from all channels together"
     )
-    error: Literal["squared", "absolute"] = Field(default="squared", description="what training makes small")
-    quantiles: Quantiles = Field(default=(), description="forecast these too; training then makes their error small")
+    error: Literal["squared", "absolute"] = Field(default="squared", description="training loss")
+    quantiles: Quantiles = Field(
+        default=(), description="also forecast these; the training loss is then the pinball loss"
+    )
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    minimum: float | None = Field(default=None, description="no forecast is below it: 0 for what is never negative")
-    period: int = Field(default=24, ge=0, description="rows after which the series repeats itself, for the baseline")
+    minimum: float | None = Field(
+        default=None, description="lower bound of forecasts, such as 0 for quantities that are never negative"
+    )
+    period: int = Field(default=24, ge=0, description="seasonality of the series in rows, for the baseline")
 
     @property
     def num_past_segments(self) -> int:
@@ -228,7 +261,7 @@ class ForecasterConfig(NetworkTable):
 
     @property
     def num_future_segments(self) -> int:
-        """The last one may reach beyond the horizon; what does is cut off."""
+        """Rounded up; the part of the last segment beyond the horizon is cut off."""
         return -(-self.horizon // self.segment)
 
     def check_recipe(self, unit: str, max_input_tokens: int) -> None:
@@ -246,14 +279,16 @@ class ForecasterConfig(NetworkTable):
 
 
 class CaptionerConfig(NetworkTable):
-    """Convolutions over a picture; a recurrent decoder that looks at a place of it for each word."""
+    """Convolutional encoder; recurrent decoder with attention over places of the picture."""
 
     task: Literal["captioning"] = "captioning"
     cell: Cell = "lstm"
-    image_rows: int = Field(default=64, ge=8, le=1024, description="pictures are brought to this size")
+    image_rows: int = Field(default=64, ge=8, le=1024, description="size that pictures are resized to")
     image_columns: int = Field(default=64, ge=8, le=1024)
-    channels: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1, description="of each stage; each halves")
-    convolutions: int = Field(default=2, ge=1, le=4, description="layers of each stage after the first")
+    channels: tuple[int, ...] = Field(
+        default=(32, 64, 128), min_length=1, description="channels of each stage; each stage halves the resolution"
+    )
+    convolutions: int = Field(default=2, ge=1, le=4, description="layers per stage after the first")
     embedding_size: int = Field(default=128, ge=1)
     hidden_size: int = Field(default=256, ge=1)
     attention: AttentionKind = "additive"
@@ -262,14 +297,16 @@ class CaptionerConfig(NetworkTable):
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     word_loss_weight: float = Field(
-        default=0.5, ge=0, description="of guessing a caption's words, in no order, from the mean of the picture"
+        default=0.5,
+        ge=0,
+        description="weight of predicting the bag of words of the caption from the mean of the picture",
     )
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0, le=4)
 
     @property
     def grid_rows(self) -> int:
-        """Places of the picture that attention chooses among, from top to bottom."""
+        """Rows of the grid that attention is over."""
         return self.image_rows >> len(self.channels)
 
     @property

@@ -1,4 +1,4 @@
-"""A recipe, read and checked: everything that decides a run, in one immutable object.
+"""Recipes, read and validated: the whole configuration of a run in one immutable object.
 
 Recipes are TOML files in `training/recipes/`, each key of which is commented there. Unknown keys are errors. The
 effective configuration, defaults included, is written into the run folder and into the bundle.
@@ -32,23 +32,24 @@ PATTERNS_IN_WORDS = {
 
 
 class ConfigFault(UnrollError):
-    """A recipe cannot be used. The message names the file and the key."""
+    """A recipe is invalid. The message names the file and the key."""
 
 
 class DataConfig(Strict):
-    """Which records to learn from: a public set by `dataset`, or files of one's own by `train` and `dev`."""
+    """Training data: a public data set by `dataset`, or own files by `train` and `dev`."""
 
     dataset: str = ""
     train: str = ""
     dev: str = ""
-    dev_percent: int = Field(default=10, ge=1, le=50, description="part held out when there is no dev file")
+    dev_percent: int = Field(default=10, ge=1, le=50, description="percentage held out when there is no dev file")
     hold_out: str = Field(
-        default="", description="a group, such as a speaker: its records of train and dev are dev, all others train"
+        default="", description="a group, such as a speaker: its records become dev, all others train"
     )
     also: tuple[str, ...] = Field(
-        default=(), description="further public sets whose text a language model learns from; twice named, twice read"
+        default=(),
+        description="further public data sets whose text a language model learns from; a repeated name is read again",
     )
-    reverse: bool = Field(default=False, description="a language model reads all text from its end to its beginning")
+    reverse: bool = Field(default=False, description="reverse the text of a language model")
     read: ReadOptions = ReadOptions()
 
     @model_validator(mode="after")
@@ -59,56 +60,62 @@ class DataConfig(Strict):
 
 
 class TokenizerConfig(Strict):
-    """How text is cut. `word` and `character` look pieces up; `subword` is byte-pair encoding fitted on train."""
+    """Tokenization. `word` and `character` are look-ups; `subword` is byte-pair encoding fitted on train."""
 
     unit: Literal["word", "subword", "character"] = "word"
     cut: Literal["english", "french", "portuguese", "whitespace"] = Field(
-        default="english", description="where words end in raw text: a language parts punctuation and its clitics"
+        default="english", description="word boundaries in raw text: a language splits off punctuation and its clitics"
     )
     lowercase: bool = True
-    zero_digits: bool = Field(default=True, description="every digit becomes 0, so that numbers share a word")
+    zero_digits: bool = Field(default=True, description="replace every digit by 0, so that numbers share tokens")
     min_count: int = Field(default=1, ge=1, description="rarer words are unknown")
-    vocabulary_size: int = Field(default=8000, ge=64, description="of a subword tokenizer")
+    vocabulary_size: int = Field(default=8000, ge=64, description="size of a subword vocabulary")
     vectors: str = Field(
         default="",
-        description="word vectors to start from: a name, a folder of them, or a run that has learnt some",
+        description="pretrained word vectors: a name, a folder, or the folder of an earlier run",
     )
-    max_vectors: int = Field(default=30_000, ge=0, description="most frequent vectors kept beside the train words")
+    max_vectors: int = Field(
+        default=30_000, ge=0, description="most frequent pretrained words kept in addition to those of train"
+    )
 
 
 class TrainingConfig(Strict):
-    """The optimiser and when to stop."""
+    """Optimiser, schedule and early stopping."""
 
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = Field(default=2e-3, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
-    beta2: float = Field(default=0.999, gt=0, lt=1, description="of adam")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd")
+    beta2: float = Field(default=0.999, gt=0, lt=1, description="second-moment decay of adam and adamw")
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine", "linear", "plateau"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0)
-    final_rate: float = Field(default=0.02, ge=0, le=1, description="part of learning_rate left at the end")
+    final_rate: float = Field(default=0.02, ge=0, le=1, description="share of learning_rate left at the end")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
-    plateau_epochs: int = Field(default=1, ge=1, description="epochs without gain before the rate falls")
+    plateau_epochs: int = Field(default=1, ge=1, description="epochs without improvement before the rate falls")
     epochs: int = Field(default=20, ge=1)
-    patience: int = Field(default=5, ge=1, description="epochs without gain on dev before stopping")
+    patience: int = Field(default=5, ge=1, description="early stopping: epochs without improvement on dev")
     batch_size: int = Field(default=32, ge=1, description="sequences; for language models, parallel streams")
     clip_norm: float = Field(default=1.0, gt=0)
-    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="averaged weights are scored and exported; 0 is off")
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="moving average of weights, which is scored and exported; 0 is off"
+    )
     average: Literal["ema", "swa", "asgd"] = Field(
         default="ema",
         description="instead of `ema_decay`, the plain mean of all weights: `swa` of those after `average_from`, "
         "`asgd` of those after dev has stopped getting better",
     )
-    average_from: float = Field(default=0.5, ge=0, lt=1, description="part of the run before the mean of `swa` begins")
+    average_from: float = Field(
+        default=0.5, ge=0, lt=1, description="share of the run before averaging by `swa` begins"
+    )
     average_patience: int = Field(
-        default=3, ge=0, description="epochs: `asgd` begins once dev is worse than the best of those before so many"
+        default=3, ge=0, description="`asgd` begins once dev is worse than its best score up to this many epochs ago"
     )
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every_s: float = Field(default=300.0, gt=0)
-    threads: int = Field(default=0, ge=0, description="torch threads on the CPU; 0 leaves torch's choice")
+    threads: int = Field(default=0, ge=0, description="torch threads on the CPU; 0 is torch's default")
     evaluate_records: int = Field(default=0, ge=0, description="dev records scored each epoch; 0 is all of them")
-    deterministic: bool = Field(default=False, description="only kernels that repeat to the bit, on a GPU too; slower")
-    trackers: tuple[TrackerName, ...] = Field(default=("tensorboard",), description="who else is told of each epoch")
+    deterministic: bool = Field(default=False, description="deterministic kernels only, on a GPU too; slower")
+    trackers: tuple[TrackerName, ...] = Field(default=("tensorboard",), description="experiment trackers to log to")
 
     @model_validator(mode="after")
     def _averages_before_the_end(self) -> TrainingConfig:
@@ -121,7 +128,7 @@ class TrainingConfig(Strict):
 
 
 class Recipe(Strict):
-    """One run, wholly determined (on a CPU, to the bit)."""
+    """The configuration of one run; on a CPU it determines the weights to the bit."""
 
     name: str = Field(pattern=NAME_PATTERN)
     version: str = Field(default="1", pattern=VERSION_PATTERN)
@@ -138,7 +145,7 @@ class Recipe(Strict):
     network: NetworkConfig
     training: TrainingConfig = TrainingConfig()
     limits: Limits = Limits()
-    examples: tuple[str, ...] = Field(default=(), description="inputs recorded in the bundle as proof")
+    examples: tuple[str, ...] = Field(default=(), description="inputs of the examples recorded in the bundle")
 
     @model_validator(mode="before")
     @classmethod
@@ -164,10 +171,10 @@ class Recipe(Strict):
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """A recipe of the project by name, or a TOML file by path.
+    """The path of a shipped recipe by name, or of a TOML file by path.
 
     Raises:
-        ConfigFault: neither exists; near names are suggested.
+        ConfigFault: neither exists; similar names are suggested.
     """
     path = Path(name_or_path)
     if path.suffix == ".toml" and path.is_file():
@@ -202,7 +209,7 @@ def parse_recipe(values: dict[str, Any], where: str, overrides: dict[str, Any] |
 
 
 def _sentence(path: tuple[str | int, ...], kind: str, message: str) -> str:
-    """What is wrong with which key, as the key is written in a recipe: pydantic adds the task after `network`."""
+    """The key and its fault. Keys are as in the recipe, without the task that pydantic adds after `network`."""
     keys = path if path[:1] != ("network",) else (path[0], *path[2:])
     allowed = PATTERNS_IN_WORDS.get(str(keys[-1]), "") if kind == "string_pattern_mismatch" else ""
     said = _no_such_key(path) if kind == "extra_forbidden" else allowed or message.removeprefix("Value error, ")
@@ -210,14 +217,14 @@ def _sentence(path: tuple[str | int, ...], kind: str, message: str) -> str:
 
 
 def _no_such_key(path: tuple[str | int, ...]) -> str:
-    """The fault, and the key that was meant if there is one that looks like it."""
+    """The fault, with a suggestion if a similar key exists."""
     *parents, wrong = path
     close = difflib.get_close_matches(str(wrong), _keys_under(tuple(parents)), n=1)
     return "there is no such key" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def _keys_under(parents: tuple[str | int, ...]) -> list[str]:
-    """The keys that a table of a recipe may have. After `network` stands the task, which chooses among its tables."""
+    """The keys allowed in a table of a recipe. After `network` comes the task, which selects the table."""
     table: Any = Recipe
     for parent in parents:
         if isinstance(table, type) and issubclass(table, BaseModel):

@@ -1,4 +1,4 @@
-"""The tables `[signal]` and `[augment]` of a recipe: what a network that does not read text reads instead."""
+"""Signal inputs and their augmentation: the tables `[signal]` and `[augment]` of a recipe."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ SignalKind = Literal["none", "frames", "waveform"]
 
 
 class _Table(BaseModel):
-    """Immutable, and a misspelt key is an error."""
+    """Immutable; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SignalConfig(_Table):
-    """How a sequence of numbers is brought before the recurrence; `kind = "none"` is for text.
+    """Front end for sequences of numbers; `kind = "none"` is for text.
 
     Sound becomes the logarithm of its power in `mel_bands` bands, in steps of `step_ms`. Each feature is scaled by its
     mean and deviation in train. Then come the convolutions, each of which also shortens the sequence by `stride`.
     """
 
     kind: SignalKind = "none"
-    sample_rate_hz: int = Field(default=8000, ge=1000, description="of sound; other rates are resampled to it")
-    window_ms: float = Field(default=25.0, gt=0, le=1000, description="of sound looked at for each step")
-    step_ms: float = Field(default=10.0, gt=0, le=1000, description="from one step of sound to the next")
+    sample_rate_hz: int = Field(default=8000, ge=1000, description="of sound; other rates are resampled")
+    window_ms: float = Field(default=25.0, gt=0, le=1000, description="length of the analysis window of sound")
+    step_ms: float = Field(default=10.0, gt=0, le=1000, description="hop between windows of sound")
     mel_bands: int = Field(default=40, ge=1, le=256)
     lowest_hz: float = Field(
-        default=60.0, ge=0, description="where the lowest band begins; the highest ends at half the rate"
+        default=60.0, ge=0, description="lower edge of the lowest mel band; the highest ends at half the sample rate"
     )
     normalise_each: bool = Field(
-        default=False, description="take each feature's own mean and deviation off each input: who speaks into what"
+        default=False, description="normalise each input by its own mean and deviation: removes speaker and microphone"
     )
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(), description="of each convolution; none is fine"
+        default=(), description="output channels of each convolution; may be empty"
     )
     kernel_size: int = Field(default=5, ge=1)
     stride: int = Field(default=2, ge=1)
@@ -57,22 +57,22 @@ class SignalConfig(_Table):
 
 
 class AugmentConfig(_Table):
-    """How each input is changed at random whenever it is learned from, so that the label does not hang on details."""
+    """Random augmentation of each input during training."""
 
-    speed: float = Field(default=0.0, ge=0, le=0.5, description="played faster or slower by up to this part")
-    crop: float = Field(default=0.0, ge=0, le=0.9, description="cut at both ends, together up to this part")
+    speed: float = Field(default=0.0, ge=0, le=0.5, description="largest change of speed, either way")
+    crop: float = Field(default=0.0, ge=0, le=0.9, description="largest share cut off, both ends together")
     warp: float = Field(
-        default=0.0, ge=0, le=0.5, description="bands of sound moved up or down by up to this part: a longer throat"
+        default=0.0, ge=0, le=0.5, description="largest warp of mel bands up or down (vocal tract length perturbation)"
     )
-    gain: float = Field(default=0.0, ge=0, le=0.9, description="each feature multiplied by 1 plus or minus up to this")
+    gain: float = Field(default=0.0, ge=0, le=0.9, description="largest scaling of each feature, either way")
     offset: float = Field(
-        default=0.0, ge=0, description="deviation of what is added to a feature at all steps alike: another microphone"
+        default=0.0, ge=0, description="deviation of a constant added to each feature: another microphone"
     )
-    noise: float = Field(default=0.0, ge=0, description="deviation of what is added to features of deviation 1")
+    noise: float = Field(default=0.0, ge=0, description="deviation of Gaussian noise; features have deviation 1")
     rotation_degrees: float = Field(
-        default=0.0, ge=0, le=180, description="features in threes (x, y, z) turned together by up to this angle"
+        default=0.0, ge=0, le=180, description="largest rotation of triples of features (x, y, z)"
     )
-    time_masks: int = Field(default=0, ge=0, description="stretches of time that are blanked (SpecAugment)")
-    time_mask_part: float = Field(default=0.2, gt=0, le=1, description="the longest of them, of the whole")
-    feature_masks: int = Field(default=0, ge=0, description="bands of neighbouring features that are blanked")
-    feature_mask_size: int = Field(default=8, ge=1, description="the widest of them")
+    time_masks: int = Field(default=0, ge=0, description="number of time masks (SpecAugment)")
+    time_mask_part: float = Field(default=0.2, gt=0, le=1, description="largest share of time that one mask covers")
+    feature_masks: int = Field(default=0, ge=0, description="number of masks over neighbouring features")
+    feature_mask_size: int = Field(default=8, ge=1, description="largest width of a feature mask")

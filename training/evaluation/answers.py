@@ -1,4 +1,4 @@
-"""Batched answers of a bundle through the service's own task code, and what the scoring of every task shares."""
+"""Batched inference with a bundle through the service's own task code, shared by the scoring of all tasks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Job:
 def answers(job: Job, values: Sequence[PredictInput]) -> list[Any]:
     """The service's answer to each value, in order; None where the value is refused.
 
-    Batches hold values of near length, the longest first, so that too little memory shows at once.
+    Batches hold values of similar length, the longest first, so that running out of memory happens at once.
     """
     task = task_of(job.bundle)
     assert predicts(task), "this measure is of whole answers"
@@ -55,10 +55,10 @@ def answers(job: Job, values: Sequence[PredictInput]) -> list[Any]:
 
 
 def _preprocessed(task: PredictTask[Any, Any], value: PredictInput, parameters: Any) -> Any:
-    """The example of a value; None if the service would refuse it for what it holds.
+    """The preprocessed value; None if the service would refuse it.
 
     Raises:
-        InvalidInput: it is the parameters that are wrong.
+        InvalidInput: a parameter is wrong.
     """
     try:
         return task.preprocess(value, parameters)
@@ -84,5 +84,5 @@ def _cut_to(text: str, limit: int, tokenizer: TextTokenizer) -> str:
 
 
 def unknown_labels(bundle: Bundle, gold: Sequence[str]) -> list[str]:
-    """Labels of the file that the model cannot give; they all count as wrong."""
+    """Labels of the file that the model cannot predict; they all count as wrong."""
     return sorted(set(gold) - set(bundle.manifest.labels))

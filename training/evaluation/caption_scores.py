@@ -1,4 +1,4 @@
-"""How well captions fit: the same words, the same words in the same order, the same caption altogether."""
+"""Caption metrics: exact match, token F1 and BLEU."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sacrebleu.metrics.bleu import BLEU
 
 from training.evaluation.scoring import accuracy
 
-#: The longest runs of words that BLEU counts, as captioning papers report it.
+#: BLEU-1 and BLEU-4, as captioning papers report them.
 _SHORTEST, _LONGEST = 1, 4
 
 
 def caption_scores(references: Sequence[str], captions: Sequence[str]) -> dict[str, float]:
     """`exact`: equal captions; `token_f1`: words in common, mean over captions; BLEU-1 and BLEU-4 of sacrebleu.
 
-    All are percentages. Words are what stands between blanks, and case counts.
+    All are percentages. Words are separated by white space, and case counts.
     """
     f1 = [_token_f1(reference, caption) for reference, caption in zip(references, captions, strict=True)]
     return {

@@ -92,8 +92,8 @@ def evaluate_records(
 ) -> Scores:
     """Measures by name: shares in percent, losses in nats per token; `count` is the number of records.
 
-    No record is left out: too long ones are cut (`truncated`, `windowed`), and what the model refuses is wrong
-    (`refused`). Only keys that belong to the task are there.
+    Every record counts: long ones are cut (`truncated`, `windowed`), and refused ones are wrong (`refused`). Only the
+    keys of the task are present.
     """
     with _progress_bar("evaluate", progress) as advance:
         scores = task.score(Job(bundle, runner, parameters or {}, batch_size, advance, keep), records)
@@ -111,7 +111,7 @@ def _no_bar() -> Iterator[Advance]:
 
 @contextmanager
 def _shown_bar(title: str) -> Iterator[Advance]:
-    """A bar on standard error; call what it yields with the percentage done."""
+    """A progress bar on standard error. Yields a function that sets the percentage done."""
     columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("%"), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         row = bar.add_task(title, total=100)

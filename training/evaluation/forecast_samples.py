@@ -1,4 +1,4 @@
-"""Some forecasts of dev as lines for people: what was forecast, and what came."""
+"""A few dev forecasts as lines of text, beside the actual values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUM_STEPS = 6
 
 
 def forecast_samples(bundle: Bundle, options: ForecastingOptions, runner: Runner, series: Series) -> tuple[str, ...]:
-    """The first target, a few steps of the horizon, from windows spread evenly."""
+    """The first target at a few steps of the horizon, from windows spread evenly."""
     task = Forecasting(bundle)
     windows = Windows(series, options.look_back, options.horizon)
     starts = np.unique(np.linspace(0, len(windows) - 1, _NUM_SAMPLES).astype(np.int64))

@@ -1,4 +1,4 @@
-"""How far forecasts are from what came, over every window of a series; in deviations of train, as papers count."""
+"""Forecast errors over every window of a series, in standard deviations of train as in the literature."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.preprocessing.windows import Windows
 
 @dataclass
 class ForecastErrors:
-    """Adds errors up, batch by batch. What was not measured is not counted."""
+    """Accumulates errors batch by batch. Missing values do not count."""
 
     deviations: Sequence[float]
     quantiles: Sequence[float] = ()
@@ -35,7 +35,7 @@ class ForecastErrors:
         self._scale = np.asarray(self.deviations, dtype=np.float64)
 
     def add(self, forecast: Array, future: Array, quantiles: Array | None = None) -> None:
-        """`[windows, horizon, targets]` of both, in the units of the data; quantiles in one dimension more."""
+        """Both are `[windows, horizon, targets]` in the units of the data; quantiles have one more dimension."""
         wrong = future.astype(np.float64) - forecast
         known = np.isfinite(future)
         scaled = (wrong / self._scale)[known]
@@ -54,7 +54,7 @@ class ForecastErrors:
         self.num_inside += int(inside[known].sum())
 
     def measures(self) -> dict[str, float]:
-        """`mse` and `mae` in deviations; of one target `mae_in_units` too; of quantiles `pinball` and `coverage`.
+        """`mse` and `mae` in deviations; for a single target `mae_in_units`; with quantiles `pinball` and `coverage`.
 
         `coverage` is the percentage of values between the lowest and the highest quantile.
         """
@@ -75,7 +75,7 @@ def forecast_scores(
     batch_size: int,
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Every window of the series through the service's own task code."""
+    """Errors of the bundle on every window of the series."""
     task = Forecasting(bundle)
     windows = Windows(series, options.look_back, options.horizon)
     errors = ForecastErrors(options.deviations, options.quantiles)
@@ -94,6 +94,6 @@ def forecast_scores(
 
 
 def batches_of(num_windows: int, batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """The windows in order, so many at a time."""
+    """Indices of the windows in order, `batch_size` at a time."""
     for start in range(0, num_windows, batch_size):
         yield np.arange(start, min(start + batch_size, num_windows))

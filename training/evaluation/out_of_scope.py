@@ -1,9 +1,9 @@
-"""How well a classifier keeps out what it was not made for, at a price that is the same for every model.
+"""Out-of-scope recall of a classifier at 95 % acceptance of in-scope texts, so that models compare.
 
-A text is taken as in scope if its label is not the one for outsiders and its score is at least a threshold. The
-threshold is the highest at which 95 % of the scored texts that are in scope are taken, rightly labelled or not; the
-measure is the share of outsiders that are then kept out (Larson et al. 2019 report recall beside accuracy in scope,
-without a fixed price). Where the label alone keeps more than 5 % of the texts in scope out, the threshold is 0.
+A text is accepted if its label is not the out-of-scope label and its score is at least a threshold. The threshold is
+the highest one that accepts 95 % of the in-scope texts, whether their label is right or not; the measure is the share
+of out-of-scope texts rejected (Larson et al. 2019 report recall beside in-scope accuracy, without fixing the
+acceptance). Where the label alone rejects more than 5 % of the in-scope texts, the threshold is 0.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-#: Of the texts in scope.
+#: Share of in-scope texts that are accepted.
 TAKEN_SHARE = 0.95
 
 
 class OutOfScopeScores(NamedTuple):
-    """Percentages, but for the threshold, which counts like the confidences."""
+    """Percentages, except the threshold, which is on the scale of the confidences."""
 
     recall: float
     taken_in_scope: float
@@ -27,7 +27,7 @@ class OutOfScopeScores(NamedTuple):
 def out_of_scope_scores(
     gold: Sequence[str], predicted: Sequence[str], confidences: Sequence[float], outside: str
 ) -> OutOfScopeScores:
-    """`confidences` belong to the predicted labels, empty for what was refused. Needs texts in scope and outsiders."""
+    """`confidences` are those of the predicted labels, which are empty for refused texts. Needs texts of both kinds."""
     taken_by_label = [label not in (outside, "") for label in predicted]
     in_scope = [row for row, label in enumerate(gold) if label != outside]
     outsiders = [row for row, label in enumerate(gold) if label == outside]
@@ -43,8 +43,8 @@ def out_of_scope_scores(
 
 
 def sentence(threshold: float, taken_in_scope: float, outside: str) -> str:
-    """What was done, for those who want to do the same with the answers of a service."""
-    # Rounded down, so that it takes at least as many.
+    """The decision rule in words, to apply it to answers of the service."""
+    # Rounded down, so that it accepts at least as many.
     shown = math.floor(threshold * 1e4) / 1e4
     return (
         f"a text is taken if its label is not {outside} and its score is at least {shown:g}; "

@@ -1,4 +1,4 @@
-"""Measures of quality. Shares are percentages from 0 to 100; losses are nats per token."""
+"""Evaluation metrics. Shares are percentages from 0 to 100; losses are nats per token."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from training.data.records import TaggedSentence
 from training.evaluation.out_of_scope import out_of_scope_scores
 from training.evaluation.tokenised_bleu import SIGNATURE, tokenised_bleu
 
-#: The label of texts that belong to none of the other labels (Larson et al. 2019).
+#: The label of out-of-scope texts (Larson et al. 2019).
 OUT_OF_SCOPE = "oos"
-#: A text cut into at least so many tokens for each of its characters is one of characters.
+#: A tokenizer with at least this many tokens per character is one of characters.
 LEAST_CHARACTERS = 0.9
 
 
@@ -31,9 +31,9 @@ class SpanScores(NamedTuple):
 
 
 class TranslationScores(NamedTuple):
-    """Corpus scores and what sacrebleu needs to know to repeat them (Post 2018).
+    """Corpus scores with their sacrebleu signatures (Post 2018).
 
-    `bleu` is over the text as a reader sees it, `bleu_tokenised` over lower-cased tokens, as older papers count.
+    `bleu` is computed on detokenised text, `bleu_tokenised` on lower-cased tokens as in older papers.
     """
 
     bleu: float
@@ -45,7 +45,7 @@ class TranslationScores(NamedTuple):
 
 
 def accuracy(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    """Share of equal labels; 0 when there are none."""
+    """Percentage of equal labels; 0 without labels."""
     right = sum(a == b for a, b in zip(gold, predicted, strict=True))
     return percentage(right, len(gold))
 
@@ -56,9 +56,9 @@ def percentage(part: int, whole: int) -> float:
 
 
 def span_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> SpanScores:
-    """Precision, recall and F1 of whole spans: kind, start and end must all be right (Tjong Kim Sang 2002).
+    """Precision, recall and F1 of spans; label, start and end must match (Tjong Kim Sang 2002).
 
-    An `I-X` that continues nothing starts a span, as in conlleval.
+    An `I-X` without a span to continue starts one, as in conlleval.
     """
     num_gold = num_predicted = num_right = 0
     for gold_tags, predicted_tags in zip(gold, predicted, strict=True):
@@ -77,7 +77,7 @@ def span_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]
 def joint_scores(
     gold: Sequence[TaggedSentence], tags: Sequence[Sequence[str]], labels: Sequence[str]
 ) -> dict[str, float]:
-    """Of the texts that have a label: how many got it, and how many got it and every tag (Goo et al. 2018)."""
+    """Over texts with a label: `label_accuracy`, and `sentence_accuracy` of label and all tags (Goo et al. 2018)."""
     rows = [row for row in zip(gold, tags, labels, strict=True) if row[0].label]
     num_labels = sum(record.label == label for record, _, label in rows)
     num_whole = sum(record.label == label and list(record.tags) == list(found) for record, found, label in rows)
@@ -88,7 +88,7 @@ def joint_scores(
 
 
 def macro_f1(gold: Sequence[str], predicted: Sequence[str]) -> float:
-    """Mean of the F1 of every label that occurs in the gold or the predicted labels."""
+    """Macro F1 over all labels among the gold or the predicted ones."""
     labels = sorted({*gold, *predicted})
     index = {label: i for i, label in enumerate(labels)}
     num_gold, num_predicted, num_right = np.zeros((3, len(labels)))
@@ -105,9 +105,9 @@ def classification_scores(
     confidences: Sequence[float] | None = None,
     outside: str = OUT_OF_SCOPE,
 ) -> dict[str, float]:
-    """`accuracy` and macro `f1`; where there are texts of the label `outside` also `accuracy_in_scope`, `recall_oos`.
+    """`accuracy` and macro `f1`; with texts labelled `outside` also `accuracy_in_scope` and `recall_oos`.
 
-    With the confidences of the predicted labels also `recall_oos_at_95`, see `out_of_scope`.
+    With confidences also `recall_oos_at_95`, see `out_of_scope`.
     """
     scores: dict[str, float] = {"accuracy": accuracy(gold, predicted), "f1": macro_f1(gold, predicted)}
     pairs = list(zip(gold, predicted, strict=True))
@@ -140,7 +140,7 @@ def translation_scores(references: Sequence[str], hypotheses: Sequence[str]) -> 
 
 
 def negative_log_likelihoods(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Nats of each target. `logits` `[..., vocab]`, `targets` `[...]`; summed in float64."""
+    """Negative log-likelihood of each target in nats. `logits` `[..., vocab]`, `targets` `[...]`; float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     log_sums = np.log(np.exp(shifted).sum(axis=-1))
     of_targets = np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
@@ -148,21 +148,21 @@ def negative_log_likelihoods(logits: NDArray[np.float32], targets: NDArray[np.in
 
 
 def num_words(text: str) -> int:
-    """Words between white space, and line ends: what perplexities of published language models count."""
+    """Number of words and line ends, as perplexities of published language models count them."""
     return len(text.split()) + text.count("\n")
 
 
 def perplexity_per_word(nats: float, texts: Sequence[str]) -> dict[str, float]:
-    """The measure of that name, whatever tokens the nats are of; nothing where it is beyond all bounds.
+    """`perplexity_per_word` from a loss over any tokens; empty where it overflows.
 
-    The first word of a text is read, not predicted.
+    The first word of a text is given, not predicted.
     """
     value = perplexity(nats / max(1, sum(max(0, num_words(text) - 1) for text in texts)))
     return {"perplexity_per_word": value} if math.isfinite(value) else {}
 
 
 def perplexity(loss: float) -> float:
-    """e to the loss in nats per token; infinite where that is beyond a float."""
+    """The exponential of the loss in nats per token; infinite on overflow."""
     try:
         return math.exp(loss)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The loss of a language model measured step by step, as it generates, rather than over whole windows."""
+"""Loss of a language model through its step graph, the one that generates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Runner
 from training.evaluation.scoring import negative_log_likelihoods
 
-#: Texts are read as so many streams side by side, each from an empty state.
+#: Texts are read as this many parallel streams, each from a zero state.
 NUM_STREAMS = 32
 
 
 def step_loss(bundle: Bundle, runner: Runner, texts: Sequence[str], num_streams: int = NUM_STREAMS) -> float:
-    """Mean nats per token of `texts`, one after the other, through the graph `step`.
+    """Mean nats per token of the concatenated `texts` through the graph `step`.
 
     Raises:
         UnrollError: the texts are too short to predict anything.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import Manifest, TaskName, TaskOptions
@@ -44,7 +44,6 @@ class CardTexts:
     purpose: Callable[[Manifest], str]
     intended_use: str
     limits: Callable[[Manifest], list[str]]
-    route: Literal["predict", "generate"] = "predict"
     #: Shell lines that call the service at the given address, where the usual JSON request is not what one types.
     commands: Callable[[Manifest, str], list[str]] | None = None
     #: Whether the language of the data limits what the model can read.

@@ -1,7 +1,7 @@
-"""BLEU as most papers before 2018 counted it, so that a score can stand beside theirs.
+"""Tokenised BLEU as in most papers before 2018, for comparison with their scores.
 
-Text is lower-cased and cut into tokens first, much as the Moses tokenizer does, and nothing is smoothed, as in its
-`multi-bleu`. Cut finer, a text has more pieces that can be right: scores are a point or two above sacrebleu's.
+Text is lower-cased and tokenized first, much as by the Moses tokenizer, without smoothing, as in its `multi-bleu`.
+Finer tokens raise the score: it is a point or two above sacrebleu's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from sacrebleu.metrics.bleu import BLEU
 
 SIGNATURE = "nrefs:1|case:lc|tok:punctuation apart, as Moses cuts|smooth:none"
 
-#: An elided word keeps its apostrophe (l' homme), any other goes with what follows (the man 's); numbers and words with
-#: hyphens stay whole; every other sign is a token.
+#: An elided word keeps its apostrophe (l' homme), other apostrophes belong to the next token (the man 's); numbers and
+#: words with hyphens stay whole; any other punctuation mark is a token.
 _TOKEN = re.compile(
     r"aujourd['’]hui|\b(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu)['’](?=\w)"
     r"|\d+(?:[.,]\d+)+|\w+(?:-\w+)*|['’]\w+|[^\w\s]"
@@ -27,6 +27,6 @@ def cut(text: str) -> str:
 
 
 def tokenised_bleu(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Corpus BLEU, 0 to 100, over tokens without case; 0 where no four tokens in a row are right."""
+    """Corpus BLEU, 0 to 100, over lower-cased tokens; 0 without a matching 4-gram."""
     bleu = BLEU(tokenize="none", smooth_method="none", force=True)
     return float(bleu.corpus_score([cut(text) for text in hypotheses], [[cut(text) for text in references]]).score)

@@ -1,4 +1,4 @@
-"""Runs a torch network under the graph names and tensor names of a bundle: what the graphs are measured against."""
+"""Run a torch network by the graph and tensor names of a bundle: the reference for its ONNX graphs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TorchRunner:
         self._graphs = network.graphs()
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one graph once: every input by name in, every output by name out."""
+        """Run one graph once: inputs by name in, outputs by name out."""
         device = next(self._network.parameters()).device
         tensors = {name: torch.from_numpy(array).to(device) for name, array in feeds.items()}
         with evaluating(self._network), torch.no_grad():
@@ -32,7 +32,7 @@ class TorchRunner:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, the mode of before afterwards."""
+    """Evaluation mode inside; restores the previous mode."""
     was_training = network.training
     network.eval()
     try:
@@ -43,7 +43,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread inside: small batches gain nothing from more, and sums then do not depend on the machine."""
+    """One torch thread inside: small batches gain nothing from more, and results do not depend on the machine."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -53,7 +53,7 @@ def one_thread() -> Iterator[None]:
 
 
 def decode_whole(network: EncoderDecoder, tokens: Array, feeds: Mapping[str, Array]) -> tuple[Array, Array]:
-    """All of `tokens` `[batch, steps]` at once, as in training, from the other feeds of `decoder_step`.
+    """Decode all of `tokens` `[batch, steps]` at once (teacher forcing), from the other feeds of `decoder_step`.
 
     Returns:
         logits `[batch, steps, vocab]` and attention weights `[batch, steps, time]`.

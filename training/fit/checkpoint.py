@@ -1,7 +1,7 @@
-"""A run's whole state in one safetensors file: weights, optimiser, averages, carried state, random numbers, progress.
+"""Checkpoints: weights, optimiser, averages, carried state, random state and progress in one safetensors file.
 
-No pickle: the file can be read by anyone and runs no code. Tensors are stored on the CPU, so a run started on a GPU
-goes on without one. A file is written beside its target and renamed, so an interrupted write loses nothing.
+No pickle: loading runs no code. Tensors are stored on the CPU, so that a run started on a GPU can resume without one.
+Writes are atomic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHECKPOINT_VERSION: Final = 1
 
 
 class Progress(BaseModel):
-    """Where a run stands. `batch` counts within the epoch, `step` from the start. A higher score is better.
+    """Progress of a run. `batch` counts within the epoch, `step` from the start. Higher scores are better.
 
     `averaging_from` is the step at which `asgd` began to average, None before that.
     """
@@ -44,7 +44,7 @@ class Progress(BaseModel):
 
 
 class RunState(BaseModel):
-    """Everything that decides the next update."""
+    """All state that determines the next update."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -56,7 +56,7 @@ class RunState(BaseModel):
 
 
 def save_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> None:
-    """Write `path` atomically. Every worker calls this, the first one writes."""
+    """Write `path` atomically. All workers call this; the first one writes."""
     random_numbers = workers.gather(_random_numbers())
     carried = workers.gather(tuple(part.cpu() for part in state.carried))
     if not workers.is_first:
@@ -72,12 +72,12 @@ def save_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> No
 
 
 def load_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> RunState:
-    """Put what `path` holds into the network and the optimiser of `state`; returns the state to go on from.
+    """Load `path` into the network and the optimiser of `state`; returns the state to resume from.
 
-    Other workers than those that wrote it may go on: they meet the same batches, with other random numbers.
+    The number of workers may differ: batches are the same, random numbers are not.
 
     Raises:
-        CheckpointFault: there is no such file, it is damaged, no checkpoint of a run, or one of another network.
+        CheckpointFault: the file is missing, damaged, no checkpoint of a run, or of another network.
     """
     tensors, metadata = read_tensors(path)
     progress = _progress(path, metadata)
@@ -101,15 +101,15 @@ def load_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> Ru
 
 
 def save_weights(path: Path, network: Network, averages: dict[str, Tensor]) -> None:
-    """The weights to score and export: the averages where there are any, else the network's own."""
+    """Save the weights to score and export: the averages if there are any, else the network's own."""
     write_tensors(path, {**_weights(network), **averages}, {})
 
 
 def load_weights(path: Path, network: Network) -> None:
-    """Put saved weights into a network of the same shape.
+    """Load saved weights into a network of the same shape.
 
     Raises:
-        CheckpointFault: there is no such file, it is damaged, or holds the weights of another network.
+        CheckpointFault: the file is missing, damaged, or of another network.
     """
     tensors, _ = read_tensors(path)
     wanted = _weights(network).keys()
@@ -123,7 +123,7 @@ def load_weights(path: Path, network: Network) -> None:
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
-    """All that a network has learnt, by name. Tied weights are there once, under the name that averages go by."""
+    """All weights by name. Tied weights occur once, under the name that the averages use."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
@@ -140,7 +140,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
 
 
 def _random_numbers() -> dict[str, Tensor]:
-    """The state of this process's generators."""
+    """Random state of this process."""
     generators = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         generators["cuda"] = torch.cuda.get_rng_state()
@@ -152,7 +152,7 @@ def _random_key(rank: int, name: str) -> str:
 
 
 def _restore_random_numbers(tensors: dict[str, Tensor], rank: int) -> None:
-    if rank and _random_key(rank, "cpu") not in tensors:  # a worker that was not there when the run was stopped
+    if rank and _random_key(rank, "cpu") not in tensors:  # a worker that did not exist when the run was stopped
         return
     torch.set_rng_state(tensors[_random_key(rank, "cpu")])
     if _random_key(rank, "cuda") in tensors and torch.cuda.is_available():
@@ -160,13 +160,13 @@ def _restore_random_numbers(tensors: dict[str, Tensor], rank: int) -> None:
 
 
 def _whole(carried: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """The state of all rows of the batch, from the states of each worker's rows; a worker may have none."""
+    """The state of the whole batch, from the states of each worker's rows; a worker may have none."""
     parts = [parts for parts in carried if parts]
     return tuple(interleaved(each) for each in zip(*parts, strict=True)) if len(parts) > 1 else (*parts, ())[0]
 
 
 def read_progress(path: Path) -> Progress:
-    """Where a run stands, without its weights."""
+    """Progress of a run, without loading its weights."""
     _, metadata = read_tensors(path)
     return _progress(path, metadata)
 

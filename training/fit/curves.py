@@ -1,4 +1,4 @@
-"""A run at a glance: a picture of loss, gradient norm and dev measures, and a table of its epochs."""
+"""Training curves: a picture of loss, gradient norm and dev measures, and a table of epochs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 
 def draw_curves(metrics: Path, picture: Path) -> None:
-    """Read `metrics.jsonl`, write a PNG. Nothing is drawn before the first epoch is over."""
-    # Imported here: matplotlib is slow to import, and only runs draw.
+    """Draw `metrics.jsonl` as a PNG, from the first complete epoch on."""
+    # Imported here: matplotlib is slow to import.
     import matplotlib
 
     matplotlib.use("Agg")
@@ -31,13 +31,13 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         _plot(axis, epochs, "epoch", name, name.replace("_", " "))
     figure.savefig(picture, dpi=100)
     pyplot.close(figure)
-    # Figures are full of cycles. Left to Python's own time, a run grew by 4.5 MiB with every epoch.
+    # Figures contain reference cycles: without this collection a run grew by 4.5 MiB per epoch.
     del figure, axes
     gc.collect()
 
 
 def write_table(metrics: Path, table: Path) -> None:
-    """The epochs of `metrics.jsonl` as CSV, a row each."""
+    """Write the epochs of `metrics.jsonl` as CSV."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [row for row in rows if row["kind"] == "epoch"]
     columns = list(dict.fromkeys(name for row in epochs for name in row if name != "kind"))

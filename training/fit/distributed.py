@@ -1,8 +1,8 @@
-"""Several processes that train one network together, each on its share of every batch (`torchrun -m training ...`).
+"""Data-parallel training: each process computes its share of every batch (`torchrun -m training ...`).
 
-A batch keeps the size that the recipe gives it, however many workers share it: the gradients are added up as if one
-process had seen all of it. Each worker has the whole network and makes the same update; the first one scores dev and
-writes the run folder.
+The batch size is that of the recipe for any number of workers: gradients are combined as if one process had seen the
+whole batch. Each worker has the whole network and makes the same update; the first one scores dev and writes the run
+folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from service.errors import UnrollError
 
-#: Scoring dev, for which the others wait, may take long.
+#: Timeout of a collective: the other workers wait while the first one scores dev.
 PATIENCE: Final = timedelta(hours=2)
 
 T = TypeVar("T")
@@ -32,18 +32,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workers:
-    """This process's place among `count`. Alone, nothing is exchanged."""
+    """The process group: this process's rank among `count`. A single process exchanges nothing."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this process writes the run folder."""
         return self.rank == 0
 
     def check_batch_size(self, batch_size: int) -> None:
-        """Raises UnrollError where batches cannot be shared out evenly."""
+        """Raises UnrollError where batches cannot be divided evenly."""
         if batch_size % self.count:
             below, above = batch_size // self.count * self.count, -(-batch_size // self.count) * self.count
             sizes = " or ".join(str(size) for size in (below, above) if size)
@@ -52,11 +52,11 @@ class Workers:
             )
 
     def share(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This worker's part of a batch: every so manieth row, so that lengths are shared out evenly too."""
+        """This worker's rows of a batch: every `count`-th one, so that lengths are spread evenly."""
         return order[self.rank :: self.count]
 
     def start(self, network: nn.Module) -> None:
-        """Make the networks equal and the random numbers different."""
+        """Broadcast the weights of the first worker and give each worker its own random state."""
         if self.count == 1:
             return
         for value in network.state_dict().values():
@@ -64,9 +64,9 @@ class Workers:
         torch.manual_seed(torch.initial_seed() + self.rank)
 
     def combine(self, network: nn.Module, loss: Tensor, num_terms: int) -> Tensor:
-        """Turn each worker's gradient into the one of the whole batch; returns the whole batch's mean loss.
+        """All-reduce the gradients to that of the whole batch; returns the mean loss of the whole batch.
 
-        Means over unlike numbers of terms are weighted by these numbers. One exchange for everything.
+        Means are weighted by their numbers of terms. One collective for everything.
         """
         if self.count == 1:
             return loss
@@ -81,7 +81,7 @@ class Workers:
         return flat[-2]
 
     def most(self, *wishes: int) -> tuple[int, ...]:
-        """The largest of each worker's wishes: all of them stop, or save, after the same update."""
+        """The maximum over the workers, so that all of them stop, or save, after the same update."""
         if self.count == 1:
             return wishes
         device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -90,7 +90,7 @@ class Workers:
         return tuple(int(wish) for wish in agreed)
 
     def from_first(self, compute: Callable[[], T]) -> T:
-        """What the first worker computes, on every worker; the others wait."""
+        """Compute on the first worker and broadcast the result."""
         if self.count == 1:
             return compute()
         answer: list[Any] = [compute() if self.is_first else None]
@@ -99,7 +99,7 @@ class Workers:
         return found
 
     def gather(self, value: T) -> list[T]:
-        """Everyone's value, in order of rank, on every worker."""
+        """All-gather: the values of all workers in order of rank."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -107,7 +107,7 @@ class Workers:
         return values
 
     def wait(self) -> None:
-        """Go on when all have come this far."""
+        """Barrier: wait for all workers."""
         if self.count > 1:
             dist.barrier()
 
@@ -117,7 +117,7 @@ ALONE: Final = Workers()
 
 @contextmanager
 def joined_workers(device: torch.device, environment: Mapping[str, str] = os.environ) -> Iterator[Workers]:
-    """The workers that `torchrun` started, each with its own GPU if there are any; without it, this process alone."""
+    """The process group of `torchrun`, each process with its own GPU if there are any; else this process alone."""
     count = int(environment.get("WORLD_SIZE", "1"))
     if count == 1:
         yield ALONE
@@ -128,16 +128,16 @@ def joined_workers(device: torch.device, environment: Mapping[str, str] = os.env
     dist.init_process_group("nccl" if use_cuda else "gloo", timeout=PATIENCE)
     try:
         yield Workers(dist.get_rank(), count)
-        dist.barrier()  # whoever leaves while another still closes its connections can take that one down
+        dist.barrier()  # a process that exits while another one still closes its connections can crash it
     finally:
         dist.destroy_process_group()
 
 
 def leave(status: int) -> NoReturn:
-    """End this worker's process: exit handlers run and output is written, but the interpreter is not taken down.
+    """Exit this worker without finalising the interpreter; exit handlers run and output is flushed.
 
-    gloo's threads can outlive the process group and still hold tensors; one that gives a tensor back while the
-    interpreter is going makes the process abort, after all its work was done.
+    Threads of gloo can outlive the process group and hold tensors; releasing one during finalisation aborts the process
+    after all its work is done.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -146,7 +146,7 @@ def leave(status: int) -> NoReturn:
 
 
 def interleaved(parts: Sequence[Tensor]) -> Tensor:
-    """The states `[layers, batch, width]` of all workers' rows, in the order of the whole batch."""
+    """Merge the states `[layers, batch, width]` of all workers in the row order of the whole batch."""
     whole = torch.cat(list(parts), dim=1)
     rows = torch.cat([torch.arange(rank, whole.shape[1], len(parts)) for rank in range(len(parts))])
     return torch.empty_like(whole).index_copy_(1, rows.to(whole.device), whole)

@@ -1,4 +1,4 @@
-"""One update, up to the step of the optimiser: loss, gradient, its norm, clipping."""
+"""Gradient of one batch: loss, backward pass, norm and clipping."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from training.preprocessing.batches import Batch
 
 Carried = tuple[Tensor, ...]
 
-#: Nats per token. Guessing blindly among a million words costs 14; gates that are stuck keep a loss this large finite.
+#: Nats per token. A uniform guess among a million words costs 14; saturated gates keep a loss this large finite.
 MAX_LOSS: Final = 1000.0
 
 
 @dataclass(frozen=True)
 class Gradient:
-    """What a batch says: its mean loss, the gradient's norm before clipping, and the state for the next batch."""
+    """Result of a batch: its mean loss, the gradient norm before clipping, and the state for the next batch."""
 
     loss: float
     norm: float
@@ -32,18 +32,17 @@ class Gradient:
 
     @property
     def is_usable(self) -> bool:
-        """Whether an optimiser may take a step along it."""
+        """Whether loss and norm are finite and bounded."""
         return self.loss < MAX_LOSS and math.isfinite(self.norm)
 
 
 @contextmanager
 def mixed_precision(device: torch.device, precision: Literal["fp32", "bf16"]) -> Iterator[None]:
-    """Autocast to bfloat16 inside, if that is asked for.
+    """Autocast to bfloat16 inside, if `precision` asks for it.
 
-    oneDNN has no bfloat16 LSTM for CPUs without AVX-512, and raises an error instead of taking another one: there
-    torch's own kernels compute it.
+    oneDNN raises for a bfloat16 LSTM on CPUs without AVX-512: there torch's own kernels are used.
     """
-    one_dnn: Any = torch.backends.mkldnn  # its settings are properties of a module, which its types do not know
+    one_dnn: Any = torch.backends.mkldnn  # torch types these module properties as read-only
     was_enabled, is_half = one_dnn.enabled, precision == "bf16"
     lacks_lstm = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     one_dnn.enabled = was_enabled and not (is_half and lacks_lstm)
@@ -57,10 +56,10 @@ def mixed_precision(device: torch.device, precision: Literal["fp32", "bf16"]) ->
 def find_gradient(
     network: Network, batch: Batch | None, carried: Carried, config: TrainingConfig, workers: Workers
 ) -> Gradient:
-    """Put the clipped gradient of a batch into the parameters.
+    """Compute the clipped gradient of a batch into the parameters.
 
-    Where several workers train together, `batch` is this worker's share, None if there is nothing left for it, and the
-    gradient is that of the whole batch, the same on every worker.
+    With several workers, `batch` is this worker's share, None if it is empty; the gradient is that of the whole batch,
+    equal on all workers.
     """
     network.zero_grad(set_to_none=True)
     device = next(network.parameters()).device

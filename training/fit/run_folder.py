@@ -1,4 +1,4 @@
-"""A run's folder and everything a person sees of it.
+"""Run folder: files, logs and progress bar of a run.
 
 config.toml            the effective recipe          metrics.jsonl   one line an epoch, and one for each log step
 tokenizer-*.json       fitted on train               curves.png      loss and dev scores
@@ -39,7 +39,7 @@ from training.preprocessing.series_scale import SeriesScale
 from training.preprocessing.signal_scale import SignalScale
 from training.preprocessing.vocabulary import Vocabulary
 
-#: Seconds between two log lines of a run that writes to a file instead of a terminal.
+#: Seconds between two log lines where standard error is no terminal.
 PLAIN_LINE_EVERY_S = 30.0
 #: Steps between two points of the training curve.
 LOG_EVERY_STEPS = 50
@@ -50,14 +50,14 @@ _CHARACTER_MODELS = "character_models.safetensors"
 
 
 class RunFolderFault(UnrollError):
-    """The folder is not a run, or already holds one."""
+    """The folder is no run, or already holds one."""
 
 
 class RunFolder:
     """Paths, logs and the progress bar of one run."""
 
     def __init__(self, path: Path, console: Console | None = None, writes: bool = True) -> None:
-        """`writes` is false for a worker that only looks on while another one writes the folder."""
+        """`writes` is false for workers that do not write the folder."""
         self.path = path
         self.trackers: tuple[Tracker, ...] = ()
         self._writes = writes
@@ -71,11 +71,11 @@ class RunFolder:
     def create(
         cls, path: Path, recipe: Recipe, vocabulary: Vocabulary, source: DataSource, overwrite: bool = False
     ) -> RunFolder:
-        """Start a new run. Raises RunFolderFault where one already is, unless told to overwrite."""
+        """Create the folder of a new run. Raises RunFolderFault if it exists, unless `overwrite` is set."""
         folder = cls(path)
         if folder.checkpoint.exists() and not overwrite:
             raise RunFolderFault(
-                f"{path} already holds a run: `unroll resume {path}` goes on with it, --overwrite starts anew"
+                f"{path} already holds a run: `unroll resume {path}` continues it, --overwrite replaces it"
             )
         path.mkdir(parents=True, exist_ok=True)
         folder._clear()
@@ -102,7 +102,7 @@ class RunFolder:
         return load_recipe(self._file("config.toml"))
 
     def vocabulary(self) -> Vocabulary:
-        """The tokenizers and labels as they were fitted when the run began."""
+        """The vocabulary as fitted when the run started."""
         files = sorted(self.path.glob("tokenizer-*.json"))
         # Roles that share a tokenizer share the object again, as they did when it was fitted.
         loaded = {file.read_bytes(): TextTokenizer.load(file) for file in files}
@@ -119,27 +119,27 @@ class RunFolder:
         return Vocabulary(tokenizers, labels, None, text_labels, scale, signal_scale, models)
 
     def environment(self) -> dict[str, str]:
-        """Hardware and library versions of the process that began the run."""
+        """Hardware and library versions of the process that started the run."""
         values = json.loads(self._file("environment.json").read_bytes())
         return {"hardware": values["hardware"], **values["libraries"]}
 
     def source(self) -> DataSource:
-        """What the run learns from."""
+        """The data of the run."""
         return DataSource.model_validate_json(self._file("data.json").read_bytes())
 
     def check_data(self, source: DataSource) -> None:
-        """Raises RunFolderFault if the files a run learns from are no longer what they were when it began."""
+        """Raises RunFolderFault if the data files have changed since the run started."""
         began_with = self.source().splits
         changed = sorted(name for name in began_with | source.splits if began_with.get(name) != source.splits.get(name))
         if changed:
             raise RunFolderFault(
-                f"{', '.join(changed)} changed since {self.path} was started; put the old content back, or start anew"
+                f"{', '.join(changed)} changed since {self.path} was started; restore the old files, or start a new run"
             )
 
     def rewind(self, progress: RunProgress) -> None:
-        """Forget what was logged after the checkpoint with this progress: a run that goes on from there logs it again.
+        """Remove log lines after the checkpoint with this progress: the resumed run logs them again.
 
-        A process that was killed while it wrote leaves a last line without an end, which is forgotten too.
+        An incomplete last line of a killed process is removed too.
         """
         if self._writes and self.metrics.exists():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -147,7 +147,7 @@ class RunFolder:
             self.metrics.write_text("".join(kept), encoding="utf-8")
 
     def _file(self, name: str) -> Path:
-        """A file that every run folder has. Raises RunFolderFault if this one lacks it."""
+        """The path of a required file. Raises RunFolderFault if it is missing."""
         file = self.path / name
         if not file.is_file():
             raise RunFolderFault(f"{self.path} is not a run folder: it has no {name}")
@@ -163,7 +163,7 @@ class RunFolder:
     def log_epoch(
         self, progress: RunProgress, measures: dict[str, float], samples: Sequence[str], better: bool
     ) -> None:
-        """Write down and say how an epoch went."""
+        """Log and print the result of an epoch."""
         if not self._writes:
             return
         epoch = progress.epoch + 1
@@ -174,7 +174,7 @@ class RunFolder:
         draw_curves(self.metrics, self.path / "curves.png")
         write_table(self.metrics, self.path / "metrics.csv")
         scores = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
-        mark = "best so far" if better else f"no gain for {progress.stale_epochs}"
+        mark = "best so far" if better else f"no improvement for {progress.stale_epochs}"
         minutes = progress.seconds / 60
         self.console.print(
             f"epoch {epoch:3d}  loss {progress.epoch_loss:.4f}  dev {scores}  ({mark}, {minutes:.1f} min)",
@@ -189,7 +189,7 @@ class RunFolder:
 
     @contextmanager
     def progress_bar(self, progress: RunProgress, batches: int, epochs: int) -> Iterator[EpochBar]:
-        """A live bar on a terminal, a plain line now and then elsewhere."""
+        """A progress bar on a terminal, occasional log lines elsewhere."""
         title = f"epoch {progress.epoch + 1}/{epochs}"
         columns = (
             TextColumn(title),
@@ -204,7 +204,7 @@ class RunFolder:
             yield EpochBar(self, live, task, progress, batches, title)
 
     def _clear(self) -> None:
-        """Nothing of an older run may be taken for a part of the new one."""
+        """Remove the files of an older run."""
         old = (self.metrics, self.samples, self.checkpoint, self.best_weights, self.path / _TEXT_LABELS)
         of_trackers = self.path.glob("*-run.txt")
         pictures = (self.path / "curves.png", self.path / "metrics.csv")
@@ -226,7 +226,7 @@ class RunFolder:
 
 
 class EpochBar:
-    """Counts updates, shows rate and remaining time, logs the training curve."""
+    """Progress of an epoch: counts updates, shows speed and remaining time, logs the training curve."""
 
     def __init__(
         self, folder: RunFolder, live: Progress, task: TaskID, progress: RunProgress, batches: int, title: str
@@ -241,7 +241,7 @@ class EpochBar:
         self._first = progress.batch
 
     def advance(self, loss: float, norm: float, rate: float) -> None:
-        """One update is done: its loss, its gradient norm before clipping, its learning rate."""
+        """Record an update: its loss, gradient norm before clipping and learning rate."""
         done = self._progress.batch
         per_s = (done - self._first) / max(1e-9, time.monotonic() - self._started)
         status = f"loss {self._progress.epoch_loss:.4f}  norm {norm:.2f}  rate {rate:.2g}  {per_s:.1f} batches/s"
@@ -257,7 +257,7 @@ class EpochBar:
 
 
 def _json_lines(items: Sequence[str]) -> str:
-    """A JSON list with an item a line, so that people can count and compare."""
+    """A JSON list with one item per line, for diffs."""
     return json.dumps(list(items), ensure_ascii=False, indent=0) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""How the learning rate and the averaged weights move with the steps: pure functions of the progress."""
+"""Learning-rate schedules and weight averaging, as pure functions of the progress."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from training.config.recipe import TrainingConfig
 
 
 def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_factor: float) -> float:
-    """The rate for update `step` (from 0) of `total_steps`. Warm-up is linear, then the schedule's shape."""
+    """The learning rate of update `step` (from 0) of `total_steps`: linear warm-up, then the schedule."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    # Epochs of running text differ by a batch or so; what comes after the end stays at the last rate.
+    # Epochs of running text differ by about a batch; updates beyond `total_steps` keep the last rate.
     done = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
     shapes = {
         "constant": 1.0,
@@ -27,11 +27,11 @@ def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateau_f
 
 
 def share_kept(config: TrainingConfig, step: int, total_steps: int, averaging_from: int = 0) -> float:
-    """How much of the averaged weights stays when update `step` (from 0) comes in.
+    """Decay of the averaged weights at update `step` (from 0).
 
-    `ema` keeps `ema_decay`, less in the first steps, so that the start is forgotten. `swa` keeps nothing until its part
-    of the run begins; from then on every update counts alike (Polyak and Juditsky 1992, Izmailov et al. 2018).
-    With `asgd` that part begins at the step `averaging_from`, which dev decides.
+    `ema` keeps `ema_decay`, less in the first steps to forget the start. `swa` keeps nothing until its share of the run
+    begins; from then on all updates weigh alike (Polyak and Juditsky 1992, Izmailov et al. 2018).
+    With `asgd` averaging begins at the step `averaging_from`, which the dev score decides.
     """
     if config.average == "ema":
         return min(config.ema_decay, (1 + step) / (10 + step))
@@ -42,24 +42,24 @@ def share_kept(config: TrainingConfig, step: int, total_steps: int, averaging_fr
 
 @torch.no_grad()
 def update_averages(averages: dict[str, Tensor], network: nn.Module, kept: float) -> None:
-    """Move the averages to the weights, but for the share that is kept."""
+    """Update the averages: keep a share of them, take the rest from the weights."""
     for name, parameter in network.named_parameters():
         averages[name].lerp_(parameter, 1.0 - kept)
 
 
 def start_averages(network: nn.Module, config: TrainingConfig) -> dict[str, Tensor]:
-    """A copy of the weights to average into; empty when averaging is off, or `asgd` has not yet begun."""
+    """A copy of the weights to average into; empty if averaging is off or `asgd` has not begun."""
     wanted = config.average == "swa" or (config.average == "ema" and config.ema_decay > 0)
     return copied_weights(network) if wanted else {}
 
 
 def copied_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The weights as they are now."""
+    """A copy of the current weights."""
     return {name: value.detach().clone() for name, value in network.named_parameters()}
 
 
 def has_stopped_gaining(scores: Sequence[float], patience: int) -> bool:
-    """The non-monotone trigger (Merity et al. 2018) on dev scores, of which higher ones are better.
+    """The non-monotone trigger (Merity et al. 2018) on dev scores; higher is better.
 
     True once the last score is below the best of all but the `patience` scores before it.
     """

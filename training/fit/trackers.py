@@ -1,6 +1,6 @@
-"""Who else is told how a run goes: TensorBoard, MLflow, Weights & Biases (`training.trackers` of a recipe).
+"""Experiment trackers: TensorBoard, MLflow, Weights & Biases (`training.trackers` of a recipe).
 
-Everything stays on this machine unless the user's own environment says otherwise: MLflow writes into `mlflow.db`
+Everything stays on this machine unless the environment says otherwise: MLflow writes into `mlflow.db`
 beside the run folders (or where MLFLOW_TRACKING_URI points), W&B into the run folder without a connection (or as
 WANDB_MODE says).
 """
@@ -20,7 +20,7 @@ from service.errors import UnrollError
 from training.config.recipe import Recipe, TrackerName
 
 PROJECT = "unroll"
-#: MLflow refuses longer values of parameters.
+#: MLflow refuses longer parameter values.
 MAX_PARAMETER_CHARACTERS = 6000
 
 
@@ -29,14 +29,14 @@ class TrackerMissing(UnrollError):
 
 
 class Tracker(Protocol):
-    """Takes the numbers of a run as they come."""
+    """Receives the metrics of a run."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """The values after `step` updates, by names such as `dev/f1`."""
+        """Log values after `step` updates, by names such as `dev/f1`."""
         ...
 
     def close(self) -> None:
-        """No more will come in this process; the run may be resumed in another."""
+        """Finish logging in this process; the run may be resumed in another."""
         ...
 
 
@@ -44,13 +44,13 @@ class TensorBoardTracker:
     """Event files in `tensorboard/` of the run folder."""
 
     def __init__(self, folder: Path, _recipe: Recipe) -> None:
-        # Imported here: it takes a second, and only runs need it.
+        # Imported here: it takes a second.
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a point to each curve, to be seen at once."""
+        """Add a point to each curve and flush."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
@@ -61,7 +61,7 @@ class TensorBoardTracker:
 
 
 class MLflowTracker:
-    """One MLflow run, named like the recipe. Its id is kept in the run folder: a resumed run is the same one."""
+    """One MLflow run, named like the recipe. Its id is kept in the run folder, so that a resumed run continues it."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -93,7 +93,7 @@ class MLflowTracker:
 
 
 class WandbTracker:
-    """One run of Weights & Biases, kept in `wandb/` of the run folder; `wandb sync` uploads it if one wants to."""
+    """One run of Weights & Biases, in `wandb/` of the run folder; `wandb sync` uploads it."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -117,7 +117,7 @@ class WandbTracker:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Write out what is left."""
+        """Flush."""
         self._run.finish()
 
 
@@ -130,7 +130,7 @@ TRACKERS: dict[TrackerName, Callable[[Path, Recipe], Tracker]] = {
 
 @contextmanager
 def open_trackers(folder: Path, recipe: Recipe) -> Iterator[tuple[Tracker, ...]]:
-    """The recipe's trackers, closed at the end, also when the run fails.
+    """Open the recipe's trackers; closes them at the end, also when the run fails.
 
     Raises:
         TrackerMissing: a library is not installed.

@@ -1,9 +1,9 @@
-"""The training loop: updates, dev score, early stop, checkpoints. What a run is about is handed in.
+"""Training loop: updates, dev score, early stopping, checkpoints. Independent of the task.
 
 for each epoch:
     for each batch:
         rate by the schedule -> loss -> gradient -> clip -> update -> averages
-    score on dev -> keep the best -> stop when it no longer gets better
+    score on dev -> keep the best -> early stopping
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from training.preprocessing.batching import Order, TrainingSet
 
 @dataclass(frozen=True)
 class DevScore:
-    """What dev says of the network: `value` is better when higher; `measures` and `samples` are for people."""
+    """Dev score of the network: higher values are better; `measures` and `samples` are for people."""
 
     value: float
     measures: dict[str, float] = field(default_factory=dict)
@@ -48,11 +48,11 @@ class DevScore:
 
 
 class Diverged(UnrollError):
-    """The loss is not a number, infinite, or so large that nothing is learnt any more."""
+    """The loss is NaN, infinite or too large to recover."""
 
 
 class Interrupted(UnrollError):
-    """Ctrl-C or SIGTERM arrived; the run is saved and can go on. `signal_number` tells which."""
+    """Ctrl-C or SIGTERM arrived; the run is saved and can be resumed. `signal_number` is the signal."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class Interrupted(UnrollError):
 
 
 class Trainer:
-    """One run. `fit` returns once dev stops getting better or the epochs are over."""
+    """Trains one network. `fit` returns on early stopping or after the last epoch."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Trainer:
         device: torch.device,
         workers: Workers = ALONE,
     ) -> None:
-        """Raises UnrollError where `workers` cannot share batches of this size evenly."""
+        """Raises UnrollError where `workers` cannot divide batches of this size evenly."""
         workers.check_batch_size(config.batch_size)
         self._workers = workers
         self._data = data
@@ -92,7 +92,7 @@ class Trainer:
         return self.state.progress
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint, with exactly the updates that would have come without the stop."""
+        """Resume from a checkpoint, with exactly the updates that would have followed."""
         self.state = load_checkpoint(checkpoint, self.state, self._workers)
         self._folder.rewind(self.progress)
 
@@ -100,8 +100,8 @@ class Trainer:
         """Train to the end.
 
         Raises:
-            Diverged: the loss became NaN, infinite or absurdly large.
-            Interrupted: a signal came; the checkpoint is written.
+            Diverged: the loss is NaN, infinite or too large.
+            Interrupted: a signal arrived; the checkpoint is written.
         """
         with self._catching_signals():
             while self.progress.epoch < self._config.epochs and not self._stale():
@@ -132,7 +132,7 @@ class Trainer:
                     saved_at = time.monotonic()
 
     def _update(self, order: Order, total_steps: int) -> tuple[Gradient, float]:
-        """One step of gradient descent, and the learning rate that it was made with."""
+        """One step of gradient descent; returns the gradient and the learning rate."""
         state, config, progress = self.state, self._config, self.progress
         rate = learning_rate(config, progress.step, total_steps, progress.rate_factor)
         for group in state.optimizer.param_groups:
@@ -186,7 +186,7 @@ class Trainer:
             self.progress.rate_factor *= self._config.plateau_factor
 
     def _average_if_stuck(self) -> None:
-        """Begin the averages of `asgd` once dev has stopped getting better, and give them time of their own."""
+        """Start the averages of `asgd` once dev has stopped improving, and reset early stopping."""
         progress, config = self.progress, self._config
         if config.average != "asgd" or progress.averaging_from is not None:
             return
@@ -202,11 +202,11 @@ class Trainer:
         if number:
             self._save()
             command = f"unroll resume {shlex.quote(str(self._folder.path))}"
-            raise Interrupted(f"stopped and saved; go on with: {command}", number)
+            raise Interrupted(f"stopped and saved; continue with: {command}", number)
 
     @contextmanager
     def _catching_signals(self) -> Iterator[None]:
-        """The first signal asks the loop to stop after the update at hand; a second one acts at once."""
+        """The first signal stops the loop after the current update; a second one acts at once."""
 
         def note(number: int, _frame: FrameType | None) -> None:
             self._signal = number
@@ -225,7 +225,7 @@ class Trainer:
 
 @contextmanager
 def averaged_weights(network: Network, averages: dict[str, Tensor]) -> Iterator[None]:
-    """Inside, the network has the averaged weights; afterwards its own again."""
+    """Inside, the network has the averaged weights; restores its own afterwards."""
     own = {name: value.detach().clone() for name, value in network.named_parameters()} if averages else {}
     network.load_state_dict(averages, strict=False)
     try:
@@ -235,7 +235,7 @@ def averaged_weights(network: Network, averages: dict[str, Tensor]) -> Iterator[
 
 
 def build_optimizer(network: Network, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD with momentum. The rate is set before every update, by the schedule."""
+    """Adam, AdamW or SGD with momentum. The schedule sets the rate before every update."""
     parameters, rate, decay = network.parameters(), config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=config.momentum, weight_decay=decay)

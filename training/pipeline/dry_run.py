@@ -1,4 +1,4 @@
-"""What a run will need, measured on a few batches of a network that is then thrown away (`unroll train --dry-run`)."""
+"""Dry run: memory and time of a run, measured on a few batches (`unroll train --dry-run`)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from training.pipeline.run import Prepared
 from training.preprocessing.batches import Batch
 from training.preprocessing.batching import TrainingSet
 
-#: The first update also allocates memory and chooses kernels, and is not timed.
+#: Timed updates. The first update also allocates memory and chooses kernels, and is not timed.
 NUM_TIMED: Final = 5
-#: Among how many batches the largest is looked for.
+#: Batches among which the largest is searched.
 NUM_WEIGHED: Final = 200
 MEBIBYTE: Final = 2**20
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """Sizes and times of a run to come. Memory is that of tensors; the libraries themselves come on top."""
+    """Estimated sizes and times of a run. Memory is that of tensors, without the libraries themselves."""
 
     num_parameters: int
     steps_per_epoch: int
@@ -44,11 +44,11 @@ class DryRun:
 
     @property
     def minutes(self) -> float:
-        """All epochs, without scoring dev between them."""
+        """All epochs, without scoring dev."""
         return self.steps * self.seconds_per_step / 60
 
     def summary(self) -> str:
-        """For people."""
+        """The estimate as text."""
         total = self.weights_bytes + self.optimizer_bytes + self.activations_bytes
         parts = [
             (self.weights_bytes, "weights and gradients"),
@@ -67,8 +67,8 @@ class DryRun:
         )
 
 
-def rehearse(prepared: Prepared, device: torch.device) -> DryRun:
-    """Build the network, make a few updates, measure. Nothing is written."""
+def dry_run(prepared: Prepared, device: torch.device) -> DryRun:
+    """Build the network, make a few updates and measure them. Writes nothing."""
     config = prepared.recipe.training
     network = build_network(prepared.task, prepared.recipe, prepared.vocabulary).to(device)
     data = prepared.task.training_set(prepared.recipe, prepared.vocabulary, prepared.data.train)
@@ -101,13 +101,13 @@ def rehearse(prepared: Prepared, device: torch.device) -> DryRun:
 
 
 def largest_batch(data: TrainingSet) -> Batch:
-    """The batch with the most numbers among those of the first epoch."""
+    """The batch with the most elements in the first epoch."""
     batches = [data.batch(order) for order in data.epoch(0)[:NUM_WEIGHED]]
     return max(batches, key=lambda batch: sum(tensor.numel() for tensor in vars(batch).values()))
 
 
 def _activations(network: Network, batch: Batch, device: torch.device) -> int:
-    """Bytes that a forward pass keeps for the backward pass. The network's random numbers are not used up."""
+    """Bytes that a forward pass keeps for the backward pass. The random state is preserved."""
     kept: dict[int, int] = {}
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _watched(kept):
@@ -119,7 +119,7 @@ def _activations(network: Network, batch: Batch, device: torch.device) -> int:
 
 @contextmanager
 def _watched(kept: dict[int, int]) -> Iterator[None]:
-    """Inside, `kept` gets the address and size of every block of memory that a gradient will need."""
+    """Inside, `kept` collects address and size of every storage saved for the backward pass."""
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

@@ -1,4 +1,4 @@
-"""Which learning rate: let it grow from update to update and watch the loss (the range test of Smith 2017)."""
+"""Learning-rate finder: the range test of Smith 2017 (`unroll find-lr`)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from training.pipeline.run import Prepared
 from training.preprocessing.batches import Batch
 from training.preprocessing.batching import TrainingSet
 
-#: How much of the smoothed loss stays at each update.
+#: Decay of the smoothed loss.
 SMOOTHING: Final = 0.9
-#: The test is over where the smoothed loss is this many times its lowest.
+#: The test stops when the smoothed loss reaches this multiple of its minimum.
 BLOWN_UP: Final = 4.0
-#: Updates at the start that no rate is chosen from: the smoothed loss is still that of a few batches.
+#: Updates at the start that are ignored: the smoothed loss is still that of a few batches.
 NUM_UNSETTLED: Final = 10
-#: A loss that has lost this part of itself has clearly begun to fall; it is over when so much of that is gone again.
+#: The loss has clearly fallen after this relative gain; the curve ends where this share of the gain is lost again.
 CLEAR_GAIN, REBOUND = 0.1, 0.5
-#: Fewer make no curve.
+#: Fewest points of a curve.
 MIN_POINTS: Final = 5
 
 
 @dataclass(frozen=True)
 class Point:
-    """One update: the rate it was made with, and the smoothed loss before it."""
+    """One update: its learning rate, and the smoothed loss before it."""
 
     rate: float
     loss: float
@@ -42,18 +42,18 @@ class Point:
 
 @dataclass(frozen=True)
 class RangeTest:
-    """The points in order, and what to read from them."""
+    """The curve of a test, and the learning rates to read from it."""
 
     points: tuple[Point, ...]
 
     @property
     def steepest(self) -> float:
-        """The rate at which the loss falls fastest: where learning goes best while it still goes well."""
+        """The rate at which the loss falls fastest."""
         return self._settled()[self._steepest_index()].rate
 
     @property
     def lowest(self) -> float:
-        """The rate with the lowest loss: close to where training begins to break."""
+        """The rate with the lowest loss, close to where training diverges."""
         return min(self._settled(), key=lambda point: point.loss).rate
 
     @property
@@ -68,9 +68,9 @@ class RangeTest:
         return "\n".join([f"{'rate':>12}  loss (smoothed)", *rows])
 
     def _settled(self) -> tuple[Point, ...]:
-        """The points to read from: past the start, and before the loss first climbs back by much of what it gained.
+        """The points without the start, up to where the loss first loses much of its gain.
 
-        What falls after that only recovers from a jump, however steep it is.
+        A later fall, however steep, only recovers from a jump.
         """
         points = self.points[NUM_UNSETTLED:] if len(self.points) > 2 * NUM_UNSETTLED else self.points
         start = lowest = points[0].loss
@@ -82,7 +82,7 @@ class RangeTest:
         return points
 
     def _steepest_index(self) -> int:
-        """The middle of the five points over which the loss falls most; rates are evenly spaced in their logarithm."""
+        """The middle of the five points over which the loss falls most; rates are evenly spaced in the logarithm."""
         losses = [point.loss for point in self._settled()]
         falls = {i: losses[i + 2] - losses[i - 2] for i in range(2, len(losses) - 2)}
         return min(falls, key=lambda i: falls[i]) if falls else len(losses) // 2
@@ -91,10 +91,10 @@ class RangeTest:
 def find_rate(
     prepared: Prepared, device: torch.device, lowest: float = 1e-6, highest: float = 10.0, num_steps: int = 150
 ) -> RangeTest:
-    """Train a network that is thrown away afterwards, at rates from `lowest` to `highest`, each larger by a factor.
+    """Train a throw-away network with learning rates that grow geometrically from `lowest` to `highest`.
 
     Raises:
-        UnrollError: the range is empty, or the loss is beyond bounds from the start.
+        UnrollError: the range is empty, or the loss diverges at once.
     """
     if not 0 < lowest < highest:
         raise UnrollError(f"rates grow from --from {lowest:g} to --to {highest:g}: the second must be the larger")
@@ -128,7 +128,7 @@ def find_rate(
 
 
 def _endless(data: TrainingSet) -> Iterator[tuple[Batch, bool]]:
-    """Epoch after epoch, and whether a batch is the first of its epoch."""
+    """Batches of epoch after epoch, with whether each is the first of its epoch."""
     number = 0
     while True:
         for place, order in enumerate(data.epoch(number)):
@@ -137,7 +137,7 @@ def _endless(data: TrainingSet) -> Iterator[tuple[Batch, bool]]:
 
 
 def draw_range_test(test: RangeTest, picture: Path) -> None:
-    """Loss against rate, the suggestion marked."""
+    """Plot the loss against the learning rate, with the suggestion."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""From a user's own labelled files to a recipe; the training file is read once."""
+"""Derive a recipe from a user's own labelled files, reading the training file once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_own_files(
     check_name(name)
     data = DataConfig(train=train, dev=dev, read=read or ReadOptions())
     records = read_records(task, train, data.read)
-    # Imported late: it loads torch, which a file with a fault need not wait for.
+    # Imported late, for it loads torch: faults of a file are reported without that delay.
     from training.tasks.catalogue import task_for
 
     recipe = default_recipe(task_for(task, records), name, data, records, overrides)

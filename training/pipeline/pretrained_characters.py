@@ -1,4 +1,4 @@
-"""From the run folders of two language models to what a tagger takes over of them."""
+"""Pretrained character models: from the run folders of two language models to the features of a tagger."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from training.fit.run_folder import RunFolder
 from training.preprocessing.character_models import DIRECTIONS, CharacterModels, Direction, ReaderShape
 from training.preprocessing.tensor_file import read_tensors
 
-#: Where a language model keeps the weights that give its states, and where a reader has them.
+#: Names of the recurrent weights in a language model, and in a reader of a tagger.
 _KEPT = {"embedding.": "embedding.", "stack.layers.0.": "rnn."}
 
 
 def read_character_models(folders: Sequence[str]) -> tuple[CharacterModels, TextTokenizer]:
-    """Both models, and the alphabet that they share.
+    """Both models and their common alphabet.
 
     Raises:
-        ConfigFault: one is no model of characters, has several layers or the wrong direction, or alphabets differ.
+        ConfigFault: a model is not of characters, has several layers or the wrong direction, or the alphabets differ.
         RunFolderFault, CheckpointFault: a folder is not a run, or has not been trained.
     """
     runs = {direction: RunFolder(Path(folder)) for direction, folder in zip(DIRECTIONS, folders, strict=True)}

@@ -1,4 +1,4 @@
-"""The word vectors that a network starts from: published ones, or those that another run has learnt."""
+"""Pretrained word vectors: published ones, or the embeddings of an earlier run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.tasks.catalogue import training_task
 def starting_vectors(name_or_folder: str) -> WordVectors:
     """Vectors by name, from a folder of vectors, or from the run folder of a tagger, classifier or language model.
 
-    Those of a run are in the order of its vocabulary, so words of its own text come first, the most frequent leading.
+    Those of a run are in the order of its vocabulary: words of its own text first, by frequency.
 
     Raises:
         ConfigFault: there are none, they cannot be read, or the run reads something other than words.
@@ -28,7 +28,7 @@ def starting_vectors(name_or_folder: str) -> WordVectors:
 
 
 def sources_of_vectors(name_or_folder: str) -> tuple[DataSource, ...]:
-    """What the vectors were made from, further back too: the data of a run, and what that run itself started from."""
+    """Data sources of the vectors: the data of the run that they come from, and of the vectors it started from."""
     run = _run(name_or_folder)
     if run is None:
         return (vectors_source(name_or_folder),) if name_or_folder else ()

@@ -1,4 +1,4 @@
-"""A run from recipe to published bundle, in the order in which it happens.
+"""A run from recipe to published bundle, in order of execution.
 
 prepare_run recipe -> records -> vocabulary
 start_run   network -> run folder
@@ -53,7 +53,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run learns from, before there is a network or a folder."""
+    """Recipe, data and vocabulary of a run, before the network and the folder exist."""
 
     task: TrainingTask[Any]
     recipe: Recipe
@@ -63,7 +63,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Run:
-    """An open run: what it learns from, what learns, and where it is written."""
+    """An open run: data, network and folder."""
 
     task: TrainingTask[Any]
     recipe: Recipe
@@ -92,7 +92,7 @@ def prepare_run(recipe: Recipe, original: Vocabulary | None = None, train: Seque
 
 
 def _with_character_models(vocabulary: Vocabulary, folders: Sequence[str], original: Vocabulary | None) -> Vocabulary:
-    """Characters are numbered as the models number them."""
+    """The vocabulary with pretrained character models and their character ids."""
     if original is not None:
         models, alphabet = original.character_models, original.tokenizers["characters"]
     else:
@@ -101,7 +101,7 @@ def _with_character_models(vocabulary: Vocabulary, folders: Sequence[str], origi
 
 
 def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
-    """Make the network and the folder of a new run."""
+    """Create the network and the folder of a new run."""
     recipe, vocabulary = prepared.recipe, prepared.vocabulary
     network = build_network(prepared.task, recipe, vocabulary)
     folder = RunFolder.create(path, recipe, vocabulary, prepared.data.source, overwrite)
@@ -109,7 +109,7 @@ def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
 
 
 def open_run(path: Path, writes: bool = True) -> Run:
-    """A run that was started before, from its folder; weights are not loaded yet. See `RunFolder` for `writes`."""
+    """Open an existing run folder, without loading weights. See `RunFolder` for `writes`."""
     folder = RunFolder(path, writes=writes)
     recipe, vocabulary = folder.recipe(), folder.vocabulary()
     task = training_task(recipe)
@@ -119,14 +119,14 @@ def open_run(path: Path, writes: bool = True) -> Run:
 
 
 def shared_run(begin: Callable[[], Run], path: Path, workers: Workers) -> Run:
-    """The run that the first worker begins in `path`; the others open it there once it stands."""
+    """The run that the first worker starts in `path`; the other workers then open it."""
     run = begin() if workers.is_first else None
     workers.wait()
     return run or open_run(path, writes=False)
 
 
 def trained_network(path: Path) -> Network:
-    """The network of a run with its best weights; the data is not needed."""
+    """The network of a run with its best weights, without the data."""
     folder = RunFolder(path)
     recipe = folder.recipe()
     network = build_network(training_task(recipe), recipe, folder.vocabulary())
@@ -135,7 +135,7 @@ def trained_network(path: Path) -> Network:
 
 
 def describe(run: Run, device: torch.device) -> str:
-    """A run in one line, said before it starts."""
+    """A run in one line, shown before it starts."""
     parameters = sum(parameter.numel() for parameter in run.network.parameters())
     return (
         f"{run.recipe.name}: {run.recipe.task} on {run.data.source.name}, {len(run.data.train):,} train and "
@@ -144,7 +144,7 @@ def describe(run: Run, device: torch.device) -> str:
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """CUDA where there is a GPU, else the CPU. Raises UnrollError for CUDA where there is none, and for other names."""
+    """CUDA if there is a GPU, else the CPU. Raises UnrollError for CUDA without a GPU and for unknown names."""
     if wanted not in DEVICES:
         raise UnrollError(f"--device {wanted}: there are {', '.join(DEVICES)}")
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -153,7 +153,7 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def train_run(run: Run, device: torch.device, resume: bool = False, workers: Workers = ALONE) -> Progress:
-    """Train to the end, from the start or from where the folder's checkpoint stands."""
+    """Train to the end, from the start or from the folder's checkpoint."""
     data = run.task.training_set(run.recipe, run.vocabulary, run.data.train)
     scorer = DevScorer(run.task, run.recipe, run.vocabulary, run.data.dev)
     return fit(run, data, scorer, device, resume, workers)
@@ -167,10 +167,10 @@ def fit(
     resume: bool = False,
     workers: Workers = ALONE,
 ) -> Progress:
-    """`train_run` with batches and a dev score of one's own."""
-    # On a CPU oneDNN keeps a kernel with its buffers for each shape it meets, by default 1024 of them, and batches of
-    # text come in more shapes than that. A translator held 1.8 GB after 360 updates and 3.8 GB at the end of its run;
-    # with this bound it held 1.3 GB after 360, at 0 to 9 % less speed.
+    """`train_run` with other batches and another dev score."""
+    # On a CPU oneDNN caches a kernel with its buffers per shape, 1024 by default, and batches of text have more shapes
+    # than that. A translator held 1.8 GB after 360 updates and 3.8 GB at the end of its run; with this bound 1.3 GB
+    # after 360, at 0 to 9 % less speed.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     config = run.recipe.training
     with ExitStack() as stack:
@@ -184,7 +184,7 @@ def fit(
 
 
 def publish_run(run: Run, models_root: Path, say: Say, half: bool = True) -> Exported:
-    """Export the best weights of a run, verified and scored. Raises ParityFailed if the graphs are not the network."""
+    """Export, verify and score the best weights of a run. Raises ParityFailed if graphs and network differ."""
     load_weights(run.folder.best_weights, run.network.cpu())
     options = run.task.options(run.recipe, run.vocabulary)
     draft = draft_bundle(run.recipe, run.vocabulary, options, training_facts(run))
@@ -199,7 +199,7 @@ def publish_run(run: Run, models_root: Path, say: Say, half: bool = True) -> Exp
 
 
 def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
-    """Dev through onnxruntime, a cheap baseline beside each measure."""
+    """Scores of the bundle on dev through onnxruntime, each with its baseline."""
     bundle = load_bundle(bundle_path)
     runner = OrtRunner(bundle, "cpu", threads=1)
     task, predictions = run.task, list[Prediction[Any]]()
@@ -227,13 +227,13 @@ def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
 
 
 def sources_of_start(run: Run) -> tuple[DataSource, ...]:
-    """What the weights that the run starts from were made from: word vectors, and a tagger's character models."""
+    """Data sources of pretrained weights: word vectors, and the character models of a tagger."""
     models = run.vocabulary.character_models
     return (*sources_of_vectors(run.recipe.tokenizer.vectors), *(models.sources if models else ()))
 
 
 def training_facts(run: Run) -> TrainingFacts:
-    """Where the weights came from, as it will stand in manifest and card."""
+    """Origin of the weights, for manifest and card."""
     progress = read_progress(run.folder.checkpoint)
     return TrainingFacts(
         data=(run.data.source, *sources_of_start(run)),

@@ -1,4 +1,4 @@
-"""What a search may vary: `key=low..high`, `key=low..high:log` or `key=a,b,c` (`unroll search --vary`)."""
+"""Search space: `key=low..high`, `key=low..high:log` or `key=a,b,c` (`unroll search --vary`)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FORMS = "a range low..high, a range low..high:log, or values a,b,c"
 
 
 class Suggesting(Protocol):
-    """What a range asks of a trial; optuna's trials have it."""
+    """The interface of an optuna trial."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
-        """A whole number from `low` to `high`, both included."""
+        """An integer from `low` to `high`, both included."""
         ...
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
@@ -32,7 +32,7 @@ class Suggesting(Protocol):
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers between two bounds; whole ones where both bounds are whole."""
+    """Numbers between two bounds; integers where both bounds are integers."""
 
     key: str
     low: float
@@ -59,14 +59,14 @@ class Choice:
 
 
 def parse_space(settings: Sequence[str]) -> tuple[Range | Choice, ...]:
-    """The options of the command line. Raises ConfigFault for one that is of none of the forms, or said twice."""
+    """Parse `--vary` options. Raises ConfigFault for a malformed or repeated one."""
     space = tuple(_parse(setting) for setting in settings)
     keys = [each.key for each in space]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
-        raise ConfigFault(f"--vary {twice}: said twice")
+        raise ConfigFault(f"--vary {twice}: given twice")
     if not space:
-        raise ConfigFault(f"--vary is missing: say at least one key with {FORMS}")
+        raise ConfigFault(f"--vary is missing: give at least one key with {FORMS}")
     return space
 
 

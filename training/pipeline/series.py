@@ -1,8 +1,8 @@
-"""One recipe trained several times: with several seeds, or with each group held out once (`seeds`, `leave-one-out`).
+"""Series of runs: one recipe with several seeds, or with each group held out once (`seeds`, `leave-one-out`).
 
-A series is a folder with a run folder for each member, in it the member's own bundle under `models`. What is there and
-finished is not trained again, so that the same command goes on with a series that was stopped. `table.md` and
-`table.json` are written anew after every member.
+A series is a folder with a run folder per member, which holds the member's bundle under `models`. Finished members are
+not trained again, so that the same command continues a stopped series. `table.md` and `table.json` are rewritten after
+every member.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Spread:
-    """One measure over the members, in their order."""
+    """Values of one measure for all members, in their order."""
 
     measure: str
     values: tuple[float, ...]
@@ -60,12 +60,12 @@ class Spread:
 
     @property
     def baseline(self) -> float | None:
-        """The mean of the baselines; None where there is none."""
+        """The mean of the baselines; None without baselines."""
         known = [value for value in self.baselines if value is not None]
         return statistics.fmean(known) if known else None
 
     def sentence(self) -> str:
-        """Mean, deviation and every single value."""
+        """Mean, deviation and all values."""
         each = ", ".join(f"{value:.4g}" for value in self.values)
         return f"{self.mean:.4g} +- {self.deviation:.2g} ({each})"
 
@@ -94,11 +94,11 @@ def _holding_out(recipe: Recipe, group: str) -> Recipe:
 
 
 def run_series(members: Sequence[Member], folder: Path, device: torch.device, say: Say) -> list[Manifest]:
-    """Train, verify and score what is not finished yet; returns the manifests of all members, in their order.
+    """Train, verify and score unfinished members; returns the manifests of all members in order.
 
     Raises:
         UnrollError: a folder holds a run of another recipe.
-        Interrupted: a signal came; the same command goes on.
+        Interrupted: a signal arrived; the same command continues.
     """
     manifests: list[Manifest] = []
     for member in members:
@@ -117,7 +117,7 @@ def _bundle_in(path: Path, recipe: Recipe) -> Path:
 
 
 def _check_recipe(path: Path, recipe: Recipe) -> None:
-    """What is in the folder must be a run of this very recipe, or nothing."""
+    """Raises UnrollError if the folder holds a run of another recipe."""
     if (path / "config.toml").is_file() and RunFolder(path).recipe() != recipe:
         raise UnrollError(f"{path} holds a run of another recipe: remove it, or choose another folder with --runs")
 
@@ -129,7 +129,7 @@ def _train(member: Member, path: Path, device: torch.device, say: Say) -> None:
     try:
         _finish(run, device, has_begun)
     except Interrupted as error:
-        raise Interrupted("stopped; the same command goes on", error.signal_number) from error
+        raise Interrupted("stopped; the same command continues", error.signal_number) from error
     publish_run(run, path / "models", say)
 
 
@@ -188,7 +188,7 @@ def table(members: Sequence[Member], manifests: Sequence[Manifest]) -> str:
 
 
 def publish_first(members: Sequence[Member], manifests: Sequence[Manifest], folder: Path, models_root: Path) -> Path:
-    """Publish the first member's bundle, chosen before anything was measured; its card says how the others did."""
+    """Publish the first member's bundle, whatever its score; its card has the spread over all members."""
     bundle = load_bundle(_bundle_in(folder / members[0].name, members[0].recipe))
     of_measure = {spread.measure: f"mean of {len(members)} seeds {spread.sentence()}" for spread in spreads(manifests)}
     scores = tuple(

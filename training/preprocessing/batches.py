@@ -1,4 +1,4 @@
-"""What a network learns from in one update: tensors of one batch."""
+"""Batches: the tensors of one update."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-#: Stands for the label of a text that has none; a loss leaves it out.
+#: The label of a text without one; losses ignore it.
 NO_LABEL = -100
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Base: every field is a tensor with the batch first."""
+    """Base class: every field is a tensor whose first dimension is the batch."""
 
     def to(self, device: torch.device) -> Self:
         """The same batch on `device`."""
@@ -22,7 +22,7 @@ class Batch:
 
     @property
     def num_terms(self) -> int:
-        """Over how many terms the loss is a mean: one for each row, unless a kind of batch says otherwise."""
+        """Number of terms that the loss is a mean of: one per row, unless a subclass says otherwise."""
         return len(getattr(self, fields(self)[0].name))
 
 
@@ -41,7 +41,7 @@ class TaggingBatch(Batch):
 
     @property
     def num_terms(self) -> int:
-        """One for each word."""
+        """One per word."""
         return int(self.lengths.sum())
 
 
@@ -78,7 +78,7 @@ class TranslationBatch(Batch):
 
     @property
     def num_terms(self) -> int:
-        """One for each token of the target, its end included."""
+        """One per token of the target, its end included."""
         return int(self.target_outputs.count_nonzero())
 
 
@@ -93,13 +93,13 @@ class CaptioningBatch(Batch):
 
     @property
     def num_terms(self) -> int:
-        """One for each token of the caption, its end included."""
+        """One per token of the caption, its end included."""
         return int(self.target_outputs.count_nonzero())
 
 
 @dataclass(frozen=True)
 class LanguageBatch(Batch):
-    """`targets` is `inputs` one step later, both `[batch, window]`; rows go on where the last batch's rows ended."""
+    """`targets` is `inputs` one step later, both `[batch, window]`; rows continue those of the batch before."""
 
     inputs: Tensor
     targets: Tensor

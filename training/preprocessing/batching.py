@@ -15,15 +15,15 @@ from torch import Tensor
 
 from training.preprocessing.batches import Batch
 
-#: Batches are cut from pools of this many batches, sorted by length: enough to leave little padding, few enough that
-#: what stands beside what still changes every epoch.
+#: Batches are cut from pools of this many batches, sorted by length: enough for little padding, few enough that the
+#: composition of batches still changes every epoch.
 POOL_BATCHES = 50
 
 Order = NDArray[np.int64]
 
 
 class TrainingSet(Protocol):
-    """All records of one split, as the network wants them."""
+    """All records of one split, encoded."""
 
     def epoch(self, number: int) -> list[Order]:
         """The batches of an epoch, each as the indices that `batch` takes."""

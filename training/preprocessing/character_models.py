@@ -1,4 +1,4 @@
-"""Two language models of characters that a tagger reads with: one has learnt forward, the other backward."""
+"""Pretrained character language models of a tagger: one reads forward, the other backward."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIRECTIONS: tuple[Direction, Direction] = ("forward", "backward")
 
 
 class ReaderShape(NamedTuple):
-    """What decides the shapes of one model's weights, beside its alphabet."""
+    """Sizes that determine the shapes of one model's weights, together with its alphabet."""
 
     cell: Cell
     embedding_size: int
@@ -27,9 +27,9 @@ class ReaderShape(NamedTuple):
 
 @dataclass(frozen=True)
 class CharacterModels:
-    """Shapes and weights of both, what they have learnt from, and the ids that stand around and between words.
+    """Shapes, weights and data sources of both models, and the ids of the characters around and between words.
 
-    `weights` go by the names that they have in `networks.inputs.contextual.ContextualFeatures`.
+    `weights` have the parameter names of `networks.inputs.contextual.ContextualFeatures`.
     """
 
     shapes: dict[Direction, ReaderShape]
@@ -39,7 +39,7 @@ class CharacterModels:
     weights: dict[str, Tensor] = field(repr=False)
 
     def save(self, path: Path) -> None:
-        """One safetensors file."""
+        """Write one safetensors file."""
         facts = {
             "shapes": {direction: list(shape) for direction, shape in self.shapes.items()},
             "blank_id": self.blank_id,
@@ -50,7 +50,7 @@ class CharacterModels:
 
     @classmethod
     def load(cls, path: Path) -> CharacterModels:
-        """What `save` wrote. Raises CheckpointFault when the file is damaged."""
+        """Read a file written by `save`. Raises CheckpointFault when it is damaged."""
         weights, metadata = read_tensors(path)
         facts: dict[str, Any] = json.loads(metadata["facts"])
         return cls(

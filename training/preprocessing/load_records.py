@@ -1,4 +1,4 @@
-"""The records of a recipe: a public set or one's own files, with a dev part made where there is none."""
+"""Load the records of a recipe: a public data set or the user's own files, split where there is no dev file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from training.data.records import Passage, Record, TaggedSentence
 from training.data.split import Parts
 from training.preprocessing.windows import continued, one_series
 
-#: Between the names of several sets, and what is said of them.
+#: Joins the names, licences and attributions of several data sets.
 _AND = " + "
 
 
 @dataclass(frozen=True)
 class RunData:
-    """Both parts, where they come from, and a sentence about the split if one was made."""
+    """Train and dev records, their source, and a sentence about the split if one was made."""
 
     train: Sequence[Record]
     dev: Sequence[Record]
@@ -55,7 +55,8 @@ def load_data(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None =
     """Read train and dev. `train` holds the records of the recipe's own training file if it has been read already.
 
     Raises:
-        DataFault, DatasetUnavailable: with what is wrong and what helps.
+        DataFault: a file cannot be read.
+        DatasetUnavailable: a public data set is missing.
     """
     data = _named(recipe) if recipe.data.dataset else _own(task, recipe, train)
     if recipe.data.hold_out:
@@ -99,7 +100,7 @@ def _passages(records: Sequence[Record]) -> list[Passage]:
 
 
 def _held_out(task: LoadedTask, data: RunData, group: str) -> RunData:
-    """One group, such as a speaker, as dev, and all the others as train."""
+    """One group, such as a speaker, as dev and all others as train."""
     records = [*data.train, *data.dev]
     groups = [task.group_of(record) for record in records]
     if group not in groups:
@@ -156,9 +157,9 @@ def _digests(config: DataConfig) -> dict[str, str]:
 
 
 def may_ship(recipe: Recipe, start: Iterable[DataSource] = ()) -> bool:
-    """Whether the licences of the named sets let weights trained on them be given away; one's own files are one's own.
+    """Whether the licences of all named data sets permit publishing weights trained on them; own files always do.
 
-    What the weights that a run starts from have learnt from counts, too.
+    Includes `start`, the data behind pretrained weights.
     """
     of_start = [name for source in start for name in source.name.split(_AND)]
     entries = [NAMED_DATASETS.get(name) for name in (recipe.data.dataset, *recipe.data.also, *of_start)]

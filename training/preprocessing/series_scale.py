@@ -1,4 +1,4 @@
-"""What the training part of a series says about its channels: names, means, deviations."""
+"""Scale of a series: names, means and standard deviations of its channels in train."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from service.errors import UnrollError
 from training.data.records import Series
 
-#: A deviation of less than this part of the mean is noise of the numbers.
+#: A smaller deviation, relative to the mean, is rounding noise.
 _STILL = 1e-9
 
 
 class SeriesScale(NamedTuple):
-    """One mean and one standard deviation for each channel, over what was measured in train."""
+    """Mean and standard deviation of each channel over the known values of train."""
 
     channels: tuple[str, ...]
     targets: tuple[str, ...]
@@ -24,16 +24,16 @@ class SeriesScale(NamedTuple):
 
     @classmethod
     def of_json(cls, text: bytes) -> SeriesScale:
-        """What `to_json` gave, to the bit."""
+        """The inverse of `to_json`, exact to the bit."""
         return cls(**{name: tuple(values) for name, values in json.loads(text).items()})
 
     def to_json(self) -> str:
-        """One line, as it stands in a run folder."""
+        """One line, as stored in a run folder."""
         return json.dumps(self._asdict()) + "\n"
 
     @property
     def target_index(self) -> list[int]:
-        """Where the targets are among the channels."""
+        """Positions of the targets among the channels."""
         return [self.channels.index(name) for name in self.targets]
 
     @property
@@ -42,7 +42,7 @@ class SeriesScale(NamedTuple):
 
 
 def fit_scale(series: Series) -> SeriesScale:
-    """Raises UnrollError for a channel without a single number, or a target that never changes."""
+    """Fit on train. Raises UnrollError for a channel without values or a target that never changes."""
     known = np.isfinite(series.values)
     empty = [name for name, column in zip(series.channels, known.T, strict=True) if not column.any()]
     if empty:

@@ -1,4 +1,4 @@
-"""What the training part of a set of signals says about their features: names, means, deviations."""
+"""Scale of signals: names, means and standard deviations of their features in train."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from training.config.signals import SignalConfig
 from training.data.records import LabelledSignal
 from training.preprocessing.spectrogram import Spectrogram
 
-#: A feature that changes less than this, beside its size, is constant but for rounding.
+#: A feature with a smaller relative deviation is constant but for rounding.
 _LEAST_DEVIATION = 1e-6
 
 
 class SignalScale(NamedTuple):
-    """One mean and one standard deviation for each feature."""
+    """Mean and standard deviation of each feature."""
 
     features: tuple[str, ...]
     mean: tuple[float, ...]
@@ -28,7 +28,7 @@ class SignalScale(NamedTuple):
 
     @classmethod
     def of_json(cls, text: bytes) -> SignalScale:
-        """What `json.dumps(scale._asdict())` wrote, to the bit."""
+        """The inverse of `json.dumps(scale._asdict())`, exact to the bit."""
         return cls(**{name: tuple(values) for name, values in json.loads(text).items()})
 
     @property
@@ -37,7 +37,7 @@ class SignalScale(NamedTuple):
 
 
 def fit_signal_scale(config: SignalConfig, records: Sequence[LabelledSignal]) -> SignalScale:
-    """Over every step of every record. A feature that never changes keeps its size.
+    """Fit on every step of every record. A feature that never changes is not scaled.
 
     Raises:
         UnrollError: the records are not of the kind that the recipe names.

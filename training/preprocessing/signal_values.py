@@ -1,4 +1,4 @@
-"""Records of numbers as the service takes them: as JSON, and no longer than a model reads."""
+"""Signals as inputs of the service: as JSON, at one sample rate, within the input limit."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from service.tasks.inputs.resample import resampled
 from training.data.records import LabelledSignal, Record
 
 _SAMPLE_BYTES = 2
-#: Digits after which a number of an example is cut: more than a sensor measures, and far fewer bytes.
+#: Significant digits of numbers in examples: more than a sensor measures, in far fewer bytes.
 _DIGITS = 5
 
 
 def json_form(record: LabelledSignal) -> dict[str, Any]:
-    """What a caller would send: rounded frames, or a wave file of 16 bits in base64."""
+    """The request input: rounded frames, or a 16-bit wave file in base64."""
     if record.kind == "waveform":
         return {"wav": base64.b64encode(wav_file(record)).decode("ascii")}
     return {"frames": [[float(f"{number:.{_DIGITS}g}") for number in row] for row in record.values.tolist()]}
 
 
 def wav_file(record: LabelledSignal) -> bytes:
-    """A RIFF wave file of one channel and 16 bits."""
+    """A mono 16-bit RIFF wave file."""
     loudest = np.iinfo(np.int16)
     content: bytes = np.clip(np.rint(record.values * 2.0**15), loudest.min, loudest.max).astype("<i2").tobytes()
     rate_hz = record.sample_rate_hz
@@ -37,7 +37,7 @@ def wav_file(record: LabelledSignal) -> bytes:
 
 
 def at_rate(records: Sequence[Record], rate_hz: int) -> list[Record]:
-    """Sounds brought to one sample rate, just as the service does it; all else as it is."""
+    """Sounds resampled to one rate exactly as the service does; other records unchanged."""
     return [
         record._replace(values=resampled(record.values, record.sample_rate_hz, rate_hz), sample_rate_hz=rate_hz)
         if isinstance(record, LabelledSignal) and record.kind == "waveform"
@@ -49,7 +49,7 @@ def at_rate(records: Sequence[Record], rate_hz: int) -> list[Record]:
 def shortened_signals(
     signal: FramesSpec | WaveformSpec, max_steps: int, records: Sequence[LabelledSignal]
 ) -> tuple[list[PredictInput], int]:
-    """Signals cut at the end to what the model reads, and the number that had to be cut."""
+    """Signals cut at the end to the input limit, and the number that had to be cut."""
     limits = [max_values(signal, max_steps, record) for record in records]
     pairs = list(zip(records, limits, strict=True))
     short = [record._replace(values=record.values[:limit]).value for record, limit in pairs]

@@ -1,8 +1,8 @@
-"""Sound to mel bands: the logarithm of the power in each, as an ear would part them, in equal steps of time.
+"""Log-mel spectrogram: the logarithm of the power in each mel band, in equal steps of time.
 
 A step is one frame of a discrete Fourier transform, written as a convolution with windowed cosines and sines, so that
-the same few operators make up a graph. Step `t` looks at the window around sample `t * samples_per_step`; beyond both
-ends there is silence. A sound of `n` samples has `ceil(n / samples_per_step)` steps.
+it exports to a few ONNX operators. Step `t` covers the window around sample `t * samples_per_step`; both
+ends are padded with silence. A sound of `n` samples has `ceil(n / samples_per_step)` steps.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from training.config.signals import SignalConfig
 from training.preprocessing.padded_sequences import length_mask
 
-#: Added to the power before its logarithm: far below any microphone's own noise, far above what rounding leaves.
+#: Added to the power before the logarithm: far below microphone noise, far above rounding errors.
 POWER_FLOOR = 1e-5
 
 
 class Spectrogram(nn.Module):
-    """`[batch, time]` of samples -> `[batch, steps, mel_bands]`. Nothing in it is learned."""
+    """`[batch, time]` of samples -> `[batch, steps, mel_bands]`. It has no trainable parameters."""
 
     basis: Tensor
     filters: Tensor
@@ -31,12 +31,12 @@ class Spectrogram(nn.Module):
         window = config.samples_per_window
         self.step = config.samples_per_step
         self.padding = (window // 2, window - 1 - window // 2)
-        # In float64, which is not rounded to half where the weights are.
+        # In float64, so that exporting weights in half precision does not round it.
         self.register_buffer("basis", torch.from_numpy(fourier_basis(window)))
         self.register_buffer("filters", torch.from_numpy(mel_filters(config)))
 
     def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Also the number of steps of each row."""
+        """The bands, and the number of steps of each row."""
         silent = samples * length_mask(lengths, samples.shape[1])
         padded = F.pad(silent, self.padding).unsqueeze(1)
         waves = F.conv1d(padded, self.basis.float().unsqueeze(1), stride=self.step)
@@ -47,7 +47,7 @@ class Spectrogram(nn.Module):
 
 
 def strided(lengths: Tensor, stride: int) -> Tensor:
-    """How long sequences are of which every `stride`-th step is kept."""
+    """Lengths after keeping every `stride`-th step."""
     return torch.div(lengths - 1, stride, rounding_mode="floor") + 1
 
 

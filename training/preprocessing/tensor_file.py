@@ -16,10 +16,10 @@ class CheckpointFault(UnrollError):
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """One safetensors file, whole or not at all. Tensors that share memory (tied weights) are stored apart.
+    """Write one safetensors file atomically. Tensors that share memory (tied weights) are stored separately.
 
     Raises:
-        CheckpointFault: the disk is full or may not be written to; what `path` held before is still there.
+        CheckpointFault: the disk is full or not writable; the previous content of `path` is kept.
     """
     partial = path.with_name(path.name + ".partial")
     apart = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -32,7 +32,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors on the CPU, and the metadata. Raises CheckpointFault when there is no such file or it is damaged."""
+    """All tensors, on the CPU, and the metadata. Raises CheckpointFault when the file is missing or damaged."""
     if not path.is_file():
         raise CheckpointFault(f"{path}: there is no such checkpoint")
     try:

@@ -17,10 +17,9 @@ from training.preprocessing.series_scale import SeriesScale
 from training.preprocessing.signal_scale import SignalScale
 from training.preprocessing.word_vectors import WordVectors
 
-#: Where English words end: addresses whole, but not the full stop after them; clitics (n't, 's) apart; abbreviations,
-#: numbers and dates whole; one piece for a run of the same sign, every other sign alone. The treebank that the taggers
-#: learn from cuts much the same: 98.5 % of its words. The bounds keep long runs of signs from being tried over and
-#: over.
+#: English word boundaries: addresses whole, without a full stop after them; clitics (n't, 's) split off; abbreviations,
+#: numbers and dates whole; a run of the same punctuation mark is one token, any other mark a token by itself. 98.5 % of
+#: the words of the treebank that the taggers learn from are cut alike. The bounds prevent catastrophic backtracking.
 ENGLISH_WORDS = (
     r"(?:https?://|www\.)\S*[^\s.,;:!?'\"’”)\]}>]|[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"
     r"|\w{1,20}(?=[nN]['’][tT]\b)|[nN]['’][tT]\b|['’](?i:s|re|ve|ll|d|m)\b"
@@ -29,12 +28,12 @@ ENGLISH_WORDS = (
 )
 _ADDRESSES = r"(?:https?://|www\.)\S*[^\s.,;:!?'\"’”»)\]}>]|[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"
 _NUMBERS = r"\d+(?:[.,:/]\d+)*"
-#: A word with its hyphens, but not one before a pronoun that ends it, which is a word of its own; a run of one sign.
+#: A word with its hyphens, except one before a final pronoun, which is a token of its own; a run of one mark.
 _HYPHENATED = r"[\p{{L}}\p{{M}}\p{{N}}_]+(?:-(?!{0})[\p{{L}}\p{{M}}\p{{N}}_]+)*|([^\s\p{{L}}\p{{N}}])\1*"
 _FRENCH_PRONOUN = r"(?:t-)?(?i:je|tu|ils?|elles?|on|nous|vous|ce|moi|toi|lui|leur|les?|la|y|en)\b(?!-)"
 _PORTUGUESE_PRONOUN = r"(?i:me|te|se|nos|vos|lhes?|[oa]s?|l[oa]s?|n[oa]s?)\b"
 #: An elided word keeps its apostrophe (l' d' qu' aujourd'hui), a French pronoun its hyphen (-t-il, -vous). The
-#: treebanks of both languages also part contractions ("du" is "de le", "na" is "em a"), which raw text does not show.
+#: treebanks of both languages also split contractions ("du" is "de le", "na" is "em a"), which raw text does not.
 _ELIDED = r"(?i:aujourd['’]hui)|\b(?i:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu)['’](?=\p{L})"
 _FRENCH_SHORT = r"\b(?:MM?|Mmes?|Mlles?|Dr|etc)\."
 _FRENCH_PIECES = rf"{_ADDRESSES}|{_ELIDED}|-{_FRENCH_PRONOUN}|{_FRENCH_SHORT}|{_NUMBERS}|"
@@ -47,11 +46,10 @@ _ANY_CHARACTER = r"[\s\S]"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokenizers by role, labels in id order, and starting vectors for the word role (row = id), if any.
+    """Tokenizers by role, labels in id order, and pretrained vectors for the word role (row = id), if any.
 
-    `text_labels` are those of whole texts where `labels` are those of their words; `scale` is that of a series,
-    `signal_scale` that of a classifier's frames or sound. `character_models` are those of a tagger with contextual
-    features, whose characters are theirs.
+    `text_labels` label whole texts where `labels` label their words; `scale` is for a series, `signal_scale` for
+    frames or sound. `character_models` belong to a tagger with contextual features and use its character ids.
     """
 
     tokenizers: dict[str, TextTokenizer]
@@ -80,7 +78,7 @@ def fit_words(
 
 
 def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
-    """A word-level tokenizer over `words`, cutting raw text as the recipe says."""
+    """A word-level tokenizer over `words`, splitting raw text as the recipe says."""
     tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
     tokenizer.normalizer = word_normalizer(config)
     cuts: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.WhitespaceSplit()]
@@ -91,9 +89,9 @@ def word_tokenizer(words: Sequence[str], config: TokenizerConfig) -> Tokenizer:
 
 
 def fit_running_words(texts: Iterable[str], config: TokenizerConfig) -> TextTokenizer:
-    """Words seen at least `min_count` times, most frequent first; the end of a line is a word, too.
+    """Words seen at least `min_count` times, most frequent first; the end of a line is a token, too.
 
-    Decoded words stand with a space between them: the text that comes back is as its words were cut.
+    Decoding joins words with a space, so that decoded text keeps the tokenization.
     """
     cutting = running_words_tokenizer([], config)
     counts = Counter(piece for text in texts for piece in _cut_lines(cutting, text))
@@ -105,20 +103,20 @@ def running_words_tokenizer(words: Sequence[str], config: TokenizerConfig) -> To
     tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
     tokenizer.normalizer = word_normalizer(config)
     word = r"\S+" if config.cut == "whitespace" else WORDS_OF_LANGUAGE[config.cut]
-    # Inverted, the matches are what stays and the white space between them is removed.
+    # Inverted: the matches are kept and the white space between them is removed.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"\n|{word}"), behavior="removed", invert=True)
     return tokenizer
 
 
 def _cut_lines(tokenizer: Tokenizer, text: str) -> Iterator[str]:
-    """The words of a text as its tokenizer cuts them, line by line: a whole book at once takes much memory."""
+    """The words of a text, split line by line: a whole book at once takes much memory."""
     for line in text.splitlines(keepends=True):
         normal = tokenizer.normalizer.normalize_str(line)
         yield from (piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
 
 
 def word_normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
-    """What makes two spellings one word."""
+    """The normalizer under which two spellings are one word."""
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if config.lowercase:
         steps.append(normalizers.Lowercase())
@@ -141,7 +139,7 @@ def fit_characters(texts: Iterable[str], min_count: int = 1) -> TextTokenizer:
 
 
 def fit_subwords(texts: Iterable[str], config: TokenizerConfig) -> TextTokenizer:
-    """Byte-pair encoding (Sennrich et al. 2016); a word's first piece carries the mark of the space before it."""
+    """Byte-pair encoding (Sennrich et al. 2016); the first piece of a word includes the space before it."""
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNK], fuse_unk=True))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -156,13 +154,13 @@ def fit_subwords(texts: Iterable[str], config: TokenizerConfig) -> TextTokenizer
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:
-    """Ids in order, after the special tokens; a word that spells a special token is left to be unknown."""
+    """Ids in order, after the special tokens; a word spelt like a special token stays unknown."""
     ordered = [*SPECIAL_TOKENS, *(token for token in tokens if token not in SPECIAL_TOKENS)]
     return {token: number for number, token in enumerate(ordered)}
 
 
 def vector_rows(tokenizer: TextTokenizer, vectors: WordVectors | None) -> FloatArray | None:
-    """`[vocabulary, size]`: the known vector of each word; NaN rows are for the network to fill."""
+    """`[vocabulary, size]`: the vector of each known word; NaN rows for the network to initialise."""
     if vectors is None:
         return None
     rows = np.full((tokenizer.vocabulary_size, vectors.size), np.nan, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Every window of a series: `look_back` rows of the past, `horizon` rows of the future; none is left out."""
+"""Sliding windows over a series: `look_back` rows of the past and `horizon` rows of the future, at every row."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FloatArray = NDArray[np.float32]
 
 
 class Windows:
-    """Windows by the number of their first row. What is missing in the past is the last value known before it.
+    """Windows by the number of their first row. Gaps in the past are filled with the last known value.
 
-    A caller of a service cannot send a gap either. What is missing in the future stays NaN, and is not counted.
+    Requests cannot contain gaps either. Gaps in the future stay NaN and do not count.
     """
 
     def __init__(self, series: Series, look_back: int, horizon: int) -> None:
@@ -48,7 +48,7 @@ class Windows:
 
 
 def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Every gap in `[time, channels]` closed with the last value before it; at the beginning with the first one."""
+    """Gaps in `[time, channels]` filled with the last value before them, at the beginning with the first value."""
     known = np.isfinite(values)
     rows = np.arange(len(values))[:, None]
     last = np.maximum.accumulate(np.where(known, rows, -1), axis=0)
@@ -57,7 +57,7 @@ def filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def example_frames(series: Series, config: ForecasterConfig, count: int) -> list[dict[str, list[list[float]]]]:
-    """Windows spread evenly over the series, as a caller would send them."""
+    """Request inputs: windows spread evenly over the series."""
     num_windows = len(Windows(series, config.look_back, config.horizon))
     first = len(series.values) - num_windows - config.look_back - config.horizon + 1
     starts = first + np.linspace(0, num_windows - 1, count).astype(np.int64)
@@ -72,7 +72,7 @@ def continued(train: Series, dev: Series) -> Series:
 
 
 def one_series(records: Sequence[Record]) -> Series:
-    """The series that a file of this kind is. Raises UnrollError where there is another record than one."""
+    """The only record, a series. Raises UnrollError for any other number of records."""
     if len(records) != 1 or not isinstance(records[0], Series):
         raise UnrollError(f"one series is needed, there are {len(records)} records")
     return records[0]

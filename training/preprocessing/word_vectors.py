@@ -1,4 +1,4 @@
-"""Pretrained word vectors, optional: a folder with `words.txt` (most frequent first) and `vectors.npy`."""
+"""Pretrained word vectors: a folder with `words.txt` (most frequent first) and `vectors.npy`."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def load_vectors(name_or_folder: str) -> WordVectors:
     """Read vectors from a folder, or by name from the data folder.
 
     Raises:
-        ConfigFault: the folder or one of its two files is missing or damaged, or they do not fit each other.
+        ConfigFault: the folder or one of its two files is missing or damaged, or the two do not match.
     """
     folder = find_vectors(name_or_folder)
     try:
-        # Not `splitlines`, which also cuts at rarer signs that a word may hold.
+        # Not `splitlines`, which also splits at rarer line separators that a word may contain.
         words = tuple((folder / WORDS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
         rows = np.load(folder / ROWS_FILE, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -61,7 +61,7 @@ def load_vectors(name_or_folder: str) -> WordVectors:
 
 
 def vectors_source(name_or_folder: str) -> DataSource:
-    """What a manifest says of the vectors that a network started from."""
+    """Source and licence of the vectors, for the manifest."""
     folder = find_vectors(name_or_folder)
     licence, attribution = NAMED_VECTORS.get(folder.name, ("not stated", ""))
     digests = {name: file_digest(folder / name) for name in (WORDS_FILE, ROWS_FILE)}
@@ -69,7 +69,7 @@ def vectors_source(name_or_folder: str) -> DataSource:
 
 
 def find_vectors(name_or_folder: str) -> Path:
-    """The folder of the vectors, both files in it. Raises ConfigFault with the places looked at."""
+    """The folder that holds both files. Raises ConfigFault with the places searched."""
     candidates = [Path(name_or_folder), *dataset_folders(name_or_folder)]
     folder = next((candidate for candidate in candidates if candidate.is_dir()), None)
     if folder is None:

@@ -1,4 +1,4 @@
-"""Turn a trained network into a published bundle: stage, write, verify, and only then publish by one rename."""
+"""Export a trained network as a bundle: stage, write, verify, and publish by an atomic rename."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from training.publish.verify import TOLERANCE, ParityReport, verify_bundle
 
 @dataclass(frozen=True)
 class Exported:
-    """Where the bundle was published, and what verifying it measured."""
+    """Path of the published bundle and its verification report."""
 
     path: Path
     report: ParityReport
@@ -46,21 +46,21 @@ def export_bundle(
     tolerance: float = TOLERANCE,
     score: Callable[[Path], Sequence[Score]] | None = None,
 ) -> Exported:
-    """Write, verify and publish `models_root/<name>/<version>`; a version that is there already is replaced.
+    """Write, verify and publish `models_root/<name>/<version>`; an existing version is replaced.
 
-    Nothing in `models_root` changes unless every check passes. The network itself is left as it is: with `half` a copy
-    is rounded, and the recorded answers are the copy's.
+    Nothing in `models_root` changes unless every check passes. The network is not modified: with `half` a copy is
+    rounded, and the recorded answers are those of the copy.
 
     Args:
-        questions: at least one; their recorded answers are what the bundle proves itself with wherever it is loaded.
+        questions: at least one; every load of the bundle checks their recorded answers.
         half: store weights as float16, half the size.
-        score: called with the staged folder once it is verified; what it measures goes into manifest and card.
-        keep_failed: leave the staged folder in place when verification fails, to look into.
+        score: called with the verified staged folder; its scores go into manifest and card.
+        keep_failed: keep the staged folder when verification fails, for inspection.
 
     Raises:
         ParityFailed: the graphs do not compute what the network computes; the message lists the first differences.
         ValueError: the network is of an unknown kind, or a weight is beyond the range of float16.
-        InvalidInput: a question is one that the bundle itself would refuse.
+        InvalidInput: the bundle refuses a question.
     """
     network = round_to_half(network) if half else copy.deepcopy(network)
     network.cpu()
@@ -97,7 +97,7 @@ def write_bundle(
 
 
 def write_graphs(folder: Path, graphs: Graphs) -> dict[str, GraphSpec]:
-    """Write `<graph>.onnx` for each graph, and once what several hold; returns what the manifest says about them."""
+    """Write `<graph>.onnx` for each graph, and weights that several share once; returns their manifest entries."""
     models = {f"{name}.onnx": graph.model() for name, graph in graphs.items()}
     weights = share_weights(models.values(), WEIGHTS_FILE)
     if weights:
@@ -108,9 +108,9 @@ def write_graphs(folder: Path, graphs: Graphs) -> dict[str, GraphSpec]:
 
 
 def write_tokenizers(folder: Path, tokenizers: Mapping[str, TextTokenizer]) -> dict[str, str]:
-    """Write each tokenizer once, also where one serves several roles; returns role -> file.
+    """Write each tokenizer once, even if it serves several roles; returns role -> file.
 
-    The only one there is goes into `tokenizer.json`, several into `tokenizer_<role>.json`.
+    A single tokenizer is `tokenizer.json`; several are `tokenizer_<role>.json`.
     """
     roles: dict[int, str] = {}
     for role, tokenizer in tokenizers.items():
@@ -123,10 +123,10 @@ def write_tokenizers(folder: Path, tokenizers: Mapping[str, TextTokenizer]) -> d
 
 @one_thread()
 def record_examples(bundle: Bundle, network: Network, questions: Sequence[Question]) -> list[Example]:
-    """Torch's answer to each question, given by the same code that the service answers with.
+    """The network's answer to each question, through the service's own task code.
 
     Raises:
-        InvalidInput: a question is refused by the task, or there is none.
+        InvalidInput: the task refuses a question, or there is none.
     """
     if not questions:
         raise InvalidInput("a bundle needs at least one example to prove itself with", ("examples",))

@@ -1,4 +1,4 @@
-"""`README.md` of a bundle, written from its manifest: what the model does, how well, from what data, and its limits."""
+"""Model card: `README.md` of a bundle, written from its manifest."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 
 from service.bundle.load import Example
 from service.bundle.manifest import DataSource, Manifest, Score, Variant, VariantName
+from service.tasks.catalogue import TASKS
 from training.evaluation.task import CardTexts
 from training.evaluation.tasks.card_texts import listed
 from training.evaluation.tasks.catalogue import evaluation_task
 
-#: The address that a service started with its defaults listens on.
+#: The default address of the service.
 SERVICE = "http://127.0.0.1:8000"
-#: A longer answer is left to `examples.jsonl`.
+#: Longer answers are only in `examples.jsonl`.
 MAX_ANSWER_CHARACTERS = 1500
-#: A longer request is said to be in a file.
+#: Longer requests are shown as a file.
 MAX_REQUEST_CHARACTERS = 1500
 LONG_REQUEST = (
     '`request.json` holds `{{"model": "{name}", "inputs": ...}}`; inputs to try stand in `examples.jsonl` beside this '
@@ -39,7 +40,7 @@ READS_WHOLE = "- It looks at the whole input before it answers, which cannot be 
 
 
 def model_card(manifest: Manifest, example: Example) -> str:
-    """The whole card, in Markdown. `example` is shown as the request to try, with its recorded answer."""
+    """The card in Markdown. `example` is shown as a request with its recorded answer."""
     task = evaluation_task(manifest)
     card = task.card
     errors = _errors(manifest) if task.has_errors else ""
@@ -73,7 +74,7 @@ def _calling(manifest: Manifest, example: Example, card: CardTexts) -> str:
     body = json.dumps({"model": manifest.name, "inputs": example.inputs, **parameters}, ensure_ascii=False)
     is_long = len(body) > MAX_REQUEST_CHARACTERS
     sent = "@request.json" if is_long else shlex.quote(body)
-    lines = [f"curl -s {SERVICE}/{card.route} -H 'Content-Type: application/json' \\", f"  -d {sent}"]
+    lines = [f"curl -s {SERVICE}/{TASKS[manifest.task].route} -H 'Content-Type: application/json' \\", f"  -d {sent}"]
     if card.commands is not None:
         lines = card.commands(manifest, SERVICE)
     answer = json.dumps(example.answer, ensure_ascii=False)
@@ -184,7 +185,7 @@ def _reproduction(manifest: Manifest) -> str:
 
 
 def _command(manifest: Manifest) -> str:
-    """What to type: a shipped recipe by name, or the task with the files it learned from (their names, not paths)."""
+    """The training command: a shipped recipe by name, or the task with the names of its files."""
     data = manifest.training.config.get("data")
     paths = data if isinstance(data, dict) else {}
     files = {role: Path(str(paths[role])).name for role in ("train", "dev") if paths.get(role)}

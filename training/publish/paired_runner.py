@@ -1,4 +1,4 @@
-"""Two runners side by side: how far the answers of a faster one are from those of a slower one."""
+"""Compare two runners on the same inputs: largest difference and share of equal decisions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from service.tasks.core.task import Array, Runner
 
-#: Outputs whose largest element is what the model says.
+#: Outputs whose argmax is the decision of the model.
 _DECISIONS = frozenset({"emissions", "logits", "text_logits"})
 
 
 class PairedRunner:
-    """Runs a reference and a candidate on the same feeds, gives the candidate's numbers, and notes how they differ."""
+    """Runs a reference and a candidate on the same feeds, returns the candidate's outputs and records differences."""
 
     def __init__(self, reference: Runner, candidate: Runner) -> None:
         self._reference = reference
@@ -24,13 +24,13 @@ class PairedRunner:
 
     @property
     def agreement(self) -> float:
-        """Percentage of decisions that are the same: all of them where there are none to make, as in a forecast."""
+        """Percentage of equal decisions; 100 where there are none, as in a forecast."""
         if not self._num_decisions:
             return 100.0
         return 100.0 * self._num_equal / max(1, self._num_decisions)
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one graph once in both."""
+        """Run a graph with both runners."""
         expected, found = self._reference.run(graph, feeds), self._candidate.run(graph, feeds)
         for name in expected:
             one, other = (self._valid(values[name], feeds) for values in (expected, found))
@@ -42,7 +42,7 @@ class PairedRunner:
         return found
 
     def _valid(self, values: Array, feeds: Mapping[str, Array]) -> Array:
-        """What is not padding: `[batch, time, ...]` is cut to the rows' lengths, everything else is whole."""
+        """Without padding: `[batch, time, ...]` is cut to the rows' lengths; other outputs are unchanged."""
         lengths = feeds.get("lengths")
         if lengths is None or values.ndim < 3 or values.shape[0] != len(lengths):
             return values

@@ -1,10 +1,10 @@
-"""Add a faster form of its graphs to a published bundle, and accept it only if dev scores as well as before.
+"""Add a faster variant to a published bundle, if its dev score is close enough to that of fp32.
 
-    bf16  the same graph files, computed by onnxruntime's OpenVINO provider
+    bf16  the same graph files, run by onnxruntime's OpenVINO provider
     int8  further graph files with int8 weights, beside the fp32 ones
 
-What runs step by step keeps its promise that an answer does not depend on its batch: there only the step graph is
-rewritten, with fixed scales, and prompts and source sentences are still read in fp32.
+For models that run step by step an answer must not depend on its batch: only the step graph is quantised, with fixed
+scales, and prompts and source sentences are still read in fp32.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from training.publish.int8 import depends_on_batch, int8_graph
 from training.publish.model_card import model_card
 from training.publish.paired_runner import PairedRunner
 
-#: How much of the dev score may be lost, in points; of a language model, percent of its perplexity, of a forecaster
-#: percent of its error.
+#: Largest accepted loss of the dev score in points; for a language model in percent of its perplexity, for a forecaster
+#: in percent of its error.
 MAX_DROP: dict[VariantName, float] = {"bf16": 0.2, "int8": 0.5}
 
 _STEP_GRAPHS = frozenset({"decoder_step", "step"})
@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 
 class VariantRefused(UnrollError):
-    """A faster form loses too much, or there is none; the message has the figures."""
+    """A variant loses too much, or cannot be made; the message has the figures."""
 
 
 def add_variant(path: Path, name: VariantName, say: Say, dev: Sequence[Record] | None = None) -> Variant:
@@ -55,9 +55,9 @@ def add_variant(path: Path, name: VariantName, say: Say, dev: Sequence[Record] |
     `dev` defaults to the dev records of the recipe that the bundle was trained from.
 
     Raises:
-        VariantRefused: it scores too low, its examples come out otherwise, or the graphs cannot be quantised.
+        VariantRefused: it scores too low, answers an example differently, or the graphs cannot be quantised.
         BundleError: the bundle cannot be used, or this machine cannot run the variant.
-        UnrollError: the dev data is not there, or no longer what it was.
+        UnrollError: the dev data is missing or has changed.
     """
     bundle = load_bundle(path)
     records = dev_records(bundle) if dev is None else dev
@@ -77,7 +77,7 @@ def add_variant(path: Path, name: VariantName, say: Say, dev: Sequence[Record] |
 
 
 def faults_of_variants(bundle: Bundle) -> Iterator[str]:
-    """A sentence for each variant that should not be there: it lost too much, or answers an example otherwise.
+    """A sentence for each unacceptable variant: it loses too much, or answers an example differently.
 
     A variant that this machine cannot run is judged by its recorded figures alone.
     """
@@ -92,7 +92,7 @@ def faults_of_variants(bundle: Bundle) -> Iterator[str]:
 
 def describe(name: VariantName, variant: Variant) -> str:
     """The figures of a variant in one line."""
-    lost = round(variant.drop, 2) + 0.0  # so that a gain too small to be seen is not written as -0.00
+    lost = round(variant.drop, 2) + 0.0  # avoids -0.00 for a gain too small to be shown
     return (
         f"{name}: dev {variant.measure} {variant.score:.4g}, fp32 {variant.fp32_score:.4g}, lost {lost:.2f} of "
         f"{MAX_DROP[name]:g} allowed; largest difference {variant.max_difference:.1e}, "
@@ -101,16 +101,16 @@ def describe(name: VariantName, variant: Variant) -> str:
 
 
 def require_accepted(path: Path, name: VariantName, variant: Variant) -> None:
-    """Raises VariantRefused, with the figures, where more is lost than may be."""
+    """Raises VariantRefused, with the figures, where the loss is too large."""
     if not variant.drop <= MAX_DROP[name]:
         raise VariantRefused(f"{path}: not accepted. {describe(name, variant)}")
 
 
 def dev_records(bundle: Bundle) -> Sequence[Record]:
-    """The dev part of what the bundle was trained on.
+    """The dev records of the data that the bundle was trained on.
 
     Raises:
-        UnrollError: the bundle does not say, the files are not there, or they have changed.
+        UnrollError: the data is unknown, missing or changed.
     """
     manifest = bundle.manifest
     if not manifest.training.config:
@@ -118,17 +118,17 @@ def dev_records(bundle: Bundle) -> Sequence[Record]:
     recipe = parse_recipe(dict(manifest.training.config), str(bundle.path))
     data = load_data(evaluation_task(manifest), recipe)
     if data.source.splits != manifest.training.data[0].splits:
-        raise UnrollError(f"{bundle.path}: the data has changed since it was trained, so its scores say nothing")
+        raise UnrollError(f"{bundle.path}: the data has changed since it was trained, so scores would not compare")
     return data.dev
 
 
 def measure(bundle: Bundle, name: VariantName, drafted: Variant, dev: Sequence[Record]) -> Variant:
-    """The variant with what running dev in fp32 and in it has shown, on one thread of the CPU."""
+    """The variant with its measurements: dev in fp32 and in the variant, on one CPU thread."""
     fp32 = OrtRunner(bundle, "cpu")
     paired = PairedRunner(fp32, OrtRunner(bundle, "cpu", precision=name))
     fault = next(faults_of_examples(task_of(bundle), bundle.examples, paired, TOLERANCE[name]), None)
     if fault is not None:
-        raise VariantRefused(f"{bundle.manifest.name}: in {name} a recorded answer comes out otherwise. {fault}")
+        raise VariantRefused(f"{bundle.manifest.name}: in {name} a recorded answer differs. {fault}")
     deciding, before = dev_score(bundle, fp32, dev)
     _, after = dev_score(bundle, paired, dev)
     return drafted.model_copy(
@@ -144,7 +144,7 @@ def measure(bundle: Bundle, name: VariantName, drafted: Variant, dev: Sequence[R
 
 
 def dev_score(bundle: Bundle, runner: Runner, dev: Sequence[Record]) -> tuple[str, float]:
-    """Name and value of the measure that decides. Language models are scored through their step graph."""
+    """Name and value of the deciding measure."""
     task = evaluation_task(bundle.manifest)
     loss = task.variant_loss(bundle, runner, dev)
     if loss is not None:
@@ -155,14 +155,14 @@ def dev_score(bundle: Bundle, runner: Runner, dev: Sequence[Record]) -> tuple[st
 
 
 def loss_of_quality(deciding: str, before: float, after: float) -> float:
-    """Points lost; of a loss in nats, the percentage by which the perplexity rises; of an error, by which it does."""
+    """Points lost; for a loss in nats the rise of the perplexity in percent, for an error its rise in percent."""
     if deciding == "mse":
         return 100.0 * (after / before - 1.0) if before else after
     return 100.0 * math.expm1(after - before) if deciding == "loss" else before - after
 
 
 def _write_draft(staged: Path, bundle: Bundle, name: VariantName) -> Variant:
-    """Put the variant's graphs into the staged copy, and a manifest that names them, with nothing measured yet."""
+    """Write the variant's graphs into the staged copy, and a manifest that names them, without measurements."""
     write = _write_int8 if name == "int8" else _choose_bf16
     graphs, depends = write(staged, bundle)
     drafted = Variant(
@@ -193,7 +193,7 @@ def _write_int8(staged: Path, bundle: Bundle) -> tuple[dict[str, str], bool]:
 
 
 def _choose_bf16(_staged: Path, bundle: Bundle) -> tuple[dict[str, str], bool]:
-    """Every graph but those that tell an operator the lengths of its rows: OpenVINO ignores them, and is wrong."""
+    """Every graph without `sequence_lens`, which OpenVINO ignores with wrong results."""
     graphs = {
         name: spec.file
         for name, spec in bundle.manifest.graphs.items()
@@ -205,7 +205,7 @@ def _choose_bf16(_staged: Path, bundle: Bundle) -> tuple[dict[str, str], bool]:
 
 
 def uses_sequence_lens(model: onnx.ModelProto) -> bool:
-    """Whether a recurrent operator is told the lengths of its rows."""
+    """Whether a recurrent operator has the input `sequence_lens`."""
     recurrent = (node for node in model.graph.node if node.op_type in _RECURRENT)
     return any(len(node.input) > _SEQUENCE_LENS and node.input[_SEQUENCE_LENS] for node in recurrent)
 

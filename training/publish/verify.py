@@ -1,16 +1,16 @@
-"""Prove that a bundle's graphs compute what its network computes, whatever they are batched and padded with.
+"""Verify that a bundle's graphs compute what its network computes, for any batch and padding.
 
-The checks, by the names that stand in the report and in the manifest:
+The checks, by their names in the report and the manifest:
 
     shapes      every output has the dtype and shape that the manifest declares, at several batch sizes and lengths
-    torch       every output equals torch's (only where the network is at hand)
+    torch       every output equals torch's (only where the network is given)
     padding     a row in a padded batch equals the same row alone
-    steps       many steps one by one equal the whole sequence at once
-    chunks      a text in pieces, each read on from the state before, equals the text at once (where that is possible)
+    steps       step by step equals the whole sequence at once
+    chunks      a text in chunks, each from the state after the one before, equals the text at once (if supported)
     examples    text in, answer out: the recorded answers of torch, through the service's own code
-    variants    faster forms lost no more of the dev score than they may, and answer the examples alike
+    variants    faster variants lose no more dev score than accepted, and answer the examples alike
 
-A difference is relative to the size of the number where that is above 1: `abs(a - b) / max(1, abs(a))`.
+Differences are relative for numbers above 1: `abs(a - b) / max(1, abs(a))`.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from training.onnx_graph.weights import round_to_half
 from training.publish.variants import faults_of_variants
 from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, row_alone, shape_of
 
-#: Float32 sums in another order differ by about 1e-6; a wrong gate or an unmasked step by 1e-2 and more.
+#: Another order of float32 sums differs by about 1e-6; a wrong gate or an unmasked step by 1e-2 and more.
 TOLERANCE = 1e-4
-#: A decoder or language model is run for so many steps when steps are compared with the whole.
+#: Number of steps when a decoder or language model is compared step by step.
 NUM_STEPS = 12
-#: Graphs that read a sequence at once and step by step, and must agree.
+#: Graphs that read a sequence at once and step by step, with equal results.
 _GENERATING = {"prompt", "step"}
 
 
 @dataclass
 class ParityReport:
-    """What was measured. `checks` has the largest difference of each check that was made."""
+    """Result of a verification. `checks` has the largest difference of each check."""
 
     path: Path
     tolerance: float = TOLERANCE
@@ -66,17 +66,17 @@ class ParityReport:
         return max(self.checks.values(), default=0.0)
 
     def parity(self) -> Parity:
-        """The measurement as it stands in the manifest."""
+        """The result as stored in the manifest."""
         return Parity(max_difference=self.max_difference, tolerance=self.tolerance, checks=dict(self.checks))
 
     def summary(self) -> str:
-        """A few lines for people: each check with its largest difference, then what failed."""
+        """Text for people: each check with its largest difference, then the failures."""
         lines = [f"{name:<10} largest difference {value:.1e}" for name, value in self.checks.items()]
         verdict = "passed" if self.passed else f"FAILED in {len(self.failures)} places"
         return "\n".join([f"{self.path}: {verdict} (tolerance {self.tolerance:g})", *lines, *self.failures])
 
     def compare(self, check: str, where: str, expected: Array, actual: Array) -> None:
-        """Note the difference of two arrays under `check`, and a failure if it is beyond the tolerance."""
+        """Record the difference of two arrays under `check`, and a failure if it exceeds the tolerance."""
         if expected.shape != actual.shape:
             self.fail(check, f"{where}: expected shape {list(expected.shape)}, found {list(actual.shape)}")
             return
@@ -88,11 +88,11 @@ class ParityReport:
             self.fail(check, f"{where}{at}: {values} (difference {difference:.1e})")
 
     def note(self, check: str, difference: float) -> None:
-        """Keep the larger of this difference and what was measured before."""
+        """Record a difference if it is the largest of its check."""
         self.checks[check] = max(self.checks.get(check, 0.0), difference)
 
     def fail(self, check: str, what: str) -> None:
-        """Note a failure; `what` says graph, tensor, expected and found."""
+        """Record a failure; `what` names graph, tensor, expected and found value."""
         self.note(check, 0.0)
         self.failures.append(f"{check}: {what}")
 
@@ -101,10 +101,10 @@ class ParityReport:
 def verify_bundle(
     path: Path, network: Network | None = None, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> ParityReport:
-    """Make every check on a bundle folder, on the CPU provider.
+    """Run all checks on a bundle folder, on the CPU provider.
 
-    `network` is the one the bundle was made from; without it nothing is compared with torch but the examples. A bundle
-    with half-precision weights is compared with the network rounded alike.
+    `network` is the one the bundle was made from; without it only the examples are compared with torch. For a bundle
+    with half-precision weights it is rounded likewise.
 
     Raises:
         BundleError: the bundle cannot even be opened: a file is missing or altered, or a graph is not what the manifest
@@ -136,7 +136,7 @@ def stores_half(bundle: Bundle) -> bool:
 
 
 def largest_difference(expected: Array, actual: Array) -> tuple[float, tuple[int, ...]]:
-    """The largest relative difference and where it is. What is not finite differs from everything."""
+    """The largest relative difference and its position. Non-finite numbers differ from everything."""
     with np.errstate(invalid="ignore"):
         scaled = np.abs(expected.astype(np.float64) - actual) / np.maximum(1.0, np.abs(expected))
     scaled = np.where(np.isfinite(scaled), scaled, np.inf)
@@ -146,7 +146,7 @@ def largest_difference(expected: Array, actual: Array) -> tuple[float, tuple[int
 
 @dataclass(frozen=True)
 class _Opened:
-    """A bundle with its graphs open, and feeds to try them with."""
+    """A bundle with a runner for its graphs and inputs to verify them with."""
 
     bundle: Bundle
     runner: OrtRunner
@@ -194,7 +194,7 @@ def _described(dtype: str, shape: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of a batch, cut to its own length."""
+    """One row of a batch without its padding."""
 
     graph: str
     spec: GraphSpec
@@ -222,7 +222,7 @@ def _compare_rows(report: ParityReport, check: str, row: _Row, expected: Feeds, 
 
 
 def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
-    """A padded prompt at once against its tokens one by one: the logits of every token, the state after the last."""
+    """Compare prefill of a padded prompt with its steps: the logits of every token, the state after the last."""
     manifest, run = opened.bundle.manifest, opened.runner.run
     prompt = opened.probes.feeds(manifest.graphs["prompt"], batch=3, time=NUM_STEPS)
     whole = run("prompt", prompt)
@@ -239,7 +239,7 @@ def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
 
 
 def _check_chunks(report: ParityReport, opened: _Opened, reference: Runner) -> None:
-    """Padded rows read at once by `reference`, against the same rows in pieces that are cut at random places."""
+    """Compare padded rows read at once by `reference` with the same rows in random chunks."""
     manifest = opened.bundle.manifest
     ((graph, spec),) = manifest.graphs.items()
     whole = opened.probes.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
@@ -270,7 +270,7 @@ class _Read(NamedTuple):
 
 
 def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array], chunk: Feeds) -> None:
-    """What a graph gives for each step is compared at once, what it gives for the text when the text is at its end."""
+    """Outputs per step are compared at once, outputs of the whole text at its end."""
     expected = row_alone(read.spec.outputs, whole, read.row, read.length)
     for tensor in read.spec.outputs:
         name, by_step = tensor.name, "time" in tensor.shape
@@ -282,7 +282,7 @@ def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array]
 
 
 def _check_decoder_steps(report: ParityReport, opened: _Opened, network: EncoderDecoder) -> None:
-    """A whole target sentence in torch, as in training, against the step graph run for each of its tokens."""
+    """Compare a target sentence in torch (teacher forcing) with the step graph run token by token."""
     manifest, run = opened.bundle.manifest, opened.runner.run
     spec = manifest.graphs["decoder_step"]
     feeds = opened.probes.feeds(spec, batch=3, time=7)

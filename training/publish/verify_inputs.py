@@ -1,4 +1,4 @@
-"""Random but valid feeds for a bundle's graphs, made from what the manifest says about each tensor."""
+"""Random valid inputs for a bundle's graphs, from the tensor specs of its manifest."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from service.tasks.core.task import Array
 
 Feeds = dict[str, Array]
 
-#: `(batch, time)` of the feeds that a graph is tried with: alone and together, one step and many.
+#: `(batch, time)` of the inputs: single and several rows, one and many steps.
 PROBE_SIZES = ((1, 1), (1, 6), (2, 3), (5, 8), (3, 33))
-#: Characters of the longest word, one for each probe size.
+#: Characters of the longest word for each size.
 PROBE_CHARACTERS = (1, 4, 24, 9, 12)
 
-#: Sound is tried at so many times those lengths, so that there are several steps in it, and parts of one.
+#: Factor on those lengths for sound, so that it has several steps and a partial one.
 SAMPLES_PER_PROBE_STEP = 97
 
-#: A text that is read in chunks is cut after at most so many steps.
+#: Longest chunk of a text that is read in chunks.
 MAX_CHUNK_STEPS = 5
 
 
 class VerificationInputs:
-    """Makes feeds from a seed: valid ids within each row's length, zeros beyond, states and memories in -1 to 1."""
+    """Generates inputs from a seed: valid ids within each row's length, zeros beyond, floats in -1 to 1."""
 
     def __init__(self, id_limits: Mapping[str, int], seed: int = 0, usual: Mapping[str, Array] | None = None) -> None:
-        """`id_limits`: for each input of token ids the number of ids that exist.
+        """`id_limits`: vocabulary size for each input of token ids.
 
-        `usual`: for an input that is not at home between -1 and 1 a row of it, `[time, width]`; probes are near it.
+        `usual`: typical rows `[time, width]` for inputs whose values are not between -1 and 1.
         """
         self._id_limits = id_limits
         self._usual = usual or {}
         self._random = np.random.default_rng(seed)
 
     def all_sizes(self, spec: GraphSpec) -> list[Feeds]:
-        """One set of feeds for each probe size."""
+        """Inputs of every size."""
         pairs = zip(PROBE_SIZES, PROBE_CHARACTERS, strict=True)
         return [self.feeds(spec, batch, time, characters) for (batch, time), characters in pairs]
 
     def feeds(self, spec: GraphSpec, batch: int, time: int, characters: int = 1) -> Feeds:
-        """Feeds of one size. At least one row is `time` long; the others are as long or shorter."""
+        """Inputs of one size. At least one row has length `time`; no row is longer."""
         if any(tensor.name == "samples" for tensor in spec.inputs):
             time *= SAMPLES_PER_PROBE_STEP
         axes = {"batch": batch, "time": time, "chars": characters}
@@ -50,7 +50,7 @@ class VerificationInputs:
         return {tensor.name: self._array(tensor, axes, lengths) for tensor in spec.inputs}
 
     def chunk_sizes(self, remaining: Array) -> Array:
-        """How many of its remaining steps each row reads next: one and more, cut at random."""
+        """Random size of the next chunk of each row, at least one step."""
         return np.minimum(self._random.integers(1, MAX_CHUNK_STEPS + 1, size=remaining.shape), remaining)
 
     def _array(self, tensor: TensorSpec, axes: Mapping[str, int], lengths: Array) -> Array:
@@ -79,25 +79,25 @@ class VerificationInputs:
 
 
 def shape_of(tensor: TensorSpec, axes: Mapping[str, int]) -> tuple[int, ...]:
-    """The sizes of a tensor's dimensions once the axes that may vary have a size."""
+    """The shape of a tensor for given sizes of its named axes."""
     return tuple(axis if isinstance(axis, int) else axes[axis] for axis in tensor.shape)
 
 
 def axes_of(spec: GraphSpec, feeds: Mapping[str, Array]) -> dict[str, int]:
-    """The size of every named axis among the feeds."""
+    """The sizes of all named axes."""
     sizes = (zip(tensor.shape, feeds[tensor.name].shape, strict=True) for tensor in spec.inputs)
     return {axis: size for pairs in sizes for axis, size in pairs if isinstance(axis, str)}
 
 
 def row_alone(tensors: tuple[TensorSpec, ...], arrays: Mapping[str, Array], row: int, length: int) -> Feeds:
-    """One row of every tensor as a batch of one, unpadded: `time` is cut to `length`, `chars` to what is used."""
+    """One row of every tensor as a batch of one, without padding in `time` and `chars`."""
     num_characters = max((_used_characters(arrays[t.name][row]) for t in tensors if "chars" in t.shape), default=0)
     kept = {"batch": slice(row, row + 1), "time": slice(0, length), "chars": slice(0, num_characters)}
     return {t.name: arrays[t.name][tuple(kept.get(str(axis), slice(None)) for axis in t.shape)] for t in tensors}
 
 
 def chunk_of(spec: GraphSpec, feeds: Mapping[str, Array], rows: Array, starts: Array, sizes: Array) -> Feeds:
-    """Of each of `rows` the steps from `starts` on, as many as `sizes` says, padded anew; without recurrent state."""
+    """For each of `rows` the `sizes` steps from `starts` on, padded again; without recurrent state."""
     chunk: Feeds = {"lengths": sizes}
     for tensor in spec.inputs:
         if "time" in tensor.shape:

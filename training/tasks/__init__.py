@@ -1,1 +1,1 @@
-"""The tasks, one file each, as the pipeline hands them to the rest of training."""
+"""The tasks of training, one file each: vocabulary, batches, network, manifest options, samples and defaults."""

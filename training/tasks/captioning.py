@@ -1,4 +1,4 @@
-"""Captioning: the whole task."""
+"""Captioning: the task object, its training set and its vocabulary."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class CaptioningTask(CaptioningEvaluation, TrainingTask[CaptionedPicture]):
         }
 
 
-#: Captions of so many tokens and fewer are batched as they come, for batch normalisation wants batches of all kinds;
-#: longer ones, which are few, stand together, so that not every batch takes as many steps as they do.
+#: Captions up to this length are batched at random, which batch normalisation needs; the few longer ones are bucketed
+#: together, so that not every batch takes as many steps as they do.
 SHORT_CAPTION_TOKENS = 6
 
 

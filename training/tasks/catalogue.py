@@ -1,4 +1,4 @@
-"""Every task by name: the only place in training that lists them."""
+"""Catalogue of tasks: the only place in training that lists them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
     "forecasting": ForecastingTask(),
     "captioning": CaptioningTask(),
 }
-#: Shares its name in recipes with classification of texts.
+#: Named classification in recipes, like that of texts.
 SIGNALS: Final = SignalTask()
 
 

@@ -1,4 +1,4 @@
-"""Classification of texts: the whole task."""
+"""Text classification: the task object, its training set and its vocabulary."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ class ClassificationTask(ClassificationEvaluation, TrainingTask[LabelledText]):
 
 
 class ClassificationSet(Bucketed):
-    """Texts with a label; a text without tokens, or with a label that train never showed, is left out.
+    """Texts with a label, without those that have no tokens or a label not in train.
 
-    With `word_characters`, the most that are read of a word, a text is words and how they are spelt.
+    `word_characters` is the number of characters read of each word, 0 to read none.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ClassificationSet(Bucketed):
         )
 
     def _encode(self, text: str) -> tuple[list[int], list[list[int]]]:
-        """Token ids, and those of the characters of each; of no token if no characters are read."""
+        """Token ids, and the character ids of each token where characters are read."""
         tokenizer = self._tokenizers["text"]
         if not self._word_characters:
             return tokenizer.encode(text)[: self._limit], _NO_CHARACTERS

@@ -35,13 +35,13 @@ def sample_lines(
         value = inputs(record)
         try:
             lines.append(line(record, answer(task, runner, value, {}).model_dump()))
-        except InvalidInput as refusal:  # a text beyond the model's limits is no reason to end a run
+        except InvalidInput as refusal:  # an input beyond the model's limits must not end a run
             lines.append(f"{str(value)[:80]} -> refused: {refusal}")
     return tuple(lines)
 
 
 def beside(predicted: str, right: str) -> str:
-    """The prediction, with what would have been right where it is wrong."""
+    """The prediction, with the right answer where it is wrong."""
     return predicted if predicted == right else f"{predicted} (not {right})"
 
 
@@ -58,6 +58,6 @@ def example_questions(
 
 def example_text(text: str, recipe: Recipe) -> str:
     """The beginning of a text, short enough to be answered."""
-    # No tokenizer makes more tokens than characters, but for one at the start and one at the end.
+    # Tokenizers produce at most one token per character, and two more for the ends.
     most = recipe.limits.max_input_tokens - 2
     return text.strip()[: max(1, min(NUM_EXAMPLE_CHARACTERS, most))]

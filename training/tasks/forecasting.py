@@ -1,4 +1,4 @@
-"""Forecasting: the whole task."""
+"""Forecasting: the task object, its training set and its vocabulary."""
 
 from __future__ import annotations
 

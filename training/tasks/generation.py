@@ -1,4 +1,4 @@
-"""Text generation: the whole task."""
+"""Text generation: the task object, its training set and its vocabulary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ USUAL_SHARE, WINDOW_SPREAD, MIN_RANDOM_WINDOW = 0.95, 5.0, 5
 #: The sample text after an epoch.
 NUM_SAMPLE_TOKENS: Final = 120
 SAMPLING: Final[dict[str, Any]] = {"do_sample": True, "temperature": 0.8, "seed": 1}
-#: Recorded examples are short and greedy: they prove the bundle, nobody reads them.
+#: Recorded examples are short and greedy: they are for verification.
 NUM_PROOF_TOKENS: Final = 40
 
 
@@ -91,9 +91,9 @@ class GenerationTask(GenerationEvaluation, TrainingTask[Passage]):
 
 
 class PassageStream:
-    """Running text cut into parallel streams; batch k+1 goes on exactly where batch k ended.
+    """Running text cut into parallel streams; batch k+1 continues exactly where batch k ended.
 
-    Each epoch starts at another offset, so that windows do not always end at the same places.
+    Each epoch starts at another offset, so that window boundaries vary.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class PassageStream:
         self._seed = seed
 
     def epoch(self, number: int) -> list[Order]:
-        """Each batch as the places where its rows start."""
+        """Batches as the start positions of their rows."""
         offset = int(np.random.default_rng((self._seed, number)).integers(self._window))
         stream = (len(self._ids) - 1 - offset) // self._batch_size
         if stream < self._window:
@@ -128,13 +128,13 @@ class PassageStream:
 
 
 class RandomWindowStream(PassageStream):
-    """The same streams in windows of random lengths, so that a token meets the end of a window at every place.
+    """The same streams in windows of random lengths, so that window boundaries vary.
 
-    Most windows are near the usual length, one in twenty near half of it (Merity et al. 2018; the rate stays here).
+    Most windows are near the usual length, one in twenty near half of it (Merity et al. 2018, without their scaled rate).
     """
 
     def epoch(self, number: int) -> list[Order]:
-        """Each batch as `[rows, 2]`: where its rows start, and how long they are."""
+        """Batches as `[rows, 2]`: start position and length of each row."""
         generator = np.random.default_rng((self._seed, number))
         stream = (len(self._ids) - 1) // self._batch_size
         starts = np.arange(self._batch_size) * stream

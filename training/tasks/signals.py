@@ -1,4 +1,4 @@
-"""Classification of signals, frames or sound: the whole task."""
+"""Signal classification, of frames or sound: the task object, its training set and its vocabulary."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class SignalTask(SignalEvaluation, TrainingTask[LabelledSignal]):
 
 
 class SignalSet(Bucketed):
-    """Signals with a label; those with a label that train never showed are left out, long ones are cut."""
+    """Signals with a label, without those whose label is not in train; long ones are cut."""
 
     def __init__(
         self, signals: Sequence[LabelledSignal], labels: Sequence[str], limit: int, batch_size: int, seed: int

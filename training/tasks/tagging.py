@@ -1,4 +1,4 @@
-"""Tagging: the whole task."""
+"""Tagging: the task object, its training set and its vocabulary."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TaggingTask(TaggingEvaluation, TrainingTask[TaggedSentence]):
         return example_questions(recipe, records, lambda record: list(record.words[:limit]))
 
     def defaults(self, records: Sequence[TaggedSentence]) -> dict[str, Any]:
-        """A CRF for spans, and both kinds of labels where the texts have one of their own."""
+        """A CRF for spans, and a joint network where texts have labels."""
         has_spans = span_scheme(record.tags for record in records) is not None
         network = {
             "hidden_size": 200,
@@ -96,7 +96,7 @@ class TaggingSet(Bucketed):
         number = {label: index for index, label in enumerate(vocabulary.labels)}
         self._words = [words.encode_words(s.words) for s in sentences]
         self._characters = [[characters.encode_characters(word, limit) for word in s.words] for s in sentences]
-        # A tag that train never showed cannot be learnt; in dev it counts as wrong, here as label 0.
+        # A tag that is not in train counts as label 0 in the dev loss, and as wrong in the dev score.
         self._tags = [[number.get(tag, 0) for tag in s.tags] for s in sentences]
         text_number = {label: index for index, label in enumerate(vocabulary.text_labels)}
         self._text_labels = np.array([text_number.get(s.label, NO_LABEL) for s in sentences], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Translation: the whole task."""
+"""Translation: the task object, its training set and its vocabulary."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TranslationTask(TranslationEvaluation, TrainingTask[SentencePair]):
 
 
 class TranslationSet(Bucketed):
-    """Pairs of sentences; both sides are cut at the limit."""
+    """Sentence pairs; both sides are cut at the limit."""
 
     def __init__(
         self, pairs: Sequence[SentencePair], vocabulary: Vocabulary, limit: int, batch_size: int, seed: int
@@ -79,7 +79,7 @@ class TranslationSet(Bucketed):
         source, target = vocabulary.tokenizers["source"], vocabulary.tokenizers["target"]
         self._sources = [[*source.encode(pair.source)[: limit - 1], EOS] for pair in pairs]
         self._targets = [target.encode(pair.target)[: limit - 1] for pair in pairs]
-        # Source first, target second: both sides of a batch end up near in length.
+        # Sorted by source, then target: both sides of a batch have similar lengths.
         lengths = [len(s) * 1000 + len(t) for s, t in zip(self._sources, self._targets, strict=True)]
         super().__init__(lengths, batch_size, seed)
 

@@ -217,7 +217,7 @@ def test_a_stopped_run_says_how_to_go_on(
         )  # fmt: skip
     assert result.exit_code == code
     assert "error" not in result.stderr
-    found = re.search(r"go on with: unroll (.+)$", result.stderr.strip())
+    found = re.search(r"continue with: unroll (.+)$", result.stderr.strip())
     assert found is not None
     resumed = unroll(*found[1].split(), "--no-export")
     assert resumed.exit_code == 0

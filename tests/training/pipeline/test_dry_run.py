@@ -10,7 +10,7 @@ import torch
 from service.bundle.manifest import TaskName
 from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.networks.build import build_network
-from training.pipeline.dry_run import largest_batch, rehearse
+from training.pipeline.dry_run import dry_run, largest_batch
 from training.pipeline.run import prepare_run
 from training.tasks.catalogue import training_task
 
@@ -23,7 +23,7 @@ def test_a_dry_run_counts_what_a_run_would_do(task: TaskName, tmp_path: Path) ->
     recipe = tiny_recipe(task, tmp_path, epochs=7, ema_decay=0.9)
     prepared = prepare_run(recipe)
     files = sorted(tmp_path.rglob("*"))
-    found = rehearse(prepared, CPU)
+    found = dry_run(prepared, CPU)
     network = build_network(training_task(recipe), recipe, prepared.vocabulary)
     assert found.num_parameters == sum(parameter.numel() for parameter in network.parameters())
     batches = prepared.task.training_set(recipe, prepared.vocabulary, prepared.data.train).epoch(0)
@@ -39,7 +39,7 @@ def test_a_dry_run_counts_what_a_run_would_do(task: TaskName, tmp_path: Path) ->
 def test_activations_grow_with_the_batch(tmp_path: Path) -> None:
     """Batches four times the size keep about four times as much."""
     kept = [
-        rehearse(prepare_run(tiny_recipe("classification", tmp_path, batch_size=size)), CPU).activations_bytes
+        dry_run(prepare_run(tiny_recipe("classification", tmp_path, batch_size=size)), CPU).activations_bytes
         for size in (8, 32)
     ]
     assert 2.5 < kept[1] / kept[0] < 6

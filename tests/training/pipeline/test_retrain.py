@@ -73,6 +73,6 @@ def test_what_cannot_be_repeated_is_said(tmp_path: Path) -> None:
     weights, metadata = read_tensors(original / "last.safetensors")
     metadata["progress"] = metadata["progress"].replace('"finished":true', '"finished":false')
     write_tensors(original / "last.safetensors", weights, metadata)
-    with pytest.raises(UnrollError, match=r"unroll resume .* goes on with it"):
+    with pytest.raises(UnrollError, match=r"unroll resume .* continues it"):
         begin_again(original, tmp_path / "again")
     assert not (tmp_path / "again").exists()

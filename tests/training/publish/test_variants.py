@@ -106,7 +106,7 @@ def test_a_form_that_answers_an_example_otherwise_is_refused(copies: dict[TaskNa
     examples.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     renew_digests(path)
     with pytest.raises(
-        VariantRefused, match=r"in int8 a recorded answer comes out otherwise\. example \d: answer\.tokens"
+        VariantRefused, match=r"in int8 a recorded answer differs\. example \d: answer\.tokens"
     ):
         add_variant(path, "int8", quietly)
 

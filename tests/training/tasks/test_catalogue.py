@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from service.bundle.manifest import GRAPHS_OF_TASK, TaskName
+from service.bundle.manifest import OptionsOfTask, TaskName, TaskOptions
 from tests.training.tiny_runs import TASKS as TINY_TASKS
 from tests.training.tiny_runs import own_recipe, write_files
 from training.data.records import LabelledSignal, LabelledText, Record
@@ -17,6 +17,8 @@ from training.evaluation.task import TrainingTask
 from training.evaluation.tasks.catalogue import EVALUATION_TASKS, SIGNAL_EVALUATION
 from training.tasks.catalogue import SIGNALS, TASKS, task_for, training_task
 
+OPTIONS: tuple[type[OptionsOfTask], ...] = get_args(get_args(TaskOptions)[0])
+GRAPHS = {options.model_fields["task"].default: options.graphs for options in OPTIONS}
 EVERY: list[TrainingTask[Any]] = [*TASKS.values(), SIGNALS]
 
 
@@ -33,7 +35,7 @@ def test_a_task_is_complete(task: TrainingTask[Any]) -> None:
     half = SIGNAL_EVALUATION if task is SIGNALS else EVALUATION_TASKS[task.name]
     assert isinstance(task, type(half))
     assert not inspect.isabstract(type(task))
-    assert set(task.int8_graphs) <= set(GRAPHS_OF_TASK[task.name])
+    assert set(task.int8_graphs) <= set(GRAPHS[task.name])
     assert task.deciding
     assert task.reported
     assert task.card.intended_use

@@ -1,1 +1,1 @@
-"""What a model gets wrong: confusion matrices, errors by kind, attention; tables, pictures, and a page with them."""
+"""Error analysis: confusion matrices, errors by kind and attention, as tables, pictures and a page."""

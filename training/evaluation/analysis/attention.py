@@ -1,4 +1,4 @@
-"""Where a translator looked for each word."""
+"""Attention of a translation as a picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def draw_attention(attention: Any, picture: Path) -> None:
-    """The weights as squares: a row for each target token, a column for each source token; rows sum to 1."""
+    """Draw the weights as a heat map: a row per target token, a column per source token; rows sum to 1."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -23,5 +23,5 @@ def draw_attention(attention: Any, picture: Path) -> None:
 
 
 def _plain(tokens: list[str]) -> list[str]:
-    """Tokens as labels of an axis: `$` would start a formula."""
+    """Tokens as axis labels: `$` would start a formula."""
     return [token.replace("$", r"\$") for token in tokens]

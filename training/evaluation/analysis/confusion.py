@@ -1,4 +1,4 @@
-"""Which label is taken for which."""
+"""Confusion matrix of labels, as a table and a picture."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-#: A picture shows so many labels, those with the most errors; the table has them all.
+#: Labels in the picture, those with the most errors; the table has all.
 MAX_DRAWN: Final = 40
-#: Up to here, counts are written into the squares.
+#: Up to this many labels, counts are written into the cells.
 MAX_NUMBERED: Final = 20
-#: How the label of a refused input is shown.
+#: The predicted label of a refused input.
 NOTHING: Final = "(refused)"
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """`counts[i, j]`: how often label i was taken for label j."""
+    """`counts[i, j]`: how often gold label i was predicted as label j."""
 
     labels: tuple[str, ...]
     counts: NDArray[np.int64]
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str]]) -> Confusion:
-        """From pairs of a gold and a predicted label; labels are in order of name."""
+        """Count pairs of a gold and a predicted label; labels are sorted."""
         counted = Counter((gold or NOTHING, predicted or NOTHING) for gold, predicted in pairs)
         labels = tuple(sorted({label for pair in counted for label in pair}))
         number = {label: i for i, label in enumerate(labels)}
@@ -39,27 +39,27 @@ class Confusion:
         return cls(labels, counts)
 
     def mistakes(self) -> list[tuple[str, str, int]]:
-        """Gold label, predicted label, how often; the most frequent first."""
+        """Gold label, predicted label and count of each error, the most frequent first."""
         rows, columns = np.nonzero(self.counts)
         found = [(self.labels[i], self.labels[j], int(self.counts[i, j])) for i, j in zip(rows, columns, strict=True)]
         return sorted((each for each in found if each[0] != each[1]), key=lambda each: (-each[2], each[:2]))
 
     def worst(self, limit: int) -> Confusion:
-        """The part of the `limit` labels with the most errors, in order of name."""
+        """The submatrix of the `limit` labels with the most errors, sorted."""
         right = self.counts.diagonal()
         errors = self.counts.sum(axis=0) + self.counts.sum(axis=1) - 2 * right
         kept = np.sort(np.argsort(-errors, kind="stable")[:limit])
         return Confusion(tuple(self.labels[i] for i in kept), self.counts[np.ix_(kept, kept)])
 
     def write_table(self, path: Path) -> None:
-        """CSV: a row for each gold label, a column for each predicted one."""
+        """Write CSV: a row per gold label, a column per predicted label."""
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["gold \\ predicted", *self.labels])
             writer.writerows([label, *map(int, row)] for label, row in zip(self.labels, self.counts, strict=True))
 
     def draw(self, picture: Path) -> None:
-        """Shares of each gold label, dark where there are many; the diagonal is what is right."""
+        """Draw a heat map of the shares of each gold label."""
         import matplotlib
 
         matplotlib.use("Agg")
@@ -84,5 +84,5 @@ class Confusion:
 
 
 def label_pairs(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
-    """The tags of all words of all sentences, in pairs."""
+    """Gold and predicted tags of all words of all sentences, in pairs."""
     return [pair for a, b in zip(gold, predicted, strict=True) for pair in zip(a, b, strict=True)]

@@ -1,4 +1,4 @@
-"""Errors by kind, each with the text it happened in."""
+"""Errors of predictions by kind, with the text they occur in."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sacrebleu.metrics.chrf import CHRF
 
 from service.tasks.single_pass.spans import Span, bio_spans
 
-#: Words of context on either side of an error.
+#: Words of context on each side of an error.
 NUM_CONTEXT_WORDS: Final = 4
-#: A translation this much shorter or longer than its reference leaves out or adds.
+#: Ratios of length to the reference beyond which a translation counts as too short or too long.
 SHORT, LONG = 0.6, 1.6
-#: A run of words that comes again at once this many times is a loop.
+#: A phrase repeated this many times in a row is a loop.
 MIN_REPEATS: Final = 3
 
 
 class ErrorCase(NamedTuple):
-    """One error: of which kind, what was right, what was said instead, and where."""
+    """One error: its kind, the right answer, the prediction, and the text around it."""
 
     kind: str
     gold: str
@@ -30,8 +30,8 @@ class ErrorCase(NamedTuple):
 def span_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[str]) -> list[ErrorCase]:
     """The errors of one sentence with spans.
 
-    `type`: right words, wrong kind. `boundary`: the right kind on other words that overlap. `boundary and type`:
-    overlap alone. `missed`: nothing overlaps it. `spurious`: words that are no span.
+    `type`: right words, wrong label. `boundary`: right label, overlapping words. `boundary and type`: overlap alone.
+    `missed`: no predicted span overlaps. `spurious`: a predicted span without overlap.
     """
     wanted, found = bio_spans(gold), bio_spans(predicted)
     cases = []
@@ -49,7 +49,7 @@ def span_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[s
 
 
 def tag_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[str]) -> list[ErrorCase]:
-    """The words of one sentence with a wrong tag; the kind is `gold -> predicted`."""
+    """The wrongly tagged words of one sentence; the kind is `gold -> predicted`."""
     return [
         ErrorCase(f"{right} -> {said or 'nothing'}", right, said or "nothing", _around(words, i, i + 1))
         for i, (right, said) in enumerate(zip(gold, predicted, strict=True))
@@ -58,7 +58,7 @@ def tag_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[st
 
 
 def label_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
-    """From text, gold and predicted label; the kind is `gold -> predicted`."""
+    """Wrong labels, from text, gold and predicted label; the kind is `gold -> predicted`."""
     return [
         ErrorCase(f"{gold} -> {predicted or 'nothing'}", gold, predicted or "nothing", text)
         for text, gold, predicted in cases
@@ -67,7 +67,7 @@ def label_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
 
 
 def translation_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
-    """From source, reference and translation, the worst by chrF first; sentences with nothing suspicious come last."""
+    """From source, reference and translation; suspicious ones first, each group from the lowest chrF on."""
     chrf = CHRF()
     scored = [
         (chrf.sentence_score(said, [reference]).score, ErrorCase(_suspicion(*case), reference, said, source))
@@ -80,12 +80,12 @@ def translation_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]
 
 
 def caption_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
-    """From what a picture is called, its caption and the one given; the kind says how many words they share."""
+    """From the name of a picture, its caption and the predicted one; the kind is how many words they share."""
     return [ErrorCase(_overlap(right, said), right, said, name) for name, right, said in cases if right != said]
 
 
 def kinds(cases: Iterable[ErrorCase]) -> list[tuple[str, int]]:
-    """Each kind with how often it came, the most frequent first."""
+    """Each kind with its count, the most frequent first."""
     return sorted(Counter(case.kind for case in cases).items(), key=lambda each: (-each[1], each[0]))
 
 
@@ -107,7 +107,7 @@ def _shown(words: Sequence[str], span: Span) -> str:
 
 
 def _around(words: Sequence[str], start: int, end: int) -> str:
-    """The words of an error in brackets, with a few on either side."""
+    """The words of an error in brackets, with context on both sides."""
     before = words[max(0, start - NUM_CONTEXT_WORDS) : start]
     after = words[end : end + NUM_CONTEXT_WORDS]
     return " ".join([*before, f"[{' '.join(words[start:end])}]", *after])
@@ -137,7 +137,7 @@ def _overlap(right: str, said: str) -> str:
 
 
 def _loops(words: Sequence[str]) -> bool:
-    """Whether the same one to four words come `MIN_REPEATS` times in a row."""
+    """Whether a phrase of one to four words occurs `MIN_REPEATS` times in a row."""
     for size in range(1, 5):
         for start in range(len(words) - MIN_REPEATS * size + 1):
             runs = {tuple(words[start + i * size : start + (i + 1) * size]) for i in range(MIN_REPEATS)}

@@ -1,4 +1,4 @@
-"""Where a captioner looked for each word, as light on the picture."""
+"""Attention of a caption as brightness of the picture."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from service.tasks.inputs.png import PictureSize, read_png
 
 _SIZE = PictureSize(128, 128)
-#: What is not looked at keeps this much of its light.
+#: Brightness where the attention is zero.
 _DIM = 0.15
 
 
 def draw_picture_attention(png: bytes, attention: Any, picture: Path) -> None:
-    """The picture, and beside it once for each token: bright is where the model looked."""
+    """Draw the picture, and beside it a copy per token whose brightness is the attention."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -37,7 +37,7 @@ def draw_picture_attention(png: bytes, attention: Any, picture: Path) -> None:
 
 
 def _lit(pixels: NDArray[np.uint8], grid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each place of the grid as bright as it counted, beside the one that counted most."""
+    """Brightness in proportion to the attention, relative to its maximum."""
     tall, wide = -(-pixels.shape[0] // grid.shape[0]), -(-pixels.shape[1] // grid.shape[1])
     light = np.kron(grid / max(grid.max(), 1e-9), np.ones((tall, wide)))[: pixels.shape[0], : pixels.shape[1]]
     return np.asarray(pixels / 255.0 * (_DIM + (1.0 - _DIM) * light[:, :, None]))

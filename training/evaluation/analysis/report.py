@@ -11,7 +11,7 @@ from training.evaluation.analysis.confusion import Confusion
 from training.evaluation.analysis.errors import ErrorCase, kinds
 from training.evaluation.analysis.findings import AttentionPicture, Findings
 
-#: Kinds of errors on the first page, and examples of each; `errors.csv` has all.
+#: Kinds of errors on the page, and examples of each; `errors.csv` has all.
 NUM_KINDS, NUM_EXAMPLES = 15, 3
 NUM_CONFUSIONS: Final = 15
 NUM_PICTURES: Final = 6
@@ -88,7 +88,7 @@ def _write_errors(path: Path, cases: Sequence[ErrorCase]) -> None:
 
 
 def _clipped(text: str) -> str:
-    """A text on one line, not too long, and without signs that Markdown would read."""
+    """A text on one line, shortened, with Markdown escaped."""
     line = " ".join(text.split())
     return _cell(line if len(line) <= MAX_TEXT_CHARACTERS else f"{line[:MAX_TEXT_CHARACTERS]} ...")
 

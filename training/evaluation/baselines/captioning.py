@@ -1,4 +1,4 @@
-"""Captions without a network: the most frequent one, or that of the picture whose pixels are nearest."""
+"""Caption baselines: the most frequent caption, and that of the nearest picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.data.records import CaptionedPicture
 from training.evaluation.baselines.result import BaselineResult
 from training.evaluation.caption_scores import caption_scores
 
-#: Pictures are compared at this size: small enough to be quick, and to forgive a line that is a little to the side.
+#: Pictures are compared at this size: small enough to be quick and to tolerate small shifts.
 _SIZE = PictureSize(16, 16)
 
 
@@ -24,7 +24,7 @@ def most_frequent_caption(train: Sequence[CaptionedPicture], dev: Sequence[Capti
 
 
 def nearest_picture(train: Sequence[CaptionedPicture], dev: Sequence[CaptionedPicture]) -> BaselineResult:
-    """The caption of the picture in train with the least squared difference over all pixels."""
+    """The caption of the nearest picture in train by squared pixel difference."""
     known, asked = _thumbnails(train), _thumbnails(dev)
     # |a - b|^2 without |a|^2, which is the same for all candidates.
     distances = (known**2).sum(axis=1)[None, :] - 2.0 * asked @ known.T

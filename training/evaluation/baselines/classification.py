@@ -1,4 +1,4 @@
-"""The majority label, and a linear classifier on weighted words."""
+"""Classification baselines: the majority label, and a linear classifier on TF-IDF."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def majority_label(
 
 
 def linear_classifier(train: Sequence[LabelledText], dev: Sequence[LabelledText], outside: str) -> BaselineResult:
-    """`linear_labels`, or the majority label where train has one label alone. Confident is who is far from the border.
+    """`linear_labels`, or the majority label where train has a single label. Confidence is the distance to the border.
 
-    `outside` is the label of texts that none of the others fits.
+    `outside` is the out-of-scope label.
     """
     if len({record.label for record in train}) == 1:
         return majority_label(train, dev)
@@ -45,7 +45,7 @@ def linear_classifier(train: Sequence[LabelledText], dev: Sequence[LabelledText]
 def linear_labels(train: Sequence[LabelledText], dev: Sequence[LabelledText]) -> list[str]:
     """TF-IDF of words and pairs of words, and a linear support vector machine (Fan et al. 2008, LIBLINEAR).
 
-    Texts that are mostly single words, such as names, are described by pieces of 1 to 4 characters instead.
+    Texts that are mostly single words, such as names, use character n-grams of 1 to 4 instead.
     """
     labels = [record.label for record in train]
     if len(set(labels)) == 1:

@@ -1,4 +1,4 @@
-"""What a forecaster has to beat: the last value, the same hour of the last period, and a linear map of the past."""
+"""Forecasting baselines: the last value, the value one period ago, and a linear model of the past."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.preprocessing.windows import Windows
 
 _WINDOWS_AT_ONCE = 256
 _WINDOWS_FOR_QUANTILES = 2000
-#: Of the mean square of an input: enough to make the equations solvable, too little to be seen in the scores.
+#: Relative to the mean square of an input: makes the equations solvable without a visible effect on scores.
 _RIDGE = 1e-3
 
 Values = NDArray[np.float64]
@@ -24,7 +24,7 @@ Forecast = Callable[[Values], Values]
 
 
 def forecasting_baselines(train: Series, dev: Series, options: ForecastingOptions) -> list[BaselineResult]:
-    """From the crudest to the strongest; none looks at another channel than the one it forecasts."""
+    """From the crudest to the strongest; each forecasts a channel from that channel alone."""
     horizon, period = options.horizon, options.period
     results = [_score("last value", dev, options, lambda past: np.repeat(past[:, -1:], horizon, axis=1))]
     if 0 < period <= options.look_back:
@@ -39,7 +39,7 @@ def forecasting_baselines(train: Series, dev: Series, options: ForecastingOption
 def linear_forecast(train: Series, options: ForecastingOptions) -> Forecast:
     """NLinear (Zeng et al. 2023) by least squares: one matrix for all targets, on differences to the last value.
 
-    In deviations of train, so that no target outweighs another.
+    In standard deviations of train, so that targets weigh alike.
     """
     scale = np.asarray(options.deviations)
     windows = Windows(train, options.look_back, options.horizon)
@@ -63,7 +63,7 @@ def linear_forecast(train: Series, options: ForecastingOptions) -> Forecast:
 
 
 def usual_errors(train: Series, options: ForecastingOptions, forecast: Forecast) -> Values:
-    """`[horizon, targets, quantiles]`: quantiles of what was wrong in train at each step, to add to a forecast."""
+    """`[horizon, targets, quantiles]`: quantiles of the errors in train at each step, to add to a forecast."""
     windows = Windows(train, options.look_back, options.horizon)
     starts = np.arange(0, len(windows), max(1, len(windows) // _WINDOWS_FOR_QUANTILES))
     wrong = windows.future(starts) - forecast(_targets_of(windows.past(starts), options))

@@ -1,4 +1,4 @@
-"""N-gram models: with Witten-Bell smoothing (Witten and Bell 1991), counted with numpy, or Kneser-Ney's."""
+"""N-gram language models with Witten-Bell smoothing (Witten and Bell 1991) or Kneser-Ney smoothing, in numpy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ids = NDArray[np.int64]
 
 
 class _Texts(NamedTuple):
-    """Both parts as token ids, and dev as it was."""
+    """Train and dev as token ids, and the text of dev."""
 
     train_ids: Ids
     dev_ids: Ids
@@ -33,7 +33,7 @@ class _Texts(NamedTuple):
 def ngram_models(
     train: Sequence[Passage], dev: Sequence[Passage], encode: Encode | None = None
 ) -> list[BaselineResult]:
-    """`ngram_model`, and for tokens that are more than characters the stronger one of Kneser and Ney as well."""
+    """`ngram_model`, and unless tokens are characters also the stronger Kneser-Ney model."""
     texts = _encoded(train, dev, encode)
     crude = _witten_bell_model(texts)
     if texts.of_characters:
@@ -46,7 +46,7 @@ def ngram_models(
 def ngram_model(train: Sequence[Passage], dev: Sequence[Passage], encode: Encode | None = None) -> BaselineResult:
     """Loss of a model of characters (6-grams), or of a tokenizer's tokens (6-grams if they are characters, else 3).
 
-    As for a network, every token of `dev` but the first is predicted from what stands before it.
+    As for a network, every token of `dev` but the first is predicted from the tokens before it.
     """
     return _witten_bell_model(_encoded(train, dev, encode))
 
@@ -83,8 +83,8 @@ def witten_bell(train: Ids, dev: Ids, order: int) -> NDArray[np.float64]:
     """`[len(dev)]`: the probability of each token of `dev` after the `order - 1` tokens before it.
 
     `p_k = (c(h, w) + t(h) p_{k-1}) / (c(h) + t(h))`, where `h` is the history of k - 1 tokens, `c` counts in `train`
-    and `t(h)` is the number of different tokens seen after `h`. The ground is even among the tokens of `train` and one
-    more that stands for all others. A token near the start of `dev` has only the history there is.
+    and `t(h)` is the number of different tokens seen after `h`. `p_0` is uniform over the tokens of `train` and one
+    for all others. Near the start of `dev` the history is shorter.
     """
     tokens = np.concatenate([train, dev])
     num_train = len(train)

@@ -11,7 +11,7 @@ Ids = NDArray[np.int64]
 
 
 class _Counts(NamedTuple):
-    """By number of a gram: `times`; by number of a history: the sum of those, and how many grams there are."""
+    """`times` of each gram; for each history their sum and the number of different grams."""
 
     times: NDArray[np.float64]
     total: NDArray[np.float64]
@@ -23,8 +23,8 @@ def kneser_ney(train: Ids, dev: Ids, order: int) -> NDArray[np.float64]:
 
     `p_k = max(c(h, w) - d, 0) / c(h) + d t(h) / c(h) p_{k-1}`, where `h` is the history of k - 1 tokens, `t(h)` the
     number of different tokens after it and `d` the discount. The longest grams are counted in `train`; of a shorter
-    one it counts how many different tokens stood before it. The ground is even among the tokens of `train` and one
-    more that stands for all others. A token near the start of `dev` has only the history there is.
+    one it counts how many different tokens occurred before it. `p_0` is uniform over the tokens of `train` and one
+    for all others. Near the start of `dev` the history is shorter.
     """
     grams = _numbered_grams(np.concatenate([train, dev]), order)
     probabilities = np.full(len(dev), 1.0 / (len(np.unique(train)) + 1))
@@ -53,7 +53,7 @@ def _numbered_grams(tokens: Ids, order: int) -> list[Ids]:
 
 
 def _counts(grams: Ids, histories: Ids, longer: Ids | None, length: int, num_train: int) -> _Counts:
-    """What `train` says of the grams of one length: how often they stood there, or after how many tokens."""
+    """Counts of the grams of one length in `train`: occurrences, or the number of different tokens before them."""
     if longer is None:
         counted = grams[length - 1 : num_train]
     else:
@@ -69,11 +69,11 @@ def _counts(grams: Ids, histories: Ids, longer: Ids | None, length: int, num_tra
 
 
 def _first_places(grams: Ids, start: int, num_train: int) -> Ids:
-    """Where in `train` each different gram stands for the first time, from the token on that ends a whole one."""
+    """First position of each different gram in `train`, from the first complete one on."""
     return np.unique(grams[start:num_train], return_index=True)[1] + start
 
 
 def _discount(times: NDArray[np.float64]) -> float:
-    """Of grams that were counted once and twice (Ney et al. 1994); a small text may have neither."""
+    """Estimated from the grams that were counted once and twice (Ney et al. 1994); a small text may have neither."""
     once, twice = float((times == 1).sum()), float((times == 2).sum())
     return once / (once + 2 * twice) if once else 0.5

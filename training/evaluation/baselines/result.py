@@ -1,4 +1,4 @@
-"""What a baseline reports."""
+"""Result of a baseline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Encode = Callable[[str], Sequence[int]]
 
 
 class BaselineResult(NamedTuple):
-    """A cheap method's name and its measures on the dev part; shares in percent, losses in nats per token."""
+    """Name of the method and its measures on dev; shares in percent, losses in nats per token."""
 
     name: str
     measures: dict[str, float]

@@ -1,4 +1,4 @@
-"""A linear classifier on a few numbers that sum up a whole signal."""
+"""Signal baseline: a linear classifier on summary statistics."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from training.evaluation.baselines.classification import majority_label
 from training.evaluation.baselines.result import BaselineResult
 from training.evaluation.scoring import classification_scores
 
-#: A sound is cut into so many parts of equal length, so that its course is not lost altogether.
+#: Number of equal parts of a sound, each with its own statistics, to keep some of its course.
 NUM_PARTS = 4
 _NUM_BANDS = 12
 _FLOOR = 1e-8
 
 
 def linear_on_summaries(train: Sequence[LabelledSignal], dev: Sequence[LabelledSignal]) -> BaselineResult:
-    """Mean, deviation, least and most of each feature (of sound: power in bands of each part); logistic regression."""
+    """Logistic regression on mean, deviation, minimum and maximum of features (for sound: band powers of each part)."""
     labels = [record.label for record in train]
     if len(set(labels)) == 1:
         return majority_label(train, dev)
@@ -34,7 +34,7 @@ def linear_on_summaries(train: Sequence[LabelledSignal], dev: Sequence[LabelledS
 
 
 def summary(record: LabelledSignal) -> NDArray[np.float64]:
-    """As many numbers for a long signal as for a short one."""
+    """A vector of fixed size for a signal of any length."""
     if record.kind == "waveform":
         return np.concatenate([_band_powers(part) for part in np.array_split(record.values, NUM_PARTS)])
     values = record.values.astype(np.float64)
@@ -42,6 +42,6 @@ def summary(record: LabelledSignal) -> NDArray[np.float64]:
 
 
 def _band_powers(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Logarithm of the power in bands of equal width."""
+    """Log power in bands of equal width."""
     spectrum = np.abs(np.fft.rfft(samples, n=max(len(samples), 2 * _NUM_BANDS))) ** 2
     return np.log(np.array([band.mean() for band in np.array_split(spectrum, _NUM_BANDS)]) + _FLOOR)

@@ -1,4 +1,4 @@
-"""The tag that a word had most often, whatever stands around it."""
+"""Tagging baseline: the most frequent tag of each word, without context."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST_SUFFIX = 4
 
 
 def most_frequent_tag(train: Sequence[TaggedSentence], dev: Sequence[TaggedSentence]) -> BaselineResult:
-    """Known words get their most frequent tag; others that of the longest known suffix with the same capitalisation."""
+    """The most frequent tag of each word; unknown words use the longest known suffix with the same capitalisation."""
     predicted = _tags_of(train, dev)
     gold = [sentence.tags for sentence in dev]
     measures = {
@@ -49,7 +49,7 @@ def _tag(word: str, best: dict[str, str]) -> str:
 
 
 def _cues(word: str) -> Iterator[str]:
-    """The word, then ever shorter suffixes with a mark for its shape, then nothing, which every word has."""
+    """The word, then ever shorter suffixes with the word's shape, then the empty string, which all words share."""
     yield f"word:{word}"
     shape = "digit" if any(c.isdigit() for c in word) else "upper" if word[:1].isupper() else "lower"
     for length in range(_LONGEST_SUFFIX, 0, -1):

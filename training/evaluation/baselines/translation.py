@@ -1,4 +1,4 @@
-"""Translation without a model of sentences: the source as it is, or each word by itself."""
+"""Translation baselines: the source itself, and word-by-word translation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def copied_source(dev: Sequence[SentencePair]) -> BaselineResult:
 
 
 def word_by_word(train: Sequence[SentencePair], dev: Sequence[SentencePair]) -> BaselineResult:
-    """Each source word becomes the target word that it occurs with most faithfully; unknown words are copied.
+    """Translate each word by its best-associated target word; unknown words are copied.
 
-    Faithful means a high Dice coefficient `2 c(s, t) / (c(s) + c(t))`, counted over sentence pairs (Melamed 2000). At
+    Association is the Dice coefficient `2 c(s, t) / (c(s) + c(t))`, counted over sentence pairs (Melamed 2000). At
     most 30,000 pairs are read, evenly spread over the file.
     """
     table = _dictionary(train[:: max(1, len(train) // _MAX_PAIRS)])

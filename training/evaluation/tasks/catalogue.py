@@ -1,4 +1,4 @@
-"""The torch-free half of every task, by name: the only place in `training.evaluation` that lists them."""
+"""Catalogue of the torch-free halves of the tasks: the only place in `training.evaluation` that lists them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVALUATION_TASKS: Final[dict[TaskName, EvaluationTask[Any]]] = {
     "forecasting": ForecastingEvaluation(),
     "captioning": CaptioningEvaluation(),
 }
-#: Shares its name in manifests with classification of texts.
+#: Named classification in manifests, like that of texts.
 SIGNAL_EVALUATION: Final = SignalEvaluation()
 
 

@@ -48,7 +48,6 @@ class GenerationEvaluation(EvaluationTask[Passage]):
             "and may repeat what the data holds."
         ),
         limits=lambda manifest: [*input_limit(manifest), output_limit(manifest)],
-        route="generate",
     )
     reported = ("loss", "perplexity", "perplexity_per_word")
     deciding = ("loss",)
