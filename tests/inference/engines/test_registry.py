@@ -1,4 +1,4 @@
-"""Which engine answers, when the service is ready, and how it stops."""
+"""The registry finds the engine of a request, reports readiness, and drains on close."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import InvalidInput, NotReady, UnknownModel
-from service.inference.engines import registry as registry_module
+from service.inference.engines import loader
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
@@ -46,14 +46,14 @@ def test_nothing_is_ready_before_loading(tiny_models: Path) -> None:
 
 
 def test_models_that_are_still_loading_are_named(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one bundle loads, its neighbours that are ready answer, and a choice is not guessed at."""
+    """While one bundle loads, others that are ready answer, and no default model is guessed."""
     may_load = threading.Event()
 
-    def held(*arguments: Any, original: Any = registry_module.open_and_check) -> Any:
+    def held(*arguments: Any, original: Any = loader._open_and_check) -> Any:
         assert may_load.wait(PATIENCE_S)
         return original(*arguments)
 
-    monkeypatch.setattr(registry_module, "open_and_check", held)
+    monkeypatch.setattr(loader, "_open_and_check", held)
 
     async def scenario(registry: Registry) -> None:
         loading = asyncio.create_task(registry.load())
@@ -84,7 +84,7 @@ def test_requests_find_their_engine(tiny_models: Path) -> None:
     play(tiny_models, scenario)
 
 
-def test_an_engine_whose_loop_has_died_makes_the_service_not_ready(tiny_models: Path) -> None:
+def test_a_stopped_engine_makes_the_service_not_ready(tiny_models: Path) -> None:
     async def scenario(registry: Registry) -> None:
         await registry.load()
         await registry.find("predict", "tiny-tagger", None).close()
