@@ -105,9 +105,7 @@ def test_a_form_that_answers_an_example_otherwise_is_refused(copies: dict[TaskNa
     rows[-1]["answer"]["tokens"][0]["tag"] = "OTHER"
     examples.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     renew_digests(path)
-    with pytest.raises(
-        VariantRefused, match=r"in int8 a recorded answer differs\. example \d: answer\.tokens"
-    ):
+    with pytest.raises(VariantRefused, match=r"in int8 a recorded answer differs\. example \d: answer\.tokens"):
         add_variant(path, "int8", quietly)
 
 
