@@ -130,7 +130,7 @@ class PassageStream:
 class RandomWindowStream(PassageStream):
     """The same streams in windows of random lengths, so that window boundaries vary.
 
-    Most windows are near the usual length, one in twenty near half of it (Merity et al. 2018, without scaling the rate).
+    Most windows are near the usual length, one in twenty near half of it (Merity et al. 2018; the rate is not scaled).
     """
 
     def epoch(self, number: int) -> list[Order]:
