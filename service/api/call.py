@@ -13,12 +13,15 @@ from service.api.request_record import TIMEOUT_HEADER, RequestRecord
 from service.api.state_source import StateStorage
 from service.errors import InvalidInput, UnrollError
 from service.inference.engines.engine import Engine
+from service.inference.engines.generation_engine import GenerationEngine
+from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.inference.state.sealed_state import StateOwner
 from service.settings import Settings
 from service.tasks.inputs.json_input import JsonInputs
 
 T = TypeVar("T")
+EngineT = TypeVar("EngineT", bound=Engine)
 
 _MAX_LOGGED_TEXTS = 8
 _MAX_LOGGED_CHARACTERS = 200
@@ -48,7 +51,7 @@ class Call:
         Raises:
             InvalidInput: the timeout header is not a positive number.
         """
-        self.registry, self.settings, self.state_storage = services
+        self._registry, self.settings, self.state_storage = services
         self.record = record
         #: The parameters of the path, such as `{"model": "pos-en"}`.
         self.path_values = path_values
@@ -60,10 +63,17 @@ class Call:
         self._errors = errors
         self._receive = receive
 
-    def note_engine(self, engine: Engine) -> None:
-        """Record which model answers the request."""
-        manifest, record = engine.opened.bundle.manifest, self.record
-        record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
+    def predict_engine(self, model: str | None, version: str | None = None) -> PredictEngine:
+        """The engine that predicts; the record then says which model answers. Raises as `Registry.find`."""
+        engine = self._registry.find("predict", model, version)
+        assert isinstance(engine, PredictEngine)
+        return self._noted(engine)
+
+    def generation_engine(self, model: str | None, version: str | None = None) -> GenerationEngine:
+        """The same for an engine that generates text."""
+        engine = self._registry.find("generate", model, version)
+        assert isinstance(engine, GenerationEngine)
+        return self._noted(engine)
 
     def note_texts(self, inputs: JsonInputs) -> None:
         """Keep the beginning of the texts for the log, if the settings allow that; numbers are never kept."""
@@ -109,6 +119,11 @@ class Call:
             raise
         finally:
             watching.cancel()
+
+    def _noted(self, engine: EngineT) -> EngineT:
+        manifest, record = engine.opened.bundle.manifest, self.record
+        record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
+        return engine
 
 
 def _milliseconds(value: bytes) -> int:

@@ -65,7 +65,7 @@ CLIENT_GONE_STATUS = 499
 
 _RETRY_WHEN_NOT_READY_S = 2.0
 _MAX_FIELD_CHARACTERS = 100
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 _NO_ROWS: Rows = MappingProxyType({})
 
 #: Tags of our unions in pydantic's error locations; they are not part of what the client sent.
@@ -106,10 +106,17 @@ def plain_body(failure: Failure) -> dict[str, Any]:
 
 
 class ErrorForm(NamedTuple):
-    """How a protocol tells errors: the JSON body of a failure, and the rows in which it differs from `ERRORS`."""
+    """How a protocol writes errors.
+
+    Attributes:
+        body: makes the JSON body of a failure.
+        rows: where the protocol differs from `ERRORS`.
+        names: its own names of fields by those of `SamplingOptions`, for the paths of refused values.
+    """
 
     body: Callable[[Failure], Mapping[str, Any]] = plain_body
     rows: Rows = _NO_ROWS
+    names: Mapping[str | int, str] = _NOTHING
 
 
 PLAIN = ErrorForm()
@@ -143,7 +150,7 @@ def failure_of(error: UnrollError, form: ErrorForm = PLAIN, request_id: str = ""
     status, error_type = status_and_type(error, form.rows)
     failure = Failure(status, error_type, str(error), request_id)
     if isinstance(error, InvalidInput) and error.field:
-        path = field_path(error.field)
+        path = field_path([form.names.get(part, part) for part in error.field])
         fields = [{"field": path, "message": error.message}]
         return failure._replace(message=f"{path}: {error.message}", fields=fields)
     if isinstance(error, UnknownModel):

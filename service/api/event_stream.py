@@ -1,4 +1,4 @@
-"""Server-sent events that end when their reader leaves, and that always give back what they used."""
+"""Server-sent events: a response that ends when its client disconnects, and always releases its resources."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class EventStream(Response):
-    """Writes frames as they come. What `resources` holds is closed at the end, whatever the end is.
+    """Writes frames as they become ready, and closes `resources` at the end, whatever ends it.
 
-    `on_leave` is called when the reader hangs up: it has to let `frames` come to its end. A reader who reads slowly
-    stops the writing here and nothing else.
+    `on_leave` is called when the client disconnects; it must make `frames` end. A slow client delays only its own
+    stream.
     """
 
     media_type = "text/event-stream"
@@ -27,7 +27,7 @@ class EventStream(Response):
         self._on_leave = on_leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Write every frame, then the end."""
+        """Send the head, every frame, and the end of the body."""
         watching = asyncio.create_task(self._watch(receive))
         async with self._resources:
             try:

@@ -1,4 +1,4 @@
-"""What is known about one request: its id, its trace, its headers, and what came of it."""
+"""The record of one request: its id, trace and headers, and its outcome."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
-# Ids that we make are unique because of what is random in each process, and counted within it.
+# Generated ids are unique: a random part for each process, then a counter.
 _PROCESS_ID = secrets.token_hex(12)
 _COUNTER = itertools.count(1)
 
 
 class KnownHeaders(NamedTuple):
-    """The request headers that mean something here, as they came; empty where one is absent."""
+    """The request headers that the service reads, as received; empty where one is absent."""
 
     content_type: bytes = b""
     content_length: bytes = b""
@@ -37,7 +37,7 @@ class KnownHeaders(NamedTuple):
 
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> KnownHeaders:
-        """Found in one pass over names in lower case; of a header that is repeated the last counts."""
+        """Find them in one pass over lower-case names; the last of a repeated header counts."""
         return cls(**{_FIELDS[name]: value for name, value in headers if name in _FIELDS})
 
 
@@ -53,9 +53,9 @@ _FIELDS = {
 
 
 class StreamTimes(NamedTuple):
-    """When a stream was prepared, queued, joined a batch, gave its first token and ended, by `time.monotonic()`.
+    """When a generation was prepared, queued, joined a batch, gave its first token and ended, by `time.monotonic()`.
 
-    A time that did not come is 0. The first token is known of streamed texts only.
+    A time is 0 if that did not happen. The time of the first token is known for streams only.
     """
 
     begun_s: float
@@ -68,16 +68,16 @@ class StreamTimes(NamedTuple):
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What log, metrics and traces will say about a request; routes fill it in as they learn more.
+    """What logs, metrics and traces report about a request; routes fill it in.
 
     Attributes:
-        route: the path's template, never the path itself: what labels and span names may hold.
-        outcome: ok, cancelled, or the `error_type` of the answer.
-        rejection: why no model ran for it, more exactly than `outcome` says; empty if one did.
-        timings: of a prediction; all stages ended at `timed_s`.
-        stream_times: of a generated text.
-        begun_s: when its text began to be prepared for a stream.
-        texts: what was sent, where that may be logged.
+        route: the template of the path, never the path itself, so that clients cannot create label values.
+        outcome: ok, cancelled, or the `error_type` of the response.
+        rejection: why no model ran, in more detail than `outcome`; empty if one did.
+        timings: of a prediction, whose last stage ended at `timed_s`.
+        stream_times: of a generation.
+        begun_s: when a generation began to be prepared.
+        texts: the beginning of the inputs, if the settings allow to log them.
     """
 
     request_id: str
@@ -106,12 +106,12 @@ class RequestRecord:
 
     @property
     def id_header(self) -> tuple[bytes, bytes]:
-        """What every answer carries."""
+        """The response header with the request id."""
         return REQUEST_ID_HEADER.lower().encode(), self.request_id.encode()
 
     @property
     def identity(self) -> dict[str, str]:
-        """What every line has that is written on its behalf."""
+        """The fields of every log line that is written while the request is answered."""
         if self.trace is None:
             return {"request_id": self.request_id}
         fields = {"request_id": self.request_id, "trace_id": self.trace.trace_id}
@@ -119,16 +119,16 @@ class RequestRecord:
 
     @property
     def exemplar(self) -> dict[str, str] | None:
-        """What a histogram says of this request."""
+        """The exemplar of this request in a histogram."""
         return None if self.trace is None else self.trace.exemplar
 
     def note_timings(self, timings: Timings) -> None:
-        """A prediction is there, just now."""
+        """Keep the timings of a prediction that has just ended."""
         self.timings, self.timed_s = timings, time.monotonic()
 
 
 def request_id_of(given: bytes) -> str:
-    """The caller's id if it is a plain one, else a new one: ids are written to logs and headers."""
+    """The client's id if it is safe to write to logs and headers, else a new one."""
     if given and _REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
     return f"{_PROCESS_ID}{next(_COUNTER):08x}"

@@ -1,4 +1,4 @@
-"""What is told of a request that is over: the fields of its log line, and the spans of its trace."""
+"""The access log line and the trace spans of a finished request."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from service.observability.spans import Stage, TracedRequest
 from service.observability.timings import Timings
 from service.observability.trace_context import Trace
 
-#: Outcomes that are our doing and not the caller's.
+#: Outcomes that are faults of the service, not of the client.
 _FAULTS = frozenset({"internal", "inference_failed", "generation", "not_ready", "deadline_exceeded"})
 
 
 def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[str, Any]:
-    """How the request went; what was in it only where that is asked for."""
+    """The fields of the access log line."""
     fields: dict[str, Any] = {
         "method": method,
         "route": record.route,
@@ -37,14 +37,14 @@ def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[st
 
 
 def traced_request(record: RequestRecord, trace: Trace, method: str, duration_s: float) -> TracedRequest:
-    """The request as a tracer takes it. Names are those of OpenTelemetry's conventions; ours begin with `unroll.`"""
+    """The request for a tracer. Attribute names follow OpenTelemetry's conventions; our own begin with `unroll.`"""
     attributes: dict[str, str | int] = {
         "http.request.method": method,
         "http.route": record.route,
         "url.path": record.route,
         "unroll.request_id": record.request_id,
     }
-    if record.status:  # there is none where the caller left before
+    if record.status:  # absent if the client disconnected first
         attributes["http.response.status_code"] = record.status
     if record.outcome != "ok":
         attributes["error.type"] = record.outcome
@@ -59,7 +59,7 @@ def traced_request(record: RequestRecord, trace: Trace, method: str, duration_s:
 
 
 def _stream_fields(times: StreamTimes) -> dict[str, float | int]:
-    """Durations of the stages that a stream has come to."""
+    """Durations of the stages that a generation has reached."""
     joined_s = times.joined_s or times.ended_s
     fields = {
         "preprocess_ms": _ms(times.queued_s - times.begun_s),
@@ -91,7 +91,7 @@ def _stages_of_stream(times: StreamTimes) -> list[Stage]:
 
 
 def _stages_of_prediction(timings: Timings, timed_s: float, request_ended_s: float) -> list[Stage]:
-    """Counted from the end of the last stage. Durations are rounded, so each stage is kept behind the one before."""
+    """Counted back from the end of the last stage. Durations are rounded, so stages are kept in order."""
     preprocess_s = timed_s - timings.total_ms / 1000
     queue_s = preprocess_s + timings.preprocess_ms / 1000
     run_s = queue_s + timings.queue_ms / 1000

@@ -1,4 +1,4 @@
-"""What goes over the wire. Answers of the tasks are defined with the tasks."""
+"""Request and response bodies. The answers of the tasks are defined with the tasks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ else:
     PredictAnswer = reduce(or_, (task.answer_type for task in _PREDICT_TASKS.values()))
 
 Text = Annotated[str, Field(description="one text")]
-Words = Annotated[list[str], Field(description="one text that is already cut into words")]
+Words = Annotated[list[str], Field(description="one text, already split into words")]
 
-# The first number that is none is enough to say: there may be a hundred thousand of them.
+# One error is enough: there may be a hundred thousand numbers.
 Frame = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), FailFast()]
 FrameList = Annotated[list[Frame], Field(min_length=1, description="all of the same length"), FailFast()]
 
 
 class FramesObject(TypedDict):
-    """A sequence of feature vectors, such as the readings of sensors, the earliest first."""
+    """A sequence of feature vectors, such as sensor readings, the earliest first."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
 
@@ -39,7 +39,7 @@ class FramesObject(TypedDict):
 
 
 class WavObject(TypedDict):
-    """Sound: a RIFF wave file (PCM or float), in base64."""
+    """Audio: a RIFF wave file (PCM or float), in base64."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
 
@@ -47,7 +47,7 @@ class WavObject(TypedDict):
 
 
 class PngObject(TypedDict):
-    """A picture: a PNG file of any mode, in base64."""
+    """An image: a PNG file of any mode, in base64."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
 
@@ -83,23 +83,23 @@ _NO_KIND: dict[str, Any] = {
     "custom_error_type": "unknown_input_object",
     "custom_error_message": 'an object as input has "frames", "wav" or "png"',
 }
-# The tags choose the branch before validation, so that a wrong item is reported at its own place, and once.
+# The tags choose the branch before validation, so that a wrong item is reported once, with its own path.
 Item = Annotated[
     Annotated[Text, Tag("item_text")] | Annotated[Words, Tag("item_words")] | _OBJECT_KINDS,
     Discriminator(_item_tag, **_NO_KIND),
 ]
 Items = Annotated[
-    list[Item], Field(min_length=1, description="texts, lists of words, or objects with numbers or pictures")
+    list[Item], Field(min_length=1, description="texts, lists of words, or objects with numbers, audio or images")
 ]
 Inputs = Annotated[
     Annotated[Text, Tag("item_text")] | Annotated[Items, Tag("list_of_inputs")] | _OBJECT_KINDS,
     Discriminator(_inputs_tag, **_NO_KIND),
 ]
 
-ModelName = Annotated[str, Field(max_length=64, description="may be left out when only one model can answer")]
-Version = Annotated[str, Field(max_length=9, description="the highest version if left out")]
+ModelName = Annotated[str, Field(max_length=64, description="optional if only one model can answer")]
+Version = Annotated[str, Field(max_length=9, description="default: the highest version")]
 
-#: A state is as long as a hundred events; and so many of a slow reader's are kept as fit into his backlog.
+#: A state is as long as a hundred events, and the backlog of a slow client is counted in events.
 MIN_STATE_EVERY_TOKENS = 8
 
 State = Annotated[str, Field(min_length=1)]
@@ -107,16 +107,16 @@ SessionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
 class RequestBody(BaseModel):
-    """A misspelt field is an error, never a default."""
+    """Base of request bodies: a misspelt field is an error, never a default."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class PredictRequest(RequestBody):
-    """Texts for a tagger, a classifier or a translator; numbers or pictures for models that read those.
+    """Texts for a tagger, classifier or translator; numbers, audio or images for models that take those.
 
-    A model that reads forward only (`GET /models/{name}` says `reads_chunks`) may be sent one text in parts: ask for
-    the state with the first, and send it back with the next.
+    A model that reads forward only (`reads_chunks` in `GET /models/{name}`) accepts one text in chunks: ask for the
+    state with the first, and send it back with the next.
     """
 
     model: ModelName | None = None
@@ -125,12 +125,12 @@ class PredictRequest(RequestBody):
     parameters: dict[str, Any] | None = Field(
         None, description="depends on the task; GET /models/{name} lists them with their limits"
     )
-    state: State | None = Field(None, description="go on reading where the answer with this state ended")
-    return_state: bool = Field(False, description="also return the state, to go on from with the next part")
+    state: State | None = Field(None, description="continue where the answer with this state ended")
+    return_state: bool = Field(False, description="also return the state, to continue with the next chunk")
 
 
 class StageTimings(BaseModel):
-    """Where the time went, in milliseconds, and how many inputs shared the graph run."""
+    """Duration of each stage in milliseconds, and the number of inputs in the batch."""
 
     preprocess_ms: float
     queue_ms: float
@@ -141,45 +141,45 @@ class StageTimings(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """One prediction per input, in order; one text alone gives a list of one."""
+    """One prediction per input, in order; a single input gives a list of one."""
 
     model: str
     version: str
     task: PredictTaskName
     predictions: list[PredictAnswer]
     timings: StageTimings
-    state: str | None = Field(None, exclude_if=lambda state: state is None, description="if it was asked for")
+    state: str | None = Field(None, exclude_if=lambda state: state is None, description="if requested")
 
 
 class GenerateRequest(RequestBody):
-    """A prompt for a language model. Without `parameters` the text is sampled; with them it is not, unless asked."""
+    """A prompt for a language model. Without `parameters` the text is sampled; with them it is greedy by default."""
 
     model: ModelName | None = None
     version: Version | None = None
-    inputs: str = Field(description="the prompt; may be empty where the text goes on from a state or a session")
+    inputs: str = Field(description="the prompt; may be empty when continuing from a state or a session")
     parameters: GenerationParameters | None = None
-    n: int = Field(1, ge=1, description="continue the prompt so many times, with seeds that count up from the seed")
-    state: State | None = Field(None, description="go on where the text that gave this state ended")
-    return_state: bool = Field(False, description="also return the state, to go on from on this or another replica")
+    n: int = Field(1, ge=1, description="number of continuations of the prompt, with consecutive seeds")
+    state: State | None = Field(None, description="continue where the text that returned this state ended")
+    return_state: bool = Field(False, description="also return the state, to continue on this or another replica")
     state_every: int | None = Field(
         None,
         ge=MIN_STATE_EVERY_TOKENS,
-        description="of a stream: send the state along with every so many tokens, and how many tokens are left then",
+        description="for streams: also send the state, and the number of tokens left, after every so many tokens",
     )
     session: SessionName | None = Field(
-        None, description="keep the state here under this name, and go on from it where there is one already"
+        None, description="keep the state on the server under this name, and continue from it if there is one"
     )
 
 
 class FieldError(BaseModel):
-    """One field that was refused, such as `inputs.2` or `parameters.top_k`."""
+    """One invalid field, such as `inputs.2` or `parameters.top_k`."""
 
     field: str
     message: str
 
 
 class ErrorResponse(BaseModel):
-    """Every refusal has this shape."""
+    """The body of every error."""
 
     error: str
     error_type: str
@@ -191,7 +191,7 @@ HealthStatus = Literal["live", "not_live", "ready", "not_ready"]
 
 
 class Health(BaseModel):
-    """`reasons` says what stands in the way, one sentence each."""
+    """Health status; `reasons` says why it is not live or not ready, one sentence each."""
 
     status: HealthStatus
     reasons: list[str] = []
@@ -204,7 +204,7 @@ class ModelVersion(BaseModel):
     version: str
     state: Literal["loading", "ready", "failed"]
     reason: str | None = None
-    is_default: bool = Field(description="whether requests without a version go here")
+    is_default: bool = Field(description="whether it answers requests without a version")
     task: str | None = None
     description: str | None = None
     language: str | None = None
@@ -212,33 +212,33 @@ class ModelVersion(BaseModel):
 
 
 class ModelExample(BaseModel):
-    """A request that the bundle proves itself with: something to try."""
+    """A recorded example of the bundle, to try."""
 
     inputs: Any
     parameters: dict[str, Any] = {}
 
 
 class ModelDetails(ModelVersion):
-    """Everything the bundle says about itself."""
+    """Everything known about one model."""
 
     versions: list[str]
     options: dict[str, Any] | None = None
     limits: dict[str, int] | None = None
     labels: list[str] | None = None
-    text_labels: list[str] | None = Field(None, description="of a tagger that also labels the whole text")
+    text_labels: list[str] | None = Field(None, description="labels of the whole text, if the tagger classifies it too")
     scores: list[dict[str, Any]] | None = None
     parity: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
-    parameters: dict[str, Any] | None = Field(None, description="JSON schema of what `parameters` may hold")
-    reads_chunks: bool | None = Field(None, description="whether /predict reads a text in parts, carrying the state")
-    precision: str | None = Field(None, description="in which numbers the graphs compute: fp32, bf16 or int8")
+    parameters: dict[str, Any] | None = Field(None, description="JSON schema of `parameters`")
+    reads_chunks: bool | None = Field(None, description="whether /predict accepts a text in chunks, with states")
+    precision: str | None = Field(None, description="precision in which the graphs run: fp32, bf16 or int8")
     provider: str | None = Field(None, description="the onnxruntime execution provider in use")
-    digest: str | None = Field(None, description="sha256 over the bundle's manifest, which has those of its files")
-    examples: list[ModelExample] | None = Field(None, description="some of the inputs whose answers are recorded")
-    card: str | None = Field(None, description="the model card, Markdown")
+    digest: str | None = Field(None, description="SHA-256 of the bundle's manifest, which has the digests of its files")
+    examples: list[ModelExample] | None = Field(None, description="some of the recorded examples")
+    card: str | None = Field(None, description="the model card, in Markdown")
 
 
 class ModelList(BaseModel):
-    """All versions of all models, whatever their state."""
+    """All versions of all models, in any state."""
 
     models: list[ModelVersion]

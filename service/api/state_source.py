@@ -1,4 +1,4 @@
-"""Where one request's state comes from and where it goes: a token that the caller has, or a session that we hold."""
+"""The state that a request continues from and leaves behind: a token of the client, or a session kept here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.inference.state.sessions import HeldSession, SessionStore
 
 
 class StateParameters(Protocol):
-    """The part of a request that speaks of state."""
+    """The fields of a request body that concern state."""
 
     @property
     def state(self) -> str | None: ...
@@ -25,14 +25,14 @@ class StateParameters(Protocol):
 
 @dataclass(frozen=True)
 class StateStorage:
-    """What seals states for the way, and what keeps those that stay here."""
+    """The sealer of state tokens, and the store of sessions."""
 
     sealer: StateSealer
     sessions: SessionStore
 
 
 class RequestState:
-    """The state of one request. `is_wanted` says whether the next one is to be kept at all."""
+    """The state of one request. `is_wanted`: whether a new state must be kept or returned."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class RequestState:
         self._session = session
 
     async def before(self) -> bytes | None:
-        """What the request goes on from; None if it begins. Raises StateRefused with the reason."""
+        """The state to continue from; None for a new text. Raises StateRefused with the reason."""
         token = self._parameters.state
         if self._session is not None:
             kept = await self._session.load()
@@ -56,15 +56,15 @@ class RequestState:
         return None if token is None else self._sealer.open(token, self._owner)
 
     def seal(self, state: bytes) -> str:
-        """A token for this caller alone. Raises StateRefused if the state is larger than allowed."""
+        """A token that only this caller can use. Raises StateRefused if the state is larger than allowed."""
         return self._sealer.seal(state, self._owner)
 
     async def after(self, states: Sequence[bytes]) -> list[str]:
-        """Keep what the next request goes on from; returns tokens only if the caller asked to carry them.
+        """Keep the states for the next request. Returns tokens only if the client asked for them.
 
         Raises:
             StateRefused: the state is larger than allowed.
-            SessionBusy: the session was held for so long that another request may have it.
+            SessionBusy: the session was held beyond its limit, so that another request may have it.
         """
         tokens = [self.seal(state) for state in states]
         if self._session is not None:
@@ -76,7 +76,7 @@ class RequestState:
 async def open_request_state(
     storage: StateStorage, owner: StateOwner, parameters: StateParameters
 ) -> AsyncIterator[RequestState]:
-    """Have the session, if one is named, for this request alone.
+    """Hold the session, if one is named, for this request alone.
 
     Raises:
         InvalidInput: both a state and a session are named.
@@ -87,6 +87,6 @@ async def open_request_state(
         yield RequestState(storage, owner, parameters)
         return
     if parameters.state is not None:
-        raise InvalidInput("a request goes on from a state or from a session, not from both", ("state",))
+        raise InvalidInput("a request continues from a state or from a session, not from both", ("state",))
     async with storage.sessions.hold(owner.fingerprint(parameters.session)) as held:
         yield RequestState(storage, owner, parameters, held)

@@ -1,6 +1,6 @@
-"""Metrics that are read from their owners at the moment of a scrape, instead of being kept up to date all the time.
+"""Collectors: metrics that are read from their owners at each scrape, instead of being updated all the time.
 
-What several versions of one model count is added up, because dashboards speak of models.
+The values of several versions of one model are summed, because dashboards show models.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from prometheus_client.registry import Collector
 
 ThingT = TypeVar("ThingT")
 
-#: Undoes a `watch`: what was watched is gone.
+#: Ends a `watch`.
 Forget = Callable[[], None]
 
 
 class Queue(NamedTuple):
-    """What can be asked of a queue at any time, from any thread."""
+    """Readings of a queue, from any thread."""
 
     depth: Callable[[], int]
     oldest_age_s: Callable[[], float]
 
 
 class Slots(NamedTuple):
-    """What can be asked of a step model's batches at any time, from any thread; `total` never changes."""
+    """Readings of the running batches of a step model, from any thread; `total` never changes."""
 
     streams: Callable[[], int]
     in_use: Callable[[], int]
@@ -34,7 +34,7 @@ class Slots(NamedTuple):
 
 
 class Prefixes(Protocol):
-    """What a prefix cache counts."""
+    """The counts of a prefix cache."""
 
     num_hits: int
     num_misses: int
@@ -44,7 +44,7 @@ class Prefixes(Protocol):
 
 
 class Sessions(Protocol):
-    """What a store of sessions in this process counts."""
+    """The counts of a session store in this process."""
 
     num_bytes: int
     num_evicted: int
@@ -54,7 +54,7 @@ class Sessions(Protocol):
 
 
 class Sealer(Protocol):
-    """What seals states counts."""
+    """The counts of a state sealer."""
 
     num_sealed: int
     num_opened: int
@@ -62,7 +62,7 @@ class Sealer(Protocol):
 
 
 class BusyLanes(Protocol):
-    """What lanes tell of themselves."""
+    """The utilisation of the lanes."""
 
     num_lanes: int
 
@@ -73,13 +73,13 @@ class BusyLanes(Protocol):
 
 
 class _OfModels(Collector, Generic[ThingT]):
-    """Things of each model that come and go."""
+    """Base of collectors that read things of each model, such as queues, which come and go."""
 
     def __init__(self) -> None:
         self._things: dict[str, list[ThingT]] = {}
 
     def watch(self, model: str, thing: ThingT) -> Forget:
-        """Ask this too, until the function that is returned is called."""
+        """Read this too, until the returned function is called."""
         self._things.setdefault(model, []).append(thing)
         return lambda: self._forget(model, thing)
 
@@ -92,11 +92,11 @@ class _OfModels(Collector, Generic[ThingT]):
 
 
 class QueueCollector(_OfModels[Queue]):
-    """How many wait, and how long the oldest of them has."""
+    """Depth of the queues, and age of the oldest input."""
 
     def collect(self) -> Iterator[Metric]:
-        depth = _gauge("unroll_queue_depth", "Inputs waiting for a batch.", "model")
-        age = _gauge("unroll_queue_oldest_age_seconds", "How long the oldest waiting input has waited.", "model")
+        depth = _gauge("unroll_queue_depth", "Number of inputs waiting for a batch.", "model")
+        age = _gauge("unroll_queue_oldest_age_seconds", "Age of the oldest waiting input in seconds.", "model")
         for model, queues in self._by_model():
             depth.add_metric([model], sum(queue.depth() for queue in queues))
             age.add_metric([model], max((queue.oldest_age_s() for queue in queues), default=0.0))
@@ -105,12 +105,12 @@ class QueueCollector(_OfModels[Queue]):
 
 
 class SlotCollector(_OfModels[Slots]):
-    """How full the batches of step models are."""
+    """Occupancy of the running batches of step models."""
 
     def collect(self) -> Iterator[Metric]:
-        streams = _gauge("unroll_live_streams", "Requests being stepped.", "model")
-        in_use = _gauge("unroll_slots_in_use", "Rows being stepped.", "model")
-        total = _gauge("unroll_slots", "Rows that can be stepped at once.", "model")
+        streams = _gauge("unroll_live_streams", "Number of requests in the running batches.", "model")
+        in_use = _gauge("unroll_slots_in_use", "Number of rows in the running batches.", "model")
+        total = _gauge("unroll_slots", "Maximum number of rows in the running batches.", "model")
         for model, slots in self._by_model():
             streams.add_metric([model], sum(slot.streams() for slot in slots))
             in_use.add_metric([model], sum(slot.in_use() for slot in slots))
@@ -119,13 +119,13 @@ class SlotCollector(_OfModels[Slots]):
 
 
 class PrefixCollector(_OfModels[Prefixes]):
-    """The counts of the prefix caches. What a cache that is gone has counted stays counted."""
+    """The counts of the prefix caches, including those of caches that are gone."""
 
     _COUNTERS: Mapping[str, tuple[str, str]] = {
-        "num_hits": ("unroll_prefix_hits", "Prompts with a known beginning."),
-        "num_misses": ("unroll_prefix_misses", "Prompts without one."),
-        "num_hit_tokens": ("unroll_prefix_hit_tokens", "Tokens that need not be read again."),
-        "num_evictions": ("unroll_prefix_evictions", "States that made room for others."),
+        "num_hits": ("unroll_prefix_hits", "Number of prompts with a cached prefix."),
+        "num_misses": ("unroll_prefix_misses", "Number of prompts without a cached prefix."),
+        "num_hit_tokens": ("unroll_prefix_hit_tokens", "Number of prompt tokens taken from the prefix cache."),
+        "num_evictions": ("unroll_prefix_evictions", "Number of states evicted from the prefix cache."),
     }
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class PrefixCollector(_OfModels[Prefixes]):
 
     def collect(self) -> Iterator[Metric]:
         counters = {count: _counter(name, text, "model") for count, (name, text) in self._COUNTERS.items()}
-        num_bytes = _gauge("unroll_prefix_bytes", "Memory that known prefixes take.", "model")
+        num_bytes = _gauge("unroll_prefix_bytes", "Memory used by the prefix cache in bytes.", "model")
         for model, caches in self._by_model():
             past = self._past.get(model, Counter())
             for count, family in counters.items():
@@ -150,17 +150,17 @@ class PrefixCollector(_OfModels[Prefixes]):
 
 
 class LabelCollector(Collector):
-    """Which labels models give. A dict is counted in: a metric object for each label would cost more than the label."""
+    """Predicted labels, counted in a dict: a metric object for each label costs more than the prediction of one."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {}
 
     def of(self, model: str) -> Counter[str]:
-        """What the model's engine counts in, in the event loop."""
+        """The counts of a model; its engine adds to them in the event loop."""
         return self._counts.setdefault(model, Counter())
 
     def collect(self) -> Iterator[Metric]:
-        text = "Labels given: one for a text, a span, or a word of a tagger without spans."
+        text = "Number of predicted labels: one per text or span, or per word of a tagger without spans."
         family = _counter("unroll_predicted_labels", text, "model", "label")
         for model, counts in list(self._counts.items()):
             for label, count in list(counts.items()):
@@ -169,29 +169,29 @@ class LabelCollector(Collector):
 
 
 class SessionCollector(Collector):
-    """The counts of the sessions in this process."""
+    """The counts of the session store in this process."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
     def collect(self) -> Iterator[Metric]:
         sessions = self._sessions
-        yield GaugeMetricFamily("unroll_sessions", "Sessions that are kept.", value=len(sessions))
-        yield GaugeMetricFamily("unroll_session_bytes", "Memory that sessions take.", value=sessions.num_bytes)
-        evicted = "Sessions that made room for others."
+        yield GaugeMetricFamily("unroll_sessions", "Number of sessions kept.", value=len(sessions))
+        yield GaugeMetricFamily("unroll_session_bytes", "Memory used by sessions in bytes.", value=sessions.num_bytes)
+        evicted = "Number of sessions evicted to make room."
         yield CounterMetricFamily("unroll_sessions_evicted", evicted, value=sessions.num_evicted)
-        expired = "Sessions that nobody used for too long."
+        expired = "Number of sessions expired."
         yield CounterMetricFamily("unroll_sessions_expired", expired, value=sessions.num_expired)
 
 
 class StateCollector(Collector):
-    """How many states were sealed for the way or for a session, taken back, and refused."""
+    """Number of state tokens sealed, opened and refused."""
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
 
     def collect(self) -> Iterator[Metric]:
-        family = _counter("unroll_state_tokens", "States: sealed for callers and sessions, opened, refused.", "event")
+        family = _counter("unroll_state_tokens", "Number of state tokens sealed, opened or refused.", "event")
         family.add_metric(["sealed"], self._sealer.num_sealed)
         family.add_metric(["opened"], self._sealer.num_opened)
         family.add_metric(["refused"], self._sealer.num_refused)
@@ -199,17 +199,17 @@ class StateCollector(Collector):
 
 
 class LaneCollector(Collector):
-    """How busy the lanes are: the seconds of all lanes together, so their rate over their number is the utilisation."""
+    """Busy time of the lanes: its rate divided by the number of lanes is the utilisation."""
 
     def __init__(self, lanes: BusyLanes) -> None:
         self._lanes = lanes
 
     def collect(self) -> Iterator[Metric]:
         lanes = self._lanes
-        yield GaugeMetricFamily("unroll_lanes", "Runs that can go side by side.", value=lanes.num_lanes)
-        busy = "Time that lanes spent running graphs, all lanes added up."
+        yield GaugeMetricFamily("unroll_lanes", "Number of lanes, which run graphs in parallel.", value=lanes.num_lanes)
+        busy = "Time that lanes spent running graphs, summed over lanes, in seconds."
         yield CounterMetricFamily("unroll_lane_busy_seconds", busy, value=lanes.busy_s)
-        age = "How long the oldest run that has not ended takes already."
+        age = "Age of the oldest unfinished run of a graph in seconds."
         yield GaugeMetricFamily("unroll_lane_run_age_seconds", age, value=lanes.run_age_s)
 
 

@@ -1,7 +1,7 @@
-"""Logs as one JSON object a line, for machines first. What a caller sent is not logged, only its measures.
+"""Logs as one JSON object per line. Inputs of clients are not logged.
 
-That holds for exceptions too: what they say may quote an input, so a line has where one was raised and of which kind.
-Only with `UNROLL_LOG_TEXTS` texts of callers are let into the log.
+Messages of exceptions may quote an input, so a line has only the class of an exception and its stack. With
+`UNROLL_LOG_TEXTS`, inputs and messages are logged too.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pydantic_core import to_json
 
 from service.errors import BundleError, InferenceFailed
 
-#: What every line has that is written on behalf of the request being answered: its id, and its trace if it has one.
+#: Fields of every line that is written while a request is answered: its id, and its trace if it has one.
 request_fields_var: ContextVar[Mapping[str, str]] = ContextVar("request_fields", default=MappingProxyType({}))
 
-#: What every LogRecord has; anything else came in through `extra=` and belongs in the line.
+#: Attributes of every LogRecord; any other comes from `extra=` and is logged.
 _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
 
-#: Errors that speak of files, memory and graphs, and never quote what a caller sent.
+#: Errors about files, memory and graphs, whose messages never quote an input.
 _HARMLESS = (BundleError, ImportError, InferenceFailed, MemoryError, OSError)
 
 _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -39,7 +39,7 @@ class JsonFormatter(logging.Formatter):
     """time (UTC), level, logger, message, request_id and trace_id if there are any, and the record's `extra` fields."""
 
     def __init__(self, shows_texts: bool = False) -> None:
-        """With `shows_texts` a line has also what an exception says."""
+        """With `shows_texts`, messages of exceptions are logged too."""
         super().__init__()
         self._shows_texts = shows_texts
 
@@ -50,7 +50,7 @@ class JsonFormatter(logging.Formatter):
         return json_line(record.created, record.levelname.lower(), record.name, record.getMessage(), fields)
 
     def formatException(self, ei: _ExceptionInfo) -> str:  # noqa: N802 - the library's name
-        """The stack and the kind of an exception and of what led to it."""
+        """Stack and class of an exception and of its causes."""
         if self._shows_texts or ei[1] is None:
             return super().formatException(ei)
         return "\n".join(_without_texts(ei[1]))
@@ -70,7 +70,7 @@ def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapp
 
 
 def _without_texts(error: BaseException) -> Iterator[str]:
-    """Lines for an exception, what led to it first; only harmless ones are quoted."""
+    """Lines for an exception, its causes first; only messages of harmless ones are quoted."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
@@ -84,9 +84,9 @@ def _without_texts(error: BaseException) -> Iterator[str]:
 
 
 class BatchedHandler(logging.StreamHandler[TextIO]):
-    """Gathers lines and writes many at once: `flush` is called a few times a second, and at the end.
+    """Buffers lines: `flush` is called a few times a second, and at the end.
 
-    A warning, or anything worse, is written at once with all that came before it.
+    A warning or error is written at once, with everything before it.
     """
 
     _MAX_LINES = 100
@@ -104,7 +104,7 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
     def add(self, line: str) -> None:
-        """A line that is complete."""
+        """Buffer a formatted line."""
         with self.lock or nullcontext():
             self._lines.append(line)
             if len(self._lines) >= self._MAX_LINES:
@@ -119,8 +119,8 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
 
 
 def configure_logging(level: str, shows_texts: bool = False) -> None:
-    """Send every logger's lines to standard error as JSON; uvicorn's own access lines are replaced by ours."""
-    # What our lines never show need not be found out for each of them: the library's own advice for speed.
+    """Log everything to standard error as JSON; uvicorn's access log is replaced by ours."""
+    # Do not collect what our lines never show: the logging library's own advice for speed.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     handler = BatchedHandler(sys.stderr)
@@ -135,13 +135,13 @@ def configure_logging(level: str, shows_texts: bool = False) -> None:
 
 
 def flush_logs() -> None:
-    """Write what the handlers have gathered."""
+    """Write the buffered lines."""
     for handler in logging.getLogger().handlers:
         handler.flush()
 
 
 def log_request(logger: logging.Logger, level: int, fields: Mapping[str, Any]) -> None:
-    """The line of one request; without the library's records where lines are ours, because those cost most."""
+    """Log one request; without a LogRecord if the handler is ours, because creating it costs most."""
     if not logger.isEnabledFor(level):
         return
     handlers = logging.getLogger().handlers

@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the service, declared once. Labels take only names that are on disk or in the code."""
+"""Every Prometheus metric of the service. Label values come only from bundles and from the code, never from clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from service.observability.collectors import (
 )
 from service.observability.process import ContainerCollector, find_gpus
 
-#: 100 us to 10 s: small recurrent models answer in less than the smallest bucket of common defaults.
+#: 100 µs to 10 s: small recurrent models answer faster than the smallest bucket of common defaults.
 DURATION_BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
@@ -37,10 +37,10 @@ BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 RATIO_BUCKETS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
-#: Outcomes in which a user was not served, by no fault of his own: what the objective of availability counts.
+#: Outcomes that count against the availability objective: the request failed, but not because of the client.
 FAILED_OUTCOMES = ("internal", "inference_failed", "generation", "not_ready", "overloaded", "deadline_exceeded")
 
-#: The label of requests that named no model, or one that is not here: a caller cannot create label values.
+#: Label of requests for no model or an unknown one, so that clients cannot create label values.
 NO_MODEL = "none"
 
 
@@ -54,7 +54,7 @@ class Metrics:
         for kind in (ProcessCollector, PlatformCollector, GCCollector):
             kind(registry=registry)
         for collector in (self._queues, self._slots, self._prefixes, self._labels, ContainerCollector(), find_gpus()):
-            self._ask(collector)
+            self._register(collector)
         self._declare_requests(registry)
         self._declare_batches(registry)
         self._declare_streams(registry)
@@ -63,81 +63,80 @@ class Metrics:
         self._declare_process(registry)
 
     def watch_queue(self, model: str, depth: Callable[[], int], oldest_age_s: Callable[[], float]) -> Forget:
-        """Ask a queue for its depth and age at each scrape. The versions of one model are added up."""
+        """Read the depth and age of a queue at each scrape. The versions of one model are summed."""
         return self._queues.watch(model, Queue(depth, oldest_age_s))
 
     def watch_slots(self, model: str, streams: Callable[[], int], in_use: Callable[[], int], total: int) -> Forget:
-        """Ask a step model for its streams and rows at each scrape. The versions of one model are added up."""
+        """Read the streams and rows of a step model at each scrape. The versions of one model are summed."""
         return self._slots.watch(model, Slots(streams, in_use, total))
 
     def watch_prefixes(self, model: str, cache: Prefixes) -> Forget:
-        """Ask a prefix cache for its counts at each scrape."""
+        """Read the counts of a prefix cache at each scrape."""
         return self._prefixes.watch(model, cache)
 
     def watch_sessions(self, sessions: Sessions) -> None:
-        """Ask a store of sessions for its counts at each scrape."""
-        self._ask(SessionCollector(sessions))
+        """Read the counts of a session store at each scrape."""
+        self._register(SessionCollector(sessions))
 
     def watch_states(self, sealer: Sealer) -> None:
-        """Ask what seals states for its counts at each scrape."""
-        self._ask(StateCollector(sealer))
+        """Read the counts of the state sealer at each scrape."""
+        self._register(StateCollector(sealer))
 
     def watch_lanes(self, lanes: BusyLanes) -> None:
-        """Ask the lanes how busy they are at each scrape."""
-        self._ask(LaneCollector(lanes))
+        """Read the utilisation of the lanes at each scrape."""
+        self._register(LaneCollector(lanes))
 
     def label_counts(self, model: str) -> Counts[str]:
-        """What to count the labels of a model in: `label_counts(model)[label] += 1`."""
+        """The counts of the labels of a model: `label_counts(model)[label] += 1`."""
         return self._labels.of(model)
 
     def expect_requests(self, model: str, task: str) -> None:
-        """Show the outcomes that matter as zero from the start: of a series that begins with a failure, Prometheus
-        counts only what comes after it."""
+        """Create the series of ok and of failures at 0: Prometheus cannot see an increase in a new series."""
         for outcome in ("ok", *FAILED_OUTCOMES):
             self.requests.labels(model, task, outcome)
 
     def forget_bundle(self, model: str, version: str) -> None:
-        """A bundle is gone: its gauges go too."""
+        """Remove the gauges of a bundle that is no longer loaded."""
         for gauge in (self.bundle_info, self.parity_passed, self.execution_provider_info, self.device_fallback):
             gauge.remove_by_labels({"model": model, "version": version})
 
-    def _ask(self, collector: Collector | None) -> None:
+    def _register(self, collector: Collector | None) -> None:
         if collector is not None:
             self.registry.register(collector)
 
     def _declare_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "unroll_requests_total",
-            "Requests answered. outcome is ok, or the error_type of the answer.",
+            "Number of requests. outcome is ok, cancelled, or the error_type of the response.",
             ["model", "task", "outcome"],
             registry=registry,
         )
         self.request_duration = Histogram(
             "unroll_request_duration_seconds",
-            "From the first byte of a request to the last byte of its answer.",
+            "Duration of requests in seconds, until the response is ready or its stream has ended.",
             ["model", "task"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
         self.rejections = Counter(
             "unroll_rejections_total",
-            "Requests refused before a model ran for them, by reason.",
+            "Number of requests rejected before a model ran, by reason.",
             ["reason"],
             registry=registry,
         )
         self.deadline_misses = Counter(
             "unroll_deadline_misses_total",
-            "Requests that were given up because their time was over, in the queue or while they were running.",
+            "Number of inputs whose deadline passed, in the queue or while running.",
             ["model", "phase"],
             registry=registry,
         )
-        self.open_requests = Gauge("unroll_open_requests", "Requests being answered.", registry=registry)
+        self.open_requests = Gauge("unroll_open_requests", "Number of requests being answered.", registry=registry)
         self.max_open_requests = Gauge(
-            "unroll_max_open_requests", "Requests that may be answered at once.", registry=registry
+            "unroll_max_open_requests", "Maximum number of requests being answered at once.", registry=registry
         )
         self.stage_duration = Histogram(
             "unroll_stage_duration_seconds",
-            "Time of a request in one stage: preprocess, queue, inference, postprocess.",
+            "Duration of one stage of a request in seconds: preprocess, queue, inference, postprocess.",
             ["model", "stage"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
@@ -146,27 +145,27 @@ class Metrics:
     def _declare_batches(self, registry: CollectorRegistry) -> None:
         self.batch_size = Histogram(
             "unroll_batch_size",
-            "Inputs in one run of a graph (for generation: streams in one step).",
+            "Number of inputs in one run of a graph; for step models, rows in one step.",
             ["model"],
             buckets=BATCH_SIZE_BUCKETS,
             registry=registry,
         )
         self.batch_padding_ratio = Histogram(
             "unroll_batch_padding_ratio",
-            "Share of the computed tokens of a batch that was padding.",
+            "Ratio of padding among the computed tokens of a batch.",
             ["model"],
             buckets=RATIO_BUCKETS,
             registry=registry,
         )
         self.computed_tokens = Counter(
             "unroll_computed_tokens_total",
-            "Tokens that batches computed, padding included.",
+            "Number of tokens computed by batches, including padding.",
             ["model"],
             registry=registry,
         )
         self.padded_tokens = Counter(
             "unroll_padded_tokens_total",
-            "Tokens that batches computed and that were padding.",
+            "Number of padding tokens computed by batches.",
             ["model"],
             registry=registry,
         )
@@ -174,27 +173,27 @@ class Metrics:
     def _declare_streams(self, registry: CollectorRegistry) -> None:
         self.time_to_first_token = Histogram(
             "unroll_time_to_first_token_seconds",
-            "From the arrival of a streamed generation to its first token.",
+            "Time in seconds from the arrival of a streamed generation to its first token.",
             ["model"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
         self.token_gap = Histogram(
             "unroll_token_gap_seconds",
-            "Mean time between the tokens of a text; one observation for each text.",
+            "Mean time between tokens in seconds; one observation per text.",
             ["model"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
         self.generated_tokens = Counter(
-            "unroll_generated_tokens_total", "Tokens generated.", ["model"], registry=registry
+            "unroll_generated_tokens_total", "Number of generated tokens.", ["model"], registry=registry
         )
         self.slot_joins = Counter(
-            "unroll_slot_joins_total", "Requests that joined a running batch.", ["model"], registry=registry
+            "unroll_slot_joins_total", "Number of requests that joined a running batch.", ["model"], registry=registry
         )
         self.slot_leaves = Counter(
             "unroll_slot_leaves_total",
-            "Requests that left one: finished, failed, cancelled, expired, overrun (read too slowly) or stopped.",
+            "Number of requests that left a running batch, by reason; overrun: the client reads too slowly.",
             ["model", "reason"],
             registry=registry,
         )
@@ -202,75 +201,77 @@ class Metrics:
     def _declare_answers(self, registry: CollectorRegistry) -> None:
         self.prediction_confidence = Histogram(
             "unroll_prediction_confidence",
-            "Probability of an answer: of the label, of a sentence's tags on average, of a translation's tokens.",
+            "Confidence of answers: probability of the label, or mean probability of the tags or tokens.",
             ["model"],
             buckets=CONFIDENCE_BUCKETS,
             registry=registry,
         )
         self.read_tokens = Counter(
-            "unroll_read_tokens_total", "Words or pieces of input that were read.", ["model"], registry=registry
+            "unroll_read_tokens_total", "Number of input tokens (words or subwords) read.", ["model"], registry=registry
         )
         self.unknown_tokens = Counter(
             "unroll_unknown_tokens_total",
-            "Words or pieces of input that the vocabulary does not hold.",
+            "Number of input tokens that are not in the vocabulary.",
             ["model"],
             registry=registry,
         )
 
     def _declare_bundles(self, registry: CollectorRegistry) -> None:
-        self.ready = Gauge("unroll_ready", "1 if the service is ready for requests, else 0.", registry=registry)
+        self.ready = Gauge("unroll_ready", "Whether the service is ready (1) or not (0).", registry=registry)
         self.bundle_info = Gauge(
             "unroll_bundle_info",
-            "Always 1; the labels say which bundles are loaded.",
+            "Loaded bundles, in the labels; always 1.",
             ["model", "version", "task", "digest"],
             registry=registry,
         )
         self.parity_passed = Gauge(
             "unroll_parity_passed",
-            "1 if the bundle gave its recorded answers when it was loaded, 0 if it did not or could not be loaded.",
+            "Whether the bundle repeated its recorded answers when it was loaded (1), or failed (0).",
             ["model", "version"],
             registry=registry,
         )
         self.execution_provider_info = Gauge(
             "unroll_execution_provider_info",
-            "Always 1; the labels say which onnxruntime provider runs the bundle, and in which numbers.",
+            "Execution provider and precision of each bundle, in the labels; always 1.",
             ["model", "version", "provider", "precision"],
             registry=registry,
         )
         self.device_fallback = Gauge(
             "unroll_device_fallback",
-            "1 if a GPU was there for the bundle and could not be used, else 0.",
+            "Whether the bundle runs on the CPU although there is a GPU (1).",
             ["model", "version"],
             registry=registry,
         )
         self.reloads = Counter(
             "unroll_reloads_total",
-            "Looks at the models folder while serving: ok (something changed), unchanged, or failed.",
+            "Number of reloads of the models folder: ok (something changed), unchanged, or failed.",
             ["outcome"],
             registry=registry,
         )
         self.last_reload_successful = Gauge(
-            "unroll_last_reload_successful", "1 unless the last look at the folder failed.", registry=registry
+            "unroll_last_reload_successful", "Whether the last reload succeeded (1) or failed (0).", registry=registry
         )
         self.last_reload_time = Gauge(
             "unroll_last_reload_timestamp_seconds",
-            "When bundles were last put in place, in seconds since 1970.",
+            "Unix time of the last change of loaded bundles, in seconds.",
             registry=registry,
         )
 
     def _declare_process(self, registry: CollectorRegistry) -> None:
         self.event_loop_lag = Histogram(
             "unroll_event_loop_lag_seconds",
-            "How much later than planned the event loop came back to a task that sleeps; ten times a second.",
+            "Lag of the event loop in seconds, measured ten times a second.",
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
         self.start_duration = Gauge(
-            "unroll_start_seconds", "From the start of the process until it was ready.", registry=registry
+            "unroll_start_seconds",
+            "Time from process start until ready, in seconds.",
+            registry=registry,
         )
         self.build_info = Gauge(
             "unroll_build_info",
-            "Always 1; the labels say what is running.",
+            "Versions of the running software, in the labels; always 1.",
             ["version", "onnxruntime", "python"],
             registry=registry,
         )

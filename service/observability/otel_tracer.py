@@ -1,4 +1,4 @@
-"""A tracer made of OpenTelemetry's SDK. Imported only where tracing is on: the library is an extra."""
+"""A tracer on OpenTelemetry's SDK. Imported only if tracing is on, because the library is an extra."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from service.observability.trace_context import Trace
 logger = logging.getLogger(__name__)
 
 _CLOSING_S = 2.0
-_COMPLAIN_EVERY_S = 60.0
+_WARN_EVERY_S = 60.0
 
 _OK, _FAULT = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
 class OtelTracer:
-    """See `Tracer`. Spans leave together, by a thread of their own; the `OTEL_BSP_*` variables say how many, how often.
+    """A `Tracer` that exports spans in batches, from a thread of its own; the `OTEL_BSP_*` variables configure it.
 
-    They are put together as the exporters read them. Starting and ending the library's live ones takes four times as
-    long, and serves those who do not know yet when a span ends.
+    Spans are created as finished, in the form that exporters read: starting and ending live ones takes four times as
+    long.
     """
 
     def __init__(self, exporter: SpanExporter, version: str) -> None:
         ours = Resource.create({"service.name": "unroll", "service.version": version})
-        self._resource = ours.merge(OTELResourceDetector().detect())  # what the environment says wins
+        self._resource = ours.merge(OTELResourceDetector().detect())  # the environment takes precedence
         self._scope = InstrumentationScope("unroll", version)
         self._sampler = TracerProvider(shutdown_on_exit=False).sampler  # as OTEL_TRACES_SAMPLER says
         self._exporter = exporter
@@ -53,14 +53,14 @@ class OtelTracer:
         self._random = random.Random()
 
     def begin(self, caller: Trace | None, name: str) -> Trace:
-        """As `Tracer` has it."""
+        """See `Tracer`."""
         trace = caller or Trace(f"{self._random.getrandbits(128) or 1:032x}", is_sampled=False)
         sampling = self._sampler.should_sample(_context(caller), int(trace.trace_id, 16), name, SpanKind.SERVER)
         is_sampled = sampling.decision is Decision.RECORD_AND_SAMPLE
         return trace._replace(span_id=f"{self._new_span_id():016x}", is_sampled=is_sampled)
 
     def finish(self, request: TracedRequest) -> None:
-        """As `Tracer` has it."""
+        """See `Tracer`."""
         if not request.trace.is_sampled:
             return
         epoch_ns = time.time_ns() - time.monotonic_ns()
@@ -70,13 +70,13 @@ class OtelTracer:
         self._processor.on_end(self._request_span(request, whole, epoch_ns))
 
     def close(self) -> None:
-        """As `Tracer` has it."""
+        """See `Tracer`."""
         closing = threading.Thread(target=self._processor.shutdown, name="close-tracing", daemon=True)
         closing.start()
         closing.join(_CLOSING_S)
         if closing.is_alive():
-            logger.warning("the last spans were not delivered", extra={"waited_s": _CLOSING_S})
-            self._exporter.shutdown()  # ends its pauses between tries
+            logger.warning("Shutdown before the last spans were exported", extra={"waited_s": _CLOSING_S})
+            self._exporter.shutdown()  # ends its pauses between retries
 
     def _request_span(self, request: TracedRequest, context: SpanContext, epoch_ns: int) -> ReadableSpan:
         trace = request.trace
@@ -111,7 +111,7 @@ class OtelTracer:
 
 
 class RateLimitedHandler(logging.Handler):
-    """What the library complains of, a collector that does not answer above all, as one line a minute."""
+    """Warnings of the library, such as an unreachable collector, at most one line a minute."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -124,20 +124,20 @@ class RateLimitedHandler(logging.Handler):
             self._num_unsaid += 1
             return
         fields = {"reason": record.getMessage(), "num_unsaid": self._num_unsaid}
-        self._quiet_until_s, self._num_unsaid = now_s + _COMPLAIN_EVERY_S, 0
-        logger.warning("trouble with tracing", extra=fields)
+        self._quiet_until_s, self._num_unsaid = now_s + _WARN_EVERY_S, 0
+        logger.warning("Exporting spans failed", extra=fields)
 
 
 def open_sdk_tracer(version: str) -> OtelTracer:
-    """A tracer that sends to the collector of the standard variables."""
+    """A tracer that exports to the endpoint in the standard variables."""
     library = logging.getLogger("opentelemetry")
     library.handlers[:], library.propagate = [RateLimitedHandler()], False
-    logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)  # its warnings quote what callers send
+    logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)  # its warnings quote request data
     return OtelTracer(OTLPSpanExporter(), version)
 
 
 def _context(caller: Trace | None) -> Context:
-    """What a sampler reads: the caller's span, or none."""
+    """The context for a sampler: the caller's span, or none."""
     if caller is None:
         return Context()
     return set_span_in_context(NonRecordingSpan(_span_context(caller, caller.parent_id, is_remote=True)), Context())

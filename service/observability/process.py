@@ -1,4 +1,4 @@
-"""What the operating system says about this process and its container, for metrics: memory, throttling, age, GPUs."""
+"""Metrics of this process and its container from the operating system: memory, CPU throttling, age, GPUs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_LIMIT_BYTES = 2**60
 
 
 class ContainerCollector(Collector):
-    """The memory that may be used, and how long the CPU quota held this container back. Absent where unknown."""
+    """Memory limit and CPU throttling of the container. Absent where unknown."""
 
     def __init__(self, cgroup: Path = CGROUP) -> None:
         self._cgroup = cgroup
@@ -29,26 +29,28 @@ class ContainerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         limit_bytes = memory_limit_bytes(self._cgroup)
         if limit_bytes is not None:
-            text = "Memory that the container, or else the machine, has."
+            text = "Memory limit of the container, or memory of the machine, in bytes."
             yield GaugeMetricFamily("unroll_memory_limit_bytes", text, value=limit_bytes)
         throttled_s = cpu_throttled_s(self._cgroup)
         if throttled_s is not None:
-            text = "Time that the container was held back because its CPU quota was used up."
+            text = "Time that the container was throttled by its CPU quota, in seconds."
             yield CounterMetricFamily("unroll_cpu_throttled_seconds", text, value=throttled_s)
 
 
 class GpuCollector(Collector):
-    """Every GPU that the driver shows. Make it with `find_gpus`."""
+    """Utilisation and memory of all GPUs. Create it with `find_gpus`."""
 
     def __init__(self, nvml: Any) -> None:
-        """`nvml` is NVIDIA's own management library, started."""
+        """`nvml` is NVIDIA's management library, initialised."""
         self._nvml = nvml
 
     def collect(self) -> Iterator[Metric]:
-        busy = GaugeMetricFamily("unroll_gpu_utilization_ratio", "Share of time the GPU was busy.", labels=["gpu"])
-        used = GaugeMetricFamily("unroll_gpu_memory_used_bytes", "GPU memory in use, by anyone.", labels=["gpu"])
-        total = GaugeMetricFamily("unroll_gpu_memory_bytes", "GPU memory there is.", labels=["gpu"])
-        with suppress(self._nvml.NVMLError):  # a GPU that falls off the bus must not take the scrape with it
+        busy = GaugeMetricFamily("unroll_gpu_utilization_ratio", "GPU utilisation, from 0 to 1.", labels=["gpu"])
+        used = GaugeMetricFamily(
+            "unroll_gpu_memory_used_bytes", "GPU memory used by all processes, in bytes.", labels=["gpu"]
+        )
+        total = GaugeMetricFamily("unroll_gpu_memory_bytes", "Total GPU memory in bytes.", labels=["gpu"])
+        with suppress(self._nvml.NVMLError):  # a lost GPU must not fail the scrape
             for number in range(self._nvml.nvmlDeviceGetCount()):
                 handle = self._nvml.nvmlDeviceGetHandleByIndex(number)
                 memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
@@ -59,7 +61,7 @@ class GpuCollector(Collector):
 
 
 def find_gpus() -> GpuCollector | None:
-    """A collector where NVIDIA's driver and its Python library are there, else None."""
+    """A collector if NVIDIA's driver and its Python library are installed, else None."""
     try:
         import pynvml
     except ModuleNotFoundError:
@@ -72,7 +74,7 @@ def find_gpus() -> GpuCollector | None:
 
 
 def memory_limit_bytes(cgroup: Path = CGROUP, proc: Path = PROC) -> int | None:
-    """The container's limit (cgroup v2 or v1), or the machine's memory where there is none."""
+    """The container's limit (cgroup v2 or v1), or the machine's memory if there is none."""
     for file in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
         limit = _read(file).strip()
         if limit.isdigit() and int(limit) < _NO_LIMIT_BYTES:
@@ -84,7 +86,7 @@ def memory_limit_bytes(cgroup: Path = CGROUP, proc: Path = PROC) -> int | None:
 
 
 def cpu_throttled_s(cgroup: Path = CGROUP) -> float | None:
-    """How long the container was throttled since it began; None where the kernel does not say."""
+    """Total throttled time of the container in seconds; None if the kernel does not report it."""
     for file, key, unit_s in (
         (cgroup / "cpu.stat", "throttled_usec", 1e-6),
         (cgroup / "cpu" / "cpu.stat", "throttled_time", 1e-9),
@@ -97,9 +99,9 @@ def cpu_throttled_s(cgroup: Path = CGROUP) -> float | None:
 
 
 def process_age_s(proc: Path = PROC) -> float:
-    """Seconds since this process began; where the kernel does not say, since this module was imported."""
+    """Age of this process in seconds; if the kernel does not report it, since this module was imported."""
     try:
-        # The second field is the program's name in brackets and may hold blanks; the start is the 20th after it.
+        # The second field is the program's name in brackets, maybe with spaces; the start time is the 20th after it.
         fields = _read(proc / "self" / "stat").rpartition(")")[2].split()
         started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s

@@ -1,4 +1,4 @@
-"""What is told of a request that is over, as plain values, and who is told."""
+"""Finished requests and their stages as plain values, and the interface of tracers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_EVENTS: Mapping[str, float] = MappingProxyType({})
 
 
 class Stage(NamedTuple):
-    """A part of a request. Times are `time.monotonic()`; `events` are moments within it."""
+    """A part of a request. Times are `time.monotonic()`; `events` are points in time within it."""
 
     name: str
     started_s: float
@@ -25,7 +25,7 @@ class Stage(NamedTuple):
 
 
 class TracedRequest(NamedTuple):
-    """A request that is over. `is_fault` says that it failed, and not by its caller's doing."""
+    """A finished request. `is_fault`: it failed, and not because of the client."""
 
     trace: Trace
     name: str
@@ -37,13 +37,13 @@ class TracedRequest(NamedTuple):
 
 
 class Tracer(Protocol):
-    """Gives requests their place in a trace, and makes spans of them when they are over."""
+    """Assigns requests to traces, and exports their spans when they have finished."""
 
     def begin(self, caller: Trace | None, name: str) -> Trace:
-        """The place of a request that has come: in its caller's trace, or in a new one; sampled, or not."""
+        """The trace of an arriving request: its caller's or a new one, sampled or not."""
 
     def finish(self, request: TracedRequest) -> None:
-        """Send a request's spans, if it is sampled. It does not wait for anybody."""
+        """Export the spans of a request if it is sampled. Does not block."""
 
     def close(self) -> None:
         """Send what is left. It waits, but for two seconds at most."""

@@ -1,11 +1,11 @@
-"""Trace Context of the W3C: which trace a request belongs to, as the caller says in its headers."""
+"""W3C Trace Context: the trace of a request, from its `traceparent` and `tracestate` headers."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-#: Version, trace, span of the caller, flags. Versions to come may add fields behind these.
+#: Version, trace, span of the caller, flags. Future versions may append fields.
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[\x20-\x7e]*)?")
 _FIRST_VERSION, _INVALID_VERSION = b"00", b"ff"
 _NO_TRACE, _NO_SPAN = b"0" * 32, b"0" * 16
@@ -14,13 +14,13 @@ _MAX_STATE_BYTES = 512
 
 
 class Trace(NamedTuple):
-    """The place of one request in a trace. Ids are lower-case hex, as they travel; those that there are not are empty.
+    """The place of one request in a trace. Ids are lower-case hex as in the headers, and empty if absent.
 
     Attributes:
-        is_sampled: the trace is kept somewhere, so that it is worth pointing at.
+        is_sampled: the trace is recorded.
         parent_id: the span of the caller.
-        span_id: our own span, where we make one.
-        state: what tracing systems tell each other; it is only passed on.
+        span_id: our own span, if there is one.
+        state: `tracestate`, which is passed on unchanged.
     """
 
     trace_id: str
@@ -31,12 +31,12 @@ class Trace(NamedTuple):
 
     @property
     def exemplar(self) -> dict[str, str] | None:
-        """What a histogram says of the request; None if there is nothing to find."""
+        """The exemplar of the request in a histogram; None if the trace is not recorded."""
         return {"trace_id": self.trace_id} if self.is_sampled else None
 
 
 def parse_traceparent(traceparent: bytes, tracestate: bytes = b"") -> Trace | None:
-    """The trace that the headers name; None if they break a rule, for then a request is as good as without them."""
+    """The trace named in the headers; None if they are invalid, since invalid headers must be ignored."""
     match = _TRACEPARENT.fullmatch(traceparent.strip(b" \t"))
     if match is None:
         return None

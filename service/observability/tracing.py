@@ -1,4 +1,4 @@
-"""Whether requests are traced: OpenTelemetry's own variables say so, and where the spans go."""
+"""Open the tracer, configured by OpenTelemetry's standard environment variables."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SPOKEN = "http/protobuf"
 
 
 def open_tracer(version: str) -> Tracer | None:
-    """A tracer for this version of the service, if a collector is named and tracing is not forbidden.
+    """A tracer for this version of the service, if an endpoint is set and tracing is not disabled.
 
     Raises:
-        SettingsError: OpenTelemetry is not installed, or another protocol is asked for than OTLP over HTTP.
+        SettingsError: OpenTelemetry is not installed, or the protocol is not OTLP over HTTP.
     """
     endpoint = _first_set(_ENDPOINTS)
     if not endpoint or _is("OTEL_SDK_DISABLED", "true") or _is("OTEL_TRACES_EXPORTER", "none"):
@@ -33,12 +33,12 @@ def open_tracer(version: str) -> Tracer | None:
         raise SettingsError(
             f"{endpoint} is set, but OpenTelemetry is not installed: pip install 'unroll[tracing]', or unset it"
         ) from error
-    logger.info("requests are traced", extra={"endpoint_from": endpoint})
+    logger.info("Tracing is on", extra={"endpoint_from": endpoint})
     return open_sdk_tracer(version)
 
 
 def _first_set(variables: tuple[str, ...]) -> str:
-    """The name of the first that is set; the more special come first."""
+    """The name of the first variable that is set, the most specific first."""
     return next((name for name in variables if os.environ.get(name)), "")
 
 

@@ -1,4 +1,4 @@
-"""Puts the service together: metrics, registry, routes and the order in which things start and stop."""
+"""The application: metrics, registry, protocols and routes, and the order in which they start and stop."""
 
 from __future__ import annotations
 
@@ -41,16 +41,17 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-#: What clients may speak. A new protocol is a file in `api/routes`, and an entry here.
+#: The HTTP protocols that are served. A new one is a file in `api/routes`, and an entry here.
 PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
 
-#: A session is held for a request at most as long as that may take, and this much longer.
+#: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0
 
-_DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classifying, translating, forecasting, describing.
+_DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classification, translation, forecasting, captioning and
+text generation.
 
-`GET /models` says what is loaded; `POST /predict` and `POST /generate` use it. Every refusal has `error`, `error_type`
-and, where a field is at fault, `detail` with its path."""
+`GET /models` lists the models; `POST /predict` and `POST /generate` use them. Every error has `error` and `error_type`,
+and `detail` with the path of each invalid field."""
 
 
 class Application:
@@ -126,10 +127,10 @@ class Application:
 
 
 def create_app(settings: Settings) -> Application:
-    """The application for these settings. Bundles are loaded when it starts, in the background.
+    """Create the application. Bundles are loaded in the background once it has started.
 
     Raises:
-        SettingsError: Redis, or tracing, is asked for and cannot be used.
+        SettingsError: Redis or tracing is configured and cannot be used.
     """
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(_version(), runtime_version(), platform.python_version()).set(1)
@@ -137,7 +138,7 @@ def create_app(settings: Settings) -> Application:
     metrics.expect_requests(NO_MODEL, NO_MODEL)
     registry = Registry(settings.models_dir, _engine_options(settings), metrics)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
-    # FastAPI with the scripts of /docs served from here: it works where no other address can be reached.
+    # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(title="Unroll", version=_version(), description=_DESCRIPTION, lifespan=_lifespan)
     services = Services(registry, settings, _state_storage(settings))
     metrics.watch_states(services.state_storage.sealer)
@@ -158,7 +159,7 @@ def create_app(settings: Settings) -> Application:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load and check the bundles while `/health/live` already answers; at the end let waiting requests finish."""
+    """Load the bundles while `/health/live` already answers; on shutdown, let requests in flight finish."""
     state = app.state
     background_tasks = BackgroundTasks(state.registry, state.metrics, state.settings.reload_every_s)
     state.loading = background_tasks.start()
@@ -187,10 +188,10 @@ def _engine_options(settings: Settings) -> EngineOptions:
 
 
 def _state_storage(settings: Settings) -> StateStorage:
-    """What seals and keeps states. Raises SettingsError where Redis is asked for and cannot be used."""
+    """The state sealer and the session store. Raises SettingsError if Redis is configured and cannot be used."""
     sealer = StateSealer(settings.state_key_list, settings.state_ttl_s, settings.max_state_bytes)
     if sealer.has_made_up_key:
-        logger.warning("no UNROLL_STATE_KEYS: states are good on this replica only, and until it stops")
+        logger.warning("UNROLL_STATE_KEYS is not set: states are valid on this replica only, until it stops")
     limits = SessionLimits(
         settings.session_ttl_s, settings.max_state_bytes, settings.max_sessions, settings.max_session_total_bytes
     )
@@ -202,5 +203,5 @@ def _state_storage(settings: Settings) -> StateStorage:
 def _version() -> str:
     try:
         return importlib.metadata.version("unroll")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+    except importlib.metadata.PackageNotFoundError:  # running from a source tree
         return "0"

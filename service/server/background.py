@@ -1,4 +1,4 @@
-"""What goes on beside requests while the service runs: bundles are loaded and reloaded, logs written, lag measured."""
+"""Background tasks: load and reload bundles, flush logs, measure the lag of the event loop."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _MEASURE_LAG_EVERY_S = 0.1
 
 
 class BackgroundTasks:
-    """The tasks of one running service. Start and stop it in its event loop."""
+    """The background tasks of one running service. Start and stop them in its event loop."""
 
     def __init__(self, registry: Registry, metrics: Metrics, reload_every_s: float) -> None:
-        """`reload_every_s=0`: look into the models folder on SIGHUP only."""
+        """`reload_every_s=0`: reload on SIGHUP only."""
         self._registry = registry
         self._metrics = metrics
         self._reload_every_s = reload_every_s
@@ -35,20 +35,20 @@ class BackgroundTasks:
         self._hangup = asyncio.Event()
 
     def start(self) -> asyncio.Task[None]:
-        """Begin with everything; the task that is returned ends when the bundles are loaded."""
-        loading = self._go_on("load-bundles", self._load())
-        self._go_on("reload-bundles", self._reload(loading))
-        self._go_on("flush-logs", self._flush_logs())
-        self._go_on("measure-lag", self._measure_lag())
+        """Start all tasks. The returned one ends when the bundles are loaded."""
+        loading = self._spawn("load-bundles", self._load())
+        self._spawn("reload-bundles", self._reload(loading))
+        self._spawn("flush-logs", self._flush_logs())
+        self._spawn("measure-lag", self._measure_lag())
         return loading
 
     async def stop(self) -> None:
-        """End everything, whatever it was doing."""
+        """Cancel all tasks and wait for them."""
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
 
-    def _go_on(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.append(task)
         return task
@@ -60,19 +60,19 @@ class BackgroundTasks:
             self._metrics.start_duration.set(process_age_s())
 
     async def _reload(self, loading: asyncio.Task[None]) -> None:
-        """On SIGHUP, and every so many seconds if that is wanted."""
+        """Reload on SIGHUP, and periodically if an interval is set."""
         _on_hangup(self._hangup.set)
         await asyncio.wait([loading])
         while True:
             is_asked = await _is_set_within(self._hangup, self._reload_every_s or None)
             self._hangup.clear()
-            # Files that failed are tried once more when somebody asks, not at every look.
+            # Bundles that failed are retried on SIGHUP, not at every interval.
             if await self._registry.reload(retry=is_asked) == "ok":
                 await self._registry.retired()
                 _freeze()
 
     async def _flush_logs(self) -> None:
-        """Log lines are written together, a few times a second."""
+        """Write the buffered log lines a few times a second."""
         while True:
             await asyncio.sleep(_FLUSH_LOGS_EVERY_S)
             flush_logs()
@@ -86,9 +86,9 @@ class BackgroundTasks:
 
 
 def _freeze() -> None:
-    """Take what was made for good out of the garbage collector's sight, and let go of what was replaced.
+    """Exclude permanent objects from garbage collection, after freeing what a reload has replaced.
 
-    It would be searched again and again, for tens of milliseconds in the midst of requests.
+    Every full collection would traverse them, which takes tens of milliseconds in the middle of requests.
     """
     gc.unfreeze()
     gc.collect()
@@ -96,7 +96,7 @@ def _freeze() -> None:
 
 
 def _on_hangup(act: Callable[[], None]) -> None:
-    """Call `act` on SIGHUP, where there is one. At a terminal it keeps its meaning: the window was closed."""
+    """Call `act` on SIGHUP where the system has it. At a terminal it keeps its meaning: the window was closed."""
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and hasattr(signal, "SIGHUP") and not (sys.stdin and sys.stdin.isatty()):
         with suppress(NotImplementedError):  # an event loop without signals
@@ -104,7 +104,7 @@ def _on_hangup(act: Callable[[], None]) -> None:
 
 
 async def _is_set_within(event: asyncio.Event, timeout_s: float | None) -> bool:
-    """Whether the event came before the time was over."""
+    """Whether the event was set before the timeout."""
     try:
         async with asyncio.timeout(timeout_s):
             return await event.wait()

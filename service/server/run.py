@@ -1,4 +1,4 @@
-"""Runs the application under uvicorn."""
+"""Run the application under uvicorn, with graceful shutdown."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _COLLECTION_THRESHOLDS = (1_000, 500, 1_000)
 
 
 def run_server(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM; then requests in flight get `drain_timeout_s` to finish.
+    """Serve until SIGINT or SIGTERM, then give requests in flight `drain_timeout_s` to finish.
 
-    With `stop_delay_s`, SIGTERM first makes the service unready and takes effect so much later.
+    With `stop_delay_s`, SIGTERM makes the service unready at once and stops it after that delay.
 
     Raises:
-        OSError: the address cannot be listened on; the message says which and why.
+        OSError: cannot listen on the address; the message says which and why.
     """
     configure_logging(settings.log_level, settings.log_texts)
-    # Requests leave no cycles behind, and what lives for ever is frozen: young objects alone are worth a look, and so
-    # often that none takes long.
+    # Requests create no reference cycles and permanent objects are frozen, so frequent, short collections of young
+    # objects are enough.
     gc.set_threshold(*_COLLECTION_THRESHOLDS)
-    # The creation time that the library puts beside every series doubles a scrape and tells nothing.
+    # The library adds a creation time to every series, which doubles the size of a scrape.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     listening = open_socket(settings.host, settings.port)
     application = create_app(settings)
@@ -52,7 +52,7 @@ def run_server(settings: Settings) -> None:
 
 
 class GracefulServer(uvicorn.Server):
-    """Announces that it will stop, and answers on for a while. A second signal, or SIGINT, stops it at once."""
+    """Announces the stop on SIGTERM, and keeps serving for a delay. A second signal, or SIGINT, stops it at once."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None], delay_s: float) -> None:
         super().__init__(config)
@@ -61,7 +61,7 @@ class GracefulServer(uvicorn.Server):
         self._stop_at_s: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """For the signal handler."""
+        """Handle a signal: announce the stop, or stop."""
         if sig != signal.SIGTERM or not self._delay_s or self._stop_at_s is not None:
             super().handle_exit(sig, frame)
         else:
@@ -69,17 +69,17 @@ class GracefulServer(uvicorn.Server):
             self._stop_at_s = time.monotonic() + self._delay_s
 
     async def on_tick(self, counter: int) -> bool:
-        """Several times a second: whether to stop."""
+        """Whether to stop; uvicorn asks several times a second."""
         if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s and not self.should_exit:
             super().handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)
 
 
 def http_protocol(application: Application) -> Any:
-    """The fast path where it can work, else what uvicorn chooses."""
+    """Our protocol class for uvicorn, or its own choice where the fast path cannot work."""
     try:
         from service.server.fast_path import fast_path_protocol, missing_pieces
-    except ImportError as error:  # on Windows there is no httptools
+    except ImportError as error:  # httptools is not available on Windows
         missing = [str(error)]
     else:
         missing = missing_pieces()
@@ -90,7 +90,7 @@ def http_protocol(application: Application) -> Any:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, before anything slow is done. Raises OSError with a plain message."""
+    """A socket bound to the address. Called before anything slow. Raises OSError with a plain message."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -135,6 +135,7 @@ def test_wrong_values_are_422_with_the_path_of_the_field(client: TestClient, bod
         ({"best_of": 2}, "parameters.best_of"),
         ({"watermark": True}, "parameters.watermark"),
         ({"truncate": 0}, "parameters.truncate"),
+        ({"truncate": 100_000}, "parameters.truncate"),
         ({"nope": 1}, "parameters.nope"),
     ],
 )

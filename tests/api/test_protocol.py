@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -18,7 +18,6 @@ from service.api.error_table import ErrorForm, Failure, json_response
 from service.api.event_stream import EventStream
 from service.api.protocol import Protocol, Route, RouteTable
 from service.errors import InferenceFailed, InvalidInput
-from service.inference.engines.predict_engine import PredictEngine
 from tests.live_server import Answer, Connection, LiveServer, live_server, post, request
 
 REQUESTS = "unroll_requests_total"
@@ -31,8 +30,7 @@ class ToyRequest(BaseModel):
 
 async def toy(call: Call, body: ToyRequest) -> Response:
     """The label of a text; with `stream` as events."""
-    engine = cast(PredictEngine, call.registry.find("predict", call.path_values["model"], None))
-    call.note_engine(engine)
+    engine = call.predict_engine(call.path_values["model"])
     prediction = await call.unless_client_leaves(engine.predict(body.text, {}, call.deadline_s))
     label = prediction.answers[0]["label"]
     if not body.stream:
@@ -148,7 +146,7 @@ def test_other_methods_of_a_path(server: LiveServer) -> None:
     assert (refused.status, refused.json["toy_error"]["code"]) == (405, "method_not_allowed")
 
 
-def test_the_deadline_of_a_request_holds(ask: Asking) -> None:
+def test_the_timeout_header_is_checked(ask: Asking) -> None:
     assert ask("/toy/tiny-classifier", {"text": "a"}, x_request_timeout_ms="0").json["toy_error"]["code"] == "bad_toy"
 
 

@@ -1,1 +1,1 @@
-"""HTTP routes, one file per group of endpoints."""
+"""HTTP protocols and operational routes, one file each."""

@@ -1,4 +1,4 @@
-"""Small inputs that are no text, for the worked examples of `/docs`: a sound, a picture, a series."""
+"""Small inputs for the examples in `/docs` that are not text: audio, an image, a time series."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _YELLOW, _WHITE = bytes((250, 200, 40)), bytes((255, 255, 255))
 
 
 def short_sound() -> str:
-    """25 ms of silence, 8,000 samples a second of 16 bits: the shortest wave file that is whole, in base64."""
+    """25 ms of silence as a wave file of 16-bit samples at 8 kHz, in base64."""
     silence = bytes(_RATE_HZ // 40 * 2)
     form = struct.pack("<IHHIIHH", 16, 1, 1, _RATE_HZ, 2 * _RATE_HZ, 2, 16)
     riff = b"WAVEfmt " + form + b"data" + struct.pack("<I", len(silence)) + silence
@@ -40,7 +40,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def week_of_air(num_hours: int = 168) -> list[list[float]]:
-    """Calm days of Beijing's air, hour by hour, in the channels of `air-beijing`."""
+    """Hourly air quality of calm days in Beijing, in the channels of `air-beijing`."""
     return [_hour_of_air(hour) for hour in range(num_hours)]
 
 

@@ -1,4 +1,4 @@
-"""Worked examples for `/docs`: requests to try, and what answers and refusals look like."""
+"""Examples in `/docs`: requests to try, responses and errors."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Responses = dict[int | str, dict[str, Any]]
 
 PREDICT_EXAMPLES: dict[str, Example] = {
     "classify": {
-        "summary": "One text to a label, with the three most likely",
+        "summary": "Classify one text, with the three most likely labels",
         "value": {"model": "intent-en", "inputs": "wake me up at seven tomorrow", "parameters": {"top_k": 3}},
     },
     "tag": {
-        "summary": "Parts of speech for several texts",
+        "summary": "Tag the parts of speech of several texts",
         "value": {"model": "pos-en", "inputs": ["The cat sat down.", "Time flies!"]},
     },
     "tag words": {
-        "summary": "Text that is already cut into words",
+        "summary": "Tag text that is already split into words",
         "value": {"model": "ner-en", "inputs": [["Ada", "Lovelace", "lived", "in", "London", "."]]},
     },
     "translate": {
-        "summary": "Translate, and show where the model looked",
+        "summary": "Translate, with attention weights",
         "value": {
             "model": "translate-en-de",
             "inputs": "I have never seen such a big dog.",
@@ -33,7 +33,7 @@ PREDICT_EXAMPLES: dict[str, Example] = {
         },
     },
     "frames": {
-        "summary": "Readings of sensors, a list of numbers for each point in time, to what was done",
+        "summary": "Classify sensor readings, one list of numbers per time step",
         "value": {
             "model": "activity",
             "inputs": {"frames": [[1.01, -0.12, 0.09, 0.03, -0.01, 0.02], [1.02, -0.13, 0.1, 0.02, 0.0, 0.01]]},
@@ -41,18 +41,18 @@ PREDICT_EXAMPLES: dict[str, Example] = {
         },
     },
     "sound": {
-        "summary": "A wave file in base64 to the digit that is said",
+        "summary": "Classify a spoken digit, a wave file in base64",
         "description": 'From a shell: `curl http://127.0.0.1:8000/predict -H "Content-Type: application/json" '
         '-d "{\\"model\\": \\"digits-en\\", \\"inputs\\": {\\"wav\\": \\"$(base64 -w0 seven.wav)\\"}}"`',
         "value": {"model": "digits-en", "inputs": {"wav": short_sound()}},
     },
     "forecast": {
-        "summary": "A week of readings, hour by hour, to the next day with its quantiles",
+        "summary": "Forecast the next day from a week of hourly readings, with quantiles",
         "description": "A frame has the model's channels in order: `GET /models/air-beijing` names them.",
         "value": {"model": "air-beijing", "inputs": {"frames": week_of_air()}},
     },
     "describe": {
-        "summary": "A picture, a PNG file in base64, to a sentence; and where the model looked for each word",
+        "summary": "Caption an image, a PNG file in base64, with attention weights",
         "description": 'From a shell: `curl http://127.0.0.1:8000/predict -H "Content-Type: application/json" '
         '-d "{\\"model\\": \\"captions-emoji\\", \\"inputs\\": {\\"png\\": \\"$(base64 -w0 face.png)\\"}}"`',
         "value": {
@@ -65,14 +65,14 @@ PREDICT_EXAMPLES: dict[str, Example] = {
 
 GENERATE_EXAMPLES: dict[str, Example] = {
     "sample": {
-        "summary": "Sample, the same text every time",
+        "summary": "Sample with a seed: the same text every time",
         "value": {
             "inputs": "ROMEO:",
             "parameters": {"max_new_tokens": 120, "do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 7},
         },
     },
     "greedy": {
-        "summary": "The most likely text up to the first full stop, with details of every token",
+        "summary": "Greedy decoding up to the first full stop, with details of every token",
         "value": {"inputs": "To be, or not", "parameters": {"max_new_tokens": 80, "stop": ["."], "details": True}},
     },
 }
@@ -111,20 +111,20 @@ def _refusal(description: str, error: str, error_type: str, field: str = "") -> 
 _REFUSALS: Responses = {
     400: _refusal("The body is not JSON", "the body is not JSON: Expecting value at character 12", "malformed_json"),
     404: _refusal("No such model", "there is no model 'intent'; there are: intent-en, pos-en", "unknown_model"),
-    413: _refusal("The body is too large", "the body is larger than 2097152 bytes", "body_too_large"),
-    422: _refusal("A value breaks a rule", "the text is empty", "validation", "inputs.2"),
+    413: _refusal("The request body is too large", "the body is larger than 2097152 bytes", "body_too_large"),
+    422: _refusal("A value is invalid", "the text is empty", "validation", "inputs.2"),
     429: _refusal("The queue is full; Retry-After says when", "intent-en has 1024 inputs waiting", "overloaded"),
     503: _refusal("Not ready: loading, failed or stopping", "the service is not ready", "not_ready"),
-    504: _refusal("Too late", "the answer was not ready before the request's deadline", "deadline_exceeded"),
+    504: _refusal("Deadline exceeded", "the answer was not ready before the request's deadline", "deadline_exceeded"),
 }
 
 PREDICT_RESPONSES: Responses = {
     200: {"description": "One prediction per input", "content": {"application/json": {"example": _PREDICTION}}},
     **_REFUSALS,
-    500: _refusal("The graph failed", "graph 'classifier' failed", "inference_failed"),
+    500: _refusal("The model failed", "graph 'classifier' failed", "inference_failed"),
 }
 
-_GENERATION_REFUSALS: Responses = {**_REFUSALS, 424: _refusal("The graph failed", "graph 'step' failed", "generation")}
+_GENERATION_REFUSALS: Responses = {**_REFUSALS, 424: _refusal("The model failed", "graph 'step' failed", "generation")}
 
 GENERATE_RESPONSES: Responses = {
     200: {
@@ -176,7 +176,7 @@ MODEL_RESPONSES: Responses = {
 LIVE_RESPONSES: Responses = {
     200: {"content": {"application/json": {"example": {"status": "live", "reasons": []}}}},
     503: {
-        "description": "Only a restart will help",
+        "description": "Not live: a restart is needed",
         "content": {
             "application/json": {"example": {"status": "not_live", "reasons": ["a run has been going on for 75 s"]}}
         },

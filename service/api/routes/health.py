@@ -15,9 +15,9 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/health/live", response_model=Health, responses=LIVE_RESPONSES, summary="Is the process alive?")
 async def live(request: Request, registry: RegistryDependency) -> Response:
-    """200 while the server answers and its lanes get on, also while bundles load; 503 if only a restart will help.
+    """200 while the server and its lanes work, also while bundles load; 503 if only a restart will help.
 
-    A lane that has ended, or that has been in one run of a graph for longer than `UNROLL_MAX_RUN_S`, is such a case.
+    That is the case if a lane has ended, or has been in one run of a graph for longer than `UNROLL_MAX_RUN_S`.
     """
     reason = registry.standstill(request.app.state.settings.max_run_s)
     return _health("not_live", [reason]) if reason else _health("live", [])
@@ -25,9 +25,9 @@ async def live(request: Request, registry: RegistryDependency) -> Response:
 
 @router.get("/health/ready", response_model=Health, responses=READY_RESPONSES, summary="Is the service ready?")
 async def ready(registry: RegistryDependency) -> Response:
-    """200 once every bundle has passed its self-check; 503 with reasons before that, or when one has failed.
+    """200 once every bundle has passed its self-check; 503 with reasons before that, or if one has failed.
 
-    While one bundle has failed the others still answer, but the service is not ready: a roll-out should stop.
+    The other models still answer if one has failed, but the service is not ready, so that a rollout stops.
     """
     reasons = registry.reasons()
     return _health("not_ready" if reasons else "ready", reasons)
@@ -35,7 +35,7 @@ async def ready(registry: RegistryDependency) -> Response:
 
 @router.get("/metrics", response_class=Response, responses=METRICS_RESPONSES, summary="Metrics for Prometheus")
 def metrics(request: Request) -> Response:
-    """All metrics of the service: in the format of OpenMetrics, which has exemplars, for whoever accepts that.
+    """All metrics of the service, in the OpenMetrics format with exemplars if the client accepts it.
 
     Runs in a worker thread, because a scrape formats thousands of lines.
     """

@@ -1,4 +1,4 @@
-"""`GET /models` and `GET /models/{name}`: what is here, in which state, and what each bundle says about itself."""
+"""`GET /models` and `GET /models/{name}`: the models, their state, and the details of each bundle."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ router = APIRouter(tags=["models"])
 _MAX_EXAMPLES = 6
 
 ModelPath = Annotated[str, Path(max_length=64, examples=["pos-en"])]
-VersionQuery = Annotated[str | None, Query(max_length=9, description="the highest if left out", examples=["1"])]
+VersionQuery = Annotated[str | None, Query(max_length=9, description="default: the highest version", examples=["1"])]
 
 
 @router.get("/models", responses=MODELS_RESPONSES, summary="List the models")
 async def list_models(registry: RegistryDependency) -> ModelList:
-    """Every version of every model, the failed ones too. Works while the service is not ready."""
+    """Every version of every model, including failed ones. Available while the service is not ready."""
     defaults = {name: registry.entry(name) for name in {entry.name for entry in registry.entries}}
     return ModelList(
         models=[ModelVersion(**_summary(entry, defaults[entry.name] is entry)) for entry in registry.entries]
@@ -33,7 +33,7 @@ async def list_models(registry: RegistryDependency) -> ModelList:
 
 @router.get("/models/{name}", responses=MODEL_RESPONSES, summary="Describe one model")
 async def describe_model(name: ModelPath, registry: RegistryDependency, version: VersionQuery = None) -> ModelDetails:
-    """Its card, limits, scores, options, and the parameters that requests may have."""
+    """Its model card, limits, scores and options, and the parameters of its requests."""
     entry = registry.entry(name, version)
     details = await asyncio.to_thread(_details, entry.engine) if entry.engine else {}
     versions = [other.version for other in registry.versions(name)]
@@ -50,7 +50,7 @@ def _summary(entry: BundleEntry, is_default: bool) -> dict[str, Any]:
 
 
 def _details(engine: Engine) -> dict[str, Any]:
-    """What is only worth sending for one model. Reads the card from disk."""
+    """The details that the list leaves out. Reads the model card from disk."""
     bundle = engine.opened.bundle
     details = bundle.manifest.model_dump(
         mode="json", include={"options", "limits", "labels", "text_labels", "scores", "parity", "training"}

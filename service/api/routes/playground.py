@@ -1,4 +1,4 @@
-"""The playground: one page on which people try the models. Everything on it comes from this service."""
+"""The playground: one page to try the models. It loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(include_in_schema=False)
 FOLDER = Path(__file__).parents[2] / "playground"
 PAGE = "index.html"
 
-#: Every file of the page. What is not named here is not served, whatever lies in the folder.
+#: Every file of the page. Other files in the folder are not served.
 FILES = (
     PAGE,
     "icon.svg",
@@ -77,20 +77,20 @@ _CONTENT_TYPES = {
     ".svg": "image/svg+xml",
 }
 
-#: The browser itself holds the page to its promise: nothing from elsewhere, nothing to elsewhere, no script in markup.
+#: The browser enforces it: no resources from other servers, no requests to them, no inline scripts.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Kept by the browser, but asked about each time: after an upgrade no old script meets a new page.
+    # Cached, but revalidated each time, so that after an upgrade no old script runs on a new page.
     "Cache-Control": "no-cache",
 }
 
 
 class PageFile(NamedTuple):
-    """One file as it is sent."""
+    """One file as it is served."""
 
     body: bytes
     content_type: str
@@ -107,13 +107,13 @@ _PAGE_FILES = {name: _read(name) for name in FILES}
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
-    """The page itself."""
+    """The page."""
     return _response(request, _PAGE_FILES[PAGE])
 
 
 @router.api_route("/playground/{name:path}", methods=["GET", "HEAD"])
 async def page_file(request: Request, name: str) -> Response:
-    """A script, a style sheet or the icon. Raises HTTPException for anything that is not listed."""
+    """A script, a style sheet or the icon. Raises HTTPException for files that are not listed."""
     file = _PAGE_FILES.get(name)
     if file is None:
         raise HTTPException(404, "the playground has no such file")

@@ -1,4 +1,4 @@
-"""`POST /predict`: text tagged, classified or translated; numbers classified or forecast; pictures described."""
+"""`POST /predict`: tagging, classification, translation, forecasting and captioning."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from service.tasks.inputs.json_input import JsonInputs
 
 
 async def predict(call: Call, body: PredictRequest) -> Response:
-    """One prediction for each input, in order. Long and short inputs may be mixed; nobody waits for a batch to fill."""
+    """One prediction for each input, in order. Inputs may differ in length; no request waits for a batch to fill."""
     limit = call.settings.max_inputs_per_request
     if isinstance(body.inputs, list) and len(body.inputs) > limit:
         raise InvalidInput(f"{len(body.inputs)} inputs in one request, at most {limit} are allowed", ("inputs",))
-    engine = call.registry.find("predict", body.model, body.version)
-    assert isinstance(engine, PredictEngine)
-    call.note_engine(engine)
+    engine = call.predict_engine(body.model, body.version)
     inputs = cast(JsonInputs, body.inputs)
     call.note_texts(inputs)
     if body.state is None and not body.return_state:
@@ -42,7 +40,7 @@ async def _predict_chunk(body: PredictRequest, inputs: JsonInputs, call: Call, e
 
 
 def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: str | None = None) -> Response:
-    """A `PredictResponse`, written from plain values: every part was made by our own code."""
+    """A `PredictResponse`, written without validation: every part was made by our own code."""
     manifest = engine.opened.bundle.manifest
     call.record.note_timings(prediction.timings)
     body = {

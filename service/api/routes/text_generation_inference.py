@@ -23,7 +23,6 @@ from service.api.routes.examples import GENERATE_EXAMPLES, GENERATE_RESPONSES, S
 from service.api.schemas import GenerateRequest
 from service.api.state_source import RequestState, open_request_state
 from service.errors import InferenceFailed, InvalidInput, UnknownSession, UnrollError
-from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.scheduling.stream import Stream
 from service.tasks.generation.recorded_form import (
     GenerationAnswer,
@@ -83,9 +82,7 @@ class _Generation:
 
     def __init__(self, call: Call, body: GenerateRequest) -> None:
         """Raises InvalidInput, UnknownModel, NotReady."""
-        engine = call.registry.find("generate", body.model, body.version)
-        assert isinstance(engine, GenerationEngine)
-        call.note_engine(engine)
+        engine = call.generation_engine(body.model, body.version)
         call.note_texts(body.inputs)
         _check_combinations(body, call.settings.max_continuations)
         self.parameters = GenerationParameters.when_absent() if body.parameters is None else body.parameters
@@ -185,7 +182,7 @@ def _frame(body: dict[str, Any]) -> bytes:
 
 PROTOCOL = Protocol(
     tag="inference",
-    errors=ErrorForm(rows={InferenceFailed: (424, "generation")}),
+    errors=ErrorForm(rows={InferenceFailed: (424, "generation")}, names={"max_prompt_tokens": "truncate"}),
     routes=[
         Route(
             "/generate",
@@ -200,7 +197,7 @@ PROTOCOL = Protocol(
             "/generate_stream",
             generate_stream,
             GenerateRequest,
-            summary="Continue a prompt, as it is written",
+            summary="Continue a prompt, streamed",
             examples=GENERATE_EXAMPLES,
             responses=STREAM_RESPONSES,
         ),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle.padding import IntArray
+from service.bundle.padding import Array, IntArray
 from service.errors import InferenceFailed
 
-Array = NDArray[Any]
 DoubleArray = NDArray[np.float64]
 
 

@@ -82,7 +82,7 @@ class Detokenizer:
         return TextPosition(tuple(self._context), tuple(self._held), text[max(0, len(text) - max_tail) :])
 
     def _decode_held(self) -> str:
-        """Context and held tokens as text."""
+        """The text of context and held tokens."""
         return self._tokenizer.decode([*self._context, *self._held])
 
     def _release(self, whole: str) -> str:

@@ -1,7 +1,7 @@
-"""Generation: a language model reads a prompt, then goes on one token at a time.
+"""Text generation: a language model reads a prompt (prefill), then continues it one token at a time (decode).
 
-`start` checks and encodes a request; a `GenerationBatch` reads prompts and steps many texts together. One text alone
-is a batch of one: there is no second way of choosing tokens.
+`start` checks and encodes a request; a `GenerationBatch` reads prompts and steps many sequences together (continuous
+batching). A single request is a batch of one: there is no second code path for choosing tokens.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from service.tasks.generation.stream_state import StreamState
 
 
 class Generation(Task):
-    """Text goes on."""
+    """The task of language models."""
 
     route: ClassVar[Literal["generate"]] = "generate"
     parameters_type = GenerationParameters
@@ -48,7 +48,7 @@ class Generation(Task):
 
     @property
     def state_specs(self) -> tuple[StateSpec, ...]:
-        """The tensors of recurrent state, as the bundle declares them."""
+        """The tensors of the recurrent state, as the bundle declares them."""
         return self._model.state_specs
 
     def start(
@@ -58,7 +58,7 @@ class Generation(Task):
         delivery: Delivery | None = None,
         state: StreamState | None = None,
     ) -> GenerationRequest:
-        """Check and encode one request. Where it goes on from a state, the prompt may be empty.
+        """Check and encode one request. When it continues from a state, the prompt may be empty.
 
         Raises:
             InvalidInput: with a path that starts with "inputs" or "parameters", or is "n".
@@ -78,7 +78,7 @@ class Generation(Task):
         prefill_chunk_tokens: int = PREFILL_CHUNK_TOKENS,
         checkpoints: PrefixCheckpoints | None = None,
     ) -> GenerationBatch:
-        """A new batch, in which continuations share each run."""
+        """A new batch, whose requests share each run of a graph."""
         return GenerationBatch(self._model, prefill_chunk_tokens=prefill_chunk_tokens, checkpoints=checkpoints)
 
     def read(
@@ -88,7 +88,7 @@ class Generation(Task):
         return self._model.read(runner, sequences, state)
 
     def count_tokens(self, request: GenerationRequest, product: object) -> int:
-        """Tokens of all its sequences."""
+        """The tokens produced in all sequences of a request."""
         del product  # part of the protocol
         return request.num_produced
 
@@ -98,16 +98,16 @@ class Generation(Task):
         return GenerationAnswer.model_validate(written_answer(result, checked, value))
 
     def generate(self, runner: Runner, prompt: str, options: SamplingOptions) -> GenerationResult:
-        """One text from start to end, on its own. Raises InvalidInput and InferenceFailed."""
-        continuation = self.start(prompt, options)
-        for _ in self.events(runner, continuation):
+        """Answer one request on its own. Raises InvalidInput and InferenceFailed."""
+        request = self.start(prompt, options)
+        for _ in self.events(runner, request):
             pass
-        return continuation.result()
+        return request.result()
 
-    def events(self, runner: Runner, continuation: GenerationRequest) -> Iterator[TokenEvent]:
-        """Continue to the end, on its own: an event for each token if it is streamed. Raises InferenceFailed."""
+    def events(self, runner: Runner, request: GenerationRequest) -> Iterator[TokenEvent]:
+        """Run one request on its own to its end, with an event per token if it is streamed. Raises InferenceFailed."""
         batch = self.batch()
-        batch.join([continuation])
+        batch.join([request])
         while not batch.is_idle:
             for outcome in batch.advance(runner):
                 if outcome.error is not None:
@@ -116,16 +116,16 @@ class Generation(Task):
                     yield outcome.product
 
     def _encode(self, prompt: str, max_tokens: int | None) -> list[int]:
-        """The prompt's ids; of a longer one only the last, if `max_tokens` is given."""
+        """The token ids of the prompt, truncated on the left to `max_tokens` if that is given."""
         limit = self._limits.max_input_tokens
         if max_tokens is None:
             prompt_ids = self._tokenizer.encode(require_short_text(prompt, limit, ("inputs",)))
             require_at_most(len(prompt_ids), limit, "tokens", ("inputs",))
         elif max_tokens > limit:
-            raise InvalidInput(f"this model reads at most {limit} tokens", ("parameters", "truncate"))
+            raise InvalidInput(f"this model reads at most {limit} tokens", ("parameters", "max_prompt_tokens"))
         else:
             ending = require_text(prompt, ("inputs",))[-max_tokens * MAX_CHARACTERS_PER_TOKEN :]
             prompt_ids = self._tokenizer.encode(ending)[-max_tokens:]
         if not prompt_ids:
-            raise InvalidInput("the prompt holds nothing that this model can read", ("inputs",))
+            raise InvalidInput("the prompt has no token that this model can read", ("inputs",))
         return prompt_ids

@@ -158,7 +158,7 @@ def _outcomes(events: Sequence[RowEvent]) -> list[Outcome[GenerationRequest]]:
 def _failures(requests: Sequence[GenerationRequest], error: Exception) -> list[Outcome[GenerationRequest]]:
     """The failure of a run as the outcome of each of its requests."""
     if not isinstance(error, UnrollError):
-        logger.error("a run failed", exc_info=error)
+        logger.error("Run of a graph failed", exc_info=error)
         error = InferenceFailed(f"the model failed with {type(error).__name__}")
     distinct = {id(request): request for request in requests}
     return [Outcome(request, error=error, finished=True) for request in distinct.values()]

@@ -13,7 +13,7 @@ _MIN_FILLED = 0.75
 
 
 class Prompt(Protocol):
-    """What is read for a request."""
+    """The part of a request that prefill needs."""
 
     @property
     def ids_to_read(self) -> list[int]: ...

@@ -1,4 +1,4 @@
-"""One request for generated text: what was asked, and the sequences that answer it."""
+"""One generation request: its prompt, its options, and the sequences that answer it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from service.tasks.generation.result import GenerationResult, PromptToken
 from service.tasks.generation.sequence import GeneratedSequence, SequenceCheckpoint, text_of
 from service.tasks.generation.stream_state import StreamState
 
-#: Seeds that we choose fit into the numbers of JavaScript, so that a client can send them back unharmed.
+#: Random seeds fit into a JavaScript number, so that clients can send them back exactly.
 _CHOSEN_SEED_BITS = 53
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """How a text is wanted, apart from what it shall be.
+    """How results are delivered.
 
     Attributes:
-        is_streamed: every token makes an event.
-        num_continuations: texts that follow the same prompt, read once; number i draws with `seed + i`, modulo 2**64.
-        returns_state: each text ends with a state to go on from.
-        state_every: a streamed text also has a state after every so many tokens; 0 for none.
+        is_streamed: there is an event for every token.
+        num_continuations: sequences for the same prompt, which is read once; number i has `seed + i`, modulo 2**64.
+        returns_state: each sequence ends with a state to continue from.
+        state_every: a stream also has a state after every so many tokens; 0 for none.
     """
 
     is_streamed: bool = False
@@ -43,11 +43,11 @@ class Delivery:
 
 
 class GenerationRequest:
-    """A prompt and what follows it. A row of a batch belongs to each of its sequences.
+    """A prompt and its sequences, each of which has a row in the batch.
 
-    It may go on from a `StreamState`: then the network reads the state's newest token and the prompt, which may be
-    empty, and everything goes on as if there had been no break. The state's seed and its place in the random numbers
-    hold unless the caller names another seed.
+    It may continue from a `StreamState`: then the network reads the pending token of the state and the prompt, which
+    may be empty, and the text continues as if uninterrupted. Seed and position in the random numbers are those of the
+    state, unless the options have another seed.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class GenerationRequest:
         self._tokenizer = tokenizer
         self._start = start
         self._prompt_log_probabilities: list[float] = []
-        self.sequences = [self._branch(number, delivery) for number in range(delivery.num_continuations)]
+        self.sequences = [self._new_sequence(number, delivery) for number in range(delivery.num_continuations)]
 
     @property
     def num_rows(self) -> int:
@@ -76,34 +76,34 @@ class GenerationRequest:
 
     @property
     def length(self) -> int:
-        """How many tokens the network has to read before the first step, if it knows no prefix of them."""
+        """Number of tokens to read before the first step, without a cached prefix."""
         return len(self.ids_to_read)
 
     @property
     def ids_to_read(self) -> list[int]:
-        """The prompt; where the text goes on from a state, after the token that had not been read yet."""
+        """The prompt, preceded by the pending token of a state."""
         return self.prompt_ids if self._start is None else [self._start.pending_token_id, *self.prompt_ids]
 
     @property
     def input_statistics(self) -> InputStatistics:
-        """How much of the prompt the vocabulary knows."""
+        """Number of tokens of the prompt, and of unknown ones."""
         return input_statistics_of(self.prompt_ids)
 
     @property
     def state_before(self) -> RecurrentState | None:
-        """One row: what the network knows before it reads; None for a text that begins here."""
+        """The recurrent state to start from, one row; None for a new text."""
         if self._start is None:
             return None
         return RecurrentState({name: array[:, None, :] for name, array in self._start.arrays.items()})
 
     @property
     def reports_prompt(self) -> bool:
-        """Whether the answer says how likely the prompt was, so that all of it must be read."""
+        """Whether the log-probabilities of the prompt are needed, so that no prefix can be skipped."""
         return self.options.lists_prompt
 
     @property
     def text(self) -> str:
-        """What the first sequence has written, without the prompt; see `GeneratedSequence.text`."""
+        """The text of the first sequence, without the prompt; see `GeneratedSequence.text`."""
         return self.sequences[0].text
 
     @property
@@ -112,20 +112,20 @@ class GenerationRequest:
 
     @property
     def error(self) -> UnrollError | None:
-        """Why a sequence, and with it the whole request, has failed."""
+        """The error of a sequence, which fails the whole request."""
         return next((sequence.error for sequence in self.sequences if sequence.error is not None), None)
 
     @property
     def num_produced(self) -> int:
-        """How many tokens were chosen in all sequences, end tokens counted."""
+        """Number of tokens chosen in all sequences, including end tokens."""
         return sum(len(sequence.produced_ids) for sequence in self.sequences)
 
     def read_prompt(self, start: int, logits: Array) -> None:
-        """Note how likely a part of the prompt was.
+        """Keep the log-probabilities of a chunk of the prompt.
 
         Args:
-            start: how many of `ids_to_read` came before the part.
-            logits: `[tokens of the part, vocab]`, the scores after each of them.
+            start: number of `ids_to_read` before the chunk.
+            logits: `[tokens of the chunk, vocab]`, after each of them.
         """
         following = self.ids_to_read[start + 1 : start + 1 + len(logits)]
         if following:
@@ -133,31 +133,31 @@ class GenerationRequest:
             self._prompt_log_probabilities += log_probabilities[np.arange(len(following)), following].tolist()
 
     def result(self) -> GenerationResult:
-        """All texts, once every one has ended. Raises ValueError before that."""
+        """The result, once every sequence has ended. Raises ValueError before that."""
         prompt_tokens = self._prompt_tokens() if self.reports_prompt else []
         return GenerationResult([sequence.result for sequence in self.sequences], prompt_tokens)
 
     def states(self) -> list[StreamState]:
-        """For each sequence the state to go on from, once every text has ended. Only if they were asked for."""
+        """For each sequence the state to continue from, once all have ended, if states were asked for."""
         return [self._state(sequence, sequence.checkpoint_at_end()) for sequence in self.sequences]
 
     def state_after(self, num_tokens: int) -> StreamState | None:
-        """Of a streamed text: the state after so many tokens, if one was asked for there. It is handed out once."""
+        """The state of a stream after `num_tokens`, if one was asked for there. It is returned once."""
         sequence = self.sequences[0]
         checkpoint = sequence.checkpoint_after(num_tokens)
         return None if checkpoint is None else self._state(sequence, checkpoint)
 
-    def _branch(self, number: int, delivery: Delivery) -> GeneratedSequence:
+    def _new_sequence(self, number: int, delivery: Delivery) -> GeneratedSequence:
         start = self._start
         seed = None if self.seed is None else (self.seed + number) % (MAX_SEED + 1)
-        goes_on = start is not None and self.seed == start.seed
+        continues = start is not None and self.seed == start.seed
         return GeneratedSequence(
             self._tokenizer,
             self.options,
             self._position(),
             self.max_new_tokens,
             seed=seed,
-            num_drawn=start.num_drawn if start is not None and goes_on else 0,
+            num_drawn=start.num_drawn if start is not None and continues else 0,
             counts=self._counts() if self.options.has_penalty else None,
             is_streamed=delivery.is_streamed,
             keeps_state=delivery.returns_state,
@@ -190,7 +190,7 @@ class GenerationRequest:
         start, produced_ids = self._start, sequence.produced_ids[: checkpoint.num_produced]
         produced = Counter(produced_ids)
         context_ids, held_ids, tail = checkpoint.position
-        # What was not drawn from stays as it came, for whoever draws from it later.
+        # A greedy text passes on seed and position unchanged, for a later one that samples.
         num_drawn, seed = checkpoint.num_drawn, sequence.seed
         if start is not None and seed is None:
             num_drawn, seed = start.num_drawn, start.seed

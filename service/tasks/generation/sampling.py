@@ -36,7 +36,7 @@ class RowOptions(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The chosen tokens `[rows]`, and log-probabilities `[rows that report, vocab]`, if any row does."""
+    """The chosen tokens `[rows]`, and log-probabilities `[reporting rows, vocab]`, if there are any."""
 
     token_ids: IntArray
     log_probabilities: DoubleArray | None
@@ -201,7 +201,7 @@ def _num_to_reach(weights: DoubleArray, p: DoubleArray) -> IntArray:
 
 
 def _keep_first(scores: DoubleArray, order: IntArray, num_kept: IntArray) -> DoubleArray:
-    """The first `num_kept` tokens of each row in `order`."""
+    """Keep the first `num_kept` tokens of each row in `order`."""
     is_kept = np.empty(scores.shape, dtype=bool)
     np.put_along_axis(is_kept, order, np.arange(scores.shape[-1]) < num_kept[:, None], axis=-1)
     return np.where(is_kept, scores, -np.inf)
@@ -216,7 +216,7 @@ def _rows_where(flags: Sequence[bool]) -> IntArray:
 
 
 def _rule_rows(values: Sequence[float | None]) -> _RuleRows | None:
-    """The rows that have a value; None if none has."""
+    """The rows with a value; None if there are none."""
     given = [row for row, value in enumerate(values) if value is not None]
     if not given:
         return None

@@ -1,4 +1,4 @@
-"""One continuation of a prompt: the tokens it has produced, and what its row in the batch is for."""
+"""One sequence: a continuation of a prompt, with the tokens it has produced and the options of its row."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from service.tasks.generation.sampling import RowOptions, most_likely, uniforms
 
 
 class SequenceCheckpoint(NamedTuple):
-    """Where a sequence stood after one of its tokens: what a state to go on from is made of."""
+    """A sequence after one of its tokens: the parts of a state to continue from."""
 
-    #: One row that had read all but the newest token.
+    #: One row of state that has read all but the newest token.
     row: RecurrentState
     position: TextPosition
     num_produced: int
@@ -29,15 +29,15 @@ class SequenceCheckpoint(NamedTuple):
 
 
 class GeneratedSequence:
-    """A text on its way. It holds no recurrent state while it runs: that travels from step to step.
+    """A sequence that is being generated. Its recurrent state is kept by the batch while it runs.
 
-    A sequence that is `followed` looks at each token as it comes: because it is streamed, because its tokens are listed
-    in the answer, or because a stop string may end it. All others get their tokens in bulk, and text at the end.
+    A `followed` sequence processes each token when it is chosen: because it is streamed, because its tokens are listed
+    in the result, or because a stop string may end it. All others get their tokens in bulk, and are decoded at the end.
 
     Attributes:
-        seed: of the numbers that are drawn, one for each token; None if nothing is drawn.
-        counts: `[2, vocab]`: how often each token was read, and produced; None unless a penalty asks for it.
-        final_state: the one row of recurrent state that had read all but the newest token, if somebody wants it.
+        seed: of the random numbers, one for each token; None for greedy decoding.
+        counts: `[2, vocab]`: how often each token was read, and produced; None without a penalty.
+        final_state: the row of recurrent state that has read all but the newest token, if it was asked for.
     """
 
     def __init__(
@@ -80,22 +80,22 @@ class GeneratedSequence:
 
     @property
     def is_done(self) -> bool:
-        """Nothing follows: the text has ended, or failed."""
+        """Whether the sequence has ended or failed."""
         return self.finish_reason is not None or self.error is not None
 
     @property
     def num_left(self) -> int:
-        """How many tokens may follow."""
+        """Number of tokens that may follow."""
         return self.max_new_tokens - len(self.produced_ids)
 
     @property
     def num_drawn(self) -> int:
-        """How many numbers of the seed's stream are used up."""
+        """Number of random numbers used."""
         return self.num_drawn_before + (0 if self.seed is None else len(self.produced_ids))
 
     @property
     def text(self) -> str:
-        """The text, without the prompt; of a sequence that is not followed only once it is done."""
+        """The text without the prompt; of a sequence that is not followed, only once it is done."""
         self._decode_bulk()
         return self._stream.text
 
@@ -108,31 +108,31 @@ class GeneratedSequence:
 
     @property
     def wants_state(self) -> bool:
-        """Whether somebody wants to go on from after the newest token."""
+        """Whether the state after the newest token is asked for."""
         if self.finish_reason is not None:
             return self.keeps_state
         return self._state_every > 0 and len(self.produced_ids) % self._state_every == 0 and self.error is None
 
     def keep_state(self, row: RecurrentState) -> None:
-        """Put the row aside that had read all but the newest token. On its way a sequence is followed, and has text."""
+        """Keep the row that has read all but the newest token. A sequence with states on the way is followed."""
         if self.finish_reason is not None:
             self.final_state = row
         else:
             self._checkpoints[len(self.produced_ids)] = self._checkpoint(row)
 
     def checkpoint_after(self, num_tokens: int) -> SequenceCheckpoint | None:
-        """Where the sequence stood on its way, after so many tokens, if that was kept. It is handed out once."""
+        """The checkpoint after `num_tokens`, if it was kept. It is returned once."""
         return self._checkpoints.pop(num_tokens, None)
 
     def checkpoint_at_end(self) -> SequenceCheckpoint:
-        """Where the sequence stands once it is done. Raises ValueError if that was not kept."""
+        """The checkpoint of a finished sequence. Raises ValueError if it was not kept."""
         if self.final_state is None:
             raise ValueError("this text has no state yet, or none was asked for")
         self._decode_bulk()
         return self._checkpoint(self.final_state)
 
     def extend(self, token_ids: Sequence[int]) -> None:
-        """Take what was chosen in several steps; none but the last may be the end."""
+        """Add the tokens of several steps; only the last may end the sequence."""
         self.produced_ids += token_ids
         if self.produced_ids[-1] == EOS:
             self.finish_reason = "eos_token"
@@ -140,7 +140,7 @@ class GeneratedSequence:
             self.finish_reason = "length"
 
     def follow(self, token_id: int, log_probabilities: DoubleArray | None) -> TokenEvent | None:
-        """Take one token, with the `[vocab]` log-probabilities it was chosen by; its event if the text is streamed."""
+        """Add one token, chosen by log-probabilities `[vocab]`. Returns its event if the sequence is streamed."""
         self.produced_ids.append(token_id)
         piece = self._append_text(token_id)
         if log_probabilities is None:
@@ -159,15 +159,15 @@ class GeneratedSequence:
         return SequenceCheckpoint(row, position, len(self.produced_ids), self.num_drawn)
 
     def _decode_bulk(self) -> None:
-        """Turn into text what came in bulk: late, and in the thread of whoever asks, because steps shall not wait."""
+        """Decode tokens that came in bulk: when the text is first read, in the reader's thread, to keep steps short."""
         if not self._has_text and self.is_done:
             self._has_text = True
             ends = self.finish_reason == "eos_token"
             self._stream.extend(self.produced_ids[:-1] if ends else self.produced_ids)
-            self._let_go()
+            self._flush()
 
     def _append_text(self, token_id: int) -> str:
-        """The text that became whole with this token. Sets `finish_reason` if it was the last."""
+        """The text that this token completes. Sets `finish_reason` if it is the last."""
         piece = "" if token_id == EOS else self._stream.append(token_id)
         if token_id == EOS:
             self.finish_reason = "eos_token"
@@ -175,12 +175,12 @@ class GeneratedSequence:
             self.finish_reason = "stop_sequence"
         elif self.num_left <= 0:
             self.finish_reason = "length"
-        return piece + self._let_go() if self.finish_reason else piece
+        return piece + self._flush() if self.finish_reason else piece
 
-    def _let_go(self) -> str:
-        """What the text held back until its end. A text that will go on from its state keeps it for then."""
-        goes_on = self.keeps_state and self.finish_reason == "length"
-        return "" if goes_on else self._stream.flush()
+    def _flush(self) -> str:
+        """Text held back until the end. It stays in the state of a text that can be continued."""
+        continues = self.keeps_state and self.finish_reason == "length"
+        return "" if continues else self._stream.flush()
 
     def _list_top_tokens(self, log_probabilities: DoubleArray) -> list[Token]:
         if not self._num_top_tokens:
@@ -195,12 +195,12 @@ class GeneratedSequence:
 
 
 def text_of(tokenizer: TextTokenizer, token_id: int) -> str:
-    """One token as text; a special one by its name."""
+    """The text of one token; the name of a special one."""
     return tokenizer.token(token_id) if token_id <= EOS else tokenizer.decode([token_id])
 
 
 def count_matrix(sequences: Sequence[GeneratedSequence]) -> IntArray | None:
-    """`[sequences, 2, vocab]`: the counts side by side. From here on they are the sequences' own."""
+    """The counts as one array `[sequences, 2, vocab]`. The sequences' own counts become views of it."""
     if not sequences:
         return None
     matrix: IntArray = np.stack([sequence.counts for sequence in sequences if sequence.counts is not None])

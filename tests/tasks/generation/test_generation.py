@@ -249,7 +249,7 @@ def test_max_prompt_tokens_reads_only_the_end_of_a_long_prompt(task: Generation)
         ("a" * 31, {}, ("inputs",), "31 tokens, this model takes at most 30"),
         ("a" * 1_000_000, {}, ("inputs",), "1000000 characters"),
         ("a", {"max_new_tokens": 51}, ("parameters", "max_new_tokens"), "at most 50"),
-        ("a", {"max_prompt_tokens": 31}, ("parameters", "truncate"), "at most 30"),
+        ("a", {"max_prompt_tokens": 31}, ("parameters", "max_prompt_tokens"), "at most 30"),
     ],
 )
 def test_refused_requests_say_where_and_why(
