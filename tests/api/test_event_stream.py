@@ -176,15 +176,15 @@ def test_events_that_are_ready_together_are_written_together(
         loop_is_busy.set()
         assert may_go_on.wait(PATIENCE_S)
 
-    stepper, num_tokens = server.engine(MODEL)._batcher, 20
+    batcher, num_tokens = server.engine(MODEL)._batcher, 20
     with server.connect() as connection, held_runs(server, monkeypatch) as held:
         connection.send(stream_request(num_tokens))
         read_head(connection)
         assert held.entered.wait(PATIENCE_S)
-        stepper._loop.call_soon_threadsafe(keep_the_loop_busy)
+        batcher._loop.call_soon_threadsafe(keep_the_loop_busy)
         assert loop_is_busy.wait(PATIENCE_S)
         held.gate.set()
-        wait_until(lambda: stepper.num_rows == 0)
+        wait_until(lambda: batcher.num_rows == 0)
         may_go_on.set()
         (chunk,) = iter(connection.read_chunk, b"")
     assert chunk.count(b"data:") == num_tokens

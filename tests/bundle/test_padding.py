@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.bundle.padding import lengths_of, pad_ids, pad_nested_ids
@@ -12,6 +12,7 @@ from service.bundle.padding import lengths_of, pad_ids, pad_nested_ids
 IDS = st.lists(st.integers(0, 2**40), max_size=6)
 
 
+@settings(deadline=None)
 @given(st.lists(IDS, min_size=1, max_size=6))
 def test_ids_are_padded_with_zeros(sequences: list[list[int]]) -> None:
     """The array has the ids row by row, is as wide as the longest, and may be written to."""
@@ -22,6 +23,7 @@ def test_ids_are_padded_with_zeros(sequences: list[list[int]]) -> None:
     assert padded.flags.writeable
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(IDS, min_size=1, max_size=4), min_size=1, max_size=4))
 def test_nested_ids_are_padded_on_both_axes(sequences: list[list[list[int]]]) -> None:
     """Every word is as wide as the longest of all, and missing words are words of zeros."""

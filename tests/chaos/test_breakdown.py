@@ -119,7 +119,7 @@ def test_a_queue_that_breaks_answers_everyone_and_leaves_the_others_alone(
 def test_a_batch_that_breaks_fails_whom_it_held_and_no_more(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    """A fault of the batch's own code ends the requests in it; the stepper begins again with nothing."""
+    """A fault of the batch's own code ends the requests in it; the batcher begins again with nothing."""
 
     async def scenario(registry: Registry) -> None:
         with monkeypatch.context() as patch:

@@ -164,7 +164,7 @@ def opened_task(models: Path, name: str) -> tuple[OpenBundle, PredictTask[Any, A
 
 
 class Steps:
-    """A real stepper over watched batches and a faulty runner, and how its crowd asks."""
+    """A real batcher over watched batches and a faulty runner, and how its crowd asks."""
 
     def __init__(self, plan: Plan, runner: Runner, new_batch: Callable[[], Any]) -> None:
         self.doomed: dict[int, Any] = {}
@@ -173,7 +173,7 @@ class Steps:
         self.faulty = FaultyRunner(runner, plan.seed)
         self._new_batch = new_batch
 
-    def stepper(self, lanes: Lanes, metrics: Metrics) -> ContinuousBatcher[Any]:
+    def batcher(self, lanes: Lanes, metrics: Metrics) -> ContinuousBatcher[Any]:
         limits = StepLimits(max_waiting=_QUEUE_ITEMS, max_rows=_SLOTS)
         return ContinuousBatcher(MODEL, self._batch, self.faulty, lanes, limits, metrics, lambda *_: 0)
 
@@ -184,14 +184,14 @@ class Steps:
         tolerance: float = _EXACT,
     ) -> Tally:
         async def scenario(lanes: Lanes, metrics: Metrics) -> Tally:
-            stepper = self.stepper(lanes, metrics)
-            crowd = Crowd(lambda wish, deadline_s: asking(stepper, wish, deadline_s), alone, self.plan.seed, tolerance)
+            batcher = self.batcher(lanes, metrics)
+            crowd = Crowd(lambda wish, deadline_s: asking(batcher, wish, deadline_s), alone, self.plan.seed, tolerance)
             tally = await crowd.play(self.plan.num_requests)
             await assert_nothing_is_left(
-                metrics, lambda: (stepper.num_pending, stepper.num_waiting, stepper.num_rows, stepper.num_live)
+                metrics, lambda: (batcher.num_pending, batcher.num_waiting, batcher.num_rows, batcher.num_live)
             )
-            assert stepper.is_alive
-            await stepper.close()
+            assert batcher.is_alive
+            await batcher.close()
             assert_all_kinds_happened(tally, self.plan.num_requests)
             return tally
 
@@ -216,9 +216,9 @@ def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> Tally:
     alone = [task.generate(runner, *wish).text for wish in zip(prompts, parameters, strict=True)]
     steps = Steps(plan, runner, lambda: task.batch(prefill_chunk_tokens=8))
 
-    def asking(stepper: ContinuousBatcher[Any], wish: int, deadline_s: float) -> Asked:
+    def asking(batcher: ContinuousBatcher[Any], wish: int, deadline_s: float) -> Asked:
         continuation = task.start(prompts[wish], parameters[wish])
-        stream = stepper.submit(continuation, deadline_s)
+        stream = batcher.submit(continuation, deadline_s)
 
         async def text() -> str:
             await stream.result()
@@ -262,11 +262,11 @@ def translation_crowd(plan: Plan, opened: OpenBundle, task: Any, max_beams: int)
     alone = [[answer_one(opened, text, rules).model_dump() for text in wanted] for wanted, rules in wishes]
     steps = Steps(plan, opened.runner, task.batch)
 
-    def asking(stepper: ContinuousBatcher[Any], wish: int, deadline_s: float) -> Asked:
+    def asking(batcher: ContinuousBatcher[Any], wish: int, deadline_s: float) -> Asked:
         wanted, rules = wishes[wish]
         checked = check_parameters(task.parameters_type, rules)
         examples = [task.preprocess(text, checked) for text in wanted]
-        outputs = StepQueue(stepper).submit(examples, deadline_s)
+        outputs = StepQueue(batcher).submit(examples, deadline_s)
         answer = asyncio.ensure_future(finished(examples, outputs, task.plain_answer))
         return Asked(answer, lambda: any(id(example) in steps.doomed for example in examples))
 

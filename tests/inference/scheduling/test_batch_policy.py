@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, padding_ratio, split_expired
@@ -32,6 +32,7 @@ queues = st.builds(queue_of, st.lists(st.integers(1, 500), max_size=40), st.list
 limits = st.builds(BatchLimits, st.integers(1, 32), st.integers(1, 4096), st.floats(0.0, 2.0))
 
 
+@settings(deadline=None)
 @given(queues, limits)
 def test_a_batch_keeps_its_limits(waiting: list[Item], limits: BatchLimits) -> None:
     """A single item may exceed the token budget: it must be answered too."""
@@ -44,6 +45,7 @@ def test_a_batch_keeps_its_limits(waiting: list[Item], limits: BatchLimits) -> N
         assert max(item.length for item in batch) * len(batch) <= limits.max_padded_tokens
 
 
+@settings(deadline=None)
 @given(queues, limits)
 def test_an_item_that_has_waited_beyond_the_bound_is_in_the_next_batch(
     waiting: list[Item], limits: BatchLimits
@@ -53,6 +55,7 @@ def test_an_item_that_has_waited_beyond_the_bound_is_in_the_next_batch(
         assert any(item is waiting[0] for item in batch)
 
 
+@settings(deadline=None)
 @given(queues, limits)
 def test_everything_is_answered_in_the_end(waiting: list[Item], limits: BatchLimits) -> None:
     """Taking batches until nothing waits takes each item once."""

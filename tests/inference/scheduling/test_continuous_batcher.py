@@ -67,18 +67,18 @@ Scenario = Callable[[ContinuousBatcher[GenerationRequest], Watched], Awaitable[N
 
 
 def play(generator: OpenBundle, scenario: Scenario, num_lanes: int = 1, **limits: Any) -> Metrics:
-    """Run a scenario with a stepper in an event loop of its own."""
+    """Run a scenario with a batcher in an event loop of its own."""
     assert isinstance(generator.task, Generation)
     task, runner, metrics = generator.task, Watched(generator.runner), Metrics(CollectorRegistry())
 
     async def run() -> None:
         lanes = Lanes(num_lanes)
-        stepper = ContinuousBatcher("m", task.batch, runner, lanes, StepLimits(**limits), metrics, task.count_tokens)
+        batcher = ContinuousBatcher("m", task.batch, runner, lanes, StepLimits(**limits), metrics, task.count_tokens)
         try:
-            await scenario(stepper, runner)
+            await scenario(batcher, runner)
         finally:
             runner.may_step.set()
-            await stepper.close()
+            await batcher.close()
             lanes.close()
 
     asyncio.run(run())
@@ -111,10 +111,10 @@ def test_texts_in_company_are_what_they_are_alone(generator: OpenBundle, num_lan
     alone = [answer_one(generator, p, w).model_dump()["generated_text"] for p, w in zip(prompts, wishes, strict=True)]
     streams: list[Stream[GenerationRequest]] = []
 
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.may_step.clear()
         for prompt, wish in zip(prompts, wishes, strict=True):
-            streams.append(stepper.submit(start(generator, prompt, **wish), FAR_S))
+            streams.append(batcher.submit(start(generator, prompt, **wish), FAR_S))
             await asyncio.sleep(0)
         runner.may_step.set()
         assert await asyncio.gather(*map(text_of, streams)) == alone
@@ -129,11 +129,11 @@ def test_texts_in_company_are_what_they_are_alone(generator: OpenBundle, num_lan
 
 
 def test_rows_are_spread_over_the_lanes(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.may_step.clear()
-        streams = [stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(2)]
-        await until(lambda: stepper.num_waiting == 0)
-        streams += [stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(8)]
+        streams = [batcher.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(2)]
+        await until(lambda: batcher.num_waiting == 0)
+        streams += [batcher.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(8)]
         runner.may_step.set()
         await asyncio.gather(*map(text_of, streams))
         assert max(runner.step_rows) == 5
@@ -142,12 +142,12 @@ def test_rows_are_spread_over_the_lanes(generator: OpenBundle) -> None:
 
 
 def test_no_more_rows_than_slots_are_stepped_and_a_fork_needs_one_for_each(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         assert isinstance(generator.task, Generation)
         forked = generator.task.start("ab", SamplingOptions(max_new_tokens=5), Delivery(num_continuations=3))
         larger = generator.task.start("ab", SamplingOptions(max_new_tokens=5), Delivery(num_continuations=7))
         requests = [*(start(generator, "ab", max_new_tokens=6) for _ in range(9)), forked, larger]
-        await asyncio.gather(*(text_of(stepper.submit(request, FAR_S)) for request in requests))
+        await asyncio.gather(*(text_of(batcher.submit(request, FAR_S)) for request in requests))
         assert set(runner.step_rows) <= {1, 2, 3, 4, 7}, "seven rows are more than there are, and go alone"
         assert 7 in runner.step_rows
 
@@ -157,12 +157,12 @@ def test_no_more_rows_than_slots_are_stepped_and_a_fork_needs_one_for_each(gener
 def test_many_small_requests_do_not_keep_a_large_one_waiting(generator: OpenBundle) -> None:
     """It is not the last to end, although a row for a small one is free much sooner than four at once."""
 
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         assert isinstance(generator.task, Generation)
         ended: list[str] = []
 
         async def ask(name: str, request: GenerationRequest) -> None:
-            await stepper.submit(request, FAR_S).result()
+            await batcher.submit(request, FAR_S).result()
             ended.append(name)
 
         small = [ask("small", start(generator, "ab", max_new_tokens=3 + n % 9)) for n in range(40)]
@@ -174,10 +174,10 @@ def test_many_small_requests_do_not_keep_a_large_one_waiting(generator: OpenBund
 
 
 def test_a_closed_stream_leaves_at_the_next_step(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.pause_after_steps = 5
-        left = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
-        stays = stepper.submit(start(generator, "b", max_new_tokens=30), FAR_S)
+        left = batcher.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
+        stays = batcher.submit(start(generator, "b", max_new_tokens=30), FAR_S)
         async for event in left:
             if event.index == 3:
                 break
@@ -186,21 +186,21 @@ def test_a_closed_stream_leaves_at_the_next_step(generator: OpenBundle) -> None:
         await text_of(stays)
         assert left.request.num_produced <= 6, "one step may have been under way"
         assert runner.step_rows[-1] == 1
-        assert stepper.num_pending == 0
+        assert batcher.num_pending == 0
 
     assert sample(play(generator, scenario), "unroll_slot_leaves_total", reason="cancelled") == 1
 
 
 def test_who_leaves_while_waiting_is_never_run(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.may_step.clear()
-        running = stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S)
-        await until(lambda: stepper.num_waiting == 0)
-        waiting = stepper.submit(start(generator, "b", max_new_tokens=9), FAR_S)
+        running = batcher.submit(start(generator, "a", max_new_tokens=9), FAR_S)
+        await until(lambda: batcher.num_waiting == 0)
+        waiting = batcher.submit(start(generator, "b", max_new_tokens=9), FAR_S)
         waiting.close()
         runner.may_step.set()
         await text_of(running)
-        await until(lambda: stepper.num_waiting == 0)
+        await until(lambda: batcher.num_waiting == 0)
         assert waiting.request.num_produced == 0
         assert max(runner.step_rows) == 1
 
@@ -208,25 +208,25 @@ def test_who_leaves_while_waiting_is_never_run(generator: OpenBundle) -> None:
 
 
 def test_a_failed_step_ends_its_streams_and_the_stepper_lives_on(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.fail_next = "step"
-        streams = [stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(2)]
+        streams = [batcher.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(2)]
         results = await asyncio.gather(*map(text_of, streams), return_exceptions=True)
         assert any(isinstance(result, InferenceFailed) for result in results)
-        again = stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S)
+        again = batcher.submit(start(generator, "a", max_new_tokens=9), FAR_S)
         assert len(await text_of(again)) == 9
-        assert stepper.is_alive
+        assert batcher.is_alive
 
     play(generator, scenario)
 
 
 def test_a_failed_prefill_does_not_touch_the_running_streams(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.pause_after_steps = 5
-        running = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
+        running = batcher.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
         await anext(aiter(running))
         runner.fail_next = "prompt"
-        unlucky = stepper.submit(start(generator, "two or more", max_new_tokens=9), FAR_S)
+        unlucky = batcher.submit(start(generator, "two or more", max_new_tokens=9), FAR_S)
         await runner.resume()
         with pytest.raises(InferenceFailed):
             await text_of(unlucky)
@@ -238,14 +238,14 @@ def test_a_failed_prefill_does_not_touch_the_running_streams(generator: OpenBund
 def test_a_batch_that_breaks_answers_its_streams_and_starts_anew(
     generator: OpenBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         broken = start(generator, "a", max_new_tokens=9)
         monkeypatch.setattr(broken, "sequences", None)
         monkeypatch.setattr(GenerationRequest, "num_rows", 1)
-        stream = stepper.submit(broken, FAR_S)
+        stream = batcher.submit(broken, FAR_S)
         with pytest.raises(InferenceFailed, match="while its batch was run"):
             await stream.result()
-        assert len(await text_of(stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S))) == 9
+        assert len(await text_of(batcher.submit(start(generator, "a", max_new_tokens=9), FAR_S))) == 9
 
     play(generator, scenario)
 
@@ -253,7 +253,7 @@ def test_a_batch_that_breaks_answers_its_streams_and_starts_anew(
 def test_a_broken_stepper_answers_everyone_and_is_not_alive(
     generator: OpenBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         may_break = threading.Event()
 
         def broken(*_: object) -> None:
@@ -261,26 +261,26 @@ def test_a_broken_stepper_answers_everyone_and_is_not_alive(
             raise RuntimeError("a fault of our own")
 
         monkeypatch.setattr("service.inference.scheduling.running_batch.RunningBatch.advance", broken)
-        streams = [stepper.submit(start(generator, "a"), FAR_S) for _ in range(3)]
+        streams = [batcher.submit(start(generator, "a"), FAR_S) for _ in range(3)]
         may_break.set()
         results = await asyncio.gather(*(stream.result() for stream in streams), return_exceptions=True)
         assert all(isinstance(result, NotReady) for result in results)
-        assert not stepper.is_alive
+        assert not batcher.is_alive
         with pytest.raises(NotReady):
-            stepper.submit(start(generator, "a"), FAR_S)
+            batcher.submit(start(generator, "a"), FAR_S)
 
     play(generator, scenario)
 
 
 def test_closing_answers_everyone(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.may_step.clear()
-        streams = [stepper.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(4)]
-        await until(lambda: stepper.num_rows > 0)
-        await stepper.close()
+        streams = [batcher.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(4)]
+        await until(lambda: batcher.num_rows > 0)
+        await batcher.close()
         results = await asyncio.gather(*(stream.result() for stream in streams), return_exceptions=True)
         assert all(isinstance(result, NotReady) for result in results)
-        assert not stepper.is_alive
+        assert not batcher.is_alive
 
     play(generator, scenario)
 
@@ -288,10 +288,10 @@ def test_closing_answers_everyone(generator: OpenBundle) -> None:
 def test_a_reader_that_lags_too_far_behind_is_cut(generator: OpenBundle) -> None:
     """What it had been given stays readable, then it learns why it was cut; others go on."""
 
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.pause_after_steps = 20
-        slow = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
-        other = stepper.submit(start(generator, "b", max_new_tokens=30), FAR_S)
+        slow = batcher.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
+        other = batcher.submit(start(generator, "b", max_new_tokens=30), FAR_S)
         await until(lambda: slow.is_cancelled)
         await runner.resume()
         assert len(await text_of(other)) == 30
@@ -304,13 +304,13 @@ def test_a_reader_that_lags_too_far_behind_is_cut(generator: OpenBundle) -> None
 
 
 def test_too_many_waiting_requests_are_refused(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.may_step.clear()
-        running = stepper.submit(start(generator, "a", max_new_tokens=2), FAR_S)
-        await until(lambda: stepper.num_waiting == 0)
-        streams = [stepper.submit(start(generator, "a", max_new_tokens=2), FAR_S) for _ in range(2)]
+        running = batcher.submit(start(generator, "a", max_new_tokens=2), FAR_S)
+        await until(lambda: batcher.num_waiting == 0)
+        streams = [batcher.submit(start(generator, "a", max_new_tokens=2), FAR_S) for _ in range(2)]
         with pytest.raises(Overloaded) as refusal:
-            stepper.submit(start(generator, "a"), FAR_S)
+            batcher.submit(start(generator, "a"), FAR_S)
         assert refusal.value.retry_after_s >= 1
         runner.may_step.set()
         assert len(await asyncio.gather(*map(text_of, [running, *streams]))) == 3
@@ -319,24 +319,24 @@ def test_too_many_waiting_requests_are_refused(generator: OpenBundle) -> None:
 
 
 def test_a_stream_whose_time_is_up_is_ended_waiting_or_running(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.may_step.clear()
         soon_s = time.monotonic() + 0.05
-        late = [stepper.submit(start(generator, "a", max_new_tokens=9), soon_s) for _ in range(2)]
-        gone = stepper.submit(start(generator, "a"), time.monotonic() - 1)
+        late = [batcher.submit(start(generator, "a", max_new_tokens=9), soon_s) for _ in range(2)]
+        gone = batcher.submit(start(generator, "a"), time.monotonic() - 1)
         for stream in (*late, gone):
             with pytest.raises(DeadlineExceeded):
                 await text_of(stream)
         runner.may_step.set()
-        assert len(await text_of(stepper.submit(start(generator, "b", max_new_tokens=9), FAR_S))) == 9
-        await until(lambda: stepper.num_rows == 0)
+        assert len(await text_of(batcher.submit(start(generator, "b", max_new_tokens=9), FAR_S))) == 9
+        await until(lambda: batcher.num_rows == 0)
 
     play(generator, scenario)
 
 
 def test_events_that_are_ready_together_are_read_together(generator: OpenBundle) -> None:
-    async def scenario(stepper: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
-        stream = stepper.submit(start(generator, "a", is_streamed=True, max_new_tokens=12), FAR_S)
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
+        stream = batcher.submit(start(generator, "a", is_streamed=True, max_new_tokens=12), FAR_S)
         await stream.result()
         batches = [batch async for batch in stream.batches()]
         assert [event.index for event in batches[0]] == list(range(1, 13))

@@ -41,11 +41,11 @@ class Unreliable:
 
 
 class Crowd:
-    """Callers of one stepper, and what came of their requests."""
+    """Callers of one batcher, and what came of their requests."""
 
-    def __init__(self, opened: OpenBundle, stepper: ContinuousBatcher[GenerationRequest]) -> None:
+    def __init__(self, opened: OpenBundle, batcher: ContinuousBatcher[GenerationRequest]) -> None:
         assert isinstance(opened.task, Generation)
-        self.opened, self.task, self.stepper = opened, opened.task, stepper
+        self.opened, self.task, self.batcher = opened, opened.task, batcher
         self.outcomes = dict.fromkeys(["whole", "left", "late", "failed"], 0)
         self.known: dict[int, str] = {}
 
@@ -67,7 +67,7 @@ class Crowd:
         parameters = GenerationParameters.model_validate(self.parameters(wish)).options
         request = self.task.start("Hello"[: 1 + wish % 5], parameters, delivery)
         is_hasty = chance.random() < 0.1
-        stream = self.stepper.submit(request, time.monotonic() + (chance.random() / 500 if is_hasty else 60))
+        stream = self.batcher.submit(request, time.monotonic() + (chance.random() / 500 if is_hasty else 60))
         try:
             if chance.random() < 0.1:
                 await asyncio.sleep(chance.random() / 200)
@@ -94,13 +94,13 @@ def test_everyone_gets_an_own_answer_and_no_row_stays_taken(tiny_models: Path, n
         assert isinstance(opened.task, Generation)
         lanes, limits = Lanes(num_lanes), StepLimits(max_rows=10)
         runner, metrics = Unreliable(opened.runner), Metrics(CollectorRegistry())
-        stepper = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda *_: 0)
-        crowd = Crowd(opened, stepper)
+        batcher = ContinuousBatcher("m", opened.task.batch, runner, lanes, limits, metrics, lambda *_: 0)
+        crowd = Crowd(opened, batcher)
         async with asyncio.timeout(600):
             await asyncio.gather(*(crowd.caller(random.Random(number)) for number in range(NUM_CALLERS)))
-            await until(lambda: stepper.num_rows == stepper.num_pending == stepper.num_waiting == 0)
-        assert stepper.is_alive
-        await stepper.close()
+            await until(lambda: batcher.num_rows == batcher.num_pending == batcher.num_waiting == 0)
+        assert batcher.is_alive
+        await batcher.close()
         lanes.close()
         return crowd.outcomes
 

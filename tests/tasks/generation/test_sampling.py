@@ -56,12 +56,14 @@ def kept(scores: DoubleArray) -> set[int]:
     return set(np.flatnonzero(scores > -np.inf).tolist())
 
 
+@settings(deadline=None)
 @given(SCORES, st.integers(1, 15))
 def test_top_k_keeps_the_best_and_their_equals(scores: DoubleArray, k: int) -> None:
     threshold = sorted(scores, reverse=True)[min(k, len(scores)) - 1]
     assert kept(of_row(keep_top_k, scores, k)) == set(np.flatnonzero(scores >= threshold).tolist())
 
 
+@settings(deadline=None)
 @given(SCORES, st.floats(0.01, 0.99))
 def test_top_p_keeps_the_smallest_set_that_reaches_p(scores: DoubleArray, p: float) -> None:
     """The kept set reaches p, without its last member it does not, and nothing left out is likelier than a member."""
@@ -78,6 +80,7 @@ def test_top_p_keeps_no_more_when_p_is_reached_exactly() -> None:
     assert kept(of_row(keep_top_p, np.zeros(4), 0.5)) == {0, 1}
 
 
+@settings(deadline=None)
 @given(SCORES, st.floats(0.01, 0.99))
 def test_typical_p_keeps_what_is_nearest_to_the_entropy(scores: DoubleArray, p: float) -> None:
     log_probabilities = log_softmax(scores)
@@ -88,6 +91,7 @@ def test_typical_p_keeps_what_is_nearest_to_the_entropy(scores: DoubleArray, p: 
     assert all(distance[i] >= furthest - 1e-9 for i in set(range(len(scores))) - typical)
 
 
+@settings(deadline=None)
 @given(SCORES, st.floats(0.0, 1.0, exclude_max=True))
 def test_draws_are_possible_tokens_only(scores: DoubleArray, uniform: float) -> None:
     allowed = of_row(keep_top_p, scores, 0.6)
@@ -101,6 +105,7 @@ def test_draws_follow_the_distribution() -> None:
     assert np.bincount(tokens, minlength=4) == pytest.approx([125, 500, 62.5, 312.5], abs=1)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float64, st.integers(2, 9), elements=st.floats(-3, 0)), st.integers(1, 2**40))
 def test_the_ends_of_the_interval_draw_possible_tokens(scores: DoubleArray, ulps: int) -> None:
     """Whatever the total, the largest numbers below 1 stay below it."""

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidInput
@@ -90,6 +90,7 @@ def test_what_cannot_be_read_is_said(file: bytes, what: str) -> None:
         read_wav(file)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 60))
 def test_no_bytes_do_harm(noise: bytes, start: int) -> None:
     """Bytes from anywhere, put anywhere into a wave file, are sound or refused, never a crash."""

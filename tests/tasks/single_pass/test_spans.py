@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
@@ -30,6 +30,7 @@ def test_spans_by_hand(tags: str, spans: list[tuple[str, int, int]]) -> None:
     assert bio_spans(tags.split()) == spans
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"])))
 def test_spans_agree_with_an_independent_scorer(tags: list[str]) -> None:
     assert bio_spans(tags) == [(label, first, last + 1) for label, first, last in get_entities(tags)]
