@@ -176,7 +176,7 @@ def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as
 
 
 def main() -> None:
-    """Entry point of the console script. Training commands are looked up only if one may be meant, for a quick start."""
+    """Entry point of the console script. Looks up training commands only if one may be meant, to start fast."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     if first not in (*OWN_COMMANDS, "--version"):
         attach_training_commands(app)
