@@ -1,5 +1,5 @@
-# Needs git, make and Python 3.11 to 3.14; everything else is installed into virtual environments in this folder.
-# `make` alone lists the targets.
+# Requires git, make and Python 3.11 to 3.14. Everything else is installed into virtual environments in this folder.
+# `make` without a target lists the targets.
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -11,9 +11,9 @@ PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3.14 python
 	"$$name" -c '$(PYTHON_IS_RIGHT)' >/dev/null 2>&1 && { command -v "$$name"; break; }; done)
 endif
 
-# The runtime: onnxruntime for the CPU, or for CUDA where an NVIDIA driver answers. They install into one folder and
-# overwrite each other, so an environment holds one of them; RUNTIME=cpu or RUNTIME=gpu overrides the choice, and
-# RUNTIME=openvino takes the build that computes in bf16 on CPUs that can.
+# The build of onnxruntime: for CUDA if an NVIDIA driver is present, else for the CPU. The builds install into the same
+# folder and overwrite each other, so an environment holds one of them. RUNTIME=cpu or RUNTIME=gpu overrides the choice;
+# RUNTIME=openvino selects the build that computes in bf16 on CPUs with bf16 instructions.
 ifndef RUNTIME
 RUNTIME := $(shell if [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
 endif
@@ -24,26 +24,27 @@ RUNTIME_PACKAGE_cpu := onnxruntime
 RUNTIME_PACKAGE_gpu := onnxruntime-gpu
 RUNTIME_PACKAGE_openvino := onnxruntime-openvino
 
-# torch has a CPU build and CUDA builds of the same version, and which one fits is a matter of the machine. TORCH_ARGS
-# goes to pip, for example to name the index that holds another build.
+# torch has a CPU build and CUDA builds of the same version; which one fits depends on the machine. TORCH_ARGS is passed
+# to pip, for example to name the index of another build.
 TORCH ?= torch==2.13.0
 TORCH_ARGS ?=
 
-# Tests of the named data sets read UNROLL_DATA_DIR, or a folder shared/data beside this one; without either they skip.
+# Tests of public data sets read UNROLL_DATA_DIR, or the folder shared/data next to this one; without either they are
+# skipped.
 DATA := $(or $(UNROLL_DATA_DIR),$(wildcard $(abspath ../shared/data)))
-# A few small matrices gain nothing from many threads, and tests that start servers share the cores with them.
+# One thread per process: the tests' matrices are small, and several processes share the cores.
 TEST_SETTINGS := OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(if $(DATA),UNROLL_DATA_DIR='$(DATA)')
 
 LOCKS := deploy/locks
-# An environment is good for the place and the interpreter it was made with: both are part of its stamps' names.
+# An environment is valid for one folder and one interpreter: both are part of the name of its stamp file.
 KEY := $(shell { pwd; $(or $(PYTHON),true) -VV; } 2>/dev/null | cksum | cut -d' ' -f1)
 SERVE := .venv
 TEST := .venv-test
 SERVE_STAMP := $(SERVE)/.installed-$(RUNTIME)-$(KEY)
 TRAIN_STAMP := $(SERVE)/.installed-training-$(KEY)
 TEST_STAMP := $(TEST)/.installed-$(KEY)
-# Two layers over the test environment, each with packages that the tests of one feature need and the rest must not see:
-# another build of onnxruntime, and the experiment trackers. Packages of a layer come before those below it.
+# Two environments layered over the test environment, for packages that only some tests may see: another build of
+# onnxruntime, and the experiment trackers. A layer's packages take precedence over those below it.
 OPENVINO := .venv-openvino
 OPENVINO_STAMP := $(OPENVINO)/.installed-$(KEY)
 TRACKERS := .venv-trackers
@@ -52,14 +53,13 @@ HAS_OPENVINO := $(shell $(or $(PYTHON),false) -c 'import sys; sys.exit(sys.versi
 LOCK := .venv-lock
 
 PIP_FLAGS := --disable-pip-version-check --no-input --quiet
-# Only the files named in a lock file, by their hashes; a change of version replaces what was there. What comes as source
-# is built the standard way, which the pip of older systems takes only when asked to. Modules are compiled when they are
-# first imported: most never are.
+# Install exactly what a lock file pins, verified by hash. --use-pep517: older pips build source distributions the
+# standard way only on request. --no-compile: modules are compiled on first import, and most are never imported.
 INSTALL_LOCKED := -m pip install $(PIP_FLAGS) --no-compile --use-pep517 --require-hashes -r
-# The project itself, in place, with the build tool that the lock has just installed.
+# Install the project itself in editable mode, with the build backend from the lock file.
 INSTALL_PROJECT := -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
 
-# The official builds of onnxruntime report usage to their maker unless this is set.
+# Disables the usage reports of the official onnxruntime builds.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -69,44 +69,44 @@ export ORT_DISABLE_TELEMETRY := 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-serve: $(SERVE_STAMP) ## install the service (no torch) and start it with the bundles in models/; HOST=, PORT=
+serve: $(SERVE_STAMP) ## install the service (without torch) and serve the bundles in models/; HOST=, PORT=
 	exec $(SERVE)/bin/unroll serve --host $(HOST) --port $(PORT)
 
 serve-env: $(SERVE_STAMP) ## install the service into .venv
 
-train-env: $(TRAIN_STAMP) ## add what training needs to .venv; after it, `.venv/bin/unroll train` works
+train-env: $(TRAIN_STAMP) ## install the training extra into .venv, for `.venv/bin/unroll train`
 
-# What the images say of themselves.
+# Labels of the container images.
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
-up: .env | check-docker ## build and start service, Prometheus, Alertmanager and Grafana in containers; secrets in .env
+up: .env | check-docker ## build and start the service, Prometheus, Alertmanager and Grafana in containers; writes secrets to .env
 	VERSION="$(VERSION)" REVISION="$(REVISION)" docker compose up --build --detach --wait
 	@echo
 	@docker compose ps --format '{{.Service}}\t{{.Status}}\t{{.Ports}}'
 	@echo
-	@echo 'Grafana knows the user admin; its password stands in .env.'
+	@echo 'Grafana: log in as admin with the password in .env.'
 
-down: .env | check-docker ## stop and remove those containers; what they stored is kept
+down: .env | check-docker ## stop and remove the containers; volumes are kept
 	docker compose --profile '*' down
 
-verify-deploy: | check-python check-docker ## try the whole stack in containers of its own: dashboards, alerts, faults; minutes
+verify-deploy: | check-python check-docker ## test the whole stack in separate containers: dashboards, alerts, fault injection (minutes)
 	$(PYTHON) -m deploy.verify
 
-# Ubuntu packages Chromium for snap only, which containers lack: Playwright brings a browser of its own there.
-test-system: ## install the programs that tests start: Chromium, Redis, HAProxy, promtool, ... (Debian, Ubuntu; as root)
+# Ubuntu ships Chromium as a snap only, which containers cannot install: use Playwright's build there.
+test-system: ## install the programs that tests start (Chromium, Redis, HAProxy, promtool); Debian or Ubuntu, as root
 	@.ci/install-system
 	@.ci/install-system --has-browser || { $(MAKE) test-env && $(TEST)/bin/playwright install --with-deps chromium; }
 
-test-env: $(TEST_STAMP) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## install everything the tests need into .venv-test, .venv-trackers and .venv-openvino
+test-env: $(TEST_STAMP) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## create the test environments .venv-test, .venv-trackers and .venv-openvino
 
-# In this order, so that the summary of most tests comes last.
+# The order puts the summary of the main test run last.
 test: lint types pytest-layers pytest ## run every check: ruff, import-linter, mypy and the tests
 
-# Each worker is a process with the networks it needs: more than four gain little.
+# Worker processes of pytest-xdist; more than four gain little, because the largest group of tests is not split.
 WORKERS ?= auto
 PYTEST := -m pytest --strict-skips
-pytest: $(TEST_STAMP) ## run the tests alone, on every core; ARGS="-k name" is handed on, WORKERS=0 runs them in one process
+pytest: $(TEST_STAMP) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
 	$(TEST_SETTINGS) $(TEST)/bin/python $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 -m "not openvino and not trackers" $(ARGS)
 
 pytest-layers: $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## run the tests that need OpenVINO, MLflow or Weights & Biases
@@ -114,7 +114,7 @@ pytest-layers: $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## run 
 ifdef HAS_OPENVINO
 	$(TEST_SETTINGS) $(OPENVINO)/bin/python $(PYTEST) -m openvino tests/inference/runtime tests/training/publish
 else
-	@echo 'onnxruntime-openvino has no build for this Python: its tests are left out'
+	@echo 'onnxruntime-openvino has no wheel for this Python: its tests are not run'
 endif
 
 lint: $(TEST_STAMP) ## ruff (rules and format) and import-linter
@@ -125,24 +125,24 @@ lint: $(TEST_STAMP) ## ruff (rules and format) and import-linter
 types: $(TEST_STAMP) ## mypy, strict
 	$(TEST)/bin/mypy
 
-format: $(TEST_STAMP) ## rewrite the sources in ruff's format, and fix what it can
+format: $(TEST_STAMP) ## format the sources and apply ruff's automatic fixes
 	$(TEST)/bin/ruff check --fix .
 	$(TEST)/bin/ruff format .
 
-# Peers are downloaded into environments of their own, in .cache/bench; BENCH_CACHE names another folder.
-bench-env: $(TEST_STAMP) ## build what `make bench` measures, and install the peers, each into its own environment
+# Peers are installed into separate environments in .cache/bench; BENCH_CACHE names another folder.
+bench-env: $(TEST_STAMP) ## install the peers that `make bench` measures, each into its own environment
 	OMP_NUM_THREADS=1 $(TEST)/bin/python -m tests.load prepare
 
-bench: bench-env ## measure service, peers and limits here, into tests/load/RESULTS.md; ARGS="--quick -s tagger"
+bench: bench-env ## benchmark the service, its peers and its limits; writes tests/load/RESULTS.md; ARGS="--quick -s tagger"
 	OMP_NUM_THREADS=1 $(TEST)/bin/python -m tests.load run $(ARGS)
 
-# A build folder may still hold modules that are gone; setuptools would put them into the wheel.
+# An old build folder may hold deleted modules, which setuptools would put into the wheel.
 wheel: $(TEST_STAMP) ## build the wheel of unroll-rnn into dist/
 	rm -rf build dist
 	$(TEST)/bin/python -m pip wheel $(PIP_FLAGS) --no-deps --no-build-isolation --wheel-dir dist .
 	rm -rf build
 
-# Every stamp is written last, so an installation that was interrupted is simply done again.
+# Stamp files are written last, so that an interrupted installation is repeated.
 $(SERVE_STAMP): pyproject.toml $(LOCKS)/service-$(RUNTIME).txt | check-python
 	@echo "installing the service for the $(RUNTIME) into $(SERVE)"
 	@test -n "$(wildcard $(SERVE)/.installed-*-$(KEY))" || $(PYTHON) -m venv --clear $(SERVE)
@@ -169,8 +169,8 @@ $(TEST_STAMP): pyproject.toml $(LOCKS)/test.txt | check-python
 	@$(TEST)/bin/python $(INSTALL_PROJECT)
 	@touch $@
 
-# $(1): the layer's folder, $(2): its lock file. A .pth file makes the packages below visible, editable ones included; pip
-# then installs only what they lack.
+# $(1): folder of the layer, $(2): its lock file. A .pth file adds the packages of the test environment, editable ones
+# included; pip then installs only what is missing there.
 define INSTALL_LAYER
 	@echo "installing $(2) over $(TEST) into $(1)"
 	@$(PYTHON) -m venv --clear $(1)
@@ -187,7 +187,7 @@ $(OPENVINO_STAMP): $(LOCKS)/service-openvino.txt $(TEST_STAMP) | check-python
 $(TRACKERS_STAMP): $(LOCKS)/trackers.txt $(TEST_STAMP) | check-python
 	$(call INSTALL_LAYER,$(TRACKERS),trackers.txt)
 
-# Secrets that no one else has, and the cores of this machine; TRAIN_USER makes bundles that are trained yours.
+# Random secrets, and this machine's number of cores. TRAIN_USER sets the owner of trained bundles.
 FRESH_SECRET = $$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
 NUM_CORES = $$(docker info --format '{{.NCPU}}')
 .env: | check-docker
@@ -196,27 +196,27 @@ NUM_CORES = $$(docker info --format '{{.NCPU}}')
 		-e "s|^GRAFANA_ADMIN_PASSWORD=.*|GRAFANA_ADMIN_PASSWORD=$(FRESH_SECRET)|" \
 		-e "s|^SERVICE_CPUS=.*|SERVICE_CPUS=$(NUM_CORES)|" -e "s|^TRAIN_CPUS=.*|TRAIN_CPUS=$(NUM_CORES)|" \
 		-e "s|^TRAIN_USER=.*|TRAIN_USER=$$(id -u):$$(id -g)|" .env.example > $@
-	@echo 'wrote .env with fresh secrets'
+	@echo 'wrote .env with new secrets'
 
 check-docker:
 	@command -v docker >/dev/null || { echo "docker is not installed: install Docker Engine with the compose plug-in, or Docker Desktop." >&2; exit 1; }
 	@docker compose version >/dev/null 2>&1 || { echo "docker compose is not installed: install the compose plug-in." >&2; exit 1; }
-	@docker info >/dev/null 2>&1 || { echo "no Docker engine answers: start it, or set DOCKER_HOST." >&2; exit 1; }
+	@docker info >/dev/null 2>&1 || { echo "the Docker engine does not respond: start it, or set DOCKER_HOST." >&2; exit 1; }
 
 check-python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.14 was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c '$(PYTHON_IS_RIGHT)' || { echo "$(PYTHON) is not Python 3.11 to 3.14." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }
 
-# One resolution for every supported Python and platform. The largest set is resolved first and binds the others, so
-# that the tests run with the versions that are served. The files hold hashes and no addresses. Versions that are pinned
-# already stay, unless UPGRADE=--upgrade asks for the newest.
+# One resolution for all supported Pythons and platforms. The test environment is resolved first and constrains the
+# others, so that the tests run the versions that are deployed. The files hold hashes and no addresses. Pinned versions
+# are kept, unless UPGRADE=--upgrade asks for the newest.
 UPGRADE ?=
 COMPILE = $(LOCK)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --custom-compile-command 'make lock' \
 	--override $(LOCKS)/no-torch.txt --no-emit-package torch pyproject.toml $(LOCKS)/build.in
 
-lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--upgrade takes the newest versions
+lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--upgrade upgrades pinned versions
 	@test -x $(LOCK)/bin/uv || { $(PYTHON) -m venv --clear $(LOCK) && $(LOCK)/bin/python -m pip install $(PIP_FLAGS) uv; }
 	$(COMPILE) --extra cpu --extra training --extra test $(LOCKS)/torch-needs.in --output-file $(LOCKS)/test.txt
 	$(COMPILE) --extra training $(LOCKS)/torch-needs.in --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/training.txt
@@ -225,6 +225,6 @@ lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--up
 	$(COMPILE) --extra openvino --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
 	$(COMPILE) --extra tracking --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/trackers.txt
 
-clean: ## remove the environments and every cache; models/ and runs/ stay
+clean: ## remove environments, builds and caches; keeps models/ and runs/
 	rm -rf $(SERVE) $(TEST) $(OPENVINO) $(TRACKERS) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
 	find service training tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

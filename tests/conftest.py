@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: tiny bundles on disk, and a service that runs on them."""
+"""Shared fixtures: tiny bundles on disk and a service that runs on them. Registers the plugins of the test run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests import skip_gate
 from tests.allowed_skips import NO_BF16
 from tests.tiny_bundles import write_all_tiny_bundles
 
-#: Far longer than anything takes on a busy machine: only a test that would fail anyway waits until then.
+#: Timeout of every wait: far longer than needed even on a busy machine, so that only a failing test reaches it.
 PATIENCE_S = 60.0
 
 
@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings in the environment of whoever runs the tests must not change what they prove."""
+    """Clear the settings in the environment, which would change what the tests prove."""
     for name in list(os.environ):
         if name.startswith(("UNROLL_", "OTEL_")) and name not in ("UNROLL_DATA_DIR", "UNROLL_CACHE_DIR"):
             monkeypatch.delenv(name)
@@ -65,13 +65,13 @@ def _openvino() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one tiny bundle of each task. Read it, or copy from it; do not change it."""
+    """A folder with one tiny bundle of each task. Shared: copy bundles from it, do not change it."""
     return write_all_tiny_bundles(tmp_path_factory.mktemp("tiny") / "models")
 
 
 @contextmanager
 def running_service(models_dir: Path, **settings: object) -> Iterator[TestClient]:
-    """A client of a service over `models_dir` that has finished loading, whether it became ready or not."""
+    """A client of a service over `models_dir` that has finished loading, ready or not."""
     app = create_app(Settings(models_dir=models_dir, **{"device": "cpu", "lanes": 2, **settings}))  # type: ignore[arg-type]
     with TestClient(app, raise_server_exceptions=True) as client:
         wait_until(app.state.loading.done)
@@ -79,22 +79,22 @@ def running_service(models_dir: Path, **settings: object) -> Iterator[TestClient
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-    """Wait for something that another thread does; fails the test after `timeout_s`."""
+    """Poll until a condition that another thread fulfils holds; fails the test after `timeout_s`."""
     give_up_s = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < give_up_s, "what the test waits for did not happen"
+        assert time.monotonic() < give_up_s, "timed out waiting for a condition"
         time.sleep(0.005)
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-    """Let the event loop work until something is so; raises TimeoutError after `timeout_s`."""
+    """Run the event loop until a condition holds; raises TimeoutError after `timeout_s`."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        while not condition():  # noqa: ASYNC110 - the conditions have no event
             await asyncio.sleep(0.001)
 
 
 @pytest.fixture(scope="session")
 def client(tiny_models: Path) -> Iterator[TestClient]:
-    """A running service with all four tiny bundles, shared by tests that only ask."""
+    """A running service with all tiny bundles, shared by tests that change nothing in it."""
     with running_service(tiny_models) as started:
         yield started

@@ -1,4 +1,4 @@
-"""A service behind real sockets, and a client that writes and reads bytes: a test decides about each segment."""
+"""A service on a real socket, and an HTTP client that lets a test write each TCP segment itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SEGMENT_PAUSE_S = 0.001
 
 
 class LiveServer:
-    """A running server. `short_paths` has the path of every request that was answered without ASGI."""
+    """A running server. `short_paths` lists the paths of requests that were answered on the fast path, without ASGI."""
 
     def __init__(self, app: Application, protocol: type[FastPathProtocol], port: int) -> None:
         self.app = app
@@ -42,11 +42,11 @@ class LiveServer:
         return await self._respond(match, headers, body, write_stream)
 
     def connect(self, receive_bytes: int = 0) -> Connection:
-        """A new connection; `receive_bytes` makes its receive buffer that small."""
+        """Open a connection; `receive_bytes` sets the size of its receive buffer."""
         return Connection(self.port, receive_bytes)
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a series, 0 if there is none yet."""
+        """The value of a series, 0 if it does not exist yet."""
         return self.app.state.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def engine(self, model: str) -> Any:
@@ -56,9 +56,9 @@ class LiveServer:
 
 @contextmanager
 def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **settings: object) -> Iterator[LiveServer]:
-    """A server in a thread that is ready; at the end it finishes what it has begun.
+    """Run a server in a thread, ready; shut it down gracefully at the end.
 
-    `send_bytes` makes the send buffer of each connection that small; `http` is uvicorn's protocol in place of ours.
+    `send_bytes` sets the size of the send buffer of each connection; `http` is uvicorn's protocol in place of ours.
     """
     options = {"device": "cpu", "lanes": 2, "drain_timeout_s": 5.0, **settings}
     app = create_app(Settings(models_dir=models_dir, **options))  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **se
         server.should_exit = True
         thread.join(PATIENCE_S)
         listening.close()
-    assert not thread.is_alive(), "the server did not come to its end"
+    assert not thread.is_alive(), "the server did not stop"
 
 
 class Answer(NamedTuple):
@@ -96,7 +96,7 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """A TCP connection that speaks HTTP by hand."""
+    """A TCP connection with a minimal HTTP client."""
 
     def __init__(self, port: int, receive_bytes: int = 0) -> None:
         self.socket = socket.socket()
@@ -124,7 +124,7 @@ class Connection:
         self.socket.close()
 
     def send(self, *segments: bytes) -> None:
-        """Write each segment on its own."""
+        """Write each segment separately."""
         for number, segment in enumerate(segments):
             if number:
                 time.sleep(_SEGMENT_PAUSE_S)
@@ -164,13 +164,13 @@ class Connection:
 
 
 def request(method: str, target: str, body: bytes = b"", version: str = "1.1", **headers: str) -> bytes:
-    """The bytes of a request; `content_type="..."` makes the header Content-Type."""
+    """The bytes of a request; the argument `content_type="..."` becomes the header Content-Type."""
     lines = [f"{method} {target} HTTP/{version}", "Host: test"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def post(path: str, body: object, version: str = "1.1", **headers: str) -> bytes:
-    """A plain POST request with a JSON body, or with bytes as they are."""
+    """A POST request with a JSON body, or with `bytes` sent unchanged."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return request("POST", path, raw, version, content_type="application/json", content_length=str(len(raw)), **headers)

@@ -23,7 +23,7 @@ TRAINING_COMMANDS = (
 )  # fmt: skip
 TRAINING_MISSING = f"this command needs the training extra: {install_hint('training')}"
 RUNTIME_MISSING = (
-    f"there is no onnxruntime: {install_hint('cpu')}, or {install_hint('gpu')}, or {install_hint('openvino')}"
+    f"onnxruntime is not installed: {install_hint('cpu')}, or {install_hint('gpu')}, or {install_hint('openvino')}"
 )
 _ENTRY_POINTS = "unroll.commands"
 
@@ -216,7 +216,7 @@ def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as
 
 
 def main() -> None:
-    """The console script. The training commands are looked up only if another command is given, as that is slow."""
+    """Entry point of the console script. Looks up training commands only if one may be meant, to start fast."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     if first not in (*OWN_COMMANDS, "--version"):
         attach_training_commands(app)
@@ -231,7 +231,7 @@ def main() -> None:
 
 
 def _explain_missing(error: ModuleNotFoundError, command: str) -> str:
-    """Which extra holds the module that `command` lacks; "" if none does."""
+    """Message that names the extra with the missing module; "" if no extra has it."""
     if error.name == "onnxruntime":
         return RUNTIME_MISSING
     return TRAINING_MISSING if command in TRAINING_COMMANDS else ""

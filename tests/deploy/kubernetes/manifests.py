@@ -66,7 +66,7 @@ def copy_with_secrets(folder: Path) -> Path:
 
 
 def kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Build an overlay with the kubectl of the test environment."""
+    """Build an overlay with kubectl."""
     return subprocess.run(
         [find_program("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
     )
