@@ -17,7 +17,7 @@ from service.api.request_record import RequestRecord
 
 
 class Dispatcher:
-    """Answers requests that have a route of a protocol, and leaves everything else to the framework."""
+    """Answers requests to routes of protocols, and passes all others to the framework."""
 
     def __init__(self, framework: ASGIApp, services: Services) -> None:
         self._framework = framework

@@ -164,7 +164,7 @@ class GenerateRequest(RequestBody):
     state_every: int | None = Field(
         None,
         ge=MIN_STATE_EVERY_TOKENS,
-        description="for streams: also send the state, and the number of tokens left, after every so many tokens",
+        description="for streams: send the state and the number of tokens left after each such number of tokens",
     )
     session: SessionName | None = Field(
         None, description="keep the state on the server under this name, and continue from it if there is one"

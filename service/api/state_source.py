@@ -1,4 +1,4 @@
-"""The state that a request continues from and leaves behind: a token of the client, or a session kept here."""
+"""Where a request reads its state and writes the next: a token of the client, or a session kept here."""
 
 from __future__ import annotations
 

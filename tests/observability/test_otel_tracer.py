@@ -161,4 +161,4 @@ def test_a_dead_collector_does_not_hold_up_the_end(
     tracer.finish(traced(tracer.begin(None, "/predict")))
     tracer.close()
     assert exporter.gave_up.wait(10)
-    assert [record.message for record in caplog.records] == ["the last spans were not delivered"]
+    assert [record.message for record in caplog.records] == ["Shutdown before the last spans were exported"]

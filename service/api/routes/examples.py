@@ -177,9 +177,7 @@ LIVE_RESPONSES: Responses = {
     200: {"content": {"application/json": {"example": {"status": "live", "reasons": []}}}},
     503: {
         "description": "Not live: a restart is needed",
-        "content": {
-            "application/json": {"example": {"status": "not_live", "reasons": ["a run has been going on for 75 s"]}}
-        },
+        "content": {"application/json": {"example": {"status": "not_live", "reasons": ["a graph has run for 75 s"]}}},
     },
 }
 

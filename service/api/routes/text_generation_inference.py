@@ -41,7 +41,7 @@ async def generate(call: Call, body: GenerateRequest) -> Response:
     service keeps it under that name. Either way the next request writes what an uninterrupted one would have written.
     """
     if body.state_every is not None:
-        raise InvalidInput("only a stream has states on the way: use /generate_stream", ("state_every",))
+        raise InvalidInput("only a stream has intermediate states: use /generate_stream", ("state_every",))
     generation = _Generation(call, body)
     async with open_request_state(call.state_storage, generation.owner, body) as request_state:
         stream = await generation.start(request_state, is_streamed=False)
@@ -58,8 +58,8 @@ async def generate(call: Call, body: GenerateRequest) -> Response:
 async def generate_stream(call: Call, body: GenerateRequest) -> Response:
     """One server-sent event per token; the last one has the whole text, and the state if it was asked for.
 
-    With `state_every` some events on the way have a `state` too, and `tokens_left`: if the stream breaks, continue from
-    the last of them with `max_new_tokens` set to that, on any replica, and the very same tokens follow.
+    With `state_every` some of the other events have a `state` too, and `tokens_left`: if the stream breaks, continue
+    from the last of them with `max_new_tokens` set to that, on any replica, and the very same tokens follow.
 
     An invalid request is answered with its status before the stream begins; what fails later is an event with `error`
     and `error_type`.
@@ -122,9 +122,9 @@ class _Generation:
         try:
             async for events in stream.batches():
                 *firsts, last = events
-                frames = [_frame(_event_on_the_way(event, request, request_state)) for event in firsts]
+                frames = [_frame(_intermediate_event(event, request, request_state)) for event in firsts]
                 if last.finish_reason is None:
-                    yield b"".join([*frames, _frame(_event_on_the_way(last, request, request_state))])
+                    yield b"".join([*frames, _frame(_intermediate_event(last, request, request_state))])
                 else:
                     yield b"".join([*frames, _frame(await self._last_event(last, request, request_state))])
                     record.outcome = "ok"
@@ -166,7 +166,7 @@ def _event(event: TokenEvent) -> dict[str, Any]:
     return body
 
 
-def _event_on_the_way(event: TokenEvent, request: GenerationRequest, request_state: RequestState) -> dict[str, Any]:
+def _intermediate_event(event: TokenEvent, request: GenerationRequest, request_state: RequestState) -> dict[str, Any]:
     """The event, with the state after its token where one was asked for."""
     body = _event(event)
     state = request.state_after(event.index)

@@ -14,7 +14,7 @@ DEFAULT_NEW_TOKENS = 200
 
 @dataclass(frozen=True)
 class DecodingRules:
-    """What shapes the distribution of the next token; None leaves it as it is."""
+    """The rules that shape the distribution of the next token; None for no rule."""
 
     temperature: float | None = None
     repetition_penalty: float | None = None

@@ -33,7 +33,7 @@ class Delivery:
         is_streamed: there is an event for every token.
         num_continuations: sequences for the same prompt, which is read once; number i has `seed + i`, modulo 2**64.
         returns_state: each sequence ends with a state to continue from.
-        state_every: a stream also has a state after every so many tokens; 0 for none.
+        state_every: a stream also has a state after each multiple of this number of tokens; 0 for none.
     """
 
     is_streamed: bool = False

@@ -114,7 +114,7 @@ class GeneratedSequence:
         return self._state_every > 0 and len(self.produced_ids) % self._state_every == 0 and self.error is None
 
     def keep_state(self, row: RecurrentState) -> None:
-        """Keep the row that has read all but the newest token. A sequence with states on the way is followed."""
+        """Keep the row that has read all but the newest token. A sequence with intermediate states is followed."""
         if self.finish_reason is not None:
             self.final_state = row
         else:
