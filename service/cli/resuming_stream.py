@@ -41,7 +41,7 @@ class _StreamPosition:
 
     Attributes:
         body: the next request.
-        num_handed_out: tokens that were yielded so far, over all connections.
+        num_yielded: tokens that were yielded so far, over all connections.
     """
 
     def __init__(self, body: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class _StreamPosition:
         seed = secrets.randbits(_SEED_BITS)
         parameters = {"seed": seed, **body["parameters"]}
         self.body: dict[str, Any] = {**body, "parameters": parameters, "state_every": STATE_EVERY_TOKENS}
-        self.num_handed_out = 0
+        self.num_yielded = 0
         self._num_before_body = 0
 
     def new(self, events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -59,8 +59,8 @@ class _StreamPosition:
             num_tokens = num_before + event["index"]
             if "tokens_left" in event:
                 self._continue_from(event, num_tokens)
-            if num_tokens > self.num_handed_out:
-                self.num_handed_out = num_tokens
+            if num_tokens > self.num_yielded:
+                self.num_yielded = num_tokens
                 yield event
 
     def _continue_from(self, event: Mapping[str, Any], num_tokens: int) -> None:
@@ -90,9 +90,9 @@ def resuming_stream(url: str, body: Mapping[str, Any], timeout_s: float) -> Iter
                 yield from position.new(_events(client, position.body))
                 return
             except _ConnectionLost as lost:
-                if position.num_handed_out > num_known:
-                    num_failures, num_known = 0, position.num_handed_out
-                if num_failures == len(PAUSES_S) or (lost.is_refused and not position.num_handed_out):
+                if position.num_yielded > num_known:
+                    num_failures, num_known = 0, position.num_yielded
+                if num_failures == len(PAUSES_S) or (lost.is_refused and not position.num_yielded):
                     raise UnrollError(f"{url}: {lost}") from lost
                 time.sleep(PAUSES_S[num_failures])
                 num_failures += 1

@@ -1,4 +1,4 @@
-"""The command: readable answers, plain errors, and the same with a running server as without."""
+"""The `unroll` command: readable answers, one-line errors, and the same results with and without a server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(*arguments: str, text: str | None = None) -> str:
 
 
 def refused(*arguments: str, text: str | None = None) -> str:
-    """The error message of a command that must fail plainly."""
+    """The error message of a command that must fail without a traceback."""
     result = runner.invoke(cli.app, arguments, input=text)
     assert result.exit_code == 2, result.output
     return result.stderr
@@ -58,7 +58,7 @@ def server_url(tiny_models: Path) -> Iterator[str]:
 
 @pytest.fixture(params=["in this process", "from a server"])
 def where(request: pytest.FixtureRequest, tiny_models: Path) -> list[str]:
-    """The options that say where answers come from."""
+    """The options that choose the backend."""
     if request.param == "in this process":
         return ["--models", str(tiny_models)]
     return ["--url", request.getfixturevalue("server_url")]
@@ -96,7 +96,7 @@ def test_models_lists_what_there_is(where: list[str]) -> None:
     ]
 
 
-def test_mistakes_of_the_caller_are_told_plainly(where: list[str]) -> None:
+def test_errors_of_the_caller_are_reported_in_one_line(where: list[str]) -> None:
     assert "top_k" in refused("predict", *where, "-m", "tiny-classifier", "-p", "top_k=many", "hello")
     assert "KEY=VALUE" in refused("predict", *where, "-m", "tiny-classifier", "-p", "top_k", "hello")
     assert "tiny-tagger" in refused("predict", *where, "-m", "nope", "hello")
@@ -105,11 +105,11 @@ def test_mistakes_of_the_caller_are_told_plainly(where: list[str]) -> None:
     assert "no text" in refused("predict", *where, "-m", "tiny-classifier", text="\n")
 
 
-def test_a_server_that_is_not_there_is_told_plainly() -> None:
+def test_an_unreachable_server_is_reported_in_one_line() -> None:
     assert "http://127.0.0.1:9" in refused("predict", "--url", "http://127.0.0.1:9", "hello")
 
 
-def test_a_taken_port_is_told_plainly(tiny_models: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tiny_models: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -161,7 +161,7 @@ def test_without_the_extra_training_commands_say_how_to_get_it(monkeypatch: pyte
 
 
 def test_all_training_commands_are_known_without_the_extra() -> None:
-    """Whoever lacks the extra is told how to get it, not that there is no such command."""
+    """Without the extra the message is how to install it, not that the command is unknown."""
     names = set(typer.main.get_command(training_app).commands)  # type: ignore[attr-defined]
     assert names == set(cli.TRAINING_COMMANDS)
 
@@ -181,13 +181,13 @@ def test_the_commands_of_the_service_do_without_training(monkeypatch: pytest.Mon
 
 
 def test_own_commands_are_all_listed() -> None:
-    """What is attached here must be found without looking for training."""
+    """The service's own commands are found without looking for the training commands."""
     names = {command.name or getattr(command.callback, "__name__", "") for command in cli.app.registered_commands}
     assert names == set(cli.OWN_COMMANDS)
 
 
 def test_help_needs_no_heavy_import() -> None:
-    """What takes long to import is imported when a command needs it."""
+    """Slow imports are deferred until a command needs them."""
     program = (
         "import sys; from service import cli; heavy = {'onnxruntime', 'fastapi', 'numpy', 'torch', 'httpx', 'uvicorn'};"
         "print(sorted(heavy & set(sys.modules)))"

@@ -1,4 +1,4 @@
-"""A streamed text goes on over broken connections: every token once, in order, and the same as without a break."""
+"""A resumed stream gives every token once, in order, and the same as without a lost connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Cut = tuple[int, bytes] | int | None
 
 
 class Gateway(ThreadingHTTPServer):
-    """Hands each request to the next replica, and cuts its answer as the test says. `bodies` has what was asked."""
+    """A proxy to the next replica that cuts answers as the test says. `bodies` has the requests."""
 
     daemon_threads = True
 
@@ -121,7 +121,7 @@ def tokens_of(server: Gateway, **parameters: Any) -> list[dict[str, Any]]:
     ],
     ids=str,
 )
-def test_a_broken_stream_goes_on_as_if_nothing_had_happened(
+def test_a_lost_connection_does_not_change_the_stream(
     replicas: list[LiveServer], cuts: list[Cut], parameters: dict[str, Any]
 ) -> None:
     with gateway(replicas) as whole, gateway(replicas, *cuts) as broken:
@@ -129,7 +129,7 @@ def test_a_broken_stream_goes_on_as_if_nothing_had_happened(
         assert len(broken.bodies) == len(cuts) + 1
 
 
-def test_a_stream_goes_on_from_its_newest_state_and_not_from_the_prompt(replicas: list[LiveServer]) -> None:
+def test_a_stream_continues_from_its_newest_state_and_not_from_the_prompt(replicas: list[LiveServer]) -> None:
     with gateway(replicas, 2 * STATE_EVERY_TOKENS + 7) as broken:
         assert len(tokens_of(broken)) == LENGTH
     first, second = broken.bodies
@@ -138,7 +138,7 @@ def test_a_stream_goes_on_from_its_newest_state_and_not_from_the_prompt(replicas
 
 
 def test_a_text_that_is_drawn_without_a_seed_gets_one_before_it_begins(replicas: list[LiveServer]) -> None:
-    """Otherwise what follows a break before the first state would belong to another text."""
+    """Otherwise a retry before the first state would generate another text."""
     with gateway(replicas, 5) as broken:
         tokens_of(broken, do_sample=True)
     first, second = broken.bodies
@@ -154,7 +154,7 @@ def test_after_too_many_failures_without_a_new_token_the_last_one_is_told(replic
     assert len(broken.bodies) == 4
 
 
-def test_what_is_refused_at_once_or_fails_by_itself_is_not_tried_again(replicas: list[LiveServer]) -> None:
+def test_a_refused_request_and_a_failed_inference_are_not_retried(replicas: list[LiveServer]) -> None:
     with gateway(replicas, -503) as closed, pytest.raises(UnrollError, match="no replica is ready"):
         tokens_of(closed)
     with gateway(replicas, (6, FAILED)) as failing, pytest.raises(InferenceFailed, match="graph step failed"):

@@ -106,7 +106,7 @@ class BundleLoader:
 
     async def _reload(self, context: EngineContext, retry: bool) -> ReloadOutcome:
         found, problem = await asyncio.to_thread(self._list_folder)
-        if problem:  # as when a volume is unmounted: not the wish for a service without models
+        if problem:  # such as an unmounted volume: keep what is loaded
             logger.error("the models folder cannot be read or is empty: nothing was changed", extra={"reason": problem})
             return "failed"
         known = {entry.path: entry for entry in self._catalogue.entries}

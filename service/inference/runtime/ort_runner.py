@@ -171,14 +171,16 @@ def default_lanes(device: str) -> int:
 
 
 def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int, weights: bytes) -> Any:
-    provider, options = plan.device.provider, plan.device.options
-    providers = [(provider, options)] if provider == CPU_PROVIDER else [(provider, options), (CPU_PROVIDER, {})]
-    session_options = _session_options(threads)
+    provider = plan.device.provider
+    providers = [(provider, plan.device.options)]
+    if provider != CPU_PROVIDER:
+        providers.append((CPU_PROVIDER, {}))
+    options = session_options(threads)
     if weights:
         # By default onnxruntime maps the file into memory, and overwriting it would then crash the process.
-        session_options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
+        options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
     try:
-        session = ort.InferenceSession(str(plan.file), session_options, providers=providers)
+        session = ort.InferenceSession(str(plan.file), options, providers=providers)
     except Exception as error:
         raise BundleCorrupt(plan.file, f"not a graph that onnxruntime can open: {_first_line(error)}") from error
     check_tensors(plan.file, session, spec)
@@ -186,7 +188,7 @@ def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int, weights: bytes
     return session
 
 
-def _session_options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int) -> ort.SessionOptions:
     """Session options for many small runs in a container: no spinning, no memory plan per input shape (it only grows).
 
     Measured over sixty shapes of a tagger and the steps of a language model, these have no effect on speed: memory

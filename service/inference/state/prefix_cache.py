@@ -21,7 +21,7 @@ from service.tasks.core.task import Array
 
 _DIGEST_BYTES = 16
 _ID_BYTES = 8
-#: Memory of one entry besides its numbers: digests, dicts, array objects.
+#: Overhead of one entry: digests, dicts, array objects.
 _OVERHEAD_BYTES = 1024
 
 

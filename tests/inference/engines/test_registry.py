@@ -1,4 +1,4 @@
-"""Which engine answers, when the service is ready, and how it stops."""
+"""The registry finds the engine of a request, reports readiness, and drains on close."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_nothing_is_ready_before_loading(tiny_models: Path) -> None:
 
 
 def test_models_that_are_still_loading_are_named(tiny_models: Path) -> None:
-    """While one bundle loads, its neighbours that are ready answer, and a choice is not guessed at."""
+    """While one bundle loads, others that are ready answer, and no default model is guessed."""
 
     async def scenario(registry: Registry) -> None:
         loading = asyncio.create_task(registry.load())
@@ -74,7 +74,7 @@ def test_requests_find_their_engine(tiny_models: Path) -> None:
     play(tiny_models, scenario)
 
 
-def test_an_engine_whose_loop_has_died_makes_the_service_not_ready(tiny_models: Path) -> None:
+def test_a_stopped_engine_makes_the_service_not_ready(tiny_models: Path) -> None:
     async def scenario(registry: Registry) -> None:
         await registry.load()
         await registry.find("predict", "tiny-tagger", None).close()

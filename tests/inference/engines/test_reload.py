@@ -1,4 +1,4 @@
-"""A service that looks into its models folder again takes over what is good, and never loses what it has."""
+"""A reload takes over valid changes of the models folder, and never loses a working bundle."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CLASSIFIER = "tiny-classifier"
 
 @pytest.fixture(autouse=True)
 def _retire_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests know when their requests have come to the queue."""
+    """Retire without the grace period: the tests know when their requests are queued."""
     monkeypatch.setattr(retirement, "_GRACE_S", 0.0)
 
 
 @pytest.fixture
 def models(tmp_path: Path, tiny_models: Path) -> Path:
-    """A folder to change: one classifier and one language model."""
+    """A folder that tests may change: one classifier and one language model."""
     for name in (CLASSIFIER, "tiny-generator"):
         copy_bundle(tiny_models / name / "1", tmp_path)
     return tmp_path
@@ -86,8 +86,8 @@ def test_a_new_version_answers_after_a_reload_and_the_old_one_when_named(models:
     play(models, scenario)
 
 
-def test_a_new_version_that_is_damaged_takes_nothing_away(models: Path) -> None:
-    """The old version goes on to answer, the service stays ready, and the failure is told where people look."""
+def test_a_damaged_new_version_changes_nothing(models: Path) -> None:
+    """The old version continues to answer, the service stays ready, and the failure is reported."""
 
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         old = await score(registry)
@@ -106,7 +106,7 @@ def test_a_new_version_that_is_damaged_takes_nothing_away(models: Path) -> None:
     play(models, scenario)
 
 
-def test_damaged_files_under_the_same_version_are_refused_until_they_are_mended(models: Path) -> None:
+def test_damaged_files_of_a_version_are_refused_until_they_are_repaired(models: Path) -> None:
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         old = await score(registry)
         graph = models / CLASSIFIER / "1" / "classifier.onnx"
@@ -124,7 +124,7 @@ def test_damaged_files_under_the_same_version_are_refused_until_they_are_mended(
     play(models, scenario)
 
 
-def test_what_failed_at_the_start_can_be_mended_without_a_restart(models: Path) -> None:
+def test_a_bundle_that_failed_at_the_start_can_be_repaired_without_a_restart(models: Path) -> None:
     graph = models / CLASSIFIER / "1" / "classifier.onnx"
     whole = graph.read_bytes()
     damage(graph.parent)
@@ -141,7 +141,7 @@ def test_what_failed_at_the_start_can_be_mended_without_a_restart(models: Path) 
     play(models, scenario)
 
 
-def test_what_is_gone_from_the_folder_answers_no_longer(models: Path) -> None:
+def test_a_removed_bundle_answers_no_longer(models: Path) -> None:
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         shutil.rmtree(models / CLASSIFIER)
         assert await registry.reload() == "ok"
@@ -156,7 +156,7 @@ def test_what_is_gone_from_the_folder_answers_no_longer(models: Path) -> None:
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_folder_that_is_suddenly_empty_or_gone_changes_nothing(models: Path, is_there: bool) -> None:
-    """As when a volume is unmounted: that is a failed reload, not the wish for a service without models."""
+    """As when a volume is unmounted: the reload fails and all models stay."""
 
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         empty(models, is_there)
@@ -167,7 +167,7 @@ def test_a_folder_that_is_suddenly_empty_or_gone_changes_nothing(models: Path, i
     play(models, scenario)
 
 
-def test_a_look_at_an_unchanged_folder_opens_nothing(models: Path) -> None:
+def test_a_reload_of_an_unchanged_folder_opens_nothing(models: Path) -> None:
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         engine = registry.find("predict", CLASSIFIER, None)
         assert await registry.reload() == "unchanged"
@@ -177,7 +177,7 @@ def test_a_look_at_an_unchanged_folder_opens_nothing(models: Path) -> None:
     play(models, scenario)
 
 
-def test_requests_that_a_replaced_engine_has_are_answered_by_it(models: Path) -> None:
+def test_a_replaced_engine_answers_its_pending_requests(models: Path) -> None:
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         engine: Any = registry.find("predict", CLASSIFIER, None)
         expected = await score(registry)

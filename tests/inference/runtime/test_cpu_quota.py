@@ -1,4 +1,4 @@
-"""The cores of the container, not those of the host."""
+"""The number of usable cores is that of the container's CPU quota, not that of the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device a setting gets: the GPU where there is one that works, the CPU with a reason, or an error with one."""
+"""Device selection: a GPU that works, the CPU with the reason for the fallback, or an error with the reason."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ def missing(library: str) -> None:
         ("cpu", BOTH, CPU_PROVIDER, {}),
     ],
 )
-def test_the_gpu_is_taken_where_it_is(
-    wanted: str, available: list[str], provider: str, options: dict[str, str]
-) -> None:
+def test_auto_takes_a_usable_gpu(wanted: str, available: list[str], provider: str, options: dict[str, str]) -> None:
     device = choose_device(wanted, available, there, Path("/nowhere"))
     assert (device.provider, device.options, device.fallback_reason) == (provider, options, "")
 
 
-def test_cuda_by_name_is_refused_where_it_cannot_be_had() -> None:
+def test_cuda_by_name_is_refused_if_unavailable() -> None:
     """The reason says what is missing and what to install."""
     with pytest.raises(DeviceUnavailable, match=r"built without CUDA; install unroll\[gpu\]"):
         choose_device("cuda", CPU, there)
@@ -45,7 +43,7 @@ def test_cuda_by_name_is_refused_where_it_cannot_be_had() -> None:
 
 
 def test_auto_gives_the_reason_why_not_the_gpu(tmp_path: Path) -> None:
-    """On a machine with an NVIDIA driver the CPU is a loss, elsewhere it is what there is."""
+    """Only on a machine with an NVIDIA driver is the CPU a fallback."""
     driver = tmp_path / "version"
     driver.write_text("NVRM")
     assert "cuDNN cannot be loaded" in choose_device("auto", BOTH, missing, driver).fallback_reason

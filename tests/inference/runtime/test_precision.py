@@ -1,4 +1,4 @@
-"""A bundle runs in the precision that was asked for, or says what is missing and how to get it."""
+"""A bundle runs in the requested precision, or reports what is missing and how to get it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_missing_form_is_an_error_that_says_how_to_make_it(tiny_models: Path) 
 
 
 def test_bf16_is_refused_where_it_cannot_run(tiny_models: Path, tmp_path: Path) -> None:
-    """Without the provider, without the instructions, or without having been accepted; each with its own sentence."""
+    """Without the provider, without the CPU instructions, or without verification; each with its own message."""
     plain = load_bundle(tiny_models / "tiny-tagger" / "1")
     accepted = load_bundle(with_variant(tiny_models, tmp_path, "tagging", "bf16", "tagger"))
     both = [OPENVINO_PROVIDER, CPU_PROVIDER]
@@ -58,7 +58,7 @@ def test_faster_forms_are_for_the_cpu(tiny_models: Path, tmp_path: Path) -> None
 
 
 def test_auto_is_never_int8(tiny_models: Path, tmp_path: Path) -> None:
-    """An answer in int8 may depend on its batch, so it is only for those who ask for it."""
+    """An answer in int8 may depend on its batch, so int8 must be requested explicitly."""
     path = with_variant(tiny_models, tmp_path, "tagging", "int8", "tagger")
     assert open_bundle(path, "cpu").runner.precision == "fp32"
     assert open_bundle(path, "cpu", precision="int8").runner.precision == "int8"
@@ -68,7 +68,7 @@ def test_auto_is_never_int8(tiny_models: Path, tmp_path: Path) -> None:
     ("task", "graph"), [("tagging", "tagger"), ("generation", "step"), ("translation", "decoder_step")]
 )
 def test_int8_answers_nearly_like_fp32(tiny_models: Path, tmp_path: Path, task: TaskName, graph: str) -> None:
-    """Other numbers, so that it is not fp32 that ran, but close ones."""
+    """The numbers differ, so int8 did run, but they are close."""
     path = with_variant(tiny_models, tmp_path, task, "int8", graph)
     bundle = load_bundle(path)
     fp32, int8 = OrtRunner(bundle, "cpu"), OrtRunner(bundle, "cpu", precision="int8")
@@ -79,7 +79,7 @@ def test_int8_answers_nearly_like_fp32(tiny_models: Path, tmp_path: Path, task: 
 
 
 def test_int8_steps_do_not_depend_on_their_batch(tiny_models: Path, tmp_path: Path) -> None:
-    """The scales are fixed, so that a row alone gives the very bits that it gives among others, however large those."""
+    """The scales are fixed, so a row gives the same bits alone and in a batch, however large the other rows are."""
     path = with_variant(tiny_models, tmp_path, "generation", "int8", "step")
     bundle = load_bundle(path)
     runner = OrtRunner(bundle, "cpu", precision="int8")
@@ -108,7 +108,7 @@ def random_feeds(bundle: Bundle, graph: str, batch: int) -> dict[str, Any]:
 
 
 def test_a_variant_s_graph_is_covered_by_the_digests(tiny_models: Path, tmp_path: Path) -> None:
-    """A damaged int8 graph makes the bundle unusable even for those who run it in fp32."""
+    """A damaged int8 graph makes the bundle unusable in fp32 too."""
     path = with_variant(tiny_models, tmp_path, "tagging", "int8", "tagger")
     graph = path / "tagger.int8.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"x")
@@ -129,7 +129,7 @@ def test_the_cpu_s_flags_say_whether_it_has_bf16(tmp_path: Path) -> None:
 def test_auto_takes_bf16_only_where_it_is_clearly_faster(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch, bf16_s: float, chosen: str
 ) -> None:
-    """The seconds are made up here; the runners are real."""
+    """The timings are fake; the runners are real."""
 
     class InBf16(OrtRunner):
         def __init__(self, bundle: Bundle, device: str, threads: int, precision: Any, num_lanes: int) -> None:
@@ -145,7 +145,7 @@ def test_auto_takes_bf16_only_where_it_is_clearly_faster(
 
 @pytest.mark.parametrize("task", NAMES)
 def test_runners_are_timed_on_whole_batches_of_the_examples(tiny_models: Path, task: TaskName) -> None:
-    """Every graph is among them, each with as many equal rows."""
+    """Every graph is timed, on a batch of equal rows."""
     bundle = load_bundle(tiny_models / NAMES[task] / "1")
     runner = OrtRunner(bundle, "cpu")
     feeds = faster.typical_feeds(bundle, task_of(bundle), runner)
@@ -161,7 +161,7 @@ def test_runners_are_timed_on_whole_batches_of_the_examples(tiny_models: Path, t
 @needs_openvino
 @pytest.mark.parametrize("task", NAMES)
 def test_every_task_proves_itself_in_bf16(tiny_models: Path, tmp_path: Path, task: TaskName) -> None:
-    """Graphs that are listed run on OpenVINO, all of their recurrent nodes; the others stay on the CPU."""
+    """All recurrent nodes of the listed graphs run on OpenVINO; the other graphs stay on the CPU provider."""
     graphs = {
         "tagging": ("tagger",),
         "classification": ("classifier",),

@@ -1,4 +1,4 @@
-"""Which items form the next batch."""
+"""Length-aware batching keeps its limits, starves no item, and pads little."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ limits = st.builds(BatchLimits, st.integers(1, 32), st.integers(1, 4096), st.flo
 @settings(deadline=None)
 @given(queues, limits)
 def test_a_batch_keeps_its_limits(waiting: list[Item], limits: BatchLimits) -> None:
-    """One item alone may break the token budget: it must be answered too."""
+    """A single item may exceed the token budget: it must be answered too."""
     batch = next_batch(waiting, limits, NOW_S)
     assert bool(batch) == bool(waiting)
     assert len(set(map(id, batch))) == len(batch)
@@ -67,7 +67,7 @@ def test_everything_is_answered_in_the_end(waiting: list[Item], limits: BatchLim
     assert sorted(map(id, taken)) == sorted(map(id, waiting))
 
 
-def test_near_lengths_ride_together() -> None:
+def test_near_lengths_share_a_batch() -> None:
     waiting = [Item(10), Item(100), Item(11), Item(10), Item(90)]
     assert [item.length for item in next_batch(waiting, BatchLimits(), NOW_S)] == [10, 10, 11]
 
@@ -78,7 +78,7 @@ def test_of_equal_lengths_all_that_fit_go_the_older_first() -> None:
 
 
 def test_a_flood_of_short_items_cannot_starve_a_long_one() -> None:
-    """New short items arrive faster than they are run, for ever: the worst case for whoever is unlike the others."""
+    """New short items arrive faster than they are run: the worst case for an item of another length."""
     limits = BatchLimits(max_items=8, max_overtaken_s=0.1)
     long_item = Item(400, enqueued_s=0.0)
     waiting, now_s = [long_item], 0.0
@@ -108,7 +108,7 @@ def test_mixed_traffic_is_padded_by_less_than_a_tenth() -> None:
     assert 1.0 - useful / padded < 0.1
 
 
-def test_the_cancelled_and_the_expired_are_left_out() -> None:
+def test_cancelled_and_expired_items_are_left_out() -> None:
     live, expired, cancelled = Item(1), Item(2, deadline_s=1.0), Item(3, is_cancelled=True)
     assert split_expired([live, expired, cancelled], now_s=1.0) == ([live], [expired])
 

@@ -1,4 +1,4 @@
-"""The queue and the loop: every caller gets its own result, and one failure stays one failure."""
+"""Dynamic batching: every caller gets its own result, and a failure does not affect other requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANY_LIMITS = BatchLimits()
 
 @dataclass(frozen=True)
 class Number:
-    """An input: its square is asked for. All have one length unless a test says otherwise."""
+    """An input whose square is the answer. All have the same length unless a test sets another."""
 
     value: int
     length: int = 1
@@ -37,7 +37,7 @@ def squares(examples: Sequence[Number]) -> list[int]:
 
 
 class Gate:
-    """A `run` that waits for the test, and remembers its batches."""
+    """A `run` that waits for the test, and records its batches."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -56,7 +56,7 @@ def with_batcher(
     max_queue_items: int = 100,
     num_lanes: int = 1,
 ) -> Metrics:
-    """Run a scenario in an event loop of its own; the metrics tell afterwards what happened."""
+    """Run a scenario in its own event loop; returns the metrics."""
     metrics = Metrics(CollectorRegistry())
 
     async def play() -> None:
@@ -78,7 +78,7 @@ def submit(batcher: Batcher, *numbers: int, deadline_s: float = FAR_S) -> asynci
 
 
 def deadline_misses(metrics: Metrics) -> dict[str, float | None]:
-    """How many requests were given up, by how far they had come."""
+    """Deadline misses by phase."""
     name = "unroll_deadline_misses_total"
     return {
         phase: metrics.registry.get_sample_value(name, {"model": "m", "phase": phase}) for phase in ("queue", "running")
@@ -129,7 +129,7 @@ def test_a_failed_batch_answers_all_its_callers_and_the_loop_lives_on() -> None:
 
 
 def test_a_wrong_number_of_results_is_a_failure_for_all() -> None:
-    """Shifted rows would give callers the answers of others."""
+    """Shifted rows would give callers the answers to other requests."""
 
     async def scenario(batcher: Batcher) -> None:
         with pytest.raises(InferenceFailed):
@@ -218,7 +218,7 @@ def test_a_closed_batcher_refuses_and_leaves_nobody_waiting() -> None:
 
 
 def test_a_fault_in_choosing_a_batch_answers_everyone_and_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody may wait for a queue that no lane can read any more."""
+    """No request may wait in a queue that no lane reads any more."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("a fault of our own")
@@ -233,7 +233,7 @@ def test_a_fault_in_choosing_a_batch_answers_everyone_and_is_seen(monkeypatch: p
 
 
 def test_lanes_run_batches_side_by_side() -> None:
-    """Two lanes are inside a run at the same time: each waits there for the other."""
+    """Two lanes are inside a run at the same time, each waiting for the other."""
     both = threading.Barrier(2, timeout=10)
 
     def meet(examples: Sequence[Number]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Lanes run what waits, the oldest first, and a fault of one source does not stop the others."""
+"""Lanes run the oldest work first, and a failure of one source does not stop the others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Jobs:
 
 
 def test_every_job_is_done_once_whatever_the_moment_it_comes() -> None:
-    """No wake-up is lost between a lane that falls idle and work that arrives."""
+    """No wake-up is lost between a lane that becomes idle and work that arrives."""
     lanes, jobs, done = Lanes(3), Jobs(), []
     lanes.add(jobs)
     for number in range(2_000):
@@ -120,7 +120,7 @@ def test_closed_lanes_take_no_source() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_lane_that_ends_by_itself_is_told_to_every_source() -> None:
-    """Whoever waits there must be answered, and the service must not look healthy."""
+    """Waiting requests must be answered, and the service must not look healthy."""
 
     def end_the_thread() -> None:
         raise SystemExit
@@ -136,7 +136,7 @@ def test_a_lane_that_ends_by_itself_is_told_to_every_source() -> None:
 
 
 def test_lanes_tell_how_busy_they_are_and_how_long_a_run_takes_already() -> None:
-    """An idle lane has no age; a hanging run grows older, and its time counts before it has ended and afterwards."""
+    """An idle lane has no run age; the age of a hanging run grows, and its time counts before and after its end."""
     lanes, jobs, hold = Lanes(2), Jobs(), threading.Event()
     assert (lanes.busy_s, lanes.run_age_s) == (0.0, 0.0)
     jobs.queue.append(lambda: hold.wait(10) and None)

@@ -1,4 +1,4 @@
-"""A real Redis server of the test's own, on a free port and with nothing on disk."""
+"""A real Redis server for one test, on a free port and without persistence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import wait_until
 
 
 class RedisServer:
-    """Runs from the start; may be stopped and started again, or paused: then it takes connections but never answers."""
+    """A running server that can be restarted, or paused: then it accepts connections but never answers."""
 
     def __init__(self, folder: Path) -> None:
         program = shutil.which("redis-server")
@@ -45,12 +45,12 @@ class RedisServer:
             client.flushall()
 
     def names(self) -> set[str]:
-        """Everything that it keeps."""
+        """All keys and values."""
         with self._client() as client:
             return {name.decode() for name in client.scan_iter()}
 
     def let_time_pass(self, seconds: float) -> None:
-        """Everything that expires does so that much earlier."""
+        """Reduce every expiry by this much."""
         with self._client() as client:
             for name in client.scan_iter():
                 left_ms = client.pttl(name)

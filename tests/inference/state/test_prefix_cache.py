@@ -1,4 +1,4 @@
-"""Known prefixes: always the longest one, never another one's state, never more memory than allowed."""
+"""The prefix cache finds the longest prefix, never the state of another one, and keeps within its memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ texts = st.lists(st.integers(4, 5), min_size=1, max_size=12)
 
 
 def state_after(ids: Sequence[int]) -> dict[str, np.ndarray]:
-    """A state that tells which text it belongs to."""
+    """A state that identifies its text."""
     return {"hidden": np.array([[len(ids), *ids]], dtype=np.float32)}
 
 
@@ -39,7 +39,7 @@ def filled(texts: Sequence[Sequence[int]], max_bytes: int = MUCH_BYTES, block_to
 @settings(max_examples=300)
 @given(st.lists(texts, max_size=15), texts, st.integers(1, 5))
 def test_the_longest_known_prefix_is_found(known: list[list[int]], asked: list[int], block_tokens: int) -> None:
-    """As by comparing with every text that was ever put in."""
+    """The result equals a comparison with every text that was put in."""
     cache = filled(known, block_tokens=block_tokens)
     longest = max((ids for ids in known if asked[: len(ids)] == ids), key=len, default=None)
     found = cache.longest(asked)
@@ -50,7 +50,7 @@ def test_the_longest_known_prefix_is_found(known: list[list[int]], asked: list[i
 
 
 class AgainstADict(RuleBasedStateMachine):
-    """A cache with room for a few entries beside a dict in the order of use."""
+    """A cache with room for a few entries, compared with a dict in the order of use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ def test_what_happens_is_counted() -> None:
     assert (cache.num_hits, cache.num_misses, cache.num_hit_tokens, cache.num_evictions) == (1, 1, 3, 0)
 
 
-def test_the_least_recently_used_prefix_leaves_first() -> None:
+def test_the_least_recently_used_prefix_is_evicted_first() -> None:
     cache = filled([[4], [5]], max_bytes=2 * 1050)
     assert cache.longest([4]) is not None
     cache.put([6], state_after([6]))
@@ -144,7 +144,7 @@ def test_what_is_larger_than_the_cache_is_not_kept(max_bytes: int) -> None:
 
 
 def test_a_lookup_takes_few_digests_however_long_the_text_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside a thousand other prompts, 2,000 tokens cost one digest for each block at most, and those at the start."""
+    """With a thousand other prompts cached, 2,000 tokens cost at most one digest per block, and those at the start."""
     others = [[4, length, *([5] * length)] for length in range(1, 1000)]
     long = [6] * 2000
     cache = filled([*others, *(long[:end] for end in range(50, 2001, 50))], block_tokens=50)
@@ -155,7 +155,7 @@ def test_a_lookup_takes_few_digests_however_long_the_text_is(monkeypatch: pytest
     assert len(digests) <= 2000 / 50 + 50
 
 
-def test_what_has_left_costs_lookups_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evicted_entries_cost_lookups_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lengths of prompts that were evicted are no longer tried."""
     cache = filled([[4] * length for length in range(1, 50)], max_bytes=1300, block_tokens=50)
     assert len(cache) == 1
@@ -173,7 +173,7 @@ def test_an_empty_prefix_is_not_cached() -> None:
         PrefixCache(MUCH_BYTES, block_tokens=0)
 
 
-def test_threads_share_it() -> None:
+def test_threads_can_share_a_cache() -> None:
     """Four threads put and look up at once: each finds only what belongs to its text, and the bytes add up."""
     cache = PrefixCache(20 * 1100, block_tokens=3)
     wrong: list[int] = []

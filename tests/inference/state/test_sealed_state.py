@@ -1,4 +1,4 @@
-"""Tokens: they open for their owner as long as they are good, and for nobody else, and in no other form."""
+"""State tokens open for their owner until they expire, for no other owner, and in no other spelling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADER_BYTES = 25
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now_s = 1_000_000.0
@@ -51,7 +51,7 @@ def with_bit_flipped(token: str, bit: int) -> str:
 
 @given(st.binary(max_size=400), st.text(max_size=20), st.text(max_size=20))
 def test_a_token_gives_the_payload_back(payload: bytes, model: str, caller: str) -> None:
-    """On another replica with the same key, to the same owner, whatever the owner is called."""
+    """On another replica with the same key, for the same owner, whatever its name."""
     owner = StateOwner(model, "1", "00", caller)
     token = sealer().seal(payload, owner)
     assert set(token) <= set(ALPHABET)
@@ -83,7 +83,7 @@ def test_every_flipped_bit_is_noticed() -> None:
 
 
 def test_every_other_character_is_noticed() -> None:
-    """Also where the last character carries bits that decoders ignore: a token has one form."""
+    """Also in the last character, some bits of which decoders ignore: a token has one spelling."""
     token = sealer().seal(b"state", OWNER)
     for index, character in enumerate(token):
         for other in {ALPHABET[(ALPHABET.index(character) + step) % 64] for step in (1, 17)}:
@@ -138,7 +138,7 @@ def test_the_first_key_seals() -> None:
     assert sealer(NEW_KEY).open(sealer(NEW_KEY, OLD_KEY).seal(b"state", OWNER), OWNER) == b"state"
 
 
-def test_a_made_up_key_is_good_for_its_own_process_only() -> None:
+def test_a_generated_key_is_valid_in_its_own_process_only() -> None:
     ours, other = (StateSealer((), TTL_S, 10_000) for _ in range(2))
     assert ours.has_made_up_key
     assert not sealer().has_made_up_key
@@ -177,7 +177,7 @@ def test_a_token_of_another_bundle_is_refused(change: dict[str, str], message: s
 
 @pytest.mark.parametrize("caller", ["key of Bob", ""])
 def test_a_token_of_another_caller_is_refused(caller: str) -> None:
-    """Before all else that is in it, so that strangers learn neither model nor age."""
+    """The caller is checked first, so that strangers learn neither model nor age."""
     clock = Clock()
     at_work = sealer(clock=clock)
     token = at_work.seal(b"state", OWNER)
@@ -186,7 +186,7 @@ def test_a_token_of_another_caller_is_refused(caller: str) -> None:
 
 
 def test_names_do_not_run_together() -> None:
-    """An owner whose parts are cut elsewhere is another owner."""
+    """Owners with the same concatenated text but different parts are different."""
     token = sealer().seal(b"state", StateOwner("ab", "1", "c", ""))
     assert_refused(sealer(), token, "foreign_model", StateOwner("a", "b1", "c", ""))
     assert StateOwner("m", "1", "d", "ab").fingerprint("c") != StateOwner("m", "1", "d", "a").fingerprint("bc")
@@ -197,7 +197,7 @@ def test_a_token_that_is_too_long_is_refused_unread() -> None:
     assert "400 bytes, this service takes at most 300" in assert_refused(limited, "!" * 400, "too_large")
 
 
-def test_no_token_is_handed_out_that_would_not_be_taken_back() -> None:
+def test_no_token_is_issued_that_would_not_be_accepted() -> None:
     token = sealer().seal(bytes(100), OWNER)
     assert sealer(max_token_bytes=len(token)).seal(bytes(100), OWNER)
     with pytest.raises(StateRefused) as refused:

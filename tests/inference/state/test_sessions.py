@@ -1,4 +1,4 @@
-"""Sessions: both stores keep the same promises, and Redis keeps its own ones when it is away."""
+"""Both session stores behave the same, and the one in Redis handles an unavailable server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Scenario = Callable[[SessionStore], Awaitable[None]]
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test advances."""
 
     now_s = 50.0
 
@@ -40,7 +40,7 @@ class Clock:
 
 @dataclass
 class Backend:
-    """A kind of store: how to open one, and how to make time pass for what it keeps."""
+    """A kind of store: how to open one, and how to advance its time."""
 
     open: Callable[[], SessionStore]
     let_time_pass: Callable[[float], None]
@@ -90,7 +90,7 @@ async def load(store: SessionStore, key: str) -> bytes | None:
 
 
 def test_what_was_saved_last_is_loaded(backend: Backend) -> None:
-    """Any bytes, zeros and line ends too, each key its own."""
+    """Any bytes are kept, zeros and line ends too, separately for each key."""
 
     async def scenario(store: SessionStore) -> None:
         assert await load(store, "a") is None
@@ -115,7 +115,7 @@ def test_a_deleted_session_is_gone(backend: Backend) -> None:
 
 
 def test_the_second_request_on_a_session_is_refused(backend: Backend) -> None:
-    """At once, whether it comes from this store or from another one, and only on the same session."""
+    """Immediately, from this store or another one, and only on the same session."""
 
     async def scenario(store: SessionStore) -> None:
         async with store.hold("a"):
@@ -130,8 +130,8 @@ def test_the_second_request_on_a_session_is_refused(backend: Backend) -> None:
     backend.play(scenario)
 
 
-def test_a_request_that_fails_lets_go(backend: Backend) -> None:
-    """Whether it raises or its client leaves; what it did not save is as before."""
+def test_a_request_that_fails_releases_its_session(backend: Backend) -> None:
+    """Whether it raises or is cancelled; a state that it did not save is unchanged."""
 
     async def scenario(store: SessionStore) -> None:
         await save(store, "a", b"before")
@@ -156,7 +156,7 @@ def test_a_request_that_fails_lets_go(backend: Backend) -> None:
 
 
 def test_of_many_requests_at_once_exactly_one_goes_on_from_each_state(backend: Backend) -> None:
-    """A counter that all try to raise ends at the number of those that were let in."""
+    """A counter that all requests increment ends at the number of requests that got the session."""
 
     async def scenario(store: SessionStore) -> None:
         async def count_up() -> bool:
@@ -188,7 +188,7 @@ def test_a_session_that_is_not_used_expires(backend: Backend) -> None:
 
 
 def test_loading_and_saving_are_use(backend: Backend) -> None:
-    """The time to live begins again with each of them."""
+    """Each of them restarts the time to live."""
 
     async def scenario(store: SessionStore) -> None:
         await save(store, "a", b"state")
@@ -204,7 +204,7 @@ def test_loading_and_saving_are_use(backend: Backend) -> None:
 
 
 def test_a_state_that_is_too_large_is_refused(backend: Backend) -> None:
-    """The greatest that is allowed is kept, and one byte more leaves it as it is."""
+    """The maximum size is accepted; one byte more is refused and changes nothing."""
 
     async def scenario(store: SessionStore) -> None:
         await save(store, "a", bytes(MAX_SESSION_BYTES))
@@ -221,7 +221,7 @@ def play_locally(scenario: Callable[[LocalSessions, Clock], Awaitable[None]]) ->
     asyncio.run(scenario(LocalSessions(LIMITS, clock), clock))  # type: ignore[arg-type]
 
 
-def test_the_least_recently_used_session_leaves_first() -> None:
+def test_the_least_recently_used_session_is_evicted_first() -> None:
     async def scenario(store: LocalSessions, _: Clock) -> None:
         for key in "abc":
             await save(store, key, key.encode())
@@ -233,8 +233,8 @@ def test_the_least_recently_used_session_leaves_first() -> None:
     play_locally(scenario)
 
 
-def test_sessions_leave_until_all_fit() -> None:
-    """A large one makes room for itself among small ones."""
+def test_sessions_are_evicted_until_all_fit() -> None:
+    """A large session evicts several small ones."""
 
     async def scenario(store: LocalSessions, _: Clock) -> None:
         for key, size in [("a", 900), ("b", 900), ("c", 700), ("d", 1000)]:
@@ -246,7 +246,7 @@ def test_sessions_leave_until_all_fit() -> None:
 
 
 def test_expired_sessions_take_no_memory_and_no_place() -> None:
-    """They are gone with the next use of the store, whichever session that concerns."""
+    """They are dropped at the next use of the store, for any session."""
 
     async def scenario(store: LocalSessions, clock: Clock) -> None:
         await save(store, "a", bytes(900))
@@ -266,7 +266,7 @@ def test_limits_must_let_one_session_in() -> None:
 
 
 def test_replicas_share_the_sessions_of_one_redis(redis_server: RedisServer) -> None:
-    """What one saved the other loads, and what one holds the other does not get."""
+    """One loads what the other saved, and cannot hold what the other holds."""
 
     async def scenario() -> None:
         ours, theirs = redis_sessions(redis_server), redis_sessions(redis_server)
@@ -281,8 +281,8 @@ def test_replicas_share_the_sessions_of_one_redis(redis_server: RedisServer) -> 
     asyncio.run(scenario())
 
 
-def test_who_held_a_session_for_too_long_changes_nothing(redis_server: RedisServer) -> None:
-    """The hold of a slow request runs out and another request goes on: the slow one must neither write nor let go."""
+def test_a_holder_whose_hold_expired_changes_nothing(redis_server: RedisServer) -> None:
+    """The hold of a slow request expires and another one takes over: the slow one must neither write nor release."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server)
@@ -306,8 +306,8 @@ def test_who_held_a_session_for_too_long_changes_nothing(redis_server: RedisServ
     asyncio.run(scenario())
 
 
-def test_nothing_stays_in_redis_for_ever(redis_server: RedisServer) -> None:
-    """States and holds have an end of their own, so a replica that dies leaves nothing behind."""
+def test_everything_in_redis_expires(redis_server: RedisServer) -> None:
+    """States and holds expire by themselves, so a replica that dies leaves nothing behind."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server)
@@ -330,7 +330,7 @@ async def assert_away(store: SessionStore) -> None:
 
 
 def test_a_redis_that_stops_and_comes_back(redis_server: RedisServer) -> None:
-    """While it is away requests are told so at once; afterwards the same store works again."""
+    """Without the server requests fail immediately; once it is back the same store works again."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server)
@@ -346,7 +346,7 @@ def test_a_redis_that_stops_and_comes_back(redis_server: RedisServer) -> None:
 
 
 def test_a_redis_that_hangs_makes_nobody_wait_for_long(redis_server: RedisServer) -> None:
-    """It takes connections but answers nothing; every request gets its refusal, and the store recovers."""
+    """It accepts connections but never answers; every request is refused in time, and the store recovers."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server, timeout_s=0.05)
@@ -365,7 +365,7 @@ def test_a_redis_that_hangs_makes_nobody_wait_for_long(redis_server: RedisServer
 
 
 def test_a_redis_that_goes_while_a_session_is_held_spoils_no_answer(redis_server: RedisServer) -> None:
-    """Letting go of the session fails silently; the hold ends by itself."""
+    """Releasing the session fails silently; the hold expires by itself."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server)
@@ -387,7 +387,7 @@ def test_the_settings_choose_the_store(redis_server: RedisServer) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address of a Redis without the extra that is needed for it is an error at start."""
+    """A Redis address without the extra that it needs is an error at start."""
     monkeypatch.delitem(sys.modules, "service.inference.state.session_redis")
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(SettingsError, match="extra `redis`"):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from service.inference.runtime.ort_runner import session_options
 from tests.training.exportable import CELLS, language_model, tagger, translator
 from training.config.networks import Cell
 from training.onnx_graph.weights import round_to_half
@@ -27,10 +28,9 @@ def model_of(network: Any, graph: str, half: bool = True) -> onnx.ModelProto:
 
 
 def answers(model: onnx.ModelProto, feeds: dict[str, Any]) -> list[np.ndarray[Any, Any]]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"]
+    )
     return list(session.run(None, feeds))
 
 
