@@ -232,7 +232,7 @@ def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> Tally:
 
 
 @pytest.mark.parametrize("plan", TOY_STEPS, ids=str)
-def test_a_crowd_at_a_stepper_gets_its_own_texts(tiny_models: Path, plan: Plan) -> None:
+def test_a_crowd_at_a_batcher_gets_its_own_texts(tiny_models: Path, plan: Plan) -> None:
     opened = open_bundle(tiny_models / "tiny-generator" / "1", "cpu", 1)
     tally = generation_crowd(plan, opened, ToyLanguageModel(opened.bundle.tokenizers["text"].vocabulary_size))
     assert tally.num_events == 2 * plan.num_requests

@@ -10,8 +10,6 @@ from service.errors import ParityFailed
 from service.inference.engines.engine import OpenBundle
 from service.tasks.recorded import TOLERANCE, faults_of_examples
 
-SELF_CHECK_TOLERANCE = TOLERANCE["fp32"]
-
 
 def self_check(opened: OpenBundle, tolerance: float | None = None) -> None:
     """Answer every example of the bundle and compare. The default tolerance is that of the precision in use.

@@ -14,8 +14,11 @@ from service.bundle.load import EXAMPLES_FILE
 from service.bundle.manifest import TaskName
 from service.errors import ParityFailed
 from service.inference.engines.open_bundle import open_bundle
-from service.inference.engines.self_check import SELF_CHECK_TOLERANCE, self_check
+from service.inference.engines.self_check import self_check
+from service.tasks.recorded import TOLERANCE
 from tests.tiny_bundles import NAMES, copy_bundle, renew_digests, write_tiny_bundle
+
+FP32_TOLERANCE = TOLERANCE["fp32"]
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -47,7 +50,7 @@ def by(amount: float) -> Change:
 @pytest.mark.parametrize(
     ("task", "change", "complaint"),
     [
-        ("classification", by(5 * SELF_CHECK_TOLERANCE), "example 2: answer.score"),
+        ("classification", by(5 * FP32_TOLERANCE), "example 2: answer.score"),
         ("classification", lambda example: example["answer"].update(label="other?"), "example 2: answer.label"),
         ("classification", lambda example: example.update(inputs=""), "example 2 could not be answered: the text is"),
         ("classification", lambda example: example.update(parameters={"k": 1}), "example 2 could not be answered"),
@@ -72,11 +75,11 @@ def test_a_bundle_that_answers_otherwise_is_refused(
 def test_the_last_digits_may_differ(tmp_path: Path, tiny_models: Path) -> None:
     """Another machine rounds otherwise; that is no damage."""
     path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
-    edit_last_example(path, by(SELF_CHECK_TOLERANCE / 2))
+    edit_last_example(path, by(FP32_TOLERANCE / 2))
     opened = open_bundle(path, "cpu", 1)
     self_check(opened)
     with pytest.raises(ParityFailed):
-        self_check(opened, tolerance=SELF_CHECK_TOLERANCE / 4)
+        self_check(opened, tolerance=FP32_TOLERANCE / 4)
 
 
 def test_changed_weights_are_noticed(tmp_path: Path, tiny_models: Path) -> None:

@@ -178,8 +178,8 @@ def test_a_closed_stream_leaves_at_the_next_step(generator: OpenBundle) -> None:
         runner.pause_after_steps = 5
         left = batcher.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
         stays = batcher.submit(start(generator, "b", max_new_tokens=30), FAR_S)
-        async for event in left:
-            if event.index == 3:
+        async for events in left.batches():
+            if events[-1].index >= 3:
                 break
         left.close()
         await runner.resume()
@@ -207,7 +207,7 @@ def test_who_leaves_while_waiting_is_never_run(generator: OpenBundle) -> None:
     play(generator, scenario)
 
 
-def test_a_failed_step_ends_its_streams_and_the_stepper_lives_on(generator: OpenBundle) -> None:
+def test_a_failed_step_ends_its_streams_and_the_batcher_lives_on(generator: OpenBundle) -> None:
     async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.fail_next = "step"
         streams = [batcher.submit(start(generator, "a", max_new_tokens=9), FAR_S) for _ in range(2)]
@@ -224,7 +224,7 @@ def test_a_failed_prefill_does_not_touch_the_running_streams(generator: OpenBund
     async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.pause_after_steps = 5
         running = batcher.submit(start(generator, "a", is_streamed=True, max_new_tokens=30), FAR_S)
-        await anext(aiter(running))
+        await anext(running.batches())
         runner.fail_next = "prompt"
         unlucky = batcher.submit(start(generator, "two or more", max_new_tokens=9), FAR_S)
         await runner.resume()
@@ -250,7 +250,7 @@ def test_a_batch_that_breaks_answers_its_streams_and_starts_anew(
     play(generator, scenario)
 
 
-def test_a_broken_stepper_answers_everyone_and_is_not_alive(
+def test_a_broken_batcher_answers_everyone_and_is_not_alive(
     generator: OpenBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.bundle.manifest import StateSpec
@@ -26,6 +26,9 @@ SPECS = (
 #: Before the details: the header, two shapes and two tensors.
 DETAILS_AT = 8 + 2 * 2 * 4 + (6 + 10) * 4
 HEAD_BYTES = 37
+
+#: A busy machine makes properties slow, not false.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 ids = st.integers(0, VOCABULARY_SIZE - 1)
@@ -82,7 +85,7 @@ def assert_refused(data: bytes, why: str) -> None:
     assert refused.value.reason == "malformed"
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(streams)
 def test_what_is_written_is_read_bit_for_bit(stream: StreamState) -> None:
     again = read(stream.to_bytes())
@@ -93,7 +96,7 @@ def test_what_is_written_is_read_bit_for_bit(stream: StreamState) -> None:
         assert again.arrays[name].shape == array.shape
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(streams)
 def test_equal_states_give_equal_bytes(stream: StreamState) -> None:
     """The order in which tensors and counts were put in does not show."""
@@ -114,20 +117,20 @@ def test_the_size_is_the_state_and_little_else() -> None:
     assert len(stream.to_bytes()) - 2 * state.nbytes < 1024
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(streams, st.data())
 def test_a_piece_of_a_state_is_refused(stream: StreamState, data: st.DataObject) -> None:
     whole = stream.to_bytes()
     assert_refused(whole[: data.draw(st.integers(0, len(whole) - 1))], "bytes")
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(streams, st.binary(min_size=1, max_size=40))
 def test_trailing_bytes_are_refused(stream: StreamState, more: bytes) -> None:
     assert_refused(stream.to_bytes() + more, "bytes where their head asks for")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(PATIENT, max_examples=300)
 @given(streams, st.data())
 def test_a_changed_byte_is_refused_or_means_another_state(stream: StreamState, data: st.DataObject) -> None:
     """No change is overlooked, and none raises anything but StateRefused."""
@@ -147,7 +150,7 @@ def test_a_state_of_another_version_or_kind_is_refused_by_name() -> None:
     assert_refused(whole[:5] + bytes([StateKind.CHUNK]) + whole[6:], "kind 2, this model reads states of kind 1")
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused(data: bytes) -> None:
     assert_refused(data, "this is not a state of this model")
