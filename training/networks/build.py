@@ -1,4 +1,4 @@
-"""A recipe and a vocabulary become a network."""
+"""Build a network from a recipe and a vocabulary."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from training.preprocessing.vocabulary import Vocabulary
 
 
 def build_network(recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    """A new network, its weights drawn from the recipe's seed and the word vectors, if there are any."""
+    """A new network, initialised from the recipe's seed, and from pretrained word vectors if there are any."""
     torch.manual_seed(recipe.seed)
     network = NETWORKS[recipe.task](recipe, vocabulary)
     if vocabulary.vectors is not None:
         module, size_key = WORD_EMBEDDING[recipe.task]
-        _start_from(network.get_submodule(module), vocabulary.vectors, size_key)
+        _initialise_embedding(network.get_submodule(module), vocabulary.vectors, size_key)
     return network
 
 
@@ -59,7 +59,7 @@ def _classifier(recipe: Recipe, vocabulary: Vocabulary) -> Network:
 
 def _translator(recipe: Recipe, vocabulary: Vocabulary) -> Network:
     assert isinstance(recipe.network, TranslatorConfig)
-    # What limits leave of a source, and its end token.
+    # The limit on source tokens, and the end token.
     max_source_tokens = recipe.limits.max_input_tokens + 1
     return Translator(recipe.network, vocabulary.size("source"), vocabulary.size("target"), max_source_tokens)
 
@@ -89,15 +89,15 @@ NETWORKS: dict[TaskName, Callable[[Recipe, Vocabulary], Network]] = {
     "captioning": _captioner,
 }
 
-#: Where pretrained word vectors go, and the key of their size. Tasks that are not here take none.
+#: The embedding that pretrained word vectors initialise, and the key of its size, for tasks that support them.
 WORD_EMBEDDING: dict[TaskName, tuple[str, str]] = {
     "tagging": ("word_embedding", "network.word_size"),
     "classification": ("embedding", "network.embedding_size"),
 }
 
 
-def _start_from(embedding: nn.Module, vectors: FloatArray, size_key: str) -> None:
-    """Copy the known vectors in; words without one are drawn with the same spread."""
+def _initialise_embedding(embedding: nn.Module, vectors: FloatArray, size_key: str) -> None:
+    """Copy the pretrained vectors; words without one are initialised with the same standard deviation."""
     assert isinstance(embedding, nn.Embedding)
     rows = torch.from_numpy(vectors)
     if rows.shape[1] != embedding.embedding_dim:

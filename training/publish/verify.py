@@ -1,16 +1,16 @@
-"""Prove that a bundle's graphs compute what its network computes, whatever they are batched and padded with.
+"""Verify a bundle: its graphs match the torch network, independent of batching and padding.
 
-The checks, by the names that stand in the report and in the manifest:
+The checks, by their names in the report and in the manifest:
 
     shapes      every output has the dtype and shape that the manifest declares, at several batch sizes and lengths
-    torch       every output equals torch's (only where the network is at hand)
+    torch       every output equals torch's (only with the network)
     padding     a row in a padded batch equals the same row alone
-    steps       many steps one by one equal the whole sequence at once
-    chunks      a text in pieces, each read on from the state before, equals the text at once (where that is possible)
-    examples    text in, answer out: the recorded answers of torch, through the service's own code
-    variants    faster forms lost no more of the dev score than they may, and answer the examples alike
+    steps       single steps equal the whole sequence at once
+    chunks      a text in chunks, each continued from the previous state, equals the text at once (if supported)
+    examples    the answers recorded with torch, end to end through the service's code
+    variants    faster variants stay within the tolerated loss of dev score, and reproduce the examples
 
-A difference is relative to the size of the number where that is above 1: `abs(a - b) / max(1, abs(a))`.
+Differences are absolute up to a magnitude of 1 and relative above: `abs(a - b) / max(1, abs(a))`.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from training.onnx_graph.weights import round_to_half
 from training.publish.variants import faults_of_variants
 from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, row_alone, shape_of
 
-#: Float32 sums in another order differ by about 1e-6; a wrong gate or an unmasked step by 1e-2 and more.
+#: Float32 sums in another order differ by about 1e-6, a wrong gate or an unmasked step by at least 1e-2.
 TOLERANCE = 1e-4
-#: A decoder or language model is run for so many steps when steps are compared with the whole.
+#: Steps of a decoder or language model in the comparison with the whole sequence.
 NUM_STEPS = 12
 
 
 @dataclass
 class ParityReport:
-    """What was measured. `checks` has the largest difference of each check that was made."""
+    """The result of a verification. `checks` has the largest difference of each check."""
 
     path: Path
     tolerance: float = TOLERANCE
@@ -63,17 +63,17 @@ class ParityReport:
         return max(self.checks.values(), default=0.0)
 
     def parity(self) -> Parity:
-        """The measurement as it stands in the manifest."""
+        """The result as recorded in the manifest."""
         return Parity(max_difference=self.max_difference, tolerance=self.tolerance, checks=dict(self.checks))
 
     def summary(self) -> str:
-        """A few lines for people: each check with its largest difference, then what failed."""
+        """A readable summary: each check with its largest difference, then the failures."""
         lines = [f"{name:<10} largest difference {value:.1e}" for name, value in self.checks.items()]
         verdict = "passed" if self.passed else f"FAILED in {len(self.failures)} places"
         return "\n".join([f"{self.path}: {verdict} (tolerance {self.tolerance:g})", *lines, *self.failures])
 
     def compare(self, check: str, where: str, expected: Array, actual: Array) -> None:
-        """Note the difference of two arrays under `check`, and a failure if it is beyond the tolerance."""
+        """Record the difference of two arrays under `check`, and a failure if it exceeds the tolerance."""
         if expected.shape != actual.shape:
             self.fail(check, f"{where}: expected shape {list(expected.shape)}, found {list(actual.shape)}")
             return
@@ -85,11 +85,11 @@ class ParityReport:
             self.fail(check, f"{where}{at}: {values} (difference {difference:.1e})")
 
     def note(self, check: str, difference: float) -> None:
-        """Keep the larger of this difference and what was measured before."""
+        """Record a difference if it is the largest of its check."""
         self.checks[check] = max(self.checks.get(check, 0.0), difference)
 
     def fail(self, check: str, what: str) -> None:
-        """Note a failure; `what` says graph, tensor, expected and found."""
+        """Record a failure; `what` names graph, tensor, expected and found."""
         self.note(check, 0.0)
         self.failures.append(f"{check}: {what}")
 
@@ -98,18 +98,17 @@ class ParityReport:
 def verify_bundle(
     path: Path, network: Network | None = None, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> ParityReport:
-    """Make every check on a bundle folder, on the CPU provider.
+    """Run every check on a bundle folder, on the CPU provider.
 
-    `network` is the one the bundle was made from; without it nothing is compared with torch but the examples. A bundle
-    with half-precision weights is compared with the network rounded alike.
+    `network` is the network that was exported; without it, only the examples are compared with torch. A bundle with
+    half-precision weights is compared with the network rounded to half precision.
 
     Raises:
-        BundleError: the bundle cannot even be opened: a file is missing or altered, or a graph is not what the manifest
-            declares.
+        BundleError: the bundle cannot be opened: a file is missing or altered, or a graph does not match the manifest.
     """
     bundle = load_bundle(path)
     runner = OrtRunner(bundle, device="cpu", threads=1)
-    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, usual_values(bundle)))
+    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, typical_values(bundle)))
     report = ParityReport(path, tolerance)
     _check_graphs(report, opened)
     if network is not None:
@@ -125,8 +124,8 @@ def verify_bundle(
     return report
 
 
-def usual_values(bundle: Bundle) -> dict[str, Array]:
-    """Of a forecaster the window of an example: a hundred deviations away from its series, all is rounding."""
+def typical_values(bundle: Bundle) -> dict[str, Array]:
+    """For a forecaster the window of an example: outside the range of its series, rounding errors would dominate."""
     options = bundle.manifest.options
     if not isinstance(options, ForecastingOptions):
         return {}
@@ -141,7 +140,7 @@ def stores_half(bundle: Bundle) -> bool:
 
 
 def largest_difference(expected: Array, actual: Array) -> tuple[float, tuple[int, ...]]:
-    """The largest relative difference and where it is. What is not finite differs from everything."""
+    """The largest relative difference and where it is. Values that are not finite count as an infinite difference."""
     with np.errstate(invalid="ignore"):
         scaled = np.abs(expected.astype(np.float64) - actual) / np.maximum(1.0, np.abs(expected))
     scaled = np.where(np.isfinite(scaled), scaled, np.inf)
@@ -151,16 +150,16 @@ def largest_difference(expected: Array, actual: Array) -> tuple[float, tuple[int
 
 @dataclass(frozen=True)
 class _Opened:
-    """A bundle with its graphs open, and feeds to try them with."""
+    """A bundle with open graphs, and the generator of their feeds."""
 
     bundle: Bundle
     runner: OrtRunner
-    probes: VerificationInputs
+    inputs: VerificationInputs
 
 
 def _check_graphs(report: ParityReport, opened: _Opened) -> None:
     for graph, spec in opened.bundle.manifest.graphs.items():
-        for feeds in opened.probes.all_sizes(spec):
+        for feeds in opened.inputs.all_sizes(spec):
             outputs = opened.runner.run(graph, feeds)
             _check_shapes(report, graph, spec, feeds, outputs)
             for row in _rows(graph, spec, feeds):
@@ -171,7 +170,7 @@ def _check_graphs(report: ParityReport, opened: _Opened) -> None:
 def _check_against_torch(report: ParityReport, opened: _Opened, network: Network) -> None:
     torch_runner = TorchRunner(network)
     for graph, spec in opened.bundle.manifest.graphs.items():
-        for feeds in opened.probes.all_sizes(spec):
+        for feeds in opened.inputs.all_sizes(spec):
             expected, actual = torch_runner.run(graph, feeds), opened.runner.run(graph, feeds)
             for row in _rows(graph, spec, feeds):
                 _compare_rows(report, "torch", row, row.of(expected), row.of(actual))
@@ -208,7 +207,7 @@ class _Row:
     feeds: Feeds
 
     def of(self, outputs: Mapping[str, Array]) -> Feeds:
-        """The part of a batch's outputs that belongs to this row."""
+        """This row of the outputs of a batch."""
         return row_alone(self.spec.outputs, outputs, self.index, self.length)
 
 
@@ -227,9 +226,9 @@ def _compare_rows(report: ParityReport, check: str, row: _Row, expected: Feeds, 
 
 
 def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
-    """A padded prompt at once against its tokens one by one: the logits of every token, the state after the last."""
+    """Compare a padded prompt with single steps: the logits of every token, and the state after the last."""
     manifest, run = opened.bundle.manifest, opened.runner.run
-    prompt = opened.probes.feeds(manifest.graphs["prompt"], batch=3, time=NUM_STEPS)
+    prompt = opened.inputs.feeds(manifest.graphs["prompt"], batch=3, time=NUM_STEPS)
     whole = run("prompt", prompt)
     state = {spec.name: prompt[spec.name] for spec in manifest.state}
     for step in range(NUM_STEPS):
@@ -244,27 +243,27 @@ def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
 
 
 def _check_chunks(report: ParityReport, opened: _Opened, reference: Runner) -> None:
-    """Padded rows read at once by `reference`, against the same rows in pieces that are cut at random places."""
+    """Compare padded rows read at once by `reference` with the same rows in chunks of random sizes."""
     manifest = opened.bundle.manifest
     ((graph, spec),) = manifest.graphs.items()
-    whole = opened.probes.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
+    whole = opened.inputs.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
     lengths, expected = whole["lengths"], reference.run(graph, whole)
     done = np.zeros_like(lengths)
     state = {part.name: whole[part.name].copy() for part in manifest.state}
     while (rows := np.flatnonzero(done < lengths)).size:
-        starts, sizes = done[rows], opened.probes.chunk_sizes(lengths[rows] - done[rows])
+        starts, sizes = done[rows], opened.inputs.chunk_sizes(lengths[rows] - done[rows])
         before = {name: array[:, rows] for name, array in state.items()}
         outputs = opened.runner.run(graph, {**chunk_of(spec, whole, rows, starts, sizes), **before})
         for part in manifest.state:
             state[part.name][:, rows] = outputs[part.next_name]
         done[rows] += sizes
         for index, row in enumerate(rows):
-            read = _Read(graph, spec, int(row), int(starts[index]), int(done[row]), int(lengths[row]))
+            read = _Chunk(graph, spec, int(row), int(starts[index]), int(done[row]), int(lengths[row]))
             _compare_chunk(report, read, expected, row_alone(spec.outputs, outputs, index, int(sizes[index])))
 
 
-class _Read(NamedTuple):
-    """Steps `start` up to `end` of one row, which has `length` of them."""
+class _Chunk(NamedTuple):
+    """Steps `start` to `end` of one row of `length` steps."""
 
     graph: str
     spec: GraphSpec
@@ -274,8 +273,8 @@ class _Read(NamedTuple):
     length: int
 
 
-def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array], chunk: Feeds) -> None:
-    """What a graph gives for each step is compared at once, what it gives for the text when the text is at its end."""
+def _compare_chunk(report: ParityReport, read: _Chunk, whole: Mapping[str, Array], chunk: Feeds) -> None:
+    """Compare outputs per step for each chunk, outputs for the whole text after its last chunk."""
     expected = row_alone(read.spec.outputs, whole, read.row, read.length)
     for tensor in read.spec.outputs:
         name, by_step = tensor.name, "time" in tensor.shape
@@ -287,11 +286,11 @@ def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array]
 
 
 def _check_decoder_steps(report: ParityReport, opened: _Opened, network: EncoderDecoder) -> None:
-    """A whole target sentence in torch, as in training, against the step graph run for each of its tokens."""
+    """Compare a whole target sentence in torch, as in training, with the step graph run for each token."""
     manifest, run = opened.bundle.manifest, opened.runner.run
     spec = manifest.graphs["decoder_step"]
-    feeds = opened.probes.feeds(spec, batch=3, time=7)
-    tokens = np.stack([opened.probes.feeds(spec, batch=3, time=1)["token"] for _ in range(NUM_STEPS)], axis=1)
+    feeds = opened.inputs.feeds(spec, batch=3, time=7)
+    tokens = np.stack([opened.inputs.feeds(spec, batch=3, time=1)["token"] for _ in range(NUM_STEPS)], axis=1)
     logits, attention = decode_whole(network, tokens, feeds)
     for step in range(NUM_STEPS):
         outputs = run("decoder_step", {**feeds, "token": tokens[:, step]})

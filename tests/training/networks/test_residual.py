@@ -48,7 +48,7 @@ def test_normalised_outputs_have_mean_0_and_variance_1() -> None:
 def test_reading_on_is_reading_at_once(connection: Connection, layer_norm: bool) -> None:
     """From a state of zeros, a forward stack with ends gives what it gives for the whole, in the same two forms."""
     encoder = lively(RecurrentEncoder("gru", 4, 5, 3, False, connection=connection, layer_norm=layer_norm)).eval()
-    outputs, _ = encoder.read_on(INPUTS, LENGTHS, (torch.zeros(3, 2, 5),))
+    outputs, _ = encoder.read_chunk(INPUTS, LENGTHS, (torch.zeros(3, 2, 5),))
     for row, length in enumerate(LENGTHS.tolist()):
         torch.testing.assert_close(outputs[row, :length], encoder(INPUTS, LENGTHS)[row, :length])
 
