@@ -16,7 +16,7 @@ from training.cli.experiment import experiment, with_overrides
 from training.experiments.catalogue import EXPERIMENTS
 from training.experiments.harness.drawing import COLOURS, DASHES, MARKERS, draw
 from training.experiments.harness.outcome import Line, Panel, Table
-from training.experiments.harness.publish import begin, end, in_words, put_in_place
+from training.experiments.harness.publish import begin, end, in_words, with_section
 from training.experiments.hello import HELLO
 
 PAGE = Path(__file__).parents[2] / "training" / "experiments"
@@ -67,9 +67,9 @@ def test_whole_numbers_and_lists_are_taken_where_fractions_and_tuples_are_meant(
 
 def test_a_table_goes_between_its_marks_and_nowhere_else() -> None:
     page = f"Before.\n{begin('a')}\nold\n{end('a')}\nAfter.\n"
-    assert put_in_place(page, "a", "new") == f"Before.\n{begin('a')}\nnew\n{end('a')}\nAfter.\n"
+    assert with_section(page, "a", "new") == f"Before.\n{begin('a')}\nnew\n{end('a')}\nAfter.\n"
     with pytest.raises(UnrollError, match="end a"):
-        put_in_place(f"{end('a')} {begin('a')}", "a", "new")
+        with_section(f"{end('a')} {begin('a')}", "a", "new")
 
 
 def test_the_page_shows_every_experiment_with_its_latest_table_and_figure() -> None:

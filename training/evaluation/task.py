@@ -125,7 +125,7 @@ class EvaluationTask(ABC, Generic[RecordT]):
         """The loss by which a variant is judged; None where the measures of `score` decide."""
         return None
 
-    def usual_values(self, bundle: Bundle) -> dict[str, Array]:
+    def typical_values(self, bundle: Bundle) -> dict[str, Array]:
         """Typical inputs, `[time, width]` by name, for graphs whose numbers lose precision far away from them."""
         return {}
 

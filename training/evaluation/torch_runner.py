@@ -1,4 +1,4 @@
-"""Run a torch network by the graph and tensor names of a bundle: the reference for its ONNX graphs."""
+"""Runs a torch network under the graph and tensor names of a bundle: the reference that exported graphs must match."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.networks.network import Network
 
 
 class TorchRunner:
-    """A `service.tasks.core.task.Runner` on a torch network. Dropout is off during a run, and no gradient is kept."""
+    """A `service.tasks.core.task.Runner` on a torch network. Runs in evaluation mode, without gradients."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -32,7 +32,7 @@ class TorchRunner:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; restores the previous mode."""
+    """Evaluation mode inside the block, the previous mode afterwards."""
     was_training = network.training
     network.eval()
     try:
@@ -43,7 +43,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread inside: small batches gain nothing from more, and results do not depend on the machine."""
+    """One torch thread inside the block: enough for small batches, and sums do not depend on the number of cores."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -53,7 +53,7 @@ def one_thread() -> Iterator[None]:
 
 
 def decode_whole(network: EncoderDecoder, tokens: Array, feeds: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Decode all of `tokens` `[batch, steps]` at once (teacher forcing), from the other feeds of `decoder_step`.
+    """Decode all of `tokens` `[batch, steps]` at once, as in training, from the other feeds of `decoder_step`.
 
     Returns:
         logits `[batch, steps, vocab]` and attention weights `[batch, steps, time]`.

@@ -1,1 +1,1 @@
-"""What textbooks say of recurrent networks, as experiments that anyone can run again: `unroll experiment NAME`."""
+"""Reproducible experiments on what textbooks say about recurrent networks: `unroll experiment NAME`."""

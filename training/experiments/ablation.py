@@ -1,4 +1,4 @@
-"""What characters, a CRF and word vectors each bring to finding names, alone and together."""
+"""Ablation of a named-entity tagger: character features, CRF and word vectors, alone and combined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DATASET = "uner_english_ewt"
 
 @dataclass(frozen=True)
 class Settings:
-    """Two times two times two networks: characters or none, CRF or softmax, pretrained word vectors or none."""
+    """A full grid: character features or none, CRF or softmax, pretrained word vectors or none."""
 
     with_vectors: tuple[bool, ...] = (False, True)
     hidden: int = 48
@@ -42,7 +42,7 @@ def _train(vectors: bool, characters: bool, crf: bool, seed: int, settings: Sett
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """All combinations, over the seeds, beside a table of counts."""
+    """Train all combinations with every seed, and compare with a most-frequent-tag baseline."""
     sentences = corpus(DATASET, settings.num_train, settings.num_dev)
     baseline = most_frequent_tag(sentences.train, sentences.dev)
     rows: list[Row] = []

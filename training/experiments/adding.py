@@ -1,4 +1,4 @@
-"""The adding problem (Hochreiter and Schmidhuber 1997): two of many numbers are marked; what is their sum?"""
+"""The adding problem (Hochreiter and Schmidhuber 1997): the sum of the two marked numbers of a sequence."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell, mean
 from training.experiments.harness.probe import CELLS_OF, Probe, ProbeName
 
-#: Variance of a sum of two even numbers between 0 and 1: the error of always answering 1.
+#: Variance of the sum of two uniform numbers in 0 to 1: the error of the constant answer 1.
 BLIND_ERROR = 1 / 6
 SOLVED_ERROR = 0.01
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Lags are lengths of sequences; the first mark lies in the first half, the second one in the second."""
+    """Lags are sequence lengths; one mark is in the first half of a sequence, the other in the second."""
 
     lags: tuple[int, ...] = (50, 100, 200)
     seeds: int = 1
@@ -40,13 +40,13 @@ def adding_batch(batch: int, length: int, generator: torch.Generator) -> tuple[T
 
 
 def adding_probe(name: ProbeName, hidden: int) -> Probe:
-    """A network that reads the pairs and answers after the last one."""
+    """A network whose answer is the output after the last pair."""
     cell, forget_bias = CELLS_OF[name]
     return Probe(cell, nn.Identity(), 2, hidden, 1, forget_bias=forget_bias)
 
 
 def adding_loss(network: Probe, batch: int, length: int, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the answers to a new batch."""
+    """Mean squared error on a new batch."""
     inputs, sums = adding_batch(batch, length, generator)
     return F.mse_loss(network(inputs)[:, -1, 0], sums)
 
@@ -59,7 +59,7 @@ class _Run:
 
 
 def _solve(name: ProbeName, lag: int, seed: int, settings: Settings) -> _Run:
-    """Train until solved or the budget is spent; the error is measured on 500 new sequences."""
+    """Train until solved or out of budget; the error is measured on 500 new sequences."""
     with seeded(seed) as generator:
         network = adding_probe(name, settings.hidden)
         recent: list[float] = []
@@ -72,14 +72,14 @@ def _solve(name: ProbeName, lag: int, seed: int, settings: Settings) -> _Run:
         def is_solved(_step: int) -> bool:
             return len(recent) >= 50 and mean(recent[-50:]) < SOLVED_ERROR / 2
 
-        seen = fit(network, loss_of, Budget(settings.max_steps, settings.learning_rate), is_solved)
+        history = fit(network, loss_of, Budget(settings.max_steps, settings.learning_rate), is_solved)
         with torch.no_grad():
             error = float(adding_loss(network, 500, lag, generator))
-    return _Run(error, seen.num_steps, seen.cpu_s)
+    return _Run(error, history.num_steps, history.cpu_s)
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Every cell at every lag, over the seeds."""
+    """Train every cell at every lag with every seed."""
     rows: list[Row] = []
     lines = []
     for name in CELLS_OF:

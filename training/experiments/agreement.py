@@ -1,4 +1,4 @@
-"""Subject and verb: "The cats, which near the house already ate, ... were full." The verb must remember its subject."""
+"""Subject-verb agreement over a distance: "The cats, which near the house already ate, ... were full."."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NETWORKS: dict[str, tuple[Cell, bool]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Distances are words between subject and verb."""
+    """Distances are numbers of words between subject and verb."""
 
     distances: tuple[int, ...] = (5, 10, 20, 40)
     max_mixed: int = 20
@@ -47,7 +47,7 @@ class Settings:
 
 
 def words_between(num_words: int, draw: Random) -> list[str]:
-    """Exactly so many words: phrases with nouns of either number, which only distract, and adverbs."""
+    """Exactly `num_words` words: adverbs, and phrases with distractor nouns, singular or plural."""
     words: list[str] = []
     while len(words) < num_words:
         room = num_words - len(words)
@@ -61,7 +61,7 @@ def words_between(num_words: int, draw: Random) -> list[str]:
 
 
 def some_noun(draw: Random, plural: bool) -> str:
-    """A noun of the number that is asked for."""
+    """A random noun, plural or singular."""
     return draw.choice(NOUNS) + ("s" if plural else "")
 
 
@@ -74,7 +74,7 @@ def agreement_batch(batch: int, distance: int, draw: Random) -> tuple[Tensor, Te
 
 
 def _train(name: str, seed: int, distances: Sequence[int], settings: Settings) -> Probe:
-    """A network that has learnt from sentences of these distances, one of them in each update."""
+    """A network trained on sentences with these distances, one distance per update."""
     cell, bidirectional = NETWORKS[name]
     draw = Random(seed)
     with seeded(seed):
@@ -92,29 +92,29 @@ def _train(name: str, seed: int, distances: Sequence[int], settings: Settings) -
 
 @torch.no_grad()
 def _accuracy(network: Probe, distance: int, num_asked: int) -> float:
-    """Percent of verbs with the right number, in sentences that no network has learnt from."""
+    """Percentage of verbs with the right number, on sentences that are not used in training."""
     ids, plural = agreement_batch(num_asked, distance, Random(-1))
     return 100 * float((network(ids)[:, distance + 2].argmax(dim=1) == plural).float().mean())
 
 
-def _only_there(name: str, seed: int, settings: Settings) -> list[float]:
-    """A network for each distance, which meets no other one."""
+def _trained_at_each_distance(name: str, seed: int, settings: Settings) -> list[float]:
+    """Accuracy by distance, of networks each trained at that distance only."""
     networks = [_train(name, seed, [distance], settings) for distance in settings.distances]
     pairs = zip(networks, settings.distances, strict=True)
     return [_accuracy(network, distance, settings.num_asked) for network, distance in pairs]
 
 
-def _short_ones(name: str, seed: int, settings: Settings) -> list[float]:
-    """One network that learns from all distances up to a limit, asked at every distance."""
+def _trained_on_short_distances(name: str, seed: int, settings: Settings) -> list[float]:
+    """Accuracy by distance, of one network trained on all distances up to a limit."""
     network = _train(name, seed, range(settings.max_mixed + 1), settings)
     return [_accuracy(network, distance, settings.num_asked) for distance in settings.distances]
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Every network, taught either way and asked at every distance, over the seeds."""
+    """Train every network both ways with every seed, and measure it at every distance."""
     ways = {
-        "Taught at the distance asked, and no other": _only_there,
-        f"Taught at all distances up to {settings.max_mixed}": _short_ones,
+        "Taught at the distance asked, and no other": _trained_at_each_distance,
+        f"Taught at all distances up to {settings.max_mixed}": _trained_on_short_distances,
     }
     columns = {"network": ""} | {f"{distance} words": ".1f" for distance in settings.distances}
     tables, panels = [], []

@@ -1,4 +1,4 @@
-"""Attention against none: a sequence is to be said backwards, and the sentence gets longer and longer."""
+"""Reversing sequences of growing length, with attention and without."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from training.preprocessing.batches import TranslationBatch
 NUM_SPECIAL = 4
 
 
-class Summariser(Translator):
-    """The same network with nothing to choose from: its memory is one vector, the encoder's final state.
+class FixedContext(Translator):
+    """A translator without attention: its memory is one vector, the encoder's final state.
 
-    Every step still reads that vector, as in Cho et al. (2014), so the number of weights is the same.
+    Every decoder step reads that vector, as in Cho et al. (2014), so the number of parameters is the same.
     """
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, State]:
-        """As the parent's, with a memory `[batch, 1, memory]`."""
+        """As in `Translator`, with a memory of one step, `[batch, 1, memory]`."""
         memory, _, state = super().encode(tokens, lengths)
         final = self.encoder.final(memory, lengths).unsqueeze(1)
         return final, self.attention.key(final), state
 
 
-NETWORKS: dict[str, type[Translator]] = {"attention": Translator, "final state only": Summariser}
+NETWORKS: dict[str, type[Translator]] = {"attention": Translator, "final state only": FixedContext}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Lengths are symbols of a sequence. Networks learn up to `max_trained` and are asked beyond."""
+    """Lengths are numbers of symbols. Networks are trained up to `max_trained` and also evaluated beyond."""
 
     lengths: tuple[int, ...] = (2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
     max_trained: int = 14
@@ -53,7 +53,7 @@ class Settings:
 
 
 def reversal_batch(rows: int, length: int, symbols: int, draw: Generator) -> TranslationBatch:
-    """Random symbols and the same backwards, all of one length."""
+    """Random symbols and their reversal, all of one length."""
     source = torch.from_numpy(draw.integers(NUM_SPECIAL, NUM_SPECIAL + symbols, size=(rows, length)))
     target = source.flip(1)
     begin, stop = torch.full((rows, 1), BOS), torch.full((rows, 1), EOS)
@@ -85,7 +85,7 @@ class _Scores:
 
 
 def _train(name: str, seed: int, settings: Settings) -> _Scores:
-    """Percent right at each length, after training."""
+    """Train a network, and measure the percentage right at each length."""
     draw = np.random.default_rng(seed)
     vocabulary = NUM_SPECIAL + settings.symbols
     with seeded(seed):
@@ -95,16 +95,16 @@ def _train(name: str, seed: int, settings: Settings) -> _Scores:
             length = int(draw.integers(1, settings.max_trained + 1))
             return network.loss(reversal_batch(settings.batch, length, settings.symbols, draw))[0]
 
-        seen = fit(network, loss_of, Budget(settings.num_steps, settings.learning_rate))
+        history = fit(network, loss_of, Budget(settings.num_steps, settings.learning_rate))
     network.eval()
     asked = (reversal_batch(settings.num_asked, length, settings.symbols, draw) for length in settings.lengths)
     pairs = [_right(network, batch) for batch in asked]
-    return _Scores([p[0] for p in pairs], [p[1] for p in pairs], num_parameters(network), seen.cpu_s)
+    return _Scores([p[0] for p in pairs], [p[1] for p in pairs], num_parameters(network), history.cpu_s)
 
 
 @torch.no_grad()
 def _right(network: Translator, batch: TranslationBatch) -> tuple[float, float]:
-    """Percent of symbols, and of whole sequences, that greedy decoding gets right."""
+    """Percentage of symbols, and of whole sequences, that greedy decoding gets right."""
     memory, keys, state = network.encode(batch.source, batch.source_lengths)
     token, said = batch.target_inputs[:, 0], []
     for _ in range(batch.target_outputs.shape[1]):
@@ -116,7 +116,7 @@ def _right(network: Translator, batch: TranslationBatch) -> tuple[float, float]:
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Both networks at every length, over the seeds."""
+    """Train both networks with every seed, and measure them at every length."""
     rows: list[Row] = []
     lines: dict[str, list[Line]] = {"symbols": [], "whole sequences": []}
     for name in NETWORKS:

@@ -1,4 +1,4 @@
-"""All experiments by name."""
+"""The registry of experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LSTM, GRU and Elman on characters, at equal width and with equally many parameters."""
+"""LSTM, GRU and Elman cells on characters, at equal width and at an equal number of parameters."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from training.networks.network import Network
 from training.tasks.catalogue import training_task
 
 LABELS: dict[Cell, str] = {"lstm": "LSTM", "gru": "GRU", "rnn": "Elman"}
-#: Gates and candidates of a cell.
+#: The number of gates and candidates of each cell.
 NUM_BLOCKS: dict[Cell, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 EMBEDDING = 32
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`hidden` is the LSTM's width; the others get the same, and once more as much as makes as many parameters."""
+    """`hidden` is the width of the LSTM; the other cells get the same width, then the same number of parameters."""
 
     hidden: int = 96
     seeds: int = 1
@@ -41,8 +41,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A cell at a width."""
+class SizedCell:
+    """A cell with a width."""
 
     label: str
     cell: Cell
@@ -50,34 +50,34 @@ class Contestant:
 
 
 def recurrent_parameters(cell: Cell, input_size: int, hidden: int) -> int:
-    """Numbers in one layer: for each gate or candidate two matrices and, as torch has it, two biases."""
+    """Parameters of one layer: for each gate or candidate two matrices and, as in torch, two biases."""
     return NUM_BLOCKS[cell] * hidden * (input_size + hidden + 2)
 
 
 def width_for(cell: Cell, input_size: int, wanted: int) -> int:
-    """The width at which the layer has nearest to `wanted` parameters."""
+    """The width at which the number of parameters is closest to `wanted`."""
     widths = range(1, 4 * wanted)
     beyond = next(width for width in widths if recurrent_parameters(cell, input_size, width) >= wanted)
     return min((beyond - 1, beyond), key=lambda width: abs(recurrent_parameters(cell, input_size, width) - wanted))
 
 
-def contestants(hidden: int) -> list[Contestant]:
-    """Three cells of one width, then the two smaller ones made wide enough for as many parameters."""
+def sized_cells(hidden: int) -> list[SizedCell]:
+    """Three cells of equal width, then GRU and Elman with as many parameters as the LSTM."""
     wanted = recurrent_parameters("lstm", EMBEDDING, hidden)
-    equal_width = [Contestant(f"{label} {hidden}", cell, hidden) for cell, label in LABELS.items()]
+    equal_width = [SizedCell(f"{label} {hidden}", cell, hidden) for cell, label in LABELS.items()]
     grown: list[tuple[Cell, int]] = [(cell, width_for(cell, EMBEDDING, wanted)) for cell in ("gru", "rnn")]
-    return equal_width + [Contestant(f"{LABELS[cell]} {width}", cell, width) for cell, width in grown]
+    return equal_width + [SizedCell(f"{LABELS[cell]} {width}", cell, width) for cell, width in grown]
 
 
 @dataclass(frozen=True)
-class _Course:
+class _Training:
     losses: list[float]
     steps: list[int]
     update_s: float
 
 
-def _train(each: Contestant, seed: int, settings: Settings, text: Text) -> _Course:
-    """Dev loss at some checks on the way, and processor seconds of one update."""
+def _train(each: SizedCell, seed: int, settings: Settings, text: Text) -> _Training:
+    """Dev loss at regular checks, and CPU seconds of one update."""
     network, loss_of = _prepare(each, seed, settings, text)
     losses, steps = [], []
     part = settings.num_steps // settings.checks
@@ -89,10 +89,10 @@ def _train(each: Contestant, seed: int, settings: Settings, text: Text) -> _Cour
         return False
 
     fit(network, loss_of, Budget(settings.num_steps, settings.learning_rate), note)
-    return _Course(losses, steps, _seconds_of_update(network, loss_of, settings.timed_steps))
+    return _Training(losses, steps, _seconds_of_update(network, loss_of, settings.timed_steps))
 
 
-def _prepare(each: Contestant, seed: int, settings: Settings, text: Text) -> tuple[Network, Callable[[int], Tensor]]:
+def _prepare(each: SizedCell, seed: int, settings: Settings, text: Text) -> tuple[Network, Callable[[int], Tensor]]:
     recipe = character_recipe(
         seed, settings.window, settings.streams, cell=each.cell, hidden_size=each.hidden, embedding_size=EMBEDDING
     )
@@ -105,8 +105,8 @@ def _seconds_of_update(network: nn.Module, loss_of: Callable[[int], Tensor], num
     return fit(network, loss_of, Budget(num_steps, 0.0)).cpu_s / num_steps
 
 
-def _plain_seconds_of_update(each: Contestant, settings: Settings, text: Text) -> float:
-    """The same without the kernel that torch has for the LSTM alone: every cell is then a row of plain operations."""
+def _plain_seconds_of_update(each: SizedCell, settings: Settings, text: Text) -> float:
+    """`_seconds_of_update` without oneDNN, which only has a kernel for the LSTM."""
     network, loss_of = _prepare(each, 1, settings, text)
     was_enabled, *_ = torch.backends.mkldnn.set_flags(False)
     try:
@@ -116,8 +116,8 @@ def _plain_seconds_of_update(each: Contestant, settings: Settings, text: Text) -
 
 
 @torch.no_grad()
-def _step_us(each: Contestant, settings: Settings, text: Text) -> float:
-    """Microseconds of one step of one text, as in generation."""
+def _step_us(each: SizedCell, settings: Settings, text: Text) -> float:
+    """Microseconds per step for a single sequence, as in generation."""
     network, _ = _prepare(each, 1, settings, text)
     assert isinstance(network, LanguageModel)
     network.eval()
@@ -129,24 +129,24 @@ def _step_us(each: Contestant, settings: Settings, text: Text) -> float:
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Every cell and width, over the seeds, beside a model that counts."""
+    """Train every cell and width with every seed, and compare with an n-gram model."""
     text = shakespeare(settings.max_characters)
     baseline = ngram_model(text.train, text.dev)
     of_lstm = recurrent_parameters("lstm", EMBEDDING, settings.hidden)
     rows: list[Row] = []
     lines = []
-    for each in contestants(settings.hidden):
-        courses = [_train(each, seed, settings, text) for seed in range(1, settings.seeds + 1)]
-        finals = [course.losses[-1] for course in courses]
+    for each in sized_cells(settings.hidden):
+        trainings = [_train(each, seed, settings, text) for seed in range(1, settings.seeds + 1)]
+        finals = [training.losses[-1] for training in trainings]
         parameters = recurrent_parameters(each.cell, EMBEDDING, each.hidden)
-        times = (mean([c.update_s for c in courses]), _plain_seconds_of_update(each, settings, text))
+        times = (mean([c.update_s for c in trainings]), _plain_seconds_of_update(each, settings, text))
         milliseconds = [1000 * seconds for seconds in times]
         step_us = _step_us(each, settings, text)
         rows.append(
             (each.label, parameters, parameters / of_lstm, mean(finals), spread(finals), *milliseconds, step_us)
         )
-        means = [mean(values) for values in zip(*(course.losses for course in courses), strict=True)]
-        lines.append(Line(each.label, courses[0].steps, means))
+        means = [mean(values) for values in zip(*(training.losses for training in trainings), strict=True)]
+        lines.append(Line(each.label, trainings[0].steps, means))
         tell(f"{each.label}: {finals}")
     rows.append((baseline.name, None, None, baseline.measures["loss"], None, None, None, None))
     columns = {"cell and width": "", "parameters of the layer": ",d", "to the LSTM's": ".3f", "dev loss, nats": ".3f"}

@@ -1,4 +1,4 @@
-"""Gradient clipping (Pascanu et al. 2013): how often training breaks without it, and what it costs."""
+"""Gradient clipping (Pascanu et al. 2013): how often training diverges without it, and at which loss it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OFF = math.inf
 
 @dataclass(frozen=True)
 class Settings:
-    """Plain gradient descent on an Elman network: nothing else that tames a step, as Adam would."""
+    """Plain gradient descent on an Elman network, because Adam also limits the size of a step."""
 
     clip_norms: tuple[float, ...] = (OFF, 5.0, 1.0, 0.25)
     learning_rates: tuple[float, ...] = (1.0, 4.0, 8.0, 16.0)
@@ -36,19 +36,19 @@ class _Run:
 
 
 def _train(clip_norm: float, learning_rate: float, seed: int, settings: Settings, text: Text) -> _Run:
-    """Mean loss of the last tenth of the updates. Broken is one that ends no better than an even guess."""
+    """Mean loss of the last tenth of the updates. A run is broken if it ends no better than uniform guessing."""
     recipe = character_recipe(seed, settings.window, settings.streams, cell="rnn", hidden_size=settings.hidden)
     with seeded(seed):
         network = build_network(training_task(recipe), recipe, text.vocabulary)
     budget = Budget(settings.num_steps, learning_rate, clip_norm, "sgd")
-    seen = fit(network, WindowLoss(network, recipe, text), budget)
-    loss = mean(seen.losses[-max(1, settings.num_steps // 10) :])
-    broken = seen.diverged or loss > math.log(text.vocabulary.size("text"))
-    return _Run(loss, broken, max(seen.norms))
+    history = fit(network, WindowLoss(network, recipe, text), budget)
+    loss = mean(history.losses[-max(1, settings.num_steps // 10) :])
+    broken = history.diverged or loss > math.log(text.vocabulary.size("text"))
+    return _Run(loss, broken, max(history.norms))
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Every threshold at every learning rate, over the seeds."""
+    """Train with every threshold, learning rate and seed."""
     text = shakespeare(settings.max_characters)
     rows: list[Row] = []
     losses: list[Line] = []

@@ -1,4 +1,4 @@
-"""Copy memory (Hochreiter and Schmidhuber 1997; Arjovsky et al. 2016): a few symbols, a pause, the same again."""
+"""The copy memory task (Hochreiter and Schmidhuber 1997; Arjovsky et al. 2016): repeat symbols after a pause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLANK, GO = 8, 9
 
 @dataclass(frozen=True)
 class Settings:
-    """A lag is the pause between the last symbol shown and the signal to repeat them."""
+    """A lag is the number of steps between the last symbol and the signal to repeat them."""
 
     lags: tuple[int, ...] = (5, 10, 20, 50, 100)
     recall: int = 5
@@ -42,12 +42,12 @@ def copy_batch(batch: int, recall: int, lag: int, generator: torch.Generator) ->
 
 
 def blind_loss(recall: int, lag: int) -> float:
-    """Nats per step of an answer that knows when to speak and nothing else."""
+    """Loss in nats per step of a network that guesses the symbols but knows when to output them."""
     return recall * math.log(NUM_SYMBOLS) / (lag + 2 * recall)
 
 
 def _measure(name: ProbeName, lag: int, seed: int, settings: Settings) -> tuple[float, float]:
-    """Loss over all steps, and percent of the symbols recalled, on 500 new sequences."""
+    """Loss over all steps, and percentage of symbols recalled, on 500 new sequences."""
     cell, forget_bias = CELLS_OF[name]
     with seeded(seed) as generator:
         embedding = nn.Embedding(GO + 1, GO + 1)
@@ -67,7 +67,7 @@ def _measure(name: ProbeName, lag: int, seed: int, settings: Settings) -> tuple[
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Every cell at every lag, over the seeds."""
+    """Train every cell at every lag with every seed."""
     rows: list[Row] = []
     lines = []
     for name in CELLS_OF:

@@ -1,4 +1,4 @@
-"""One direction against two: parts of speech, with what stands after a word or without."""
+"""Unidirectional against bidirectional part-of-speech tagging."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATASET = "ud_english_ewt"
 
 @dataclass(frozen=True)
 class Settings:
-    """Both directions have `hidden` units each; forward only has as many, or as many parameters."""
+    """A bidirectional layer has `hidden` units per direction; a forward layer has as many, or as many parameters."""
 
     hidden: int = 48
     word_size: int = 64
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Accuracies:
-    """Percent right of all words, of those that begin a sentence, and of those that end one."""
+    """Accuracy in percent on all words, on first words of a sentence, and on last words."""
 
     all: float
     first: float
@@ -48,7 +48,7 @@ class _Accuracies:
 
 
 def wide_forward(input_size: int, hidden: int) -> int:
-    """The width at which one direction has as many recurrent parameters as two of `hidden`."""
+    """The width of a forward layer with as many recurrent parameters as a bidirectional one of `hidden`."""
     wanted = 2 * recurrent_parameters("lstm", input_size, hidden)
     widths = range(hidden, 2 * hidden + 1)
     return min(widths, key=lambda width: abs(recurrent_parameters("lstm", input_size, width) - wanted))
@@ -74,7 +74,7 @@ def _train(hidden: int, bidirectional: bool, seed: int, settings: Settings, sent
 
 @torch.no_grad()
 def _right_words(tagged: Tagged, batch: object) -> list[NDArray[np.bool_]]:
-    """For each sentence, which words got their tag."""
+    """For each sentence, which words are tagged correctly."""
     assert isinstance(batch, TaggingBatch)
     with evaluating(tagged.network):
         predicted = tagged.network.emissions(batch.words, batch.characters, batch.lengths).argmax(dim=2)
@@ -83,7 +83,7 @@ def _right_words(tagged: Tagged, batch: object) -> list[NDArray[np.bool_]]:
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Forward, forward and wider, both directions; over the seeds, beside a table of counts."""
+    """Train forward, wide forward and bidirectional taggers with every seed, beside a most-frequent-tag baseline."""
     sentences = corpus(DATASET, settings.num_train, settings.num_dev)
     baseline = most_frequent_tag(sentences.train, sentences.dev)
     wide = wide_forward(settings.word_size + settings.character_hidden, settings.hidden)

@@ -1,4 +1,4 @@
-"""How far back a gradient reaches: its norm against the lag, when training starts and when it is over."""
+"""Vanishing and exploding gradients: gradient norms by lag, before and after training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.experiments.harness.probe import Probe
 from training.networks.layers.cells import State, run_recurrence, state_names
 from training.networks.layers.recurrent import RecurrentLayer
 
-#: Name of a network -> its cell, the spectral radius its recurrent matrix is scaled to, its forget bias.
+#: For each network its cell, the spectral radius of its recurrent matrix, and its forget bias.
 NETWORKS: dict[str, tuple[Cell, float, float]] = {
     "Elman, radius 0.9": ("rnn", 0.9, 0.0),
     "Elman, radius 1.0": ("rnn", 1.0, 0.0),
@@ -25,13 +25,13 @@ NETWORKS: dict[str, tuple[Cell, float, float]] = {
     "LSTM, forget bias 1": ("lstm", 1.0, 1.0),
 }
 
-#: Every second lag is enough for a smooth line, and halves the picture.
+#: Draw every second lag only, which halves the size of the figure.
 DRAWN_LAGS = 2
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Training is on the adding problem, on sequences of the length that is looked at."""
+    """Networks are trained on the adding problem, on sequences of `length`."""
 
     length: int = 100
     hidden: int = 64
@@ -44,8 +44,8 @@ class Settings:
 def gradient_norms(network: Probe, cell: Cell, inputs: Tensor, generator: torch.Generator) -> list[float]:
     """Norm of the gradient of the last hidden state, in a random direction, at the states 0, 1, 2 ... steps earlier.
 
-    The state of an LSTM is its hidden and its cell part together. Divided by the norm at lag 0, which is 1; averaged
-    over the batch by the root of the mean square.
+    The state of an LSTM is hidden and cell state together. The norm at lag 0 is 1. Norms are averaged over the batch by
+    their root mean square.
     """
     layer = network.encoder.layers[0]
     assert isinstance(layer, RecurrentLayer)
@@ -66,13 +66,13 @@ def gradient_norms(network: Probe, cell: Cell, inputs: Tensor, generator: torch.
 
 
 def _norm(parts: tuple[Tensor | None, ...]) -> float:
-    """Root of the mean, over the batch, of the squared norm of all parts together; a part without gradient is 0."""
+    """Root mean square over the batch of the norm of all parts together; parts without gradient count as 0."""
     squares = [part.square().sum(dim=2).mean() for part in parts if part is not None]
     return float(torch.stack(squares).sum().sqrt())
 
 
 def radius_probe(name: str, hidden: int) -> Probe:
-    """A network whose recurrent matrix, orthogonal at first, is scaled to the radius of its name."""
+    """A network whose recurrent matrix, initially orthogonal, is scaled to the spectral radius of `NETWORKS`."""
     cell, radius, forget_bias = NETWORKS[name]
     network = Probe(cell, nn.Identity(), 2, hidden, 1, forget_bias=forget_bias)
     with torch.no_grad():
@@ -90,14 +90,14 @@ def _before_and_after(name: str, settings: Settings) -> tuple[list[float], list[
         inputs, _ = adding_batch(settings.batch, settings.length, generator)
         before = gradient_norms(network, cell, inputs, generator)
         budget = Budget(settings.num_steps, settings.learning_rate)
-        seen = fit(network, lambda _step: adding_loss(network, settings.batch, settings.length, generator), budget)
+        history = fit(network, lambda _step: adding_loss(network, settings.batch, settings.length, generator), budget)
         after = gradient_norms(network, cell, inputs, generator)
-    last = seen.losses[-50:]
+    last = history.losses[-50:]
     return before, after, sum(last) / len(last)
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Every network, before and after."""
+    """Measure every network before and after training."""
     rows: list[Row] = []
     lines: tuple[list[Line], list[Line]] = ([], [])
     lags = range(0, settings.length + 1, DRAWN_LAGS)

@@ -1,4 +1,4 @@
-"""The smallest character model: four units of an Elman network learn to spell "hello", and every number is shown."""
+"""A minimal character model: an Elman network with four units learns to spell "hello"; all its weights are shown."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from training.networks.layers.recurrent import RecurrentLayer
 
 WORD = "hello"
 LETTERS = "helo"
-#: Without a memory both l look alike; then the best is to say l and o with one half each: 2 ln 2 over 4 letters.
+#: Without memory the two l cannot be told apart; the best prediction gives l and o one half each: 2 ln 2 / 4 letters.
 FLOOR_WITHOUT_MEMORY = 0.3466
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One word, so every update sees everything."""
+    """There is one word, which every update uses."""
 
     hidden: int = 4
     num_steps: int = 300
@@ -35,7 +35,7 @@ def letters(text: str) -> Tensor:
 
 
 class OneHot(nn.Module):
-    """An id becomes a vector with a single 1, as on the blackboard."""
+    """One-hot encoding."""
 
     def forward(self, ids: Tensor) -> Tensor:
         """`[batch, time]` -> `[batch, time, letters]`."""
@@ -43,22 +43,22 @@ class OneHot(nn.Module):
 
 
 def spell(settings: Settings, *, with_memory: bool = True) -> tuple[Probe, Fit]:
-    """A network that has learnt to say what comes next. Without memory it reads each letter as if it were the first."""
+    """Train a network to predict the next letter. Without memory it reads each letter from the zero state."""
     inputs, targets = letters(WORD[:-1]), letters(WORD[1:])
     if not with_memory:
         inputs, targets = inputs.transpose(0, 1), targets.transpose(0, 1)
     with seeded(settings.seed):
         network = Probe("rnn", OneHot(), len(LETTERS), settings.hidden, len(LETTERS))
-        seen = fit(
+        history = fit(
             network,
             lambda _step: F.cross_entropy(network(inputs).flatten(0, 1), targets.flatten()),
             Budget(settings.num_steps, settings.learning_rate),
         )
-    return network, seen
+    return network, history
 
 
 def weights_table(network: Probe) -> Table:
-    """Every weight: h = tanh(W x + U h' + b), logits = V h + c. One row for each unit or letter that is computed."""
+    """Every weight: h = tanh(W x + U h' + b), logits = V h + c. One row for each unit and each letter."""
     layer = network.encoder.layers[0]
     assert isinstance(layer, RecurrentLayer)
     parameters = dict(layer.forward_rnn.named_parameters())
@@ -75,7 +75,7 @@ def weights_table(network: Probe) -> Table:
 
 @torch.no_grad()
 def steps_table(network: Probe) -> Table:
-    """What the network holds and says at each letter of the word."""
+    """The hidden state and the prediction at each letter of the word."""
     inputs = letters(WORD[:-1])
     lengths = torch.tensor([inputs.shape[1]])
     states = network.encoder(network.inputs(inputs), lengths)[0]
@@ -90,12 +90,12 @@ def steps_table(network: Probe) -> Table:
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Train with and without memory, and show the first one's every number."""
-    network, seen = spell(settings)
-    _, forgetful = spell(settings, with_memory=False)
-    tell(f"loss {seen.losses[-1]:.4f} with memory, {forgetful.losses[-1]:.4f} without")
+    """Train with and without memory, and show all numbers of the network with memory."""
+    network, history = spell(settings)
+    _, memoryless = spell(settings, with_memory=False)
+    tell(f"loss {history.losses[-1]:.4f} with memory, {memoryless.losses[-1]:.4f} without")
     steps = range(1, settings.num_steps + 1)
-    lines = [Line("with memory", steps, seen.losses), Line("without memory", steps, forgetful.losses)]
+    lines = [Line("with memory", steps, history.losses), Line("without memory", steps, memoryless.losses)]
     floor = {"2 ln 2 / 4: both l alike": FLOOR_WITHOUT_MEMORY}
     panel = Panel("Learning to spell hello", "update", "loss, nats a letter", lines, levels=floor, log_y=True)
     return Outcome([steps_table(network), weights_table(network)], [panel])

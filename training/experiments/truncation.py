@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time: what a longer window costs, and what it brings."""
+"""Truncated backpropagation through time: cost and quality by window length."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from training.tasks.catalogue import training_task
 
 @dataclass(frozen=True)
 class Settings:
-    """Each update sees `characters` characters, cut into windows; a shorter window means more streams side by side.
+    """Each update has `characters` characters in windows; a shorter window means more parallel streams.
 
-    So every network gets the same characters and the same number of updates, and only the gradient's reach differs:
-    the state is carried on over the end of a window, the gradient is not.
+    All networks therefore get the same characters and updates, and differ only in how far gradients reach: the state
+    is carried over to the next window, the gradient is not.
     """
 
     windows: tuple[int, ...] = (2, 5, 10, 20, 40, 80)
@@ -37,7 +37,7 @@ class Settings:
 
 
 def _quality(window: int, seed: int, settings: Settings, text: Text) -> float:
-    """Dev loss after training with gradients that reach back `window` steps at most."""
+    """Dev loss after training with gradients through at most `window` steps."""
     streams = settings.characters // window
     recipe = character_recipe(seed, window, streams, hidden_size=settings.hidden)
     with seeded(seed):
@@ -47,12 +47,12 @@ def _quality(window: int, seed: int, settings: Settings, text: Text) -> float:
 
 
 def _cost(window: int, settings: Settings, text: Text) -> tuple[float, float]:
-    """Milliseconds of an update, and mebibytes that wait for the way back, with so many streams of one window."""
+    """Milliseconds of an update, and mebibytes saved for the backward pass, with `timed_streams` windows."""
     recipe = character_recipe(1, window, settings.timed_streams, hidden_size=settings.hidden)
     with seeded(1):
         network = build_network(training_task(recipe), recipe, text.vocabulary)
     loss_of = WindowLoss(network, recipe, text)
-    seen = fit(network, loss_of, Budget(settings.timed_steps, 0.0))
+    history = fit(network, loss_of, Budget(settings.timed_steps, 0.0))
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Any:
@@ -62,11 +62,11 @@ def _cost(window: int, settings: Settings, text: Text) -> tuple[float, float]:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         loss_of(0)
-    return 1000 * seen.cpu_s / seen.num_steps, sum(kept.values()) / 2**20
+    return 1000 * history.cpu_s / history.num_steps, sum(kept.values()) / 2**20
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:
-    """Cost against length, then quality against length."""
+    """Measure cost by window length, then quality by window length."""
     text = shakespeare(settings.max_characters)
     baseline = ngram_model(text.train, text.dev)
     costs = []

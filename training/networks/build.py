@@ -1,4 +1,4 @@
-"""Build the network of a task: seeded weights, and word vectors to start from."""
+"""Build a network from a recipe and a vocabulary."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class BuiltTask(Protocol):
 
 
 def build_network(task: BuiltTask, recipe: Recipe, vocabulary: Vocabulary) -> Network:
-    """A new network, its weights drawn from the recipe's seed and the word vectors, if there are any."""
+    """A new network, initialised from the recipe's seed, and from pretrained word vectors if there are any."""
     torch.manual_seed(recipe.seed)
     network = task.network(recipe, vocabulary)
     if vocabulary.vectors is not None and task.word_embedding is not None:
         embedding = task.word_embedding
-        _start_from(network.get_submodule(embedding.module), vocabulary.vectors, embedding.size_key)
+        _initialise_embedding(network.get_submodule(embedding.module), vocabulary.vectors, embedding.size_key)
     return network
 
 
-def _start_from(embedding: nn.Module, vectors: FloatArray, size_key: str) -> None:
-    """Copy the known vectors in; words without one are drawn with the same spread."""
+def _initialise_embedding(embedding: nn.Module, vectors: FloatArray, size_key: str) -> None:
+    """Copy the pretrained vectors; words without one are initialised with the same standard deviation."""
     assert isinstance(embedding, nn.Embedding)
     rows = torch.from_numpy(vectors)
     if rows.shape[1] != embedding.embedding_dim:

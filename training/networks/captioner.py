@@ -1,8 +1,7 @@
-"""A picture in words: convolutional encoder, recurrent decoder with attention (Show, Attend and Tell, Xu et al. 2015).
+"""Image captioner: convolutional encoder, recurrent decoder with attention (Show, Attend and Tell, Xu et al. 2015).
 
-For each word the decoder asks, with the state that it comes from, where in the picture to look; what it finds there,
-weighed by a gate, is read together with the word before. Captions are short, so that training can afford to go step
-by step, which this order of things demands.
+At each step the decoder attends to the image with its previous hidden state; the gated context is its input, together
+with the previous token. Training therefore runs step by step, which is affordable because captions are short.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from service.bundle.tokenizer import EOS
 from training.config.networks import CaptionerConfig
 from training.config.pictures import PictureConfig
 from training.networks.encoder_decoder import EncoderDecoder, tied_embedding
-from training.networks.inputs.image_encoder import PictureEncoder
-from training.networks.inputs.picture_augmentation import PictureAugmentation
+from training.networks.inputs.image_augmentation import ImageAugmentation
+from training.networks.inputs.image_encoder import ImageEncoder
 from training.networks.layers.attention import ATTENTIONS, attend
 from training.networks.layers.cells import State, recurrence, run_recurrence, state_names
 from training.networks.layers.dropout import LockedDropout, WordDropout
@@ -26,14 +25,14 @@ from training.preprocessing.padded_sequences import length_mask
 
 
 class Captioner(EncoderDecoder):
-    """A convolutional encoder; a decoder of one recurrent layer that attends before each step."""
+    """A convolutional image encoder, and a decoder of one recurrent layer."""
 
     def __init__(self, config: CaptionerConfig, augment: PictureConfig, vocabulary: int) -> None:
         super().__init__()
         self.config = config
         width, memory = config.hidden_size, config.channels[-1]
-        self.augmentation = PictureAugmentation(augment)
-        self.encoder = PictureEncoder(config.channels, config.convolutions)
+        self.augmentation = ImageAugmentation(augment)
+        self.encoder = ImageEncoder(config.channels, config.convolutions)
         self.dropout = LockedDropout(config.dropout)
         self.word_dropout = WordDropout(config.word_dropout)
         self.embedding = tied_embedding(vocabulary, config.embedding_size)
@@ -70,34 +69,34 @@ class Captioner(EncoderDecoder):
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor, State]:
         """`[batch, rows, columns, 3]` of 0 to 255 -> memory `[batch, grid, channels]`, keys, and the first state.
 
-        The places of the grid are counted row by row. Each state tensor is `[1, batch, hidden]`.
+        The memory has the cells of the feature grid, row by row. Each state tensor is `[1, batch, hidden]`.
         """
-        memory, summary = self.look(pixels)
+        memory, summary = self.encode_images(pixels)
         return memory, self.attention.key(memory), self.first_state(summary)
 
-    def look(self, pixels: Tensor, may_mirror: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The memory, and the mean of all its places `[batch, channels]`, normalised.
+    def encode_images(self, pixels: Tensor, may_mirror: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The memory, and its normalised mean over the grid, `[batch, channels]`.
 
-        The mean of many places differs little from picture to picture: without normalisation it is learnt from slowly.
-        With `may_mirror` the pictures are changed at random.
+        The mean differs little from image to image: without batch normalisation, learning from it is slow. With
+        `may_mirror` the images are augmented.
         """
         pictures = (pixels.float() / 127.5 - 1.0).permute(0, 3, 1, 2)
         if may_mirror is not None:
             pictures = self.augmentation(pictures, may_mirror)
         features = self.encoder(pictures.contiguous(memory_format=torch.channels_last))
-        places = features.flatten(2).transpose(1, 2).float()
-        summary = self.normalise(places.mean(dim=1))
-        return self.dropout(places), F.dropout(summary, self.config.dropout, self.training)
+        cells = features.flatten(2).transpose(1, 2).float()
+        summary = self.normalise(cells.mean(dim=1))
+        return self.dropout(cells), F.dropout(summary, self.config.dropout, self.training)
 
     def first_state(self, summary: Tensor) -> State:
-        """One tanh layer over the summary of a picture."""
+        """The decoder's first state: one tanh layer over the mean of the memory."""
         first = torch.tanh(self.bridge(summary))
         return tuple(part.unsqueeze(0).contiguous() for part in first.chunk(self.num_states, dim=1))
 
     def decode(
         self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
     ) -> tuple[Tensor, Tensor, State]:
-        """As in `EncoderDecoder`; the time of the memory are the places of the grid."""
+        """See `EncoderDecoder`; `time` counts the cells of the feature grid."""
         mask = length_mask(lengths, memory.shape[1])
         embedded = self.dropout(self.embedding(self.word_dropout(tokens)))
         found, looks = [], []
@@ -114,9 +113,9 @@ class Captioner(EncoderDecoder):
         return logits, torch.cat(looks, dim=1), state
 
     def loss(self, batch: CaptioningBatch, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean over tokens of -log p(token); teacher forcing. While training with label smoothing and the word loss."""
-        memory, summary = self.look(batch.pixels, batch.may_mirror if self.training else None)
-        # Only convolutions gain by half precision: all else is small here.
+        """Mean over tokens of -log p(token), teacher forced; in training with label smoothing and the word loss."""
+        memory, summary = self.encode_images(batch.pixels, batch.may_mirror if self.training else None)
+        # Only the convolutions gain from half precision; everything else is small.
         with torch.autocast(memory.device.type, enabled=False):
             loss = self._caption_loss(memory, summary, batch)
             if self.training and self.config.word_loss_weight:
@@ -132,11 +131,11 @@ class Captioner(EncoderDecoder):
         return F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=0, label_smoothing=smoothing)
 
     def _word_loss(self, summary: Tensor, targets: Tensor) -> Tensor:
-        """-log p of a word drawn from the caption, guessed from the summary of the picture.
+        """Mean over the words of a caption of -log p(word), predicted from the mean of the memory.
 
-        The convolutions learn from it what is in a picture long before the decoder knows where to look.
+        An auxiliary loss that trains the convolutions before the attention has learnt where to look.
         """
-        guessed = F.log_softmax(self.output(torch.tanh(self.words(summary))), dim=1)
+        log_probabilities = F.log_softmax(self.output(torch.tanh(self.words(summary))), dim=1)
         is_word = targets > EOS
-        of_targets = guessed.gather(1, targets) * is_word
+        of_targets = log_probabilities.gather(1, targets) * is_word
         return -(of_targets.sum(dim=1) / is_word.sum(dim=1).clamp(min=1)).mean()

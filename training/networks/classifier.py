@@ -1,4 +1,4 @@
-"""One label for a text: word features, recurrent encoder or none, pooling, linear output."""
+"""Text classifier: word and character features, recurrent encoder or none, pooling, linear output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.preprocessing.batches import ClassificationBatch
 
 
 class Classifier(Network):
-    """Word and character features, an encoder, pooling, hidden layers where there is no recurrence, a linear layer."""
+    """One label for a text. Without a recurrence, hidden layers follow the pooling."""
 
     def __init__(self, config: ClassifierConfig, vocabulary: int, labels: int, characters: int = 0) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Classifier(Network):
 
     @property
     def reads_chunks(self) -> bool:
-        """Whether the recurrent state is all that the label depends on, so that a text can be read in pieces."""
+        """Whether the label depends on the final recurrent state only, so that a text can be read in chunks."""
         return self.encoder.is_forward_only and self.pooling.kind == "last"
 
     @property
@@ -45,7 +45,7 @@ class Classifier(Network):
     def graphs(self) -> dict[str, NetworkGraph]:
         """`classifier`: tokens, characters where they are read, lengths -> logits.
 
-        A network that reads chunks also takes the state after the chunk before, and gives the one after this.
+        A network that reads chunks also takes the state after the previous chunk and gives the next one.
         """
         reads_characters = self.character_features is not None
         characters = [int64("characters", "batch", "time", "chars")] if reads_characters else []
@@ -57,19 +57,19 @@ class Classifier(Network):
         tokens, lengths, characters = feeds["tokens"], feeds["lengths"], feeds.get("characters")
         if not self.reads_chunks:
             return {"logits": self.logits(tokens, lengths, characters)}
-        logits, state = self.read_on(tokens, lengths, self.state_of(feeds), characters)
+        logits, state = self.read_chunk(tokens, lengths, self.state_of(feeds), characters)
         return {"logits": logits, **self.next_state(state)}
 
     def logits(self, tokens: Tensor, lengths: Tensor, characters: Tensor | None = None) -> Tensor:
         """`[batch, time]`, `[batch]`, `[batch, time, chars]` where characters are read -> `[batch, labels]`."""
         return self._logits_of(self.encoder(self._features(tokens, characters), lengths), lengths)
 
-    def read_on(
+    def read_chunk(
         self, tokens: Tensor, lengths: Tensor, state: State, characters: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """`logits` of all that was read up to the end of a chunk, from the state after the chunk before it."""
+        """`logits` of all up to the end of a chunk, from the state after the previous one; and the next state."""
         assert isinstance(self.encoder, RecurrentEncoder)
-        outputs, after = self.encoder.read_on(self._features(tokens, characters), lengths, state)
+        outputs, after = self.encoder.read_chunk(self._features(tokens, characters), lengths, state)
         return self._logits_of(outputs, lengths), after
 
     def _features(self, tokens: Tensor, characters: Tensor | None) -> Tensor:
@@ -84,7 +84,7 @@ class Classifier(Network):
         return logits
 
     def loss(self, batch: ClassificationBatch, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean over texts of -log p(label), smoothed if the recipe says so."""
+        """Mean over texts of -log p(label), with label smoothing if configured."""
         characters = batch.characters if self.character_features is not None else None
         logits = self.logits(batch.tokens, batch.lengths, characters).float()
         return F.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing), ()

@@ -1,4 +1,4 @@
-"""The base class of translator and captioner: an encoder whose output a recurrent decoder attends to, step by step."""
+"""The base class of translator and captioner: a recurrent decoder with attention over the memory of an encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.networks.network import Network, NetworkGraph, Tensors, float32, i
 
 
 class EncoderDecoder(Network):
-    """Graphs `encoder`: the source -> memory, keys, state; `decoder_step`: one token and a state -> the next."""
+    """A network with the graphs `encoder`, which runs once, and `decoder_step`, which runs for each target token."""
 
     @abstractmethod
     def decode(
@@ -22,8 +22,8 @@ class EncoderDecoder(Network):
 
         Args:
             tokens: `[batch, steps]`, the target so far.
-            memory, memory_keys: what the encoder gave, `[batch, time, width]` each.
-            lengths: valid steps or places of the memory, `[batch]`.
+            memory, memory_keys: from the encoder, `[batch, time, width]` each.
+            lengths: valid steps of the memory, `[batch]`.
             state: the decoder's state before the first of these steps.
 
         Returns:
@@ -51,7 +51,7 @@ class EncoderDecoder(Network):
 
 
 def tied_embedding(vocabulary: int, size: int) -> nn.Embedding:
-    """Weights of variance 1 / size, small enough to serve as the output layer too."""
+    """An embedding with weights of variance 1 / size, small enough to be tied to the output layer."""
     table = nn.Embedding(vocabulary, size, padding_idx=0)
     with torch.no_grad():
         table.weight.normal_(0.0, size**-0.5)[0].zero_()

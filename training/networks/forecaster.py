@@ -1,13 +1,13 @@
-"""SegRNN (Lin et al. 2023): a recurrence over segments of the past, and all segments of the future from its last state.
+"""SegRNN (Lin et al. 2023): a recurrence over segments of the past; its final state predicts all future segments.
 
-    past      [rows, look_back] -> segments -> linear, ReLU -> recurrence -> its last state
-    future    one query for each segment to come (which segment, which target), each from that state by the same cell
-    forecast  linear -> segment, plus the last value that is known
+    past      [rows, look_back] -> segments -> linear, ReLU -> recurrence -> final state
+    future    for each future segment one step of the same cell from that state; its input is the segment's query
+    forecast  linear -> segment, plus the last known value
 
-The last known value is taken off before and added again after, so that a level never seen is none of the network's
-business. A day of hours in one step makes 720 hours 30 steps; and the future is read off at once, not step by step.
+The last known value is subtracted from the input and added to the output, so that the network does not depend on the
+level of the series. With a day per segment, 720 hours are 30 steps; the future is predicted in parallel.
 
-Each target is forecast from its own past by the same weights (`mixing = "independent"`), or from all channels together.
+Each target is forecast from its own past with shared weights (`mixing = "independent"`), or from all channels jointly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from training.preprocessing.series_scale import SeriesScale
 
 
 class Forecaster(Network):
-    """One recurrent layer over segments of the past, and one linear layer that gives each segment of the future."""
+    """One recurrent layer over segments of the past, and one linear layer for the segments of the future."""
 
     def __init__(self, config: ForecasterConfig, scale: SeriesScale) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Forecaster(Network):
         width, segment = config.hidden_size, config.segment
         self.num_targets = len(scale.targets)
         self.num_outputs = max(1, len(config.quantiles))
-        self._keep_scale(scale)
+        self._register_scale(scale)
         self.segment_input = nn.Linear(segment * (1 if self.is_independent else len(scale.channels)), width)
         self.rnn = recurrence(config.cell, width, width)
         self.position_embedding = nn.Parameter(torch.randn(config.num_future_segments, width // 2))
@@ -42,8 +42,8 @@ class Forecaster(Network):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(width, segment * self.num_outputs)
 
-    def _keep_scale(self, scale: SeriesScale) -> None:
-        """What train says about the channels; float64, so that it stays exact where weights are rounded to half."""
+    def _register_scale(self, scale: SeriesScale) -> None:
+        """Buffers with the scale of the channels; float64, so that rounding to half precision keeps them exact."""
         constants = {
             "target_index": torch.tensor(scale.target_index),
             "mean": torch.tensor(scale.mean, dtype=torch.float64),
@@ -53,7 +53,7 @@ class Forecaster(Network):
             self.register_buffer(name, value)
 
     def graphs(self) -> dict[str, NetworkGraph]:
-        """`forecaster`: frames -> forecast, and quantiles where the recipe asks for them; in the data's units."""
+        """`forecaster`: frames -> forecast, and quantiles if configured; in the units of the data."""
         frames = float32("frames", "batch", self.config.look_back, len(self.scale.channels))
         shape = ("batch", self.config.horizon, self.num_targets)
         outputs = [float32("forecast", *shape)]
@@ -67,34 +67,34 @@ class Forecaster(Network):
 
     @property
     def is_independent(self) -> bool:
-        """Whether each target is forecast from its own past alone."""
+        """Whether each target is forecast from its own past only."""
         return self.config.mixing == "independent"
 
     def forward(self, frames: Tensor) -> Tensor:
         """`[batch, look_back, channels]` -> `[batch, horizon, targets, outputs]`, in deviations from the last value."""
         deviation = self.get_buffer("deviation").float()
-        rows = self._own_past(frames, deviation) if self.is_independent else self._whole_past(frames, deviation)
+        rows = self._target_past(frames, deviation) if self.is_independent else self._joint_past(frames, deviation)
         batch, segment = frames.shape[0], self.config.segment
         inputs = rows.reshape(-1, self.config.num_past_segments, self.segment_input.in_features)
         embedded = F.relu(self.segment_input(inputs))
         zeros = embedded.new_zeros(1, embedded.shape[0], self.config.hidden_size)
         _, state = run_recurrence(self.rnn, embedded, (zeros,) * len(state_names(self.config.cell)))
-        future = self._read_future(state, batch)
+        future = self._future_outputs(state, batch)
         values = self.output(self.dropout(future)).reshape(batch, self.num_targets, -1, segment, self.num_outputs)
         steps = values.reshape(batch, self.num_targets, -1, self.num_outputs)[:, :, : self.config.horizon]
-        return _rising(steps.transpose(1, 2))
+        return _non_crossing(steps.transpose(1, 2))
 
-    def _own_past(self, frames: Tensor, deviation: Tensor) -> Tensor:
+    def _target_past(self, frames: Tensor, deviation: Tensor) -> Tensor:
         """`[batch, targets, look_back]`, each target in deviations from its last value."""
         own = frames[:, :, self.get_buffer("target_index")]
         return ((own - own[:, -1:]) / deviation[self.get_buffer("target_index")]).transpose(1, 2)
 
-    def _whole_past(self, frames: Tensor, deviation: Tensor) -> Tensor:
+    def _joint_past(self, frames: Tensor, deviation: Tensor) -> Tensor:
         """`[batch, look_back, channels]`, each channel in deviations from its mean."""
         return (frames - self.get_buffer("mean").float()) / deviation
 
-    def _read_future(self, state: State, batch: int) -> Tensor:
-        """`[batch * targets * segments, width]`: the cell's answer to each query, from the state of its row."""
+    def _future_outputs(self, state: State, batch: int) -> Tensor:
+        """`[batch * targets * segments, width]`: the cell's output for each query, from the state of its row."""
         segments = self.config.num_future_segments
         queries = self.queries().repeat(batch, 1).unsqueeze(1)
         copies = queries.shape[0] // state[0].shape[1]
@@ -103,7 +103,7 @@ class Forecaster(Network):
         return answers.reshape(batch * self.num_targets * segments, -1)
 
     def queries(self) -> Tensor:
-        """`[targets * segments, width]`: which segment of the future, which target."""
+        """`[targets * segments, width]`: position embedding of the segment, embedding of the target."""
         segments = self.config.num_future_segments
         position = self.position_embedding.repeat(self.num_targets, 1)
         target = self.target_embedding.repeat_interleave(segments, dim=0)
@@ -121,7 +121,7 @@ class Forecaster(Network):
         return values[..., self.config.quantiles.index(MEDIAN)], values
 
     def loss(self, batch: ForecastingBatch, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean error over what was measured, in deviations: squared, absolute, or of quantiles (pinball)."""
+        """Mean squared, absolute or quantile (pinball) error over the known values, in standard deviations."""
         index = self.get_buffer("target_index")
         deviation = self.get_buffer("deviation").float()[index]
         right = (batch.future - batch.frames[:, -1:, index]) / deviation
@@ -136,8 +136,8 @@ class Forecaster(Network):
         return wrong.square() if self.config.error == "squared" else wrong.abs()
 
 
-def _rising(values: Tensor) -> Tensor:
-    """The lowest quantile, and each next one above it by what `softplus` makes of an output: they never cross."""
+def _non_crossing(values: Tensor) -> Tensor:
+    """Quantiles that never cross: each is the one below plus the softplus of an output."""
     if values.shape[3] == 1:
         return values
     return torch.cat([values[..., :1], F.softplus(values[..., 1:])], dim=3).cumsum(dim=3)

@@ -1,4 +1,4 @@
-"""The next token, for ever: embedding, recurrent layers, softmax."""
+"""Recurrent language model: embedding, recurrent layers, softmax over the next token."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from training.networks.network import Network, NetworkGraph, StateShape, Tensors
 from training.preprocessing.batches import LanguageBatch
 
 
-class Reading(NamedTuple):
-    """Outputs of the last layer `[batch, time, hidden]`, before and after dropout, and the state at their end."""
+class StackOutput(NamedTuple):
+    """Outputs of the last layer `[batch, time, hidden]`, before and after dropout, and the final state."""
 
     outputs: Tensor
     dropped: Tensor
@@ -26,7 +26,7 @@ class Reading(NamedTuple):
 
 
 class LanguageModel(Network):
-    """An embedding, a stack of recurrent layers whose state is handed in and back, and the output layer."""
+    """Predicts the next token; the recurrent state is passed in and returned."""
 
     def __init__(self, config: LanguageModelConfig, vocabulary: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class LanguageModel(Network):
             self._tie()
 
     def _tie(self) -> None:
-        """One matrix for both ends. Small numbers: as logits, those of a common embedding are wild guesses."""
+        """Share one matrix between embedding and output layer, initialised small enough for useful logits."""
         nn.init.normal_(self.embedding.weight, std=self.config.embedding_size**-0.5)
         with torch.no_grad():
             self.embedding.weight[0].zero_()
@@ -84,13 +84,13 @@ class LanguageModel(Network):
         return {"logits": logits, **self.next_state(state)}
 
     def zero_state(self, batch: int, device: torch.device) -> State:
-        """The state before any text."""
+        """The state before the first token."""
         return self.stack.zero_state(batch, device)
 
     def prompt(self, tokens: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
         """`[batch, time]`, `[batch]`, `[layers, batch, hidden]` each -> logits `[batch, time, vocab]`, next state.
 
-        The state returned is the one after each row's last valid token.
+        The next state is that after each row's last valid token.
         """
         reading = self.read(tokens, lengths, state)
         return self.output(self.projected(reading.dropped)), reading.state
@@ -100,21 +100,21 @@ class LanguageModel(Network):
         logits, after = self.prompt(token.unsqueeze(1), None, state)
         return logits.squeeze(1), after
 
-    def read(self, tokens: Tensor, lengths: Tensor | None, state: State) -> Reading:
-        """Everything up to the softmax; arguments as for `prompt`."""
+    def read(self, tokens: Tensor, lengths: Tensor | None, state: State) -> StackOutput:
+        """Everything before the output layer; arguments as for `prompt`."""
         embedded = self.input_dropout(self.embedding_dropout(self.embedding, tokens))
         outputs, after = self.stack(embedded, state, lengths)
-        return Reading(outputs, self.dropout(outputs), after)
+        return StackOutput(outputs, self.dropout(outputs), after)
 
     def projected(self, outputs: Tensor) -> Tensor:
-        """What the output layer reads, `[..., hidden]` -> the width of its weights."""
+        """The input of the output layer: `[..., hidden]`, projected to the embedding size where embeddings are tied."""
         return outputs if self.projection is None else self.projection(outputs)
 
     def loss(self, batch: LanguageBatch, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean over tokens of -log p(next token), and the state to carry into the next window, cut from the graph.
+        """Mean over tokens of -log p(next token), and the detached state for the next window.
 
-        Truncated backpropagation through time: the state flows on, the gradient stops at the window's start. While
-        training, the penalties of the recipe are part of it, and it may be over a sample of the vocabulary.
+        Truncated backpropagation through time: the state is carried over, the gradient stops at the window's start.
+        In training the loss includes the activation penalties, and may use a sampled softmax.
         """
         state = carried or self.zero_state(batch.inputs.shape[0], batch.inputs.device)
         reading = self.read(batch.inputs, None, state)
@@ -126,8 +126,8 @@ class LanguageModel(Network):
         loss = loss + self._penalties(reading) if self.training else loss
         return loss, tuple(part.detach() for part in reading.state)
 
-    def _penalties(self, reading: Reading) -> Tensor | float:
-        """Activation regularisation, and that of its change over time (Merity et al. 2017)."""
+    def _penalties(self, reading: StackOutput) -> Tensor | float:
+        """Activation regularisation and temporal activation regularisation (AR and TAR, Merity et al. 2017)."""
         penalty: Tensor | float = 0.0
         if self.config.activation_penalty:
             penalty += self.config.activation_penalty * reading.dropped.float().pow(2).mean()

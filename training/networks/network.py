@@ -42,15 +42,15 @@ class NetworkGraph(NamedTuple):
 
 
 class Network(nn.Module):
-    """A torch module that knows its loss, its graphs, and the recurrent state that its graphs take in and give back."""
+    """A torch module with a training loss, the graphs it is exported as, and the recurrent state of these graphs."""
 
     @abstractmethod
     def loss(self, batch: Any, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean loss of a batch in nats, and what to hand in with the next one: nothing, or a recurrent state."""
+        """Mean loss of a batch in nats, and the state to carry into the next batch, if any."""
 
     @abstractmethod
     def graphs(self) -> dict[str, NetworkGraph]:
-        """The graphs that the service runs, by name."""
+        """The graphs that the service runs, by name: torch function, inputs and outputs of each."""
 
     @property
     def state_shapes(self) -> dict[str, StateShape]:
@@ -62,24 +62,24 @@ class Network(nn.Module):
         return None
 
     def state_of(self, feeds: Tensors) -> State:
-        """The recurrent state among a graph's inputs."""
+        """The recurrent state, taken from the inputs of a graph."""
         return tuple(feeds[name].contiguous() for name in self.state_shapes)
 
     def next_state(self, state: State) -> Tensors:
-        """The recurrent state as outputs of a graph."""
+        """The recurrent state, by the names of a graph's outputs."""
         return {next_name(name): part for name, part in zip(self.state_shapes, state, strict=True)}
 
     def state_inputs(self) -> list[TensorSpec]:
-        """The inputs that a graph takes its state from."""
+        """The recurrent state as inputs of a graph."""
         return [_state_tensor(name, shape) for name, shape in self.state_shapes.items()]
 
     def state_outputs(self) -> list[TensorSpec]:
-        """The outputs that a graph gives its next state in."""
+        """The next recurrent state as outputs of a graph."""
         return [_state_tensor(next_name(name), shape) for name, shape in self.state_shapes.items()]
 
 
 def next_name(name: str) -> str:
-    """The output that gives back the state which was the input `name`."""
+    """The name of the output with the next value of the state `name`."""
     return f"next_{name}"
 
 

@@ -1,4 +1,4 @@
-"""One label for a sequence of numbers: front end, recurrent encoder or none, pooling, linear output."""
+"""Classifier of audio and sensor signals: front end, recurrent encoder or none, pooling, linear output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.preprocessing.batches import SignalBatch
 
 
 class SignalClassifier(Network):
-    """A front end, an encoder, pooling, hidden layers where there is no recurrence, a linear layer."""
+    """One label for a signal. Without a recurrence, hidden layers follow the pooling."""
 
     def __init__(self, config: ClassifierConfig, front_end: FrontEnd, labels: int) -> None:
         super().__init__()
@@ -30,12 +30,12 @@ class SignalClassifier(Network):
 
     @property
     def input_name(self) -> str:
-        """What the graph calls the signal."""
+        """The name of the graph's input."""
         return "samples" if self.front_end.spectrogram is not None else "frames"
 
     @property
     def reads_chunks(self) -> bool:
-        """Whether the recurrent state is all that the label depends on, so that a signal can be read in pieces."""
+        """Whether the label depends on the final recurrent state only, so that a signal can be read in chunks."""
         return self.front_end.is_stepwise and self.encoder.is_forward_only and self.pooling.kind == "last"
 
     @property
@@ -46,7 +46,7 @@ class SignalClassifier(Network):
     def graphs(self) -> dict[str, NetworkGraph]:
         """`classifier`: frames or samples, lengths -> logits.
 
-        A network that reads chunks also takes the state after the chunk before, and gives the one after this.
+        A network that reads chunks also takes the state after the previous chunk and gives the next one.
         """
         features = () if self.front_end.spectrogram is not None else (len(self.front_end.mean),)
         values = float32(self.input_name, "batch", "time", *features)
@@ -58,7 +58,7 @@ class SignalClassifier(Network):
         values = feeds[self.input_name]
         if not self.reads_chunks:
             return {"logits": self.logits(values, feeds["lengths"])}
-        logits, state = self.read_on(values, feeds["lengths"], self.state_of(feeds))
+        logits, state = self.read_chunk(values, feeds["lengths"], self.state_of(feeds))
         return {"logits": logits, **self.next_state(state)}
 
     def logits(self, values: Tensor, lengths: Tensor) -> Tensor:
@@ -66,11 +66,11 @@ class SignalClassifier(Network):
         features, steps = self.front_end(values, lengths)
         return self._logits_of(self.encoder(features, steps), steps)
 
-    def read_on(self, values: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """`logits` of all that was read up to the end of a chunk, from the state after the chunk before it."""
+    def read_chunk(self, values: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """`logits` of all up to the end of a chunk, from the state after the previous one; and the next state."""
         features, steps = self.front_end(values, lengths)
         assert isinstance(self.encoder, RecurrentEncoder)
-        outputs, after = self.encoder.read_on(features, steps, state)
+        outputs, after = self.encoder.read_chunk(features, steps, state)
         return self._logits_of(outputs, steps), after
 
     def _logits_of(self, outputs: Tensor, lengths: Tensor) -> Tensor:
@@ -78,6 +78,6 @@ class SignalClassifier(Network):
         return logits
 
     def loss(self, batch: SignalBatch, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean over signals of -log p(label), smoothed if the recipe says so."""
+        """Mean over signals of -log p(label), with label smoothing if configured."""
         logits = self.logits(batch.values, batch.lengths).float()
         return F.cross_entropy(logits, batch.labels, label_smoothing=self.config.label_smoothing), ()

@@ -1,4 +1,4 @@
-"""A tag for every word: word and character features, recurrent encoder, softmax or CRF; maybe a label for the text."""
+"""Sequence tagger: word and character features, recurrent encoder, softmax or CRF; joint with a label for the text."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.padded_sequences import length_mask
 
 
-class TaggerReading(NamedTuple):
-    """Scores before any softmax: `emissions` `[batch, time, labels]`, `text_logits` `[batch, text labels]` if joint."""
+class TaggerOutput(NamedTuple):
+    """Unnormalised scores: `emissions` `[batch, time, labels]`, `text_logits` `[batch, text labels]` if joint."""
 
     emissions: Tensor
     text_logits: Tensor | None
 
     @property
     def tensors(self) -> Tensors:
-        """By name; without what is None."""
+        """The scores by name, without text_logits if they are None."""
         emissions = {"emissions": self.emissions}
         return emissions if self.text_logits is None else {**emissions, "text_logits": self.text_logits}
 
 
 class TextHead(nn.Module):
-    """One label for the whole text, from the states that the tags come from (Zhang and Wang 2016)."""
+    """The label of the whole text, from the same hidden states as the tags (Zhang and Wang 2016)."""
 
     def __init__(self, config: TaggerConfig, size: int, labels: int) -> None:
         super().__init__()
@@ -85,10 +85,10 @@ class Tagger(Network):
 
     @property
     def reads_chunks(self) -> bool:
-        """Whether nothing that it says depends on what comes after, so that a text can be read in pieces."""
-        text_ends_it = self.text_head is not None and self.text_head.pooling.kind != "last"
+        """Whether no output depends on later words, so that a text can be read in chunks."""
+        pools_ahead = self.text_head is not None and self.text_head.pooling.kind != "last"
         reads_ahead = self.crf is not None or self.contextual is not None
-        return self.encoder.is_forward_only and not reads_ahead and not text_ends_it
+        return self.encoder.is_forward_only and not reads_ahead and not pools_ahead
 
     @property
     def state_shapes(self) -> dict[str, StateShape]:
@@ -101,7 +101,7 @@ class Tagger(Network):
     def graphs(self) -> dict[str, NetworkGraph]:
         """`tagger`: words, characters where they are read, lengths -> emissions, and text_logits if it is joint.
 
-        A network that reads chunks also takes the state after the chunk before, and gives the one after this.
+        A network that reads chunks also takes the state after the previous chunk and gives the next one.
         """
         reads_characters = self.character_features is not None or self.contextual is not None
         characters = [int64("characters", "batch", "time", "chars")] if reads_characters else []
@@ -113,24 +113,26 @@ class Tagger(Network):
 
     def _tag(self, feeds: Tensors) -> Tensors:
         words = feeds["words"]
-        # A network that reads no characters has no such input; it ignores what it is given.
+        # A network without character features has no such input, and ignores this argument.
         characters = feeds.get("characters", words.unsqueeze(2))
         if not self.reads_chunks:
             return self.read(words, characters, feeds["lengths"]).tensors
-        reading, state = self.read_on(words, characters, feeds["lengths"], self.state_of(feeds))
+        reading, state = self.read_chunk(words, characters, feeds["lengths"], self.state_of(feeds))
         return {**reading.tensors, **self.next_state(state)}
 
-    def read(self, words: Tensor, characters: Tensor, lengths: Tensor) -> TaggerReading:
-        """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> all that a tagger says of whole texts."""
+    def read(self, words: Tensor, characters: Tensor, lengths: Tensor) -> TaggerOutput:
+        """`[batch, time]`, `[batch, time, chars]`, `[batch]` -> the scores for whole texts."""
         return self._reading(self.encoder(self._features(words, characters), lengths), lengths)
 
     def emissions(self, words: Tensor, characters: Tensor, lengths: Tensor) -> Tensor:
-        """The scores of the words' tags alone, `[batch, time, labels]`."""
+        """The emission scores only, `[batch, time, labels]`."""
         return self.read(words, characters, lengths).emissions
 
-    def read_on(self, words: Tensor, characters: Tensor, lengths: Tensor, state: State) -> tuple[TaggerReading, State]:
-        """`read` of a chunk, from the state after the chunk before; also the state after this one."""
-        outputs, after = self.encoder.read_on(self._features(words, characters), lengths, state)
+    def read_chunk(
+        self, words: Tensor, characters: Tensor, lengths: Tensor, state: State
+    ) -> tuple[TaggerOutput, State]:
+        """`read` one chunk, from the state after the previous chunk; also the state after this one."""
+        outputs, after = self.encoder.read_chunk(self._features(words, characters), lengths, state)
         return self._reading(outputs, lengths), after
 
     def _features(self, words: Tensor, characters: Tensor) -> Tensor:
@@ -138,15 +140,12 @@ class Tagger(Network):
         features: Tensor = self.dropout(with_characters(embedded, characters, self.character_features, self.contextual))
         return features
 
-    def _reading(self, outputs: Tensor, lengths: Tensor) -> TaggerReading:
+    def _reading(self, outputs: Tensor, lengths: Tensor) -> TaggerOutput:
         text_logits = None if self.text_head is None else self.text_head(self.encoder, outputs, lengths)
-        return TaggerReading(self.output(self.dropout(outputs)), text_logits)
+        return TaggerOutput(self.output(self.dropout(outputs)), text_logits)
 
     def loss(self, batch: TaggingBatch, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean over words of -log p(tag), or over sentences' words of the CRF's -log p(tags).
-
-        A joint network adds the weighted mean over labelled texts of -log p(label).
-        """
+        """Mean over words of -log p(tag), or of the CRF's -log p(tags) per word; plus the text loss if joint."""
         reading = self.read(batch.words, batch.characters, batch.lengths)
         loss = self._tag_loss(reading.emissions.float(), batch)
         if reading.text_logits is not None:
@@ -162,6 +161,6 @@ class Tagger(Network):
 
 
 def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean of -log p(label) over the texts that have one; 0 for a batch in which none has."""
+    """Mean of -log p(label) over the labelled texts; 0 for a batch without any."""
     total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
     return total / (labels != NO_LABEL).sum().clamp(min=1)

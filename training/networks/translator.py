@@ -1,10 +1,10 @@
-"""A sentence into another language: recurrent encoder, attention decoder.
+"""Translator: recurrent encoder, recurrent decoder with attention.
 
-The decoder's first layer reads the target so far and asks the attention; every further layer reads the first one's
-output beside the context found (the arrangement of Wu et al. 2016, section 3). No layer waits for the attention of
-the step before, so that in training whole sentences run through each layer at once. Two choices of a recipe cost some
-of that: with `input_feeding` the first layer also reads what the step before made of its context (Luong et al. 2015,
-section 3.3), and all goes step by step; with `coverage` the attention alone does, because it knows where it has looked.
+The decoder's first layer reads the target tokens and queries the attention; every further layer reads the output of
+the layer below and the context (as in Wu et al. 2016, section 3). No layer depends on the attention of the previous
+step, so that training runs whole sentences through each layer at once. Two options give that up: with `input_feeding`
+the first layer also reads the previous step's attentional output (Luong et al. 2015, section 3.3), and everything runs
+step by step; with `coverage` only the attention does, because it depends on its previous weights.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from training.networks.layers.attention import TRANSLATOR_ATTENTIONS, AdditiveAt
 from training.networks.layers.cells import State, layer_state, recurrence, run_recurrence, state_names
 from training.networks.layers.dropout import LockedDropout, WordDropout
 from training.networks.layers.recurrent import RecurrentEncoder
-from training.networks.layers.scheduled_sampling import mixed_inputs, share_true
+from training.networks.layers.scheduled_sampling import sampled_inputs, teacher_forcing_share
 from training.networks.network import NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
 from training.preprocessing.batches import TranslationBatch
 from training.preprocessing.padded_sequences import length_mask
 
 
 class Source(NamedTuple):
-    """What a decoder looks at: memory `[batch, time, memory]`, keys `[batch, time, key]`, mask `[batch, time]`."""
+    """The encoder's output: memory `[batch, time, memory]`, keys `[batch, time, key]`, mask `[batch, time]`."""
 
     memory: Tensor
     keys: Tensor
@@ -36,7 +36,7 @@ class Source(NamedTuple):
 
 
 class DecoderState(NamedTuple):
-    """The decoder's state in its parts; without input feeding or coverage there is none of theirs."""
+    """The parts of the decoder's state; `feed` and `coverage` are None unless configured."""
 
     recurrent: State
     feed: Tensor | None
@@ -49,9 +49,9 @@ class DecoderState(NamedTuple):
 
 
 class Translator(EncoderDecoder):
-    """A recurrent encoder; a decoder whose first layer attends and whose further layers read the context found.
+    """A recurrent encoder, and a decoder whose first layer attends.
 
-    `max_source_tokens`, the end token counted, is how far into a source coverage is remembered.
+    `max_source_tokens`, including the end token, is the width of the coverage state.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Translator(EncoderDecoder):
 
     @property
     def state_shapes(self) -> dict[str, StateShape]:
-        """What goes from step to step, by name and in order.
+        """The decoder's state.
 
-        `feed` is the last readout. `coverage` has a fixed width, so that it is a state like any other: places of the
-        source beyond it are never taken for covered.
+        `feed` is the previous attentional output. `coverage` has a fixed width, as all state has; source tokens beyond
+        it are never counted as covered.
         """
         config = self.config
         shapes = recurrent_state(config.cell, config.decoder_layers, config.decoder_hidden_size)
@@ -120,7 +120,7 @@ class Translator(EncoderDecoder):
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, State]:
         """`[batch, time]`, `[batch]` -> memory `[batch, time, memory]`, keys `[batch, time, key]`, first state.
 
-        The recurrent part of the state is made from the encoder's final states by one tanh layer, all else is zero.
+        The recurrent part of the state is one tanh layer over the encoder's final states; the rest is zero.
         """
         embedded = self.dropout(self.source_embedding(self.word_dropout(tokens)))
         outputs = self.encoder(embedded, lengths)
@@ -137,18 +137,18 @@ class Translator(EncoderDecoder):
     ) -> tuple[Tensor, Tensor, State]:
         source = Source(memory, memory_keys, length_mask(lengths, memory.shape[1]))
         embedded = self.dropout(self.target_embedding(self.word_dropout(tokens)))
-        standing = self._parts_of(state)
+        decoder_state = self._parts_of(state)
         readouts, looks = [], []
         for words in embedded.split(1, dim=1) if self.config.input_feeding else (embedded,):
-            readout, weights, standing = self._advance(words, source, standing)
+            readout, weights, decoder_state = self._advance(words, source, decoder_state)
             readouts.append(readout)
             looks.append(weights)
         logits: Tensor = self.output(self.dropout(torch.cat(readouts, dim=1)))
-        return logits, torch.cat(looks, dim=1), standing.tensors
+        return logits, torch.cat(looks, dim=1), decoder_state.tensors
 
     def _parts_of(self, state: State) -> DecoderState:
-        further = dict(zip(self.state_shapes, state, strict=True))
-        return DecoderState(state[: self.num_states], further.get("feed"), further.get("coverage"))
+        parts = dict(zip(self.state_shapes, state, strict=True))
+        return DecoderState(state[: self.num_states], parts.get("feed"), parts.get("coverage"))
 
     def _advance(self, words: Tensor, source: Source, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
         """`[batch, steps, embedding]` -> readouts `[batch, steps, embedding]`, weights `[batch, steps, time]`, state.
@@ -159,7 +159,7 @@ class Translator(EncoderDecoder):
         inputs = words if state.feed is None else torch.cat([words, state.feed.transpose(0, 1)], dim=2)
         outputs, after = run_recurrence(first, inputs, layer_state(state.recurrent, 0))
         afters = [after]
-        context, weights, coverage = self._look(outputs, source, state.coverage)
+        context, weights, coverage = self._attend(outputs, source, state.coverage)
         for number, rnn in enumerate(further, start=1):
             inputs = torch.cat([self.dropout(outputs), context], dim=2)
             outputs, after = run_recurrence(rnn, inputs, layer_state(state.recurrent, number))
@@ -169,7 +169,7 @@ class Translator(EncoderDecoder):
         feed = None if state.feed is None else readout.transpose(0, 1)
         return readout, weights, DecoderState(recurrent, feed, coverage)
 
-    def _look(self, queries: Tensor, source: Source, coverage: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _attend(self, queries: Tensor, source: Source, coverage: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """`[batch, steps, query]` -> context `[batch, steps, memory]`, weights `[batch, steps, time]`, coverage."""
         if coverage is None:
             return *attend(self.attention.energies(queries, source.keys), source.memory, source.mask), None
@@ -177,35 +177,37 @@ class Translator(EncoderDecoder):
         time = source.memory.shape[1]
         found, looks = [], []
         for query in queries.split(1, dim=1):
-            energies = self.attention.energies(query, source.keys, _widened(coverage[0], time))
+            energies = self.attention.energies(query, source.keys, _with_width(coverage[0], time))
             context, weights = attend(energies, source.memory, source.mask)
-            coverage = coverage + _widened(weights, self.max_source_tokens).transpose(0, 1)
+            coverage = coverage + _with_width(weights, self.max_source_tokens).transpose(0, 1)
             found.append(context)
             looks.append(weights)
         return torch.cat(found, dim=1), torch.cat(looks, dim=1), coverage
 
     def loss(self, batch: TranslationBatch, carried: State = ()) -> tuple[Tensor, State]:
-        """Mean over target tokens of -log p(token); while training with label smoothing and the loss of coverage.
+        """Mean over target tokens of -log p(token); in training with label smoothing and the coverage loss.
 
-        The target is read as it is (teacher forcing), unless scheduled sampling puts the network's own tokens in.
+        Teacher forcing, or scheduled sampling if configured.
         """
         memory, keys, state = self.encode(batch.source, batch.source_lengths)
         inputs = batch.target_inputs
         if self.training and self.config.scheduled_sampling != "none":
-            inputs = self._partly_own(inputs, memory, keys, batch.source_lengths, state)
+            inputs = self._scheduled_inputs(inputs, memory, keys, batch.source_lengths, state)
         logits, weights, _ = self.decode(inputs, memory, keys, batch.source_lengths, state)
         smoothing = self.config.label_smoothing if self.training else 0.0
         targets = batch.target_outputs.flatten()
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets, ignore_index=0, label_smoothing=smoothing)
         if self.training and self.config.coverage_loss:
-            loss = loss + self.config.coverage_loss * looked_twice(weights, batch.target_outputs != 0)
+            loss = loss + self.config.coverage_loss * coverage_loss(weights, batch.target_outputs != 0)
         return loss, ()
 
-    def _partly_own(self, inputs: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor, state: State) -> Tensor:
-        """The inputs with as many tokens of the network's own as is due after so many updates."""
+    def _scheduled_inputs(self, inputs: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor, state: State) -> Tensor:
+        """The target inputs with some tokens sampled from the network, as scheduled."""
         config = self.config
         num_updates = self.get_buffer("num_updates")
-        share = share_true(config.scheduled_sampling, int(num_updates), config.sampling_updates, config.sampling_floor)
+        share = teacher_forcing_share(
+            config.scheduled_sampling, int(num_updates), config.sampling_updates, config.sampling_floor
+        )
         num_updates += 1
 
         def read(token: Tensor) -> Tensor:
@@ -213,11 +215,11 @@ class Translator(EncoderDecoder):
             logits, _, state = self.step(token, memory, keys, lengths, state)
             return logits
 
-        return mixed_inputs(inputs, share, read) if share < 1.0 else inputs
+        return sampled_inputs(inputs, share, read) if share < 1.0 else inputs
 
 
-def looked_twice(weights: Tensor, is_target: Tensor) -> Tensor:
-    """What attention gave to places that had some before, on average over the target (See et al. 2017, eq. 12).
+def coverage_loss(weights: Tensor, is_target: Tensor) -> Tensor:
+    """Mean over target steps of the attention to source tokens that were attended to before (See et al. 2017, eq. 12).
 
     Args:
         weights: `[batch, steps, time]`.
@@ -235,6 +237,6 @@ def _attention(config: TranslatorConfig, memory_size: int) -> Attention:
     return TRANSLATOR_ATTENTIONS[config.attention](*sizes)
 
 
-def _widened(values: Tensor, width: int) -> Tensor:
-    """The last axis cut to `width`, or filled up with zeros."""
+def _with_width(values: Tensor, width: int) -> Tensor:
+    """The last axis cut to `width`, or padded with zeros."""
     return F.pad(values, (0, width - values.shape[-1]))

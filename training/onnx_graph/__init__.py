@@ -1,5 +1,5 @@
-"""Writes ONNX graphs directly from the weights of torch modules.
+"""ONNX graphs written directly from the weights of torch modules.
 
-`builder` collects nodes and constants, `recurrence` and `layers` write the parts that networks are made of, and one
-module per task puts them together under the tensor names that the service knows.
+`parts` has the graph builder and the layers that several networks share; each network has a module with the writers of
+its graphs.
 """

@@ -1,4 +1,4 @@
-"""The captioner as graphs: the encoder with the decoder's first state, and one step of the decoder."""
+"""Graph writers of the captioner: the encoder with the decoder's first state, and one decoder step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from onnx import TensorProto
 from torch import nn
 
 from training.networks.captioner import Captioner
-from training.networks.inputs.image_encoder import ConvolutionLayer, PictureEncoder
+from training.networks.inputs.image_encoder import ConvolutionLayer, ImageEncoder
 from training.onnx_graph.parts.builder import GraphBuilder
 from training.onnx_graph.parts.cells import recurrence
 from training.onnx_graph.parts.features import attention_energies
@@ -23,23 +23,23 @@ def write_captioner_encoder(graph: GraphBuilder, network: Captioner) -> None:
     width, grid = config.channels[-1], config.grid_rows * config.grid_columns
     pixels = graph.node("Cast", graph.input("pixels"), to=TensorProto.FLOAT)
     scaled = graph.node("Div", pixels, graph.scalar(127.5))
-    pictures = graph.node("Transpose", graph.node("Sub", scaled, graph.scalar(1.0)), perm=[0, 3, 1, 2])
-    features = picture_encoder(graph, pictures, network.encoder)
+    images = graph.node("Transpose", graph.node("Sub", scaled, graph.scalar(1.0)), perm=[0, 3, 1, 2])
+    features = image_encoder(graph, images, network.encoder)
     by_place = graph.node("Transpose", features, perm=[0, 2, 3, 1])
     memory = graph.node("Reshape", by_place, graph.integers(0, grid, width))
     graph.output("memory", memory)
     graph.output("memory_keys", linear(graph, memory, network.attention.key))
     mean = graph.node("ReduceMean", memory, graph.integers(1), keepdims=0)
-    factor, summand = folded(network.normalise)
+    factor, summand = folded_batch_norm(network.normalise)
     summary = graph.node("Add", graph.node("Mul", mean, graph.constant(factor)), graph.constant(summand))
     first = graph.node("Tanh", linear(graph, summary, network.bridge))
     parts = graph.nodes("Split", first, num_outputs=network.num_states, axis=1)
     state_outputs(graph, network, [graph.node("Unsqueeze", part, graph.integers(0)) for part in parts])
 
 
-def picture_encoder(graph: GraphBuilder, pictures: str, module: PictureEncoder) -> str:
+def image_encoder(graph: GraphBuilder, images: str, module: ImageEncoder) -> str:
     """`[batch, 3, rows, columns]` -> `[batch, channels, grid rows, grid columns]`."""
-    features = pictures
+    features = images
     for number, stage in enumerate(module.stages):
         if number:
             features = graph.node("MaxPool", features, kernel_shape=[2, 2], strides=[2, 2])
@@ -51,20 +51,20 @@ def picture_encoder(graph: GraphBuilder, pictures: str, module: PictureEncoder) 
 
 
 def _convolution_layer(graph: GraphBuilder, features: str, layer: ConvolutionLayer) -> str:
-    """Normalisation as one product and one sum for each channel, which a runtime folds into the convolution.
+    """Batch normalisation as a product and a sum for each channel, which a runtime fuses into the convolution.
 
-    They are single precision beside half-precision weights: there are few of them, and they need not be rounded.
+    Both are stored in single precision, also beside half-precision weights: they are few.
     """
     module, normalise = layer.convolution, layer.normalise
     stride = int(module.stride[0])
     sums = graph.node("Conv", features, graph.weight(module.weight), pads=[1, 1, 1, 1], strides=[stride, stride])
-    factor, summand = folded(normalise)
+    factor, summand = folded_batch_norm(normalise)
     scaled = graph.node("Mul", sums, graph.constant(factor.reshape(-1, 1, 1)))
     return graph.node("Relu", graph.node("Add", scaled, graph.constant(summand.reshape(-1, 1, 1))))
 
 
-def folded(module: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
-    """What batch normalisation multiplies by and adds once its statistics stand: float32 `[channels]` each."""
+def folded_batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and summand of batch normalisation in evaluation: float32 `[channels]` each."""
     assert module.running_mean is not None
     assert module.running_var is not None
     with torch.no_grad():
@@ -74,7 +74,7 @@ def folded(module: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarray, np.ndar
 
 
 def write_captioner_step(graph: GraphBuilder, network: Captioner) -> None:
-    """One step of the decoder, which attends before its recurrence."""
+    """One decoder step; attention comes before the recurrence."""
     token, lengths = graph.input("token"), graph.input("lengths")
     memory, keys = graph.input("memory"), graph.input("memory_keys")
     before = state_inputs(graph, network)

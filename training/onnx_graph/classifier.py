@@ -1,4 +1,4 @@
-"""The classifier as a graph."""
+"""Graph writer of the text classifier."""
 
 from __future__ import annotations
 

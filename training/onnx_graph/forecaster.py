@@ -1,4 +1,4 @@
-"""The forecaster as a graph. What scales the series stands in it as constants, exact also where weights are halved."""
+"""Graph writer of the forecaster. The scale of the series is stored in single precision, also beside half weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write_forecaster(graph: GraphBuilder, network: Forecaster) -> None:
     frames = graph.input("frames")
     own = graph.node("Gather", frames, graph.integers(*scale.target_index), axis=2)
     last = graph.node("Gather", own, graph.integers(config.look_back - 1), axis=1)
-    past = _own_past(graph, own, last, network) if network.is_independent else _whole_past(graph, frames, network)
+    past = _target_past(graph, own, last, network) if network.is_independent else _joint_past(graph, frames, network)
     steps = _future(graph, _state_after(graph, past, network), frames, network)
     level = graph.node("Unsqueeze", last, graph.integers(3))
     values = graph.node("Add", level, graph.node("Mul", steps, _row(graph, scale.target_deviations, (-1, 1))))
@@ -32,20 +32,20 @@ def write_forecaster(graph: GraphBuilder, network: Forecaster) -> None:
     graph.output("quantiles", values)
 
 
-def _own_past(graph: GraphBuilder, own: str, last: str, network: Forecaster) -> str:
+def _target_past(graph: GraphBuilder, own: str, last: str, network: Forecaster) -> str:
     """Each target in deviations from its last value: `[batch, targets, look_back]`."""
     deviations = _row(graph, network.scale.target_deviations, (-1,))
     return graph.node("Transpose", graph.node("Div", graph.node("Sub", own, last), deviations), perm=[0, 2, 1])
 
 
-def _whole_past(graph: GraphBuilder, frames: str, network: Forecaster) -> str:
+def _joint_past(graph: GraphBuilder, frames: str, network: Forecaster) -> str:
     """Each channel in deviations from its mean: `[batch, look_back, channels]`."""
     centred = graph.node("Sub", frames, _row(graph, network.scale.mean, (-1,)))
     return graph.node("Div", centred, _row(graph, network.scale.deviation, (-1,)))
 
 
 def _state_after(graph: GraphBuilder, past: str, network: Forecaster) -> tuple[str, ...]:
-    """The parts of the state after the last segment of the past: `[1, rows, width]`."""
+    """The state after the last segment of the past, parts `[1, rows, width]`."""
     width = network.segment_input.in_features
     segments = graph.node("Reshape", past, graph.integers(-1, network.config.num_past_segments, width))
     embedded = graph.node("Relu", linear(graph, time_major(graph, segments), network.segment_input))
@@ -61,25 +61,25 @@ def _future(graph: GraphBuilder, state: tuple[str, ...], frames: str, network: F
     before = [_repeated(graph, part, copies, width) for part in state]
     batch = graph.node("Shape", frames, start=0, end=1)
     shape = graph.node("Concat", batch, graph.integers(num_queries, width), axis=0)
-    asked = graph.node("Expand", graph.weight(queries[None]), shape)
-    one_step = graph.node("Reshape", asked, graph.integers(1, -1, width))
+    queries_of_rows = graph.node("Expand", graph.weight(queries[None]), shape)
+    one_step = graph.node("Reshape", queries_of_rows, graph.integers(1, -1, width))
     answers = recurrence(graph, one_step, network.rnn, before).outputs
     num_steps = network.config.num_future_segments * network.config.segment
     values = linear(graph, answers, network.output)
     steps = graph.node("Reshape", values, graph.integers(-1, num_targets, num_steps, network.num_outputs))
     kept = graph.node("Slice", steps, graph.integers(0), graph.integers(network.config.horizon), graph.integers(2))
-    return _rising(graph, graph.node("Transpose", kept, perm=[0, 2, 1, 3]), network.num_outputs)
+    return _non_crossing(graph, graph.node("Transpose", kept, perm=[0, 2, 1, 3]), network.num_outputs)
 
 
 def _repeated(graph: GraphBuilder, part: str, copies: int, width: int) -> str:
-    """`[1, rows, width]` -> `[1, rows * copies, width]`, the copies of a row side by side."""
-    apart = graph.node("Unsqueeze", part, graph.integers(2))
-    copied = graph.node("Expand", apart, graph.integers(1, 1, copies, 1))
+    """`[1, rows, width]` -> `[1, rows * copies, width]`, the copies of a row next to each other."""
+    column = graph.node("Unsqueeze", part, graph.integers(2))
+    copied = graph.node("Expand", column, graph.integers(1, 1, copies, 1))
     return graph.node("Reshape", copied, graph.integers(1, -1, width))
 
 
-def _rising(graph: GraphBuilder, values: str, num_outputs: int) -> str:
-    """The lowest quantile, and each next one above it."""
+def _non_crossing(graph: GraphBuilder, values: str, num_outputs: int) -> str:
+    """Quantiles that never cross, as in `networks.forecaster`."""
     if num_outputs == 1:
         return values
     lowest = graph.node("Slice", values, graph.integers(0), graph.integers(1), graph.integers(3))

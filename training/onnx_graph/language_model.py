@@ -1,4 +1,4 @@
-"""The language model as graphs: a padded prompt, and one step."""
+"""Graph writers of the language model: a padded prompt (prefill), and one step."""
 
 from __future__ import annotations
 

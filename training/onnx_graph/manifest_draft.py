@@ -1,4 +1,4 @@
-"""The manifest of a bundle to come, from recipe, vocabulary and network."""
+"""Drafts a bundle's manifest from recipe, vocabulary and network, before files are written and parity is measured."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draft_bundle(
 
 @dataclass(frozen=True)
 class BundleDraft:
-    """All that a manifest says and the network does not know. Graphs, state, digests and parity are filled in."""
+    """The parts of a manifest that do not follow from the network or the files of the bundle."""
 
     name: str
     options: TaskOptions
@@ -52,7 +52,7 @@ class BundleDraft:
 def draft_manifest(
     draft: BundleDraft, network: Network, graphs: dict[str, GraphSpec], tokenizer_files: dict[str, str]
 ) -> Manifest:
-    """The manifest of a bundle whose files are not yet listed, nor its parity measured."""
+    """The manifest without digests of files and without parity."""
     return Manifest(
         name=draft.name,
         version=draft.version,
@@ -73,7 +73,7 @@ def draft_manifest(
 
 
 def state_specs(network: Network) -> tuple[StateSpec, ...]:
-    """The tensors of recurrent state, and under which names they go in and come back."""
+    """The tensors of recurrent state, with the names of their inputs and outputs."""
     return tuple(
         StateSpec(name=name, next_name=next_name(name), layers=shape.layers, width=shape.width)
         for name, shape in network.state_shapes.items()
@@ -81,5 +81,5 @@ def state_specs(network: Network) -> tuple[StateSpec, ...]:
 
 
 def num_parameters(network: Network) -> int:
-    """How many numbers were learned; tied ones count once."""
+    """The number of parameters; tied ones count once."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""The classifier of numbers as a graph."""
+"""Graph writer of the signal classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tagger as a graph."""
+"""Graph writer of the tagger."""
 
 from __future__ import annotations
 

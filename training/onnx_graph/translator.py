@@ -1,4 +1,4 @@
-"""The translator as graphs: the encoder with the decoder's first state, and one step of the decoder."""
+"""Graph writers of the translator: the encoder with the decoder's first state, and one decoder step."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_translator_encoder(graph: GraphBuilder, network: Translator) -> None:
 
 
 def _first_state(graph: GraphBuilder, final: str, lengths: str, network: Translator) -> list[str]:
-    """`[batch, memory]` -> the decoder's first state: the recurrent part from the encoder, all else zero."""
+    """`[batch, memory]` -> the decoder's first state: the recurrent part from the encoder, the rest zero."""
     shapes, num_parts = list(network.state_shapes.values()), network.num_states
     size = shapes[0]
     flat = graph.node("Tanh", linear(graph, final, network.bridge))
@@ -53,7 +53,7 @@ def _zeros(graph: GraphBuilder, shape: StateShape, lengths: str) -> str:
 
 
 def write_translator_step(graph: GraphBuilder, network: Translator) -> None:
-    """One step of the decoder, whose first layer attends."""
+    """One decoder step; the first layer's output is the query of the attention."""
     token, lengths = graph.input("token"), graph.input("lengths")
     memory, keys = graph.input("memory"), graph.input("memory_keys")
     state = dict(zip(network.state_shapes, state_inputs(graph, network), strict=True))
@@ -74,12 +74,12 @@ def write_translator_step(graph: GraphBuilder, network: Translator) -> None:
     logits = linear(graph, graph.node("Squeeze", readout, graph.integers(0)), network.output)
     graph.output("logits", logits)
     graph.output("attention", weights)
-    following = list(joined_state(graph, afters))
+    next_state = list(joined_state(graph, afters))
     if "feed" in state:
-        following.append(readout)
+        next_state.append(readout)
     if "coverage" in state:
-        following.append(_covered_after(graph, state["coverage"], weights, network.max_source_tokens))
-    state_outputs(graph, network, following)
+        next_state.append(_covered_after(graph, state["coverage"], weights, network.max_source_tokens))
+    state_outputs(graph, network, next_state)
 
 
 def _weights(
@@ -92,7 +92,7 @@ def _weights(
 
 
 def _covered_before(graph: GraphBuilder, coverage: str, keys: str) -> str:
-    """The state `[1, batch, width]` as `[batch, time]`: cut, or filled up with zeros."""
+    """The state `[1, batch, width]` as `[batch, time]`: cut, or padded with zeros."""
     time = graph.node("Unsqueeze", axis_size(graph, keys, axis=1), graph.integers(0))
     pads = graph.node("Concat", graph.integers(0, 0, 0), time, axis=0)
     padded = graph.node("Pad", graph.node("Squeeze", coverage, graph.integers(0)), pads)
@@ -100,7 +100,7 @@ def _covered_before(graph: GraphBuilder, coverage: str, keys: str) -> str:
 
 
 def _covered_after(graph: GraphBuilder, coverage: str, weights: str, width: int) -> str:
-    """The state with the weights `[batch, time]` of this step added."""
+    """The state plus the attention weights `[batch, time]` of this step."""
     padded = graph.node("Pad", weights, graph.integers(0, 0, 0, width))
     fitted = graph.node("Slice", padded, graph.integers(0), graph.integers(width), graph.integers(1))
     return graph.node("Add", coverage, graph.node("Unsqueeze", fitted, graph.integers(0)))

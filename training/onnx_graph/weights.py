@@ -1,6 +1,6 @@
-"""Weights as they are stored: rounded to half precision, and once where several graphs of a bundle share them.
+"""Stored weights: rounding to half precision, and external data for weights that several graphs of a bundle share.
 
-The network is rounded before its graphs are written, so that torch and the graphs compute from the same numbers.
+The network is rounded before its graphs are written, so that torch and the graphs use the same numbers.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from onnx import TensorProto
 from onnx.external_data_helper import set_external_data
 from torch import nn
 
-#: Smaller constants stay in their graphs, so that a graph is still a whole to whoever looks at one.
+#: Smaller constants stay in their graphs, which keeps the graphs readable on their own.
 _MIN_BYTES = 1024
-#: Where a tensor may begin in the file: a multiple of it, as processors like to read.
+#: Alignment of tensors in the file, in bytes.
 _ALIGNMENT = 64
 
 
 def share_weights(models: Iterable[onnx.ModelProto], file: str) -> bytes:
-    """Move what at least two graphs hold, byte for byte, out of them; returns the content of `file`, b"" if nothing.
+    """Replace tensors that at least two graphs have in common by references; returns the content of `file`.
 
-    Afterwards the graphs refer to `file`, to be found in their own folder (ONNX calls this external data).
+    The graphs then refer to `file` in their own folder (ONNX external data). The content is empty if none are shared.
     """
     graphs = [[one for one in model.graph.initializer if len(one.raw_data) >= _MIN_BYTES] for model in models]
     num_graphs = Counter(values for tensors in graphs for values in {tensor.raw_data for tensor in tensors})
@@ -53,7 +53,7 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 def round_to_half(network: NetworkT) -> NetworkT:
-    """A copy of `network`, still float32, whose every weight is a value that float16 can hold. Ties are kept.
+    """A copy of `network`, still float32, whose weights are all representable in float16. Tied weights stay tied.
 
     Raises:
         ValueError: a weight is finite but beyond the range of float16 (65504).

@@ -1,4 +1,4 @@
-"""The graph writers of every network."""
+"""The registry of graph writers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.onnx_graph.signal_classifier import write_signal_classifier
 from training.onnx_graph.tagger import write_tagger
 from training.onnx_graph.translator import write_translator_encoder, write_translator_step
 
-#: For each network, what fills each of its graphs with nodes.
+#: For each network the writers of its graphs.
 WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] = {
     Tagger: {"tagger": write_tagger},
     Classifier: {"classifier": write_classifier},

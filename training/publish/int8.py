@@ -1,14 +1,14 @@
-"""Rewrites a graph so that its large products run on 8-bit integers.
+"""Int8 quantisation of a graph's large matrix products.
 
-Weights become int8 with one scale per output column. What they are multiplied with is quantised in one of two ways:
+Weights become int8 with one scale per output column. Activations are quantised in one of two ways:
 
-    by a fixed scale   wherever the values are known to lie within a bound, as a tanh, a hidden state or an embedding
-                       does: the answer of a row then does not depend on the rows beside it
-    by the batch       inside onnxruntime's DynamicQuantizeLSTM, which takes one scale from all the rows of a step; it
-                       serves whole sequences, and there an answer depends a little on its neighbours
+    static scale    where values are known to be bounded, as those of a tanh, a hidden state or an embedding are: the
+                    result of a row does not depend on the other rows of its batch
+    dynamic scale   inside onnxruntime's DynamicQuantizeLSTM, which has one scale for all rows of a step; it is used for
+                    whole sequences, where a result depends slightly on the other rows
 
-onnxruntime has no quantised GRU or Elman operator. One step of them is written out as products and gates, like one step
-of an LSTM; over whole sequences they stay in single precision.
+onnxruntime has no quantised GRU or Elman operator. A single step of them is written as products and gates, like a step
+of an LSTM; whole sequences stay in single precision.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from training.publish.int8_cells import (
 )
 
 RECURRENT = frozenset(CELL_STEPS)
-#: Inputs of step graphs that came out of a tanh: the hidden state, the last readout that is fed back, and the encoder's
-#: outputs that are attended to.
+#: Inputs of step graphs that are outputs of a tanh: the hidden state, the attentional output of the previous step, and
+#: the encoder memory.
 _BOUNDED_INPUTS = frozenset({"hidden", "feed", "memory"})
-#: Operators that move values about without changing their size.
-_MOVING = frozenset({"Squeeze", "Unsqueeze", "Transpose", "Identity", "Split", "Cast", "Concat", "ReverseSequence"})
+#: Operators that move values without changing them.
+_RESHAPING = frozenset({"Squeeze", "Unsqueeze", "Transpose", "Identity", "Split", "Cast", "Concat", "ReverseSequence"})
 
 
 def int8_graph(model: onnx.ModelProto, is_step: bool) -> onnx.ModelProto:
-    """The same graph with int8 products: same inputs and outputs, slightly other numbers.
+    """The graph with int8 products and the same inputs and outputs.
 
-    `is_step`: the graph advances every row by one step, so that its recurrent operators see sequences of length 1.
+    `is_step`: the graph advances every row by one step, so that its recurrent operators have sequences of length 1.
 
     Raises:
         ValueError: no recurrence in it can be quantised.
@@ -58,12 +58,12 @@ def int8_graph(model: onnx.ModelProto, is_step: bool) -> onnx.ModelProto:
 
 
 def depends_on_batch(model: onnx.ModelProto) -> bool:
-    """Whether a row's answer can depend on the rows beside it."""
+    """Whether the result of a row can depend on the other rows of its batch."""
     return any(node.op_type == "DynamicQuantizeLSTM" for node in model.graph.node)
 
 
 class _Rewriting:
-    """Goes through the nodes once, in their order, and keeps or replaces each."""
+    """Visits the nodes once, in order, and keeps or replaces each."""
 
     def __init__(self, graph: onnx.GraphProto, is_step: bool) -> None:
         self.written = Int8Nodes()
@@ -84,7 +84,7 @@ class _Rewriting:
             self._bound(node)
 
     def _replacement(self, node: NodeProto) -> Callable[[NodeProto], None] | None:
-        """How a node is written instead; None to keep it."""
+        """The method that replaces a node; None to keep it."""
         if node.op_type == "MatMul" and self._multiplies_by_weight(node):
             return self._write_product
         if node.op_type not in RECURRENT or node.input[1] not in self._constants or not _is_as_in_torch(node):
@@ -115,7 +115,7 @@ class _Rewriting:
             self.written.emit("Identity", state, output=output)
 
     def _write_sequence(self, node: NodeProto) -> None:
-        """A whole sequence: DynamicQuantizeLSTM wants its weights transposed, `[directions, input, 4 * hidden]`."""
+        """A whole sequence: DynamicQuantizeLSTM takes transposed weights, `[directions, input, 4 * hidden]`."""
         weights = [quantise_columns(self._constants[name].transpose(0, 2, 1)) for name in node.input[1:3]]
         integers = [self.written.constant(values) for values, _ in weights]
         scales = [self.written.constant(scale) for _, scale in weights]
@@ -135,7 +135,7 @@ class _Rewriting:
         return Bounded(name, self._bounds[name])
 
     def _fold(self, node: NodeProto) -> None:
-        """Know a weight behind the Cast and Transpose that stand between it and its use."""
+        """Fold the Cast and Transpose nodes of a weight into a constant."""
         constant = self._constants.get(node.input[0]) if node.input else None
         if constant is not None and node.op_type == "Cast":
             self._constants[node.output[0]] = constant.astype(np.float32)
@@ -143,13 +143,13 @@ class _Rewriting:
             self._constants[node.output[0]] = constant.transpose(_attributes(node)["perm"])
 
     def _bound(self, node: NodeProto) -> None:
-        """Note the largest size that the outputs can have, where it follows from what the node is."""
+        """Record the bound of the outputs, where it follows from the operator."""
         if node.op_type in RECURRENT and "activations" not in _attributes(node):
             self._bounds |= dict.fromkeys(filter(None, node.output[:2]), 1.0)
         bound = self._bound_of(node)
         if bound:
             self._bounds |= dict.fromkeys(node.output, bound)
-        if node.op_type == "Softmax" or (node.op_type in _MOVING and node.input[0] in self._averaging):
+        if node.op_type == "Softmax" or (node.op_type in _RESHAPING and node.input[0] in self._averaging):
             self._averaging |= set(node.output)
 
     def _bound_of(self, node: NodeProto) -> float | None:
@@ -161,16 +161,16 @@ class _Rewriting:
             case "Concat":
                 bounds = [self._bounds.get(name) for name in node.input]
                 return None if None in bounds else max(bound for bound in bounds if bound)
-            case "MatMul" if node.input[0] in self._averaging:  # attention: a mean of rows is no larger than they are
+            case "MatMul" if node.input[0] in self._averaging:  # attention: a mean of rows has their bound
                 return self._bounds.get(node.input[1])
-            case operator if operator in _MOVING:
+            case operator if operator in _RESHAPING:
                 return self._bounds.get(node.input[0])
             case _:
                 return None
 
 
 def _assembled(model: onnx.ModelProto, rewriting: _Rewriting) -> onnx.ModelProto:
-    """A checked model of the new nodes, without what nothing reads any more."""
+    """A checked model of the new nodes, without unused nodes and constants."""
     written = rewriting.written
     nodes = _needed(written.nodes, {tensor.name for tensor in model.graph.output})
     read = {name for node in nodes for name in node.input}
@@ -185,7 +185,7 @@ def _assembled(model: onnx.ModelProto, rewriting: _Rewriting) -> onnx.ModelProto
 
 
 def _needed(nodes: list[NodeProto], outputs: set[str]) -> list[NodeProto]:
-    """The nodes that the outputs follow from, in their order."""
+    """The nodes that the outputs depend on, in order."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if wanted & set(node.output):
@@ -195,7 +195,7 @@ def _needed(nodes: list[NodeProto], outputs: set[str]) -> list[NodeProto]:
 
 
 def _is_as_in_torch(node: NodeProto) -> bool:
-    """Default activations, and in a GRU the reset gate after the recurrent product: what the written cells compute."""
+    """Default activations, and in a GRU the reset gate after the recurrent product: what the int8 cells compute."""
     attributes = _attributes(node)
     return "activations" not in attributes and (node.op_type != "GRU" or attributes.get("linear_before_reset") == 1)
 

@@ -1,8 +1,8 @@
-"""Products on 8-bit integers, and one step of each recurrent cell written with them.
+"""Int8 matrix products, and one step of each recurrent operator built from them.
 
 The gates are those of the ONNX operators LSTM (order i, o, f, c), GRU with `linear_before_reset` (z, r, h) and RNN.
-onnxruntime's MatMulIntegerToFloat multiplies integers and scales the sums in one pass. Values are unsigned and weights
-signed: the pair that has fast instructions on x86 (VNNI); two signed operands were ten times slower there.
+onnxruntime's MatMulIntegerToFloat multiplies integers and scales the sums in one pass. Activations are unsigned and
+weights signed, the combination that has fast instructions on x86 (VNNI); two signed operands were ten times slower.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from service.tasks.core.task import Array
 
 MICROSOFT = "com.microsoft"
-#: Values of a bounded tensor are stored as 1 to 255, so that 128 is an exact zero.
+#: Activations are quantised to 1 to 255, so that 128 is an exact zero.
 ZERO_POINT = 128
 NUM_LEVELS = 127
 
 
 class CellWeights(NamedTuple):
-    """One direction of a recurrent operator: `[gates * hidden, input]`, `[gates * hidden, hidden]`, and two biases."""
+    """Weights of a recurrent operator: `[gates * hidden, input]`, `[gates * hidden, hidden]`, and biases."""
 
     inputs: Array
     hidden: Array
@@ -35,14 +35,14 @@ class CellWeights(NamedTuple):
 
 
 class Bounded(NamedTuple):
-    """A value of the graph that lies within `[-bound, bound]`."""
+    """A tensor of the graph with values within `[-bound, bound]`."""
 
     name: str
     bound: float
 
 
 class CellStep(NamedTuple):
-    """What one step of a cell reads: values of shape `[1, batch, ...]`; `further` is the state beside `hidden`."""
+    """The operands of one step, of shape `[1, batch, ...]`; `further` has the parts of the state after `hidden`."""
 
     x: Bounded
     hidden: Bounded
@@ -51,7 +51,7 @@ class CellStep(NamedTuple):
 
 
 class Int8Nodes:
-    """Collects nodes and their constants. Names start with `int8_`, which no other writer of graphs uses."""
+    """Collects nodes and constants. Names start with `int8_`, so that they never clash with those of the graph."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -69,7 +69,7 @@ class Int8Nodes:
         return outputs
 
     def emit(self, operator: str, value: str, *more: str, output: str) -> None:
-        """Append a node whose output the rest of the graph knows as `output`; nothing if that is empty."""
+        """Append a node with the given output name; nothing if that is empty."""
         if output:
             self.nodes.append(helper.make_node(operator, [value, *more], [output]))
 
@@ -82,7 +82,7 @@ class Int8Nodes:
     def product(self, values: Bounded, weight: Array, bias: Array | None = None) -> str:
         """`values @ weight + bias` in float32. `weight` is `[input, output]`; values beyond their bound are clipped.
 
-        The scale of the values is fixed beforehand, so that no row depends on another.
+        The scale of the values is static, so that no row depends on another.
         """
         scale, zero = self.constant(np.array(values.bound / NUM_LEVELS, np.float32)), self.constant(_ZERO)
         if values not in self._integers:
@@ -93,13 +93,13 @@ class Int8Nodes:
         return self.add("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)
 
     def products(self, step: CellStep) -> tuple[str, str]:
-        """The sums of all gates from the input, and those from the hidden state."""
+        """The contributions of the input and of the hidden state to all gates."""
         weights = step.weights
         from_x = self.product(step.x, weights.inputs.T, weights.input_bias)
         return from_x, self.product(step.hidden, weights.hidden.T, weights.hidden_bias)
 
     def parts(self, values: str, *sizes: int) -> list[str]:
-        """The last axis in parts of these sizes."""
+        """Split the last axis into parts of these sizes."""
         cuts = self.constant(np.array(sizes, dtype=np.int64))
         return self.split("Split", values, cuts, num_outputs=len(sizes), axis=2)
 
@@ -108,10 +108,10 @@ def _lstm_step(nodes: Int8Nodes, step: CellStep) -> tuple[str, ...]:
     width, (cell,) = step.weights.width, step.further
     gates = nodes.add("Add", *nodes.products(step))
     squashed, candidate = nodes.parts(gates, 3 * width, width)
-    entering, leaving, kept = nodes.parts(nodes.add("Sigmoid", squashed), width, width, width)
-    remembered = nodes.add("Mul", kept, cell)
-    cell = nodes.add("Add", remembered, nodes.add("Mul", entering, nodes.add("Tanh", candidate)))
-    return nodes.add("Mul", leaving, nodes.add("Tanh", cell)), cell
+    input_gate, output_gate, forget_gate = nodes.parts(nodes.add("Sigmoid", squashed), width, width, width)
+    kept = nodes.add("Mul", forget_gate, cell)
+    cell = nodes.add("Add", kept, nodes.add("Mul", input_gate, nodes.add("Tanh", candidate)))
+    return nodes.add("Mul", output_gate, nodes.add("Tanh", cell)), cell
 
 
 def _gru_step(nodes: Int8Nodes, step: CellStep) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def _gru_step(nodes: Int8Nodes, step: CellStep) -> tuple[str, ...]:
     gates = nodes.add("Sigmoid", nodes.add("Add", x_gates, hidden_gates))
     update, reset = nodes.parts(gates, width, width)
     new = nodes.add("Tanh", nodes.add("Add", x_new, nodes.add("Mul", reset, hidden_new)))
-    # The same as a mean of new and hidden, weighted by 1 - update and update.
+    # Equals (1 - update) * new + update * hidden.
     return (nodes.add("Add", new, nodes.add("Mul", update, nodes.add("Sub", step.hidden.name, new))),)
 
 
@@ -131,7 +131,7 @@ def _elman_step(nodes: Int8Nodes, step: CellStep) -> tuple[str, ...]:
     return (nodes.add("Tanh", nodes.add("Add", *nodes.products(step))),)
 
 
-#: For each recurrent operator of ONNX one step of it in int8: from a step to the parts of the next state.
+#: For each recurrent operator of ONNX the writer of one step in int8; it returns the parts of the next state.
 CELL_STEPS: dict[str, Callable[[Int8Nodes, CellStep], tuple[str, ...]]] = {
     "LSTM": _lstm_step,
     "GRU": _gru_step,
@@ -142,7 +142,7 @@ _ZERO = np.array(ZERO_POINT, dtype=np.uint8)
 
 
 def quantise_columns(weight: Array) -> tuple[Array, Array]:
-    """int8 `[..., input, output]` and float32 scales `[..., output]`, whose product is nearly `weight`."""
+    """int8 `[..., input, output]` and float32 scales `[..., output]`, whose product approximates `weight`."""
     largest = np.abs(weight).max(axis=-2)
     scales = np.where(largest > 0, largest / NUM_LEVELS, 1.0).astype(np.float32)
     return np.rint(weight / scales[..., None, :]).astype(np.int8), scales

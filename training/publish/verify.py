@@ -1,16 +1,16 @@
-"""Verify that a bundle's graphs compute what its network computes, for any batch and padding.
+"""Verify a bundle: its graphs match the torch network, independent of batching and padding.
 
-The checks, by their names in the report and the manifest:
+The checks, by their names in the report and in the manifest:
 
     shapes      every output has the dtype and shape that the manifest declares, at several batch sizes and lengths
-    torch       every output equals torch's (only where the network is given)
+    torch       every output equals torch's (only with the network)
     padding     a row in a padded batch equals the same row alone
-    steps       step by step equals the whole sequence at once
-    chunks      a text in chunks, each from the state after the one before, equals the text at once (if supported)
-    examples    text in, answer out: the recorded answers of torch, through the service's own code
-    variants    faster variants lose no more dev score than accepted, and answer the examples alike
+    steps       single steps equal the whole sequence at once
+    chunks      a text in chunks, each continued from the previous state, equals the text at once (if supported)
+    examples    the answers recorded with torch, end to end through the service's code
+    variants    faster variants stay within the tolerated loss of dev score, and reproduce the examples
 
-Differences are relative for numbers above 1: `abs(a - b) / max(1, abs(a))`.
+Differences are absolute up to a magnitude of 1 and relative above: `abs(a - b) / max(1, abs(a))`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from training.onnx_graph.weights import round_to_half
 from training.publish.variants import faults_of_variants
 from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, row_alone, shape_of
 
-#: Another order of float32 sums differs by about 1e-6; a wrong gate or an unmasked step by 1e-2 and more.
+#: Float32 sums in another order differ by about 1e-6, a wrong gate or an unmasked step by at least 1e-2.
 TOLERANCE = 1e-4
-#: Number of steps when a decoder or language model is compared step by step.
+#: Steps of a decoder or language model in the comparison with the whole sequence.
 NUM_STEPS = 12
 #: Graphs that read a sequence at once and step by step, with equal results.
 _GENERATING = {"prompt", "step"}
@@ -50,7 +50,7 @@ _GENERATING = {"prompt", "step"}
 
 @dataclass
 class ParityReport:
-    """Result of a verification. `checks` has the largest difference of each check."""
+    """The result of a verification. `checks` has the largest difference of each check."""
 
     path: Path
     tolerance: float = TOLERANCE
@@ -66,11 +66,11 @@ class ParityReport:
         return max(self.checks.values(), default=0.0)
 
     def parity(self) -> Parity:
-        """The result as stored in the manifest."""
+        """The result as recorded in the manifest."""
         return Parity(max_difference=self.max_difference, tolerance=self.tolerance, checks=dict(self.checks))
 
     def summary(self) -> str:
-        """Text for people: each check with its largest difference, then the failures."""
+        """A readable summary: each check with its largest difference, then the failures."""
         lines = [f"{name:<10} largest difference {value:.1e}" for name, value in self.checks.items()]
         verdict = "passed" if self.passed else f"FAILED in {len(self.failures)} places"
         return "\n".join([f"{self.path}: {verdict} (tolerance {self.tolerance:g})", *lines, *self.failures])
@@ -92,7 +92,7 @@ class ParityReport:
         self.checks[check] = max(self.checks.get(check, 0.0), difference)
 
     def fail(self, check: str, what: str) -> None:
-        """Record a failure; `what` names graph, tensor, expected and found value."""
+        """Record a failure; `what` names graph, tensor, expected and found."""
         self.note(check, 0.0)
         self.failures.append(f"{check}: {what}")
 
@@ -101,19 +101,18 @@ class ParityReport:
 def verify_bundle(
     path: Path, network: Network | None = None, *, seed: int = 0, tolerance: float = TOLERANCE
 ) -> ParityReport:
-    """Run all checks on a bundle folder, on the CPU provider.
+    """Run every check on a bundle folder, on the CPU provider.
 
-    `network` is the one the bundle was made from; without it only the examples are compared with torch. For a bundle
-    with half-precision weights it is rounded likewise.
+    `network` is the network that was exported; without it, only the examples are compared with torch. A bundle with
+    half-precision weights is compared with the network rounded to half precision.
 
     Raises:
-        BundleError: the bundle cannot even be opened: a file is missing or altered, or a graph is not what the manifest
-            declares.
+        BundleError: the bundle cannot be opened: a file is missing or altered, or a graph does not match the manifest.
     """
     bundle = load_bundle(path)
     runner = OrtRunner(bundle, device="cpu", threads=1)
-    usual = evaluation_task(bundle.manifest).usual_values(bundle)
-    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, usual))
+    typical = evaluation_task(bundle.manifest).typical_values(bundle)
+    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, typical))
     report = ParityReport(path, tolerance)
     _check_graphs(report, opened)
     if network is not None:
@@ -136,7 +135,7 @@ def stores_half(bundle: Bundle) -> bool:
 
 
 def largest_difference(expected: Array, actual: Array) -> tuple[float, tuple[int, ...]]:
-    """The largest relative difference and its position. Non-finite numbers differ from everything."""
+    """The largest relative difference and where it is. Values that are not finite count as an infinite difference."""
     with np.errstate(invalid="ignore"):
         scaled = np.abs(expected.astype(np.float64) - actual) / np.maximum(1.0, np.abs(expected))
     scaled = np.where(np.isfinite(scaled), scaled, np.inf)
@@ -146,16 +145,16 @@ def largest_difference(expected: Array, actual: Array) -> tuple[float, tuple[int
 
 @dataclass(frozen=True)
 class _Opened:
-    """A bundle with a runner for its graphs and inputs to verify them with."""
+    """A bundle with open graphs, and the generator of their feeds."""
 
     bundle: Bundle
     runner: OrtRunner
-    probes: VerificationInputs
+    inputs: VerificationInputs
 
 
 def _check_graphs(report: ParityReport, opened: _Opened) -> None:
     for graph, spec in opened.bundle.manifest.graphs.items():
-        for feeds in opened.probes.all_sizes(spec):
+        for feeds in opened.inputs.all_sizes(spec):
             outputs = opened.runner.run(graph, feeds)
             _check_shapes(report, graph, spec, feeds, outputs)
             for row in _rows(graph, spec, feeds):
@@ -166,7 +165,7 @@ def _check_graphs(report: ParityReport, opened: _Opened) -> None:
 def _check_against_torch(report: ParityReport, opened: _Opened, network: Network) -> None:
     torch_runner = TorchRunner(network)
     for graph, spec in opened.bundle.manifest.graphs.items():
-        for feeds in opened.probes.all_sizes(spec):
+        for feeds in opened.inputs.all_sizes(spec):
             expected, actual = torch_runner.run(graph, feeds), opened.runner.run(graph, feeds)
             for row in _rows(graph, spec, feeds):
                 _compare_rows(report, "torch", row, row.of(expected), row.of(actual))
@@ -203,7 +202,7 @@ class _Row:
     feeds: Feeds
 
     def of(self, outputs: Mapping[str, Array]) -> Feeds:
-        """The part of a batch's outputs that belongs to this row."""
+        """This row of the outputs of a batch."""
         return row_alone(self.spec.outputs, outputs, self.index, self.length)
 
 
@@ -222,9 +221,9 @@ def _compare_rows(report: ParityReport, check: str, row: _Row, expected: Feeds, 
 
 
 def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
-    """Compare prefill of a padded prompt with its steps: the logits of every token, the state after the last."""
+    """Compare a padded prompt with single steps: the logits of every token, and the state after the last."""
     manifest, run = opened.bundle.manifest, opened.runner.run
-    prompt = opened.probes.feeds(manifest.graphs["prompt"], batch=3, time=NUM_STEPS)
+    prompt = opened.inputs.feeds(manifest.graphs["prompt"], batch=3, time=NUM_STEPS)
     whole = run("prompt", prompt)
     state = {spec.name: prompt[spec.name] for spec in manifest.state}
     for step in range(NUM_STEPS):
@@ -239,27 +238,27 @@ def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
 
 
 def _check_chunks(report: ParityReport, opened: _Opened, reference: Runner) -> None:
-    """Compare padded rows read at once by `reference` with the same rows in random chunks."""
+    """Compare padded rows read at once by `reference` with the same rows in chunks of random sizes."""
     manifest = opened.bundle.manifest
     ((graph, spec),) = manifest.graphs.items()
-    whole = opened.probes.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
+    whole = opened.inputs.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
     lengths, expected = whole["lengths"], reference.run(graph, whole)
     done = np.zeros_like(lengths)
     state = {part.name: whole[part.name].copy() for part in manifest.state}
     while (rows := np.flatnonzero(done < lengths)).size:
-        starts, sizes = done[rows], opened.probes.chunk_sizes(lengths[rows] - done[rows])
+        starts, sizes = done[rows], opened.inputs.chunk_sizes(lengths[rows] - done[rows])
         before = {name: array[:, rows] for name, array in state.items()}
         outputs = opened.runner.run(graph, {**chunk_of(spec, whole, rows, starts, sizes), **before})
         for part in manifest.state:
             state[part.name][:, rows] = outputs[part.next_name]
         done[rows] += sizes
         for index, row in enumerate(rows):
-            read = _Read(graph, spec, int(row), int(starts[index]), int(done[row]), int(lengths[row]))
+            read = _Chunk(graph, spec, int(row), int(starts[index]), int(done[row]), int(lengths[row]))
             _compare_chunk(report, read, expected, row_alone(spec.outputs, outputs, index, int(sizes[index])))
 
 
-class _Read(NamedTuple):
-    """Steps `start` up to `end` of one row, which has `length` of them."""
+class _Chunk(NamedTuple):
+    """Steps `start` to `end` of one row of `length` steps."""
 
     graph: str
     spec: GraphSpec
@@ -269,8 +268,8 @@ class _Read(NamedTuple):
     length: int
 
 
-def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array], chunk: Feeds) -> None:
-    """Outputs per step are compared at once, outputs of the whole text at its end."""
+def _compare_chunk(report: ParityReport, read: _Chunk, whole: Mapping[str, Array], chunk: Feeds) -> None:
+    """Compare outputs per step for each chunk, outputs for the whole text after its last chunk."""
     expected = row_alone(read.spec.outputs, whole, read.row, read.length)
     for tensor in read.spec.outputs:
         name, by_step = tensor.name, "time" in tensor.shape
@@ -282,11 +281,11 @@ def _compare_chunk(report: ParityReport, read: _Read, whole: Mapping[str, Array]
 
 
 def _check_decoder_steps(report: ParityReport, opened: _Opened, network: EncoderDecoder) -> None:
-    """Compare a target sentence in torch (teacher forcing) with the step graph run token by token."""
+    """Compare a whole target sentence in torch, as in training, with the step graph run for each token."""
     manifest, run = opened.bundle.manifest, opened.runner.run
     spec = manifest.graphs["decoder_step"]
-    feeds = opened.probes.feeds(spec, batch=3, time=7)
-    tokens = np.stack([opened.probes.feeds(spec, batch=3, time=1)["token"] for _ in range(NUM_STEPS)], axis=1)
+    feeds = opened.inputs.feeds(spec, batch=3, time=7)
+    tokens = np.stack([opened.inputs.feeds(spec, batch=3, time=1)["token"] for _ in range(NUM_STEPS)], axis=1)
     logits, attention = decode_whole(network, tokens, feeds)
     for step in range(NUM_STEPS):
         outputs = run("decoder_step", {**feeds, "token": tokens[:, step]})

@@ -1,4 +1,4 @@
-"""Random valid inputs for a bundle's graphs, from the tensor specs of its manifest."""
+"""Random valid feeds for a bundle's graphs, generated from the tensors that the manifest declares."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from service.tasks.core.task import Array
 
 Feeds = dict[str, Array]
 
-#: `(batch, time)` of the inputs: single and several rows, one and many steps.
-PROBE_SIZES = ((1, 1), (1, 6), (2, 3), (5, 8), (3, 33))
-#: Characters of the longest word for each size.
-PROBE_CHARACTERS = (1, 4, 24, 9, 12)
+#: `(batch, time)` of the feeds: single rows and batches, single steps and sequences.
+BATCH_AND_TIME_SIZES = ((1, 1), (1, 6), (2, 3), (5, 8), (3, 33))
+#: Characters of the longest word for each of these sizes.
+WORD_LENGTHS = (1, 4, 24, 9, 12)
 
-#: Factor on those lengths for sound, so that it has several steps and a partial one.
-SAMPLES_PER_PROBE_STEP = 97
+#: Factor on the length of audio samples, so that they cover several steps and a part of one.
+SAMPLES_PER_STEP = 97
 
-#: Longest chunk of a text that is read in chunks.
+#: The most steps of a chunk.
 MAX_CHUNK_STEPS = 5
 
 
 class VerificationInputs:
-    """Generates inputs from a seed: valid ids within each row's length, zeros beyond, floats in -1 to 1."""
+    """Generates feeds from a seed: valid ids within each row's length, zeros beyond, states and memory in -1 to 1."""
 
-    def __init__(self, id_limits: Mapping[str, int], seed: int = 0, usual: Mapping[str, Array] | None = None) -> None:
-        """`id_limits`: vocabulary size for each input of token ids.
+    def __init__(self, id_limits: Mapping[str, int], seed: int = 0, typical: Mapping[str, Array] | None = None) -> None:
+        """`id_limits`: for each input of token ids the size of its vocabulary.
 
-        `usual`: typical rows `[time, width]` for inputs whose values are not between -1 and 1.
+        `typical`: for inputs with another range than -1 to 1 a row `[time, width]`; feeds are generated near it.
         """
         self._id_limits = id_limits
-        self._usual = usual or {}
+        self._typical = typical or {}
         self._random = np.random.default_rng(seed)
 
     def all_sizes(self, spec: GraphSpec) -> list[Feeds]:
-        """Inputs of every size."""
-        pairs = zip(PROBE_SIZES, PROBE_CHARACTERS, strict=True)
+        """One set of feeds for each probe size."""
+        pairs = zip(BATCH_AND_TIME_SIZES, WORD_LENGTHS, strict=True)
         return [self.feeds(spec, batch, time, characters) for (batch, time), characters in pairs]
 
     def feeds(self, spec: GraphSpec, batch: int, time: int, characters: int = 1) -> Feeds:
         """Inputs of one size. At least one row has length `time`; no row is longer."""
         if any(tensor.name == "samples" for tensor in spec.inputs):
-            time *= SAMPLES_PER_PROBE_STEP
+            time *= SAMPLES_PER_STEP
         axes = {"batch": batch, "time": time, "chars": characters}
         lengths = self._random.integers(1, time + 1, size=batch)
         lengths[self._random.integers(batch)] = time
         return {tensor.name: self._array(tensor, axes, lengths) for tensor in spec.inputs}
 
     def chunk_sizes(self, remaining: Array) -> Array:
-        """Random size of the next chunk of each row, at least one step."""
+        """The size of each row's next chunk: random, at least one step, at most those remaining."""
         return np.minimum(self._random.integers(1, MAX_CHUNK_STEPS + 1, size=remaining.shape), remaining)
 
     def _array(self, tensor: TensorSpec, axes: Mapping[str, int], lengths: Array) -> Array:
         shape = shape_of(tensor, axes)
         if tensor.name == "lengths":
             return lengths
-        if tensor.name in self._usual:
-            row = self._usual[tensor.name]
+        if tensor.name in self._typical:
+            row = self._typical[tensor.name]
             near = row + row.std(axis=0) * self._random.uniform(-1.0, 1.0, size=shape)
             return np.asarray(near, dtype=np.float32)
         if tensor.dtype == "float32":
@@ -97,7 +97,7 @@ def row_alone(tensors: tuple[TensorSpec, ...], arrays: Mapping[str, Array], row:
 
 
 def chunk_of(spec: GraphSpec, feeds: Mapping[str, Array], rows: Array, starts: Array, sizes: Array) -> Feeds:
-    """For each of `rows` the `sizes` steps from `starts` on, padded again; without recurrent state."""
+    """`sizes` steps from `starts` of each of `rows`, padded to the longest; without recurrent state."""
     chunk: Feeds = {"lengths": sizes}
     for tensor in spec.inputs:
         if "time" in tensor.shape:

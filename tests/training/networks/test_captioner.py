@@ -18,8 +18,8 @@ from tests.tiny_pictures import shape_pictures
 from tests.training.tiny_captioner import captioner, publish_captioner
 from training.config.networks import CaptionerConfig
 from training.config.pictures import PictureConfig
-from training.networks.inputs.picture_augmentation import PictureAugmentation
-from training.onnx_graph.captioner import folded
+from training.networks.inputs.image_augmentation import ImageAugmentation
+from training.onnx_graph.captioner import folded_batch_norm
 from training.preprocessing.batches import CaptioningBatch
 from training.publish.verify import verify_bundle
 
@@ -59,7 +59,7 @@ def test_verifying_finds_a_normalisation_that_was_left_out(tmp_path: Path) -> No
 
 def test_folding_is_what_normalisation_does() -> None:
     normalise = captioner().encoder.stages[1][0].normalise
-    factor, summand = folded(normalise)
+    factor, summand = folded_batch_norm(normalise)
     features = torch.randn(2, normalise.num_features, 3, 3)
     expected = normalise(features).detach().numpy()
     assert np.allclose(features.numpy() * factor[:, None, None] + summand[:, None, None], expected, atol=1e-5)
@@ -113,14 +113,14 @@ def test_pictures_are_changed_in_training_alone() -> None:
 def test_only_what_may_be_mirrored_is() -> None:
     """With every picture to be mirrored, one that must not be stays as it was."""
     pictures = torch.rand(2, 3, 8, 8) * 2 - 1
-    changed = PictureAugmentation(PictureConfig(mirror=1.0))(pictures, torch.tensor([True, False]))
+    changed = ImageAugmentation(PictureConfig(mirror=1.0))(pictures, torch.tensor([True, False]))
     assert torch.allclose(changed[0], pictures[0].flip(2), atol=1e-5)
     assert torch.allclose(changed[1], pictures[1], atol=1e-5)
 
 
 def test_nothing_asked_is_nothing_changed() -> None:
     pictures = torch.rand(2, 3, 8, 8) * 2 - 1
-    assert torch.equal(PictureAugmentation(PictureConfig())(pictures, torch.ones(2, dtype=torch.bool)), pictures)
+    assert torch.equal(ImageAugmentation(PictureConfig())(pictures, torch.ones(2, dtype=torch.bool)), pictures)
 
 
 def test_everything_asked_keeps_the_range() -> None:
@@ -129,7 +129,7 @@ def test_everything_asked_keeps_the_range() -> None:
         shift=0.3, scale=0.3, rotation_degrees=45, brightness=0.5, colour=0.5, grey=0.5, erase=0.5, mirror=0.5
     )
     pictures = torch.rand(6, 3, 12, 12) * 2 - 1
-    changed = PictureAugmentation(everything)(pictures, torch.ones(6, dtype=torch.bool))
+    changed = ImageAugmentation(everything)(pictures, torch.ones(6, dtype=torch.bool))
     assert changed.abs().max() <= 1.0 + 1e-5
     assert not torch.allclose(changed, pictures)
 

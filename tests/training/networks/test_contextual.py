@@ -28,7 +28,7 @@ from training.config.networks import Cell
 from training.evaluation.dev_scorer import DevScorer
 from training.fit import run_folder
 from training.fit.trainer import DevScore, Interrupted
-from training.networks.inputs.contextual import ContextualFeatures, spelt_sentences
+from training.networks.inputs.contextual import ContextualFeatures, character_stream
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
 from training.pipeline.pretrained_characters import read_character_models
@@ -59,7 +59,7 @@ def padded(sentences: list[list[list[int]]]) -> torch.Tensor:
 
 def test_a_sentence_is_spelt_in_one_piece() -> None:
     """Line end, words with blanks between them, line end; then padding, and each word knows its two ends."""
-    spelt = spelt_sentences(padded(SENTENCES), blank_id=5, line_end_id=6)
+    spelt = character_stream(padded(SENTENCES), blank_id=5, line_end_id=6)
     assert spelt.characters.tolist() == [[6, 7, 8, 5, 9, 5, 10, 11, 12, 6], [6, 13, 14, 15, 6, 0, 0, 0, 0, 0]]
     assert spelt.lengths.tolist() == [10, 5]
     assert (spelt.first[0].tolist(), spelt.last[0].tolist()) == ([1, 4, 6], [2, 4, 8])

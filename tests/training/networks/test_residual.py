@@ -10,7 +10,7 @@ from tests.training.exportable import lively
 from training.config.networks import Connection
 from training.networks.layers.dropout import EmbeddingDropout, LockedDropout, sequence_dropout
 from training.networks.layers.recurrent import RecurrentEncoder
-from training.networks.layers.residual import CLOSED, ResidualConnection
+from training.networks.layers.residual import CLOSED_GATE_BIAS, ResidualConnection
 
 INPUTS, OUTPUTS = (torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
 LENGTHS = torch.tensor([3, 2])
@@ -33,7 +33,7 @@ def test_a_highway_mixes_input_and_output_by_its_gate() -> None:
     assert end.gate is not None
     gate = torch.sigmoid(end.gate(INPUTS))
     torch.testing.assert_close(end(INPUTS, OUTPUTS), gate * OUTPUTS + (1 - gate) * INPUTS)
-    assert end.gate.bias.tolist() == [CLOSED] * 4
+    assert end.gate.bias.tolist() == [CLOSED_GATE_BIAS] * 4
 
 
 def test_normalised_outputs_have_mean_0_and_variance_1() -> None:
@@ -48,7 +48,7 @@ def test_normalised_outputs_have_mean_0_and_variance_1() -> None:
 def test_reading_on_is_reading_at_once(connection: Connection, layer_norm: bool) -> None:
     """From a state of zeros, a forward stack with ends gives what it gives for the whole, in the same two forms."""
     encoder = lively(RecurrentEncoder("gru", 4, 5, 3, False, connection=connection, layer_norm=layer_norm)).eval()
-    outputs, _ = encoder.read_on(INPUTS, LENGTHS, (torch.zeros(3, 2, 5),))
+    outputs, _ = encoder.read_chunk(INPUTS, LENGTHS, (torch.zeros(3, 2, 5),))
     for row, length in enumerate(LENGTHS.tolist()):
         torch.testing.assert_close(outputs[row, :length], encoder(INPUTS, LENGTHS)[row, :length])
 

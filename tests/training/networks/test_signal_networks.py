@@ -9,7 +9,7 @@ import torch
 from tests.tiny_signals import CONFIGS, LABELS, motions, scale_of, signal_network, sounds
 from training.config.signals import AugmentConfig, SignalConfig
 from training.networks.inputs.front_end import FrontEnd
-from training.networks.inputs.signal_augmentation import Augmentation, warped
+from training.networks.inputs.signal_augmentation import SignalAugmentation, warped
 from training.preprocessing.spectrogram import POWER_FLOOR, Spectrogram, mel_filters
 from training.tasks.signals import SignalSet
 
@@ -92,7 +92,7 @@ EVERYTHING = AugmentConfig(
 def test_augmentation_is_for_training_alone() -> None:
     """Two runs differ while training, and are equal when it is over."""
     network = signal_network(CONFIGS["frames"])
-    network.front_end.augmentation = Augmentation(EVERYTHING)
+    network.front_end.augmentation = SignalAugmentation(EVERYTHING)
     batch = SignalSet(motions(), LABELS, limit=50, batch_size=6, seed=1).batch(np.arange(6))
     losses = [network.train().loss(batch)[0].item() for _ in range(2)]
     assert losses[0] != losses[1]
@@ -102,7 +102,7 @@ def test_augmentation_is_for_training_alone() -> None:
 
 def test_augmentation_repeats_with_torchs_seed() -> None:
     """A resumed run goes on with the same numbers: they come from torch's generator, which checkpoints hold."""
-    augmentation, values, lengths = Augmentation(EVERYTHING), torch.randn(4, 20, 3), torch.tensor([20, 3, 1, 11])
+    augmentation, values, lengths = SignalAugmentation(EVERYTHING), torch.randn(4, 20, 3), torch.tensor([20, 3, 1, 11])
     drawn = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -127,7 +127,7 @@ def test_a_warp_moves_bands_by_the_part_it_says() -> None:
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_resampling_stays_within_what_was_said(shape: tuple[int, ...]) -> None:
     """At speeds of 0.7 to 1.3 and with at most a fifth cut off, no row is longer or shorter than that allows."""
-    augmentation = Augmentation(AugmentConfig(speed=0.3, crop=0.2))
+    augmentation = SignalAugmentation(AugmentConfig(speed=0.3, crop=0.2))
     lengths = torch.tensor([100, 40, 1])
     values = torch.arange(100.0).view(1, 100, *[1] * len(shape)).expand(3, 100, *shape).contiguous()
     for _ in range(20):
@@ -140,6 +140,6 @@ def test_resampling_stays_within_what_was_said(shape: tuple[int, ...]) -> None:
 def test_rotation_keeps_lengths() -> None:
     """Turning a sensor changes no reading's size."""
     points = torch.randn(5, 8, 6)
-    turned = Augmentation(AugmentConfig(rotation_degrees=90.0)).distort(points, torch.full((5,), 8))
+    turned = SignalAugmentation(AugmentConfig(rotation_degrees=90.0)).distort(points, torch.full((5,), 8))
     assert not torch.allclose(points, turned)
     torch.testing.assert_close(points.view(5, 8, 2, 3).norm(dim=3), turned.view(5, 8, 2, 3).norm(dim=3))

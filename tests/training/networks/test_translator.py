@@ -15,8 +15,8 @@ from training.config.networks import TranslatorConfig
 from training.config.recipe import ConfigFault, parse_recipe
 from training.fit.gradient import mixed_precision
 from training.networks.layers.cells import State
-from training.networks.layers.scheduled_sampling import mixed_inputs, share_true
-from training.networks.translator import Translator, looked_twice
+from training.networks.layers.scheduled_sampling import sampled_inputs, teacher_forcing_share
+from training.networks.translator import Translator, coverage_loss
 from training.preprocessing.batches import TranslationBatch
 
 _SMALL = {"embedding_size": 6, "encoder_hidden_size": 4, "decoder_hidden_size": 8, "attention_size": 5}
@@ -96,8 +96,8 @@ def test_coverage_starts_as_if_there_were_none() -> None:
 def test_looking_twice_costs_what_was_looked_at_twice() -> None:
     """Two steps that look at one place share it, a third that looks elsewhere shares little; padding does not count."""
     weights = torch.tensor([[[1.0, 0.0], [0.75, 0.25], [0.0, 1.0], [1.0, 0.0]]])
-    assert looked_twice(weights, torch.tensor([[True, True, False, False]])) == pytest.approx(0.75 / 2)
-    assert looked_twice(weights, torch.tensor([[True, True, True, False]])) == pytest.approx((0.75 + 0.25) / 3)
+    assert coverage_loss(weights, torch.tensor([[True, True, False, False]])) == pytest.approx(0.75 / 2)
+    assert coverage_loss(weights, torch.tensor([[True, True, True, False]])) == pytest.approx((0.75 + 0.25) / 3)
 
 
 def test_the_loss_of_coverage_is_for_training_alone() -> None:
@@ -110,17 +110,17 @@ def test_the_loss_of_coverage_is_for_training_alone() -> None:
 @pytest.mark.parametrize("schedule", ["linear", "inverse_sigmoid"])
 def test_true_tokens_give_way_update_by_update(schedule: Any) -> None:
     """Nearly all at the start, fewer with each update, never fewer than the floor."""
-    shares = [share_true(schedule, update, 100, 0.25) for update in range(0, 2000, 50)]
+    shares = [teacher_forcing_share(schedule, update, 100, 0.25) for update in range(0, 2000, 50)]
     assert shares[0] > 0.98
     assert all(later <= earlier for earlier, later in pairwise(shares))
     assert shares[-1] == 0.25
-    assert share_true("none", 10**6, 100, 0.25) == 1.0
+    assert teacher_forcing_share("none", 10**6, 100, 0.25) == 1.0
 
 
 def test_known_shares_of_true_tokens() -> None:
     """Linear decay is half-way after half its updates; the inverse sigmoid is 1/2 where exp(i / k) is k."""
-    assert share_true("linear", 50, 100, 0.5) == pytest.approx(0.75)
-    assert share_true("inverse_sigmoid", 230, 50, 0.0) == pytest.approx(50 / (50 + 99.484), abs=1e-3)
+    assert teacher_forcing_share("linear", 50, 100, 0.5) == pytest.approx(0.75)
+    assert teacher_forcing_share("inverse_sigmoid", 230, 50, 0.0) == pytest.approx(50 / (50 + 99.484), abs=1e-3)
 
 
 def test_own_tokens_are_drawn_from_what_stands_before() -> None:
@@ -134,9 +134,9 @@ def test_own_tokens_are_drawn_from_what_stands_before() -> None:
         logits[:, 0] = 30.0
         return logits.scatter(1, (token + 2).unsqueeze(1), 20.0)
 
-    assert mixed_inputs(inputs, 1.0, successor).equal(inputs)
+    assert sampled_inputs(inputs, 1.0, successor).equal(inputs)
     seen.clear()
-    mixed = mixed_inputs(inputs, 0.0, successor)
+    mixed = sampled_inputs(inputs, 0.0, successor)
     assert mixed.tolist() == [[BOS, BOS + 2, BOS + 4, BOS + 6], [BOS, BOS + 2, 0, 0]]
     assert seen == [[BOS, BOS], [BOS + 2, BOS + 2], [BOS + 4, 0]]
 

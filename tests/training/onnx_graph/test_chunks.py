@@ -79,8 +79,8 @@ def test_torch_reads_on_where_it_stopped(cell: Cell) -> None:
     with torch.no_grad():
         state, other, emissions = zeros(tags), zeros(labels), []
         for piece, length in zip(pieces, lengths, strict=True):
-            reading, state = tags.read_on(piece, piece.unsqueeze(2), length, state)
-            logits, other = labels.read_on(piece, length, other)
+            reading, state = tags.read_chunk(piece, piece.unsqueeze(2), length, state)
+            logits, other = labels.read_chunk(piece, length, other)
             emissions.append(reading.emissions)
         whole = tags.emissions(words, words.unsqueeze(2), torch.tensor([7]))
         torch.testing.assert_close(torch.cat(emissions, dim=1), whole)
@@ -121,7 +121,7 @@ def test_a_state_that_is_not_read_is_found(tmp_path: Path) -> None:
 def test_an_encoder_of_both_directions_takes_no_state() -> None:
     """Asking for it is an error of the program, not a graph that drops half of the network."""
     graph = GraphBuilder("refused", [], [])
-    with pytest.raises(ValueError, match="both directions"):
+    with pytest.raises(ValueError, match="a bidirectional encoder"):
         encoder_from_state(graph, "inputs", "lengths", tagger().encoder, ["hidden", "cell"])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.bundle.manifest import GraphSpec, TensorSpec
-from training.publish.verify_inputs import PROBE_SIZES, VerificationInputs, axes_of, chunk_of, row_alone
+from training.publish.verify_inputs import BATCH_AND_TIME_SIZES, VerificationInputs, axes_of, chunk_of, row_alone
 
 SPEC = GraphSpec(
     file="tagger.onnx",
@@ -38,7 +38,7 @@ def test_ids_are_valid_inside_and_zero_outside(seed: int) -> None:
 def test_several_sizes_are_tried() -> None:
     """One row and several, one step and many, and rows of unequal length."""
     sizes = [axes_of(SPEC, feeds) for feeds in VerificationInputs(LIMITS).all_sizes(SPEC)]
-    assert [(axes["batch"], axes["time"]) for axes in sizes] == list(PROBE_SIZES)
+    assert [(axes["batch"], axes["time"]) for axes in sizes] == list(BATCH_AND_TIME_SIZES)
     assert len({length for feeds in VerificationInputs(LIMITS).all_sizes(SPEC) for length in feeds["lengths"]}) > 3
 
 
@@ -83,7 +83,7 @@ def test_probes_of_readings_are_near_usual_ones() -> None:
     """Each row differs from the usual one, by less than the deviation of each number over time."""
     usual = np.stack([1013 + np.arange(4.0), np.zeros(4)], axis=1).astype(np.float32)
     spec = GraphSpec(file="x", inputs=(TensorSpec(name="frames", dtype="float32", shape=("batch", 4, 2)),), outputs=())
-    frames = VerificationInputs({}, usual={"frames": usual}).feeds(spec, batch=3, time=1)["frames"]
+    frames = VerificationInputs({}, typical={"frames": usual}).feeds(spec, batch=3, time=1)["frames"]
     assert frames.shape == (3, 4, 2)
     assert frames.dtype == np.float32
     distance = np.abs(frames - usual)

@@ -92,7 +92,7 @@ class ForecastingEvaluation(EvaluationTask[Series]):
         known = options_as(options, ForecastingOptions)
         return forecasting_baselines(one_series(train), one_series(dev), known)
 
-    def usual_values(self, bundle: Bundle) -> dict[str, Array]:
+    def typical_values(self, bundle: Bundle) -> dict[str, Array]:
         """The window of an example: a hundred deviations away from its series, all is rounding."""
         frames = np.asarray(bundle.examples[0].inputs["frames"], dtype=np.float32)
         return {"frames": frames[-options_of(bundle.manifest).look_back :]}

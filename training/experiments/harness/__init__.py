@@ -1,1 +1,1 @@
-"""What the experiments share: tasks, training loops, tables and figures."""
+"""Shared code of the experiments: tasks, training loop, tables and figures."""

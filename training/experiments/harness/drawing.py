@@ -1,4 +1,4 @@
-"""Panels to one SVG: colours that the colour-blind can tell apart, and a marker and dash for each line besides."""
+"""Draws panels to one SVG, with a colour-blind safe palette and a marker and dash pattern for each line."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from training.experiments.harness.outcome import Panel
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)))
-#: Legends stand below the axes, so that no curve is hidden.
+#: Legends are below the axes, so that they hide no curve.
 PANEL_INCHES = (4.6, 4.2)
 LEVEL_COLOUR = "#555555"
-#: Beyond this many points markers would hide the curve.
+#: Lines with more points have no markers, which would hide the curve.
 MAX_MARKERS = 20
 
 
 def draw(panels: Sequence[Panel], picture: Path) -> None:
-    """Write the panels side by side; the same panels give the same file."""
+    """Draw the panels side by side; the file is deterministic."""
     # Imported here: matplotlib is slow to import, and listing experiments draws nothing.
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    # Text stays text: smaller files, which can be searched and read aloud.
+    # Keep text as text: smaller files, searchable and accessible to screen readers.
     style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": picture.stem,
@@ -68,7 +68,7 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
 
 
 def _plain_ticks(axis: Any, panel: Panel) -> None:
-    """Powers of two are read more easily as 64 than as 2^6; the ticks are the points that were measured."""
+    """Ticks at the measured points, written as 64 instead of 2^6."""
     points = sorted({x for line in panel.lines for x in line.xs})
     axis.set_xticks(points, [f"{point:g}" for point in points])
 
@@ -100,7 +100,7 @@ def _draw_bars(axis: Any, panel: Panel) -> None:
 
 
 def _draw_levels(axis: Any, panel: Panel) -> None:
-    """Dotted lines across, each with its name on it."""
+    """Draw labelled horizontal lines."""
     for label, level in panel.levels.items():
         axis.axhline(level, color=LEVEL_COLOUR, linewidth=1, linestyle=(0, (1, 2)))
         axis.annotate(

@@ -1,4 +1,4 @@
-"""A training loop for small networks, where the loss and the gradient of every update are what is looked at."""
+"""A training loop for small networks that records loss and gradient norm of every update."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-#: More nats than this is no longer learning; it is also where the trainer of real runs stops.
+#: A loss above this counts as diverged, as in the trainer.
 MAX_LOSS = 1000.0
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how boldly. `clip_norm` of infinity is no clipping."""
+    """Number of updates and optimizer settings. An infinite `clip_norm` means no clipping."""
 
     num_steps: int
     learning_rate: float
@@ -28,7 +28,7 @@ class Budget:
 
 @dataclass
 class Fit:
-    """What happened: the loss and the gradient's norm before clipping, by update; time is that of the processor."""
+    """The history of a training: loss and gradient norm before clipping of each update, and CPU seconds."""
 
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
@@ -46,14 +46,13 @@ def fit(
     budget: Budget,
     is_done: Callable[[int], bool] = lambda _step: False,
 ) -> Fit:
-    """Update until the budget is spent, `is_done(step)` says so, or the loss is no number any more.
+    """Train until the budget is spent, `is_done(step)` is true, or the loss diverges.
 
-    `loss_of(step)` makes the batch and gives its loss. Seconds count the processor, so that other work on the machine
-    does not.
+    `loss_of(step)` makes a batch and returns its loss. CPU time is measured, which other processes do not affect.
     """
     kind = torch.optim.Adam if budget.optimizer == "adam" else torch.optim.SGD
     optimizer = kind(network.parameters(), budget.learning_rate)
-    seen = Fit()
+    history = Fit()
     started = time.process_time()
     network.train()
     for step in range(budget.num_steps):
@@ -61,21 +60,21 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(network.parameters(), budget.clip_norm))
-        seen.losses.append(float(loss.detach()))
-        seen.norms.append(norm)
-        if not (seen.losses[-1] < MAX_LOSS and math.isfinite(norm)):
-            seen.diverged = True
+        history.losses.append(float(loss.detach()))
+        history.norms.append(norm)
+        if not (history.losses[-1] < MAX_LOSS and math.isfinite(norm)):
+            history.diverged = True
             break
         optimizer.step()
         if is_done(step):
             break
-    seen.cpu_s = time.process_time() - started
-    return seen
+    history.cpu_s = time.process_time() - started
+    return history
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[torch.Generator]:
-    """Inside, weights are drawn from `seed`; the generator is for data. The caller's random numbers stay untouched."""
+    """Seed torch inside the block, without changing the caller's random state; the generator is for data."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)

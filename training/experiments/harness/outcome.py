@@ -1,4 +1,4 @@
-"""What an experiment is, and what it hands back: numbers for a table, lines or bars for a figure."""
+"""The type of an experiment, and of its outcome: tables, and lines or bars of a figure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SettingsT = TypeVar("SettingsT")
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` maps each heading to the format of its numbers, such as `.3f`; text is shown as it is."""
+    """A table. `columns` maps each heading to the format of its numbers, such as `.3f`; text is not formatted."""
 
     columns: dict[str, str]
     rows: Sequence[Row]
     title: str = ""
 
     def markdown(self) -> str:
-        """The table as GitHub shows it, numbers to the right."""
+        """The table in GitHub's Markdown, with numbers aligned right."""
         is_text = [all(isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
         rules = [":---" if text else "---:" for text in is_text]
         lines = [list(self.columns), rules, *(self._shown(row) for row in self.rows)]
@@ -42,7 +42,7 @@ def _shown(value: Value, spec: str) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; `spread` is the reach of the seeds to either side, where there are several."""
+    """One curve; `spread` is the standard deviation over seeds, for error bars."""
 
     label: str
     xs: Sequence[float]
@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes, with lines or with bars (label to height and spread), and levels to compare with."""
+    """One pair of axes with lines or bars (label to height and spread), and horizontal reference levels."""
 
     title: str
     x_label: str
@@ -67,7 +67,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found."""
+    """The results of an experiment."""
 
     tables: list[Table]
     panels: list[Panel]
@@ -75,7 +75,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Experiment(Generic[SettingsT]):
-    """A claim and the way to check it. `quick` settings run in a moment and show the form, not the finding."""
+    """A question and the function that answers it. `quick` settings run in seconds, but their results mean nothing."""
 
     name: str
     question: str
@@ -88,10 +88,10 @@ AnyExperiment = Experiment[Any]
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; NaN of nothing."""
+    """The mean; NaN for no values."""
     return fmean(values) if values else math.nan
 
 
 def spread(values: Sequence[float]) -> float:
-    """The standard deviation over seeds; NaN of a single one."""
+    """The standard deviation over seeds; NaN for a single one."""
     return stdev(values) if len(values) > 1 else math.nan

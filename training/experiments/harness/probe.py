@@ -1,4 +1,4 @@
-"""The smallest network that uses our recurrences: something in, one recurrent layer, something out at each step."""
+"""A minimal recurrent network: input module, one recurrent layer, linear output at each step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.networks.layers.recurrent import RecurrentEncoder
 
 ProbeName = Literal["Elman", "GRU", "LSTM, forget bias 0", "LSTM, forget bias 1"]
 
-#: The cells that the claims about memory are about. Ours starts with 1; 0 is what one gets without thinking of it.
+#: The cells of the memory experiments, with their forget bias: 1 is the initial value of our LSTM, 0 is common.
 CELLS_OF: dict[ProbeName, tuple[Cell, float]] = {
     "Elman": ("rnn", 0.0),
     "GRU": ("gru", 0.0),
@@ -22,7 +22,7 @@ CELLS_OF: dict[ProbeName, tuple[Cell, float]] = {
 
 
 class Probe(nn.Module):
-    """`inputs` turns what comes in into vectors: an embedding, or nothing at all."""
+    """`inputs` is an embedding, or the identity for inputs that are vectors."""
 
     def __init__(
         self,
@@ -52,5 +52,5 @@ class Probe(nn.Module):
 
 
 def num_parameters(network: nn.Module) -> int:
-    """How many numbers are learnt."""
+    """The number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())

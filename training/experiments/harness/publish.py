@@ -1,4 +1,4 @@
-"""An outcome becomes files: a table with the facts of its run, a figure, and a place on the page of results."""
+"""Writes an outcome to files: a table with the facts of its run, a figure, and its section on the page of results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = "README.md"
 
 @dataclass(frozen=True)
 class Facts:
-    """What a reader has to know to run it again and compare."""
+    """The facts of a run that are needed to reproduce it."""
 
     name: str
     settings: Any
@@ -34,7 +34,7 @@ class Facts:
 
 
 def in_words(settings: Any) -> str:
-    """All settings in one sentence."""
+    """The settings as one sentence."""
     chosen = ", ".join(f"{key} {_plain(value)}" for key, value in dataclasses.asdict(settings).items())
     return f"Settings: {chosen}."
 
@@ -44,7 +44,7 @@ def _plain(value: Any) -> str:
 
 
 def machine() -> str:
-    """The processor, as the system names it."""
+    """The model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -54,7 +54,7 @@ def machine() -> str:
 
 
 def publish(outcome: Outcome, facts: Facts, folder: Path) -> list[Path]:
-    """Write `tables/NAME.md` and `figures/NAME.svg` under `folder`; a page there that has a place for them gets them.
+    """Write `tables/NAME.md` and `figures/NAME.svg` under `folder`, and update their section of the page there.
 
     Returns:
         The files that were written.
@@ -67,25 +67,25 @@ def publish(outcome: Outcome, facts: Facts, folder: Path) -> list[Path]:
     page = folder / PAGE
     if not page.is_file() or begin(facts.name) not in page.read_text(encoding="utf-8"):
         return [table, figure]
-    page.write_text(put_in_place(page.read_text(encoding="utf-8"), facts.name, text), encoding="utf-8")
+    page.write_text(with_section(page.read_text(encoding="utf-8"), facts.name, text), encoding="utf-8")
     return [table, figure, page]
 
 
 def begin(name: str) -> str:
-    """The mark on the page before an experiment's table."""
+    """The marker before an experiment's section of the page."""
     return f"<!-- begin {name} -->"
 
 
 def end(name: str) -> str:
-    """The mark on the page after an experiment's table."""
+    """The marker after an experiment's section of the page."""
     return f"<!-- end {name} -->"
 
 
-def put_in_place(page: str, name: str, text: str) -> str:
-    """The page with `text` between the marks of this experiment, instead of what stood there.
+def with_section(page: str, name: str, text: str) -> str:
+    """The page with `text` as the section of this experiment.
 
     Raises:
-        UnrollError: a mark is missing, or they stand the wrong way round.
+        UnrollError: a marker is missing, or they are in the wrong order.
     """
     before, opened, rest = page.partition(begin(name))
     _, closed, after = rest.partition(end(name))

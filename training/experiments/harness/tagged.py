@@ -1,4 +1,4 @@
-"""Taggers on a part of a public set, trained for a few epochs: what the experiments on tagging share."""
+"""Trains taggers on a part of a public data set for a few epochs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from training.tasks.catalogue import TASKS
 from training.tasks.tagging import tagging_vocabulary
 
 VECTORS = "glove_100d"
-#: The most frequent ones: each row is updated in each step, whether its word occurs or not.
+#: The most frequent ones only: Adam updates every row of the embedding in every step.
 MAX_VECTORS = 10_000
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Which sentences: a random part of train, the same at every call, and the first ones of dev."""
+    """A fixed random part of train, and the first sentences of dev."""
 
     train: Sequence[TaggedSentence]
     dev: Sequence[TaggedSentence]
@@ -38,7 +38,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Tagged:
-    """A trained tagger, what it knows, its dev measures in percent, and the processor's seconds of its training."""
+    """A trained tagger, its vocabulary, its dev measures in percent, and the CPU seconds of its training."""
 
     network: Tagger
     vocabulary: Vocabulary
@@ -47,7 +47,7 @@ class Tagged:
 
 
 def tagger_recipe(dataset: str, seed: int = 1, vectors: str = "", **network: Any) -> Recipe:
-    """A tagger of the project's own kind."""
+    """A tagging recipe with the given network settings."""
     values = {
         "name": "experiment",
         "task": "tagging",
@@ -62,7 +62,7 @@ def tagger_recipe(dataset: str, seed: int = 1, vectors: str = "", **network: Any
 
 @cache
 def corpus(dataset: str, num_train: int, num_dev: int) -> Corpus:
-    """So many sentences of train and dev."""
+    """`num_train` sentences of train and `num_dev` of dev."""
     data = load_data(TASKS["tagging"], tagger_recipe(dataset))
     train, dev = ([r for r in part if isinstance(r, TaggedSentence)] for part in (data.train, data.dev))
     chosen = np.random.default_rng(1).permutation(len(train))[:num_train]
@@ -75,7 +75,7 @@ def _vectors() -> WordVectors:
 
 
 def train_tagger(recipe: Recipe, sentences: Corpus, epochs: int, learning_rate: float) -> Tagged:
-    """Fit, then score dev with the decoding that the service uses."""
+    """Train a tagger, and score it on dev with the service's decoding."""
     vectors = _vectors() if recipe.tokenizer.vectors else None
     vocabulary = tagging_vocabulary(recipe.tokenizer, sentences.train, vectors)
     data = TASKS["tagging"].training_set(recipe, vocabulary, sentences.train)
@@ -89,6 +89,6 @@ def train_tagger(recipe: Recipe, sentences: Corpus, epochs: int, learning_rate: 
             assert isinstance(batch, TaggingBatch)
             return network.loss(batch)[0]
 
-        seen = fit(network, loss_of, Budget(len(orders), learning_rate))
+        history = fit(network, loss_of, Budget(len(orders), learning_rate))
     measures = DevScorer(TASKS["tagging"], recipe, vocabulary, sentences.dev)(network).measures
-    return Tagged(network, vocabulary, measures, seen.cpu_s)
+    return Tagged(network, vocabulary, measures, history.cpu_s)

@@ -1,4 +1,4 @@
-"""The text that experiments with language models share, and the ways to read it in windows and to score on it."""
+"""The text of the language model experiments, training windows of it, and its dev loss."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from training.preprocessing.vocabulary import Vocabulary
 from training.tasks.catalogue import TASKS
 from training.tasks.generation import generation_vocabulary
 
-#: Dev is always read the same way, whatever a network learnt from, so that losses compare.
+#: Dev is always read in the same windows, so that losses are comparable.
 DEV_WINDOW, DEV_STREAMS = 128, 16
 
 
 @dataclass(frozen=True)
 class Text:
-    """Train and dev of tiny_shakespeare, or the beginnings of both, and the characters of train."""
+    """Train and dev of tiny_shakespeare, possibly shortened, and the vocabulary of train."""
 
     train: list[Passage]
     dev: list[Passage]
@@ -35,7 +35,7 @@ class Text:
 
 @cache
 def shakespeare(max_characters: int) -> Text:
-    """The first so many characters of train and of dev; 0 is all of them."""
+    """The first `max_characters` characters of train and of dev; 0 means all."""
     recipe = character_recipe()
     data = load_data(TASKS["generation"], recipe)
     length = max_characters or None
@@ -44,7 +44,7 @@ def shakespeare(max_characters: int) -> Text:
 
 
 def character_recipe(seed: int = 1, window: int = 64, streams: int = 32, **network: Any) -> Recipe:
-    """A character model without dropout: runs are short and see each character a few times at most."""
+    """A character model without dropout, as runs are too short to overfit."""
     values = {
         "name": "experiment",
         "task": "generation",
@@ -58,7 +58,7 @@ def character_recipe(seed: int = 1, window: int = 64, streams: int = 32, **netwo
 
 
 class WindowLoss:
-    """`loss_of` for `fit`: window after window, the state carried on, epoch after epoch."""
+    """The `loss_of` of `fit`: consecutive windows with the state carried over, for any number of epochs."""
 
     def __init__(self, network: nn.Module, recipe: Recipe, text: Text) -> None:
         assert isinstance(network, Network)
@@ -81,7 +81,7 @@ class WindowLoss:
 
 @torch.no_grad()
 def dev_loss(network: Network, text: Text) -> float:
-    """Nats per character of dev, read in parallel streams whose state is carried on."""
+    """Dev loss in nats per character, in parallel streams with the state carried over."""
     recipe = character_recipe(window=DEV_WINDOW, streams=DEV_STREAMS)
     data = TASKS["generation"].training_set(recipe, text.vocabulary, text.dev)
     losses = []

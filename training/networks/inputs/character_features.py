@@ -1,4 +1,4 @@
-"""What a word looks like: a vector from its characters, by convolution or by recurrence."""
+"""Character features of words: a vector from the characters of each word, by convolution or recurrence."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from training.networks.layers.recurrent import RecurrentLayer
 
 
 class CharacterCNN(nn.Module):
-    """Convolution over characters, ReLU, largest value over the word (Ma and Hovy 2016).
+    """Convolution over characters, ReLU, max pooling over the word (Ma and Hovy 2016).
 
-    Positions beyond the word are set to zero after the ReLU, so padding never wins the maximum.
+    Padding is set to zero after the ReLU, so that it is never the maximum.
     """
 
     def __init__(self, vocabulary: int, embedding_size: int, channels: int, kernel_size: int = 3) -> None:
@@ -31,7 +31,7 @@ class CharacterCNN(nn.Module):
 
 
 class CharacterRNN(nn.Module):
-    """The two final states of a bidirectional layer over the characters (Lample et al. 2016)."""
+    """The final hidden states of a bidirectional layer over the characters (Lample et al. 2016)."""
 
     def __init__(self, vocabulary: int, embedding_size: int, hidden_size: int, cell: Cell) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Contextual string embeddings (Akbik et al. 2018): what two language models of characters think at each word.
+"""Contextual string embeddings (Akbik et al. 2018): hidden states of two character language models at each word.
 
-A sentence is spelt as they have learnt text: a line end, its words with blanks between them, a line end. Each model is
-asked when it has read a word: the forward one at the word's last character, the backward one at its first. Both are
-frozen; what is learnt is a projection of their states.
+A sentence is passed to them as a stream of characters: a line end, its words separated by blanks, a line end. The
+state of the forward model is taken at a word's last character, that of the backward model at its first. Both models
+are frozen; only a projection of their states is trained.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from training.preprocessing.character_models import CharacterModels, ReaderShape
 from training.preprocessing.padded_sequences import reverse_sequence
 
 
-class SpeltSentences(NamedTuple):
-    """`characters` `[batch, stream]` of ids, `lengths` `[batch]`; where each word begins and ends, `[batch, time]`."""
+class CharacterStream(NamedTuple):
+    """`characters` `[batch, stream]` of ids, `lengths` `[batch]`; where each word starts and ends, `[batch, time]`."""
 
     characters: Tensor
     lengths: Tensor
@@ -26,27 +26,27 @@ class SpeltSentences(NamedTuple):
     last: Tensor
 
 
-def spelt_sentences(words: Tensor, blank_id: int, line_end_id: int) -> SpeltSentences:
-    """`[batch, time, characters]`, each word padded by itself -> each sentence in one piece, padded at its end."""
+def character_stream(words: Tensor, blank_id: int, line_end_id: int) -> CharacterStream:
+    """`[batch, time, characters]`, each word padded -> one stream for each sentence, padded at its end."""
     batch, time, _ = words.shape
     breaks = torch.full((time,), blank_id, device=words.device)
     breaks[0] = line_end_id
     before = torch.where(words[:, :, 0] > 0, breaks, 0).unsqueeze(2)
     grid = torch.cat([before, words], dim=2)
     row = torch.cat([grid.flatten(1), words.new_full((batch, 1), line_end_id)], dim=1)
-    is_there = row > 0
-    num_before = is_there.cumsum(dim=1)
+    is_character = row > 0
+    num_before = is_character.cumsum(dim=1)
     lengths, places = num_before[:, -1], num_before - 1
     longest = int(lengths.max())
-    # What is not there goes to a place of its own after the end, which is cut off.
-    targets = torch.where(is_there, places, longest)
+    # Padding is scattered to an extra position after the end, which is cut off.
+    targets = torch.where(is_character, places, longest)
     characters = row.new_zeros(batch, longest + 1).scatter(1, targets, row)[:, :longest]
     of_words = places[:, :-1].reshape(grid.shape)
-    return SpeltSentences(characters, lengths, of_words[:, :, 1], of_words[:, :, -1])
+    return CharacterStream(characters, lengths, of_words[:, :, 1], of_words[:, :, -1])
 
 
-class FrozenReader(nn.Module):
-    """A language model up to its states; nothing here is learnt."""
+class FrozenLanguageModel(nn.Module):
+    """The embedding and recurrent layer of a pretrained language model; not trained."""
 
     def __init__(self, shape: ReaderShape, characters: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class FrozenReader(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, characters: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """`[batch, stream]` -> states `[batch, stream, hidden]`; with `lengths` from each row's end to its start."""
+        """`[batch, stream]` -> states `[batch, stream, hidden]`; with `lengths` it reads each row backwards."""
         embedded = self.embedding(characters)
         if lengths is None:
             states: Tensor = self.rnn(embedded)[0]
@@ -64,14 +64,14 @@ class FrozenReader(nn.Module):
 
 
 class ContextualFeatures(nn.Module):
-    """A vector for each word from both readers; `models` has their weights."""
+    """A projection of both models' states at each word; `models` has their pretrained weights."""
 
     def __init__(self, models: CharacterModels, characters: int, size: int) -> None:
         super().__init__()
         self.blank_id, self.line_end_id = models.blank_id, models.line_end_id
         forward, backward = models.shapes["forward"], models.shapes["backward"]
-        self.forward_reader = FrozenReader(forward, characters)
-        self.backward_reader = FrozenReader(backward, characters)
+        self.forward_reader = FrozenLanguageModel(forward, characters)
+        self.backward_reader = FrozenLanguageModel(backward, characters)
         self.load_state_dict(models.weights, strict=False)
         self.projection = nn.Linear(forward.hidden_size + backward.hidden_size, size)
         self.output_size = size
@@ -84,10 +84,10 @@ class ContextualFeatures(nn.Module):
     @torch.no_grad()
     def states(self, words: Tensor) -> Tensor:
         """`[batch, time, characters]` -> `[batch, time, both hidden sizes]`."""
-        spelt = spelt_sentences(words, self.blank_id, self.line_end_id)
-        forward = self.forward_reader(spelt.characters)
-        backward = self.backward_reader(spelt.characters, spelt.lengths)
-        return torch.cat([_at(forward, spelt.last), _at(backward, spelt.first)], dim=2)
+        stream = character_stream(words, self.blank_id, self.line_end_id)
+        forward = self.forward_reader(stream.characters)
+        backward = self.backward_reader(stream.characters, stream.lengths)
+        return torch.cat([_at(forward, stream.last), _at(backward, stream.first)], dim=2)
 
 
 def _at(states: Tensor, places: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
-"""What stands before the recurrence of a network that reads numbers: features of sound, scaling, convolutions.
+"""The front end of a signal classifier: spectrogram, scaling, strided convolutions.
 
-Whatever stands beyond a row's length is blanked before each part that would look at it, so that padding and neighbours
-change nothing.
+Padding is set to zero before each part that would read it, so that a row's features do not depend on its batch.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.config.signals import AugmentConfig, SignalConfig
-from training.networks.inputs.signal_augmentation import Augmentation
+from training.networks.inputs.signal_augmentation import SignalAugmentation
 from training.preprocessing.padded_sequences import length_mask
 from training.preprocessing.signal_scale import SignalScale
 from training.preprocessing.spectrogram import Spectrogram, strided
 
-#: Keeps a feature that hardly changes within an input from being blown up; features have a deviation of about 1.
+#: Lower bound of a feature's variance within a row, which limits how much a nearly constant feature is amplified.
 VARIANCE_FLOOR = 1e-2
 
 
@@ -32,10 +31,10 @@ class FrontEnd(nn.Module):
         super().__init__()
         self.config = config
         self.spectrogram = Spectrogram(config) if config.kind == "waveform" else None
-        # Constants of the data, in float64 so that they are not rounded with the weights.
+        # float64, so that rounding weights to half precision keeps them exact.
         self.register_buffer("mean", torch.tensor(scale.mean, dtype=torch.float64))
         self.register_buffer("deviation", torch.tensor(scale.deviation, dtype=torch.float64))
-        self.augmentation = Augmentation(augment)
+        self.augmentation = SignalAugmentation(augment)
         sizes = (scale.num_features, *config.channels)
         self.convolutions = nn.ModuleList(
             StridedConvolution(*pair, config.kernel_size, config.stride) for pair in pairwise(sizes)
@@ -45,11 +44,11 @@ class FrontEnd(nn.Module):
 
     @property
     def is_stepwise(self) -> bool:
-        """Whether each step of the output depends on its own frame alone, so that reading can stop and go on."""
+        """Whether each output step depends on its own frame only, so that a signal can be read in chunks."""
         return self.spectrogram is None and not self.convolutions and not self.config.normalise_each
 
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Also the number of steps of each row."""
+        """The features, and the number of steps of each row."""
         if self.training:
             values, lengths = self.augmentation.resample(values, lengths)
         if self.spectrogram is not None:
@@ -66,7 +65,7 @@ class FrontEnd(nn.Module):
 
 
 class StridedConvolution(nn.Module):
-    """Convolution over time and ReLU; every `stride`-th step is kept, the first among them."""
+    """Convolution over time with a stride, and ReLU; step 0 is always kept."""
 
     def __init__(self, input_size: int, output_size: int, kernel_size: int, stride: int) -> None:
         super().__init__()
@@ -82,7 +81,7 @@ class StridedConvolution(nn.Module):
 
 
 def normalised_each(features: Tensor, lengths: Tensor) -> Tensor:
-    """Each feature of each row with mean 0 and deviation 1 over the row's own steps."""
+    """Features normalised to mean 0 and variance 1 over the steps of each row."""
     mask = length_mask(lengths, features.shape[1]).unsqueeze(2)
     count = lengths.view(-1, 1, 1)
     centred = features - (features * mask).sum(dim=1, keepdim=True) / count

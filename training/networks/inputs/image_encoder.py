@@ -1,4 +1,4 @@
-"""A small convolutional network: a picture becomes a grid of features."""
+"""Convolutional image encoder: an image becomes a grid of features."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 
-class PictureEncoder(nn.Module):
-    """The first layer halves the picture; each further stage halves it again and has `convolutions` layers of 3 x 3.
+class ImageEncoder(nn.Module):
+    """The first layer halves the image; each further stage halves it again and has `convolutions` layers of 3 x 3.
 
     Every layer is a convolution without bias, batch normalisation (Ioffe and Szegedy 2015), and ReLU.
     """
@@ -33,7 +33,7 @@ class PictureEncoder(nn.Module):
 
 
 class ConvolutionLayer(nn.Module):
-    """Convolution, normalisation, ReLU; with `stride` 1 the size stays."""
+    """Convolution, batch normalisation, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()

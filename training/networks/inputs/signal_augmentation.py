@@ -1,6 +1,6 @@
-"""Inputs changed at random while training: other speeds, tilted sensors, noise, and parts that are blanked.
+"""Signal augmentation: random speed, cropping, rotation, noise and masking during training.
 
-All randomness is torch's, so that a run that is resumed goes on with the numbers that would have come.
+All randomness comes from torch's generator, which checkpoints save, so that a resumed run continues the same way.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from training.config.signals import AugmentConfig
 _AXES = 3
 
 
-class Augmentation(nn.Module):
-    """`resample` works on what comes in, sound or frames; `distort` on features that are scaled to a deviation of 1."""
+class SignalAugmentation(nn.Module):
+    """`resample` augments raw samples or frames; `distort` augments features scaled to a standard deviation of 1."""
 
     def __init__(self, config: AugmentConfig) -> None:
         super().__init__()
         self.config = config
 
     def resample(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Each row cut at both ends and played at its own speed, by linear interpolation; and the new lengths."""
+        """Crop each row at both ends and change its speed by linear interpolation; also the new lengths."""
         config = self.config
         if not config.speed and not config.crop:
             return values, lengths
         cut = config.crop * torch.rand(len(lengths), device=values.device) * lengths
         start = cut * torch.rand_like(cut)
-        factor = 1.0 + config.speed * _signed(len(lengths), device=values.device)
+        factor = 1.0 + config.speed * _uniform(len(lengths), device=values.device)
         resampled = ((lengths - cut) / factor).long().clamp(min=1)
         steps = torch.arange(int(resampled.max()), device=values.device)
         places = torch.minimum(start[:, None] + steps * factor[:, None], (lengths - 1)[:, None])
@@ -44,7 +44,7 @@ class Augmentation(nn.Module):
             features = rotated(features, math.radians(config.rotation_degrees))
         if config.gain:
             rows, _, width = features.shape
-            features = features * (1.0 + config.gain * _signed(rows, 1, width, device=features.device))
+            features = features * (1.0 + config.gain * _uniform(rows, 1, width, device=features.device))
         if config.offset:
             features = features + config.offset * self._offsets(features)
         if config.noise:
@@ -56,7 +56,7 @@ class Augmentation(nn.Module):
         return features
 
     def _offsets(self, features: Tensor) -> Tensor:
-        """`[batch, 1, features]`: half of it common to all features of a row, as loudness is, half of each its own."""
+        """`[batch, 1, features]`: half of the variance is common to all features of a row, as loudness is."""
         rows, _, width = features.shape
         common = torch.randn(rows, 1, 1, device=features.device)
         own = torch.randn(rows, 1, width, device=features.device)
@@ -65,34 +65,33 @@ class Augmentation(nn.Module):
     def _time_mask(self, features: Tensor, lengths: Tensor) -> Tensor:
         size = lengths * self.config.time_mask_part * torch.rand(len(lengths), device=features.device)
         start = (lengths - size) * torch.rand_like(size)
-        return _kept(features.shape[1], start, size).unsqueeze(2)
+        return _mask(features.shape[1], start, size).unsqueeze(2)
 
     def _feature_mask(self, features: Tensor) -> Tensor:
         rows, _, width = features.shape
         size = min(self.config.feature_mask_size, width) * torch.rand(rows, device=features.device)
         start = (width - size) * torch.rand_like(size)
-        return _kept(width, start, size).unsqueeze(1)
+        return _mask(width, start, size).unsqueeze(1)
 
 
 def warped(features: Tensor, most: float) -> Tensor:
-    """Features along their axis at 1 plus or minus up to `most` times their place, the same at all steps of a row.
+    """Vocal tract length perturbation (Jaitly and Hinton 2013): stretch the feature axis by up to 1 +- `most`.
 
-    As vocal tract length perturbation does it (Jaitly and Hinton 2013): voices of the same words differ in their
-    resonances. Where a place lies beyond the last feature, that one is taken.
+    The factor is the same at all steps of a row. Positions beyond the last feature take its value.
     """
     rows, _, width = features.shape
-    factor = 1.0 + most * _signed(rows, 1, device=features.device)
+    factor = 1.0 + most * _uniform(rows, 1, device=features.device)
     places = (torch.arange(width, device=features.device) * factor).clamp(max=width - 1)
     return _interpolated(features.transpose(1, 2), places).transpose(1, 2)
 
 
 def rotated(features: Tensor, most_radians: float) -> Tensor:
-    """Every three features as a point in space, all of a row turned about one random axis by one random angle."""
+    """Every three features as a point in space, rotated about one random axis by one random angle for each row."""
     rows, time, width = features.shape
     if width % _AXES:
         raise ValueError(f"augment.rotation_degrees needs features in threes, there are {width}")
     axis = nn.functional.normalize(torch.randn(rows, _AXES, device=features.device), dim=1)
-    angle = most_radians * _signed(rows, 1, 1, device=features.device)
+    angle = most_radians * _uniform(rows, 1, 1, device=features.device)
     x, y, z = axis.unbind(dim=1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(rows, _AXES, _AXES)
@@ -102,13 +101,13 @@ def rotated(features: Tensor, most_radians: float) -> Tensor:
     return (points @ turn).view(rows, time, width)
 
 
-def _signed(*shape: int, device: torch.device) -> Tensor:
+def _uniform(*shape: int, device: torch.device) -> Tensor:
     """Uniform between -1 and 1."""
     return 2.0 * torch.rand(shape, device=device) - 1.0
 
 
 def _interpolated(values: Tensor, places: Tensor) -> Tensor:
-    """`values` `[batch, time, ...]` at the places `[batch, steps]` between steps."""
+    """`values` `[batch, time, ...]` at the fractional positions `[batch, steps]`."""
     below = places.floor().long()
     above = (below + 1).clamp(max=values.shape[1] - 1)
     rows = torch.arange(len(values), device=values.device)[:, None]
@@ -116,7 +115,7 @@ def _interpolated(values: Tensor, places: Tensor) -> Tensor:
     return values[rows, below] * (1 - part) + values[rows, above] * part
 
 
-def _kept(size: int, start: Tensor, width: Tensor) -> Tensor:
-    """`[batch, size]`: 0 from `start` on for `width` places, 1 elsewhere."""
+def _mask(size: int, start: Tensor, width: Tensor) -> Tensor:
+    """`[batch, size]`: 0 on the `width` positions from `start`, 1 elsewhere."""
     places = torch.arange(size, device=start.device)
     return ((places < start[:, None]) | (places >= (start + width)[:, None])).float()

@@ -1,4 +1,4 @@
-"""What is known of each word before its neighbours are looked at: a learned vector, and how it is spelt."""
+"""Input features of words: word embeddings, and features of their characters."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from training.networks.inputs.character_features import CharacterCNN, CharacterR
 from training.networks.inputs.contextual import ContextualFeatures
 from training.networks.layers.dropout import EmbeddingDropout, WordDropout
 
-#: What makes vectors of words from the ids of their characters.
-SpellingReader = CharacterCNN | CharacterRNN | ContextualFeatures
+#: Modules that compute word vectors from character ids.
+CharacterEncoder = CharacterCNN | CharacterRNN | ContextualFeatures
 
 
 class WordDropouts(nn.Module):
-    """Both ways of forgetting words while training: unknown here and there, and without a vector all over a batch."""
+    """Word dropout and embedding dropout."""
 
     def __init__(self, config: TaggerConfig | ClassifierConfig) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class WordDropouts(nn.Module):
 
 
 def character_features(config: TaggerConfig | ClassifierConfig, vocabulary: int) -> CharacterCNN | CharacterRNN | None:
-    """The part that reads characters, as the recipe asks."""
+    """The character features that the configuration asks for."""
     if config.characters == "cnn":
         return CharacterCNN(vocabulary, config.character_size, config.character_hidden_size)
     if config.characters == "rnn":
@@ -38,12 +38,12 @@ def character_features(config: TaggerConfig | ClassifierConfig, vocabulary: int)
     return None
 
 
-def with_characters(embedded: Tensor, characters: Tensor, *modules: SpellingReader | None) -> Tensor:
-    """`[batch, time, width]` -> wider where characters are read: beside each word's vector those of its spelling."""
+def with_characters(embedded: Tensor, characters: Tensor, *modules: CharacterEncoder | None) -> Tensor:
+    """`[batch, time, width]` -> each word's vector concatenated with the features of its characters."""
     read = [module(characters) for module in modules if module is not None]
     return torch.cat([embedded, *read], dim=2) if read else embedded
 
 
-def feature_size(width: int, *modules: SpellingReader | None) -> int:
+def feature_size(width: int, *modules: CharacterEncoder | None) -> int:
     """The width of `with_characters`."""
     return width + sum(module.output_size for module in modules if module is not None)

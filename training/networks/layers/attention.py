@@ -1,8 +1,8 @@
-"""Attention of a decoder over the encoder's outputs, split so that each sentence is projected once.
+"""Attention of a decoder over encoder memory, with the keys computed once per source.
 
-Each kind has `key`, which makes a sentence's keys `[batch, time, key_size]` of its memory, and `energies`, which
-compares queries with them. Luong's "concat" is `additive` by another name: a product with two vectors side by side is
-the sum of a product with each.
+Each kind has `key`, which projects the memory to keys `[batch, time, key_size]`, and `energies`, which scores queries
+against them. Luong's "concat" is the same as `additive`: the product with two concatenated vectors is the sum of the
+products with each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.config.networks import AttentionKind, TranslatorAttention
 class AdditiveAttention(nn.Module):
     """energy = v . tanh(W memory + U query + w coverage) (Bahdanau et al. 2015; coverage: See et al. 2017, eq. 11).
 
-    `energies` takes coverage `[batch, time]` where there is a weight for it, which starts at zero.
+    With `coverage`, `energies` also takes the coverage `[batch, time]`; its weight is initialised to zero.
     """
 
     def __init__(self, query_size: int, memory_size: int, key_size: int, *, coverage: bool = False) -> None:
@@ -39,7 +39,7 @@ class AdditiveAttention(nn.Module):
 
 
 class DotAttention(nn.Module):
-    """energy = U query . W memory / sqrt(key size): both projected to one size, and scaled (Vaswani et al. 2017)."""
+    """energy = U query . W memory / sqrt(key size): both projected to `key_size`, and scaled (Vaswani et al. 2017)."""
 
     def __init__(self, query_size: int, memory_size: int, key_size: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class DotAttention(nn.Module):
 
 
 class GeneralAttention(nn.Module):
-    """energy = query . W memory (Luong et al. 2015, "general"): keys are as wide as the query, whatever `key_size`."""
+    """energy = query . W memory (Luong et al. 2015, "general"): keys have the query's width, `key_size` is ignored."""
 
     def __init__(self, query_size: int, memory_size: int, key_size: int) -> None:
         super().__init__()
@@ -68,10 +68,10 @@ class GeneralAttention(nn.Module):
 
 
 class PlainDotAttention(nn.Module):
-    """energy = query . memory (Luong et al. 2015, "dot"): nothing is learnt, so that both must be of one size.
+    """energy = query . memory (Luong et al. 2015, "dot"), without parameters.
 
     Raises:
-        ValueError: they are not.
+        ValueError: query and memory have different widths.
     """
 
     def __init__(self, query_size: int, memory_size: int, key_size: int) -> None:
@@ -88,7 +88,7 @@ class PlainDotAttention(nn.Module):
 
 Attention = AdditiveAttention | DotAttention | GeneralAttention | PlainDotAttention
 
-#: Those that fit whatever sizes there are.
+#: Kinds that work for any sizes of query and memory.
 ATTENTIONS: dict[AttentionKind, type[AdditiveAttention] | type[DotAttention]] = {
     "additive": AdditiveAttention,
     "dot": DotAttention,

@@ -1,4 +1,4 @@
-"""The recurrent cells: for each one its torch module, state, starting weights and how it runs.
+"""The registry of recurrent cells: torch module, state, weight initialisation and how to run it.
 
 A new cell is one entry of `CELLS` and one line of `training.config.networks.Cell`; its graph writer is an entry of
 `training.onnx_graph.parts.cells.CELL_WRITERS`.
@@ -21,7 +21,7 @@ from training.preprocessing.padded_sequences import last_step
 State = tuple[Tensor, ...]
 #: Runs one layer: inputs `[batch, time, input]`, state parts `[1, batch, hidden]`, and lengths `[batch]` or None.
 Run = Callable[[nn.Module, Tensor, State, Tensor | None], tuple[Tensor, State]]
-#: Runs one layer with the weights `WEIGHT_NAMES` handed in: outputs, then each part of the next state.
+#: Runs one layer with given weights, in the order of `WEIGHT_NAMES`: outputs, then each part of the next state.
 Kernel = Callable[[Tensor, State, list[Tensor]], tuple[Tensor, ...]]
 
 #: In the order of torch's kernels.
@@ -32,15 +32,15 @@ _ONE_LAYER = (True, 1, 0.0, True, False, True)
 
 @dataclass(frozen=True)
 class RecurrentCell:
-    """All that networks need to know of a cell.
+    """One recurrent cell.
 
     Attributes:
         module: one layer in one direction, built and called like torch's own:
             `module(input_size, hidden_size, batch_first=True)`. Called without a state it starts from zeros.
         state_names: the parts of its state, as bundles name them.
-        initialise: draws the starting weights.
-        run: runs the module from a state; with lengths the state returned is that after each row's last step.
-        kernel: the same computation with other weights, for weight drop; None where there is none.
+        initialise: sets the initial weights.
+        run: runs the module from a state; with lengths it returns the state after each row's last step.
+        kernel: the same computation with given weights, which weight drop needs; None if not available.
     """
 
     module: type[nn.Module]
@@ -51,13 +51,13 @@ class RecurrentCell:
 
 
 def run_output_state(module: nn.Module, inputs: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """A cell whose only state is its output, which is picked at each row's own end. Torch passes it as one tensor."""
+    """Run a cell whose only state is its output: the final state is the output at each row's last step."""
     outputs, after = module(inputs, state[0])
     return outputs, (after if lengths is None else last_step(outputs, lengths).unsqueeze(0),)
 
 
 def run_packed(module: nn.Module, inputs: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """A cell of torch with more state than its output: only packed sequences stop at each row's own end."""
+    """Run a torch cell with more state than its output: packed sequences give the state at each row's last step."""
     outputs: Tensor
     if lengths is None:
         outputs, after = module(inputs, state)
@@ -80,10 +80,7 @@ def orthogonal_weights(module: nn.Module) -> None:
 
 @torch.no_grad()
 def open_forget_gate(module: nn.Module) -> None:
-    """`orthogonal_weights`, and a forget gate that starts open, with a bias of 1 (Jozefowicz et al. 2015).
-
-    Gradients then reach back from the first update on.
-    """
+    """`orthogonal_weights`, and a forget gate bias of 1, so that gradients flow early (Jozefowicz et al. 2015)."""
     orthogonal_weights(module)
     bias = module.get_parameter("bias_ih_l0")
     bias.chunk(4)[1].fill_(1.0)  # torch's gate order is i, f, g, o
@@ -114,15 +111,15 @@ CELLS: dict[Cell, RecurrentCell] = {
 
 
 def state_names(cell: CellOrNone) -> tuple[str, ...]:
-    """The parts of a cell's state; none without a recurrence."""
+    """The names of a cell's state tensors; empty for "none"."""
     return () if cell == "none" else CELLS[cell].state_names
 
 
 def cell_of(module: nn.Module) -> RecurrentCell:
-    """The entry that a module was made from.
+    """The registry entry of a module.
 
     Raises:
-        ValueError: it is not the module of any cell.
+        ValueError: the module is not that of a registered cell.
     """
     for cell in CELLS.values():
         if type(module) is cell.module:
@@ -131,7 +128,7 @@ def cell_of(module: nn.Module) -> RecurrentCell:
 
 
 def recurrence(cell: Cell, input_size: int, hidden_size: int) -> nn.Module:
-    """One layer in one direction, batch first, with the cell's starting weights."""
+    """One layer in one direction, batch first, with the cell's initial weights."""
     module = CELLS[cell].module(input_size, hidden_size, batch_first=True)
     CELLS[cell].initialise(module)
     return module

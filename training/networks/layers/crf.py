@@ -1,7 +1,6 @@
 """The loss of a linear-chain conditional random field (Lafferty et al. 2001), in log space.
 
-Only the loss lives here. Finding the best tags needs no gradient and is done by the service in numpy, from the
-emissions and the transition matrix, for training's own scores too.
+This is the training loss only. Viterbi decoding is done by the service in numpy, during training's evaluation too.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from training.preprocessing.padded_sequences import length_mask
 
 
 class CRF(nn.Module):
-    """Scores of neighbouring tags.
+    """The transition scores and the negative log-likelihood.
 
     `transitions` is `[labels + 1, labels + 1]`, `[from, to]`: row `labels` scores the first tag of a sentence, column
     `labels` scores the end after a tag.

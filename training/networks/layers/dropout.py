@@ -1,4 +1,4 @@
-"""Dropout that fits sequences."""
+"""Dropout for sequences: variational dropout, embedding dropout and word dropout."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class LockedDropout(nn.Module):
 
 
 def sequence_dropout(rate: float, locked: bool) -> nn.Module:
-    """Dropout over `[batch, time, width]`: one mask for all steps of a sequence, or one for each number."""
+    """Dropout over `[batch, time, width]`: one mask for all steps of a sequence, or standard dropout."""
     return LockedDropout(rate) if locked else nn.Dropout(rate)
 
 
 class EmbeddingDropout(nn.Module):
-    """A dropped word's vector is zero wherever it stands in the batch (Merity et al. 2018)."""
+    """Embedding dropout (Merity et al. 2018): a dropped word has a zero vector everywhere in the batch."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class EmbeddingDropout(nn.Module):
 
 
 class WordDropout(nn.Module):
-    """Turns whole tokens into UNK at random while training, so that UNK means something when it is met."""
+    """Replaces random tokens by UNK during training, so that the vector of UNK is trained."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, ids: Tensor) -> Tensor:
-        """`[batch, time]` of ids -> the same, padding untouched."""
+        """`[batch, time]` of ids -> the same shape; padding is never replaced."""
         if not self.training or self.rate == 0.0:
             return ids
         dropped = (torch.rand(ids.shape, device=ids.device) < self.rate) & (ids != 0)

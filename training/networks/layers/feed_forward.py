@@ -1,4 +1,4 @@
-"""The network without a recurrence, to see what a recurrence buys: features are pooled as they are read.
+"""Feed-forward classifier parts (`cell = "none"`), a baseline for the recurrent ones: features are pooled directly.
 
 With mean pooling over words this is the deep averaging network of Iyyer et al. 2015.
 """
@@ -14,7 +14,7 @@ from training.networks.layers.recurrent import RecurrentEncoder
 
 
 class IdentityEncoder(nn.Module):
-    """Stands where a recurrent encoder would: each step's features as they are."""
+    """Takes the place of a recurrent encoder; returns the features of each step unchanged."""
 
     is_forward_only = False
 
@@ -28,7 +28,7 @@ class IdentityEncoder(nn.Module):
 
 
 class HiddenLayers(nn.Module):
-    """Linear and ReLU over the pooled vector, `layers` times; none where a recurrence has read already."""
+    """Hidden layers (linear, ReLU) over the pooled vector of a feed-forward network; none after a recurrent encoder."""
 
     def __init__(self, config: ClassifierConfig, input_size: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class HiddenLayers(nn.Module):
 
 
 def encoder_of(config: ClassifierConfig, input_size: int) -> RecurrentEncoder | IdentityEncoder:
-    """What reads the features of a text or signal, as the recipe asks."""
+    """The encoder that the configuration asks for."""
     if config.cell == "none":
         return IdentityEncoder(input_size)
     return RecurrentEncoder(

@@ -1,10 +1,10 @@
-"""The GRU as it was first published: the reset gate comes before the recurrent product (Cho et al. 2014).
+"""The original GRU (Cho et al. 2014), whose reset gate is applied before the recurrent product.
 
     here          new = tanh(W x + R (reset * state) + b)
     torch, cuDNN  new = tanh(W x + reset * (R state + b))
 
-torch has the second form alone. This one has the same weights and as many of them, and is a loop in Python: an epoch
-takes about twice as long on a CPU. ONNX has both forms. On CUDA onnxruntime has only torch's.
+torch only has the second form. This one has parameters of the same names and shapes, and is a loop in Python: an epoch
+takes about twice as long on a CPU. ONNX has both forms; onnxruntime's CUDA provider only has torch's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def reset_before_gru(inputs: Tensor, before: Tensor, weights: Sequence[Tensor]) 
     input_weight, hidden_weight, input_bias, hidden_bias = weights
     width = before.shape[2]
     gates_weight, new_weight = hidden_weight[: 2 * width], hidden_weight[2 * width :]
-    # Everything but the state goes through its product at once.
+    # The input products of all steps are computed at once.
     from_inputs = F.linear(inputs, input_weight, input_bias + hidden_bias).unbind(dim=1)
     state, outputs = before[0], []
     for step in from_inputs:

@@ -1,4 +1,4 @@
-"""One vector from a sequence of states."""
+"""Pooling of a sequence of hidden states into one vector."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from training.preprocessing.padded_sequences import length_mask
 class Pooling(nn.Module):
     """`last` takes the final states, `mean` and `max` go over valid steps, `attention` learns the weights.
 
-    `attention` is a softmax over `v . tanh(W state)` (Yang et al. 2016). Kinds joined by `+` stand side by side, as in
-    the concatenated pooling of Howard and Ruder 2018.
+    `attention` is a softmax over `v . tanh(W state)` (Yang et al. 2016). Kinds joined by `+` are concatenated, as in
+    the concat pooling of Howard and Ruder 2018.
     """
 
     def __init__(self, kind: PoolingKind, size: int) -> None:

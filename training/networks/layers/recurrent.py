@@ -1,8 +1,8 @@
-"""Stacked recurrent layers over padded batches: LSTM, GRU or the Elman RNN, in one or both directions.
+"""Stacked recurrent layers over padded batches, unidirectional or bidirectional.
 
-Every recurrence here runs forward in time. The backward direction reverses each sequence within its own length, runs
-forward, and reverses back, so that padding never comes before a real token and the same layer can be written as an
-ONNX graph that is right on every execution provider.
+Every recurrence runs forward in time. The backward direction reverses each sequence within its length, runs forward,
+and reverses the outputs, so that padding never precedes a token and the layer can be exported to an ONNX graph that is
+correct on every execution provider.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LayerRun = Callable[[Tensor, State, Tensor | None], tuple[Tensor, State]]
 
 
 class RecurrentLayer(nn.Module):
-    """One layer, in one or both directions."""
+    """One recurrent layer, unidirectional or bidirectional."""
 
     def __init__(self, cell: Cell, input_size: int, hidden_size: int, bidirectional: bool) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class RecurrentLayer(nn.Module):
         self.output_size = hidden_size * (2 if bidirectional else 1)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """`[batch, time, input]` -> `[batch, time, hidden * directions]`; values beyond a length mean nothing."""
+        """`[batch, time, input]` -> `[batch, time, hidden * directions]`; values beyond a length are undefined."""
         outputs: Tensor = self.forward_rnn(inputs)[0]
         if self.backward_rnn is None:
             return outputs
@@ -42,9 +42,9 @@ class RecurrentLayer(nn.Module):
         return torch.cat([outputs, reverse_sequence(backward, lengths)], dim=2)
 
     def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        """`[batch, hidden * directions]`: the state after reading everything, in each direction.
+        """`[batch, hidden * directions]`: the final hidden state of each direction.
 
-        The backward direction has read everything once it reaches step 0.
+        That of the backward direction is at step 0.
         """
         if self.backward_rnn is None:
             return last_step(outputs, lengths)
@@ -53,10 +53,10 @@ class RecurrentLayer(nn.Module):
 
 
 class RecurrentEncoder(nn.Module):
-    """A stack of layers for whole sequences, with dropout between them.
+    """A stack of recurrent layers over whole sequences, with dropout between them.
 
-    A `connection` leads past every layer but the first, whose input has another width. `layer_norm` follows each
-    layer. With `locked` dropout the mask is the same at every step.
+    `connection` is the residual connection around every layer but the first, whose input has another width.
+    `layer_norm` follows each layer. With `locked` dropout the mask is the same at every step.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class RecurrentEncoder(nn.Module):
         self.output_size = hidden_size * (2 if bidirectional else 1)
         sizes = [input_size] + [self.output_size] * (layers - 1)
         self.layers = nn.ModuleList(RecurrentLayer(cell, size, hidden_size, bidirectional) for size in sizes)
-        ways: list[Connection] = ["none", *[connection] * (layers - 1)]
-        self.ends = nn.ModuleList(ResidualConnection(self.output_size, way, layer_norm) for way in ways)
+        connections: list[Connection] = ["none", *[connection] * (layers - 1)]
+        self.ends = nn.ModuleList(ResidualConnection(self.output_size, each, layer_norm) for each in connections)
         self.dropout = sequence_dropout(dropout, locked)
 
     @property
     def is_forward_only(self) -> bool:
-        """Whether an output depends on nothing that comes later, so that reading can stop and go on."""
+        """Whether no output depends on later steps, so that a sequence can be read in chunks."""
         return all(layer.backward_rnn is None for layer in self._layers())
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -93,16 +93,16 @@ class RecurrentEncoder(nn.Module):
             outputs = end(read, layer(read, lengths))
         return outputs
 
-    def read_on(self, inputs: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """Like `forward`, from a state (parts `[layers, batch, hidden]`); also the state after each row's last step.
+    def read_chunk(self, inputs: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """`forward` from a state with parts `[layers, batch, hidden]`; also the state after each row's last step.
 
-        Only where `is_forward_only`.
+        Only for an encoder that `is_forward_only`.
         """
         layers = [partial(run_recurrence, layer.forward_rnn) for layer in self._layers()]
         return run_stack(layers, inputs, state, lengths, self.dropout, self.ends)
 
     def final(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        """`[batch, output_size]`: the top layer's state after reading everything."""
+        """`[batch, output_size]`: the final hidden state of the top layer."""
         return self._layers()[-1].final(outputs, lengths)
 
     def _layers(self) -> list[RecurrentLayer]:
@@ -110,10 +110,10 @@ class RecurrentEncoder(nn.Module):
 
 
 class StatefulStack(nn.Module):
-    """A stack of forward layers whose state is handed in and back: language models and decoders.
+    """A stack of forward layers that takes and returns its state, as a language model needs.
 
-    Connections and normalisation are those of `RecurrentEncoder`. While training, `weight_drop` takes that share of
-    the hidden-to-hidden weights away, anew for each window.
+    Residual connections and layer normalisation are those of `RecurrentEncoder`. During training, `weight_drop` is the
+    rate of dropout on hidden-to-hidden weights, with a new mask for each window.
     """
 
     def __init__(
@@ -133,8 +133,8 @@ class StatefulStack(nn.Module):
         self.cell = cell
         sizes = [input_size] + [hidden_size] * (layers - 1)
         self.layers = nn.ModuleList(recurrence(cell, size, hidden_size) for size in sizes)
-        ways: list[Connection] = ["none", *[connection] * (layers - 1)]
-        self.ends = nn.ModuleList(ResidualConnection(hidden_size, way, layer_norm) for way in ways)
+        connections: list[Connection] = ["none", *[connection] * (layers - 1)]
+        self.ends = nn.ModuleList(ResidualConnection(hidden_size, each, layer_norm) for each in connections)
         self.dropout = sequence_dropout(dropout, locked)
         self.weight_drop = weight_drop
         self.hidden_size = hidden_size
@@ -152,7 +152,7 @@ class StatefulStack(nn.Module):
         return run_stack(self._layer_runs(), inputs, state, lengths, self.dropout, self.ends)
 
     def _layer_runs(self) -> list[LayerRun]:
-        """The layers; while training with a new mask of weight drop."""
+        """The layers; during training with a new mask of weight drop."""
         if self.training and self.weight_drop:
             return [WeightDrop(layer, self.weight_drop) for layer in self.layers]
         return [partial(run_recurrence, layer) for layer in self.layers]

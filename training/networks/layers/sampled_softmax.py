@@ -1,4 +1,4 @@
-"""A loss over a part of a large vocabulary: the right words and a sample of the others (Jean et al. 2015)."""
+"""Sampled softmax: cross entropy over the targets and a sample of a large vocabulary (Jean et al. 2015)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 
 def sampled_cross_entropy(features: Tensor, targets: Tensor, output: nn.Linear, num_samples: int) -> Tensor:
-    """About the cross entropy over all words, at the cost of the sampled ones.
+    """An estimate of the cross entropy over all words, at the cost of the sampled ones.
 
-    One sample serves the whole batch, together with all of its targets. A word that was only drawn stands for those
-    that were not: it counts by one over its chance of being drawn, so that the sum over all words is right on average.
+    One sample is shared by the whole batch, together with all of its targets. Each sampled word is weighted by the
+    inverse of its probability of being in the sample, so that the estimate of the softmax's sum is unbiased.
 
     Args:
-        features: `[tokens, width]`, what `output` reads.
+        features: `[tokens, width]`, the input of `output`.
         targets: `[tokens]`.
-        num_samples: draws with replacement; repeats are dropped.
+        num_samples: draws with replacement; duplicates are removed.
     """
     vocabulary = output.out_features
     drawn = draw_words(num_samples, vocabulary, targets.device)
@@ -32,7 +32,7 @@ def sampled_cross_entropy(features: Tensor, targets: Tensor, output: nn.Linear, 
 def draw_words(number: int, vocabulary: int, device: torch.device) -> Tensor:
     """`[number]` of ids, id `i` with probability `log((i + 2) / (i + 1)) / log(vocabulary + 1)`.
 
-    That is Zipf's law for ids in order of frequency, as a word vocabulary has them.
+    Zipf's law, for a vocabulary in order of frequency.
     """
     uniform = torch.rand(number, device=device, dtype=torch.float64)
     return (torch.exp(uniform * math.log(vocabulary + 1)) - 1).long().clamp(max=vocabulary - 1)

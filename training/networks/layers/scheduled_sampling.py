@@ -1,7 +1,6 @@
-"""Scheduled sampling (Bengio et al. 2015): a target in training is read as it will be in use, with tokens of one's own.
+"""Scheduled sampling (Bengio et al. 2015): teacher forcing in which some target tokens are the network's own.
 
-Tokens are drawn step by step, each from what stands before it, and without gradients; the sentence that comes of it is
-then read whole. That takes a second reading, and one that goes step by step.
+A first pass without gradients samples tokens step by step; a second pass computes the loss over the whole sequence.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from torch import Tensor
 
 from training.config.networks import SamplingSchedule
 
-#: Reads one token of each row, `[batch]`, and gives logits `[batch, vocab]`; remembers its state.
+#: One decoder step: a token of each row, `[batch]` -> logits `[batch, vocab]`; keeps its state between calls.
 Read = Callable[[Tensor], Tensor]
 
-#: Beyond it an exponential is so large that no true token is left.
+#: Keeps the exponential finite; beyond it the share is 0.
 _MAX_EXPONENT = 700.0
 
 
-def share_true(schedule: SamplingSchedule, num_updates: int, speed: int, floor: float) -> float:
-    """The share of true tokens after so many updates: from 1 down to `floor`.
+def teacher_forcing_share(schedule: SamplingSchedule, num_updates: int, speed: int, floor: float) -> float:
+    """The probability of a true target token after `num_updates`, decreasing from 1 to `floor`.
 
-    `speed` is the updates until the floor (`linear`), or k in k / (k + exp(i / k)) (`inverse_sigmoid`).
+    `speed` is the number of updates until the floor (`linear`), or k in k / (k + exp(i / k)) (`inverse_sigmoid`).
     """
     if schedule == "none":
         return 1.0
@@ -34,16 +33,16 @@ def share_true(schedule: SamplingSchedule, num_updates: int, speed: int, floor: 
 
 
 @torch.no_grad()
-def mixed_inputs(inputs: Tensor, share: float, read: Read) -> Tensor:
-    """`[batch, steps]` with each token after the first kept with a chance of `share`, else drawn from `read`.
+def sampled_inputs(inputs: Tensor, share: float, read: Read) -> Tensor:
+    """`[batch, steps]`: each token after the first is kept with probability `share`, else sampled from `read`.
 
-    Padding stays, and is never drawn.
+    Padding is kept, and never sampled.
     """
     mixed = inputs.clone()
-    is_own = (torch.rand(inputs.shape, device=inputs.device) >= share) & (inputs != 0)
+    is_sampled = (torch.rand(inputs.shape, device=inputs.device) >= share) & (inputs != 0)
     for step in range(1, inputs.shape[1]):
-        chances = torch.softmax(read(mixed[:, step - 1]).float(), dim=1)
-        chances[:, 0] = 0.0
-        drawn = torch.multinomial(chances, 1).squeeze(1)
-        mixed[:, step] = torch.where(is_own[:, step], drawn, inputs[:, step])
+        probabilities = torch.softmax(read(mixed[:, step - 1]).float(), dim=1)
+        probabilities[:, 0] = 0.0
+        drawn = torch.multinomial(probabilities, 1).squeeze(1)
+        mixed[:, step] = torch.where(is_sampled[:, step], drawn, inputs[:, step])
     return mixed

@@ -9,13 +9,13 @@ from training.networks.layers.cells import WEIGHT_NAMES, State, cell_of
 
 
 class WeightDrop:
-    """Runs a recurrence without some of its hidden-to-hidden weights, the same ones at every step of a window.
+    """Runs a recurrence with dropout on its hidden-to-hidden weights, one mask for all steps of a window.
 
-    The cell's kernel is handed the remaining weights; the module keeps its own, which are saved and exported.
+    The masked weights are passed to the cell's kernel; those of the module stay unchanged.
     """
 
     def __init__(self, module: nn.Module, rate: float) -> None:
-        """Raises ValueError for a module that is no cell's, or whose cell has no kernel."""
+        """Raises ValueError for a module that is not a registered cell, or whose cell has no kernel."""
         kernel = cell_of(module).kernel
         if kernel is None:
             raise ValueError(f"there is no weight drop for a {type(module).__name__}")

@@ -1,1 +1,1 @@
-"""Parts of ONNX graphs that the writers of several networks share."""
+"""The graph builder, and the layers that graph writers of several networks share."""

@@ -1,4 +1,4 @@
-"""One ONNX graph in the making: nodes, constants, and the tensors that go in and out."""
+"""Builds one ONNX graph: declared inputs and outputs, nodes and constants."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class GraphBuilder:
     """Collects a graph node by node; values are named by strings, as in ONNX.
 
     `inputs` and `outputs` declare its tensors in order. Their dimensions are sizes or axis names such as "batch".
-    With `half=True` weights are stored as float16 and cast back to float32 by the graph. They must already be
-    representable (see `weights.round_to_half`), so that storing them loses nothing.
+    With `half=True` weights are stored as float16 and cast to float32 by the graph. They must be representable in
+    float16 (see `weights.round_to_half`), so that nothing is lost.
     """
 
     def __init__(
@@ -42,22 +42,22 @@ class GraphBuilder:
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[onnx.TensorProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        # The tensor is kept beside its name, so that its address cannot be reused while the graph is written.
+        # The tensor is kept alive with its name, so that its address, part of the key, cannot be reused.
         self._weights: dict[tuple[int, tuple[int, ...]], tuple[str, torch.Tensor]] = {}
         self._num_names = 0
 
     def input(self, name: str) -> str:
-        """The value of a declared input, which has its name."""
+        """Use a declared input; returns its name as a value."""
         self._require(name, self.inputs)
         return name
 
     def output(self, name: str, value: str) -> None:
-        """Give `value` out as the declared output `name`."""
+        """Set the value of the declared output `name`."""
         self._require(name, self.outputs)
         self._nodes.append(helper.make_node("Identity", [value], [name]))
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Append a node with one output; returns the output's name. An empty input name leaves an input out."""
+        """Append a node with one output; returns the output's name. An empty string omits an optional input."""
         return self.nodes(operator, *inputs, num_outputs=1, **attributes)[0]
 
     def nodes(self, operator: str, *inputs: str, num_outputs: int, **attributes: Any) -> tuple[str, ...]:
@@ -69,14 +69,14 @@ class GraphBuilder:
         return outputs
 
     def constant(self, array: NDArray[Any]) -> str:
-        """A constant exactly as given, rank 0 included. Equal constants are stored once."""
+        """A constant of any rank, 0 included. Equal constants are stored once."""
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = self._store(array, "constant")
         return self._constants[key]
 
     def integers(self, *values: int) -> str:
-        """An int64 constant of rank 1, as axes and shapes are given."""
+        """An int64 constant of rank 1, for axes and shapes."""
         return self.constant(np.array(values, dtype=np.int64))
 
     def integer(self, value: int) -> str:
@@ -88,7 +88,7 @@ class GraphBuilder:
         return self.constant(np.array(value, dtype=np.float32))
 
     def weight(self, tensor: torch.Tensor) -> str:
-        """A weight as a float32 value. A tensor used in several places (tied weights) is stored once."""
+        """A weight as a float32 value. A tensor that is used several times (tied weights) is stored once."""
         return self.as_float32(self.stored_weight(tensor))
 
     def stored_weight(self, tensor: torch.Tensor) -> str:
@@ -99,7 +99,7 @@ class GraphBuilder:
         return self._weights[key][0]
 
     def as_float32(self, value: str) -> str:
-        """Cast a stored weight, or something gathered from one, to float32 where it is not float32 already."""
+        """Cast a stored weight, or rows gathered from one, to float32 if needed."""
         return self.node("Cast", value, to=TensorProto.FLOAT) if self.half else value
 
     def spec(self, file: str) -> GraphSpec:
@@ -149,7 +149,7 @@ class GraphBuilder:
 
 
 def serialized(model: onnx.ModelProto) -> bytes:
-    """A model as bytes: the same network always gives the same bytes."""
+    """A model as bytes, deterministic for the same network."""
     return bytes(model.SerializeToString(deterministic=True))
 
 

@@ -1,4 +1,4 @@
-"""What a writer of a recurrent cell is, and the one for cells that ONNX has an operator for."""
+"""The interface of cell writers, and the writer of cells that ONNX has an operator for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.onnx_graph.parts.sequences import last_valid
 
 
 class RecurrentValues(NamedTuple):
-    """What a recurrence gives: `outputs` `[time, batch, hidden]`, and the parts of its last state `[1, batch, hidden]`.
+    """`outputs` `[time, batch, hidden]`, and the parts of the final state, `[1, batch, hidden]` each.
 
     With lengths that is the state after each row's last valid step, otherwise that after the last step of the batch.
     """
@@ -27,7 +27,7 @@ class RecurrentValues(NamedTuple):
 class CellWriter(Protocol):
     """Writes one layer in one direction over `inputs` `[time, batch, width]`.
 
-    `state` has the parts of the state that it starts from, `[1, batch, hidden]` each; without it, it starts from zeros.
+    `state` has the parts of the initial state, `[1, batch, hidden]` each; the default is zeros.
     """
 
     def __call__(
@@ -45,8 +45,8 @@ class Operator:
     """The writer of a cell that ONNX has an operator for.
 
     Attributes:
-        gate_order: for each gate in ONNX's order its place in torch's.
-        num_states: parts of the state. Beyond one, the state is more than the output of the last step.
+        gate_order: for each gate in ONNX's order its index in torch's.
+        num_states: the number of parts of the state. With one, the state is the output.
     """
 
     name: str

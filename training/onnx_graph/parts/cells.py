@@ -1,9 +1,9 @@
-"""Recurrent cells as ONNX, in a form that every execution provider computes right.
+"""The registry of cell writers. Their graphs are correct on every execution provider.
 
 Recurrences run forward only, without `sequence_lens`: some providers ignore it silently and CUDA copies it from the
 host at every run. A backward direction is ReverseSequence -> forward recurrence -> ReverseSequence, and the last valid
-state is gathered. The one exception is the state an LSTM hands over after a padded prompt: ONNX gives the cell only at
-the last step, so there `sequence_lens` says where that is.
+state is gathered. The only exception is the final state of an LSTM after a padded prompt: ONNX outputs the cell state
+only at the last step, so `sequence_lens` is needed there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training.onnx_graph.parts.builder import GraphBuilder
 from training.onnx_graph.parts.cell_writer import CellWriter, Operator, RecurrentValues
 from training.onnx_graph.parts.sequences import reverse
 
-#: How each cell's module is written. torch's gate orders are i, f, g, o and r, z, n; ONNX's are i, o, f, c and z, r, h.
+#: The writer of each cell's module. torch's gate orders are i, f, g, o and r, z, n; ONNX's are i, o, f, c and z, r, h.
 #: torch applies a GRU's reset gate after the recurrent product, ONNX by default before.
 CELL_WRITERS: dict[type[nn.Module], CellWriter] = {
     nn.LSTM: Operator("LSTM", (0, 3, 1, 2), num_states=2),
@@ -33,7 +33,7 @@ def recurrence(
     """One layer, one direction, over `inputs` `[time, batch, width]`, from zeros or from `state`.
 
     Raises:
-        ValueError: nothing writes this module.
+        ValueError: there is no writer for this module.
     """
     if type(module) not in CELL_WRITERS:
         raise ValueError(f"there is no graph writer for the recurrent module {type(module).__name__}")
@@ -41,5 +41,5 @@ def recurrence(
 
 
 def backward_recurrence(graph: GraphBuilder, inputs: str, lengths: str, module: nn.Module) -> str:
-    """A recurrence from each row's last valid step to its first: `[time, batch, hidden]`, in the order of the input."""
+    """A recurrence from each row's last valid step to step 0; outputs `[time, batch, hidden]` in input order."""
     return reverse(graph, recurrence(graph, reverse(graph, inputs, lengths), module).outputs, lengths)

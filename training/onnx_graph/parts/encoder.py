@@ -1,4 +1,4 @@
-"""Stacks of recurrences: over whole sequences in one or both directions, and with state handed in and back."""
+"""Stacks of recurrent layers: bidirectional encoders over whole sequences, and forward stacks with explicit state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.onnx_graph.parts.sequences import first, last_valid
 
 
 def recurrent_layer(graph: GraphBuilder, inputs: str, lengths: str, layer: RecurrentLayer) -> str:
-    """`[time, batch, input]` -> `[time, batch, hidden * directions]`; values beyond a length mean nothing."""
+    """`[time, batch, input]` -> `[time, batch, hidden * directions]`; values beyond a length are undefined."""
     forward = recurrence(graph, inputs, layer.forward_rnn).outputs
     if layer.backward_rnn is None:
         return forward
@@ -29,12 +29,12 @@ def recurrent_encoder(graph: GraphBuilder, inputs: str, lengths: str, encoder: R
     outputs = inputs
     for layer, end in zip(encoder.layers, encoder.ends, strict=True):
         values = recurrent_layer(graph, outputs, lengths, cast(RecurrentLayer, layer))
-        outputs = layer_end(graph, outputs, values, cast(ResidualConnection, end))
+        outputs = residual_connection(graph, outputs, values, cast(ResidualConnection, end))
     return outputs
 
 
-def layer_end(graph: GraphBuilder, inputs: str, outputs: str, end: ResidualConnection) -> str:
-    """A layer's input and output, both `[time, batch, size]` -> what the next layer reads."""
+def residual_connection(graph: GraphBuilder, inputs: str, outputs: str, end: ResidualConnection) -> str:
+    """The connection around a layer, from its input and output `[time, batch, size]`, and layer normalisation."""
     if end.is_residual:
         outputs = graph.node("Add", inputs, outputs)
     if end.gate is not None:
@@ -54,7 +54,7 @@ def final_state(graph: GraphBuilder, outputs: str, lengths: str, layer: Recurren
 
 
 def top_layer(encoder: RecurrentEncoder | IdentityEncoder) -> RecurrentLayer | None:
-    """The layer whose states are the encoder's last; None without a recurrence."""
+    """The top layer of the encoder; None without a recurrence."""
     return None if isinstance(encoder, IdentityEncoder) else cast(RecurrentLayer, encoder.layers[-1])
 
 
@@ -71,19 +71,19 @@ def encoder_from_state(
     encoder: RecurrentEncoder | IdentityEncoder,
     state: Sequence[str] = (),
 ) -> tuple[str, tuple[str, ...]]:
-    """`recurrent_encoder`, from `state` where there is one; then also the state after each row's last step.
+    """`recurrent_encoder`, with `state` if given; then also the state after each row's last step.
 
-    Where nothing is read, the inputs as they are.
+    Without a recurrence, the inputs unchanged.
 
     Raises:
-        ValueError: there is a state, but the encoder reads in both directions.
+        ValueError: there is a state, but the encoder is bidirectional.
     """
     if isinstance(encoder, IdentityEncoder):
         return inputs, ()
     if not state:
         return recurrent_encoder(graph, inputs, lengths, encoder), ()
     if not encoder.is_forward_only:
-        raise ValueError("an encoder that reads in both directions has no state to go on from")
+        raise ValueError("a bidirectional encoder cannot continue from a state")
     layers = [cast(RecurrentLayer, layer).forward_rnn for layer in encoder.layers]
     return stateful_layers(graph, inputs, state, layers, encoder.ends, lengths)
 
@@ -91,7 +91,7 @@ def encoder_from_state(
 def stateful_stack(
     graph: GraphBuilder, inputs: str, state: Sequence[str], stack: StatefulStack, lengths: str = ""
 ) -> tuple[str, tuple[str, ...]]:
-    """Run a stack from a state and give the state after each row's last step.
+    """Run a stack from a state; also the state after each row's last step.
 
     Args:
         inputs: `[time, batch, input]`.
@@ -117,7 +117,7 @@ def stateful_layers(
     outputs, afters = inputs, []
     for module, end, parts in zip(layers, ends, before, strict=True):
         values, after = recurrence(graph, outputs, module, parts, lengths)
-        outputs = layer_end(graph, outputs, values, cast(ResidualConnection, end))
+        outputs = residual_connection(graph, outputs, values, cast(ResidualConnection, end))
         afters.append(after)
     return outputs, joined_state(graph, afters)
 

@@ -1,4 +1,4 @@
-"""Character features, pooling and attention: the parts of networks that are written alike in every graph."""
+"""Character features, pooling and attention."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from onnx import TensorProto
 
 from training.networks.inputs.character_features import CharacterCNN, CharacterRNN
 from training.networks.inputs.contextual import ContextualFeatures
-from training.networks.inputs.word_features import SpellingReader
+from training.networks.inputs.word_features import CharacterEncoder
 from training.networks.layers.attention import AdditiveAttention, Attention, DotAttention
 from training.networks.layers.pooling import Pooling
 from training.networks.layers.recurrent import RecurrentLayer
@@ -18,7 +18,7 @@ from training.onnx_graph.parts.sequences import time_major
 
 
 def character_features(graph: GraphBuilder, characters: str, module: CharacterCNN | CharacterRNN) -> str:
-    """`[rows, columns, chars]` of ids -> `[rows, columns, width]`; each word is read on its own."""
+    """`[rows, columns, chars]` of ids -> `[rows, columns, width]`, one vector per word."""
     num_characters = graph.node("Shape", characters, start=2, end=3)
     one_word_a_row = graph.node("Concat", graph.integers(-1), num_characters, axis=0)
     flat = graph.node("Reshape", characters, one_word_a_row)
@@ -30,16 +30,16 @@ def character_features(graph: GraphBuilder, characters: str, module: CharacterCN
     return graph.node("Reshape", words, table)
 
 
-def with_characters(graph: GraphBuilder, embedded: str, *modules: SpellingReader | None) -> str:
-    """`[time, batch, width]` of words -> the same and wider, with the input `characters` that this takes."""
+def with_characters(graph: GraphBuilder, embedded: str, *modules: CharacterEncoder | None) -> str:
+    """Concatenate words `[time, batch, width]` with the features of their characters, from the input `characters`."""
     readers = [module for module in modules if module is not None]
     if not readers:
         return embedded
     characters = graph.input("characters")
-    return graph.node("Concat", embedded, *(_spelling(graph, characters, reader) for reader in readers), axis=2)
+    return graph.node("Concat", embedded, *(_features_of(graph, characters, reader) for reader in readers), axis=2)
 
 
-def _spelling(graph: GraphBuilder, characters: str, reader: SpellingReader) -> str:
+def _features_of(graph: GraphBuilder, characters: str, reader: CharacterEncoder) -> str:
     """`[batch, time, chars]` of ids -> `[time, batch, width]`."""
     if isinstance(reader, ContextualFeatures):
         return contextual_features(graph, characters, reader)
@@ -47,7 +47,7 @@ def _spelling(graph: GraphBuilder, characters: str, reader: SpellingReader) -> s
 
 
 def character_cnn(graph: GraphBuilder, characters: str, module: CharacterCNN) -> str:
-    """`[words, chars]` -> `[words, channels]`: convolution, ReLU, the largest value inside the word."""
+    """`[words, chars]` -> `[words, channels]`: convolution, ReLU, max pooling over the word."""
     convolution = module.convolution
     weights = [graph.weight(part) for part in (convolution.weight, convolution.bias) if part is not None]
     padding = int(convolution.padding[0])
@@ -58,7 +58,7 @@ def character_cnn(graph: GraphBuilder, characters: str, module: CharacterCNN) ->
 
 
 def character_rnn(graph: GraphBuilder, characters: str, module: CharacterRNN) -> str:
-    """`[words, chars]` -> `[words, 2 * hidden]`: the final states. A word of padding counts as one character."""
+    """`[words, chars]` -> `[words, 2 * hidden]`: the final states. Padding words count as one character."""
     num_characters = graph.node("Cast", _not_padding(graph, characters), to=TensorProto.INT64)
     counted = graph.node("ReduceSum", num_characters, graph.integers(1), keepdims=0)
     lengths = graph.node("Max", counted, graph.integer(1))
@@ -108,7 +108,7 @@ def attention_pooled(graph: GraphBuilder, outputs: str, mask: str, pooling: Pool
 def attention_energies(graph: GraphBuilder, query: str, keys: str, module: Attention, coverage: str = "") -> str:
     """One query `[batch, 1, width]` against keys `[batch, time, key]` -> `[batch, time]`.
 
-    `coverage` `[batch, time]` is of an additive attention that has a weight for it.
+    `coverage` `[batch, time]` is for additive attention with coverage.
     """
     projected = linear(graph, query, module.query) if isinstance(module, AdditiveAttention | DotAttention) else query
     if isinstance(module, AdditiveAttention):

@@ -1,4 +1,4 @@
-"""The front end of networks that read numbers, as a graph: the twin of `networks/inputs/front_end.py`."""
+"""The front end of signal classifiers; the torch version is `networks/inputs/front_end.py`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def front_end(graph: GraphBuilder, values: str, lengths: str, module: FrontEnd) 
 
 
 def spectrogram(graph: GraphBuilder, samples: str, lengths: str, module: Spectrogram) -> tuple[str, str]:
-    """`[batch, time]` -> `[batch, steps, mel_bands]`: a Fourier transform as a convolution, power, bands, logarithm."""
+    """`[batch, time]` -> `[batch, steps, mel_bands]`: Fourier transform as a convolution, power, mel bands, log."""
     silent = fill_where(graph, valid_mask(graph, samples, lengths), samples, 0.0)
     row = graph.node("Unsqueeze", silent, graph.integers(1))
     basis = _constant(graph, module.basis.unsqueeze(1))
@@ -43,7 +43,7 @@ def spectrogram(graph: GraphBuilder, samples: str, lengths: str, module: Spectro
 def strided_convolution(
     graph: GraphBuilder, features: str, lengths: str, module: StridedConvolution
 ) -> tuple[str, str]:
-    """`[batch, time, input]` -> `[batch, steps, output]`, blank beyond each row before it is looked at."""
+    """`[batch, time, input]` -> `[batch, steps, output]`, with padding set to zero first."""
     convolution = module.convolution
     weights = [graph.weight(part) for part in (convolution.weight, convolution.bias) if part is not None]
     by_channel = graph.node("Transpose", _blanked(graph, features, lengths), perm=[0, 2, 1])
@@ -52,7 +52,7 @@ def strided_convolution(
 
 
 def normalised_each(graph: GraphBuilder, features: str, lengths: str) -> str:
-    """Each feature of each row with mean 0 and deviation 1 over the row's own steps."""
+    """Features normalised to mean 0 and variance 1 over the steps of each row."""
     column = graph.node("Reshape", lengths, graph.integers(-1, 1, 1))
     count = graph.node("Cast", column, to=TensorProto.FLOAT)
     centred = graph.node("Sub", features, _mean(graph, _blanked(graph, features, lengths), count))
@@ -62,7 +62,7 @@ def normalised_each(graph: GraphBuilder, features: str, lengths: str) -> str:
 
 
 def strided(graph: GraphBuilder, lengths: str, stride: int) -> str:
-    """How long sequences are of which every `stride`-th step is kept."""
+    """The lengths after keeping every `stride`-th step."""
     if stride == 1:
         return lengths
     before = graph.node("Sub", lengths, graph.integer(1))

@@ -1,4 +1,4 @@
-"""The parts of a network that are not recurrent: embeddings, linear maps, masks and masked softmax."""
+"""Non-recurrent layers: embedding, linear, layer normalisation, masks and masked softmax."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from training.onnx_graph.parts.builder import GraphBuilder
 
 
 def embedding(graph: GraphBuilder, ids: str, module: nn.Embedding) -> str:
-    """Rows of the table, shape of `ids` + `[width]`. Only the gathered rows are cast, never the whole table."""
+    """Embedding lookup, shape of `ids` + `[width]`. Only the gathered rows are cast to float32."""
     return graph.as_float32(graph.node("Gather", graph.stored_weight(module.weight), ids))
 
 
 def linear(graph: GraphBuilder, values: str, module: nn.Linear) -> str:
-    """`values @ weight.T + bias` over the last axis. The weight is kept as torch has it, so that ties are found."""
+    """`values @ weight.T + bias` over the last axis. The weight is stored as in torch, so that ties are found."""
     product = graph.node("MatMul", values, graph.node("Transpose", graph.weight(module.weight), perm=[1, 0]))
-    bias: nn.Parameter | None = module.bias  # torch declares it as always there
+    bias: nn.Parameter | None = module.bias  # torch's annotation leaves out None
     return product if bias is None else graph.node("Add", product, graph.weight(bias))
 
 
 def hidden_layers(graph: GraphBuilder, values: str, module: HiddenLayers) -> str:
-    """Linear and ReLU, as often as there are layers."""
+    """Linear and ReLU for each hidden layer."""
     for part in module.linears:
         values = graph.node("Relu", linear(graph, values, cast(nn.Linear, part)))
     return values
 
 
 def layer_norm(graph: GraphBuilder, values: str, module: nn.LayerNorm) -> str:
-    """Each vector of the last axis with mean 0 and variance 1, then scaled and shifted."""
+    """Layer normalisation over the last axis."""
     weights = graph.weight(module.weight), graph.weight(module.bias)
     return graph.node("LayerNormalization", values, *weights, axis=-1, epsilon=module.eps)
 
@@ -54,6 +54,6 @@ def fill_where(graph: GraphBuilder, mask: str, values: str, otherwise: float) ->
 
 
 def masked_softmax(graph: GraphBuilder, scores: str, mask: str) -> str:
-    """Softmax over the last axis among the places where the mask is true; exactly zero elsewhere."""
+    """Softmax over the last axis where the mask is true; exactly zero elsewhere."""
     lowest = float(np.finfo(np.float32).min)
     return graph.node("Softmax", fill_where(graph, mask, scores, lowest), axis=-1)

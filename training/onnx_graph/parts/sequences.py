@@ -1,4 +1,4 @@
-"""Sequences inside a graph. They are time-major, `[time, batch, width]`: onnxruntime refuses the batch-major layout."""
+"""Time-major sequences `[time, batch, width]`, the only layout that onnxruntime's recurrent operators support."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from training.onnx_graph.parts.builder import GraphBuilder
 
 
 def time_major(graph: GraphBuilder, values: str) -> str:
-    """`[batch, time, width]` to `[time, batch, width]`, and back: the swap is its own inverse."""
+    """`[batch, time, width]` -> `[time, batch, width]`, and the other way round."""
     return graph.node("Transpose", values, perm=[1, 0, 2])
 
 

@@ -1,4 +1,4 @@
-"""Recurrent state as inputs and outputs of a graph: `hidden`, `cell` and others go in, `next_...` come out."""
+"""Recurrent state as graph inputs (`hidden`, `cell`) and outputs (`next_hidden`, `next_cell`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from training.onnx_graph.parts.builder import GraphBuilder
 
 
 def state_inputs(graph: GraphBuilder, network: Network) -> tuple[str, ...]:
-    """The parts of the network's state, `[layers, batch, width]` each."""
+    """The state tensors of the network, `[layers, batch, width]` each."""
     return tuple(graph.input(name) for name in network.state_shapes)
 
 
 def state_outputs(graph: GraphBuilder, network: Network, values: Sequence[str]) -> None:
-    """Give `values` back as the network's next state."""
+    """Output `values` as the next state."""
     for name, value in zip(network.state_shapes, values, strict=True):
         graph.output(next_name(name), value)

@@ -1,6 +1,6 @@
-"""Pictures changed at random while training, so that a network learns what is drawn and not how.
+"""Image augmentation: random mirroring, affine transforms, colour changes and erasing during training.
 
-All randomness is torch's, so that a run that is resumed goes on with the numbers that would have come.
+All randomness comes from torch's generator, which checkpoints save, so that a resumed run continues the same way.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from training.config.pictures import PictureConfig
 _WHITE = 1.0
 
 
-class PictureAugmentation(nn.Module):
-    """Works on `[batch, 3, rows, columns]` of numbers from -1 to 1; what comes in from beyond an edge is white."""
+class ImageAugmentation(nn.Module):
+    """Augments images `[batch, 3, rows, columns]` with values in -1 to 1; beyond the edges is white."""
 
     def __init__(self, config: PictureConfig) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, pictures: Tensor, may_mirror: Tensor) -> Tensor:
-        """The pictures changed, each in its own way; `may_mirror` is `[batch]` of bool."""
+        """Each image augmented independently; `may_mirror` is `[batch]` of bool."""
         return self._erased(self._coloured(self._moved(pictures, may_mirror)))
 
     def _moved(self, pictures: Tensor, may_mirror: Tensor) -> Tensor:
-        """Mirrored, turned, scaled and shifted in one go, by bilinear interpolation."""
+        """Mirror, rotate, scale and shift in one bilinear interpolation."""
         config, rows = self.config, len(pictures)
         if not (config.mirror or config.rotation_degrees or config.scale or config.shift):
             return pictures
-        angle = math.radians(config.rotation_degrees) * _signed(rows)
-        factor = 1.0 + config.scale * _signed(rows)
+        angle = math.radians(config.rotation_degrees) * _uniform(rows)
+        factor = 1.0 + config.scale * _uniform(rows)
         mirrored = (torch.rand(rows) < config.mirror) & may_mirror.cpu()
         side = torch.where(mirrored, -1.0, 1.0)
         turn = torch.stack([factor * angle.cos(), -factor * angle.sin(), factor * angle.sin(), factor * angle.cos()], 1)
         turn = turn.view(rows, 2, 2)
         turn[:, :, 0] *= side[:, None]
-        offset = 2.0 * config.shift * _signed(rows, 2, 1)
+        offset = 2.0 * config.shift * _uniform(rows, 2, 1)
         places = torch.cat([turn, offset], dim=2).to(pictures.device)
         grid = F.affine_grid(places, list(pictures.shape), align_corners=False)
         return F.grid_sample(pictures - _WHITE, grid, align_corners=False) + _WHITE
@@ -51,27 +51,27 @@ class PictureAugmentation(nn.Module):
             pictures = torch.where(is_grey, pictures.mean(dim=1, keepdim=True), pictures)
         if not (config.brightness or config.colour):
             return pictures
-        stretch = 1.0 + config.colour * _signed(rows, 3, 1, 1).to(pictures.device)
-        moved = 2.0 * config.brightness * _signed(rows, 1, 1, 1).to(pictures.device)
+        stretch = 1.0 + config.colour * _uniform(rows, 3, 1, 1).to(pictures.device)
+        moved = 2.0 * config.brightness * _uniform(rows, 1, 1, 1).to(pictures.device)
         return (pictures * stretch + moved).clamp(-1.0, 1.0)
 
     def _erased(self, pictures: Tensor) -> Tensor:
-        """A square of random size and place blanked to a random grey."""
+        """Fill a rectangle of random size and position with a random grey (random erasing)."""
         if not self.config.erase:
             return pictures
         rows, _, height, width = pictures.shape
-        inside = self._stretch(rows, height).unsqueeze(2) & self._stretch(rows, width).unsqueeze(1)
-        patch = _signed(rows, 1, 1, 1).to(pictures.device)
+        inside = self._interval(rows, height).unsqueeze(2) & self._interval(rows, width).unsqueeze(1)
+        patch = _uniform(rows, 1, 1, 1).to(pictures.device)
         return torch.where(inside.unsqueeze(1).to(pictures.device), patch, pictures)
 
-    def _stretch(self, rows: int, size: int) -> Tensor:
-        """`[rows, size]` of bool: true on one random stretch of each row."""
+    def _interval(self, rows: int, size: int) -> Tensor:
+        """`[rows, size]` of bool: true on one random interval of each row."""
         length = self.config.erase * size * torch.rand(rows, 1)
         start = (size - length) * torch.rand(rows, 1)
         places = torch.arange(size)
         return (places >= start) & (places < start + length)
 
 
-def _signed(*shape: int) -> Tensor:
+def _uniform(*shape: int) -> Tensor:
     """Uniform between -1 and 1."""
     return 2.0 * torch.rand(shape) - 1.0
