@@ -1,6 +1,6 @@
-"""Asks the service in this container whether it is ready; its exit status is the answer.
+"""Health check of the container: exit status 0 if the service is ready.
 
-It runs every few seconds beside the service, so it imports next to nothing and takes a few milliseconds.
+It runs every few seconds, so it imports little and takes a few milliseconds.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-# The service with one build of onnxruntime (RUNTIME is cpu, gpu or openvino), without torch and without bundles:
-# mount those at /models. Build it from the top of the repository:
+# The service with one build of onnxruntime (RUNTIME is cpu, gpu or openvino), without torch and bundles: mount bundles
+# at /models. Build it from the root of the repository:
 #   docker build -f deploy/docker/service.Dockerfile .
 #   docker build -f deploy/docker/service.Dockerfile --build-arg RUNTIME=gpu .
 ARG PYTHON=3.12
@@ -14,13 +14,13 @@ COPY LICENSE README.md pyproject.toml /src/
 COPY service /src/service
 RUN pip --python /opt/unroll install --no-compile --no-deps --no-build-isolation /src
 COPY deploy/docker/trim.py /src/
-# The root file system is read-only later, so whatever is not compiled now is compiled again at every start; that holds
-# for the standard library too, which the base image leaves uncompiled.
+# The root file system is read-only at run time: files that are not compiled now would be compiled at every start, the
+# standard library included, which the base image does not compile.
 RUN python /src/trim.py environment /opt/unroll \
     && /opt/unroll/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/unroll/lib
 
-# The base image without pip and what else only builds need. Files that a layer deletes still weigh in the layers
-# below, hence the copy into an empty image.
+# The base image without pip and other build tools. Files deleted in a layer still take space in the layers below, hence
+# the copy into an empty image.
 FROM python:${PYTHON}-slim AS base
 COPY deploy/docker/trim.py /src/
 RUN python /src/trim.py base / \

@@ -1,8 +1,8 @@
 # The `unroll` command with everything training needs. Mount data at /unroll/data, bundles at /unroll/models and runs at
-# /unroll/runs. Build it from the top of the repository:
+# /unroll/runs. Build it from the root of the repository:
 #   docker build -f deploy/docker/training.Dockerfile .
-# torch is in no lock file, because its CPU and CUDA builds share a version but not a hash. TORCH is what pip is asked
-# for, TORCH_ARGS its options, for example to name the index that holds another build.
+# torch is in no lock file, because its CPU and CUDA builds have the same version but different hashes. TORCH is the
+# requirement for pip, TORCH_ARGS its options, for example the index of another build.
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
@@ -31,15 +31,15 @@ LABEL org.opencontainers.image.title="Unroll training" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# What libraries keep for themselves goes to the one folder that is writable when the root file system is not.
+# Caches of libraries go to the only folder that is writable with a read-only root file system.
 ENV PATH=/opt/unroll/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ORT_DISABLE_TELEMETRY=1 \
     HOME=/tmp UNROLL_DATA_DIR=/unroll/data
 USER 10001:10001
 WORKDIR /unroll
 VOLUME ["/unroll/data", "/unroll/models", "/unroll/runs"]
-# A run that is stopped is saved, and `unroll resume` goes on from there.
+# On SIGTERM a run is saved; `unroll resume` continues it.
 STOPSIGNAL SIGTERM
-# Nothing listens here; the process itself is what can fail.
+# A command, not a server.
 HEALTHCHECK NONE
 ENTRYPOINT ["unroll"]
 CMD ["train", "--help"]

@@ -1,7 +1,6 @@
-"""Takes out of an image what no running service needs: `trim.py environment FOLDER` and `trim.py base /`.
+"""Remove files from an image that the service does not need: `trim.py environment FOLDER` and `trim.py base /`.
 
-Each entry says why it can go. `make verify-deploy` then asks the image for every task, so that an entry too many is
-noticed.
+`make verify-deploy` sends requests for every task to the image, and so notices if too much is removed.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-#: Installed because a package asks for it, for a part of that package that the service never reaches: `tokenizers`
-#: fetches tokenizers by name with huggingface-hub, and nothing else needs what follows it. setuptools built the
-#: project.
+#: Dependencies that the service never imports: `tokenizers` downloads tokenizers by name with huggingface-hub, which
+#: needs the packages after it; setuptools built the project.
 UNUSED_PACKAGES = (
     "huggingface_hub",
     "hf_xet",
@@ -37,7 +35,7 @@ UNUSED_IN_PACKAGES = (
     # PyYAML, which only huggingface-hub needs.
     "yaml",
     "_yaml",
-    # Pictures come as PNG: other formats that are libraries of their own, fonts and colour profiles are not read.
+    # Pictures are PNG: libraries for other formats, fonts and colour profiles are not used.
     "PIL/_avif*",
     "PIL/_imagingcms*",
     "PIL/_imagingft*",
@@ -57,7 +55,7 @@ UNUSED_IN_PACKAGES = (
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
-    # For programs in C; Python's module has all of it inside.
+    # For C programs; the Python module contains all of it.
     "onnxruntime/capi/libonnxruntime.so*",
     # Needs TensorRT, which is not in the image.
     "onnxruntime/capi/libonnxruntime_providers_tensorrt.so",
@@ -66,10 +64,10 @@ UNUSED_IN_PACKAGES = (
     "nvidia/**/*.alt.so*",
 )
 
-#: Wherever they are: tests, and what compilers and editors read.
+#: In all packages: tests, and sources and stubs for compilers and editors.
 UNUSED_ANYWHERE = ("**/tests", "**/__pycache__", "**/*.pyx", "**/*.pxd", "**/*.pyi", "**/*.h", "**/*.c")
 
-#: Of the base image. The list of its Debian packages stays, because scanners for known faults read it.
+#: In the base image. The list of Debian packages stays, because vulnerability scanners read it.
 UNUSED_IN_BASE = (
     "usr/local/bin/2to3*",
     "usr/local/bin/idle*",
@@ -99,30 +97,30 @@ UNUSED_IN_BASE = (
 
 
 def remove(folder: Path, *patterns: str) -> int:
-    """Delete everything below `folder` that matches, and say how many bytes that were."""
+    """Delete all matches below `folder`. Returns the number of bytes."""
     found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     num_bytes = 0
     for path in found:
         if path.is_dir() and not path.is_symlink():
             num_bytes += sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
             shutil.rmtree(path)
-        elif path.is_symlink() or path.exists():  # else it went with a folder above it
+        elif path.is_symlink() or path.exists():  # else deleted with a folder above it
             num_bytes += path.lstat().st_size
             path.unlink()
     return num_bytes
 
 
 def trim_environment(folder: Path) -> int:
-    """A virtual environment with the service in it."""
+    """Trim a virtual environment with the service."""
     (packages,) = folder.glob("lib/python3*/site-packages")
     unused = [pattern for name in UNUSED_PACKAGES for pattern in (name, f"{name}-*.dist-info")]
     num_bytes = remove(packages, *unused, *UNUSED_IN_PACKAGES) + remove(packages, *UNUSED_ANYWHERE)
-    # Of the commands that packages bring, the project's own and the interpreter stay.
+    # Keep only two commands: the interpreter and `unroll`.
     return num_bytes + remove(folder, "include", "bin/[!pu]*", "bin/p[!y]*", "bin/u[!n]*", "bin/pyg*")
 
 
 def trim_base(root: Path) -> int:
-    """The file system of the base image, while it runs."""
+    """Trim the file system of the running base image."""
     return remove(root, *UNUSED_IN_BASE)
 
 
@@ -130,4 +128,4 @@ TRIMMERS = {"environment": trim_environment, "base": trim_base}
 
 if __name__ == "__main__":
     what, where = sys.argv[1:]
-    print(f"took {TRIMMERS[what](Path(where)) / 1e6:.0f} MB out of {where}")
+    print(f"removed {TRIMMERS[what](Path(where)) / 1e6:.0f} MB from {where}")

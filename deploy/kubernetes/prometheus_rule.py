@@ -1,4 +1,4 @@
-"""Writes the PrometheusRule of the Prometheus operator from the rules that Prometheus itself reads.
+"""Generate the PrometheusRule for the Prometheus operator from the rule files of Prometheus.
 
 Run it after a change under deploy/prometheus/rules: `python -m deploy.kubernetes.prometheus_rule`.
 """
@@ -18,7 +18,7 @@ _NO_WRAPPING = 10_000
 
 
 def prometheus_rule(folder: Path = RULES) -> dict[str, Any]:
-    """The groups of all rule files of the folder, as one resource."""
+    """Rule groups of all files in the folder, as one resource."""
     files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yml"))]
     return {
         "apiVersion": "monitoring.coreos.com/v1",
@@ -29,12 +29,12 @@ def prometheus_rule(folder: Path = RULES) -> dict[str, Any]:
 
 
 def text_of(resource: dict[str, Any]) -> str:
-    """The file as it is written: keys in the order of the rules, and texts of several lines as such."""
+    """YAML of the resource: keys in the order of the rules, multi-line texts as blocks."""
     return _HEADING + yaml.dump(resource, Dumper=_Dumper, sort_keys=False, width=_NO_WRAPPING, allow_unicode=True)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks."""
+    """Dumper that writes multi-line texts as blocks."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

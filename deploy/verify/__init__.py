@@ -1,1 +1,1 @@
-"""`make verify-deploy`: brings the whole stack up in containers, uses it, breaks it, and says what held."""
+"""End-to-end checks of the deployed stack (`make verify-deploy`)."""

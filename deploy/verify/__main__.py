@@ -1,4 +1,4 @@
-"""`python -m deploy.verify`: needs Docker with compose, and Python; nothing else has to be installed."""
+"""Run all checks: `python -m deploy.verify`. Needs only Docker with compose, and Python."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from deploy.verify.steps import Step, run_steps
 
 STEPS = (
     Step("build the image of the service", check_start.build, is_vital=True),
-    Step("bring everything up, healthy", check_start.up, is_vital=True),
-    Step("check what Prometheus and Alertmanager are told", check_start.configurations),
-    Step("look for rights and tools that the service does not need", check_start.hardening),
-    Step("ask every model through the published port", check_start.every_task),
+    Step("start everything and wait until it is healthy", check_start.up, is_vital=True),
+    Step("check the configuration of Prometheus and Alertmanager", check_start.configurations),
+    Step("check that the service is hardened", check_start.hardening),
+    Step("send requests to every model through the published port", check_start.every_task),
     Step("open every page", check_start.every_page),
-    Step("ask Grafana whether it is well", check_start.grafana),
-    Step("see every target up in Prometheus", check_monitoring.target_up),
-    Step("restart the service and see when it is ready", check_start.cold_start, is_vital=True),
+    Step("check the health of Grafana", check_start.grafana),
+    Step("check that every target is up in Prometheus", check_monitoring.target_up),
+    Step("restart the service and measure the time to readiness", check_start.cold_start, is_vital=True),
     Step("reload the bundles", check_monitoring.reload),
     Step("run every query of every dashboard", check_monitoring.dashboards),
-    Step("find the trace of a request beside its latency", check_monitoring.exemplars),
-    Step("see every rule evaluated", check_monitoring.rules_evaluate),
+    Step("find the exemplar of a traced request", check_monitoring.exemplars),
+    Step("check that every rule is evaluated", check_monitoring.rules_evaluate),
     Step("stop the service under load", check_faults.stop_under_load),
     Step("wait for the alert in Alertmanager", check_monitoring.alert_arrives),
     Step("start again with a damaged bundle", check_faults.bad_bundle),
@@ -31,15 +31,15 @@ STEPS = (
 
 
 def main() -> int:
-    """0: all steps held. 1: one did not. 2: there is no engine to try it on. 130: interrupted."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # so that it cleans up, also where a shell has it ignore Ctrl-C
+    """Exit status 0: all checks passed. 1: one failed. 2: no Docker engine. 130: interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # clean up even if the shell ignores Ctrl-C
         signal.signal(number, signal.default_int_handler)
     try:
         print(require_engine(), flush=True)
         with Stack() as stack:
             if run_steps(STEPS, stack):
                 return 0
-            print(f"\nthe last that the containers wrote:\n{stack.last_words()}", flush=True)
+            print(f"\nlast log lines of the containers:\n{stack.last_words()}", flush=True)
             return 1
     except EngineMissing as error:
         print(f"verify-deploy cannot run here: {error}", file=sys.stderr)

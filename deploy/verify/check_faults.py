@@ -1,4 +1,4 @@
-"""What the service does when it is stopped under load, and when it is given a bundle that is damaged."""
+"""Checks of failures: graceful shutdown under load, and a damaged bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.verify.traffic import ask, models_of
 
 
 def stop_under_load(stack: Stack) -> str:
-    """SIGTERM while requests and streams run: all that were accepted are answered in full."""
+    """SIGTERM under load: all accepted requests and streams are completed."""
     models = models_of(stack.service)
     with load(stack.service, models) as report:
         wait_for(lambda: report.has_warmed_up or None, 30, "the load did not get going")
@@ -36,12 +36,12 @@ def _judge(report: LoadReport, stack: Stack) -> None:
 
 
 def _was_refusal(logged: str, name: str) -> bool:
-    """Whether the log line of this request says that the service was stopping already."""
+    """Whether the log line of this request says that the service was draining."""
     return any(f'"{name}"' in line and '"outcome":"not_ready"' in line for line in logged.splitlines())
 
 
 def bad_bundle(stack: Stack) -> str:
-    """With one damaged bundle it stays not ready and says why, while the others answer."""
+    """With a damaged bundle the service stays unready and reports why, while other models answer."""
     damaged = _damage(stack)
     stack.compose("up", "--detach", "--no-build", "--no-deps", "service")
     reasons = wait_for(lambda: _final_reasons(stack), 60, "the service did not say what is wrong")
@@ -58,7 +58,7 @@ def bad_bundle(stack: Stack) -> str:
 
 
 def _damage(stack: Stack) -> str:
-    """Change one byte of a graph, and say of which model."""
+    """Change one byte of a graph. Returns the name of the model."""
     graph = next(iter(sorted(stack.models_dir.glob("*/*/classifier.onnx"))))
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
@@ -67,7 +67,7 @@ def _damage(stack: Stack) -> str:
 
 
 def _final_reasons(stack: Stack) -> list[str] | None:
-    """Why it is not ready, once nothing is loading any longer."""
+    """Reasons for not being ready, once loading has finished."""
     try:
         answer = stack.service.get("/health/ready", timeout_s=2)
         listed: list[dict[str, Any]] = stack.service.get("/models", timeout_s=2).json["models"]

@@ -1,4 +1,4 @@
-"""Metrics reach Prometheus, dashboards show them, and an alert reaches Alertmanager."""
+"""Checks of monitoring: scraping, reloads, dashboards, exemplars, rules and alerts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.verify.traffic import TRACE_ID, expect, steady
 DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
 DOWN_ALERT = "UnrollDown"
 _DATA_LIMIT_S = 150.0
-#: As far as the steps before, so that their restart and their reload are seen.
+#: Long enough to include the restart and the reload of earlier steps.
 _LOOK_BACK_S = 60.0
 _SHOWN_QUERIES = 12
 
@@ -45,7 +45,7 @@ def rules_evaluate(stack: Stack) -> str:
 
 
 def reload(stack: Stack) -> str:
-    """On SIGHUP the service looks at its bundles again, and counts that it did."""
+    """On SIGHUP the service reloads its bundles and counts the reload."""
     before = _reloads(stack)
     stack.compose("kill", "--signal", "SIGHUP", "service")
     wait_for(lambda: _reloads(stack) > before or None, 30, "unroll_reloads_total did not rise")
@@ -55,7 +55,7 @@ def reload(stack: Stack) -> str:
 
 
 def dashboards(stack: Stack) -> str:
-    """Every query of every dashboard gives numbers while all kinds of requests are made."""
+    """Every query of every dashboard returns data under traffic of all kinds."""
     has_gpu = value_of(stack.prometheus, "unroll_gpu_memory_bytes") is not None
     queries = [query for query in read_dashboards(DASHBOARDS) if has_gpu or not query.needs_gpu]
     if not queries:
@@ -73,7 +73,7 @@ def dashboards(stack: Stack) -> str:
 
 
 def exemplars(stack: Stack) -> str:
-    """Prometheus keeps the id of a trace beside the latency of a request that belonged to it."""
+    """Prometheus stores the trace id of a request as an exemplar of its latency."""
     metric = "unroll_request_duration_seconds_bucket"
     wait_for(
         lambda: TRACE_ID in traces_beside(stack.prometheus, metric, 600) or None,
@@ -84,7 +84,7 @@ def exemplars(stack: Stack) -> str:
 
 
 def alert_arrives(stack: Stack) -> str:
-    """The service is stopped: Alertmanager hears of it."""
+    """An alert reaches Alertmanager after the service has stopped."""
     began_s = time.monotonic()
     wait_for(
         lambda: DOWN_ALERT in alerts(stack.alertmanager) or None, 180, f"{DOWN_ALERT} did not reach Alertmanager", 1
@@ -93,7 +93,7 @@ def alert_arrives(stack: Stack) -> str:
 
 
 def _without_data(stack: Stack, queries: list[Query], began_s: float) -> list[Query]:
-    """What still gives nothing when time is up; usually everything has data long before."""
+    """Queries without data at the deadline; usually all have data long before."""
     empty = queries
     while empty and time.monotonic() - began_s < _DATA_LIMIT_S:
         time.sleep(2)
@@ -103,6 +103,6 @@ def _without_data(stack: Stack, queries: list[Query], began_s: float) -> list[Qu
 
 
 def _reloads(stack: Stack) -> float:
-    """The sum over all outcomes, read from the service itself."""
+    """Number of reloads of all outcomes, read from the service."""
     lines = expect(stack.service.get("/metrics"), 200).body.decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("unroll_reloads_total"))

@@ -1,4 +1,4 @@
-"""From an empty engine to a stack that answers."""
+"""Checks of the start: build, health, configuration, hardening, first requests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deploy.verify.steps import CheckFailed, wait_for
 from deploy.verify.traffic import ask, expect, models_of, stream
 
 MAX_SERVICE_IMAGE_BYTES = 350_000_000
-#: Scripts, styles and icons of this service's own, in HTML.
+#: Local scripts, styles and icons in HTML.
 _NAMED_FILE = re.compile(rb'<(?:script|link)[^>]*(?:src|href)="(?!https?:)([^"#]+)"')
 _TASKS = {"tagging", "classification", "translation", "generation", "forecasting", "captioning"}
 
-#: Run inside the service's container: whatever it prints is a fault.
+#: Run in the container of the service: any output is a finding.
 _HARDENING = """
 import os, shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ if "CapEff:\\t0000000000000000" not in status: print("it has capabilities")
 
 
 def build(stack: Stack) -> str:
-    """Build the image of the service, and say what it weighs."""
+    """Build the image of the service, and report its size."""
     stack.compose("build", "--quiet", "service", limit_s=1200)
     name = f"{stack.project}-service"
     num_bytes = int(docker("image", "inspect", "--format", "{{.Size}}", name))
@@ -43,7 +43,7 @@ def build(stack: Stack) -> str:
 
 
 def up(stack: Stack) -> str:
-    """Everything that runs by default is healthy."""
+    """All default services are healthy."""
     stack.compose("up", "--detach", "--wait", "--wait-timeout", "180", limit_s=240)
     running = stack.compose("ps", "--format", "{{.Service}} {{.Health}}").split("\n")
     unhealthy = [line for line in running if line and not line.endswith(" healthy")]
@@ -53,14 +53,14 @@ def up(stack: Stack) -> str:
 
 
 def configurations(stack: Stack) -> str:
-    """Prometheus and Alertmanager approve of what they were given."""
+    """Prometheus and Alertmanager accept their configuration."""
     stack.compose("exec", "-T", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yml")
     stack.compose("exec", "-T", "alertmanager", "amtool", "check-config", "/etc/alertmanager/alertmanager.yml")
     return "promtool check config, amtool check-config"
 
 
 def hardening(stack: Stack) -> str:
-    """The service has no rights and no tools that it does not need."""
+    """The container of the service has no unnecessary privileges or tools."""
     faults = stack.compose("exec", "-T", "service", "python", "-c", _HARDENING).split("\n")
     if any(faults):
         raise CheckFailed(", ".join(fault for fault in faults if fault))
@@ -68,7 +68,7 @@ def hardening(stack: Stack) -> str:
 
 
 def cold_start(stack: Stack) -> str:
-    """How long the service takes from the start of its container until it is ready."""
+    """Time from the start of the container until the service is ready."""
     stack.compose("stop", "service")
     stack.compose("start", "service")
     limit_s = 60.0
@@ -79,7 +79,7 @@ def cold_start(stack: Stack) -> str:
 
 
 def every_task(stack: Stack) -> str:
-    """Each shipped bundle answers its first example through the published port, and the language model streams."""
+    """Each shipped bundle answers its first example through the published port; the language model streams."""
     models = models_of(stack.service)
     missing = _TASKS - {model["task"] for model in models}
     if missing:
@@ -92,7 +92,7 @@ def every_task(stack: Stack) -> str:
 
 
 def every_page(stack: Stack) -> str:
-    """The pages for people are there, with every file that they name."""
+    """HTML pages are served, with all files that they refer to."""
     paths = ["/", "/docs", "/openapi.json", "/metrics", "/health/live"]
     bodies = [expect(stack.service.get(path), 200).body for path in paths]
     named = sorted({"/" + path.decode().lstrip("/") for body in bodies[:2] for path in _NAMED_FILE.findall(body)})
@@ -103,7 +103,7 @@ def every_page(stack: Stack) -> str:
 
 
 def grafana(stack: Stack) -> str:
-    """Grafana is healthy, with its database in order."""
+    """Grafana and its database are healthy."""
     answer = expect(stack.grafana.get("/api/health"), 200).json
     if answer.get("database") != "ok":
         raise CheckFailed(f"its database is {answer.get('database')!r}")

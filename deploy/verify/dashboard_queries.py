@@ -1,4 +1,4 @@
-"""Every query of a Grafana dashboard, ready to be sent to Prometheus."""
+"""Queries of Grafana dashboards, prepared for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Panels below a row with this word in its title have data only where there is a GPU.
+#: Panels below a row with this word in its title have data only with a GPU.
 GPU_ROW = re.compile(r"\bGPU", re.IGNORECASE)
 
-#: What Grafana itself puts into queries, for a dashboard that looks a few minutes back.
+#: Values of Grafana's own variables, for a range of a few minutes.
 _INTERVALS = {
     "__rate_interval": "30s",
     "__interval": "10s",
@@ -23,10 +23,10 @@ _INTERVALS = {
     "__range_ms": "300000",
 }
 _VARIABLE = r"(?:\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)\]\])"
-#: A variable in a label's matcher, such as `model=~"$model"`; it may stand for any value.
+#: Variable in a label matcher, such as `model=~"$model"`; replaced by any value.
 _MATCHER = re.compile(r'(?<!!)=~?\s*"' + _VARIABLE + r'"')
 _ANY_VARIABLE = re.compile(_VARIABLE)
-#: Comparisons with yesterday; a stack that is minutes old can be compared with a moment ago.
+#: Offset of comparisons with the day before; shortened, since the stack is only minutes old.
 _LONG_OFFSET = re.compile(r"\boffset\s+\d+[hdw]")
 _SHORT_OFFSET = "offset 10s"
 _LABEL_VALUES = re.compile(r"^label_values\((?:(?P<metric>.+),\s*)?(?P<label>\w+)\s*\)$")
@@ -34,7 +34,7 @@ _LABEL_VALUES = re.compile(r"^label_values\((?:(?P<metric>.+),\s*)?(?P<label>\w+
 
 @dataclass(frozen=True)
 class Query:
-    """One expression, and where it stands."""
+    """Expression with its location."""
 
     dashboard: str
     panel: str
@@ -71,7 +71,7 @@ def queries_of(dashboard: dict[str, Any]) -> Iterator[Query]:
 
 
 def panels_of(dashboard: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each panel with the title of its row; a folded row holds its panels, an open one stands before them."""
+    """Panels with the title of their row. Collapsed rows contain their panels, open rows precede them."""
     row = ""
     for panel in dashboard.get("panels", ()):
         if panel.get("type") != "row":

@@ -1,4 +1,4 @@
-"""The docker command: is it there, and what does it say."""
+"""Run docker commands, and check their versions."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-#: The oldest that asks often for the health of a container that starts (`start_interval`).
+#: Oldest Docker engine with `start_interval` for health checks.
 OLDEST_ENGINE = (25, 0)
-#: The oldest compose that knows `start_interval`, `depends_on ... required: false` and `--profile "*"`.
+#: Oldest compose with `start_interval`, `depends_on ... required: false` and `--profile "*"`.
 OLDEST_COMPOSE = (2, 24, 0)
 
 
 class EngineMissing(Exception):
-    """This machine cannot run containers as it is; the message says what to install or start."""
+    """Docker is missing or not running. The message says what to install or start."""
 
 
 class DockerFailed(OSError):
-    """A docker command ended with an error; the message is the end of what it wrote."""
+    """A docker command failed. The message is the end of its output."""
 
 
 def require_engine() -> str:
-    """What is there, in a few words. Raises EngineMissing."""
+    """Versions of Docker and compose. Raises EngineMissing."""
     if shutil.which("docker") is None:
         raise EngineMissing("the command `docker` is not installed: install Docker Engine or Docker Desktop")
     try:
@@ -52,7 +52,7 @@ def version_of(text: str) -> tuple[int, ...]:
 def docker(
     *arguments: str, limit_s: float = 120, environ: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> str:
-    """Run docker and return what it wrote. Raises DockerFailed."""
+    """Run docker and return its output. Raises DockerFailed."""
     command = ["docker", *arguments]
     try:
         done = subprocess.run(

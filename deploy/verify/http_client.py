@@ -1,4 +1,4 @@
-"""HTTP with the standard library alone, one connection for each request."""
+"""HTTP client based on the standard library, with one connection per request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TIMEOUT_S = 30.0
 
 
 class Cut(ConnectionError):
-    """An answer began and did not come to its end."""
+    """The response was cut off."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response that came whole."""
+    """Complete response."""
 
     status: int
     body: bytes
@@ -37,7 +37,7 @@ class Answer:
 
 
 class Refused(OSError):
-    """A stream did not begin: there was an answer of another kind."""
+    """The response was an error instead of a stream."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(str(answer))
@@ -45,7 +45,7 @@ class Refused(OSError):
 
 
 class HttpClient:
-    """Every method raises OSError if nothing answers, Cut among them if an answer breaks off."""
+    """Client of one address. All methods raise OSError without a response, and Cut, an OSError, if it is cut off."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -62,7 +62,7 @@ class HttpClient:
         return self._ask("POST", path, content, {"Content-Type": "application/json", **(headers or {})}, _TIMEOUT_S)
 
     def events(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> Iterator[Any]:
-        """Server-sent events as they come; whoever stops iterating closes the connection."""
+        """Server-sent events as they arrive; the connection is closed when iteration stops."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
         with closing(connection):
             headers = {"Content-Type": "application/json", **(headers or {})}

@@ -1,4 +1,4 @@
-"""Callers that do not let up, and a book of what became of each request."""
+"""Load generator that records the outcome of each request."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ _WARM_REQUESTS = 50
 
 
 class LoadReport:
-    """What became of each request. A request is lost if its answer broke off, or if it was sent before the stop was
-    asked for and did not get its answer; from then on a caller may be refused, and stops asking."""
+    """Outcomes of all requests.
+
+    A request is lost if its response was cut off, or if it was sent before the shutdown and got no response. After the
+    shutdown a client may be refused, and stops.
+    """
 
     def __init__(self) -> None:
         self.num_answered = 0
@@ -36,18 +39,18 @@ class LoadReport:
         return self.num_answered >= _WARM_REQUESTS and self.num_streams >= _NUM_STREAMS
 
     def note_stop(self) -> None:
-        """Now the service is told to stop."""
+        """Record the time of the shutdown."""
         self._stop_s = time.monotonic()
 
     def answered(self, is_stream: bool) -> None:
-        """A request got its whole answer."""
+        """Record a complete response."""
         with self._lock:
             self.num_streams += is_stream
             self.num_answered += not is_stream
             self.num_answered_late += self._stop_s is not None
 
     def failed(self, name: str, sent_s: float, reason: OSError) -> None:
-        """A request got no answer, or a refusal, or a part of an answer."""
+        """Record a request without a complete response."""
         with self._lock:
             was_before = self._stop_s is None or sent_s < self._stop_s
             if was_before or not _is_clean(reason):
@@ -56,7 +59,7 @@ class LoadReport:
                 self.refused_ids.append(name)
 
     def summary(self) -> str:
-        """For the step's line."""
+        """Summary for the output."""
         return (
             f"{self.num_answered} requests and {self.num_streams} streams answered, {self.num_answered_late} of them "
             f"after the stop was asked for; then {len(self.refused_ids)} callers refused; none lost"
@@ -64,7 +67,7 @@ class LoadReport:
 
 
 def _is_clean(reason: OSError) -> bool:
-    """No connection, a connection closed unanswered, or the status that says that the service is stopping."""
+    """No connection, a connection closed without a response, or the status of a draining service."""
     if isinstance(reason, Refused):
         return reason.status == 503
     return isinstance(reason, ConnectionError) and not isinstance(reason, Cut)
@@ -72,7 +75,7 @@ def _is_clean(reason: OSError) -> bool:
 
 @contextmanager
 def load(service: HttpClient, models: list[dict[str, Any]]) -> Iterator[LoadReport]:
-    """Callers that ask until each has been refused once; the block stops the service."""
+    """Run clients until each has been refused once; the block stops the service."""
     report = LoadReport()
     names = (f"verify-{number}" for number in count())
     readers = [model for model in models if model["task"] != "generation"]
@@ -91,7 +94,7 @@ def load(service: HttpClient, models: list[dict[str, Any]]) -> Iterator[LoadRepo
 
 
 class _Caller(threading.Thread):
-    """Asks one model again and again, until it is refused."""
+    """Client that repeats requests to a model until it is refused."""
 
     def __init__(self, service: HttpClient, report: LoadReport, names: Iterator[str], model: dict[str, Any]) -> None:
         super().__init__(name=f"caller of {model['name']}")
@@ -114,7 +117,7 @@ class _Caller(threading.Thread):
             self._report.answered(is_stream)
 
     def _predict(self, name: str) -> None:
-        """Raises OSError unless the answer is a whole one."""
+        """Send a request. Raises OSError unless the response is complete."""
         inputs = first_example(self._model["name"], self._model["version"])["inputs"]
         body = {"model": self._model["name"], "inputs": inputs}
         answer = self._service.post("/predict", body, {"X-Request-Id": name})
@@ -122,7 +125,7 @@ class _Caller(threading.Thread):
             raise Refused(answer)
 
     def _stream(self, name: str) -> None:
-        """Raises OSError unless the stream comes to its end."""
+        """Read a stream. Raises OSError unless it is complete."""
         body = {"model": self._model["name"], "inputs": "ROMEO:", "parameters": {"max_new_tokens": _STREAM_TOKENS}}
         events = list(self._service.events("/generate_stream", body, {"X-Request-Id": name}))
         if not events or not events[-1].get("generated_text"):

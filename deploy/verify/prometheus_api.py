@@ -1,4 +1,4 @@
-"""What Prometheus and Alertmanager say over HTTP."""
+"""Client of the HTTP APIs of Prometheus and Alertmanager."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def value_of(prometheus: HttpClient, expression: str) -> float | None:
 
 
 def has_data(prometheus: HttpClient, expression: str, back_s: float) -> bool:
-    """Whether a range query over the last seconds gives a number. Raises CheckFailed for a query at fault."""
+    """Whether a range query over the last seconds returns data. Raises CheckFailed for an invalid query."""
     now_s = time.time()
     times = {"start": f"{now_s - back_s:.3f}", "end": f"{now_s:.3f}", "step": "5"}
     series = _data(prometheus, "/api/v1/query_range", query=expression, **times)["result"]
@@ -25,7 +25,7 @@ def has_data(prometheus: HttpClient, expression: str, back_s: float) -> bool:
 
 
 def traces_beside(prometheus: HttpClient, metric: str, back_s: float) -> set[str]:
-    """Ids of the traces that are kept as exemplars of a histogram."""
+    """Trace ids of the exemplars of a histogram."""
     now_s = time.time()
     times = {"start": f"{now_s - back_s:.3f}", "end": f"{now_s:.3f}"}
     series = _data(prometheus, "/api/v1/query_exemplars", query=metric, **times)
@@ -33,7 +33,7 @@ def traces_beside(prometheus: HttpClient, metric: str, back_s: float) -> set[str
 
 
 def targets(prometheus: HttpClient) -> dict[str, str]:
-    """What became of the last scrape, by job: `up`, `down` or `unknown`, with the reason."""
+    """Health of the targets by job: `up`, `down` or `unknown`, with the reason."""
     active = _data(prometheus, "/api/v1/targets", state="active")["activeTargets"]
     return {target["labels"]["job"]: " ".join((target["health"], target["lastError"])).strip() for target in active}
 
@@ -45,7 +45,7 @@ def rules(prometheus: HttpClient) -> list[dict[str, Any]]:
 
 
 def alerts(alertmanager: HttpClient) -> set[str]:
-    """Names of the alerts that Alertmanager holds."""
+    """Names of the active alerts of Alertmanager."""
     answer = alertmanager.get("/api/v2/alerts")
     return {str(alert["labels"]["alertname"]) for alert in answer.json or ()}
 

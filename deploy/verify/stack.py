@@ -1,4 +1,4 @@
-"""A stack of one's own: the compose file under another name, on free ports, with bundles that may be damaged."""
+"""Isolated stack: the compose project under another name, on free ports, with copies of the bundles."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from deploy.verify.http_client import HttpClient
 
 ROOT = Path(__file__).parents[2]
 _PORT_VARIABLES = ("SERVICE_PORT", "GRAFANA_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT")
-#: What the shell has set for another stack must not reach this one.
+#: Environment variables of another stack that must not affect this one.
 _FOREIGN_PREFIXES = ("UNROLL_", "OTEL_", "COMPOSE_", "SERVICE_", "GRAFANA_", "PROMETHEUS_", "ALERTMANAGER_")
 
 
 class Stack:
-    """Context manager: whatever happens, nothing of it is left running."""
+    """Context manager that always removes the stack."""
 
     def __init__(self) -> None:
         self.project = f"unroll-verify-{os.getpid()}"
@@ -35,7 +35,7 @@ class Stack:
 
     def __enter__(self) -> Stack:
         shutil.copytree(ROOT / "models", self.models_dir, ignore=shutil.ignore_patterns(".*"))
-        # The container's user is another than the one who runs this.
+        # The user of the container differs from the current user.
         self._folder.chmod(0o755)
         (self._folder / "empty.env").touch()
         return self
@@ -59,7 +59,7 @@ class Stack:
         return docker("inspect", "--format", template, self.container(name)).strip()
 
     def last_words(self) -> str:
-        """The end of every container's log, for whoever looks for the fault."""
+        """Last log lines of every container."""
         try:
             return self.compose("logs", "--tail", "25")
         except DockerFailed as error:
@@ -83,7 +83,7 @@ class Stack:
 
 
 def free_ports(number: int) -> list[int]:
-    """So many ports of this machine that nothing listens on, all different."""
+    """Distinct free ports of this machine."""
     sockets = [socket.socket() for _ in range(number)]
     try:
         for one in sockets:

@@ -1,4 +1,4 @@
-"""What a check is, and the loop that runs all of them and tells how each went."""
+"""Steps of the verification, and the loop that runs and reports them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Found = TypeVar("Found")
 
 
 class CheckFailed(Exception):
-    """Something is not as it should be; the message says what was found and what was wanted."""
+    """A check failed. The message has the found and the expected state."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One check. `run` returns a remark for its line. Without a `vital` one the rest makes no sense."""
+    """A check. `run` returns a remark for the output. The rest is skipped if a vital one fails."""
 
     title: str
     run: Callable[[Stack], str]
@@ -28,7 +28,7 @@ class Step:
 
 
 def run_steps(steps: Sequence[Step], stack: Stack) -> bool:
-    """Run them in order and print a line for each; whether all of them held."""
+    """Run the steps in order and print a line for each. Returns whether all passed."""
     began_s = time.monotonic()
     failed: list[str] = []
     for number, step in enumerate(steps, start=1):
@@ -60,7 +60,7 @@ def _summary(num_steps: int, failed: list[str], seconds: float) -> str:
 
 
 def wait_for(find: Callable[[], Found | None], limit_s: float, otherwise: str, pause_s: float = 0.25) -> Found:
-    """Ask until there is an answer. Raises CheckFailed with `otherwise` when time is up."""
+    """Poll until there is a result. Raises CheckFailed with `otherwise` at the deadline."""
     give_up_s = time.monotonic() + limit_s
     while (found := find()) is None:
         if time.monotonic() > give_up_s:

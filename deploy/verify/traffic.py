@@ -1,4 +1,4 @@
-"""Requests of every kind, for the bundles in models/: each task, and everything that can be refused or go on."""
+"""Traffic of all kinds for the bundles in models/: each task, errors, streams, states and sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploy.verify.http_client import Answer, HttpClient
 from deploy.verify.stack import ROOT
 from deploy.verify.steps import CheckFailed
 
-#: Every model is asked within one trace, whose id must come out beside the latencies.
+#: All requests belong to one trace, whose id must appear as an exemplar of the latencies.
 TRACE_ID = secrets.token_hex(16)
 _TRACE = {"traceparent": f"00-{TRACE_ID}-{secrets.token_hex(8)}-01"}
 _PAUSE_S = 0.2
@@ -32,13 +32,13 @@ def first_example(model: str, version: str) -> dict[str, Any]:
 
 
 def models_of(service: HttpClient) -> list[dict[str, Any]]:
-    """Every version that answers."""
+    """All ready model versions."""
     listed = expect(service.get("/models"), 200).json["models"]
     return [model for model in listed if model["state"] == "ready"]
 
 
 def ask(service: HttpClient, model: dict[str, Any]) -> Any:
-    """The model's answer to its first example. Raises CheckFailed if it is not a whole one."""
+    """Answer of a model to its first example. Raises CheckFailed if it is incomplete."""
     example = first_example(model["name"], model["version"])
     body = {"model": model["name"], "inputs": example["inputs"]}
     if model["task"] == "generation":
@@ -48,7 +48,7 @@ def ask(service: HttpClient, model: dict[str, Any]) -> Any:
 
 
 def stream(service: HttpClient, model: str, num_tokens: int) -> list[Any]:
-    """The events of one stream. Raises CheckFailed unless the last one has the text."""
+    """Events of a stream. Raises CheckFailed unless the last one has the text."""
     parameters = {"max_new_tokens": num_tokens, "seed": 7, "temperature": 0.8}
     events = list(service.events("/generate_stream", {"model": model, "inputs": "ROMEO:", "parameters": parameters}))
     if not events or not events[-1].get("generated_text"):
@@ -57,7 +57,7 @@ def stream(service: HttpClient, model: str, num_tokens: int) -> list[Any]:
 
 
 def one_round(service: HttpClient) -> None:
-    """Some of everything, so that no metric stays without a value."""
+    """Send requests of all kinds, so that every metric has a value."""
     models = models_of(service)
     for model in models:
         ask(service, model)
@@ -67,10 +67,10 @@ def one_round(service: HttpClient) -> None:
 
 
 def _generations(service: HttpClient, name: str) -> None:
-    """Streams that end and one that is left, states and sessions that go on, one prompt for several texts."""
+    """Complete and cancelled streams, continued states and sessions, and a repeated prompt."""
     stream(service, name, 30)
     for _ in islice(service.events("/generate_stream", _generate(name, 400)), 3):
-        pass  # and leaves
+        pass  # cancel the stream
     first = expect(service.post("/generate", _generate(name, 5, return_state=True)), 200).json
     service.post("/generate", _generate(name, 5, inputs="", state=first["state"]))
     service.post("/generate", _generate(name, 5, inputs="", state="x" + first["state"][1:]))
@@ -80,13 +80,13 @@ def _generations(service: HttpClient, name: str) -> None:
 
 
 def _refusals(service: HttpClient, models: list[dict[str, Any]]) -> None:
-    """What a caller can do wrong."""
+    """Client errors of all kinds."""
     name = models[0]["name"]
     expect(service.post("/predict", {"model": name, "inputs": ["hello", " "]}), 422)
     expect(service.post("/predict", {"model": "no-such-model", "inputs": "hello"}), 404)
     expect(service.post("/predict", b"{"), 400)
     expect(service.post("/predict", b"hello", {"Content-Type": "text/plain"}), 415)
-    with suppress(OSError):  # it may be refused before all of it was sent
+    with suppress(OSError):  # the service may refuse it before all of it is sent
         service.post("/predict", _MORE_THAN_A_BODY_MAY_HAVE)
 
 
@@ -96,7 +96,7 @@ def _generate(model: str, num_tokens: int, inputs: str = "ROMEO:", **more: objec
 
 
 def expect(answer: Answer, status: int) -> Answer:
-    """The answer, if it has this status. Raises CheckFailed."""
+    """Response with the expected status. Raises CheckFailed."""
     if answer.status != status:
         raise CheckFailed(f"wanted HTTP {status}, got {answer}")
     return answer
@@ -110,7 +110,7 @@ def _checked(found: Any, model: dict[str, Any]) -> Any:
 
 @contextmanager
 def steady(service: HttpClient, do: Callable[[HttpClient], None] = one_round) -> Iterator[list[str]]:
-    """Round after round in a thread while the block runs. Gives a list that faults are written to."""
+    """Repeat the traffic in a thread while the block runs. Yields a list of its errors."""
     faults: list[str] = []
     is_over = threading.Event()
 

@@ -1,4 +1,4 @@
-/** The page: models on the left, the chosen one in the middle, facts and live charts beside it. */
+/** Entry point of the page: model list, workbench of the chosen model, model facts and live metrics. */
 
 import { el } from "./elements/dom.js";
 import { installLivePanel } from "./panels/live_panel.js";
@@ -20,7 +20,7 @@ let models = [];
 let timer = 0;
 let opened = { key: "", hash: "", close: () => {} };
 
-/** Ask which models there are, and ask again while some are not there yet. */
+/** Fetch the list of models, and repeat while some are loading. */
 async function refresh() {
   clearTimeout(timer);
   try {
@@ -46,22 +46,22 @@ function showReadiness() {
   place.readiness.dataset.state = numReady === models.length && numReady ? "ready" : "not-ready";
 }
 
-/** The model that the address names, else the one that is open, else one that answers. */
+/** The model in the address, else the open one, else a ready one. */
 function chosenModel() {
-  const wishes = [
+  const preferences = [
     (model) => hashOf(model) === location.hash,
     (model) => hashOf(model) === opened.hash,
     ({ state, is_default }) => state === "ready" && is_default,
     () => true,
   ];
-  return wishes.map((wish) => models.find(wish)).find(Boolean);
+  return preferences.map((matches) => models.find(matches)).find(Boolean);
 }
 
 async function openChosen() {
   const chosen = chosenModel();
   showModelList(place.models, models, chosen);
   if (!chosen) {
-    place.work.replaceChildren(el("p", { class: "notice" }, "There are no models here yet."));
+    place.work.replaceChildren(el("p", { class: "notice" }, "No models are available yet."));
     return;
   }
   const key = `${chosen.name} ${chosen.version} ${chosen.state}`;
@@ -74,7 +74,7 @@ async function openChosen() {
     );
     if (opened.key === key) show(model);
   } catch (error) {
-    if (opened.key === key) opened.key = ""; // so that the next round tries again
+    if (opened.key === key) opened.key = ""; // the next round tries again
     throw error;
   }
 }
@@ -90,7 +90,7 @@ installThemeButton(place.theme);
 installLivePanel(place.live);
 addEventListener("hashchange", refresh);
 place.skip.addEventListener("click", (event) => {
-  event.preventDefault(); // the address names the model, and shall go on to
+  event.preventDefault(); // keep the model in the address
   document.getElementById("input")?.focus();
 });
 document.addEventListener("visibilitychange", () => document.hidden || refresh());

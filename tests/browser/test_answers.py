@@ -154,7 +154,7 @@ def test_a_task_that_the_page_does_not_know_is_asked_and_answered_in_json(page: 
     open_model(page, "tiny-tagger")
     page.get_by_label("Inputs, as JSON").fill('["Ada", "lives"')
     page.get_by_role("button", name="Ask").click()
-    expect(page.locator(".field-error")).to_contain_text("this is not JSON")
+    expect(page.locator(".field-error")).to_contain_text("invalid JSON")
     answer = ask(page, '[["Ada", "lives"]]')
     shown = json.loads(answer.locator(".json").inner_text())
     assert [token["text"] for token in shown["predictions"][0]["tokens"]] == ["Ada", "lives"]

@@ -97,7 +97,7 @@ def test_a_streamed_text_is_the_text_that_the_service_writes(page: Page, server:
     assert written(page).text_content() == expected
     assert expected != generated(server, "Hello ", max_new_tokens=25, seed=5, temperature=1.6, top_p=0.95)
     expect(answer.locator(".prompt")).to_have_text("Hello ")
-    expect(answer.locator(".note")).to_have_text("25 tokens: as many tokens as were asked for.")
+    expect(answer.locator(".note")).to_have_text("25 tokens: token limit reached.")
     for fact in ("tokens/s", "time to first token", "prompt"):
         expect(answer.locator(".receipt-facts")).to_contain_text(fact)
 
@@ -164,11 +164,11 @@ def test_a_stopped_text_goes_on_as_if_it_had_not_been_stopped(
         button, num_there = page.get_by_role("button", name="Continue"), num_in_state
     gate.let(100)
     button.click()
-    expect(page.locator(".answer .note")).to_have_text(re.compile("as many tokens as were asked for"))
+    expect(page.locator(".answer .note")).to_have_text(re.compile("token limit reached"))
     assert written(page).text_content() == generated(server, "Hello ", max_new_tokens=30, seed=5, top_p=0.95)
     gate.let(100)
     button.click()
-    expect(page.locator(".answer .note")).to_have_text("30 tokens: as many tokens as were asked for.")
+    expect(page.locator(".answer .note")).to_have_text("30 tokens: token limit reached.")
 
 
 def test_leaving_for_another_model_stops_the_text(page: Page, server: LiveServer, gate: Gate) -> None:

@@ -173,7 +173,7 @@ def test_the_browser_forbids_what_the_page_promises_not_to_do(browser: Browser, 
 
 def test_the_page_leads_to_the_documentation_the_models_and_the_metrics(page: Page) -> None:
     open_model(page, "tiny-tagger")
-    links = page.get_by_role("navigation", name="Elsewhere in this service").get_by_role("link")
+    links = page.get_by_role("navigation", name="Service links").get_by_role("link")
     for link in links.all():
         address = link.evaluate("node => node.href")
         assert page.request.get(address).ok

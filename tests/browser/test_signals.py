@@ -151,7 +151,7 @@ def test_what_is_no_sound_or_too_long_is_refused_at_the_field(page: Page) -> Non
     page.locator("#input").set_input_files(payload("notes.wav", b"no sound at all"))
     expect(page.locator(".field-error")).to_have_text("the browser cannot read notes.wav as sound")
     page.locator("button.run").click()
-    expect(page.locator(".field-error")).to_contain_text("there is no sound yet")
+    expect(page.locator(".field-error")).to_contain_text("no sound yet")
     page.locator("#input").set_input_files(payload("long.wav", wave_file(RATE_HZ, seconds=0.9)))
     expect(page.locator(".field-error")).to_have_count(0)
     run(page)
@@ -257,13 +257,13 @@ def test_series_are_read_as_people_have_them(page: Page) -> None:
 
 def test_what_is_no_series_is_said_with_its_place(page: Page) -> None:
     cases = {
-        "": "there are no numbers yet",
-        "x,y,z\n1,2,3\n1,,3": "line 3, column y: there is nothing where a number belongs",
-        "1,2,3\n1,2,cat": "line 2, column z: there is “cat” where a number belongs",
+        "": "no numbers yet",
+        "x,y,z\n1,2,3\n1,,3": "line 3, column y: expected a number, found nothing",
+        "1,2,3\n1,2,cat": "line 2, column z: expected a number, found “cat”",
         "x,z\n1,2": "the first line has no column named y",
-        "[[1, 2, 3], [1, null, 3]]": "row 2, column y: there is nothing where a number belongs",
-        '[{"x": 1, "y": 2}]': "row 1, column z: there is nothing",
-        "[[1, 2": "this is not JSON",
+        "[[1, 2, 3], [1, null, 3]]": "row 2, column y: expected a number, found nothing",
+        '[{"x": 1, "y": 2}]': "row 1, column z: expected a number, found nothing",
+        "[[1, 2": "invalid JSON",
         '{"rows": 3}': "neither a list of rows nor an object with “frames”",
     }
     open_model(page, MOTION)

@@ -1,4 +1,4 @@
-/** Attention as a table whose cells are shades: it can be pointed at, walked through, and read as numbers. */
+/** Heat map of attention weights, with pointer and keyboard navigation, and the numbers as a table. */
 
 import { el, percent } from "../elements/dom.js";
 import { roveFocus } from "../elements/roving_focus.js";
@@ -6,7 +6,7 @@ import { roveFocus } from "../elements/roving_focus.js";
 const WORD_START = "▁";
 const END = "<eos>";
 
-/** Pieces as people read them: the mark of a new word is dropped, a piece inside a word gets a dot before it. */
+/** Readable pieces: without the word-start mark, and with a dot before pieces inside a word. */
 export function piecesOf(tokens) {
   const areMarked = tokens.some((token) => token.startsWith(WORD_START));
   return tokens.map((token) => {
@@ -53,7 +53,7 @@ export function attentionMap({ source_tokens, target_tokens, weights }) {
   return el("div", { class: "attention" }, pairs, tableOf(columns, rows, light));
 }
 
-/** The two or three pieces that counted most, with their weights. */
+/** The two or three pieces with the largest weights. */
 function strongest(row, sources) {
   const order = row.map((weight, index) => [weight, index]).sort(([one], [other]) => other - one);
   return order
@@ -62,7 +62,7 @@ function strongest(row, sources) {
     .join(", ");
 }
 
-/** A word that can be chosen, and says where the model looked. */
+/** Selectable word, labelled with its attention. */
 export function targetWord(piece, looked) {
   return el(
     "span",
@@ -77,7 +77,7 @@ export function targetWord(piece, looked) {
   );
 }
 
-/** Words, one of which is chosen: with the pointer or the arrow keys. */
+/** Group of words, one of them selected with the pointer or the arrow keys. */
 export function wordBox(name, words, light) {
   const box = el(
     "div",

@@ -1,4 +1,4 @@
-/** A line of what was, a line of what will probably be, and bands around it. */
+/** Forecast chart: past values, forecast, and bands of prediction intervals. */
 
 import { el } from "../elements/dom.js";
 import { figure, Plot, rangeAround } from "./plot.js";
@@ -7,7 +7,7 @@ import { StepCursor } from "./step_cursor.js";
 const ROOM = 0.06;
 
 /**
- * Quantiles in pairs around the middle, the widest first: between 0.1 and 0.9 lie 80 %.
+ * Bands from pairs of quantiles, the widest first: 0.1 and 0.9 contain 80 %.
  * @param {Object<string, unknown>} quantiles by their number
  * @returns {{low: string, high: string, share: number}[]}
  */

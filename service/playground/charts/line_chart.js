@@ -1,16 +1,16 @@
-/** Line charts, drawn by hand. A value of null is a gap: nothing happened, which is not the same as zero. */
+/** Line chart. null is a gap: no data, which differs from zero. */
 
 import { svg } from "../elements/dom.js";
 
 const WIDTH = 240;
 const HEIGHT = 48;
 const TOP = 3;
-/** Room for half a dot. */
+/** Margin for half a dot. */
 const EDGE = 2;
 
 /**
- * @param {number[]} lines how many values each point has: one path for each, named `line-0`, `line-1` …
- * @param {number} capacity points that fit from left to right
+ * @param {number[]} lines number of values per point; their paths are named `line-0`, `line-1` …
+ * @param {number} capacity number of points in the width
  * @returns {{element: SVGElement, draw: (points: (number|null)[][], label: string) => number}}
  *   `draw` returns the value at the top
  */
@@ -37,7 +37,7 @@ export function lineChart(lines, capacity) {
   return { element, draw };
 }
 
-/** The newest value stands at the right edge. A value between two gaps becomes a dot. */
+/** SVG path with the newest value at the right edge. A value between two gaps is a dot. */
 export function pathOf(values, top, capacity) {
   const step = (WIDTH - EDGE) / (capacity - 1);
   const left = WIDTH - EDGE - (values.length - 1) * step;

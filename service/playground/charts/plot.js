@@ -1,4 +1,4 @@
-/** A chart with axes. Lines are SVG that stretches with the page; what stands at the axes is text of the page. */
+/** Chart with axes. Lines are an SVG that stretches with the page; labels of the axes are HTML. */
 
 import { el, svg } from "../elements/dom.js";
 
@@ -6,14 +6,14 @@ const SIZE = 1000;
 const NICE = [1, 2, 2.5, 5, 10];
 const MAX_DIGITS = 4;
 
-/** A number as an axis or a readout says it. */
+/** Format a number for an axis or a readout. */
 export function figure(value) {
   const isLarge = Math.abs(value) >= 1000;
   const text = isLarge ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(MAX_DIGITS)));
   return text.replace(/^-/, "−");
 }
 
-/** Round numbers between two others, about `count` of them. `unit` is what they are multiples of. */
+/** About `count` round numbers between two others, multiples of `unit`. */
 export function ticksBetween(low, high, count = 4, unit = 0) {
   const step = unit ? Math.ceil((high - low) / count / unit) * unit : niceStep((high - low) / count);
   const first = Math.ceil(low / step);
@@ -26,7 +26,7 @@ function niceStep(atLeast) {
   return NICE.find((factor) => factor * power >= atLeast * 0.999) * power;
 }
 
-/** From the lowest to the highest of some numbers, with room around them. */
+/** Range of some numbers, with a margin. */
 export function rangeAround(values, room) {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
@@ -35,7 +35,7 @@ export function rangeAround(values, room) {
   return [low - spread * room, high + spread * room];
 }
 
-/** Lines, bands and a cursor over a pair of axes. Values go in as they are; the plot knows its scales. */
+/** Lines, bands and a cursor over two axes, in values of the data. */
 export class Plot {
   #x = [0, 1];
   #y = [0, 1];
@@ -54,7 +54,7 @@ export class Plot {
     this.element = el("div", { class: "plot" }, this.yTitle, this.yLabels, this.surface, this.xLabels, xTitleLine);
   }
 
-  /** @param {{x: number[], y: number[], yTitle: string, xUnit?: number}} scales from where to where each axis goes */
+  /** @param {{x: number[], y: number[], yTitle: string, xUnit?: number}} scales range of each axis */
   scale({ x, y, yTitle, xUnit = 0 }) {
     [this.#x, this.#y] = [x, y];
     this.yTitle.textContent = yTitle;
@@ -79,7 +79,7 @@ export class Plot {
     this.cursor.setAttribute("d", `M${this.#left(x)} 0V${SIZE}`);
   }
 
-  /** Where a pointer is, in values of the axes. */
+  /** Position of a pointer in values of the axes. */
   placeOf({ clientX, clientY }) {
     const { left, top, width, height } = this.surface.getBoundingClientRect();
     return { x: valueAt((clientX - left) / width, this.#x), y: valueAt(1 - (clientY - top) / height, this.#y) };

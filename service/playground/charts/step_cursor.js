@@ -1,4 +1,4 @@
-/** A chart that is walked through step by step: with the arrow keys, or under the pointer. */
+/** Cursor over the steps of a chart, moved with the arrow keys or the pointer. */
 
 const STEPS = { ArrowRight: 1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
 
@@ -29,7 +29,7 @@ export class StepCursor {
     this.moveTo(at);
   }
 
-  /** The step nearest to a number. */
+  /** Nearest valid step. */
   moveTo(number) {
     this.at = Math.min(Math.max(Math.round(number), this.#first), this.#last);
     this.surface.setAttribute("aria-valuenow", this.at);

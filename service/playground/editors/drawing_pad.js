@@ -1,16 +1,16 @@
-/** A series to draw in: one channel at a time, with the pointer or the arrow keys. */
+/** Drawing pad for a series: one channel at a time, with the pointer or the arrow keys. */
 
 import { figure, Plot, rangeAround } from "../charts/plot.js";
 import { StepCursor } from "../charts/step_cursor.js";
 import { el } from "../elements/dom.js";
 
-/** So much of the range lies above and below what is drawn, to draw beyond it. */
+/** Margin above and below the values, as a share of their range. */
 const ROOM = 0.15;
 const KEY_STEPS = { ArrowUp: 1 / 40, ArrowDown: -1 / 40 };
 const DIGITS = 3;
-/** More lines than these are a tangle: then only the chosen one is shown. */
+/** Maximum number of lines shown together; with more channels only the chosen one is shown. */
 const MAX_LINES = 6;
-const HINT = "Draw over the line; or move with ← and →, and change a value with ↑ and ↓.";
+const HINT = "Draw over the line, or select a step with ← and → and change its value with ↑ and ↓.";
 
 export class DrawingPad {
   #rows = [];
@@ -66,7 +66,7 @@ export class DrawingPad {
     surface.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
-  /** A fast pointer skips steps: they lie on the line between. */
+  /** Interpolate steps that a fast pointer skips. */
   #drawTo(event) {
     const { x, y } = this.plot.placeOf(event);
     const to = [Math.round(x), y];
@@ -110,7 +110,7 @@ export class DrawingPad {
 
   #column = (channel) => this.#rows.map((row) => row[channel]);
 
-  /** Each of the others has its own scale: only the chosen one's stands at the axis. */
+  /** Other channels have scales of their own: the axis is that of the chosen one. */
   #drawLines() {
     const { plot } = this;
     const x = [1, Math.max(this.#rows.length, 2)];

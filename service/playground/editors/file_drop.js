@@ -1,10 +1,10 @@
-/** Files come from the browser's own button, or are dropped on a place, or pasted into the page. */
+/** File input by button, drag and drop, or paste. */
 
 /**
  * @param {HTMLElement} place where files may be dropped
  * @param {HTMLInputElement} input of type `file`
  * @param {(file: File) => void} take
- * @param {AbortSignal} closed ends it
+ * @param {AbortSignal} closed removes the listeners
  */
 export function takeFiles(place, input, take, closed) {
   const offer = (files) => {

@@ -1,4 +1,4 @@
-/** Where a picture is chosen, dropped or pasted. */
+/** Editor for a picture: choose, drop or paste it. */
 
 import { el } from "../elements/dom.js";
 import { base64Of, bytesOf } from "../requests/bytes.js";
@@ -8,7 +8,7 @@ import { inputField } from "./text.js";
 
 const PNG = "image/png";
 const MAX_BYTES_AS_IT_IS = 1 << 20;
-/** Proportions that differ less than this are the same. */
+/** Tolerance for equal aspect ratios. */
 const NEARLY = 0.01;
 
 /**
@@ -19,7 +19,7 @@ export function pictureEditor(size) {
   const closed = new AbortController();
   const control = el("input", { type: "file", id: "input", accept: "image/*", "aria-describedby": "input-hint" });
   const canvas = el("canvas", { class: "picture", role: "img", "aria-label": "The picture", hidden: true });
-  const hint = `Choose, drop or paste one. What is no PNG becomes one of ${size.columns} × ${size.rows} pixels here.`;
+  const hint = `Choose, drop or paste a picture. Files other than PNG are fitted into ${size.columns} × ${size.rows} pixels.`;
   const element = inputField({ label: "Picture", hint, control }, canvas);
   let bytes = null;
   let taking = Promise.resolve();
@@ -37,7 +37,7 @@ export function pictureEditor(size) {
   takeFiles(element, control, (file) => (taking = read(pngOf(file, size), file.name)), closed.signal);
   const value = async () => {
     await taking;
-    if (!bytes) throw new Error("there is no picture yet: choose, drop or paste one");
+    if (!bytes) throw new Error("no picture yet: choose, drop or paste one");
     return { png: base64Of(bytes) };
   };
   const show = ({ png }) => {
@@ -47,14 +47,14 @@ export function pictureEditor(size) {
   return { element, control, value, show, close: () => closed.abort() };
 }
 
-/** @param {HTMLCanvasElement} canvas @param {Uint8Array} bytes of a file that the browser knows */
+/** @param {HTMLCanvasElement} canvas @param {Uint8Array} bytes of an image file */
 export async function drawPicture(canvas, bytes) {
   const bitmap = await createImageBitmap(new Blob([bytes]));
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
 }
 
-/** A PNG of the model's proportions stays as it is; anything else is fitted onto white. */
+/** Keep a PNG with the aspect ratio of the model; fit any other image onto white. */
 async function pngOf(blob, size) {
   const bitmap = await createImageBitmap(blob);
   const proportions = (bitmap.width * size.rows) / (bitmap.height * size.columns);

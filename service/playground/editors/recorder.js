@@ -1,14 +1,14 @@
-/** What the microphone hears, as samples. */
+/** Record samples from the microphone. */
 
 const WORKLET = new URL("./recorder_worklet.js", import.meta.url).href;
 const LOOKS_PER_S = 10;
 
 const REFUSALS = {
   NotAllowedError: "this page may not use the microphone: allow it in the browser, or choose a file",
-  NotFoundError: "there is no microphone: choose a file",
+  NotFoundError: "no microphone found: choose a file",
 };
 
-/** Browsers lend the microphone only to pages that came over HTTPS, or from the machine itself. */
+/** Browsers allow the microphone only over HTTPS or on localhost. */
 export const canRecord = () => Boolean(navigator.mediaDevices?.getUserMedia && window.AudioWorkletNode);
 
 export class Recorder {
@@ -66,7 +66,7 @@ export class Recorder {
     return all;
   }
 
-  /** Let go of the microphone; what was heard stays. */
+  /** Release the microphone; the samples are kept. */
   stop() {
     this.media?.getTracks().forEach((track) => track.stop());
     this.context?.close();

@@ -1,4 +1,4 @@
-/** Runs where the browser handles sound: hands on what the microphone hears, block by block. */
+/** Audio worklet: forwards blocks of samples from the microphone. */
 
 class Recorder extends AudioWorkletProcessor {
   process([[channel]]) {

@@ -1,4 +1,4 @@
-/** Where a series of numbers is made: drawn, pasted, or read from a file. */
+/** Editor for a series of numbers: draw, paste, or read it from a file. */
 
 import { el } from "../elements/dom.js";
 import { clearRefusal, markControl } from "../workbench/refusal.js";
@@ -8,7 +8,7 @@ import { csvOf, rowsOf } from "./series_text.js";
 import { inputField, textArea } from "./text.js";
 
 /**
- * @param {{channels: string[], numSteps: number, hint: string}} parts `numSteps` of a series that is drawn from nothing
+ * @param {{channels: string[], numSteps: number, hint: string}} parts `numSteps` of a new drawing
  * @returns {import("./text.js").Editor}
  */
 export function seriesEditor({ channels, numSteps, hint }) {
@@ -35,7 +35,7 @@ export function seriesEditor({ channels, numSteps, hint }) {
   };
 }
 
-/** What can be drawn in; null if the numbers are none, or not those of these channels. */
+/** Rows for the drawing pad; null if the text has no valid numbers for these channels. */
 function drawableRows(text, channels, numSteps) {
   if (!text.trim()) return Array.from({ length: numSteps }, () => channels.map(() => 0));
   try {

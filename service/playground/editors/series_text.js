@@ -1,16 +1,16 @@
-/** Series of numbers as people have them: CSV or JSON in, rows of numbers out; and back to CSV. */
+/** Parse series of numbers from CSV or JSON, and write CSV. */
 
 const SEPARATORS = ["\t", ";", ","];
 const MAX_NAMES_SHOWN = 12;
 
 /**
  * @param {string} text CSV with or without names in the first line, or JSON
- * @param {string[]} channels what the model reads; columns with these names are taken, in this order
- * @returns {number[][]} a row for each point in time. Throws what cannot be sent at all; the service checks the rest
+ * @param {string[]} channels columns to take, in this order
+ * @returns {number[][]} one row per time step. Throws if nothing can be sent; the service validates the rest
  */
 export function rowsOf(text, channels) {
   const trimmed = text.trim();
-  if (!trimmed) throw new Error("there are no numbers yet: draw, paste or choose some");
+  if (!trimmed) throw new Error("no numbers yet: draw, paste or choose some");
   return /^[[{]/.test(trimmed) ? rowsOfJson(trimmed, channels) : rowsOfCsv(trimmed, channels);
 }
 
@@ -25,7 +25,7 @@ function rowsOfJson(text, channels) {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new Error(`this is not JSON: ${error.message}`);
+    throw new Error(`invalid JSON: ${error.message}`);
   }
   const rows = value.inputs?.frames ?? value.frames ?? value;
   if (!Array.isArray(rows)) throw new Error("the JSON is neither a list of rows nor an object with “frames”");
@@ -70,7 +70,7 @@ function cellsOf(line, separator) {
   return cells.map((cell) => cell.trim());
 }
 
-/** Where the comma does not separate, it may stand in a number as in much of Europe. */
+/** Where commas are not separators, they may be decimal commas. */
 const plain = (cell, separator) => (separator === "," ? cell : cell?.replace(",", "."));
 
 const isNumber = (cell, separator) => cell !== "" && Number.isFinite(Number(plain(cell, separator)));
@@ -79,5 +79,5 @@ function numberOf(value, place, column) {
   const number = typeof value === "string" && value !== "" ? Number(value) : value;
   if (typeof number === "number" && Number.isFinite(number)) return number;
   const found = value === undefined || value === "" || value === null ? "nothing" : `“${value}”`;
-  throw new Error(`${place}, column ${column}: there is ${found} where a number belongs`);
+  throw new Error(`${place}, column ${column}: expected a number, found ${found}`);
 }

@@ -1,4 +1,4 @@
-/** Where a sound is chosen, dropped or recorded; looked at and played back. */
+/** Editor for a sound: choose, drop or record it; with waveform and playback. */
 
 import { el, svg } from "../elements/dom.js";
 import { base64Of, bytesOf } from "../requests/bytes.js";
@@ -13,7 +13,7 @@ const HEIGHT = 100;
 
 /**
  * @param {{sample_rate_hz: number}} signal of the model's options
- * @param {number} maxS as long as a sound may be
+ * @param {number} maxS maximum length in seconds
  * @returns {import("./text.js").Editor}
  */
 export const soundEditor = (signal, maxS) => new SoundEditor(signal.sample_rate_hz, maxS);
@@ -45,8 +45,8 @@ class SoundEditor {
 
   async value() {
     await this.#taking;
-    if (this.#recorder) throw new Error("the recording still goes on: stop it first");
-    if (!this.#sound) throw new Error("there is no sound yet: choose a file, or record one");
+    if (this.#recorder) throw new Error("still recording: stop the recording first");
+    if (!this.#sound) throw new Error("no sound yet: choose a file, or record one");
     return { wav: base64Of(this.#sound.bytes) };
   }
 
@@ -64,9 +64,9 @@ class SoundEditor {
 
   #field() {
     const hint = [
-      `A file that the browser can play, or your voice: at most ${this.maxS.toFixed(2)} s.`,
-      `It goes out as a wave file of ${this.rateHz.toLocaleString("en")} Hz.`,
-      canRecord() ? "" : "Recording needs a page over HTTPS, or on this machine.",
+      `An audio file or a recording of at most ${this.maxS.toFixed(2)} s.`,
+      `It is sent as a WAV file with ${this.rateHz.toLocaleString("en")} Hz.`,
+      canRecord() ? "" : "Recording needs HTTPS or localhost.",
     ].join(" ");
     const row = el("div", { class: "actions" }, this.control, this.recordButton);
     const figure = el("figure", { class: "sound" }, this.picture, el("figcaption", {}, this.playButton, this.caption));
@@ -91,7 +91,7 @@ class SoundEditor {
     }
   }
 
-  /** As tall as the loudest of it, so that a whisper can be seen too. */
+  /** Draw the waveform, scaled to its peak. */
   #draw(samples, caption) {
     const parts = envelopeOf(samples, NUM_PARTS);
     const peak = Math.max(...parts.map(([low, high]) => Math.max(-low, high)), 0.01);
@@ -123,7 +123,7 @@ class SoundEditor {
     if (durationS >= this.maxS) this.#endRecording();
   }
 
-  /** A microphone has its own rate; what is heard goes the way of a file, and comes out at the model's. */
+  /** Take a recording like a file, which resamples it from the rate of the microphone. */
   #endRecording() {
     const recorder = this.#recorder;
     this.#recorder = null;

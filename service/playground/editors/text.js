@@ -1,16 +1,16 @@
-/** Where a text is typed. */
+/** Editor for text. */
 
 import { el } from "../elements/dom.js";
 
 /**
- * Where an input is made: what stands in the form above the parameters.
+ * Editor of the input, above the parameters in the form.
  * @typedef {object} Editor
  * @property {HTMLElement} element
- * @property {HTMLElement} control with the id `input`, where refusals are marked
- * @property {() => unknown} value the request's inputs, or a promise of them while they are being read; throws with a
- *   sentence if there is nothing that could be sent
+ * @property {HTMLElement} control with the id `input`, where errors are shown
+ * @property {() => unknown} value inputs of the request, or a promise of them; throws with a message if there is
+ *   nothing to send
  * @property {(inputs: unknown) => void} show an example
- * @property {() => void} close lets go of what it holds
+ * @property {() => void} close releases resources
  */
 
 /**
@@ -30,7 +30,7 @@ export function textEditor({ label, hint, textOf, read }) {
   };
 }
 
-/** The input itself; a form has one. */
+/** Input control; each form has one. */
 export const textArea = (attributes) =>
   el("textarea", {
     id: "input",
@@ -41,9 +41,9 @@ export const textArea = (attributes) =>
   });
 
 /**
- * @param {{label: string, hint: string, control: HTMLElement, row?: HTMLElement}} parts `row` is what the control
- *   stands in, if it does not stand alone
- * @param {...Node} more what stands between the control and the hint
+ * @param {{label: string, hint: string, control: HTMLElement, row?: HTMLElement}} parts `row` is the parent
+ *   of the control, if it has one
+ * @param {...Node} more nodes between the control and the hint
  * @returns {HTMLElement}
  */
 export function inputField({ label, hint, control, row = control }, ...more) {

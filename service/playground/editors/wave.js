@@ -1,8 +1,8 @@
-/** Sound as a wave file of the rate that a model reads. The browser decodes and resamples; this only packs. */
+/** Encode sound as a WAV file with the sample rate of the model. The browser decodes and resamples. */
 
 const HEAD_BYTES = 44;
 const MAX_16_BITS = 0x7fff;
-/** “RIFF”, “WAVE” and “fmt ” stand at these places of a plain wave file. */
+/** Offsets of “RIFF”, “WAVE” and “fmt ” in a plain WAV file. */
 const HEAD = [
   [0, 0x52494646],
   [8, 0x57415645],
@@ -12,7 +12,7 @@ const HEAD = [
 /** @typedef {{bytes: Uint8Array, samples: Float32Array, rateHz: number}} Sound */
 
 /**
- * A file of any kind that the browser can play. A wave file of the right rate stays as it is, byte for byte.
+ * Decode any audio file that the browser can play. A WAV file of the right rate is kept byte for byte.
  * @param {Uint8Array} bytes
  * @param {number} rateHz
  * @returns {Promise<Sound>}
@@ -29,7 +29,7 @@ function mixed(buffer) {
   return channels[0].map((_, at) => channels.reduce((sum, channel) => sum + channel[at], 0) / channels.length);
 }
 
-/** Samples a second of a plain wave file; 0 of any other. */
+/** Sample rate of a plain WAV file; 0 for other files. */
 function rateOf(bytes) {
   if (bytes.length < HEAD_BYTES) return 0;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -37,7 +37,7 @@ function rateOf(bytes) {
   return isWave ? view.getUint32(24, true) : 0;
 }
 
-/** One channel of 16 bits. @param {Float32Array} samples from -1 to 1 @param {number} rateHz @returns {Uint8Array} */
+/** Encode one channel with 16 bits. @param {Float32Array} samples from -1 to 1 @param {number} rateHz @returns {Uint8Array} */
 export function waveBytes(samples, rateHz) {
   const view = new DataView(new ArrayBuffer(HEAD_BYTES + 2 * samples.length));
   const names = [
@@ -58,7 +58,7 @@ export function waveBytes(samples, rateHz) {
 const sixteenBits = (sample) => Math.round(Math.min(Math.max(sample, -1), 1) * MAX_16_BITS);
 
 /**
- * The lowest and the highest sample of each of so many parts, for a picture of the sound.
+ * Minimum and maximum of each of `numParts` parts, to draw the waveform.
  * @param {Float32Array} samples
  * @param {number} numParts
  * @returns {[number, number][]}

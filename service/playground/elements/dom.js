@@ -1,10 +1,10 @@
-/** Elements from code. Data becomes text nodes and attributes, never markup. */
+/** Create DOM elements. Data becomes text nodes and attributes, never markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * @param {string} tag
- * @param {Object<string, unknown>} [attributes] a function under `onclick` listens to clicks; `--name` sets a CSS
+ * @param {Object<string, unknown>} [attributes] a function under `onclick` is an event listener; `--name` sets a CSS
  *   variable; false, null and undefined leave the attribute out
  * @param {...(Node|string|number|null)} children null is left out
  * @returns {HTMLElement}
@@ -33,12 +33,12 @@ function set(element, name, value) {
   else element.setAttribute(name, value === true ? "" : String(value));
 }
 
-/** A probability as people read it: one digit more where it is nearly certain or nearly impossible. */
+/** Probability in percent, with one digit more near 0 and 100 %. */
 export function percent(share) {
   if (share >= 0.9995 && share < 1) return "> 99.9 %";
   const hasDetail = (share > 0 && share < 0.0995) || (share > 0.99 && share < 1);
   return `${(share * 100).toFixed(hasDetail ? 1 : 0)} %`;
 }
 
-/** Milliseconds with as many digits as mean something. */
+/** Milliseconds with three significant digits. */
 export const milliseconds = (ms) => `${ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(1) : ms.toFixed(2)} ms`;

@@ -1,4 +1,4 @@
-/** One stop for the Tab key; inside, the arrow keys move. */
+/** Roving tabindex: one tab stop for a group, arrow keys move inside it. */
 
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
 

@@ -1,4 +1,4 @@
-/** Three charts of what the whole service does, from its metrics. Nobody asks while nobody looks. */
+/** Live charts of the service's metrics. Polling pauses while the page is hidden. */
 
 import { lineChart } from "../charts/line_chart.js";
 import { el, milliseconds, percent } from "../elements/dom.js";
@@ -10,12 +10,12 @@ const NUM_POINTS = 60;
 
 const number = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
 
-/** What each chart shows of a `Traffic`, how its newest point is said, and how a value. */
+/** Charts: values of a `Traffic`, text for the newest point, unit. */
 const CHARTS = [
   {
     title: "Requests",
     values: (traffic) => [traffic.requestsPerS],
-    words: (traffic) => [`${number(traffic.requestsPerS)} a second`],
+    words: (traffic) => [`${number(traffic.requestsPerS)} per second`],
     unit: number,
   },
   {
@@ -30,16 +30,16 @@ const CHARTS = [
     words: ({ batchSize, usefulShare }) => {
       if (batchSize === null) return [];
       const useful = usefulShare === null ? [] : [`${percent(1 - usefulShare)} padding`];
-      return [`${number(batchSize)} in a run`, ...useful];
+      return [`${number(batchSize)} per batch`, ...useful];
     },
     unit: number,
   },
 ];
 
-/** Fill `section` and keep it current for as long as the page is there. */
+/** Fill `section` and keep it up to date. */
 export function installLivePanel(section) {
   const figures = CHARTS.map((chart) => figureFor(chart));
-  const note = el("p", { class: "note" }, "All models together, the last two minutes.");
+  const note = el("p", { class: "note" }, "All models, last two minutes.");
   section.append(...figures.map((figure) => figure.element), note);
   const history = [];
   let before = null;
@@ -66,14 +66,14 @@ function figureFor({ title, values, words, unit }) {
     const said = words(history.at(-1));
     const parts = said.map((text, index) => el("span", { class: `value value-${index}` }, text));
     reading.replaceChildren(...(parts.length ? parts : ["idle"]));
-    const top = chart.draw(history.map(values), `${title}: ${said.join(", ") || "nothing at the moment"}`);
-    peak.textContent = top > Number.MIN_VALUE ? `at most ${unit(top)}` : "";
+    const top = chart.draw(history.map(values), `${title}: ${said.join(", ") || "no traffic"}`);
+    peak.textContent = top > Number.MIN_VALUE ? `max ${unit(top)}` : "";
   };
   chart.draw([], title);
   return { element: el("figure", { class: "live-chart" }, caption, chart.element, peak), show };
 }
 
-/** One call after the other, none while the page is hidden. `report` hears whether the last one worked. */
+/** Repeat `work`, except while the page is hidden. `report` is called with its success. */
 function everyFewSeconds(work, report) {
   let timer = 0;
   async function round() {

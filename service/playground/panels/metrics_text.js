@@ -1,4 +1,4 @@
-/** Prometheus' text format, as much of it as counters and histograms need. */
+/** Parser for counters and histograms in the Prometheus text format. */
 
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*?)\})?\s(\S+)(?:\s.*)?$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
@@ -6,7 +6,7 @@ const ESCAPES = { "\\n": "\n", '\\"': '"', "\\\\": "\\" };
 
 /**
  * @param {string} text
- * @param {Set<string>} names of the series that are wanted
+ * @param {Set<string>} names of the series to return
  * @returns {{name: string, labels: Object<string, string>, value: number}[]}
  */
 export function samplesOf(text, names) {
@@ -30,7 +30,7 @@ function labelsOf(text) {
 const numberOf = (text) => (text === "+Inf" ? Infinity : text === "-Inf" ? -Infinity : Number(text));
 
 /**
- * As Prometheus estimates it: linear inside the bucket; what lies above the last finite bound is that bound.
+ * Estimate a quantile as Prometheus does: linear inside a bucket; the last finite bound for values above it.
  * @param {number} share of the observations that lie below, 0 to 1
  * @param {[number, number][]} buckets upper bound and cumulative count, ascending
  * @returns {number|null} null without observations

@@ -1,4 +1,4 @@
-/** What a model says about itself: how good it is, what it was made from, what it may be used for. */
+/** Facts about a model: scores, training data, licence, limits, provider and model card. */
 
 import { el } from "../elements/dom.js";
 
@@ -21,14 +21,14 @@ function factsOf(model) {
     ["licence", model.licence],
     ["language", model.language],
     ["labels", model.labels?.length ? String(model.labels.length) : ""],
-    ["reads up to", longestInputOf(model)],
+    ["max. input", longestInputOf(model)],
     ["runs on", [model.provider?.replace("ExecutionProvider", ""), model.precision].filter(Boolean).join(", ")],
-    ["proved", model.parity ? `within ${model.parity.max_difference.toExponential(0)} of its training` : ""],
+    ["parity", model.parity ? `max. difference ${model.parity.max_difference.toExponential(0)} from training` : ""],
     ["sha256", model.digest?.slice(0, 16)],
   ];
 }
 
-/** A picture is read as a whole, whatever its size; numbers are counted in steps. */
+/** Pictures have no length limit; signals are counted in steps. */
 function longestInputOf({ task, limits, options }) {
   if (!limits || task === "captioning") return "";
   const isNumeric = task === "forecasting" || options?.signal;
@@ -55,7 +55,7 @@ function scoreRow({ measure, value, baseline, baseline_name }) {
   );
 }
 
-/** Scores are percentages, or small numbers such as a loss: then with more digits, both alike. */
+/** Scores are percentages, or small numbers such as a loss, which get more digits. */
 const figure = (value, digits) => (typeof value === "number" ? value.toFixed(digits) : "–");
 
 function card(text) {

@@ -1,11 +1,11 @@
-/** The models by task. Each is a link, so that it has an address of its own and the Back button works. */
+/** List of models by task. Each is a link with its own address, so that the Back button works. */
 
 import { el } from "../elements/dom.js";
 import { roveFocus } from "../elements/roving_focus.js";
 
 const NO_TASK = "not loaded";
 
-/** Where a model's page is. The version that answers when none is named has the plain name. */
+/** Address of a model's page. The default version has the plain name. */
 export function hashOf({ name, version, is_default }) {
   return `#${encodeURIComponent(name)}${is_default ? "" : `/${encodeURIComponent(version)}`}`;
 }

@@ -1,10 +1,10 @@
-/** Light or dark: what the system prefers, until the reader chooses. The choice is all that this page ever stores. */
+/** Light or dark theme: the system's preference until the user chooses. The choice is all that this page stores. */
 
 const KEY = "unroll-theme";
 const root = document.documentElement;
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
-/** Storage may be switched off in the browser; the choice then lasts as long as the page. */
+/** Without storage in the browser, the choice lasts as long as the page. */
 function stored() {
   try {
     return localStorage.getItem(KEY);
@@ -25,7 +25,7 @@ const current = () => root.dataset.theme ?? (prefersDark.matches ? "dark" : "lig
 
 if (["light", "dark"].includes(stored())) root.dataset.theme = stored();
 
-/** Let `button` switch between the two; it says what it switches to. */
+/** Make `button` switch the theme; its text is the other theme. */
 export function installThemeButton(button) {
   const describe = () => {
     const other = current() === "dark" ? "Light" : "Dark";

@@ -1,4 +1,4 @@
-/** What a service did between two looks at its counters. */
+/** Traffic of the service between two scrapes of its metrics. */
 
 import { quantile, samplesOf } from "./metrics_text.js";
 
@@ -11,7 +11,7 @@ const PADDED = "unroll_padded_tokens_total";
 const NAMES = new Set([REQUESTS, DURATION, BATCH_SUM, BATCH_COUNT, COMPUTED, PADDED]);
 
 /**
- * The counters of all models, added up.
+ * Counters, summed over all models.
  * @typedef {{atMs: number, totals: Object<string, number>, buckets: Map<number, number>}} Reading
  *
  * @param {string} text of `/metrics`
@@ -36,7 +36,7 @@ const addTo = (counts, key, value) => counts.set(key, (counts.get(key) ?? 0) + v
  *
  * @param {Reading} before
  * @param {Reading} after
- * @returns {Traffic|null} null if the service began anew in between
+ * @returns {Traffic|null} null if the service restarted in between
  */
 export function trafficBetween(before, after) {
   const change = (name) => after.totals[name] - before.totals[name];

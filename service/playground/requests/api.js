@@ -1,8 +1,8 @@
-/** The service's own API, as the page uses it. Texts go there and nowhere else. */
+/** Client of the service's API. The page sends data nowhere else. */
 
 import { eventsOf } from "./event_stream.js";
 
-/** An answer that refuses, with the service's own sentence. */
+/** Error response of the service. */
 export class Refused extends Error {
   /**
    * @param {number} status
@@ -19,10 +19,10 @@ export class Refused extends Error {
   }
 }
 
-/** No answer at all. */
+/** The service did not answer. */
 export class Unreachable extends Error {}
 
-/** Relative to the page, so that it also works behind a proxy that puts the service under a path. */
+/** Resolve relative to the page, so that it works behind a proxy with a path prefix. */
 export const addressOf = (path) => new URL(path, document.baseURI).href;
 
 /** @returns {Promise<object>} */
@@ -47,7 +47,7 @@ export async function predict(body, signal) {
 
 /**
  * @param {object} body of `POST /generate_stream`
- * @param {AbortSignal} signal ends the stream, and with it the work for it
+ * @param {AbortSignal} signal ends the stream, and the generation in the service
  * @returns {Promise<{events: AsyncGenerator<object[]>, requestId: string}>}
  */
 export async function generate(body, signal) {
@@ -76,7 +76,7 @@ async function bodyOfRefusal(response) {
   }
 }
 
-/** An event may tell that something failed after the stream had begun. */
+/** Throw the error of an event, which reports a failure after the stream began. */
 async function* checked(batches) {
   try {
     for await (const events of batches) {
@@ -97,7 +97,7 @@ async function unlessBroken(work) {
   }
 }
 
-/** What browsers throw when the network fails is a TypeError with words of their own. */
+/** Browsers throw a TypeError, with texts of their own, when the network fails. */
 function asUnreachable(error) {
   if (!(error instanceof TypeError)) return error;
   return new Unreachable("The service cannot be reached. Is it still running, and is this machine connected?");

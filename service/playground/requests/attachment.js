@@ -1,4 +1,4 @@
-/** What of a request is too long for a command line: it becomes a file that the command reads. */
+/** Files for curl commands: parts of a request that are too long for a command line. */
 
 import { bytesOf } from "./bytes.js";
 

@@ -1,4 +1,4 @@
-/** Bytes as text that JSON can hold, and back. */
+/** Base64 encoding and decoding of bytes. */
 
 const CHUNK_BYTES = 0x8000;
 

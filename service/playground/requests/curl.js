@@ -1,16 +1,16 @@
-/** The command that asks the same question from a shell. */
+/** curl command for a request. */
 
 const HEADER = "-H 'Content-Type: application/json'";
-/** Stands in the JSON where the shell puts a file. */
+/** Placeholder in the JSON for the content of a file. */
 const FILE_GOES_HERE = "FILE-GOES-HERE";
 
-/** One word for a POSIX shell, whatever is in it. */
+/** Quote a text as one word for a POSIX shell. */
 export const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
  * @param {string} address
  * @param {object} body
- * @param {boolean} isStream shows each event as it comes
+ * @param {boolean} isStream print events as they arrive
  */
 export function curlCommand(address, body, isStream = false) {
   const parts = [

@@ -1,7 +1,7 @@
-/** Server-sent events with JSON in them, read from the body of a POST (the browser's own EventSource can only GET). */
+/** Server-sent events with JSON data from the body of a POST request, since EventSource supports only GET. */
 
 /**
- * Whole events at the beginning of what has arrived, and what is left over.
+ * Split complete events from the start of a buffer; returns them and the rest.
  * @param {string} buffer
  * @returns {[string[], string]}
  */
@@ -17,7 +17,7 @@ function dataOf(block) {
 }
 
 /**
- * Those that arrive together come together.
+ * Yield events in the batches in which they arrive.
  * @param {ReadableStream<Uint8Array>} body
  * @returns {AsyncGenerator<object[]>}
  */

@@ -1,4 +1,4 @@
-/** The controls of a beam search, for models that write a text as a whole. */
+/** Beam search parameters of translation and captioning. */
 
 const MAX_BEAMS = 8;
 
@@ -22,7 +22,7 @@ export function beamFields({ options }) {
       max: 4,
       step: 0.1,
       value: options?.length_penalty ?? 1,
-      hint: "more favours longer texts",
+      hint: "higher values favour longer texts",
     },
   ];
 }

@@ -1,4 +1,4 @@
-/** Captioning: what the model says of a picture, and where it looked for each word. */
+/** Captioning: the caption, and the attention of each word over the picture. */
 
 import { pictureEditor } from "../editors/picture.js";
 import { el } from "../elements/dom.js";

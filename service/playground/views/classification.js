@@ -1,4 +1,4 @@
-/** Classification: the label, and bars for those that came near. */
+/** Classification: bars for the most likely labels. */
 
 import { el, percent } from "../elements/dom.js";
 import { predictionView } from "./prediction.js";
@@ -11,7 +11,7 @@ export function barFields(model) {
   return [{ name: "top_k", label: "Labels shown", kind: "slider", min: 1, max, value: Math.min(5, max) }];
 }
 
-/** @param {object} prediction @param {string} given what was classified, in words */
+/** @param {object} prediction @param {string} given description of the input */
 export function bars(prediction, given) {
   const rows = (prediction.top_k ?? [prediction]).map(({ label, score }, index) => bar(label, score, index === 0));
   return el(

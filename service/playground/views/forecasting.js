@@ -1,4 +1,4 @@
-/** Forecasting: the past, what follows it, and how sure the model is. */
+/** Forecasting: past values, the forecast, and its prediction intervals. */
 
 import { bandsOf, forecastChart } from "../charts/forecast_chart.js";
 import { figure } from "../charts/plot.js";
@@ -12,14 +12,14 @@ const INPUT = {
       channels,
       numSteps: look_back,
       hint: [
-        `CSV or JSON, the earliest step first, with ${channels.join(", ")}.`,
-        `The last ${look_back} steps count; there may be ${limits.max_input_tokens}.`,
+        `CSV or JSON, earliest step first, with the columns ${channels.join(", ")}.`,
+        `The last ${look_back} steps are used; at most ${limits.max_input_tokens} are accepted.`,
       ].join(" "),
     }),
   nameOf: ({ frames }, index) => `Series ${index + 1}, ${frames.length} steps`,
 };
 
-/** One chart; where several channels are forecast, the reader chooses which it shows. */
+/** Chart of one channel, with a selection if several are forecast. */
 function show(prediction, { frames }, { options }) {
   const { channels } = prediction;
   const place = el("div");
@@ -32,7 +32,7 @@ function show(prediction, { frames }, { options }) {
   return el("div", { class: "forecast" }, choice, place);
 }
 
-/** What the chart shows of one channel. */
+/** Data of one channel for the chart. */
 function seriesOf({ forecast, quantiles, channels }, frames, options, index) {
   const column = options.channels.indexOf(channels[index]);
   const bands = bandsOf(quantiles ?? {}).map(({ low, high, share }) => ({
@@ -58,7 +58,7 @@ function tableOf({ forecast, quantiles }, index) {
   });
   const head = el("tr", {}, ...titles.map((title) => el("th", { scope: "col" }, title)));
   const table = el("table", { class: "plain" }, el("thead", {}, head), el("tbody", {}, ...rows));
-  const region = { class: "table-frame", tabindex: 0, role: "region", "aria-label": "Numbers of the forecast" };
+  const region = { class: "table-frame", tabindex: 0, role: "region", "aria-label": "Forecast values" };
   const frame = el("div", region, table);
   return el("details", {}, el("summary", {}, "As a table"), frame);
 }

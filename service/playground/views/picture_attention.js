@@ -1,4 +1,4 @@
-/** Attention over a picture: for each word, the places that it did not come from are veiled. */
+/** Attention over a picture: for each word, regions with little attention are darkened. */
 
 import { piecesOf, targetWord, wordBox } from "../charts/attention_map.js";
 import { drawPicture } from "../editors/picture.js";
@@ -32,7 +32,7 @@ export function pictureAttention({ tokens, rows, columns, weights }, png) {
   return el("div", { class: "picture-attention" }, frame, el("div", {}, box, readout, tableOf(pieces, looked)));
 }
 
-/** The strongest place stays clear, one that counted nothing is nearly dark. */
+/** Opacity of the veil: none at the maximum of attention, nearly full at zero. */
 function drawVeil(canvas, row) {
   const most = Math.max(...row) || 1;
   const image = new ImageData(canvas.width, canvas.height);
@@ -40,7 +40,7 @@ function drawVeil(canvas, row) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** Where most of the weight lies, as people would point at it. */
+/** Region with most of the attention, in words. */
 function strongestPlace(row, rows, columns) {
   const place = row.indexOf(Math.max(...row));
   const down = third(Math.floor(place / columns), rows, ["upper", "", "lower"]);

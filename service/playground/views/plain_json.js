@@ -1,4 +1,4 @@
-/** Any task that this page has no picture for: inputs as JSON in, the whole answer as JSON out. */
+/** Tasks without a view of their own: inputs and answer as JSON. */
 
 import { textEditor } from "../editors/text.js";
 import { el } from "../elements/dom.js";
@@ -11,7 +11,7 @@ function valueOf(text) {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Error(`this is not JSON: ${error.message}`);
+    throw new Error(`invalid JSON: ${error.message}`);
   }
 }
 
@@ -27,7 +27,7 @@ async function run({ body, place, signal }) {
     el("article", { class: "answer", "aria-label": "Answer" }, shown),
     receipt({ path: PATH, body, requestId, stages }),
   );
-  return "The answer is there.";
+  return "Done.";
 }
 
 const textOf = (inputs) => JSON.stringify(inputs);
@@ -39,7 +39,7 @@ export const plainJson = {
   editor: () =>
     textEditor({
       label: "Inputs, as JSON",
-      hint: "Sent as the field “inputs” of the request. A text stands in double quotes.",
+      hint: "Sent as the field “inputs” of the request. Put text in double quotes.",
       textOf,
       read: valueOf,
     }),

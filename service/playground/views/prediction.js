@@ -1,4 +1,4 @@
-/** What all views of `POST /predict` share: inputs go out in one request, and each has its answer. */
+/** Base of all views of `POST /predict`: all inputs in one request, one answer each. */
 
 import { textEditor } from "../editors/text.js";
 import { el, milliseconds } from "../elements/dom.js";
@@ -8,7 +8,7 @@ import { receipt, stagesOf } from "../workbench/receipt.js";
 const PATH = "predict";
 
 /**
- * What a model reads: where that is made, and what an example of it is called.
+ * Kind of input: its editor, and the names of examples.
  * @typedef {{editor: (model: object) => import("../editors/text.js").Editor,
  *   nameOf: (inputs: unknown, index: number) => string}} InputKind
  */
@@ -18,7 +18,7 @@ const TEXTS = {
   editor: () =>
     textEditor({
       label: "Text",
-      hint: "One text a line. Several lines go in one request and share a batch.",
+      hint: "One text per line. All lines are sent in one request and share a batch.",
       textOf,
       read: textsOf,
     }),
@@ -26,9 +26,9 @@ const TEXTS = {
 };
 
 /**
- * @param {{fields?: (model: object) => import("../workbench/fields.js").Field[], fixed?: object, verb: string, input?: InputKind,
- *   show: (prediction: object, input: unknown, model: object) => Node}} parts
- *   `fixed` are parameters that are always sent
+ * @param {{fields?: (model: object) => import("../workbench/fields.js").Field[], fixed?: object, verb: string,
+ *   input?: InputKind, show: (prediction: object, input: unknown, model: object) => Node}} parts
+ *   `fixed` are parameters of every request
  * @returns {import("../workbench/workbench.js").View}
  */
 export function predictionView({ fields = () => [], fixed = {}, verb, input = TEXTS, show }) {
@@ -42,12 +42,12 @@ export function predictionView({ fields = () => [], fixed = {}, verb, input = TE
   };
 }
 
-/** An example, as it would be typed: words with blanks between them. */
+/** Example as text: words separated by blanks. */
 function textOf(inputs) {
   return Array.isArray(inputs) ? inputs.join(" ") : String(inputs);
 }
 
-/** Empty lines between texts are no texts; nothing at all is sent as it is, and refused in the service's words. */
+/** Texts of the input, without empty lines. An empty input is sent, and rejected by the service. */
 function textsOf(text) {
   const lines = text.split("\n").filter((line) => line.trim());
   return lines.length > 1 ? lines : (lines[0] ?? "");

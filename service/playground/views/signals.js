@@ -1,16 +1,16 @@
-/** Classification of what is no text: a sound, or the readings of sensors. */
+/** Classification of signals: sounds and sensor readings. */
 
 import { seriesEditor } from "../editors/series.js";
 import { soundEditor } from "../editors/sound.js";
 import { barFields, bars } from "./classification.js";
 import { predictionView } from "./prediction.js";
 
-/** A series that is drawn from nothing has so many steps, unless the model reads fewer. */
+/** Number of steps of a new drawing, unless the model accepts fewer. */
 const NUM_STEPS = 100;
 
 const shared = { verb: "Classify", fields: barFields };
 
-/** The longest sound that a model reads, in seconds. */
+/** Maximum length of a sound in seconds. */
 const longestS = ({ options: { signal }, limits }) =>
   (limits.max_input_tokens * signal.samples_per_step) / signal.sample_rate_hz;
 
@@ -31,8 +31,8 @@ export const framesClassification = predictionView({
         channels: signal.features,
         numSteps: Math.min(NUM_STEPS, limits.max_input_tokens),
         hint: [
-          `CSV or JSON, a line for each step, with ${signal.features.join(", ")}.`,
-          `There may be ${limits.max_input_tokens} steps.`,
+          `CSV or JSON, one line per step, with the columns ${signal.features.join(", ")}.`,
+          `At most ${limits.max_input_tokens} steps.`,
         ].join(" "),
       }),
     nameOf: ({ frames }, index) => `Series ${index + 1}, ${frames.length} steps`,

@@ -1,4 +1,4 @@
-/** Tagging: the text itself, coloured and labelled. Every word says its tag when it is pointed at or focused. */
+/** Tagging: the text with coloured spans. Pointing at a word, or focusing it, shows its tag. */
 
 import { el, percent } from "../elements/dom.js";
 import { roveFocus } from "../elements/roving_focus.js";
@@ -7,10 +7,10 @@ import { predictionView } from "./prediction.js";
 const GOLDEN_ANGLE = 137.508;
 const FIRST_HUE = 25;
 
-/** `B-person` and `I-person` are both about `person`. */
+/** Type of a BIO tag: `person` for `B-person` and `I-person`. */
 const kindOf = (tag) => tag.replace(/^[BI]-/, "");
 
-/** Neighbours in the list of labels get hues far apart; a label keeps its colour from text to text. */
+/** Hue of a label: the same for all texts, far from those of its neighbours in the list. */
 function hues(model) {
   const kinds = [...new Set((model.labels ?? []).map(kindOf))].filter((kind) => kind !== "O");
   return (kind) => Math.round(FIRST_HUE + GOLDEN_ANGLE * Math.max(kinds.indexOf(kind), 0)) % 360;
@@ -43,7 +43,7 @@ function show(prediction, text, model) {
   return el("div", { class: "tagged" }, textLabel(prediction), sentence, readout, table(prediction.tokens));
 }
 
-/** What a model that also labels whole texts says of this one. */
+/** Label of the whole text, from models that predict one. */
 const textLabel = ({ label, label_score: score }) =>
   label === undefined ? null : el("p", { class: "readout" }, `The text: ${label} · ${percent(score)}`);
 
@@ -58,7 +58,7 @@ function wordFor(token) {
   );
 }
 
-/** What stands between two words. Places count characters as Python does, not UTF-16 units. */
+/** Text between two words. Offsets count code points as in Python, not UTF-16 units. */
 function gaps(tokens, text) {
   const characters = Array.from(text);
   return tokens.map(({ start }, index) => (index === 0 ? "" : characters.slice(tokens[index - 1].end, start).join("")));

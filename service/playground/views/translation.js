@@ -1,4 +1,4 @@
-/** Translation: the text, and where the model looked for each piece of it. */
+/** Translation: the text, and the attention of each piece over the source. */
 
 import { attentionMap } from "../charts/attention_map.js";
 import { el } from "../elements/dom.js";

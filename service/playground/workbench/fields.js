@@ -1,4 +1,4 @@
-/** The controls of a request's parameters. */
+/** Controls for the parameters of a request. */
 
 import { el } from "../elements/dom.js";
 
@@ -11,7 +11,7 @@ import { el } from "../elements/dom.js";
 /**
  * @param {Field[]} fields
  * @returns {{element: HTMLElement, values: () => Object<string, number>, control: (name: string) => HTMLElement|null}}
- *   `values` has what is set, by name
+ *   `values` returns the parameters that are set, by name
  */
 export function fieldSet(fields) {
   const controls = new Map(fields.map((field) => [field.name, controlFor(field)]));

@@ -1,4 +1,4 @@
-/** What stands beside each answer: where the time went, who shared the batch, and how to ask again from a shell. */
+/** Receipt of an answer: time by stage, batch size, request id, and the curl command that repeats the request. */
 
 import { el, milliseconds } from "../elements/dom.js";
 import { addressOf } from "../requests/api.js";
@@ -38,11 +38,11 @@ function commandFor(path, body) {
   return [command, el("div", { class: "actions" }, button, hint)];
 }
 
-/** The stages of `/predict`'s timings, and what lies between them: the way through the event loop and JSON. */
+/** Stages of the timings of `/predict`. The rest of the total is spent in the event loop and JSON. */
 export function stagesOf(timings) {
   const stages = ["preprocess", "queue", "inference", "postprocess"].map((stage) => [stage, timings[`${stage}_ms`]]);
   const known = stages.reduce((sum, [, ms]) => sum + ms, 0);
-  return [...stages, ["between", Math.max(timings.total_ms - known, 0)]];
+  return [...stages, ["other", Math.max(timings.total_ms - known, 0)]];
 }
 
 const classOf = (stage) => `stage-${stage.replaceAll(" ", "-")}`;
@@ -69,7 +69,7 @@ function commandBlock(command) {
   return el("div", { class: "command-frame" }, block, button);
 }
 
-/** Without the right to the clipboard (a page over plain HTTP has none) the command is at least selected. */
+/** Copy the command; select it where the clipboard is not available, such as over plain HTTP. */
 async function copy(text, button) {
   try {
     await navigator.clipboard.writeText(text.textContent);

@@ -1,10 +1,10 @@
-/** What the service refused, said in its own sentence and where it belongs. */
+/** Errors of the service, shown at the controls that they are about. */
 
 import { el } from "../elements/dom.js";
 import { Refused } from "../requests/api.js";
 
 /**
- * Put each message at its control; what has none is returned as an alert.
+ * Show each message at its control. Messages without a control are returned as an alert.
  * @param {Error} error
  * @param {(field: string) => HTMLElement|null} controlOf the control for a path such as `parameters.top_k`
  * @returns {HTMLElement|null}
@@ -20,7 +20,7 @@ export function showRefusal(error, controlOf) {
   return alertFor(error.message, error.reasons, error.status);
 }
 
-/** Take all marks away. @param {HTMLElement} form */
+/** Remove all error messages. @param {HTMLElement} form */
 export function clearRefusal(form) {
   form.querySelectorAll(".field-error").forEach((message) => message.remove());
   form.querySelectorAll("[aria-invalid]").forEach((control) => {
@@ -29,7 +29,7 @@ export function clearRefusal(form) {
   });
 }
 
-/** Say a sentence under a control, after what was said there already. */
+/** Show a message under a control, below earlier ones. */
 export function markControl(control, sentence) {
   const id = `${control.id}-error`;
   control.setAttribute("aria-invalid", "true");

@@ -1,4 +1,4 @@
-/** Where one model is tried: a form above, answers below, and one request at a time between them. */
+/** Workbench of a model: a form, its answer, and at most one request at a time. */
 
 import { el } from "../elements/dom.js";
 import { Refused } from "../requests/api.js";
@@ -10,29 +10,29 @@ const MAX_EXAMPLES = 5;
 const MAX_CHIP_CHARACTERS = 120;
 
 /**
- * How one kind of task is asked and answered: one file in `views/` for each, listed in `views/catalogue.js`.
+ * View of a task: how to request and show its answers. One file per task in `views/`, listed in `views/catalogue.js`.
  * @typedef {object} View
  * @property {string} path of the API
  * @property {string} verb on the button
- * @property {(model: object) => import("../editors/text.js").Editor} editor where the input is made
+ * @property {(model: object) => import("../editors/text.js").Editor} editor for the input
  * @property {(inputs: unknown, index: number) => string} nameOf an example
  * @property {(model: object) => import("./fields.js").Field[]} fields
  * @property {(inputs: unknown, values: Object<string, number>) => object} body of the request, without the model
- * @property {(job: Job) => Promise<string>} run asks, shows the answer, and says in a sentence what came
+ * @property {(job: Job) => Promise<string>} run sends the request, shows the answer and returns a sentence about it
  *
  * @typedef {object} Job
  * @property {object} model of `GET /models/{name}`
  * @property {object} body
  * @property {HTMLElement} place for the answer
  * @property {AbortSignal} signal
- * @property {(work: (signal: AbortSignal) => Promise<string>) => void} start further work that belongs to the answer
+ * @property {(work: (signal: AbortSignal) => Promise<string>) => void} start further requests for the same answer
  */
 
 /**
  * @param {HTMLElement} root
  * @param {object} model
  * @param {View} view
- * @returns {{close: () => void}} `close` abandons what runs
+ * @returns {{close: () => void}} `close` aborts the current request
  */
 export const openWorkbench = (root, model, view) => new Workbench(root, model, view);
 
@@ -64,7 +64,7 @@ class Workbench {
     this.running?.abort();
   }
 
-  /** Send what the form holds. */
+  /** Send the form. */
   async ask() {
     clearRefusal(this.form);
     const body = await this.#body();
@@ -74,7 +74,7 @@ class Workbench {
     this.#start((signal) => view.run({ model, body, place, signal, start }), body, false);
   }
 
-  /** One work at a time. What it has shown stays when it fails; with `goesOn`, what stood there before does, too. */
+  /** Run one request at a time. A failed one keeps what it has shown; with `goesOn`, what was there before, too. */
   async #start(work, body, goesOn) {
     this.abort();
     const mine = (this.running = new AbortController());
@@ -93,7 +93,7 @@ class Workbench {
     if (!isBusy && document.activeElement === this.stop) this.run.focus();
     this.stop.disabled = !isBusy;
     this.place.setAttribute("aria-busy", String(isBusy));
-    if (isBusy) this.status.textContent = "Working …";
+    if (isBusy) this.status.textContent = "Running …";
   }
 
   #tell(error, body, keeps) {
@@ -106,7 +106,7 @@ class Workbench {
     this.place.prepend(...[alert, keeps ? null : about].filter(Boolean));
   }
 
-  /** The views check nothing but whether what was typed can be sent at all. */
+  /** Views only check whether the input can be sent at all; the service validates it. */
   async #body() {
     try {
       const { name, version } = this.model;
@@ -159,19 +159,19 @@ function heading(model) {
   );
 }
 
-/** What stands in backticks is set as code. */
+/** Text with the parts in backticks as code. */
 const withCode = (text) => text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 
 function troubleOf({ name, state, reason }) {
   return state === "failed" ? `${name} could not be loaded: ${reason}` : `${name} is still loading.`;
 }
 
-/** The label of an example. A long text would fill the page. */
+/** Label of an example, shortened. */
 function shortened(text) {
   return text.length > MAX_CHIP_CHARACTERS ? `${text.slice(0, MAX_CHIP_CHARACTERS)} …` : text;
 }
 
-/** Two that are called the same are one. */
+/** Buttons for examples. Examples with the same name are shown once. */
 function examplesOf({ examples }, view, choose) {
   const named = new Map((examples ?? []).map(({ inputs }, index) => [view.nameOf(inputs, index).trim(), inputs]));
   named.delete("");
