@@ -99,18 +99,18 @@ class Captioner(EncoderDecoder):
         """See `EncoderDecoder`; `time` counts the cells of the feature grid."""
         mask = length_mask(lengths, memory.shape[1])
         embedded = self.dropout(self.embedding(self.word_dropout(tokens)))
-        found, looks = [], []
+        features, all_weights = [], []
         for step in range(tokens.shape[1]):
             query = state[0].transpose(0, 1)
             context, weights = attend(self.attention.energies(query, memory_keys), memory, mask)
             context = torch.sigmoid(self.gate(query)) * context
             word = embedded[:, step : step + 1]
             output, state = run_recurrence(self.decoder, torch.cat([word, context], dim=2), state)
-            found.append(torch.cat([word, output, context], dim=2))
-            looks.append(weights)
-        readout = torch.tanh(self.readout(self.dropout(torch.cat(found, dim=1))))
+            features.append(torch.cat([word, output, context], dim=2))
+            all_weights.append(weights)
+        readout = torch.tanh(self.readout(self.dropout(torch.cat(features, dim=1))))
         logits: Tensor = self.output(self.dropout(readout))
-        return logits, torch.cat(looks, dim=1), state
+        return logits, torch.cat(all_weights, dim=1), state
 
     def loss(self, batch: CaptioningBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over tokens of -log p(token), teacher forced; in training with label smoothing and the word loss."""

@@ -138,13 +138,13 @@ class Translator(EncoderDecoder):
         source = Source(memory, memory_keys, length_mask(lengths, memory.shape[1]))
         embedded = self.dropout(self.target_embedding(self.word_dropout(tokens)))
         decoder_state = self._parts_of(state)
-        readouts, looks = [], []
+        readouts, all_weights = [], []
         for words in embedded.split(1, dim=1) if self.config.input_feeding else (embedded,):
             readout, weights, decoder_state = self._advance(words, source, decoder_state)
             readouts.append(readout)
-            looks.append(weights)
+            all_weights.append(weights)
         logits: Tensor = self.output(self.dropout(torch.cat(readouts, dim=1)))
-        return logits, torch.cat(looks, dim=1), decoder_state.tensors
+        return logits, torch.cat(all_weights, dim=1), decoder_state.tensors
 
     def _parts_of(self, state: State) -> DecoderState:
         parts = dict(zip(self.state_shapes, state, strict=True))
@@ -175,14 +175,14 @@ class Translator(EncoderDecoder):
             return *attend(self.attention.energies(queries, source.keys), source.memory, source.mask), None
         assert isinstance(self.attention, AdditiveAttention)
         time = source.memory.shape[1]
-        found, looks = [], []
+        contexts, all_weights = [], []
         for query in queries.split(1, dim=1):
             energies = self.attention.energies(query, source.keys, _with_width(coverage[0], time))
             context, weights = attend(energies, source.memory, source.mask)
             coverage = coverage + _with_width(weights, self.max_source_tokens).transpose(0, 1)
-            found.append(context)
-            looks.append(weights)
-        return torch.cat(found, dim=1), torch.cat(looks, dim=1), coverage
+            contexts.append(context)
+            all_weights.append(weights)
+        return torch.cat(contexts, dim=1), torch.cat(all_weights, dim=1), coverage
 
     def loss(self, batch: TranslationBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over target tokens of -log p(token); in training with label smoothing and the coverage loss.
