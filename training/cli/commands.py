@@ -21,6 +21,7 @@ from training.cli.options import (
     FormatOption,
     ModelsFolder,
     RunFolderArgument,
+    RunsFolder,
     console,
     friendly_errors,
     parse_settings,
@@ -29,7 +30,7 @@ from training.cli.options import (
 )
 from training.cli.recipe import TASKS, DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
 from training.cli.series import leave_one_out, seeds
-from training.cli.tuning import RunsFolder, find_lr, search
+from training.cli.tuning import find_lr, search
 
 if TYPE_CHECKING:
     import torch

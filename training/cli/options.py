@@ -98,3 +98,6 @@ def friendly_errors() -> Iterator[None]:
         mark = "[bold red]error:[/] " if stopped_by is None else ""
         console.print(f"{mark}{escape(str(error))}", soft_wrap=True)
         sys.exit(2 if stopped_by is None else 128 + int(signal.Signals(stopped_by)))
+
+
+RunsFolder = Annotated[Path, typer.Option(help="Folder for run folders.")]

@@ -13,12 +13,12 @@ from training.cli.options import (
     ExportAfter,
     FormatOption,
     ModelsFolder,
+    RunsFolder,
     friendly_errors,
     read_options,
     say,
 )
 from training.cli.recipe import DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
-from training.cli.tuning import RunsFolder
 
 
 def seeds(

@@ -8,10 +8,17 @@ from typing import Annotated
 
 import typer
 
-from training.cli.options import AsJson, ColumnOption, Device, FormatOption, friendly_errors, read_options, say
+from training.cli.options import (
+    AsJson,
+    ColumnOption,
+    Device,
+    FormatOption,
+    RunsFolder,
+    friendly_errors,
+    read_options,
+    say,
+)
 from training.cli.recipe import DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
-
-RunsFolder = Annotated[Path, typer.Option(help="Folder for run folders.")]
 
 
 def find_lr(

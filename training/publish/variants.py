@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx
@@ -20,7 +20,7 @@ from service.bundle.load import CARD_FILE, Bundle, load_bundle
 from service.bundle.manifest import Variant, VariantName
 from service.bundle.write import publish, staging_folder, write_manifest
 from service.errors import UnrollError
-from service.inference.runtime.ort_runner import OrtRunner, can_run
+from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import task_of
 from service.tasks.core.task import Runner
 from service.tasks.recorded import TOLERANCE, faults_of_examples
@@ -33,10 +33,7 @@ from training.preprocessing.load_records import load_data
 from training.publish.int8 import depends_on_batch, int8_graph
 from training.publish.model_card import model_card
 from training.publish.paired_runner import PairedRunner
-
-#: Largest accepted loss of the dev score in points; for a language model in percent of its perplexity, for a forecaster
-#: in percent of its error.
-MAX_DROP: dict[VariantName, float] = {"bf16": 0.2, "int8": 0.5}
+from training.publish.variant_check import MAX_DROP, describe
 
 _STEP_GRAPHS = frozenset({"decoder_step", "step"})
 _SEQUENCE_LENS = 4
@@ -74,30 +71,6 @@ def add_variant(path: Path, name: VariantName, say: Say, dev: Sequence[Record] |
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return measured
-
-
-def faults_of_variants(bundle: Bundle) -> Iterator[str]:
-    """A sentence for each unacceptable variant: it loses too much, or answers an example differently.
-
-    A variant that this machine cannot run is judged by its recorded figures alone.
-    """
-    for name, variant in bundle.manifest.variants.items():
-        if variant.drop > MAX_DROP[name]:
-            yield describe(name, variant)
-        if can_run(bundle, name):
-            runner = OrtRunner(bundle, "cpu", precision=name)
-            faults = faults_of_examples(task_of(bundle), bundle.examples, runner, TOLERANCE[name])
-            yield from (f"{name}, {fault}" for fault in faults)
-
-
-def describe(name: VariantName, variant: Variant) -> str:
-    """The figures of a variant in one line."""
-    lost = round(variant.drop, 2) + 0.0  # avoids -0.00 for a gain too small to be shown
-    return (
-        f"{name}: dev {variant.measure} {variant.score:.4g}, fp32 {variant.fp32_score:.4g}, lost {lost:.2f} of "
-        f"{MAX_DROP[name]:g} allowed; largest difference {variant.max_difference:.1e}, "
-        f"{variant.agreement:.2f} % of decisions agree"
-    )
 
 
 def require_accepted(path: Path, name: VariantName, variant: Variant) -> None:

@@ -37,7 +37,7 @@ from training.evaluation.torch_runner import TorchRunner, decode_whole, one_thre
 from training.networks.encoder_decoder import EncoderDecoder
 from training.networks.network import Network
 from training.onnx_graph.weights import round_to_half
-from training.publish.variants import faults_of_variants
+from training.publish.variant_check import faults_of_variants
 from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, row_alone, shape_of
 
 #: Float32 sums in another order differ by about 1e-6, a wrong gate or an unmasked step by at least 1e-2.
