@@ -79,7 +79,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
 
 def test_a_recipe_names_two_models_or_none() -> None:
     """One model is not enough, and says so."""
-    with pytest.raises(ConfigFault, match="contextual names two run folders"):
+    with pytest.raises(ConfigFault, match="contextual needs two run folders"):
         parse_recipe(_smallest("tagging", {"contextual": ["one"]}), "mine.toml")
 
 
