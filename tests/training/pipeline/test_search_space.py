@@ -49,7 +49,7 @@ def test_mistakes(said: str, reason: str) -> None:
 
 def test_a_key_is_varied_once() -> None:
     """Of two ranges for one key neither is meant; and a search without keys searches nothing."""
-    with pytest.raises(ConfigFault, match="seed: said twice"):
+    with pytest.raises(ConfigFault, match="seed: given twice"):
         parse_space(["seed=1,2", "seed=3..4"])
     with pytest.raises(ConfigFault, match="--vary is missing"):
         parse_space([])
