@@ -15,24 +15,24 @@ FORMS = "a range low..high, a range low..high:log, or values a,b,c"
 
 
 class Suggesting(Protocol):
-    """The interface of an optuna trial."""
+    """Interface of an Optuna trial."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
-        """An integer from `low` to `high`, both included."""
+        """Suggest an integer from `low` to `high`, both included."""
         ...
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
-        """A number between `low` and `high`."""
+        """Suggest a number between `low` and `high`."""
         ...
 
     def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
-        """One of the choices."""
+        """Suggest one of the choices."""
         ...
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers between two bounds; integers where both bounds are integers."""
+    """Range of numbers; integers if both bounds are."""
 
     key: str
     low: float
@@ -40,7 +40,7 @@ class Range:
     log: bool = False
 
     def suggest(self, trial: Suggesting) -> Value:
-        """A number for this trial."""
+        """Suggest a number for a trial."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(self.key, self.low, self.high, log=self.log)
         return trial.suggest_float(self.key, self.low, self.high, log=self.log)
@@ -48,18 +48,18 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values."""
+    """Set of values."""
 
     key: str
     values: tuple[Value, ...]
 
     def suggest(self, trial: Suggesting) -> Value:
-        """A value for this trial."""
+        """Suggest a value for a trial."""
         return trial.suggest_categorical(self.key, self.values)
 
 
 def parse_space(settings: Sequence[str]) -> tuple[Range | Choice, ...]:
-    """Parse `--vary` options. Raises ConfigFault for a malformed or repeated one."""
+    """Parse the options of the command line. Raises ConfigFault for an invalid or repeated one."""
     space = tuple(_parse(setting) for setting in settings)
     keys = [each.key for each in space]
     twice = next((key for key in keys if keys.count(key) > 1), None)

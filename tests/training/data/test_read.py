@@ -231,7 +231,7 @@ def test_impossible_wishes_are_faults(tmp_path: Path) -> None:
     """A missing file, a format of another task, and a folder where a file is due."""
     path = write(tmp_path, "a.txt", "x")
     assert "no such file" in str(fault_of("tagging", tmp_path / "missing"))
-    assert "the formats of tagging are" in str(fault_of("tagging", path, ReadOptions(format="csv")))
+    assert "its formats are conllu" in str(fault_of("tagging", path, ReadOptions(format="csv")))
     assert "cannot be read as conllu" in str(fault_of("tagging", tmp_path, ReadOptions(format="conllu")))
     assert "parallel takes two paths" in str(fault_of("translation", path, ReadOptions(format="parallel")))
 
