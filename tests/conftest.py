@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from service.inference.runtime.device import OPENVINO_PROVIDER
 from service.inference.runtime.ort_runner import available_providers
@@ -24,8 +25,8 @@ from tests.allowed_skips import NO_BF16
 from tests.tiny_bundles import write_all_tiny_bundles
 
 # A busy machine must not fail a property test: no time limit for an example, nor for generating it.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 
 #: Timeout of every wait: far longer than needed even on a busy machine, so that only a failing test reaches it.
 PATIENCE_S = 60.0
