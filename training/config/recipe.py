@@ -212,8 +212,8 @@ def _sentence(path: tuple[str | int, ...], kind: str, message: str) -> str:
     """The key and its fault. Keys are as in the recipe, without the task that pydantic adds after `network`."""
     keys = path if path[:1] != ("network",) else (path[0], *path[2:])
     allowed = PATTERNS_IN_WORDS.get(str(keys[-1]), "") if kind == "string_pattern_mismatch" else ""
-    said = _no_such_key(path) if kind == "extra_forbidden" else allowed or message.removeprefix("Value error, ")
-    return ": ".join([*([".".join(map(str, keys))] if keys else []), said])
+    problem = _no_such_key(path) if kind == "extra_forbidden" else allowed or message.removeprefix("Value error, ")
+    return ": ".join([*([".".join(map(str, keys))] if keys else []), problem])
 
 
 def _no_such_key(path: tuple[str | int, ...]) -> str:

@@ -28,8 +28,8 @@ def caption_scores(references: Sequence[str], captions: Sequence[str]) -> dict[s
 
 
 def _token_f1(reference: str, caption: str) -> float:
-    wanted, said = Counter(reference.split()), Counter(caption.split())
-    return 2.0 * (wanted & said).total() / max(1, wanted.total() + said.total())
+    wanted, predicted = Counter(reference.split()), Counter(caption.split())
+    return 2.0 * (wanted & predicted).total() / max(1, wanted.total() + predicted.total())
 
 
 def _bleu(references: Sequence[str], captions: Sequence[str], longest: int) -> float:

@@ -106,12 +106,12 @@ def _train(name: str, seed: int, settings: Settings) -> _Scores:
 def _right(network: Translator, batch: TranslationBatch) -> tuple[float, float]:
     """Percentage of symbols, and of whole sequences, that greedy decoding gets right."""
     memory, keys, state = network.encode(batch.source, batch.source_lengths)
-    token, said = batch.target_inputs[:, 0], []
+    token, decoded = batch.target_inputs[:, 0], []
     for _ in range(batch.target_outputs.shape[1]):
         logits, _, state = network.step(token, memory, keys, batch.source_lengths, state)
         token = logits.argmax(dim=1)
-        said.append(token)
-    right = torch.stack(said, dim=1) == batch.target_outputs
+        decoded.append(token)
+    right = torch.stack(decoded, dim=1) == batch.target_outputs
     return 100 * float(right[:, :-1].float().mean()), 100 * float(right.all(dim=1).float().mean())
 
 

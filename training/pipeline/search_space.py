@@ -71,16 +71,16 @@ def parse_space(settings: Sequence[str]) -> tuple[Range | Choice, ...]:
 
 
 def _parse(setting: str) -> Range | Choice:
-    key, equals, said = setting.partition("=")
-    if not key or not equals or not said:
+    key, equals, values = setting.partition("=")
+    if not key or not equals or not values:
         raise ConfigFault(f"--vary {setting}: not of the form key=values; give {FORMS}")
-    if ".." in said:
-        return _range(setting, key, said)
-    return Choice(key, tuple(_value(part.strip()) for part in said.split(",")))
+    if ".." in values:
+        return _range(setting, key, values)
+    return Choice(key, tuple(_value(part.strip()) for part in values.split(",")))
 
 
-def _range(setting: str, key: str, said: str) -> Range:
-    bounds, _, scale = said.partition(":")
+def _range(setting: str, key: str, values: str) -> Range:
+    bounds, _, scale = values.partition(":")
     low, high = (_value(part.strip()) for part in bounds.split("..", 1))
     if scale not in ("", "log"):
         raise ConfigFault(f"--vary {setting}: after the range comes :log or nothing, not :{scale}")

@@ -39,8 +39,10 @@ def span_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[s
         if span not in found:
             rival = max(found, key=lambda other: _common_words(span, other), default=None)
             rival = rival if rival is not None and _common_words(span, rival) else None
-            said = "nothing" if rival is None else _shown(words, rival)
-            cases.append(ErrorCase(_kind(span, rival), _shown(words, span), said, _around(words, span.start, span.end)))
+            answer = "nothing" if rival is None else _shown(words, rival)
+            cases.append(
+                ErrorCase(_kind(span, rival), _shown(words, span), answer, _around(words, span.start, span.end))
+            )
     for span in found:
         if not any(_common_words(span, other) for other in wanted):
             around = _around(words, span.start, span.end)
@@ -51,9 +53,9 @@ def span_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[s
 def tag_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[str]) -> list[ErrorCase]:
     """The wrongly tagged words of one sentence; the kind is `gold -> predicted`."""
     return [
-        ErrorCase(f"{right} -> {said or 'nothing'}", right, said or "nothing", _around(words, i, i + 1))
-        for i, (right, said) in enumerate(zip(gold, predicted, strict=True))
-        if right != said
+        ErrorCase(f"{right} -> {answer or 'nothing'}", right, answer or "nothing", _around(words, i, i + 1))
+        for i, (right, answer) in enumerate(zip(gold, predicted, strict=True))
+        if right != answer
     ]
 
 
@@ -70,10 +72,10 @@ def translation_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]
     """From source, reference and translation; suspicious ones first, each group from the lowest chrF on."""
     chrf = CHRF()
     scored = [
-        (chrf.sentence_score(said, [reference]).score, ErrorCase(_suspicion(*case), reference, said, source))
+        (chrf.sentence_score(answer, [reference]).score, ErrorCase(_suspicion(*case), reference, answer, source))
         for case in cases
-        for source, reference, said in [case]
-        if said != reference
+        for source, reference, answer in [case]
+        if answer != reference
     ]
     scored.sort(key=lambda each: (each[1].kind == "other words", each[0]))
     return [case for _, case in scored]
@@ -81,7 +83,7 @@ def translation_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]
 
 def caption_errors(cases: Iterable[tuple[str, str, str]]) -> list[ErrorCase]:
     """From the name of a picture, its caption and the predicted one; the kind is how many words they share."""
-    return [ErrorCase(_overlap(right, said), right, said, name) for name, right, said in cases if right != said]
+    return [ErrorCase(_overlap(right, answer), right, answer, name) for name, right, answer in cases if right != answer]
 
 
 def kinds(cases: Iterable[ErrorCase]) -> list[tuple[str, int]]:
@@ -113,23 +115,23 @@ def _around(words: Sequence[str], start: int, end: int) -> str:
     return " ".join([*before, f"[{' '.join(words[start:end])}]", *after])
 
 
-def _suspicion(source: str, reference: str, said: str) -> str:
-    if not said:
-        return "nothing said"
-    if said == source:
+def _suspicion(source: str, reference: str, answer: str) -> str:
+    if not answer:
+        return "empty answer"
+    if answer == source:
         return "source copied"
-    if _loops(said.split()):
+    if _loops(answer.split()):
         return "repeats itself"
-    share = len(said.split()) / max(1, len(reference.split()))
+    share = len(answer.split()) / max(1, len(reference.split()))
     if share < SHORT:
         return "too short"
     return "too long" if share > LONG else "other words"
 
 
-def _overlap(right: str, said: str) -> str:
-    if not said:
-        return "nothing said"
-    wanted, found = Counter(right.lower().split()), Counter(said.lower().split())
+def _overlap(right: str, answer: str) -> str:
+    if not answer:
+        return "empty answer"
+    wanted, found = Counter(right.lower().split()), Counter(answer.lower().split())
     num_common = (wanted & found).total()
     if not num_common:
         return "nothing right"

@@ -50,7 +50,8 @@ def _confusion(folder: Path, pairs: Sequence[tuple[str, str]]) -> str:
     confusion.write_table(folder / "confusion.csv")
     confusion.draw(folder / "confusion.png")
     rows = [
-        f"| {_cell(gold)} | {_cell(said)} | {count} |" for gold, said, count in confusion.mistakes()[:NUM_CONFUSIONS]
+        f"| {_cell(gold)} | {_cell(predicted)} | {count} |"
+        for gold, predicted, count in confusion.mistakes()[:NUM_CONFUSIONS]
     ]
     table = ["| gold | predicted | times |", "|---|---|---|", *rows]
     return "\n\n".join(

@@ -28,8 +28,8 @@ def nearest_picture(train: Sequence[CaptionedPicture], dev: Sequence[CaptionedPi
     known, asked = _thumbnails(train), _thumbnails(dev)
     # |a - b|^2 without |a|^2, which is the same for all candidates.
     distances = (known**2).sum(axis=1)[None, :] - 2.0 * asked @ known.T
-    said = [train[index].caption for index in distances.argmin(axis=1)]
-    return BaselineResult("caption of the nearest picture", caption_scores(_captions(dev), said))
+    predicted = [train[index].caption for index in distances.argmin(axis=1)]
+    return BaselineResult("caption of the nearest picture", caption_scores(_captions(dev), predicted))
 
 
 def _thumbnails(records: Sequence[CaptionedPicture]) -> NDArray[np.float32]:

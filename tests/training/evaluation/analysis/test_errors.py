@@ -44,7 +44,7 @@ def test_wrong_labels_are_grouped_by_pair() -> None:
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
-        ("", "nothing said"),
+        ("", "empty answer"),
         ("the cat sees a dog today", "source copied"),
         ("das tier das tier das tier sieht", "repeats itself"),
         ("das tier", "too short"),
