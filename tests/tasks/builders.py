@@ -1,4 +1,4 @@
-"""Small bundles made in memory, and runners that stand in for their graphs with a few lines of numpy."""
+"""In-memory bundles, and runners that replace their graphs with numpy functions."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def vocabulary(tokens: Sequence[str]) -> dict[str, int]:
 
 
 def word_tokenizer(words: Sequence[str]) -> TextTokenizer:
-    """Whole words, cut at white space and punctuation; decoded with spaces between."""
+    """A word-level tokenizer that splits at whitespace and punctuation and decodes with spaces."""
     tokenizer = Tokenizer(models.WordLevel(vocabulary(words), unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return TextTokenizer(tokenizer)
 
 
 def character_tokenizer(characters: str) -> TextTokenizer:
-    """One token for each character, joined without spaces."""
+    """A character-level tokenizer that decodes without separators."""
     tokenizer = Tokenizer(models.WordLevel(vocabulary(characters), unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -47,7 +47,7 @@ def character_tokenizer(characters: str) -> TextTokenizer:
 
 
 def byte_tokenizer() -> TextTokenizer:
-    """One token for each byte of UTF-8."""
+    """A byte-level tokenizer over UTF-8."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary(alphabet), merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -63,7 +63,7 @@ def bundle(
     transitions: Array | None = None,
     limits: Limits | None = None,
 ) -> Bundle:
-    """A bundle without files: tasks read its manifest, tokenizers and transitions, never the graphs."""
+    """An in-memory bundle: tasks read its manifest, tokenizers and transitions, never the graphs."""
     tensors = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "time")) for name in inputs)
     manifest = Manifest(
         name="test",
@@ -91,7 +91,7 @@ def translation_bundle(source: Sequence[str], target: Sequence[str], **options: 
 
 
 class FunctionRunner:
-    """Answers each graph with a function of its feeds, and notes what it was fed."""
+    """A runner that answers each graph with a function of its feeds and records the feeds."""
 
     def __init__(self, **graphs: Callable[[Mapping[str, Array]], dict[str, Array]]) -> None:
         self.graphs = graphs
@@ -104,10 +104,10 @@ class FunctionRunner:
 
 
 class ElmanRunner:
-    """A random Elman network in numpy: the graphs of translation and of generation, and a classifier.
+    """A random Elman network in numpy with the graphs of translation and generation, and a classifier.
 
-    Rows are computed one by one, so that only the task itself could let neighbours matter. What lies beyond a row's
-    length comes back as NaN: whoever reads it fails.
+    Rows are computed one by one, so only the task itself can make a row depend on its batch. Outputs beyond a row's
+    length are NaN, so that code which reads padding fails.
     """
 
     def __init__(self, vocab: int, seed: int = 0, sharpness: float = 3.0) -> None:

@@ -1,4 +1,4 @@
-"""The comparison of answers is exact where it must be, and forgives only small differences of numbers."""
+"""Comparison of answers: exact, except for a tolerance on numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.tasks.recorded import differences
     [
         ({"a": [1, "x", None, True]}, {"a": [1, "x", None, True]}),
         (0.5, 0.5009),
-        (1000.0, 1000.9),  # the tolerance grows with the number
+        (1000.0, 1000.9),  # the tolerance is relative to the number
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         (1.0, 1),
     ],
@@ -43,5 +43,5 @@ def test_these_differ(expected: Any, actual: Any, line: str) -> None:
 
 
 def test_every_difference_is_listed() -> None:
-    """One line for each place, so that a report shows the whole extent."""
+    """Every difference is reported on a line of its own."""
     assert len(differences({"a": [1, 2], "b": "x"}, {"a": [3, 4], "b": "y"}, tolerance=0.0)) == 3

@@ -1,4 +1,4 @@
-"""Ids to text while they come: characters stay whole, stop strings are found across tokens."""
+"""Incremental detokenization: no partial characters, and stop strings are found across tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BYTES = byte_tokenizer()
 
 
 def after(tokenizer: TextTokenizer, prompt: str, *stop: str) -> Detokenizer:
-    """The stream of the text that follows a prompt."""
+    """A detokenizer that starts after a prompt."""
     return Detokenizer(tokenizer, START.after_prompt(tokenizer.encode(prompt)), stop)
 
 
@@ -30,7 +30,7 @@ def pieces_of(stream: Detokenizer, ids: list[int]) -> list[str]:
 @settings(deadline=None)
 @given(prompt=st.text(min_size=1), text=st.text())
 def test_bytes_come_out_as_whole_characters(prompt: str, text: str) -> None:
-    """Any text, cut into bytes, is put together again, and no piece holds half a character."""
+    """Text split into byte tokens is reassembled, and no chunk contains a partial character."""
     stream = after(BYTES, prompt)
     pieces = pieces_of(stream, BYTES.encode(text))
     assert "".join(pieces) == stream.text == text
@@ -49,7 +49,7 @@ def test_a_character_that_never_becomes_whole_ends_as_replacement_signs() -> Non
 
 
 def test_bytes_that_form_no_character_are_let_go() -> None:
-    """A model that writes nonsense bytes for ever does not make us hold them for ever."""
+    """Bytes that never form a character are emitted as replacement characters instead of being buffered forever."""
     stream = Detokenizer(BYTES, START, [])
     pieces = pieces_of(stream, BYTES.encode("\u20ac")[1:2] * 20)
     assert sum(piece != "" for piece in pieces) >= 2
@@ -78,7 +78,7 @@ def test_spaces_between_words_and_after_the_prompt_are_kept() -> None:
 def test_text_ends_with_the_first_stop_string(
     tokenizer: TextTokenizer, text: str, stop: list[str], expected: str
 ) -> None:
-    """The stop string stays in the text, and what the same token brought after it does not."""
+    """The stop string is kept, and text after it from the same token is dropped."""
     stream = Detokenizer(tokenizer, START, stop)
     pieces = pieces_of(stream, tokenizer.encode(text))
     assert "".join(pieces) == stream.text == expected
@@ -102,7 +102,7 @@ def test_stops_where_a_search_of_the_whole_text_would(text: str, stop: list[str]
     assert stream.text == text[: min(ends, default=len(text))]
 
 
-#: Bytes that form characters, halves of characters, and nonsense.
+#: Bytes that form complete characters, partial characters, and invalid sequences.
 BYTE_IDS = st.lists(
     st.sampled_from([*BYTES.encode("a\u20ac\u00e9\U0001f600 "), *BYTES.encode("\u20ac")[:2]]), max_size=40
 )
@@ -123,7 +123,7 @@ def test_tokens_in_bulk_give_the_text_of_one_by_one(prompt: str, ids: list[int])
 def test_a_stream_goes_on_from_its_position_as_if_it_had_not_stopped(
     ids: list[int], stop: list[str], data: st.DataObject
 ) -> None:
-    """Half characters and half stop strings at the break included."""
+    """A detokenizer restored from its position continues identically, even inside a character or a stop string."""
     whole = Detokenizer(BYTES, START, stop)
     pieces_of(whole, ids)
     first = Detokenizer(BYTES, START, stop)
@@ -138,7 +138,7 @@ def test_a_stream_goes_on_from_its_position_as_if_it_had_not_stopped(
 
 
 def test_a_prompt_between_ends_what_was_begun() -> None:
-    """Held bytes are the context of the prompt, and a stop string does not reach across it."""
+    """A new prompt takes buffered bytes as its context, and no stop string matches across it."""
     first = Detokenizer(BYTES, START, ["xy"])
     for token_id in [*BYTES.encode("x"), *BYTES.encode("\u20ac")[:2]]:
         first.append(token_id)

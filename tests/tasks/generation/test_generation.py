@@ -1,4 +1,4 @@
-"""Generation: the same text for the same seed, streams that share steps, limits, details and what is refused."""
+"""Generation: seeded reproducibility, batch invariance, limits, token details and input validation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def sampling(seed: int, **more: Any) -> SamplingOptions:
 def generate_together(
     task: Generation, runner: Runner, requests: list[tuple[str, SamplingOptions]]
 ) -> list[GenerationResult]:
-    """All requests in one batch, which each leaves when it has ended."""
+    """Run all requests in one batch; each leaves it when it has finished."""
     continuations = [task.start(prompt, parameters) for prompt, parameters in requests]
     batch = task.batch()
     batch.join(continuations)
@@ -67,7 +67,7 @@ def generate_together(
 
 
 class ScriptRunner:
-    """Makes the likeliest tokens those of a script, one at each step, whatever is read."""
+    """Makes the next token of a script the most likely one at each step, whatever the input."""
 
     def __init__(self, vocab: int, script: Sequence[int]) -> None:
         self.vocab = vocab
@@ -97,7 +97,7 @@ def test_texts_that_share_steps_are_what_they_are_alone(task: Generation, runner
 
 
 def test_greedy_follows_the_graph_step_by_step(task: Generation, runner: ElmanRunner) -> None:
-    """The text equals a plain loop that reads the whole text anew for each token."""
+    """Greedy decoding equals a plain loop that recomputes the whole text for each token."""
     answer = task.generate(runner, "abc", SamplingOptions(max_new_tokens=8))
     tokenizer = character_tokenizer(LETTERS)
     ids = tokenizer.encode("abc")
@@ -126,12 +126,12 @@ def test_greedy_reports_no_seed(task: Generation, runner: ElmanRunner) -> None:
 
 
 def scripted(task: Generation, text_ids: list[int], parameters: SamplingOptions) -> GenerationResult:
-    """The answer of a model that would write these tokens."""
+    """The result of a model that produces these tokens."""
     return task.generate(ScriptRunner(VOCAB, text_ids), "abc", parameters)
 
 
 def test_penalties_count_what_was_read_and_produced(task: Generation) -> None:
-    """The same scores at each step, but what was produced or stood in the prompt is as good as ruled out."""
+    """With equal scores at each step, strong penalties rule out the tokens of the prompt and of the output."""
     logits = np.arange(VOCAB, 0, -1).astype(np.float32)
     logits[EOS] = -1.0
 
@@ -192,7 +192,7 @@ def test_an_unfinished_text_has_no_answer(task: Generation) -> None:
 
 
 def test_a_character_cut_by_the_length_limit_is_still_written() -> None:
-    """With byte tokens, half a character at the end becomes a replacement sign in the last event and in the text."""
+    """With byte tokens, a partial character at the end becomes U+FFFD in the last event and in the text."""
     tokenizer = byte_tokenizer()
     task = Generation(bundle(GenerationOptions(unit="subword"), {"text": tokenizer}))
     runner = ScriptRunner(tokenizer.vocabulary_size, tokenizer.encode("\u20ac")[:2])
@@ -217,7 +217,7 @@ def test_top_tokens_list_the_best_of_each_step(task: Generation, runner: ElmanRu
 
 
 def test_prompt_details_give_the_log_probability_of_the_prompt(task: Generation, runner: ElmanRunner) -> None:
-    """Also in a padded batch with a longer prompt, each token is scored by the logits before it."""
+    """Each prompt token is scored by the logits before it, also in a batch padded to a longer prompt."""
     parameters = SamplingOptions(max_new_tokens=1, lists_tokens=True, lists_prompt=True)
     short, _ = generate_together(task, runner, [("abc", parameters), ("abcabcabc", parameters)])
     logits, _ = task.read(runner, [character_tokenizer(LETTERS).encode("abc")])

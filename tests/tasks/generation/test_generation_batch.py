@@ -1,4 +1,4 @@
-"""Texts join and leave a running batch at any step: who is in which run, and whom a failure ends."""
+"""Continuous batching of generation: which rows each run contains, and which requests a failure ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TASK = Generation(
 
 
 class Watched(ElmanRunner):
-    """Notes each run and how many tokens or rows it had; fails or gives nonsense when told to."""
+    """A runner that records the tokens or rows of each run; it can fail or return non-finite numbers on request."""
 
     def __init__(self) -> None:
         super().__init__(VOCAB, seed=5, sharpness=1.0)
@@ -68,7 +68,7 @@ def alone(prompt: str, **parameters: Any) -> str:
 
 
 def play(batch: GenerationBatch, runner: Watched, num_runs: int = 10_000) -> list[Outcome[GenerationRequest]]:
-    """Advance until nothing is left, or so many times; everything that came of it."""
+    """Advance the batch until it is idle or `num_runs` is reached; returns all outcomes."""
     outcomes = []
     for _ in range(num_runs):
         if batch.is_idle:
@@ -130,7 +130,7 @@ def test_prompts_of_like_length_are_read_together_and_short_ones_are_not_padded_
 
 
 def test_few_short_prompts_among_many_live_rows_are_read_along_with_their_steps(runner: Watched) -> None:
-    """Their own rules begin to count only with their first own token."""
+    """Short prompts that join a large batch are prefilled in its decode steps, and their rules apply to output only."""
     batch, options = TASK.batch(), {"top_k": 5, "seed": 3, "repetition_penalty": 1.5}
     crowd = [start("ab", seed=n, samples=True, max_new_tokens=25) for n in range(9)]
     batch.join(crowd)
@@ -260,7 +260,7 @@ def test_greedy_forks_are_alike_and_each_ends_on_its_own(runner: Watched) -> Non
 
 
 def test_a_known_prefix_is_not_read_again(runner: Watched) -> None:
-    """Long prompts are noted every block and before their last token, which a step reads in any case."""
+    """Prefill skips a cached prefix; states are cached per block and before the last token of a long prompt."""
     cache = PrefixCache(max_bytes=10**6, block_tokens=16)
     long = "abcdefghij" * 10
     texts = []

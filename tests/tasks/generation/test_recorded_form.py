@@ -1,4 +1,4 @@
-"""The recorded form of generation: what is refused, and its translation to and from plain values."""
+"""The recorded form of generation: validation, and conversion to and from plain values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_refused_parameters_name_the_field(wrong: dict[str, Any]) -> None:
 
 
 def test_the_whole_parameter_object_of_other_clients_is_accepted() -> None:
-    """Clients send every field, most of them null."""
+    """The full parameter object that other clients send, with most fields null, is accepted."""
     nulls = dict.fromkeys(
         ["best_of", "temperature", "repetition_penalty", "frequency_penalty", "top_k", "top_p", "typical_p", "truncate",
          "return_full_text", "seed", "top_n_tokens", "grammar", "adapter_id", "max_new_tokens"]
@@ -75,7 +75,7 @@ def test_the_full_text_has_the_prompt_before_it() -> None:
 
 
 def test_a_written_answer_is_what_its_model_would_write() -> None:
-    """Names, order and values of the JSON are those of the documented answer, for one text and for several."""
+    """Names, order and values of the JSON match the documented answer, for one text and for several."""
     parameters = GenerationParameters(details=True, decoder_input_details=True, top_n_tokens=1)
     for result, states in ((RESULT, ["s"]), (GenerationResult([ONE, ONE]), ["s", "t"]), (RESULT, [])):
         written = written_answer(result, parameters, "a", states)
@@ -84,7 +84,7 @@ def test_a_written_answer_is_what_its_model_would_write() -> None:
 
 
 def _flat(value: Any, path: str = "") -> Any:
-    """Every leaf with its path, in order."""
+    """All leaves with their paths, in order."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _flat(item, f"{path}.{name}")

@@ -1,4 +1,4 @@
-"""The laws of each filter and penalty, on random and on extreme scores."""
+"""Properties of each sampling filter and penalty, on random and extreme scores."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTHING: IntArray = np.zeros((1, 2, 8), dtype=np.int64)
 
 
 def of_row(rule: Rule, scores: DoubleArray, value: float) -> DoubleArray:
-    """A rule on one row `[vocab]`."""
+    """Apply a sampling function to one row `[vocab]`."""
     return rule(scores[None], np.array([[value]]))[0]
 
 
@@ -44,7 +44,7 @@ def drawn(scores: DoubleArray, number: float) -> int:
 
 
 def distribution(logits: DoubleArray, rules: DecodingRules, counts: IntArray = NOTHING) -> DoubleArray:
-    """`[vocab]`: log-probabilities that one row chooses by."""
+    """`[vocab]`: the log-probabilities from which one row samples."""
     choice = RowRules([RowOptions(rules, draws=False, reports=True)]).choose(
         logits[None], [], counts if rules.has_penalty else None
     )
@@ -66,7 +66,7 @@ def test_top_k_keeps_the_best_and_their_equals(scores: DoubleArray, k: int) -> N
 @settings(deadline=None)
 @given(SCORES, st.floats(0.01, 0.99))
 def test_top_p_keeps_the_smallest_set_that_reaches_p(scores: DoubleArray, p: float) -> None:
-    """The kept set reaches p, without its last member it does not, and nothing left out is likelier than a member."""
+    """The kept set is the smallest one of the most likely tokens whose probability reaches p."""
     probabilities = softmax(scores)
     nucleus = kept(of_row(keep_top_p, scores, p))
     mass = sum(probabilities[i] for i in nucleus)
@@ -99,7 +99,7 @@ def test_draws_are_possible_tokens_only(scores: DoubleArray, uniform: float) -> 
 
 
 def test_draws_follow_the_distribution() -> None:
-    """Every thousandth of the unit interval once gives each token in proportion to its probability."""
+    """Evenly spaced uniform numbers select each token in proportion to its probability."""
     log_probabilities = np.log([0.125, 0.5, 0.0625, 0.3125])
     tokens = draw(np.tile(log_probabilities, (1000, 1)), (np.arange(1000) + 0.5) / 1000)
     assert np.bincount(tokens, minlength=4) == pytest.approx([125, 500, 62.5, 312.5], abs=1)
@@ -108,7 +108,7 @@ def test_draws_follow_the_distribution() -> None:
 @settings(deadline=None)
 @given(hnp.arrays(np.float64, st.integers(2, 9), elements=st.floats(-3, 0)), st.integers(1, 2**40))
 def test_the_ends_of_the_interval_draw_possible_tokens(scores: DoubleArray, ulps: int) -> None:
-    """Whatever the total, the largest numbers below 1 stay below it."""
+    """Uniform numbers of 0 and just below 1 never select a token of probability zero."""
     between = np.array([-np.inf, *scores, -np.inf])
     assert drawn(between, 0.0) in kept(between)
     assert drawn(between, 1.0 - ulps * 2.0**-53) in kept(between)
@@ -147,7 +147,7 @@ def test_log_probabilities_are_those_of_the_shaped_distribution() -> None:
 
 
 def test_without_rules_the_likeliest_token_is_taken_and_of_equals_the_first() -> None:
-    """Padding, unknown and begin are passed over however likely they are."""
+    """Greedy decoding takes the most likely token, the lowest id on ties, and never padding, unknown or begin."""
     logits = np.array([[9, 9, 9, 1, 5, 5], [9, 9, 9, 7, 5, 5]], dtype=np.float32)
     plain = RowRules([RowOptions(DecodingRules(), draws=False, reports=False)] * 2)
     assert plain.choose(logits, [], None).token_ids.tolist() == [4, EOS]
@@ -170,7 +170,7 @@ EXTREME = st.sampled_from([5e-324, 1e-300, 1e-9, 1.0, 1e9, 1e308])
     ),
 )
 def test_no_rule_makes_a_distribution_that_is_none(logits: DoubleArray, rules: DecodingRules) -> None:
-    """Whatever a caller is allowed to ask, there is a token to choose, and never a special one but the end."""
+    """Every combination of allowed options leaves a valid distribution without special tokens other than the end."""
     counts = np.array([[[0, 3, 0, 1, 2, 0, 5, 0]] * 2])
     found = distribution(logits, rules, counts)
     assert not np.isnan(found).any()
@@ -195,7 +195,7 @@ WISHES = st.builds(
 
 
 def choose(logits: DoubleArray, options: list[RowOptions], numbers: DoubleArray, counts: IntArray) -> Choice:
-    """A choice for rows that each have a number and counts, whether they use them or not."""
+    """Choose tokens for rows that each have a uniform number and counts, whether or not they use them."""
     rules = RowRules(options)
     drawn = [number for number, row in zip(numbers.tolist(), options, strict=True) if row.draws]
     return rules.choose(logits, drawn, counts[rules.penalised] if rules.penalised else None)
@@ -206,7 +206,7 @@ def choose(logits: DoubleArray, options: list[RowOptions], numbers: DoubleArray,
 def test_a_row_chooses_the_same_to_the_last_bit_in_any_company(
     options: list[RowOptions], seed: int, vocab: int
 ) -> None:
-    """Also among equal scores, which are frequent here."""
+    """A row's token and log-probabilities are bit-identical alone and in any batch, even with tied scores."""
     random = np.random.default_rng(seed)
     rows = len(options)
     logits = (random.normal(size=(rows, vocab)) * 3).round(1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A stream that has states on its way can be cut after any token: from each of them the very same text follows."""
+"""Intermediate states of a stream: generation resumed from any of them produces the same remaining text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def start(task: Generation, options: Mapping[str, Any], delivery: Delivery = EVE
 def streamed(
     task: Generation, tokenizer: TextTokenizer, continuation: GenerationRequest
 ) -> tuple[list[str], dict[int, StreamState]]:
-    """The pieces of text, and the states by the number of tokens before them."""
+    """The text chunks, and the states by the number of tokens before them."""
     pieces, states = [], {}
     for event in task.events(Endless(tokenizer), continuation):
         pieces.append(event.token.text)
@@ -52,7 +52,7 @@ def streamed(
 def test_from_every_state_the_rest_of_the_stream_follows(
     task: Generation, tokenizer: TextTokenizer, rules: str
 ) -> None:
-    """The same pieces of text too, although with bytes most cuts fall into a character."""
+    """A stream resumed from any state yields the same remaining chunks, even if the state is inside a character."""
     pieces, states = streamed(task, tokenizer, start(task, RULES[rules]))
     assert list(states) == list(range(1, LENGTH))
     for num_tokens, state in states.items():
@@ -82,7 +82,7 @@ def test_states_come_after_every_so_many_tokens_and_change_nothing_else() -> Non
 
 
 def test_a_state_on_the_way_is_handed_out_once() -> None:
-    """What a reader has taken is not kept any longer."""
+    """An intermediate state is released once it has been taken."""
     continuation = start(LETTER_TASK, {})
     run(LETTER_TASK, LETTERS, continuation)
     assert continuation.state_after(5) is not None

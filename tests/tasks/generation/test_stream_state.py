@@ -1,4 +1,4 @@
-"""A stream as bytes: what goes in comes out, and nothing that is not one gets through."""
+"""Serialization of stream states: round trips are exact, and invalid bytes are refused."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from service.tasks.core.state_bytes import StateKind
 from service.tasks.generation.stream_state import StreamState
 
 VOCABULARY_SIZE = 70
-#: Not in the order of their names, which is that of the bytes.
+#: Not in alphabetical order, which is the order of serialization.
 SPECS = (
     StateSpec(name="hidden", next_name="next_hidden", layers=2, width=3),
     StateSpec(name="cell", next_name="next_cell", layers=2, width=5),
 )
-#: Before the details: the header, two shapes and two tensors.
+#: Offset of the details: after the header, two shapes and two tensors.
 DETAILS_AT = 8 + 2 * 2 * 4 + (6 + 10) * 4
 HEAD_BYTES = 37
 
-#: A busy machine makes properties slow, not false.
+#: No deadline, so that property tests do not fail on a busy machine.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -99,7 +99,7 @@ def test_what_is_written_is_read_bit_for_bit(stream: StreamState) -> None:
 @settings(PATIENT)
 @given(streams)
 def test_equal_states_give_equal_bytes(stream: StreamState) -> None:
-    """The order in which tensors and counts were put in does not show."""
+    """Serialization does not depend on the insertion order of tensors and counts."""
     shuffled = replace(
         stream,
         arrays=dict(reversed(stream.arrays.items())),
@@ -109,7 +109,7 @@ def test_equal_states_give_equal_bytes(stream: StreamState) -> None:
 
 
 def test_the_size_is_the_state_and_little_else() -> None:
-    """64 tokens of vocabulary cost at most 1 KiB besides the 8 KiB of a 2x512 LSTM."""
+    """Counts of 64 tokens add at most 1 KiB to the 8 KiB state of a 2x512 LSTM."""
     state = np.zeros((2, 512), dtype=np.float32)
     stream = a_stream(
         arrays={"hidden": state, "cell": state}, num_read=dict.fromkeys(range(64), 9), num_produced={5: 1}
@@ -133,7 +133,7 @@ def test_trailing_bytes_are_refused(stream: StreamState, more: bytes) -> None:
 @settings(PATIENT, max_examples=300)
 @given(streams, st.data())
 def test_a_changed_byte_is_refused_or_means_another_state(stream: StreamState, data: st.DataObject) -> None:
-    """No change is overlooked, and none raises anything but StateRefused."""
+    """A changed byte either raises StateRefused or yields a state that serializes to the changed bytes."""
     changed = bytearray(stream.to_bytes())
     changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
     try:
@@ -144,7 +144,7 @@ def test_a_changed_byte_is_refused_or_means_another_state(stream: StreamState, d
 
 
 def test_a_state_of_another_version_or_kind_is_refused_by_name() -> None:
-    """States written before version 2, which began alike, are not misread; nor is the state between two chunks."""
+    """States of version 1 and states of chunked reading are refused with their version or kind."""
     whole = a_stream().to_bytes()
     assert_refused(whole[:4] + b"\1" + whole[5:], "another version of this service wrote it")
     assert_refused(whole[:5] + bytes([StateKind.CHUNK]) + whole[6:], "kind 2, this model reads states of kind 1")
@@ -157,7 +157,7 @@ def test_random_bytes_are_refused(data: bytes) -> None:
 
 
 def test_lengths_in_the_header_are_not_believed() -> None:
-    """Four thousand million counts are refused without taking memory for one of them."""
+    """A forged count of 2**32 - 1 entries is refused without allocating memory for them."""
     forged = bytearray(a_stream().to_bytes())
     struct.pack_into("<I", forged, DETAILS_AT + 21, 2**32 - 1)
     assert_refused(bytes(forged), "asks for")
@@ -182,7 +182,7 @@ def test_what_cannot_be_of_this_model_is_refused(changes: dict[str, Any], why: s
 
 
 def test_counts_in_another_order_are_refused() -> None:
-    """Each state has one form; an id that stands there twice would be counted once."""
+    """Counts must be in ascending order without duplicates, so that each state has one serialization."""
     forged = bytearray(a_stream().to_bytes())
     start = DETAILS_AT + HEAD_BYTES
     assert struct.unpack_from("<4I", forged, start) == (5, 7, 2, 1)
@@ -197,6 +197,6 @@ def test_numbers_that_do_not_fit_are_not_written(changes: dict[str, Any]) -> Non
 
 
 def test_the_rows_of_a_batch_are_not_written() -> None:
-    """A state with the axis of a batch would be read as something else."""
+    """A state with a batch axis is refused on writing, because it would be read back wrongly."""
     with pytest.raises(ValueError, match=r"\[layers, width\]"):
         a_stream(arrays={"hidden": np.zeros((2, 1, 3), np.float32)}).to_bytes()

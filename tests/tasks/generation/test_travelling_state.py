@@ -1,4 +1,4 @@
-"""A text that is cut anywhere and goes on from its state is the text that was never cut."""
+"""Generation resumed from a serialized state equals uninterrupted generation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LETTER_TASK, BYTE_TASK = task_of(LETTERS), task_of(BYTES)
 
 
 class Endless(ElmanRunner):
-    """A model that never ends a text by itself."""
+    """A model that never produces the end token."""
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         super().__init__(tokenizer.vocabulary_size, seed=5, sharpness=1.0)
@@ -61,14 +61,14 @@ def run(task: Generation, tokenizer: TextTokenizer, continuation: GenerationRequ
 
 
 def sent(state: StreamState, tokenizer: TextTokenizer) -> StreamState:
-    """The state as it arrives at another replica."""
+    """The state after a round trip through bytes, as another replica receives it."""
     return StreamState.from_bytes(state.to_bytes(), [STATE], tokenizer.vocabulary_size)
 
 
 def in_two_parts(
     task: Generation, tokenizer: TextTokenizer, options: dict[str, Any], cut: int
 ) -> list[GenerationRequest]:
-    """The first part draws with the seed; the second must know it from the state."""
+    """Generate in two parts: only the first gets the seed; the second reads it from the state."""
     first = SamplingOptions(**options, max_new_tokens=cut)
     second = SamplingOptions(**{**options, "seed": None}, max_new_tokens=LENGTH - cut)
     begun = run(task, tokenizer, task.start("abc", first, KEEP))
@@ -81,7 +81,7 @@ def in_two_parts(
 def test_tokens_text_and_state_are_those_of_an_uncut_run(
     task: Generation, tokenizer: TextTokenizer, rules: str
 ) -> None:
-    """Cut after each token; with bytes, most cuts fall into a character. The state at the end is the same too."""
+    """Text cut after any token, even inside a character, resumes to the same tokens, text and final state."""
     options = RULES[rules]
     whole = run(task, tokenizer, task.start("abc", SamplingOptions(**options, max_new_tokens=LENGTH), KEEP))
     (end,) = whole.states()
@@ -109,7 +109,7 @@ def test_a_stop_string_across_the_cut_ends_the_text() -> None:
 
 
 def test_a_new_prompt_is_read_after_the_newest_token_of_the_state() -> None:
-    """The state knows the text so far, so that what follows is as if all had been one prompt."""
+    """A prompt after a resumed state gives the same result as one prompt with the whole text."""
     begun = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", SamplingOptions(max_new_tokens=5), KEEP))
     (state,) = begun.states()
     options = SamplingOptions(max_new_tokens=6, lists_tokens=True, lists_prompt=True)

@@ -1,4 +1,4 @@
-"""Numbers by seed and position."""
+"""Uniform random numbers by seed and position."""
 
 from __future__ import annotations
 

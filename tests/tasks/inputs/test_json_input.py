@@ -1,4 +1,4 @@
-"""One input as JSON to the plain value that tasks take."""
+"""Conversion of one JSON input to the plain value that tasks take."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_frames_become_an_array() -> None:
 
 
 def test_a_record_goes_to_json_and_back_to_the_bit() -> None:
-    """Examples of a bundle hold what a caller would send; 16 bits and five digits lose nothing here."""
+    """A float32 record survives a round trip through the JSON of bundle examples bit for bit."""
     for record in (sounds()[1], motions()[1]):
         value = plain_value(json_form(record))
         array = value.samples if isinstance(value, Waveform) else value.values  # type: ignore[union-attr]
@@ -56,7 +56,7 @@ def test_faults_are_at_their_own_place(given: object, field: tuple[object, ...],
 
 
 def test_effort_grows_with_what_was_sent() -> None:
-    """Large inputs leave the event loop whatever they are made of; a short sound need not."""
+    """The effort estimate grows with the input size, so that only large inputs leave the event loop."""
     assert effort_of("four") == effort_of(["fo", "ur"]) == 4
     assert effort_of({"frames": [[0.0] * 6] * 500}) == effort_of([{"frames": [[0.0] * 6] * 500}]) == 3000
     assert effort_of({"wav": "A" * 10_000}) < 2_000 < effort_of({"wav": "A" * 1_000_000})

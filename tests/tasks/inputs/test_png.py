@@ -1,4 +1,4 @@
-"""PNG files: every form gives the same picture, and what cannot or should not be read is refused in plain words."""
+"""PNG decoding: all formats give the same picture, and invalid or oversized files are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def raw_png(columns: int, rows: int, bits: int, kind: int, lines: bytes, more: bytes = b"") -> bytes:
-    """A PNG file from its head and its lines, each of which starts with a filter byte."""
+    """A PNG file of a header and its lines, each of which starts with a filter byte."""
     head = struct.pack(">IIBBBBB", columns, rows, bits, kind, 0, 0, 0)
     body = chunk(b"IHDR", head) + more + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -47,7 +47,7 @@ def noise(rows: int, columns: int, seed: int = 0) -> np.ndarray:
 def test_every_mode_and_size_becomes_the_size_of_the_model(
     mode: str, rows: int, columns: int, seed: int, optimised: bool
 ) -> None:
-    """Whatever a PNG file holds comes out as bytes `[rows, columns, 3]`, and its size was known before."""
+    """Every mode and size is decoded to uint8 `[rows, columns, 3]`, and the announced size is correct."""
     file = io.BytesIO()
     Image.fromarray(noise(rows, columns, seed)).convert(mode).save(file, "PNG", optimize=optimised)
     pixels = read_png(file.getvalue(), SIZE)
@@ -58,7 +58,7 @@ def test_every_mode_and_size_becomes_the_size_of_the_model(
 @settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=80), st.integers(0, 400), st.integers(0, 255))
 def test_damage_is_refused_and_nothing_else_happens(start: bytes, place: int, value: int) -> None:
-    """Random bytes, and a good file with one byte changed, are read or refused: no other error comes out."""
+    """Random bytes and files with one changed byte are decoded or refused, without any other exception."""
     damaged = bytearray(png_of(noise(8, 6)))
     damaged[place % len(damaged)] = value
     for data in (start, bytes(damaged), bytes(damaged)[:place]):
@@ -72,7 +72,7 @@ def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
 
 
 def test_what_is_transparent_is_white() -> None:
-    """Half transparent black is grey, transparent black is white; in a palette, too."""
+    """Transparent pixels are composited on white, also in palettes."""
     picture = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
     picture.putpixel((1, 0), (0, 0, 0, 128))
     file = io.BytesIO()
@@ -83,13 +83,13 @@ def test_what_is_transparent_is_white() -> None:
 
 
 def test_sixteen_bits_are_scaled_not_cut_off() -> None:
-    """Grey of 16 bits: half of full scale is 128, not white."""
+    """16-bit samples are scaled to 8 bits: half of full scale is 128."""
     lines = b"\0" + struct.pack(">HH", 0x8000, 0xFFFF)
     assert read_png(raw_png(2, 1, 16, 0, lines), PictureSize(1, 2))[0, :, 0].tolist() == [128, 255]
 
 
 def test_interlaced_files_are_read() -> None:
-    """Adam7: a picture of one pixel has its only line in the first pass."""
+    """Adam7 interlaced files are decoded, down to a single pixel, which has only the first pass."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 1))
     body = head + chunk(b"IDAT", zlib.compress(b"\0\x01\x02\x03")) + chunk(b"IEND", b"")
     assert read_png(b"\x89PNG\r\n\x1a\n" + body, PictureSize(1, 1)).tolist() == [[[1, 2, 3]]]
@@ -123,7 +123,7 @@ def test_what_is_no_good_png_file_is_named(data: bytes, reason: str) -> None:
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
-    """A kilobyte that announces more pixels than are read never reaches the decoder, nor counts as work."""
+    """A small file that announces too many pixels is refused before decompression and counts as no work."""
     bomb = raw_png(60_000, 60_000, 8, 2, bytes(1000))
     with pytest.raises(InvalidInput, match=f"60000 x 60000 pixels, at most {MAX_PIXELS:,}"):
         read_png(bomb, SIZE)
@@ -131,7 +131,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
 
 
 def test_a_large_picture_counts_as_more_work_than_a_small_one() -> None:
-    """However few bytes it is packed into: the pixels that it announces are what decoding costs."""
+    """The work estimate follows the announced number of pixels, not the compressed size."""
     small, large = (png_of(np.zeros((side, side, 3), dtype=np.uint8)) for side in (16, 1000))
     assert effort_of(as_json(large)) > 20_000 > 100 * effort_of(as_json(small)) > 0
     assert effort_of([as_json(large), "and a text"]) > 20_000

@@ -1,4 +1,4 @@
-"""Sound at another rate is the same sound: its tones, its length, and nothing that was not there."""
+"""Resampling keeps tones and duration, and does not alias."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tone(hertz: float, rate_hz: int, seconds: float = 0.5) -> np.ndarray:
 @pytest.mark.parametrize(("from_hz", "to_hz"), RATES)
 @pytest.mark.parametrize("hertz", [0.0, 200.0, 1500.0])
 def test_a_tone_stays_what_it_is(from_hz: int, to_hz: int, hertz: float) -> None:
-    """Sample by sample the tone as it is made at the new rate, but for both ends, which know only one side."""
+    """A resampled tone equals the tone generated at the new rate, except near both ends."""
     old = tone(hertz, from_hz) if hertz else np.ones(from_hz // 2, dtype=np.float32)
     new = resampled(old, from_hz, to_hz)
     wanted = tone(hertz, to_hz) if hertz else np.ones(to_hz // 2, dtype=np.float32)
@@ -29,7 +29,7 @@ def test_a_tone_stays_what_it_is(from_hz: int, to_hz: int, hertz: float) -> None
 
 
 def test_what_the_new_rate_cannot_hold_is_silent() -> None:
-    """A tone of 5,000 Hz is beyond 8,000 samples a second: it vanishes, instead of being heard as 3,000 Hz."""
+    """A tone of 5,000 Hz is filtered out at 8,000 samples per second instead of aliasing to 3,000 Hz."""
     assert np.abs(resampled(tone(5000, 16000), 16000, 8000)[100:-100]).max() < 1e-3
 
 
@@ -40,7 +40,7 @@ def test_the_same_rate_is_left_alone() -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 7, 441])
 def test_the_shortest_sounds_are_resampled(length: int) -> None:
-    """As many samples as the time they last has at the new rate, at least one."""
+    """The shortest sounds keep their duration and have at least one sample."""
     assert len(resampled(np.ones(length, dtype=np.float32), 44100, 8000)) == max(1, -(-length * 80 // 441))
 
 

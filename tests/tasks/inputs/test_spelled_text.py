@@ -1,4 +1,4 @@
-"""Classification of words that are spelt out: the same task, with the characters of each word as a second input."""
+"""Classification with a second input of the characters of each word."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def task() -> Classification:
 
 
 def test_words_and_characters_are_fed_side_by_side(task: Classification) -> None:
-    """Padded in both directions, cut at the bundle's limit of characters, whether the caller cut the text or not."""
+    """Words and characters are padded on both axes and truncated to the character limit, for raw and split text."""
     runner = FunctionRunner(classifier=lambda feeds: {"logits": np.zeros((len(feeds["lengths"]), 2), np.float32)})
     values: list[str | list[str]] = ["bad dab cab", ["a"]]
     task.run(runner, [task.preprocess(value, ClassificationParameters()) for value in values])
@@ -33,7 +33,7 @@ def test_words_and_characters_are_fed_side_by_side(task: Classification) -> None
 
 
 def test_length_and_reading_count_words(task: Classification) -> None:
-    """A word that the vocabulary lacks is unknown, however well it is spelt."""
+    """Input length counts words, and out-of-vocabulary words count as unknown."""
     example = task.preprocess("bad dab", ClassificationParameters())
     assert example.length == 2
     assert task.input_statistics(example) == (2, 1)
@@ -41,6 +41,6 @@ def test_length_and_reading_count_words(task: Classification) -> None:
 
 @pytest.mark.parametrize("value", [" ", [], "bad " * 65])
 def test_what_a_text_classifier_refuses_is_refused(task: Classification, value: str | list[str]) -> None:
-    """Blank, empty, and longer than the bundle's limit of 64 words."""
+    """Blank texts, empty texts and texts longer than the bundle's 64 words are refused."""
     with pytest.raises(InvalidInput):
         task.preprocess(value, ClassificationParameters())

@@ -1,4 +1,4 @@
-"""Wave files: every usual form gives the same sound, and a damaged one is refused in plain words."""
+"""WAV decoding: all common formats give the same samples, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 def wav(
     data: bytes, code: int = PCM, channels: int = 1, bits: int = 16, rate_hz: int = 8000, more: bytes = b""
 ) -> bytes:
-    """A wave file; `more` is put between its head and its data."""
+    """A WAV file; `more` is inserted between the header and the data."""
     whole = channels * bits // 8
     form = struct.pack("<HHIIHH", code, channels, rate_hz, rate_hz * whole, whole, bits)
     if code == EXTENSIBLE:
@@ -29,7 +29,7 @@ def wav(
 
 
 def pcm(bits: int, samples: np.ndarray = SOUND) -> bytes:
-    """Integers of so many bits, least significant byte first; of 8 bits they have no sign."""
+    """Little-endian PCM integers of this many bits; 8-bit samples are unsigned."""
     if bits == 8:
         return bytes((samples * 128 + 128).clip(0, 255).astype("u1"))
     wide = (samples * 2.0 ** (bits - 1)).astype("<i4")
@@ -55,13 +55,13 @@ def test_channels_are_averaged() -> None:
 
 
 def test_an_extensible_format_and_strange_chunks_are_understood() -> None:
-    """What recorders write beside the sound is passed over, odd sizes included."""
+    """WAVE_FORMAT_EXTENSIBLE is decoded, and unknown chunks are skipped, also those of odd size."""
     notes = b"LIST" + struct.pack("<I", 5) + b"hello\0"
     np.testing.assert_array_equal(read_wav(wav(pcm(16), EXTENSIBLE, more=notes)).samples, SOUND.astype(np.float32))
 
 
 def test_a_size_that_was_not_known_is_taken_from_the_file() -> None:
-    """A program that writes to a pipe cannot say beforehand how much will come."""
+    """Where the data size is unknown, as from a pipe, it is derived from the file size."""
     file = wav(pcm(16))
     start = file.index(b"data") + 4
     for unknown in (0, 0xFFFFFFFF):
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_said(file: bytes, what: str) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 60))
 def test_no_bytes_do_harm(noise: bytes, start: int) -> None:
-    """Bytes from anywhere, put anywhere into a wave file, are sound or refused, never a crash."""
+    """Random bytes anywhere in a WAV file are decoded or refused, never a crash."""
     file = wav(pcm(16))
     try:
         sound = read_wav(file[:start] + noise + file[start + len(noise) :])

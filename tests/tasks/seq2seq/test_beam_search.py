@@ -1,4 +1,4 @@
-"""Beam search against every possible sequence, against greedy decoding, and alone against in company."""
+"""Beam search against exhaustive search and greedy decoding, and its batch invariance."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ WORDS = (4, 5)
 
 
 class TableModel:
-    """The next token hangs on the last two tokens and the sentence: a second-order Markov chain for each sentence.
+    """A second-order Markov chain per sentence: the next token depends on the last two tokens.
 
-    The state of a row is its sentence and its last token but one, moved as recurrent state is. Attention points at the
-    token that is read.
+    The state of a row is its sentence and its last token but one, reordered like recurrent state. Attention points at
+    the input token.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class TableModel:
         return finished
 
     def rearrange(self, rearrangement: RowReordering | None) -> None:
-        """Move the rows' state, and see that the rows said to stay with their sentence do."""
+        """Reorder the rows' state, and check that rows reported as unmoved keep their sentence."""
         if rearrangement is None:
             return
         parents, moved = rearrangement
@@ -63,7 +63,7 @@ class TableModel:
 
 
 def beam_search(tables: Sequence[Array], plans: Sequence[SearchOptions]) -> tuple[list[Hypothesis | None], TableModel]:
-    """Search from start to end, all sentences at once."""
+    """Run the search to the end on all sentences at once."""
     model = TableModel()
     searches = [HypothesisSearch(plan, VOCAB) for plan in plans]
     model.join(tables, searches)
@@ -113,7 +113,7 @@ def greedy(scores: Array, max_steps: int) -> list[int]:
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), max_steps=st.integers(1, 4), penalty=st.sampled_from([0.0, 0.6, 1.0, 2.0]))
 def test_a_wide_beam_finds_the_best_of_all_sequences(seed: int, max_steps: int, penalty: float) -> None:
-    """With 16 beams and at most 15 ended sequences nothing is pruned, so the search must be exact."""
+    """With 16 beams and at most 15 ended sequences nothing is pruned, so beam search is exact."""
     scores = table(seed)
     (found,) = search([scores], [SearchOptions(16, max_steps, penalty)])
     score, tokens = exhaustive(scores, max_steps, penalty)
@@ -149,7 +149,7 @@ PLANS = st.tuples(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(PLANS, min_size=1, max_size=7), st.integers(0, 10_000))
 def test_company_changes_nothing(wanted: list[tuple[int, SearchOptions]], seed: int) -> None:
-    """Sentences that join and leave at random steps find exactly what they find alone."""
+    """Sentences that join and leave a running batch at random steps get the same hypotheses as alone."""
     model, random = TableModel(), Random(seed)
     searches = [HypothesisSearch(plan, VOCAB) for _, plan in wanted]
     waiting = [(table(number), search) for (number, _), search in zip(wanted, searches, strict=True)]
@@ -176,7 +176,7 @@ def assert_same(found: Hypothesis | None, alone: Hypothesis | None) -> None:
 
 
 def test_a_score_that_is_not_wanted_changes_no_token() -> None:
-    """With one beam it is not computed, with several it is computed for the search alone."""
+    """Disabling the score changes no token, with one beam or several."""
     for num_beams in (1, 3):
         (scored,) = search([table(4)], [SearchOptions(num_beams, 8, 1.0)])
         (unscored,) = search([table(4)], [SearchOptions(num_beams, 8, 1.0, wants_score=False)])
@@ -187,7 +187,7 @@ def test_a_score_that_is_not_wanted_changes_no_token() -> None:
 
 
 def test_company_changes_nothing_when_all_scores_tie() -> None:
-    """Equal scores are ordered by beam and id, not by how many beams the neighbours have."""
+    """Ties are broken by beam and token id, independently of the other sentences' beams."""
     flat = np.zeros((VOCAB, VOCAB, VOCAB), dtype=np.float32)
     (alone,) = search([flat], [SearchOptions(2, 5, 1.0)])
     together = search([flat, flat], [SearchOptions(2, 5, 1.0), SearchOptions(7, 5, 1.0)])[0]
@@ -198,7 +198,7 @@ def test_company_changes_nothing_when_all_scores_tie() -> None:
 
 
 def small_chain(*rows: dict[int, float]) -> Array:
-    """A table in which row i gives the probabilities after i tokens 4; what is not named is next to impossible."""
+    """A table in which row i gives the probabilities after i tokens 4; all other tokens are nearly impossible."""
     scores = np.full((VOCAB, VOCAB, VOCAB), -30.0, dtype=np.float32)
     for (first, second), probabilities in zip([(BOS, BOS), (BOS, 4), (4, 4)], rows, strict=False):
         for token, probability in probabilities.items():
@@ -207,7 +207,7 @@ def small_chain(*rows: dict[int, float]) -> Array:
 
 
 def test_the_search_goes_on_while_a_longer_hypothesis_may_still_win() -> None:
-    """The end comes first with log p = log 0.5; one token later it has the same log p and a larger divisor."""
+    """The search continues after a hypothesis ends while the length penalty may still favour a longer one."""
     scores = small_chain({EOS: 0.5, 4: 0.5}, {EOS: 1.0})
     (found,) = search([scores], [SearchOptions(2, 2, 1.0)])
     assert found is not None
@@ -216,7 +216,7 @@ def test_the_search_goes_on_while_a_longer_hypothesis_may_still_win() -> None:
 
 
 def test_the_search_stops_when_no_open_hypothesis_can_win() -> None:
-    """Without length penalty an open hypothesis that is already less likely than an ended one is hopeless."""
+    """Without length penalty the search stops once every open hypothesis is less likely than an ended one."""
     (found,), model = beam_search([small_chain({EOS: 0.6, 4: 0.3, 5: 0.1})], [SearchOptions(4, 8, 0.0)])
     assert found is not None
     assert found.tokens == []
@@ -229,7 +229,7 @@ def test_the_beam_is_filled_up_when_a_hypothesis_ends() -> None:
 
 
 def test_attention_follows_the_winning_beam() -> None:
-    """The model looks at the token it reads, so the rows kept must be those of the tokens before each one."""
+    """Each token's attention comes from the beams that lead to the winning hypothesis."""
     (found,) = search([table(3)], [SearchOptions(4, 8, 1.0, keeps_attention=True)])
     assert found is not None
     assert found.tokens
@@ -237,7 +237,7 @@ def test_attention_follows_the_winning_beam() -> None:
 
 
 def test_finished_examples_leave_the_batch() -> None:
-    """An example that ends at once costs no row in later steps."""
+    """A finished sentence uses no row in later steps."""
     ends_at_once = np.full((VOCAB, VOCAB, VOCAB), -20.0, dtype=np.float32)
     ends_at_once[..., EOS] = 20.0
     never_ends = np.full((VOCAB, VOCAB, VOCAB), -20.0, dtype=np.float32)
@@ -277,14 +277,14 @@ def test_every_number_that_is_not_finite_is_noticed(number: float, place: int) -
 
 
 def test_a_sentence_fails_though_one_of_its_hypotheses_has_ended() -> None:
-    """What is left to search might have been better, so the ended one is no answer."""
+    """Non-finite scores fail a sentence even if one of its hypotheses has ended."""
     broken = small_chain({EOS: 0.5, 4: 0.5}, {EOS: 1.0})
     broken[BOS, 4] = np.nan
     assert search([broken], [SearchOptions(2, 5, 1.0)]) == [None]
 
 
 def test_the_last_sentences_fill_the_gaps_of_those_that_leave() -> None:
-    """Of four sentences the first leaves: only one row comes to serve another sentence."""
+    """When one of four sentences leaves, only one row is moved to fill its place."""
     model = TableModel()
     searches = [HypothesisSearch(SearchOptions(1, 4, 1.0), VOCAB) for _ in range(4)]
     model.join([table(seed) for seed in range(4)], searches)
@@ -295,7 +295,7 @@ def test_the_last_sentences_fill_the_gaps_of_those_that_leave() -> None:
 
 
 def test_a_long_hypothesis_is_remembered_whole() -> None:
-    """More tokens than there is room for at first."""
+    """Token history grows beyond its initial capacity without loss."""
     never_ends = table(0)
     never_ends[..., EOS] = -60.0
     (found,) = search([never_ends], [SearchOptions(2, 300, 1.0)])

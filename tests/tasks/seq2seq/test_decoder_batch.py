@@ -1,4 +1,4 @@
-"""Sentences that join, leave and fail at any step get what they get alone, and only what is theirs."""
+"""The decoder's running batch: sentences that join, leave and fail at any step do not affect each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ends = dict[TranslationExample, Hypothesis | UnrollError]
 
 
 class FailingRunner:
-    """Fails the runs whose number it was told, and notes the names of all."""
+    """A runner that fails the runs with given numbers and records the names of all graphs."""
 
     def __init__(self, runner: Runner, failing: Iterable[int] = ()) -> None:
         self.runner, self.failing = runner, set(failing)
@@ -40,7 +40,7 @@ class FailingRunner:
 
 
 class EndlessRunner(ElmanRunner):
-    """Never proposes the end token; keeps the outputs of its last step."""
+    """A runner that never proposes the end token and keeps the outputs of its last step."""
 
     outputs: dict[str, Array]
 
@@ -102,7 +102,7 @@ def assert_same(found: Hypothesis | UnrollError, expected: Hypothesis | UnrollEr
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_company_changes_nothing(seed: int) -> None:
-    """Sentences join, leave and fail at random; every other one gets, to the bit, what it gets alone."""
+    """Sentences that join and leave a running batch at random get the same result as alone, bit for bit."""
     random = Random(seed)
     waiting = everyone = [random_example(random) for _ in range(25)]
     elman = ElmanRunner(VOCAB, seed)
@@ -127,7 +127,7 @@ def test_random_company_changes_nothing(seed: int) -> None:
 
 
 def test_the_encoder_takes_turns_with_the_steps() -> None:
-    """Sentences of three lengths join a running one: no two runs of the encoder stand side by side."""
+    """Encoder runs for joining sentences alternate with decode steps."""
     runner, batch = FailingRunner(ElmanRunner(VOCAB)), new_batch()
     batch.join([example(5, SearchOptions(1, 9, 1.0))])
     batch.advance(runner)
@@ -140,7 +140,7 @@ def test_the_encoder_takes_turns_with_the_steps() -> None:
 
 
 def test_a_trickle_of_sentences_is_encoded_every_few_steps() -> None:
-    """The first of them at once; those that come right after it wait for company, but not for long."""
+    """The first waiting sentence is encoded at once; later ones wait a few steps to be encoded together."""
     runner, batch = FailingRunner(EndlessRunner(VOCAB)), new_batch()
     batch.join([example(5, SearchOptions(1, 30, 1.0), seed) for seed in range(60)])
     for step in range(16):
@@ -202,7 +202,7 @@ def test_a_cleared_batch_names_everyone_and_starts_anew() -> None:
 
 
 def test_one_beam_never_moves_its_state() -> None:
-    """While nobody joins or leaves, greedy rows are fed the very arrays of the step before."""
+    """While no row joins or leaves, greedy decoding feeds the state arrays of the last step without copies."""
 
     class Watching(EndlessRunner):
         def decoder_step(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -216,7 +216,7 @@ def test_one_beam_never_moves_its_state() -> None:
 
 
 def test_graphs_translate_the_same_in_company(tmp_path: Path) -> None:
-    """With real graphs: tokens are equal, scores agree as closely as runs of unlike shapes do."""
+    """With real graphs, batched translation gives the same tokens as alone, and scores within tolerance."""
     opened = open_bundle(write_tiny_bundle(tmp_path, "translation"), threads=1)
     task, random = opened.task, Random(1)
     assert isinstance(task, Translation)

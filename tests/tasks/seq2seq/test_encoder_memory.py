@@ -1,4 +1,4 @@
-"""Every row finds the memory of its own sentence, and memory moves only where it must."""
+"""Encoder memory: every row has the memory of its own sentence, with as few copies as possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.tasks.seq2seq.encoder_memory import EncoderMemory
 
 
 def encoded(numbers: list[int], lengths: list[int], padding: int = 0) -> tuple[dict[str, Array], IntArray]:
-    """Memory that names its sentence and time; beyond a length it is not a number."""
+    """Encoder memory that encodes its sentence and time step; NaN beyond the length."""
     time = max(lengths) + padding
     memory = np.full((len(numbers), time, 2), np.nan, dtype=np.float32)
     for row, (number, length) in enumerate(zip(numbers, lengths, strict=True)):
@@ -21,7 +21,7 @@ def encoded(numbers: list[int], lengths: list[int], padding: int = 0) -> tuple[d
 
 
 def assert_rows(memory: EncoderMemory, owners: list[tuple[int, int]]) -> None:
-    """The feeds hold for each row the memory of its sentence `(number, length)`."""
+    """Check that the feeds hold for each row the memory of its sentence `(number, length)`."""
     feeds = memory.feeds
     assert feeds["lengths"].tolist() == [length for _, length in owners]
     for row, (number, length) in enumerate(owners):
@@ -34,7 +34,7 @@ def assert_rows(memory: EncoderMemory, owners: list[tuple[int, int]]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_rows_keep_the_memory_of_their_sentence(seed: int) -> None:
-    """Through random joins, leaves and growing beams, with sources of very unlike lengths."""
+    """Rows keep their sentence's memory through random joins, leaves and beam growth, with unequal source lengths."""
     random = np.random.default_rng(seed)
     memory, owners = EncoderMemory(), list[tuple[int, int]]()
     for number in range(0, 60, 3):
@@ -52,7 +52,7 @@ def test_rows_keep_the_memory_of_their_sentence(seed: int) -> None:
 
 
 def test_nothing_lies_behind_the_end_of_a_successor() -> None:
-    """A sentence that takes a longer one's place is followed by zeros, though the other's memory was not finite."""
+    """A sentence that reuses the row of a longer one is padded with zeros, even over NaN."""
     memory = EncoderMemory()
     memory.join(
         {name: np.full((2, 8, 1), np.nan, dtype=np.float32) for name in ("memory", "memory_keys")}, np.array([8, 8])

@@ -1,4 +1,4 @@
-"""What a search reads off a step's logits, against the plain definitions."""
+"""Normalizers and top-k of a step's logits, against their definitions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def random_logits(rows: int, vocab: int, seed: int = 0, scale: float = 3.0) -> A
 @pytest.mark.parametrize("scale", [0.1, 3.0, 30.0, 1e4])
 @pytest.mark.parametrize("vocab", [5, 1000, 20_011])
 def test_normalisers_are_those_of_log_softmax(vocab: int, scale: float) -> None:
-    """Also for logits whose powers float32 could not hold."""
+    """Normalizers equal those of log-softmax, also where the exponentials overflow float32."""
     logits = random_logits(7, vocab, scale=scale)
     tokens, largest = top_token(logits, 0)
     found = logits[np.arange(7), tokens] - log_normalisers(logits, largest)
@@ -33,7 +33,7 @@ def test_logits_far_below_zero_do_not_vanish() -> None:
 
 
 def test_a_row_is_the_same_to_the_bit_in_any_company() -> None:
-    """Also beside rows that must be shifted before their powers are taken."""
+    """A row's normalizer is bit-identical in any batch, also beside rows that need a shift against overflow."""
     logits = np.concatenate([random_logits(9, 8003), random_logits(4, 8003, scale=100.0)])
     together = log_normalisers(logits, logits.max(axis=1))
     alone = [log_normalisers(row[None], row.max()[None])[0] for row in logits]
@@ -55,7 +55,7 @@ def test_the_top_token_is_the_lowest_of_equals_from_the_first_that_counts() -> N
     seed=st.integers(0, 99),
 )
 def test_the_largest_entries_are_all_found(vocab: int, count: int, levels: int, seed: int) -> None:
-    """Few levels make ties: every entry that equals the least of the largest is found as well."""
+    """Top-k finds the largest entries, including all that tie with the smallest of them."""
     scores = np.random.default_rng(seed).integers(0, levels, size=(3, vocab)).astype(np.float32)
     found = set(zip(*(index.tolist() for index in largest_entries(scores, count)), strict=True))
     least = np.sort(scores, axis=1)[:, -min(count, vocab)]
@@ -63,6 +63,6 @@ def test_the_largest_entries_are_all_found(vocab: int, count: int, levels: int, 
 
 
 def test_few_entries_are_found_in_a_long_row() -> None:
-    """The bound is a sharp one: not every block gives its entries."""
+    """The pruning bound is tight: in a long row not every block contributes candidates."""
     rows, _ = largest_entries(random_logits(4, 8000), 5)
     assert len(rows) < 4 * 40

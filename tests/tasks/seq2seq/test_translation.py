@@ -1,4 +1,4 @@
-"""Translation from text to text: greedy and beam, alone and in company, attention and what is refused."""
+"""Translation: greedy decoding and beam search, batch invariance, attention and input validation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def translate(
 
 
 def greedy_by_hand(task: Translation, text: str, max_steps: int, seed: int) -> str:
-    """Decode with plain calls of the graphs, one token at a time."""
+    """Greedy decoding with plain calls of the graphs, one token at a time."""
     runner = ElmanRunner(VOCAB, seed)
     source = np.array([task.preprocess(text, TranslationParameters()).source_ids])
     lengths = np.array([source.shape[1]])
@@ -64,7 +64,7 @@ def test_one_beam_is_greedy_decoding_of_the_graphs(task: Translation, seed: int)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_company_changes_nothing(task: Translation, seed: int) -> None:
-    """Sentences of unlike lengths with unlike parameters get in one batch what each gets alone."""
+    """Sentences of different lengths and parameters get the same translation in one batch as alone."""
     choices = [
         TranslationParameters(num_beams=beams, max_new_tokens=steps, length_penalty=penalty, return_attention=beams > 1)
         for beams, steps, penalty in [(1, 9, 1.0), (4, 12, 0.0), (16, 5, 2.0), (3, 20, 0.6), (2, 1, 1.0)]
@@ -80,7 +80,7 @@ def test_company_changes_nothing(task: Translation, seed: int) -> None:
 
 
 def test_more_beams_never_score_less_than_greedy_without_length_penalty(task: Translation) -> None:
-    """A sanity check on these sentences, not a law: here the wider search must pay."""
+    """On these sentences, more beams never lower the score without length penalty."""
     scores = [
         [
             answer.score
@@ -114,7 +114,7 @@ def test_the_manifest_decides_what_the_caller_leaves_open() -> None:
 
 
 def test_memory_is_copied_only_when_rows_change(task: Translation) -> None:
-    """The rows' memory is the same array from step to step while no example leaves and no beam is added."""
+    """Encoder memory is not copied between steps unless a sentence leaves or adds beams."""
     elman = ElmanRunner(VOCAB, 3)
 
     def never_ends(feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -130,7 +130,7 @@ def test_memory_is_copied_only_when_rows_change(task: Translation) -> None:
 
 
 def test_rows_attend_to_their_own_source_when_others_leave() -> None:
-    """One sentence ends while another gains a beam: as many rows as before, but not of the same sentences."""
+    """When one sentence ends and another gains a beam, each row attends to its own source."""
     task = Translation(translation_bundle(SOURCE, TARGET))
     elman = ElmanRunner(VOCAB, 3)
 
@@ -188,7 +188,7 @@ def test_a_graph_of_another_vocabulary_fails(task: Translation) -> None:
 
 
 def test_plain_answers_are_the_answers_of_the_schema(task: Translation) -> None:
-    """What goes on the wire is the same, key by key, as what the schema would write."""
+    """The fast encoder's JSON equals that of the schema, key by key."""
     for wishes in ({}, {"return_score": False, "num_beams": 1}, {"return_attention": True}):
         example = task.preprocess(TEXTS[0], TranslationParameters.model_validate(wishes))
         (output,) = task.run(ElmanRunner(VOCAB, 3), [example])

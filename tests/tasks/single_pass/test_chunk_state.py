@@ -1,4 +1,4 @@
-"""A text read in chunks gets what it gets at once; the state between them is checked, and refused where it must be."""
+"""Chunked reading: results equal those of the whole text, and the state between chunks is validated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def some_state(num_tokens: int = 7) -> ChunkState:
 
 
 def test_bytes_bring_back_the_state_to_the_bit() -> None:
-    """Every number and the count of tokens survive; equal states give equal bytes."""
+    """State and token count survive a round trip through bytes, and equal states give equal bytes."""
     state = some_state()
     data = state.to_bytes()
     found = ChunkState.from_bytes(data, SPECS)
@@ -59,21 +59,21 @@ def test_bytes_bring_back_the_state_to_the_bit() -> None:
     ],
 )
 def test_bytes_that_are_no_state_are_refused(change: Any) -> None:
-    """Nothing but the exact bytes of a possible state is taken in."""
+    """Only the exact bytes of a valid state are accepted."""
     with pytest.raises(StateRefused) as caught:
         ChunkState.from_bytes(change(some_state().to_bytes()), SPECS)
     assert caught.value.reason == "malformed"
 
 
 def test_the_state_of_another_size_is_refused() -> None:
-    """A model with more layers does not take the state of one with fewer."""
+    """The state of a model with fewer layers is refused."""
     wider = tuple(spec.model_copy(update={"layers": 3}) for spec in SPECS)
     with pytest.raises(StateRefused):
         ChunkState.from_bytes(some_state().to_bytes(), wider)
 
 
 def test_a_state_that_is_not_finite_is_never_handed_out() -> None:
-    """It would poison every chunk after it."""
+    """A state that is not finite is never returned, because it would corrupt all following chunks."""
     arrays = {"hidden": np.array([[[0.0] * 3, [np.nan] * 3]], dtype=np.float32)}
     states = RecurrentState(arrays)
     assert RowState(states, 0).chunk_state(None, 4).num_tokens == 4
@@ -83,14 +83,14 @@ def test_a_state_that_is_not_finite_is_never_handed_out() -> None:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, OpenBundle]:
-    """A tagger and a classifier that read forward only, behind onnxruntime."""
+    """A forward-only tagger and a forward-only classifier on onnxruntime."""
     root: Path = tmp_path_factory.mktemp("chunks")
     tasks = ("tagging", "classification")
     return {task: open_bundle(write_tiny_bundle(root, task, reads_chunks=True), "cpu", 1) for task in tasks}
 
 
 def read(bundle_in_use: OpenBundle, parts: list[tuple[list[str], bytes]]) -> list[tuple[dict[str, Any], bytes]]:
-    """The answers to some chunks that share one batch, and the states after them; b"" is the start of a text."""
+    """The answers to chunks that share one batch, and the states after them; b"" starts a text."""
     task: Any = bundle_in_use.task
     examples = [task.preprocess(words, check_parameters(task.parameters_type, {})) for words, _ in parts]
     examples = [
@@ -101,7 +101,7 @@ def read(bundle_in_use: OpenBundle, parts: list[tuple[list[str], bytes]]) -> lis
 
 
 def read_in_chunks(in_use: OpenBundle, texts: list[list[str]], cuts: list[int]) -> list[list[dict[str, Any]]]:
-    """Each text in chunks of `cuts` words, over and over; whatever still has words shares the next batch."""
+    """Read each text in chunks whose sizes cycle through `cuts`; texts with words left share the next batch."""
     left, states = dict(enumerate(texts)), dict.fromkeys(range(len(texts)), b"")
     answers: list[list[dict[str, Any]]] = [[] for _ in texts]
     for turn in range(sum(map(len, texts))):
@@ -119,7 +119,7 @@ def read_in_chunks(in_use: OpenBundle, texts: list[list[str]], cuts: list[int]) 
 def test_a_tagger_gives_every_chunk_the_tags_of_the_whole(
     opened: dict[str, OpenBundle], texts: list[list[str]], cuts: list[int]
 ) -> None:
-    """However texts are cut, and whoever shares the batch: the same tag and score for every word."""
+    """Every word gets the same tag and score however the text is chunked and batched."""
     tagger = opened["tagging"]
     for words, chunks in zip(texts, read_in_chunks(tagger, texts, cuts), strict=True):
         ((whole, _),) = read(tagger, [(words, b"")])
@@ -132,7 +132,7 @@ def test_a_tagger_gives_every_chunk_the_tags_of_the_whole(
 def test_a_classifier_labels_all_that_was_read(
     opened: dict[str, OpenBundle], texts: list[list[str]], cuts: list[int]
 ) -> None:
-    """The answer to the last chunk is the answer to the whole text."""
+    """The answer to the last chunk equals the answer to the whole text."""
     classifier = opened["classification"]
     for words, chunks in zip(texts, read_in_chunks(classifier, texts, cuts), strict=True):
         ((whole, _),) = read(classifier, [(words, b"")])
@@ -140,7 +140,7 @@ def test_a_classifier_labels_all_that_was_read(
 
 
 def test_the_state_matters_and_counts_its_tokens(opened: dict[str, OpenBundle]) -> None:
-    """The comparison above can fail: without the state the second chunk is read otherwise. Tokens add up."""
+    """The second chunk's answer depends on the state, and token counts add up."""
     for in_use in opened.values():
         ((_, state),) = read(in_use, [(["the", "cat"], b"")])
         ((resumed, after),) = read(in_use, [(["sat"], state)])
@@ -150,7 +150,7 @@ def test_the_state_matters_and_counts_its_tokens(opened: dict[str, OpenBundle]) 
 
 
 def test_offsets_count_from_the_start_of_the_chunk(opened: dict[str, OpenBundle]) -> None:
-    """Running text is tokenised chunk by chunk."""
+    """Raw text is tokenized per chunk, and offsets count from the start of the chunk."""
     ((_, state),) = read(opened["tagging"], [(["hello"], b"")])
     task: Any = opened["tagging"].task
     example = task.resume(task.preprocess("a mat", check_parameters(task.parameters_type, {})), state)
@@ -169,7 +169,7 @@ WHOLE_ONLY = [
 
 @pytest.mark.parametrize(("manifest", "reason"), WHOLE_ONLY)
 def test_a_bundle_that_reads_whole_texts_says_why(manifest: Manifest, reason: str) -> None:
-    """The refusal names the model, the reason and the field that asked."""
+    """The refusal names the model, the reason and the request field."""
     with pytest.raises(InvalidInput, match=reason) as caught:
         require_chunks(manifest, ("return_state",))
     assert caught.value.message.startswith(manifest.name)
@@ -177,7 +177,7 @@ def test_a_bundle_that_reads_whole_texts_says_why(manifest: Manifest, reason: st
 
 
 def test_a_task_without_state_neither_resumes_nor_hands_one_out(tmp_path: Path) -> None:
-    """The calls themselves refuse, so that no state is dropped in silence."""
+    """A task without state raises on resume and on a request for state instead of ignoring them."""
     for name in ("tagging", "classification"):
         in_use = open_bundle(write_tiny_bundle(tmp_path, name), "cpu", 1)  # type: ignore[arg-type]
         task: Any = in_use.task

@@ -1,4 +1,4 @@
-"""Classification from text to label: order, scores, padding and what is refused."""
+"""Text classification: label order, scores, padding and input validation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answers(task: Classification, values: Sequence[str | list[str]]) -> list[Cla
 
 
 def answer_to(task: Classification, logits: Array, top_k: int | None = None) -> ClassificationAnswer:
-    """The answer where the graph gives these logits `[labels]`."""
+    """The answer to these logits `[labels]`."""
     example = task.preprocess("hello", ClassificationParameters(top_k=top_k))
     (output,) = task.run(FunctionRunner(classifier=lambda feeds: {"logits": logits[None]}), [example])
     return task.postprocess(example, output)
@@ -76,7 +76,7 @@ def test_refused_parameters(wrong: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_fail_alone(task: Classification, wrong: float) -> None:
-    """One wrong number among the logits of one row is refused there; its neighbour gets its answer."""
+    """Non-finite logits fail their own row only."""
     logits = np.zeros((2, len(LABELS)), dtype=np.float32)
     logits[1, 1] = wrong
     example = task.preprocess("hello", ClassificationParameters())
@@ -88,7 +88,7 @@ def test_numbers_that_are_not_finite_fail_alone(task: Classification, wrong: flo
 
 @pytest.mark.parametrize("top_k", [None, 1, 2, 99])
 def test_plain_answers_are_the_answers_of_the_schema(task: Classification, top_k: int | None) -> None:
-    """Written by the fast encoder without any model in between, the bytes parse to the very same checked answer."""
+    """The fast encoder's JSON parses to the same answer as the schema's."""
     example = task.preprocess("win money", ClassificationParameters(top_k=top_k))
     (output,) = task.run(ElmanRunner(len(LABELS)), [example])
     answer, written = task.postprocess(example, output), to_json(task.plain_answer(example, output))

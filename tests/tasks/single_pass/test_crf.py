@@ -1,4 +1,4 @@
-"""The field's dynamic programmes against the sum over all paths, written out."""
+"""Viterbi decoding and marginals of the CRF, against enumeration of all paths."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_marginals_are_sums_over_all_paths(seed: int, time: int, labels: int) ->
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5))
 def test_a_padded_row_is_read_out_as_if_alone(seed: int, lengths: list[int]) -> None:
-    """Longer neighbours and whatever stands in the padding change neither path nor marginals."""
+    """Neither other rows nor the contents of the padding change a row's path or marginals."""
     time = max(lengths)
     emissions, transitions = random_field(seed, time * len(lengths), labels=3)
     batch = emissions.reshape(len(lengths), time, 3)
@@ -68,7 +68,7 @@ def test_a_padded_row_is_read_out_as_if_alone(seed: int, lengths: list[int]) -> 
 
 
 def test_marginals_survive_large_scores_and_forbidden_transitions() -> None:
-    """Scores of hundreds over hundreds of words, and transitions that training has forbidden, overflow nothing."""
+    """Large scores, long sentences and forbidden transitions cause no overflow."""
     emissions, transitions = random_field(1, time=300, labels=5, scale=200.0)
     transitions[0, 1] = transitions[-1, 2] = -10_000.0
     (result,) = marginals(*alone(emissions), transitions)

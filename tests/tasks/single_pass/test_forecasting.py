@@ -1,4 +1,4 @@
-"""Forecasting from frames to frames: which window counts, what is refused, what the answer holds."""
+"""Forecasting: the input window, validation and the contents of the answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def frames(num_frames: int, num_channels: int = 3, first: float = 0.0) -> Frames
 
 
 def echo(feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """The last two frames again, wind before load."""
+    """A graph that returns the last two frames, wind before load."""
     return {"forecast": feeds["frames"][:, -2:][:, :, [2, 0]]}
 
 
@@ -41,7 +41,7 @@ def refusal_of(value: PredictInput) -> InvalidInput:
 
 
 def test_of_more_frames_the_last_ones_count() -> None:
-    """A caller may send all he has: the model looks back on as many as it was made for."""
+    """Of more frames than the model's window only the last ones are used."""
     example = task_of().preprocess(frames(9), ForecastingParameters())
     assert np.array_equal(example.frames, frames(9).values[-4:])
     assert example.length == 4
@@ -69,7 +69,7 @@ def test_text_is_refused(value: str | list[str]) -> None:
 
 
 def test_each_row_of_a_batch_gets_its_own_forecast() -> None:
-    """Three windows run at once are answered as each is alone."""
+    """Each row of a batch of three windows gets the same forecast as alone."""
     task, runner = task_of(), FunctionRunner(forecaster=echo)
     examples = [task.preprocess(frames(4, first=10.0 * n), ForecastingParameters()) for n in range(3)]
     together = [task.plain_answer(e, o) for e, o in zip(examples, task.run(runner, examples), strict=True)]
@@ -79,7 +79,7 @@ def test_each_row_of_a_batch_gets_its_own_forecast() -> None:
 
 
 def test_quantiles_are_named_by_their_level() -> None:
-    """The typed answer and the plain one are the same JSON; each quantile has the shape of the forecast."""
+    """Quantiles are keyed by level with the forecast's shape, and both encoders give the same JSON."""
     quantiles = np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)
     runner = FunctionRunner(forecaster=lambda feeds: {"forecast": quantiles[..., 1], "quantiles": quantiles})
     task = task_of(WITH_QUANTILES)
@@ -97,7 +97,7 @@ def test_quantiles_are_named_by_their_level() -> None:
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_forecast_that_is_no_number_fails_alone(number: float) -> None:
-    """The row at fault is an error of the model; its neighbour is answered."""
+    """A forecast that is not finite fails its own row only."""
     forecast = np.zeros((2, 2, 2), dtype=np.float32)
     forecast[1, 0, 1] = number
     task = task_of()
@@ -109,7 +109,7 @@ def test_a_forecast_that_is_no_number_fails_alone(number: float) -> None:
 
 
 def test_numbers_are_as_short_as_their_precision() -> None:
-    """float32 20.9 is written 20.9, and read back it is the same float32."""
+    """Numbers have the shortest decimals that read back as the same float32."""
     numbers = np.array([[20.9, -1e-20, 3e20]], dtype=np.float32)
     assert plain_rows(numbers) == [[20.9, -1e-20, 3e20]]
     assert np.array_equal(np.array(plain_rows(numbers), dtype=np.float32), numbers)

@@ -1,4 +1,4 @@
-"""A tagger that also labels the whole text: the label beside the tags, for people and for the statistics."""
+"""A tagger that also labels the whole text, in its answers and in drift metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.tasks.single_pass.tagging import Tagging, TaggingParameters
 from tests.tasks.builders import FunctionRunner, tagging_bundle
 
 LABELS, TEXT_LABELS = ("O", "B-city"), ("Weather", "Music", "Other")
-#: Two texts: their labels' logits, whose exponentials are probabilities.
+#: Two texts: the logits of their labels, whose exponentials are probabilities.
 LOGITS = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], dtype=np.float32))
 
 
@@ -26,7 +26,7 @@ def joint_bundle() -> Bundle:
 
 
 def graph(logits: Array) -> FunctionRunner:
-    """Every third word of the vocabulary is a city."""
+    """A graph that tags every third word of the vocabulary as a city."""
 
     def tagger(feeds: Mapping[str, Array]) -> dict[str, Array]:
         is_city = (feeds["words"] == 6)[..., None]
@@ -41,7 +41,7 @@ def task() -> Tagging:
 
 
 def test_each_text_gets_its_own_label_beside_its_tags(task: Tagging) -> None:
-    """The most likely one with its probability; tags and spans are as they are without it."""
+    """Each text gets its most likely label and probability, and tags and spans are unchanged."""
     examples = [task.preprocess(text, TaggingParameters()) for text in ("rain in paris", "rain")]
     outputs = task.run(graph(LOGITS), examples)
     first, second = (task.postprocess(*pair) for pair in zip(examples, outputs, strict=True))
@@ -54,7 +54,7 @@ def test_each_text_gets_its_own_label_beside_its_tags(task: Tagging) -> None:
 
 
 def test_a_label_that_is_no_number_fails_its_text_alone(task: Tagging) -> None:
-    """NaN in one row's logits is that row's failure; its neighbour is answered."""
+    """NaN in the label logits fails its own row only."""
     examples = [task.preprocess(text, TaggingParameters()) for text in ("rain", "paris")]
     spoilt = LOGITS.copy()
     spoilt[0, 1] = np.nan
@@ -65,7 +65,7 @@ def test_a_label_that_is_no_number_fails_its_text_alone(task: Tagging) -> None:
 
 
 def test_the_verdict_has_the_label_and_the_lower_confidence(task: Tagging) -> None:
-    """What is counted for drift: the spans' labels and the text's; a doubtful label makes a doubtful answer."""
+    """The drift record has the labels of spans and text, and the lower of both confidences."""
     example = task.preprocess("rain in paris", TaggingParameters())
     (output,) = task.run(graph(LOGITS[:1]), [example])
     verdict = task.answer_statistics(task.plain_answer(example, output))
@@ -74,7 +74,7 @@ def test_the_verdict_has_the_label_and_the_lower_confidence(task: Tagging) -> No
 
 
 def test_a_tagger_of_words_alone_says_nothing_of_the_text() -> None:
-    """Neither key is there, so that answers of older bundles stay what they were."""
+    """Without a text label the answer has neither of its keys, as before."""
     plain = Tagging(tagging_bundle(("rain",), LABELS, scheme="bio"))
     example = plain.preprocess("rain", TaggingParameters())
     (output,) = plain.run(graph(LOGITS[:1]), [example])

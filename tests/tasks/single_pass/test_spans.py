@@ -1,4 +1,4 @@
-"""Which tags form spans: cases written by hand after the rules of the CoNLL-2000 scorer."""
+"""Conversion of tags to spans: hand-written cases after the rules of the CoNLL-2000 scorer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tagging from text to tags: offsets, spans, scores, padding and what is refused."""
+"""Tagging: offsets, spans, scores, padding and input validation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.tasks.builders import FunctionRunner, tagging_bundle
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 WORDS = ("ada", "lovelace", "sees", "paris", "in")
-#: The label that each word is given, by id; unknown words are outside.
+#: The label of each word, by id; unknown words are outside.
 LABEL_OF_ID = {4: 1, 5: 2, 7: 3}
 
 
 def tagger(feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Emissions that prefer the word's own label by 3, a little changed by its first character; NaN beyond lengths."""
+    """Emissions that favour the word's own label by 3, varied slightly by its first character; NaN in the padding."""
     words = feeds["words"]
     emissions = np.full((*words.shape, len(LABELS)), np.nan, dtype=np.float32)
     for row, length in enumerate(feeds["lengths"]):
@@ -46,7 +46,7 @@ def task() -> Tagging:
 
 
 def test_raw_text_gets_tags_spans_and_offsets_of_the_original(task: Tagging) -> None:
-    """Offsets count code points, also behind characters that UTF-8 and UTF-16 write with several units."""
+    """Offsets of tags and spans count code points of the raw text, also after non-BMP characters."""
     text = "\N{GRINNING FACE}\u00e9 ada  lovelace sees\nparis!"
     (answer,) = answers(task, [text])
     assert answer.spans is not None
@@ -68,7 +68,7 @@ def test_words_as_given_have_token_indices_and_no_offsets(task: Tagging) -> None
 
 
 def answer_to(task: Tagging, value: str | Sequence[str], emissions: Array) -> TaggingAnswer:
-    """The answer where the graph gives these emissions `[time, labels]`."""
+    """The answer to these emissions `[time, labels]`."""
     example = task.preprocess(value, TaggingParameters())
     (output,) = task.run(FunctionRunner(tagger=lambda feeds: {"emissions": emissions[None]}), [example])
     return task.postprocess(example, output)
@@ -81,7 +81,7 @@ def test_softmax_scores_are_probabilities_of_the_tag(task: Tagging) -> None:
 
 
 def test_crf_decoding_obeys_transitions() -> None:
-    """With I-PER forbidden after O, the field takes the second-best tag that softmax would not."""
+    """With I-PER forbidden after O, the CRF takes the second-best tag where softmax would not."""
     transitions = np.zeros((len(LABELS) + 1, len(LABELS) + 1), dtype=np.float32)
     transitions[0, 2] = -100.0
     task = Tagging(tagging_bundle(WORDS, LABELS, decoder="crf", scheme="bio", transitions=transitions))
@@ -113,7 +113,7 @@ def test_neighbours_in_the_batch_change_nothing(sentences: list[list[str]]) -> N
 @settings(max_examples=30, deadline=None)
 @given(SENTENCES)
 def test_neighbours_change_nothing_for_a_crf(sentences: list[list[str]]) -> None:
-    """Sums over paths are made for the whole batch at once; scores may differ in their last digits, tags never."""
+    """A batched CRF gives the same tags as alone, and scores within rounding."""
     transitions = np.random.default_rng(1).normal(size=(len(LABELS) + 1,) * 2).astype(np.float32)
     task = Tagging(tagging_bundle(WORDS, LABELS, decoder="crf", transitions=transitions))
     alone = [answers(task, [sentence])[0] for sentence in sentences]
@@ -126,7 +126,7 @@ def test_neighbours_change_nothing_for_a_crf(sentences: list[list[str]]) -> None
     "value", ['ada lovelace "sees" \N{GRINNING FACE}\x07\\ paris\u2028', ["ada", "li\nne", "paris"]]
 )
 def test_plain_answers_are_the_answers_of_the_schema(scheme: str | None, value: str | list[str]) -> None:
-    """Written by the fast encoder without any model in between, the bytes parse to the very same checked answer."""
+    """The fast encoder's JSON parses to the same answer as the schema's."""
     task = Tagging(tagging_bundle(WORDS, LABELS, scheme=scheme))
     example = task.preprocess(value, TaggingParameters())
     (output,) = task.run(FunctionRunner(tagger=tagger), [example])
@@ -183,7 +183,7 @@ def test_any_unicode_gets_tags(task: Tagging, text: str) -> None:
 @pytest.mark.parametrize("decoder", ["softmax", "crf"])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_fail_that_example_alone(decoder: str, wrong: float) -> None:
-    """One wrong number among the emissions of one row is refused there; its neighbour gets its answer."""
+    """Non-finite emissions fail their own row only."""
     transitions = np.zeros((len(LABELS) + 1,) * 2, dtype=np.float32) if decoder == "crf" else None
     task = Tagging(tagging_bundle(WORDS, LABELS, decoder=decoder, transitions=transitions))
     emissions = np.zeros((2, 2, len(LABELS)), dtype=np.float32)
