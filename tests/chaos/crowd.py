@@ -1,4 +1,4 @@
-"""Callers that come, leave and run out of time, and what every one of them must get."""
+"""Simulated clients that join, cancel and time out, and checks of what each of them receives."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from tests.conftest import until
 MODEL = "m"
 NUM_CALLERS = 96
 _FAR_S = 600.0
-#: An event loop may call a timer early by as much as its clock is coarse.
+#: An event loop may fire a timer early by its clock resolution.
 _CLOCK_S = 1e-3
-#: These must be 0 once everybody has gone.
+#: Gauges that must be 0 once all requests have ended.
 _GAUGES = ("queue_depth", "queue_oldest_age_seconds", "live_streams", "slots_in_use")
 
 
 class Asked(NamedTuple):
-    """A request on its way. Cancel the answer to leave; `is_doomed` says whether a fault of ours has met it."""
+    """A request in flight. Cancel the answer to cancel it; `is_doomed` tells whether an injected fault has hit it."""
 
     answer: asyncio.Future[Any]
     is_doomed: Callable[[], bool]
 
 
-#: Sends the wish of that number, to be answered before a time on `time.monotonic()`'s clock.
+#: Submits the request with this index and a deadline on `time.monotonic()`'s clock.
 Ask = Callable[[int, float], Asked]
 
 
 @dataclass
 class Tally:
-    """What has happened; whoever joined has had exactly one of the other four ends."""
+    """Counts of events: each join is matched by exactly one of the other four."""
 
     joins: int = 0
     leaves: int = 0
@@ -52,10 +52,10 @@ class Tally:
 
 
 class Crowd:
-    """Asks at random, and checks each answer against what the same wish gets alone."""
+    """Sends random requests, and compares each answer with the answer to the same request alone."""
 
     def __init__(self, ask: Ask, alone: Sequence[Any], seed: int, tolerance: float) -> None:
-        """Texts must be what they are alone, numbers too, or as near as the tolerance; see `differences`."""
+        """Texts must equal those of `alone`, and numbers must be within the tolerance; see `differences`."""
         self.tally = Tally()
         self._tolerance = tolerance
         self._ask = ask
@@ -63,7 +63,7 @@ class Crowd:
         self._seed = seed
 
     async def play(self, num_requests: int) -> Tally:
-        """Make so many requests, a crowd of them at a time."""
+        """Make `num_requests` requests, a crowd of them at a time."""
         callers = range(NUM_CALLERS)
         shares = [len(range(caller, num_requests, NUM_CALLERS)) for caller in callers]
         async with asyncio.TaskGroup() as group:
@@ -99,7 +99,7 @@ class Crowd:
             self.tally.leaves += 1
 
     async def _left(self, asked: Asked, chance: random.Random) -> bool:
-        """Leave after a while, unless the answer was there before."""
+        """Cancel after a short delay; returns False if the answer came first."""
         await asyncio.sleep(chance.choice([0, 0.001, 0.003]))
         return asked.answer.cancel()
 
@@ -109,7 +109,7 @@ def new_metrics() -> Metrics:
 
 
 async def assert_nothing_is_left(metrics: Metrics, counts: Callable[[], Sequence[int]]) -> None:
-    """Nothing is queued or run, no slot is taken, no task waits, the gauges say so, and all who joined have left."""
+    """Check that nothing is queued or running, all gauges are 0, no asyncio task is left, and joins equal leaves."""
     await until(lambda: not any(counts()))
     await until(lambda: len(asyncio.all_tasks()) == 1)
     gauges = {name: metrics.registry.get_sample_value(f"unroll_{name}", {"model": MODEL}) for name in _GAUGES}
@@ -121,7 +121,7 @@ async def assert_nothing_is_left(metrics: Metrics, counts: Callable[[], Sequence
 
 
 def assert_all_kinds_happened(tally: Tally, num_requests: int) -> None:
-    """As many events as planned, of every kind, and each request ended once."""
+    """Check that every kind of event occurred, and that each request ended exactly once."""
     assert tally.joins == num_requests
     assert tally.num_events == 2 * num_requests
     assert min(astuple(tally)) > 0, tally

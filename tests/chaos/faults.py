@@ -1,4 +1,4 @@
-"""Runs that fail, dawdle or compute nonsense at random, with a record of whom each fault has met."""
+"""Runners that raise, delay or return non-finite numbers at random, with a record of the affected requests."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from service.tasks.core.task import Array, Runner
 
 _RAISES, _SPOILS, _DAWDLES = 0.04, 0.03, 0.01
 _DAWDLE_S = 0.003
-#: Inputs with one id, or one sequence of ids, in each row.
+#: Inputs with one id, or one sequence of ids, per row.
 _IDS = ("words", "tokens", "token")
-#: Outputs whose rows are answers.
+#: Outputs with one answer per row.
 _SCORES = ("emissions", "logits")
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a run of so many rows; `spoilt_row` has numbers that are not finite."""
+    """The outcome of one run; the outputs of `spoilt_row` are not finite."""
 
     graph: str
     num_rows: int
@@ -34,7 +34,7 @@ class Fate:
 
 
 class FaultyRunner:
-    """Any runner with faults. Lanes call it side by side; each thread finds its own last run in `fate`."""
+    """Injects faults into a runner. Thread-safe; `fate` is that of the calling thread's last run."""
 
     def __init__(self, runner: Runner, seed: int, raises: Sequence[type[Exception]] = (InferenceFailed,)) -> None:
         self.num_empty_runs = 0
@@ -45,7 +45,7 @@ class FaultyRunner:
 
     @property
     def fate(self) -> Fate | None:
-        """Of this thread's last run since `forget`."""
+        """The outcome of this thread's last run since `forget`."""
         fate: Fate | None = getattr(self._here, "fate", None)
         return fate
 
@@ -75,7 +75,7 @@ class FaultyRunner:
 
 @dataclass(eq=False)
 class Seat:
-    """One example on its way through a batcher."""
+    """One example in a batcher."""
 
     example: Any
     is_doomed: bool = False
@@ -86,7 +86,7 @@ class Seat:
 
 
 class SeatedRun:
-    """What a batcher runs: a task's `run` over a faulty runner, whose rows are the seats in order."""
+    """The `run` of a batcher: a task's `run` over a faulty runner, with the seats as its rows."""
 
     def __init__(self, run: Callable[[Runner, Sequence[Any]], Sequence[Any]], runner: FaultyRunner) -> None:
         self._run = run
@@ -103,7 +103,7 @@ class SeatedRun:
 
 
 class WatchedBatch:
-    """A `StepBatch` over a faulty runner, with a record of the requests that faults have ended, and of mistakes."""
+    """A `StepBatch` over a faulty runner that records the requests that faults have ended, and unexpected failures."""
 
     def __init__(self, batch: Any, runner: FaultyRunner, doomed: dict[int, Any], mistakes: list[str]) -> None:
         self._batch = batch
@@ -140,7 +140,7 @@ class WatchedBatch:
 
 
 def _problem(fate: Fate | None, failed: Sequence[Any]) -> str:
-    """Whether a fault has ended others than those in its run, or in its row; beams share a request."""
+    """Describe a failure that exceeds its run or row, else return an empty string; beams share a request."""
     if fate is None:
         return "" if not failed else "requests failed without a run"
     least, most = 0, 0

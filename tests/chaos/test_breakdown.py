@@ -1,4 +1,4 @@
-"""A lane that is lost, or a queue that breaks: everyone who waits is told, and readiness says so."""
+"""A dead lane or a broken queue: all waiting requests fail, and readiness reports it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import until
 
 NUM_WAITING = 6
 FAR_S = 600.0
-#: Loading ends within this time, and so does all that happens afterwards.
+#: Time limit for loading and for the rest of the test, each.
 LIMIT_S = 120.0
 MODELS = ["tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-generator"]
 
@@ -64,12 +64,12 @@ async def generated(engine: GenerationEngine) -> Any:
 
 
 async def errors_of(tasks: list[asyncio.Task[Any]]) -> list[type[BaseException]]:
-    """The kinds of ends that they have come to; an answer is `NoneType`."""
+    """The types of the exceptions that the tasks raised."""
     return [type(end) for end in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(end, Exception)]
 
 
 def ends_its_thread(*_: Any) -> Any:
-    """Not an error that anything below the interpreter could handle."""
+    """Raise an exception that ends the thread, because no code below the interpreter handles it."""
     raise SystemExit
 
 
@@ -78,7 +78,7 @@ def ends_its_thread(*_: Any) -> Any:
 def test_a_lost_lane_answers_everyone_and_is_seen(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch, model: str, num_lanes: int
 ) -> None:
-    """Also the request that was being run when the lane ended, and the requests of other models."""
+    """When a lane dies, running and waiting requests of all models fail with NotReady, and readiness reports it."""
 
     async def scenario(registry: Registry) -> None:
         monkeypatch.setattr(engine_of(registry, model).opened.runner, "run", ends_its_thread)
@@ -119,7 +119,7 @@ def test_a_queue_that_breaks_answers_everyone_and_leaves_the_others_alone(
 def test_a_batch_that_breaks_fails_whom_it_held_and_no_more(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    """A fault of the batch's own code ends the requests in it; the batcher begins again with nothing."""
+    """A bug in the batch's own code fails the requests in it, and the batcher continues with an empty batch."""
 
     async def scenario(registry: Registry) -> None:
         with monkeypatch.context() as patch:

@@ -1,9 +1,9 @@
-"""A hundred thousand joins, leaves, cancels, expiries and failures: everyone gets what it would have got alone.
+"""Batch invariance under 100,000 joins, completions, cancels, deadline misses and failures.
 
-What a slot or a row leaked to its next tenant would change that tenant's answer, so equality with the answer alone
-proves that none does: states are hashes of all that was read, or those of real recurrent networks. Numbers are equal to
-the last bit, but for graphs with a run of a single row at a single step: the kernel that multiplies one row alone may
-round its last bit otherwise. Labels, tokens and texts are the same there too.
+State leaked from one request to the next user of its slot or row would change an answer, so equality with the answer
+alone proves isolation: states are hashes of all input, or those of real recurrent networks. Numbers are equal bit for
+bit, except for graphs that run one row for one step, whose kernels may round the last bit differently. Labels, tokens
+and texts are always equal.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _EXACT, _ROUNDED = 0.0, 1e-6
 
 
 class Plan(NamedTuple):
-    """How many requests by how many lanes; `seed` decides what callers do, threads when."""
+    """The number of requests and lanes; `seed` decides what clients do, while threads decide when."""
 
     seed: int
     num_lanes: int
@@ -65,19 +65,19 @@ REAL_STEPS = [("translation", Plan(9, 3, 1_500)), ("generation", Plan(10, 2, 2_0
 
 
 def test_the_plans_make_a_hundred_thousand_events() -> None:
-    """Each request is two: it joins, and it ends in one of four ways."""
+    """The plans add up to 100,000 events: each request joins and ends in one of four ways."""
     plans = [*TOY_BATCHES, *TOY_STEPS, *(plan for _, plan in (*REAL_BATCHES, *REAL_STEPS))]
     assert 2 * sum(plan.num_requests for plan in plans) >= 100_000
 
 
 def texts(seed: int, num_texts: int, min_words: int = 1, max_words: int = 12) -> list[str]:
-    """Sentences of known words."""
+    """Sentences of words in the vocabulary."""
     chance = random.Random(seed)
     return [" ".join(chance.choices(WORDS, k=chance.randint(min_words, max_words))) for _ in range(num_texts)]
 
 
 def play(plan: Plan, scenario: Callable[[Lanes, Metrics], Awaitable[Tally]]) -> Tally:
-    """Run a scenario over lanes that must survive it; returns what became of its requests."""
+    """Run a scenario on lanes that must stay alive; returns its tally."""
 
     async def run() -> Tally:
         lanes = Lanes(plan.num_lanes)
@@ -98,7 +98,7 @@ def batches_crowd(
     finish: Callable[[Any, Any], Any],
     tolerance: float = _EXACT,
 ) -> Tally:
-    """Wishes of one to three examples through a real batcher; `finish` is what follows a run."""
+    """Send requests of one to three examples through a real batcher; `finish` postprocesses the outputs of a run."""
     alone = [[finish(example, run(runner, [example])[0]) for example in wish] for wish in examples]
     faulty = FaultyRunner(runner, plan.seed, raises=(InferenceFailed, ValueError, MemoryError))
 
@@ -164,7 +164,7 @@ def opened_task(models: Path, name: str) -> tuple[OpenBundle, PredictTask[Any, A
 
 
 class Steps:
-    """A real batcher over watched batches and a faulty runner, and how its crowd asks."""
+    """A real continuous batcher over watched batches and a faulty runner, with the `ask` function of its crowd."""
 
     def __init__(self, plan: Plan, runner: Runner, new_batch: Callable[[], Any]) -> None:
         self.doomed: dict[int, Any] = {}
@@ -205,7 +205,7 @@ class Steps:
 
 
 def generation_crowd(plan: Plan, opened: OpenBundle, runner: Runner) -> Tally:
-    """Short texts, most of them drawn at random with a seed."""
+    """Short generation requests, most of them with seeded sampling."""
     task, chance = opened.task, random.Random(plan.seed)
     assert isinstance(task, Generation)
     prompts = [text[: chance.randint(1, 20)] for text in texts(plan.seed, 60)]
@@ -250,7 +250,7 @@ def test_a_crowd_at_a_real_step_model_gets_its_own_answers(tiny_models: Path, na
 
 
 def translation_crowd(plan: Plan, opened: OpenBundle, task: Any, max_beams: int) -> Tally:
-    """One or two sentences in a request. With one beam each, the rows of a run tell exactly how many were in it."""
+    """Requests of one or two sentences; with `max_beams=1` the rows of a run equal its sentences."""
     chance = random.Random(plan.seed)
     wishes = [
         (

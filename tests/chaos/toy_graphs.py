@@ -1,4 +1,4 @@
-"""Graphs in a few lines of numpy: what a row gives depends on that row alone, in whole numbers, to the last bit."""
+"""Small numpy graphs whose outputs depend on their own row alone, in exact integers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUM_SCORES = 512
 
 
 class ToyLanguageModel:
-    """The graphs `prompt` and `step` of a language model. Its state is a hash of every token that a row has read."""
+    """The graphs `prompt` and `step` of a language model whose state is a hash of all tokens of the row."""
 
     def __init__(self, vocabulary_size: int) -> None:
         scores = np.random.default_rng(5).normal(size=(_NUM_SCORES, vocabulary_size))
@@ -54,7 +54,7 @@ class ToyText:
 
 
 class ToyTagger:
-    """A task whose graph hashes each sequence, padding left out."""
+    """A task whose graph hashes each sequence without its padding."""
 
     def run(self, runner: Runner, examples: Sequence[ToyText]) -> list[float]:
         sequences = [list(example.token_ids) for example in examples]
@@ -72,7 +72,7 @@ class ToyTaggerGraph:
     """The graph of `ToyTagger`."""
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        del graph  # there is one
+        del graph  # there is only one
         tokens, lengths = feeds["tokens"], feeds["lengths"]
         state = np.ones(len(tokens), np.int64)
         for time in range(tokens.shape[1]):

@@ -1,4 +1,4 @@
-"""The catalogue orders versions by number, and readiness follows from its entries; no bundle is opened for this."""
+"""The catalogue orders versions numerically, and readiness follows from its entries; no bundle is opened."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def listed(*entries: BundleEntry, problem: str = "") -> Catalogue:
 
 
 def test_the_default_is_the_highest_version_by_number() -> None:
-    """10 is higher than 9, and any number is higher than a name."""
+    """The default is the highest numeric version: 10 comes after 9, and any number after a name."""
     catalogue = listed(entry("9"), entry("10"), entry("draft"))
     assert [one.version for one in catalogue.versions("tagger")] == ["draft", "9", "10"]
     assert catalogue.entry("tagger").version == "10"
 
 
 def test_a_version_that_failed_in_a_reload_is_not_the_default() -> None:
-    """It answers nothing, but can still be asked for by its version."""
+    """A version that failed in a reload is not the default, but can still be requested by version."""
     catalogue = listed(entry("1"), entry("2", is_failed=True, is_required=False))
     assert catalogue.entry("tagger").version == "1"
     assert catalogue.entry("tagger", "2").reason == "damaged"
@@ -44,7 +44,7 @@ def test_an_unknown_version_is_refused_with_those_that_exist() -> None:
 
 
 def test_a_failed_bundle_has_a_reason_only_if_it_is_required() -> None:
-    """A failed reload must not take a working service out of rotation."""
+    """A bundle that failed in a reload does not make the service unready."""
     assert Health(listed(entry("1", is_failed=True))).reasons() == ["tagger version 1 failed: damaged"]
     assert Health(listed(entry("1", is_failed=True, is_required=False))).reasons() == []
 
@@ -54,7 +54,7 @@ def test_an_empty_models_folder_is_a_reason() -> None:
 
 
 def test_an_announced_stop_ends_readiness_and_draining_ends_service() -> None:
-    """Between the two, requests that still arrive are answered. A later announcement does not end the draining."""
+    """After an announced stop requests are still served, and draining cannot be undone by a later announcement."""
     health = Health(listed())
     health.announce_stop()
     assert health.reasons() == ["the service is stopping"]

@@ -1,4 +1,4 @@
-"""The registry finds the engine of a request, reports readiness, and drains on close."""
+"""The registry finds the engine for a request, reports readiness, and drains on close."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.conftest import PATIENCE_S, until
 
 
 def play(models: Path, scenario: Callable[[Registry], Awaitable[None]]) -> None:
-    """Run a scenario with a registry in an event loop of its own; the scenario loads it."""
+    """Run a scenario with a registry in its own event loop; the scenario loads it."""
 
     async def run() -> None:
         registry = Registry(models, EngineOptions("cpu", num_lanes=1), Metrics(CollectorRegistry()))
@@ -46,7 +46,7 @@ def test_nothing_is_ready_before_loading(tiny_models: Path) -> None:
 
 
 def test_models_that_are_still_loading_are_named(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one bundle loads, others that are ready answer, and no default model is guessed."""
+    """While a bundle loads, readiness names it, and requests that need it are refused."""
     may_load = threading.Event()
 
     def held(*arguments: Any, original: Any = loader._open_and_check) -> Any:

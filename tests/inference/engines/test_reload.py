@@ -1,4 +1,4 @@
-"""A reload takes over valid changes of the models folder, and never loses a working bundle."""
+"""A reload applies valid changes of the models folder and never loses a working bundle."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ CLASSIFIER = "tiny-classifier"
 
 @pytest.fixture(autouse=True)
 def _retire_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retire without the grace period: the tests know when their requests are queued."""
+    """Retire without a grace period, because the tests control when requests are queued."""
     monkeypatch.setattr(retirement, "_GRACE_S", 0.0)
 
 
 @pytest.fixture
 def models(tmp_path: Path, tiny_models: Path) -> Path:
-    """A folder that tests may change: one classifier and one language model."""
+    """A writable models folder with one classifier and one language model."""
     for name in (CLASSIFIER, "tiny-generator"):
         copy_bundle(tiny_models / name / "1", tmp_path)
     return tmp_path
 
 
 def play(models: Path, scenario: Callable[[Registry, Metrics], Awaitable[None]]) -> None:
-    """Run a scenario with a registry that has loaded everything, in an event loop of its own."""
+    """Run a scenario with a fully loaded registry in its own event loop."""
 
     async def run() -> None:
         metrics = Metrics(CollectorRegistry())
@@ -56,7 +56,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 async def score(registry: Registry, version: str | None = None) -> float:
-    """What the classifier answers now."""
+    """The classifier's current answer."""
     engine: Any = registry.find("predict", CLASSIFIER, version)
     prediction = await engine.predict("hello world", {}, time.monotonic() + 10)
     return float(prediction.answers[0]["score"])
@@ -87,7 +87,7 @@ def test_a_new_version_answers_after_a_reload_and_the_old_one_when_named(models:
 
 
 def test_a_damaged_new_version_changes_nothing(models: Path) -> None:
-    """The old version continues to answer, the service stays ready, and the failure is reported."""
+    """After a reload with a damaged new version the old one answers, readiness holds, and the failure is reported."""
 
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         old = await score(registry)
@@ -156,7 +156,7 @@ def test_a_removed_bundle_answers_no_longer(models: Path) -> None:
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_folder_that_is_suddenly_empty_or_gone_changes_nothing(models: Path, is_there: bool) -> None:
-    """As when a volume is unmounted: the reload fails and all models stay."""
+    """If the folder is empty or missing, as after an unmount, the reload fails and all models stay loaded."""
 
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         empty(models, is_there)

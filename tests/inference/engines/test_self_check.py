@@ -1,4 +1,4 @@
-"""A bundle proves itself when it is loaded, or says which example and field it fails on."""
+"""A bundle's recorded examples are verified on load, and a failure names the example and field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Change = Callable[[dict[str, Any]], None]
 
 
 def edit_last_example(bundle: Path, change: Change) -> None:
-    """Change the last recorded example, and let the digests agree."""
+    """Change the last recorded example and update the digests."""
     file = bundle / EXAMPLES_FILE
     *others, last = file.read_text(encoding="utf-8").splitlines()
     example = json.loads(last)
@@ -73,7 +73,7 @@ def test_a_bundle_that_answers_otherwise_is_refused(
 
 
 def test_the_last_digits_may_differ(tmp_path: Path, tiny_models: Path) -> None:
-    """Another machine rounds otherwise; that is no damage."""
+    """Differences in the last digits are accepted, because other machines round differently."""
     path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
     edit_last_example(path, by(FP32_TOLERANCE / 2))
     opened = open_bundle(path, "cpu", 1)
@@ -83,7 +83,7 @@ def test_the_last_digits_may_differ(tmp_path: Path, tiny_models: Path) -> None:
 
 
 def test_changed_weights_are_noticed(tmp_path: Path, tiny_models: Path) -> None:
-    """A graph that runs, with a digest that is right, but with other numbers inside."""
+    """Changed weights with a matching digest are detected by the recorded answers."""
     path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
     other = write_tiny_bundle(tmp_path / "other", "classification", seed=1)
     shutil.copy(other / "classifier.onnx", path / "classifier.onnx")

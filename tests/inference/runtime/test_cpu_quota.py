@@ -1,4 +1,4 @@
-"""The number of usable cores is that of the container's CPU quota, not that of the host."""
+"""The number of usable cores follows the container's CPU quota, not the host."""
 
 from __future__ import annotations
 

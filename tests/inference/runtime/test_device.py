@@ -1,4 +1,4 @@
-"""Device selection: a GPU that works, the CPU with the reason for the fallback, or an error with the reason."""
+"""Device selection: a working GPU, the CPU with a fallback reason, or an error with the reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BOTH, CPU = [CUDA_PROVIDER, CPU_PROVIDER], [CPU_PROVIDER]
 
 
 def there(_library: str) -> None:
-    """cuDNN can be loaded."""
+    """Pretend that cuDNN can be loaded."""
 
 
 def missing(library: str) -> None:
@@ -35,7 +35,7 @@ def test_auto_takes_a_usable_gpu(wanted: str, available: list[str], provider: st
 
 
 def test_cuda_by_name_is_refused_if_unavailable() -> None:
-    """The reason says what is missing and what to install."""
+    """Requesting CUDA without a GPU raises an error that says what is missing and what to install."""
     with pytest.raises(DeviceUnavailable, match="built without CUDA: make serve-env RUNTIME=gpu"):
         choose_device("cuda", CPU, there)
     with pytest.raises(DeviceUnavailable, match=r"cuda:1 was asked for, but cuDNN cannot be loaded \(libcudnn"):
@@ -43,7 +43,7 @@ def test_cuda_by_name_is_refused_if_unavailable() -> None:
 
 
 def test_auto_gives_the_reason_why_not_the_gpu(tmp_path: Path) -> None:
-    """Only on a machine with an NVIDIA driver is the CPU a fallback."""
+    """`auto` reports a fallback reason only on a machine with an NVIDIA driver."""
     driver = tmp_path / "version"
     driver.write_text("NVRM")
     assert "cuDNN cannot be loaded" in choose_device("auto", BOTH, missing, driver).fallback_reason

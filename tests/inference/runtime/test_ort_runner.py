@@ -1,4 +1,4 @@
-"""The runner refuses inputs on which onnxruntime would crash or be wrong, and reports what is wrong with a graph."""
+"""The runner refuses inputs that would crash onnxruntime or give wrong results, and reports invalid graphs."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def classifier(tiny_models: Path) -> OpenBundle:
 
 
 def feeds(**changes: Any) -> dict[str, Any]:
-    """Valid feeds of a classifier with changes; None leaves one out."""
+    """Valid feeds of a classifier with changes; None removes one."""
     good = {"tokens": np.array([[4, 5, 0], [6, 7, 8]]), "lengths": np.array([2, 3])} | changes
     return {name: value for name, value in good.items() if value is not None}
 
 
 def replace_session(opened: OpenBundle, monkeypatch: pytest.MonkeyPatch, session: object) -> None:
-    """Replace the onnxruntime session of the classifier, and keep all checks before it."""
+    """Replace the classifier's onnxruntime session, keeping all checks before it."""
     graph = opened.runner._graphs["classifier"]
     monkeypatch.setattr(opened.runner, "_graphs", {"classifier": graph._replace(session=session)})
 
@@ -77,7 +77,7 @@ def test_a_good_run_gives_every_output_by_name(classifier: OpenBundle) -> None:
 def test_feeds_that_break_the_contract_never_reach_the_graph(
     classifier: OpenBundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], complaint: str
 ) -> None:
-    """An empty batch would crash the process, so the session is replaced by one that must not be called."""
+    """Invalid feeds, such as an empty batch that would crash the process, never reach the onnxruntime session."""
 
     class Untouchable:
         def run(self, *_: object) -> None:
@@ -101,7 +101,7 @@ def test_a_fault_of_onnxruntime_becomes_inference_failed(
 
 
 def changed(bundle: Bundle, tensor: TensorSpec) -> Bundle:
-    """The bundle with a manifest that declares this first output."""
+    """The bundle with its first output declared as given."""
     spec = bundle.manifest.graphs["classifier"].model_copy(update={"outputs": (tensor,)})
     manifest = bundle.manifest.model_copy(update={"graphs": {"classifier": spec}})
     return Bundle(bundle.path, manifest, bundle.tokenizers, bundle.examples)
@@ -133,7 +133,7 @@ def test_a_truncated_graph_is_refused_with_its_file(tmp_path: Path, tiny_models:
 
 
 def session(providers: list[str], nodes: dict[str, list[str]]) -> Any:
-    """A session as `check_placement` sees it: providers, and the operators that each of them runs."""
+    """A fake session for `check_placement`: its providers, and the operators that each of them runs."""
     parts = [
         SimpleNamespace(ep_name=name, get_nodes=lambda ops=ops: [SimpleNamespace(op_type=op) for op in ops])
         for name, ops in nodes.items()
@@ -147,7 +147,7 @@ def test_a_session_that_silently_got_the_cpu_is_refused() -> None:
 
 
 def test_recurrent_nodes_that_fell_back_to_the_cpu_are_refused() -> None:
-    """Small nodes may stay on the CPU; with recurrent nodes there the GPU would be unused."""
+    """Recurrent nodes on the CPU are refused because the GPU would be idle; small nodes may stay there."""
     both = [CUDA_PROVIDER, CPU_PROVIDER]
     check_placement(Path("x"), session(both, {CUDA_PROVIDER: ["LSTM"], CPU_PROVIDER: ["Shape"]}), CUDA_PROVIDER)
     with pytest.raises(BundleError, match=r"GRU would not run on CUDA.* reset gate .* set UNROLL_DEVICE=cpu"):
@@ -162,7 +162,7 @@ words = st.lists(st.sampled_from([*WORDS, "unknown", "Ünïcödé"]), min_size=1
 def test_a_row_is_the_same_whatever_is_batched_with_it(
     tagger: OpenBundle, classifier: OpenBundle, sentences: list[list[str]]
 ) -> None:
-    """Padding and other rows of the batch change nothing, for taggers and classifiers."""
+    """Padding and other rows of the batch do not change a row's result, for taggers and classifiers."""
     for opened in (tagger, classifier):
         task: Any = opened.task
         examples = [task.preprocess(sentence, task.parameters_type()) for sentence in sentences]
@@ -176,12 +176,12 @@ def test_a_row_is_the_same_whatever_is_batched_with_it(
 def test_auto_falls_back_to_the_cpu_if_the_gpu_cannot_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A runtime built for CUDA falls back to the CPU with a warning; it refuses only if CUDA was requested."""
+    """`auto` falls back to the CPU with a warning if CUDA does not start; an explicit `cuda` is refused."""
     bundle = load_bundle(write_tiny_bundle(tmp_path, "classification"))
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
     monkeypatch.setattr(ort_runner, "choose_device", partial(choose_device, load_library=lambda name: name))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # onnxruntime's own, about a provider that is not in this build
+        warnings.simplefilter("ignore")  # onnxruntime warns about a provider that is missing from this build
         runner = OrtRunner(bundle, "auto")
         assert runner.provider == CPU_PROVIDER
         assert "could not be started" in runner.fallback_reason
@@ -191,7 +191,7 @@ def test_auto_falls_back_to_the_cpu_if_the_gpu_cannot_be_started(
 
 
 def test_cuda_by_name_without_cuda_is_an_error_of_the_bundle(tiny_models: Path) -> None:
-    """The service is then not ready, with the reason."""
+    """If CUDA is requested but unavailable, the bundle fails to load and readiness reports the reason."""
     if CUDA_PROVIDER in ort_runner.available_providers():
         pytest.skip(OTHER_RUNTIME)
     with pytest.raises(BundleError, match="cuda:0 was asked for, but this onnxruntime is built without CUDA"):
@@ -208,7 +208,7 @@ def test_a_gpu_has_one_lane_and_a_cpu_one_for_each_core(
 
 
 def test_without_a_usable_gpu_there_is_a_lane_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service must start, so that it can report why its bundles fail."""
+    """Without a usable GPU the service still starts, with one lane per core, to report why its bundles fail."""
     monkeypatch.setattr("service.inference.runtime.ort_runner.usable_cores", lambda: 6)
     monkeypatch.setattr("service.inference.runtime.ort_runner.available_providers", lambda: ["CPUExecutionProvider"])
     assert default_lanes("cuda") == 6

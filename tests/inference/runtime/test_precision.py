@@ -35,7 +35,7 @@ def test_a_missing_form_is_an_error_that_says_how_to_make_it(tiny_models: Path) 
 
 
 def test_bf16_is_refused_where_it_cannot_run(tiny_models: Path, tmp_path: Path) -> None:
-    """Without the provider, without the CPU instructions, or without verification; each with its own message."""
+    """bf16 without the provider, the CPU instructions or verification is refused with a specific message."""
     plain = load_bundle(tiny_models / "tiny-tagger" / "1")
     accepted = load_bundle(with_variant(tiny_models, tmp_path, "tagging", "bf16", "tagger"))
     both = [OPENVINO_PROVIDER, CPU_PROVIDER]
@@ -53,7 +53,7 @@ def test_faster_forms_are_for_the_cpu(tiny_models: Path, tmp_path: Path) -> None
 
 
 def test_auto_is_never_int8(tiny_models: Path, tmp_path: Path) -> None:
-    """An answer in int8 may depend on its batch, so int8 must be requested explicitly."""
+    """`auto` never selects int8, because int8 answers may depend on the batch."""
     path = with_variant(tiny_models, tmp_path, "tagging", "int8", "tagger")
     assert open_bundle(path, "cpu").runner.precision == "fp32"
     assert open_bundle(path, "cpu", precision="int8").runner.precision == "int8"
@@ -63,7 +63,7 @@ def test_auto_is_never_int8(tiny_models: Path, tmp_path: Path) -> None:
     ("task", "graph"), [("tagging", "tagger"), ("generation", "step"), ("translation", "decoder_step")]
 )
 def test_int8_answers_nearly_like_fp32(tiny_models: Path, tmp_path: Path, task: TaskName, graph: str) -> None:
-    """The numbers differ, so int8 did run, but they are close."""
+    """int8 outputs differ from fp32, which proves that int8 ran, but stay close."""
     path = with_variant(tiny_models, tmp_path, task, "int8", graph)
     bundle = load_bundle(path)
     fp32, int8 = OrtRunner(bundle, "cpu"), OrtRunner(bundle, "cpu", precision="int8")
@@ -74,7 +74,7 @@ def test_int8_answers_nearly_like_fp32(tiny_models: Path, tmp_path: Path, task: 
 
 
 def test_int8_steps_do_not_depend_on_their_batch(tiny_models: Path, tmp_path: Path) -> None:
-    """The scales are fixed, so a row gives the same bits alone and in a batch, however large the other rows are."""
+    """With fixed scales an int8 row gives the same bits alone and in a batch."""
     path = with_variant(tiny_models, tmp_path, "generation", "int8", "step")
     bundle = load_bundle(path)
     runner = OrtRunner(bundle, "cpu", precision="int8")
@@ -89,7 +89,7 @@ def test_int8_steps_do_not_depend_on_their_batch(tiny_models: Path, tmp_path: Pa
 
 
 def random_feeds(bundle: Bundle, graph: str, batch: int) -> dict[str, Any]:
-    """Ids from 4 to 7, states and memories in -1 to 1, rows of full length."""
+    """Ids from 4 to 7, states and encoder memory in -1 to 1, rows of full length."""
     random = np.random.default_rng(2)
     sizes = {"batch": batch, "time": 5, "chars": 3}
     feeds: dict[str, Any] = {}
@@ -124,7 +124,7 @@ def test_the_cpu_s_flags_say_whether_it_has_bf16(tmp_path: Path) -> None:
 def test_auto_takes_bf16_only_where_it_is_clearly_faster(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch, bf16_s: float, chosen: str
 ) -> None:
-    """The timings are fake; the runners are real."""
+    """`auto` selects bf16 only where the measured speedup is clear; timings are fake, runners are real."""
 
     class InBf16(OrtRunner):
         def __init__(self, bundle: Bundle, device: str, threads: int, precision: Any, num_lanes: int) -> None:
@@ -140,7 +140,7 @@ def test_auto_takes_bf16_only_where_it_is_clearly_faster(
 
 @pytest.mark.parametrize("task", NAMES)
 def test_runners_are_timed_on_whole_batches_of_the_examples(tiny_models: Path, task: TaskName) -> None:
-    """Every graph is timed, on a batch of equal rows."""
+    """Every graph is timed on full batches of equal rows from the bundle's examples."""
     bundle = load_bundle(tiny_models / NAMES[task] / "1")
     runner = OrtRunner(bundle, "cpu")
     feeds = faster.typical_feeds(bundle, task_of(bundle), runner)

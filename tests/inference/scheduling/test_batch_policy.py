@@ -1,4 +1,4 @@
-"""Length-aware batching keeps its limits, starves no item, and pads little."""
+"""Length-aware batching keeps its limits, starves no item, and bounds padding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Item:
 
 
 def queue_of(lengths: list[int], ages_s: list[float]) -> list[Item]:
-    """Items in order of arrival, the oldest first."""
+    """Items in order of arrival, oldest first."""
     oldest_first = sorted(ages_s[: len(lengths)], reverse=True)
     return [Item(length, NOW_S - age_s) for length, age_s in zip(lengths, oldest_first, strict=False)]
 
@@ -35,7 +35,7 @@ limits = st.builds(BatchLimits, st.integers(1, 32), st.integers(1, 4096), st.flo
 @settings(deadline=None)
 @given(queues, limits)
 def test_a_batch_keeps_its_limits(waiting: list[Item], limits: BatchLimits) -> None:
-    """A single item may exceed the token budget: it must be answered too."""
+    """Batches stay within the limits, except that a single item may exceed the token budget."""
     batch = next_batch(waiting, limits, NOW_S)
     assert bool(batch) == bool(waiting)
     assert len(set(map(id, batch))) == len(batch)
@@ -58,7 +58,7 @@ def test_an_item_that_has_waited_beyond_the_bound_is_in_the_next_batch(
 @settings(deadline=None)
 @given(queues, limits)
 def test_everything_is_answered_in_the_end(waiting: list[Item], limits: BatchLimits) -> None:
-    """Taking batches until nothing waits takes each item once."""
+    """Taking batches until the queue is empty takes each item exactly once."""
     rest, taken = list(waiting), []
     while rest:
         batch = next_batch(rest, limits, NOW_S)
@@ -78,7 +78,7 @@ def test_of_equal_lengths_all_that_fit_go_the_older_first() -> None:
 
 
 def test_a_flood_of_short_items_cannot_starve_a_long_one() -> None:
-    """New short items arrive faster than they are run: the worst case for an item of another length."""
+    """A long item is batched in time although short items arrive faster than they are run."""
     limits = BatchLimits(max_items=8, max_overtaken_s=0.1)
     long_item = Item(400, enqueued_s=0.0)
     waiting, now_s = [long_item], 0.0
@@ -91,7 +91,7 @@ def test_a_flood_of_short_items_cannot_starve_a_long_one() -> None:
 
 
 def test_mixed_traffic_is_padded_by_less_than_a_tenth() -> None:
-    """Log-normal lengths with 64 callers, each sending its next request when it has its answer."""
+    """Padding is below a tenth for log-normal lengths from 64 closed-loop clients."""
     rng = random.Random(1)
     limits, now_s, useful, padded = BatchLimits(max_items=16), 0.0, 0, 0
     waiting: list[Item] = []

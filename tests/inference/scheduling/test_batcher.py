@@ -1,4 +1,4 @@
-"""Dynamic batching: every caller gets its own result, and a failure does not affect other requests."""
+"""Dynamic batching: every request gets its own result, and a failure does not affect other requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANY_LIMITS = BatchLimits()
 
 @dataclass(frozen=True)
 class Number:
-    """An input whose square is the answer. All have the same length unless a test sets another."""
+    """An input whose answer is its square. All have the same length unless a test sets another."""
 
     value: int
     length: int = 1
@@ -37,7 +37,7 @@ def squares(examples: Sequence[Number]) -> list[int]:
 
 
 class Gate:
-    """A `run` that waits for the test, and records its batches."""
+    """A `run` that blocks until the test releases it and records its batches."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -129,7 +129,7 @@ def test_a_failed_batch_answers_all_its_callers_and_the_loop_lives_on() -> None:
 
 
 def test_a_wrong_number_of_results_is_a_failure_for_all() -> None:
-    """Shifted rows would give callers the answers to other requests."""
+    """A wrong number of results fails the whole batch, because answers might go to the wrong requests."""
 
     async def scenario(batcher: Batcher) -> None:
         with pytest.raises(InferenceFailed):
@@ -218,7 +218,7 @@ def test_a_closed_batcher_refuses_and_leaves_nobody_waiting() -> None:
 
 
 def test_a_fault_in_choosing_a_batch_answers_everyone_and_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No request may wait in a queue that no lane reads any more."""
+    """If choosing a batch raises, all waiting requests fail and the batcher reports that it is not alive."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("a fault of our own")
@@ -233,7 +233,7 @@ def test_a_fault_in_choosing_a_batch_answers_everyone_and_is_seen(monkeypatch: p
 
 
 def test_lanes_run_batches_side_by_side() -> None:
-    """Two lanes are inside a run at the same time, each waiting for the other."""
+    """Two lanes run batches concurrently."""
     both = threading.Barrier(2, timeout=PATIENCE_S)
 
     def meet(examples: Sequence[Number]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Requests join and leave running batches at any step; everyone is answered, whatever happens."""
+"""Continuous batching: requests join and leave running batches at any step, and each gets an answer or an error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def generator(tiny_models: Path) -> OpenBundle:
 
 
 class Watched:
-    """A runner that counts rows of steps, and fails or waits when told to."""
+    """A runner that counts the rows of steps, and fails or blocks on request."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -47,7 +47,7 @@ class Watched:
         self.may_step.set()
 
     async def resume(self) -> None:
-        """Go on after the pause, which may be still to come."""
+        """Resume after the pause, which may not have been reached yet."""
         await until(lambda: not self.may_step.is_set())
         self.may_step.set()
 
@@ -67,7 +67,7 @@ Scenario = Callable[[ContinuousBatcher[GenerationRequest], Watched], Awaitable[N
 
 
 def play(generator: OpenBundle, scenario: Scenario, num_lanes: int = 1, **limits: Any) -> Metrics:
-    """Run a scenario with a batcher in an event loop of its own."""
+    """Run a scenario with a batcher in its own event loop."""
     assert isinstance(generator.task, Generation)
     task, runner, metrics = generator.task, Watched(generator.runner), Metrics(CollectorRegistry())
 
@@ -155,7 +155,7 @@ def test_no_more_rows_than_slots_are_stepped_and_a_fork_needs_one_for_each(gener
 
 
 def test_many_small_requests_do_not_keep_a_large_one_waiting(generator: OpenBundle) -> None:
-    """It is not the last to end, although a row for a small one is free much sooner than four at once."""
+    """A request of four rows is not starved by small requests, although single rows become free sooner."""
 
     async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         assert isinstance(generator.task, Generation)
@@ -286,7 +286,7 @@ def test_closing_answers_everyone(generator: OpenBundle) -> None:
 
 
 def test_a_reader_that_lags_too_far_behind_is_cut(generator: OpenBundle) -> None:
-    """What it had been given stays readable, then it learns why it was cut; others go on."""
+    """A slow reader whose backlog is full is ended with Overloaded after its buffered tokens; others continue."""
 
     async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.pause_after_steps = 20

@@ -1,4 +1,4 @@
-"""Callers that come, leave and run out of time while runs fail: each gets its own text or its own error."""
+"""With random cancels, deadlines and failing runs, each request gets its own text or its own error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NUM_REQUESTS_EACH = 40
 
 
 class Unreliable:
-    """Fails one run in fifty. Lanes call it at the same time."""
+    """A thread-safe runner that fails one run in fifty."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -41,7 +41,7 @@ class Unreliable:
 
 
 class Crowd:
-    """Callers of one batcher, and what came of their requests."""
+    """Clients of one batcher, and the outcomes of their requests."""
 
     def __init__(self, opened: OpenBundle, batcher: ContinuousBatcher[GenerationRequest]) -> None:
         assert isinstance(opened.task, Generation)

@@ -1,4 +1,4 @@
-"""Lanes run the oldest work first, and a failure of one source does not stop the others."""
+"""Lanes run the oldest work first, and a failing source does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import PATIENCE_S, wait_until
 
 
 class Jobs:
-    """A source of jobs; `since_s` says how long the first of them has waited."""
+    """A source of jobs; `since_s` tells how long its first job has waited."""
 
     def __init__(self, since_s: float = 0.0) -> None:
         self.queue: deque[Work] = deque()
@@ -32,7 +32,7 @@ class Jobs:
 
 
 def test_every_job_is_done_once_whatever_the_moment_it_comes() -> None:
-    """No wake-up is lost between a lane that becomes idle and work that arrives."""
+    """Each job runs exactly once: no wake-up is lost between a lane that becomes idle and a new job."""
     lanes, jobs, done = Lanes(3), Jobs(), []
     lanes.add(jobs)
     for number in range(2_000):
@@ -120,7 +120,7 @@ def test_closed_lanes_take_no_source() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_lane_that_ends_by_itself_is_told_to_every_source() -> None:
-    """Waiting requests must be answered, and the service must not look healthy."""
+    """When a lane dies, every source is notified and the lanes are no longer alive."""
 
     def end_the_thread() -> None:
         raise SystemExit
@@ -136,7 +136,7 @@ def test_a_lane_that_ends_by_itself_is_told_to_every_source() -> None:
 
 
 def test_lanes_tell_how_busy_they_are_and_how_long_a_run_takes_already() -> None:
-    """An idle lane has no run age; the age of a hanging run grows, and its time counts before and after its end."""
+    """An idle lane has a run age of 0; during a run, run age and busy time grow, and busy time is kept after it."""
     lanes, jobs, hold = Lanes(2), Jobs(), threading.Event()
     assert (lanes.busy_s, lanes.run_age_s) == (0.0, 0.0)
     jobs.queue.append(lambda: hold.wait(PATIENCE_S) and None)

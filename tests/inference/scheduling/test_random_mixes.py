@@ -1,4 +1,4 @@
-"""Whatever else is in the batch, whoever joins, leaves or fails: a text is what it is alone, to the last bit."""
+"""Batch invariance of generation: with random joins, cancels and failures each text equals the one alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUM_REQUESTS = 80
 
 
 class Wish(NamedTuple):
-    """One request, and what it gets alone."""
+    """One request, and its result when run alone."""
 
     prompt: str
     parameters: SamplingOptions
@@ -37,7 +37,7 @@ class Wish(NamedTuple):
 
 
 class Failing:
-    """A runner that fails now and then."""
+    """A runner that fails at random."""
 
     def __init__(self, runner: Runner, chance: random.Random) -> None:
         self._runner = runner
@@ -84,7 +84,7 @@ def task_and_runner(tiny_models: Path) -> tuple[Generation, Runner]:
 
 
 def play(batch: GenerationBatch, wishes: list[Wish], task: Generation, runner: Runner, chance: random.Random) -> int:
-    """Let requests join and leave at random until all are through; how many ended whole, each with its own text."""
+    """Let requests join and leave at random until all have ended; returns how many finished, each with its own text."""
     to_come, running, num_whole = list(wishes), dict[int, tuple[GenerationRequest, Wish]](), 0
     while to_come or not batch.is_idle:
         joining = [(to_come[-1].start(task), to_come.pop()) for _ in range(min(len(to_come), chance.randint(0, 2)))]
@@ -107,7 +107,7 @@ def play(batch: GenerationBatch, wishes: list[Wish], task: Generation, runner: R
 def test_a_thousand_random_mixes_change_no_text(
     task_and_runner: tuple[Generation, Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seeds, rules, lengths, forks, joins, cancels, failing runs, known prefixes and ways to read prompts at random."""
+    """Texts do not change under random options, forks, joins, cancels, failures, prefix caching and chunked prefill."""
     task, runner = task_and_runner
     chance = random.Random(1)
     wishes = [random_wish(chance, task, runner) for _ in range(NUM_REQUESTS)]

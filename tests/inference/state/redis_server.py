@@ -14,7 +14,7 @@ from tests.programs import find_program
 
 
 class RedisServer:
-    """A running server that can be restarted, or paused: then it accepts connections but never answers."""
+    """A running server that can be restarted or paused; a paused one accepts connections but never answers."""
 
     def __init__(self, folder: Path) -> None:
         program = find_program("redis-server")
@@ -47,7 +47,7 @@ class RedisServer:
             return {name.decode() for name in client.scan_iter()}
 
     def let_time_pass(self, seconds: float) -> None:
-        """Reduce every expiry by this much."""
+        """Reduce every time to live by `seconds`."""
         with self._client() as client:
             for name in client.scan_iter():
                 left_ms = client.pttl(name)

@@ -1,4 +1,4 @@
-"""The prefix cache finds the longest prefix, never the state of another one, and keeps within its memory."""
+"""The prefix cache returns the state of the longest cached prefix and stays within its memory limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.tasks.generation.prompt_reader import PrefixCheckpoints
 
 MUCH_BYTES = 10**9
 
-#: Few different tokens, so that texts share prefixes.
+#: A small vocabulary, so that texts share prefixes.
 texts = st.lists(st.integers(4, 5), min_size=1, max_size=12)
 
 
@@ -39,7 +39,7 @@ def filled(texts: Sequence[Sequence[int]], max_bytes: int = MUCH_BYTES, block_to
 @settings(max_examples=300)
 @given(st.lists(texts, max_size=15), texts, st.integers(1, 5))
 def test_the_longest_known_prefix_is_found(known: list[list[int]], asked: list[int], block_tokens: int) -> None:
-    """The result equals a comparison with every text that was put in."""
+    """The longest cached prefix is found, compared with a linear search of all cached texts."""
     cache = filled(known, block_tokens=block_tokens)
     longest = max((ids for ids in known if asked[: len(ids)] == ids), key=len, default=None)
     found = cache.longest(asked)
@@ -50,7 +50,7 @@ def test_the_longest_known_prefix_is_found(known: list[list[int]], asked: list[i
 
 
 class AgainstADict(RuleBasedStateMachine):
-    """A cache with room for a few entries, compared with a dict in the order of use."""
+    """A cache with room for a few entries, compared with a dict in LRU order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=40, de
 
 
 def test_it_is_what_batches_ask_for() -> None:
-    """The interface that tasks know finds what it was given, in the shape in which it was given."""
+    """The cache works through the interface that tasks use, and returns states with their shapes."""
     checkpoints: PrefixCheckpoints = PrefixCache(MUCH_BYTES, block_tokens=2)
     checkpoints.put([4, 5, 6], {"hidden": np.ones((2, 1, 3))})
     found = checkpoints.longest([4, 5, 6, 7])
@@ -144,7 +144,7 @@ def test_what_is_larger_than_the_cache_is_not_kept(max_bytes: int) -> None:
 
 
 def test_a_lookup_takes_few_digests_however_long_the_text_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a thousand other prompts cached, 2,000 tokens cost at most one digest per block, and those at the start."""
+    """A lookup of 2,000 tokens among 1,000 prompts computes at most one digest per block plus those at the start."""
     others = [[4, length, *([5] * length)] for length in range(1, 1000)]
     long = [6] * 2000
     cache = filled([*others, *(long[:end] for end in range(50, 2001, 50))], block_tokens=50)
@@ -156,7 +156,7 @@ def test_a_lookup_takes_few_digests_however_long_the_text_is(monkeypatch: pytest
 
 
 def test_evicted_entries_cost_lookups_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lengths of prompts that were evicted are no longer tried."""
+    """Lookups do not try the lengths of evicted prompts."""
     cache = filled([[4] * length for length in range(1, 50)], max_bytes=1300, block_tokens=50)
     assert len(cache) == 1
     digests = _count_digests(monkeypatch)
@@ -174,7 +174,7 @@ def test_an_empty_prefix_is_not_cached() -> None:
 
 
 def test_threads_can_share_a_cache() -> None:
-    """Four threads put and look up at once: each finds only what belongs to its text, and the bytes add up."""
+    """With four concurrent threads, lookups return only states of their own text, and the byte count stays correct."""
     cache = PrefixCache(20 * 1100, block_tokens=3)
     wrong: list[int] = []
 
@@ -198,7 +198,7 @@ def test_threads_can_share_a_cache() -> None:
 
 
 def _count_digests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A list that grows with each digest of a prefix."""
+    """A list to which each digest of a prefix appends its length."""
     import service.inference.state.prefix_cache as module
 
     original, seen = module._digest_after, []

@@ -1,4 +1,4 @@
-"""State tokens open for their owner until they expire, for no other owner, and in no other spelling."""
+"""Sealed states open only for their owner, before they expire, and in their one valid encoding."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def with_bit_flipped(token: str, bit: int) -> str:
 
 @given(st.binary(max_size=400), st.text(max_size=20), st.text(max_size=20))
 def test_a_token_gives_the_payload_back(payload: bytes, model: str, caller: str) -> None:
-    """On another replica with the same key, for the same owner, whatever its name."""
+    """A state opens on another replica with the same key for the same owner."""
     owner = StateOwner(model, "1", "00", caller)
     token = sealer().seal(payload, owner)
     assert set(token) <= set(ALPHABET)
@@ -59,7 +59,7 @@ def test_a_token_gives_the_payload_back(payload: bytes, model: str, caller: str)
 
 
 def test_a_token_tells_nothing() -> None:
-    """Neither the payload nor the claims can be read from it, and equal states give different tokens."""
+    """A token reveals neither payload nor claims, and equal states give different tokens."""
     payload = b"what nobody else may know"
     tokens = [sealer().seal(payload, OWNER) for _ in range(2)]
     assert len({token[36:] for token in tokens}) == 2
@@ -69,13 +69,13 @@ def test_a_token_tells_nothing() -> None:
 
 
 def test_a_token_of_an_earlier_format_is_refused_as_malformed() -> None:
-    """Tokens that began with a version byte of 1, an eight-byte key id, a salt and a nonce."""
+    """Tokens of the earlier format, with version byte 1, key id, salt and nonce, are refused as malformed."""
     old = base64.urlsafe_b64encode(b"\x01" + bytes(300)).rstrip(b"=").decode()
     assert "not a state token" in assert_refused(sealer(), old, "malformed")
 
 
 def test_every_flipped_bit_is_noticed() -> None:
-    """In the version, the time, the initialization vector, the encrypted part and the signature."""
+    """A flipped bit in the version, time, initialization vector, ciphertext or signature is detected."""
     token = sealer().seal(b"state", OWNER)
     num_bits = len(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))) * 8
     for bit in range(num_bits):
@@ -83,7 +83,7 @@ def test_every_flipped_bit_is_noticed() -> None:
 
 
 def test_every_other_character_is_noticed() -> None:
-    """Also in the last character, some bits of which decoders ignore: a token has one spelling."""
+    """Each state has one valid encoding: even unused bits of the last character are checked."""
     token = sealer().seal(b"state", OWNER)
     for index, character in enumerate(token):
         for other in {ALPHABET[(ALPHABET.index(character) + step) % 64] for step in (1, 17)}:
@@ -115,7 +115,7 @@ def test_random_text_is_refused(text: str) -> None:
 
 @given(st.binary(min_size=HEADER_BYTES + 16, max_size=300))
 def test_random_bytes_behind_a_right_start_are_refused(data: bytes) -> None:
-    """Version and time are no secret: what follows them must have been sealed."""
+    """Random bytes after a valid version and time are refused."""
     start = base64.urlsafe_b64decode(sealer().seal(b"", OWNER)[:12])
     forged = base64.urlsafe_b64encode(start + data).rstrip(b"=").decode()
     assert_refused(sealer(), forged, "tampered")
@@ -126,7 +126,7 @@ def test_a_token_of_another_key_is_refused() -> None:
 
 
 def test_keys_can_be_changed_without_a_refusal() -> None:
-    """At each step of a rotation, replicas before and after it open each other's tokens."""
+    """At each step of a key rotation, replicas before and after it open each other's tokens."""
     steps = [sealer(OLD_KEY), sealer(OLD_KEY, NEW_KEY), sealer(NEW_KEY, OLD_KEY), sealer(NEW_KEY)]
     for before, after in pairwise(steps):
         assert after.open(before.seal(b"state", OWNER), OWNER) == b"state"
@@ -134,7 +134,7 @@ def test_keys_can_be_changed_without_a_refusal() -> None:
 
 
 def test_the_first_key_seals() -> None:
-    """Once the new key is first, tokens open without the old one."""
+    """The first key seals, so its tokens open without the old key."""
     assert sealer(NEW_KEY).open(sealer(NEW_KEY, OLD_KEY).seal(b"state", OWNER), OWNER) == b"state"
 
 
@@ -177,7 +177,7 @@ def test_a_token_of_another_bundle_is_refused(change: dict[str, str], message: s
 
 @pytest.mark.parametrize("caller", ["key of Bob", ""])
 def test_a_token_of_another_caller_is_refused(caller: str) -> None:
-    """The caller is checked first, so that strangers learn neither model nor age."""
+    """The owner is checked first, so that other callers learn neither model nor age of a token."""
     clock = Clock()
     at_work = sealer(clock=clock)
     token = at_work.seal(b"state", OWNER)

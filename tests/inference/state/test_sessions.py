@@ -1,4 +1,4 @@
-"""Both session stores behave the same, and the one in Redis handles an unavailable server."""
+"""Both session stores behave the same, and the Redis store handles an unavailable server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Backend:
     let_time_pass: Callable[[float], None]
 
     def play(self, scenario: Scenario) -> None:
-        """Run a scenario with a new store, in an event loop of its own."""
+        """Run a scenario with a new store in its own event loop."""
 
         async def run() -> None:
             store = self.open()
@@ -91,7 +91,7 @@ async def load(store: SessionStore, key: str) -> bytes | None:
 
 
 def test_what_was_saved_last_is_loaded(backend: Backend) -> None:
-    """Any bytes are kept, zeros and line ends too, separately for each key."""
+    """Each session keeps its last saved bytes unchanged, including zeros and line ends."""
 
     async def scenario(store: SessionStore) -> None:
         assert await load(store, "a") is None
@@ -116,7 +116,7 @@ def test_a_deleted_session_is_gone(backend: Backend) -> None:
 
 
 def test_the_second_request_on_a_session_is_refused(backend: Backend) -> None:
-    """Immediately, from this store or another one, and only on the same session."""
+    """A second request on a held session is refused at once, from any store, and other sessions are not affected."""
 
     async def scenario(store: SessionStore) -> None:
         async with store.hold("a"):
@@ -132,7 +132,7 @@ def test_the_second_request_on_a_session_is_refused(backend: Backend) -> None:
 
 
 def test_a_request_that_fails_releases_its_session(backend: Backend) -> None:
-    """Whether it raises or is cancelled; a state that it did not save is unchanged."""
+    """A request that raises or is cancelled releases its session and leaves the saved state unchanged."""
 
     async def scenario(store: SessionStore) -> None:
         await save(store, "a", b"before")
@@ -157,7 +157,7 @@ def test_a_request_that_fails_releases_its_session(backend: Backend) -> None:
 
 
 def test_of_many_requests_at_once_exactly_one_goes_on_from_each_state(backend: Backend) -> None:
-    """A counter that all requests increment ends at the number of requests that got the session."""
+    """Concurrent requests never resume from the same state: a counter equals the number of successful requests."""
 
     async def scenario(store: SessionStore) -> None:
         async def count_up() -> bool:
@@ -189,7 +189,7 @@ def test_a_session_that_is_not_used_expires(backend: Backend) -> None:
 
 
 def test_loading_and_saving_are_use(backend: Backend) -> None:
-    """Each of them restarts the time to live."""
+    """Loading and saving each restart the time to live."""
 
     async def scenario(store: SessionStore) -> None:
         await save(store, "a", b"state")
@@ -205,7 +205,7 @@ def test_loading_and_saving_are_use(backend: Backend) -> None:
 
 
 def test_a_state_that_is_too_large_is_refused(backend: Backend) -> None:
-    """The maximum size is accepted; one byte more is refused and changes nothing."""
+    """A state of the maximum size is accepted; one byte more is refused and changes nothing."""
 
     async def scenario(store: SessionStore) -> None:
         await save(store, "a", bytes(MAX_SESSION_BYTES))
@@ -235,7 +235,7 @@ def test_the_least_recently_used_session_is_evicted_first() -> None:
 
 
 def test_sessions_are_evicted_until_all_fit() -> None:
-    """A large session evicts several small ones."""
+    """A large session evicts as many small ones as needed."""
 
     async def scenario(store: LocalSessions, _: Clock) -> None:
         for key, size in [("a", 900), ("b", 900), ("c", 700), ("d", 1000)]:
@@ -247,7 +247,7 @@ def test_sessions_are_evicted_until_all_fit() -> None:
 
 
 def test_expired_sessions_take_no_memory_and_no_place() -> None:
-    """They are dropped at the next use of the store, for any session."""
+    """Expired sessions are dropped at the next use of the store, for any session."""
 
     async def scenario(store: LocalSessions, clock: Clock) -> None:
         await save(store, "a", bytes(900))
@@ -267,7 +267,7 @@ def test_limits_must_let_one_session_in() -> None:
 
 
 def test_replicas_share_the_sessions_of_one_redis(redis_server: RedisServer) -> None:
-    """One loads what the other saved, and cannot hold what the other holds."""
+    """Replicas with one Redis share states and holds."""
 
     async def scenario() -> None:
         ours, theirs = redis_sessions(redis_server), redis_sessions(redis_server)
@@ -283,7 +283,7 @@ def test_replicas_share_the_sessions_of_one_redis(redis_server: RedisServer) -> 
 
 
 def test_a_holder_whose_hold_expired_changes_nothing(redis_server: RedisServer) -> None:
-    """The hold of a slow request expires and another one takes over: the slow one must neither write nor release."""
+    """A slow request whose hold expired and was taken over neither saves nor releases the session."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server)
@@ -308,7 +308,7 @@ def test_a_holder_whose_hold_expired_changes_nothing(redis_server: RedisServer) 
 
 
 def test_everything_in_redis_expires(redis_server: RedisServer) -> None:
-    """States and holds expire by themselves, so a replica that dies leaves nothing behind."""
+    """States and holds in Redis expire, so a replica that dies leaves nothing behind."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server)
@@ -331,7 +331,7 @@ async def assert_away(store: SessionStore) -> None:
 
 
 def test_a_redis_that_stops_and_comes_back(redis_server: RedisServer) -> None:
-    """Without the server requests fail immediately; once it is back the same store works again."""
+    """Requests fail at once while Redis is down, and the same store works again when it is back."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server)
@@ -347,7 +347,7 @@ def test_a_redis_that_stops_and_comes_back(redis_server: RedisServer) -> None:
 
 
 def test_a_redis_that_hangs_makes_nobody_wait_for_long(redis_server: RedisServer) -> None:
-    """It accepts connections but never answers; every request is refused in time, and the store recovers."""
+    """If Redis accepts connections but never answers, requests are refused in time, and the store recovers."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server, timeout_s=0.05)
@@ -366,7 +366,7 @@ def test_a_redis_that_hangs_makes_nobody_wait_for_long(redis_server: RedisServer
 
 
 def test_a_redis_that_goes_while_a_session_is_held_spoils_no_answer(redis_server: RedisServer) -> None:
-    """Releasing the session fails silently; the hold expires by itself."""
+    """If Redis fails while a session is held, the answer is unaffected and the hold expires."""
 
     async def scenario() -> None:
         store = redis_sessions(redis_server)
@@ -388,7 +388,7 @@ def test_the_settings_choose_the_store(redis_server: RedisServer) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis address without the extra that it needs is an error at start."""
+    """A Redis address without the extra that it needs is an error at startup."""
     monkeypatch.delitem(sys.modules, "service.inference.state.session_redis")
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(SettingsError, match="needs the Redis client: make serve-env"):
@@ -396,7 +396,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_owners_with_the_same_session_id_have_different_sessions() -> None:
-    """The key of a session depends on model, version, bundle and caller, and is plain text of one length."""
+    """A session's key depends on model, version, bundle, owner and id, and is plain text of constant length."""
     ada = StateOwner("poet", "1", "ab", "Ada")
     others = [
         StateOwner("novelist", "1", "ab", "Ada"),

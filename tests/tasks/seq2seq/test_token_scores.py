@@ -33,7 +33,7 @@ def test_logits_far_below_zero_do_not_vanish() -> None:
 
 
 def test_a_row_is_the_same_to_the_bit_in_any_company() -> None:
-    """A row's normalizer is bit-identical in any batch, also beside rows that need a shift against overflow."""
+    """A row's normalizer is bit-identical in any batch, even with rows that need a shift against overflow."""
     logits = np.concatenate([random_logits(9, 8003), random_logits(4, 8003, scale=100.0)])
     together = log_normalisers(logits, logits.max(axis=1))
     alone = [log_normalisers(row[None], row.max()[None])[0] for row in logits]
