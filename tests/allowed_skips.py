@@ -1,6 +1,6 @@
-"""The reasons for which a test may be skipped. A skip for any other reason fails `make test` and CI.
+"""The allowed reasons for skipping a test; any other reason fails `make test` and CI.
 
-A test skips with one of these texts, or with one and details: `pytest.skip(f"{NO_GPU}: {error}")`.
+A skip reason is one of these texts, optionally with details: `pytest.skip(f"{NO_GPU}: {error}")`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tests import skip_gate
 from tests.allowed_skips import NO_BF16
 from tests.tiny_bundles import write_all_tiny_bundles
 
-# A busy machine must not fail a property test: no time limit for an example, nor for generating it.
+# A slow machine must not fail a property test: no deadline for an example, and no health check on generation time.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
 
@@ -54,7 +54,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clear the settings in the environment, which would change what the tests prove."""
+    """Clear the settings in the environment, so that they do not affect the tests."""
     for name in list(os.environ):
         if name.startswith(("UNROLL_", "OTEL_")) and name not in ("UNROLL_DATA_DIR", "UNROLL_CACHE_DIR"):
             monkeypatch.delenv(name)
@@ -62,7 +62,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _openvino() -> None:
-    """For tests marked `openvino`: skips them where the package or the instructions are missing."""
+    """For tests marked `openvino`: skip if the package or the CPU instructions are missing."""
     if OPENVINO_PROVIDER not in available_providers():
         pytest.skip("onnxruntime-openvino is not installed: run `make pytest-layers`")
     if not cpu_has_bf16():
@@ -71,13 +71,13 @@ def _openvino() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one tiny bundle of each task. Shared: copy bundles from it, do not change it."""
+    """A folder with one tiny bundle of each task. It is shared: copy bundles from it, do not change it."""
     return write_all_tiny_bundles(tmp_path_factory.mktemp("tiny") / "models")
 
 
 @contextmanager
 def running_service(models_dir: Path, **settings: object) -> Iterator[TestClient]:
-    """A client of a service over `models_dir` that has finished loading, ready or not."""
+    """A client of a service on `models_dir` that has finished loading, ready or not."""
     app = create_app(Settings(models_dir=models_dir, **{"device": "cpu", "lanes": 2, **settings}))  # type: ignore[arg-type]
     with TestClient(app, raise_server_exceptions=True) as client:
         wait_until(app.state.loading.done)
@@ -85,7 +85,7 @@ def running_service(models_dir: Path, **settings: object) -> Iterator[TestClient
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-    """Poll until a condition that another thread fulfils holds; fails the test after `timeout_s`."""
+    """Poll until a condition set by another thread holds; fails the test after `timeout_s`."""
     give_up_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < give_up_s, "timed out waiting for a condition"
@@ -101,6 +101,6 @@ async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) ->
 
 @pytest.fixture(scope="session")
 def client(tiny_models: Path) -> Iterator[TestClient]:
-    """A running service with all tiny bundles, shared by tests that change nothing in it."""
+    """A running service with all tiny bundles, shared by tests that do not change it."""
     with running_service(tiny_models) as started:
         yield started

@@ -27,7 +27,7 @@ _SEGMENT_PAUSE_S = 0.001
 
 
 class LiveServer:
-    """A running server. `short_paths` lists the paths of requests that were answered on the fast path, without ASGI."""
+    """A running server. `short_paths` lists the paths of requests that took the fast path, without ASGI."""
 
     def __init__(self, app: Application, protocol: type[FastPathProtocol], port: int) -> None:
         self.app = app
@@ -46,7 +46,7 @@ class LiveServer:
         return Connection(self.port, receive_bytes)
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a series, 0 if it does not exist yet."""
+        """The value of a series, or 0 if it does not exist yet."""
         return self.app.state.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def engine(self, model: str) -> Any:
@@ -56,9 +56,9 @@ class LiveServer:
 
 @contextmanager
 def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **settings: object) -> Iterator[LiveServer]:
-    """Run a server in a thread, ready; shut it down gracefully at the end.
+    """Run a server in a thread until it is ready, and shut it down gracefully at the end.
 
-    `send_bytes` sets the size of the send buffer of each connection; `http` is uvicorn's protocol in place of ours.
+    `send_bytes` sets the size of each connection's send buffer; `http` replaces the fast path by a protocol of uvicorn.
     """
     options = {"device": "cpu", "lanes": 2, "drain_timeout_s": 5.0, **settings}
     app = create_app(Settings(models_dir=models_dir, **options))  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ class Connection:
             self.socket.sendall(segment)
 
     def answer(self, has_body: bool = True) -> Answer:
-        """Read one response; `has_body` is false for the answer to HEAD."""
+        """Read one response; `has_body` is false for a response to HEAD."""
         version, status, *_ = self._file.readline().decode().split(" ")
         headers = dict(iter(self._header, ("", "")))
         body = self._body(headers) if has_body and int(status) >= 200 else b""
@@ -142,14 +142,14 @@ class Connection:
         return self.answer()
 
     def is_closed(self) -> bool:
-        """Whether the server has closed the connection, and nothing is left to read."""
+        """Whether the server has closed the connection and no data is left."""
         try:
             return self._file.read(1) == b""
         except ConnectionResetError:
             return True
 
     def read_chunk(self) -> bytes:
-        """The next chunk of a chunked body; empty at its end."""
+        """The next chunk of a chunked body; empty at the end."""
         size = int(self._file.readline(), 16)
         return self._file.read(size + 2)[:size]
 
@@ -164,7 +164,7 @@ class Connection:
 
 
 def request(method: str, target: str, body: bytes = b"", version: str = "1.1", **headers: str) -> bytes:
-    """The bytes of a request; the argument `content_type="..."` becomes the header Content-Type."""
+    """The bytes of a request; an argument such as `content_type="..."` becomes the header Content-Type."""
     lines = [f"{method} {target} HTTP/{version}", "Host: test"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body

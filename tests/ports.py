@@ -1,16 +1,16 @@
-"""Ports for servers that tests start as processes of their own."""
+"""Ports for servers that tests start as separate processes."""
 
 from __future__ import annotations
 
 import random
 import socket
 
-#: Below the range from which systems take the ports of outgoing connections: none of those can take it meanwhile.
+#: Below the ephemeral port range, so that no outgoing connection takes the port in the meantime.
 _PORTS = range(10_000, 32_000)
 
 
 def free_port() -> int:
-    """A port that nobody listens on, drawn at random: test runs beside this one draw others."""
+    """A random port on which nothing listens; random so that concurrent test runs do not collide."""
     while True:
         port = random.SystemRandom().choice(_PORTS)
         with socket.socket() as probe:

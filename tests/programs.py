@@ -1,4 +1,4 @@
-"""Finds the programs that tests start: in the test environment, on PATH, or in Debian's folder for administrators."""
+"""Finds the programs that tests start: in the test environment, on PATH, or in Debian's sbin folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def find_program(*names: str) -> str:
-    """The path of the first of these programs that is installed; skips the test if none is."""
+    """The path of the first installed program; skips the test if none is installed."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
     found = [program for name in names if (program := shutil.which(name, path=path))]
     if not found:

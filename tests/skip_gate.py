@@ -1,4 +1,4 @@
-"""A pytest plugin that lists skipped tests by reason, and fails the run where a reason is not allowed."""
+"""A pytest plugin that lists skipped tests by reason and fails the run if a reason is not allowed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SkipGate:
         self._is_strict = is_strict
         self._reasons: Counter[str] = Counter()
 
-    # With pytest-xdist the reports of all workers arrive here too.
+    # With pytest-xdist, reports of all workers arrive here.
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._count(report)
 

@@ -1,4 +1,4 @@
-"""Settings come from UNROLL_ variables; a typing error is refused, not ignored."""
+"""Settings come from UNROLL_ variables, and misspelled ones are refused."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def test_a_request_that_could_never_fit_the_queue_is_refused_at_the_start() -> N
 
 
 def test_sessions_in_redis_need_a_key_of_all_replicas() -> None:
-    """With a key that each process makes up, nobody could open what another has kept."""
+    """Redis sessions require a configured state key, because a generated key differs between replicas."""
     with pytest.raises(ValueError, match="UNROLL_REDIS_URL needs UNROLL_STATE_KEYS"):
         Settings(redis_url="redis://127.0.0.1:6379")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Builds tiny but real bundles for every task: random weights, real graphs, answers recorded from the graphs.
+"""Builds small but real bundles for every task: random weights, real graphs, and answers recorded from them.
 
     path = write_tiny_bundle(tmp_path / "models", "tagging")
 
@@ -39,7 +39,7 @@ WORDS = ("the", "cat", "sat", "on", "a", "mat", "ada", "lives", "in", "london", 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,!?\n'0123456789"
 LIMITS = Limits(max_input_tokens=40, max_new_tokens=30)
 
-#: One name for each task's tiny bundle, unless the caller gives another.
+#: The default bundle name of each task.
 NAMES: dict[TaskName, str] = {
     "tagging": "tiny-tagger",
     "classification": "tiny-classifier",
@@ -61,9 +61,9 @@ _EXAMPLES: dict[TaskName, list[tuple[Any, dict[str, Any]]]] = {
 def write_tiny_bundle(
     models_root: Path, task: TaskName, name: str = "", version: str = "1", seed: int = 0, reads_chunks: bool = False
 ) -> Path:
-    """Publish one tiny bundle under `models_root` and return its folder; another seed gives other weights.
+    """Write one tiny bundle under `models_root` and return its folder; `seed` changes the weights.
 
-    With `reads_chunks` a tagger or classifier takes state in and hands it back; the weights are those it has without.
+    With `reads_chunks` a tagger or classifier takes and returns state; its weights are the same as without.
     """
     models_root.mkdir(parents=True, exist_ok=True)
     name = name or NAMES[task] + ("-chunks" if reads_chunks else "")
@@ -82,24 +82,24 @@ def write_tiny_bundle(
 
 
 def write_all_tiny_bundles(models_root: Path) -> Path:
-    """One bundle of each task; returns `models_root`."""
+    """Write one bundle of each task; returns `models_root`."""
     for task in NAMES:
         write_tiny_bundle(models_root, task)
     return models_root
 
 
 def renew_digests(bundle: Path) -> None:
-    """Make the manifest agree with files that a test has changed."""
+    """Update the digests in the manifest after a test has changed files."""
     write_manifest(bundle, read_manifest(bundle))
 
 
 def copy_bundle(bundle: Path, models_root: Path) -> Path:
-    """A copy to damage, under another root."""
+    """Copy a bundle to another root, so that a test can damage it."""
     return Path(shutil.copytree(bundle, models_root / bundle.parent.name / bundle.name))
 
 
 def word_tokenizer(words: Sequence[str] = WORDS) -> TextTokenizer:
-    """Lower-cased words; punctuation stands alone."""
+    """A tokenizer of lower-case words and punctuation."""
     tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -107,7 +107,7 @@ def word_tokenizer(words: Sequence[str] = WORDS) -> TextTokenizer:
 
 
 def character_tokenizer(characters: str = CHARACTERS) -> TextTokenizer:
-    """Every character a token."""
+    """A character-level tokenizer."""
     tokenizer = Tokenizer(models.WordLevel(_numbered(characters), unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -123,7 +123,7 @@ def _state(name: str) -> TensorSpec:
 
 
 _STATES, _NEXT_STATES = (_state("hidden"), _state("cell")), (_state("next_hidden"), _state("next_cell"))
-#: The state of an LSTM; its first part alone is that of a GRU.
+#: The state of an LSTM; a GRU has the first part only.
 _LSTM_STATE = tuple(
     StateSpec(name=name, next_name=f"next_{name}", layers=1, width=HIDDEN) for name in ("hidden", "cell")
 )
@@ -227,7 +227,7 @@ def _encoder(folder: Path, rng: np.random.Generator, vocabulary_size: int) -> Gr
 
 
 def _decoder_step(folder: Path, rng: np.random.Generator, vocabulary_size: int) -> GraphSpec:
-    """One GRU step, then dot attention over the memory, masked beyond each row's length."""
+    """One GRU step, then dot-product attention over the encoder memory, masked beyond each row's length."""
     graph = Graph(rng)
     embedded = graph.embedding("token", "token", vocabulary_size)
     first, second = graph.constant("axis_0", [0]), graph.constant("axis_1", [1])
@@ -281,7 +281,7 @@ def _prompt(folder: Path, rng: np.random.Generator, vocabulary_size: int) -> Gra
 
 
 def _step(folder: Path, rng: np.random.Generator, vocabulary_size: int) -> GraphSpec:
-    """The same weights as `_prompt`, because the generator is seeded alike and asked in the same order."""
+    """The same weights as `_prompt`, because the random generator has the same seed and order of calls."""
     graph = Graph(rng)
     embedded = graph.embedding("token", "token", vocabulary_size)
     y = _language_model(graph, graph.node("Unsqueeze", [embedded, graph.constant("axis_0", [0])], "steps"))

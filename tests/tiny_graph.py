@@ -1,4 +1,4 @@
-"""Writes the small graphs of tiny bundles node by node, with random weights and the spec that the manifest needs."""
+"""Builds the small ONNX graphs of tiny bundles, with random weights and their manifest specs."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Graph:
         return self.constant(name, self._rng.normal(0.0, 0.8, shape), np.float32)
 
     def embedding(self, name: str, ids: str, size: int) -> str:
-        """Rows for ids; row 0, padding, is zero."""
+        """An embedding lookup; row 0, padding, is zero."""
         table = self._rng.normal(0.0, 0.8, (size, EMBEDDING)).astype(np.float32)
         table[0] = 0.0
         return self.node("Gather", [self.constant(f"{name}_table", table, np.float32), ids], f"{name}_embedded")
 
     def recurrent(self, cell: str, inputs: str, width: int, lengths: str = "", state: Sequence[str] = ()) -> list[str]:
-        """An LSTM or GRU over `[time, batch, width]`; names Y `[time, 1, batch, hidden]`, Y_h and for LSTM Y_c."""
+        """An LSTM or GRU over `[time, batch, width]`; outputs Y `[time, 1, batch, hidden]`, Y_h and, for LSTM, Y_c."""
         gates = {"LSTM": 4, "GRU": 3}[cell]
         feeds = [
             inputs,
@@ -58,7 +58,7 @@ class Graph:
         return outputs
 
     def batch_first(self, y: str, name: str) -> str:
-        """`[time, 1, batch, hidden]` to `[batch, time, hidden]`."""
+        """Transpose `[time, 1, batch, hidden]` to `[batch, time, hidden]`."""
         squeezed = self.node("Squeeze", [y, self.constant(f"{name}_axis", [1])], f"{name}_squeezed")
         return self.node("Transpose", [squeezed], name, perm=[1, 0, 2])
 
@@ -69,7 +69,7 @@ class Graph:
         return self.node("Cast", ["lengths"], "lengths_int32", to=TensorProto.INT32)
 
     def next_state(self, *values: str) -> None:
-        """Hand back what a recurrence remembers: hidden, and for LSTM cell."""
+        """Return the next recurrent state: hidden and, for LSTM, cell."""
         for value, name in zip(values, ("next_hidden", "next_cell"), strict=False):
             self.node("Identity", [value], name)
 
@@ -96,10 +96,10 @@ def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
 
 
 def ids(name: str, *shape: str) -> TensorSpec:
-    """Token ids or lengths, int64."""
+    """An int64 tensor of token ids or lengths."""
     return TensorSpec(name=name, dtype="int64", shape=shape)
 
 
 def floats(name: str, *shape: int | str) -> TensorSpec:
-    """Numbers that are computed, float32."""
+    """A float32 tensor."""
     return TensorSpec(name=name, dtype="float32", shape=shape)

@@ -1,4 +1,4 @@
-"""Tiny pictures that can be described: a shape in a colour on white, as PNG files."""
+"""Small pictures with captions: a coloured shape on white, as PNG files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SIDE = 16
 
 
 def png_of(pixels: NDArray[np.uint8], mode: str = "RGB") -> bytes:
-    """A PNG file of `[rows, columns, 3]`, converted to any mode that Pillow can convert to."""
+    """A PNG file of `[rows, columns, 3]`, converted to the given Pillow mode."""
     file = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(file, "PNG")
     return file.getvalue()
 
 
 def shape_picture(colour: str, shape: str, shift: int = 0) -> bytes:
-    """One shape; a bar lies, a square fills the middle."""
+    """One shape: a horizontal bar, or a square in the middle."""
     pixels = np.full((SIDE, SIDE, 3), 255, dtype=np.uint8)
     top, bottom = (4, 12) if shape == "square" else (7, 10)
     pixels[top:bottom, 3 + shift : 13 + shift] = COLOURS[colour]
@@ -45,7 +45,7 @@ def shape_pictures(count: int, seed: int = 1) -> list[CaptionedPicture]:
 
 
 def write_pictures(folder: Path, records: list[CaptionedPicture], name: str = "pictures") -> Path:
-    """The PNG files of `records`, and beside them a TSV that says what they show; returns the TSV."""
+    """Write the PNG files of `records` and a TSV file of their captions; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["file\tcaption\tgroup"]
     for number, record in enumerate(records):
@@ -57,5 +57,5 @@ def write_pictures(folder: Path, records: list[CaptionedPicture], name: str = "p
 
 
 def as_json(png: bytes) -> dict[str, str]:
-    """A picture as it stands in a request."""
+    """A picture in request format."""
     return {"png": base64.b64encode(png).decode("ascii")}

@@ -1,4 +1,4 @@
-"""Tiny classifiers of numbers: networks with random weights, records that they could learn from, their bundles."""
+"""Tiny classifiers of numbers: networks with random weights, matching records, and their bundles."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CONFIGS: dict[SignalKind, SignalConfig] = {
     "frames": SignalConfig(kind="frames", channels=(5,), kernel_size=4, normalise_each=True),
     "waveform": SignalConfig(kind="waveform", mel_bands=6, channels=(5,), kernel_size=3, normalise_each=True),
 }
-#: Without anything that looks at its neighbours, so that a signal can be read in pieces.
+#: No layer that looks at neighbouring frames, so that a signal can be read in chunks.
 STEPWISE = SignalConfig(kind="frames")
 
 
 def sounds(num: int = 6, seed: int = 0) -> list[LabelledSignal]:
-    """Noise of various lengths, as 16 bits would hold it."""
+    """Noise of various lengths, quantized to 16 bits."""
     rng = np.random.default_rng(seed)
     raw = [rng.integers(-9000, 9000, 300 + 217 * number) for number in range(num)]
     return [
@@ -59,7 +59,7 @@ def records_of(kind: SignalKind) -> list[LabelledSignal]:
 
 
 def signal_network(config: SignalConfig, *, reads_chunks: bool = False, cell: str = "gru") -> SignalClassifier:
-    """A network that fits `config`, always the same; with `reads_chunks` it reads forward, its last state decides."""
+    """A deterministic network for `config`; with `reads_chunks` it is forward-only and uses its last state."""
     torch.manual_seed(5)
     classifier = ClassifierConfig.model_validate(
         {"cell": cell, "hidden_size": 7, "layers": 2, "bidirectional": not reads_chunks}

@@ -1,4 +1,4 @@
-"""Gives tiny bundles an int8 or bf16 form, unmeasured: what tests of running them need."""
+"""Adds int8 or bf16 variants without measurements to tiny bundles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIGURES: dict[str, Any] = {
 
 
 def add_tiny_variant(path: Path, name: VariantName, *graphs: str, **figures: Any) -> Path:
-    """Add a form of these graphs to the bundle in `path`; returns the folder."""
+    """Add a variant of these graphs to the bundle in `path`; returns its folder."""
     bundle = load_bundle(path)
     files = {graph: f"{graph}.int8.onnx" if name == "int8" else f"{graph}.onnx" for graph in graphs}
     if name == "int8":

@@ -1,4 +1,4 @@
-"""How pytest-xdist shares the tests among its workers: file by file, and exclusive ones all by one worker."""
+"""Distribution of tests to pytest-xdist workers: by file, except for groups that need one worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
 
-#: Folders and files whose tests start browsers or several servers: one worker runs all of a group, one after the other.
+#: Folders and files whose tests start browsers or several servers; one worker runs a group sequentially.
 GROUPS = {
     "tests/browser": "browser",
     "tests/end_to_end": "servers",
@@ -18,19 +18,19 @@ GROUPS = {
 
 
 def group_of(node_id: str) -> str:
-    """The group of a test; the file it is in, if the test disturbs no other."""
+    """The group of a test, or its file if it belongs to no group."""
     file = node_id.partition("::")[0]
     folders = PurePosixPath(file).parents
     return next((GROUPS[str(folder)] for folder in folders if str(folder) in GROUPS), file)
 
 
 class GroupScheduling(LoadScopeScheduling):
-    """Hands a worker one whole group at a time, large groups first."""
+    """Assigns whole groups to workers, large groups first."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
 
 
 def make_scheduler(config: Any, log: Any) -> GroupScheduling:
-    """The scheduler for a run that did not ask for another `--dist`."""
+    """The scheduler of a run without its own `--dist` option."""
     return GroupScheduling(config, log)

@@ -1,4 +1,4 @@
-"""Whatever a caller sends is answered or refused with the right status and field, and harms nobody."""
+"""Invalid requests are refused with the right status and field, and do not affect other requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUTES = ("/predict", "/generate", "/generate_stream")
 
 
 def post_raw(client: TestClient, body: bytes, path: str = "/predict") -> Any:
-    """Send bytes as they are and read the answer as JSON, checking that it has the shape of every refusal."""
+    """Send raw bytes, and check that an error answer has the common error format."""
     response = client.post(path, content=body, headers=JSON_HEADERS)
     answer = response.json()
     if response.is_error:
@@ -30,7 +30,7 @@ def post_raw(client: TestClient, body: bytes, path: str = "/predict") -> Any:
 
 
 def expect_refused(client: TestClient, body: Any, status: int, field: str = "", path: str = "/predict") -> Any:
-    """Send JSON that must be refused with this status, naming this field first."""
+    """Send JSON that must be refused with this status and this first field."""
     response = post_raw(client, json.dumps(body).encode(), path)
     answer = response.json()
     assert response.status_code == status, answer
@@ -69,7 +69,7 @@ def expect_refused(client: TestClient, body: Any, status: int, field: str = "", 
     ],
 )
 def test_malformed_json_is_400(client: TestClient, path: str, body: bytes) -> None:
-    """What cannot be read as JSON at all is 400, whatever the route."""
+    """Invalid JSON is a 400 on every route."""
     response = post_raw(client, body, path)
     assert response.status_code == 400
     assert response.json()["error_type"] == "malformed_json"
@@ -106,7 +106,7 @@ def test_malformed_json_is_400(client: TestClient, path: str, body: bytes) -> No
     ],
 )
 def test_wrong_values_are_422_with_the_path_of_the_field(client: TestClient, body: dict[str, Any], field: str) -> None:
-    """Wrong types, empty, too long, too many and unknown are told apart by the field they name."""
+    """Wrong types, empty, too long, too many and unknown values are 422 with the path of the field."""
     answer = expect_refused(client, {"model": "tiny-classifier", **body}, 422, field)
     assert answer["error_type"] == "validation"
 
@@ -143,7 +143,7 @@ def test_wrong_values_are_422_with_the_path_of_the_field(client: TestClient, bod
 def test_impossible_sampling_is_422_before_the_stream_begins(
     client: TestClient, path: str, parameters: dict[str, Any], field: str
 ) -> None:
-    """A stream is refused with a status, not with an event that few clients look for."""
+    """A stream with invalid sampling parameters is refused by status, not by an error event."""
     expect_refused(client, {"inputs": "a", "parameters": parameters}, 422, field, path)
 
 
@@ -169,7 +169,7 @@ def test_leaving_the_model_out_is_422_when_several_could_answer(client: TestClie
 
 
 def test_a_hostile_model_name_is_refused_and_never_becomes_a_label(client: TestClient) -> None:
-    """Half a surrogate pair or a very long name neither breaks the answer nor reaches the metrics."""
+    """Invalid model names, such as lone surrogates and very long names, are refused and never become metric labels."""
     assert post_raw(client, json.dumps({"model": "\ud800", "inputs": "a"}).encode()).status_code == 400
     assert post_raw(client, json.dumps({"model": "x" * 65, "inputs": "a"}).encode()).status_code == 422
     assert post_raw(client, json.dumps({"model": "evil\n\u0000", "inputs": "a"}).encode()).status_code == 404
@@ -196,7 +196,7 @@ def test_a_body_beyond_the_limit_is_413_by_its_declared_length(client: TestClien
 
 
 def test_a_body_beyond_the_limit_is_413_when_its_length_is_not_declared(client: TestClient) -> None:
-    """Chunked bodies are counted as they come."""
+    """The size of a chunked body is counted as it arrives."""
     chunks = (b"a" * 65_536 for _ in range(40))
     response = client.post("/predict", content=chunks, headers=JSON_HEADERS)
     assert "content-length" not in response.request.headers
@@ -204,14 +204,14 @@ def test_a_body_beyond_the_limit_is_413_when_its_length_is_not_declared(client: 
 
 
 def test_a_megabyte_without_a_space_is_refused_as_too_long(client: TestClient) -> None:
-    """It must neither be answered slowly nor fail."""
+    """A very long text without spaces is refused quickly with a 422."""
     for model in ("tiny-tagger", "tiny-classifier", "tiny-translator"):
         expect_refused(client, {"model": model, "inputs": "a" * 1_000_000}, 422, "inputs")
     expect_refused(client, {"inputs": "a" * 1_000_000}, 422, "inputs", "/generate")
 
 
 def test_numbers_that_are_not_json_are_refused_where_they_matter(client: TestClient) -> None:
-    """NaN and Infinity are read by Python's parser; they must not reach an answer."""
+    """NaN and Infinity, which Python's JSON parser accepts, are refused."""
     body = b'{"model": "tiny-classifier", "inputs": "a", "parameters": {"top_k": NaN}}'
     assert post_raw(client, body).status_code == 422
     assert post_raw(client, b'{"inputs": Infinity}').status_code == 422
@@ -245,14 +245,14 @@ json_values = st.recursive(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(inputs=json_values, parameters=json_values, model=st.sampled_from(["tiny-tagger", "tiny-translator", "x"]))
 def test_no_json_makes_the_service_fail(client: TestClient, inputs: Any, parameters: Any, model: str) -> None:
-    """Any JSON value anywhere is answered or refused with a status below 500."""
+    """Any JSON value in any field is answered or refused with a status below 500."""
     body = json.dumps({"model": model, "inputs": inputs, "parameters": parameters}).encode()
     for path in ROUTES[:2]:
         assert post_raw(client, body, path).status_code < 500
 
 
 def test_a_refused_request_harms_no_other(client: TestClient) -> None:
-    """After all of the above the service still gives the answer that its bundle recorded."""
+    """After all invalid requests above, the service still gives the recorded answer."""
     response = client.post("/predict", json={"model": "tiny-classifier", "inputs": "one two one"})
     assert response.status_code == 200
     assert client.get("/health/ready").status_code == 200

@@ -1,4 +1,4 @@
-"""`POST /predict` with pictures: what is answered, what is refused, and what the model says of itself."""
+"""`POST /predict` with pictures: answers, validation and the model's description."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def predictions(client: TestClient, inputs: object, **parameters: Any) -> list[d
 
 
 def test_the_recorded_pictures_are_described_as_recorded(models: Path, served: TestClient) -> None:
-    """torch's own captions, scores and attention come back over HTTP."""
+    """Captions, scores and attention over HTTP match those recorded from torch."""
     for example in load_bundle(models / "tiny-captioner" / "1").examples:
         assert differences([example.answer], predictions(served, example.inputs, **example.parameters), 1e-4) == []
 
 
 def test_many_pictures_get_what_each_gets_alone(served: TestClient) -> None:
-    """Thirty pictures in one request: captions in order, the same as one by one."""
+    """Thirty pictures in one request get the same captions, in order, as one by one."""
     inputs = [as_json(record.png) for record in shape_pictures(30)]
     together = predictions(served, inputs)
     assert len(together) == 30
@@ -55,7 +55,7 @@ def test_many_pictures_get_what_each_gets_alone(served: TestClient) -> None:
 
 
 def test_attention_is_a_map_of_the_picture_for_each_token(served: TestClient) -> None:
-    """Rows times columns weights for each token, summing to 1; nothing of it unless it is asked for."""
+    """Attention is a rows-by-columns map per token that sums to 1, returned only on request."""
     (answer,) = predictions(served, BLUE_BAR, return_attention=True, num_beams=3)
     attention = answer["attention"]
     assert (attention["rows"], attention["columns"]) == (4, 6)
@@ -66,7 +66,7 @@ def test_attention_is_a_map_of_the_picture_for_each_token(served: TestClient) ->
 
 
 def test_parameters_bound_the_search(served: TestClient) -> None:
-    """One new token at most is one token; more than the model may write is refused with its path."""
+    """`max_new_tokens` limits the caption, and a value above the model's limit is refused with its path."""
     (short,) = predictions(served, BLUE_BAR, max_new_tokens=1, return_attention=True)
     assert len(short["attention"]["tokens"]) <= 1
     refused = served.post("/predict", json={"inputs": BLUE_BAR, "parameters": {"max_new_tokens": 7}})
@@ -98,7 +98,7 @@ def test_what_cannot_be_described_is_a_422_with_its_path(
 
 
 def test_the_model_says_what_it_takes_and_counts_what_it_looked_at(served: TestClient) -> None:
-    """The route of models has the size and the grid, the card says it in words; places are counted as tokens read."""
+    """The model route and card describe picture size and grid, and grid cells are counted as tokens read."""
     details = served.get("/models/tiny-captioner").json()
     options = details["options"]
     assert details["task"] == options["task"] == "captioning"

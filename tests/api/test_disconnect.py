@@ -1,4 +1,4 @@
-"""A caller that hangs up frees its place: in the queue, and in the running batch at the next step."""
+"""Client disconnects free resources: a place in the queue at once, a batch slot at the next step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Message = dict[str, Any]
 
 
 class Caller:
-    """Speaks ASGI by hand, so that the moment of hanging up is the test's choice."""
+    """A raw ASGI client, so that the test controls the moment of the disconnect."""
 
     def __init__(self, app: Application, path: str, body: Message) -> None:
         self._app = app
@@ -92,7 +92,7 @@ def test_a_stream_that_nobody_reads_stops(tiny_models: Path, monkeypatch: pytest
 
 
 def held_after(num_runs: int, run: Callable[..., Any], may_go_on: threading.Event) -> Callable[..., Any]:
-    """A run that waits for the test, except the first few times."""
+    """A run that blocks until the test releases it, after the first `num_runs` calls."""
     numbers = itertools.count()
 
     def held(*arguments: Any) -> Any:
@@ -113,7 +113,7 @@ def held_after(num_runs: int, run: Callable[..., Any], may_go_on: threading.Even
 def test_a_caller_that_leaves_before_the_answer_is_counted_and_forgotten(
     tiny_models: Path, path: str, body: Message, model: str, task: str
 ) -> None:
-    """It hangs up at once: its work is dropped, and the service answers the next caller."""
+    """An immediate disconnect is counted and its work dropped, and the next request is answered."""
 
     async def scenario(app: Application) -> None:
         caller = Caller(app, path, body)

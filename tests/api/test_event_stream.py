@@ -1,4 +1,4 @@
-"""Streams whose readers leave early, read slowly or not at all: slots and sessions come back, and nobody else waits."""
+"""Clients that disconnect, read slowly or stop reading: slots and sessions are freed, and others are not delayed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.live_server import Connection, LiveServer, live_server, post, request
 from tests.tiny_bundles import copy_bundle
 
 MODEL = "tiny-generator"
-#: More than any buffer on the way takes, a few hundred bytes each.
+#: Enough tokens, of a few hundred bytes each, to fill every buffer between server and client.
 ENDLESS_TOKENS = 50_000
 LEAVES = "unroll_slot_leaves_total"
 MAX_BACKLOG = 256
@@ -29,7 +29,7 @@ OVERLOADED = {"model": MODEL, "task": "generation", "outcome": "overloaded"}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Iterator[LiveServer]:
-    """A generator that writes very long texts, and a classifier beside it."""
+    """A server with a generator of very long texts and a classifier."""
     models = tmp_path_factory.mktemp("endless")
     bundle = copy_bundle(tiny_models / MODEL / "1", models)
     manifest = read_manifest(bundle)
@@ -59,7 +59,7 @@ def assert_others_are_answered(server: LiveServer) -> None:
 
 
 class Held:
-    """A runner's `run` that waits for the test."""
+    """A runner's `run` that blocks until the test releases it."""
 
     def __init__(self, run: Any) -> None:
         self.entered, self.gate = threading.Event(), threading.Event()
@@ -73,7 +73,7 @@ class Held:
 
 @contextmanager
 def held_runs(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    """No run of the generator ends before the gate is open; it is open afterwards."""
+    """Block the generator's runs until the gate is opened; it is open after the test."""
     runner = server.engine(MODEL).opened.runner
     held = Held(runner.run)
     with monkeypatch.context() as patch:
@@ -94,7 +94,7 @@ def read_head(connection: Connection) -> None:
 def test_a_reader_that_leaves_before_the_first_event_frees_its_slot(
     server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The headers are there, the prompt is still being read, and the caller hangs up."""
+    """A client that disconnects after the headers, during prefill, frees its slot."""
     before = server.metric(LEAVES, model=MODEL, reason="cancelled")
     with held_runs(server, monkeypatch) as held:
         with server.connect() as connection:
@@ -110,7 +110,7 @@ def test_a_reader_that_leaves_before_the_first_event_frees_its_slot(
 def test_a_reader_that_does_not_read_is_cut_and_stalls_nobody(
     server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond buffers and backlog its text is not written any more; soon its request ends, though nothing was read."""
+    """Once buffers and backlog are full, a client that does not read loses its slot, and others are not delayed."""
     stalled: list[Any] = []
     pause = server.protocol.pause_writing
 
@@ -128,13 +128,13 @@ def test_a_reader_that_does_not_read_is_cut_and_stalls_nobody(
         wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1)
         wait_until(lambda: all_slots_are_free(server))
         assert_others_are_answered(server)
-        # What the timer of a stalled connection does in the end.
+        # What the stall timer does when it expires.
         stalled[0].loop.call_soon_threadsafe(stalled[0].transport.abort)
         wait_until(lambda: server.metric("unroll_requests_total", **OVERLOADED) == num_overloaded + 1)
 
 
 def test_a_slow_reader_gets_all_up_to_the_cut_and_the_reason(server: LiveServer) -> None:
-    """It reads again before its connection is given up: every event is whole and in its place."""
+    """A slow client that resumes reading gets all events before the cut, in order, and then the error."""
     before = server.metric(LEAVES, model=MODEL, reason="overrun")
     with server.connect(receive_bytes=4096) as slow:
         slow.send(stream_request())
@@ -151,7 +151,7 @@ def test_a_slow_reader_gets_all_up_to_the_cut_and_the_reason(server: LiveServer)
 def test_the_session_of_a_stream_that_was_left_is_free_again(
     server: LiveServer, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """As long as the stream goes on nobody else has it; afterwards it can be used, and it begins anew."""
+    """A session is busy until its disconnected stream has ended, and can then be used again."""
     name = moment.replace(" ", "-")
     again = post("/generate", {"inputs": "a", "session": name, "parameters": {"max_new_tokens": 3}})
     with server.connect() as other:
@@ -169,7 +169,7 @@ def test_the_session_of_a_stream_that_was_left_is_free_again(
 def test_events_that_are_ready_together_are_written_together(
     server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that was made while the event loop was busy elsewhere comes in one chunk."""
+    """Events produced while the event loop was blocked are sent in one chunk."""
     loop_is_busy, may_go_on = threading.Event(), threading.Event()
 
     def keep_the_loop_busy() -> None:
@@ -191,7 +191,7 @@ def test_events_that_are_ready_together_are_written_together(
 
 
 def test_resources_are_given_back_however_a_stream_ends() -> None:
-    """Also when its writer is stopped in the midst of a write, as at the end of the service."""
+    """Resources are released even if the writing task is cancelled during a send, as at shutdown."""
 
     async def run() -> list[str]:
         closed: list[str] = []

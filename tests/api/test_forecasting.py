@@ -1,4 +1,4 @@
-"""`POST /predict` with the frames of a series: what is answered, what is refused, and what the model says of itself."""
+"""`POST /predict` with frames of a time series: answers, validation and the model's description."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def predictions(client: TestClient, inputs: object) -> list[dict[str, Any]]:
 
 
 def test_forecasts_come_with_their_quantiles(models: Path, served: TestClient) -> None:
-    """The recorded examples, sent together and alone: a list for each step ahead, in it a number for each target."""
+    """The recorded examples get their forecasts and quantiles, in one request or alone."""
     examples = load_bundle(models / "tiny-forecaster" / "1").examples
     found = predictions(served, [example.inputs for example in examples])
     assert differences([example.answer for example in examples], found, 1e-5) == []
@@ -50,7 +50,7 @@ def test_forecasts_come_with_their_quantiles(models: Path, served: TestClient) -
 
 
 def test_a_forecaster_is_ready_and_counts_what_it_reads(served: TestClient) -> None:
-    """Frames are counted as tokens, none of them unknown; the answer is described in the service's own schema."""
+    """Frames are counted as tokens, none of them unknown, and OpenAPI describes the answer."""
     assert served.get("/health/ready").status_code == 200
     assert 'unroll_read_tokens_total{model="tiny-forecaster"}' in served.get("/metrics").text
     schemas = served.get("/openapi.json").json()["components"]["schemas"]
@@ -58,7 +58,7 @@ def test_a_forecaster_is_ready_and_counts_what_it_reads(served: TestClient) -> N
 
 
 def test_a_later_frame_changes_the_forecast_and_an_early_one_does_not(models: Path, served: TestClient) -> None:
-    """Frames before the window are ignored, so that a caller may send all he has."""
+    """Only frames inside the window affect the forecast, so that longer histories may be sent."""
     frames = load_bundle(models / "tiny-forecaster" / "1").examples[0].inputs["frames"]
     bodies = (frames, [[0.0, 0.0, 0.0], *frames], [*frames, frames[0]])
     same, longer, later = (
@@ -87,7 +87,7 @@ def test_what_cannot_be_forecast_is_a_422_with_its_path(
 
 
 def test_the_model_says_what_it_takes(served: TestClient) -> None:
-    """`GET /models/tiny-forecaster` has the channels, how far it looks back and ahead; the card says it in words."""
+    """`GET /models/tiny-forecaster` and the card describe channels, window and horizon."""
     details = served.get("/models/tiny-forecaster").json()
     options = details["options"]
     assert (options["channels"], options["targets"]) == (["load", "heat", "wind"], ["load", "wind"])

@@ -1,4 +1,4 @@
-"""`POST /predict` with numbers: frames and sound are answered as recorded, and refused at their own place."""
+"""`POST /predict` with numbers: frames and sound get the recorded answers, and errors name their field."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_recorded_examples_are_answered_alone_and_together(client: TestClient, m
 
 @pytest.mark.parametrize("rate_hz", [16000, 44100])
 def test_sound_of_another_rate_is_resampled(client: TestClient, rate_hz: int) -> None:
-    """A tone recorded at another rate is heard as it is at the model's own."""
+    """Sound at another sample rate is resampled and gets the answer of the model's own rate."""
     asked = {"model": "tiny-sound", "parameters": {"top_k": 3}}
     (own,) = post(client, **asked, inputs={"wav": tone_of(8000)})["predictions"]
     (other,) = post(client, **asked, inputs={"wav": tone_of(rate_hz)})["predictions"]
@@ -68,13 +68,13 @@ def test_sound_of_another_rate_is_resampled(client: TestClient, rate_hz: int) ->
 
 
 def tone_of(rate_hz: int) -> str:
-    """A tenth of a second of 400 Hz."""
+    """A tenth of a second of a 400 Hz tone."""
     tone = 0.5 * np.sin(2 * np.pi * 400 * np.arange(rate_hz // 10) / rate_hz)
     return base64.b64encode(wav_file(LabelledSignal(tone.astype(np.float32), "", (), rate_hz))).decode()
 
 
 def test_frames_may_come_in_chunks(client: TestClient) -> None:
-    """Two halves, the second from the state of the first, give the answer of the whole."""
+    """Two chunks, the second resumed from the state of the first, give the answer of the whole."""
     frames = [[20.0 + step, 21.0 - step, 19.0] for step in range(8)]
     (whole,) = post(client, model="tiny-stream", inputs={"frames": frames})["predictions"]
     first = post(client, model="tiny-stream", inputs={"frames": frames[:3]}, return_state=True)
@@ -83,7 +83,7 @@ def test_frames_may_come_in_chunks(client: TestClient) -> None:
 
 
 def test_the_model_says_what_it_takes(client: TestClient) -> None:
-    """`GET /models/{name}` has the names of the features and the sample rate."""
+    """`GET /models/{name}` lists the feature names and the sample rate."""
     motion, sound = (client.get(f"/models/{model}").json()["options"]["signal"] for model in MODELS)
     assert motion == {"kind": "frames", "features": ["x", "y", "z"]}
     assert (sound["kind"], sound["sample_rate_hz"]) == ("waveform", 8000)
@@ -130,7 +130,7 @@ def test_wrong_inputs_are_refused_at_their_own_place(
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "-1e39"])
 def test_numbers_that_are_none_are_refused(client: TestClient, number: str) -> None:
-    """What JSON libraries let through, and what does not fit 32 bits."""
+    """NaN, Infinity and values beyond float32 are refused."""
     body = '{"model": "tiny-motion", "inputs": {"frames": [[1.0, 2.0, NUMBER]]}}'.replace("NUMBER", number)
     response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
@@ -138,7 +138,7 @@ def test_numbers_that_are_none_are_refused(client: TestClient, number: str) -> N
 
 
 def test_a_hundred_thousand_wrong_numbers_are_one_complaint(client: TestClient) -> None:
-    """The answer to a body full of faults is short."""
+    """A body with many invalid numbers gets a short error with one entry."""
     answer = expect_refused(client, {"model": "tiny-motion", "inputs": {"frames": [["a"] * 20_000]}}, 422)
     assert len(answer["detail"]) == 1
 
@@ -155,7 +155,7 @@ def test_a_body_that_is_too_large_is_413(client: TestClient) -> None:
 
 
 def test_numbers_are_not_logged_as_text(models: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With texts in the log, an input of numbers shows what it is and none of its numbers."""
+    """With text logging enabled, numeric inputs are logged by kind without their values."""
     with running_service(models, log_texts=True) as client:
         post(client, model="tiny-motion", inputs={"frames": [FRAME]})
         post(client, model="tiny-motion", inputs=[{"frames": [FRAME]}])
@@ -163,7 +163,7 @@ def test_numbers_are_not_logged_as_text(models: Path, caplog: pytest.LogCaptureF
 
 
 def test_the_documentation_has_both_forms(client: TestClient) -> None:
-    """OpenAPI names the objects, and its examples are valid requests."""
+    """OpenAPI describes both input objects, and its examples are valid requests."""
     openapi = client.get("/openapi.json").json()
     assert {"FramesObject", "WavObject"} <= openapi["components"]["schemas"].keys()
     examples = openapi["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]

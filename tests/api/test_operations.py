@@ -1,4 +1,4 @@
-"""Models, health, metrics and documentation, of a healthy service and of one with a damaged bundle."""
+"""Models, health, metrics and documentation, with healthy and with damaged bundles."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_damaged_bundle_keeps_the_service_from_being_ready(
     damage: Callable[[Path], None],
     reason: str,
 ) -> None:
-    """Which bundle and why stands in /health/ready, /models, the log and the refusal; healthy models still answer."""
+    """/health/ready, /models, the log and the error name the damaged bundle and the reason; healthy models answer."""
     copy_bundle(tiny_models / "tiny-tagger" / "1", tmp_path)
     damage(copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path))
     with caplog.at_level(logging.ERROR), running_service(tmp_path) as client:
@@ -128,7 +128,7 @@ def test_an_unknown_model_or_version_cannot_be_described(client: TestClient) -> 
 
 
 def test_metrics_count_requests_by_outcome(client: TestClient) -> None:
-    """The same request twice raises its own counter by two, and no other."""
+    """Two equal requests raise their counter by two, and no other counter."""
 
     def count(outcome: str) -> float:
         name = f'unroll_requests_total{{model="tiny-classifier",outcome="{outcome}",task="classification"}} '
@@ -160,7 +160,7 @@ def test_metrics_show_stages_batches_and_bundles(client: TestClient, name: str) 
 
 
 def test_failures_are_counted_from_zero(tiny_models: Path) -> None:
-    """Prometheus sees growth from the second value on, so the first failure must not begin its series."""
+    """Failure counters exist with value 0, because Prometheus misses the increase of a series that starts at 1."""
     with running_service(tiny_models) as client:
         text = client.get("/metrics").text
     for model, task in (("tiny-tagger", "tagging"), ("none", "none")):
@@ -174,7 +174,7 @@ def test_the_objectives_count_the_outcomes_that_the_service_calls_failed() -> No
 
 
 def test_metrics_come_in_the_format_that_is_asked_for(client: TestClient) -> None:
-    """OpenMetrics, which ends with a mark and has exemplars, for scrapers that name it; else the older text."""
+    """OpenMetrics with exemplars is served to clients that accept it, else the Prometheus text format."""
     asked = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     plain = client.get("/metrics")
     assert asked.headers["content-type"].startswith("application/openmetrics-text")
@@ -184,7 +184,7 @@ def test_metrics_come_in_the_format_that_is_asked_for(client: TestClient) -> Non
 
 
 def test_metrics_tell_of_drift(tiny_models: Path) -> None:
-    """What was read and not known, which labels were given, and how sure the model was."""
+    """Drift metrics count tokens read, unknown tokens and predicted labels, and record confidence."""
     with running_service(tiny_models) as client:
         texts = ["hello qqqq", "hello world"]
         answer = client.post("/predict", json={"model": "tiny-classifier", "inputs": texts}).json()
@@ -201,7 +201,7 @@ def test_metrics_tell_of_drift(tiny_models: Path) -> None:
 
 
 def test_metrics_tell_how_the_process_does(client: TestClient) -> None:
-    """Lanes, loop, memory, start, states and reloads are there from the start, each with a value that can be."""
+    """Process metrics exist with plausible values from startup on."""
     values = dict(re.findall(r"^(unroll_\S+) (\S+)$", client.get("/metrics").text, re.MULTILINE))
     assert values["unroll_lanes"] == "2.0"
     assert float(values["unroll_lane_busy_seconds_total"]) >= 0
@@ -214,7 +214,7 @@ def test_metrics_tell_how_the_process_does(client: TestClient) -> None:
 
 
 def test_a_run_that_never_ends_makes_the_service_not_live(tiny_models: Path) -> None:
-    """Only a restart helps then, so the probe that restarts must see it; while bundles load or drain it must not."""
+    """A hanging run fails the liveness probe, while loading and draining do not."""
     with running_service(tiny_models, lanes=1, max_run_s=0.05, default_timeout_ms=2_000) as client:
         state, hold = client.app.state, threading.Event()  # type: ignore[attr-defined]
         engine = state.registry.entry("tiny-classifier").engine
@@ -238,7 +238,7 @@ def test_every_route_is_documented_with_an_example(client: TestClient) -> None:
             assert "example" in json.dumps(operation), path
     page = client.get("/docs")
     assert page.status_code == 200
-    # Its scripts come from this server: the page works where no other address can be reached.
+    # The scripts are served locally, so that the page works without internet access.
     sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert sources
     assert all(client.get(source).status_code == 200 for source in sources)

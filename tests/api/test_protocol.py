@@ -1,4 +1,4 @@
-"""A protocol is one declaration: all else that a route needs follows from it, with ASGI and without."""
+"""A protocol is one declaration from which routing, errors and metrics follow, with the fast path and with ASGI."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ToyRequest(BaseModel):
 
 
 async def toy(call: Call, body: ToyRequest) -> Response:
-    """The label of a text; with `stream` as events."""
+    """The label of a text; a stream of events if `stream` is set."""
     engine = call.predict_engine(call.path_values["model"])
     prediction = await call.unless_client_leaves(engine.predict(body.text, {}, call.deadline_s))
     label = prediction.answers[0]["label"]
@@ -75,13 +75,13 @@ def server(tiny_models: Path) -> Iterator[LiveServer]:
 
 @pytest.fixture(params=["", "?"], ids=["fast path", "asgi"])
 def ask(request: pytest.FixtureRequest, server: LiveServer) -> Iterator[Any]:
-    """Asks with ASGI and without: a question mark is enough for a request to go through it."""
+    """Sends requests over the fast path, and over ASGI by appending a question mark."""
     with server.connect() as connection:
         yield Asking(connection, request.param)
 
 
 class Asking:
-    """Posts to toy paths on one connection."""
+    """Posts to paths of the toy protocol on one connection."""
 
     def __init__(self, connection: Connection, ending: str) -> None:
         self._connection, self._ending = connection, ending
@@ -99,7 +99,7 @@ def test_the_path_names_the_model_and_the_answer_has_the_protocols_shape(ask: As
 def test_the_body_may_ask_for_a_stream_whose_error_has_the_protocols_shape(server: LiveServer, ask: Asking) -> None:
     broken = {"model": "tiny-classifier", "task": "classification", "outcome": "toy_broke"}
     before = server.metric(REQUESTS, **broken)
-    for _ in range(2):  # the connection stays good
+    for _ in range(2):  # the connection stays usable
         answer = ask("/toy/tiny-classifier", {"text": "hello", "stream": True})
         first, last, _ = answer.body.split(b"\n\n")
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -139,7 +139,7 @@ def test_a_body_of_bytes_needs_no_media_type(server: LiveServer) -> None:
 
 
 def test_other_methods_of_a_path(server: LiveServer) -> None:
-    """A protocol may have GET routes; a method that it does not have is refused in its own shape."""
+    """A protocol may have GET routes, and a wrong method gets a 405 in the protocol's error format."""
     with server.connect() as connection:
         assert connection.ask(request("GET", "/toy/tagger:meta")).body == b"tagger"
         refused = connection.ask(request("PUT", "/toy/tagger/raw"))

@@ -66,7 +66,7 @@ def scope_of(metrics: Metrics) -> RequestScope:
 def test_every_answer_returns_the_id_of_its_request(
     client: TestClient, method: str, path: str, body: Any, status: int
 ) -> None:
-    """The caller's own id if it is a plain one, else a new one; also on refusals and streams."""
+    """Answers, refusals and streams return the client's request id if it is valid, else a new one."""
     answer = client.request(method, path, json=body, headers={"X-Request-Id": "mine-1"})
     assert (answer.status_code, answer.headers["X-Request-Id"]) == (status, "mine-1")
     made = client.request(method, path, json=body, headers={"X-Request-Id": "not plain"}).headers["X-Request-Id"]
@@ -84,7 +84,7 @@ def test_a_request_for_which_there_is_no_room_gets_its_id_and_is_counted() -> No
 
 
 def test_a_fault_on_the_short_way_is_reported_as_what_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answer, log line and counter agree on it, and all have the request's id."""
+    """An exception on the fast path gets the same status, outcome and request id in answer, log and counter."""
     lines: list[dict[str, Any]] = []
     metrics = Metrics(CollectorRegistry())
     monkeypatch.setattr(
@@ -117,7 +117,7 @@ def test_the_line_of_a_caller_that_left_has_its_id(monkeypatch: pytest.MonkeyPat
 
 
 def rejections(client: TestClient) -> dict[str, float]:
-    """The counts by reason."""
+    """Refusals counted by reason."""
     (family,) = client.app.state.metrics.rejections.collect()  # type: ignore[attr-defined]
     return {sample.labels["reason"]: sample.value for sample in family.samples if sample.name.endswith("_total")}
 
@@ -169,7 +169,7 @@ def test_a_path_or_method_that_is_not_served_is_counted_and_logged_by_its_templa
     client: TestClient, monkeypatch: pytest.MonkeyPatch, method: str, path: str, status: int, outcome: str,
     route: str, logged_method: str,
 ) -> None:  # fmt: skip
-    """Neither the path nor the method as the client wrote them reaches a label or a log line."""
+    """Unknown paths and methods are logged and counted by template, never as the client wrote them."""
     lines: list[dict[str, Any]] = []
     monkeypatch.setattr("service.api.request_scope.log_request", lambda _, level, fields: lines.append(fields))
     registry = client.app.state.metrics.registry  # type: ignore[attr-defined]

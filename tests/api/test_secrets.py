@@ -1,4 +1,4 @@
-"""What callers send is in no log line and no span, whatever becomes of their requests, unless the operator asks."""
+"""Request contents appear in no log line and no span, unless the operator enables text logging."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ GENERATE = {"model": "tiny-generator", "parameters": {"max_new_tokens": 2}}
 
 
 class Log:
-    """Standard error as the service writes it, line by line as each is logged."""
+    """Captured standard error of the service, line by line."""
 
     def __init__(self) -> None:
         self._stream = io.StringIO()
         self.handler = BatchedHandler(self._stream)
 
     def lines(self, message: str = "") -> list[dict[str, Any]]:
-        """Every line, or those with this message; each must be JSON."""
+        """All lines, or those with this message; each must be valid JSON."""
         self.handler.flush()
         parsed = [json.loads(line) for line in self._stream.getvalue().splitlines()]
         return [line for line in parsed if message in ("", line["message"])]
@@ -38,7 +38,7 @@ class Log:
 
 @contextmanager
 def logging_to(log: Log, level: int, shows_texts: bool = False) -> Iterator[None]:
-    """All loggers write there; those of the client that runs in the same process do not."""
+    """Redirect all loggers to this log, except those of the HTTP client in the same process."""
     root, client = logging.getLogger(), logging.getLogger("httpx2")
     log.handler.setFormatter(JsonFormatter(shows_texts))
     level_before = root.level
@@ -58,7 +58,7 @@ def engine(client: TestClient, model: str) -> Any:
 
 
 def answered(client: TestClient) -> list[int]:
-    """The secret on every route, in every place where a caller can write."""
+    """Send the secret in every field of every route."""
     sent: list[tuple[str, Any]] = [
         ("/predict", {"model": "tiny-tagger", "inputs": SECRET}),
         ("/predict", {"model": "tiny-tagger", "inputs": [[SECRET, "a"], SECRET]}),
@@ -71,7 +71,7 @@ def answered(client: TestClient) -> list[int]:
 
 
 def refused(client: TestClient) -> list[int]:
-    """The same in requests that are refused: the text, a field's name, a model, a state, JSON that ends too early."""
+    """Send the secret in refused requests: as text, field name, model and state, and in truncated JSON."""
     sent: list[tuple[str, Any]] = [
         ("/predict", {"model": "tiny-tagger", "inputs": SECRET, "parameters": {SECRET: SECRET}}),
         ("/predict", {"model": "tiny-tagger", "inputs": [SECRET, ""]}),
@@ -92,12 +92,12 @@ def refused(client: TestClient) -> list[int]:
 
 
 def raising(*arguments: Any, **more: Any) -> Any:
-    """A fault of ours that quotes the caller, as an error of a dict does."""
+    """Raise an internal error that quotes the request, as a KeyError does."""
     raise KeyError(SECRET)
 
 
 def failed(client: TestClient) -> list[int]:
-    """The same in requests that fail here: while a text is prepared, in a lane, and in a step."""
+    """Send the secret in requests that fail in preprocessing, postprocessing, a lane or a decode step."""
     tagger, classifier = engine(client, "tiny-tagger"), engine(client, "tiny-classifier")
     generator = engine(client, "tiny-generator")
     sent: list[tuple[object, str, str, dict[str, Any]]] = [
@@ -123,7 +123,7 @@ def test_nothing_of_a_request_is_in_logs_or_spans(
     floor: int,
     ceiling: int,
 ) -> None:
-    """At the level of most detail, with tracing on, and with exceptions that quote the text."""
+    """No request content is logged or traced at debug level, even if exceptions quote it."""
     log = Log()
     with collecting() as collector, logging_to(log, logging.DEBUG):
         monkeypatch.setenv(VARIABLE, collector.url)
@@ -138,7 +138,7 @@ def test_nothing_of_a_request_is_in_logs_or_spans(
 
 
 def test_texts_are_logged_where_that_is_asked_for(tiny_models: Path) -> None:
-    """Their beginnings, of the first few; never an answer."""
+    """With text logging enabled, the first texts are logged, truncated; answers never are."""
     log = Log()
     with logging_to(log, logging.INFO, shows_texts=True), running_service(tiny_models, log_texts=True) as client:
         many = [SECRET, [SECRET, "a"], *["hello"] * 20]

@@ -1,4 +1,4 @@
-"""State that travels: a text that stops here goes on there, word for word, and nobody else can use its state."""
+"""State over HTTP: another replica resumes the same text, and state is bound to its owner."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GREEDY = {"do_sample": False}
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, TestClient]]:
-    """Two services with the same bundle and the same key."""
+    """Two services with the same bundle and the same state key."""
     models = tmp_path_factory.mktemp("state") / "models"
     write_tiny_bundle(models, "generation")
     with running_service(models, state_keys=KEY) as here, running_service(models, state_keys=KEY) as there:
@@ -63,7 +63,7 @@ def test_a_stream_hands_its_state_over_with_its_last_event(replicas: tuple[TestC
 
 
 def test_several_continuations_are_those_that_single_requests_give(replicas: tuple[TestClient, TestClient]) -> None:
-    """Number i is drawn with the seed plus i, and each goes on from its own state."""
+    """Continuation i equals a single request with the seed plus i, and has its own state."""
     here, there = replicas
     parameters = {"do_sample": True, "max_new_tokens": 8}
     forked = generate(here, "the cat", parameters={**parameters, "seed": 40}, n=3, return_state=True)
@@ -89,7 +89,7 @@ def test_a_session_goes_on_from_request_to_request(replicas: tuple[TestClient, T
 
 
 def test_two_requests_cannot_share_a_session_at_the_same_time(replicas: tuple[TestClient, TestClient]) -> None:
-    """Both would go on from the same state, and one text would be lost."""
+    """Concurrent requests on one session never run at the same time: the second gets a 409."""
     here, _ = replicas
     generate(here, "a", parameters={"max_new_tokens": 1}, session="shared")
 
@@ -175,7 +175,7 @@ def test_an_old_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_known_prompt_is_not_read_again(tmp_path: Path) -> None:
-    """The second request finds the state of the first one's prompt, and the answer is the same."""
+    """A second request with the same prompt uses the prefix cache and gets the same answer."""
     write_tiny_bundle(tmp_path, "generation")
     prompt, parameters = "the cat sat on a mat and one", {**SAMPLED, "max_new_tokens": 6}
     with running_service(tmp_path, prefix_checkpoint_tokens=8) as client:
@@ -190,7 +190,7 @@ def test_a_known_prompt_is_not_read_again(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def chunks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A service whose tagger and classifier read forward only, and a tagger that does not."""
+    """A service with a forward-only tagger and classifier, and a bidirectional tagger."""
     models = tmp_path_factory.mktemp("chunks") / "models"
     write_tiny_bundle(models, "tagging", reads_chunks=True)
     write_tiny_bundle(models, "classification", reads_chunks=True)

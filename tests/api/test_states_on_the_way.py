@@ -1,4 +1,4 @@
-"""`state_every`: a stream hands states out on its way, and another replica goes on from any of them."""
+"""`state_every`: a stream sends intermediate states, and another replica can resume from any of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLED = {"do_sample": True, "temperature": 1.3, "seed": 11, "repetition_penalt
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, TestClient]]:
-    """Two services with the same bundle and the same key."""
+    """Two services with the same bundle and the same state key."""
     models = tmp_path_factory.mktemp("way") / "models"
     write_tiny_bundle(models, "generation")
     with running_service(models, state_keys=KEY) as here, running_service(models, state_keys=KEY) as there:
@@ -38,7 +38,7 @@ def tokens(stream: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_another_replica_goes_on_from_any_state_with_the_very_same_tokens(
     replicas: tuple[TestClient, TestClient],
 ) -> None:
-    """Log-probabilities too; and `tokens_left` is what the rest of the text may be long."""
+    """Another replica resumes from any state to the same tokens and log-probabilities, within `tokens_left`."""
     here, there = replicas
     whole = events(here, inputs="the cat", parameters=SAMPLED, state_every=9)
     carrying = [event for event in whole if "state" in event]

@@ -1,4 +1,4 @@
-"""With `UNROLL_STOP_DELAY_S` a service says that it will stop, and answers on until those who ask it know."""
+"""With `UNROLL_STOP_DELAY_S` the service turns unready on SIGTERM but serves requests until the delay has passed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import running_service
 
 @pytest.fixture
 def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the server takes for the time; set item 0."""
+    """The server's clock; set item 0 to change it."""
     now = [100.0]
     monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
     return now

@@ -1,4 +1,4 @@
-"""The short way of plain requests: over real sockets, in every form that HTTP/1.1 allows or forbids."""
+"""The fast path for plain requests, over real sockets, with valid and invalid HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_one_connection_takes_many_requests(server: LiveServer, connection: Conn
     ids="-".join,
 )
 def test_pipelined_requests_are_answered_in_order(connection: Connection, order: list[str]) -> None:
-    """All in one segment, of both ways and other routes; the ids say which answer belongs to which request."""
+    """Pipelined requests on the fast path, ASGI and other routes are answered in order, matched by request id."""
     makers = {
         "tag": lambda number: post("/predict", TAG, x_request_id=number),
         "classify": lambda number: post("/predict", CLASSIFY, x_request_id=number),
@@ -82,7 +82,7 @@ def test_pipelined_requests_are_answered_in_order(connection: Connection, order:
 
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_a_request_may_come_in_segments_of_any_size(server: LiveServer, connection: Connection, size: int) -> None:
-    """Request line, headers and body are cut anywhere."""
+    """A request may be split into TCP segments anywhere in request line, headers and body."""
     whole = post("/predict", TAG)
     answer = connection.ask(*(whole[start : start + size] for start in range(0, len(whole), size)))
     assert predictions(answer) == predictions(connection.ask(whole))
@@ -90,7 +90,7 @@ def test_a_request_may_come_in_segments_of_any_size(server: LiveServer, connecti
 
 
 def test_a_large_body_in_segments_is_read_to_its_end(server: LiveServer, connection: Connection) -> None:
-    """The server stops reading beyond 64 KiB unless it is told to go on."""
+    """Reading resumes after the server's flow control pauses it at 64 KiB, so that large bodies are complete."""
     padded = json.dumps(TAG).encode().ljust(400_000)
     whole = post("/predict", padded)
     answer = connection.ask(*(whole[start : start + 40_000] for start in range(0, len(whole), 40_000)))
@@ -184,7 +184,7 @@ def test_the_request_id_is_returned_or_made(connection: Connection) -> None:
     ids=str,
 )
 def test_both_ways_give_the_same_bytes(server: LiveServer, connection: Connection, path: str, body: Any) -> None:
-    """Timings apart. A question mark is enough for a request to go the long way."""
+    """The fast path and ASGI, selected by a question mark, give the same bytes except for timings."""
     short = connection.ask(post(path, body, x_request_id="same"))
     assert server.short_paths == [path]
     long = connection.ask(post(f"{path}?", body, x_request_id="same"))
@@ -212,7 +212,7 @@ def test_a_caller_that_leaves_in_the_middle_of_a_body_is_counted(server: LiveSer
 def test_the_work_of_a_caller_that_leaves_is_dropped(
     server: LiveServer, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    """It is counted while the run that it was in still goes on, and whoever comes later is answered."""
+    """A disconnect is counted while its run is still in progress, and the next client is answered."""
     engine, gate, entered = server.engine("tiny-classifier"), threading.Event(), threading.Event()
     run = engine.opened.runner.run
     labels = {"model": "tiny-classifier", "task": "classification", "outcome": "cancelled"}
@@ -236,11 +236,11 @@ def test_the_work_of_a_caller_that_leaves_is_dropped(
 
 
 def test_who_does_not_read_is_cut_and_stalls_nobody(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers pile up only as far as buffers reach; then the connection is given so much time and no more."""
+    """A client that does not read is disconnected after the stall timeout, and others are not delayed."""
     monkeypatch.setattr(server.protocol, "max_stall_s", 0.2)
     large = post("/predict", {"model": "tiny-tagger", "inputs": ["the cat sat on a mat " * 6] * 100})
     with server.connect(receive_bytes=4096) as deaf, server.connect() as other:
-        with pytest.raises(OSError):  # noqa: PT012 - at some point the server has gone
+        with pytest.raises(OSError):  # noqa: PT012 - the server closes the connection at some point
             for _ in range(1_000):
                 deaf.send(large)
                 assert predictions(other.ask(post("/predict", TAG)))
@@ -276,7 +276,7 @@ def is_ready(port: int) -> bool:
 
 
 def test_accepted_requests_are_answered_after_sigterm(tmp_path: Path, tiny_models: Path) -> None:
-    """Whole answers and streams are finished, idle connections are closed, new ones are refused, the process ends."""
+    """On SIGTERM running requests and streams finish, idle connections close, and new connections are refused."""
     for name in ("tiny-classifier", "tiny-generator"):
         copy_bundle(tiny_models / name / "1", tmp_path / "models")
     port, hold = free_port(), tmp_path / "hold"
@@ -309,7 +309,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_one_request_too_many_is_refused_at_once_and_the_connection_stays(tiny_models: Path) -> None:
-    """While one request is being answered and only one is allowed, the next gets 429 and may ask again."""
+    """A request over the limit of open requests gets a 429 at once, and its connection can be used again."""
     begun, go_on = threading.Event(), threading.Event()
     with live_server(tiny_models, max_open_requests=1) as server, ExitStack() as stack:
         run = server.app.state.registry.find("predict", "tiny-tagger", None).opened.runner
@@ -330,7 +330,7 @@ def test_one_request_too_many_is_refused_at_once_and_the_connection_stays(tiny_m
 
 
 def test_requests_leave_nothing_to_the_garbage_collector(connection: Connection) -> None:
-    """Cycles pile up until a collection stops everything for tens of milliseconds, in the midst of requests."""
+    """Requests create no reference cycles, so that garbage collection does not pause the service."""
     bodies = [post("/predict", TAG), post("/generate", GENERATE)]
     for body in bodies * 5:
         assert connection.ask(body).status == 200

@@ -1,4 +1,4 @@
-"""The fast path needs pieces of uvicorn that may change: where one is missing, requests go through ASGI instead."""
+"""If a uvicorn internal that the fast path needs is missing, requests go through ASGI instead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.live_server import live_server, post
 TAG = {"model": "tiny-tagger", "inputs": "The cat sat."}
 PROTOCOL = httptools_impl.HttpToolsProtocol
 
-#: What a release could do, and how the missing piece is then called.
+#: Possible changes in a uvicorn release, and the name that is reported as missing.
 CHANGES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "a method is gone": (
         lambda patch: patch.delattr(PROTOCOL, "on_response_complete"),

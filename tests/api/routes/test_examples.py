@@ -1,4 +1,4 @@
-"""The requests that `/docs` offers to try."""
+"""The example requests in `/docs`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {name: example["value"] for name, example 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_is_a_request_that_its_model_answers(name: str) -> None:
-    """Of a model that is not here, at least the form of the request is right."""
+    """Every example is a valid request, and is answered by its model where that is installed."""
     request = PredictRequest.model_validate(EXAMPLES[name])
     bundle = MODELS / str(request.model) / "1"
     if not bundle.is_dir():

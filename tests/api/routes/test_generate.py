@@ -1,4 +1,4 @@
-"""`/generate` and `/generate_stream` speak as text-generation-inference does."""
+"""`/generate` and `/generate_stream` follow the API of text-generation-inference."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_text_and_another_does_not(client: TestClie
 
 
 def test_the_same_seed_gives_the_same_text_in_any_company(client: TestClient) -> None:
-    """Streams that share steps with others, joining and leaving at different times, are not disturbed."""
+    """Concurrent streams in one running batch get the same seeded text as alone."""
     prompts = ["a", "Hello world, ", "The", "x" * 30, "To be, or not to be"] * 4
 
     def ask(number: int) -> str:
@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_text_in_any_company(client: TestClient) ->
 
 
 def test_without_parameters_the_text_is_sampled(client: TestClient) -> None:
-    """An absent `parameters` samples, an empty one does not: two greedy texts agree, sampled ones differ."""
+    """Requests without `parameters` are sampled, while empty `parameters` decode greedily."""
     greedy = {
         client.post("/generate", json={"inputs": "a", "parameters": {}}).json()["generated_text"] for _ in range(3)
     }
@@ -95,7 +95,7 @@ def test_top_tokens_come_only_if_asked(client: TestClient) -> None:
 
 
 def test_more_streams_than_slots_all_end(tmp_path: Path) -> None:
-    """Streams wait for a free slot; nobody is forgotten."""
+    """More streams than slots all finish, because streams wait for a free slot."""
     write_tiny_bundle(tmp_path, "generation")
     with running_service(tmp_path, max_live_streams=2, max_batch_items=2) as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda n: generate(client, "a" * (1 + n), max_new_tokens=10), range(8)))
@@ -110,7 +110,7 @@ def test_a_predict_model_is_named_with_its_route(client: TestClient) -> None:
 
 
 def slowly(run: Callable[..., Any]) -> Callable[..., Any]:
-    """The same run, at least ten milliseconds long."""
+    """The same run, taking at least ten milliseconds."""
 
     def slow_run(*arguments: Any) -> Any:
         time.sleep(0.01)
@@ -123,7 +123,7 @@ def slowly(run: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_waiting_stream_beyond_its_deadline_ends_with_the_right_error(
     client: TestClient, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whole answers get a 504; a stream has begun with 200, so its last frame is the error."""
+    """A request that waits past its deadline gets a 504, or an error event if it is a stream."""
     body = {"inputs": "abc", "parameters": {"max_new_tokens": 30, "do_sample": True, "seed": 5}}
     monkeypatch.setattr(OrtRunner, "run", slowly(OrtRunner.run))
     response = client.post(path, json=body, headers={"X-Request-Timeout-Ms": "1"})

@@ -1,4 +1,4 @@
-"""How the page's files are served; what they do in a browser is tested in tests/browser."""
+"""Serving of the page's files; its behaviour in a browser is tested in tests/browser."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def test_the_home_address_is_the_page(client: TestClient) -> None:
 
 
 def test_every_file_in_the_folder_is_listed_and_every_listed_file_is_there() -> None:
-    """A script that is forgotten in the list would be missing only in the browser."""
+    """The list of files matches the folder."""
     there = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     assert there == set(FILES)
     assert len(FILES) == len(set(FILES))
 
 
 def test_every_file_is_installed_with_the_service() -> None:
-    """What no pattern of the package data names would be missing only where the service is not run from its sources."""
+    """Every file of the page matches a package data pattern, so that it is installed with the service."""
     project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["service"]
     installed = {path for pattern in patterns for path in FOLDER.parent.glob(pattern)}
@@ -35,7 +35,7 @@ def test_every_file_is_installed_with_the_service() -> None:
 
 
 def test_a_model_brings_examples_to_try(client: TestClient) -> None:
-    """Those that the bundle proves itself with, without their answers."""
+    """A model lists its bundle's recorded examples, without their answers."""
     first, *_ = client.get("/models/tiny-classifier").json()["examples"]
     assert first == {"inputs": "hello world", "parameters": {"top_k": 2}}
 
@@ -86,7 +86,7 @@ def test_what_is_not_listed_is_a_404_with_the_usual_body(client: TestClient, nam
     ],
 )
 def test_a_path_cannot_leave_the_folder(tiny_models: Path, path: str) -> None:
-    """Sent as bytes, because a client library would tidy such a path up before it leaves."""
+    """Path traversal is refused; paths are sent as raw bytes, because HTTP clients would normalize them."""
     with live_server(tiny_models, lanes=1) as server, server.connect() as connection:
         answer = connection.ask(request("GET", f"/playground/{path}"))
         assert answer.status == 404
@@ -94,7 +94,7 @@ def test_a_path_cannot_leave_the_folder(tiny_models: Path, path: str) -> None:
 
 
 def test_the_page_names_no_other_address_and_holds_no_script_or_style() -> None:
-    """What the policy forbids would only be noticed in a browser, what it allows not at all."""
+    """The page contains no external addresses, inline scripts or inline styles."""
     page = (FOLDER / PAGE).read_text(encoding="utf-8")
     sources = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert sources
@@ -103,19 +103,19 @@ def test_the_page_names_no_other_address_and_holds_no_script_or_style() -> None:
 
 
 def test_data_never_becomes_markup() -> None:
-    """The page writes what others sent; only text nodes and attributes are safe for that."""
+    """The scripts insert data only through text nodes and attributes, never as HTML."""
     scripts = {name: (FOLDER / name).read_text(encoding="utf-8") for name in FILES if name.endswith(".js")}
     forbidden = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function")
     assert scripts
     assert not [name for name, text in scripts.items() if forbidden.search(text)]
 
 
-#: Folders of the page, in the order in which they may import: each only what comes after it, or itself.
+#: Folders of the page in import order: each may import only from itself and from later ones.
 ROOMS = ("app.js", "views", "panels", "editors", "workbench", "charts", "requests", "elements")
 
 
 def test_folders_of_the_page_import_in_one_direction() -> None:
-    """A circle of folders would make each of them impossible to read alone."""
+    """Imports between the page's folders follow one direction, without cycles."""
     scripts = [name for name in FILES if name.endswith(".js")]
     upwards = [
         (name, target)
@@ -134,6 +134,6 @@ def room_of(script: Path) -> int:
 
 
 def test_no_folder_of_the_page_is_crowded() -> None:
-    """At most 13 files, as in the folders of Python modules."""
+    """No folder of the page has more than 13 files, the same limit as for Python modules."""
     folders = [FOLDER, *(path for path in FOLDER.iterdir() if path.is_dir())]
     assert not [folder for folder in folders if sum(path.is_file() for path in folder.iterdir()) > 13]

@@ -1,4 +1,4 @@
-"""`POST /predict` gives every caller its own answer, in the documented shape."""
+"""`POST /predict` gives every client its own answer in the documented format."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_words_and_text_may_stand_in_one_list(client: TestClient) -> None:
 
 @pytest.mark.parametrize("model", PREDICT_MODELS)
 def test_concurrent_callers_get_their_own_rows(client: TestClient, model: str) -> None:
-    """Many callers at once, of different lengths: each gets what it gets alone."""
+    """Concurrent requests of different lengths get the same answers as alone."""
     texts = [
         " ".join((["the cat sat on a mat hello world one two ada"] * 3)[: 1 + n % 3])[: 3 + 4 * n] for n in range(24)
     ]
@@ -74,7 +74,7 @@ def test_the_model_may_be_left_out_when_only_one_can_answer(tmp_path: Path) -> N
 
 
 def test_the_highest_version_answers_unless_another_is_named(tmp_path: Path) -> None:
-    """Versions are numbers: 10 is above 9."""
+    """The highest version by number answers by default: 10 is above 9."""
     for number, version in enumerate(["9", "10"]):
         write_tiny_bundle(tmp_path, "classification", version=version, seed=number)
     with running_service(tmp_path) as client:
@@ -85,7 +85,7 @@ def test_the_highest_version_answers_unless_another_is_named(tmp_path: Path) -> 
 
 
 def test_a_deadline_that_cannot_be_met_is_504(client: TestClient) -> None:
-    """One millisecond is not enough for a long beam search."""
+    """A beam search that exceeds a deadline of one millisecond is a 504."""
     body = {"model": "tiny-translator", "inputs": ["the cat sat on a mat " * 6] * 16, "parameters": {"num_beams": 8}}
     response = client.post("/predict", json=body, headers={"X-Request-Timeout-Ms": "1"})
     assert response.status_code == 504
@@ -99,7 +99,7 @@ def test_an_impossible_deadline_is_422(client: TestClient) -> None:
 
 
 def test_more_than_the_queue_holds_is_429_with_retry_after(tmp_path: Path) -> None:
-    """The queue counts inputs: a request that does not fit is refused whole, before any work."""
+    """A request with more inputs than the queue has room for is refused as a whole, before any work."""
     write_tiny_bundle(tmp_path, "translation")
     slow = {"inputs": ["the cat sat on a mat " * 6] * 8, "parameters": {"num_beams": 16}}
     with running_service(tmp_path, max_queue_items=8, max_inputs_per_request=8, max_batch_items=1) as client:
@@ -120,7 +120,7 @@ def test_a_request_id_is_taken_over_or_made(client: TestClient) -> None:
 
 
 def test_every_documented_request_is_accepted_by_its_schema(client: TestClient) -> None:
-    """The examples in /docs must work when the button is pressed; here their models are not loaded, so 404 it is."""
+    """The examples in /docs pass validation: with a model that does not exist they get a 404, not a 422."""
     paths = client.get("/openapi.json").json()["paths"]
     for path in ("/predict", "/generate", "/generate_stream"):
         examples = paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"]
