@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, settings
 
 from service.inference.runtime.device import OPENVINO_PROVIDER
 from service.inference.runtime.ort_runner import available_providers
@@ -24,6 +25,10 @@ from tests.tiny_bundles import write_all_tiny_bundles
 
 #: Timeout of every wait: far longer than needed even on a busy machine, so that only a failing test reaches it.
 PATIENCE_S = 60.0
+
+# Hypothesis fails slow examples by default, which on a busy machine says nothing about them.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
