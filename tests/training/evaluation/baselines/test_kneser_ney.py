@@ -1,4 +1,4 @@
-"""Kneser-Ney smoothing: probabilities, and the counts of the papers."""
+"""Kneser-Ney smoothing: probabilities, and the published counts."""
 
 from __future__ import annotations
 
