@@ -1,4 +1,4 @@
-"""Small networks with random weights, and all that is needed to make bundles of them."""
+"""Small networks with random weights, and the means to export bundles of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def characters_tokenizer() -> TextTokenizer:
 
 
 def vocabulary_sizes() -> tuple[int, int, int]:
-    """Words, characters and labels."""
+    """The sizes of the word, character and label vocabularies."""
     return words_tokenizer().vocabulary_size, characters_tokenizer().vocabulary_size, len(LABELS)
 
 
@@ -55,7 +55,7 @@ def tagger(
     bidirectional: bool = True,
     text_pooling: str = "",
 ) -> Tagger:
-    """With a `text_pooling` it is joint: it labels the text, too."""
+    """A tagger; with `text_pooling` it is joint and also labels the text."""
     config = TaggerConfig.model_validate(
         {"cell": cell, "characters": characters, "decoder": decoder, "layers": layers, "hidden_size": 12}
         | {"word_size": 10, "character_size": 6, "character_hidden_size": 7, "bidirectional": bidirectional}
@@ -88,7 +88,7 @@ def language_model(cell: Cell = "lstm", layers: int = 2, tie_embeddings: bool = 
 
 
 def lively(network: NetworkT) -> NetworkT:
-    """Fresh weights are too timid to tell a wrong gate from a right one: biases are zero and all values small."""
+    """Perturb the initial weights, whose small values and zero biases would hide a wrong gate."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -100,7 +100,7 @@ def lively(network: NetworkT) -> NetworkT:
 
 
 def draft_of(network: nn.Module, name: str = "tiny") -> BundleDraft:
-    """A draft whose task and tokenizers fit the network."""
+    """A draft whose task and tokenizers match the network."""
     words = words_tokenizer()
     score = Score(measure="accuracy", value=91.234, baseline=80.0, baseline_name="majority")
     match network:
@@ -123,7 +123,7 @@ def draft_of(network: nn.Module, name: str = "tiny") -> BundleDraft:
 
 
 def questions_of(network: nn.Module) -> list[Question]:
-    """Two inputs that the network's task understands."""
+    """Two inputs of the network's task."""
     if isinstance(network, LanguageModel):
         greedy, drawn = {"max_new_tokens": 8, "details": True}, {"max_new_tokens": 8, "do_sample": True, "seed": 3}
         return [Question("the cat", greedy), Question("a dog ran", drawn)]

@@ -1,4 +1,4 @@
-"""Signals that a test sends to itself while it trains."""
+"""Signals that a test sends to its own process during training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.conftest import wait_until
 def interrupt(number: signal.Signals) -> None:
     """Send this process a signal that a trainer catches; returns once its handler has run.
 
-    A signal may arrive later than `os.kill` returns, and two at once may arrive as one. The trainer's handler puts back
-    the one that was there before, so that its run can be seen.
+    A signal may arrive after `os.kill` returns, and two at once may be merged. The trainer's handler restores the
+    previous one, which shows that it has run.
     """
     handler = signal.getsignal(number)
     os.kill(os.getpid(), number)

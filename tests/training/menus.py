@@ -1,4 +1,4 @@
-"""The menus: networks of every kind, whose settings are combined so that each choice of a recipe is met."""
+"""The menus: networks of every kind, with settings combined so that each choice of a recipe is covered."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TIES: tuple[dict[str, Any], ...] = (
 )
 LANGUAGE_MODEL_STACKS = list(product(("none", "residual", "highway"), (False, True)))
 _SMALL_TRANSLATOR = {"embedding_size": 6, "encoder_hidden_size": 4, "decoder_hidden_size": 8, "attention_size": 5}
-#: cell, attention, input feeding, coverage, decoder layers.
+#: Cell, attention, input feeding, coverage, decoder layers.
 TRANSLATORS: dict[str, tuple[str, str, bool, bool, int]] = {
     "fed": ("lstm", "additive", True, False, 2),
     "covered": ("gru", "additive", False, True, 2),
@@ -50,7 +50,7 @@ TRANSLATORS: dict[str, tuple[str, str, bool, bool, int]] = {
 
 
 def _choice(number: int) -> dict[str, object]:
-    """The stack of that number, and beside it the other dishes in turn, so that each is met with many."""
+    """The stack with that number, with the other settings in rotation."""
     connection, layer_norm, bidirectional = TEXT_STACKS[number]
     dishes = {"connection": connection, "layer_norm": layer_norm, "bidirectional": bidirectional}
     return {**_SMALL, **dishes, "cell": _CELLS[(number + number // 4) % 4], "characters": _READERS[(number // 2) % 3]}
@@ -73,7 +73,7 @@ def _classifier(number: int) -> Network:
 
 
 def _feed_forward(pooling: str) -> Network:
-    """A classifier without a recurrence, one or two layers deep; wide enough that not all of a layer is below zero."""
+    """A classifier without recurrence of one or two layers, wide enough that no layer is entirely negative."""
     characters = "cnn" if pooling == "mean" else "none"
     sizes = {"hidden_size": 24, "embedding_size": 6, "character_size": 4, "character_hidden_size": 5}
     config = ClassifierConfig.model_validate(
@@ -94,7 +94,7 @@ def menu_text_networks() -> Iterator[tuple[str, Network]]:
 
 
 def menu_language_model(number: int) -> LanguageModel:
-    """The stack of that number with the cells and ties in turn; all that regularises is on and must leave no trace."""
+    """The stack with that number, cells and ties in rotation; all regularisation is on, as inference must ignore it."""
     connection, layer_norm = LANGUAGE_MODEL_STACKS[number % len(LANGUAGE_MODEL_STACKS)]
     config = LanguageModelConfig.model_validate(
         {"connection": connection, "layer_norm": layer_norm, "layers": 1 + number % 3, "hidden_size": 7}
@@ -105,12 +105,12 @@ def menu_language_model(number: int) -> LanguageModel:
     )
     network = lively(LanguageModel(config, characters_tokenizer().vocabulary_size))
     with torch.no_grad():
-        network.output.bias[EOS] = -100.0  # no text shall end before it was asked to
+        network.output.bias[EOS] = -100.0  # no text ends before its requested length
     return network
 
 
 def menu_translator(name: str) -> Translator:
-    """A translator of that name in `TRANSLATORS`."""
+    """The translator of that name in `TRANSLATORS`."""
     cell, attention, feeds, covers, layers = TRANSLATORS[name]
     choice = {"cell": cell, "attention": attention, "input_feeding": feeds, "coverage": covers}
     config = TranslatorConfig.model_validate({**_SMALL_TRANSLATOR, **choice, "decoder_layers": layers})
@@ -119,7 +119,7 @@ def menu_translator(name: str) -> Translator:
 
 
 def menu_networks() -> Iterator[tuple[str, Network]]:
-    """One of each kind and choice: the menus of texts, of language models and of translators, and those of numbers."""
+    """One network of each kind and choice: of text, language models, translators and numeric inputs."""
     yield from menu_text_networks()
     for number in range(2 * len(LANGUAGE_MODEL_STACKS)):
         yield f"language-model-{number}", menu_language_model(number)

@@ -1,4 +1,4 @@
-"""A captioner with a handful of random weights, and a bundle of it."""
+"""A captioner with few random weights, and a bundle of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = Limits(max_input_tokens=40, max_new_tokens=6)
 
 
 def captioner(augment: PictureConfig | None = None, **changes: Any) -> Captioner:
-    """Its normalisation has statistics as after training, so that leaving them out would show."""
+    """A captioner with non-default normalisation statistics, so that omitting them is detected."""
     sizes = {"image_rows": 16, "image_columns": 24, "channels": [5, 6], "convolutions": 2}
     sizes |= {"embedding_size": 7, "hidden_size": 9, "attention_size": 8}
     config = CaptionerConfig.model_validate({**sizes, **changes})
@@ -38,7 +38,7 @@ def captioner(augment: PictureConfig | None = None, **changes: Any) -> Captioner
 
 
 def publish_captioner(network: Captioner, models: Path, half: bool = True) -> Exported:
-    """Two recorded pictures, one of them with its attention."""
+    """Publish a captioner with two recorded pictures, one of them with its attention."""
     config = network.config
     options = CaptioningOptions(
         image_rows=config.image_rows,

@@ -1,4 +1,4 @@
-"""Two small models of characters with random weights, taggers that read with them, and runs that train both."""
+"""Two small character models with random weights, taggers that use them, and runs that train both."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from training.preprocessing.character_models import CharacterModels, ReaderShape
 
 CPU = torch.device("cpu")
 (BLANK,) = characters_tokenizer().encode_characters(" ", 1)
-#: Any character does: what matters is that it stands at both ends.
+#: Any character does, as long as it stands at both ends.
 LINE_END = 5
 
 
 def language_models(cell: Cell = "lstm") -> dict[str, LanguageModel]:
-    """The two that `character_models` is made of, the same at every call; the backward one is smaller."""
+    """The two language models of `character_models`, equal at every call; the backward one is smaller."""
     _, characters, _ = vocabulary_sizes()
     sizes = {"forward": (5, 7), "backward": (4, 6)}
     configs = {
@@ -36,7 +36,7 @@ def language_models(cell: Cell = "lstm") -> dict[str, LanguageModel]:
 
 
 def character_models(cell: Cell = "lstm") -> CharacterModels:
-    """As `read_character_models` would make them of `language_models`."""
+    """What `read_character_models` would return for `language_models`."""
     weights, shapes = {}, {}
     for direction, model in language_models(cell).items():
         weights[f"{direction}_reader.embedding.weight"] = model.embedding.weight.detach()
@@ -48,7 +48,7 @@ def character_models(cell: Cell = "lstm") -> CharacterModels:
 
 
 def contextual_tagger(cell: Cell = "lstm", **changes: Any) -> Tagger:
-    """A tagger with contextual features and, unless `changes` say otherwise, no others from characters."""
+    """A tagger with contextual features and, unless `changes` override it, no other character features."""
     sizes = {"hidden_size": 12, "word_size": 10, "contextual_size": 9, "character_size": 4, "character_hidden_size": 5}
     contextual = {"contextual": ("forward", "backward"), "characters": "none"}
     config = TaggerConfig.model_validate({**sizes, **contextual, **changes})
@@ -56,7 +56,7 @@ def contextual_tagger(cell: Cell = "lstm", **changes: Any) -> Tagger:
 
 
 def train_character_models(folder: Path, **forward_changes: Any) -> tuple[str, str]:
-    """Runs of both directions on the same made text; `forward_changes` are dotted keys with `__` for the dot."""
+    """Train both directions on the same generated text; `forward_changes` are dotted keys with `__` for the dot."""
     paths = []
     for direction in ("forward", "backward"):
         changes = {key.replace("__", "."): value for key, value in forward_changes.items()}
@@ -68,7 +68,7 @@ def train_character_models(folder: Path, **forward_changes: Any) -> tuple[str, s
 
 
 def contextual_recipe(folder: Path, models: tuple[str, str], **changes: Any) -> Recipe:
-    """The recipe of a tiny tagger that reads with `models`; `changes` are keys of its [training] table."""
+    """The recipe of a tiny tagger with `models`; `changes` are keys of its [training] table."""
     overrides = tiny_overrides("tagging", trackers=[], **changes)
     return _own("tagging", folder, overrides | {"network.contextual": models, "network.contextual_size": 4})
 

@@ -1,4 +1,4 @@
-"""Runs that are over in a moment: made files for each task, and recipes with a handful of weights."""
+"""Runs that finish quickly: generated files for each task, and recipes for small networks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tiny_overrides(task: TaskName, **changes: Any) -> dict[str, Any]:
 
 
 def tiny_recipe(task: TaskName, folder: Path, **changes: Any) -> Recipe:
-    """The recipe of a run on made files, which are written into `folder`."""
+    """A recipe on generated files, which are written into `folder`."""
     train, dev = write_files(task, folder)
     return own_recipe(task, f"tiny-{task}", str(train), str(dev), None, tiny_overrides(task, **changes))
 
@@ -72,12 +72,12 @@ def own_recipe(
 
 
 def settings_of(task: TaskName, **changes: Any) -> list[str]:
-    """The same sizes as options of the command line."""
+    """The same sizes as command-line options."""
     return [f"--set={key}={str(value).lower()}" for key, value in tiny_overrides(task, **changes).items()]
 
 
 def write_files(task: TaskName, folder: Path) -> tuple[Path, Path]:
-    """A train and a dev file, the same at every call."""
+    """Write a train and a dev file, equal at every call."""
     suffix = {"tagging": "conllu", "classification": "csv", "translation": "tsv", "generation": "txt"}[task]
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / f"train.{suffix}", folder / f"dev.{suffix}"
@@ -87,7 +87,7 @@ def write_files(task: TaskName, folder: Path) -> tuple[Path, Path]:
 
 
 def sentences(number: int, seed: int) -> list[list[str]]:
-    """Sentences of three to nine words, of few words in all."""
+    """Sentences of three to nine words from a small vocabulary."""
     chance = random.Random(seed)
 
     def phrase() -> list[str]:

@@ -1,7 +1,7 @@
-"""What each of several workers does in test_distributed.py: `python -m tests.training.worker_runs FOLDER`.
+"""The process of each worker in test_distributed.py: `python -m tests.training.worker_runs FOLDER`.
 
-For each task a run to the end in `FOLDER/<task>`. Then a language model's run again, which a signal to the last worker
-alone stops and which goes on, in `FOLDER/stopped`.
+Each task has a complete run in `FOLDER/<task>`. A further run of a language model, in `FOLDER/stopped`, is stopped by a
+signal to the last worker alone and then resumed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SHARED_TASKS: tuple[TaskName, ...] = ("tagging", "classification", "translation"
 
 
 def shared_recipe(task: TaskName, folder: Path, dropout: float = 0.0) -> Recipe:
-    """Three epochs; without dropout, so that one process and several can be compared."""
+    """Three epochs without dropout, so that one process and several can be compared."""
     recipe = tiny_recipe(task, folder / f"data-{task}", epochs=3, trackers=[], ema_decay=0.5)
     still = {"dropout": dropout} | ({} if task == "generation" else {"word_dropout": 0.0})
     return recipe.model_copy(update={"network": recipe.network.model_copy(update=still)})
 
 
 def train(run: Run, workers: Workers, resume: bool = False, signal_at: int = 0) -> None:
-    """To the end, every epoch as good as the one before; before batch `signal_at` the last worker gets a SIGTERM."""
+    """Train to the end with rising dev scores; before batch `signal_at` the last worker gets a SIGTERM."""
 
     class Data:
         """The run's batches, counted."""
@@ -77,7 +77,7 @@ def main(folder: Path) -> None:
         if workers.is_first:
             shutil.copy(folder / "stopped" / "last.safetensors", folder / "midway.safetensors")
         workers.wait()
-        torch.manual_seed(99)  # whatever a new process has done before
+        torch.manual_seed(99)  # a new process has a different random state
         path = folder / "stopped"
         train(shared_run(lambda: open_run(path), path, workers), workers, resume=True)
 

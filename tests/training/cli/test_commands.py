@@ -1,4 +1,4 @@
-"""The training commands as a user types them: what they print, where it goes, and their exit codes."""
+"""The training commands: their output, its stream, and their exit codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unroll(*arguments: str | Path) -> Result:
 
 
 def refused(*arguments: str | Path) -> str:
-    """What a command that must fail says, on one line; it exits with 2 and prints no traceback."""
+    """The one-line error of a command that must fail with exit code 2 and without a traceback."""
     result = unroll(*arguments)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
@@ -38,7 +38,7 @@ def refused(*arguments: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files of a tagger, its finished run and its bundle. Only look at it."""
+    """A folder with the files of a tagger, its finished run and its bundle; read-only."""
     folder = tmp_path_factory.mktemp("home")
     train, dev = write_files("tagging", folder)
     places = ["--runs", folder / "runs", "--models", folder / "models"]
@@ -51,7 +51,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_publishes_a_bundle(home: Path) -> None:
-    """One command from a labelled file to a bundle that loads; stdout says where, stderr how it went."""
+    """`unroll train` turns a labelled file into a bundle that loads, with its path on stdout and progress on stderr."""
     bundle = load_bundle(home / "models" / "mine" / "1")
     assert bundle.manifest.labels == ("DET", "NOUN", "VERB")
     assert bundle.manifest.training.data[0].name == "train.conllu"
@@ -69,7 +69,7 @@ def test_training_publishes_a_bundle(home: Path) -> None:
 
 
 def test_a_second_run_of_the_same_name_is_refused(home: Path) -> None:
-    """The message has both ways out, and the run is as it was."""
+    """The error offers both ways out, and the existing run is unchanged."""
     before = (home / "runs" / "mine" / "last.safetensors").read_bytes()
     said = refused(
         "train", "tagging", "--train", home / "train.conllu", "--dev", home / "dev.conllu",
@@ -81,7 +81,7 @@ def test_a_second_run_of_the_same_name_is_refused(home: Path) -> None:
 
 
 def test_evaluate_prints_one_object(home: Path) -> None:
-    """`--json` prints nothing but one JSON object on stdout; without it, one measure a line."""
+    """`--json` prints exactly one JSON object on stdout; without it, one measure per line is printed."""
     bundle, file = home / "models" / "mine" / "1", home / "dev.conllu"
     result = unroll("evaluate", bundle, file, "--json")
     scores = json.loads(result.stdout)
@@ -93,7 +93,7 @@ def test_evaluate_prints_one_object(home: Path) -> None:
 
 
 def test_verify_passes_and_fails(home: Path, tmp_path: Path) -> None:
-    """A published bundle passes, alone and against torch; a spoilt one exits with an error."""
+    """A published bundle passes, alone and against torch; a corrupted one exits with an error."""
     bundle = home / "models" / "mine" / "1"
     for arguments in ([bundle], [bundle, "--run", home / "runs" / "mine"]):
         result = unroll("verify", *arguments, "--json")
@@ -109,7 +109,7 @@ def test_verify_passes_and_fails(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_exported_again(home: Path, tmp_path: Path) -> None:
-    """`export` publishes the same answers from the run folder; `--fp32` is about twice the size."""
+    """`export` publishes the same answers from the run folder; `--fp32` about doubles the size."""
     for option, folder in (("", tmp_path / "half"), ("--fp32", tmp_path / "whole")):
         result = unroll("export", home / "runs" / "mine", "--models", folder, *filter(None, [option]))
         assert result.exit_code == 0, result.output
@@ -121,7 +121,7 @@ def test_a_finished_run_is_exported_again(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_dev_file_is_split_off_aloud(tmp_path: Path) -> None:
-    """The split is said on stderr, the recipe goes to stdout as JSON, and `--dry-run` leaves nothing behind."""
+    """The split is reported on stderr, the recipe is printed on stdout as JSON, and `--dry-run` writes no files."""
     train, _ = write_files("classification", tmp_path / "[bold]my data[/x]")
     runs = tmp_path / "runs"
     result = unroll(
@@ -137,7 +137,7 @@ def test_a_missing_dev_file_is_split_off_aloud(tmp_path: Path) -> None:
 
 
 def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
-    """`--no-export` stops after the best epoch is known."""
+    """`--no-export` stops after the best epoch is selected."""
     train, dev = write_files("classification", tmp_path)
     result = unroll(
         "train", "classification", "--train", train, "--dev", dev, "--name", "mine", "--no-export",
@@ -178,7 +178,7 @@ def test_training_without_export_publishes_nothing(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_gets_a_plain_message(arguments: list[str], reason: str, tmp_path: Path) -> None:
-    """One line that says what is wrong, exit code 2, nothing on stdout, no run folder."""
+    """A user error prints one line, exits with code 2, leaves stdout empty and creates no run folder."""
     train, _ = write_files("tagging", tmp_path / "files")
     names = {"train": str(train), "folder": str(tmp_path)}
     places = ["--runs", str(tmp_path / "runs")] if arguments[0] == "train" else []
@@ -187,7 +187,7 @@ def test_a_mistake_gets_a_plain_message(arguments: list[str], reason: str, tmp_p
 
 
 def test_a_recipe_of_ones_own_is_trained_by_path(tmp_path: Path) -> None:
-    """A TOML file is as good as a shipped name, and `--name` and `--set` change it."""
+    """A recipe file can be trained by path, and `--name` and `--set` override it."""
     recipe = tiny_recipe("classification", tmp_path / "data")
     path = tmp_path / "my.toml"
     path.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
@@ -200,7 +200,7 @@ def test_a_recipe_of_ones_own_is_trained_by_path(tmp_path: Path) -> None:
 def test_a_stopped_run_says_how_to_go_on(
     number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C and SIGTERM save, print the command that goes on, and exit as shells expect; that command works."""
+    """Ctrl-C and SIGTERM save a checkpoint, print a working resume command, and exit with the conventional status."""
     train, dev = write_files("classification", tmp_path)
     update = trainer.Trainer._update
 
@@ -225,7 +225,7 @@ def test_a_stopped_run_says_how_to_go_on(
 
 
 def test_divergence_is_a_plain_message(tmp_path: Path) -> None:
-    """A learning rate out of all reason ends in one line with the settings to change, and exit code 2."""
+    """A diverging learning rate ends in a one-line error that names the settings to change, and exit code 2."""
     train, dev = write_files("generation", tmp_path)
     said = refused(
         "train", "generation", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
@@ -236,14 +236,14 @@ def test_divergence_is_a_plain_message(tmp_path: Path) -> None:
 
 
 def test_check_data_finds_nothing_in_good_files(home: Path) -> None:
-    """Exit code 0 and a report as JSON."""
+    """Valid files give exit code 0 and a JSON report."""
     result = unroll("check-data", "tagging", "--train", home / "train.conllu", "--dev", home / "dev.conllu", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)
 
 
 def test_check_data_exits_with_1_for_faults(tmp_path: Path) -> None:
-    """A file with faults is reported with file and line."""
+    """A faulty file is reported with file and line."""
     path = tmp_path / "bad.csv"
     path.write_text("text,label\nhello,x\nno label,\nbye,y\n", encoding="utf-8")
     result = unroll("check-data", "classification", "--train", path)
@@ -252,7 +252,7 @@ def test_check_data_exits_with_1_for_faults(tmp_path: Path) -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    """`--help` of each command works and has an example, and the list is complete."""
+    """`--help` of each command works and has an example, and the list of commands is complete."""
     listed = unroll("--help").stdout
     for command in TRAINING_COMMANDS:
         assert command in listed
@@ -262,7 +262,7 @@ def test_every_command_explains_itself() -> None:
 
 
 def test_settings_read_as_in_a_recipe(tmp_path: Path) -> None:
-    """The value after = is TOML where it can be, else text: both forms give the same recipe as a file would."""
+    """The value after = is parsed as TOML where possible, else as text; both forms give the same recipe as a file."""
     train, dev = write_files("translation", tmp_path)
     result = unroll(
         "train", "translation", "--train", train, "--dev", dev, "--name", "mine", "--dry-run",
@@ -274,7 +274,7 @@ def test_settings_read_as_in_a_recipe(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_says_what_a_run_needs(tmp_path: Path) -> None:
-    """Weights, updates, memory and time are on stderr, the recipe with `--deterministic` on stdout; no file is made."""
+    """Weights, updates, memory and time go to stderr, the recipe with `--deterministic` to stdout; no file is made."""
     train, dev = write_files("tagging", tmp_path / "files")
     result = unroll(
         "train", "tagging", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
@@ -293,7 +293,7 @@ def test_a_dry_run_says_what_a_run_needs(tmp_path: Path) -> None:
 
 
 def test_a_run_is_done_again_from_its_folder(home: Path, tmp_path: Path) -> None:
-    """`retrain` says that the weights are the same; for a run that was not trained with this recipe it exits with 1."""
+    """`retrain` reports equal weights, and exits with 1 for a run that was not trained with this recipe."""
     places = ["--into", tmp_path / "again", "--device=cpu"]
     result = unroll("retrain", home / "runs" / "mine", *places)
     assert result.exit_code == 0, result.output
@@ -308,7 +308,7 @@ def test_a_run_is_done_again_from_its_folder(home: Path, tmp_path: Path) -> None
 
 
 def test_a_learning_rate_is_found(tmp_path: Path) -> None:
-    """One JSON object with the suggestion and the curve; the picture is the only file that is left."""
+    """The command prints one JSON object with the suggestion and the curve; the plot is the only file written."""
     train, dev = write_files("classification", tmp_path / "files")
     result = unroll(
         "find-lr", "classification", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",
@@ -322,7 +322,7 @@ def test_a_learning_rate_is_found(tmp_path: Path) -> None:
 
 
 def test_a_search_prints_its_table(tmp_path: Path) -> None:
-    """The trials as CSV and the best recipe's file on stdout; that file is a recipe for `train`."""
+    """The trials as CSV and the best recipe's file are printed on stdout; `train` accepts that file."""
     train, dev = write_files("classification", tmp_path / "files")
     result = unroll(
         "search", "classification", "--train", train, "--dev", dev, "--name", "mine", "--runs", tmp_path / "runs",

@@ -1,4 +1,4 @@
-"""Recipes: every wrong key is named, every shipped recipe is sound, and what is written reads back equal."""
+"""Recipes: unknown keys are named, shipped recipes are valid, and written recipes read back equal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fault_of(values: dict[str, Any], overrides: dict[str, Any] | None = None) ->
 
 
 def test_a_name_a_task_and_data_are_enough() -> None:
-    """All else has a default, and the network's kind follows from the task."""
+    """Everything else has a default, and the kind of network follows from the task."""
     recipe = parse_recipe(smallest(), "mine.toml")
     assert recipe.network.task == "tagging"
     assert recipe.training.epochs > 0
@@ -47,7 +47,7 @@ def test_a_name_a_task_and_data_are_enough() -> None:
     ],
 )
 def test_an_unknown_key_is_named(key: str, meant: str) -> None:
-    """Wherever it stands, the message has the file, the key as it would be written there, and the key it looks like."""
+    """At any depth, the message has the file, the key as written there, and the closest known key."""
     hint = f"; did you mean {meant}?" if meant else ""
     assert fault_of(smallest(), {key: 1}) == f"mine.toml: {key}: there is no such key{hint}"
 
@@ -67,25 +67,25 @@ def test_an_unknown_key_is_named(key: str, meant: str) -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, reason: str) -> None:
-    """One sentence for each fault: the key, and what it may be."""
+    """Each fault gives one sentence with the key and its allowed values."""
     assert reason in fault_of(smallest(), {key: value})
 
 
 def test_every_fault_is_told_at_once() -> None:
-    """Two wrong keys, one message."""
+    """Two wrong keys are reported in one message."""
     message = fault_of(smallest(), {"training.epochs": 0, "network.layers": 0})
     assert "training.epochs" in message
     assert "network.layers" in message
 
 
 def test_a_look_back_is_of_whole_segments() -> None:
-    """The rule of two keys is checked too."""
+    """A constraint between two keys is validated: the look-back must be a whole number of segments."""
     values = smallest(task="forecasting", network={"look_back": 100, "segment": 24})
     assert fault_of(values) == "mine.toml: network: look_back (100) must be a multiple of segment (24)"
 
 
 def test_dotted_keys_change_single_values() -> None:
-    """Tables that are not there yet are made, and the others keep their values; a number may be a version."""
+    """Missing tables are created, other values are kept, and a number may be a version."""
     overrides = {"training.epochs": 3, "tokenizer.lowercase": False, "seed": 7, "version": 12}
     recipe = parse_recipe(smallest(training={"patience": 2}), "mine.toml", overrides)
     assert (recipe.training.epochs, recipe.training.patience) == (3, 2)
@@ -94,7 +94,7 @@ def test_dotted_keys_change_single_values() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes_are_sound(name: str) -> None:
-    """Each reads without fault, is called as its file is, comments on itself, and learns from a set whose task fits."""
+    """Each shipped recipe is valid, is named after its file, has a comment, and uses a data set of its task."""
     path = find_recipe(name)
     recipe = load_recipe(path)
     assert recipe.name == name
@@ -108,35 +108,35 @@ def test_shipped_recipes_are_sound(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_weights_come_with_a_recipe_only_where_its_data_allows_it(name: str) -> None:
-    """A recipe for data that allows no giving away has no bundle among the models, and names the licence."""
+    """A recipe whose data forbids redistribution has no published bundle, and every recipe states a licence."""
     recipe = load_recipe(find_recipe(name))
     assert recipe.licence
     assert may_ship(recipe) or not (RECIPES.parents[1] / "models" / name).exists()
 
 
 def test_a_data_set_of_unclear_licence_is_not_for_shipping() -> None:
-    """At least one named set is known to forbid it, and one's own files are one's own."""
+    """At least one named data set forbids redistribution, and the user's own files are unrestricted."""
     unclear = next(entry for entry in NAMED_DATASETS.values() if not entry.may_ship)
     assert not may_ship(parse_recipe(smallest(task=unclear.tasks[0], data={"dataset": unclear.name}), "mine.toml"))
     assert may_ship(parse_recipe(smallest(), "mine.toml"))
 
 
 def test_a_near_name_is_suggested() -> None:
-    """A slip of the finger gets a suggestion and the list of all recipes."""
+    """A misspelt name gets a suggestion and the list of all recipes."""
     with pytest.raises(ConfigFault, match=r"no recipe 'pos-em'; did you mean pos-en\?") as caught:
         find_recipe("pos-em")
     assert all(name in str(caught.value) for name in SHIPPED)
 
 
 def test_a_far_name_gets_the_list() -> None:
-    """Nothing is suggested where nothing is near; a file that is not there is no recipe either."""
+    """A name without a close match, or a missing file, gets the list of recipes and no suggestion."""
     for name in ("quantum", "nowhere.toml"):
         with pytest.raises(ConfigFault, match=rf"no recipe '{name}'\. There are "):
             find_recipe(name)
 
 
 def test_a_recipe_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
-    """A path that ends in .toml is read as it is; what is no TOML is refused with the file's name."""
+    """A path that ends in .toml is read as a recipe file; invalid TOML is refused with the file's name."""
     path = tmp_path / "mine.toml"
     path.write_text(tomli_w.dumps(smallest()), encoding="utf-8")
     assert load_recipe(find_recipe(str(path))).name == "mine"
@@ -147,7 +147,7 @@ def test_a_recipe_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_written_reads_back_equal(name: str) -> None:
-    """The effective recipe as TOML is the same recipe again: nothing is lost on the way to a run folder."""
+    """The effective recipe written as TOML reads back equal."""
     recipe = load_recipe(find_recipe(name), {"training.learning_rate": 1e-5, "examples": ['a\nb\t"c"', "é\u2028👍"]})
     text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
     again: Recipe = parse_recipe(tomllib.loads(text), "again")

@@ -1,4 +1,4 @@
-"""Every table of datasets.toml is a valid entry, and a wrong one is named in the error."""
+"""Every table of datasets.toml is a valid entry, and an invalid one is named in the error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def catalogue_of(tmp_path: Path, text: str) -> dict[str, NamedDataset]:
 
 @pytest.mark.parametrize("entry", NAMED_DATASETS.values(), ids=lambda entry: entry.name)
 def test_every_entry_is_consistent(entry: NamedDataset) -> None:
-    """It has both splits, sound paths, a known format, and either a download address or a note on how to convert."""
+    """Each entry has both splits, valid paths, a known format, and either a download address or a conversion note."""
     assert set(entry.splits) == {"train", "dev"}
     assert entry.attribution
     assert entry.home.startswith("https://")
@@ -48,7 +48,7 @@ def test_every_entry_is_consistent(entry: NamedDataset) -> None:
 
 
 def assert_sound(split: Split) -> None:
-    """Paths stay in the folder, differ, and belong to what readers open; a byte range is not empty."""
+    """Paths stay inside the folder, are distinct and belong to files that readers open; a byte range is not empty."""
     paths = [file.path for file in split.files]
     assert len(set(paths)) == len(paths)
     assert not [path for path in paths if path.startswith("/") or ".." in path]
@@ -57,7 +57,7 @@ def assert_sound(split: Split) -> None:
 
 
 def test_no_two_files_of_a_folder_are_confused() -> None:
-    """Within a folder, also one that data sets share, a path has one digest."""
+    """Within a folder, including one shared by several data sets, each path has one digest."""
     digests: dict[tuple[str, str], str] = {}
     for entry in NAMED_DATASETS.values():
         for file in (file for split in entry.splits.values() for file in split.files):
@@ -65,7 +65,7 @@ def test_no_two_files_of_a_folder_are_confused() -> None:
 
 
 def test_each_table_has_a_comment_that_says_what_it_is_for() -> None:
-    """The line above the table's name."""
+    """The line above each table's name is a comment."""
     lines = CATALOGUE_FILE.read_text(encoding="utf-8").splitlines()
     tables = [number for number, line in enumerate(lines) if line.startswith("[")]
     assert len(tables) == len(NAMED_DATASETS)
@@ -73,7 +73,7 @@ def test_each_table_has_a_comment_that_says_what_it_is_for() -> None:
 
 
 def test_a_table_becomes_an_entry(tmp_path: Path) -> None:
-    """A split of one file opens that file; a remote name and the base address make the download address."""
+    """A split of one file opens that file; the download address joins the base address and the remote name."""
     entry = catalogue_of(tmp_path, TABLE)["tiny"]
     train, dev = entry.splits["train"], entry.splits["dev"]
     assert (train.path, dev.path, entry.options.tag_column) == ("train.txt", "dev", 2)
@@ -92,7 +92,7 @@ def test_a_table_becomes_an_entry(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_table_is_named(tmp_path: Path, right: str, wrong: str, where: str) -> None:
-    """The error has the path to the wrong field, from the name of the table."""
+    """The error has the path of the invalid field, starting with the table's name."""
     with pytest.raises(ValidationError) as caught:
         catalogue_of(tmp_path, TABLE.replace(right, wrong))
     assert where in [".".join(map(str, error["loc"])) for error in caught.value.errors()]

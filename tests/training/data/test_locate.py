@@ -1,4 +1,4 @@
-"""Data sets by name come from the user's folder, the cache or a download; otherwise the error says what to fetch."""
+"""Named data sets come from the user's folder, the cache or a download; otherwise the error says what to fetch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def digest(content: bytes) -> str:
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`data` and `cache` in a temporary folder, as the environment names them."""
+    """`data` and `cache` in a temporary folder, set through environment variables."""
     monkeypatch.setenv("UNROLL_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("UNROLL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -39,7 +39,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """URL of a file that an HTTP server on this machine serves."""
+    """URL of a file served by a local HTTP server."""
     public = tmp_path / "public"
     public.mkdir()
     (public / "all.tsv").write_bytes(CONTENT)
@@ -60,7 +60,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 def add_dataset(
     monkeypatch: pytest.MonkeyPatch, url: str = "", content: bytes = CONTENT, part: tuple[int, int] | None = None
 ) -> None:
-    """Add a data set named `tiny`, whose only split is one file."""
+    """Add a data set named `tiny` with one split of one file."""
     base_url, _, remote = url.rpartition("/")
     file = {"path": "train.tsv", "sha256": digest(content), "remote": remote, "byte_range": part}
     entry = {"tasks": ["classification"], "licence": "CC0", "attribution": "", "home": "https://home", "may_ship": True}
@@ -71,7 +71,7 @@ def add_dataset(
 
 @pytest.mark.parametrize("name", ["train.tsv", "train.tsv.gz"])
 def test_file_in_the_data_folder_is_taken(folders: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Packed or not, the digest is of the content."""
+    """Compressed or not, the digest is that of the content."""
     add_dataset(monkeypatch)
     path = folders / "data" / "tiny" / name
     path.parent.mkdir(parents=True)
@@ -90,7 +90,7 @@ def test_changed_file_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_download_is_kept_in_the_cache(folders: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
-    """Fetched once: the second time the address is not needed. No temporary file is left."""
+    """The file is fetched once, the second lookup needs no network, and no temporary file is left."""
     add_dataset(monkeypatch, server)
     path = locate("tiny", "train")
     assert path == folders / "cache" / "tiny" / "train.tsv"
@@ -101,13 +101,13 @@ def test_download_is_kept_in_the_cache(folders: Path, monkeypatch: pytest.Monkey
 
 
 def test_part_of_a_public_file(folders: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
-    """Only the given bytes of the remote file are kept, and the digest is of these."""
+    """Only the given byte range of the remote file is kept, and the digest is that of the range."""
     add_dataset(monkeypatch, server, CONTENT[3:9], (3, 9))
     assert locate("tiny", "train").read_bytes() == CONTENT[3:9]
 
 
 def test_wrong_download_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
-    """Content with another digest never gets the file's name, and the message says where to put the right one."""
+    """Content with a wrong digest is never stored under the file's name, and the message says where to put the file."""
     add_dataset(monkeypatch, server, b"something else")
     with pytest.raises(DatasetUnavailable, match=f"expected sha256:.* but got {digest(CONTENT)}") as caught:
         locate("tiny", "train")
@@ -116,20 +116,20 @@ def test_wrong_download_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_network_is_a_clear_error(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names the address, the folder and the file."""
+    """The error names the address, the folder and the file."""
     add_dataset(monkeypatch, "http://127.0.0.1:9/all.tsv")
     with pytest.raises(DatasetUnavailable, match=r"could not be downloaded.*put there: train.tsv"):
         locate("tiny", "train")
 
 
 def test_data_that_has_to_be_converted_is_not_fetched(folders: Path) -> None:
-    """Where the public form differs, the message says so and what the form is."""
+    """A data set whose public form differs is not downloaded, and the message describes the required form."""
     with pytest.raises(DatasetUnavailable, match=r"have to be converted first.*clinc/oos-eval.*intent, domain, text"):
         locate("clinc150", "train")
 
 
 def test_unknown_names_list_what_there_is(folders: Path) -> None:
-    """Both for the data set and for the split."""
+    """The error lists the known names, for the data set and for the split."""
     with pytest.raises(DatasetUnavailable, match="sms_spam"):
         locate("nothing", "train")
     with pytest.raises(DatasetUnavailable, match="it has train, dev"):
@@ -138,7 +138,7 @@ def test_unknown_names_list_what_there_is(folders: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(NAMED_DATASETS))
 def test_named_sets_can_be_read(name: str) -> None:
-    """The dev part has the digest of the catalogue and records of its tasks."""
+    """The dev split has the digest of the catalogue and records of its task."""
     data_dir = os.environ.get("UNROLL_DATA_DIR")
     entry = NAMED_DATASETS[name]
     if not data_dir or not (Path(data_dir) / (entry.folder or name)).is_dir():
@@ -150,13 +150,13 @@ def test_named_sets_can_be_read(name: str) -> None:
 
 
 def _is_whole(record: Record) -> bool:
-    """No part that a record must have is empty."""
+    """No required field of the record is empty."""
     parts = zip(record._fields, record, strict=True)
     return all(isinstance(part, int) or len(part) for name, part in parts if name not in record._field_defaults)
 
 
 def test_comma_in_a_file_name_is_no_list(tmp_path: Path) -> None:
-    """A path that exists is one path."""
+    """An existing path that contains a comma is one path."""
     path = tmp_path / "a,b.tsv"
     path.write_bytes(CONTENT)
     assert split_paths(path) == (path,)

@@ -1,4 +1,4 @@
-"""Pictures with captions from files: beside an index or in archives; and each fault by file and line."""
+"""Captioned pictures from files or archives with an index; faults are reported by file and line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.data.split import split_records
 
 
 def test_files_beside_an_index_are_read(tmp_path: Path) -> None:
-    """TSV with usual column names: file, caption, and who drew it."""
+    """A TSV index with common column names is read: file, caption and artist."""
     records = shape_pictures(4)
     assert read_records("captioning", write_pictures(tmp_path, records)) == records
 
@@ -33,7 +33,7 @@ def test_csv_and_jsonl_are_as_good(tmp_path: Path) -> None:
 
 
 def test_files_in_archives_of_the_same_name_are_read(tmp_path: Path) -> None:
-    """`train.tsv` names members of `train.zip` and of `train_ann.zip`; another column holds the captions."""
+    """`train.tsv` names members of `train.zip` and of `train_ann.zip`; another column can hold the captions."""
     records = shape_pictures(2)
     for archive, name, record in zip(("train.zip", "train_ann.zip"), ("x/1.png", "2.png"), records, strict=True):
         with zipfile.ZipFile(tmp_path / archive, "w") as members:
@@ -44,7 +44,7 @@ def test_files_in_archives_of_the_same_name_are_read(tmp_path: Path) -> None:
 
 
 def test_each_fault_is_named_with_its_line(tmp_path: Path) -> None:
-    """A missing picture, one that is no PNG file, a damaged one and an empty caption; the good one is still counted."""
+    """A missing picture, a non-PNG file, a damaged file and an empty caption are faults; valid records are counted."""
     index = write_pictures(tmp_path, shape_pictures(5))
     (tmp_path / "pictures-0.png").unlink()
     (tmp_path / "pictures-1.png").write_bytes(b"\xff\xd8\xff\xe0")

@@ -1,4 +1,4 @@
-"""Readers: every format gives the records that stand in it, and a fault names file, line and what is allowed."""
+"""Readers: every format gives the expected records, and a fault names the file, the line and the allowed form."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fault_of(task: TaskName, path: Path | str, options: ReadOptions | None = Non
 
 
 def test_conllu_words_and_chosen_field(tmp_path: Path) -> None:
-    """Ranges, empty nodes and comments are left out; the tag is the field that was asked for."""
+    """Ranges, empty nodes and comments are skipped; the tag is the requested field."""
     path = write(tmp_path, "a.conllu", CONLLU)
     assert read_records("tagging", path) == [
         TaggedSentence(("Al", "went"), ("PROPN", "VERB")),
@@ -49,7 +49,7 @@ def test_conllu_words_and_chosen_field(tmp_path: Path) -> None:
 
 
 def test_conllu_is_known_by_its_content(tmp_path: Path) -> None:
-    """A name that says nothing is no hindrance."""
+    """CoNLL-U is detected by content, whatever the file name."""
     assert len(read_records("tagging", write(tmp_path, "a.txt", CONLLU))) == 2
 
 
@@ -62,7 +62,7 @@ def test_conllu_is_known_by_its_content(tmp_path: Path) -> None:
     ],
 )
 def test_conllu_fault_names_the_line(tmp_path: Path, line: str, what: str) -> None:
-    """Each kind of bad line is reported where it is."""
+    """Each kind of invalid line is reported with its line number."""
     fault = fault_of("tagging", write(tmp_path, "a.conllu", CONLLU + line + "\n"))
     assert (fault.line, fault.what) == (8, what)
     assert str(fault).startswith(f"{tmp_path / 'a.conllu'}:8: ")
@@ -70,7 +70,7 @@ def test_conllu_fault_names_the_line(tmp_path: Path, line: str, what: str) -> No
 
 @pytest.mark.parametrize("separator", ["\t", " ", "  "])
 def test_columns_take_first_and_last(tmp_path: Path, separator: str) -> None:
-    """Word first, tag last, whatever separates them; document marks and white-space lines separate."""
+    """The first column is the word, the last the tag, with any separator; document marks and blank lines separate."""
     lines = ["-DOCSTART- X O", "", "Al NNP B-PER", "Bo NNP I-PER", "\t", "# NN O"]
     content = "\n".join(line.replace(" ", separator) for line in lines)
     assert read_records("tagging", write(tmp_path, "a.conll", content)) == [
@@ -88,13 +88,13 @@ def test_columns_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_columns_must_not_change_their_number(tmp_path: Path) -> None:
-    """A missing tag is a fault of that line, not a word tagged with its neighbour."""
+    """A missing tag is a fault of that line."""
     fault = fault_of("tagging", write(tmp_path, "a.conll", "Al NNP B-PER\nwent VBD\n"))
     assert (fault.line, fault.allowed) == (2, "it is 3 in the first line of the file")
 
 
 def test_word_with_other_white_space_stays_whole(tmp_path: Path) -> None:
-    """Only tabs and blanks separate: U+00A0 and U+2028 belong to the word and end no line."""
+    """Only tabs and spaces separate columns: U+00A0 and U+2028 belong to the word and end no line."""
     content = "a\u00a0b X\nc\u2028d Y\n"
     assert read_records("tagging", write(tmp_path, "a.conll", content)) == [
         TaggedSentence(("a\u00a0b", "c\u2028d"), ("X", "Y"))
@@ -102,7 +102,7 @@ def test_word_with_other_white_space_stays_whole(tmp_path: Path) -> None:
 
 
 def test_slot_folder_serves_two_tasks(tmp_path: Path) -> None:
-    """`seq.out` gives the tags, `label` the class, which stands beside the tags too."""
+    """`seq.out` gives the tags and `label` the class, which is also attached to the tagged sentence."""
     write(tmp_path, "seq.in", "play jazz\nrain ?\n")
     write(tmp_path, "seq.out", "O B-genre\nO O\n")
     write(tmp_path, "label", "Play\nWeather\n")
@@ -114,7 +114,7 @@ def test_slot_folder_serves_two_tasks(tmp_path: Path) -> None:
 
 
 def test_csv_with_quotes_and_line_breaks(tmp_path: Path) -> None:
-    """Quoted fields hold commas, quotes and line breaks; a fault names the line on which the row starts."""
+    """Quoted fields may contain commas, quotes and line breaks; a fault names the line on which the row starts."""
     path = write(tmp_path, "a.csv", 'Text,Label\r\n"one, ""two""\r\nthree",x\r\nlonely\r\n')
     report = Report(strict=False)
     records = read_located("classification", path, None, report)
@@ -123,13 +123,13 @@ def test_csv_with_quotes_and_line_breaks(tmp_path: Path) -> None:
 
 
 def test_tsv_has_no_quoting(tmp_path: Path) -> None:
-    """A quote is a character like any other."""
+    """A quote is an ordinary character in TSV."""
     path = write(tmp_path, "a.tsv", 'label\ttext\nham\t"so he said\n')
     assert read_records("classification", path) == [LabelledText('"so he said', "ham")]
 
 
 def test_jsonl_numbers_are_labels(tmp_path: Path) -> None:
-    """A label may be a number; a list is no label, and what is not JSON is named by line."""
+    """A label may be a number but not a list, and invalid JSON is reported by line."""
     path = write(tmp_path, "a.jsonl", '{"text": "good", "label": 1}\n\n{"text": "bad", "label": [1]}\n{oops\n')
     report = Report(strict=False)
     assert [r.record for r in read_located("classification", path, None, report)] == [LabelledText("good", "1")]
@@ -140,14 +140,14 @@ def test_jsonl_numbers_are_labels(tmp_path: Path) -> None:
     "header", ["intent,domain,text", "Sentence,Category", "query,whatever", "something,class", "message,id,LABEL"]
 )
 def test_usual_columns_are_found(tmp_path: Path, header: str) -> None:
-    """Among usual names in any case; of two columns one known name is enough."""
+    """Common column names are found in any case; of two columns one known name is enough."""
     cells = {"text": "t", "sentence": "t", "query": "t", "something": "t", "message": "t", "domain": "d", "id": "7"}
     row = ",".join(cells.get(name.lower(), "l") for name in header.split(","))
     assert read_records("classification", write(tmp_path, "a.csv", f"{header}\n{row}\n")) == [LabelledText("t", "l")]
 
 
 def test_columns_that_cannot_be_found_are_a_fault(tmp_path: Path) -> None:
-    """The fault lists the columns there are, also when the user named a wrong one."""
+    """The fault lists the available columns, also when the user named a wrong one."""
     path = write(tmp_path, "a.csv", "a,b,c\n1,2,3\n")
     assert "a, b, c" in str(fault_of("classification", path))
     assert "no text column 'x'" in str(fault_of("classification", path, ReadOptions(text_column="x")))
@@ -156,7 +156,7 @@ def test_columns_that_cannot_be_found_are_a_fault(tmp_path: Path) -> None:
 
 
 def test_pairs_from_a_table(tmp_path: Path) -> None:
-    """The first two columns, or those that are named."""
+    """The first two columns or the named ones give the pairs."""
     path = write(tmp_path, "a.tsv", "en\tde\tfr\nHi.\tHallo!\tSalut !\n")
     assert read_records("translation", path) == [SentencePair("Hi.", "Hallo!")]
     options = ReadOptions(source_column="fr", target_column="en")
@@ -165,7 +165,7 @@ def test_pairs_from_a_table(tmp_path: Path) -> None:
 
 
 def test_pairs_from_two_files(tmp_path: Path) -> None:
-    """Line n of one belongs to line n of the other; a gap and a different length are faults."""
+    """Lines are paired by number; an empty line and different lengths are faults."""
     source, target = write(tmp_path, "a.en", "one\n\ntwo\n"), write(tmp_path, "a.de", "eins\n\nzwei\n")
     both = f"{source},{target}"
     assert read_records("translation", both) == [SentencePair("one", "eins"), SentencePair("two", "zwei")]
@@ -176,33 +176,33 @@ def test_pairs_from_two_files(tmp_path: Path) -> None:
 
 
 def test_text_is_kept_as_it_is(tmp_path: Path) -> None:
-    """One passage; CR LF becomes LF, the byte-order mark goes, and no line end is added or lost."""
+    """The file is one passage; CR LF becomes LF, the byte-order mark is removed, and final line ends are preserved."""
     assert read_records("generation", write(tmp_path, "a", b"\xef\xbb\xbfa\r\n\r\nb")) == [Passage("a\n\nb")]
     assert read_records("generation", write(tmp_path, "b", "a\n")) == [Passage("a\n")]
 
 
 @pytest.mark.parametrize("name", ["a.tsv.gz", "a.tsv"])
 def test_gzip_is_read_transparently(tmp_path: Path, name: str) -> None:
-    """By content, so that a wrong suffix does no harm."""
+    """Gzip is detected by content, so a wrong suffix is harmless."""
     path = write(tmp_path, name, gzip.compress("label\ttext\nx\tä\n".encode()))
     assert read_records("classification", path) == [LabelledText("ä", "x")]
 
 
 def test_damaged_gzip_is_a_fault(tmp_path: Path) -> None:
-    """Half a download is named as such."""
+    """A truncated gzip file is reported as damaged."""
     path = write(tmp_path, "a.tsv.gz", gzip.compress(b"label\ttext\n" * 99)[:-9])
     assert "damaged gzip file" in str(fault_of("classification", path))
 
 
 def test_wrong_encoding_names_the_line(tmp_path: Path) -> None:
-    """Latin-1 and UTF-16 are refused, with the line and byte and what to do."""
+    """Latin-1 and UTF-16 are refused with the line, the byte and the remedy."""
     fault = fault_of("classification", write(tmp_path, "a.tsv", "label\ttext\nx\tä\n".encode("latin-1")))
     assert (fault.line, fault.what) == (2, "byte 3 of the line (0xe4) is not UTF-8")
     assert "UTF-16" in str(fault_of("generation", write(tmp_path, "b.txt", "text".encode("utf-16"))))
 
 
 def test_tolerant_reading_collects_all_faults(tmp_path: Path) -> None:
-    """Good sentences are kept, and a sentence with a bad line is left out whole."""
+    """Valid sentences are kept, and a sentence with an invalid line is skipped whole."""
     path = write(tmp_path, "a.conll", "a X\nb\n\nc X\n\nd\n")
     report = Report(strict=False)
     assert [r.record for r in read_located("tagging", path, None, report)] == [TaggedSentence(("c",), ("X",))]
@@ -223,12 +223,12 @@ def test_tolerant_reading_collects_all_faults(tmp_path: Path) -> None:
 def test_files_without_records_are_faults(
     tmp_path: Path, task: TaskName, name: str, content: str, complaint: str
 ) -> None:
-    """Nothing to train on is said at once, not by a crash later."""
+    """A file without records is reported as a fault when it is read."""
     assert complaint in str(fault_of(task, write(tmp_path, name, content)))
 
 
 def test_impossible_wishes_are_faults(tmp_path: Path) -> None:
-    """A missing file, a format of another task, and a folder where a file is due."""
+    """A missing file, a format of another task, and a folder in place of a file are faults."""
     path = write(tmp_path, "a.txt", "x")
     assert "no such file" in str(fault_of("tagging", tmp_path / "missing"))
     assert "its formats are conllu" in str(fault_of("tagging", path, ReadOptions(format="csv")))
@@ -237,6 +237,6 @@ def test_impossible_wishes_are_faults(tmp_path: Path) -> None:
 
 
 def test_misspelt_option_is_refused() -> None:
-    """An unknown key is an error, never a default."""
+    """An unknown option is an error and is never ignored."""
     with pytest.raises(ValidationError):
         ReadOptions.model_validate(json.loads('{"txt_column": "a"}'))

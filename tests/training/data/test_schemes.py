@@ -1,4 +1,4 @@
-"""Span schemes: each is recognised from a file's tags and becomes the same BIO."""
+"""Span schemes: each is detected from a file's tags and converted to the same BIO."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ IN_OTHER_SCHEMES = {
 
 @pytest.mark.parametrize("scheme", IN_OTHER_SCHEMES)
 def test_scheme_is_detected_and_converted(scheme: str) -> None:
-    """One sentence in three schemes is one sentence in BIO."""
+    """One sentence in three schemes converts to the same BIO tags."""
     tags = IN_OTHER_SCHEMES[scheme]
     assert detect_scheme([tags]) == scheme
     assert to_bio(tags) == tuple(BIO)
 
 
 def test_bilou_is_bioes_in_other_letters() -> None:
-    """L ends a span and U is a span of one word."""
+    """BILOU is read with L as the end of a span and U as a single-word span."""
     tags = ["B-A", "L-A", "U-A", "O", "U-B", "B-A", "I-A", "L-A"]
     assert detect_scheme([tags]) == "bioes"
     assert to_bio(tags) == tuple(BIO)
@@ -38,27 +38,27 @@ def test_bilou_is_bioes_in_other_letters() -> None:
 
 @pytest.mark.parametrize("tags", [["NOUN", "O"], ["O", "O"], ["B-A", "X-A"], ["B", "I"], ["I-"], []])
 def test_plain_tags_form_no_spans(tags: list[str]) -> None:
-    """Parts of speech, and tags that only look a little like spans, stand for themselves."""
+    """Part-of-speech tags, and tags that merely resemble span tags, are left unchanged."""
     assert detect_scheme([tags]) is None
     assert span_scheme([tags]) is None
 
 
 @given(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), max_size=12))
 def test_mended_tags_hold_the_same_spans(tags: list[str]) -> None:
-    """Mending inside tags that continue nothing changes no span that conlleval would count, and mends all of them."""
+    """Repairing inside tags without a begin preserves conlleval's spans and repairs every such tag."""
     mended = to_bio(tags)
     assert bio_spans(mended) == bio_spans(tags)
     assert to_bio(mended) == mended
 
 
 def test_single_words_of_iob1_become_spans() -> None:
-    """A file that has only inside tags is IOB1."""
+    """A file that has only inside tags is detected as IOB1."""
     assert detect_scheme([["O", "I-A"], ["I-B", "O"]]) == "iob1"
     assert bio_spans(to_bio(["I-A", "I-B"])) == [Span("A", 0, 1), Span("B", 1, 2)]
 
 
 def test_illegal_tags_are_warned_of_by_line(tmp_path: Path) -> None:
-    """A BIO file with a stray inside tag stays BIO; the stray tag is named and read as a begin."""
+    """A BIO file with a stray inside tag stays BIO; the tag is reported by line and read as a begin."""
     path = tmp_path / "a.conll"
     path.write_text("a O\nb I-X\nc O\nd B-X\n\ne I-Y\n", encoding="utf-8")
     report = Report(strict=False)

@@ -1,4 +1,4 @@
-"""Tables of numbers in time: what is read, what is a gap, what is a fault and where."""
+"""Tables of time series: values, gaps, and faults with their location."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fault_in(folder: Path, content: str, **options: object) -> DataFault:
 
 
 def test_a_table_is_one_series(tmp_path: Path) -> None:
-    """Every column but the time is a channel and a target, unless the user names others."""
+    """Every column except the time is a channel and a target, unless the user selects others."""
     path = write_table(tmp_path / "series.csv", 10)
     found = read(path)
     assert (found.channels, found.targets) == (CHANNELS, CHANNELS)
@@ -52,7 +52,7 @@ def test_a_table_is_one_series(tmp_path: Path) -> None:
 
 
 def test_gaps_and_kinds(tmp_path: Path) -> None:
-    """NA is a gap; `wind=NE` is 1 where the wind is NE; a column may be missing from the channels."""
+    """NA is a gap; `wind=NE` is a 0/1 indicator channel; columns may be excluded from the channels."""
     found = read(write(tmp_path, TABLE), channel_columns=("load", "wind=NE"), target_column="load")
     assert np.array_equal(found.values, [[1.0, 1.0], [np.nan, 0.0], [2.5, 1.0]], equal_nan=True)
 
@@ -64,7 +64,7 @@ def test_every_usual_word_for_a_gap_is_one(gap: str, tmp_path: Path) -> None:
 
 
 def test_faults_name_the_line(tmp_path: Path) -> None:
-    """A cell that is no number, an infinite one, a time that goes back, a row too short."""
+    """A non-numeric cell, an infinite one, a decreasing time and a short row are faults with their line."""
     word = fault_in(tmp_path, TABLE)
     assert (word.line, word.what) == (2, "'wind' is 'NE', not a number")
     assert "--column channels=wind=NE" in word.allowed
@@ -84,7 +84,7 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_hour_is_a_warning_and_a_short_month_is_none(tmp_path: Path) -> None:
-    """Steps of time may differ as months do; a step twice as long is pointed out, by line."""
+    """Time steps may differ as months do; a step of double length is a warning with its line."""
     report = Report(strict=False)
     read_located("forecasting", write(tmp_path, "time,load\n1,1\n2,1\n4,1\n5,1\n"), None, report)
     assert [(warning.line, warning.what) for warning in report.warnings] == [(4, "4 follows 2: not the usual step")]
@@ -95,7 +95,7 @@ def test_a_missing_hour_is_a_warning_and_a_short_month_is_none(tmp_path: Path) -
 
 
 def test_a_tolerant_report_goes_on_after_a_fault(tmp_path: Path) -> None:
-    """Every bad cell is found at once, and the rest of the table is still read."""
+    """Every invalid cell is reported in one pass, and the rest of the table is still read."""
     report = Report(strict=False)
     (located,) = read_located("forecasting", write(tmp_path, "load,heat\n1,x\ny,2\n3,4\n"), None, report)
     assert [fault.line for fault in report.faults] == [2, 3]
@@ -104,7 +104,7 @@ def test_a_tolerant_report_goes_on_after_a_fault(tmp_path: Path) -> None:
 
 
 def test_dev_follows_train_only_where_the_times_say_so(tmp_path: Path) -> None:
-    """One step later is the next row; a day later, or without times, it is another series."""
+    """Dev continues train if it starts one time step later; with a larger step or no times, it is a separate series."""
     train = read(write_table(tmp_path / "train.csv", 10))
     assert follows(train, read(write_table(tmp_path / "next.csv", 5, first=10)))
     assert not follows(train, read(write_table(tmp_path / "later.csv", 5, first=34)))
@@ -113,7 +113,7 @@ def test_dev_follows_train_only_where_the_times_say_so(tmp_path: Path) -> None:
 
 
 def test_a_series_is_split_in_time() -> None:
-    """The last tenth is dev, with all before it as its past."""
+    """The last tenth is dev, with all earlier rows as its past."""
     whole = series(50)
     train, dev, explanation = split_series(whole)
     (before,), (after,) = train, dev
@@ -125,7 +125,7 @@ def test_a_series_is_split_in_time() -> None:
 
 
 def test_the_scale_is_that_of_what_was_measured(tmp_path: Path) -> None:
-    """Gaps count neither for the mean nor for the deviation; what stands in the run folder is the same to the bit."""
+    """Gaps are excluded from mean and standard deviation, and the scale is restored from the run folder bit for bit."""
     found = read(write(tmp_path, "a,b\n1,5\n,5\n3,5\n"), target_column="a")
     scale = fit_scale(found)
     assert scale == SeriesScale(("a", "b"), ("a",), (2.0, 5.0), (1.0, 1.0))

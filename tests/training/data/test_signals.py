@@ -1,4 +1,4 @@
-"""Readers of signals: every form gives the same records, and a fault names file, line and what is allowed."""
+"""Readers of signals: every form gives the same records, and a fault names the file, the line and the allowed form."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def assert_same(found: list[Record], expected: list[LabelledSignal], *, with_gro
 
 
 def write_index(folder: Path, records: list[LabelledSignal], *, zipped: bool = False) -> Path:
-    """Wave files and a table of them; beside the table, or in an archive of its name."""
+    """Write wave files and their index, in the same folder or in an archive of the same name."""
     lines = ["file\tlabel\tspeaker"]
     archive = zipfile.ZipFile(folder / "index.zip", "w") if zipped else None
     for number, record in enumerate(records):
@@ -48,7 +48,7 @@ def write_index(folder: Path, records: list[LabelledSignal], *, zipped: bool = F
 
 
 def write_rows(path: Path, records: list[LabelledSignal], *, with_labels: bool = True) -> Path:
-    """A row for each frame."""
+    """Write one row per frame."""
     rows = [",".join(["sequence", "step", *(["label"] if with_labels else []), *FEATURES, "subject"])]
     for number, record in enumerate(records):
         for step, frame in enumerate(record.values.tolist()):
@@ -66,12 +66,12 @@ def write_lines(path: Path, records: list[LabelledSignal]) -> Path:
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_wave_files_by_an_index(tmp_path: Path, zipped: bool) -> None:
-    """The index is known by what stands in it; the files lie beside it, or in an archive of its name."""
+    """The index is detected by its content; the files are in its folder or in an archive of the same name."""
     assert_same(read_records("classification", write_index(tmp_path, sounds(), zipped=zipped)), sounds())
 
 
 def test_wave_files_in_folders(tmp_path: Path) -> None:
-    """A folder for each label."""
+    """Each folder of wave files is a label."""
     for number, record in enumerate(sounds()):
         folder = tmp_path / record.label
         folder.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def test_wave_files_in_folders(tmp_path: Path) -> None:
 
 
 def test_frames_in_rows(tmp_path: Path) -> None:
-    """Numbers are all columns that are nothing else; `channels` chooses among them."""
+    """All numeric columns are channels by default; `channels` selects among them."""
     path = write_rows(tmp_path / "a.csv", motions())
     found = read_records("classification", path)
     assert_same(found, motions())
@@ -106,7 +106,7 @@ def test_frames_in_lines(tmp_path: Path) -> None:
 
 
 def test_frames_in_arrays(tmp_path: Path) -> None:
-    """Windows of equal length, labels by number with their names beside."""
+    """Arrays hold windows of equal length, with label ids and a file of label names."""
     x = np.random.default_rng(0).normal(size=(4, 7, 2)).astype(np.float32)
     np.savez(
         tmp_path / "a.npz", x=x, y=np.array([1, 0, 1, 1]), label_names=np.array(["no", "yes"]), subject=[3, 3, 5, 5]
@@ -123,7 +123,7 @@ def fault_of(path: Path) -> DataFault:
 
 
 def test_a_bad_wave_file_is_named_with_its_line(tmp_path: Path) -> None:
-    """Gone, damaged, or of another rate: file, line of the index, and the name of the sound."""
+    """A missing or damaged file or one of another sample rate is a fault with index line and file name."""
     index = write_index(tmp_path, sounds())
     (tmp_path / "2.wav").write_bytes(wav_file(sounds()[2])[:50])
     fault = fault_of(index)
@@ -178,7 +178,7 @@ def test_arrays_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_check_data_counts_signals_and_finds_repeats(tmp_path: Path) -> None:
-    """Lengths in frames, balance of labels, the same signal in both parts, and the line of each fault."""
+    """The report has lengths in frames, the label balance, signals shared by train and dev, and each fault's line."""
     train = write_lines(tmp_path / "train.jsonl", motions())
     dev = write_lines(tmp_path / "dev.jsonl", [*motions(num=2, seed=5), motions()[3]])
     dev.write_text(dev.read_text() + '{"frames": [], "label": "up"}\n')
@@ -190,7 +190,7 @@ def test_check_data_counts_signals_and_finds_repeats(tmp_path: Path) -> None:
 
 
 def test_a_split_depends_on_content_alone() -> None:
-    """Equal signals are on one side, and the same records always on the same."""
+    """Equal signals are on the same side, and the same records always get the same split."""
     records = motions(num=40)
     parts = split_records([*records, *records], 0.3)
     again = split_records([*records[::-1], *records], 0.3)

@@ -15,7 +15,7 @@ TEXTS = [LabelledText(f"text number {n}", "x") for n in range(400)]
 
 
 def test_split_depends_on_nothing_but_the_text() -> None:
-    """Another order and more records move no record to the other side."""
+    """Reordering or adding records moves no record to the other side of the split."""
     parts = split_records(TEXTS)
     assert set(parts.dev) == set(split_records(TEXTS[::-1]).dev)
     assert set(parts.dev) <= set(split_records([*TEXTS, LabelledText("more", "y")]).dev)
@@ -23,14 +23,14 @@ def test_split_depends_on_nothing_but_the_text() -> None:
 
 
 def test_split_is_near_the_share_and_said_aloud() -> None:
-    """About a tenth, and the sentence says how many."""
+    """About a tenth of the records is dev, and the message has the number."""
     parts = split_records(TEXTS)
     assert 20 <= len(parts.dev) <= 60
     assert f"{len(parts.dev)} of 400 records" in parts.explanation
 
 
 def test_equal_texts_stay_together() -> None:
-    """Case and punctuation do not make two texts of one."""
+    """Texts that are equal up to case and punctuation are on the same side."""
     records = [LabelledText(form, "x") for n in range(50) for form in (f"Text {n}!", f"text {n}", f"TEXT, {n}")]
     parts = split_records(records, 0.3)
     assert {r.text.strip("!").replace(",", "").lower() for r in parts.train}.isdisjoint(
@@ -39,7 +39,7 @@ def test_equal_texts_stay_together() -> None:
 
 
 def test_pairs_share_neither_side() -> None:
-    """Pairs that share a source or a target are on one side, also through a third pair."""
+    """Pairs that share a source or a target, directly or through a third pair, are on the same side."""
     pairs = [SentencePair(f"s{n // 2}", f"t{(n + 1) // 2 + 1000 * (n // 6)}") for n in range(300)]
     parts = split_records(pairs, 0.3)
     assert parts.dev
@@ -55,7 +55,7 @@ def test_few_records_still_give_a_dev_part() -> None:
 
 
 def test_running_text_is_cut_at_a_line_end() -> None:
-    """The end of the text is dev, and nothing is lost in between."""
+    """The end of the text is dev, cut at a line end, and no text is lost."""
     text = "".join(f"line {n}\n" for n in range(100))
     parts = split_passages([Passage(text)])
     assert parts.train[0].text + parts.dev[0].text == text
@@ -72,6 +72,6 @@ def test_running_text_is_cut_at_a_line_end() -> None:
     ],
 )
 def test_too_little_to_split_is_an_error(split: Callable[[Any], object], records: list[LabelledText | Passage]) -> None:
-    """One text cannot be on both sides."""
+    """A single text cannot be split."""
     with pytest.raises(UnrollError, match="there is no dev file"):
         split(records)

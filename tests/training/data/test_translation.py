@@ -1,4 +1,4 @@
-"""Sentences in several languages: a file for each, and any direction by one line of a recipe."""
+"""Parallel sentences: one file per language, and the direction chosen by one line of a recipe."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _FRENCH_TO_ENGLISH = ReadOptions(source_column="fr", target_column="en")
 
 
 def load(data: dict[str, object]) -> RunData:
-    """The data of a recipe for translation with this table."""
+    """Load the data of a recipe for translation with this data table."""
     recipe = parse_recipe({"name": "x", "task": "translation", "data": data}, "x.toml")
     return load_data(EVALUATION_TASKS["translation"], recipe)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three languages, one of them compressed."""
+    """A folder with three languages, one of them compressed."""
     (tmp_path / "train.en").write_text("one\ntwo\n", encoding="utf-8")
     (tmp_path / "train.de").write_text("eins\nzwei\n", encoding="utf-8")
     (tmp_path / "train.fr.gz").write_bytes(gzip.compress(b"un\ndeux\n"))
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_columns_name_the_files_of_two_languages(folder: Path) -> None:
-    """`train` with the columns fr and en is train.fr.gz beside train.en; the other way round is the other direction."""
+    """`train` with the columns fr and en reads train.fr.gz and train.en; swapping the columns swaps the direction."""
     found = read_records("translation", folder / "train", _FRENCH_TO_ENGLISH)
     assert found == [SentencePair("un", "one"), SentencePair("deux", "two")]
     turned = ReadOptions(source_column="en", target_column="de")
@@ -44,13 +44,13 @@ def test_columns_name_the_files_of_two_languages(folder: Path) -> None:
 
 
 def test_a_language_that_is_not_there_is_named(folder: Path) -> None:
-    """The fault names the file that is missing, not the stem."""
+    """The fault names the missing file, not the stem."""
     with pytest.raises(DataFault, match=r"train\.nl: no such file"):
         read_records("translation", folder / "train", ReadOptions(source_column="en", target_column="nl"))
 
 
 def test_a_table_is_never_taken_for_a_stem(folder: Path) -> None:
-    """A path that exists is one file, whatever lies beside it; a stem without its columns is no file at all."""
+    """An existing path is read as one file, whatever its siblings; a stem without columns is a missing file."""
     table = folder / "train"
     table.write_text("fr\ten\nun\tone\n", encoding="utf-8")
     assert split_paths(table, _FRENCH_TO_ENGLISH) == (table,)
@@ -59,7 +59,7 @@ def test_a_table_is_never_taken_for_a_stem(folder: Path) -> None:
 
 
 def test_ones_own_languages_are_known_by_their_content(folder: Path) -> None:
-    """A run on one's own files notes the digests of both languages, so that a resumed run notices a change."""
+    """A run on the user's own files records the digests of both languages, so that resuming detects a change."""
     read = {"source_column": "en", "target_column": "fr"}
     data = {"train": str(folder / "train"), "dev": str(folder / "train"), "read": read}
     loaded = load_data(
@@ -81,7 +81,7 @@ def test_ones_own_languages_are_known_by_their_content(folder: Path) -> None:
 def test_a_named_set_is_read_in_any_direction(
     name: str, columns: dict[str, str], first: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a recipe says of columns goes before what the catalogue says."""
+    """The recipe's columns override those of the catalogue."""
     if not (Path(os.environ.get("UNROLL_DATA_DIR", "")) / name / "README.md").is_file():
         pytest.skip(f"{NO_DATA}: {name}")
     data = {"dataset": name, "read": columns}

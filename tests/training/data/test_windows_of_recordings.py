@@ -1,4 +1,4 @@
-"""A table of one long recording, a label beside each row, cut into windows: from the file to scores of a bundle."""
+"""Labelled recordings cut into windows: from the file to scores of a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.data.split import split_records
 
 
 def write_recording(path: Path, stretches: list[tuple[str, str, int]]) -> Path:
-    """Each stretch is a label, a person and a number of rows; `x` counts rows, `y` tells the label."""
+    """Write a recording of stretches of a label, a person and a number of rows; `x` counts rows, `y` is the label."""
     rows, count = ["time,x,y,activity,subject"], 0
     for label, person, length in stretches:
         for _ in range(length):
@@ -33,7 +33,7 @@ def windows_of(path: Path, window: int, stride: int = 0) -> list[LabelledSignal]
 
 
 def test_windows_follow_each_other_by_the_stride_and_span_no_border(tmp_path: Path) -> None:
-    """A new label or person begins anew; rests are left out, and a short stretch is one window."""
+    """No window spans a change of label or person; remainders are dropped, and a short stretch is one window."""
     path = write_recording(tmp_path / "log.csv", [("walk", "ann", 10), ("sit", "ann", 3), ("sit", "bob", 8)])
     found = windows_of(path, 4, 2)
     assert [(one.label, one.group, one.values[:, 0].tolist()) for one in found] == [
@@ -51,7 +51,7 @@ def test_windows_follow_each_other_by_the_stride_and_span_no_border(tmp_path: Pa
 
 
 def test_a_split_keeps_windows_of_one_stretch_together(tmp_path: Path) -> None:
-    """Windows that overlap on both sides would make dev look better than it is."""
+    """Overlapping windows are never split between train and dev, which would inflate the dev score."""
     stretches = [(("walk", "sit")[number % 2], "ann", 12) for number in range(30)]
     records = windows_of(write_recording(tmp_path / "log.csv", stretches), 4, 1)
     parts = split_records(records, 0.3)
@@ -62,7 +62,7 @@ def test_a_split_keeps_windows_of_one_stretch_together(tmp_path: Path) -> None:
 
 
 def test_a_bad_row_is_named(tmp_path: Path) -> None:
-    """File, line and column of what is no number, and of a row without its label."""
+    """A non-numeric cell and a row without a label are reported with file, line and column."""
     path = write_recording(tmp_path / "log.csv", [("walk", "ann", 6)])
     content = path.read_text()
     path.write_text(content.replace("0.06,3,", "0.06,oops,"))
@@ -74,7 +74,7 @@ def test_a_bad_row_is_named(tmp_path: Path) -> None:
 
 
 def test_one_command_from_a_recording_to_scores(tmp_path: Path) -> None:
-    """Training, checking and scoring cut alike; `evaluate` knows from the bundle how."""
+    """Training, checking and scoring cut the same windows; `evaluate` reads the settings from the bundle."""
     stretches = [(("walk", "sit")[number % 2], "ann", 12) for number in range(30)]
     path = write_recording(tmp_path / "log.csv", stretches)
     cut = ["--column", "window=6", "--column", "stride=3"]
@@ -92,6 +92,6 @@ def test_one_command_from_a_recording_to_scores(tmp_path: Path) -> None:
 
 
 def test_values_are_those_of_the_file(tmp_path: Path) -> None:
-    """Numbers are not moved between columns or rows."""
+    """Values keep their row and column."""
     (window,) = windows_of(write_recording(tmp_path / "log.csv", [("walk", "ann", 3)]), 3)
     np.testing.assert_allclose(window.values, [[0, 4.0], [1, 4.01], [2, 4.02]], atol=1e-6)

@@ -1,4 +1,4 @@
-"""Scores of captions, by hand."""
+"""Caption scores computed by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_the_same_captions_score_full_marks() -> None:
 
 
 def test_words_in_common_count_in_part() -> None:
-    """Two of three words on either side are shared: F1 is 2/3, of the other caption nothing; neither is exact."""
+    """Two of three shared words give F1 2/3 and a caption without common words 0; neither is an exact match."""
     scores = caption_scores(["a red car", "blue sky"], ["a green car", "dog"])
     assert scores["token_f1"] == pytest.approx(100 * (2 / 3 + 0) / 2)
     assert scores["exact"] == 0.0
@@ -27,7 +27,7 @@ def test_a_repeated_word_counts_once_for_each_time_it_is_wanted() -> None:
 
 
 def test_the_nearest_picture_beats_the_most_frequent_caption() -> None:
-    """Shapes on white are told apart by their pixels; a caption for all of them is right once in a while."""
+    """The nearest-picture baseline beats the most frequent caption on shapes on a white ground."""
     crude, near = EVALUATION_TASKS["captioning"].baselines(shape_pictures(60), shape_pictures(20, seed=2))
     assert (crude.name, near.name) == ("most frequent caption", "caption of the nearest picture")
     assert near.measures["exact"] > 90 > crude.measures["exact"]

@@ -1,4 +1,4 @@
-"""What dev says of a network, and that no text in dev, however odd, ends a run."""
+"""Dev scores, and that no text in dev can end a run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def score(task: TaskName, path: Path, odd: Sequence[Record] = (), limits: Limits
     ],
 )
 def test_each_task_has_its_measures(task: TaskName, names: set[str], tmp_path: Path) -> None:
-    """The first measure chooses the best epoch, higher is better; a language model is chosen by its loss."""
+    """The first measure selects the best epoch, higher is better; a language model is selected by its loss."""
     found = score(task, tmp_path)
     assert found.measures.keys() == names
     first = {"tagging": "accuracy", "classification": "accuracy", "translation": "bleu"}.get(task)
@@ -61,7 +61,7 @@ def test_each_task_has_its_measures(task: TaskName, names: set[str], tmp_path: P
 
 @pytest.mark.parametrize("task", TASKS)
 def test_scoring_leaves_no_trace(task: TaskName, tmp_path: Path) -> None:
-    """Weights, mode and random numbers are as before, so that training goes on the same; a second score is equal."""
+    """Scoring leaves weights, mode and random state unchanged, and a second score is equal."""
     recipe, ready, network = prepared(task, tmp_path)
     network.train()
     scorer = DevScorer(ready.task, recipe, ready.vocabulary, ready.data.dev)
@@ -76,20 +76,20 @@ def test_scoring_leaves_no_trace(task: TaskName, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_text_beyond_the_limits_does_not_end_a_run(task: TaskName, tmp_path: Path) -> None:
-    """Long texts, blank words and labels that train never showed are scored or shown as refused."""
+    """Long texts, blank words and labels unseen in train are scored or reported as refused."""
     found = score(task, tmp_path, [ODD[task]], Limits(max_input_tokens=6, max_new_tokens=5))
     assert found.measures["loss"] > 0
     assert task == "generation" or " -> refused: " in found.samples[0]
 
 
 def test_a_mistake_is_shown_beside_what_is_right(tmp_path: Path) -> None:
-    """Samples name the right tag where the prediction is another."""
+    """Samples show the correct tag next to a wrong prediction."""
     (sample, *_) = score("tagging", tmp_path).samples
     assert "(not " in sample
 
 
 def test_measures_may_be_taken_of_a_part_of_dev(tmp_path: Path) -> None:
-    """`evaluate_records` spreads its records over all of dev; the loss is over all of it all the same."""
+    """`evaluate_records` takes records from all of dev; the loss still covers the whole of dev."""
     recipe, ready, network = prepared("classification", tmp_path)
     part = recipe.model_copy(update={"training": recipe.training.model_copy(update={"evaluate_records": 2})})
     whole, quick = (DevScorer(ready.task, r, ready.vocabulary, ready.data.dev)(network) for r in (recipe, part))
@@ -100,7 +100,7 @@ def test_measures_may_be_taken_of_a_part_of_dev(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_proofs_fit_the_limits(task: TaskName, tmp_path: Path) -> None:
-    """A bundle with narrow limits is published too: the examples from dev are cut to what it reads and writes."""
+    """A bundle with narrow limits is published; its dev examples are truncated to the limits."""
     recipe = tiny_recipe(task, tmp_path / "data", epochs=1)
     recipe = recipe.model_copy(update={"limits": Limits(max_input_tokens=5, max_new_tokens=3)})
     questions: list[Any] = training_task(recipe).questions(recipe, [ODD[task]])
@@ -111,7 +111,7 @@ def test_proofs_fit_the_limits(task: TaskName, tmp_path: Path) -> None:
 
 
 def untrained(recipe: Recipe, path: Path) -> Run:
-    """A run whose first weights count as its best."""
+    """A run whose initial weights are saved as its best."""
     run = start_run(prepare_run(recipe), path)
     optimizer = build_optimizer(run.network, recipe.training)
     state = RunState(network=run.network, optimizer=optimizer, averages={}, carried=(), progress=Progress())

@@ -1,4 +1,4 @@
-"""Evaluation of a bundle: numbers that can be worked out by hand, no record dropped, and no torch."""
+"""Evaluation of a bundle: scores computed by hand, no record dropped, and no torch import."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ LOGITS = spec("logits", "float32", "batch", "time", "vocab")
 
 
 def bundle_of(path: Path, options: Any, max_input_tokens: int, **fields: Any) -> Bundle:
-    """A bundle in memory; what runs its graphs is up to the test."""
+    """An in-memory bundle; the test supplies the runner of its graphs."""
     graphs = {
         "tagging": {"tagger": ((spec("words", "int64", "batch", "time"), LENGTHS), ())},
         "classification": {"classifier": ((TOKENS, LENGTHS), ())},
@@ -78,7 +78,7 @@ def bundle_of(path: Path, options: Any, max_input_tokens: int, **fields: Any) ->
 
 
 class TableTagger:
-    """Tags each word by itself: `good` starts a span, `bad` continues one. Remembers the shapes it was fed."""
+    """Tags each word independently: `good` starts a span, `bad` continues one; records the input shapes."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -97,7 +97,7 @@ def tagger(path: Path, max_input_tokens: int = 8) -> Bundle:
 
 
 def test_tagging_scores_every_word(tmp_path: Path) -> None:
-    """Two of three spans are found, one of two found spans is right; labels the model lacks are wrong, not fatal."""
+    """Two of three spans are found and one of two predicted spans is correct; unknown gold labels count as errors."""
     records = [
         TaggedSentence(("good", "bad", "film"), ("B-X", "I-X", "O")),
         TaggedSentence(("good", "film"), ("B-X", "I-X")),
@@ -111,7 +111,7 @@ def test_tagging_scores_every_word(tmp_path: Path) -> None:
 
 
 def test_long_sentences_are_tagged_in_windows(tmp_path: Path) -> None:
-    """A sentence longer than the limit is cut, scored whole and counted."""
+    """A sentence beyond the limit is tagged in windows, scored whole and counted."""
     words, tags = ("good", "bad", "film") * 5, ("B-X", "I-X", "O") * 5
     runner = TableTagger()
     scores = evaluate_records(TAGGING, tagger(tmp_path, max_input_tokens=6), runner, [TaggedSentence(words, tags)])
@@ -120,7 +120,7 @@ def test_long_sentences_are_tagged_in_windows(tmp_path: Path) -> None:
 
 
 def test_batches_hold_near_lengths(tmp_path: Path) -> None:
-    """Sorted by length, so that no short sentence is padded to a long one's length."""
+    """Batches are sorted by length, which limits padding."""
     lengths = [1, 7, 2, 8, 1, 7]
     records = [TaggedSentence(("film",) * length, ("O",) * length) for length in lengths]
     runner = TableTagger()
@@ -129,7 +129,7 @@ def test_batches_hold_near_lengths(tmp_path: Path) -> None:
 
 
 class WordCountClassifier:
-    """Calls a text long when it has more than two tokens."""
+    """Classifies a text of more than two tokens as long."""
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         assert graph == "classifier"
@@ -138,7 +138,7 @@ class WordCountClassifier:
 
 
 def test_classification_truncates_and_counts(tmp_path: Path) -> None:
-    """Too long texts are cut to the limit and counted; what cannot be read counts as wrong; nothing is dropped."""
+    """Texts beyond the limit are truncated and counted; unreadable ones count as errors, and no record is dropped."""
     bundle = bundle_of(tmp_path, ClassificationOptions(), 4, labels=("short", "long", "oos"))
     records = [
         LabelledText("a", "short"),
@@ -151,13 +151,13 @@ def test_classification_truncates_and_counts(tmp_path: Path) -> None:
     assert (scores["count"], scores["truncated"], scores["refused"]) == (5, 1, 1)
     assert (scores["accuracy"], scores["accuracy_in_scope"], scores["recall_oos"]) == (40, 50, 0)
     assert scores["unknown_labels"] == ["strange"]
-    # One of the four texts in scope is refused, and so kept out: more than 95 % allow.
+    # One of the four in-scope texts is refused, and so rejected: more than 95 % allow.
     assert (scores["taken_in_scope_at_95"], scores["recall_oos_at_95"]) == (75, 0)
     assert "its label is not oos and its score is at least 0;" in scores["recall_oos_at_95_signature"]
 
 
 def test_wrong_parameters_are_the_callers_fault(tmp_path: Path) -> None:
-    """They are refused with the field, not counted as refused texts."""
+    """Invalid parameters raise an error with the field, and are not counted as refused texts."""
     bundle = bundle_of(tmp_path, ClassificationOptions(), 4, labels=("short", "long", "oos"))
     records = [LabelledText("a", "x")]
     with pytest.raises(InvalidInput) as caught:
@@ -166,7 +166,7 @@ def test_wrong_parameters_are_the_callers_fault(tmp_path: Path) -> None:
 
 
 class CountingModel:
-    """Its state counts the tokens read so far; the count decides how sure it is of token 7."""
+    """The state counts the tokens read so far; the count determines the probability of token 7."""
 
     def __init__(self) -> None:
         self.targets = 0
@@ -183,7 +183,7 @@ class CountingModel:
 
 @pytest.mark.parametrize("max_input_tokens", [1, 7, 500])
 def test_language_model_keeps_its_state_between_windows(tmp_path: Path, max_input_tokens: int) -> None:
-    """Whatever the windows, each token but the first is predicted with everything before it."""
+    """For any window size, each token but the first is predicted from all preceding tokens."""
     state = (StateSpec(name="count", next_name="next_count", layers=1, width=1),)
     bundle = bundle_of(tmp_path, GenerationOptions(), max_input_tokens, state=state)
     runner = CountingModel()
@@ -196,7 +196,7 @@ def test_language_model_keeps_its_state_between_windows(tmp_path: Path, max_inpu
 
 
 def test_one_token_has_no_loss(tmp_path: Path) -> None:
-    """RowEvent clearly, not as a division by zero."""
+    """A one-token text is refused with a clear error, not a division by zero."""
     state = (StateSpec(name="count", next_name="next_count", layers=1, width=1),)
     bundle = bundle_of(tmp_path, GenerationOptions(), 4, state=state)
     with pytest.raises(UnrollError, match="at least two tokens"):
@@ -236,7 +236,7 @@ def tagger_on_disk(tmp_path: Path) -> Path:
 
 
 def test_bundle_from_disk_through_onnxruntime(tagger_on_disk: Path, tmp_path: Path) -> None:
-    """A file and a folder of `seq.in/seq.out/label` give the same scores."""
+    """A file and a folder of `seq.in`, `seq.out` and `label` give the same scores."""
     folder = tmp_path / "dev"
     folder.mkdir()
     (folder / "seq.in").write_text("good bad film\ngood\n", encoding="utf-8")
@@ -249,7 +249,7 @@ def test_bundle_from_disk_through_onnxruntime(tagger_on_disk: Path, tmp_path: Pa
 
 
 def test_evaluation_needs_no_torch(tagger_on_disk: Path, tmp_path: Path) -> None:
-    """After a whole evaluation in a fresh process, torch has not been imported."""
+    """A complete evaluation in a fresh process does not import torch."""
     (tmp_path / "dev.conll").write_text("good B-X\n", encoding="utf-8")
     code = (
         "import sys; from pathlib import Path; from training.evaluation.evaluate import evaluate_bundle; "
@@ -261,7 +261,7 @@ def test_evaluation_needs_no_torch(tagger_on_disk: Path, tmp_path: Path) -> None
 
 
 def test_unusable_bundle_and_file_are_told_apart(tagger_on_disk: Path, tmp_path: Path) -> None:
-    """A missing bundle is a BundleError, a missing file a DataFault."""
+    """A missing bundle raises BundleError, a missing file DataFault."""
     with pytest.raises(BundleError):
         evaluate_bundle(tmp_path / "none", tmp_path / "dev.conll")
     with pytest.raises(DataFault, match="no such file"):

@@ -1,4 +1,4 @@
-"""Scores against independent implementations: seqeval, scikit-learn, sacrebleu's own arithmetic."""
+"""Scores against reference implementations: seqeval, scikit-learn and sacrebleu."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def random_tags(generator: random.Random) -> list[list[str]]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_span_scores_are_those_of_seqeval(seed: int) -> None:
-    """Random tags, most of them ill-formed, get conlleval's precision, recall and F1."""
+    """Random, mostly ill-formed tags get conlleval's precision, recall and F1."""
     generator = random.Random(seed)
     gold = random_tags(generator)
     predicted = [[tag if generator.random() < 0.7 else generator.choice(TAGS) for tag in tags] for tags in gold]
@@ -40,28 +40,28 @@ def test_span_scores_are_those_of_seqeval(seed: int) -> None:
 
 
 def test_inside_tag_without_begin_starts_a_span() -> None:
-    """`I-X` after `O` and after another type counts as a span of its own."""
+    """`I-X` after `O` or after another type starts a new span."""
     assert span_scores([["B-A", "I-A", "B-B", "O", "B-A"]], [["I-A", "I-A", "I-B", "O", "I-A"]]).f1 == 100
 
 
 def test_no_spans_at_all_score_zero() -> None:
-    """Nothing to find and nothing found is 0, not a division by zero."""
+    """No gold and no predicted spans score 0, without a division by zero."""
     assert span_scores([["O"]], [["O"]]) == (0.0, 0.0, 0.0)
 
 
 def test_accuracy_is_a_percentage() -> None:
-    """Two of three right are 66.7 %."""
+    """Two of three correct predictions are 66.7 %."""
     assert accuracy(["a", "b", "c"], ["a", "b", "x"]) == pytest.approx(200 / 3)
 
 
 def test_macro_f1_is_that_of_scikit_learn() -> None:
-    """Also with labels that only the gold or only the predictions have."""
+    """Macro F1 equals scikit-learn's, also with labels that occur only in the gold or only in the predictions."""
     gold, predicted = list("aabbccd"), list("ababccx")
     assert macro_f1(gold, predicted) == pytest.approx(100 * sklearn_f1(gold, predicted, average="macro"))
 
 
 def test_translation_scores_are_cased_and_signed() -> None:
-    """Equal texts score 100, a change of case costs, and the signature names case and tokenizer."""
+    """Equal texts score 100, a change of case lowers the score, and the signature names case and tokenizer."""
     references = ["Das ist ein kleiner Hund.", "Wir gehen heute nach Hause."]
     perfect = translation_scores(references, references)
     assert perfect.bleu == pytest.approx(100)
@@ -81,6 +81,6 @@ def test_negative_log_likelihoods_of_known_distributions() -> None:
 
 
 def test_perplexity_of_a_hopeless_model_is_infinite() -> None:
-    """No overflow error for a loss that no float can hold the exponential of."""
+    """A loss whose exponential overflows gives infinite perplexity, not an error."""
     assert perplexity(0.0) == 1.0
     assert perplexity(1e4) == math.inf

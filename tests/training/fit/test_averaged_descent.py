@@ -1,4 +1,4 @@
-"""`asgd`: plain descent until dev stops getting better, then the mean of all weights (Merity et al. 2018)."""
+"""`asgd`: plain SGD until the dev score stops improving, then averaging of all weights (Merity et al. 2018)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from training.fit.trainer import DevScore, Interrupted
 from training.networks.network import Network
 
 ASGD = TrainingConfig(average="asgd")
-#: In an epoch of the tiny run.
+#: Updates per epoch of the tiny run.
 BATCHES = 15
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Curves are for test_run_folder.py; and other tests shall not notice that runs seed torch."""
+    """Disable curves, and restore the random state, as runs seed torch."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     state = torch.get_rng_state()
     yield
@@ -53,7 +53,7 @@ def descent(path: Path, **changes: object) -> Recipe:
     ],
 )
 def test_the_trigger_compares_with_what_is_longer_ago(scores: list[float], expected: bool) -> None:
-    """With a patience of 1, the last score is held against the best of all but the score before it."""
+    """With a patience of 1, the last score is compared with the best of all scores but the one before it."""
     assert has_stopped_gaining(scores, 1) is expected
 
 
@@ -63,12 +63,12 @@ def test_a_patience_of_none_compares_with_all_before() -> None:
 
 
 def test_from_its_start_on_every_update_counts_alike() -> None:
-    """The first update after the start replaces the average, the n-th moves it by one n-th."""
+    """The first update after the start replaces the average, and the n-th has a share of 1 / n."""
     assert [share_kept(ASGD, step, 100, averaging_from=40) for step in (40, 41, 43)] == [0, 1 / 2, 3 / 4]
 
 
 def test_dev_decides_when_averages_begin(tmp_path: Path) -> None:
-    """Until the third epoch's score falls, dev sees the network's own weights; from then on their plain mean."""
+    """Dev is scored with the network's own weights until its score first falls, then with their running mean."""
     values = iter([2.0, 3.0, 1.0, 1.0, 1.0, 1.0])
     seen: list[dict[str, torch.Tensor]] = []
 
@@ -93,7 +93,7 @@ def test_dev_decides_when_averages_begin(tmp_path: Path) -> None:
 
 
 def test_averages_get_the_patience_that_was_used_up(tmp_path: Path) -> None:
-    """A run that was about to stop goes on for `patience` epochs of averaged weights."""
+    """A run about to stop early continues for `patience` epochs with averaged weights."""
     recipe = descent(tmp_path, average_patience=2, patience=3, epochs=20)
     falling = itertools.count(0, -1)
     progress = make_trainer(recipe, tmp_path / "run", lambda _: DevScore(float(next(falling)))).fit()
@@ -102,13 +102,13 @@ def test_averages_get_the_patience_that_was_used_up(tmp_path: Path) -> None:
 
 
 def small_weights(network: Network) -> DevScore:
-    """Falls from epoch to epoch, and depends on the weights that dev sees alone."""
+    """A score that falls from epoch to epoch and depends only on the scored weights."""
     return DevScore(-sum(float(parameter.detach().square().sum()) for parameter in network.parameters()))
 
 
 @pytest.mark.parametrize("stop_at", [BATCHES + 5, 2 * BATCHES + 4, 4 * BATCHES])
 def test_resuming_is_never_having_stopped(stop_at: int, tmp_path: Path) -> None:
-    """Before the averages began and after it: weights, averages and every logged number are the same to the bit."""
+    """Resuming before or after averaging starts gives bit-identical weights, averages and logged numbers."""
     recipe = descent(tmp_path, average_patience=0)
     with pytest.raises(Interrupted):
         make_trainer(recipe, tmp_path / "stopped", small_weights, at=stop_at, then=terminate).fit()
@@ -121,6 +121,6 @@ def test_resuming_is_never_having_stopped(stop_at: int, tmp_path: Path) -> None:
 
 
 def test_patience_must_leave_time_for_averages(tmp_path: Path) -> None:
-    """Else the run stops before its weights are averaged: said before it begins."""
+    """A patience that would stop the run before averaging starts is refused when the recipe is read."""
     with pytest.raises(ConfigFault, match=r"patience \(3\) must be more than average_patience \(3\)"):
         descent(tmp_path, average_patience=3, patience=3)

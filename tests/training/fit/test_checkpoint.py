@@ -1,4 +1,4 @@
-"""Checkpoints: no pickle, whole or not at all, and a clear word about every file that does not fit."""
+"""Checkpoints: no pickle, atomic writes, and a clear error for every file that does not fit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AVERAGING = TrainingConfig(ema_decay=0.9)
 
 
 def state_of(network: Network, optimizer: str = "adamw", carried: tuple[Tensor, ...] = ()) -> RunState:
-    """A run after one update with made-up gradients."""
+    """The state of a run after one update with artificial gradients."""
     made = build_optimizer(network, TrainingConfig.model_validate({"optimizer": optimizer}))
     for number, parameter in enumerate(network.parameters()):
         parameter.grad = torch.full_like(parameter, 0.1 * (number + 1))
@@ -49,7 +49,7 @@ def fresh_state(network: Network, optimizer: str = "adamw") -> RunState:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_everything_comes_back(optimizer: str, tmp_path: Path) -> None:
-    """Weights, averages, carried state, optimiser, random numbers and progress are those saved, to the bit."""
+    """Weights, averages, carried state, optimizer, random state and progress are restored bit for bit."""
     carried = (torch.randn(2, 3, 4), torch.randn(2, 3, 4))
     saved = state_of(language_model(), optimizer, carried)
     save_checkpoint(tmp_path / "a", saved)
@@ -67,7 +67,7 @@ def test_everything_comes_back(optimizer: str, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_plain_tensors_and_json(tmp_path: Path) -> None:
-    """The safetensors library reads the whole file, progress is JSON in its header: there is nothing to unpickle."""
+    """The safetensors library reads the whole file, with progress as JSON in its header, so nothing is unpickled."""
     save_checkpoint(tmp_path / "a", state_of(classifier()))
     content = (tmp_path / "a").read_bytes()
     header_size = int.from_bytes(content[:8], "little")
@@ -84,7 +84,7 @@ def test_no_file_is_a_clear_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["half", "empty", "text", "header"])
 def test_a_damaged_file_is_a_clear_error(damage: str, tmp_path: Path) -> None:
-    """Cut off, empty, something else, or with a spoilt header: the message says damaged and names the path."""
+    """A truncated, empty, foreign or corrupt file is reported as damaged, with its path."""
     path = tmp_path / "last.safetensors"
     save_checkpoint(path, state_of(classifier()))
     content = path.read_bytes()
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_a_clear_error(damage: str, tmp_path: Path) -> None:
 
 
 def test_the_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    """Other names or other shapes: the message says that it does not fit."""
+    """Different names or shapes are reported as not fitting the network."""
     save_checkpoint(tmp_path / "a", state_of(classifier("lstm")))
     for other in (classifier("gru"), classifier("lstm", bidirectional=False), language_model()):
         with pytest.raises(CheckpointFault, match="does not fit this run"):
@@ -105,14 +105,14 @@ def test_the_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_alone_are_no_checkpoint(tmp_path: Path) -> None:
-    """The file with the best weights cannot be resumed from, and says so."""
+    """The file of the best weights cannot be resumed from, and the error says so."""
     save_weights(tmp_path / "best", classifier(), {})
     with pytest.raises(CheckpointFault, match="not a checkpoint of a run"):
         load_checkpoint(tmp_path / "best", fresh_state(classifier()))
 
 
 def test_a_checkpoint_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    """A file that this code cannot understand is not half understood."""
+    """A checkpoint of a newer format version is refused."""
     save_checkpoint(tmp_path / "a", state_of(classifier()))
     tensors, metadata = read_tensors(tmp_path / "a")
     later = metadata["progress"].replace('"version":1', '"version":2')
@@ -122,7 +122,7 @@ def test_a_checkpoint_of_a_later_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_random_numbers_is_refused(tmp_path: Path) -> None:
-    """Going on with other random numbers would be another run."""
+    """A checkpoint without random state is refused, as resuming would give a different run."""
     save_checkpoint(tmp_path / "a", state_of(classifier()))
     tensors, metadata = read_tensors(tmp_path / "a")
     del tensors["random.cpu"]
@@ -135,7 +135,7 @@ def test_a_checkpoint_without_random_numbers_is_refused(tmp_path: Path) -> None:
 def test_an_interrupted_write_leaves_the_old_file(
     failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether writing or renaming fails: the old checkpoint is whole, nothing else lies about, the error is clear."""
+    """A failed write or rename leaves the old checkpoint intact, no temporary files, and a clear error."""
     path = tmp_path / "last.safetensors"
     save_checkpoint(path, state_of(classifier()))
     before = path.read_bytes()
@@ -158,7 +158,7 @@ def test_an_interrupted_write_leaves_the_old_file(
 
 
 def test_averages_are_what_is_scored_and_exported(tmp_path: Path) -> None:
-    """Saved weights are the averages, tied ones too, so that a loaded network is the one that was scored."""
+    """Saved weights are the averages, including tied ones, so a loaded network is the one that was scored."""
     network, other = translator(), translator()
     assert network.config.tie_embeddings
     averages = {name: value + 1 for name, value in start_averages(network, AVERAGING).items()}
@@ -173,7 +173,7 @@ def test_averages_are_what_is_scored_and_exported(tmp_path: Path) -> None:
 
 
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
-    """Under the name that averages go by; where a file has the other name too, what stands there has no say."""
+    """Tied weights are stored under the name used by the averages; a second name in a file is ignored."""
     network, other = translator(), translator()
     averages = {name: value + 1 for name, value in start_averages(network, AVERAGING).items()}
     save_weights(tmp_path / "best", network, averages)
@@ -187,7 +187,7 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    """Missing weights, weights too many and weights of another shape are all named as not fitting."""
+    """Missing weights, unexpected weights and wrong shapes are all reported as not fitting."""
     save_weights(tmp_path / "best", classifier(bidirectional=True), {})
     for other in (classifier(bidirectional=False), language_model(), classifier("gru")):
         with pytest.raises(CheckpointFault, match="does not fit this network"):

@@ -1,4 +1,4 @@
-"""Several processes train as one would: the same updates, one folder, stopped and resumed together."""
+"""Distributed training equals training in one process: the same updates, one run folder, joint stop and resume."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are for test_run_folder.py."""
+    """Disable curves."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two workers have trained. Only look at it."""
+    """The folder of a run with two workers; read-only."""
     folder = tmp_path_factory.mktemp("shared")
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.training.worker_runs", str(folder)]
@@ -55,7 +55,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("task", SHARED_TASKS)
 def test_two_workers_make_the_updates_of_one(task: TaskName, shared: Path, tmp_path: Path) -> None:
-    """Without dropout, the weights after three epochs are those of one process with whole batches, up to rounding."""
+    """Without dropout, two workers and one process reach the same weights after three epochs, up to rounding."""
     train(begin(partial(shared_recipe, task, shared), tmp_path / "alone", ALONE), ALONE)
     alone, _ = read_tensors(tmp_path / "alone" / "last.safetensors")
     together, _ = read_tensors(shared / task / "last.safetensors")
@@ -66,12 +66,12 @@ def test_two_workers_make_the_updates_of_one(task: TaskName, shared: Path, tmp_p
 
 
 def test_a_signal_to_one_worker_stops_all(shared: Path) -> None:
-    """Each of them ends with the same signal; none waits for another that has gone."""
+    """A signal to one worker stops all with the same signal, and none is left waiting."""
     assert [(shared / f"interrupted-{rank}").read_text(encoding="utf-8") for rank in (0, 1)] == ["15", "15"]
 
 
 def test_workers_resume_as_if_they_had_not_stopped(shared: Path) -> None:
-    """Weights, carried state, and the random numbers of each worker are equal to the bit, dropout and all."""
+    """Resumed weights, carried state and each worker's random state are bit-identical, including dropout."""
     straight, _ = read_tensors(shared / "straight" / "last.safetensors")
     stopped, _ = read_tensors(shared / "stopped" / "last.safetensors")
     assert straight.keys() == stopped.keys()
@@ -81,7 +81,7 @@ def test_workers_resume_as_if_they_had_not_stopped(shared: Path) -> None:
 
 
 def test_one_process_may_go_on_with_a_run_of_two(shared: Path, tmp_path: Path) -> None:
-    """A checkpoint holds the state of whole batches: where a GPU is taken away, the run is not lost."""
+    """A checkpoint holds the state of whole batches, so one process can resume a run of two workers."""
     run = begin(partial(shared_recipe, "generation", shared, dropout=0.5), tmp_path / "run", ALONE)
     shutil.copy(shared / "midway.safetensors", run.folder.checkpoint)
     midway, _ = read_tensors(run.folder.checkpoint)
@@ -93,7 +93,7 @@ def test_one_process_may_go_on_with_a_run_of_two(shared: Path, tmp_path: Path) -
 
 
 def test_batches_that_do_not_divide_are_refused() -> None:
-    """The message has the numbers and the sizes that would do."""
+    """The error has the numbers and the batch sizes that would divide evenly."""
     with pytest.raises(UnrollError, match=r"batch_size is 10, which 4 processes cannot share evenly; take 8 or 12"):
         Workers(0, 4).check_batch_size(10)
     with pytest.raises(UnrollError, match="take 4"):
@@ -102,20 +102,20 @@ def test_batches_that_do_not_divide_are_refused() -> None:
 
 
 def test_a_worker_that_leaves_loses_nothing() -> None:
-    """Exit handlers run, what was printed is written, and the status is the one that was asked for."""
+    """A worker that exits early runs its exit handlers, flushes its output and returns the requested status."""
     program = "import atexit; from training.fit.distributed import leave; atexit.register(print, 'handled'); leave(3)"
     left = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=False)
     assert (left.returncode, left.stdout) == (3, b"handled\n")
 
 
 def test_rows_come_back_in_their_order() -> None:
-    """States of shares of unlike size are put together as the batch was."""
+    """States of shares of different size are gathered in batch order."""
     whole = torch.arange(2 * 7 * 3.0).view(2, 7, 3)
     assert torch.equal(interleaved([whole[:, rank::3] for rank in range(3)]), whole)
 
 
 def test_alone_without_torchrun() -> None:
-    """Nothing is set up where nobody asked for several processes."""
+    """Without torchrun no process group is created."""
     with joined_workers(torch.device("cpu"), {}) as workers:
         assert workers == ALONE
         assert not torch.distributed.is_initialized()

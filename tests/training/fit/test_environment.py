@@ -1,4 +1,4 @@
-"""What is set around a run is set back after it."""
+"""Process-wide settings are restored after a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from training.fit.environment import hardware, library_versions, torch_settings
 
 
 def test_settings_hold_for_a_run_and_no_longer() -> None:
-    """Threads and deterministic kernels, also when the run fails."""
+    """Thread count and deterministic kernels are restored, also when the run fails."""
     before = torch.get_num_threads()
     try:
         with torch_settings(threads=before + 1, deterministic=True):
@@ -24,7 +24,7 @@ def test_settings_hold_for_a_run_and_no_longer() -> None:
 
 
 def test_the_environment_in_words() -> None:
-    """The recipe's threads, and versions of all that computes."""
+    """The description has the recipe's threads and the versions of the compute libraries."""
     assert "3 threads" in hardware(3) or torch.cuda.is_available()
     assert library_versions()["torch"] == torch.__version__
     assert "python" in library_versions()

@@ -1,4 +1,4 @@
-"""A run takes no more memory in a late epoch than in an early one."""
+"""Memory use of a run does not grow with the epochs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.pipeline.run import Run, prepare_run, start_run, train_run
 STATM = Path("/proc/self/statm")
 PAGE_BYTES = 4096
 MEBIBYTE = 2**20
-#: What an allocator may keep back; an epoch's batches, pictures and logs of this run are several times as much.
+#: What an allocator may keep; an epoch's batches, plots and logs of this run are several times as much.
 SLACK_BYTES = 6 * MEBIBYTE
 NUM_EPOCHS, EARLY = 6, 2
 
@@ -26,7 +26,7 @@ def resident_bytes() -> int:
 
 
 def memory_by_epoch(run: Run, monkeypatch: pytest.MonkeyPatch, leak_bytes: int = 0) -> list[int]:
-    """Resident memory after each epoch, everything an epoch does included; each may leave something behind."""
+    """Resident memory after each complete epoch, with `leak_bytes` kept per epoch."""
     seen: list[int] = []
     left: list[bytearray] = []
     finish = Trainer._finish_epoch
@@ -44,7 +44,7 @@ def memory_by_epoch(run: Run, monkeypatch: pytest.MonkeyPatch, leak_bytes: int =
 
 @pytest.mark.skipif(not STATM.exists(), reason=f"{OTHER_SYSTEM}: memory is read from /proc")
 def test_memory_is_flat_over_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With curves, samples, checkpoints and dev scores in every epoch. The same measure does see a leak."""
+    """Memory is constant over epochs with curves, samples, checkpoints and dev scores; a deliberate leak is found."""
     recipe = tiny_recipe("tagging", tmp_path / "data", epochs=NUM_EPOCHS, patience=99)
     seen = memory_by_epoch(start_run(prepare_run(recipe), tmp_path / "run"), monkeypatch)
     assert seen[-1] <= seen[EARLY - 1] + SLACK_BYTES

@@ -1,4 +1,4 @@
-"""A run's folder: everything that a person or a later command looks for is there and right."""
+"""The run folder: every file that users and later commands read is present and correct."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOURCE = DataSource(name="made", licence="none", splits={"train/a.csv": "1" * 64
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A classifier that was trained for three epochs. Only look at it."""
+    """A classifier trained for three epochs; read-only."""
     folder = tmp_path_factory.mktemp("finished")
     recipe = tiny_recipe("classification", folder / "data", epochs=3, learning_rate=1e-5, batch_size=2)
     run = start_run(prepare_run(recipe), folder / "run")
@@ -43,14 +43,14 @@ def folder_of(path: Path, recipe: Recipe, overwrite: bool = False) -> RunFolder:
 
 
 def test_the_config_reads_back_equal(finished: Run) -> None:
-    """config.toml is the effective recipe, defaults and all; small numbers survive."""
+    """config.toml is the effective recipe including defaults, and small numbers are preserved."""
     assert load_recipe(finished.folder.path / "config.toml") == finished.recipe
     assert finished.folder.recipe() == finished.recipe
     assert "patience = " in (finished.folder.path / "config.toml").read_text(encoding="utf-8")
 
 
 def test_metrics_are_lines_of_json(finished: Run) -> None:
-    """One line for each epoch with loss and dev measures, and step lines with norm and rate."""
+    """Each epoch has one line with loss and dev measures, and step lines have gradient norm and learning rate."""
     rows = [json.loads(line) for line in finished.folder.metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [row for row in rows if row["kind"] == "epoch"]
     assert [(row["epoch"], row["step"]) for row in epochs] == [(1, 20), (2, 40), (3, 60)]
@@ -61,7 +61,7 @@ def test_metrics_are_lines_of_json(finished: Run) -> None:
 
 
 def test_curves_are_a_picture(finished: Run) -> None:
-    """curves.png is a PNG as wide as its four plots, and not one flat colour."""
+    """curves.png is a PNG with the width of its four plots, and not a single colour."""
     from matplotlib import image
 
     pixels = image.imread(finished.folder.path / "curves.png")
@@ -70,7 +70,7 @@ def test_curves_are_a_picture(finished: Run) -> None:
 
 
 def test_epochs_are_a_table_too(finished: Run) -> None:
-    """metrics.csv has a row for each epoch, with the numbers of metrics.jsonl."""
+    """metrics.csv has one row per epoch with the numbers of metrics.jsonl."""
     rows = [json.loads(line) for line in finished.folder.metrics.read_text(encoding="utf-8").splitlines()]
     with (finished.folder.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
@@ -79,13 +79,13 @@ def test_epochs_are_a_table_too(finished: Run) -> None:
 
 
 def test_the_environment_is_noted(finished: Run) -> None:
-    """The versions of what computes, so that a run that cannot be repeated can be explained."""
+    """The versions of the compute libraries are recorded."""
     assert finished.folder.environment()["torch"] == torch.__version__
     assert "hardware" in finished.folder.environment()
 
 
 def test_nothing_is_drawn_before_the_first_epoch(tmp_path: Path) -> None:
-    """A run of a few updates has no curves yet."""
+    """A run that ended before its first epoch has no curves."""
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text('{"kind": "step", "step": 1, "loss": 1.0}\n', encoding="utf-8")
     draw_curves(metrics, tmp_path / "curves.png")
@@ -93,7 +93,7 @@ def test_nothing_is_drawn_before_the_first_epoch(tmp_path: Path) -> None:
 
 
 def test_samples_are_kept_for_each_epoch(finished: Run) -> None:
-    """Every epoch has its example predictions, with what would have been right."""
+    """Every epoch has example predictions with their references."""
     text = finished.folder.samples.read_text(encoding="utf-8")
     assert [line for line in text.splitlines() if line.startswith("epoch")] == ["epoch 1", "epoch 2", "epoch 3"]
     assert finished.data.dev[0][0] in text
@@ -101,7 +101,7 @@ def test_samples_are_kept_for_each_epoch(finished: Run) -> None:
 
 
 def test_tensorboard_has_the_same_curves(finished: Run) -> None:
-    """TensorBoard's own reader finds loss and dev measures at the steps at which epochs ended."""
+    """TensorBoard's own reader finds loss and dev measures at the steps where epochs ended."""
     events = EventAccumulator(str(finished.folder.path / "tensorboard"))
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"train/loss", "dev/loss", "dev/accuracy", "dev/f1"}
@@ -112,7 +112,7 @@ def test_tensorboard_has_the_same_curves(finished: Run) -> None:
 
 
 def test_an_opened_run_is_the_run(finished: Run) -> None:
-    """From the folder alone come the same recipe, tokenizers, labels, data, and a network that the weights fit."""
+    """The folder alone restores the recipe, tokenizers, labels, data, and a network that the weights fit."""
     again = open_run(finished.folder.path)
     assert again.recipe == finished.recipe
     assert again.vocabulary.labels == finished.vocabulary.labels
@@ -123,7 +123,7 @@ def test_an_opened_run_is_the_run(finished: Run) -> None:
 
 
 def test_a_run_is_not_written_over_by_chance(tmp_path: Path) -> None:
-    """A folder with a checkpoint is refused with both ways out; nothing in it is touched."""
+    """A folder with a checkpoint is refused with both ways out, and nothing in it is changed."""
     recipe = tiny_recipe("classification", tmp_path / "data")
     folder = folder_of(tmp_path / "run", recipe)
     folder.checkpoint.write_bytes(b"precious")
@@ -134,7 +134,7 @@ def test_a_run_is_not_written_over_by_chance(tmp_path: Path) -> None:
 
 
 def test_overwriting_leaves_nothing_of_the_old_run(tmp_path: Path) -> None:
-    """Weights, logs, curves and tokenizers of other roles are gone: the new run cannot be taken for the old one."""
+    """Overwriting a run removes its weights, logs, curves and tokenizers of other roles."""
     recipe = tiny_recipe("classification", tmp_path / "data")
     path = tmp_path / "run"
     old = RunFolder.create(path, recipe, Vocabulary({"words": fit_characters("ab")}), SOURCE)
@@ -149,13 +149,13 @@ def test_overwriting_leaves_nothing_of_the_old_run(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
-    """The message says what is missing."""
+    """A folder without config.toml is refused, and the message names the missing file."""
     with pytest.raises(RunFolderFault, match=r"is not a run folder: it has no config\.toml"):
         open_run(tmp_path)
 
 
 def test_labels_of_any_spelling_come_back(tmp_path: Path) -> None:
-    """Blanks, quotes, line ends of every kind and other alphabets: labels are the same, in the same order."""
+    """Labels with spaces, quotes, line ends and any script are restored in the same order."""
     labels = (" a b ", "", 'say "x"', "line\nend", "\u2028", "\x85", "日本", "\\n")
     recipe = tiny_recipe("classification", tmp_path / "data")
     vocabulary = Vocabulary({"text": fit_characters("ab")}, labels)
@@ -163,7 +163,7 @@ def test_labels_of_any_spelling_come_back(tmp_path: Path) -> None:
 
 
 def test_shared_tokenizers_are_shared_again(tmp_path: Path) -> None:
-    """Two roles of one tokenizer are one object after loading; different ones stay apart."""
+    """Two roles of one tokenizer share one object after loading; different tokenizers stay separate."""
     recipe = tiny_recipe("translation", tmp_path / "data")
     joint = fit_characters("ab")
     shared = Vocabulary({"source": joint, "target": joint})
@@ -175,7 +175,7 @@ def test_shared_tokenizers_are_shared_again(tmp_path: Path) -> None:
 
 
 def test_changed_data_is_noticed(tmp_path: Path) -> None:
-    """A file that is not what it was when the run began is named, before anything is trained."""
+    """A data file that changed since the run began is named before training starts."""
     recipe = tiny_recipe("classification", tmp_path / "data")
     start_run(prepare_run(recipe), tmp_path / "run")
     open_run(tmp_path / "run")
@@ -186,7 +186,7 @@ def test_changed_data_is_noticed(tmp_path: Path) -> None:
 
 
 def test_rewinding_forgets_what_will_be_logged_again(tmp_path: Path) -> None:
-    """Lines after the checkpoint go, and so does a last line that was cut off; a second time changes nothing."""
+    """Rewinding removes log lines after the checkpoint and a truncated last line, and is idempotent."""
     folder = folder_of(tmp_path / "run", tiny_recipe("classification", tmp_path / "data"))
     for epoch in (1, 2, 3):
         folder.log("step", {"step": epoch * 10 - 5, "loss": 1.0})
@@ -203,7 +203,7 @@ def test_rewinding_forgets_what_will_be_logged_again(tmp_path: Path) -> None:
 
 
 def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """What a person sees of three updates of an epoch and its end."""
+    """The output for three updates of an epoch and its end."""
     monkeypatch.setattr(run_folder, "PLAIN_LINE_EVERY_S", -1.0)
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     out = io.StringIO()
@@ -219,7 +219,7 @@ def shown(terminal: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> st
 
 
 def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log file gets whole lines with place, loss, norm, rate, speed and remaining time, and no control characters."""
+    """Without a terminal, plain lines have position, loss, norm, rate, speed and remaining time."""
     text = shown(False, monkeypatch, tmp_path)
     lines = text.splitlines()
     assert len(lines) == 5
@@ -233,7 +233,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal gets a bar that rewrites its line, and the lines at the end of an epoch."""
+    """A terminal gets a progress bar that rewrites its line, and a line at the end of each epoch."""
     text = shown(True, monkeypatch, tmp_path)
     assert "━" in text
     assert "3/3" in text
@@ -248,14 +248,14 @@ def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_device_is_what_was_asked_for(
     wanted: str, cuda: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`auto` takes a GPU where there is one."""
+    """`auto` selects a GPU where there is one."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     assert choose_device(wanted).type == chosen
 
 
 @pytest.mark.parametrize("wanted", ["cuda", "gpu", "cuda:1", ""])
 def test_a_device_that_is_not_there_is_an_error(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA without a GPU and names that mean nothing are never taken for the CPU."""
+    """CUDA without a GPU and unknown device names are errors, never a fallback to the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     choose: Callable[[str], torch.device] = choose_device
     with pytest.raises(UnrollError, match=f"--device {wanted}:"):

@@ -20,12 +20,12 @@ def rates(steps: int = STEPS, plateau_factor: float = 1.0, **values: Any) -> lis
 
 
 def test_constant_stays() -> None:
-    """The same rate at every step."""
+    """The constant schedule has the same rate at every step."""
     assert set(rates(schedule="constant")) == {0.5}
 
 
 def test_linear_falls_by_equal_amounts_to_its_last_rate() -> None:
-    """From the full rate to `final_rate` of it, in a straight line."""
+    """The linear schedule falls in a straight line from the full rate to `final_rate` of it."""
     found = rates(STEPS + 1, schedule="linear")
     assert found[0] == 0.5
     assert found[STEPS // 2] == pytest.approx(0.275)
@@ -33,7 +33,7 @@ def test_linear_falls_by_equal_amounts_to_its_last_rate() -> None:
 
 
 def test_cosine_falls_slowly_at_both_ends() -> None:
-    """Half way it is half way, and near the ends it is flatter than the straight line."""
+    """The cosine schedule is at half the range half-way, and flatter than the straight line near both ends."""
     found = rates(STEPS + 1, schedule="cosine")
     assert (found[0], found[STEPS]) == (0.5, pytest.approx(0.05))
     assert found[STEPS // 2] == pytest.approx(0.275)
@@ -44,21 +44,21 @@ def test_cosine_falls_slowly_at_both_ends() -> None:
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 @pytest.mark.parametrize("final_rate", [0.0, 0.1])
 def test_no_rate_lies_below_the_last_one(schedule: str, final_rate: float) -> None:
-    """Steps beyond the expected end go on at the last rate: a rate is never negative."""
+    """Steps beyond the expected end keep the final rate, which is never negative."""
     beyond = rates(STEPS + 20, schedule=schedule, final_rate=final_rate)[STEPS:]
     assert beyond == pytest.approx([0.5 * final_rate] * 20)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "plateau"])
 def test_warm_up_rises_in_equal_steps(schedule: str) -> None:
-    """The first update has the first part of the rate, and the schedule begins where warm-up ends."""
+    """Warm-up is linear from the first update, and the schedule begins where warm-up ends."""
     found = rates(schedule=schedule, warmup_steps=10)
     assert found[:10] == pytest.approx([0.05 * number for number in range(1, 11)])
     assert found[10] == 0.5
 
 
 def test_plateau_takes_its_factor_from_the_run() -> None:
-    """The schedule itself is flat; the factor that lack of gain has left is multiplied in."""
+    """The plateau schedule is constant, multiplied by the factor accumulated by the run."""
     assert set(rates(schedule="plateau", plateau_factor=0.25)) == {0.125}
 
 
@@ -78,7 +78,7 @@ def test_moving_averages_follow_the_formula() -> None:
 
 
 def test_stochastic_weight_averages_are_plain_means() -> None:
-    """`swa` follows the weights for its first part of the run, and is from then on the mean of all that came."""
+    """`swa` follows the weights for the first part of the run, then is the mean of all later ones."""
     network = nn.Linear(2, 1, bias=False)
     config = TrainingConfig(average="swa", average_from=0.75)
     averages = start_averages(network, config)
@@ -93,7 +93,7 @@ def test_stochastic_weight_averages_are_plain_means() -> None:
 
 
 def test_averages_are_copies() -> None:
-    """Changing the network afterwards does not change them, and without decay there are none."""
+    """Changing the network afterwards does not change its averages, and without decay there are none."""
     network = nn.Linear(2, 1)
     averages = start_averages(network, TrainingConfig(ema_decay=0.9))
     before = averages["weight"].clone()

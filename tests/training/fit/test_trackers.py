@@ -1,4 +1,4 @@
-"""Other programs are told how a run goes: each has the numbers of metrics.jsonl, and nothing leaves the machine."""
+"""Experiment trackers: each receives the numbers of metrics.jsonl, and nothing is sent over the network."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are for test_run_folder.py."""
+    """Disable curves."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 def trained(folder: Path, *names: str) -> tuple[Recipe, list[dict[str, float]]]:
-    """A run of two epochs that `names` are told of, and its epochs as logged."""
+    """A run of two epochs with the trackers `names`, and its logged epochs."""
     recipe = tiny_recipe("classification", folder / "data", trackers=list(names))
     run = start_run(prepare_run(recipe), folder / "runs" / "mine")
     train_run(run, CPU)
@@ -35,7 +35,7 @@ def trained(folder: Path, *names: str) -> tuple[Recipe, list[dict[str, float]]]:
 
 
 class Listening:
-    """Notes what it is told."""
+    """Records what it receives."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.told: list[tuple[int, dict[str, float]]] = []
@@ -53,7 +53,7 @@ heard: list[Listening] = []
 
 
 def test_every_tracker_is_told_of_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same steps and values as in metrics.jsonl, and each is closed at the end."""
+    """Every tracker receives the steps and values of metrics.jsonl and is closed at the end."""
     heard.clear()
     monkeypatch.setitem(TRACKERS, "mlflow", Listening)
     monkeypatch.setitem(TRACKERS, "wandb", Listening)
@@ -67,7 +67,7 @@ def test_every_tracker_is_told_of_every_epoch(tmp_path: Path, monkeypatch: pytes
 
 
 def test_trackers_are_closed_when_a_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was told so far is safe, also if a later tracker cannot start."""
+    """Trackers are closed when a run fails, also if a later tracker cannot start."""
     heard.clear()
     monkeypatch.setitem(TRACKERS, "mlflow", Listening)
     monkeypatch.setitem(sys.modules, "wandb", None)
@@ -82,7 +82,7 @@ def test_trackers_are_closed_when_a_run_fails(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.trackers
 def test_mlflow_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves and the whole recipe, in a file beside the run folders; a resumed run is the same MLflow run."""
+    """The MLflow store has the curves and the whole recipe, and a resumed run continues the same MLflow run."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: run `make pytest-layers`")
     monkeypatch.setattr("warnings.warn", lambda *_, **__: None)  # MLflow's tables use what SQLAlchemy has deprecated
@@ -102,11 +102,11 @@ def test_mlflow_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.trackers
 def test_wandb_stays_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless the user's environment says otherwise, a run is written into the run folder and sent nowhere."""
+    """Unless the environment says otherwise, a W&B run is written offline into the run folder."""
     monkeypatch.delenv("WANDB_MODE", raising=False)
     wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: run `make pytest-layers`")
     trained(tmp_path, "wandb")
-    wandb.teardown()  # as at the end of the process: only then everything is in the file
+    wandb.teardown()  # as at the end of the process: the file is complete only after that
     folder = tmp_path / "runs" / "mine"
     identity = (folder / "wandb-run.txt").read_text(encoding="utf-8")
     (written,) = (folder / "wandb").glob(f"offline-run-*-{identity}/run-{identity}.wandb")
@@ -114,7 +114,7 @@ def test_wandb_stays_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_recipe_as_flat_values(tmp_path: Path) -> None:
-    """Every key as `--set` takes it."""
+    """The recipe is flattened to the keys that `--set` takes."""
     recipe = tiny_recipe("tagging", tmp_path)
     flat = flat_values(recipe)
     assert flat["training.learning_rate"] == str(recipe.training.learning_rate)

@@ -1,4 +1,4 @@
-"""The training loop: resuming is never having stopped, and a run ends for the right reason."""
+"""The training loop: resuming is exact, and a run stops for the right reason."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are for test_run_folder.py; here every second step is logged."""
+    """Disable curves, and log every second step."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     monkeypatch.setattr(run_folder, "LOG_EVERY_STEPS", 2)
 
 
 @pytest.fixture(autouse=True)
 def _own_random_numbers() -> Iterator[None]:
-    """Runs seed torch for themselves; other tests shall not notice."""
+    """Train on one thread, and restore the random state, as runs seed torch."""
     state = torch.get_rng_state()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def _own_random_numbers() -> Iterator[None]:
 
 @dataclass
 class Calling:
-    """A training set that calls `then` before it hands out batch number `at` (from 1)."""
+    """A training set that calls `then` before it yields batch number `at` (from 1)."""
 
     data: TrainingSet
     at: int
@@ -72,7 +72,7 @@ class Calling:
 
 
 def make_trainer(recipe: Recipe, path: Path, score: Score | None = None, at: int = 0, then: Any = None) -> Trainer:
-    """A trainer of a new run in `path`, or of the run that is there; dev is scored by its loss."""
+    """The trainer of a new or existing run in `path`; dev is scored by its loss by default."""
     resuming = path.exists()
     run = open_run(path) if resuming else start_run(prepare_run(recipe), path)
     scorer = DevScorer(run.task, run.recipe, run.vocabulary, run.data.dev)
@@ -98,7 +98,7 @@ def without_time(progress: Progress) -> dict[str, Any]:
 
 
 def assert_same_run(first: Path, second: Path) -> None:
-    """Weights, averages, optimiser, random numbers and everything logged are equal, to the bit."""
+    """Weights, averages, optimizer, random state and all logged numbers are bit-identical."""
     for name in ("last.safetensors", "best.safetensors"):
         (left, _), (right, _) = read_tensors(first / name), read_tensors(second / name)
         assert left.keys() == right.keys()
@@ -113,7 +113,7 @@ def terminate() -> None:
 
 
 def terminating_score(trainer: Trainer) -> Score:
-    """The score that `trainer` has, with a signal while the first epoch is scored."""
+    """The score of `trainer`, with a signal sent while the first epoch is scored."""
     inner = trainer._score
 
     def score(network: Network) -> DevScore:
@@ -126,14 +126,14 @@ def terminating_score(trainer: Trainer) -> Score:
 
 @pytest.mark.parametrize("task", TASKS)
 class TestResume:
-    """A run that was stopped and went on is the run that never stopped."""
+    """A stopped and resumed run equals an uninterrupted one."""
 
     def recipe(self, task: TaskName, path: Path, **changes: Any) -> Recipe:
-        """Dropout is on by default in every task; averages are switched on here."""
+        """A tiny recipe with weight averaging; dropout is on by default in every task."""
         return tiny_recipe(task, path / "data", epochs=3, ema_decay=0.9, **changes)
 
     def resume_and_compare(self, recipe: Recipe, path: Path) -> None:
-        torch.manual_seed(99)  # whatever a new process has done before
+        torch.manual_seed(99)  # a new process has a different random state
         resumed = make_trainer(recipe, path / "stopped").fit()
         straight = make_trainer(recipe, path / "straight").fit()
         assert without_time(resumed) == without_time(straight)
@@ -141,7 +141,7 @@ class TestResume:
         assert_same_run(path / "straight", path / "stopped")
 
     def test_after_an_epoch(self, task: TaskName, tmp_path: Path) -> None:
-        """A signal while dev is scored: the epoch is finished and saved, and the next one is the same as ever."""
+        """A signal during dev scoring: the epoch is finished and saved, and the next one is unchanged."""
         recipe = self.recipe(task, tmp_path)
         stopping = make_trainer(recipe, tmp_path / "stopped")
         stopping._score = terminating_score(stopping)
@@ -151,7 +151,7 @@ class TestResume:
         self.resume_and_compare(recipe, tmp_path)
 
     def test_within_an_epoch(self, task: TaskName, tmp_path: Path) -> None:
-        """A signal during an update: it is finished and saved, and the next batch is the one that would have come."""
+        """A signal during an update: the update is finished and saved, and the next batch follows."""
         recipe = self.recipe(task, tmp_path)
         stopping = make_trainer(recipe, tmp_path / "stopped", at=3, then=terminate)
         with pytest.raises(Interrupted):
@@ -160,7 +160,7 @@ class TestResume:
         self.resume_and_compare(recipe, tmp_path)
 
     def test_after_a_crash(self, task: TaskName, tmp_path: Path) -> None:
-        """A process that dies between updates goes on from its last checkpoint; what it logged since is not doubled."""
+        """A process that dies between updates resumes from its last checkpoint, without duplicate log lines."""
         recipe = self.recipe(task, tmp_path, optimizer="sgd", learning_rate=0.1)
 
         def crash() -> None:
@@ -176,7 +176,7 @@ class TestResume:
 
 
 def test_resume_within_an_epoch_of_carried_state_in_half_precision(tmp_path: Path) -> None:
-    """The state that is carried from window to window keeps its number format over a stop."""
+    """Carried state keeps its number format when resuming."""
     recipe = tiny_recipe("generation", tmp_path / "data", precision="bf16", epochs=1)
     with pytest.raises(Interrupted):
         make_trainer(recipe, tmp_path / "stopped", at=4, then=terminate).fit()
@@ -188,7 +188,7 @@ def test_resume_within_an_epoch_of_carried_state_in_half_precision(tmp_path: Pat
 
 
 def test_resume_keeps_patience_and_rate(tmp_path: Path) -> None:
-    """A run without gain stops after the same epoch and at the same rate, stopped in between or not."""
+    """Early stopping and the plateau rate are unaffected by an interruption."""
     recipe = tiny_recipe("classification", tmp_path / "data", epochs=9, patience=3, schedule="plateau")
 
     def never_better(_network: Network) -> DevScore:
@@ -203,7 +203,7 @@ def test_resume_keeps_patience_and_rate(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
-    """Resuming it makes no update and changes no weight."""
+    """Resuming a finished run makes no update and changes no weight."""
     recipe = tiny_recipe("classification", tmp_path / "data", epochs=1)
     make_trainer(recipe, tmp_path / "run").fit()
     before, _ = read_tensors(tmp_path / "run" / "last.safetensors")
@@ -215,7 +215,7 @@ def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_names_itself_and_the_way_on(number: signal.Signals, tmp_path: Path) -> None:
-    """The message holds the command to resume, fit for a shell, and handlers are put back."""
+    """The message has the shell-quoted resume command, and signal handlers are restored."""
     recipe = tiny_recipe("classification", tmp_path / "data")
     before = signal.getsignal(number)
     trainer = make_trainer(recipe, tmp_path / "my run", at=2, then=lambda: interrupt(number))
@@ -227,13 +227,13 @@ def test_a_signal_names_itself_and_the_way_on(number: signal.Signals, tmp_path: 
 
 
 def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:
-    """Whoever presses Ctrl-C twice does not wait for the end of the update."""
+    """A second signal stops the run without waiting for the end of the update."""
     recipe = tiny_recipe("classification", tmp_path / "data")
 
     def twice() -> None:
         interrupt(signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        wait_until(lambda: False)  # the second one ends the wait
+        wait_until(lambda: False)  # the second signal ends the wait
 
     with pytest.raises(KeyboardInterrupt):
         make_trainer(recipe, tmp_path / "run", at=2, then=twice).fit()
@@ -241,7 +241,7 @@ def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:
 
 
 def test_a_signal_in_the_last_epoch_is_not_swallowed(tmp_path: Path) -> None:
-    """While the last dev score is taken, a signal still stops the command; resuming then has nothing left to train."""
+    """A signal during the last dev scoring still stops the command, and resuming has nothing left to train."""
     recipe = tiny_recipe("classification", tmp_path / "data", epochs=1)
     trainer = make_trainer(recipe, tmp_path / "run")
     trainer._score = terminating_score(trainer)
@@ -251,7 +251,7 @@ def test_a_signal_in_the_last_epoch_is_not_swallowed(tmp_path: Path) -> None:
 
 
 def broken_loss(trainer: Trainer, step: int, broken: Callable[[Tensor], Tensor]) -> None:
-    """From update `step` on, the network's loss goes through `broken`."""
+    """From update `step` on, the network's loss is passed through `broken`."""
     network = trainer.state.network
     inner = network.loss
 
@@ -273,7 +273,7 @@ def broken_loss(trainer: Trainer, step: int, broken: Callable[[Tensor], Tensor])
     ids=["nan", "infinite", "absurd", "infinite gradient"],
 )
 def test_divergence_stops_with_a_hint(broken: Callable[[Tensor], Tensor], said: str, tmp_path: Path) -> None:
-    """The message says what happened, when, and which settings to try; no weight was touched by it."""
+    """Divergence stops the run before the update, and the error has the cause, the step and the settings to change."""
     recipe = tiny_recipe("classification", tmp_path / "data", learning_rate=0.25, clip_norm=3.0)
     trainer = make_trainer(recipe, tmp_path / "run")
     broken_loss(trainer, 2, broken)
@@ -285,7 +285,7 @@ def test_divergence_stops_with_a_hint(broken: Callable[[Tensor], Tensor], said: 
 
 
 def test_the_gradient_norm_is_logged_before_clipping(tmp_path: Path) -> None:
-    """Logged norms exceed the bound, while the update keeps to it."""
+    """Logged gradient norms exceed the bound, while the update respects it."""
     recipe = tiny_recipe(
         "classification", tmp_path / "data", epochs=1, schedule="constant", clip_norm=1e-3,
         optimizer="sgd", momentum=0.0, learning_rate=1.0,
@@ -301,7 +301,7 @@ def test_the_gradient_norm_is_logged_before_clipping(tmp_path: Path) -> None:
 
 
 def test_training_stops_when_dev_no_longer_gets_better(tmp_path: Path) -> None:
-    """Two epochs after the best for a patience of two, counted anew at each gain; the best epoch's weights are kept."""
+    """Early stopping after `patience` epochs without gain, counted from the best one, whose weights are kept."""
     recipe = tiny_recipe("classification", tmp_path / "data", epochs=9, patience=2)
     weights: list[Tensor] = []
     values = iter([1.0, 0.5, 3.0, 2.0, 3.0, 9.0])
@@ -319,7 +319,7 @@ def test_training_stops_when_dev_no_longer_gets_better(tmp_path: Path) -> None:
 
 
 def test_state_is_carried_through_an_epoch_and_no_further(tmp_path: Path) -> None:
-    """The first window of each epoch starts from nothing, every other one from the state of the one before."""
+    """The first window of each epoch starts without state, and every other one from the previous window's state."""
     recipe = tiny_recipe("generation", tmp_path / "data", epochs=2)
     trainer = make_trainer(recipe, tmp_path / "run", lambda _: DevScore(1.0))
     network, inner = trainer.state.network, trainer.state.network.loss
@@ -341,7 +341,7 @@ def test_state_is_carried_through_an_epoch_and_no_further(tmp_path: Path) -> Non
 
 
 def test_the_rate_falls_on_a_plateau(tmp_path: Path) -> None:
-    """Every second epoch without gain halves the rate; epochs with gain leave it."""
+    """The rate is halved after every second epoch without gain, and unchanged by epochs with gain."""
     recipe = tiny_recipe(
         "classification", tmp_path / "data", epochs=5, patience=9, schedule="plateau", plateau_epochs=2,
         learning_rate=0.08,
@@ -354,7 +354,7 @@ def test_the_rate_falls_on_a_plateau(tmp_path: Path) -> None:
 
 
 def test_averages_are_scored_and_the_network_goes_on_with_its_own(tmp_path: Path) -> None:
-    """While dev is scored the network has the averaged weights, afterwards those that it had."""
+    """Dev is scored with the averaged weights, and the network's own weights are restored afterwards."""
     recipe = tiny_recipe("classification", tmp_path / "data", epochs=2, ema_decay=0.5)
     expected: dict[str, Tensor] = {}
     seen: list[bool] = []
@@ -380,7 +380,7 @@ def test_averages_are_scored_and_the_network_goes_on_with_its_own(tmp_path: Path
 
 
 def test_a_checkpoint_is_written_now_and_then(tmp_path: Path) -> None:
-    """With a period of next to nothing, every update is saved as it is done."""
+    """With a checkpoint period near zero, every update is saved."""
     recipe = tiny_recipe("classification", tmp_path / "data", checkpoint_every_s=1e-9, epochs=1)
     saved: list[int] = []
 
@@ -395,7 +395,7 @@ def test_a_checkpoint_is_written_now_and_then(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_learns(task: TaskName, tmp_path: Path) -> None:
-    """In a few epochs the loss on dev falls clearly below that of the first."""
+    """In every task, a few epochs bring the dev loss clearly below that of the first."""
     recipe = tiny_recipe(task, tmp_path / "data", epochs=8, patience=8, learning_rate=0.05)
     make_trainer(recipe, tmp_path / "run").fit()
     losses = [row["dev_loss"] for row in rows_of(tmp_path / "run", "epoch")]

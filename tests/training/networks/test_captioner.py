@@ -1,4 +1,4 @@
-"""The captioner: its graphs are its network, its steps are its sentences, and pictures change only in training."""
+"""The captioner: its graphs equal torch, steps equal teacher forcing, and augmentation is for training only."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_a_recipe_may_choose_exports_and_verifies(changes: dict[str, Any], 
 
 
 def test_verifying_finds_a_normalisation_that_was_left_out(tmp_path: Path) -> None:
-    """A network whose running statistics differ from those that were written is not the network of the bundle."""
+    """Verification fails for a network whose running statistics differ from those of the bundle."""
     network = captioner()
     path = publish_captioner(network, tmp_path).path
     assert verify_bundle(path, network).passed
@@ -66,7 +66,7 @@ def test_folding_is_what_normalisation_does() -> None:
 
 
 def test_a_sentence_at_once_is_its_words_one_by_one() -> None:
-    """Training's path and the step graph's: the same logits, attention that sums to 1, the same state."""
+    """Teacher forcing and the step graph give the same logits and state, and attention weights that sum to 1."""
     network, given = captioner(), batch()
     with torch.no_grad():
         memory, keys, state = network.encode(given.pixels)
@@ -81,7 +81,7 @@ def test_a_sentence_at_once_is_its_words_one_by_one() -> None:
 
 
 def test_one_picture_alone_is_described_as_in_company(tmp_path: Path) -> None:
-    """The service's own code, through onnxruntime: text and attention do not depend on the batch."""
+    """Through onnxruntime, a picture's caption and attention do not depend on the batch."""
     path = publish_captioner(captioner(), tmp_path).path
     task, runner = Captioning(load_bundle(path)), open_bundle(path, device="cpu").runner
     parameters = CaptioningParameters(return_attention=True)
@@ -98,7 +98,7 @@ def test_one_picture_alone_is_described_as_in_company(tmp_path: Path) -> None:
 
 
 def test_pictures_are_changed_in_training_alone() -> None:
-    """Evaluation is a function of the pixels; training draws, and the same seed draws the same."""
+    """Evaluation is deterministic; augmentation in training is random and repeatable with the seed."""
     network, given = captioner(PictureConfig(shift=0.2, rotation_degrees=30)), batch()
     losses = []
     for seed in (1, 2, 1):
@@ -111,7 +111,7 @@ def test_pictures_are_changed_in_training_alone() -> None:
 
 
 def test_only_what_may_be_mirrored_is() -> None:
-    """With every picture to be mirrored, one that must not be stays as it was."""
+    """With mirroring always on, a picture marked as not mirrorable is unchanged."""
     pictures = torch.rand(2, 3, 8, 8) * 2 - 1
     changed = ImageAugmentation(PictureConfig(mirror=1.0))(pictures, torch.tensor([True, False]))
     assert torch.allclose(changed[0], pictures[0].flip(2), atol=1e-5)
@@ -124,7 +124,7 @@ def test_nothing_asked_is_nothing_changed() -> None:
 
 
 def test_everything_asked_keeps_the_range() -> None:
-    """All changes together still give numbers from -1 to 1, and something else than what came in."""
+    """All augmentations together keep values within -1 and 1, and change the pictures."""
     everything = PictureConfig(
         shift=0.3, scale=0.3, rotation_degrees=45, brightness=0.5, colour=0.5, grey=0.5, erase=0.5, mirror=0.5
     )

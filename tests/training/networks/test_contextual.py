@@ -1,4 +1,4 @@
-"""Contextual features are the states of plain language models, in torch, in the graph, and wherever a run goes on."""
+"""Contextual features equal the states of the character language models, in torch, in graphs and in resumed runs."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.tensor_file import read_tensors
 from training.publish.export import export_bundle
 
-#: Two sentences of ids, of three words and of one; the third word of the second and its characters are padding.
+#: Ids of two sentences, of three words and of one; the third word of the second and its characters are padding.
 SENTENCES = [[[7, 8], [9], [10, 11, 12]], [[13, 14, 15]]]
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are for test_run_folder.py."""
+    """Disable curves."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 def padded(sentences: list[list[list[int]]]) -> torch.Tensor:
-    """`[batch, time, characters]`."""
+    """A padded batch `[batch, time, characters]`."""
     words = torch.zeros(len(sentences), max(map(len, sentences)), 4, dtype=torch.long)
     for row, sentence in enumerate(sentences):
         for place, word in enumerate(sentence):
@@ -58,7 +58,7 @@ def padded(sentences: list[list[list[int]]]) -> torch.Tensor:
 
 
 def test_a_sentence_is_spelt_in_one_piece() -> None:
-    """Line end, words with blanks between them, line end; then padding, and each word knows its two ends."""
+    """A sentence is spelt as line end, words with blanks between them, line end, padding; word ends are indexed."""
     spelt = character_stream(padded(SENTENCES), blank_id=5, line_end_id=6)
     assert spelt.characters.tolist() == [[6, 7, 8, 5, 9, 5, 10, 11, 12, 6], [6, 13, 14, 15, 6, 0, 0, 0, 0, 0]]
     assert spelt.lengths.tolist() == [10, 5]
@@ -68,13 +68,13 @@ def test_a_sentence_is_spelt_in_one_piece() -> None:
 
 @torch.no_grad()
 def states_of(model: LanguageModel, ids: list[int]) -> torch.Tensor:
-    """What a language model remembers after each of `ids`."""
+    """The states of a language model after each of `ids`."""
     return model.eval().read(torch.tensor([ids]), None, model.zero_state(1, CPU)).outputs[0]
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_states_are_those_of_the_language_models(cell: Cell) -> None:
-    """In a padded batch, at each word's last character forward and at its first one backward."""
+    """In a padded batch, features are the states at each word's last character forward and first character backward."""
     features = ContextualFeatures(character_models(cell), characters_tokenizer().vocabulary_size, 3)
     found = features.states(padded(SENTENCES))
     models = language_models(cell)
@@ -95,7 +95,7 @@ def test_the_states_are_those_of_the_language_models(cell: Cell) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("characters", ["cnn", "none"])
 def test_the_graph_is_the_network(cell: Cell, characters: str, tmp_path: Path) -> None:
-    """Values, padding and answers of every probe agree, or `export_bundle` would refuse; no input is new."""
+    """Export verification passes for values, padding and answers, and the graph has no additional inputs."""
     network = contextual_tagger(cell, characters=characters)
     exported = export_bundle(network, draft_of(network), questions_of(network), tmp_path)
     assert exported.report.max_difference < 1e-4
@@ -104,7 +104,7 @@ def test_the_graph_is_the_network(cell: Cell, characters: str, tmp_path: Path) -
 
 
 def test_unknown_and_long_words_are_answered(tmp_path: Path) -> None:
-    """A character that no model has met, and a word that is cut, get a tag like all others."""
+    """A character unknown to both models and a truncated word are tagged."""
     network = contextual_tagger()
     exported = export_bundle(network, draft_of(network), questions_of(network), tmp_path)
     bundle = load_bundle(exported.path)
@@ -113,12 +113,12 @@ def test_unknown_and_long_words_are_answered(tmp_path: Path) -> None:
 
 
 def test_a_tagger_with_contextual_features_reads_no_chunks() -> None:
-    """What comes later is known to the backward model, so a text is read as a whole."""
+    """The backward model needs the whole text, so the tagger has no chunked reading."""
     assert not contextual_tagger(bidirectional=False).reads_chunks
 
 
 def test_models_survive_their_file(tmp_path: Path) -> None:
-    """What is loaded is what was saved."""
+    """Saved and loaded models are equal."""
     models = character_models("gru")
     models.save(tmp_path / "models.safetensors")
     loaded = CharacterModels.load(tmp_path / "models.safetensors")
@@ -128,9 +128,9 @@ def test_models_survive_their_file(tmp_path: Path) -> None:
 
 
 def test_a_run_needs_its_folder_alone(tmp_path: Path) -> None:
-    """Once it has begun, the models' folders may go: it resumes to the same weights, repeats, and can be loaded.
+    """Resuming, retraining and loading a run need none of the models' folders once it has begun.
 
-    Both readers are as they were when it ends, averaged weights or not.
+    The language models' weights are unchanged at the end, with or without weight averaging.
     """
     folders = train_character_models(tmp_path / "models")
     models, _ = read_character_models(folders)
@@ -148,7 +148,7 @@ def test_a_run_needs_its_folder_alone(tmp_path: Path) -> None:
 
 
 def train_one_epoch(run: Run) -> None:
-    """A run that is asked to stop while its first epoch is scored."""
+    """A run that is interrupted while its first epoch is scored."""
     scorer = DevScorer(run.task, run.recipe, run.vocabulary, run.data.dev)
 
     def score_and_stop(network: Network) -> DevScore:
@@ -160,7 +160,7 @@ def train_one_epoch(run: Run) -> None:
 
 
 def test_the_tagger_knows_the_characters_of_its_models(tmp_path: Path) -> None:
-    """Its words are spelt with the ids that the models have learnt, and their data is part of the facts."""
+    """Words are spelt with the models' character ids, and the models' data sources are recorded."""
     folders = train_character_models(tmp_path / "models")
     models, alphabet = read_character_models(folders)
     vocabulary = prepare_run(contextual_recipe(tmp_path, folders)).vocabulary

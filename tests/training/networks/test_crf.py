@@ -31,7 +31,7 @@ def emissions_and_tags() -> tuple[Tensor, Tensor]:
 
 
 def path_score(crf: CRF, emissions: Tensor, tags: tuple[int, ...]) -> Tensor:
-    """Start, every tag, every move, end: the definition, term by term."""
+    """The path score by definition: start, emission, transition and end scores, term by term."""
     edge = crf.labels
     score = crf.transitions[edge, tags[0]] + crf.transitions[tags[-1], edge]
     score = score + sum(emissions[step, tag] for step, tag in enumerate(tags))
@@ -39,7 +39,7 @@ def path_score(crf: CRF, emissions: Tensor, tags: tuple[int, ...]) -> Tensor:
 
 
 def test_loss_is_that_of_brute_force(crf: CRF) -> None:
-    """-log p of each sentence equals the sum over every possible tag sequence, whatever stands in the padding."""
+    """The loss of each sentence equals -log p over all tag sequences, whatever the padding contains."""
     emissions, tags = emissions_and_tags()
     losses = crf.negative_log_likelihood(emissions, tags, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
@@ -50,7 +50,7 @@ def test_loss_is_that_of_brute_force(crf: CRF) -> None:
 
 
 def test_loss_is_that_of_an_independent_crf(crf: CRF) -> None:
-    """The pytorch-crf package gives the same loss from the same transitions."""
+    """The pytorch-crf package gives the same loss with the same transitions."""
     emissions, tags = emissions_and_tags()
     other = torchcrf.CRF(LABELS, batch_first=True).double()
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_loss_is_that_of_an_independent_crf(crf: CRF) -> None:
 
 
 def test_padding_has_no_say(crf: CRF) -> None:
-    """A sentence costs the same alone as beside longer ones."""
+    """A sentence has the same loss alone as in a padded batch."""
     emissions, tags = emissions_and_tags()
     together = crf.negative_log_likelihood(emissions, tags, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
@@ -73,7 +73,7 @@ def test_padding_has_no_say(crf: CRF) -> None:
 
 
 def test_gradient_is_right(crf: CRF) -> None:
-    """The gradient of the emissions agrees with finite differences, and is zero at padding."""
+    """The gradient of the emissions agrees with finite differences and is zero at padding."""
     emissions, tags = emissions_and_tags()
     emissions.requires_grad_()
     assert torch.autograd.gradcheck(lambda given: crf.negative_log_likelihood(given, tags, LENGTHS), (emissions,))
@@ -86,7 +86,7 @@ def test_gradient_is_right(crf: CRF) -> None:
 
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_gradient_is_finite_for_extreme_scores(size: float) -> None:
-    """Log space holds: emissions of thousands give a finite loss and finite gradients."""
+    """Emissions in the thousands give a finite loss and finite gradients."""
     crf = CRF(LABELS)
     emissions = (torch.randn(2, 6, LABELS, generator=torch.Generator().manual_seed(0)) * size).requires_grad_()
     loss = crf.negative_log_likelihood(emissions, torch.zeros(2, 6, dtype=torch.long), torch.tensor([6, 3])).sum()

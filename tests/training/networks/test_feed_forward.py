@@ -1,4 +1,4 @@
-"""Classifiers without a recurrence: they know no order, are published like others, take no recurrent settings."""
+"""Classifiers without recurrence: order-independent, exportable, and without recurrent settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.publish.export import export_bundle
 
 
 def test_it_knows_no_order() -> None:
-    """A text and its words the other way round get the same scores; from a network with a recurrence they do not."""
+    """A feed-forward classifier gives a text and its reversal the same scores, unlike a recurrent one."""
     words, lengths = torch.tensor([[4, 5, 6, 7, 8]]), torch.tensor([5])
     for cell, is_blind in (("none", True), ("gru", False)):
         network = classifier(cell, "max+mean").eval()  # type: ignore[arg-type]
@@ -28,7 +28,7 @@ def test_it_knows_no_order() -> None:
 
 @pytest.mark.parametrize("kind", ["frames", "waveform"])
 def test_numbers_can_be_classified_without_a_recurrence(kind: SignalKind, tmp_path: Path) -> None:
-    """Convolutions, pooling and hidden layers alone: the graph equals torch under padding."""
+    """With convolutions, pooling and hidden layers only, the graph equals torch under padding."""
     network = signal_network(CONFIGS[kind], cell="none")
     assert len(network.hidden.linears) == 2
     questions = [Question(json_form(record)) for record in records_of(kind)[:2]]

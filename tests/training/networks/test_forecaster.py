@@ -1,4 +1,4 @@
-"""The segment network: what it may depend on, how its errors are counted, and that its graph is the same function."""
+"""The segment network: its inputs, its loss, and its equivalence to the exported graph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUANTILES = (0.1, 0.5, 0.8, 0.9)
 
 
 def windows(number: int = 3) -> Tensor:
-    """`[number, 12, 3]`, at different times of the wave."""
+    """Windows `[number, 12, 3]` at different phases of the wave."""
     return torch.tensor(np.stack([wave(12, first=5 * n) for n in range(number)]), dtype=torch.float32)
 
 
@@ -33,13 +33,13 @@ def forecast(network: Forecaster, frames: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_higher_level_is_forecast_as_much_higher(cell: str) -> None:
-    """From its own past alone, a series that stands 50 higher goes on 50 higher: the last value is taken off first."""
+    """An offset of 50 in the past raises the forecast by 50, as the last value is subtracted first."""
     network = forecaster(cell=cell)
     assert torch.allclose(forecast(network, windows() + 50), forecast(network, windows()) + 50, atol=1e-3)
 
 
 def test_an_independent_target_does_not_see_other_channels() -> None:
-    """Noise in another channel changes nothing; read jointly, it does."""
+    """Noise in another channel changes the forecast with joint mixing only."""
     noisy = windows()
     noisy[:, :, CHANNELS.index("heat")] += 30 * torch.randn(3, 12, generator=torch.Generator().manual_seed(1))
     for mixing, is_blind in (("independent", True), ("joint", False)):
@@ -48,14 +48,14 @@ def test_an_independent_target_does_not_see_other_channels() -> None:
 
 
 def test_every_step_and_target_is_forecast_by_itself() -> None:
-    """The horizon is cut from whole segments, and steps and targets have numbers of their own."""
+    """The horizon is cut from whole segments, and all steps and targets have distinct values."""
     values = forecast(forecaster(), windows())
     assert values.shape == (3, 5, 2)
     assert values.unique().numel() == values.numel()
 
 
 def test_quantiles_never_cross() -> None:
-    """They rise at every step, whatever the weights; the forecast is the median."""
+    """Quantiles are increasing at every step for any weights, and the forecast is the median."""
     network = forecaster(quantiles=QUANTILES)
     with torch.no_grad():
         median, quantiles = network.forecast(windows())
@@ -71,7 +71,7 @@ def test_nothing_is_forecast_below_the_minimum() -> None:
 
 
 def test_what_was_not_measured_is_not_counted() -> None:
-    """A gap in the future leaves the mean over the rest; a future all gaps is no error and no gradient."""
+    """Gaps in the future are excluded from the mean loss; a future of gaps only has zero loss and gradient."""
     network, frames = forecaster(), windows()
     future = forecast(network, frames) + torch.tensor(SCALE.target_deviations)
     assert network.loss(ForecastingBatch(frames, future))[0].item() == pytest.approx(1.0, abs=1e-4)
@@ -84,7 +84,7 @@ def test_what_was_not_measured_is_not_counted() -> None:
 
 
 def test_the_error_of_quantiles_is_the_pinball_loss() -> None:
-    """Worked out by hand: below the truth costs `q`, above it `1 - q`, for each unit of deviation."""
+    """Computed by hand, a forecast below the truth costs `q` and one above it `1 - q` per unit of deviation."""
     network, frames = forecaster(quantiles=(0.1, 0.5)), windows(1)
     with torch.no_grad():
         _, quantiles = network.forecast(frames)
@@ -106,7 +106,7 @@ def test_the_error_of_quantiles_is_the_pinball_loss() -> None:
 def test_the_graph_is_the_network(
     cell: str, mixing: str, quantiles: tuple[float, ...], minimum: float | None, tmp_path: Path
 ) -> None:
-    """Every cell and way of reading, for 1, 2 and 7 windows of real size: onnxruntime gives torch's numbers."""
+    """For every cell and mixing and for 1, 2 and 7 windows of real size, onnxruntime equals torch."""
     network = forecaster(cell=cell, mixing=mixing, quantiles=quantiles, minimum=minimum)
     path = publish_forecaster(network, tmp_path)
     report = verify_bundle(path, network)

@@ -1,4 +1,4 @@
-"""The GRU that resets before its recurrent product: by its equations, as a graph, and in every kind of network."""
+"""The GRU that resets before its recurrent product: its equations, its graph, and every kind of network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = np.ndarray
 
 
 def by_the_equations(gru: nn.GRU, rows: Array) -> Array:
-    """`[time, input]` -> `[time, hidden]`, one number after the other as Cho et al. 2014 write it, in float64."""
+    """`[time, input]` -> `[time, hidden]`, element by element as in Cho et al. 2014, in float64."""
     weights = {name: value.detach().double().numpy() for name, value in gru.named_parameters()}
     of_input = [weights["weight_ih_l0"][part] for part in np.split(np.arange(3 * HIDDEN), 3)]
     of_state = [weights["weight_hh_l0"][part] for part in np.split(np.arange(3 * HIDDEN), 3)]
@@ -38,7 +38,7 @@ def by_the_equations(gru: nn.GRU, rows: Array) -> Array:
 
 
 def test_it_computes_the_published_equations() -> None:
-    """And torch's GRU with the very same weights, as many of them, computes something else."""
+    """The cell matches the published equations, and differs from torch's GRU with the same weights."""
     ours, torchs = ResetBeforeGRU(INPUT, HIDDEN, batch_first=True), nn.GRU(INPUT, HIDDEN, batch_first=True)
     random_weights(ours, seed=1)
     torchs.load_state_dict(ours.state_dict())
@@ -54,7 +54,7 @@ def test_it_computes_the_published_equations() -> None:
 
 @pytest.mark.parametrize(("bidirectional", "layers"), [(False, 1), (True, 1), (True, 2)])
 def test_a_graph_equals_the_equations_under_padding(bidirectional: bool, layers: int) -> None:
-    """Rows of any length in a padded batch, both directions, stacked: the graph gives each row what it gives alone."""
+    """In a padded batch, bidirectional and stacked, the graph gives each row the result it has alone."""
     encoder = RecurrentEncoder("gru_before", INPUT, HIDDEN, layers, bidirectional)
     random_weights(encoder, seed=layers)
     graph = encoder_session(encoder)
@@ -85,7 +85,7 @@ def test_a_graph_equals_the_equations_under_padding(bidirectional: bool, layers:
     ],
 )
 def test_every_kind_of_network_is_published_with_it(make: Callable[[], nn.Module], tmp_path: Path) -> None:
-    """Verified against torch in batches, alone and step by step; and the graphs say where the reset gate stands."""
+    """Export verification passes in batches, alone and by steps, and graphs declare where the reset gate applies."""
     network = make()
     exported = export_bundle(network, draft_of(network), questions_of(network), tmp_path)
     assert exported.report.passed
@@ -98,7 +98,7 @@ def test_every_kind_of_network_is_published_with_it(make: Callable[[], nn.Module
 
 
 def test_its_weights_can_be_dropped() -> None:
-    """Hidden weights that are off for a window change what it says, and come back afterwards."""
+    """Weight drop changes the output for a window, and the weights are restored afterwards."""
     gru = lively(ResetBeforeGRU(INPUT, HIDDEN, batch_first=True))
     inputs, before = torch.randn(1, 4, INPUT), torch.zeros(1, 1, HIDDEN)
     torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""The language model's menu: what regularises it while it trains, and leaves no trace afterwards."""
+"""The language model's regularisation is active in training and has no effect in evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = LanguageBatch(TEXT[:, :-1], TEXT[:, 1:])
 
 
 def made(**values: Any) -> LanguageModel:
-    """A small one without any dropout, but for what `values` say."""
+    """A small language model without dropout, except for the given `values`."""
     config = LanguageModelConfig.model_validate(
         {"embedding_size": 6, "hidden_size": 6, "layers": 2, "dropout": 0.0, **values}
     )
@@ -38,7 +38,7 @@ def loss_of(network: LanguageModel, seed: int = 0) -> Tensor:
 
 
 def test_a_plain_model_has_the_weights_that_it_always_had() -> None:
-    """So that checkpoints and run folders of before keep loading."""
+    """A plain model has a fixed set of parameter names, so existing checkpoints and run folders load."""
     names = {name.removesuffix("_l0") for name in made().state_dict()}
     stack = {f"stack.layers.{n}.{kind}_{way}" for n in (0, 1) for kind in ("weight", "bias") for way in ("ih", "hh")}
     assert names == {"embedding.weight", "output.weight", "output.bias"} | stack
@@ -46,7 +46,7 @@ def test_a_plain_model_has_the_weights_that_it_always_had() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropped_weights_are_those_of_a_cell_without_them(cell: Cell) -> None:
-    """A recurrence whose hidden weights are all dropped, and one whose hidden weights are zero, say the same."""
+    """A recurrence with all hidden weights dropped equals one whose hidden weights are zero."""
     stack = lively(StatefulStack(cell, 4, 5, 1, weight_drop=1 - 1e-9))
     inputs, state = torch.randn(2, 6, 4), stack.zero_state(2, CPU)
     dropped = stack(inputs, state)[0].detach()
@@ -59,7 +59,7 @@ def test_dropped_weights_are_those_of_a_cell_without_them(cell: Cell) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_weight_drop_leaves_the_weights_alone(cell: Cell) -> None:
-    """After an update's loss, evaluation gives to the bit what it gave before: nothing dropped stays in the module."""
+    """After a training loss, evaluation is bit-identical to before: no dropped weight remains in the module."""
     network = made(cell=cell, weight_drop=0.5)
     before = loss_of(network.eval())
     first, second = loss_of(network.train(), 1), loss_of(network, 2)
@@ -68,7 +68,7 @@ def test_weight_drop_leaves_the_weights_alone(cell: Cell) -> None:
 
 
 def test_only_kept_weights_learn_and_the_mask_is_one_for_all_steps() -> None:
-    """About half of the hidden weights get a gradient, the same ones however long the window is."""
+    """About half of the hidden weights get a gradient, with one mask for all steps of the window."""
     network = made(layers=1, weight_drop=0.5, hidden_size=40)
     weights = network.get_parameter("stack.layers.0.weight_hh_l0")
     loss_of(network).backward()
@@ -77,13 +77,13 @@ def test_only_kept_weights_learn_and_the_mask_is_one_for_all_steps() -> None:
 
 
 def test_weight_drop_says_what_it_cannot_do() -> None:
-    """A module that is no cell's is refused: without a kernel, its weights would stay whole in silence."""
+    """A module whose recurrent weights cannot be dropped is refused, not silently left whole."""
     with pytest.raises(ValueError, match="no recurrent cell with the module Linear"):
         WeightDrop(nn.Linear(2, 2), 0.5)
 
 
 def test_tied_embeddings_of_another_size_are_projected() -> None:
-    """One matrix for both ends, and a projection between them only where sizes differ."""
+    """Input and output embeddings share one matrix, with a projection between them only where sizes differ."""
     network = made(tie_embeddings=True, embedding_size=4)
     assert network.output.weight is network.embedding.weight
     assert network.projection is not None
@@ -92,7 +92,7 @@ def test_tied_embeddings_of_another_size_are_projected() -> None:
 
 
 def test_tied_embeddings_start_small() -> None:
-    """As logits they are scaled by the width: a new model is no more certain than guessing."""
+    """Tied embeddings are scaled by the width, so an untrained model's loss is close to that of guessing."""
     config = LanguageModelConfig(embedding_size=64, hidden_size=64, tie_embeddings=True)
     network = LanguageModel(config, 500).eval()
     tokens = torch.randint(4, 500, (2, 30))
@@ -103,7 +103,7 @@ def test_tied_embeddings_start_small() -> None:
 
 
 def test_penalties_follow_their_formulas_and_are_off_in_evaluation() -> None:
-    """Squared outputs by the first, squared differences of neighbouring steps by the second."""
+    """The loss adds the weighted mean squares of outputs and of their differences between steps, in training only."""
     network = made(activation_penalty=2.0, change_penalty=3.0)
     plain = loss_of(network.eval())
     outputs = network.read(BATCH.inputs, None, network.zero_state(3, CPU)).outputs
@@ -125,14 +125,14 @@ def test_penalties_follow_their_formulas_and_are_off_in_evaluation() -> None:
     ids=str,
 )
 def test_every_dropout_is_there_in_training_alone(values: dict[str, Any]) -> None:
-    """Two updates differ, two evaluations do not."""
+    """Each kind of dropout makes two training losses differ, while two evaluation losses are equal."""
     network = made(**values)
     assert loss_of(network.train(), 1) != loss_of(network, 2)
     assert loss_of(network.eval(), 1) == loss_of(network, 2)
 
 
 def test_the_softmax_can_read_through_a_locked_mask() -> None:
-    """With `all`, the same numbers of a window's outputs fall at every step."""
+    """With `all`, the same units of the output are dropped at every step of a window."""
     network = made(dropout=0.5, input_dropout=0.0, layer_dropout=0.0, locked_dropout="all", hidden_size=30)
     dropped = network.read(BATCH.inputs, None, network.zero_state(3, CPU)).dropped == 0
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
@@ -140,7 +140,7 @@ def test_the_softmax_can_read_through_a_locked_mask() -> None:
 
 
 def test_draws_follow_their_probabilities() -> None:
-    """Every id comes as often as said, the first ones most; the probabilities add up to one."""
+    """Ids are drawn with their stated probabilities, which decrease with the id and sum to one."""
     torch.manual_seed(0)
     shares = torch.bincount(draw_words(200_000, 50, CPU), minlength=50) / 200_000
     probabilities = draw_probability(torch.arange(50), 50)
@@ -149,7 +149,7 @@ def test_draws_follow_their_probabilities() -> None:
 
 
 def test_a_sample_of_everything_is_the_whole_softmax() -> None:
-    """With so many draws that each word is among them, the loss is the cross entropy."""
+    """With enough draws to include every word, the sampled loss is the cross entropy."""
     features, output = torch.randn(5, 4), nn.Linear(4, 20)
     targets = torch.tensor([1, 1, 19, 7, 0])
     loss = sampled_cross_entropy(features, targets, output, 20_000)
@@ -157,7 +157,7 @@ def test_a_sample_of_everything_is_the_whole_softmax() -> None:
 
 
 def test_a_sample_is_right_on_average() -> None:
-    """The sum over the vocabulary that a small sample stands for is the true one in the mean of many samples."""
+    """The partition sum estimated from small samples equals the true one on average."""
     torch.manual_seed(0)
     features, output = torch.randn(1, 4), nn.Linear(4, 200)
     target = torch.tensor([150])
@@ -168,7 +168,7 @@ def test_a_sample_is_right_on_average() -> None:
 
 
 def test_a_sampled_loss_is_for_training_alone() -> None:
-    """Dev is scored over all words."""
+    """The sampled softmax applies in training only, and dev is scored over the whole vocabulary."""
     sampled, whole = made(sampled_softmax=2), made()
     assert torch.equal(loss_of(sampled.eval()), loss_of(whole.eval()))
     assert loss_of(sampled.train()) < loss_of(whole.train())

@@ -1,4 +1,4 @@
-"""Networks: padding changes nothing, steps equal whole sequences, dropout keeps its promises."""
+"""Networks: padding invariance, steps equal to whole sequences, and correct dropout."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def random_ids(*shape: int, low: int = 4, high: int = 16, seed: int = 0) -> Tens
 
 
 def padded(ids: Tensor, lengths: Tensor = LENGTHS) -> Tensor:
-    """The same ids with zeros beyond each length."""
+    """The same ids, zero beyond each length."""
     return ids * length_mask(lengths, ids.shape[1])
 
 
 def assert_rows_alone_are_the_same(run: Callable[[slice, int], Tensor], together: Tensor, per_step: bool) -> None:
-    """`run(row, length)` gives what that row gives in the batch, as far as the row goes."""
+    """`run(row, length)` gives the same result as in the batch, up to the row's length."""
     for row, length in enumerate(LENGTHS.tolist()):
         expected = together[row, :length] if per_step else together[row]
         torch.testing.assert_close(run(slice(row, row + 1), length)[0], expected, rtol=0, atol=1e-5)
@@ -59,13 +59,13 @@ def assert_rows_alone_are_the_same(run: Callable[[slice, int], Tensor], together
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 class TestRecurrentEncoder:
-    """Every cell, one or both directions, one to three layers."""
+    """Every cell, in one or both directions, with one to three layers."""
 
     def encoder(self, cell: Cell, bidirectional: bool, layers: int) -> RecurrentEncoder:
         return lively(RecurrentEncoder(cell, WIDTH, HIDDEN, layers, bidirectional, dropout=0.5)).eval()
 
     def test_a_padded_row_is_the_row_alone(self, cell: Cell, bidirectional: bool, layers: int) -> None:
-        """Outputs and final states do not depend on the batch, nor on what stands in the padding."""
+        """Outputs and final states depend neither on the batch nor on the content of the padding."""
         encoder, inputs = self.encoder(cell, bidirectional, layers), random_inputs(len(LENGTHS), TIME, WIDTH)
         outputs = encoder(inputs, LENGTHS)
         final = encoder.final(outputs, LENGTHS)
@@ -79,7 +79,7 @@ class TestRecurrentEncoder:
         )
 
     def test_it_is_torchs_own_stack(self, cell: Cell, bidirectional: bool, layers: int) -> None:
-        """With its weights copied over, torch's own layers give the same outputs and final states on each row."""
+        """torch's own layers with copied weights give the same outputs and final states for each row."""
         encoder, inputs = self.encoder(cell, bidirectional, layers), random_inputs(len(LENGTHS), TIME, WIDTH)
         torchs = torch_stack(encoder, cell, bidirectional)
         outputs = encoder(inputs, LENGTHS)
@@ -93,7 +93,7 @@ class TestRecurrentEncoder:
 
 
 def torch_stack(encoder: RecurrentEncoder, cell: Cell, bidirectional: bool) -> nn.RNNBase:
-    """torch's stack of layers with the weights of ours."""
+    """torch's stack of layers with copied weights."""
     num_layers = len(encoder.layers)
     stack = TORCH_CELLS[cell].module(WIDTH, HIDDEN, num_layers, batch_first=True, bidirectional=bidirectional)
     own = dict(stack.named_parameters())
@@ -107,7 +107,7 @@ def torch_stack(encoder: RecurrentEncoder, cell: Cell, bidirectional: bool) -> n
 
 
 def test_reversing_twice_changes_nothing() -> None:
-    """Each row is reversed within its length, padding stays where it is, and a second time undoes the first."""
+    """Reversal acts within each row's length, leaves padding in place, and is its own inverse."""
     inputs = torch.arange(12.0).view(2, 6, 1)
     lengths = torch.tensor([4, 6])
     once = reverse_sequence(inputs, lengths)
@@ -116,7 +116,7 @@ def test_reversing_twice_changes_nothing() -> None:
 
 
 def test_an_lstm_starts_with_its_forget_gate_open() -> None:
-    """Of all biases only the forget gate's are 1 at the start, and recurrent matrices are orthogonal."""
+    """Only the forget gate's initial biases are 1, and recurrent matrices are orthogonal."""
     parameters = dict(recurrence("lstm", WIDTH, HIDDEN).named_parameters())
     biases = parameters["bias_ih_l0"] + parameters["bias_hh_l0"]
     assert biases.tolist() == [0.0] * HIDDEN + [1.0] * HIDDEN + [0.0] * 2 * HIDDEN
@@ -127,7 +127,7 @@ def test_an_lstm_starts_with_its_forget_gate_open() -> None:
 @pytest.mark.parametrize("kind", get_args(PoolingKind))
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_pooling_does_not_see_padding(kind: PoolingKind, bidirectional: bool) -> None:
-    """Every pooling gives a row in a batch what it gives it alone, even with huge values beyond its end."""
+    """Every pooling gives a row the same result in a batch as alone, even with huge values in the padding."""
     encoder = lively(RecurrentEncoder("gru", WIDTH, HIDDEN, 1, bidirectional))
     pooling = lively(Pooling(kind, encoder.output_size))
     outputs = encoder(random_inputs(len(LENGTHS), TIME, WIDTH), LENGTHS)
@@ -139,7 +139,7 @@ def test_pooling_does_not_see_padding(kind: PoolingKind, bidirectional: bool) ->
 
 
 def test_mean_and_max_are_what_they_are_called() -> None:
-    """Over the valid steps, compared with numpy."""
+    """Mean and max pooling over the valid steps equal numpy's."""
     encoder = RecurrentEncoder("rnn", WIDTH, HIDDEN, 1, bidirectional=False)
     outputs = random_inputs(len(LENGTHS), TIME, HIDDEN)
     for row, length in enumerate(LENGTHS.tolist()):
@@ -151,7 +151,7 @@ def test_mean_and_max_are_what_they_are_called() -> None:
 
 @pytest.mark.parametrize("kind", get_args(AttentionKind))
 def test_attention_does_not_see_padding(kind: AttentionKind) -> None:
-    """Weights beyond a row's end are exactly zero, the others sum to one, and the context is that of the row alone."""
+    """Attention weights are zero beyond a row's end and sum to one, and the context is that of the row alone."""
     attention = lively(ATTENTIONS[kind](HIDDEN, WIDTH, 3))
     memory, queries = random_inputs(len(LENGTHS), TIME, WIDTH), random_inputs(len(LENGTHS), 2, HIDDEN)
     mask = length_mask(LENGTHS, TIME)
@@ -169,7 +169,7 @@ def test_attention_does_not_see_padding(kind: AttentionKind) -> None:
     "features", [CharacterCNN(16, 3, 4), CharacterRNN(16, 3, 4, "lstm"), CharacterRNN(16, 3, 4, "gru")]
 )
 def test_word_shapes_do_not_see_padding(features: CharacterCNN | CharacterRNN) -> None:
-    """A word beside longer words, or in a sentence with padding words, has the features that it has alone."""
+    """A word's features do not depend on longer words or padding words in the batch."""
     features = lively(features)
     word_lengths = torch.tensor([3, 1, 5])
     characters = padded(random_ids(3, 7), word_lengths)
@@ -182,7 +182,7 @@ def test_word_shapes_do_not_see_padding(features: CharacterCNN | CharacterRNN) -
 
 
 def test_a_word_shape_is_the_largest_answer_of_each_filter() -> None:
-    """The CNN equals a convolution written out by hand, zero beyond the word, then ReLU and maximum."""
+    """The CNN equals a hand-written convolution with zero padding, followed by ReLU and maximum."""
     features = lively(CharacterCNN(16, 3, 4))
     ids = random_ids(5)
     vectors = torch.cat([torch.zeros(1, 3), features.embedding(ids), torch.zeros(1, 3)])
@@ -195,7 +195,7 @@ def test_a_word_shape_is_the_largest_answer_of_each_filter() -> None:
 @pytest.mark.parametrize("characters", ["cnn", "rnn", "none"])
 @pytest.mark.parametrize("decoder", ["softmax", "crf"])
 def test_a_taggers_loss_does_not_see_padding(characters: str, decoder: str) -> None:
-    """The loss of a batch is the mean over its words of what each sentence costs alone."""
+    """The loss of a batch is the mean over its words of the losses of the single sentences."""
     network = tagger(characters=characters, decoder=decoder).eval()
     words, tags = padded(random_ids(len(LENGTHS), TIME)), random_ids(len(LENGTHS), TIME, low=0, high=4)
     letters = padded(random_ids(len(LENGTHS), TIME), LENGTHS).unsqueeze(2).repeat(1, 1, 3)
@@ -213,10 +213,10 @@ def test_a_taggers_loss_does_not_see_padding(characters: str, decoder: str) -> N
 @pytest.mark.parametrize("attention", get_args(AttentionKind))
 @pytest.mark.parametrize("layers", [1, 2, 3])
 class TestTranslator:
-    """Whole sentences in training and single steps in the service are the same computation."""
+    """Teacher forcing on whole sentences and single decode steps are the same computation."""
 
     def test_step_by_step_equals_many_at_once(self, cell: Cell, attention: AttentionKind, layers: int) -> None:
-        """Logits, attention weights and the state after are the same either way."""
+        """Logits, attention weights and the next state are equal for one and for many steps."""
         network = translator(cell, attention, layers).eval()
         targets = random_ids(len(LENGTHS), 4, seed=1)
         with torch.no_grad():
@@ -230,7 +230,7 @@ class TestTranslator:
             torch.testing.assert_close(part, expected, rtol=0, atol=1e-5)
 
     def test_a_padded_source_is_the_source_alone(self, cell: Cell, attention: AttentionKind, layers: int) -> None:
-        """A sentence is translated with the same probabilities beside longer ones."""
+        """A sentence has the same output probabilities alone as in a padded batch."""
         network = translator(cell, attention, layers).eval()
         sources, targets = padded(random_ids(len(LENGTHS), TIME)), random_ids(len(LENGTHS), 3, seed=1)
 
@@ -244,7 +244,7 @@ class TestTranslator:
 
 
 def test_a_translators_loss_counts_real_tokens_only() -> None:
-    """Padding on the target side costs nothing; the mean is over all target tokens of the batch."""
+    """Target padding is excluded from the loss, which is the mean over all target tokens of the batch."""
     network = translator().eval()
     source, lengths = random_ids(2, 4), torch.tensor([4, 4])
     targets = random_ids(2, 5, seed=3)
@@ -259,10 +259,10 @@ def test_a_translators_loss_counts_real_tokens_only() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 class TestLanguageModel:
-    """One state, however the text before was cut up."""
+    """The state does not depend on how the preceding text was divided."""
 
     def test_a_padded_prompt_leaves_each_rows_own_state(self, cell: Cell) -> None:
-        """Prompts of several lengths in one batch leave the states and logits that each leaves alone."""
+        """Prompts of different lengths in one batch leave the states and logits that each leaves alone."""
         network = language_model(cell).eval()
         prompts = padded(random_ids(len(LENGTHS), TIME))
         with torch.no_grad():
@@ -275,7 +275,7 @@ class TestLanguageModel:
                     torch.testing.assert_close(part[:, row], expected[:, 0], rtol=0, atol=1e-5)
 
     def test_two_halves_are_the_whole(self, cell: Cell) -> None:
-        """Reading in two windows with the state carried over costs what reading at once costs."""
+        """Two windows with carried state have the same loss as one."""
         network = language_model(cell).eval()
         text = random_ids(2, 9)
         whole, _ = network.loss(LanguageBatch(text[:, :-1], text[:, 1:]))
@@ -300,7 +300,7 @@ def language_batch() -> LanguageBatch:
     ("network", "batch"), [(classifier(), classification_batch()), (language_model(), language_batch())]
 )
 def test_dropout_is_off_in_evaluation(network: Network, batch: Any) -> None:
-    """The same batch costs the same twice in evaluation, and not in training."""
+    """The loss of a batch is deterministic in evaluation, and random in training."""
     with torch.no_grad():
         network.train()
         assert network.loss(batch)[0] != network.loss(batch)[0]
@@ -309,7 +309,7 @@ def test_dropout_is_off_in_evaluation(network: Network, batch: Any) -> None:
 
 
 def test_locked_dropout_has_one_mask_for_a_sequence() -> None:
-    """Within a sequence the same units are off at every step, other sequences differ, and the mean stays."""
+    """A sequence drops the same units at every step, masks differ by sequence, and the mean is preserved."""
     torch.manual_seed(0)
     dropout = LockedDropout(0.5)
     dropped = dropout(torch.ones(400, TIME, WIDTH))
@@ -320,7 +320,7 @@ def test_locked_dropout_has_one_mask_for_a_sequence() -> None:
 
 
 def test_word_dropout_keeps_padding() -> None:
-    """Some words become unknown, about as many as asked for; padding and all other words stay."""
+    """About the requested share of words becomes unknown; padding and all other words are kept."""
     torch.manual_seed(0)
     ids = padded(random_ids(200, TIME), torch.arange(200) % TIME + 1)
     dropped = WordDropout(0.3)(ids)
@@ -344,7 +344,7 @@ def vocabulary_with(vectors: Any) -> Vocabulary:
 
 
 def test_known_vectors_start_the_embedding() -> None:
-    """A word with a vector starts there, one without is drawn with the same spread, padding is zero."""
+    """A word with a vector starts from it, one without is drawn with the same spread, and padding is zero."""
     vectors = np.full((6, 3), np.nan, dtype=np.float32)
     vectors[4] = [0.5, -0.25, 1.0]
     network = build_network(TASKS["tagging"], recipe_for_vectors(3), vocabulary_with(vectors))
@@ -356,21 +356,21 @@ def test_known_vectors_start_the_embedding() -> None:
 
 
 def test_vectors_of_which_no_word_is_known_do_no_harm() -> None:
-    """The embedding then starts as without vectors, and not as NaN."""
+    """If no word has a vector, the embedding is initialised as without vectors, not with NaN."""
     vocabulary = vocabulary_with(np.full((6, 3), np.nan, dtype=np.float32))
     network = build_network(TASKS["tagging"], recipe_for_vectors(3), vocabulary)
     assert network.get_parameter("embedding.weight").isfinite().all()
 
 
 def test_vectors_of_another_size_are_refused() -> None:
-    """The message names both sizes, and the key that makes them the same."""
+    """The error has both sizes, and the setting that makes them equal."""
     vocabulary = vocabulary_with(np.zeros((6, 3), dtype=np.float32))
     with pytest.raises(ConfigFault, match=r"have 3 numbers, the network expects 4: --set network\.embedding_size=3"):
         build_network(TASKS["tagging"], recipe_for_vectors(4), vocabulary)
 
 
 def test_the_seed_decides_the_weights() -> None:
-    """Equal seeds give equal networks, another seed gives another."""
+    """Equal seeds give equal networks, and another seed gives another one."""
     vocabulary = Vocabulary({"text": fit_characters(["ab"])}, ("x", "y"))
     recipe = recipe_for_vectors(3)
     first, second = (build_network(TASKS["tagging"], recipe, vocabulary).state_dict() for _ in range(2))

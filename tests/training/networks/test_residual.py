@@ -1,4 +1,4 @@
-"""What follows a layer: ways past it, normalisation, and dropout of whole words."""
+"""Layer ends: residual and highway connections, layer normalisation, and word dropout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTHS = torch.tensor([3, 2])
 
 
 def test_a_plain_end_changes_nothing_and_learns_nothing() -> None:
-    """So a network without connections has the weights that it always had."""
+    """A layer end without connection or normalisation is the identity and has no parameters."""
     end = ResidualConnection(4)
     assert torch.equal(end(INPUTS, OUTPUTS), OUTPUTS)
     assert not list(end.parameters())
@@ -28,7 +28,7 @@ def test_a_residual_end_adds_the_input() -> None:
 
 
 def test_a_highway_mixes_input_and_output_by_its_gate() -> None:
-    """By the formula of the paper, T * output + (1 - T) * input, and at the start it mostly carries."""
+    """The highway output is T * output + (1 - T) * input, and is initially close to the input."""
     end = ResidualConnection(4, "highway")
     assert end.gate is not None
     gate = torch.sigmoid(end.gate(INPUTS))
@@ -37,7 +37,7 @@ def test_a_highway_mixes_input_and_output_by_its_gate() -> None:
 
 
 def test_normalised_outputs_have_mean_0_and_variance_1() -> None:
-    """After the connection, so that a deep stack stays in bounds."""
+    """Layer normalisation follows the connection."""
     values = ResidualConnection(4, "residual", layer_norm=True)(INPUTS * 50, OUTPUTS)
     torch.testing.assert_close(values.mean(dim=2), torch.zeros(2, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(values.var(dim=2, unbiased=False), torch.ones(2, 3), atol=1e-3, rtol=0)
@@ -46,7 +46,7 @@ def test_normalised_outputs_have_mean_0_and_variance_1() -> None:
 @pytest.mark.parametrize("connection", ["none", "residual", "highway"])
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_reading_on_is_reading_at_once(connection: Connection, layer_norm: bool) -> None:
-    """From a state of zeros, a forward stack with ends gives what it gives for the whole, in the same two forms."""
+    """From a zero state, a forward stack with layer ends gives the same outputs in chunks as for the whole."""
     encoder = lively(RecurrentEncoder("gru", 4, 5, 3, False, connection=connection, layer_norm=layer_norm)).eval()
     outputs, _ = encoder.read_chunk(INPUTS, LENGTHS, (torch.zeros(3, 2, 5),))
     for row, length in enumerate(LENGTHS.tolist()):
@@ -54,13 +54,13 @@ def test_reading_on_is_reading_at_once(connection: Connection, layer_norm: bool)
 
 
 def test_the_first_layer_has_no_way_past_it() -> None:
-    """Its input has another width than its output."""
+    """The first layer has no residual connection, as its input and output widths differ."""
     encoder = RecurrentEncoder("lstm", 4, 5, 3, True, connection="residual")
     assert [end.is_residual for end in encoder.ends if isinstance(end, ResidualConnection)] == [False, True, True]
 
 
 def test_a_dropped_word_is_dropped_wherever_it_stands() -> None:
-    """Its vector is zero in the whole batch, the others are scaled up; in evaluation nothing happens."""
+    """A dropped word's vector is zero in the whole batch and the others are scaled up; evaluation is unaffected."""
     torch.manual_seed(0)
     embedding, dropout = nn.Embedding(400, 3), EmbeddingDropout(0.4)
     ids = torch.arange(400).repeat(2, 1)
@@ -73,7 +73,7 @@ def test_a_dropped_word_is_dropped_wherever_it_stands() -> None:
 
 
 def test_dropout_is_locked_or_not_as_the_recipe_says() -> None:
-    """Locked: the same numbers fall at every step. Not locked: each number for itself."""
+    """Locked dropout uses one mask for all steps; otherwise each element is dropped independently."""
     torch.manual_seed(0)
     ones = torch.ones(1, 50, 40)
     locked, free = (sequence_dropout(0.5, is_locked)(ones) != 0 for is_locked in (True, False))

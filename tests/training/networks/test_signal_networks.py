@@ -1,4 +1,4 @@
-"""The front end of networks that read numbers: right features, right lengths, and changes that stay within bounds."""
+"""The front end of networks with numeric input: features, lengths, and bounded augmentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOUND = SignalConfig(kind="waveform", mel_bands=12)
 
 
 def test_the_spectrogram_is_that_of_a_fourier_transform() -> None:
-    """The convolution with windowed waves equals numpy's transform of each window, summed into the same bands."""
+    """The convolutional spectrogram equals numpy's Fourier transform of each window, summed into the same bands."""
     samples = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     found, steps = Spectrogram(SOUND)(torch.from_numpy(samples)[None], torch.tensor([1000]))
     window, step = SOUND.samples_per_window, SOUND.samples_per_step
@@ -30,7 +30,7 @@ def test_the_spectrogram_is_that_of_a_fourier_transform() -> None:
 
 
 def test_a_tone_is_loudest_in_its_band() -> None:
-    """A higher tone lies in a higher band."""
+    """A tone is loudest in its band, and a higher tone in a higher one."""
     time_s = np.arange(4000) / 8000
     loudest = []
     for hertz in (200, 800, 2500):
@@ -42,14 +42,14 @@ def test_a_tone_is_loudest_in_its_band() -> None:
 
 @pytest.mark.parametrize(("num_samples", "steps"), [(1, 1), (80, 1), (81, 2), (160, 2), (1000, 13)])
 def test_steps_are_counted_to_the_sample(num_samples: int, steps: int) -> None:
-    """As many steps as the service counts for the length of an example: the ceiling of samples by step."""
+    """The number of steps equals the service's count: samples divided by the step, rounded up."""
     bands, counted = Spectrogram(SOUND)(torch.zeros(1, num_samples), torch.tensor([num_samples]))
     assert (bands.shape[1], int(counted)) == (steps, steps)
 
 
 @pytest.mark.parametrize("kind", ["frames", "waveform"])
 def test_padding_changes_nothing(kind: str) -> None:
-    """Each row's logits are those it has alone, whatever stands behind its end."""
+    """Each row's logits are those it has alone, whatever its padding contains."""
     config = CONFIGS[kind]  # type: ignore[index]
     network = signal_network(config).eval()
     records = sounds() if kind == "waveform" else motions()
@@ -66,7 +66,7 @@ def test_padding_changes_nothing(kind: str) -> None:
 
 
 def test_features_are_scaled_as_train_is() -> None:
-    """Over the records that the scale was fitted on, each feature has mean 0 and deviation 1."""
+    """Over the records the scale was fitted on, each feature has mean 0 and standard deviation 1."""
     config = SignalConfig(kind="frames")
     front_end = FrontEnd(config, AugmentConfig(), scale_of(config), dropout=0.0).eval()
     rows = [front_end(torch.from_numpy(r.values)[None], torch.tensor([len(r.values)]))[0][0] for r in motions()]
@@ -90,7 +90,7 @@ EVERYTHING = AugmentConfig(
 
 
 def test_augmentation_is_for_training_alone() -> None:
-    """Two runs differ while training, and are equal when it is over."""
+    """Two runs differ in training mode, and are equal in evaluation mode."""
     network = signal_network(CONFIGS["frames"])
     network.front_end.augmentation = SignalAugmentation(EVERYTHING)
     batch = SignalSet(motions(), LABELS, limit=50, batch_size=6, seed=1).batch(np.arange(6))
@@ -101,7 +101,7 @@ def test_augmentation_is_for_training_alone() -> None:
 
 
 def test_augmentation_repeats_with_torchs_seed() -> None:
-    """A resumed run goes on with the same numbers: they come from torch's generator, which checkpoints hold."""
+    """Augmentation draws from torch's generator, whose state checkpoints hold, so resumed runs repeat it."""
     augmentation, values, lengths = SignalAugmentation(EVERYTHING), torch.randn(4, 20, 3), torch.tensor([20, 3, 1, 11])
     drawn = []
     for _ in range(2):
@@ -112,7 +112,7 @@ def test_augmentation_repeats_with_torchs_seed() -> None:
 
 
 def test_a_warp_moves_bands_by_the_part_it_says() -> None:
-    """A peak at band 20 comes to lie within a tenth of there, at the same band at all steps, and not always at 20."""
+    """A peak at band 20 moves by at most a tenth, equally at all steps, by a random amount."""
     features = torch.zeros(40, 5, 40)
     features[:, :, 20] = 1.0
     torch.manual_seed(0)
@@ -126,7 +126,7 @@ def test_a_warp_moves_bands_by_the_part_it_says() -> None:
 
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_resampling_stays_within_what_was_said(shape: tuple[int, ...]) -> None:
-    """At speeds of 0.7 to 1.3 and with at most a fifth cut off, no row is longer or shorter than that allows."""
+    """With speeds of 0.7 to 1.3 and at most a fifth cropped, the new lengths stay within the implied bounds."""
     augmentation = SignalAugmentation(AugmentConfig(speed=0.3, crop=0.2))
     lengths = torch.tensor([100, 40, 1])
     values = torch.arange(100.0).view(1, 100, *[1] * len(shape)).expand(3, 100, *shape).contiguous()
@@ -138,7 +138,7 @@ def test_resampling_stays_within_what_was_said(shape: tuple[int, ...]) -> None:
 
 
 def test_rotation_keeps_lengths() -> None:
-    """Turning a sensor changes no reading's size."""
+    """Rotation preserves the norm of each reading."""
     points = torch.randn(5, 8, 6)
     turned = SignalAugmentation(AugmentConfig(rotation_degrees=90.0)).distort(points, torch.full((5,), 8))
     assert not torch.allclose(points, turned)

@@ -1,4 +1,4 @@
-"""What a translator's decoder remembers between steps, and how it is trained."""
+"""The translator's decoder state and its training."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _sources(network: Translator, batch: TranslationBatch) -> tuple[tuple[Tensor
 
 @pytest.mark.parametrize("choice", _CHOICES, ids=str)
 def test_step_by_step_equals_the_whole_target(choice: dict[str, Any]) -> None:
-    """What is trained on whole sentences is what runs step by step: logits, weights and the state after."""
+    """Teacher forcing equals decoding step by step: logits, attention weights and the next state."""
     network, batch = _translator(**choice).eval(), _batch()
     source, state = _sources(network, batch)
     logits, weights, after = network.decode(batch.target_inputs, *source, state)
@@ -61,7 +61,7 @@ def test_step_by_step_equals_the_whole_target(choice: dict[str, Any]) -> None:
 
 
 def test_input_feeding_hands_the_readout_to_the_next_step() -> None:
-    """A step answers otherwise when it is fed something else, and the first one is fed nothing."""
+    """A step depends on the fed-back readout, which is zero at the first step."""
     network, batch = _translator(input_feeding=True).eval(), _batch()
     source, (*recurrent, feed) = _sources(network, batch)
     assert not feed.any()
@@ -73,7 +73,7 @@ def test_input_feeding_hands_the_readout_to_the_next_step() -> None:
 
 
 def test_coverage_is_the_attention_so_far_and_changes_the_next() -> None:
-    """The state adds up all weights, as far as it is wide; with a weight of zero attention knows nothing of it."""
+    """The coverage state is the sum of all attention weights up to its width; with zero weights it has no effect."""
     network, batch = _translator(coverage=True).eval(), _batch()
     source, state = _sources(network, batch)
     _, weights, after = network.decode(batch.target_inputs, *source, state)
@@ -86,7 +86,7 @@ def test_coverage_is_the_attention_so_far_and_changes_the_next() -> None:
 
 
 def test_coverage_starts_as_if_there_were_none() -> None:
-    """A network that has learnt nothing yet attends as additive attention does."""
+    """Initial coverage weights are zero, so an untrained network has plain additive attention."""
     config = TranslatorConfig.model_validate({**_SMALL, "coverage": True})
     coverage = Translator(config, _WORDS, _WORDS).attention.coverage
     assert isinstance(coverage, torch.nn.Linear)
@@ -94,14 +94,14 @@ def test_coverage_starts_as_if_there_were_none() -> None:
 
 
 def test_looking_twice_costs_what_was_looked_at_twice() -> None:
-    """Two steps that look at one place share it, a third that looks elsewhere shares little; padding does not count."""
+    """The coverage loss is the overlap with earlier attention per target token, without padding."""
     weights = torch.tensor([[[1.0, 0.0], [0.75, 0.25], [0.0, 1.0], [1.0, 0.0]]])
     assert coverage_loss(weights, torch.tensor([[True, True, False, False]])) == pytest.approx(0.75 / 2)
     assert coverage_loss(weights, torch.tensor([[True, True, True, False]])) == pytest.approx((0.75 + 0.25) / 3)
 
 
 def test_the_loss_of_coverage_is_for_training_alone() -> None:
-    """Dev losses of networks with and without it can be compared."""
+    """The coverage loss is added in training only, so dev losses are comparable."""
     network, batch = _translator(coverage=True, coverage_loss=1.0), _batch()
     training, dev = network.train().loss(batch)[0], network.eval().loss(batch)[0]
     assert training > dev + 0.1
@@ -109,7 +109,7 @@ def test_the_loss_of_coverage_is_for_training_alone() -> None:
 
 @pytest.mark.parametrize("schedule", ["linear", "inverse_sigmoid"])
 def test_true_tokens_give_way_update_by_update(schedule: Any) -> None:
-    """Nearly all at the start, fewer with each update, never fewer than the floor."""
+    """The teacher-forcing share starts near 1 and decreases with each update down to the floor."""
     shares = [teacher_forcing_share(schedule, update, 100, 0.25) for update in range(0, 2000, 50)]
     assert shares[0] > 0.98
     assert all(later <= earlier for earlier, later in pairwise(shares))
@@ -124,7 +124,7 @@ def test_known_shares_of_true_tokens() -> None:
 
 
 def test_own_tokens_are_drawn_from_what_stands_before() -> None:
-    """Each drawn token follows the mixed token before it; the first token and padding stay, padding is never drawn."""
+    """Tokens are sampled given the preceding mixed token; the first token and padding stay, padding is never drawn."""
     inputs = torch.tensor([[BOS, 5, 6, 7], [BOS, 5, 0, 0]])
     seen: list[list[int]] = []
 
@@ -142,7 +142,7 @@ def test_own_tokens_are_drawn_from_what_stands_before() -> None:
 
 
 def test_scheduled_sampling_counts_updates_in_what_is_saved() -> None:
-    """A resumed run goes on with its share of true tokens; scoring dev is no update."""
+    """A resumed run keeps its teacher-forcing share, and scoring dev does not count as an update."""
     network, batch = _translator(scheduled_sampling="linear", sampling_updates=2, sampling_floor=0.0), _batch()
     for _ in range(3):
         network.train().loss(batch)[0].backward()
@@ -151,7 +151,7 @@ def test_scheduled_sampling_counts_updates_in_what_is_saved() -> None:
 
 
 def test_scheduled_sampling_changes_what_is_read_not_what_is_wanted() -> None:
-    """With no true tokens left the loss is another than with all of them, and its gradient is finite everywhere."""
+    """Without teacher forcing the loss differs, and its gradient is finite everywhere."""
     batch = _batch()
     own = _translator(scheduled_sampling="linear", sampling_updates=1, sampling_floor=0.0).train()
     true = _translator().train()
@@ -164,7 +164,7 @@ def test_scheduled_sampling_changes_what_is_read_not_what_is_wanted() -> None:
 
 @pytest.mark.parametrize("choice", _CHOICES, ids=str)
 def test_half_precision_trains_every_weight(choice: dict[str, Any]) -> None:
-    """Under bf16 autocast, as recipes train on any CPU, each weight gets a finite gradient."""
+    """Under bf16 autocast on a CPU, each weight gets a finite gradient."""
     network = _translator(**choice).train()
     with mixed_precision(torch.device("cpu"), "bf16"):
         loss = network.loss(_batch())[0]
@@ -173,7 +173,7 @@ def test_half_precision_trains_every_weight(choice: dict[str, Any]) -> None:
 
 
 def test_weights_of_older_translators_keep_their_names() -> None:
-    """A run folder from before these choices opens as it did: same names, nothing new, the same state."""
+    """A default translator has the original weight names and state, so existing run folders load."""
     network = translator("lstm", "dot")
     heads = {name.split(".")[0] for name in network.state_dict()}
     assert heads == {
@@ -193,7 +193,7 @@ def test_weights_of_older_translators_keep_their_names() -> None:
     ],
 )
 def test_choices_that_do_not_go_together_are_refused(choice: dict[str, Any], fault: str) -> None:
-    """The recipe is refused with the keys at fault and what is allowed."""
+    """Incompatible settings are refused with the offending keys and the allowed values."""
     values = {"name": "x", "task": "translation", "data": {"train": "x.tsv"}, "network": {**_SMALL, **choice}}
     with pytest.raises(ConfigFault) as raised:
         parse_recipe(values, "x.toml")

@@ -1,4 +1,4 @@
-"""Taggers and classifiers that read forward only: trained, exported and verified with their state in and out."""
+"""Forward-only taggers and classifiers: trained, exported and verified with state inputs and outputs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def published(network: Network, root: Path) -> Path:
 
 @pytest.mark.parametrize(("make", "cell"), NETWORKS)
 def test_a_forward_network_is_exported_with_its_state(make: object, cell: Cell, tmp_path: Path) -> None:
-    """Every cell: state goes in and out under the names of the contract, and chunks equal the whole, torch's too."""
+    """For every cell the graph has the state tensors of the contract, and chunks equal the whole text, as in torch."""
     network = make()  # type: ignore[operator]
     path = published(network, tmp_path)
     manifest = read_manifest(path)
@@ -61,7 +61,7 @@ def test_a_forward_network_is_exported_with_its_state(make: object, cell: Cell, 
 
 @pytest.mark.parametrize("make", WHOLE_ONLY)
 def test_other_networks_declare_that_they_cannot(make: object, tmp_path: Path) -> None:
-    """Whatever needs what comes later has no state, no check of chunks, and a card that says so."""
+    """A network that needs the following text has no state, no chunk check, and a card that states it."""
     path = published(make(), tmp_path)  # type: ignore[operator]
     manifest = read_manifest(path)
     assert (manifest.state, manifest.reads_chunks) == ((), False)
@@ -71,7 +71,7 @@ def test_other_networks_declare_that_they_cannot(make: object, tmp_path: Path) -
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_torch_reads_on_where_it_stopped(cell: Cell) -> None:
-    """Three pieces, each from the state before, give the emissions of the whole; the last gives the whole's label."""
+    """Three chunks with carried state give the emissions of the whole text, and the last one its label."""
     words = torch.tensor([[4, 9, 6, 5, 8, 7, 11]])
     tags, labels = tagger(cell, "none", bidirectional=False).eval(), classifier(cell, "last", False).eval()
     pieces = words.split([2, 4, 1], dim=1)
@@ -94,7 +94,7 @@ def zeros(network: Network) -> State:
 
 
 def test_a_state_taken_from_the_padding_is_found(tmp_path: Path) -> None:
-    """A graph that forgets where each row ends passes no check of chunks, with or without the network."""
+    """A graph that takes its state from the padding fails the chunk check, with or without the network."""
     network = tagger("lstm", bidirectional=False)
     path = published(network, tmp_path)
     model = onnx.load(path / "tagger.onnx")
@@ -108,7 +108,7 @@ def test_a_state_taken_from_the_padding_is_found(tmp_path: Path) -> None:
 
 
 def test_a_state_that_is_not_read_is_found(tmp_path: Path) -> None:
-    """A graph that starts every chunk from zeros is caught."""
+    """A graph that starts every chunk from zeros fails verification."""
     path = published(classifier("gru", "last", False), tmp_path)
     model = onnx.load(path / "classifier.onnx")
     (node,) = (node for node in model.graph.node if node.op_type == "GRU")
@@ -119,7 +119,7 @@ def test_a_state_that_is_not_read_is_found(tmp_path: Path) -> None:
 
 
 def test_an_encoder_of_both_directions_takes_no_state() -> None:
-    """Asking for it is an error of the program, not a graph that drops half of the network."""
+    """Requesting state from a bidirectional encoder raises an error."""
     graph = GraphBuilder("refused", [], [])
     with pytest.raises(ValueError, match="a bidirectional encoder"):
         encoder_from_state(graph, "inputs", "lengths", tagger().encoder, ["hidden", "cell"])
@@ -134,7 +134,7 @@ def test_an_encoder_of_both_directions_takes_no_state() -> None:
     ],
 )
 def test_a_manifest_whose_state_does_not_fit_is_refused(change: object, message: str, tmp_path: Path) -> None:
-    """State of a tagger must be tensors of its graph, and a CRF can have none."""
+    """The state of a tagger must name tensors of its graph, and a CRF tagger can have none."""
     values = read_manifest(published(tagger("gru", bidirectional=False), tmp_path)).model_dump(mode="json")
     change(values)  # type: ignore[operator]
     with pytest.raises(ValidationError, match=message):
@@ -143,7 +143,7 @@ def test_a_manifest_whose_state_does_not_fit_is_refused(change: object, message:
 
 @pytest.mark.parametrize(("task", "extra"), [("tagging", []), ("classification", ["--set=network.pooling=last"])])
 def test_a_forward_model_can_be_trained_and_published(task: str, extra: list[str], tmp_path: Path) -> None:
-    """From files to a verified bundle that reads in chunks, by the command that a user would type."""
+    """One command turns files into a verified bundle that reads in chunks."""
     from training.cli.commands import app
 
     train, dev = write_files(task, tmp_path)  # type: ignore[arg-type]

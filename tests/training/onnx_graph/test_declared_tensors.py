@@ -1,4 +1,4 @@
-"""A network says which tensors its graphs take and give: the written graphs and the torch functions hold to it."""
+"""A network declares the inputs and outputs of its graphs; written graphs and torch functions match them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with torch.random.fork_rng():
 
 
 def written(tensors: list[onnx.ValueInfoProto]) -> Signature:
-    """Names, dtypes and symbolic shapes of a model."""
+    """Names, dtypes and symbolic shapes of a model's tensors."""
     found = []
     for tensor in tensors:
         kind = tensor.type.tensor_type
@@ -36,7 +36,7 @@ def signature(tensors: tuple[TensorSpec, ...]) -> Signature:
 
 @pytest.mark.parametrize("name", MENU)
 def test_written_graphs_have_the_declared_tensors(name: str) -> None:
-    """In the same order, with the same dtypes and axis names; no declared input is left unread."""
+    """Graphs have the declared tensors in order, with dtypes and axis names, and use every declared input."""
     declared, graphs = MENU[name].graphs(), network_graphs(MENU[name])
     assert graphs.keys() == declared.keys()
     for graph, builder in graphs.items():
@@ -52,7 +52,7 @@ def test_written_graphs_have_the_declared_tensors(name: str) -> None:
 
 @pytest.mark.parametrize("name", MENU)
 def test_torch_gives_the_declared_tensors(name: str) -> None:
-    """Fed with what is declared, each graph's function gives the declared outputs, in shape as in name."""
+    """Given the declared inputs, each graph's torch function returns the declared outputs, by name and shape."""
     network: Network = MENU[name]
     for graph, declared in network.graphs().items():
         limits = {spec.name: 5 for spec in declared.inputs if spec.dtype == "int64"}
@@ -65,7 +65,7 @@ def test_torch_gives_the_declared_tensors(name: str) -> None:
 
 
 def test_a_state_comes_back_in_the_shape_that_it_goes_in() -> None:
-    """Each stateful graph of a network takes the tensors of `state_shapes` and gives them back."""
+    """Each stateful graph takes the tensors of `state_shapes` and returns them with the same shapes."""
     stateful = {name: network for name, network in MENU.items() if network.state_shapes}
     assert {"language-model-0", "translator-fed", "captioner-lstm", "frames-in-chunks-gru"} <= stateful.keys()
     for network in stateful.values():

@@ -1,4 +1,4 @@
-"""Walks the menu of taggers and classifiers: whatever a recipe may combine exports, verifies, and answers by HTTP."""
+"""The menu of taggers and classifiers: every combination exports, verifies, and answers over HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.publish.export import export_bundle
 
 @pytest.fixture(scope="module")
 def menu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of each combination, verified against torch before it was published."""
+    """A bundle of each combination, verified against torch before publishing."""
     root = tmp_path_factory.mktemp("menu")
     for name, network in menu_text_networks():
         export_bundle(network, draft_of(network, name), questions_of(network), root)
@@ -25,7 +25,7 @@ def menu(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_dish_of_the_menu_is_served(menu: Path) -> None:
-    """Each bundle repeats its recorded answers when it is loaded, and answers a request for a text of its own."""
+    """Each loaded bundle reproduces its recorded answers, and answers a request with a new text."""
     app = create_app(Settings(models_dir=menu))
     with TestClient(app) as client:
         wait_until(app.state.loading.done)

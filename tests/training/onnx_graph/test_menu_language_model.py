@@ -1,4 +1,4 @@
-"""Walks the menu of language models: what a recipe may combine exports, verifies, streams, and its state travels."""
+"""The menu of language models: every combination exports, verifies, streams, and returns a reusable state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GREEDY = {"max_new_tokens": 12}
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A service with a bundle of each combination, verified against torch before it was published."""
+    """A client of a service with a bundle of each combination, verified against torch before publishing."""
     root = tmp_path_factory.mktemp("menu")
     for number, name in enumerate(NAMES):
         network = menu_language_model(number)
@@ -51,7 +51,7 @@ def test_a_stream_says_what_the_whole_answer_says(client: TestClient, name: str)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_text_goes_on_from_its_state(client: TestClient, name: str) -> None:
-    """Five tokens and seven more from the state they left are the twelve of one request."""
+    """Five tokens plus seven from the returned state equal the twelve tokens of one request."""
     whole = _generated(client, model=name, inputs="a big dog", parameters=GREEDY)["generated_text"]
     first = _generated(client, model=name, inputs="a big dog", parameters={"max_new_tokens": 5}, return_state=True)
     rest = _generated(client, model=name, inputs="", parameters={"max_new_tokens": 7}, state=first["state"])

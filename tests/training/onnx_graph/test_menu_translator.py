@@ -1,4 +1,4 @@
-"""Walks the menu of translators: every way to attend exports, verifies, and answers by HTTP, alone and in company."""
+"""The menu of translators: every attention exports, verifies, and answers over HTTP, alone and in batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TEXTS = ("the cat", "a big red bird flew over the old tree", "a dog ran to the 
 
 @pytest.fixture(scope="module")
 def menu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of each, verified against torch, step by step and at once, before it was published."""
+    """A bundle of each translator, verified against torch by steps and at once before publishing."""
     root = tmp_path_factory.mktemp("translators")
     for name in TRANSLATORS:
         network = menu_translator(name)
@@ -52,14 +52,14 @@ def _translations(client: TestClient, name: str, texts: list[str], **parameters:
 
 
 def test_every_dish_of_the_menu_proves_itself_when_loaded(client: TestClient) -> None:
-    """The service is ready only if each bundle repeated its recorded answers, one of them with two beams."""
+    """The service is ready only if each bundle reproduces its recorded answers, one of them with two beams."""
     assert client.get("/health/ready").status_code == 200
     assert {model["name"] for model in client.get("/models").json()["models"]} == set(TRANSLATORS)
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_beams_find_the_same_alone_and_in_company(client: TestClient, name: str) -> None:
-    """Whatever goes from step to step follows its own hypothesis, also where sentences of other lengths come and go."""
+    """Beam search translates each sentence alike alone and in a batch of sentences of different lengths."""
     together = _translations(client, name, list(_TEXTS), num_beams=3, return_attention=True)
     for text, found in zip(_TEXTS, together, strict=True):
         (alone,) = _translations(client, name, [text], num_beams=3, return_attention=True)
@@ -70,7 +70,7 @@ def test_beams_find_the_same_alone_and_in_company(client: TestClient, name: str)
 
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_one_beam_is_greedy(client: TestClient, menu: Path, name: str) -> None:
-    """With one beam the answer is what the step graph gives when its best token is read back at every step."""
+    """Beam search with one beam equals greedy decoding with the step graph."""
     path = menu / name / "1"
     bundle = load_bundle(path)
     for text, found in zip(_TEXTS, _translations(client, name, list(_TEXTS), num_beams=1), strict=True):
@@ -81,7 +81,7 @@ def test_one_beam_is_greedy(client: TestClient, menu: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, (cell, _, fed, _, _) in TRANSLATORS.items() if fed and cell in CELLS])
 def test_a_fed_step_runs_in_eight_bits(menu: Path, name: str) -> None:
-    """What is fed back is known to be bounded, so that the recurrence is quantised; numbers stay near."""
+    """Input feeding is bounded, so the recurrence is quantised to int8, and outputs stay close."""
     graph = onnx.load(menu / name / "1" / "decoder_step.onnx")
     quantised = int8_graph(graph, is_step=True)
     assert not RECURRENT & {node.op_type for node in quantised.graph.node}

@@ -1,6 +1,6 @@
-"""A cell that neither torch nor ONNX has takes one entry on either side; it then trains and exports like the others.
+"""A custom cell needs one entry for torch and one for ONNX; it then trains and exports like the others.
 
-It is the minimal gated unit (Zhou et al. 2016), a loop in torch and a Scan in ONNX.
+The cell is the minimal gated unit (Zhou et al. 2016), a loop in torch and a Scan in ONNX.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from training.publish.int8 import int8_graph
 
 
 class MinimalGatedUnit(nn.Module):
-    """One layer, one direction, batch first: `state += forget * (tanh(W x + U (forget * state)) - state)`."""
+    """One layer, unidirectional, batch first: `state += forget * (tanh(W x + U (forget * state)) - state)`."""
 
     def __init__(self, input_size: int, hidden_size: int, batch_first: bool = True) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def small_weights(module: nn.Module) -> None:
 def write_unit(
     graph: GraphBuilder, inputs: str, module: nn.Module, state: Sequence[str] = (), lengths: str = ""
 ) -> RecurrentValues:
-    """A Scan over steps whose body reads the recurrent weights from the graph around it."""
+    """A Scan over steps whose body reads the recurrent weights from the outer graph."""
     assert isinstance(module, MinimalGatedUnit)
     projected = linear(graph, inputs, module.inputs)
     before = graph.node("Squeeze", state[0], graph.integers(0)) if state else _zeros(graph, inputs, module.hidden_size)
@@ -76,7 +76,7 @@ def _zeros(graph: GraphBuilder, inputs: str, width: int) -> str:
 
 
 def _body(width: int, forget: str, candidate: str) -> onnx.GraphProto:
-    """`state`, `step` -> the next state, twice: handed on, and as the output of the step."""
+    """`state`, `step` -> the next state, twice: as the carried state and as the step's output."""
     nodes = [
         helper.make_node("Split", ["step"], ["f_x", "n_x"], axis=1, num_outputs=2),
         helper.make_node("MatMul", ["state", forget], ["f_h"]),
@@ -101,7 +101,7 @@ def _value(name: str, width: int) -> onnx.ValueInfoProto:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The two entries; the name replaces one that recipes know, as there is no line for it in the configuration."""
+    """Register both entries under the name of a built-in cell, as the configuration accepts no other."""
     unit = RecurrentCell(MinimalGatedUnit, ("hidden",), small_weights, run_output_state)
     monkeypatch.setitem(CELLS, "gru", unit)
     monkeypatch.setitem(CELL_WRITERS, MinimalGatedUnit, write_unit)
@@ -113,7 +113,7 @@ def units(network: nn.Module) -> int:
 
 
 def test_it_learns() -> None:
-    """A few updates over one window bring the loss down, and every weight of the cell takes part."""
+    """A few updates on one window lower the loss, and every weight of the cell gets a gradient."""
     torch.manual_seed(0)
     network = language_model("gru")
     assert units(network) == 2
@@ -143,7 +143,7 @@ def test_it_learns() -> None:
 )
 @pytest.mark.parametrize("half", [False, True])
 def test_a_network_of_it_is_published(make: Callable[[], Network], num_units: int, half: bool, tmp_path: Path) -> None:
-    """onnxruntime gives torch's numbers in batches, alone, step by step and in pieces; half precision included."""
+    """onnxruntime equals torch in batches, alone, by steps and in chunks, including half precision."""
     network = make()
     assert units(network) == num_units
     exported = export_bundle(network, draft_of(network), questions_of(network), tmp_path, half=half)
@@ -160,7 +160,7 @@ def test_captioners_and_forecasters_of_it_are_published(tmp_path: Path) -> None:
 
 
 def test_what_it_does_not_have_is_refused() -> None:
-    """Without a kernel there is no weight drop, without an operator no int8: both are said, and nothing is skipped."""
+    """A cell without a kernel refuses weight drop, and one without an operator refuses int8."""
     model = language_model("gru")
     model.stack.weight_drop = 0.5
     with pytest.raises(ValueError, match="no weight drop for a MinimalGatedUnit"):

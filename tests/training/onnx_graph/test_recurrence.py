@@ -1,4 +1,4 @@
-"""Recurrences written as ONNX against torch's own packed sequences, gate by gate."""
+"""Recurrences written as ONNX, compared with torch's packed sequences."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ BATCHES = ([1], [6], [3, 1], [2, 9, 9, 5])
 TOLERANCE = 2e-6
 
 Array = NDArray[np.float32]
-#: Those that torch has too; the other GRU has tests of its own.
+#: Cells that torch has too; the other GRU has tests of its own.
 CELLS = {cell: entry.module for cell, entry in ALL_CELLS.items() if cell != "gru_before"}
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from more, and lose much where other work is going on."""
+    """Use one thread, which is fastest for networks this small."""
     with one_thread():
         yield
 
@@ -49,7 +49,7 @@ def session(graph: GraphBuilder) -> ort.InferenceSession:
 
 
 def random_weights(module: nn.Module, seed: int) -> None:
-    """Weights large enough that every gate matters."""
+    """Weights large enough for every gate to affect the output."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -110,7 +110,7 @@ def largest_error(encoder: RecurrentEncoder, cell: str) -> float:
 
 @pytest.mark.parametrize(("cell", "bidirectional", "layers"), list(itertools.product(CELLS, (False, True), (1, 2, 3))))
 def test_an_encoder_equals_packed_torch(cell: str, bidirectional: bool, layers: int) -> None:
-    """Portable graphs give what torch gives for packed sequences: outputs and final states, whatever the padding."""
+    """Portable graphs equal torch's packed sequences in outputs and final states, whatever the padding contains."""
     encoder = RecurrentEncoder(cell, INPUT, HIDDEN, layers, bidirectional)
     random_weights(encoder, seed=layers)
     assert largest_error(encoder, cell) < TOLERANCE * layers
@@ -119,13 +119,13 @@ def test_an_encoder_equals_packed_torch(cell: str, bidirectional: bool, layers: 
 @pytest.mark.parametrize(
     ("cell", "wrong_order"),
     [
-        ("lstm", (0, 1, 2, 3)),  # torch's order taken over as it is
+        ("lstm", (0, 1, 2, 3)),  # torch's gate order without conversion
         ("lstm", (0, 1, 3, 2)),  # output and forget gate swapped
         ("gru", (0, 1, 2)),  # reset and update gate swapped
     ],
 )
 def test_a_swapped_gate_is_noticed(cell: str, wrong_order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison can fail: with two gates exchanged the answers are far off."""
+    """Swapping two gates gives a large difference, so the comparison can fail."""
     right = CELL_WRITERS[CELLS[cell]]
     assert isinstance(right, Operator)
     monkeypatch.setitem(CELL_WRITERS, CELLS[cell], replace(right, gate_order=wrong_order))
@@ -135,7 +135,7 @@ def test_a_swapped_gate_is_noticed(cell: str, wrong_order: tuple[int, ...], monk
 
 
 def test_a_gru_with_the_default_reset_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison can fail: ONNX's default applies the reset gate elsewhere than torch."""
+    """ONNX's default reset gate, which differs from torch's, gives a large difference."""
     original = GraphBuilder.nodes
 
     def without_attribute(self: GraphBuilder, operator: str, *inputs: str, num_outputs: int, **attributes: object):
@@ -150,7 +150,7 @@ def test_a_gru_with_the_default_reset_is_noticed(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("cell", "layers"), list(itertools.product(ALL_CELLS, (1, 3))))
 def test_state_after_a_padded_prompt_is_that_of_the_last_valid_step(cell: str, layers: int) -> None:
-    """A stack hands over each row's own state, hidden and cell, not that of the padding."""
+    """A stack returns each row's hidden and cell state after its last valid step, not after its padding."""
     stack = StatefulStack(cell, INPUT, HIDDEN, layers)
     random_weights(stack, seed=layers)
     lengths = [4, 1, 6]
@@ -181,13 +181,13 @@ def test_state_after_a_padded_prompt_is_that_of_the_last_valid_step(cell: str, l
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_agrees_with_the_exporter_of_torch(cell: str) -> None:
-    """On a plain unpadded recurrence our graph equals the one that torch's TorchScript exporter writes."""
+    """On a plain unpadded recurrence, the graph equals that of torch's TorchScript exporter."""
     rnn = CELLS[cell](INPUT, HIDDEN)
     random_weights(rnn, seed=2)
     inputs = torch.randn(6, 3, INPUT)
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says that this exporter is the old one
+        warnings.simplefilter("ignore")  # torch deprecates this exporter
         torch.onnx.export(rnn, (inputs,), file, input_names=["inputs"], dynamo=False, opset_version=17)
     theirs = ort.InferenceSession(file.getvalue()).run(None, {"inputs": inputs.numpy()})[0]
     graph = plain_graph()
@@ -213,7 +213,7 @@ def plain_graph() -> GraphBuilder:
     ],
 )
 def test_what_cannot_be_written_is_refused(module: nn.Module) -> None:
-    """A module that the operator would compute otherwise is an error, not a wrong graph."""
+    """A module that the ONNX operator computes differently raises an error."""
     graph = plain_graph()
     with pytest.raises(ValueError, match="one layer, one direction"):
         recurrence(graph, graph.input("inputs"), module)
@@ -226,7 +226,7 @@ def test_a_module_that_is_no_cell_is_refused() -> None:
 
 
 def test_a_tensor_that_is_not_declared_is_refused() -> None:
-    """A writer can neither read nor give what the network does not declare."""
+    """A writer can neither read nor return a tensor that the network does not declare."""
     graph = plain_graph()
     with pytest.raises(ValueError, match="does not declare the tensor 'lengths'"):
         graph.input("lengths")

@@ -1,4 +1,4 @@
-"""What two graphs of a bundle hold alike is stored once, and the service reads it as if each had its own."""
+"""Weights shared by two graphs of a bundle are stored once, transparently to the service."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from training.publish.export import export_bundle
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """The bundle of a language model: its prompt and its step have the same weights."""
+    """The bundle of a language model, whose prefill and step graphs have the same weights."""
     network = language_model()
     return export_bundle(network, draft_of(network), questions_of(network), tmp_path).path
 
 
 def test_prompt_and_step_share_their_weights(shared: Path) -> None:
-    """Each weight matrix is in the bundle once: the graphs keep their small constants, and the file has the rest."""
+    """Each weight matrix is stored once in the shared file, while the graphs keep small constants."""
     graphs = {name: onnx.load(shared / f"{name}.onnx", load_external_data=False).graph for name in ("prompt", "step")}
     referred = {
         name: {tuple(tensor.dims) for tensor in graph.initializer if tensor.external_data}
@@ -41,7 +41,7 @@ def test_prompt_and_step_share_their_weights(shared: Path) -> None:
 
 
 def test_a_file_written_over_while_it_serves_changes_nothing(shared: Path) -> None:
-    """Weights are in memory once a bundle is open: the next file can be copied over the old one without harm."""
+    """Weights are loaded into memory when a bundle is opened, so overwriting the file does not affect serving."""
     bundle = load_bundle(shared)
     runner = OrtRunner(bundle, "cpu")
     (shared / WEIGHTS_FILE).write_bytes(b"")
@@ -49,7 +49,7 @@ def test_a_file_written_over_while_it_serves_changes_nothing(shared: Path) -> No
 
 
 def test_missing_or_short_weights_are_refused(shared: Path) -> None:
-    """Neither is read beyond its end, nor guessed."""
+    """A missing or truncated weight file is refused."""
     file = shared / WEIGHTS_FILE
     file.write_bytes(file.read_bytes()[:500])
     renew_digests(shared)
@@ -61,14 +61,14 @@ def test_missing_or_short_weights_are_refused(shared: Path) -> None:
 
 
 def test_graphs_that_share_nothing_stay_whole(tmp_path: Path) -> None:
-    """A translator's encoder and decoder have nothing in common, so its bundle has no further file."""
+    """A translator's encoder and decoder share no weights, so its bundle has no shared file."""
     network = translator()
     path = export_bundle(network, draft_of(network), questions_of(network), tmp_path).path
     assert not (path / WEIGHTS_FILE).exists()
 
 
 def test_only_equal_bytes_are_shared() -> None:
-    """One different number keeps two tensors apart; equal ones of other shapes have one place."""
+    """Tensors that differ in one value are stored separately; equal bytes of different shapes are stored once."""
     large = np.arange(512, dtype=np.float32)
     other = large.copy()
     other[7] = -1.0
@@ -82,7 +82,7 @@ def test_only_equal_bytes_are_shared() -> None:
 
 
 def test_what_one_graph_holds_twice_stays_in_it() -> None:
-    """Nothing is shared between graphs, so there is no further file."""
+    """Duplicate tensors within one graph need no shared file."""
     equal = np.arange(512, dtype=np.float32)
     assert share_weights([_holding(equal, equal), _holding(equal + 1)], WEIGHTS_FILE) == b""
 

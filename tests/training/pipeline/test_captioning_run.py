@@ -1,4 +1,4 @@
-"""Pictures of one's own, from files to a bundle that describes them; and what stands around a run."""
+"""The captioning pipeline: from user files to a bundle that captions pictures, and the files of a run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def started(folder: Path, **changes: Any) -> Run:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run over two epochs, published below `models`, with what was said beside it."""
+    """A run of two epochs, published below `models`, with its messages."""
     folder = tmp_path_factory.mktemp("captions")
     run = started(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +65,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_own_pictures_become_a_bundle_that_answers(published: Path) -> None:
-    """Nothing is said but the index: the bundle has its scores beside a baseline, a card, and answers a new picture."""
+    """From an index alone, the bundle has scores next to a baseline and a card, and captions a new picture."""
     bundle = load_bundle(published / "models" / "shapes" / "1")
     assert [score.measure for score in bundle.manifest.scores] == ["token_f1", "exact", "bleu1", "bleu4"]
     assert {score.baseline_name for score in bundle.manifest.scores} == {"caption of the nearest picture"}
@@ -78,7 +78,7 @@ def test_own_pictures_become_a_bundle_that_answers(published: Path) -> None:
 
 
 def test_the_analysis_shows_errors_and_where_it_looked(published: Path) -> None:
-    """Kinds of errors in words, and for some pictures one panel for each token."""
+    """The report has error kinds in words, and attention plots with one panel per token for some pictures."""
     folder = published / "run" / "analysis"
     page = (folder / "README.md").read_text(encoding="utf-8")
     assert "Errors by kind" in page
@@ -87,7 +87,7 @@ def test_the_analysis_shows_errors_and_where_it_looked(published: Path) -> None:
 
 
 def test_evaluate_reads_pictures_of_another_file(published: Path) -> None:
-    """The score of the file it was trained on, by the command's own way, is what a perfect file would bound."""
+    """`evaluate` scores a new file of pictures, with exact match at most equal to token F1."""
     index = write_pictures(published / "more", shape_pictures(6, seed=4))
     scores = evaluate_bundle(published / "models" / "shapes" / "1", index, progress=False)
     assert scores["task"] == "captioning"
@@ -96,7 +96,7 @@ def test_evaluate_reads_pictures_of_another_file(published: Path) -> None:
 
 
 def test_the_command_describes_a_png_file(published: Path) -> None:
-    """`unroll predict cat.png` sends the file's content; a file that is no picture is refused in one sentence."""
+    """`unroll predict cat.png` sends the file's content, and a file that is no picture is refused in one sentence."""
     picture, fake = published / "bar.png", published / "fake.png"
     picture.write_bytes(shape_picture("blue", "bar"))
     fake.write_bytes(b"GIF89a")
@@ -109,9 +109,9 @@ def test_the_command_describes_a_png_file(published: Path) -> None:
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three epochs at once, and one epoch, broken off, opened again, then two more: the same weights to the bit.
+    """Training that is interrupted in its second epoch and resumed ends with bit-identical weights.
 
-    Normalisation's statistics and the random changes of pictures are part of what a checkpoint holds.
+    A checkpoint holds the normalisation statistics and the random state of the image augmentation.
     """
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     changes = {"training.epochs": 3, "picture.shift": 0.2, "picture.mirror": 0.5, "training.patience": 9}
@@ -129,7 +129,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, mo
 
 
 def test_a_group_is_held_out_whole(tmp_path: Path) -> None:
-    """With `data.hold_out` one painter's pictures are dev, and all the others' train."""
+    """With `data.hold_out` one artist's pictures are dev, and all others are train."""
     index = write_pictures(tmp_path, shape_pictures(12))
     recipe = own_recipe("captioning", "shapes", str(index), overrides={**TINY, "data.hold_out": "bob"})
     data = load_data(training_task(recipe), recipe)
@@ -138,7 +138,7 @@ def test_a_group_is_held_out_whole(tmp_path: Path) -> None:
 
 
 def test_captions_with_certain_words_are_never_mirrored() -> None:
-    """Whatever its case, and with a sign beside it: `Flag:` keeps a picture from it, `flagship` does not."""
+    """In any case and next to punctuation, `Flag:` disables mirroring of its picture, while `flagship` does not."""
     pictures = [shape_pictures(1)[0]._replace(caption=text) for text in ("Flag: Chad", "a flagship", "pole")]
     vocabulary = captioning_vocabulary(load_recipe(find_recipe("captions-emoji")).tokenizer, pictures)
     config = CaptionerConfig(image_rows=16, image_columns=16, channels=(4,))
@@ -147,7 +147,7 @@ def test_captions_with_certain_words_are_never_mirrored() -> None:
 
 
 def test_long_captions_share_their_batches() -> None:
-    """Of forty short and eight long captions in batches of eight, one batch takes many steps, and the others few."""
+    """Bucketing puts the long captions into one batch: of six batches, only one takes many steps."""
     (picture,) = shape_pictures(1)
     texts = ["a square"] * 40 + ["a square " * 9] * 8
     pictures = [picture._replace(caption=text) for text in texts]

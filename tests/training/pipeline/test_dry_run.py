@@ -1,4 +1,4 @@
-"""A dry run measures what a run will need, and leaves nothing behind."""
+"""A dry run estimates the resources of a run, and writes no files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_dry_run_counts_what_a_run_would_do(task: TaskName, tmp_path: Path) -> None:
-    """Weights and updates are exact; Adam keeps two numbers a weight, averages one; a gradient needs activations."""
+    """Parameters and updates are exact; memory counts two Adam moments and one average per weight, and activations."""
     recipe = tiny_recipe(task, tmp_path, epochs=7, ema_decay=0.9)
     prepared = prepare_run(recipe)
     files = sorted(tmp_path.rglob("*"))
@@ -37,7 +37,7 @@ def test_a_dry_run_counts_what_a_run_would_do(task: TaskName, tmp_path: Path) ->
 
 
 def test_activations_grow_with_the_batch(tmp_path: Path) -> None:
-    """Batches four times the size keep about four times as much."""
+    """Four times the batch size gives about four times the activation memory."""
     kept = [
         dry_run(prepare_run(tiny_recipe("classification", tmp_path, batch_size=size)), CPU).activations_bytes
         for size in (8, 32)
@@ -46,7 +46,7 @@ def test_activations_grow_with_the_batch(tmp_path: Path) -> None:
 
 
 def test_the_largest_batch_is_the_one_that_counts(tmp_path: Path) -> None:
-    """No other batch of the epoch has more numbers."""
+    """The measured batch is the largest one of the epoch."""
     prepared = prepare_run(tiny_recipe("tagging", tmp_path, batch_size=2))
     data = prepared.task.training_set(prepared.recipe, prepared.vocabulary, prepared.data.train)
     longest = max(data.batch(order).to(CPU).words.shape[1] for order in data.epoch(0))  # type: ignore[union-attr]

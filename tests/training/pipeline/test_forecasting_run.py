@@ -1,4 +1,4 @@
-"""From a table of one's own to a forecaster that is served: one command, and every other command on what it made."""
+"""The forecasting pipeline: one command from a user's table to a served forecaster, and all other commands on it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def settings() -> list[str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table, and the run and the bundle that the command makes of it."""
+    """A table, and the run and bundle that the command makes of it."""
     folder = tmp_path_factory.mktemp("forecast")
     result = unroll(
         "train", "forecasting", "--train", write_table(folder / "series.csv", 120), "--name", "mine",
@@ -68,7 +68,7 @@ def own(folder: Path, *more: str) -> Recipe:
 
 
 def test_the_command_says_how_it_split_and_how_good_it_is(home: Path) -> None:
-    """The last tenth is dev; three baselines stand beside the error."""
+    """The last tenth is dev, and the error is reported next to three baselines."""
     said = (home / "said.txt").read_text(encoding="utf-8")
     assert "the last 12 of 120 rows are kept as dev" in said
     assert "dev mse" in said
@@ -80,7 +80,7 @@ def test_the_command_says_how_it_split_and_how_good_it_is(home: Path) -> None:
 
 
 def test_the_recorded_examples_are_answered_over_http(home: Path, served: TestClient) -> None:
-    """The service is ready, so it repeated them itself; a caller gets the same, in a list or alone."""
+    """The service reproduces the recorded answers before it is ready, and returns them over HTTP, batched or alone."""
     assert served.get("/health/ready").status_code == 200
     examples = load_bundle(home / "models" / "mine" / "1").examples
     answer = served.post("/predict", json={"model": "mine", "inputs": [example.inputs for example in examples]})
@@ -95,7 +95,7 @@ def test_the_recorded_examples_are_answered_over_http(home: Path, served: TestCl
 
 
 def test_verify_and_evaluate_take_the_bundle(home: Path, tmp_path: Path) -> None:
-    """Against torch everything is equal; a later part of the table is scored by the channels of the bundle."""
+    """Verification against torch passes, and a later part of the table is scored by the channels of the bundle."""
     bundle = home / "models" / "mine" / "1"
     facts = json.loads(unroll("verify", bundle, "--run", home / "runs" / "mine", "--json").stdout)
     assert facts["passed"]
@@ -107,7 +107,7 @@ def test_verify_and_evaluate_take_the_bundle(home: Path, tmp_path: Path) -> None
 
 
 def test_int8_is_refused_for_a_gru_with_the_reason(home: Path, tmp_path: Path) -> None:
-    """onnxruntime has no such cell in int8; the bundle stays as it was."""
+    """int8 is refused for a GRU, for which onnxruntime has no quantised operator, and the bundle is unchanged."""
     bundle = shutil.copytree(home / "models", tmp_path / "models") / "mine" / "1"
     before = load_bundle(bundle).digest
     result = unroll("export", "--int8", bundle)
@@ -117,7 +117,7 @@ def test_int8_is_refused_for_a_gru_with_the_reason(home: Path, tmp_path: Path) -
 
 
 def test_a_faster_form_is_measured_by_its_error(tmp_path: Path) -> None:
-    """An LSTM has int8 graphs; they are accepted or refused by how much of the error they add, with the figures."""
+    """The int8 graphs of an LSTM are accepted or refused by their increase of the error, which is reported."""
     run = start_run(prepare_run(own(tmp_path, "network.cell=lstm")), tmp_path / "run")
     train_run(run, CPU)
     bundle = publish_run(run, tmp_path / "models", lambda _sentence: None).path
@@ -129,7 +129,7 @@ def test_a_faster_form_is_measured_by_its_error(tmp_path: Path) -> None:
 
 
 def test_resuming_equals_not_stopping(tmp_path: Path) -> None:
-    """Stopped in the middle of an epoch and resumed, the weights are those of a run that never stopped, to the bit."""
+    """A run stopped in the middle of an epoch and resumed ends with bit-identical weights."""
     recipe = own(tmp_path)
     straight = start_run(prepare_run(recipe), tmp_path / "straight")
     train_run(straight, CPU)
@@ -146,7 +146,7 @@ def test_resuming_equals_not_stopping(tmp_path: Path) -> None:
 
 
 def stop_at_step(step: int) -> object:
-    """A stand-in for the signal that asks a run to stop."""
+    """A stand-in for the signal that stops a run."""
     is_done: list[bool] = []
 
     def stop(trainer: Trainer) -> None:
@@ -159,7 +159,7 @@ def stop_at_step(step: int) -> object:
 
 
 def test_check_data_finds_gaps_times_and_leaks(tmp_path: Path) -> None:
-    """Each channel with its gaps; a bad cell by line; rows of dev that train has too; an hour that is missing."""
+    """The report has each channel's gaps, invalid cells by line, rows shared by train and dev, and a missing hour."""
     train = write_table(tmp_path / "train.csv", 30)
     lines = train.read_text(encoding="utf-8").splitlines()
     lines[5] = lines[5].rpartition(",")[0] + ","
@@ -192,7 +192,7 @@ def test_a_recipe_that_cannot_work_is_refused(setting: str, reason: str, tmp_pat
 
 
 def test_a_series_too_short_for_the_horizon_says_so(tmp_path: Path) -> None:
-    """The message says which setting to make smaller."""
+    """The error names the setting to reduce."""
     result = unroll(
         "train", "forecasting", "--train", write_table(tmp_path / "series.csv", 40), "--name", "mine",
         "--runs", tmp_path / "runs", *settings(), "--set", "network.horizon=96",
@@ -207,7 +207,7 @@ def test_a_series_too_short_for_the_horizon_says_so(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize(("horizon", "windows"), [(96, 2785), (720, 2161)])
 def test_the_usual_protocol_has_its_number_of_windows(horizon: int, windows: int) -> None:
-    """ETTh1's dev months: 2,880 rows after 8,640, every window whose future lies in them, as in Informer's split."""
+    """ETTh1's dev split is Informer's: 2,880 rows after 8,640, and every window whose future lies within them."""
     recipe = load_recipe(find_recipe("etth1"), {"network.horizon": horizon})
     data = load_data(training_task(recipe), recipe)
     assert one_series(data.train).values.shape == (8640, 7)

@@ -1,4 +1,4 @@
-"""Tags and a label of the whole text by one network: from files with both to a bundle that gives both."""
+"""Joint tagging and text classification: from files with both labels to a bundle that predicts both."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _VERBS = {"play": "PlayMusic", "hear": "PlayMusic", "weather": "GetWeather", "ra
 
 
 def sentences(number: int, seed: int) -> list[TaggedSentence]:
-    """A verb that decides the label, and somewhere behind it a word that is a slot."""
+    """Sentences with a verb that determines the label, followed by a slot word."""
     chance, made = random.Random(seed), []
     for _ in range(number):
         verb = chance.choice(list(_VERBS))
@@ -52,7 +52,7 @@ def sentences(number: int, seed: int) -> list[TaggedSentence]:
 
 
 def write_folder(folder: Path, records: list[TaggedSentence]) -> Path:
-    """`seq.in`, `seq.out` and `label`, as slot-filling sets are published."""
+    """Write `seq.in`, `seq.out` and `label`, the common form of slot-filling sets."""
     folder.mkdir(parents=True)
     lines = {
         "seq.in": [" ".join(record.words) for record in records],
@@ -79,14 +79,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def published(files: Path) -> Exported:
-    """A bundle of a run on the folders, without a word about labels of texts."""
+    """A bundle of a run on the folders, with joint labelling by default."""
     run = start_run(prepare_run(recipe_of(files)), files / "run")
     train_run(run, choose_device("cpu"))
     return publish_run(run, files / "models", say=lambda _: None)
 
 
 def test_a_folder_with_labels_trains_a_joint_model(published: Exported) -> None:
-    """Both kinds of score stand in the manifest with their baselines, and the answer has tags, spans and the label."""
+    """The manifest has both kinds of score with baselines, and the answer has tags, spans and the label."""
     bundle = load_bundle(published.path)
     assert bundle.manifest.text_labels == ("GetWeather", "PlayMusic")
     scores = {score.measure: score for score in bundle.manifest.scores}
@@ -101,19 +101,19 @@ def test_a_folder_with_labels_trains_a_joint_model(published: Exported) -> None:
 
 
 def test_the_card_says_what_it_labels(published: Exported) -> None:
-    """Its purpose and its limits name the labels of whole texts."""
+    """The card's purpose and limits name the labels of whole texts."""
     card = (published.path / "README.md").read_text(encoding="utf-8")
     assert "Also gives the whole text one of 2 labels." in card
     assert "Of whole texts it knows these labels and no others: `GetWeather`, `PlayMusic`." in card
 
 
 def test_a_run_folder_knows_the_labels_again(published: Exported) -> None:
-    """What was fitted when the run began is what it goes on with."""
+    """A run folder restores the labels of texts that were fitted when the run began."""
     assert RunFolder(published.path.parents[2] / "run").vocabulary().text_labels == ("GetWeather", "PlayMusic")
 
 
 def test_a_tagger_of_words_alone_sees_no_labels(files: Path) -> None:
-    """With `joint` switched off the labels of the data change nothing: no head, no labels, one baseline."""
+    """With `joint` off the texts' labels are ignored: no head, no labels, one baseline."""
     recipe = recipe_of(files, **{"network.joint": False})
     data = load_data(training_task(recipe), recipe)
     assert {record.label for record in (*data.train, *data.dev) if isinstance(record, TaggedSentence)} == {""}
@@ -122,7 +122,7 @@ def test_a_tagger_of_words_alone_sees_no_labels(files: Path) -> None:
 
 
 def test_joint_without_labels_is_refused(files: Path, tmp_path: Path) -> None:
-    """The message says what is missing."""
+    """The error says that the data has no labels of texts."""
     write_folder(tmp_path / "train", sentences(20, 1))
     write_folder(tmp_path / "dev", sentences(5, 2))
     for part in ("train", "dev"):
@@ -133,7 +133,7 @@ def test_joint_without_labels_is_refused(files: Path, tmp_path: Path) -> None:
 
 
 def test_whole_sentences_need_all_tags_and_the_label() -> None:
-    """Texts without a label are left out of both measures."""
+    """Texts without a label are excluded from sentence accuracy and label accuracy."""
     gold = [
         TaggedSentence(("a", "b"), ("X", "Y"), "L"),
         TaggedSentence(("a",), ("X",), "M"),
@@ -144,7 +144,7 @@ def test_whole_sentences_need_all_tags_and_the_label() -> None:
 
 
 def test_texts_without_a_label_cost_nothing() -> None:
-    """The mean is over the texts that have one; a batch in which none has costs 0, not NaN."""
+    """The text loss is the mean over labelled texts; a batch without any has loss 0, not NaN."""
     logits = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
     of_first = torch.nn.functional.cross_entropy(logits[:1], torch.tensor([0]))
     assert text_loss(logits, torch.tensor([0, NO_LABEL])) == pytest.approx(float(of_first))
@@ -152,7 +152,7 @@ def test_texts_without_a_label_cost_nothing() -> None:
 
 
 def test_json_lines_hold_words_tags_and_a_label(tmp_path: Path) -> None:
-    """The label may be left out; a file of another name is known by its first line."""
+    """In JSON Lines the label is optional, and the format is detected from the first line of the file."""
     rows = [{"words": ["play", "jazz"], "tags": ["O", "B-genre"], "label": "Play"}, {"words": ["hi"], "tags": ["O"]}]
     path = tmp_path / "voice.data"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -182,7 +182,7 @@ def test_a_faulty_json_line_is_named(tmp_path: Path, line: str, what: str) -> No
 
 
 def test_check_data_counts_the_labels_of_texts(files: Path, tmp_path: Path) -> None:
-    """Beside the tags, marked; one that train does not have is told."""
+    """The report lists the labels of texts next to the tags, and those of dev that train lacks."""
     dev = write_folder(tmp_path / "dev", [TaggedSentence(("play",), ("O",), "New")])
     report = check_data.run("tagging", str(files / "train"), str(dev))
     assert report.splits[0].labels["text: PlayMusic"] + report.splits[0].labels["text: GetWeather"] == 80
@@ -194,7 +194,7 @@ def test_check_data_counts_the_labels_of_texts(files: Path, tmp_path: Path) -> N
 
 
 def test_int8_is_judged_by_whole_sentences(published: Exported, files: Path, tmp_path: Path) -> None:
-    """The faster form of both heads is measured by the share of texts that are right in all, and accepted by it."""
+    """The int8 form of a joint model is accepted by its share of entirely correct texts."""
     copy = copy_bundle(published.path, tmp_path / "models")
     variant = add_variant(copy, "int8", lambda _: None, read_records("tagging", files / "dev"))
     assert variant.measure == "sentence_accuracy"
@@ -203,7 +203,7 @@ def test_int8_is_judged_by_whole_sentences(published: Exported, files: Path, tmp
 
 
 def test_long_texts_are_labelled_by_their_first_window(published: Exported) -> None:
-    """A text beyond the limit is tagged window by window, and has one label all the same."""
+    """A text beyond the limit is tagged in windows, and its label is that of the first window."""
     bundle = load_bundle(published.path)
     limits = bundle.manifest.limits.model_copy(update={"max_input_tokens": 2})
     short = replace(bundle, manifest=bundle.manifest.model_copy(update={"limits": limits}))

@@ -1,4 +1,4 @@
-"""The learning-rate range test: what it reads from a curve, and that it finds rates which train."""
+"""The learning-rate finder: the suggestion read from a curve, and that the suggested rate trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def curve(num_points: int = 121) -> RangeTest:
-    """Flat, a fall that is steepest at a rate of 0.01, lowest around 0.1, then up and away."""
+    """A flat loss curve, steepest at a rate of 0.01, lowest around 0.1, then diverging."""
     rates = [10 ** (-6 + 6 * i / (num_points - 1)) for i in range(num_points)]
 
     def loss(rate: float) -> float:
@@ -29,7 +29,7 @@ def curve(num_points: int = 121) -> RangeTest:
 
 
 def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
-    """On a made curve whose steepest and lowest rates are known."""
+    """On a synthetic curve, the suggestion is the rate of the steepest descent."""
     test = curve()
     assert test.steepest == pytest.approx(0.01, rel=0.3)
     assert 0.03 < test.lowest < 0.2
@@ -37,7 +37,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
 
 
 def test_the_suggestion_keeps_away_from_the_edge() -> None:
-    """Where the fall goes on to right before the end, a third of the lowest rate is suggested."""
+    """If the loss falls until just before divergence, a third of the lowest point's rate is suggested."""
     points = tuple(Point(10 ** (-4 + i / 10), 3 - max(0, i - 20) ** 2 / 100) for i in range(40))
     test = RangeTest(points)
     assert test.steepest > test.lowest / 3
@@ -45,7 +45,7 @@ def test_the_suggestion_keeps_away_from_the_edge() -> None:
 
 
 def test_a_fall_after_a_jump_is_no_fall() -> None:
-    """Where the loss jumps up in between, what comes after it is not read, however steep it is."""
+    """The curve is read only up to a jump of the loss."""
     calm = curve()
     jump = next(i for i, point in enumerate(calm.points) if point.rate > 0.03)
     jumps = [Point(point.rate, 4.0 - 0.3 * i) for i, point in enumerate(calm.points[jump : jump + 9])]
@@ -55,7 +55,7 @@ def test_a_fall_after_a_jump_is_no_fall() -> None:
 
 
 def test_rates_grow_by_a_factor_until_the_loss_breaks(tmp_path: Path) -> None:
-    """The first rate is `lowest`, each next one the same factor larger, and the test may end before the last."""
+    """Rates start at `lowest` and grow by a constant factor, and the test may end early."""
     prepared = prepare_run(tiny_recipe("classification", tmp_path, optimizer="sgd"))
     test = find_rate(prepared, CPU, 1e-3, 1e6, num_steps=60)
     rates = [point.rate for point in test.points]
@@ -66,14 +66,14 @@ def test_rates_grow_by_a_factor_until_the_loss_breaks(tmp_path: Path) -> None:
 
 
 def test_the_suggested_rate_trains(tmp_path: Path) -> None:
-    """The loss at the suggestion's place has begun to fall: it is below that of the start."""
+    """The loss at the suggested rate is below the initial one."""
     test = find_rate(prepare_run(tiny_recipe("tagging", tmp_path)), CPU, 1e-5, 10, num_steps=80)
     assert min(point.loss for point in test.points) < 0.8 * test.points[0].loss
     assert 1e-4 < test.suggestion < 5
 
 
 def test_a_range_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    """Empty ranges, and ranges that start beyond all bounds."""
+    """Empty ranges, and ranges that start beyond all bounds, are refused."""
     prepared = prepare_run(tiny_recipe("generation", tmp_path, optimizer="sgd", clip_norm=1e9))
     with pytest.raises(UnrollError, match="the second must be the larger"):
         find_rate(prepared, CPU, 1.0, 1.0)
@@ -82,7 +82,7 @@ def test_a_range_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
-    """A PNG that is not one flat colour, in a folder that is made for it."""
+    """The plot is a PNG of more than one colour, in a folder that is created for it."""
     from matplotlib import image
 
     draw_range_test(curve(), tmp_path / "new" / "rates.png")

@@ -1,4 +1,4 @@
-"""A recipe for a user's own files, without writing one."""
+"""A recipe derived from a user's own files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def loaded(recipe: Recipe) -> RunData:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_sensible_defaults(task: TaskName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name and files are enough, and the files are found from any folder afterwards."""
+    """Name and files suffice, and the files are found from any working directory afterwards."""
     train, dev = write_files(task, tmp_path)
     with monkeypatch.context() as patch:
         patch.chdir(tmp_path)
@@ -43,7 +43,7 @@ def test_every_task_has_sensible_defaults(task: TaskName, tmp_path: Path, monkey
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_missing_dev_part_is_split_off_and_said(task: TaskName, tmp_path: Path) -> None:
-    """The split is the same every time, says its size, and nothing is in both parts."""
+    """A missing dev split is cut off deterministically, its size is reported, and the parts are disjoint."""
     train, _ = write_files(task, tmp_path)
     recipe = own_recipe(task, "mine", str(train))
     data = loaded(recipe)
@@ -55,7 +55,7 @@ def test_a_missing_dev_part_is_split_off_and_said(task: TaskName, tmp_path: Path
 
 
 def test_the_size_of_the_split_can_be_chosen(tmp_path: Path) -> None:
-    """`data.dev_percent` decides how much is held out."""
+    """`data.dev_percent` sets the size of the dev split."""
     train, _ = write_files("generation", tmp_path)
     parts = {
         percent: loaded(own_recipe("generation", "mine", str(train), overrides={"data.dev_percent": percent}))
@@ -66,7 +66,7 @@ def test_the_size_of_the_split_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_spans_get_a_crf_and_plain_tags_do_not(tmp_path: Path) -> None:
-    """Whether neighbouring tags must agree is seen from the tags; the user may still say otherwise."""
+    """Span tags select a CRF and plain tags do not, unless the user overrides it."""
     spans, plain = tmp_path / "spans.conll", tmp_path / "plain.conll"
     spans.write_text("Ada B-PER\nLovelace I-PER\nwrote O\n\n", encoding="utf-8")
     plain.write_text("Ada PROPN\nwrote VERB\n\n", encoding="utf-8")
@@ -78,7 +78,7 @@ def test_spans_get_a_crf_and_plain_tags_do_not(tmp_path: Path) -> None:
 
 
 def test_two_aligned_files_are_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`a.en,a.de` is two paths, each made absolute; both stand in the name of the source."""
+    """`a.en,a.de` is two paths, each made absolute, and both are in the name of the source."""
     monkeypatch.chdir(tmp_path)
     for name, text in (("a.en", "one\ntwo\n"), ("a.de", "eins\nzwei\n")):
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -91,7 +91,7 @@ def test_two_aligned_files_are_one_source(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_comma_in_a_file_name_is_no_separator(tmp_path: Path) -> None:
-    """A file that exists as it is written is one file."""
+    """An existing file whose name contains a comma is one file."""
     path = tmp_path / "yes,no.csv"
     path.write_text("text,label\nhello,x\nbye,y\n", encoding="utf-8")
     recipe = own_recipe("classification", "mine", str(path), str(path))
@@ -100,7 +100,7 @@ def test_a_comma_in_a_file_name_is_no_separator(tmp_path: Path) -> None:
 
 
 def test_columns_go_into_the_recipe(tmp_path: Path) -> None:
-    """What was said about columns is there when the run is resumed."""
+    """The given columns are stored in the recipe, so that a resumed run uses them."""
     path = tmp_path / "a.csv"
     path.write_text("kind,note,words\nx,1,hello there\ny,2,good bye\n", encoding="utf-8")
     read = ReadOptions(text_column="words", label_column="kind")
@@ -110,7 +110,7 @@ def test_columns_go_into_the_recipe(tmp_path: Path) -> None:
 
 
 def test_a_name_is_needed(tmp_path: Path) -> None:
-    """A model without a name could not be asked for; the message says which option is missing."""
+    """A missing name is refused, and the message names the option."""
     train, _ = write_files("tagging", tmp_path)
     with pytest.raises(ConfigFault, match="--name is missing"):
         own_recipe("tagging", "", str(train))
@@ -127,7 +127,7 @@ def test_a_file_of_the_wrong_kind_is_named(tmp_path: Path) -> None:
 
 
 def test_too_little_to_split_is_said(tmp_path: Path) -> None:
-    """One record cannot be train and dev."""
+    """A single record cannot be split into train and dev."""
     path = tmp_path / "a.csv"
     path.write_text("text,label\nhello,x\n", encoding="utf-8")
     with pytest.raises(UnrollError, match="fewer than two different texts"):
@@ -136,7 +136,7 @@ def test_too_little_to_split_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("num_sentences", "epochs"), [(50, 100), (800, 40), (20_000, 20)])
 def test_a_small_file_is_trained_for_more_epochs(tmp_path: Path, num_sentences: int, epochs: int) -> None:
-    """Fifty sentences make four updates an epoch: twenty epochs would teach nothing."""
+    """Small files get more epochs by default, as fifty sentences make only four updates per epoch."""
     file = tmp_path / "train.conll"
     file.write_text("a\tX\nb\tY\n\n" * num_sentences, encoding="utf-8")
     assert own_recipe("tagging", "mine", str(file)).training.epochs == epochs
@@ -144,7 +144,7 @@ def test_a_small_file_is_trained_for_more_epochs(tmp_path: Path, num_sentences: 
 
 @pytest.mark.parametrize("command", ["train", "find-lr"])
 def test_a_training_file_is_parsed_once(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The records that the defaults are derived from are those that the network learns from."""
+    """The records that the defaults are derived from are the training records, parsed once."""
     train, dev = write_files("tagging", tmp_path)
     parsed: list[str] = []
 

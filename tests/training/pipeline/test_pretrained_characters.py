@@ -1,4 +1,4 @@
-"""A tagger takes over what fits together and says what does not; its models learn from several sets, and backwards."""
+"""Contextual taggers refuse unsuitable language models, which may read several data sets, and backwards."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ from training.tasks.catalogue import TASKS
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are for test_run_folder.py."""
+    """Disable curves."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 def test_the_first_model_must_read_forward(tmp_path: Path) -> None:
-    """Two folders the wrong way round are refused, with what is expected."""
+    """Two folders in the wrong order are refused, and the message states the expected order."""
     forward, backward = train_character_models(tmp_path)
     with pytest.raises(ConfigFault, match="reads forward, the second backward"):
         read_character_models((backward, forward))
 
 
 def test_a_model_of_several_layers_is_refused(tmp_path: Path) -> None:
-    """The graph reads one layer; the message names the folder."""
+    """A model of several layers is refused with its folder, as the graph reads one layer."""
     folders = train_character_models(tmp_path, network__layers=2)
     with pytest.raises(ConfigFault, match="forward must have one layer"):
         read_character_models(folders)
 
 
 def test_a_model_of_subwords_is_refused(tmp_path: Path) -> None:
-    """Words are spelt, so both models must be of characters."""
+    """A subword model is refused, as both models must read characters."""
     folders = train_character_models(tmp_path, tokenizer__unit="subword", tokenizer__vocabulary_size=64)
     with pytest.raises(ConfigFault, match="forward is not a language model of characters"):
         read_character_models(folders)
 
 
 def test_both_models_must_know_the_same_characters(tmp_path: Path) -> None:
-    """Otherwise one of them would read ids that mean something else."""
+    """Models with different character sets are refused."""
     folders = train_character_models(tmp_path, tokenizer__min_count=20)
     with pytest.raises(ConfigFault, match="must know the same characters"):
         read_character_models(folders)
 
 
 def test_text_without_blanks_is_refused(tmp_path: Path) -> None:
-    """A model that has never met what stands between words says nothing of sentences."""
+    """A model trained on text without blanks is refused."""
     folders = []
     (tmp_path / "text.txt").write_text("abcab\n" * 60, encoding="utf-8")
     for direction in ("forward", "backward"):
@@ -71,20 +71,20 @@ def test_text_without_blanks_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
-    """Nothing is trained before the models are there."""
+    """A folder without a run is refused before training starts."""
     recipe = contextual_recipe(tmp_path, (str(tmp_path / "none"), str(tmp_path / "neither")))
     with pytest.raises(RunFolderFault, match="none is not a run folder"):
         prepare_run(recipe)
 
 
 def test_a_recipe_names_two_models_or_none() -> None:
-    """One model is not enough, and says so."""
+    """A recipe with only one model is refused."""
     with pytest.raises(ConfigFault, match="contextual needs two run folders"):
         parse_recipe(_smallest("tagging", {"contextual": ["one"]}), "mine.toml")
 
 
 def test_only_language_models_read_further_sets_or_backwards() -> None:
-    """A tagger whose text were turned round would learn nonsense without a word."""
+    """Only a language model may read further data sets or reversed text."""
     with pytest.raises(ConfigFault, match="are for language models"):
         parse_recipe(_smallest("tagging", {}, reverse=True), "mine.toml")
 
@@ -94,7 +94,7 @@ def _smallest(task: str, network: dict[str, object], **data: object) -> dict[str
 
 
 def test_licences_of_the_models_count(tmp_path: Path) -> None:
-    """A tagger whose models have learnt from text that may not be passed on may not be, either."""
+    """A tagger whose language models were trained on restricted text may not be shipped either."""
     models = character_models()
     unclear = DataSource(name="wikitext2 + imdb", licence="unknown")
     recipe = contextual_recipe(tmp_path, ("forward", "backward"))
@@ -103,24 +103,24 @@ def test_licences_of_the_models_count(tmp_path: Path) -> None:
 
 
 def test_wikitext_is_spelt_like_a_treebank() -> None:
-    """Joints are undone, missing words marked, headings left out, and a sentence stands on a line."""
+    """WikiText is detokenised, with missing words marked, headings removed, and one sentence per line."""
     text = " \n = Title = \n \n The well @-@ known <unk> sold 1 @,@ 000 . It was 3 @.@ 5 % . \n"
     assert rejoined(text) == f"The well-known {MISSING_WORD} sold 1,000 .\nIt was 3.5 % .\n"
 
 
 def test_tagged_sentences_are_text() -> None:
-    """A sentence a line, blanks between words."""
+    """Tagged sentences are read as text, one per line, with blanks between words."""
     sentences = [TaggedSentence(("a", "b"), ("X", "Y")), TaggedSentence(("c",), ("X",))]
     assert spelt_out(sentences) == Passage("a b\nc\n")
 
 
 def test_text_is_turned_round_as_a_whole() -> None:
-    """The last character of the last passage comes first."""
+    """The whole text is reversed, so that the last character of the last passage comes first."""
     assert turned_round([Passage("ab\n"), Passage("cd\n")]) == [Passage("\ndc"), Passage("\nba")]
 
 
 def test_a_language_model_learns_from_several_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The further set's sentences follow the text; its files are part of the facts, so a change of them is noticed."""
+    """Sentences of the further set follow the text, and its files are recorded, so that changes are detected."""
     conllu = "1\tone\t_\tNUM" + "\t_" * 6 + "\n\n"
     for part in ("train", "dev"):
         (tmp_path / f"en_ewt-ud-{part}.conllu").write_text(conllu, encoding="utf-8")

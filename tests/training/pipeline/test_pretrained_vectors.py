@@ -1,4 +1,4 @@
-"""A run may start from the word vectors of another: they arrive where they belong, and their data is named."""
+"""Pretrained word vectors of another run: each is assigned to its word, and their data is listed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.preprocessing.load_records import may_ship
 from training.preprocessing.tensor_file import CheckpointFault
 
 CPU = torch.device("cpu")
-#: Each has vectors of five numbers.
+#: Each run has vectors of size five.
 WORD_TASKS: tuple[TaskName, ...] = ("tagging", "classification")
 
 
@@ -35,7 +35,7 @@ def starting_from(run: str, task: TaskName, folder: Path, unit: str = "word") ->
 @pytest.mark.parametrize("task", WORD_TASKS)
 @pytest.mark.parametrize("before", WORD_TASKS)
 def test_a_word_starts_where_another_run_left_it(before: TaskName, task: TaskName, tmp_path: Path) -> None:
-    """Whatever task has learnt the vectors, a network of whatever task begins with them, word by word."""
+    """For every pair of tasks, each word's initial embedding is its vector from the other run."""
     first = trained(before, tmp_path / "first")
     second = start_run(
         prepare_run(starting_from(str(first.folder.path), task, tmp_path / "second")), tmp_path / "second" / "run"
@@ -50,7 +50,7 @@ def test_a_word_starts_where_another_run_left_it(before: TaskName, task: TaskNam
 
 
 def test_the_data_behind_the_vectors_is_named(tmp_path: Path) -> None:
-    """The manifest has the data of every run in the line, and the digest of the weights that were taken over."""
+    """The manifest lists the data of every run in the chain, and the digest of the imported weights."""
     first = trained("tagging", tmp_path / "first")
     recipe = starting_from(str(first.folder.path), "classification", tmp_path / "second")
     second = start_run(prepare_run(recipe), tmp_path / "second" / "run")
@@ -62,7 +62,7 @@ def test_the_data_behind_the_vectors_is_named(tmp_path: Path) -> None:
 
 
 def test_licences_behind_the_vectors_count(tmp_path: Path) -> None:
-    """What has learnt from text that may not be passed on may not be passed on, at second hand either."""
+    """A model whose vectors were trained on restricted text may not be shipped either."""
     run = trained("classification", tmp_path)
     unclear = run.data.source.model_copy(update={"name": "imdb"})
     assert may_ship(run.recipe, (run.data.source,))
@@ -70,14 +70,14 @@ def test_licences_behind_the_vectors_count(tmp_path: Path) -> None:
 
 
 def test_a_run_without_words_is_refused(tmp_path: Path) -> None:
-    """Subwords and characters have vectors too, but none of words: better refused than silently unknown."""
+    """Runs on subwords or characters have no word vectors and are refused."""
     run = trained("generation", tmp_path / "first")
     with pytest.raises(ConfigFault, match="has learnt no vectors of words"):
         prepare_run(starting_from(str(run.folder.path), "tagging", tmp_path / "second"))
 
 
 def test_a_run_that_was_never_trained_says_so(tmp_path: Path) -> None:
-    """There are no best weights yet."""
+    """A run without best weights is refused."""
     run = start_run(prepare_run(tiny_recipe("tagging", tmp_path / "data")), tmp_path / "run")
     with pytest.raises(CheckpointFault, match=r"best\.safetensors"):
         starting_vectors(str(run.folder.path))

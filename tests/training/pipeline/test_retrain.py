@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are for test_run_folder.py."""
+    """Disable curves."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
@@ -34,7 +34,7 @@ def finished_run(task: TaskName, folder: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_is_repeated_to_the_bit(task: TaskName, tmp_path: Path) -> None:
-    """Tokenizers, order, dropout and averages are the same again, whatever the process did before."""
+    """Retraining gives bit-identical tokenizers, batches, dropout and averages, whatever the process did before."""
     original = finished_run(task, tmp_path, ema_decay=0.9)
     torch.manual_seed(99)
     again = begin_again(original, tmp_path / "again")
@@ -47,7 +47,7 @@ def test_a_run_is_repeated_to_the_bit(task: TaskName, tmp_path: Path) -> None:
 
 
 def test_a_difference_is_measured_and_explained(tmp_path: Path) -> None:
-    """How far the weights are apart, and which library is another one."""
+    """The report has the largest difference of the weights, and the libraries whose versions differ."""
     original = finished_run("classification", tmp_path, epochs=1)
     train_run(begin_again(original, tmp_path / "again"), CPU)
     weights, metadata = read_tensors(tmp_path / "again" / "best.safetensors")
@@ -62,7 +62,7 @@ def test_a_difference_is_measured_and_explained(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_repeated_is_said(tmp_path: Path) -> None:
-    """Onto itself, without an end, or on other data."""
+    """Retraining into the same folder, from an unfinished run, or on changed data is refused."""
     original = finished_run("classification", tmp_path, epochs=1)
     with pytest.raises(UnrollError, match="--into names another folder"):
         begin_again(original, tmp_path / "other" / ".." / "run")

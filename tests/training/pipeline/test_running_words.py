@@ -1,4 +1,4 @@
-"""Language models of words: how text is cut into them, what their losses are compared by, and text from tables."""
+"""Word-level language models: tokenisation, comparable losses, and text from tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cut(tokenizer: TextTokenizer, text: str) -> list[str]:
 
 
 def test_line_ends_are_words() -> None:
-    """What is published of WikiText counts one end token for each line; blanks are not counted."""
+    """Each line end is one token and blanks are none, as in published WikiText figures."""
     tokenizer = fit_running_words([TEXT], WHITESPACE)
     words = "= A title = | | The cat sat <unk> the mat . | The end ."
     assert cut(tokenizer, TEXT) == words.replace("|", "\n").split(" ")
@@ -39,7 +39,7 @@ def test_line_ends_are_words() -> None:
 
 
 def test_the_most_frequent_words_have_the_smallest_ids() -> None:
-    """A sampled softmax draws small ids more often."""
+    """Ids are sorted by descending word frequency, as the sampled softmax assumes."""
     tokenizer = fit_running_words(["b a b c b a\n"], WHITESPACE)
     assert [tokenizer.token(EOS + n) for n in (1, 2)] == ["b", "a"]
     rare = fit_running_words(["b a b c b a\n"], TokenizerConfig(unit="word", cut="whitespace", min_count=2))
@@ -52,13 +52,13 @@ def test_words_come_back_with_blanks_between_them() -> None:
 
 
 def test_raw_text_is_cut_as_the_language_is_written() -> None:
-    """Punctuation and clitics are words of their own."""
+    """Raw text is tokenised with punctuation and clitics as separate words."""
     tokenizer = fit_running_words(["It isn't over.\n"], TokenizerConfig(unit="word", lowercase=False))
     assert cut(tokenizer, "It isn't over.\n") == ["It", "is", "n't", "over", ".", "\n"]
 
 
 def test_the_unit_of_a_recipe_decides() -> None:
-    """Words, subwords or characters, of the same text."""
+    """The recipe's unit splits the same text into words, subwords or characters."""
     text = Passage("the cat sat on the mat\n" * 30)
     sizes = {
         unit: len(
@@ -72,7 +72,7 @@ def test_the_unit_of_a_recipe_decides() -> None:
 
 
 def test_perplexity_is_counted_by_words_whatever_the_tokens() -> None:
-    """The first word is read; line ends count, as in published figures; what has no bound is left out."""
+    """Perplexity is per word for any tokens; the first word and line ends count, and infinite values are left out."""
     assert num_words(" a b\n c\n") == 5
     assert perplexity_per_word(8.0, ["a b\n", "c d e"]) == {"perplexity_per_word": pytest.approx(math.exp(8 / 4))}
     assert perplexity_per_word(1e6, ["word"]) == {}
@@ -81,7 +81,7 @@ def test_perplexity_is_counted_by_words_whatever_the_tokens() -> None:
 def test_a_model_of_words_is_scored_by_words_beside_its_baselines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trained and published: the network's perplexity per word and those of both n-gram models stand together."""
+    """The perplexity per word of the trained model is reported next to those of both n-gram models."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     recipe = tiny_recipe("generation", tmp_path / "data", epochs=1)
     recipe = recipe.model_copy(update={"tokenizer": WHITESPACE})
@@ -97,7 +97,7 @@ def test_a_model_of_words_is_scored_by_words_beside_its_baselines(
 
 
 def test_a_table_becomes_lines(tmp_path: Path) -> None:
-    """After the label where its column is named, in an order that is not the file's and always the same."""
+    """The rows of a table become lines, without the label column and in a fixed shuffled order."""
     path = tmp_path / "names.tsv"
     path.write_text("name\tlanguage\n" + "".join(f"name{n}\tlanguage{n // 10}\n" for n in range(20)))
     plain = read_records("generation", path, ReadOptions(format="tsv"))

@@ -1,4 +1,4 @@
-"""A search tries values, prunes unpromising trials, resumes after an interruption, and writes a recipe that trains."""
+"""Hyperparameter search: values are tried, poor trials pruned, interrupted searches resumed, and a recipe written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.pipeline.search_space import parse_space
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are for test_run_folder.py."""
+    """Disable curves."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
@@ -35,7 +35,7 @@ def make_search(folder: Path, *vary: str, **changes: Any) -> Search:
 
 
 def scores_by(monkeypatch: pytest.MonkeyPatch, judge: Callable[[Recipe], float]) -> list[Recipe]:
-    """Replace dev scores by a function of the recipe; returns the recipes of the trials, as they come."""
+    """Replace dev scores by a function of the recipe; returns the recipes of the trials in order."""
     tried: list[Recipe] = []
 
     def score(self: DevScorer, _network: Network) -> DevScore:
@@ -53,7 +53,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_the_best_values_become_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every trial is in the table with its values; the best one's recipe loads, under the name of the first."""
+    """The table has every trial with its values, and the best trial's recipe loads under the original name."""
     tried = scores_by(monkeypatch, lambda recipe: -abs(recipe.training.learning_rate - 0.01) - recipe.training.momentum)
     searched = make_search(tmp_path, "training.learning_rate=1e-3..1e-1:log", "training.momentum=0.1,0.5")
     said: list[str] = []
@@ -70,7 +70,7 @@ def test_the_best_values_become_a_recipe(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_stopped_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials that were made are kept, the one under way is made anew, and the total is what was asked for."""
+    """Finished trials are kept, an interrupted one is repeated, and the total is the requested number."""
     tried = scores_by(monkeypatch, lambda recipe: recipe.training.momentum)
 
     def stop(*_: object) -> None:
@@ -89,7 +89,7 @@ def test_a_stopped_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_trial_that_falls_behind_is_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a few trials have run to the end, one with worse scores from its first epoch makes no second one."""
+    """After a few complete trials, one with worse scores is pruned after its first epoch."""
     values = iter([5.0] * 8 + [1.0] * 8)
     scores_by(monkeypatch, lambda _: next(values))
     make_search(tmp_path, "training.momentum=0.1..0.9", epochs=2).run(5, lambda _: None)
@@ -99,7 +99,7 @@ def test_a_trial_that_falls_behind_is_cut_short(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_trial_that_diverges_after_an_epoch_is_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its score of the first epoch is in the table, but only trials that ran all epochs can be the best."""
+    """A trial that diverges after its first epoch is in the table with that score, but is never the best."""
 
     def diverge(_run: object, _data: object, score: Callable[[Network], DevScore], _device: object) -> None:
         score(torch.nn.Identity())  # type: ignore[arg-type]
@@ -113,7 +113,7 @@ def test_a_trial_that_diverges_after_an_epoch_is_not_the_best(tmp_path: Path, mo
 
 
 def test_values_that_blow_up_are_a_result_too(tmp_path: Path) -> None:
-    """A trial that diverges does not end the search; a search in which all do says so."""
+    """A diverging trial does not end the search, and a search in which all trials diverge reports it."""
     searched = make_search(tmp_path, "training.learning_rate=1e9,1e10", optimizer="sgd", clip_norm=1e9)
     with pytest.raises(SearchFault, match=r"no trial .* has a score"):
         searched.run(2, lambda _: None)
@@ -124,14 +124,14 @@ def test_values_that_blow_up_are_a_result_too(tmp_path: Path) -> None:
     [("training.learning_rat=1e-3..1e-2", "did you mean learning_rate"), ("network.cell=lstm,gruu", "network.cell: ")],
 )
 def test_mistakes_are_told_before_the_first_trial(vary: str, reason: str, tmp_path: Path) -> None:
-    """A misspelt key and a value that cannot be, before anything is trained or written."""
+    """A misspelt key and an invalid value are reported before any training or writing."""
     with pytest.raises(ConfigFault, match=reason):
         make_search(tmp_path, vary).run(2, lambda _: None)
     assert not (tmp_path / "search").exists()
 
 
 def test_without_optuna_there_is_a_plain_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to install."""
+    """Without optuna the error names the package to install."""
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UnrollError, match=r"pip install -e '\.\[search\]'"):
         make_search(tmp_path, "seed=1,2").run(1, lambda _: None)

@@ -1,4 +1,4 @@
-"""What `--vary` may say."""
+"""The forms of `--vary`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.pipeline.search_space import Choice, Range, parse_space
     ],
 )
 def test_forms(said: str, meant: Range | Choice) -> None:
-    """Ranges of numbers, on a log scale too, and lists of anything."""
+    """Ranges of numbers, also on a log scale, and lists of any values are parsed."""
     (found,) = parse_space([said])
     assert found == meant
     if isinstance(found, Range) and isinstance(meant, Range):
@@ -41,14 +41,14 @@ def test_forms(said: str, meant: Range | Choice) -> None:
     ],
 )
 def test_mistakes(said: str, reason: str) -> None:
-    """The message has what was said and what would do."""
+    """The error has the given text and the valid forms."""
     with pytest.raises(ConfigFault, match=reason) as caught:
         parse_space([said])
     assert said in str(caught.value)
 
 
 def test_a_key_is_varied_once() -> None:
-    """Of two ranges for one key neither is meant; and a search without keys searches nothing."""
+    """Two ranges for one key, and a search without keys, are refused."""
     with pytest.raises(ConfigFault, match="seed: given twice"):
         parse_space(["seed=1,2", "seed=3..4"])
     with pytest.raises(ConfigFault, match="--vary is missing"):
@@ -56,7 +56,7 @@ def test_a_key_is_varied_once() -> None:
 
 
 class Trial:
-    """Answers with the lower bound or the last choice, and notes what it was asked."""
+    """Suggests the lower bound or the last choice, and records the requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
@@ -75,7 +75,7 @@ class Trial:
 
 
 def test_whole_numbers_stay_whole() -> None:
-    """A range between whole numbers suggests whole ones, any other range fractions."""
+    """A range between integers suggests integers, and any other range floats."""
     trial = Trial()
     space = parse_space(["a=1..3", "b=1..3.5:log", "c=x,y"])
     assert [each.suggest(trial) for each in space] == [1, 1, "y"]  # type: ignore[arg-type]

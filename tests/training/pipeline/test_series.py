@@ -1,4 +1,4 @@
-"""One recipe trained several times: means over seeds, and each group held out once."""
+"""Series of runs of one recipe: means over seeds, and leave-one-group-out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.training.tiny_runs import settings_of, write_files
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three seeds of a small classifier. Only look at it."""
+    """A folder with three seeds of a small classifier; read-only."""
     folder = tmp_path_factory.mktemp("series")
     result = unroll(*seeds_command(folder))
     assert result.exit_code == 0, result.output
@@ -32,7 +32,7 @@ def seeds_command(folder: Path, *more: str) -> list[str | Path]:
 
 
 def test_the_table_has_the_mean_and_every_run(series: Path) -> None:
-    """Values are those of three runs that differ in their seed alone, beside the baseline."""
+    """The table has the values of three runs that differ only in the seed, and the baseline."""
     facts = json.loads((series / "runs" / "mine-seeds" / "table.json").read_text())
     assert facts["runs"] == ["seed-1", "seed-2", "seed-3"]
     found = facts["measures"]["accuracy"]
@@ -47,7 +47,7 @@ def test_the_table_has_the_mean_and_every_run(series: Path) -> None:
 
 
 def test_the_first_seed_is_published_with_the_means_on_its_card(series: Path) -> None:
-    """Not the best one: that would be picked by the dev set it is reported on."""
+    """The first seed is published, not the best one, which would be selected on the dev set."""
     bundle = load_bundle(series / "models" / "mine" / "1")
     assert bundle.manifest.training.seed == 1
     assert "mean of 3 seeds" in bundle.manifest.scores[0].detail
@@ -55,7 +55,7 @@ def test_the_first_seed_is_published_with_the_means_on_its_card(series: Path) ->
 
 
 def test_the_same_command_goes_on(series: Path, tmp_path: Path) -> None:
-    """What is finished is left alone; a run that was lost is made again, with the same result."""
+    """Finished runs are kept, and a lost run is repeated with the same result."""
     folder = shutil.copytree(series / "runs", tmp_path / "runs") / "mine-seeds"
     write_files("classification", tmp_path)
     before = (folder / "table.json").read_text()
@@ -71,7 +71,7 @@ def test_the_same_command_goes_on(series: Path, tmp_path: Path) -> None:
 
 
 def test_runs_of_another_recipe_are_not_mixed_in(series: Path) -> None:
-    """The message names the folder and says what to do."""
+    """A folder with runs of another recipe is refused, and the message names the remedy."""
     said = refused(*seeds_command(series, "--set=training.learning_rate=0.5"))
     assert "seed-1 holds a run of another recipe" in said
     assert "--runs" in said
@@ -100,7 +100,7 @@ SMALL = (
 
 
 def test_each_group_is_held_out_once(tmp_path: Path) -> None:
-    """Three people, three runs: each is scored on the records of the one that it never saw."""
+    """With three people there are three runs, each scored on the records of the one excluded from training."""
     file, settings = signals_file(tmp_path), [f"--set={setting}" for setting in SMALL]
     places = ["--train", file, "--name", "mine", "--runs", tmp_path / "runs", "--device=cpu"]
     result = unroll("leave-one-out", "classification", *places, *settings)
@@ -112,7 +112,7 @@ def test_each_group_is_held_out_once(tmp_path: Path) -> None:
 
 
 def test_data_without_groups_is_refused(tmp_path: Path) -> None:
-    """Texts have no speakers: the message says what is missing."""
+    """Data without groups is refused, and the message says what is missing."""
     train, _ = write_files("classification", tmp_path)
     said = refused("leave-one-out", "classification", "--train", train, "--name", "mine", "--runs", tmp_path)
     assert "belong to no groups" in said

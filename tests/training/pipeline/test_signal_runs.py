@@ -1,4 +1,4 @@
-"""Numbers of one's own, from files to a bundle that answers them; and a group held out."""
+"""The pipeline for signals: from user files to a served bundle, and held-out groups."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def publish(folder: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_own_files_become_a_bundle_that_answers(kind: str, tmp_path: Path) -> None:
-    """Nothing is said but the file: kind, sample rate and features are found; the run can be opened again."""
+    """Kind, sample rate and features are derived from the file, and the run can be reopened."""
     path = publish(tmp_path, kind)
     bundle = load_bundle(path)
     assert bundle.manifest.labels == tuple(sorted(LABELS))
@@ -72,7 +72,7 @@ def test_own_files_become_a_bundle_that_answers(kind: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bundle_is_scored_on_a_file(kind: str, tmp_path: Path) -> None:
-    """Signals beyond the model's limit are cut, counted, and scored all the same."""
+    """Signals beyond the model's limit are truncated, counted and scored."""
     path = publish(tmp_path, kind)
     scores = evaluate_bundle(path, write(tmp_path / "data", kind), progress=False)
     assert (scores["count"], scores["refused"], scores["truncated"]) == (12, 0, 0)
@@ -80,7 +80,7 @@ def test_a_bundle_is_scored_on_a_file(kind: str, tmp_path: Path) -> None:
 
 
 def test_sounds_of_another_rate_are_learned_from_at_the_recipe_s(tmp_path: Path) -> None:
-    """Twice the rate gives sounds of the same time; their bundle hears files of the old rate, and is scored on them."""
+    """Sounds of another rate are resampled for training, and the bundle accepts and scores files of the old rate."""
     file = write(tmp_path / "data", "waveform")
     recipe = own_recipe("classification", "mine", str(file), overrides={**TINY, "signal.sample_rate_hz": 16000})
     prepared = prepare_run(recipe)
@@ -99,7 +99,7 @@ def test_sounds_of_another_rate_are_learned_from_at_the_recipe_s(tmp_path: Path)
 
 
 def test_the_command_line_predicts_from_files(tmp_path: Path) -> None:
-    """`unroll predict` reads a table of frames and a wave file, and says which line is wrong."""
+    """`unroll predict` reads a table of frames and a wave file, and reports an invalid line by number."""
     models = publish(tmp_path / "a", "frames").parents[1]
     table = tmp_path / "window.csv"
     rows = [",".join(map(str, frame)) for frame in motions(1)[0].values.tolist()]
@@ -130,7 +130,7 @@ def test_the_command_line_predicts_from_a_wave_file(tmp_path: Path) -> None:
 
 
 def test_a_group_is_held_out(tmp_path: Path) -> None:
-    """All that one speaker said is dev, from both parts; a name that is none is refused with those there are."""
+    """One speaker's records of both parts are dev; an unknown speaker is refused with the list of known ones."""
     values = {"data.hold_out": "speaker 1"}
     index = write(tmp_path, "waveform")
     data = loaded(own_recipe("classification", "mine", str(index), str(index), overrides=values))
@@ -150,14 +150,14 @@ def test_another_kind_or_rate_than_the_recipes_is_refused() -> None:
 
 
 def test_a_feature_that_never_changes_keeps_its_size() -> None:
-    """Dividing by a deviation of nothing would blow rounding up."""
+    """A feature with zero deviation is not scaled, which would amplify rounding errors."""
     still = [LabelledSignal(np.full((4, 1), 7.0, np.float32), "a", ("level",))]
     assert fit_signal_scale(SignalConfig(kind="frames"), still).deviation == (1.0,)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_baseline_learns_what_is_plain(kind: str) -> None:
-    """Labels that differ in level or loudness are told apart by means and deviations alone."""
+    """The baseline separates labels that differ in level or loudness by means and deviations."""
     records = [
         record._replace(values=record.values * (1 + 9 * (number % 2)), label=str(number % 2))
         for number, record in enumerate((motions if kind == "frames" else sounds)(30))
@@ -169,7 +169,7 @@ def test_the_baseline_learns_what_is_plain(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["digits-en", "activity", "vowels-ja", "indoor-movement"])
 def test_shipped_recipes_name_a_signal(name: str) -> None:
-    """Each is complete, and for a public set that is read as numbers."""
+    """Each shipped recipe for signals is complete, and names a public data set with a reader."""
     recipe = load_recipe(Path("training/recipes") / f"{name}.toml")
     assert recipe.signal.kind in KINDS
     assert recipe.data.dataset

@@ -1,4 +1,4 @@
-"""Where words end in French and Portuguese."""
+"""Word tokenisation of French and Portuguese."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOKENIZERS: dict[Cut, TextTokenizer] = {
     ],
 )
 def test_words_end_where_a_treebank_ends_them(cut: Cut, text: str, pieces: list[str]) -> None:
-    """Elision, pronouns behind a hyphen, compounds, abbreviations, numbers and addresses."""
+    """Elision, hyphenated pronouns, compounds, abbreviations, numbers and addresses are split as in a treebank."""
     assert [piece.text for piece in TOKENIZERS[cut].pieces(text)] == pieces
 
 
@@ -40,7 +40,7 @@ def test_words_end_where_a_treebank_ends_them(cut: Cut, text: str, pieces: list[
 @settings(max_examples=40, deadline=None)
 @given(text=st.text(alphabet="aàlt-'’. @:/1M", max_size=40))
 def test_nothing_but_white_space_is_lost(cut: Cut, text: str) -> None:
-    """Whatever signs meet, each piece is text[start:end], in order, and nothing else is left out."""
+    """For any text, tokens are text[start:end] in order, and only white space lies between them."""
     rest, end = "", 0
     for piece in TOKENIZERS[cut].pieces(text):
         assert piece.text == text[piece.start : piece.end]

@@ -1,4 +1,4 @@
-"""What an id means: special tokens, words, characters and subwords, all fitted on the training records alone."""
+"""Vocabularies: special tokens, words, characters and subwords, all fitted on the training records alone."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def cut(text: str) -> list[str]:
     ids=["words", "characters", "subwords"],
 )
 def test_special_tokens_come_first(tokenizer: TextTokenizer) -> None:
-    """Ids 0 to 3 are padding, unknown, start and end, in every kind of tokenizer, and stay so on disk."""
+    """Ids 0 to 3 are padding, unknown, start and end in every kind of tokenizer, also after loading."""
     assert tokens_of(tokenizer)[:4] == list(SPECIAL_TOKENS)
     assert tokenizer.vocabulary_size > len(SPECIAL_TOKENS)
 
 
 def test_words_are_counted_after_normalising() -> None:
-    """Most frequent first, spellings that normalise to the same are one word, digits are alike."""
+    """Words are sorted by frequency after normalisation, which merges spellings and maps all digits to one."""
     assert tokens_of(fit_words(SENTENCES, TokenizerConfig()))[4:] == ["the", "cat", "dog", "0000"]
     exact = TokenizerConfig(lowercase=False, zero_digits=False)
     assert tokens_of(fit_words(SENTENCES, exact))[4:] == ["the", "The", "cat", "dog", "1996"]
 
 
 def test_rare_words_are_unknown() -> None:
-    """`min_count` decides from which count on a word is known."""
+    """Words with a count below `min_count` are unknown."""
     tokenizer = fit_words(SENTENCES, TokenizerConfig(min_count=2))
     assert tokens_of(tokenizer)[4:] == ["the"]
     assert tokenizer.encode_words(["THE", "cat"]) == [4, UNK]
@@ -63,14 +63,14 @@ def test_rare_words_are_unknown() -> None:
 
 @pytest.mark.parametrize("special", SPECIAL_TOKENS)
 def test_a_word_that_spells_a_special_token_is_unknown(special: str) -> None:
-    """Also when train itself contains it: no text can smuggle in padding or an end."""
+    """A word spelled like a special token is unknown, even if train contains it."""
     tokenizer = fit_words([[special, "a"]], TokenizerConfig())
     assert tokens_of(tokenizer) == [*SPECIAL_TOKENS, "a"]
     assert tokenizer.encode_words([special, "a"]) == [UNK, 4]
 
 
 def test_characters_cover_line_ends() -> None:
-    """Line ends, tabs and characters beyond 16 bits are characters like any other, and decode back."""
+    """Line ends, tabs and characters beyond 16 bits are encoded and decoded like any other character."""
     text = "To be,\r\n\tor ñot 👍\n\n"
     tokenizer = fit_characters([text])
     ids = tokenizer.encode(text)
@@ -84,7 +84,7 @@ TEXTS = ["naïve café, 12 Straßen; 你好 👍🏽!", "Ḽơᶉëᶆ ȋṕš�
 
 
 def test_subwords_give_the_text_back() -> None:
-    """Byte-pair encoding of text of several alphabets is undone by decoding, in any mix of the texts."""
+    """Byte-pair encoding of text in several scripts round-trips."""
     tokenizer = fit_subwords(TEXTS * 5, TokenizerConfig(unit="subword", vocabulary_size=300))
     for text in [*TEXTS, " ".join(TEXTS)]:
         ids = tokenizer.encode(text)
@@ -93,7 +93,7 @@ def test_subwords_give_the_text_back() -> None:
 
 
 def test_a_vocabulary_has_at_most_the_size_asked_for() -> None:
-    """The special tokens are part of it."""
+    """The vocabulary size includes the special tokens."""
     texts = [" ".join(words) for words in SENTENCES] * 20
     assert fit_subwords(texts, TokenizerConfig(unit="subword", vocabulary_size=64)).vocabulary_size <= 64
 
@@ -101,7 +101,7 @@ def test_a_vocabulary_has_at_most_the_size_asked_for() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_pieces_lie_where_they_say(text: str) -> None:
-    """Whatever the text, each piece is text[start:end], in order, and only white space lies between."""
+    """For any text, tokens are text[start:end] in order, and only white space lies between them."""
     rest, end = "", 0
     for piece in ENGLISH.pieces(text):
         assert piece.text == text[piece.start : piece.end]
@@ -125,13 +125,13 @@ def test_pieces_lie_where_they_say(text: str) -> None:
     ],
 )
 def test_english_is_cut_like_a_treebank(text: str, pieces: list[str] | None) -> None:
-    """Clitics, addresses, abbreviations, numbers, dates, runs of signs and combining marks."""
+    """Clitics, addresses, abbreviations, numbers, dates, runs of signs and combining marks are tokenised."""
     expected = ["The", "U.S.", "paid", "1,000.50", "on", "11/28/2000", "at", "10:30", "."]
     assert cut(text) == (pieces or expected)
 
 
 def test_looking_ahead_is_bounded() -> None:
-    """An address has 64 characters before its @ at most: no long run of signs is tried over and over."""
+    """An address has at most 64 characters before its @, which bounds backtracking on long runs of signs."""
     longest = "a-" * 32 + "@b.de"
     assert cut(longest) == [longest]
     assert len(cut("a-" + longest)) > 1
@@ -140,13 +140,13 @@ def test_looking_ahead_is_bounded() -> None:
 
 
 def test_white_space_alone_cuts_if_the_recipe_says_so() -> None:
-    """`cut = "whitespace"` leaves punctuation on its word."""
+    """`cut = "whitespace"` keeps punctuation attached to its word."""
     plain = TextTokenizer(word_tokenizer([], TokenizerConfig(cut="whitespace")))
     assert [piece.text for piece in plain.pieces("I can't, no.")] == ["I", "can't,", "no."]
 
 
 def test_vectors_land_on_the_rows_of_their_words() -> None:
-    """Row = id; words of train without a vector are NaN, frequent words of the vectors join the vocabulary."""
+    """Row = id; training words without a vector are NaN, and frequent words of the vectors join the vocabulary."""
     rows = np.arange(8, dtype=np.float32).reshape(4, 2)
     vectors = WordVectors(("dog", "bird", "the", "emu"), rows)
     records = [TaggedSentence(("the", "dog", "barks"), ("D", "N", "V"))]
@@ -183,14 +183,14 @@ def test_texts_are_fitted_in_every_unit(unit: Any) -> None:
 
 
 def test_both_languages_share_one_tokenizer() -> None:
-    """A translator's two roles are the same object, so that it is stored once."""
+    """A translator's two roles share one tokenizer object, which is stored once."""
     fitted = translation_vocabulary(TokenizerConfig(unit="subword"), [SentencePair("a b", "c d")] * 3)
     assert fitted.tokenizers["source"] is fitted.tokenizers["target"]
     assert UNK not in fitted.tokenizers["source"].encode("a b c d")
 
 
 def test_only_the_records_given_are_fitted() -> None:
-    """What stands in no training record is unknown afterwards, character or subword."""
+    """Characters and subwords that occur in no training record are unknown."""
     units: tuple[Any, ...] = ("character", "subword")
     for unit in units:
         tokenizer = generation_vocabulary(TokenizerConfig(unit=unit), [Passage("abab abab")]).tokenizers["text"]
@@ -199,7 +199,7 @@ def test_only_the_records_given_are_fitted() -> None:
 
 
 def test_a_fitted_tokenizer_survives_the_disk(tmp_path: Path) -> None:
-    """Saved and loaded, it cuts and numbers as before."""
+    """A saved and loaded tokenizer gives the same tokens and ids."""
     for number, tokenizer in enumerate((ENGLISH, fit_subwords(TEXTS * 5, TokenizerConfig(unit="subword")))):
         tokenizer.save(tmp_path / f"{number}.json")
         loaded = TextTokenizer.load(tmp_path / f"{number}.json")

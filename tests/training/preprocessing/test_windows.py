@@ -1,4 +1,4 @@
-"""Windows of a series: none is left out, gaps are closed with what was known, dev looks back into train."""
+"""Windows of a series: complete coverage, filled gaps, and dev windows that look back into train."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.tasks.forecasting import ForecastingSet
 
 
 def test_every_window_is_there_once() -> None:
-    """As many as rows allow; the future of each begins where its past ends."""
+    """There are as many windows as rows allow, and each future begins where its past ends."""
     whole = series(20, targets=("wind", "load"))
     windows = Windows(whole, 12, 5)
     assert len(windows) == 4
@@ -33,7 +33,7 @@ def test_an_epoch_has_every_window_and_its_order_depends_on_its_number() -> None
 
 
 def test_dev_looks_back_into_train() -> None:
-    """With train before it, the first row of dev is forecast too, and no row of train is."""
+    """With train as its past, the first row of dev is forecast too, and no row of train is."""
     whole = series(40)
     train, dev = (whole._replace(values=part, num_new=len(part)) for part in (whole.values[:30], whole.values[30:]))
     windows = Windows(continued(train, dev), 12, 5)
@@ -43,7 +43,7 @@ def test_dev_looks_back_into_train() -> None:
 
 
 def test_gaps_are_closed_with_the_last_value_known() -> None:
-    """Also one that begins before the window; at the very beginning with the first value there is."""
+    """Gaps are filled with the last known value, also from before the window; at the start with the first value."""
     gap = np.array([[np.nan, 1.0], [np.nan, np.nan], [3.0, np.nan], [np.nan, 4.0]])
     assert filled(gap).tolist() == [[3.0, 1.0], [3.0, 1.0], [3.0, 1.0], [3.0, 4.0]]
     whole = series(30)
@@ -65,7 +65,7 @@ def test_too_short_a_series_says_how_many_rows_are_needed() -> None:
 
 
 def test_examples_are_windows_as_a_caller_sends_them() -> None:
-    """Spread over the part that is new, numbers as they stand in the file, gaps closed."""
+    """Examples are raw windows with gaps filled, spread over the new part of the series."""
     whole = series(40)._replace(num_new=10)
     whole.values[20, 0] = np.nan
     first, last = example_frames(whole, config(), 2)

@@ -1,4 +1,4 @@
-"""A network becomes a bundle: every file is right, and nothing is published that was not verified."""
+"""Export of a network as a bundle: every file is correct, and only verified bundles are published."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def exported(network: nn.Module, root: Path, half: bool = True) -> Exported:
 
 
 def assert_close_to_torch(network: nn.Module, root: Path, half: bool = True) -> None:
-    """Exporting verifies against torch; what it measured must be rounding noise."""
+    """Export verifies against torch, with differences of rounding size only."""
     report = exported(network, root, half).report
     assert report.passed
     assert report.max_difference < TOLERANCE, report.summary()
@@ -52,7 +52,7 @@ def assert_close_to_torch(network: nn.Module, root: Path, half: bool = True) -> 
     [("lstm", "cnn", "crf"), ("gru", "rnn", "softmax"), ("rnn", "none", "crf"), ("lstm", "rnn", "softmax")],
 )
 def test_taggers(cell: str, characters: str, decoder: str, tmp_path: Path) -> None:
-    """Every way of reading characters, and both decoders, give torch's answers."""
+    """Taggers with every character encoder and both decoders equal torch."""
     assert_close_to_torch(tagger(cell, characters, decoder), tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_taggers(cell: str, characters: str, decoder: str, tmp_path: Path) -> No
 )
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_classifiers(cell: str, pooling: str, bidirectional: bool, tmp_path: Path) -> None:
-    """Every pooling, in one and both directions, gives torch's answers."""
+    """Classifiers with every pooling, unidirectional and bidirectional, equal torch."""
     assert_close_to_torch(classifier(cell, pooling, bidirectional), tmp_path)
 
 
@@ -69,18 +69,18 @@ def test_classifiers(cell: str, pooling: str, bidirectional: bool, tmp_path: Pat
     ("cell", "attention", "decoder_layers"), [("lstm", "additive", 2), ("gru", "dot", 1), ("rnn", "dot", 3)]
 )
 def test_translators(cell: str, attention: str, decoder_layers: int, tmp_path: Path) -> None:
-    """Both attentions and any number of decoder layers give torch's translations."""
+    """Translators with both attentions and any number of decoder layers equal torch."""
     assert_close_to_torch(translator(cell, attention, decoder_layers), tmp_path)
 
 
 @pytest.mark.parametrize(("cell", "layers", "tied"), [("lstm", 2, True), ("gru", 1, False), ("rnn", 2, False)])
 def test_language_models(cell: str, layers: int, tied: bool, tmp_path: Path) -> None:
-    """Prompts and steps give torch's continuations, greedy and drawn."""
+    """Language models equal torch in prefill and decode, with greedy decoding and sampling."""
     assert_close_to_torch(language_model(cell, layers, tied), tmp_path, half=layers == 2)
 
 
 def test_the_bundle_is_whole(tmp_path: Path) -> None:
-    """The published folder loads, holds its card, transitions and parity, and leaves nothing staged."""
+    """The published folder loads, has its card, transitions and parity, and no staging files remain."""
     path = exported(tagger(decoder="crf"), tmp_path).path
     bundle = load_bundle(path)
     assert path == tmp_path / "tiny" / "1"
@@ -93,7 +93,7 @@ def test_the_bundle_is_whole(tmp_path: Path) -> None:
 
 
 def test_examples_are_the_answers_of_the_rounded_network(tmp_path: Path) -> None:
-    """What is recorded is what torch answers with the weights that the bundle really has."""
+    """The recorded answers are torch's with the rounded weights of the bundle."""
     network = classifier()
     bundle = load_bundle(exported(network, tmp_path).path)
     rounded = TorchRunner(round_to_half(network))
@@ -104,7 +104,7 @@ def test_examples_are_the_answers_of_the_rounded_network(tmp_path: Path) -> None
 
 
 def test_state_and_shared_tokenizer_stand_in_the_manifest(tmp_path: Path) -> None:
-    """The state of a translator is read off its step graph; a tokenizer of two roles is stored once."""
+    """The manifest has the translator's state as in its step graph, and a tokenizer of two roles once."""
     manifest = load_bundle(exported(translator("lstm"), tmp_path).path).manifest
     state = [(spec.name, spec.next_name, spec.layers, spec.width) for spec in manifest.state]
     assert state == [("hidden", "next_hidden", 2, 11), ("cell", "next_cell", 2, 11)]
@@ -112,7 +112,7 @@ def test_state_and_shared_tokenizer_stand_in_the_manifest(tmp_path: Path) -> Non
 
 
 def test_half_precision_halves_the_size_and_keeps_the_network(tmp_path: Path) -> None:
-    """Weights are stored in two bytes each; the caller's network is not touched."""
+    """Half precision stores each weight in two bytes, and the caller's network is unchanged."""
     network = tagger()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     sizes = {
@@ -125,7 +125,7 @@ def test_half_precision_halves_the_size_and_keeps_the_network(tmp_path: Path) ->
 
 
 def test_tied_embeddings_are_stored_once() -> None:
-    """The output layer reuses the embedding's table instead of a copy."""
+    """The output layer shares the embedding's table."""
     sizes = {}
     for tied in (True, False):
         graph = network_graphs(language_model(tie_embeddings=tied))["step"].model().graph
@@ -135,7 +135,7 @@ def test_tied_embeddings_are_stored_once() -> None:
 
 
 def test_only_gathered_rows_of_an_embedding_are_cast() -> None:
-    """The table stays in half precision in memory: Gather reads it directly, the cast comes after."""
+    """The embedding table stays in half precision: Gather reads it directly, followed by the cast."""
     graph = network_graphs(round_to_half(classifier()), half=True)["classifier"].model().graph
     stored = {tensor.name for tensor in graph.initializer}
     gathers = [node for node in graph.node if node.op_type == "Gather" and node.input[0] in stored]
@@ -145,14 +145,14 @@ def test_only_gathered_rows_of_an_embedding_are_cast() -> None:
 
 
 def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Two exports of one network have the same digests, so that a bundle can be made again and compared."""
+    """Two exports of one network have the same digests."""
     network = language_model("gru")
     digests = [load_bundle(exported(network, tmp_path / name).path).manifest.files for name in ("a", "b")]
     assert digests[0] == digests[1]
 
 
 def test_recurrences_are_portable() -> None:
-    """No recurrent node has `sequence_lens` or runs backwards, but for the prompt of an LSTM."""
+    """No recurrent node has `sequence_lens` or runs backwards, except for an LSTM's prefill."""
     networks = [tagger("gru", "rnn"), classifier("lstm"), translator("lstm"), language_model("gru")]
     graphs = [builder.model().graph for network in networks for builder in network_graphs(network).values()]
     nodes = [node for graph in graphs for node in graph.node if node.op_type in ("LSTM", "GRU", "RNN")]
@@ -162,7 +162,7 @@ def test_recurrences_are_portable() -> None:
 
 
 def test_nothing_changes_when_verification_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed export leaves the published version as it was and removes what it staged."""
+    """A failed export leaves the published version unchanged and removes its staging folder."""
     path = exported(classifier(), tmp_path).path
     digest = load_bundle(path).digest
 
@@ -178,7 +178,7 @@ def test_nothing_changes_when_verification_fails(tmp_path: Path, monkeypatch: py
 
 
 def test_a_failed_bundle_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `keep_failed` the staged folder stays, hidden from whoever lists the bundles."""
+    """With `keep_failed` the staging folder is kept, and is not listed as a bundle."""
     network = classifier("gru")
     nodes = GraphBuilder.nodes
 
@@ -195,14 +195,14 @@ def test_a_failed_bundle_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_bundle_without_examples_is_refused(tmp_path: Path) -> None:
-    """What cannot prove itself is not written."""
+    """A bundle without examples is refused, as it could not be verified."""
     with pytest.raises(InvalidInput, match="at least one example"):
         export_bundle(classifier(), draft_of(classifier()), [], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
-    """A weight that float16 cannot hold is an error that names it; a weight that was not rounded likewise."""
+    """A weight beyond the float16 range is an error that names it, and so is an unrounded weight."""
     network = classifier()
     with pytest.raises(ValueError, match="does not fit float16 exactly"):
         network_graphs(network, half=True)["classifier"].model()
@@ -214,7 +214,7 @@ def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_network_without_graph_writers_is_refused() -> None:
-    """The error names its class."""
+    """A network without graph writers is refused with its class name."""
 
     class Novelty(Network):
         pass
@@ -224,14 +224,14 @@ def test_a_network_without_graph_writers_is_refused() -> None:
 
 
 def test_constants_of_rank_zero_stay_so() -> None:
-    """A scalar that grew an axis would change the rank of what it is used with."""
+    """Scalar constants keep rank zero."""
     graph = GraphBuilder("scalars", [float32("values", "batch")], [float32("sum", "batch")])
     graph.output("sum", graph.node("Add", graph.input("values"), graph.scalar(2.0)))
     assert [list(tensor.dims) for tensor in graph.model().graph.initializer] == [[]]
 
 
 def test_a_wrong_declared_shape_is_refused() -> None:
-    """The checker compares declared shapes with inferred ones."""
+    """A declared shape that differs from the inferred one is refused."""
     graph = GraphBuilder("wrong", [float32("values", "batch", 3)], [float32("same", "batch", 4)])
     graph.output("same", graph.input("values"))
     with pytest.raises(onnx.shape_inference.InferenceError):
@@ -239,6 +239,6 @@ def test_a_wrong_declared_shape_is_refused() -> None:
 
 
 def test_examples_are_json(tmp_path: Path) -> None:
-    """Each line of the examples is one object that anyone can read."""
+    """Each line of the examples is one JSON object."""
     lines = (exported(language_model(), tmp_path).path / "examples.jsonl").read_text(encoding="utf-8").splitlines()
     assert [sorted(json.loads(line)) for line in lines] == [["answer", "inputs", "parameters"]] * 2

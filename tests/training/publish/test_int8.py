@@ -1,4 +1,4 @@
-"""Graphs with int8 products compute nearly what the fp32 graphs compute, cell by cell, and say what they cannot do."""
+"""int8 graphs are close to the fp32 graphs for each cell, and unsupported ones are refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def operators(model: onnx.ModelProto) -> set[str]:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_step_of_every_cell_is_written_out(cell: Cell) -> None:
-    """The recurrent operator is gone, the numbers are close to what it gave, but not the same: it is int8 that ran."""
+    """The recurrent operator is replaced, and outputs are close to the originals but not equal."""
     model = model_of(language_model(cell), "step")
     quantised = int8_graph(model, is_step=True)
     assert not operators(quantised) & {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
@@ -69,7 +69,7 @@ def test_a_step_of_every_cell_is_written_out(cell: Cell) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("attention", ["additive", "dot"])
 def test_a_decoder_step_with_attention_stays_close(cell: Cell, attention: str) -> None:
-    """Its context is a mean of the memory's rows, so that the product behind it has a bound too."""
+    """The attention context is bounded by the memory's rows, so its product is quantised, and outputs stay close."""
     model = model_of(translator(cell, attention), "decoder_step")
     quantised = int8_graph(model, is_step=True)
     assert not operators(quantised) & {"LSTM", "GRU", "RNN"}
@@ -90,20 +90,20 @@ def test_a_whole_lstm_becomes_onnxruntime_s_quantised_one() -> None:
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 def test_whole_sequences_of_other_cells_are_refused(cell: Cell) -> None:
-    """onnxruntime has no quantised operator for them, and the message says so."""
+    """Sequence graphs of other cells are refused, as onnxruntime has no quantised operator for them."""
     with pytest.raises(ValueError, match=r"'tagger' has no recurrence that can run in int8: .* no GRU or Elman"):
         int8_graph(model_of(tagger(cell), "tagger"), is_step=False)
 
 
 def test_a_step_that_resets_before_its_product_is_refused() -> None:
-    """The written cell is torch's GRU: the other one would come out wrong, not just less precise."""
+    """A step of a GRU that resets before its product is refused, as the rewritten cell is torch's GRU."""
     with pytest.raises(ValueError, match="the GRU that resets before its recurrent product"):
         int8_graph(model_of(language_model("gru_before"), "step"), is_step=True)
 
 
 @pytest.mark.parametrize("half", [True, False])
 def test_weights_take_one_byte(half: bool) -> None:
-    """Whether they were stored in half or single precision, behind a Cast or not, and nothing is stored twice."""
+    """Weights take one byte, from half or single precision and with or without a Cast, and are stored once."""
     network = language_model("lstm")
     quantised = int8_graph(model_of(network, "step", half), is_step=True)
     stored = {tensor.data_type: 0 for tensor in quantised.graph.initializer}
@@ -114,7 +114,7 @@ def test_weights_take_one_byte(half: bool) -> None:
 
 
 def test_a_step_without_a_bound_is_left_alone() -> None:
-    """ReLU lets a state grow without end, so that no fixed scale would hold it."""
+    """A ReLU step is left unquantised, as its state has no bound and so no fixed scale."""
     model = model_of(language_model("rnn"), "step")
     for node in model.graph.node:
         if node.op_type == "RNN":
@@ -126,7 +126,7 @@ def test_a_step_without_a_bound_is_left_alone() -> None:
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**16), scale=st.floats(1e-3, 1e3), rows=st.integers(1, 9), columns=st.integers(1, 9))
 def test_quantised_columns_are_within_half_a_level(seed: int, scale: float, rows: int, columns: int) -> None:
-    """Each column has its own scale, so a large column costs a small one nothing; a column of zeros stays zero."""
+    """Each column has its own scale, so errors are within half a level of it; a zero column stays zero."""
     weight = np.random.default_rng(seed).normal(0.0, scale, (rows, columns)).astype(np.float32)
     weight[:, 0] *= 1000.0
     weight[:, -1] *= 0.0

@@ -1,4 +1,4 @@
-"""The card says what a reader must know, and nothing that the manifest does not hold."""
+"""The model card has all required information, and only facts from the manifest."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ MANIFEST = Manifest(
     ],
 )
 def test_the_card_tells(fact: str) -> None:
-    """Purpose, licence, scores beside the baseline, data with attribution, limits, parity, recipe, a real answer."""
+    """The card has purpose, licence, scores, baseline, data attribution, limits, parity, recipe and an example."""
     assert fact in model_card(MANIFEST, EXAMPLE)
 
 
 def test_the_request_can_be_pasted_into_a_shell() -> None:
-    """An apostrophe in the example does not end the quoted body."""
+    """An apostrophe in the example is shell-quoted in the request."""
     card = model_card(MANIFEST, EXAMPLE)
     assert r"""it'"'"'s late""" in card
     assert "/predict" in card
 
 
 def test_what_is_not_known_is_not_claimed() -> None:
-    """Without scores, parity, data and recipe the card says so."""
+    """Without scores, parity, data and recipe the card states that they are unknown."""
     bare = MANIFEST.model_copy(update={"scores": (), "parity": None, "training": TrainingFacts()})
     card = model_card(bare, EXAMPLE)
     assert "It has not been scored." in card
@@ -81,7 +81,7 @@ def test_what_is_not_known_is_not_claimed() -> None:
 
 
 def test_a_model_of_own_data_names_its_files() -> None:
-    """There is no recipe to name; the command has the task and the files, without the folders of whoever trained it."""
+    """For user data the card's command has the task and file names, without a recipe or local folders."""
     config: dict[str, object] = {"data": {"train": "/data/someone/my train.csv", "dev": ""}}
     facts = MANIFEST.training.model_copy(update={"config": config})
     card = model_card(MANIFEST.model_copy(update={"training": facts}), EXAMPLE)
@@ -90,7 +90,7 @@ def test_a_model_of_own_data_names_its_files() -> None:
 
 
 def test_the_card_leads_to_the_errors() -> None:
-    """The command that lists them, and the folder where those on dev are; not for models without a right answer."""
+    """The card links to the error analysis on dev, except for models without reference outputs."""
     card = model_card(MANIFEST, EXAMPLE)
     assert f"unroll evaluate models/{MANIFEST.name}/{MANIFEST.version} FILE --analysis errors" in card
     assert f"runs/{MANIFEST.name}/analysis" in card
@@ -99,7 +99,7 @@ def test_the_card_leads_to_the_errors() -> None:
 
 
 def test_every_table_has_the_same_number_of_cells_in_each_row() -> None:
-    """A stray bar in a detail would break the table."""
+    """A vertical bar in a cell does not break the table."""
     score = Score(measure="bleu", value=1.0, detail="a|b")
     card = model_card(MANIFEST.model_copy(update={"scores": (score,)}), EXAMPLE)
     tables = re.findall(r"(?:^\|.*\n)+", card, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Classifiers of numbers as graphs: equal to torch, indifferent to padding, in pieces like at once."""
+"""Exported classifiers of signals: equal to torch, independent of padding, and equal in chunks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS: tuple[SignalKind, ...] = ("frames", "waveform")
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("half", [True, False])
 def test_graphs_equal_torch(kind: SignalKind, cell: Cell, half: bool, tmp_path: Path) -> None:
-    """Features of sound, scaling, convolutions and recurrence: every number within rounding of torch's."""
+    """Audio features, scaling, convolutions and recurrence equal torch's up to rounding."""
     network = signal_network(CONFIGS[kind], cell=cell)
     questions = [Question(json_form(record)) for record in records_of(kind)[:2]]
     exported = export_bundle(network, signal_draft(CONFIGS[kind], "tiny"), questions, tmp_path, half=half)
@@ -38,7 +38,7 @@ def test_graphs_equal_torch(kind: SignalKind, cell: Cell, half: bool, tmp_path: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_gets_the_same_answer_in_any_batch(kind: SignalKind, tmp_path: Path) -> None:
-    """The shortest beside the longest, as alone: through the graph that is served."""
+    """Through the served graph, the shortest row gets the same answer next to the longest as alone."""
     bundle = load_bundle(write_tiny_signal_bundle(tmp_path, CONFIGS[kind], "tiny"))
     task, runner = task_of(bundle), OrtRunner(bundle, "cpu", threads=1)
     examples = [task.preprocess(record.value, task.parameters_type(top_k=3)) for record in records_of(kind)]
@@ -50,7 +50,7 @@ def test_a_row_gets_the_same_answer_in_any_batch(kind: SignalKind, tmp_path: Pat
 
 
 def test_a_stepwise_network_reads_in_chunks(tmp_path: Path) -> None:
-    """Frames in pieces, each from the state before, give the answer of all of them; the check is part of publishing."""
+    """Frames in chunks with carried state give the answer for the whole signal, which export verifies."""
     path = write_tiny_signal_bundle(tmp_path, STEPWISE, "tiny", reads_chunks=True)
     bundle = load_bundle(path)
     assert bundle.manifest.reads_chunks
@@ -59,12 +59,12 @@ def test_a_stepwise_network_reads_in_chunks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_looks_around_reads_no_chunks(kind: SignalKind) -> None:
-    """A convolution needs its neighbours, so that such a network has no state to hand out."""
+    """A convolution needs later frames, so such a network has no chunked reading."""
     assert not signal_network(CONFIGS[kind], reads_chunks=True).reads_chunks
 
 
 def test_a_wrong_graph_is_not_published(tmp_path: Path) -> None:
-    """The proof compares numbers: a network whose scale was changed after writing differs."""
+    """A network whose scale was changed after the graph was written fails verification."""
     path = write_tiny_signal_bundle(tmp_path, CONFIGS["waveform"], "tiny")
     other = signal_network(CONFIGS["waveform"])
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_int8_of_a_gru_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_int8_of_an_lstm_is_measured(tmp_path: Path) -> None:
-    """The recurrence becomes int8, the features stay as they are, and what it costs on dev is counted."""
+    """int8 applies to the LSTM but not to the features, and its effect on the dev score is measured."""
     network = signal_network(CONFIGS["frames"], cell="lstm")
     questions = [Question(json_form(record)) for record in records_of("frames")[:2]]
     path = export_bundle(network, signal_draft(CONFIGS["frames"], "tiny"), questions, tmp_path).path

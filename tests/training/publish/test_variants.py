@@ -1,4 +1,4 @@
-"""A faster form is published only if dev scores as well as before, and never leaves a bundle half changed."""
+"""Variants are published only if the dev score is preserved, and never leave a bundle half changed."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ EPOCHS: dict[TaskName, int] = {"tagging": 12, "classification": 2, "generation":
 
 
 def quietly(_sentence: str) -> None:
-    """Say nothing."""
+    """Discard messages."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[TaskName, Path]:
-    """A bundle of each of these tasks, trained until it is sure of what it says. Only copy them."""
+    """A bundle of each of these tasks, trained to confident predictions; to be copied only."""
     home = tmp_path_factory.mktemp("trained")
     for task in TASKS:
         train, dev = write_files(task, home / task)
@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[TaskName, Path]:
 
 @pytest.fixture
 def copies(trained: dict[TaskName, Path], tmp_path: Path) -> dict[TaskName, Path]:
-    """The same bundles, to change."""
+    """Copies of the bundles, to modify."""
     return {task: Path(shutil.copytree(path, tmp_path / task / "1")) for task, path in trained.items()}
 
 
@@ -63,7 +63,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_int8_is_measured_and_published_beside_fp32(copies: dict[TaskName, Path], task: TaskName) -> None:
-    """The fp32 files stay byte for byte; manifest and card have the figures; the bundle verifies."""
+    """The fp32 files are unchanged byte for byte, manifest and card have the scores, and the bundle verifies."""
     path = copies[task]
     before = content(path)
     unroll_said = unroll("export", "--int8", path)
@@ -85,7 +85,7 @@ def test_int8_is_measured_and_published_beside_fp32(copies: dict[TaskName, Path]
 def test_a_form_that_scores_too_low_is_refused_with_the_figures(
     copies: dict[TaskName, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of the bundle changes, and nothing is left lying about."""
+    """A variant below the required score is refused with its scores, and the bundle is unchanged."""
     path = copies["tagging"]
     before = content(path)
     scores = iter([90.0, 89.4])
@@ -116,7 +116,7 @@ def test_a_form_that_answers_an_example_otherwise_is_refused(copies: dict[TaskNa
 def test_verify_judges_the_figures_of_a_form(
     copies: dict[TaskName, Path], change: dict[str, Any], complaint: str
 ) -> None:
-    """A bundle that someone gave a form without measuring it does not verify; one that gained does."""
+    """A variant that loses more than the allowed score fails verification, and one that gains passes."""
     path = add_tiny_variant(copies["classification"], "int8", "classifier", **change)
     report = verify_bundle(path)
     assert report.passed == (not complaint)
@@ -124,7 +124,7 @@ def test_verify_judges_the_figures_of_a_form(
 
 
 def test_without_the_data_nothing_is_accepted(copies: dict[TaskName, Path], trained: dict[TaskName, Path]) -> None:
-    """Scores on other records would say nothing about this bundle."""
+    """A variant is refused without the data on which the bundle was scored."""
     path = copies["tagging"]
     source = trained["tagging"].parents[2] / "tagging" / "dev.conllu"
     text = source.read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def test_bf16_needs_its_provider(copies: dict[TaskName, Path]) -> None:
 @pytest.mark.openvino
 @pytest.mark.usefixtures("_openvino")
 def test_bf16_leaves_out_graphs_that_openvino_would_get_wrong(copies: dict[TaskName, Path]) -> None:
-    """A prompt tells its LSTM the lengths, which that provider ignores; a step does not."""
+    """OpenVINO ignores the LSTM's lengths, so bf16 excludes the prefill graph and includes the step graph."""
     variant = add_variant(copies["generation"], "bf16", quietly)
     assert variant.graphs == {"step": "step.onnx"}
     assert add_variant(copies["tagging"], "bf16", quietly).graphs == {"tagger": "tagger.onnx"}
@@ -170,7 +170,7 @@ def test_what_is_lost_of_a_loss_is_counted_in_perplexity() -> None:
 
 
 class Fixed:
-    """A runner that always gives the same emissions."""
+    """A runner that always returns the same emissions."""
 
     def __init__(self, emissions: Array) -> None:
         self._emissions = emissions
@@ -180,7 +180,7 @@ class Fixed:
 
 
 def test_padding_does_not_count_when_two_runners_are_compared() -> None:
-    """Two rows of lengths 1 and 2: three words, one of them tagged otherwise."""
+    """Padding is excluded from the agreement of two runners: of three words, one is tagged differently."""
     one = np.zeros((2, 2, 3), dtype=np.float32)
     one[..., 0] = 1.0
     other = one.copy()
@@ -193,7 +193,7 @@ def test_padding_does_not_count_when_two_runners_are_compared() -> None:
 
 
 def test_the_loss_of_steps_is_that_of_the_whole(trained: dict[TaskName, Path]) -> None:
-    """One stream, step by step, against the prompt graph over the same text at once."""
+    """The loss of single steps on one stream equals that of the prefill graph on the whole text."""
     bundle = load_bundle(trained["generation"])
     runner = OrtRunner(bundle, "cpu")
     text = "the cat sees a dog."

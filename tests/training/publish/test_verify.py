@@ -1,4 +1,4 @@
-"""Verification finds what is wrong with a bundle, and says where."""
+"""Verification detects faults of a bundle, and reports their location."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def published(network: nn.Module, root: Path) -> Path:
 
 
 def change_graph(path: Path, graph: str, change: OneModelChange) -> None:
-    """Edit a graph of a published bundle and renew its digest, as a faulty exporter would have written it."""
+    """Edit a graph of a published bundle and update its digest, as a faulty exporter would have written it."""
     model = onnx.load(path / f"{graph}.onnx")
     change(model)
     onnx.save(model, path / f"{graph}.onnx")
@@ -40,7 +40,7 @@ def nodes_of(model: onnx.ModelProto, operator: str) -> list[onnx.NodeProto]:
 
 
 def swap_gates(model: onnx.ModelProto) -> None:
-    """Exchange the first two gates of the first recurrence's input weights."""
+    """Swap the first two gates of the first recurrence's input weights."""
     casts = {node.output[0]: node.input[0] for node in nodes_of(model, "Cast")}
     name = casts[nodes_of(model, "LSTM")[0].input[1]]
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == name)
@@ -50,13 +50,13 @@ def swap_gates(model: onnx.ModelProto) -> None:
 
 
 def forget_lengths(model: onnx.ModelProto) -> None:
-    """Read the state at the end of the padding: `sequence_lens` of every recurrence is left out."""
+    """Read the state at the end of the padding, by removing `sequence_lens` from every recurrence."""
     for node in nodes_of(model, "LSTM"):
         node.input[4] = ""
 
 
 def reverse_padding_too(model: onnx.ModelProto) -> None:
-    """Make every reversal run over the padding, by pretending that each row has the full length."""
+    """Extend every reversal over the padding, by giving each row the full length."""
     time = onnx.helper.make_node("Shape", ["words"], ["full_time"], start=1, end=2)
     batch = onnx.helper.make_node("Shape", ["lengths"], ["num_rows"])
     full = onnx.helper.make_node("Expand", ["full_time", "num_rows"], ["full_lengths"])
@@ -72,7 +72,7 @@ def failures(report: ParityReport, check: str) -> list[str]:
 
 
 def test_a_sound_bundle_passes_alone_and_against_its_network(tmp_path: Path) -> None:
-    """Every check is made, with and without the network; none finds a difference worth naming."""
+    """Every check runs and passes, with and without the network."""
     network = language_model("lstm")
     path = published(network, tmp_path)
     alone, against = verify_bundle(path), verify_bundle(path, network)
@@ -82,7 +82,7 @@ def test_a_sound_bundle_passes_alone_and_against_its_network(tmp_path: Path) -> 
 
 
 def test_swapped_gates_are_found_by_the_examples_alone(tmp_path: Path) -> None:
-    """Without the network the recorded answers still tell; with it the graph, row and output are named."""
+    """Without the network the recorded answers differ; with it the graph, row and output are named."""
     network = tagger("lstm")
     path = published(network, tmp_path)
     change_graph(path, "tagger", swap_gates)
@@ -94,14 +94,14 @@ def test_swapped_gates_are_found_by_the_examples_alone(tmp_path: Path) -> None:
 
 
 def test_a_padded_row_that_differs_from_the_row_alone_is_found(tmp_path: Path) -> None:
-    """A backward direction that starts in the padding is caught without any network."""
+    """A backward direction that starts in the padding is detected without the network."""
     path = published(tagger("gru"), tmp_path)
     change_graph(path, "tagger", reverse_padding_too)
     assert failures(verify_bundle(path), "padding")
 
 
 def test_a_prompt_that_hands_over_the_state_of_its_padding_is_found(tmp_path: Path) -> None:
-    """The steps check compares the state after a padded prompt with the state after single steps."""
+    """The steps check compares the state after a padded prefill with the state after single steps."""
     path = published(language_model("lstm"), tmp_path)
     change_graph(path, "prompt", forget_lengths)
     report = verify_bundle(path)
@@ -110,7 +110,7 @@ def test_a_prompt_that_hands_over_the_state_of_its_padding_is_found(tmp_path: Pa
 
 
 def test_other_weights_than_the_bundle_has_are_found(tmp_path: Path) -> None:
-    """A network that is not the one exported does not pass as such, decoder and transitions included."""
+    """A network with other weights than the bundle's fails, in the decoder and transitions too."""
     made_from, another = translator("gru"), translator("gru")
     with torch.no_grad():
         another.output.bias.add_(0.01)
@@ -126,7 +126,7 @@ def test_other_weights_than_the_bundle_has_are_found(tmp_path: Path) -> None:
 
 
 def test_an_edited_answer_is_found(tmp_path: Path) -> None:
-    """The recorded answers must come out again; the example and the field are named."""
+    """An edited recorded answer fails, and the example and field are named."""
     path = published(classifier(), tmp_path)
     first, *rest = (path / EXAMPLES_FILE).read_text(encoding="utf-8").splitlines()
     example = json.loads(first)
@@ -138,7 +138,7 @@ def test_an_edited_answer_is_found(tmp_path: Path) -> None:
 
 
 def test_a_wrong_shape_is_found(tmp_path: Path) -> None:
-    """An output whose size is not the declared one is named with both shapes."""
+    """An output whose shape differs from the declared one is reported with both shapes."""
     path = published(classifier(), tmp_path)
     manifest = read_manifest(path)
     spec = manifest.graphs["classifier"]
@@ -151,7 +151,7 @@ def test_a_wrong_shape_is_found(tmp_path: Path) -> None:
 
 
 def test_a_graph_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
-    """What is not even a bundle is refused at once, with its file."""
+    """A file that is not a valid graph is refused with its path."""
     path = published(classifier(), tmp_path)
     change_graph(path, "classifier", lambda model: model.graph.output[0].ClearField("name"))
     with pytest.raises(BundleCorrupt, match=r"classifier\.onnx"):
@@ -159,7 +159,7 @@ def test_a_graph_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_not_finite_never_agree() -> None:
-    """Infinity and NaN are failures even where both sides have them."""
+    """Infinity and NaN fail even where both sides have them."""
     report = ParityReport(Path("bundle"))
     for value in (np.nan, np.inf):
         report.compare("torch", "graph 'x'", np.array([value]), np.array([value]))
@@ -167,7 +167,7 @@ def test_numbers_that_are_not_finite_never_agree() -> None:
 
 
 def test_half_precision_is_recognised_by_its_weights(tmp_path: Path) -> None:
-    """A bundle with float16 weights is compared with the network rounded alike, so that it passes."""
+    """A float16 bundle is compared with the network rounded to float16, and passes."""
     network = classifier("gru")
     path = published(network, tmp_path)
     kinds = {tensor.data_type for tensor in onnx.load(path / "classifier.onnx").graph.initializer}

@@ -1,4 +1,4 @@
-"""VerificationInputs are valid feeds, and as nasty as valid feeds can be."""
+"""VerificationInputs produces valid inputs with difficult edge cases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMITS = {"words": 9, "characters": 5}
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ids_are_valid_inside_and_zero_outside(seed: int) -> None:
-    """Ids stay below the vocabulary's size; padding is zero exactly beyond each length; one row is full."""
+    """Ids are below the vocabulary size; padding is zero exactly beyond each length; one row is full."""
     for feeds in VerificationInputs(LIMITS, seed).all_sizes(SPEC):
         words, characters, lengths = feeds["words"], feeds["characters"], feeds["lengths"]
         inside = np.arange(words.shape[1]) < lengths[:, None]
@@ -36,14 +36,14 @@ def test_ids_are_valid_inside_and_zero_outside(seed: int) -> None:
 
 
 def test_several_sizes_are_tried() -> None:
-    """One row and several, one step and many, and rows of unequal length."""
+    """Batches have one row or several, one step or many, and rows of unequal length."""
     sizes = [axes_of(SPEC, feeds) for feeds in VerificationInputs(LIMITS).all_sizes(SPEC)]
     assert [(axes["batch"], axes["time"]) for axes in sizes] == list(BATCH_AND_TIME_SIZES)
     assert len({length for feeds in VerificationInputs(LIMITS).all_sizes(SPEC) for length in feeds["lengths"]}) > 3
 
 
 def test_a_row_alone_has_no_padding() -> None:
-    """The row is cut to its own words and to its longest word; state keeps its layers and width."""
+    """A single row is cut to its own words and its longest word; state keeps its layers and width."""
     feeds = VerificationInputs(LIMITS).feeds(SPEC, batch=4, time=9, characters=12)
     for row, length in enumerate(int(length) for length in feeds["lengths"]):
         alone = row_alone(SPEC.inputs, feeds, row, length)
@@ -55,7 +55,7 @@ def test_a_row_alone_has_no_padding() -> None:
 
 
 def test_chunks_cut_every_row_at_its_own_place() -> None:
-    """Each row gives its own next steps, padded with zeros to the longest; together the chunks are the whole rows."""
+    """Each chunk has each row's next steps, zero-padded to the longest; concatenated they equal the rows."""
     probes = VerificationInputs(LIMITS)
     whole = probes.feeds(SPEC, batch=4, time=9, characters=3)
     lengths = whole["lengths"]
@@ -74,13 +74,13 @@ def test_chunks_cut_every_row_at_its_own_place() -> None:
 
 
 def test_the_same_seed_gives_the_same_feeds() -> None:
-    """A failure can be looked at again."""
+    """The same seed gives the same inputs."""
     first, second = (VerificationInputs(LIMITS, seed=3).feeds(SPEC, batch=2, time=4, characters=3) for _ in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_probes_of_readings_are_near_usual_ones() -> None:
-    """Each row differs from the usual one, by less than the deviation of each number over time."""
+    """Rows of numbers differ from the typical reading by less than each number's deviation over time."""
     usual = np.stack([1013 + np.arange(4.0), np.zeros(4)], axis=1).astype(np.float32)
     spec = GraphSpec(file="x", inputs=(TensorSpec(name="frames", dtype="float32", shape=("batch", 4, 2)),), outputs=())
     frames = VerificationInputs({}, typical={"frames": usual}).feeds(spec, batch=3, time=1)["frames"]

@@ -1,4 +1,4 @@
-"""The two catalogues of tasks agree with the manifest, with each other and with the records."""
+"""The two catalogues of tasks match the manifest, each other and the records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVERY: list[TrainingTask[Any]] = [*TASKS.values(), SIGNALS]
 
 
 def test_every_task_of_the_manifest_has_both_halves() -> None:
-    """No name is missing in either catalogue, and none is listed under another task's name."""
+    """Both catalogues have every task of the manifest under its own name."""
     names = set(get_args(TaskName))
     assert set(TASKS) == set(EVALUATION_TASKS) == names
     assert all(task.name == name for name, task in [*TASKS.items(), *EVALUATION_TASKS.items()])
@@ -31,7 +31,7 @@ def test_every_task_of_the_manifest_has_both_halves() -> None:
 
 @pytest.mark.parametrize("task", EVERY, ids=lambda task: type(task).__name__)
 def test_a_task_is_complete(task: TrainingTask[Any]) -> None:
-    """All methods are there, it extends its torch-free half, and its int8 graphs are graphs of its bundles."""
+    """All methods exist, the task extends its torch-free part, and its int8 graphs are graphs of its bundles."""
     half = SIGNAL_EVALUATION if task is SIGNALS else EVALUATION_TASKS[task.name]
     assert isinstance(task, type(half))
     assert not inspect.isabstract(type(task))
@@ -43,13 +43,13 @@ def test_a_task_is_complete(task: TrainingTask[Any]) -> None:
 
 @pytest.mark.parametrize("task", TINY_TASKS)
 def test_a_recipe_leads_to_its_task(task: TaskName, tmp_path: Path) -> None:
-    """The recipe derived for a user's own file is one of the task that was named."""
+    """The recipe derived for a user's file has the requested task."""
     train, dev = write_files(task, tmp_path)
     assert training_task(own_recipe(task, "mine", str(train), str(dev))) is TASKS[task]
 
 
 def test_records_of_numbers_lead_to_signals() -> None:
-    """Classification of texts and of signals share a name; the records tell them apart."""
+    """Classification of texts and of signals share a name, and the records select between them."""
     signal: Record = LabelledSignal(np.zeros((3, 2), dtype=np.float32), "x")
     assert task_for("classification", [signal]) is SIGNALS
     assert task_for("classification", [LabelledText("a", "x")]) is TASKS["classification"]

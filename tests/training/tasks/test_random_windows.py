@@ -1,4 +1,4 @@
-"""Windows of random lengths: the same text, cut elsewhere in every epoch."""
+"""Random-length windows: the same text, divided differently in every epoch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def stream_of(num_tokens: int, window: int = 30, batch_size: int = 3, seed: int 
     epoch=st.integers(0, 20),
 )
 def test_windows_follow_on_each_other(num_tokens: int, window: int, batch_size: int, epoch: int) -> None:
-    """Whatever the text: each row goes on where it ended, and all rows together read it once, but for a rest."""
+    """For any text, each row continues where it ended, and all rows together cover it once, up to a remainder."""
     made = stream_of(num_tokens, window, batch_size)
     orders = made.epoch(epoch)
     for before, after in itertools.pairwise(orders):
@@ -47,7 +47,7 @@ def test_windows_follow_on_each_other(num_tokens: int, window: int, batch_size: 
 
 
 def test_a_batch_is_what_its_order_says() -> None:
-    """Targets are inputs one step later, and rows have the length that was drawn."""
+    """Targets are inputs shifted by one step, and rows have the drawn length."""
     made = stream_of(2000)
     for order in made.epoch(0):
         batch = made.batch(order)
@@ -56,7 +56,7 @@ def test_a_batch_is_what_its_order_says() -> None:
 
 
 def test_lengths_are_drawn_anew_each_epoch_and_the_same_again() -> None:
-    """Most are near the usual length, some near half of it; seed and epoch decide."""
+    """Most lengths are near the usual one, some near half of it, as determined by seed and epoch."""
     lengths = [[int(order[0, 1]) for order in stream_of(60_000).epoch(number)] for number in (0, 0, 1)]
     assert lengths[0] == lengths[1] != lengths[2]
     near = [abs(length - 30) < 15 for length in lengths[0][:-1]]
@@ -64,7 +64,7 @@ def test_lengths_are_drawn_anew_each_epoch_and_the_same_again() -> None:
 
 
 def test_dev_is_read_in_windows_of_one_length(tmp_path: Path) -> None:
-    """So that its loss does not change with the draw."""
+    """Dev is read in windows of constant length, so its loss does not depend on random draws."""
     prepared = prepare_run(tiny_recipe("generation", tmp_path))
     network = prepared.recipe.network.model_copy(update={"random_window": True})
     recipe = prepared.recipe.model_copy(update={"network": network})
@@ -75,7 +75,7 @@ def test_dev_is_read_in_windows_of_one_length(tmp_path: Path) -> None:
 
 
 def test_resuming_within_an_epoch_is_never_having_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With everything that draws at random while a language model trains: windows, words, weights, samples."""
+    """Resuming is exact with all randomness of language models: windows, word dropout, weight drop and sampling."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     monkeypatch.setattr(run_folder, "LOG_EVERY_STEPS", 2)
     recipe = tiny_recipe("generation", tmp_path / "data", epochs=2)

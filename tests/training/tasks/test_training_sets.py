@@ -1,4 +1,4 @@
-"""Records to batches: each record once an epoch, the same order for the same seed, streams that go on exactly."""
+"""Records to batches: each record once per epoch, seeded order, and contiguous streams."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def flat(batches: list[Order]) -> list[int]:
     epoch=st.integers(0, 99),
 )
 def test_every_record_comes_once_an_epoch(lengths: list[int], batch_size: int, seed: int, epoch: int) -> None:
-    """Whatever the number of records, the batch size, the seed and the epoch; no batch is empty or too large."""
+    """For any number of records, batch size, seed and epoch, no batch is empty or too large."""
     batches = texts_of_lengths(lengths, batch_size, seed).epoch(epoch)
     assert sorted(flat(batches)) == list(range(len(lengths)))
     assert all(1 <= len(batch) <= batch_size for batch in batches)
 
 
 def test_seed_and_epoch_decide_the_order() -> None:
-    """The same pair gives the same batches in a new object, another epoch or another seed gives others."""
+    """The same seed and epoch give the same batches in a new object, and another seed or epoch gives others."""
     lengths = [1 + number % 7 for number in range(50)]
     first = flat(texts_of_lengths(lengths).epoch(3))
     assert first == flat(texts_of_lengths(lengths).epoch(3))
@@ -70,7 +70,7 @@ def test_seed_and_epoch_decide_the_order() -> None:
 
 
 def test_near_lengths_stand_together() -> None:
-    """Padding is a small part of a batch, where batching in arrival order would waste a third and more."""
+    """Bucketing by length keeps padding small, where arrival order would waste a third or more."""
     lengths = np.random.default_rng(0).integers(1, 60, size=400).tolist()
     made = texts_of_lengths(lengths, batch_size=8)
     batches = [made.batch(order) for order in made.epoch(0)]
@@ -79,7 +79,7 @@ def test_near_lengths_stand_together() -> None:
 
 
 def test_a_batch_of_tagged_sentences() -> None:
-    """Words, characters and tags are padded with zeros to the longest; a tag that train never showed counts as 0."""
+    """Words, characters and tags are zero-padded to the longest; a tag unseen in train is encoded as 0."""
     records = [TaggedSentence(("one", "two"), ("X", "Y")), TaggedSentence(("three",), ("NEW",))]
     vocabulary = Vocabulary({"words": WORDS, "characters": fit_characters(["onetwhr"])}, ("X", "Y"))
     batch = TaggingSet(records, vocabulary, limit=4, batch_size=2, seed=1).batch(np.array([0, 1]))
@@ -92,7 +92,7 @@ def test_a_batch_of_tagged_sentences() -> None:
 
 
 def test_a_batch_of_texts_leaves_out_what_cannot_be_learnt() -> None:
-    """Texts with a label that train never showed or without a token are dropped, long ones are cut."""
+    """Texts without a token or with a label unseen in train are dropped, and long ones are truncated."""
     records = [LabelledText("one two three", "x"), LabelledText("one", "new"), LabelledText(" ", "x")]
     made = ClassificationSet(records, Vocabulary({"text": WORDS}, ("x",)), limit=2, batch_size=4, seed=1)
     (order,) = made.epoch(0)
@@ -103,7 +103,7 @@ def test_a_batch_of_texts_leaves_out_what_cannot_be_learnt() -> None:
 
 
 def test_a_batch_of_spelt_texts_has_the_characters_of_each_word() -> None:
-    """Words cut at the limit of tokens, their characters at that of a word; without a limit there is one of padding."""
+    """Words are cut at the token limit and their characters at the word limit; without one there is one padding id."""
     letters = fit_characters(["onetwhr"])
     vocabulary = Vocabulary({"text": WORDS, "characters": letters}, ("x",))
     records = [LabelledText("one two three", "x"), LabelledText("two", "x")]
@@ -116,7 +116,7 @@ def test_a_batch_of_spelt_texts_has_the_characters_of_each_word() -> None:
 
 
 def test_a_batch_of_pairs_is_shifted_by_one() -> None:
-    """The decoder reads BOS and the target, and is to say the target and EOS; the source ends in EOS; both are cut."""
+    """The decoder reads BOS and the target to predict the target and EOS; sources end in EOS; both are truncated."""
     pairs = [SentencePair("one two three", "two three one"), SentencePair("two", "one")]
     vocabulary = Vocabulary({"source": WORDS, "target": WORDS})
     batch = TranslationSet(pairs, vocabulary, limit=3, batch_size=2, seed=1).batch(np.array([0, 1]))
@@ -129,7 +129,7 @@ def test_a_batch_of_pairs_is_shifted_by_one() -> None:
 
 @pytest.mark.parametrize("epoch", range(5))
 def test_streams_go_on_where_they_ended(epoch: int) -> None:
-    """Row r of a batch starts with the token after row r of the batch before, and targets are inputs one step later."""
+    """Each row continues the same row of the previous batch, and targets are inputs shifted by one step."""
     made = stream_of(200)
     batches = [made.batch(order) for order in made.epoch(epoch)]
     assert len(batches) > 5
@@ -149,7 +149,7 @@ def test_streams_go_on_where_they_ended(epoch: int) -> None:
     epoch=st.integers(0, 20),
 )
 def test_no_token_is_read_twice_an_epoch(num_tokens: int, window: int, batch_size: int, epoch: int) -> None:
-    """Of any text, short or long, every epoch has a batch, streams do not overlap and stay within the text."""
+    """For any text every epoch has a batch, and streams are disjoint and within the text."""
     made = stream_of(num_tokens, window, batch_size)
     batches = made.epoch(epoch)
     assert batches
@@ -161,14 +161,14 @@ def test_no_token_is_read_twice_an_epoch(num_tokens: int, window: int, batch_siz
 
 
 def test_epochs_of_a_stream_start_at_different_places() -> None:
-    """The same epoch starts at the same place in a new object, but windows do not end at the same places for ever."""
+    """The epoch determines the start offset, so windows are divided at different places in different epochs."""
     starts = [int(stream_of(400).epoch(number)[0][0]) for number in range(8)]
     assert starts == [int(stream_of(400).epoch(number)[0][0]) for number in range(8)]
     assert len(set(starts)) > 1
 
 
 def test_a_text_shorter_than_a_window_is_one_batch() -> None:
-    """Seven tokens and a window of fifty: one row of six steps."""
+    """Seven tokens with a window of fifty make one row of six steps."""
     made = stream_of(7, window=50)
     (order,) = made.epoch(0)
     assert made.batch(order).inputs.shape == (1, 6)
@@ -176,7 +176,7 @@ def test_a_text_shorter_than_a_window_is_one_batch() -> None:
 
 @pytest.mark.parametrize("num_tokens", [0, 1])
 def test_a_text_without_a_next_token_is_refused(num_tokens: int) -> None:
-    """The message says how long the text is and how long it must be."""
+    """The error has the length of the text and the minimum length."""
     with pytest.raises(UnrollError, match=rf"{num_tokens} tokens is too short.*at least 2 tokens"):
         stream_of(num_tokens)
 
@@ -191,7 +191,7 @@ def test_a_text_without_a_next_token_is_refused(num_tokens: int) -> None:
     ],
 )
 def test_each_task_has_its_set(task: str, kind: type, tmp_path: Path) -> None:
-    """The recipe decides what batches are made of its records."""
+    """The recipe selects the training set that batches its records."""
     recipe = tiny_recipe(task, tmp_path)  # type: ignore[arg-type]
     chosen = training_task(recipe)
     records = load_data(chosen, recipe).train

@@ -1,4 +1,4 @@
-"""Counting which label is taken for which."""
+"""Confusion counts of gold and predicted labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAIRS = [("cat", "cat"), ("cat", "dog"), ("cat", "dog"), ("dog", "dog"), ("bird"
 
 
 def test_every_pair_is_counted_once() -> None:
-    """Rows are gold, columns predicted; what was refused has a column of its own."""
+    """Rows are gold and columns predicted labels; refused inputs have a column of their own."""
     confusion = Confusion.of(PAIRS)
     assert confusion.labels == (NOTHING, "bird", "cat", "dog")
     expected = [[0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 1, 2], [0, 0, 0, 1]]
@@ -21,12 +21,12 @@ def test_every_pair_is_counted_once() -> None:
 
 
 def test_mistakes_are_in_order_of_number() -> None:
-    """The most frequent first, then by name; what is right is no mistake."""
+    """Errors are sorted by descending count, then by name; correct predictions are excluded."""
     assert Confusion.of(PAIRS).mistakes() == [("cat", "dog", 2), ("bird", NOTHING, 1), ("bird", "cat", 1)]
 
 
 def test_the_labels_with_most_errors_are_drawn() -> None:
-    """A label that is never wrong goes first when there are too many for a picture."""
+    """A label without errors is the first to be left out when there are too many for a plot."""
     many = Confusion.of([*PAIRS, *[("right", "right")] * 50])
     assert many.worst(4).labels == (NOTHING, "bird", "cat", "dog")
     assert many.worst(2).counts.sum() < many.counts.sum()
@@ -34,7 +34,7 @@ def test_the_labels_with_most_errors_are_drawn() -> None:
 
 
 def test_table_and_picture(tmp_path: Path) -> None:
-    """The table has every count; the picture is no flat colour, also with labels that look like formulas."""
+    """The table has every count; the plot is not a single colour, also with labels that look like formulas."""
     from matplotlib import image
 
     confusion = Confusion.of([*PAIRS, ("$", "PRP$")])
@@ -48,5 +48,5 @@ def test_table_and_picture(tmp_path: Path) -> None:
 
 
 def test_words_in_pairs() -> None:
-    """Sentence by sentence, word by word."""
+    """Words are paired sentence by sentence, in order."""
     assert label_pairs([["a", "b"], ["c"]], [["a", "x"], ["c"]]) == [("a", "a"), ("b", "x"), ("c", "c")]

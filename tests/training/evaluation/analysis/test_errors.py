@@ -1,4 +1,4 @@
-"""Each kind of error is told from the others."""
+"""Classification of errors by kind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GOLD = ["O", "B-PER", "I-PER", "O", "B-PER", "I-PER", "O", "B-LOC"]
     ],
 )
 def test_kinds_of_span_errors(predicted: list[str], expected: list[tuple[str, str, str]]) -> None:
-    """Type, boundary, both, missed, spurious; and nothing where all is right."""
+    """Type, boundary, type-and-boundary, missed and spurious errors are classified; correct spans give none."""
     assert [case[:3] for case in span_errors(WORDS, GOLD, predicted)] == expected
 
 
 def test_an_error_shows_its_surroundings() -> None:
-    """The words in brackets, four on either side."""
+    """The error is shown in brackets with four words of context on either side."""
     (case,) = span_errors(WORDS, GOLD, [*GOLD[:7], "O"])
     assert case.text == "met Charles Babbage in [London]"
     (case,) = tag_errors(["the", "old", "man"], ["D", "A", "N"], ["D", "N", "N"])
@@ -35,7 +35,7 @@ def test_an_error_shows_its_surroundings() -> None:
 
 
 def test_wrong_labels_are_grouped_by_pair() -> None:
-    """The most frequent pair first; a refused text got nothing."""
+    """Errors are grouped by label pair in descending frequency; a refused text has no prediction."""
     cases = label_errors([("one", "a", "b"), ("two", "a", "b"), ("three", "a", "a"), ("four", "b", "")])
     assert kinds(cases) == [("a -> b", 2), ("b -> nothing", 1)]
     assert [case.text for case in cases] == ["one", "two", "four"]
@@ -53,14 +53,14 @@ def test_wrong_labels_are_grouped_by_pair() -> None:
     ],
 )
 def test_suspicious_translations(said: str, kind: str) -> None:
-    """What is wrong at first sight is said."""
+    """The reason why a translation is suspicious is stated."""
     source, reference = "the cat sees a dog today", "das tier sieht heute einen hund"
     (case,) = translation_errors([(source, reference, said)])
     assert (case.kind, case.gold, case.predicted, case.text) == (kind, reference, said, source)
 
 
 def test_translations_are_listed_from_the_worst() -> None:
-    """The suspicious first, then by chrF; one that is the reference is no error."""
+    """Suspicious translations come first, then the lowest chrF; an exact match is no error."""
     reference = "das tier sieht heute einen hund"
     said = ["das tier sieht heute einen bund", reference, "ein vogel hört gern ganz andere", ""]
     cases = translation_errors([(f"source {i}", reference, each) for i, each in enumerate(said)])

@@ -1,4 +1,4 @@
-"""The folder about a model's errors: what is in it for each task, and that its page leads to all of it."""
+"""The error analysis folder: its files for each task, all linked from its page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILES: dict[TaskName, set[str]] = {
 def test_training_and_evaluating_leave_an_analysis(
     task: TaskName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`train` writes it into the run folder, `evaluate --analysis` where it is told; the scores are as without."""
+    """`train` writes the analysis into the run folder, `evaluate --analysis` to the given path; scores are equal."""
     monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     train, dev = write_files(task, tmp_path)
     files = [f"--train={train}", f"--dev={dev}", "--name=mine", "--device=cpu", "--set=training.trackers=[]"]
@@ -58,7 +58,7 @@ def test_training_and_evaluating_leave_an_analysis(
 
 
 def test_span_errors_have_their_kinds_on_the_page(tmp_path: Path) -> None:
-    """A tagger of spans is judged by spans, and labels are compared without B and I."""
+    """Spans are evaluated as spans, and the label confusion ignores the B and I prefixes."""
     record = TaggedSentence(("Ada", "Lovelace", "slept"), ("B-PER", "I-PER", "O"))
     page = write_analysis(tmp_path, "names", TAGGING.analyse([Prediction(record, tags=["O", "B-LOC", "O"])]))
     assert page is not None
@@ -71,7 +71,7 @@ def test_span_errors_have_their_kinds_on_the_page(tmp_path: Path) -> None:
 
 
 def test_texts_cannot_break_the_page(tmp_path: Path) -> None:
-    """Pipes, line ends and Markdown of the data are shown as they are, and very long texts are cut."""
+    """Pipes, line ends and Markdown in the data are escaped, and very long texts are truncated."""
     record = LabelledText("a | b\n# no *title* " + "x" * 500, "x|y")
     page = write_analysis(tmp_path, "odd", CLASSIFICATION.analyse([Prediction(record, label="z")]))
     assert page is not None
@@ -82,7 +82,7 @@ def test_texts_cannot_break_the_page(tmp_path: Path) -> None:
 
 
 def test_nothing_wrong_is_said(tmp_path: Path) -> None:
-    """A perfect model has a page too, and what an older analysis left is gone."""
+    """A perfect model has a page too, and files of an older analysis are removed."""
     (tmp_path / "attention-1.png").write_bytes(b"old")
     perfect = [Prediction(LabelledText("a", "x"), label="x")]
     page = write_analysis(tmp_path, "perfect", CLASSIFICATION.analyse(perfect))

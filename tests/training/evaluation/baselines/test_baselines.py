@@ -1,4 +1,4 @@
-"""Baselines: right on cases that can be worked out by hand."""
+"""Baselines, checked on cases computed by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 
 
 def test_most_frequent_tag_and_suffixes() -> None:
-    """A known word gets its usual tag; an unknown one the tag of its longest known ending."""
+    """A known word gets its most frequent tag; an unknown one the tag of its longest known suffix."""
     train = [
         TaggedSentence(("run", "run", "run"), ("NOUN", "VERB", "VERB")),
         TaggedSentence(("quickly", "holy"), ("ADV", "ADJ")),
@@ -24,14 +24,14 @@ def test_most_frequent_tag_and_suffixes() -> None:
 
 
 def test_span_tags_get_span_scores() -> None:
-    """A BIO set has F1 as well."""
+    """A BIO set is also scored by span F1."""
     sentences = [TaggedSentence(("in", "New", "York"), ("O", "B-LOC", "I-LOC"))]
     measures = EVALUATION_TASKS["tagging"].baselines(sentences, sentences)[-1].measures
     assert measures == {"accuracy": 100.0, "precision": 100.0, "recall": 100.0, "f1": 100.0}
 
 
 def test_classification_has_two_baselines() -> None:
-    """The majority gets its share; the linear classifier separates what words separate."""
+    """The majority baseline scores its share; the linear classifier separates the classes by their words."""
     train = [LabelledText(f"good film number {n}", "pos") for n in range(9)]
     train += [LabelledText(f"bad film number {n}", "neg") for n in range(6)]
     dev = [LabelledText("a good one", "pos"), LabelledText("a bad one", "neg")]
@@ -41,13 +41,13 @@ def test_classification_has_two_baselines() -> None:
 
 
 def test_one_label_is_enough() -> None:
-    """Training data with a single label crashes nothing."""
+    """Training data with a single label is accepted."""
     records = [LabelledText("a b", "x"), LabelledText("c d", "x")]
     assert EVALUATION_TASKS["classification"].baselines(records, records)[-1].measures["accuracy"] == 100
 
 
 def test_single_words_are_told_apart_by_their_letters() -> None:
-    """For names a classifier of words would know nothing about new ones."""
+    """Single-word texts are classified by their characters, so new names are separated too."""
     train = [LabelledText(name, "ru") for name in ("Ivanov", "Petrov", "Popov", "Orlov")]
     train += [LabelledText(name, "it") for name in ("Rossi", "Bianchi", "Conti", "Ricci")]
     dev = [LabelledText("Markov", "ru"), LabelledText("Monti", "it")]
@@ -55,7 +55,7 @@ def test_single_words_are_told_apart_by_their_letters() -> None:
 
 
 def test_out_of_scope_texts_have_their_own_measures() -> None:
-    """With the label `oos` the share among the other texts is given too."""
+    """With the label `oos`, accuracy on the in-scope texts is reported too."""
     train = [LabelledText("play it now", "play"), LabelledText("who knows that", "oos")] * 2
     dev = [LabelledText("play it", "play"), LabelledText("play that thing", "oos")]
     measures = EVALUATION_TASKS["classification"].baselines(train, dev)[0].measures
@@ -63,7 +63,7 @@ def test_out_of_scope_texts_have_their_own_measures() -> None:
 
 
 def test_word_by_word_beats_the_copy() -> None:
-    """A dictionary is learned from pairs; unknown words are copied; punctuation sticks to its word."""
+    """The word-by-word baseline learns a dictionary from pairs, copies unknown words, and attaches punctuation."""
     train = [
         SentencePair("the dog sleeps.", "der Hund schläft."),
         SentencePair("the dog eats.", "der Hund isst."),
@@ -77,14 +77,14 @@ def test_word_by_word_beats_the_copy() -> None:
 
 
 def test_witten_bell_by_hand() -> None:
-    """`aab` then `ab`, order 2: p_1(a) = (2 + 2/3) / 5, p_1(b) = (1 + 2/3) / 5, p_2(b|a) = (1 + 2 p_1(b)) / 4."""
+    """`aab`, then `ab`, order 2: p_1(a) = (2 + 2/3) / 5, p_1(b) = (1 + 2/3) / 5, p_2(b|a) = (1 + 2 p_1(b)) / 4."""
     train, dev = np.array([0, 0, 1]), np.array([0, 1])
     first, second = (2 + 2 / 3) / 5, (1 + 2 / 3) / 5
     assert witten_bell(train, dev, 2) == pytest.approx([first, (1 + 2 * second) / 4])
 
 
 def test_witten_bell_is_a_distribution() -> None:
-    """After any history the probabilities of all tokens, and of one for all others, sum to 1."""
+    """After any history, the probabilities of all tokens and of the unknown token sum to 1."""
     generator = np.random.default_rng(0)
     train = generator.integers(0, 5, 200)
     for _ in range(20):
@@ -94,7 +94,7 @@ def test_witten_bell_is_a_distribution() -> None:
 
 
 def test_ngram_model_learns_what_repeats() -> None:
-    """A text that repeats costs little, and far less than the entropy of its letters; unseen letters cost something."""
+    """Repetitive text has a loss far below its character entropy, and unseen characters have a finite loss."""
     text = "to be or not to be that is the question\n" * 50
     learned = EVALUATION_TASKS["generation"].baselines([Passage(text)], [Passage(text[:400])])[-1].measures
     assert learned["loss"] < 0.2
@@ -104,7 +104,7 @@ def test_ngram_model_learns_what_repeats() -> None:
 
 
 def test_ngram_model_counts_the_tokens_it_is_given() -> None:
-    """With a tokenizer the loss is per token of that tokenizer; both models of tokens are there."""
+    """With a tokenizer the loss is per token of that tokenizer; both n-gram models are scored."""
     ids = {word: number for number, word in enumerate(["a", "b", "c", "d"])}
     passage = Passage("a b a b a b a b c d " * 20)
     results = ngram_models([passage], [passage], lambda text: [ids[word] for word in text.split()])
@@ -113,6 +113,6 @@ def test_ngram_model_counts_the_tokens_it_is_given() -> None:
 
 
 def test_too_short_text_is_an_error() -> None:
-    """One character gives no loss."""
+    """A text of one character has no loss and is refused."""
     with pytest.raises(UnrollError, match="at least one token"):
         EVALUATION_TASKS["generation"].baselines([Passage("abc")], [Passage("a")])[-1]

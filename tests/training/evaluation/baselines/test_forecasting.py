@@ -1,4 +1,4 @@
-"""What a forecaster has to beat, on series whose future can be worked out by hand."""
+"""Forecasting baselines on series whose future is computed by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def one_channel(values: list[float], **changes: object) -> tuple[Series, Forecas
 
 
 def test_the_last_value_of_a_slope_is_wrong_by_the_slope() -> None:
-    """One unit a step: one step ahead wrong by 1, two by 2; squared and divided by the deviation's square."""
+    """On a slope of 1 per step the error is 1 after one step and 2 after two, squared and divided by the variance."""
     slope, known = one_channel([float(n) for n in range(12)])
     last = EVALUATION_TASKS["forecasting"].baselines([slope], [slope], options=known)[0]
     assert last.name == "last value"
@@ -28,7 +28,7 @@ def test_the_last_value_of_a_slope_is_wrong_by_the_slope() -> None:
 
 
 def test_a_wave_repeats_itself_after_a_period() -> None:
-    """The value of a period before is right, also for a horizon longer than the period; without one it is left out."""
+    """The value one period earlier is exact, also beyond one period of horizon; without a period it is left out."""
     whole = series(60)._replace(targets=("load",))
     known = options(horizon=9).model_copy(update={"targets": ("load",), "deviations": (12.0,)})
     names = [result.name for result in EVALUATION_TASKS["forecasting"].baselines([whole], [whole], options=known)]
@@ -40,7 +40,7 @@ def test_a_wave_repeats_itself_after_a_period() -> None:
 
 
 def test_a_linear_map_learns_what_is_linear() -> None:
-    """Waves and slopes are linear in their past: nearly nothing is wrong, on rows that train never had."""
+    """Waves and slopes are linear in their past, so the error on unseen rows is nearly zero."""
     train = series(60)
     dev = train._replace(values=wave(60, first=200))
     measures = EVALUATION_TASKS["forecasting"].baselines([train], [dev], options=all_targets())[-1].measures
@@ -48,7 +48,7 @@ def test_a_linear_map_learns_what_is_linear() -> None:
 
 
 def test_windows_with_a_gap_in_their_future_teach_nothing() -> None:
-    """A gap in train changes the map a little and never makes it NaN."""
+    """Gaps in train change the linear map only slightly and never produce NaN."""
     train = series(60)
     train.values[30, 0] = np.nan
     forecast = linear_forecast(train, all_targets())
@@ -57,7 +57,7 @@ def test_windows_with_a_gap_in_their_future_teach_nothing() -> None:
 
 
 def test_the_linear_map_has_quantiles_from_its_errors_in_train() -> None:
-    """Noise that no map foresees: 80 % of it lies between 0.1 and 0.9, and quantiles cost less."""
+    """On pure noise 80 % of the values lie between the quantiles 0.1 and 0.9, at less than half the absolute error."""
     noise = np.random.default_rng(0).normal(size=2000).tolist()
     train, known = one_channel(noise[:1500], quantiles=(0.1, 0.5, 0.9))
     dev, _ = one_channel(noise[1500:])
@@ -67,7 +67,7 @@ def test_the_linear_map_has_quantiles_from_its_errors_in_train() -> None:
 
 
 def test_errors_add_up_over_batches() -> None:
-    """Two batches give what one does; gaps count neither above nor below the line."""
+    """Two batches give the same error as one; gaps are excluded from numerator and denominator."""
     random = np.random.default_rng(0)
     forecast, future = random.normal(size=(2, 6, 5, 2))
     future[2, 3, 1] = np.nan
