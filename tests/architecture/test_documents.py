@@ -1,4 +1,4 @@
-"""Documents stay true where a machine can tell: links, file names, settings, metrics, commands and decisions."""
+"""Documents are consistent with the code: links, file names, settings, metrics, commands and decisions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.cli.commands import app as training_commands
 ROOT = Path(__file__).parents[2]
 ROOMS = ("deploy", "models", "service", "tests", "training")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.md"))])
-#: Written for readers of this version. Model cards are generated, and the changelog speaks of older versions too.
+#: Written for readers of this version. Excludes generated model cards, and the changelog, which covers older versions.
 GUIDES = [
     path
     for path in DOCUMENTS
@@ -46,12 +46,12 @@ TARGET = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
 
 
 def in_words(path: Path) -> str:
-    """The path as it is written in a failed test."""
+    """Return the path as the test ID shows it."""
     return path.relative_to(ROOT).as_posix()
 
 
 def anchor_of(heading: str) -> str:
-    """The fragment that GitHub gives a heading: markup off, lower case, blanks to hyphens, punctuation away."""
+    """Return GitHub's anchor for a heading: without markup, lower case, spaces as hyphens, no punctuation."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").replace("*", "").lower()
     kept = (char for char in text if char in "-_ " or unicodedata.category(char)[0] in "LN")
     return "".join(kept).replace(" ", "-")
@@ -59,7 +59,7 @@ def anchor_of(heading: str) -> str:
 
 @cache
 def anchors_of(path: Path) -> frozenset[str]:
-    """Every fragment of a document; headings of the same text are numbered."""
+    """Return every anchor of a document; repeated headings get a numeric suffix."""
     found: list[str] = []
     for heading in HEADING.findall(FENCE.sub("", path.read_text(encoding="utf-8"))):
         anchor = anchor_of(heading)
@@ -69,14 +69,14 @@ def anchors_of(path: Path) -> frozenset[str]:
 
 
 def links_of(path: Path) -> Iterator[str]:
-    """What a document links to in this repository; code blocks hold no links."""
+    """Return the links of a document into this repository, excluding code blocks."""
     for target in LINK.findall(FENCE.sub("", path.read_text(encoding="utf-8"))):
         if not re.match(r"[a-z]+:", target):
             yield target
 
 
 def fault_of(path: Path, target: str) -> str | None:
-    """Why a link leads nowhere."""
+    """Return why a link is broken."""
     name, _, anchor = target.partition("#")
     file = (path.parent / name).resolve() if name else path
     if not file.exists():
@@ -110,7 +110,7 @@ def test_every_setting_that_a_document_names_is_read(path: Path) -> None:
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    """In the table of settings: the first cell names one or more of them, the second has their defaults."""
+    """The settings table lists every setting in its first column and the default in its second."""
     page = (ROOT / "service/docs/settings.md").read_text(encoding="utf-8")
     cells = [line.split("|") for line in page.splitlines() if line.startswith("| `UNROLL_")]
     documented = {name: row[2] for row in cells for name in SETTING.findall(row[1])}
@@ -119,14 +119,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 
 def test_every_extra_is_documented() -> None:
-    """All but the one of the tests, which is for contributors."""
+    """Every extra is documented except the test extra, which is for contributors."""
     page = (ROOT / "service/docs/install.md").read_text(encoding="utf-8")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(re.findall(r"^\| `([a-z]+)` \|", page, flags=re.MULTILINE)) == set(extras) - {"test"}
 
 
 def written_default(default: Any) -> str:
-    """As the table of settings writes it."""
+    """Return a default as the settings table formats it."""
     if isinstance(default, SecretStr):
         return "none"
     if isinstance(default, bool):
@@ -159,7 +159,7 @@ def test_every_command_that_a_document_names_exists(path: Path) -> None:
 
 @cache
 def commands() -> frozenset[str]:
-    """The subcommands of `unroll`, those of training too."""
+    """Return the subcommands of `unroll`, including those of training."""
     return frozenset(
         name for app in (service_commands, training_commands) for name in vars(get_command(app))["commands"]
     )
@@ -173,7 +173,7 @@ def test_every_make_target_that_a_document_names_exists(path: Path) -> None:
 
 
 def code_of(path: Path) -> Iterator[str]:
-    """What a document has in code blocks and between backticks."""
+    """Yield the code blocks and inline code of a document."""
     text = path.read_text(encoding="utf-8")
     for match in FENCE.finditer(text):
         yield match[0]

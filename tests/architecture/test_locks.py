@@ -1,4 +1,4 @@
-"""The lock files pin what is installed by hash, for any machine: they name no address and no path."""
+"""The lock files pin by hash, on every platform, and contain no URL or path."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
 
 def entries_of(environment: str) -> list[str]:
-    """The requirements of a lock file, each with its hashes joined to its line; no comments."""
+    """Return the requirements of a lock file, each joined with its hashes, without comments."""
     lines = (LOCKS / f"{environment}.txt").read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     return [entry for entry in text.replace("\\\n", " ").splitlines() if entry.strip()]
 
 
 def pins_of(environment: str) -> dict[str, str]:
-    """Version by name."""
+    """Return the pinned version of each package."""
     found = [PIN.match(entry) for entry in entries_of(environment)]
     return {match["name"]: match["version"] for match in found if match}
 
 
 def names_of(requirements: list[str]) -> set[str]:
-    """Names of requirement strings such as `onnxruntime-gpu[cuda]>=1.28,<2`, as lock files spell them."""
+    """Return the normalized package names of requirement strings such as `onnxruntime-gpu[cuda]>=1.28,<2`."""
     found = [NAME.match(requirement) for requirement in requirements]
     return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
 
@@ -44,7 +44,7 @@ def test_every_entry_is_one_version_with_hashes(environment: str) -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_no_lock_names_an_address_or_a_path(environment: str) -> None:
-    """Options such as an index would send a reader's machine to ours."""
+    """A lock file contains no index options, URLs or local paths."""
     text = (LOCKS / f"{environment}.txt").read_text(encoding="utf-8")
     assert not re.findall(r"://|^\s*--(?!hash=)\S+|^\s*-[a-z] .*|@ .*", text, flags=re.MULTILINE)
 
@@ -61,7 +61,7 @@ def test_no_lock_names_an_address_or_a_path(environment: str) -> None:
     ],
 )
 def test_a_lock_holds_what_the_project_asks_for(environment: str, extras: list[str]) -> None:
-    """A dependency added to the project without a new `make lock` is noticed."""
+    """A lock file contains every declared dependency, so a missing `make lock` is detected."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = project["dependencies"] + [name for extra in extras for name in project["optional-dependencies"][extra]]
     assert names_of(asked) - {"torch"} <= set(pins_of(environment))
@@ -73,7 +73,7 @@ def test_the_service_installs_nothing_of_training(environment: str) -> None:
 
 
 def test_no_lock_holds_two_runtimes_or_torch() -> None:
-    """The runtimes overwrite each other, and torch's hash depends on the machine."""
+    """No lock file has two onnxruntime packages, which conflict, or torch, whose hash is platform-specific."""
     for environment in ENVIRONMENTS:
         pins = pins_of(environment)
         assert len({"onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"} & set(pins)) <= 1
@@ -82,6 +82,6 @@ def test_no_lock_holds_two_runtimes_or_torch() -> None:
 
 @pytest.mark.parametrize("environment", [*SERVICES, "training", "trackers"])
 def test_what_is_served_is_what_was_tested(environment: str) -> None:
-    """A package in two locks has one version."""
+    """A package in two lock files has the same version in both."""
     tested = pins_of("test")
     assert not {name for name, version in pins_of(environment).items() if tested.get(name, version) != version}

@@ -1,4 +1,4 @@
-"""What the project says of itself agrees with itself."""
+"""Release metadata is consistent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def project() -> dict[str, Any]:
 
 
 def test_the_version_is_the_newest_in_the_changelog(project: dict[str, Any]) -> None:
-    """The first heading of the form `## [1.2.3]` or `## 1.2.3` is the released version."""
+    """The project version equals the first version heading (`## [1.2.3]` or `## 1.2.3`) of the changelog."""
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", changelog, flags=re.MULTILINE)
     assert newest is not None
@@ -27,7 +27,7 @@ def test_the_version_is_the_newest_in_the_changelog(project: dict[str, Any]) -> 
 
 
 def test_every_entry_point_leads_somewhere(project: dict[str, Any]) -> None:
-    """A renamed function would otherwise be noticed only by who installs the project."""
+    """Every declared entry point resolves to an object."""
     groups = [project["scripts"], *project["entry-points"].values()]
     for target in (target for group in groups for target in group.values()):
         module, name = target.split(":")

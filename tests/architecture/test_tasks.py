@@ -1,4 +1,4 @@
-"""The machines of training are handed a task and never ask which one it is."""
+"""The generic training code receives a task as an argument and does not depend on which task it is."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from service.bundle.manifest import TaskName
 ROOT = Path(__file__).parents[2] / "training"
 NAMES = set(get_args(TaskName))
 
-#: Machines, less the folders that hold a file for each task.
+#: Generic code, without the folders that hold one file per task.
 MACHINES = [
     path
     for room in ("evaluation", "fit", "pipeline", "preprocessing", "publish")
     for path in sorted((ROOT / room).rglob("*.py"))
     if not {"tasks", "baselines"} & set(path.relative_to(ROOT).parts)
 ]
-#: A language model reads the words of data sets for tagging.
+#: A language model reads the words of tagging data sets.
 BORROWS_A_READER = "load_records.py"
 
 
 @pytest.mark.parametrize("path", MACHINES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_machine_names_no_task(path: Path) -> None:
-    """No string of its code is the name of a task, so that nothing can be decided by it."""
+    """No string literal in generic training code is the name of a task."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     named = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)} & NAMES
     assert named == ({"tagging"} if path.name == BORROWS_A_READER else set())

@@ -1,4 +1,4 @@
-"""A test that cannot fail proves nothing: each one asserts something, itself or through a helper of its file."""
+"""Every test can fail: it asserts something, directly or through a helper in its file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 TESTS = Path(__file__).parents[1]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-#: Calls that fail a test by themselves, besides everything whose name starts with `assert`.
+#: Calls that can fail a test, in addition to every name that starts with `assert`.
 FAILING_CALLS = {"deprecated_call", "expect", "fail", "raises", "raise_for_status", "warns"}
 
 
 def functions_of(tree: ast.AST) -> list[Function]:
-    """Functions and methods of a file, nested ones included."""
+    """Return the functions and methods of a file, nested ones included."""
     return [node for node in ast.walk(tree) if isinstance(node, Function)]
 
 
 def called_names(function: Function) -> Iterator[str]:
-    """The last part of the name of everything a function calls."""
+    """Return the last component of the name of every call in a function."""
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             yield node.func.id
@@ -30,7 +30,7 @@ def called_names(function: Function) -> Iterator[str]:
 
 
 def can_fail(function: Function, helpers_that_can: set[str]) -> bool:
-    """Whether a function asserts, calls what asserts, or calls a helper known to."""
+    """Return whether a function asserts, calls an assertion, or calls a helper that can fail."""
     if any(isinstance(node, ast.Assert) for node in ast.walk(function)):
         return True
     return any(
@@ -40,7 +40,7 @@ def can_fail(function: Function, helpers_that_can: set[str]) -> bool:
 
 
 def toothless_tests(source: str) -> list[str]:
-    """Names of the test functions in `source` that assert nothing, through any number of helpers."""
+    """Return the names of the test functions in `source` that assert nothing, directly or through helpers."""
     functions = functions_of(ast.parse(source))
     able: set[str] = set()
     while grown := {function.name for function in functions if can_fail(function, able)} - able:

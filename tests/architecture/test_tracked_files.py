@@ -1,4 +1,4 @@
-"""The repository works anywhere: no file sends its reader to one machine's folders or to one registry."""
+"""No file in the repository refers to a machine-specific path or to a package registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.allowed_skips import NO_REPOSITORY
 
 ROOT = Path(__file__).parents[2]
 
-#: Written in two parts, so that this file does not hold what it looks for.
+#: Split in two, so that this file does not match its own pattern.
 HOSTS = [
     "py" + "pi.org",
     "python" + "hosted.org",
@@ -24,12 +24,12 @@ HOSTS = [
 FOLDERS = ["/home" + r"/\w+/", "/Users" + r"/\w+/", "/root" + "/", "/work" + "/", "/tmp" + "/"]
 NOT_PORTABLE = re.compile("|".join([*(re.escape(host) for host in HOSTS), *FOLDERS]))
 
-#: Numbers and learned text, not something that was written.
+#: Data and model files rather than hand-written text.
 NOT_WRITTEN = {".bin", ".npy", ".onnx", ".png", ".safetensors", ".jsonl"}
 
 
 def written_files() -> list[Path]:
-    """Text files that are in the repository or about to be. Skips the test outside a repository."""
+    """Return the text files that are tracked or about to be; skip the test outside a repository."""
     if not (ROOT / ".git").exists():
         pytest.skip(NO_REPOSITORY)
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]

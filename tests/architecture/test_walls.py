@@ -1,4 +1,4 @@
-"""The walls of the house, looked at from outside: what an import really loads, and what the sources name."""
+"""Import boundaries: which modules an import loads, and which modules the sources name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: PIL is loaded by the first bundle that reads pictures, and not before.
+#: PIL is loaded with the first bundle that takes images.
 NEVER_IN_THE_SERVICE = {"PIL", "onnx", "safetensors", "sklearn", "torch", "training"}
 NEVER_IN_TRAINING = {"fastapi", "prometheus_client", "starlette", "uvicorn"}
 NEVER_IN_THE_CONTRACT = {"asyncio", "fastapi", "onnxruntime", "prometheus_client", "torch", "training"}
 
-#: All that training may name of the service: the contract, the tasks, the errors and the runner.
+#: The parts of the service that training may import: the contract, the tasks, the errors and the runner.
 OPEN_TO_TRAINING = (
     "service.bundle",
     "service.distribution",
@@ -29,7 +29,7 @@ OPEN_TO_TRAINING = (
 
 
 def modules_loaded_by(statement: str) -> set[str]:
-    """Top-level modules in a new interpreter after `statement`."""
+    """Return the top-level modules that a new interpreter has loaded after `statement`."""
     program = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
@@ -39,7 +39,7 @@ def modules_loaded_by(statement: str) -> set[str]:
 
 
 def imported_names(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of everything that a source file imports, `from a import b` as both `a` and `a.b`."""
+    """Yield line and dotted name of every import in a source file, `from a import b` as both `a` and `a.b`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -59,14 +59,14 @@ def imported_names(path: Path) -> Iterator[tuple[int, str]]:
     ],
 )
 def test_an_import_loads_nothing_from_behind_a_wall(module: str, forbidden: set[str]) -> None:
-    """A new interpreter that imports this module alone has loaded none of the forbidden ones, not even indirectly."""
+    """Importing the module in a new interpreter loads none of the forbidden modules, directly or indirectly."""
     loaded = modules_loaded_by(f"import {module}")
     assert module.partition(".")[0] in loaded
     assert not loaded & forbidden
 
 
 def test_training_names_only_the_open_parts_of_the_service() -> None:
-    """No file of training imports a part of the service that is not on the list."""
+    """Training imports only the listed parts of the service."""
     trespasses = [
         f"{path.relative_to(ROOT)}:{line} {name}"
         for path in (ROOT / "training").rglob("*.py")
@@ -78,7 +78,7 @@ def test_training_names_only_the_open_parts_of_the_service() -> None:
 
 
 def test_onnxruntime_is_told_to_report_nothing() -> None:
-    """Its official builds send usage data from the moment they are loaded, unless the environment forbids it."""
+    """Telemetry of onnxruntime, which its official builds send by default, is disabled by an environment variable."""
     program = (
         "import builtins, os; load = builtins.__import__\n"
         "def seen(name, *rest):\n"

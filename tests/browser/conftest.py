@@ -1,6 +1,6 @@
-"""A real Chromium on a real service with tiny bundles.
+"""Fixtures that run Chromium against a live service with tiny bundles.
 
-Whatever a test is about, its page must end without a script error and without having asked anyone but the service.
+Every test also fails on a script error in its page and on a request to any other host.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--use-fake-device-for-media-stream",  # a microphone that beeps once a second
+    "--use-fake-device-for-media-stream",  # a microphone that beeps once per second
 )
 _TIMEOUT_MS = 60_000
 expect.set_options(timeout=_TIMEOUT_MS)
-#: A refusal or a broken connection, which tests provoke: the browser notes each as an error of its own.
+#: Chromium logs a console error for each refused request and lost connection, which tests provoke on purpose.
 _PROVOKED = re.compile(r"^Failed to load resource: ")
 
 
 def chromium_of(playwright: Playwright) -> str:
-    """Playwright's own browser, or the system's; skips the test where there is none."""
+    """Launch Playwright's Chromium or the system's; skip the test if there is none."""
     own = playwright.chromium.executable_path
     return own if Path(own).exists() else find_program(*_NAMES)
 
 
-# One for each module, not for the session: Playwright keeps an event loop in the thread of the tests as long as it
-# runs, and tests elsewhere start their own.
+# Module scope instead of session scope: Playwright runs an event loop in the main thread until it is closed, and
+# other tests start their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -53,7 +53,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def signal_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models that read sounds, series and pictures."""
+    """Models with audio, sensor, series and image inputs."""
     return write_signal_models(tmp_path_factory.mktemp("signals") / "models")
 
 
@@ -65,7 +65,7 @@ def server(tiny_models: Path) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser, server: LiveServer) -> Iterator[BrowserContext]:
-    """What the tabs of a module share, its cache above all. For tests that change what is shared: `own_page`."""
+    """Browser context of a module, with a shared cache; tests that change shared state use `own_page`."""
     context = new_context(browser, server)
     yield context
     context.close()
@@ -73,13 +73,13 @@ def context(browser: Browser, server: LiveServer) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """An empty tab; relative addresses are the service's."""
+    """A blank page whose relative URLs refer to the service."""
     yield from watched_page(context)
 
 
 @pytest.fixture
 def own_page(browser: Browser, server: LiveServer) -> Iterator[Page]:
-    """A tab in a browser of its own."""
+    """A page in its own browser context."""
     yield from watched_page(new_context(browser, server))
 
 
@@ -90,7 +90,7 @@ def new_context(browser: Browser, server: LiveServer, **options: Any) -> Browser
 
 
 def watched_page(context: BrowserContext) -> Iterator[Page]:
-    """Fails at the end if anything went wrong in the tab that no assertion looked at."""
+    """Fail at teardown on any page error that the test did not expect."""
     page = context.new_page()
     problems: list[str] = []
     origins: set[str] = set()

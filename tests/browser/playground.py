@@ -1,4 +1,4 @@
-"""The page as a reader handles it."""
+"""Page helpers: the user actions that tests perform on the playground."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _MAX_RELOADS = 3
 
 
 def open_model(page: Page, name: str) -> None:
-    """Go to a model's own address and wait until it can be asked."""
+    """Open the URL of a model and wait until its form is enabled."""
     visit(page, f"/#{name}")
     expect(page.get_by_role("heading", level=2, name=name, exact=True)).to_be_visible()
 
 
 def visit(page: Page, address: str) -> None:
-    """Go there. Chromium breaks off what it is loading when a network interface of the machine comes or goes, as they
-    do beside containers; that says nothing about the page, which is then loaded again."""
+    """Open a URL, and retry if the navigation is aborted: Chromium aborts loading when a network interface of the
+    machine appears or disappears, as happens when containers start and stop."""
     cut: list[str | None] = []
     page.on("requestfailed", lambda request: cut.append(request.failure))
     page.goto(address)
@@ -30,21 +30,21 @@ def visit(page: Page, address: str) -> None:
 
 
 def ask(page: Page, text: str) -> Locator:
-    """Type, run, and return the answer once it is whole."""
+    """Enter the text, submit it, and return the answer once it is complete."""
     page.locator("#input").fill(text)
     page.locator("button.run").click()
     return answer_of(page)
 
 
 def answer_of(page: Page) -> Locator:
-    """The part with answers, once the request has come to its end, whatever end."""
+    """Return the answer section once the request has ended, successfully or not."""
     answers = page.locator(".answers")
     expect(answers).to_have_attribute("aria-busy", "false")
     return answers
 
 
 def call(page: Page, script: str, *arguments: Any) -> Any:
-    """What a function of one of the page's modules returns: `call(page, "requests/curl.js:shellQuoted", "a")`."""
+    """Return the result of a function in a module of the page: `call(page, "requests/curl.js:shellQuoted", "a")`."""
     module, _, name = script.partition(":")
     program = "async ([module, name, given]) => (await import(`/playground/${module}`))[name](...given)"
     return page.evaluate(program, [module, name, list(arguments)])

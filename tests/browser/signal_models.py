@@ -1,4 +1,4 @@
-"""Tiny models that read no text: a sound, the readings of sensors, a series, a picture."""
+"""Tiny models without text input: audio, sensor readings, a series, an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SOUND, MOTION, FORECASTER, CAPTIONER = "tiny-sound", "tiny-motion", "tiny-foreca
 
 
 def write_signal_models(folder: Path) -> Path:
-    """One bundle of each; returns the folder."""
+    """Write one bundle per input kind and return the folder."""
     write_tiny_signal_bundle(folder, CONFIGS["waveform"], SOUND)
     write_tiny_signal_bundle(folder, CONFIGS["frames"], MOTION)
     publish_forecaster(forecaster(mixing="joint", quantiles=(0.1, 0.5, 0.9)), folder)

@@ -1,4 +1,4 @@
-"""Every task that is answered at once, as a reader sees it."""
+"""The page renders the answers of every task without streaming."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.tiny_bundles import copy_bundle, write_tiny_bundle
 
 
 def predicted(server: LiveServer, **body: object) -> list[dict[str, object]]:
-    """What the service itself answers."""
+    """Return the service's own answer to the request."""
     answer = httpx.post(f"http://127.0.0.1:{server.port}/predict", json=body)
     predictions: list[dict[str, object]] = answer.json()["predictions"]
     return predictions
 
 
 def test_the_models_stand_by_task_and_each_has_an_address(page: Page) -> None:
-    """A click leads to the model, and the browser's Back button to the one before."""
+    """Models are grouped by task, a click opens the URL of a model, and the Back button returns to the previous one."""
     open_model(page, "tiny-tagger")
     models = page.get_by_role("navigation", name="Models")
     expect(models.get_by_role("heading")).to_have_text(["classification", "generation", "tagging", "translation"])
@@ -62,7 +62,7 @@ def test_a_models_facts_and_examples_are_its_own(page: Page) -> None:
 
 
 def test_a_tagger_shows_the_very_text_with_a_label_and_score_at_each_span(page: Page, server: LiveServer) -> None:
-    """Characters beyond the basic plane shift nothing: places count characters, not UTF-16 units."""
+    """A tagger shows the input text with label and score of each span, also after non-BMP characters."""
     text = "The 🐈 cat,  sat on Ada 🐈🐈 in London !"
     open_model(page, "tiny-tagger")
     answer = ask(page, text)
@@ -82,7 +82,7 @@ def test_a_tagger_shows_the_very_text_with_a_label_and_score_at_each_span(page: 
 
 
 def percent(score: float) -> str:
-    """As the page writes a share."""
+    """Format a share as the page does."""
     if 0.9995 <= score < 1:
         return "> 99.9 %"
     return f"{score * 100:.{1 if 0 < score < 0.0995 or 0.99 < score < 1 else 0}f} %"
@@ -110,7 +110,7 @@ def test_a_classifier_shows_as_many_bars_as_asked_for_longest_first(page: Page) 
 
 
 def test_several_lines_are_several_answers_to_one_request(page: Page) -> None:
-    """Empty lines between them are no texts."""
+    """Several lines are sent as one request with one answer each, and empty lines are skipped."""
     open_model(page, "tiny-classifier")
     asked: list[object] = []
     page.on("request", lambda request: asked.append(request.post_data_json) if request.method == "POST" else None)
@@ -121,7 +121,7 @@ def test_several_lines_are_several_answers_to_one_request(page: Page) -> None:
 
 
 def test_a_translator_shows_where_it_looked(page: Page, server: LiveServer) -> None:
-    """The weights in the table are the service's, and light up in the sentence for the word that is pointed at."""
+    """The attention table shows the service's weights, and hovering over a target word highlights its source words."""
     open_model(page, "tiny-translator")
     answer = ask(page, "the cat sat")
     parameters = {"num_beams": 2, "length_penalty": 1.0, "return_attention": True}
@@ -144,7 +144,7 @@ def test_a_translator_shows_where_it_looked(page: Page, server: LiveServer) -> N
 
 
 def test_a_task_that_the_page_does_not_know_is_asked_and_answered_in_json(page: Page) -> None:
-    """A bundle of a kind that comes later can be tried before the page has a picture for it."""
+    """A task that the page does not support is requested and answered as JSON."""
 
     def as_another_task(route: Route) -> None:
         answer = route.fetch()
@@ -197,7 +197,7 @@ def test_a_model_that_failed_says_why_in_its_place_and_when_asked(
 
 
 def test_a_model_that_is_loading_can_be_asked_as_soon_as_it_is_there(own_page: Page) -> None:
-    """The page asks again by itself."""
+    """A loading model can be queried as soon as it is ready, without a reload of the page."""
     page, is_loading = own_page, True
     page.clock.install()
 

@@ -1,4 +1,4 @@
-"""Timings, the curl command and the live charts."""
+"""The timings, the curl command and the live charts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_timings_and_request_id_are_those_of_the_answer(page: Page) -> None:
 
 
 def test_the_curl_command_gives_the_same_answer_from_a_shell(page: Page) -> None:
-    """Whatever stands in the text: quotes, variables, backticks, other alphabets."""
+    """The curl command returns the same answer from a shell for quotes, variables, backticks and non-ASCII text."""
     open_model(page, "tiny-tagger")
     with page.expect_response("**/predict") as response:
         answer = ask(page, f"{NASTY}\nhello")
@@ -60,7 +60,7 @@ def test_the_curl_command_gives_the_same_answer_from_a_shell(page: Page) -> None
 
 
 def test_the_curl_command_of_a_stream_writes_the_same_text(page: Page) -> None:
-    """Also where it goes on from a state, which makes for a long command."""
+    """The curl command of a stream returns the same text, also for a request that resumes from a state."""
     open_model(page, "tiny-generator")
     page.get_by_label("Tokens", exact=True).fill("10")
     ask(page, "it's\n")
@@ -97,7 +97,7 @@ def test_metrics_are_read_with_labels_escapes_and_exemplars(page: Page) -> None:
 
 
 def test_quantiles_are_those_of_prometheus(page: Page) -> None:
-    """Linear inside a bucket; the last finite bound for what lies above it; nothing without observations."""
+    """Quantiles equal those of Prometheus within a bucket, in the +Inf bucket and without observations."""
     visit(page, "/")
     program = """async (cases) => {
         const { quantile } = await import("/playground/panels/metrics_text.js");
@@ -110,7 +110,7 @@ def test_quantiles_are_those_of_prometheus(page: Page) -> None:
 
 
 def test_a_gap_in_a_chart_is_no_zero(page: Page) -> None:
-    """A line begins anew after a gap, and a value between two gaps is a dot."""
+    """Missing values break the line of a chart, and a value between two gaps is drawn as a dot."""
     visit(page, "/")
     path = call(page, "charts/line_chart.js:pathOf", [1, 2, None, 2, None], 2, 5)
     assert re.findall("[MLh]", path) == ["M", "L", "M", "h"]

@@ -1,5 +1,5 @@
-"""Pictures: chosen or pasted, described, and where the model looked for each word; and what must hold of every answer
-about pictures, sounds and series."""
+"""Captions: choosing or pasting an image, its caption and attention; accessibility of answers about images, audio and
+series."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.browser.readable import PHONE, THEMES, Theme, contrast_of, nameless_r
 from tests.browser.signal_models import CAPTIONER, FORECASTER, MOTION, SOUND
 from tests.live_server import LiveServer, live_server
 
-#: What the tiny captioner reads.
+#: The input size of the tiny captioner.
 ROWS, COLUMNS = 16, 24
 
 
@@ -32,7 +32,7 @@ def server(signal_models: Path) -> Iterator[LiveServer]:
 
 
 def describe(page: Page) -> tuple[bytes, dict[str, Any]]:
-    """Ask with what the form holds: the picture that went out, and the prediction."""
+    """Submit the form and return the image that was sent and the prediction."""
     with page.expect_response("**/predict") as response:
         page.locator("button.run").click()
     answer_of(page)
@@ -41,7 +41,7 @@ def describe(page: Page) -> tuple[bytes, dict[str, Any]]:
 
 
 def picture(width: int, height: int, kind: str = "PNG") -> bytes:
-    """Blue all over."""
+    """Return a plain blue image."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), (0, 0, 255)).save(file, kind)
     return file.getvalue()
@@ -62,7 +62,7 @@ def test_a_recorded_picture_is_described(page: Page, signal_models: Path) -> Non
 
 
 def veil(page: Page) -> list[int]:
-    """How opaque each place of the veil over the picture is, 0 to 255."""
+    """Return the opacity of each pixel of the overlay on the image, 0 to 255."""
     opacities: list[int] = page.locator(".veil").evaluate(
         """node => {
             const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -74,7 +74,7 @@ def veil(page: Page) -> list[int]:
 
 
 def test_each_word_shows_where_the_model_looked(page: Page) -> None:
-    """By pointer and by keyboard: the strongest place is clear, and the others are the darker the less they counted."""
+    """Hovering over or focusing a word overlays the image with the attention weights of that word."""
     open_model(page, CAPTIONER)
     _, prediction = describe(page)
     attention = prediction["attention"]
@@ -107,7 +107,7 @@ def test_a_png_of_the_models_proportions_is_sent_as_it_is(page: Page) -> None:
 
 @pytest.mark.parametrize(("kind", "mime"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("GIF", "image/gif")])
 def test_any_other_picture_becomes_a_png_of_the_models_size(page: Page, kind: str, mime: str) -> None:
-    """Fitted as a whole, with white beside it."""
+    """Any other image is converted to a PNG of the model's size, scaled to fit and padded with white."""
     open_model(page, CAPTIONER)
     choose(page, "blue", picture(100, 100, kind), mime)
     expect(page.locator(".input-field .picture")).to_have_attribute("width", str(COLUMNS))
@@ -146,7 +146,7 @@ def test_what_is_no_picture_is_said_at_the_field_and_the_next_one_is_taken(page:
 
 @pytest.fixture(scope="module", params=[SOUND, MOTION, FORECASTER, CAPTIONER])
 def answered_page(request: pytest.FixtureRequest, context: BrowserContext) -> Iterator[Page]:
-    """A model that has answered, everything unfolded."""
+    """A page with a model's answer and all details expanded."""
     for page in watched_page(context):
         open_model(page, request.param)
         page.locator("button.run").click()

@@ -1,4 +1,4 @@
-"""Texts as they are written: streamed, stopped, continued."""
+"""Streamed text generation: streaming, stopping and continuing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = "tiny-generator"
 
 
 class Gate:
-    """Lets as many runs of a graph pass as a test allows, and holds the next one."""
+    """Blocks runs of a graph until the test permits them."""
 
     def __init__(self) -> None:
         self._runs = threading.Semaphore(0)
@@ -29,7 +29,7 @@ class Gate:
         self._runs.release(num_runs)
 
     def open_until(self, condition: Callable[[], bool]) -> None:
-        """Hold nothing until then; of what was allowed before, nothing is left."""
+        """Let all runs pass until the condition holds, then discard the unused permits."""
         self._is_open = True
         self._runs.release()
         wait_until(condition)
@@ -62,7 +62,7 @@ def set_up(page: Page, num_tokens: int, seed: str = "5", temperature: str = "1")
 
 
 def begin(page: Page, prompt: str) -> None:
-    """Ask, and wait for the first token."""
+    """Submit and wait for the first token."""
     page.locator("#input").fill(prompt)
     page.locator("button.run").click()
     expect(written(page)).not_to_be_empty()
@@ -73,24 +73,24 @@ def written(page: Page) -> Locator:
 
 
 def generated(server: LiveServer, prompt: str, **parameters: object) -> str:
-    """What the service writes when it is asked for the whole text at once."""
+    """Return the service's answer to the same request without streaming."""
     body = {"model": MODEL, "inputs": prompt, "parameters": parameters}
     text: str = httpx.post(f"http://127.0.0.1:{server.port}/generate", json=body).json()["generated_text"]
     return text
 
 
 def cancelled(server: LiveServer) -> float:
-    """How many texts were broken off by their readers."""
+    """Return how many texts clients have cancelled."""
     return server.metric("unroll_slot_leaves_total", model=MODEL, reason="cancelled")
 
 
 def cancelled_requests(server: LiveServer) -> float:
-    """How many requests were broken off, also those whose texts have not left their slots yet."""
+    """Return how many requests were cancelled, including those that still occupy a slot."""
     return server.metric("unroll_requests_total", model=MODEL, task="generation", outcome="cancelled")
 
 
 def test_a_streamed_text_is_the_text_that_the_service_writes(page: Page, server: LiveServer) -> None:
-    """Prompt, sliders and seed all arrive: another temperature is another text."""
+    """A streamed text equals the service's own, so prompt, sliders and seed are all sent."""
     set_up(page, 25, temperature="0.8")
     answer = ask(page, "Hello ")
     expected = generated(server, "Hello ", max_new_tokens=25, seed=5, temperature=0.8, top_p=0.95)
@@ -110,7 +110,7 @@ def test_at_temperature_zero_nothing_is_drawn(page: Page, server: LiveServer) ->
 
 
 def test_without_a_seed_the_page_draws_one_and_says_which(page: Page, server: LiveServer) -> None:
-    """So that the text can be had again."""
+    """Without a seed the page draws one and shows it, so that the text can be reproduced."""
     set_up(page, 20, seed="")
     answer = ask(page, "Hello ")
     seed = int(answer.locator(".receipt-facts div", has_text="seed").locator("dd").inner_text())
@@ -129,7 +129,7 @@ def test_a_continued_text_is_the_text_that_would_have_come_in_one_run(page: Page
 
 
 def test_a_stopped_text_frees_its_place_in_the_service(page: Page, server: LiveServer, gate: Gate) -> None:
-    """What was written stays, and the next text can be asked for at once."""
+    """Stopping keeps the text written so far, frees the slot, and enables the form for the next request."""
     before, requests_before = cancelled(server), cancelled_requests(server)
     set_up(page, 30)
     gate.let(4)
@@ -150,7 +150,7 @@ def test_a_stopped_text_frees_its_place_in_the_service(page: Page, server: LiveS
 def test_a_stopped_text_goes_on_as_if_it_had_not_been_stopped(
     page: Page, server: LiveServer, gate: Gate, lengths: tuple[int, int], num_in_state: int
 ) -> None:
-    """Also where no state had come yet: the request is then read again, with its seed. And it can be stopped twice."""
+    """A stopped text continues as if uninterrupted, also after two stops and before the first state has arrived."""
     set_up(page, 30)
     page.locator("#input").fill("Hello ")
     button, num_there = page.locator("button.run"), 0
@@ -183,7 +183,7 @@ def test_leaving_for_another_model_stops_the_text(page: Page, server: LiveServer
 
 
 def test_a_refused_parameter_is_marked_at_its_control(page: Page) -> None:
-    """The mark goes away with the next try."""
+    """A rejected parameter is marked as invalid at its control until the next request."""
     set_up(page, 31)
     ask(page, "Hello ")
     control = page.get_by_label("Tokens", exact=True)
@@ -216,7 +216,7 @@ def test_a_stream_that_fails_midway_keeps_its_text_and_says_what_failed(
 
 
 def test_events_are_found_however_the_network_cuts_them(page: Page) -> None:
-    """An event that has not arrived as a whole waits for its rest."""
+    """Complete server-sent events are parsed, and an incomplete one stays in the buffer."""
     visit(page, "/")
     cases = {
         'data:{"a":1}\n\ndata: {"b"': [['{"a":1}'], 'data: {"b"'],

@@ -1,4 +1,4 @@
-"""The page for everyone: by keyboard, by ear, in the dark, on a phone; and what the browser lets it do."""
+"""Accessibility and security of the page: keyboard, screen reader, dark theme, small screens, and browser policies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module", params=TEXTS)
 def answered_page(request: pytest.FixtureRequest, context: BrowserContext) -> Iterator[Page]:
-    """A model that has answered, everything unfolded. Tests change its size and its colours, and nothing else."""
+    """A page with a model's answer and all details expanded; tests change only its size and theme."""
     for page in watched_page(context):
         answer(page, request.param)
         yield page
@@ -42,7 +42,7 @@ def dark_page(browser: Browser, server: LiveServer) -> Iterator[Page]:
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_text_stands_out(answered_page: Page, theme: Theme) -> None:
-    """Contrast of at least 4.5, labels on their colours included."""
+    """All text, labels on coloured backgrounds included, has a contrast of at least 4.5."""
     answered_page.emulate_media(color_scheme=theme)
     measured = contrast_of(answered_page)
     assert measured["seen"] > 40
@@ -50,7 +50,7 @@ def test_text_stands_out(answered_page: Page, theme: Theme) -> None:
 
 
 def test_everything_that_can_be_used_has_a_name_for_a_screen_reader(answered_page: Page) -> None:
-    """Asked where the browser itself tells assistive software."""
+    """Every control has an accessible name in the browser's accessibility tree."""
     named = named_parts(answered_page)
     roles = {role for role, _ in named}
     assert {"banner", "navigation", "main", "complementary", "status", "button", "textbox"} <= roles
@@ -59,7 +59,7 @@ def test_everything_that_can_be_used_has_a_name_for_a_screen_reader(answered_pag
 
 
 def test_a_phone_needs_no_scrolling_sideways(answered_page: Page) -> None:
-    """What is wider, such as the attention table, scrolls in its own frame."""
+    """The page does not scroll horizontally on a phone; wide content scrolls in its own frame."""
     answered_page.set_viewport_size(PHONE)
     assert width_of(answered_page) == PHONE["width"]
 
@@ -76,7 +76,7 @@ def test_a_refusal_stands_out_too(page: Page) -> None:
 
 
 def test_all_of_it_works_without_a_pointer(page: Page) -> None:
-    """From the skip link over the models to an answer and through its words."""
+    """The page is fully usable by keyboard, from the skip link to the model list, the answer and its words."""
     open_model(page, "tiny-classifier")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the input")).to_be_focused()
@@ -104,7 +104,7 @@ def test_all_of_it_works_without_a_pointer(page: Page) -> None:
 
 
 def test_focus_can_be_seen(page: Page) -> None:
-    """Every stop of the Tab key has an outline, in the page's own colour or in the browser's."""
+    """Every focused element in the tab order has a visible outline."""
     answer(page, "tiny-translator")
     page.locator("#skip").focus()
     stops: list[str] = []
@@ -128,7 +128,7 @@ def test_the_words_of_a_translation_light_up_by_keyboard_too(page: Page) -> None
 
 
 def test_the_dark_theme_follows_the_system_and_the_choice_is_kept(dark_page: Page) -> None:
-    """The choice is the only thing that the page stores."""
+    """The theme follows the system setting, and an explicit choice is the only data that the page stores."""
     open_model(dark_page, "tiny-tagger")
     assert ground_of(dark_page) < 60
     dark_page.get_by_role("button", name="Switch to light colours").click()
@@ -141,7 +141,7 @@ def test_the_dark_theme_follows_the_system_and_the_choice_is_kept(dark_page: Pag
 
 
 def ground_of(page: Page) -> int:
-    """Red of the page's ground, 0 to 255."""
+    """Return the red component of the page's background, 0 to 255."""
     red: int = page.evaluate("Number(getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/)[0])")
     return red
 
@@ -154,7 +154,7 @@ def test_nothing_moves_for_those_who_ask_for_that(dark_page: Page) -> None:
 
 
 def test_the_browser_forbids_what_the_page_promises_not_to_do(browser: Browser, server: LiveServer) -> None:
-    """No script in markup runs, and nothing can be asked of another address."""
+    """The content security policy blocks inline scripts and requests to other origins."""
     page = new_context(browser, server).new_page()
     visit(page, "/")
     has_run = page.evaluate(

@@ -1,4 +1,4 @@
-"""Models that read no text: sounds and series of numbers, as a reader makes them and as the answers look."""
+"""Models without text input: entering audio and numeric series, and how the answers are rendered."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def context(browser: Browser, server: LiveServer) -> Iterator[BrowserContext]:
 
 
 def run(page: Page) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ask with what the form holds: the request that went out, and its answer."""
+    """Submit the form and return the request that was sent and its answer."""
     with page.expect_response("**/predict") as response:
         page.locator("button.run").click()
     answer_of(page)
@@ -51,7 +51,7 @@ def run(page: Page) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def wave_file(rate_hz: int, seconds: float = 0.3, channels: int = 1) -> bytes:
-    """A tone of 440 Hz."""
+    """Return a WAV file with a tone of 440 Hz."""
     tone = 9000 * np.sin(2 * np.pi * 440 * np.arange(int(rate_hz * seconds)) / rate_hz)
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
@@ -71,7 +71,7 @@ def sent_wave(body: dict[str, Any]) -> wave.Wave_read:
 
 
 def test_a_recorded_sound_is_sent_as_it_is_and_answered_with_bars(page: Page, signal_models: Path) -> None:
-    """The first example stands in the form from the beginning; the others are a click away."""
+    """A recorded example is sent unchanged and answered with bars, and the other examples can be selected."""
     open_model(page, SOUND)
     examples = load_bundle(signal_models / SOUND / "1").examples
     expect(page.get_by_role("img", name="The sound: 0.04 s")).to_be_visible()
@@ -92,7 +92,7 @@ def test_a_file_of_the_models_rate_is_sent_byte_for_byte(page: Page) -> None:
 
 
 def test_a_file_of_another_rate_is_resampled_in_the_page(page: Page) -> None:
-    """The tone stays the tone: not the file played slower, nor with every sixth sample."""
+    """A file with another sample rate is resampled in the page without a change of pitch."""
     open_model(page, SOUND)
     page.locator("#input").set_input_files(payload("tone.wav", wave_file(48_000)))
     expect(page.get_by_role("img", name="The sound: 0.30 s")).to_be_visible()
@@ -120,7 +120,7 @@ def test_a_dropped_file_is_taken_too(page: Page) -> None:
 
 
 def test_a_voice_is_recorded_until_the_model_can_take_no_more(page: Page) -> None:
-    """The microphone is given back, and what it heard goes out at the model's own rate."""
+    """A recording stops at the model's maximum length, releases the microphone, and is sent at the model's rate."""
     open_model(page, SOUND)
     page.get_by_role("button", name="Record").click()
     expect(page.get_by_role("img", name="The sound: 0.60 s")).to_be_visible()
@@ -146,7 +146,7 @@ def test_a_sound_can_be_played_and_stopped(page: Page) -> None:
 
 
 def test_what_is_no_sound_or_too_long_is_refused_at_the_field(page: Page) -> None:
-    """The first by the browser, the second in the service's words."""
+    """The field shows the browser's error for a file that is not audio, and the service's for one that is too long."""
     open_model(page, SOUND)
     page.locator("#input").set_input_files(payload("notes.wav", b"no sound at all"))
     expect(page.locator(".field-error")).to_have_text("the browser cannot read notes.wav as sound")
@@ -162,7 +162,7 @@ def test_what_is_no_sound_or_too_long_is_refused_at_the_field(page: Page) -> Non
 def test_the_command_reads_long_inputs_from_the_file_that_the_page_saves(
     page: Page, tmp_path: Path, model: str, file: str
 ) -> None:
-    """Few numbers stand in the command itself."""
+    """The curl command reads long inputs from the file that the page saves instead of containing them."""
     find_program("curl")
     open_model(page, model)
     if model == FORECASTER:
@@ -179,7 +179,7 @@ def test_the_command_reads_long_inputs_from_the_file_that_the_page_saves(
 
 
 def rows_of(page: Page) -> list[list[float]]:
-    """The numbers in the form."""
+    """Return the numbers in the form."""
     lines = page.locator("#input").input_value().splitlines()
     return [[float(cell) for cell in line.split(",")] for line in lines[1:]]
 
@@ -194,7 +194,7 @@ def test_frames_are_classified_as_they_were_recorded(page: Page, signal_models: 
 
 
 def test_a_line_is_drawn_with_the_pointer_in_the_chosen_channel_alone(page: Page) -> None:
-    """A stroke from the lower left to the upper right rises at every step; the other channels stay."""
+    """A rising stroke sets increasing values in the selected channel and leaves the others unchanged."""
     open_model(page, MOTION)
     page.get_by_role("button", name="Series 3").click()
     page.get_by_label("Line").select_option("y")
@@ -238,7 +238,7 @@ def test_from_an_empty_field_a_series_is_drawn_on_zeros(page: Page) -> None:
 
 
 def test_series_are_read_as_people_have_them(page: Page) -> None:
-    """With names or without, in whatever order and separated by whatever; and the JSON of a request."""
+    """Series are parsed with or without a header, with any column order and separator, and as the JSON of a request."""
     cases: dict[str, list[list[float]]] = {
         "y,x,z\n1,2,3\n4,5,6": [[2, 1, 3], [5, 4, 6]],
         'date;"x";y;z\n2020-01-01;1,5;2;3': [[1.5, 2, 3]],
@@ -290,7 +290,7 @@ def test_a_file_of_numbers_fills_the_field(page: Page) -> None:
 
 
 def test_cells_of_a_spreadsheet_are_pasted_as_text(page: Page) -> None:
-    """A spreadsheet puts a picture of them into the clipboard too, which is no file of numbers."""
+    """Cells pasted from a spreadsheet are read as text, although the clipboard also contains an image."""
     open_model(page, MOTION)
     before = page.locator("#input").input_value()
     was_taken = page.evaluate(
@@ -307,14 +307,14 @@ def test_cells_of_a_spreadsheet_are_pasted_as_text(page: Page) -> None:
 
 
 def forecast_of(page: Page) -> tuple[Locator, dict[str, Any], dict[str, Any]]:
-    """The chart's surface, the request and its prediction."""
+    """Return the chart's plot area, the request and its prediction."""
     open_model(page, FORECASTER)
     body, answer = run(page)
     return page.get_by_role("slider", name="Forecast of"), body, answer["predictions"][0]
 
 
 def test_a_forecast_is_read_by_keyboard(page: Page) -> None:
-    """From the past into the future, with the band around each step; a screen reader hears the same."""
+    """Arrow keys move from past to future values with the band of each step, and a screen reader announces the same."""
     chart, body, prediction = forecast_of(page)
     quantiles = prediction["quantiles"]
     ahead, low, high = (rows[0][0] for rows in (prediction["forecast"], quantiles["0.1"], quantiles["0.9"]))
@@ -352,7 +352,7 @@ def test_each_channel_that_is_forecast_has_its_chart_and_its_table(page: Page) -
 
 
 def test_the_line_and_the_band_stand_where_the_numbers_are(page: Page) -> None:
-    """The band begins at the last known value and encloses quantiles at every step."""
+    """The line and the band match the values: the band starts at the last known value and encloses the quantiles."""
     _, _, prediction = forecast_of(page)
     band = page.locator(".forecast .plot-band").get_attribute("d") or ""
     line = page.locator(".forecast .is-ahead").get_attribute("d") or ""
@@ -371,7 +371,7 @@ def test_a_model_of_numbers_says_how_many_steps_it_reads(page: Page) -> None:
 
 
 def test_nothing_is_heard_of_another_model(page: Page, server: LiveServer) -> None:
-    """A recording that goes on when its reader leaves ends there."""
+    """A recording ends when the user leaves for another model, and does not reach that model's form."""
     open_model(page, SOUND)
     page.get_by_role("button", name="Record").click()
     page.get_by_role("link", name=MOTION).click()

@@ -28,14 +28,14 @@ runner = CliRunner()
 
 
 def run(*arguments: str, text: str | None = None) -> str:
-    """The output of a command that must succeed."""
+    """Return the output of a command that must succeed."""
     result = runner.invoke(cli.app, arguments, input=text)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def refused(*arguments: str, text: str | None = None) -> str:
-    """The error message of a command that must fail without a traceback."""
+    """Return the error message of a command that must fail without a traceback."""
     result = runner.invoke(cli.app, arguments, input=text)
     assert result.exit_code == 2, result.output
     return result.stderr
@@ -58,7 +58,7 @@ def server_url(tiny_models: Path) -> Iterator[str]:
 
 @pytest.fixture(params=["in this process", "from a server"])
 def where(request: pytest.FixtureRequest, tiny_models: Path) -> list[str]:
-    """The options that choose the backend."""
+    """The options that select the backend."""
     if request.param == "in this process":
         return ["--models", str(tiny_models)]
     return ["--url", request.getfixturevalue("server_url")]
@@ -124,7 +124,7 @@ def test_a_wrong_setting_stops_serve(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def offered(monkeypatch: pytest.MonkeyPatch, commands: typer.Typer | None) -> typer.Typer:
-    """A command with the training commands attached, or with an entry point that cannot be imported."""
+    """Return a command with the training commands attached, or with an entry point that cannot be imported."""
 
     def load() -> typer.Typer:
         if commands is None:
@@ -161,13 +161,13 @@ def test_without_the_extra_training_commands_say_how_to_get_it(monkeypatch: pyte
 
 
 def test_all_training_commands_are_known_without_the_extra() -> None:
-    """Without the extra the message is how to install it, not that the command is unknown."""
+    """Without the training extra, each training command prints how to install it."""
     names = set(typer.main.get_command(training_app).commands)  # type: ignore[attr-defined]
     assert names == set(cli.TRAINING_COMMANDS)
 
 
 def test_the_commands_of_the_service_do_without_training(monkeypatch: pytest.MonkeyPatch, tiny_models: Path) -> None:
-    """A broken training package must not keep the service from starting."""
+    """The service's commands work although the training package cannot be imported."""
 
     def load() -> typer.Typer:
         raise SyntaxError("broken")
@@ -181,13 +181,13 @@ def test_the_commands_of_the_service_do_without_training(monkeypatch: pytest.Mon
 
 
 def test_own_commands_are_all_listed() -> None:
-    """The service's own commands are found without looking for the training commands."""
+    """All of the service's own commands are listed without looking up the training commands."""
     names = {command.name or getattr(command.callback, "__name__", "") for command in cli.app.registered_commands}
     assert names == set(cli.OWN_COMMANDS)
 
 
 def test_help_needs_no_heavy_import() -> None:
-    """Slow imports are deferred until a command needs them."""
+    """`--help` imports no heavy modules."""
     program = (
         "import sys; from service import cli; heavy = {'onnxruntime', 'fastapi', 'numpy', 'torch', 'httpx', 'uvicorn'};"
         "print(sorted(heavy & set(sys.modules)))"

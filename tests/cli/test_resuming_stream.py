@@ -1,4 +1,4 @@
-"""A resumed stream gives every token once, in order, and the same as without a lost connection."""
+"""A resumed stream yields every token exactly once, in order, and equal to an uninterrupted stream."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NOT_READY = b'data:{"error":"stopping","error_type":"not_ready"}\n\n'
 NONE_READY = b'{"error": "no replica is ready"}'
 FAILED = b'data:{"error":"graph step failed","error_type":"generation"}\n\n'
 
-#: How a connection ends: after so many events, and with these bytes instead of the next one; None: not before its end.
+#: How a connection ends: after this many events, with these bytes instead of the next event; None: not before its end.
 Cut = tuple[int, bytes] | int | None
 
 
 class Gateway(ThreadingHTTPServer):
-    """A proxy to the next replica that cuts answers as the test says. `bodies` has the requests."""
+    """Round-robin proxy that truncates answers as the test specifies; `bodies` records the requests."""
 
     daemon_threads = True
 
@@ -46,7 +46,7 @@ class _Passing(BaseHTTPRequestHandler):
     server: Gateway
 
     def do_POST(self) -> None:
-        """Pass one request on; a cut at -503 is an answer with that status instead."""
+        """Forward one request; a cut at -503 responds with that status instead."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.bodies.append(json.loads(body))
         cut = next(self.server.cuts, None)
@@ -60,7 +60,7 @@ class _Passing(BaseHTTPRequestHandler):
         self.wfile.write(b"".join(frames[:num_events]) + last)
 
     def _ask(self, body: bytes) -> tuple[int, list[bytes]]:
-        """The whole answer of the next replica, event by event."""
+        """Forward to the next replica and return its answer, event by event."""
         upstream = http.client.HTTPConnection("127.0.0.1", next(self.server.ports), timeout=PATIENCE_S)
         upstream.request("POST", self.path, body, {"Content-Type": "application/json"})
         response = upstream.getresponse()
@@ -69,12 +69,12 @@ class _Passing(BaseHTTPRequestHandler):
         return response.status, frames
 
     def log_message(self, *_: object) -> None:
-        """Tests are quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LiveServer]]:
-    """Two servers with the same bundle and the same key."""
+    """Two servers with the same bundle and the same state key."""
     models = tmp_path_factory.mktemp("resuming") / "models"
     write_tiny_bundle(models, "generation")
     with live_server(models, state_keys=KEY) as here, live_server(models, state_keys=KEY) as there:
@@ -139,7 +139,7 @@ def test_a_stream_continues_from_its_newest_state_and_not_from_the_prompt(replic
 
 
 def test_a_text_that_is_drawn_without_a_seed_gets_one_before_it_begins(replicas: list[LiveServer]) -> None:
-    """Otherwise a retry before the first state would generate another text."""
+    """A text sampled without a seed is given one, so a retry before the first state yields the same text."""
     with gateway(replicas, 5) as broken:
         tokens_of(broken, do_sample=True)
     first, second = broken.bodies

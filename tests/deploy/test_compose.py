@@ -1,4 +1,4 @@
-"""The compose file: who can reach what, with which rights and limits, and that it fits the files around it."""
+"""The compose file: published ports, privileges, limits, and consistency with the files that it refers to."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?P<rest>:[-?][^}]*)?\}")
 
 
 def filled_in(text: str) -> str:
-    """The text with the defaults of its variables."""
+    """Return the text with the variables' defaults substituted."""
     return VARIABLE.sub(lambda found: (found["rest"] or "")[2:], text)
 
 
 def example_environment() -> dict[str, str]:
-    """Names and values in `.env.example`."""
+    """Return names and values in `.env.example`."""
     lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
@@ -54,7 +54,7 @@ def test_each_profile_starts_its_own() -> None:
 
 
 def test_only_the_service_and_grafana_are_published_beyond_this_machine() -> None:
-    """Everything else has no login, so it is for this machine alone, or for other containers."""
+    """Only the service and Grafana are published on all interfaces; other containers have no authentication."""
     published = {name: [filled_in(port) for port in service.get("ports", [])] for name, service in SERVICES.items()}
     beyond = {name for name, ports in published.items() if any(not port.startswith("127.0.0.1:") for port in ports)}
     assert beyond == {"service", "service-gpu", "grafana"}
@@ -77,7 +77,7 @@ def test_no_container_has_rights_that_it_does_not_need(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_container_has_limits(name: str) -> None:
-    """One that runs wild must not take the machine with it."""
+    """Every container has resource limits."""
     limits = SERVICES[name]["deploy"]["resources"]["limits"]
     assert {"cpus", "memory", "pids"} <= set(limits)
 
@@ -88,19 +88,19 @@ def test_every_container_that_stays_is_asked_whether_it_is_well(name: str) -> No
 
 
 def test_whoever_waits_waits_for_health() -> None:
-    """Started is not ready."""
+    """Every dependency waits for `service_healthy`."""
     waits = [wait for service in SERVICES.values() for wait in service.get("depends_on", {}).values()]
     assert waits
     assert {wait["condition"] for wait in waits} == {"service_healthy"}
 
 
 def test_prometheus_does_not_wait_for_the_service() -> None:
-    """A service that does not come up is what the alerts are for."""
+    """Prometheus does not depend on the service, so that it can alert when the service does not start."""
     assert "service" not in SERVICES["prometheus"]["depends_on"]
 
 
 def test_every_setting_that_is_passed_on_exists() -> None:
-    """The service refuses to start with a name that it does not know."""
+    """Every `UNROLL_` variable passed to the service is a known setting; the service rejects unknown ones."""
     known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
     passed = {
         name
@@ -113,14 +113,14 @@ def test_every_setting_that_is_passed_on_exists() -> None:
 
 
 def test_the_service_starts_with_the_defaults_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The values that reach it when nothing but the secrets is set are good ones."""
+    """The service's settings are valid with the default values of the compose file."""
     for name, value in SERVICES["service"]["environment"].items():
         monkeypatch.setenv(name, "k" * 32 if ":?" in str(value) else filled_in(str(value)))
     assert Settings().state_key_list == ["k" * 32]
 
 
 def test_every_variable_is_explained_in_the_example() -> None:
-    """And the example has none that nothing reads."""
+    """Every variable of the compose file is in `.env.example`, and every variable there is used."""
     used = {found["name"] for found in VARIABLE.finditer(TEXT)}
     from_make = {"VERSION", "REVISION"}
     assert used - from_make == set(example_environment())
@@ -136,7 +136,7 @@ def test_defaults_and_example_agree() -> None:
 
 @pytest.mark.parametrize("name", ["UNROLL_STATE_KEYS", "GRAFANA_ADMIN_PASSWORD"])
 def test_a_missing_secret_stops_the_start_with_a_sentence(name: str) -> None:
-    """No secret has a default, neither in the compose file nor in the example."""
+    """Without a value for a secret, compose stops with an error message; no secret has a default."""
     uses = [found["rest"] for found in VARIABLE.finditer(TEXT) if found["name"] == name]
     assert uses
     assert all(rest.startswith(":?") and len(rest.split()) > 5 for rest in uses)
@@ -144,7 +144,7 @@ def test_a_missing_secret_stops_the_start_with_a_sentence(name: str) -> None:
 
 
 def test_make_fills_in_variables_that_the_example_has() -> None:
-    """A renamed one would leave `make up` without a secret."""
+    """The variables that `make` fills in exist in `.env.example`."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     filled = set(re.findall(r"s\|\^([A-Z_]+)=\.\*\|", makefile))
     assert {"UNROLL_STATE_KEYS", "GRAFANA_ADMIN_PASSWORD", "SERVICE_CPUS"} <= filled <= set(example_environment())
@@ -155,7 +155,7 @@ def test_the_file_with_the_secrets_stays_out_of_the_repository() -> None:
 
 
 def test_every_mounted_file_is_there() -> None:
-    """Docker makes an empty folder of a path that does not exist."""
+    """Every bind-mounted path exists; Docker would create an empty directory otherwise."""
     volumes = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
     paths = {filled_in(volume).split(":")[0] for volume in volumes if filled_in(volume).startswith("./")}
     assert len(paths) >= 5
@@ -176,7 +176,7 @@ def test_images_of_others_have_a_version_and_no_address(name: str) -> None:
 
 
 def test_docker_waits_longer_than_the_service_drains() -> None:
-    """Else it would be killed with requests in hand."""
+    """The stop grace period exceeds the drain timeout."""
     for name in ("service", "service-gpu"):
         settings = Settings()
         assert seconds(SERVICES[name]["stop_grace_period"]) > settings.stop_delay_s + settings.drain_timeout_s
@@ -193,7 +193,7 @@ def test_redis_cannot_be_reached_from_where_everyone_is() -> None:
 
 
 def test_redis_starts_as_its_own_user() -> None:
-    """Without capabilities its image cannot change from root to another."""
+    """Redis runs as its own user, because without capabilities its entrypoint cannot switch from root."""
     assert SERVICES["redis"]["user"] == "redis"
 
 
@@ -228,7 +228,7 @@ def test_every_route_of_alerts_ends_at_a_receiver() -> None:
 
 
 def test_no_alert_leaves_the_machine_unasked() -> None:
-    """A receiver that is only a name delivers nothing; its explanation is beside it."""
+    """Alertmanager's receivers have no integrations, so no alert is sent by default; a README explains that."""
     config = yaml_of("deploy/alertmanager/alertmanager.yml")
     assert all(set(receiver) == {"name"} for receiver in config["receivers"])
     assert (ROOT / "deploy/alertmanager/README.md").is_file()

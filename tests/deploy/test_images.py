@@ -1,4 +1,4 @@
-"""The images: what goes in, by which hashes, and how they run. `make verify-deploy` builds and uses them."""
+"""The images: contents, hashes, and how they run. `make verify-deploy` builds and runs them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NAMES = [path.name for path in FILES]
 
 
 def instructions(path: Path) -> list[tuple[str, str]]:
-    """Keyword and the rest of each instruction, joined to one line."""
+    """Return keyword and arguments of each instruction, with continuation lines joined."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
     text = "\n".join(lines).replace("\\\n", " ")
     return [(line.split()[0].upper(), line.split(maxsplit=1)[1]) for line in text.splitlines() if line.strip()]
 
 
 def last_stage(path: Path) -> dict[str, str]:
-    """The last instruction of each kind in the stage that becomes the image."""
+    """Return the last instruction of each kind in the final stage."""
     found: dict[str, str] = {}
     for keyword, rest in instructions(path):
         found = {} if keyword == "FROM" else found
@@ -37,7 +37,7 @@ def last_stage(path: Path) -> dict[str, str]:
 
 
 def pip_installs(path: Path) -> list[str]:
-    """Every `pip install`, without what is chained to it."""
+    """Return every `pip install`, without the commands chained to it."""
     runs = [part.strip() for keyword, rest in instructions(path) if keyword == "RUN" for part in rest.split("&&")]
     return [run for run in runs if re.search(r"\bpip\b.* install ", run)]
 
@@ -52,7 +52,7 @@ def test_there_are_images_for_serving_and_training() -> None:
 
 
 def test_base_images_have_a_version_and_no_address(dockerfile: Path) -> None:
-    """`latest` is another image tomorrow."""
+    """Every base image has a version tag other than `latest`, and no registry address."""
     bases = [rest.split()[0] for keyword, rest in instructions(dockerfile) if keyword == "FROM"]
     assert bases
     assert set(bases) <= {"python:${PYTHON}-slim", "scratch"}
@@ -60,12 +60,12 @@ def test_base_images_have_a_version_and_no_address(dockerfile: Path) -> None:
 
 
 def test_the_image_runs_as_a_user_without_rights(dockerfile: Path) -> None:
-    """By number, so that Kubernetes can see that it is not root."""
+    """The image runs as a non-root user, given by number so that Kubernetes can verify it."""
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last_stage(dockerfile)["USER"])
 
 
 def test_signals_reach_the_program_itself(dockerfile: Path) -> None:
-    """The exec form puts no shell between Docker and the program."""
+    """The entrypoint has the exec form, so that signals reach the program instead of a shell."""
     stage = last_stage(dockerfile)
     assert stage["STOPSIGNAL"] == "SIGTERM"
     assert json.loads(stage["ENTRYPOINT"]) == ["unroll"]
@@ -83,7 +83,7 @@ def test_the_image_says_what_it_is(dockerfile: Path) -> None:
 
 
 def test_everything_is_installed_by_its_hash(dockerfile: Path) -> None:
-    """Except the project itself, which is copied in, and torch, whose hash depends on the machine."""
+    """Every package is installed with hashes, except the project itself and torch, whose hash is platform-specific."""
     for install in pip_installs(dockerfile):
         is_project = "--no-deps" in install and install.endswith("/src")
         assert "--require-hashes" in install or is_project or "${TORCH}" in install
@@ -114,7 +114,7 @@ def test_the_service_has_its_port_and_its_bundles_where_compose_expects_them() -
 
 
 def required_by(package: str) -> set[str]:
-    """What needs a package, as the lock file's comments tell."""
+    """Return the packages that require `package`, according to the comments in the lock file."""
     lock = (ROOT / "deploy" / "locks" / "service-cpu.txt").read_text(encoding="utf-8")
     found = re.search(rf"^{package}==.*\n(?:    --hash.*\n)*(?P<via>(?:    #.*\n)*)", lock, flags=re.MULTILINE)
     assert found is not None, f"{package} is in no lock file: it need not be taken out"
@@ -123,7 +123,7 @@ def required_by(package: str) -> set[str]:
 
 @pytest.mark.parametrize("package", sorted({*trim.UNUSED_PACKAGES} - {"setuptools"}))
 def test_nothing_else_needs_a_package_that_is_taken_out(package: str) -> None:
-    """`tokenizers` asks for huggingface-hub for a way to download that is not used here; the rest hangs on that."""
+    """Removed packages are required only by each other, or by an unused download feature of `tokenizers`."""
     needed_by = required_by(package.replace("_", "-"))
     assert needed_by
     assert needed_by <= {name.replace("_", "-") for name in trim.UNUSED_PACKAGES} | {"tokenizers"}
@@ -172,7 +172,7 @@ def test_trimming_the_base_leaves_the_interpreter_and_the_list_of_packages(tmp_p
 
 @contextmanager
 def one_answer(content: bytes) -> Iterator[int]:
-    """A port that answers one connection with these bytes."""
+    """Listen on a port that sends these bytes to one connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer() -> None:

@@ -1,4 +1,4 @@
-"""Every YAML file that programs of others read says each thing once."""
+"""YAML files contain no duplicate keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = sorted(
 
 
 class OnceLoader(yaml.SafeLoader):
-    """PyYAML takes the last of two equal keys; compose, kubectl and Prometheus refuse them."""
+    """Rejects duplicate keys, as compose, kubectl and Prometheus do; PyYAML silently uses the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]

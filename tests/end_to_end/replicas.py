@@ -1,4 +1,4 @@
-"""Three services as processes of their own behind HAProxy, with the configuration that `deploy/` ships."""
+"""Three service processes behind HAProxy, with the configuration that `deploy/` ships."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STOP_S = 60.0
 
 
 class Replica:
-    """One service on a port of its own. It can be killed, stopped and started again."""
+    """One service process on its own port, which can be killed, stopped and restarted."""
 
     def __init__(self, models_dir: Path, log: Path) -> None:
         self.port = free_port()
@@ -35,13 +35,13 @@ class Replica:
             "UNROLL_MODELS_DIR": str(models_dir),
             "UNROLL_DEVICE": "cpu",
             "UNROLL_LANES": "1",
-            "UNROLL_STOP_DELAY_S": "4",  # HAProxy sees within 0.7 s that a replica is not ready
+            "UNROLL_STOP_DELAY_S": "4",  # HAProxy detects within 0.7 s that a replica is not ready
             "UNROLL_STATE_KEYS": "one key for all the replicas of this test",
         }
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to start; `wait_until_ready` says when that is done."""
+        """Start the process; `wait_until_ready` waits for readiness."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=subprocess.STDOUT
@@ -51,15 +51,15 @@ class Replica:
         wait_until(self._is_ready)
 
     def kill(self) -> None:
-        """End it as a crash or a lost machine would: no goodbye to anyone."""
+        """Send SIGKILL, as in a crash."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it as a roll-out does. Fails the test if it does not come to its end."""
+        """Stop gracefully, as in a rolling update; fail the test if the process does not exit."""
         self._end(signal.SIGTERM)
 
     def metric(self, series: str) -> float:
-        """The value of a series as `/metrics` writes it, 0 if there is none."""
+        """Return the value of a series in `/metrics`, or 0 if there is none."""
         lines = httpx.get(f"{self.url}/metrics", timeout=60).text.splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(f"{series} ")), 0.0)
 
@@ -79,7 +79,7 @@ class Replica:
 
 @contextmanager
 def running_replicas(models_dir: Path, logs: Path, num_replicas: int = 3) -> Iterator[list[Replica]]:
-    """So many replicas that are ready."""
+    """Run the given number of replicas and wait until they are ready."""
     replicas = [Replica(models_dir, logs / f"replica-{number}.log") for number in range(num_replicas)]
     with ExitStack() as stack:
         for replica in replicas:
@@ -92,7 +92,7 @@ def running_replicas(models_dir: Path, logs: Path, num_replicas: int = 3) -> Ite
 
 @contextmanager
 def gateway_before(replicas: list[Replica], logs: Path) -> Iterator[str]:
-    """The address of HAProxy in front of the replicas."""
+    """Run HAProxy in front of the replicas and return its address."""
     haproxy = find_program("haproxy")
     address = f"127.0.0.1:{free_port()}"
     places = {f"REPLICA_{number}": f"127.0.0.1:{replica.port}" for number, replica in enumerate(replicas, start=1)}

@@ -1,4 +1,4 @@
-"""A running service takes over new bundles when it is told to, and on its own if it is to look regularly."""
+"""A running service loads new bundles on SIGHUP, and on its own if polling is enabled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason=f"{OTHER_S
 
 @contextmanager
 def service_process(models: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A service in a process of its own, ready, and its port."""
+    """Run a service in its own process, wait until it is ready, and return its port."""
     port = free_port()
     command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--models", str(models)]
     settings = {"UNROLL_DEVICE": "cpu", "UNROLL_LANES": "1", **variables}
@@ -38,7 +38,7 @@ def service_process(models: Path, **variables: str) -> Iterator[tuple[subprocess
 
 
 def ask(port: int, path: str) -> str:
-    """The body of a successful answer, "" for anything else."""
+    """Return the body of a successful answer, or "" otherwise."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
             return str(answer.read().decode())

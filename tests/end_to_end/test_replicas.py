@@ -1,4 +1,4 @@
-"""Three replicas behind one address, no request bound to any: they come and go, and no caller loses a word."""
+"""Three replicas behind a load balancer without session affinity: replicas stop and start, and no request is lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[
 
 
 def allow_long_texts(bundle: Path) -> None:
-    """A text that takes long enough to be killed in its midst."""
+    """Permit texts that are long enough to be interrupted midway."""
     path = bundle / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["limits"]["max_new_tokens"] = LENGTH
@@ -46,7 +46,7 @@ def allow_long_texts(bundle: Path) -> None:
 
 
 def tokens(url: str, on_token: Callable[[int], None] = lambda number: None) -> list[dict[str, Any]]:
-    """A long text that is drawn at random, by a reader who goes on where a stream breaks."""
+    """Yield the tokens of a long sampled text, from a client that resumes after a broken stream."""
     parameters = {"max_new_tokens": LENGTH, "top_k": 3, "seed": 3}
     said = []
     for event in resuming_stream(url, {"inputs": "the cat", "parameters": parameters}, timeout_s=PATIENCE_S):
@@ -58,7 +58,7 @@ def tokens(url: str, on_token: Callable[[int], None] = lambda number: None) -> l
 def test_a_killed_replicas_stream_goes_on_at_another_with_the_very_same_tokens(
     fleet: tuple[str, list[Replica]],
 ) -> None:
-    """SIGKILL in the midst of a stream: what is left is computed elsewhere, and that from the last state."""
+    """After SIGKILL midway, the stream resumes on another replica from the last state with identical tokens."""
     url, replicas = fleet
     whole = tokens(url)
     assert len(whole) == LENGTH
@@ -83,7 +83,7 @@ def test_a_killed_replicas_stream_goes_on_at_another_with_the_very_same_tokens(
 def test_a_text_that_is_tagged_in_chunks_may_be_read_by_all_replicas_in_turn(
     fleet: tuple[str, list[Replica]],
 ) -> None:
-    """Each chunk is read by another replica, and the tags are those of the text as a whole."""
+    """A text whose chunks are tagged by different replicas gets the tags of the text as a whole."""
     url, _ = fleet
     model = "tiny-tagger-chunks"
     whole = httpx.post(f"{url}/predict", json={"model": model, "inputs": " ".join(CHUNKS)}, timeout=PATIENCE_S).json()
@@ -100,7 +100,7 @@ def test_a_text_that_is_tagged_in_chunks_may_be_read_by_all_replicas_in_turn(
 
 
 class Callers:
-    """Threads that ask without a pause until they are told to stop; `outcomes` counts what they got."""
+    """Threads that send requests without a pause until stopped; `outcomes` counts the results."""
 
     def __init__(self, url: str) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -137,14 +137,14 @@ class Callers:
         return "generated" if response.status_code == 200 else response.text
 
     def _stream(self, client: httpx.Client) -> str:
-        """A plain reader, who does not go on by himself."""
+        """Read a stream without resuming."""
         body = {"inputs": "the cat", "parameters": {"max_new_tokens": 400, "do_sample": True}}
         *_, last = client.post("/generate_stream", json=body).text.strip().split("\n\n")
         return "streamed" if '"generated_text":"' in last else last
 
 
 def test_a_rolling_restart_under_load_fails_no_request(fleet: tuple[str, list[Replica]]) -> None:
-    """Each replica in turn gets SIGTERM, ends, and starts again, while callers go on through the gateway."""
+    """A rolling restart with SIGTERM of each replica in turn fails no request through the gateway."""
     url, replicas = fleet
     with Callers(url) as callers:
         for replica in replicas:

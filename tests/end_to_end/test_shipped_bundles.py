@@ -1,4 +1,4 @@
-"""The bundles in models/: each proves itself, is as good as its manifest says, and may be given away."""
+"""The bundles in models/: each passes its self-check, reaches its manifest's scores, and may be redistributed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ MODELS = Path(__file__).parents[2] / "models"
 BUNDLES = {path.parent.name: path for path in find_bundles(MODELS)}
 MAX_BUNDLE_BYTES, MAX_ALL_BYTES = 20_000_000, 80_000_000
 
-#: Enough dev records to tell a model that works from one that does not, in a few seconds.
+#: Enough dev records to detect a broken model in a few seconds.
 NUM_RECORDS = 1000
-#: How far the score of so few records may lie from the one of all of dev.
+#: Maximum deviation of the score on the sample from the score on all of dev.
 TOLERANCE = {"accuracy": 1.5, "f1": 5.0, "bleu": 5.0, "loss": 0.001, "mse": 0.03, "token_f1": 1.0}
 
 each_bundle = pytest.mark.parametrize("name", sorted(BUNDLES))
@@ -43,21 +43,21 @@ def test_there_is_a_model_for_every_task() -> None:
 
 @each_bundle
 def test_a_shipped_bundle_proves_itself(name: str) -> None:
-    """Shapes, padding, steps against the whole where there is a whole, and torch's recorded answers."""
+    """The self-check passes: shapes, padding, steps against the full sequence, and torch's recorded answers."""
     report = verify_bundle(BUNDLES[name])
     assert report.passed, report.summary()
 
 
 @each_bundle
 def test_a_shipped_bundle_is_small(name: str) -> None:
-    """Every clone downloads them."""
+    """Every bundle stays below the size limit."""
     assert num_bytes(BUNDLES[name]) <= MAX_BUNDLE_BYTES
     assert num_bytes(MODELS) <= MAX_ALL_BYTES
 
 
 @each_bundle
 def test_a_shipped_bundle_says_what_it_was_made_of(name: str) -> None:
-    """Its recipe is here, its data may be shipped, and every score has a baseline beside it, which it beats."""
+    """Its recipe exists, its data may be redistributed, and every score is better than its baseline."""
     manifest = load_bundle(BUNDLES[name]).manifest
     recipe = load_recipe(find_recipe(manifest.training.recipe))
     assert may_ship(recipe, manifest.training.data)
@@ -79,7 +79,7 @@ def test_a_shipped_bundle_says_what_it_was_made_of(name: str) -> None:
 
 @each_bundle
 def test_a_shipped_bundle_scores_on_dev_as_its_manifest_says(name: str) -> None:
-    """A part of dev is enough to notice a graph, a tokenizer or a label list that is not the one that was scored."""
+    """The score on a sample of dev is within the tolerance of the score in the manifest."""
     if not os.environ.get("UNROLL_DATA_DIR"):
         pytest.skip(NO_DATA)
     bundle = load_bundle(BUNDLES[name])
@@ -90,6 +90,6 @@ def test_a_shipped_bundle_scores_on_dev_as_its_manifest_says(name: str) -> None:
 
 
 def some_of_dev(bundle: Bundle) -> Sequence[Record]:
-    """Records spread over the whole of dev; running text is one record and stays whole."""
+    """Return records evenly spaced over dev; running text is one record and is not split."""
     records = dev_records(bundle)
     return records[:: max(1, len(records) // NUM_RECORDS)]

@@ -1,4 +1,4 @@
-"""From labelled files to HTTP answers: what the service says is what torch says, for every task."""
+"""From labelled files to HTTP: the service's answers equal torch's for every task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.pipeline.run import trained_network
 
 TOLERANCE = 1e-4
 
-#: Inputs as a caller would send them, most of them never seen in training.
+#: Inputs as a client sends them, most of them not in the training data.
 QUESTIONS: dict[TaskName, list[tuple[Any, dict[str, Any]]]] = {
     "tagging": [("The dog sees a cat, doesn't it?", {}), (["a", "BIRD", "hears", "naïve", "👍"], {}), ("cat", {})],
     "classification": [("the bird hears a dog", {"top_k": 3}), ("something else altogether", {}), ("!", {"top_k": 1})],
@@ -42,7 +42,7 @@ QUESTIONS: dict[TaskName, list[tuple[Any, dict[str, Any]]]] = {
 
 
 def unroll(*arguments: str | Path) -> str:
-    """Run a training command that must succeed; returns what it printed on stdout."""
+    """Run a training command that must succeed, and return its stdout."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -50,7 +50,7 @@ def unroll(*arguments: str | Path) -> str:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with files, runs and models of all four tasks, each trained by the command a user would type."""
+    """A folder with the files, runs and models of all four tasks, trained with the command line."""
     home = tmp_path_factory.mktemp("trained")
     for task in TASKS:
         train, dev = write_files(task, home / task)
@@ -63,7 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served(trained: Path) -> Iterator[TestClient]:
-    """A service that has loaded, checked and warmed up all four bundles."""
+    """A service with all four bundles loaded, checked and warmed up."""
     with running_service(trained / "models") as client:
         yield client
 
@@ -73,7 +73,7 @@ def bundle_of(trained: Path, task: TaskName) -> Bundle:
 
 
 def torchs_answer(trained: Path, task: TaskName, inputs: Any, parameters: dict[str, Any]) -> Any:
-    """The answer of the trained network itself, its weights rounded as they are stored."""
+    """Return the answer of the trained network, with weights rounded as stored in the bundle."""
     network = round_to_half(trained_network(trained / "runs" / f"tiny-{task}"))
     with one_thread():
         found = answer(task_of(bundle_of(trained, task)), TorchRunner(network), inputs, parameters)
@@ -81,7 +81,7 @@ def torchs_answer(trained: Path, task: TaskName, inputs: Any, parameters: dict[s
 
 
 def http_answer(client: TestClient, task: TaskName, inputs: Any, parameters: dict[str, Any]) -> Any:
-    """The answer over HTTP to one input."""
+    """Return the HTTP answer to one input."""
     body = {"model": f"tiny-{task}", "inputs": inputs, "parameters": parameters}
     response = client.post("/generate" if task == "generation" else "/predict", json=body | _listed(task, inputs))
     assert response.status_code == 200, response.text
@@ -89,12 +89,12 @@ def http_answer(client: TestClient, task: TaskName, inputs: Any, parameters: dic
 
 
 def _listed(task: TaskName, inputs: Any) -> dict[str, Any]:
-    """`/predict` takes a list of inputs, so that words and sentences can be told apart; `/generate` takes one."""
+    """Wrap in a list for `/predict`, where words and sentences would be ambiguous; `/generate` takes a single input."""
     return {} if task == "generation" else {"inputs": [inputs]}
 
 
 def test_the_service_is_ready(served: TestClient) -> None:
-    """Every bundle that training published passes its self-check and is listed with its score beside a baseline."""
+    """Every published bundle passes its self-check and is listed with its score and baseline."""
     assert served.get("/health/ready").status_code == 200
     listed = {model["name"]: model for model in served.get("/models").json()["models"]}
     assert listed.keys() == {f"tiny-{task}" for task in TASKS}
@@ -102,7 +102,7 @@ def test_the_service_is_ready(served: TestClient) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_http_answers_are_torchs_answers(task: TaskName, trained: Path, served: TestClient) -> None:
-    """For text, words, unknown words, beams, attention and sampling: the same structure, text and numbers."""
+    """HTTP answers equal torch's for text, words, unknown words, beams, attention and sampling."""
     for inputs, parameters in QUESTIONS[task]:
         expected = torchs_answer(trained, task, inputs, parameters)
         assert differences(expected, http_answer(served, task, inputs, parameters), TOLERANCE) == []
@@ -110,7 +110,7 @@ def test_http_answers_are_torchs_answers(task: TaskName, trained: Path, served: 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_http_answers_are_the_recorded_examples(task: TaskName, trained: Path, served: TestClient) -> None:
-    """What the bundle proves itself with was answered by torch when it was exported; the service says the same."""
+    """HTTP answers equal the examples that torch recorded in the bundle at export."""
     examples = bundle_of(trained, task).examples
     assert len(examples) >= 1
     for example in examples:
@@ -120,7 +120,7 @@ def test_http_answers_are_the_recorded_examples(task: TaskName, trained: Path, s
 
 @pytest.mark.parametrize("task", ["tagging", "classification", "translation"])
 def test_a_whole_batch_over_http_is_torchs_one_by_one(task: TaskName, trained: Path, served: TestClient) -> None:
-    """Inputs of different lengths in one request: each row is what torch says to it alone."""
+    """Each answer of a batch with inputs of different lengths equals torch's answer to that input alone."""
     inputs = [text for text, _ in QUESTIONS[task] if isinstance(text, str)] * 3
     response = served.post("/predict", json={"model": f"tiny-{task}", "inputs": inputs})
     assert response.status_code == 200, response.text
@@ -129,7 +129,7 @@ def test_a_whole_batch_over_http_is_torchs_one_by_one(task: TaskName, trained: P
 
 
 def test_a_stream_over_http_is_torchs_text(trained: Path, served: TestClient) -> None:
-    """The tokens of a stream, put together, are the text that torch generates."""
+    """The concatenated tokens of a stream equal the text that torch generates."""
     inputs, parameters = "The dog ", {"max_new_tokens": 25}
     body = {"model": "tiny-generation", "inputs": inputs, "parameters": parameters}
     with served.stream("POST", "/generate_stream", json=body) as response:
@@ -142,7 +142,7 @@ def test_a_stream_over_http_is_torchs_text(trained: Path, served: TestClient) ->
 
 @pytest.mark.parametrize("task", TASKS)
 def test_published_bundles_verify_against_their_run(task: TaskName, trained: Path) -> None:
-    """Every check passes, with torch beside it."""
+    """`verify` passes every check, including the comparison with torch."""
     bundle = trained / "models" / f"tiny-{task}" / "1"
     facts = json.loads(unroll("verify", bundle, "--run", trained / "runs" / f"tiny-{task}", "--json"))
     assert facts["passed"]
@@ -160,7 +160,7 @@ def test_published_bundles_verify_against_their_run(task: TaskName, trained: Pat
     ],
 )
 def test_evaluating_gives_the_scores_of_the_manifest(task: TaskName, measures: tuple[str, ...], trained: Path) -> None:
-    """`evaluate` on the dev file finds what was written into the bundle, and a baseline stands beside each score."""
+    """`evaluate` on the dev file reproduces the scores in the bundle, each with a baseline."""
     (dev,) = (trained / task).glob("dev.*")
     found = json.loads(unroll("evaluate", trained / "models" / f"tiny-{task}" / "1", dev, "--json"))
     recorded = {score.measure: score for score in bundle_of(trained, task).manifest.scores}
@@ -172,7 +172,7 @@ def test_evaluating_gives_the_scores_of_the_manifest(task: TaskName, measures: t
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_finished_run_is_resumed_to_the_same_bundle(task: TaskName, trained: Path, tmp_path: Path) -> None:
-    """`resume` of a run that is over trains nothing and publishes the very same graphs and answers."""
+    """`resume` of a finished run trains nothing and publishes identical graphs and answers."""
     unroll("resume", trained / "runs" / f"tiny-{task}", "--models", tmp_path, "--device", "cpu")
     again, first = load_bundle(tmp_path / f"tiny-{task}" / "1"), bundle_of(trained, task)
     changing = {"manifest.json", "README.md"}
@@ -184,6 +184,6 @@ def test_a_finished_run_is_resumed_to_the_same_bundle(task: TaskName, trained: P
 
 
 def test_what_was_learnt_arrives(trained: Path) -> None:
-    """The little that can be learnt here is learnt: the served tagger is right far more often than by chance."""
+    """The served tagger is far more accurate than chance."""
     scores = {score.measure: score.value for score in bundle_of(trained, "tagging").manifest.scores}
     assert scores["accuracy"] > 70

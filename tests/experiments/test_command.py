@@ -1,4 +1,4 @@
-"""`unroll experiment` as a user types it, and the page that it keeps up to date."""
+"""The `unroll experiment` command, and the page that it updates."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ app.command()(experiment)
 
 
 def run(*arguments: str | Path) -> Result:
-    """The command in this process."""
+    """Run the command in this process."""
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def test_a_run_writes_a_table_with_its_facts_and_the_same_figure_each_time(tmp_path: Path) -> None:
-    """The table names command, machine and settings; a second run draws the very same picture."""
+    """A run writes a table with command, machine and settings, and repeated runs write the identical figure."""
     first, second = (run("hello", "--quick", "--set", "num_steps=5", "--out", tmp_path / name) for name in "ab")
     assert first.exit_code == second.exit_code == 0
     table = (tmp_path / "a" / "tables" / "hello.md").read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def test_a_table_goes_between_its_marks_and_nowhere_else() -> None:
 
 
 def test_the_page_shows_every_experiment_with_its_latest_table_and_figure() -> None:
-    """What stands on the page is what the last run wrote, with the settings of today, and its figure is small."""
+    """The page shows the latest table and figure of every experiment, with current settings and a small figure."""
     page = (PAGE / "README.md").read_text(encoding="utf-8")
     for name, each in EXPERIMENTS.items():
         table = (PAGE / "tables" / f"{name}.md").read_text(encoding="utf-8").strip()
@@ -90,7 +90,7 @@ def test_a_table_aligns_numbers_and_shows_what_is_missing_as_a_dash() -> None:
 
 
 def test_lines_differ_in_more_than_colour(tmp_path: Path) -> None:
-    """As many markers and dashes as colours, none twice: a print without colour can be read."""
+    """Chart lines are distinguishable without colour: there are as many distinct markers and dashes as colours."""
     for kinds in (COLOURS, MARKERS, DASHES):
         assert len(set(kinds)) == len(COLOURS)
     panel = Panel("Two", "x", "y", [Line("a", [1, 2], [1, 2]), Line("b", [1, 2], [2, 1])])

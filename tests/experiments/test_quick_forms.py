@@ -1,4 +1,4 @@
-"""Every experiment runs in its quick form and hands back tables and panels of the right shape."""
+"""Every experiment runs in its quick form and returns tables and panels of the expected shape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.experiments.catalogue import EXPERIMENTS
 from training.experiments.harness.drawing import draw
 from training.experiments.harness.outcome import AnyExperiment, Outcome
 
-#: Rows of each table, from what the quick settings ask for.
+#: Number of rows of each table, which follows from the quick settings.
 NUM_ROWS = {
     "hello": [4, 8],
     "cells": [6],
@@ -30,12 +30,12 @@ NUM_ROWS = {
 }
 
 
-#: Experiments that read public data; the others make their own.
+#: Experiments on public data; the others generate their own.
 READ_DATA = {"cells", "clipping", "truncation", "directions", "ablation"}
 
 
 def quick_outcome(experiment: AnyExperiment) -> Outcome:
-    """What the quick form finds; skips the test where its data is not at hand."""
+    """Return the result of the quick form; skip the test if its data is not available."""
     if experiment.name in READ_DATA and not os.environ.get("UNROLL_DATA_DIR"):
         pytest.skip(NO_DATA)
     with one_thread():
@@ -44,7 +44,7 @@ def quick_outcome(experiment: AnyExperiment) -> Outcome:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_quick_form_gives_tables_and_a_figure_of_the_right_shape(name: str, tmp_path: Path) -> None:
-    """As many rows as the settings ask for, as many cells as columns, something to draw, and a small picture of it."""
+    """The quick form returns tables with the expected rows and columns, panels with data, and a small figure."""
     outcome = quick_outcome(EXPERIMENTS[name])
     assert [len(table.rows) for table in outcome.tables] == NUM_ROWS[name]
     assert {len(row) - len(table.columns) for table in outcome.tables for row in table.rows} == {0}

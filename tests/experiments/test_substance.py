@@ -1,4 +1,4 @@
-"""What the experiments measure is what they say they measure."""
+"""The experiments measure what they claim to measure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from training.networks.layers.recurrent import RecurrentLayer
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(32, 128), (1, 1), (7, 33)])
 def test_a_gru_has_exactly_three_quarters_of_an_lstms_parameters(inputs: int, hidden: int) -> None:
-    """Three blocks of weights and biases beside four, whatever the sizes; an Elman layer has one."""
+    """A GRU layer has exactly three quarters of an LSTM layer's parameters, and an Elman layer a quarter."""
     sizes = {cell: num_parameters(recurrence(cell, inputs, hidden)) for cell in NUM_BLOCKS}
     assert 4 * sizes["gru"] == 3 * sizes["lstm"]
     assert 4 * sizes["rnn"] == sizes["lstm"]
@@ -37,7 +37,7 @@ def test_a_gru_has_exactly_three_quarters_of_an_lstms_parameters(inputs: int, hi
 
 
 def test_equal_parameters_are_as_equal_as_whole_units_allow() -> None:
-    """No width is nearer to the wanted number than the one that is chosen."""
+    """The chosen width has the parameter count closest to the target."""
     wanted = recurrent_parameters("lstm", 32, 128)
     width = width_for("gru", 32, wanted)
     miss = {each: abs(recurrent_parameters("gru", 32, each) - wanted) for each in (width - 1, width, width + 1)}
@@ -46,7 +46,7 @@ def test_equal_parameters_are_as_equal_as_whole_units_allow() -> None:
 
 
 def test_hello_is_learnt_and_needs_a_memory() -> None:
-    """With memory every letter is right; without it the two l cannot be told apart, and the loss stays at its floor."""
+    """With memory every letter is predicted; without it the loss stays at the floor of the ambiguous l."""
     network, seen = spell(HELLO.quick)
     says = network(letters("hell"))[0].argmax(dim=1)
     assert says.tolist() == letters("ello")[0].tolist()
@@ -58,7 +58,7 @@ def test_hello_is_learnt_and_needs_a_memory() -> None:
 
 
 def test_hellos_numbers_are_those_of_the_textbook_equations() -> None:
-    """h = tanh(W x + U h' + b) and logits = V h + c, by hand, give the states and answers that are shown."""
+    """The states and outputs shown equal a manual evaluation of h = tanh(W x + U h' + b) and logits = V h + c."""
     network, _ = spell(HELLO.quick)
     layer = network.encoder.layers[0]
     assert isinstance(layer, RecurrentLayer)
@@ -74,7 +74,7 @@ def test_hellos_numbers_are_those_of_the_textbook_equations() -> None:
 
 
 def test_the_adding_problem_marks_two_numbers_and_asks_for_their_sum() -> None:
-    """One mark in each half; and always answering 1 has the error that is drawn as a level."""
+    """The adding problem marks one number per half, and always answering 1 has the baseline error of the figure."""
     inputs, sums = adding_batch(20_000, 10, torch.Generator().manual_seed(1))
     numbers, marks = inputs[..., 0], inputs[..., 1]
     assert (marks[:, :5].sum(dim=1) == 1).all()
@@ -84,7 +84,7 @@ def test_the_adding_problem_marks_two_numbers_and_asks_for_their_sum() -> None:
 
 
 def test_copy_memory_shows_symbols_and_asks_for_them_after_the_signal() -> None:
-    """The pause has the length asked for, and answering each symbol at random has the loss that stands in the table."""
+    """The pause of copy memory has the configured length, and random answers have the baseline loss in the table."""
     inputs, targets = copy_batch(4, 5, 7, torch.Generator().manual_seed(1))
     assert inputs.shape == targets.shape == (4, 5 + 7 + 5)
     assert torch.equal(inputs[:, :5], targets[:, -5:])
@@ -106,7 +106,7 @@ def test_a_verb_stands_at_its_distance_from_a_subject_of_its_number(distance: in
 
 
 def test_gradient_norms_are_those_of_the_derivative() -> None:
-    """For a network of one unit the chain rule can be written down: products of u (1 - h^2)."""
+    """Gradient norms of a one-unit network equal the chain rule's products of u (1 - h^2)."""
     with seeded(3) as generator:
         network = radius_probe("Elman, radius 0.9", 1)
         inputs, _ = adding_batch(1, 4, generator)
@@ -118,7 +118,7 @@ def test_gradient_norms_are_those_of_the_derivative() -> None:
 
 
 def test_only_the_memory_differs_between_attention_and_none() -> None:
-    """Equal weights; without attention a decoder that starts from one state cannot see any other step of the source."""
+    """Both decoders have equal parameter counts, and the one without attention sees only the final encoder state."""
     batch = reversal_batch(2, 5, 4, np.random.default_rng(1))
     networks = {name: kind(_config(8), 8, 8) for name, kind in DECODERS.items()}
     assert len({num_parameters(network) for network in networks.values()}) == 1
@@ -129,7 +129,7 @@ def test_only_the_memory_differs_between_attention_and_none() -> None:
 
 
 def test_fit_says_when_training_broke_and_what_clipping_left() -> None:
-    """A rate that overshoots ends as diverged before the budget is spent; with a threshold the same run ends whole."""
+    """With a learning rate that is too high, training ends early as diverged; with gradient clipping it completes."""
 
     def steep(clip_norm: float) -> bool:
         weight = nn.Linear(1, 1, bias=False)
@@ -141,7 +141,7 @@ def test_fit_says_when_training_broke_and_what_clipping_left() -> None:
 
 
 def test_the_forget_bias_is_what_was_asked_for() -> None:
-    """The second quarter of the input bias belongs to the forget gate; nothing else is touched."""
+    """Only the forget gate's quarter of the input bias is set to the requested value."""
     for wanted in (0.0, 1.0):
         probe = Probe("lstm", nn.Identity(), 2, 3, 1, forget_bias=wanted)
         bias = dict(probe.encoder.named_parameters())["layers.0.forward_rnn.bias_ih_l0"].detach()

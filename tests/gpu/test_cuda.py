@@ -20,12 +20,12 @@ from training.publish.verify_inputs import VerificationInputs
 
 MODELS = Path(__file__).parents[2] / "models"
 BUNDLES = {path.parent.name: path for path in find_bundles(MODELS)}
-#: cuBLAS and cuDNN add in another order than the CPU, and may round products to TF32.
+#: cuBLAS and cuDNN sum in another order than the CPU, and may round products to TF32.
 TOLERANCE = 5e-3
 
 
 def why_there_is_no_gpu() -> str:
-    """The reason to skip; "" where CUDA works."""
+    """Return the reason to skip, or "" if CUDA works."""
     if CUDA_PROVIDER not in available_providers():
         return "this onnxruntime is built without CUDA"
     try:
@@ -43,7 +43,7 @@ each_bundle = pytest.mark.parametrize("name", sorted(BUNDLES))
 
 @each_bundle
 def test_a_bundle_proves_itself_on_the_gpu(name: str) -> None:
-    """Torch's recorded answers come out again."""
+    """A bundle's self-check on the GPU reproduces torch's recorded answers."""
     opened = open_bundle(BUNDLES[name], "cuda")
     assert opened.runner.provider == CUDA_PROVIDER
     self_check(opened)
@@ -51,7 +51,7 @@ def test_a_bundle_proves_itself_on_the_gpu(name: str) -> None:
 
 @each_bundle
 def test_every_output_is_as_on_the_cpu(name: str) -> None:
-    """At several batch sizes and lengths, rows padded and not."""
+    """Every output equals the CPU's at several batch sizes and lengths, with and without padding."""
     bundle = load_bundle(BUNDLES[name])
     cpu, cuda = OrtRunner(bundle, "cpu"), OrtRunner(bundle, "cuda")
     probes = VerificationInputs(cpu.id_limits)
@@ -63,7 +63,7 @@ def test_every_output_is_as_on_the_cpu(name: str) -> None:
 
 
 def valid(values: Any, feeds: dict[str, Any]) -> Any:
-    """What is not padding."""
+    """Return the values outside the padding."""
     lengths = feeds.get("lengths")
     if lengths is None or values.ndim < 3 or values.shape[0] != len(lengths):
         return values
@@ -72,6 +72,6 @@ def valid(values: Any, feeds: dict[str, Any]) -> Any:
 
 @each_bundle
 def test_every_recurrent_node_is_on_the_gpu(name: str) -> None:
-    """onnxruntime would place it on the CPU silently."""
+    """Every recurrent node runs on the GPU; onnxruntime would fall back to the CPU silently."""
     for graph in OrtRunner(load_bundle(BUNDLES[name]), "cuda")._graphs.values():
         assert not operators_elsewhere(graph.session, CUDA_PROVIDER) & RECURRENT_OPERATORS

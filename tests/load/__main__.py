@@ -50,7 +50,7 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="Run one short round without recording it.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard earlier measurements.")] = False,
 ) -> None:
-    """Run the benchmark. Measurements of the same sources are kept, so an interrupted run continues."""
+    """Run the benchmark. Existing measurements of the same sources are kept, so an interrupted run continues."""
     chosen = _chosen(scenario, target, case)
     options = QUICK if quick else Options(rounds=rounds, seconds=seconds)
     _prepare_artefacts()
@@ -110,6 +110,6 @@ def _narrowed(plans: tuple[Plan, ...], targets: list[str] | None, cases: list[st
 
 
 if __name__ == "__main__":
-    # On SIGTERM it still stops the server that it started.
+    # Stops the server process on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     app()

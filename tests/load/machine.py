@@ -12,19 +12,19 @@ from typing import NamedTuple
 from tests.load.places import ROOT
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-#: Fields of the cpu lines of /proc/stat that are work: user, nice, system, irq, softirq.
+#: Fields of the cpu lines of /proc/stat that count as busy: user, nice, system, irq, softirq.
 _WORK_FIELDS = (1, 2, 3, 6, 7)
 
 
 class Cores(NamedTuple):
-    """Cores of server and client. Pinned: one core each. Shared: both on both."""
+    """Cores of server and client. Pinned: one core each. Shared: both cores for both."""
 
     server: tuple[int, ...]
     client: tuple[int, ...]
 
 
 def cores(setting: str) -> Cores:
-    """The cores of `pinned` or `shared`. Raises RuntimeError on a machine with a single core."""
+    """Return the cores of `pinned` or `shared`. Raises RuntimeError on a machine with a single core."""
     usable = sorted(os.sched_getaffinity(0))[:2]
     if len(usable) < 2:
         raise RuntimeError("the benchmark needs two cores: one for the server, one for the client")
@@ -33,7 +33,7 @@ def cores(setting: str) -> Cores:
 
 
 def on(where: tuple[int, ...], command: list[str]) -> list[str]:
-    """The command pinned to these cores, child processes included."""
+    """Return the command pinned to these cores, child processes included."""
     return ["taskset", "-c", ",".join(map(str, where)), *command]
 
 
@@ -77,7 +77,7 @@ def _proportional_kb(pid: int) -> int:
 
 
 def facts() -> dict[str, str]:
-    """Facts to report with every figure."""
+    """Return the machine facts reported with every figure."""
     cpu = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if ":" in line]
     fields = {name.strip(): value.strip() for name, value in (line.split(":", 1) for line in cpu)}
     flags = set(fields.get("flags", "").split())

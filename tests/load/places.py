@@ -1,4 +1,4 @@
-"""Where the benchmark keeps what it makes. `BENCH_CACHE` names another folder than the repository's own cache."""
+"""Paths of the benchmark's files. `BENCH_CACHE` replaces the repository's own cache folder."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ TRANSLATOR = "bench-translator"
 
 
 def bundle(name: str) -> Path:
-    """The folder of one of the benchmark's bundles."""
+    """Return the folder of one of the benchmark's bundles."""
     return MODELS / name / "1"

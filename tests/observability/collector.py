@@ -1,4 +1,4 @@
-"""A collector of spans: it takes OTLP over HTTP as the real ones do, and keeps what it was sent."""
+"""A trace collector that receives OTLP over HTTP and stores the spans."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-#: What turns tracing on: the address to send to.
+#: Enables tracing: the endpoint of the collector.
 VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class Collector:
-    """What has arrived. `spans` are the messages of the protocol."""
+    """The received data; `spans` are the protobuf messages."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -38,13 +38,13 @@ class Collector:
 
 
 def attributes(owner: Any) -> dict[str, Any]:
-    """The attributes of a span, event or resource."""
+    """Return the attributes of a span, event or resource."""
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in owner.attributes}
 
 
 @contextmanager
 def collecting(status: int = 200) -> Iterator[Collector]:
-    """A collector on a port of its own; another `status` makes it one that is broken."""
+    """Run a collector on its own port; another `status` simulates a failing one."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -57,7 +57,7 @@ def collecting(status: int = 200) -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the output is the tests'."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,4 +1,4 @@
-"""Log lines are JSON objects with what a machine looks for, and without what callers sent."""
+"""Log lines are JSON objects with structured fields and without request content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def line(record: logging.LogRecord, shows_texts: bool = False) -> dict[str, obje
 
 
 def raised(error: Exception, cause: Exception | None = None) -> logging.LogRecord:
-    """The record of an error that has just been raised."""
+    """Return the log record of an error that has just been raised."""
     try:
         raise error from cause
     except Exception:
@@ -52,7 +52,7 @@ def test_an_exception_stays_on_one_line_and_says_where_and_of_which_kind() -> No
 
 
 def test_what_an_exception_and_its_cause_say_is_left_out() -> None:
-    """Either may quote a caller's text; both kinds stand in the line, the cause first."""
+    """Messages of an exception and its cause are omitted, as they may quote request content; both types are logged."""
     exception = str(line(raised(KeyError("my secret"), ValueError("a secret too")))["exception"])
     assert "secret" not in exception.replace('"my secret"', "").replace('"a secret too"', "")
     assert exception.index("ValueError") < exception.index("KeyError")
@@ -63,7 +63,7 @@ def test_what_an_exception_says_is_shown_where_texts_may_be_logged() -> None:
 
 
 def test_an_error_of_files_keeps_its_words() -> None:
-    """Such errors never quote a caller, and are of no use without their words."""
+    """Messages of file errors are logged, as they never quote request content."""
     written = line(raised(BundleCorrupt(Path("m/1"), "its sha256 differs"), OSError(5, "read failed")))
     assert "m/1: its sha256 differs" in str(written["exception"])
     assert "read failed" in str(written["exception"])

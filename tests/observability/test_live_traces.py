@@ -1,4 +1,4 @@
-"""A server that is traced, and a collector that speaks the real protocol: what arrives tells how a request went."""
+"""A traced server and an OTLP collector: the exported spans describe each request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
 WHOLE = ["preprocess", "queue", "run", "postprocess"]
 
-#: Path, body, the stages that the request goes through.
+#: Path, body, and the stages of the request.
 REQUESTS = {
     "tag": ("/predict", {"model": "tiny-tagger", "inputs": ["The cat sat.", "hello"]}, WHOLE),
     "translate": ("/predict", {"model": "tiny-translator", "inputs": "the cat sat"}, WHOLE),
@@ -33,7 +33,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 def ask(models: Path, path: str, body: Any, **headers: str) -> tuple[Answer, str]:
-    """One request to a server that then stops, which sends the spans; its answer, and OpenMetrics after it."""
+    """Send one request to a server and stop it, which exports the spans; return answer and OpenMetrics output."""
     with live_server(models) as server, server.connect() as connection:
         answer = connection.ask(post(path, body, **headers))
         exposition = connection.ask(b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text\r\n\r\n")
@@ -42,7 +42,7 @@ def ask(models: Path, path: str, body: Any, **headers: str) -> tuple[Answer, str
 
 @pytest.fixture
 def log_fields(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-    """What the log line of each request that is over has of its id and its trace."""
+    """Return the request ID and trace fields of each access log line."""
     lines: list[dict[str, str]] = []
     monkeypatch.setattr(
         "service.api.request_scope.log_request", lambda *_: lines.append(dict(request_fields_var.get()))
@@ -54,7 +54,7 @@ def log_fields(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 def test_a_request_is_a_span_below_its_callers_with_a_child_for_each_stage(
     tiny_models: Path, collector: Collector, kind: str
 ) -> None:
-    """Children lie within the request and follow one another; nothing of what was sent is in any span."""
+    """A request is a child span of the caller's, has one child per stage in sequence, and records no content."""
     path, body, stages = REQUESTS[kind]
     answer, _ = ask(tiny_models, path, body, traceparent=TRACEPARENT, x_request_id="mine-1")
     assert answer.status == 200
@@ -89,7 +89,7 @@ def test_a_span_says_how_large_a_batch_was_and_a_stream_when_its_first_token_cam
 
 
 def test_a_refusal_has_no_stages_and_says_why(tiny_models: Path, collector: Collector) -> None:
-    """The fault is the caller's, so the span is not marked as failed."""
+    """A rejected request has no stage spans, gives the error type, and is not marked as failed."""
     ask(tiny_models, "/predict", {"model": "tiny-tagger", "inputs": ""})
     (span,) = collector.spans
     told = attributes(span)
@@ -104,7 +104,7 @@ def test_health_checks_and_scrapes_are_not_traced(tiny_models: Path, collector: 
 def test_log_line_exemplar_and_span_name_the_same_trace(
     tiny_models: Path, collector: Collector, log_fields: list[dict[str, str]]
 ) -> None:
-    """Without a caller's trace the service begins one, and all three point at it."""
+    """Log line, exemplar and span have the same trace ID, also when the service starts the trace."""
     _, exposition = ask(tiny_models, *REQUESTS["stream"][:2])
     whole = collector.named("POST /generate_stream")
     trace_id = whole.trace_id.hex()
@@ -120,7 +120,7 @@ def test_log_line_exemplar_and_span_name_the_same_trace(
 def test_without_tracing_a_callers_sampled_trace_is_in_log_and_exemplar(
     tiny_models: Path, log_fields: list[dict[str, str]], flags: str, num_exemplars: int
 ) -> None:
-    """The library is not needed for that. A trace that nobody keeps is in the log alone."""
+    """Without tracing, the caller's trace ID is in the log, and in the exemplar only if the caller sampled it."""
     path, body, _ = REQUESTS["tag"]
     _, exposition = ask(tiny_models, path, body, traceparent=f"00-{TRACE_ID}-{SPAN_ID}-{flags}")
     assert log_fields[0]["trace_id"] == TRACE_ID
@@ -129,7 +129,7 @@ def test_without_tracing_a_callers_sampled_trace_is_in_log_and_exemplar(
 
 
 def test_no_request_waits_for_a_collector_that_is_broken(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every request is answered and the server stops, whatever the collector says."""
+    """Every request is answered and the server stops, whatever status the collector returns."""
     monkeypatch.setattr("service.observability.otel_tracer._CLOSING_S", 0.05)
     with collecting(status=503) as collector:
         monkeypatch.setenv(VARIABLE, collector.url)

@@ -1,4 +1,4 @@
-"""Spans are made from plain values, in the caller's trace or a new one, and only where the sampler wants them."""
+"""Spans are created from plain values, in the caller's trace or a new one, subject to the sampler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def traced(trace: Trace, is_fault: bool = False, stages: tuple[Stage, ...] = ())
 
 
 def spans_of(caller: Trace | None, is_fault: bool = False, stages: tuple[Stage, ...] = ()) -> list[ReadableSpan]:
-    """What reaches an exporter of one request."""
+    """Return the spans that one request exports."""
     exporter = InMemorySpanExporter()
     tracer = OtelTracer(exporter, "1.2.3")
     tracer.finish(traced(tracer.begin(caller, "/predict"), is_fault, stages))
@@ -49,7 +49,7 @@ def test_a_span_goes_on_with_the_trace_of_its_caller() -> None:
 
 
 def test_without_a_caller_a_trace_begins() -> None:
-    """Two requests get two traces, and neither has a parent."""
+    """Without a parent context, each request starts a trace of its own."""
     (first,), (second,) = spans_of(None), spans_of(None)
     assert first.parent is None
     assert first.context.trace_id != second.context.trace_id
@@ -89,7 +89,7 @@ def test_a_fault_of_ours_marks_the_span() -> None:
 
 
 def test_what_the_caller_did_not_sample_is_not_sent() -> None:
-    """The default of the standard follows the caller; the ids are there all the same, for the log."""
+    """A trace that the caller did not sample is not exported, but has IDs for the log."""
     tracer = OtelTracer(InMemorySpanExporter(), "1")
     trace = tracer.begin(CALLER._replace(is_sampled=False), "/predict")
     tracer.close()
@@ -121,7 +121,7 @@ def test_the_service_is_called_unroll_unless_the_environment_says_otherwise(monk
 
 
 def test_complaints_are_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """The line says how often the same was not said."""
+    """Export errors are logged at most once a minute, with the number of suppressed messages."""
     handler = RateLimitedHandler()
     clock = [100.0]
     with pytest.MonkeyPatch.context() as patch:
@@ -137,7 +137,7 @@ def test_complaints_are_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> N
 
 
 class StuckExporter(SpanExporter):
-    """Waits for a collector that never answers, until it is told to stop."""
+    """Exporter that blocks as with an unresponsive collector, until shut down."""
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
@@ -155,7 +155,7 @@ class StuckExporter(SpanExporter):
 def test_a_dead_collector_does_not_hold_up_the_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Closing tells an exporter to stop that would go on waiting for ever, and says that spans are lost."""
+    """Closing the tracer shuts down a blocked exporter and logs that spans are lost."""
     monkeypatch.setattr("service.observability.otel_tracer._CLOSING_S", 0.05)
     exporter = StuckExporter()
     tracer = OtelTracer(exporter, "1")

@@ -1,4 +1,4 @@
-"""What the operating system is asked: limits of containers of both kinds, throttling, the age of a process, GPUs."""
+"""Process metrics from the operating system: cgroup v1 and v2 limits, throttling, process age, GPUs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_the_kernel_does_not_say_is_no_metric(tmp_path: Path) -> None:
 
 
 def test_the_age_of_a_process_is_counted_from_its_start_in_ticks(tmp_path: Path) -> None:
-    """The program's name may hold brackets and blanks; a start at boot makes it as old as the machine."""
+    """The process age is computed from the start time in ticks, also with brackets and spaces in the program's name."""
     started_at_boot = "1 (a) b) S " + " ".join(["0"] * 40)
     write(tmp_path / "self" / "stat", started_at_boot)
     assert process_age_s(tmp_path) > process_age_s() > 0.0
@@ -59,10 +59,10 @@ def test_the_age_of_a_process_is_counted_from_its_start_in_ticks(tmp_path: Path)
 
 
 class FakeNvml:
-    """Two GPUs; the second one falls off the bus if asked to."""
+    """Two GPUs, of which the second can be made to fail."""
 
     class NVMLError(Exception):
-        """As the library's own."""
+        """Stands for NVML's exception."""
 
     def __init__(self, second_is_lost: bool = False) -> None:
         self._second_is_lost = second_is_lost

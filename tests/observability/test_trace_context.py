@@ -1,4 +1,4 @@
-"""`traceparent` is read as the W3C's Trace Context says, and ignored where it breaks a rule."""
+"""`traceparent` is parsed according to W3C Trace Context, and ignored if invalid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_ids_and_the_sampled_flag_are_read() -> None:
     ("flags", "is_sampled"), [("00", False), ("01", True), ("02", False), ("03", True), ("ff", True)]
 )
 def test_only_the_lowest_flag_means_sampled(flags: str, is_sampled: bool) -> None:
-    """Other flags may come to mean something; a trace that is not kept makes no exemplar."""
+    """Only the lowest flag means sampled; other flags are ignored, and unsampled traces make no exemplar."""
     trace = parse_traceparent(f"00-{TRACE_ID}-{SPAN_ID}-{flags}".encode())
     assert trace is not None
     assert trace.is_sampled is is_sampled
@@ -66,7 +66,7 @@ def test_a_trace_state_beyond_what_must_be_passed_on_is_dropped_and_the_trace_ke
 
 @given(st.binary(max_size=120))
 def test_any_bytes_are_taken(header: bytes) -> None:
-    """Whatever a caller sends gives a trace with plain ids, or none."""
+    """Arbitrary bytes give a valid trace context or none."""
     trace = parse_traceparent(header, header)
     assert trace is None or set(trace.trace_id + trace.parent_id) <= set("0123456789abcdef")
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry's own variables turn tracing on and off, and what cannot be had is said at the start."""
+"""The standard OpenTelemetry variables enable and disable tracing, and unsupported values are reported at startup."""
 
 from __future__ import annotations
 

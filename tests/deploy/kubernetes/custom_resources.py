@@ -1,6 +1,6 @@
-"""Schemas of the custom resources we use, as far as we use them: what is not listed here is refused.
+"""Schemas of the custom resources in use, limited to the fields in use: unlisted fields are rejected.
 
-Written by hand from the resources' reference pages; what Kubernetes itself knows, such as containers, is checked apart.
+Written by hand from the reference documentation; native types such as containers are validated separately.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads, builds and checks the manifests under `deploy/kubernetes` and `deploy/kserve`."""
+"""Reads, builds and validates the manifests under `deploy/kubernetes` and `deploy/kserve`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.programs import find_program
 ROOT = Path(__file__).parents[3]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 KSERVE = ROOT / "deploy" / "kserve"
-#: The oldest release whose pods sleep before they stop without a feature gate, and the newest with known schemas.
+#: The oldest release that supports the `sleep` lifecycle hook without a feature gate, and the newest with schemas.
 RELEASES = ("1.30.0", kubernetes_validate.latest_version())
 STATE_KEYS = "a secret of more than sixteen characters"
 
 Resource = dict[str, Any]
 
-#: What kustomize reads, and parts that it lays over whole resources.
+#: Files for kustomize itself, and patches.
 _NOT_RESOURCES = {"kustomization.yaml", "gpu.yaml", "mount.yaml", "copy.yaml"}
 
 
 def resource_files() -> list[Path]:
-    """The files that hold whole resources."""
+    """Return the files that contain whole resources."""
     files = [*KUBERNETES.rglob("*.yaml"), *KSERVE.rglob("*.yaml")]
     return sorted(path for path in files if path.name not in _NOT_RESOURCES and path.parent.name != "adapter")
 
@@ -40,13 +40,13 @@ def read(path: Path) -> Resource:
 
 
 def assert_valid(resource: Resource) -> None:
-    """Fails with the field at fault. Fields that nobody knows are faults too."""
+    """Fail with the path of the invalid field; unknown fields are invalid."""
     schema = SCHEMAS.get(resource["kind"])
     if schema is None:
         _assert_known_to_kubernetes(resource)
         return
     jsonschema.validate(resource, schema)
-    if resource["kind"] == "ServingRuntime":  # its containers are those of a pod
+    if resource["kind"] == "ServingRuntime":  # its containers have the schema of a pod's
         spec = {"containers": resource["spec"]["containers"]}
         _assert_known_to_kubernetes({"apiVersion": "v1", "kind": "Pod", "metadata": resource["metadata"], "spec": spec})
 
@@ -57,7 +57,7 @@ def _assert_known_to_kubernetes(resource: Resource) -> None:
 
 
 def copy_with_secrets(folder: Path) -> Path:
-    """The manifests with a `secrets.env`, as an operator has them."""
+    """Copy the manifests and add a `secrets.env`, as an operator does."""
     copy = Path(shutil.copytree(KUBERNETES, folder / "kubernetes"))
     example = (copy / "base" / "secrets.env.example").read_text(encoding="utf-8")
     filled = example.replace("UNROLL_STATE_KEYS=", f"UNROLL_STATE_KEYS={STATE_KEYS}")
@@ -73,7 +73,7 @@ def kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def build(folder: Path) -> list[Resource]:
-    """The resources of an overlay, as the cluster would get them."""
+    """Return the resources of an overlay as applied to the cluster."""
     built = kustomize(folder)
     assert built.returncode == 0, built.stderr
     return list(yaml.safe_load_all(built.stdout))
@@ -85,7 +85,7 @@ def one(resources: list[Resource], kind: str) -> Resource:
 
 
 def containers(resource: Resource) -> Iterator[dict[str, Any]]:
-    """Every container of a Deployment, those that run first included."""
+    """Return every container of a Deployment, init containers included."""
     pod = resource["spec"]["template"]["spec"]
     yield from pod.get("initContainers", [])
     yield from pod["containers"]

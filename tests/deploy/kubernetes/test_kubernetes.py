@@ -1,4 +1,4 @@
-"""The manifests are valid, and what they say of the service is so."""
+"""The manifests are valid and consistent with the service."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_resource_is_valid_and_has_no_unknown_field(path: Path) -> None:
 
 
 def spoiled(resource: dict[str, Any], *way: str | int, value: object) -> dict[str, Any]:
-    """A copy with one value changed, or one field added, at the end of the way."""
+    """Return a copy in which the field at the path is changed or added."""
     changed = copy.deepcopy(resource)
     place: Any = changed
     for step in way[:-1]:
@@ -65,14 +65,14 @@ def spoiled(resource: dict[str, Any], *way: str | int, value: object) -> dict[st
     ],
 )
 def test_a_misspelt_field_and_a_wrong_type_are_noticed(resource: dict[str, Any]) -> None:
-    """Otherwise the test above would prove nothing."""
+    """Schema validation rejects a misspelt field and a wrong type."""
     with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
         assert_valid(resource)
 
 
 @pytest.mark.parametrize("container", [CONTAINER, RUNTIME["spec"]["containers"][0]], ids=["kubernetes", "kserve"])
 def test_probes_ask_what_the_service_answers(container: dict[str, Any], tiny_models: Path) -> None:
-    """Live may not be ready, as long as models load or when one is damaged: that must restart nothing."""
+    """The probes use the service's health endpoints, and only readiness depends on the models."""
     with running_service(tiny_models) as client:
         status = {probe: client.get(container[probe]["httpGet"]["path"]).status_code for probe in PROBES}
     assert status == dict.fromkeys(PROBES, 200)
@@ -98,7 +98,7 @@ def test_what_guards_the_pods_chooses_the_pods(name: str) -> None:
 
 
 def test_the_pod_may_do_nothing_but_serve() -> None:
-    """The image's own user, nothing writable but the scratch folder, no token, no capability."""
+    """The pod runs as the image's user with a read-only root file system, without token or capabilities."""
     assert POD["securityContext"]["runAsNonRoot"] is True
     user, group = POD["securityContext"]["runAsUser"], POD["securityContext"]["runAsGroup"]
     assert re.search(rf"^USER {user}(:{group})?$", DOCKERFILE, re.MULTILINE)
@@ -112,7 +112,7 @@ def test_the_pod_may_do_nothing_but_serve() -> None:
 
 
 def test_every_variable_is_a_setting_with_a_value_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A roll-out must not be the first to find a misspelt setting."""
+    """Every environment variable in the manifests is a setting with a valid value."""
     settings = variables(KUBERNETES / "base" / "settings.env")
     secrets = variables(KUBERNETES / "base" / "secrets.env.example") | {"UNROLL_STATE_KEYS": STATE_KEYS}
     kserve = {entry["name"]: entry["value"] for entry in RUNTIME["spec"]["containers"][0]["env"]}
@@ -123,7 +123,7 @@ def test_every_variable_is_a_setting_with_a_value_it_takes(monkeypatch: pytest.M
 
 
 def test_variables_of_other_services_do_not_reach_the_settings() -> None:
-    """A Service called `unroll` would give every pod UNROLL_PORT=tcp://..., which no setting takes."""
+    """Service links are disabled, because a Service called `unroll` would set UNROLL_PORT to a URL."""
     assert POD["enableServiceLinks"] is False
     assert INFERENCE_SERVICE["spec"]["predictor"]["enableServiceLinks"] is False
 
@@ -139,7 +139,7 @@ def test_a_pod_has_time_to_leave() -> None:
 
 
 def test_cores_are_whole_and_promised() -> None:
-    """The limit decides how many graphs run side by side, and what is not promised may not be there."""
+    """The CPU request equals the limit, which is a whole number because it sets the number of parallel graphs."""
     resources = CONTAINER["resources"]
     assert resources["requests"] == resources["limits"]
     assert float(resources["limits"]["cpu"]).is_integer()
@@ -156,7 +156,7 @@ def test_the_autoscalers_metrics_come_out_of_the_adapter_and_go_into_it_from_the
 
 
 def known_series() -> set[str]:
-    """The names of all series that the service can have, whether it has them now or not."""
+    """Return the names of all series that the service can export."""
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "service").rglob("*.py"))
     registry = CollectorRegistry()
     Metrics(registry)
@@ -171,7 +171,7 @@ def test_the_autoscaler_scales_the_deployment_within_what_can_be_drained() -> No
 
 
 def test_the_operators_rules_are_those_of_prometheus() -> None:
-    """After a change: python -m deploy.kubernetes.prometheus_rule"""
+    """The PrometheusRule is up to date; regenerate with: python -m deploy.kubernetes.prometheus_rule"""
     assert TARGET.read_text(encoding="utf-8") == text_of(prometheus_rule())
     assert prometheus_rule()["spec"]["groups"]
 

@@ -1,4 +1,4 @@
-"""The queries that prometheus-adapter runs for the autoscaler give the numbers that its targets are meant for."""
+"""The queries of prometheus-adapter return the values that the autoscaler's targets refer to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from tests.deploy.kubernetes.manifests import KUBERNETES, read
 from tests.programs import find_program
 
-#: One pod of two lanes that are busy for 1.5 s of each second, and whose queue was once 0.2 s old.
+#: One pod with two lanes, together busy for 1.5 s per second, and a maximum queue age of 0.2 s.
 _SERIES = [
     ("unroll_lane_busy_seconds_total", "0+22.5x8"),
     ("unroll_lanes", "2+0x8"),
@@ -23,7 +23,7 @@ _PER_POD = {"unroll_lane_utilization": 0.75, "unroll_queue_oldest_age_seconds": 
 
 
 def test_the_adapters_queries_give_what_the_autoscaler_is_told(tmp_path: Path) -> None:
-    """Run by Prometheus's own engine, with the adapter's blanks filled in as the adapter does for one pod."""
+    """The adapter's queries, with its template filled in for one pod, return the expected values in Prometheus."""
     promtool = find_program("promtool")
     where = 'namespace="unroll",pod="unroll-1"'
     series = [{"series": _with_labels(name, where), "values": values} for name, values in _SERIES]

@@ -1,4 +1,4 @@
-"""What kustomize makes of the overlays is what the cluster is meant to get."""
+"""The overlays build with kustomize to the intended resources."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Resource]]:
-    """The resources of an overlay."""
+    """Return the resources of an overlay."""
     manifests = copy_with_secrets(tmp_path_factory.mktemp("kustomize"))
     return lambda overlay: build(manifests / "overlays" / overlay)
 
@@ -56,7 +56,7 @@ def test_an_overlay_is_whole_and_every_resource_of_it_is_valid(
 def test_pods_get_the_generated_settings_and_secrets_and_read_the_models(
     overlay: str, built: Callable[[str], list[Resource]]
 ) -> None:
-    """The names end with a digest of what they hold, so a change rolls the pods out anew."""
+    """Pods use the generated ConfigMap and Secret, and mount the models read-only."""
     resources = built(overlay)
     (container,) = containers(one(resources, "Deployment"))
     sources = {name for source in container["envFrom"] for name in (value["name"] for value in source.values())}
@@ -68,7 +68,7 @@ def test_pods_get_the_generated_settings_and_secrets_and_read_the_models(
 
 
 def test_the_gpu_overlay_asks_for_one_gpu_and_for_cuda(built: Callable[[str], list[Resource]]) -> None:
-    """And only that overlay does."""
+    """Only the GPU overlay requests one GPU and selects CUDA."""
     for overlay, device, num_gpus in (("cpu", "cpu", 0), ("gpu", "cuda", 1)):
         resources = built(overlay)
         pod = one(resources, "Deployment")["spec"]["template"]["spec"]
@@ -88,7 +88,7 @@ def test_without_secrets_nothing_is_built_and_the_message_names_the_file(tmp_pat
 
 
 def test_a_misspelt_field_in_a_patch_is_noticed(tmp_path: Path) -> None:
-    """Patches are no whole resources, so only what is built shows their faults."""
+    """Validation of the build output rejects a misspelt field in a patch."""
     manifests = copy_with_secrets(tmp_path)
     patch = manifests / "overlays" / "gpu" / "gpu.yaml"
     patch.write_text(patch.read_text(encoding="utf-8").replace("tolerations:", "toleration:"), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Every metric that the service can show, with its type and labels, asked of the objects that declare them."""
+"""Every metric that the service can export, with type and labels, collected from the objects that declare them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from service.observability.process import ContainerCollector, GpuCollector
 
 
 class Exposed(NamedTuple):
-    """As a row of the table in deploy/metrics.md has it."""
+    """One metric, as in a row of the table in deploy/metrics.md."""
 
     type: str
     labels: frozenset[str]
 
 
 def exposed_metrics() -> dict[str, Exposed]:
-    """By name; a counter's ends with `_total`. Parts that depend on the machine are stood in for, so all are there."""
+    """Return all metrics by name, counters with `_total`; hardware-dependent parts are replaced by fakes."""
     return {_full_name(family): Exposed(family.type, labels) for family, labels in _families(_full_registry())}
 
 
 def series_names() -> set[str]:
-    """What an expression may ask for: those names, and the three series of each histogram."""
+    """Return the names that an expression may use: the metrics, and the three series of each histogram."""
     exposed = exposed_metrics()
     histograms = [name for name, metric in exposed.items() if metric.type == "histogram"]
     return exposed.keys() | {name + suffix for name in histograms for suffix in ("_bucket", "_count", "_sum")}
@@ -47,7 +47,7 @@ def _full_registry() -> CollectorRegistry:
 
 
 class _Sessions(Counter[str]):
-    """A store of sessions with nothing in it."""
+    """An empty session store."""
 
     num_bytes = num_evicted = num_expired = 0
 
@@ -63,7 +63,7 @@ def _families(registry: CollectorRegistry) -> list[tuple[Metric, frozenset[str]]
     return found
 
 
-#: NVIDIA's library on a machine without a GPU: the metrics are declared, and have no values.
+#: Fake NVML on a machine without a GPU: the metrics are declared, but have no values.
 _NVML = SimpleNamespace(NVMLError=RuntimeError, nvmlDeviceGetCount=lambda: 0)
 
 

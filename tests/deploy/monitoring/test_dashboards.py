@@ -1,4 +1,4 @@
-"""The dashboards that Grafana reads are those of the code, ask for what exists, and explain themselves."""
+"""The Grafana dashboards match their generator, query existing metrics, and are documented."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RULES = GRAFANA.parent / "prometheus" / "rules"
 NAMES = ("overview", "model", "streams", "runtime")
 GRID_COLUMNS = 24
 
-#: What Grafana itself puts into a query.
+#: Variables that Grafana itself fills in.
 OWN_VARIABLES = {"__rate_interval"}
 
 
@@ -30,13 +30,13 @@ def load(name: str) -> dict[str, Any]:
 
 
 def panels_of(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All panels but the headings of rows, those in folded rows too."""
+    """Return all panels except row headings, including those in collapsed rows."""
     for panel in board["panels"]:
         yield from panel.get("panels", ()) if panel["type"] == "row" else (panel,)
 
 
 def expressions_of(board: dict[str, Any]) -> Iterator[str]:
-    """Everything that a board asks Prometheus for."""
+    """Return every PromQL expression of a dashboard."""
     for panel in panels_of(board):
         yield from (target["expr"] for target in panel["targets"])
     yield from (annotation["expr"] for annotation in board["annotations"]["list"])
@@ -44,7 +44,7 @@ def expressions_of(board: dict[str, Any]) -> Iterator[str]:
 
 
 def test_the_files_are_those_of_the_code() -> None:
-    """A board that was changed by hand, or not written again, would be lost with the next change of the code."""
+    """Each dashboard file equals the output of its generator."""
     files = command.generated_files()
     assert {path.name for path in files} == {*(f"{name}.json" for name in NAMES), "metrics.md"}
     stale = [path.name for path, text in files.items() if path.read_text("utf-8") != text]
@@ -67,7 +67,7 @@ def test_check_finds_a_stale_file_and_leaves_it(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_board_asks_only_for_what_exists(name: str) -> None:
-    """A renamed metric would otherwise leave an empty panel that nobody notices."""
+    """Dashboards query only metrics that exist."""
     board = load(name)
     recorded = set(re.findall(r"record: (\S+)", (RULES / "objectives.yml").read_text("utf-8")))
     text = " ".join(expressions_of(board))
@@ -79,7 +79,7 @@ def test_a_board_asks_only_for_what_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_panel_explains_itself(name: str) -> None:
-    """Whoever is woken at night reads what a panel shows and what to do; units are on the axis."""
+    """Every panel has a description with the action to take, and every axis has a unit."""
     panels = list(panels_of(load(name)))
     assert len(panels) > 10
     assert len({panel["title"] for panel in panels}) == len(panels)
@@ -90,7 +90,7 @@ def test_every_panel_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_panels_fill_their_rows_and_do_not_overlap(name: str) -> None:
-    """Panels in one line have one height and together the whole width."""
+    """Panels in a row have the same height and together fill the width."""
     lines: dict[int, list[dict[str, int]]] = {}
     for panel in panels_of(load(name)):
         lines.setdefault(panel["gridPos"]["y"], []).append(panel["gridPos"])
@@ -106,7 +106,7 @@ def test_panels_fill_their_rows_and_do_not_overlap(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_board_can_be_found_from_the_others(name: str) -> None:
-    """Uid and title are what links and bookmarks rely on; the link keeps the time and what was chosen."""
+    """Uid and title of a dashboard derive from its name, and its link to the others keeps time range and variables."""
     board = load(name)
     assert (board["uid"], board["title"]) == (f"unroll-{name}", f"Unroll / {name.capitalize()}")
     assert board["tags"] == ["unroll"]
@@ -116,7 +116,7 @@ def test_a_board_can_be_found_from_the_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_variables_are_in_the_form_of_the_newest_grafana(name: str) -> None:
-    """Fields of interval variables on others are refused by Grafana 12's types."""
+    """No variable has fields of interval variables, which Grafana 12's schema rejects on others."""
     variables = load(name)["templating"]["list"]
     assert [variable["name"] for variable in variables] == ["datasource", "instance", "model"]
     assert not [key for variable in variables for key in variable if key.startswith("auto")]
@@ -125,7 +125,7 @@ def test_variables_are_in_the_form_of_the_newest_grafana(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_latency_over_time_shows_exemplars(name: str) -> None:
-    """Every chart of a quantile of request times has dots that name single requests."""
+    """Every time series panel of a latency quantile shows exemplars."""
     of_requests = re.compile(r"histogram_quantile\(.*unroll_(request|stage)_duration_seconds_bucket")
     charts = [panel for panel in panels_of(load(name)) if panel["type"] == "timeseries"]
     latency = [panel for panel in charts if any(of_requests.search(target["expr"]) for target in panel["targets"])]
@@ -134,7 +134,7 @@ def test_latency_over_time_shows_exemplars(name: str) -> None:
 
 
 def test_queries_that_may_stay_empty_are_marked_in_their_names() -> None:
-    """Whoever tries every query on a fresh service can tell a broken one from one that needs a GPU or a day."""
+    """The refId of every query that needs a GPU or a day of data says so."""
     targets = [target for name in NAMES for panel in panels_of(load(name)) for target in panel["targets"]]
     special = [target for target in targets if re.search(r"unroll_gpu_|offset 1d", target["expr"])]
     assert sum("offset 1d" in target["expr"] for target in special) == 3
@@ -143,7 +143,7 @@ def test_queries_that_may_stay_empty_are_marked_in_their_names() -> None:
 
 
 def test_reloads_and_starts_are_marked_on_every_board() -> None:
-    """A step in a chart is then seen beside what caused it."""
+    """Every dashboard has annotations for reloads and starts."""
     for name in NAMES:
         annotations = load(name)["annotations"]["list"]
         assert [annotation["name"] for annotation in annotations] == ["Reloads", "Starts"]
@@ -151,7 +151,7 @@ def test_reloads_and_starts_are_marked_on_every_board() -> None:
 
 
 def test_grafana_finds_boards_and_data_source() -> None:
-    """Provisioning names one Prometheus with a fixed uid, and puts the boards into a folder of their own."""
+    """Grafana's provisioning has one Prometheus data source with a fixed uid, and a folder for the dashboards."""
     (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text("utf-8"))["datasources"]
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/unroll.yml").read_text("utf-8"))["providers"]
     assert (source["type"], source["uid"], source["isDefault"]) == ("prometheus", "prometheus", True)

@@ -1,4 +1,4 @@
-"""Recording and alert rules: what they ask for exists, every alert is tried both ways, and each has a runbook."""
+"""Recording and alerting rules query existing metrics, and every alert has unit tests and a runbook."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ ALERTS = {rule["alert"]: rule for rule in rules_of(RULES / "alerts.yml")}
 
 
 def expected_alerts(name: str) -> list[list[dict[str, Any]]]:
-    """What each case says of an alert: the alerts that fire at that moment."""
+    """Yield each test case's expected firing alerts per alert and evaluation time."""
     tests = [test for path in CASES for test in yaml.safe_load(path.read_text("utf-8"))["tests"]]
     checks = [check for test in tests for check in test["alert_rule_test"]]
     return [check["exp_alerts"] for check in checks if check["alertname"] == name]
 
 
 def faults_by_promtool(*arguments: str | Path) -> str:
-    """Run promtool on files: what it wrote if it found a fault, else nothing."""
+    """Run promtool on files; return its output if it found a fault, else ""."""
     command = [find_program("promtool"), *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     return f"exit {done.returncode}: {done.stdout}{done.stderr}" if done.returncode else ""
 
 
 def test_prometheus_accepts_the_rules() -> None:
-    """Syntax and lint, by Prometheus's own tool."""
+    """`promtool check rules` accepts the syntax and finds no lint errors."""
     assert faults_by_promtool("check", "rules", *FILES) == ""
 
 
 @pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
 def test_alerts_fire_and_stay_quiet_as_the_cases_say(cases: Path) -> None:
-    """Every case of the file, played through by Prometheus's own tool."""
+    """`promtool test rules` passes for every test case."""
     assert faults_by_promtool("test", "rules", cases) == ""
 
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_is_tried_both_ways(name: str) -> None:
-    """One case in which it fires, and one near miss in which it does not."""
+    """Every alert has a test case in which it fires, and one in which it does not."""
     expected = expected_alerts(name)
     assert any(expected)
     assert not all(expected)
@@ -67,7 +67,7 @@ def test_an_alert_is_tried_both_ways(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_says_what_to_do(name: str) -> None:
-    """Severity decides who is woken; the texts and the runbook are what they read."""
+    """Every alert has a severity, annotations and a link to its runbook."""
     alert = ALERTS[name]
     assert alert["labels"]["severity"] in ("page", "ticket")
     assert "{{ $" in alert["annotations"]["description"]
@@ -80,14 +80,14 @@ def test_an_alert_says_what_to_do(name: str) -> None:
 
 
 def test_every_runbook_belongs_to_an_alert() -> None:
-    """None is left over from an alert that is gone."""
+    """Every runbook belongs to an alert."""
     named = {ALERTS[name]["annotations"]["runbook"] for name in ALERTS}
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "deploy" / "runbooks").glob("*.md")}
     assert files - {"deploy/runbooks/README.md"} == named
 
 
 def test_rules_and_runbooks_ask_only_for_what_exists() -> None:
-    """A rule over a metric that is gone never fires, and says nothing of it."""
+    """Rules and runbooks query only metrics that exist."""
     runbooks = [path.read_text("utf-8") for path in (ROOT / "deploy" / "runbooks").glob("*.md")]
     texts = [*runbooks, *(rule["expr"] for path in FILES for rule in rules_of(path))]
     assert len(runbooks) > 10
@@ -98,14 +98,14 @@ def test_rules_and_runbooks_ask_only_for_what_exists() -> None:
 
 
 def test_the_objectives_limits_are_buckets() -> None:
-    """A share of fast answers can be counted only where a bucket ends."""
+    """Every latency objective is a bucket boundary, so that the share of fast requests can be computed."""
     limits = {float(limit) for path in FILES for limit in re.findall(r'le="([\d.]+)"', path.read_text("utf-8"))}
     assert limits == {0.1, 0.25}
     assert limits <= set(DURATION_BUCKETS_S)
 
 
 def test_rules_and_boards_mean_the_same_failures_and_tasks() -> None:
-    """And both use outcomes and tasks that the service has."""
+    """Rules and dashboards use the same outcomes and tasks, all of which the service has."""
     text = (RULES / "objectives.yml").read_text("utf-8")
     outcomes = set(re.findall(r'outcome=~"([^"]+)"', text))
     assert outcomes == {FAILURES, f"ok|{FAILURES}"}

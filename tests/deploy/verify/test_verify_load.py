@@ -1,4 +1,4 @@
-"""The book that `make verify-deploy` keeps of requests under a stop can tell a lost request from a refused one."""
+"""The load report of `make verify-deploy` distinguishes lost requests from refused ones during a shutdown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_before_the_stop_no_request_may_be_refused(reason: OSError) -> None:
 
 
 def test_answers_after_the_stop_are_counted_apart() -> None:
-    """They show that requests were under way when the service was stopped."""
+    """Answers after the stop are counted separately, to show that requests were in flight at that time."""
     report = LoadReport()
     report.answered(is_stream=False)
     report.note_stop()

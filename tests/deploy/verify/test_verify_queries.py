@@ -1,4 +1,4 @@
-"""`make verify-deploy` finds every query of a dashboard, and makes it one that Prometheus can run."""
+"""`make verify-deploy` finds every query of a dashboard and converts it to one that Prometheus can run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make verify-deploy` tells what held and what did not, and waits no longer than it says."""
+"""`make verify-deploy` reports which steps passed and failed, and respects its timeouts."""
 
 from __future__ import annotations
 

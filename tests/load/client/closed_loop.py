@@ -9,7 +9,7 @@ import time
 from tests.load.client.connection import Connection, connect
 from tests.load.client.tally import Reply, Tally
 
-#: Time for outstanding answers after the load has ended.
+#: Time limit for outstanding answers after the load has ended.
 GRACE_S = 10.0
 
 
@@ -28,7 +28,7 @@ class ClosedLoop:
         self._all_answered = asyncio.Event()
 
     async def run(self) -> dict[str, float]:
-        """Figures of the loop itself; all others are in the tally."""
+        """Return the figures of the loop itself; all others are in the tally."""
         for _ in range(self._num_connections):
             self._ask(await connect(self._port, self._on_reply, self._on_lost))
         await asyncio.sleep(self._end_s - time.perf_counter())
@@ -55,8 +55,8 @@ class ClosedLoop:
         now = time.perf_counter()
         self._tally.note(connection.number, reply, self._begin_s <= now < self._end_s)
         if now < self._end_s:
-            # Not from inside the parser: it is still at the reply that it has just reported. It counts as waiting until
-            # then, or the end could come in between and not wait for its answer.
+            # Not from within the parser, which is still processing the reply. The connection counts as waiting until
+            # then, or the run could end in between and miss its answer.
             asyncio.get_running_loop().call_soon(self._ask, connection)
         else:
             self._waiting.discard(connection)

@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(port: int, answered: Answered, lost: Lost) -> Connection:
-    """A new connection to 127.0.0.1. Raises OSError, or TimeoutError after five seconds."""
+    """Open a connection to 127.0.0.1. Raises OSError, or TimeoutError after five seconds."""
     opening = asyncio.get_running_loop().create_connection(lambda: Connection(answered, lost), "127.0.0.1", port)
     _, connection = await asyncio.wait_for(opening, 5.0)
     return connection

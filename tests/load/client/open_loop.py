@@ -22,7 +22,7 @@ _SPIN_S = 0.002
 
 
 def arrival_times(rate: float, start_s: float, end_s: float, seed: int = 1) -> Iterator[float]:
-    """Poisson arrivals at `rate` a second: the gaps are exponential."""
+    """Return Poisson arrival times at `rate` per second: the intervals are exponential."""
     rng = random.Random(seed)
     now = start_s + rng.expovariate(rate)
     while now < end_s:
@@ -51,7 +51,7 @@ class OpenLoop:
         self._answered_within = 0
 
     async def run(self) -> dict[str, float]:
-        """Figures of the loop itself; all others are in the tally."""
+        """Return the figures of the loop itself; all others are in the tally."""
         for arrival_s in self._arrivals:
             await self._wait_until(arrival_s)
             self._num_counted += arrival_s >= self._begin_s
@@ -72,7 +72,7 @@ class OpenLoop:
         }
 
     async def _wait_until(self, arrival_s: float) -> None:
-        """Timers are good to a millisecond, so the last stretch is spun; replies are read all the while."""
+        """Timers are accurate to a millisecond, so the last part is a busy wait; replies are read meanwhile."""
         left_s = arrival_s - time.perf_counter()
         if left_s > _SPIN_S:
             await asyncio.sleep(left_s - _SPIN_S)
@@ -111,7 +111,7 @@ class OpenLoop:
         self._tally.note(connection.number, reply, connection.started_s >= self._begin_s)
         self._answered_within += reply.status == OK and self._begin_s <= time.perf_counter() < self._end_s
         self._waiting.discard(connection)
-        # Not from inside the parser: it is still at the reply that it has just reported.
+        # Not from within the parser, which is still processing the reply.
         asyncio.get_running_loop().call_soon(self._free, connection)
 
     def _free(self, connection: Connection) -> None:

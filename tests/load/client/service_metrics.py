@@ -13,7 +13,7 @@ _SAMPLE = re.compile(r"^(?P<name>[a-z_]+?)_(?P<part>sum|count|total)(?:\{[^}]*\}
 
 
 async def metrics_at(port: int, when_s: float) -> dict[str, float]:
-    """Sums, counts and totals of one scrape, added up over labels, with its time on `time.perf_counter()`'s clock."""
+    """Return sums, counts and totals of a scrape over all labels, and its time on `time.perf_counter()`'s clock."""
     page: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def lost(_: Connection, what: str) -> None:
@@ -39,7 +39,7 @@ def parse(page: str) -> dict[str, float]:
 
 
 def batches_between(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """`mean_rows` of a run or step, and `padded_share` of all computed tokens; without data a figure is left out."""
+    """Return `mean_rows` of a run or step, and `padded_share` of computed tokens; without data a figure is omitted."""
 
     def grown(name: str) -> float:
         return after.get(name, 0.0) - before.get(name, 0.0)

@@ -17,7 +17,7 @@ _SAMPLE_CHARACTERS = 200
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least `share` of `values` do not exceed; None where there are none."""
+    """Return the smallest value that at least `share` of `values` do not exceed; None without values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -36,7 +36,7 @@ class Reply:
 
 @dataclass
 class Tally:
-    """Counts replies. Every answer is checked against the expected one, also outside the measured window."""
+    """Counts replies. Every answer is compared with the expected one, also outside the measured window."""
 
     questions: Sequence[Question]
     read: Callable[[Any], Any]
@@ -52,7 +52,7 @@ class Tally:
     samples: list[str] = field(default_factory=list)
 
     def note(self, number: int, reply: Reply, counts: bool) -> None:
-        """Check the reply to question `number`; it enters the figures only if it `counts`."""
+        """Check the reply to question `number`; it enters the figures only if `counts` is true."""
         question = self.questions[number]
         if reply.status == OK:
             self._check(question, reply.body)
@@ -72,7 +72,7 @@ class Tally:
         self.errors[what] += 1
 
     def summary(self, seconds: float) -> dict[str, Any]:
-        """The figures of a window of so many seconds."""
+        """Return the figures of a window of `seconds`."""
         return {
             "answered": len(self.latencies_s),
             "rate": len(self.latencies_s) / seconds,
@@ -102,7 +102,7 @@ class Tally:
                 self.samples.append(body[:_SAMPLE_CHARACTERS].decode("utf-8", "replace"))
 
     def _compare_labels(self, expected: Any, found: Any) -> None:
-        """How many labels agree one by one, for graphs that compute with less precision."""
+        """Count how many labels agree one by one, for graphs with lower precision."""
         if isinstance(expected, list):
             self.labels_compared += len(expected)
             pairs = zip(expected, found, strict=False) if isinstance(found, list) else ()

@@ -80,7 +80,7 @@ def test_wrong_answers_are_noticed(drive: Drive) -> None:
 
 
 def test_an_open_loop_keeps_coming_while_the_server_stalls() -> None:
-    """A stall of 0.1 s delays every request that should have come meanwhile, not only the one that was under way."""
+    """A stall of 0.1 s delays every request scheduled during it, not only the one in flight."""
     stalled = asyncio.Event()
 
     async def stall_once(number: int) -> tuple[int, Any]:
@@ -89,7 +89,7 @@ def test_an_open_loop_keeps_coming_while_the_server_stalls() -> None:
             loop = asyncio.get_running_loop()
             end_s = loop.time() + 0.1
             while loop.time() < end_s:
-                pass  # nobody runs: neither this server nor the client beside it
+                pass  # blocks the event loop: neither this server nor the client runs
         return 200, number
 
     found = asyncio.run(serve_and_drive(stall_once, open_at(400)))
@@ -109,7 +109,7 @@ def test_an_open_loop_counts_refusals_apart_and_goodput_within_the_window() -> N
 
 
 def test_arrivals_are_poisson_and_repeatable() -> None:
-    """As many as the rate says, within the window, the same for the same seed; gaps spread as widely as their mean."""
+    """Arrivals match the rate, lie within the window, repeat with the seed, and have exponential intervals."""
     times = list(arrival_times(1000, 5.0, 15.0, seed=3))
     gaps = [after - before for before, after in itertools.pairwise(times)]
     mean = sum(gaps) / len(gaps)

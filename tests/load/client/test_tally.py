@@ -45,7 +45,7 @@ def test_right_answers_are_counted_with_their_tokens() -> None:
 
 @pytest.mark.parametrize("labels", [[1, 2, 9], [1, 2], "none", None])
 def test_another_answer_than_the_right_one_is_wrong(labels: object) -> None:
-    """Also outside the window: an answer while warming up must be right too."""
+    """A wrong answer is counted as wrong, also during warm-up."""
     counted = tally()
     counted.note(0, reply(labels), counts=False)
     assert counted.summary(1)["wrong"] == 1

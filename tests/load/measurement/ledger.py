@@ -17,7 +17,7 @@ Values = Mapping[str, Any]
 
 
 class Place(NamedTuple):
-    """Which cell a measurement belongs to."""
+    """The table cell that a measurement belongs to."""
 
     scenario: str
     plan: str
@@ -26,13 +26,13 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a cell has no figures."""
+    """The reason why a cell has no figures."""
 
     reason: str
 
 
 class Ledger:
-    """Measurements by place and round. With a file each is written immediately; without one they stay in memory."""
+    """Measurements by place and round. With a file each is written immediately; without one they are kept in memory."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -44,12 +44,12 @@ class Ledger:
 
     @property
     def num_rounds(self) -> int:
-        """The rounds of the place that has been measured most often."""
+        """Return the highest number of rounds of any place."""
         return max((len(rounds) for rounds in self._rounds.values()), default=0)
 
     @property
     def window_s(self) -> float:
-        """How long loads were measured, by their median."""
+        """Return the median duration of the load measurements."""
         every = [values for rounds in self._rounds.values() for values in rounds.values()]
         return float(statistics.median([values["window_s"] for values in every if "window_s" in values] or [0.0]))
 
@@ -65,7 +65,7 @@ class Ledger:
                 out.write(json.dumps({"place": place, "round": number, "values": values}) + "\n")
 
     def cell(self, place: Place) -> Values | Failed:
-        """Medians over the rounds, undisturbed ones where there are any; counts of faults are sums over all rounds."""
+        """Return medians over the rounds, undisturbed ones if any; fault counts are sums over all rounds."""
         rounds = list(self._rounds.get(place, {}).values())
         measured = [values for values in rounds if "failed" not in values]
         if not measured:
@@ -84,7 +84,7 @@ class Ledger:
         return list(dict.fromkeys(place.case for place in tried))
 
 
-#: Counts of faults, which are summed and never averaged.
+#: Fault counts, which are summed and never averaged.
 SUMMED = ("errors", "wrong", "unanswered", "checked", "refused_without_retry_after")
 
 
@@ -98,7 +98,7 @@ def _medians(rounds: list[Values]) -> dict[str, float]:
 
 
 def ledger_file() -> Path:
-    """The file of the current sources: figures of two versions of the service must not mix."""
+    """Return the file of the current sources, so that figures of two versions of the service are never mixed."""
     digest = hashlib.sha256()
     sources = sorted((ROOT / "service").rglob("*.py"))
     peers = sorted([*PEERS.glob("*.py"), *PINS.glob("*.txt")])

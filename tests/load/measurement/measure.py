@@ -1,4 +1,4 @@
-"""Measurements: a load on a server, or a bare run. Both watch for other processes on the same cores."""
+"""Measurements: a load on a server, or a bare run. Both check for other processes on the same cores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.load.measurement.scenario import Case, Subject
 from tests.load.places import ROOT
 from tests.load.targets.environments import python_of
 
-#: CPU use of other processes, in cores, up to which a measurement counts as undisturbed.
+#: CPU use of other processes, in cores, up to which a measurement is undisturbed.
 QUIET_CORES = {"pinned": 0.10, "shared": 0.25}
 _QUIET_LIMIT_S = 10.0
 
@@ -38,7 +38,7 @@ def bare(name: str, kind: str, environment: str = "", **wanted: Any) -> Case:
 
 
 def load(subject: Subject, **wanted: float) -> dict[str, Any]:
-    """One load on the subject's server: `connections`, or `rate` a second."""
+    """One load on the subject's server: `connections`, or `rate` per second."""
     plan, process = subject.plan, subject.process
     assert process is not None
     assert plan.target is not None
@@ -54,7 +54,7 @@ def load(subject: Subject, **wanted: float) -> dict[str, Any]:
 
 
 def undisturbed(subject: Subject, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Measure, and retry if other processes used the server's core; `disturbed` is set if they still did."""
+    """Measure, and retry if other processes used the server's core; `disturbed` is set if the retries fail too."""
     for _ in range(subject.options.tries):
         _wait_for_quiet(subject)
         foreign_s, start_s = _foreign_s(subject), time.perf_counter()
@@ -77,7 +77,7 @@ def _wait_for_quiet(subject: Subject) -> None:
 
 
 def _foreign_s(subject: Subject) -> float:
-    """CPU seconds so far, on the cores that the server may use, that are neither the server's nor ours."""
+    """Return the CPU seconds so far, on the server's cores, of processes other than the server and the benchmark."""
     own = os.times()
     children_s = own.children_user + own.children_system
     shares_cores = subject.plan.setting == "shared" or subject.process is None
@@ -86,7 +86,7 @@ def _foreign_s(subject: Subject) -> float:
 
 
 def _run_json(command: list[str], limit_s: float) -> dict[str, Any]:
-    """The JSON output of a subprocess. Raises RuntimeError with its other output."""
+    """Return the JSON output of a subprocess. Raises RuntimeError with its other output."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1][:250] if done.stderr.strip() else "it said nothing")

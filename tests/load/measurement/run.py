@@ -39,7 +39,7 @@ class _PlanRun:
         self._results, self._progress = results, progress
 
     def measure(self) -> None:
-        """Start the target, measure every case that is missing, stop the target."""
+        """Start the target, measure every missing case, stop the target."""
         ledger = self._results.ledger
         missing = [case for case in self._plan.cases if not ledger.has(self._place(case.name), self._number)]
         if not missing:
@@ -82,6 +82,6 @@ _SHOWN = ("rate", "tokens_per_s", "p50_ms", "p99_ms", "refused", "errors", "wron
 
 
 def _figures(values: Values) -> list[str]:
-    """The figures of a progress line."""
+    """Format the figures of a progress line."""
     known = [(name, values[name]) for name in _SHOWN if values.get(name)]
     return [f"{name} {value:,.4g}" for name, value in known]

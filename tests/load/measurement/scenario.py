@@ -22,7 +22,7 @@ class Options:
     rounds: int = 3
     seconds: float = 5.0
     warm_s: float = 1.5
-    #: Attempts at a measurement that other processes disturb.
+    #: Attempts at a measurement disturbed by other processes.
     tries: int = 2
 
 
@@ -73,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """The ledger as one scenario sees it."""
+    """View of the ledger for one scenario."""
 
     ledger: Ledger
     scenario: str
@@ -82,19 +82,19 @@ class Results:
         return self.ledger.cell(Place(self.scenario, plan, case))
 
     def value(self, plan: str, case: str, name: str) -> float | None:
-        """One median, None where it could not be measured."""
+        """Return one median, None if it could not be measured."""
         cell = self.cell(plan, case)
         found = None if isinstance(cell, Failed) else cell.get(name)
         return None if found is None else float(found)
 
     def of(self, scenario: str) -> Results:
-        """The same ledger, seen by another scenario."""
+        """Return the view of the same ledger for another scenario."""
         return Results(self.ledger, scenario)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A question and the measurements that answer it. `show` formats one cell of its table."""
+    """A question and the measurements that answer it. `show` formats one table cell."""
 
     name: str
     title: str
@@ -105,12 +105,12 @@ class Scenario:
 
 
 def at_least(what: str, measured: float | None, unit: str, beside: str, limit: float | None, factor: float) -> Row:
-    """`measured` should be `factor` times `limit` or more. Without one of the two, nothing is claimed."""
+    """`measured` should be at least `factor` times `limit`. No verdict if one of the two is missing."""
     return _compared(what, measured, unit, beside, limit, f"≥ {factor:g} ×", lambda ratio: ratio >= factor)
 
 
 def at_most(what: str, measured: float | None, unit: str, beside: str, limit: float | None, factor: float) -> Row:
-    """`measured` should be `factor` times `limit` or less."""
+    """`measured` should be at most `factor` times `limit`."""
     return _compared(what, measured, unit, beside, limit, f"≤ {factor:g} ×", lambda ratio: ratio <= factor)
 
 
@@ -120,7 +120,7 @@ def for_comparison(what: str, measured: float | None, unit: str, beside: str, li
 
 
 def within(what: str, measured: float | None, unit: str, beside: str, bound: float, is_upper: bool = True) -> Row:
-    """`measured` should be at most `bound`, or at least if `is_upper` is false."""
+    """`measured` should be at most `bound`, or at least `bound` if `is_upper` is false."""
     wanted = f"{'≤' if is_upper else '≥'} {number(bound)} {unit}"
     if measured is None:
         return Row(what, "-", beside, "", wanted)
@@ -145,7 +145,7 @@ def _compared(
 
 
 def number(value: float) -> str:
-    """A number with three significant digits: 1,234 · 56.7 · 0.123."""
+    """Format a number with three significant digits: 1,234 · 56.7 · 0.123."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

@@ -14,7 +14,7 @@ from graphs import Tagger as Graph
     metrics={"enabled": False},
 )
 class Tagger:
-    """The list that comes with a request is a batch of one; the framework joins such lists."""
+    """Each request sends a list, a batch of one; the framework concatenates these lists."""
 
     def __init__(self) -> None:
         self.graph = Graph()

@@ -16,7 +16,7 @@ _ANSWER = json.dumps({"predictions": [{"tokens": [_TOKEN] * 20}]}, separators=("
 
 @app.post("/predict")
 async def predict(request: Request) -> Response:
-    """Read the body, and do nothing else."""
+    """Read the body, and return the constant answer."""
     await request.body()
     return Response(_ANSWER, media_type="application/json")
 

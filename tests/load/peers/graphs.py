@@ -1,6 +1,6 @@
 """The model code that all peers share: pad, run a graph of the bundle, split. Only the servers differ.
 
-Needs numpy and onnxruntime alone, so that each peer's environment stays its own. Settings come as variables:
+Needs only numpy and onnxruntime, so that each peer has its own environment. Settings are environment variables:
 `BENCH_MODELS` (folder of bundles), `BENCH_PORT`, `BENCH_MAX_BATCH`, `BENCH_WAIT_MS`, `BENCH_WORKERS`.
 """
 
@@ -30,7 +30,7 @@ State = dict[str, Array]
 
 
 def open_graph(file: Path, bf16: bool = False) -> ort.InferenceSession:
-    """One graph on the CPU, one thread; in bf16 through the OpenVINO provider."""
+    """Open one graph on the CPU with one thread; bf16 uses the OpenVINO provider."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -43,7 +43,7 @@ def open_graph(file: Path, bf16: bool = False) -> ort.InferenceSession:
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[Array, Array]:
-    """Ids `[batch, longest]`, padded with zeros, and lengths `[batch]`."""
+    """Return ids `[batch, longest]`, padded with zeros, and lengths `[batch]`."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     ids = np.zeros((len(rows), int(lengths.max())), np.int64)
     for number, row in enumerate(rows):
@@ -52,7 +52,7 @@ def padded(rows: Sequence[Sequence[int]]) -> tuple[Array, Array]:
 
 
 class Tagger:
-    """Rows of word ids to rows of label numbers, in one run."""
+    """Maps rows of word ids to rows of label ids in one run."""
 
     def __init__(self, file: str = "tagger.onnx", bf16: bool = False) -> None:
         self.graph = open_graph(_bundle("bench-tagger") / file, bf16)
@@ -65,7 +65,7 @@ class Tagger:
 
 
 class LanguageModel:
-    """Greedy steps; state is `[layers, batch, width]` by name."""
+    """Greedy decoding; state is `[layers, batch, width]` by name."""
 
     LAYERS, WIDTH = 2, 512
 
@@ -74,7 +74,7 @@ class LanguageModel:
         self.prompt, self.one_step = open_graph(folder / "prompt.onnx"), open_graph(folder / file, bf16)
 
     def read(self, rows: Sequence[Sequence[int]]) -> tuple[Array, State]:
-        """The token after each prompt `[batch]`, and the state there."""
+        """Return the token after each prompt `[batch]`, and the state."""
         ids, lengths = padded(rows)
         zeros = np.zeros((self.LAYERS, len(rows), self.WIDTH), np.float32)
         feeds = {"tokens": ids, "lengths": lengths, "hidden": zeros, "cell": zeros}
@@ -83,21 +83,21 @@ class LanguageModel:
         return last.argmax(-1), {"hidden": hidden, "cell": cell}
 
     def step(self, tokens: Array, state: State) -> tuple[Array, State]:
-        """The next token of each row, and the state after."""
+        """Return the next token of each row, and the new state."""
         outputs = ["logits", "next_hidden", "next_cell"]
         logits, hidden, cell = self.one_step.run(outputs, {"token": tokens, **state})
         return logits.argmax(-1), {"hidden": hidden, "cell": cell}
 
 
 class Translator:
-    """Greedy steps with attention over the encoder memory."""
+    """Greedy decoding with attention over the encoder memory."""
 
     def __init__(self) -> None:
         folder = _bundle("bench-translator")
         self.encoder, self.decoder = open_graph(folder / "encoder.onnx"), open_graph(folder / "decoder_step.onnx")
 
     def translate(self, rows: Sequence[Sequence[int]], num_steps: int) -> Array:
-        """Target ids `[batch, num_steps]`."""
+        """Return target ids `[batch, num_steps]`."""
         ids, lengths = padded(rows)
         outputs = ["memory", "memory_keys", "next_hidden"]
         memory, keys, hidden = self.encoder.run(outputs, {"tokens": ids, "lengths": lengths})

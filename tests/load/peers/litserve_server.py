@@ -1,16 +1,16 @@
-"""LitServe: one worker process, batches within a wait, its fast queue on."""
+"""LitServe: one worker process, batches within a time limit, with its fast queue."""
 
 import litserve
 from graphs import MAX_BATCH, PORT, WAIT_MS, WORKERS, Tagger
 
 
 class TaggerAPI(litserve.LitAPI):
-    """Bodies in, lists of ids through the model, answers out."""
+    """Decodes bodies, runs the model on lists of ids, encodes answers."""
 
     def setup(self, device: str) -> None:
         self.graph = Tagger()
 
-    def decode_request(self, request):  # type: ignore[no-untyped-def]  # a type here would become a schema
+    def decode_request(self, request):  # type: ignore[no-untyped-def]  # an annotation would become a schema
         return request["ids"]
 
     def batch(self, inputs: list[list[int]]) -> list[list[int]]:

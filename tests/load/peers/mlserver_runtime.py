@@ -1,4 +1,4 @@
-"""MLServer's custom runtime. Ids travel as one string each, so that requests of any length can be joined."""
+"""MLServer's custom runtime. The ids of a request are one string, so that requests of any length can be batched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class TaggerRuntime(MLModel):
-    """One model, in the server's own process."""
+    """One model, in the server process."""
 
     async def load(self) -> bool:
         self.graph = Tagger()

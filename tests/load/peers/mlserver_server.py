@@ -1,4 +1,4 @@
-"""Starts MLServer: writes its two settings files into the given folder, and executes `mlserver start` there."""
+"""Starts MLServer: writes its two settings files to the given folder, and executes `mlserver start` there."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from mosec import Server, Worker
 
 
 class Tagger(Worker):
-    """A batch of decoded JSON bodies in, a list of answers out."""
+    """Maps a batch of decoded JSON bodies to a list of answers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ class Sentence(BaseModel):
 
 
 class Start(BaseModel):
-    """Ids to go on from, and how far."""
+    """Prompt ids and number of tokens."""
 
     ids: list[int]
     max_new_tokens: int
@@ -28,14 +28,14 @@ class Start(BaseModel):
 
 @app.post("/tag")
 def tag(body: Sentence) -> dict[str, list[int]]:
-    """One run for one sentence."""
+    """One run per sentence."""
     assert isinstance(model, Tagger)
     return {"labels": model.tag([body.ids])[0]}
 
 
 @app.post("/generate")
 def generate(body: Start) -> dict[str, list[int]]:
-    """One step loop for one text."""
+    """One decoding loop per text."""
     assert isinstance(model, LanguageModel)
     token, state = model.read([body.ids])
     produced = [int(token[0])]
@@ -47,7 +47,7 @@ def generate(body: Start) -> dict[str, list[int]]:
 
 @app.post("/translate")
 def translate(body: Start) -> dict[str, list[int]]:
-    """One encoder run and one step loop for one text."""
+    """One encoder run and one decoding loop per text."""
     assert isinstance(model, Translator)
     return {"ids": model.translate([body.ids], body.max_new_tokens)[0].tolist()}
 

@@ -1,4 +1,4 @@
-"""PyTriton: Triton's HTTP front and dynamic batcher. It joins only equal shapes, so ids travel as one string each."""
+"""PyTriton: Triton's HTTP frontend and dynamic batcher, which batches only equal shapes: ids are sent as one string."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ graph = Tagger()
 
 
 def tag(requests: list[Any]) -> list[dict[str, Any]]:
-    """All requests of one dynamic batch at once; each brings one row."""
+    """Tag all requests of one dynamic batch; each has one row."""
     rows = [[int(word) for word in bytes(request["ids"].reshape(-1)[0]).split()] for request in requests]
     encoded = [" ".join(map(str, labels)).encode() for labels in graph.tag(rows)]
     return [{"labels": np.array([[text]], dtype=object)} for text in encoded]

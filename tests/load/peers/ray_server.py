@@ -13,7 +13,7 @@ from ray import serve
 
 @serve.deployment(max_ongoing_requests=1024, num_replicas=1, ray_actor_options={"num_cpus": 0.5})
 class Tagger:
-    """Requests that arrive within the wait are tagged together."""
+    """Requests that arrive within the batch timeout are tagged together."""
 
     def __init__(self) -> None:
         from graphs import Tagger as Graph

@@ -1,7 +1,7 @@
 """Static batching of a language model: a batch starts with the waiting requests, and runs until the longest ends.
 
-Everything else is as good as it is elsewhere: prompts are read as one padded batch, steps are batched, each caller is
-answered when its own text is long enough. Only nobody joins, and no row is given up, before the batch has ended.
+Otherwise optimized like the other peers: prompts are read as one padded batch, steps are batched, and each caller is
+answered when its own text is complete. But no request joins a running batch, and no row is freed before its end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ waiting: asyncio.Queue[tuple[Start, asyncio.Future[list[int]]]] = asyncio.Queue(
 
 
 class Start(BaseModel):
-    """Ids to go on from, and how far."""
+    """Prompt ids and number of tokens."""
 
     ids: list[int]
     max_new_tokens: int
@@ -30,7 +30,7 @@ class Start(BaseModel):
 
 @asynccontextmanager
 async def batches(_: FastAPI) -> AsyncIterator[None]:
-    """Runs the batches for as long as the server is up."""
+    """Run batches while the server is up."""
     task = asyncio.create_task(_run_batches())
     yield
     task.cancel()
@@ -41,7 +41,7 @@ app = FastAPI(lifespan=batches)
 
 @app.post("/generate")
 async def generate(body: Start) -> dict[str, list[int]]:
-    """Wait for a batch, then for one's own end in it."""
+    """Wait for a batch, then for this request's end in it."""
     answer: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
     await waiting.put((body, answer))
     return {"ids": await answer}

@@ -1,4 +1,4 @@
-"""Writes RESULTS.md: the verdict first, then every table, then how it was measured and with which command."""
+"""Writes RESULTS.md: the verdict, all tables, the method and the commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _METHOD = """\
 
 
 def report(scenarios: Sequence[Scenario], ledger: Ledger, machine: Mapping[str, str]) -> str:
-    """The whole report as Markdown."""
+    """Return the whole report as Markdown."""
     chosen = [scenario for scenario in scenarios if ledger.plans(scenario.name)]
     parts = ["# What was measured", verdict(chosen, ledger)]
     parts += [scenario_table(scenario, ledger) for scenario in chosen]
@@ -42,7 +42,7 @@ def report(scenarios: Sequence[Scenario], ledger: Ledger, machine: Mapping[str, 
 
 
 def verdict(scenarios: Iterable[Scenario], ledger: Ledger) -> str:
-    """The rows that have a goal."""
+    """Return the rows that have a goal."""
     rows = [row for scenario in scenarios for row in scenario.rows(Results(ledger, scenario.name))]
     head = ["what", "measured", "beside", "ratio", "wanted", "reached"]
     return table(head, [_verdict_cells(row) for row in rows])
@@ -74,7 +74,7 @@ def _table_of(scenario: Scenario, ledger: Ledger, plans: Sequence[str]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
 

@@ -1,4 +1,4 @@
-"""Measurements are recorded, medians computed, verdicts and tables written."""
+"""Recording of measurements, medians, verdicts and tables."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_one_failed_round_does_not_hide_the_others() -> None:
 
 
 def test_verdicts() -> None:
-    """Reached, missed, and no claim where one side was not measured."""
+    """A verdict is met, missed, or absent if one side was not measured."""
     assert at_least("x", 80.0, "/s", "limit", 100.0, 0.8).reached is True
     assert at_least("x", 79.0, "/s", "limit", 100.0, 0.8).reached is False
     assert at_most("x", 12.0, "ms", "peer", 10.0, 1.0).reached is False
@@ -65,7 +65,7 @@ def test_verdicts() -> None:
 
 
 def test_every_scenario_has_rows_before_anything_is_measured() -> None:
-    """A row that cannot be filled in is shown empty, and claims nothing."""
+    """Without measurements every scenario has empty rows and no verdict."""
     for scenario in SCENARIOS.values():
         rows = scenario.rows(Results(Ledger(None), scenario.name))
         assert rows

@@ -28,7 +28,7 @@ _LEGEND = "Tokens a second · p50 / p99 of whole answers. Bare loops read prompt
 
 
 def _step_model(name: str, title: str, corpus: str, kind: str, factor: float) -> Scenario:
-    """A step model at 32 callers, compared with one loop per request and with the loop without a server."""
+    """A step model with 32 callers, compared with one loop per request and with the loop without a server."""
     loops = tuple(bare(f"{rows} rows", kind, rows=rows) for rows in _STEPS)
     plans = (
         Plan(service(), corpus, (closed_loop(1), closed_loop(ROWS))),

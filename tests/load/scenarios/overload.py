@@ -12,7 +12,7 @@ from tests.load.scenarios.tagger import BUSY, faults, show_rate
 from tests.load.targets.catalogue import NAIVE, service
 
 FACTORS = (2, 5, 10)
-#: A client that sends later than this is out of free connections, and delays all further requests.
+#: A client that sends later than this has no free connections, and delays all further requests.
 _LATE_MS = 50
 
 
@@ -27,7 +27,7 @@ def _overload(factor: int) -> Case:
 
 
 def _show(values: Values) -> str:
-    """Goodput, and the refusals with their times."""
+    """Goodput, and the refusals with their latencies."""
     if "goodput" not in values:
         return show_rate(values)
     late_ms = values.get("latest_start_ms", 0.0)

@@ -21,14 +21,14 @@ _LOOP = f"{ROWS} rows"
 
 
 def show_agreement(values: Values) -> str:
-    """As in fp32; instead of wrong answers, the share of labels that are those of fp32."""
+    """As in fp32; instead of wrong answers, the share of labels equal to those of fp32."""
     exact = {**values, "wrong": 0}
     labels = values.get("agreement")
     return show_rate(exact) + ("" if labels is None else f" · {100 * labels:.2f} % of labels as in fp32")
 
 
 def show_faster_tokens(values: Values) -> str:
-    """As in fp32, with the share of texts that came out otherwise."""
+    """As in fp32, with the share of texts that differ."""
     other = 100 * values.get("wrong", 0) / values["checked"] if values.get("checked") else 0.0
     return show_tokens({**values, "wrong": 0}) + (f" · {shown(other)} % of texts other than in fp32" if other else "")
 

@@ -23,13 +23,13 @@ _REPEATS = 9
 
 
 class _Caller:
-    """One keep-alive connection that asks for greedy continuations, and times them."""
+    """A keep-alive connection that requests greedy continuations, and measures their latency."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def ask(self, text: str, tokens: int = 1, **more: Any) -> tuple[dict[str, Any], float]:
-        """The answer and its latency in milliseconds. Raises RuntimeError with the error of the service."""
+        """Return the answer and its latency in milliseconds. Raises RuntimeError with the error of the service."""
         body = {"model": GENERATOR, "inputs": text, "parameters": {"max_new_tokens": tokens}, **more}
         start_s = time.perf_counter()
         self._connection.request("POST", "/generate", json.dumps(body), {"Content-Type": "application/json"})
@@ -50,7 +50,7 @@ def _prefix(num_tokens: int) -> Case:
 
 
 def _compare(caller: _Caller, num_tokens: int) -> dict[str, Any]:
-    """One token after a prefix: with a full prefill, from its state token, and from the prefix cache."""
+    """Compare one token after a prefix with a full prefill, from its state token, and from the prefix cache."""
     texts = [_text(num_tokens) for _ in range(_REPEATS)]
     reread_ms = [caller.ask(text)[1] for text in texts]
     state = caller.ask(texts[0], return_state=True)[0]["state"]
@@ -66,7 +66,7 @@ def _compare(caller: _Caller, num_tokens: int) -> dict[str, Any]:
 
 
 def _goes_on_alike(caller: _Caller, text: str) -> bool:
-    """Whether a text in two parts, the second from the first one's state, is the text in one part."""
+    """Return whether a text in two parts, the second resumed from the first's state, equals the text in one part."""
     whole = caller.ask(text, 2 * _NUM_NEW_TOKENS)[0]["generated_text"]
     first = caller.ask(text, _NUM_NEW_TOKENS, return_state=True)[0]
     second = caller.ask("", _NUM_NEW_TOKENS, state=first["state"])[0]
@@ -74,7 +74,7 @@ def _goes_on_alike(caller: _Caller, text: str) -> bool:
 
 
 def _text(num_tokens: int) -> str:
-    """A prefix that no earlier request has used, so that it is not cached."""
+    """Return a prefix that no earlier request has used, so that it is not cached."""
     return "".join(random.choices(CHARACTERS, k=num_tokens))
 
 

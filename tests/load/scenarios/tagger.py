@@ -37,7 +37,7 @@ _ONE_CORE = (
 
 
 def show_rate(values: Values) -> str:
-    """Rate and percentiles, the longest wait if it is much higher, and faults if there are any."""
+    """Rate and percentiles, the maximum latency if it is much higher, and faults if there are any."""
     if values.get("p99_ms") is None or "answered" not in values:
         return f"{shown(values['rate'])}/s"
     waiting = values.get("longest_wait_ms", 0.0)
@@ -46,14 +46,14 @@ def show_rate(values: Values) -> str:
 
 
 def faults(values: Values) -> str:
-    """Everything that went wrong, and whether no round was undisturbed."""
+    """List all faults, and whether no round was undisturbed."""
     names = ("errors", "wrong", "unanswered")
     found = [f"{values[name]:.0f} {name}" for name in names if values.get(name)]
     return (f" ({', '.join(found)})" if found else "") + (" ~" if values.get("all_disturbed") else "")
 
 
 def best_peer(results: Results) -> str:
-    """The peer with the highest rate at 64 connections."""
+    """Return the peer with the highest rate at 64 connections."""
     rates = {peer.name: results.value(peer.name, BUSY, "rate") or 0.0 for peer in PEERS_OF_TAGGER}
     return max(rates, key=lambda name: rates[name])
 
@@ -139,7 +139,7 @@ _SHARE_OF_CAPACITY = 0.7
 
 
 def _at_random(subject: Subject) -> dict[str, float]:
-    """Poisson arrivals at 70 % of the rate that the closed loop of the same plan has just reached."""
+    """Poisson arrivals at 70 % of the rate just measured by the closed loop of the same plan."""
     capacity = subject.results.cell(subject.plan.name, BUSY)
     if isinstance(capacity, Failed):
         raise RuntimeError(f"the capacity is not known: {capacity.reason}")

@@ -17,17 +17,17 @@ from tests.load.targets.server_process import ServerProcess, StartFailed
 from tests.load.workload.corpus import load_corpus
 from tests.load.workload.dialects import DIALECTS, TASKS, request
 
-#: Servers may also take the two ports after theirs.
+#: Servers may also use the two ports after theirs.
 _PORTS = range(18_100, 18_200, 10)
 OWN_ENVIRONMENT = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One server: how it is started and spoken to.
+    """One server: its command, and the format of its requests.
 
-    In `command`, `{python}`, `{bin}`, `{port}` and `{scratch}` are filled in. `environment` names the file of pins in
-    peers/pins/ that its virtual environment is made from; empty is the environment that runs the benchmark.
+    In `command`, `{python}`, `{bin}`, `{port}` and `{scratch}` are replaced. `environment` names the file of pins in
+    peers/pins/ for its virtual environment; empty is the environment that runs the benchmark.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Target:
 
 
 def service(name: str = "unroll", environment: str = OWN_ENVIRONMENT, **settings: str) -> Target:
-    """The service with settings, such as `max_batch_items="1"`, from another environment if there is need."""
+    """The service with settings such as `max_batch_items="1"`, optionally from another environment."""
     about = ", ".join(["this service", *(f"{setting} = {value}" for setting, value in settings.items())])
     # Like the peers, it writes no access log.
     environ = {"UNROLL_LOG_LEVEL": "warning"}
@@ -94,7 +94,7 @@ TRITON = Target(
     ("{python}", "pytriton_server.py"),
     "PyTriton: Triton's HTTP front and dynamic batches of 4 within 1 ms, a Python callable behind",
     "pytriton",
-    # Its helper process must find the very Python library of the environment.
+    # Its helper process must find the Python library of the same environment.
     {"LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR") or ""},
 )
 RAY = Target(
@@ -114,7 +114,7 @@ PEERS_OF_TAGGER = (MOSEC, LITSERVE, MLSERVER, BENTOML, TRITON, RAY, NAIVE)
 
 
 def start(target: Target, corpus: str, setting: str) -> ServerProcess:
-    """The target, up and answering. Raises StartFailed, or FileNotFoundError where it is not installed."""
+    """Start the target and wait until it answers. Raises StartFailed, or FileNotFoundError if it is not installed."""
     python = python_of(target.environment) if target.environment else Path(sys.executable)
     scratch = LOGS / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def start(target: Target, corpus: str, setting: str) -> ServerProcess:
 
 
 def _free_port() -> int:
-    """A port without a listener: another server there would answer instead of this one."""
+    """Return a port without a listener: another server there would answer instead of this one."""
     for port in _PORTS:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
@@ -143,7 +143,7 @@ def _free_port() -> int:
 
 
 def _environ(target: Target, corpus: str, python: Path, places: Mapping[str, str]) -> dict[str, str]:
-    """This process's variables without settings of the service, and those of the target."""
+    """Return this process's variables without settings of the service, and those of the target."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("UNROLL_", "BENCH_"))}
     own = {
         "PATH": f"{python.parent}:{os.environ.get('PATH', '')}",

@@ -1,4 +1,4 @@
-"""One virtual environment for each peer, made from its pins."""
+"""One virtual environment for each peer, created from its pins."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _INSTALL_LIMIT_S = 900
 
 
 def names() -> list[str]:
-    """Every environment that a peer asks for."""
+    """Return every environment that a peer requires."""
     return sorted(file.stem for file in PINS.glob("*.txt"))
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of one environment. Raises FileNotFoundError, with the reason, if it could not be installed."""
+    """Return the interpreter of one environment. Raises FileNotFoundError, with the reason, if it is not installed."""
     if not _stamp(name).is_file():
         raise FileNotFoundError(f"not installed: {_reason(name)}")
     return ENVIRONMENTS / name / "bin" / "python"
 
 
 def install(name: str) -> bool:
-    """Make the environment, unless it is there for these very pins; returns whether it is there now."""
+    """Create the environment unless it exists with the same pins; return whether it exists."""
     stamp = _stamp(name)
     if stamp.is_file():
         return True

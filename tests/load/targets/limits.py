@@ -2,7 +2,7 @@
 
     python -m tests.load.targets.limits '{"kind": "tagger", "grouping": "sorted-16", "seconds": 2}'
 
-Prints one line of JSON. Answers are checked as they are over HTTP.
+Prints one line of JSON. Answers are checked as over HTTP.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.load.workload.corpus import FEW_NEW_TOKENS, NUM_STEPS, Item, load_cor
 
 
 def tagger(grouping: str, seconds: float, file: str = "tagger.onnx", bf16: bool = False) -> dict[str, Any]:
-    """Runs over groups that are padded beforehand: `single`, `arrival-4` as they come, `sorted-16` by length first."""
+    """Runs over groups padded in advance: `single`, `arrival-4` in order of arrival, `sorted-16` by length."""
     model = Tagger(file, bf16)
     items = load_corpus("sentences")
     groups = group_items(items, grouping)
@@ -32,7 +32,7 @@ def tagger(grouping: str, seconds: float, file: str = "tagger.onnx", bf16: bool 
     random.Random(0).shuffle(order)
     times_s: list[float] = []
     answered, start_s, number = 0, time.perf_counter(), 0
-    # A whole round at least: part of it would favour long or short sentences.
+    # At least one complete round: a partial one would favour long or short sentences.
     while time.perf_counter() - start_s < seconds or number % len(order):
         chosen = order[number % len(order)]
         before_s = time.perf_counter()
@@ -46,7 +46,7 @@ def tagger(grouping: str, seconds: float, file: str = "tagger.onnx", bf16: bool 
 
 
 def group_items(items: Sequence[Item], grouping: str) -> list[list[Item]]:
-    """All items in groups of the size in the name, sorted by length or in the order of arrival."""
+    """Return all items in groups of the size in the name, sorted by length or in order of arrival."""
     kind, _, size = grouping.partition("-")
     size_of_group = int(size or 1)
     ordered = sorted(items, key=lambda item: int(item["tokens"])) if kind == "sorted" else list(items)
@@ -54,7 +54,7 @@ def group_items(items: Sequence[Item], grouping: str) -> list[list[Item]]:
 
 
 def generation(rows: int, seconds: float, file: str = "step.onnx", bf16: bool = False) -> dict[str, Any]:
-    """Prompts read as one batch, then steps of all rows at once, again and again."""
+    """Repeatedly read prompts as one batch, then step all rows at once."""
     model, items = LanguageModel(file, bf16), load_corpus("prompts")[:rows]
 
     def produce() -> list[list[int]]:
@@ -69,7 +69,7 @@ def generation(rows: int, seconds: float, file: str = "step.onnx", bf16: bool = 
 
 
 def translation(rows: int, seconds: float) -> dict[str, Any]:
-    """Sources read as one batch, then steps of all rows at once, again and again."""
+    """Repeatedly read sources as one batch, then step all rows at once."""
     model, items = Translator(), load_corpus("sources")[:rows]
 
     def produce() -> list[list[int]]:

@@ -19,7 +19,7 @@ _STARTED_FIELD = 19
 _PARENT_FIELD = 1
 _STOP_S = 12.0
 _REASON_CHARACTERS = 250
-#: The service's cause for a bundle that will never be ready.
+#: The service's cause for a bundle that cannot be loaded.
 _FOR_EVER = " failed: "
 
 
@@ -41,7 +41,7 @@ class ServerProcess:
             )
 
     def wait_until_it_answers(self, path: str, content: bytes, limit_s: float) -> None:
-        """Ask the same question until it is answered with 200. Raises StartFailed."""
+        """Repeat the same request until it is answered with 200. Raises StartFailed."""
         give_up_s = time.monotonic() + limit_s
         last = "it was not asked"
         while time.monotonic() < give_up_s:
@@ -58,19 +58,19 @@ class ServerProcess:
         raise StartFailed(f"no answer: {last}")
 
     def post(self, path: str, content: bytes, timeout_s: float = 60) -> bytes:
-        """One request from this process. Raises OSError for any answer but 200."""
+        """Send one request from this process. Raises OSError for any status but 200."""
         url = f"http://127.0.0.1:{self.port}{path}"
         asked = urllib.request.Request(url, content, {"Content-Type": "application/json"})
         with urllib.request.urlopen(asked, timeout=timeout_s) as answer:
             return bytes(answer.read())
 
     def pids(self) -> list[int]:
-        """Every process of the tree that still lives, also those whose parent has ended since it was last asked."""
+        """Return every live process of the tree, also those whose parent has ended since the last call."""
         self._known |= {pid: _started(pid) for pid in _tree(self._process.pid) if pid not in self._known}
         return [pid for pid, started in self._known.items() if started and _started(pid) == started]
 
     def stop(self) -> None:
-        """Ask it to end, and kill what is left of its tree: known ids alone, checked by when they were started."""
+        """Send SIGTERM, then kill the rest of the tree: known process IDs only, verified by start time."""
         self.pids()
         self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -86,7 +86,7 @@ class ServerProcess:
 
 
 def _reason(error: OSError) -> str:
-    """What stands in the way: the service names the bundle that it could not load, others say what they like."""
+    """Return why the server does not start: the service names the bundle that failed to load, peers return any text."""
     if not isinstance(error, urllib.error.HTTPError):
         return str(error)
     content = error.read(2_000).decode("utf-8", "replace")
@@ -97,7 +97,7 @@ def _reason(error: OSError) -> str:
 
 
 def _tree(root: int) -> Iterator[int]:
-    """The process and all its descendants."""
+    """Return the process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := process_fields(int(entry.name))):

@@ -1,4 +1,4 @@
-"""Builds the corpora: random inputs, each with the answer of the bundle for it alone."""
+"""Builds the corpora: random inputs, each with the bundle's answer for that input alone."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tests.load.workload.corpus import (
     Item,
 )
 
-#: A label that wins by less than this may lose to rounding in another batch shape: the right answer is not defined.
+#: Below this margin the best label may change with rounding in another batch shape, so the answer is undefined.
 _LEAST_MARGIN = 1e-4
 
 
 def build_corpora() -> None:
-    """Write what is not there yet."""
+    """Write the missing corpora."""
     CORPORA.mkdir(parents=True, exist_ok=True)
     for name, build in BUILDERS.items():
         file = CORPORA / f"{name}.json"
@@ -49,7 +49,7 @@ def build_corpora() -> None:
 
 
 def sentence_lengths(number: int, rng: np.random.Generator) -> list[int]:
-    """Log-normal with the given mean, as sentences are: most are short, a few are six times as long."""
+    """Return log-normal lengths with the given mean, like sentences: most are short, a few are six times as long."""
     drawn = rng.lognormal(np.log(MEAN_LENGTH) - SIGMA**2 / 2, SIGMA, number)
     return [int(length) for length in np.clip(np.round(drawn), 1, MAX_LENGTH)]
 
@@ -75,7 +75,7 @@ def _tagged(lengths: list[int], rng: np.random.Generator) -> list[Item]:
 
 
 def _tag(words: list[str], opened: OpenBundle) -> Item | None:
-    """An item, or None where two labels are nearly equal."""
+    """Return an item, or None if two labels are nearly equal."""
     ids = opened.bundle.tokenizers["words"].encode_words(words)
     feeds = {"words": np.array([ids], dtype=np.int64), "lengths": np.array([len(ids)], dtype=np.int64)}
     emissions = opened.runner.run("tagger", feeds)["emissions"][0]
@@ -86,19 +86,19 @@ def _tag(words: list[str], opened: OpenBundle) -> Item | None:
 
 
 def _prompts() -> list[Item]:
-    """Prompts that are all continued by the same number of tokens."""
+    """Return prompts that are all continued by the same number of tokens."""
     return [_shortened(item, FEW_NEW_TOKENS) for item in _continued_prompts()]
 
 
 def _prompts_of_mixed_lengths() -> list[Item]:
-    """Prompts whose continuations are anything from short to long, log-uniform: most are short, a few are not."""
+    """Return prompts whose continuations have log-uniform lengths: most are short, a few are long."""
     drawn = np.random.default_rng(7).uniform(np.log(LEAST_NEW_TOKENS), np.log(MAX_NEW_TOKENS), NUM_PROMPTS)
     numbers = np.round(np.exp(drawn)).astype(int)
     return [_shortened(item, int(number)) for item, number in zip(_continued_prompts(), numbers, strict=True)]
 
 
 def _shortened(item: Item, number: int) -> Item:
-    """Greedy text: the first tokens of a long continuation are the whole of a short one."""
+    """Truncate greedy text: the first tokens of a long continuation equal a short one."""
     return {**item, "answer": item["answer"][:number], "answer_ids": item["answer_ids"][:number], "tokens": number}
 
 
@@ -140,7 +140,7 @@ def _translated(opened: OpenBundle, text: str) -> Item:
 
 
 def _all_of(answer_ids: list[int], number: int) -> list[int]:
-    """Raises RuntimeError for an answer that ended early: the end token must be unlikely."""
+    """Raises RuntimeError for an answer that ended early: the end token must be improbable."""
     if len(answer_ids) != number:
         raise RuntimeError(f"an answer has {len(answer_ids)} tokens instead of {number}")
     return answer_ids
@@ -150,7 +150,7 @@ def _open(name: str) -> OpenBundle:
     return open_bundle(bundle(name), "cpu", threads=1, precision="fp32")
 
 
-#: Corpus -> how it is made.
+#: Corpus -> its builder.
 BUILDERS: dict[str, Callable[[], list[Item]]] = {
     "sentences": _sentences,
     "sentences-20": _sentences_of_one_length,

@@ -1,7 +1,7 @@
 """The benchmark's three bundles: random but seeded weights, real graphs, published and verified like any other.
 
-What a network says does not matter here, only that its answers can be compared: sentences in which two labels are
-nearly equal are left out, and end tokens are made so unlikely that an answer always has its full number of steps.
+The quality of the answers is irrelevant, but they must be comparable: sentences in which two labels are nearly equal
+are excluded, and end tokens are so improbable that an answer always has its full number of steps.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NEVER = -30.0
 
 
 def build_bundles() -> list[str]:
-    """Publish the bundles that are not there yet; returns their names."""
+    """Publish the missing bundles; return the names of all."""
     writers = {TAGGER: _write_tagger, GENERATOR: _write_generator, TRANSLATOR: _write_translator}
     missing = [name for name in writers if not (bundle(name) / "manifest.json").is_file()]
     MODELS.mkdir(parents=True, exist_ok=True)
@@ -54,20 +54,20 @@ def build_bundles() -> list[str]:
 
 
 def _add_faster_forms(name: str, dev: Sequence[Record]) -> None:
-    """int8 graphs, and bf16 where OpenVINO computes the same graphs; without the first the report says so."""
+    """Add int8 graphs, and bf16 if OpenVINO runs the same graphs; otherwise the report says so."""
     with contextlib.suppress(UnrollError):
         add_variant(bundle(name), "int8", lambda _: None, dev)
     manifest = read_manifest(bundle(name))
-    # `prompt` tells its operators the lengths of its rows, which that provider ignores.
+    # `prompt` passes the lengths of its rows to its operators, which that provider ignores.
     graphs = {graph: spec.file for graph, spec in manifest.graphs.items() if graph != "prompt"}
-    # Random weights have no quality to lose, and the provider may be installed elsewhere: nothing is measured.
+    # Random weights have no quality to lose, and the provider may be missing here: nothing is measured.
     unmeasured = {"measure": "none", "score": 0, "fp32_score": 0, "drop": 0, "max_difference": 0, "agreement": 100}
     bf16 = Variant.model_validate({"graphs": graphs, "depends_on_batch": False, **unmeasured})
     write_manifest(bundle(name), manifest.model_copy(update={"variants": {**manifest.variants, "bf16": bf16}}))
 
 
 def _tagged_at_random() -> list[Record]:
-    """Sentences whose labels nobody can guess, in fp32 or any other precision."""
+    """Return sentences with random labels, which no precision can predict."""
     rng = random.Random(3)
     return [
         TaggedSentence(tuple(f"w{rng.randrange(1000)}" for _ in range(20)), tuple(rng.choices(LABELS, k=20)))
@@ -80,7 +80,7 @@ def _text_at_random() -> list[Record]:
 
 
 def words(number: int) -> TextTokenizer:
-    """`w0`, `w1`, ... as a vocabulary of so many ids, the special tokens counted."""
+    """Return a vocabulary `w0`, `w1`, ... of `number` ids, special tokens included."""
     return TextTokenizer(word_tokenizer([f"w{i}" for i in range(number - len(SPECIAL_TOKENS))], _PLAIN_WORDS))
 
 
@@ -93,7 +93,7 @@ def _write_tagger() -> None:
 
 
 def _clear_sentence(network: Tagger, length: int, num_tried: int = 200) -> list[str]:
-    """Of sentences drawn at random the one whose closest label is clearest, so that it stays so in less precision."""
+    """Return the random sentence with the largest label margin, so that lower precision does not change its labels."""
     ids = torch.randint(len(SPECIAL_TOKENS), NUM_WORDS, (num_tried, length))
     with torch.no_grad():
         emissions = network.eval().emissions(ids, ids, torch.full((num_tried,), length))
@@ -113,10 +113,10 @@ def _write_generator() -> None:
 
 
 def _write_translator() -> None:
-    """GRU encoder (both directions) and decoder of 256 with additive attention; 8,000 words on each side.
+    """GRU encoder (bidirectional) and decoder of 256 with additive attention; 8,000 words on each side.
 
-    The output layer reads as many numbers as an embedding has. With 768, what state and context have together, it is
-    the dear matrix product that it is in translators without such a bottleneck.
+    The input of the output layer has the size of an embedding. With 768, the size of state and context together, it is
+    the dominant matrix product, as in translators without such a bottleneck.
     """
     config = TranslatorConfig(
         cell="gru",

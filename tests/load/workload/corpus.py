@@ -1,6 +1,6 @@
 """The corpora of the benchmark: the same items for every target, each with the correct answer.
 
-`ids` is what peers are sent; the service is sent text. `answers.py` makes the files.
+Peers receive `ids`; the service receives text. `answers.py` creates the files.
 """
 
 from __future__ import annotations
@@ -28,6 +28,6 @@ NUM_SOURCES, SOURCE_WORDS, NUM_STEPS = 64, 19, 60
 
 
 def load_corpus(name: str) -> list[Item]:
-    """Items of one corpus. Raises FileNotFoundError before `build_corpora` has run."""
+    """Return the items of one corpus. Raises FileNotFoundError before `build_corpora` has run."""
     items: list[Item] = json.loads((CORPORA / f"{name}.json").read_text(encoding="utf-8"))
     return items

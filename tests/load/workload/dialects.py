@@ -1,7 +1,7 @@
 """Request and response formats of each kind of target, with answers converted to a comparable form.
 
-Peers are sent ids and answer with ids, so none of them pays for looking words up or for naming labels; the service is
-sent words and text, and answers with all that its own clients get.
+Peers receive and return ids, so they have no cost for tokenization or label names; the service receives words and
+text, and returns the same answers as to its own clients.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from tests.load.places import GENERATOR, TAGGER, TRANSLATOR
 from tests.load.workload.corpus import Item, load_corpus
 
-#: Corpus -> the task it is for.
+#: Corpus -> its task.
 TASKS: Mapping[str, str] = {
     "sentences": "tagging",
     "sentences-20": "tagging",
@@ -26,7 +26,7 @@ TASKS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """One way to ask one task: where, with which body, and how item and answer become comparable."""
+    """Request and response format of one task: path, body, and conversion of item and answer to a comparable form."""
 
     path: str
     body: Callable[[Item], Any]
@@ -36,7 +36,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Question:
-    """One request as it goes over the wire, and the answer that is right."""
+    """One request as sent on the wire, and the correct answer."""
 
     payload: bytes
     expected: Any
@@ -44,7 +44,7 @@ class Question:
 
 
 def questions(speech: str, corpus: str, port: int) -> list[Question]:
-    """Every item of a corpus as requests in a dialect to 127.0.0.1:`port`."""
+    """Return every item of a corpus as a request in a dialect to 127.0.0.1:`port`."""
     dialect = DIALECTS[speech, TASKS[corpus]]
     return [
         Question(request(dialect.path, dialect.body(item), port), dialect.expected(item), item["tokens"])
@@ -53,7 +53,7 @@ def questions(speech: str, corpus: str, port: int) -> list[Question]:
 
 
 def request(path: str, body: Any, port: int) -> bytes:
-    """A whole HTTP/1.1 request that keeps its connection."""
+    """Return a complete HTTP/1.1 request that keeps its connection alive."""
     content = json.dumps(body, separators=(",", ":")).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
@@ -76,12 +76,12 @@ def _unroll_labels(answer: Any) -> list[int]:
 
 
 def _inference_protocol(item: Item) -> Any:
-    """Open Inference Protocol, version 2. Ids travel as one string: servers merge only tensors of equal shape."""
+    """Open Inference Protocol, version 2. Ids are sent as one string: servers batch only tensors of equal shape."""
     data = [" ".join(map(str, item["ids"]))]
     return {"inputs": [{"name": "ids", "shape": [1, 1], "datatype": "BYTES", "data": data}]}
 
 
-#: (who is asked, task) -> how.
+#: (target, task) -> format.
 DIALECTS: dict[tuple[str, str], Dialect] = {
     ("unroll", "tagging"): Dialect(
         "/predict", lambda item: {"model": TAGGER, "inputs": [item["words"]]}, _labels, _unroll_labels

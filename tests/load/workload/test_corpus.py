@@ -1,4 +1,4 @@
-"""Corpora have the intended lengths and groups, and requests the intended bytes."""
+"""Corpora have the specified lengths and groups, and requests the specified bytes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_request_says_how_long_its_body_is() -> None:
 
 
 def test_every_dialect_of_tagging_reads_the_labels_that_it_is_answered_with() -> None:
-    """Each server's own shape of the answer comes back as the same list of numbers."""
+    """The response format of each server is converted to the same list of label ids."""
     answers = {
         "unroll": {"predictions": [{"tokens": [{"tag": "L3"}, {"tag": "L17"}]}]},
         "ids": {"labels": [3, 17]},
