@@ -285,9 +285,11 @@ class ContinuousBatcher(Generic[RequestT]):
         for stream, outcome in handed:
             if outcome.finished:
                 self._left(stream, "finished" if outcome.error is None else "failed")
-        batch.is_running = False  # from here on another lane may choose it
+        # Hand over before another lane may choose the batch. That lane could finish the next run and hand over first:
+        # the stream would get its tokens out of order, and lose those that come after its end.
         if handed:
             self._hand_over(self._hand_out, handed)
+        batch.is_running = False
 
     def _hand_over(self, take: Callable[..., None], argument: object) -> None:
         """Continue in the event loop. If that has been closed, nobody waits for an answer."""

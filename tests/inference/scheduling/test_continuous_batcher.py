@@ -128,6 +128,27 @@ def test_texts_in_company_are_what_they_are_alone(generator: OpenBundle, num_lan
     assert sample(metrics, "unroll_slots_in_use") == sample(metrics, "unroll_live_streams") == 0
 
 
+def test_a_run_is_handed_over_before_its_batch_may_run_again(generator: OpenBundle) -> None:
+    """No other lane can finish the next run first, so that the tokens of a stream stay in order and none is lost."""
+    is_running: list[bool] = []
+
+    async def scenario(batcher: ContinuousBatcher[GenerationRequest], _: Watched) -> None:
+        hand_over = batcher._hand_over
+
+        def watched(*arguments: Any) -> None:
+            is_running.append(any(batch.is_running for batch in batcher._running))
+            hand_over(*arguments)
+
+        batcher._hand_over = watched  # type: ignore[method-assign]
+        indices: list[int] = []
+        await read_into(indices, batcher.submit(start(generator, "a", is_streamed=True, max_new_tokens=8), FAR_S))
+        assert indices == list(range(1, 9))
+
+    play(generator, scenario)
+    assert len(is_running) == 8
+    assert all(is_running)
+
+
 def test_rows_are_spread_over_the_lanes(generator: OpenBundle) -> None:
     async def scenario(batcher: ContinuousBatcher[GenerationRequest], runner: Watched) -> None:
         runner.may_step.clear()

@@ -347,7 +347,7 @@ def test_known_vectors_start_the_embedding() -> None:
     """A word with a vector starts from it, one without is drawn with the same spread, and padding is zero."""
     vectors = np.full((6, 3), np.nan, dtype=np.float32)
     vectors[4] = [0.5, -0.25, 1.0]
-    network = build_network(TASKS["tagging"], recipe_for_vectors(3), vocabulary_with(vectors))
+    network = build_network(TASKS["classification"], recipe_for_vectors(3), vocabulary_with(vectors))
     rows = network.get_parameter("embedding.weight")
     assert rows[4].tolist() == [0.5, -0.25, 1.0]
     assert not rows[0].any()
@@ -358,7 +358,7 @@ def test_known_vectors_start_the_embedding() -> None:
 def test_vectors_of_which_no_word_is_known_do_no_harm() -> None:
     """If no word has a vector, the embedding is initialised as without vectors, not with NaN."""
     vocabulary = vocabulary_with(np.full((6, 3), np.nan, dtype=np.float32))
-    network = build_network(TASKS["tagging"], recipe_for_vectors(3), vocabulary)
+    network = build_network(TASKS["classification"], recipe_for_vectors(3), vocabulary)
     assert network.get_parameter("embedding.weight").isfinite().all()
 
 
@@ -366,15 +366,15 @@ def test_vectors_of_another_size_are_refused() -> None:
     """The error has both sizes, and the setting that makes them equal."""
     vocabulary = vocabulary_with(np.zeros((6, 3), dtype=np.float32))
     with pytest.raises(ConfigFault, match=r"have 3 numbers, the network expects 4: --set network\.embedding_size=3"):
-        build_network(TASKS["tagging"], recipe_for_vectors(4), vocabulary)
+        build_network(TASKS["classification"], recipe_for_vectors(4), vocabulary)
 
 
 def test_the_seed_decides_the_weights() -> None:
     """Equal seeds give equal networks, and another seed gives another one."""
     vocabulary = Vocabulary({"text": fit_characters(["ab"])}, ("x", "y"))
     recipe = recipe_for_vectors(3)
-    first, second = (build_network(TASKS["tagging"], recipe, vocabulary).state_dict() for _ in range(2))
+    first, second = (build_network(TASKS["classification"], recipe, vocabulary).state_dict() for _ in range(2))
     reseeded = recipe.model_copy(update={"seed": 2})
-    other = build_network(TASKS["tagging"], reseeded, vocabulary).state_dict()
+    other = build_network(TASKS["classification"], reseeded, vocabulary).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["output.weight"], other["output.weight"])
