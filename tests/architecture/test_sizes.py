@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MAX_LINES_OF_FILE = 400
 MAX_LINES_OF_FUNCTION = 60
+MAX_MODULES_OF_FOLDER = 13
 SOURCES = sorted(path for package in ("deploy", "service", "training") for path in (ROOT / package).rglob("*.py"))
 
 
@@ -27,3 +29,13 @@ def test_no_function_is_too_long() -> None:
         and (node.end_lineno or node.lineno) - node.body[0].lineno + 1 > MAX_LINES_OF_FUNCTION
     ]
     assert not too_long
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    """Python modules but `__init__.py`, in the packages and in the tests."""
+    modules = [
+        path for package in ("deploy", "service", "tests", "training") for path in (ROOT / package).rglob("*.py")
+    ]
+    folders = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules if path.name != "__init__.py")
+    assert folders, "no modules were found"
+    assert not {name: count for name, count in folders.items() if count > MAX_MODULES_OF_FOLDER}
