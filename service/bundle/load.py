@@ -99,6 +99,8 @@ def load_bundle(path: Path) -> Bundle:
 def read_manifest(path: Path) -> Manifest:
     """The manifest of the bundle in folder `path`; raises BundleError where it is absent or not valid."""
     file = path / MANIFEST_FILE
+    if not path.is_dir():
+        raise BundleIncomplete(path, "there is no such folder; a bundle is a folder models/NAME/VERSION")
     if not file.is_file():
         raise BundleIncomplete(path, f"there is no {MANIFEST_FILE}")
     try:

@@ -211,7 +211,7 @@ def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as
         return
     for entry in listed:
         state = entry["state"] if not entry["reason"] else f"{entry['state']}: {entry['reason']}"
-        about = f"{entry['task'] or ''}  {entry['description'] or ''}".strip()
+        about = f"{entry['task'] or '':<15} {entry['description'] or ''}".strip()
         print(f"{entry['name']:<24} {entry['version']:<4} {state:<10} {about}".rstrip())
 
 

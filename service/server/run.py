@@ -60,6 +60,13 @@ class GracefulServer(uvicorn.Server):
         self._delay_s = delay_s
         self._stop_at_s: float | None = None
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and log the address, which uvicorn does not for sockets that it was given."""
+        await super().startup(sockets)
+        for listening in (sockets or ()) if self.started else ():
+            host, port = listening.getsockname()[:2]
+            logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle a signal: announce the stop, or stop."""
         if sig != signal.SIGTERM or not self._delay_s or self._stop_at_s is not None:

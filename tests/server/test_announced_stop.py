@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
 
@@ -54,6 +55,23 @@ def test_without_a_delay_nothing_is_announced() -> None:
     announcing = announcing_server(announced, delay_s=0.0)
     announcing.handle_exit(signal.SIGTERM, None)
     assert (announced, stops(announcing)) == ([], True)
+
+
+def test_the_address_is_logged_when_the_server_listens(caplog: pytest.LogCaptureFixture) -> None:
+    config = uvicorn.Config(lambda: None, log_config=None, lifespan="off")
+    starting = GracefulServer(config, lambda: None, 0.0)
+    listening = server.open_socket("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+
+    async def start_and_stop() -> None:
+        config.load()
+        starting.lifespan = config.lifespan_class(config)
+        await starting.startup([listening])
+        await starting.shutdown([listening])
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(start_and_stop())
+    assert f"listening on http://127.0.0.1:{port}" in caplog.messages
 
 
 def test_a_service_that_will_stop_is_not_ready_and_answers_all_the_same(tiny_models: Path) -> None:

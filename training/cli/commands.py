@@ -69,7 +69,7 @@ def train(
     ] = False,
     deterministic: Annotated[
         bool,
-        typer.Option("--deterministic", help="--set training.deterministic=true: reproducible on a GPU too."),
+        typer.Option("--deterministic", help="Reproducible to the bit on a GPU too, but slower."),
     ] = False,
     device: Device = "auto",
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def experiment(
     name: Annotated[str, typer.Argument(help="Name of the experiment; see --list.")] = "",
     list_all: Annotated[bool, typer.Option("--list", help="List the experiments.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Tiny settings: runs in seconds, shows nothing.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny settings: runs in seconds, proves nothing.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: --set seeds=5")] = None,
     out: Annotated[Path, typer.Option(help="Folder for tables/NAME.md and figures/NAME.svg.")] = Path("experiments"),
 ) -> None:

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
-RecipeArgument = Annotated[str, typer.Argument(help="Recipe by name or .toml file, or a task for your own files.")]
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Recipe by name or .toml file; for your own files a task: tagging, classification, translation, "
+        "generation, forecasting or captioning."
+    ),
+]
 TrainFile = Annotated[str, typer.Option("--train", help="Labelled file, folder, or a.en,a.de.")]
 DevFile = Annotated[str, typer.Option("--dev", help="Dev file; without it a part of the training file is held out.")]
 NameOption = Annotated[str, typer.Option(help="Name of the model.")]

@@ -36,7 +36,7 @@ class VerificationInputs:
         self._random = np.random.default_rng(seed)
 
     def all_sizes(self, spec: GraphSpec) -> list[Feeds]:
-        """One set of feeds for each probe size."""
+        """One set of feeds for each size of `BATCH_AND_TIME_SIZES`."""
         pairs = zip(BATCH_AND_TIME_SIZES, WORD_LENGTHS, strict=True)
         return [self.feeds(spec, batch, time, characters) for (batch, time), characters in pairs]
 
