@@ -24,6 +24,8 @@ MODEL = "tiny-generator"
 ENDLESS_TOKENS = 50_000
 LEAVES = "unroll_slot_leaves_total"
 MAX_BACKLOG = 256
+#: Time to write so many tokens that all buffers are full, on a busy machine.
+_FILLING_S = 300.0
 OVERLOADED = {"model": MODEL, "task": "generation", "outcome": "overloaded"}
 
 
@@ -36,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Itera
     limits = manifest.limits.model_copy(update={"max_new_tokens": ENDLESS_TOKENS})
     write_manifest(bundle, manifest.model_copy(update={"limits": limits}))
     copy_bundle(tiny_models / "tiny-classifier" / "1", models)
-    limits = {"max_stream_backlog_events": MAX_BACKLOG, "default_timeout_ms": 60_000}
+    limits = {"max_stream_backlog_events": MAX_BACKLOG, "default_timeout_ms": 600_000}
     with live_server(models, send_bytes=16_384, **limits) as started:
         yield started
 
@@ -125,7 +127,7 @@ def test_a_reader_that_does_not_read_is_cut_and_stalls_nobody(
         deaf.send(stream_request())
         read_head(deaf)
         assert_others_are_answered(server)
-        wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1)
+        wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1, _FILLING_S)
         wait_until(lambda: all_slots_are_free(server))
         assert_others_are_answered(server)
         # What the stall timer does when it expires.
@@ -138,7 +140,7 @@ def test_a_slow_reader_gets_all_up_to_the_cut_and_the_reason(server: LiveServer)
     before = server.metric(LEAVES, model=MODEL, reason="overrun")
     with server.connect(receive_bytes=4096) as slow:
         slow.send(stream_request())
-        wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1)
+        wait_until(lambda: server.metric(LEAVES, model=MODEL, reason="overrun") == before + 1, _FILLING_S)
         events = [json.loads(line[5:]) for line in slow.answer().body.split(b"\n\n") if line]
     *tokens, last = events
     assert [event["index"] for event in tokens] == list(range(1, len(tokens) + 1))
