@@ -226,15 +226,6 @@ def test_a_signal_names_itself_and_the_way_on(number: signal.Signals, tmp_path: 
     assert signal.getsignal(number) is before
 
 
-@pytest.fixture
-def _sigint_interrupts() -> Iterator[None]:
-    """Python's own handler: a process that a shell starts in the background ignores SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_sigint_interrupts")
 def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:
     """A second signal stops the run without waiting for the end of the update."""
     recipe = tiny_recipe("classification", tmp_path / "data")
