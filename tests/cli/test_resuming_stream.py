@@ -140,7 +140,7 @@ def test_a_stream_continues_from_its_newest_state_and_not_from_the_prompt(replic
 
 def test_a_text_that_is_drawn_without_a_seed_gets_one_before_it_begins(replicas: list[LiveServer]) -> None:
     """A text sampled without a seed is given one, so a retry before the first state yields the same text."""
-    with gateway(replicas, 5) as broken:
+    with gateway(replicas, 0) as broken:  # before the first event: the text may be that short
         tokens_of(broken, do_sample=True)
     first, second = broken.bodies
     assert first["parameters"]["seed"] == second["parameters"]["seed"]
