@@ -216,6 +216,7 @@ class ModelExample(BaseModel):
 
     inputs: Any
     parameters: dict[str, Any] = {}
+    answer: Any = Field(None, description="the answer that the self-check expects")
 
 
 class ModelDetails(ModelVersion):

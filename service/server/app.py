@@ -22,7 +22,14 @@ from service.api.error_table import install_error_handlers
 from service.api.event_stream import EventStream
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.request_scope import Headers, RequestScope, StreamWriter
-from service.api.routes import health, models, playground, predict, text_generation_inference
+from service.api.routes import (
+    health,
+    models,
+    playground,
+    playground_data,
+    predict,
+    text_generation_inference,
+)
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
@@ -151,7 +158,7 @@ def create_app(settings: Settings) -> Application:
     install_error_handlers(framework)
     for protocol in PROTOCOLS:
         document(protocol, framework)
-    for routes in (models, health, playground):
+    for routes in (models, health, playground, playground_data):
         framework.include_router(routes.router)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
