@@ -9,7 +9,7 @@ import { pictureThumbnail } from "./thumbnails.js";
 
 const INPUT = {
   editor: ({ options }) => pictureEditor({ columns: options.image_columns, rows: options.image_rows }),
-  nameOf: (_, index, answer) => answer?.text ?? `Picture ${index + 1}`,
+  nameOf: (_, index, answer) => answer?.text || `Picture ${index + 1}`,
   thumbnailOf: ({ png }) => pictureThumbnail(png),
 };
 

@@ -6,7 +6,7 @@ const MAX_EXAMPLES = 5;
 const MAX_NAME_CHARACTERS = 120;
 
 /**
- * Examples with the same name are shown once.
+ * Texts with the same name are shown once.
  * @param {object} model
  * @param {import("./workbench.js").View} view
  * @param {(inputs: unknown) => void} run
@@ -17,7 +17,8 @@ export function examplesOf(model, view, run) {
     name: view.nameOf(inputs, index, answer ?? null).trim(),
     inputs,
   }));
-  const distinct = [...new Map(named.filter(({ name }) => name).map((example) => [example.name, example])).values()];
+  const keyOf = ({ name, inputs }) => (view.thumbnailOf ? inputs : name);
+  const distinct = [...new Map(named.filter(({ name }) => name).map((example) => [keyOf(example), example])).values()];
   const buttons = distinct.slice(0, MAX_EXAMPLES).map(({ name, inputs }) => {
     const attributes = { type: "button", class: "example", title: "Run this example", onclick: () => run(inputs) };
     return el("button", attributes, view.thumbnailOf?.(inputs, model) ?? null, shortened(name));
