@@ -12,6 +12,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.observability.json_logs import num_dropped_lines
+
 ThingT = TypeVar("ThingT")
 
 #: Ends a `watch`.
@@ -166,6 +168,14 @@ class LabelCollector(Collector):
             for label, count in list(counts.items()):
                 family.add_metric([model, label], count)
         yield family
+
+
+class LogCollector(Collector):
+    """The count of lost log lines of this process."""
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Number of log lines that were dropped because they could not be written."
+        yield CounterMetricFamily("unroll_log_lines_dropped", text, value=num_dropped_lines())
 
 
 class SessionCollector(Collector):

@@ -16,6 +16,7 @@ from service.observability.collectors import (
     Forget,
     LabelCollector,
     LaneCollector,
+    LogCollector,
     PrefixCollector,
     Prefixes,
     Queue,
@@ -53,7 +54,15 @@ class Metrics:
         self._prefixes, self._labels = PrefixCollector(), LabelCollector()
         for kind in (ProcessCollector, PlatformCollector, GCCollector):
             kind(registry=registry)
-        for collector in (self._queues, self._slots, self._prefixes, self._labels, ContainerCollector(), find_gpus()):
+        for collector in (
+            self._queues,
+            self._slots,
+            self._prefixes,
+            self._labels,
+            ContainerCollector(),
+            LogCollector(),
+            find_gpus(),
+        ):
             self._register(collector)
         self._declare_requests(registry)
         self._declare_batches(registry)
@@ -262,6 +271,12 @@ class Metrics:
             "unroll_event_loop_lag_seconds",
             "Lag of the event loop in seconds, measured ten times a second.",
             buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.background_failures = Counter(
+            "unroll_background_failures_total",
+            "Number of times a background task failed; it is restarted.",
+            ["task"],
             registry=registry,
         )
         self.start_duration = Gauge(
