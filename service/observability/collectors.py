@@ -170,6 +170,20 @@ class LabelCollector(Collector):
         yield family
 
 
+class SessionStoreCollector(Collector):
+    """The failures of a session store outside of this process, by reason."""
+
+    def __init__(self, failures: Mapping[str, int]) -> None:
+        self._failures = failures
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Number of commands to the session store that failed: timeout, unreachable, full or refused."
+        family = CounterMetricFamily("unroll_session_store_failures", text, labels=["reason"])
+        for reason in ("timeout", "unreachable", "full", "refused"):
+            family.add_metric([reason], self._failures.get(reason, 0))
+        yield family
+
+
 class LogCollector(Collector):
     """The count of lost log lines of this process."""
 

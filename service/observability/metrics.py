@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
@@ -24,6 +24,7 @@ from service.observability.collectors import (
     Sealer,
     SessionCollector,
     Sessions,
+    SessionStoreCollector,
     SlotCollector,
     Slots,
     StateCollector,
@@ -86,6 +87,10 @@ class Metrics:
     def watch_sessions(self, sessions: Sessions) -> None:
         """Read the counts of a session store at each scrape."""
         self._register(SessionCollector(sessions))
+
+    def watch_session_store(self, failures: Mapping[str, int]) -> None:
+        """Read the failures of the session store at each scrape."""
+        self._register(SessionStoreCollector(failures))
 
     def watch_states(self, sealer: Sealer) -> None:
         """Read the counts of the state sealer at each scrape."""

@@ -9,13 +9,16 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+#: Starts a task; called again for each restart.
+Work = Callable[[], Coroutine[Any, Any, None]]
+
 FIRST_PAUSE_S = 0.5
 LAST_PAUSE_S = 60.0
 
 
 async def supervise(
     name: str,
-    work: Callable[[], Coroutine[Any, Any, None]],
+    work: Work,
     count_failure: Callable[[], None],
     first_pause_s: float = FIRST_PAUSE_S,
 ) -> None:

@@ -8,15 +8,14 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
 from service.observability.process import process_age_s
-from service.observability.supervision import supervise
+from service.observability.supervision import Work, supervise
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +25,12 @@ _MEASURE_LAG_EVERY_S = 0.1
 class BackgroundTasks:
     """The background tasks of one running service. Start and stop them in its event loop."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, reload_every_s: float) -> None:
-        """`reload_every_s=0`: reload on SIGHUP only."""
+    def __init__(self, registry: Registry, metrics: Metrics, reload_every_s: float, check_sessions: Work) -> None:
+        """`reload_every_s=0`: reload on SIGHUP only. `check_sessions` logs a session store that cannot be used."""
         self._registry = registry
         self._metrics = metrics
         self._reload_every_s = reload_every_s
+        self._check_sessions = check_sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._hangup = asyncio.Event()
 
@@ -39,6 +39,7 @@ class BackgroundTasks:
         loading = self._spawn("load-bundles", self._load)
         self._spawn("reload-bundles", partial(self._reload, loading))
         self._spawn("measure-lag", self._measure_lag)
+        self._spawn("check-sessions", self._check_sessions)
         return loading
 
     async def stop(self) -> None:
@@ -47,7 +48,7 @@ class BackgroundTasks:
             task.cancel()
         await asyncio.wait(self._tasks)
 
-    def _spawn(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    def _spawn(self, name: str, work: Work) -> asyncio.Task[None]:
         failures = self._metrics.background_failures.labels(name)
         task = asyncio.create_task(supervise(name, work, failures.inc), name=name)
         self._tasks.append(task)
