@@ -85,6 +85,8 @@ class LogWriter:
         self.num_dropped += 1
         self._num_untold += 1
         self._is_empty.clear()
+        if self._thread is None:
+            self._start()
 
     def _start(self) -> None:
         """Start the thread with the first line, so that it exists in the process that logs, forked or not."""
