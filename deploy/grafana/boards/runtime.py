@@ -163,6 +163,7 @@ LOOP: tuple[Panel, ...] = (
         queries=(Query(rate("unroll_log_lines_dropped_total", INSTANCES), "{{instance}}"),),
         unit="ops",
         at_least=1,
+        width=12,
     ),
     Chart(
         title="Background tasks failed",
@@ -171,6 +172,7 @@ LOOP: tuple[Panel, ...] = (
         queries=(Query(f"60 * sum by (task) (rate(unroll_background_failures_total{{{INSTANCES}}}[5m]))", "{{task}}"),),
         unit="cpm",
         at_least=1,
+        width=12,
     ),
 )
 

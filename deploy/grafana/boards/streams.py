@@ -166,6 +166,7 @@ STATE: tuple[Panel, ...] = (
         queries=(Query(f"sum by (reason) ({rate('unroll_session_store_failures_total', INSTANCES)})", "{{reason}}"),),
         unit="ops",
         at_least=1,
+        width=24,
     ),
 )
 
