@@ -119,9 +119,9 @@ def test_what_cannot_be_written_raises_nothing(
 
 def test_what_is_printed_becomes_lines(caplog: pytest.LogCaptureFixture) -> None:
     stream = LoggedStream(logging.getLogger("print"))
-    print("one", "two", file=stream)  # type: ignore[call-overload]
-    print("begun", end="", file=stream)  # type: ignore[call-overload]
-    print(" and ended\n\n", file=stream)  # type: ignore[call-overload]
+    print("one", "two", file=stream)
+    print("begun", end="", file=stream)
+    print(" and ended\n\n", file=stream)
     assert [vars(record)["text"] for record in caplog.records] == ["one two", "begun and ended"]
 
 
