@@ -10,6 +10,8 @@ import atexit
 import io
 import json
 import logging
+import os
+import sys
 import threading
 import time
 import traceback
@@ -134,7 +136,10 @@ def configure_logging(level: str, shows_texts: bool = False) -> None:
     # Do not collect what our lines never show: the logging library's own advice for speed.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
-    handler = QueueHandler(LogWriter(keep_standard_error(), dropped_notice))
+    # Python found it closed at the start: its number may be that of a file which was opened since.
+    is_closed = sys.stderr is None
+    descriptor = os.open(os.devnull, os.O_WRONLY) if is_closed else keep_standard_error()
+    handler = QueueHandler(LogWriter(descriptor, dropped_notice))
     handler.setFormatter(JsonFormatter(shows_texts))
     atexit.register(flush_logs)
     root = logging.getLogger()
