@@ -97,6 +97,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _a_session_does_not_outlive_its_state(self) -> Settings:
+        if self.session_ttl_s > self.state_ttl_s:
+            raise ValueError(
+                f"UNROLL_SESSION_TTL_S ({self.session_ttl_s:g}) must not be longer than UNROLL_STATE_TTL_S "
+                f"({self.state_ttl_s:g}): a session keeps a sealed state, and could not open it any more"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_session_fits_its_store(self) -> Settings:
         if self.max_state_bytes > self.max_session_total_bytes:
             raise ValueError("max_state_bytes must not be larger than max_session_total_bytes")

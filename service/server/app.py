@@ -39,6 +39,7 @@ from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateSealer
 from service.inference.state.session_memory import LocalSessions
+from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
@@ -153,6 +154,7 @@ def create_app(settings: Settings) -> Application:
     metrics.watch_states(services.state_storage.sealer)
     if isinstance(services.state_storage.sessions, LocalSessions):
         metrics.watch_sessions(services.state_storage.sessions)
+    metrics.watch_session_store(services.state_storage.sessions.failures)
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
     install_error_handlers(framework)
@@ -170,14 +172,15 @@ def create_app(settings: Settings) -> Application:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the bundles while `/health/live` already answers; on shutdown, let requests in flight finish."""
     state = app.state
-    background_tasks = BackgroundTasks(state.registry, state.metrics, state.settings.reload_every_s)
+    sessions = state.services.state_storage.sessions
+    background_tasks = BackgroundTasks(state.registry, state.metrics, state.settings.reload_every_s, sessions.check)
     state.loading = background_tasks.start()
     try:
         yield
     finally:
         await background_tasks.stop()
         await state.registry.close(state.settings.drain_timeout_s)
-        await state.services.state_storage.sessions.close()
+        await sessions.close()
         if state.tracer is not None:
             await asyncio.to_thread(state.tracer.close)
 
@@ -206,4 +209,4 @@ def _state_storage(settings: Settings) -> StateStorage:
     )
     max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
     sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s)
-    return StateStorage(sealer, sessions)
+    return StateStorage(sealer, sessions, SessionNames(settings.state_key_list))

@@ -158,6 +158,16 @@ STATE: tuple[Panel, ...] = (
         unit="bytes",
         width=6,
     ),
+    Chart(
+        title="Session store failures",
+        description="Commands per second to Redis that failed, by reason. timeout, unreachable: requests with a "
+        "session get 503. full: raise maxmemory of Redis. refused: a password, or a replica that takes no writes; the "
+        "log has the message.",
+        queries=(Query(f"sum by (reason) ({rate('unroll_session_store_failures_total', INSTANCES)})", "{{reason}}"),),
+        unit="ops",
+        at_least=1,
+        width=24,
+    ),
 )
 
 PREFIXES: tuple[Panel, ...] = (

@@ -55,9 +55,10 @@ class BundleLoader:
     async def load(self) -> None:
         """Open, check and start every bundle, one per lane at a time; failures are recorded, not raised."""
         async with self._changing:
-            lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device))
-            self._context = EngineContext(lanes, self._text_pool, self._options, self._metrics)
-            self._metrics.watch_lanes(lanes)
+            if self._context is None:  # a start that failed in the middle is repeated
+                lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device))
+                self._context = EngineContext(lanes, self._text_pool, self._options, self._metrics)
+                self._metrics.watch_lanes(lanes)
             found, problem = self._list_folder()
             if problem:
                 logger.error("nothing to serve", extra={"reason": problem})
