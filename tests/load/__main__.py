@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import signal
 import sys
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,9 +17,14 @@ from tests.load.machine import facts
 from tests.load.measurement.ledger import Ledger, ledger_file
 from tests.load.measurement.run import run_scenarios
 from tests.load.measurement.scenario import Options, Plan, Scenario
-from tests.load.places import CACHE, REPORT
+from tests.load.places import CACHE, LOGS, REPORT
 from tests.load.report.markdown import report, scenario_table, verdict
 from tests.load.scenarios import SCENARIOS
+from tests.load.soak.callers.known_answers import known_answers
+from tests.load.soak.display import progress_shown, show
+from tests.load.soak.models_folder import write_folders
+from tests.load.soak.run import Extent, Load, Subject, run_soak, soaked_server
+from tests.load.soak.watch.server_log import ServerLog
 from tests.load.targets import environments
 from tests.load.workload.answers import build_corpora
 from tests.load.workload.bundles import build_bundles
@@ -79,6 +86,44 @@ def prepare() -> None:
 def write_report() -> None:
     """Rewrite RESULTS.md from the recorded measurements."""
     _write_report(Ledger(ledger_file()))
+
+
+@app.command("soak")
+def soak_command(
+    minutes: Annotated[float, typer.Option("--minutes", "-m", min=0.5, help="Duration of the load.")] = 60.0,
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Folder of bundles to copy and test; without it tiny ones of each task."
+        ),
+    ] = None,
+    callers: Annotated[int, typer.Option(min=1, max=200, help="Callers at the same time.")] = Load.num_callers,
+    seed: Annotated[int, typer.Option(help="Of the order of requests.")] = Load.seed,
+) -> None:
+    """Soak test: mixed load on a server of its own, with every answer compared.
+
+    Predictions, texts, streams read and abandoned, sessions, carried states,
+    callers that leave, bad requests, and a model version that comes and goes.
+
+    Fails on a wrong answer, a status of 500 or more, an error in the log,
+    requests left open, or memory that grows by more than 5 % after the first
+    fifth of the time.
+
+    Example, five minutes with the shipped models:
+
+      python -m tests.load soak --minutes 5 --models models
+    """
+    log = LOGS / "soak.log"
+    with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
+        with console.status("bundles and their known answers"):
+            folders = write_folders(Path(scratch), models)
+            known = known_answers(*folders, seed)
+        with soaked_server(folders.models, log) as server, progress_shown(console) as tell:
+            subject = Subject(server, folders, known, ServerLog(log))
+            soaked = run_soak(subject, Extent(60 * minutes), Load(callers, seed=seed), tell)
+    show(console, soaked)
+    console.print(f"log of the server: {log}", highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if soaked.holds else 1)
 
 
 def _prepare_artefacts() -> None:

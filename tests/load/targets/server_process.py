@@ -64,6 +64,15 @@ class ServerProcess:
         with urllib.request.urlopen(asked, timeout=timeout_s) as answer:
             return bytes(answer.read())
 
+    @property
+    def pid(self) -> int:
+        """The process that was started, without those that it has started."""
+        return self._process.pid
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to this process alone."""
+        self._process.send_signal(number)
+
     def pids(self) -> list[int]:
         """Return every live process of the tree, also those whose parent has ended since the last call."""
         self._known |= {pid: _started(pid) for pid in _tree(self._process.pid) if pid not in self._known}

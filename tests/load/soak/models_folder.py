@@ -1,0 +1,34 @@
+"""The models folder of a soak: copies of the bundles under test, and one model whose second version comes and goes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from service.bundle.load import find_bundles
+from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle
+
+RELOADED = "soak-reloaded"
+
+
+class Folders(NamedTuple):
+    """What the server reads, and what is put into it for a while."""
+
+    models: Path
+    second_versions: Path
+
+
+def write_folders(under: Path, own_models: Path | None = None) -> Folders:
+    """Copy `own_models`, or write a tiny bundle of each task; the server may change nothing but its copy."""
+    folders = Folders(under / "models", under / "second-versions")
+    if own_models is None:
+        write_all_tiny_bundles(folders.models)
+        write_tiny_bundle(folders.models, "tagging", reads_chunks=True)
+    else:
+        for bundle in find_bundles(own_models):
+            shutil.copytree(bundle, folders.models / bundle.parent.name / bundle.name)
+    write_tiny_bundle(folders.models, "classification", RELOADED)
+    # Other weights, so that an answer of the wrong version is noticed.
+    write_tiny_bundle(folders.second_versions, "classification", RELOADED, version="2", seed=1)
+    return folders
