@@ -6,6 +6,8 @@ import dataclasses
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,19 +15,25 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from service.errors import BundleError
+from tests.load.abuse.attacks import ATTACKS
+from tests.load.abuse.display import table
+from tests.load.abuse.run import endure
 from tests.load.machine import facts
 from tests.load.measurement.ledger import Ledger, ledger_file
 from tests.load.measurement.run import run_scenarios
 from tests.load.measurement.scenario import Options, Plan, Scenario
-from tests.load.places import CACHE, LOGS, REPORT
+from tests.load.places import CACHE, LOGS, REPORT, ROOT
 from tests.load.report.markdown import report, scenario_table, verdict
 from tests.load.scenarios import SCENARIOS
 from tests.load.soak.callers.known_answers import known_answers
 from tests.load.soak.display import progress_shown, show
 from tests.load.soak.models_folder import write_folders
-from tests.load.soak.run import Extent, Load, Subject, run_soak, soaked_server
+from tests.load.soak.run import SETTINGS, Extent, Load, Subject, run_soak
 from tests.load.soak.watch.server_log import ServerLog
 from tests.load.targets import environments
+from tests.load.targets.own_server import own_server
+from tests.load.targets.server_process import StartFailed
 from tests.load.workload.answers import build_corpora
 from tests.load.workload.bundles import build_bundles
 
@@ -114,16 +122,56 @@ def soak_command(
       python -m tests.load soak --minutes 5 --models models
     """
     log = LOGS / "soak.log"
-    with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
+    with _sentences(), tempfile.TemporaryDirectory(prefix="soak-") as scratch:
         with console.status("bundles and their known answers"):
             folders = write_folders(Path(scratch), models)
             known = known_answers(*folders, seed)
-        with soaked_server(folders.models, log) as server, progress_shown(console) as tell:
+        with own_server(folders.models, log, SETTINGS) as server, progress_shown(console) as tell:
             subject = Subject(server, folders, known, ServerLog(log))
             soaked = run_soak(subject, Extent(60 * minutes), Load(callers, seed=seed), tell)
     show(console, soaked)
     console.print(f"log of the server: {log}", highlight=False, soft_wrap=True)
     raise typer.Exit(0 if soaked.holds else 1)
+
+
+@app.command("abuse")
+def abuse_command(
+    attack: Annotated[
+        list[str] | None, typer.Option("--attack", "-a", help=f"Default all; repeatable: {', '.join(ATTACKS)}.")
+    ] = None,
+    models: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of bundles.")] = ROOT / "models",
+    memory: Annotated[int, typer.Option(min=256, help="Memory limit of the server, in MB.")] = 2048,
+) -> None:
+    """Callers that want to stop the service, each on a new server with a memory limit.
+
+    Says for each how much memory the server took, and how long a liveness
+    check and a small request of somebody else waited at most. The limit is a
+    control group, so it needs root. Fails if a server is killed.
+
+    Example, two of the attacks:
+
+      python -m tests.load abuse -a pipelining -a "cost of refusing"
+    """
+    unknown = set(attack or ()) - ATTACKS.keys()
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(ATTACKS)}")
+    outcomes = []
+    for name in attack or ATTACKS:
+        with _sentences(), console.status(name):
+            outcomes.append(endure(name, models, LOGS / "abuse.log", memory * 1024 * 1024))
+        console.print(f"{name}: {outcomes[-1].peak_mb:,.0f} MB at the peak", highlight=False)
+    console.print(table(outcomes, memory))
+    raise typer.Exit(any(outcome.after_mb is None for outcome in outcomes))
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """One sentence instead of a traceback where a bundle or the server is at fault."""
+    try:
+        yield
+    except (BundleError, StartFailed) as error:
+        console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
 
 
 def _prepare_artefacts() -> None:

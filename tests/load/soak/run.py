@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from tests.load.client.tally import OK
-from tests.load.places import ROOT
-from tests.load.soak.callers.caller import Caller, Unanswered, encoded, http_request
+from tests.load.soak.callers.caller import Caller, Unanswered, http_request
 from tests.load.soak.callers.findings import Findings
 from tests.load.soak.callers.known_answers import KnownAnswers
 from tests.load.soak.callers.published_versions import KIND as RELOADS
@@ -27,10 +21,8 @@ from tests.load.soak.models_folder import Folders
 from tests.load.soak.verdict import Soaked
 from tests.load.soak.watch.resources import Sample, look_at
 from tests.load.soak.watch.server_log import ServerLog
-from tests.load.targets.server_process import ServerProcess, StartFailed
-from tests.ports import free_port
+from tests.load.targets.server_process import ServerProcess
 
-_START_S = 120.0
 _SAMPLE_EVERY_S = 0.5
 _DRAIN_S = 60.0
 _WARM_UP_SHARE = 0.2
@@ -100,25 +92,8 @@ class Subject(NamedTuple):
 Tell = Callable[[Progress], None]
 
 
-@contextmanager
-def soaked_server(models: Path, log: Path) -> Iterator[ServerProcess]:
-    """A server of its own on these models; its output goes to `log`."""
-    port = free_port()
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--models", str(models)]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("UNROLL_", "OTEL_"))}
-    environ = kept | SETTINGS | {"OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
-    process = ServerProcess(command, environ, ROOT, port, log)
-    try:
-        yield process
-    finally:
-        process.stop()
-
-
 def run_soak(subject: Subject, extent: Extent, load: Load, tell: Tell) -> Soaked:
-    """Wait until the server is ready, put the load on it, and return what was found. Raises StartFailed."""
-    question = subject.known.predictions[0]
-    content = encoded({**question.body(), "inputs": [question.inputs]})
-    subject.server.wait_until_it_answers("/predict", content, _START_S)
+    """Put the load on a server that is ready, and return what was found."""
     return asyncio.run(_Soak(subject, extent, load, tell).run())
 
 
@@ -136,7 +111,6 @@ class _Soak:
         """The load, then the wait until nothing is open, then the last lines of the log."""
         watcher = self._caller(_WATCHER_SEED)
         kinds = [kind for kind in KINDS if kind.is_possible(self.subject.known)]
-        await _until_ready(watcher)
         idle = await _open_figures(watcher)
         began_s = time.monotonic()
         await self._put_load(kinds, began_s)
@@ -196,16 +170,6 @@ class _Soak:
             if share >= 1:
                 return
             await asyncio.sleep(_SAMPLE_EVERY_S)
-
-
-async def _until_ready(watcher: Caller) -> None:
-    """Wait until every bundle answers. Raises StartFailed."""
-    watcher.kind = "readiness"
-    give_up_s = time.monotonic() + _START_S
-    while (reply := await watcher.reply(http_request("GET", "/health/ready"))).status != OK:
-        if time.monotonic() > give_up_s:
-            raise StartFailed(f"not ready after {_START_S:g} s: {reply.body.decode('utf-8', 'replace')}")
-        await asyncio.sleep(_SAMPLE_EVERY_S)
 
 
 async def _open_figures(watcher: Caller) -> Counter[str]:

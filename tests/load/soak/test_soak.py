@@ -19,9 +19,10 @@ from tests.load.soak.callers.published_versions import KIND as RELOADS
 from tests.load.soak.callers.refusals import REFUSALS
 from tests.load.soak.callers.visits import KINDS, ask_in_vain
 from tests.load.soak.models_folder import RELOADED, write_folders
-from tests.load.soak.run import Extent, Load, Subject, run_soak, soaked_server
+from tests.load.soak.run import SETTINGS, Extent, Load, Subject, run_soak
 from tests.load.soak.verdict import Soaked
 from tests.load.soak.watch.server_log import ServerLog
+from tests.load.targets.own_server import own_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason=f"{OTHER_SYSTEM}: it has no /proc")
 
@@ -35,7 +36,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     """A server process with tiny bundles, and what it must answer."""
     under = tmp_path_factory.mktemp("soak")
     folders, log = write_folders(under), under / "log"
-    with soaked_server(folders.models, log) as server:
+    with own_server(folders.models, log, SETTINGS) as server:
         yield Subject(server, folders, known_answers(*folders), ServerLog(log))
 
 
@@ -104,7 +105,7 @@ def test_the_versions_of_the_reloaded_model_answer_differently(subject: Subject)
 def test_a_server_that_ends_is_found(tmp_path: Path, subject: Subject) -> None:
     """The load stops, and the soak fails."""
     log = tmp_path / "log"
-    with soaked_server(subject.folders.models, log) as server:
+    with own_server(subject.folders.models, log, SETTINGS) as server:
         dying = subject._replace(server=server, log=ServerLog(log))
         found = run_soak(
             dying, Extent(num_requests=10**9), _FEW_CALLERS, lambda progress: server.send_signal(signal.SIGKILL)
