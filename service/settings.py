@@ -31,6 +31,14 @@ class Settings(BaseSettings):
     reload_every_s: float = Field(
         0.0, ge=0.0, description="interval at which the models folder is checked for changes; 0: only on SIGHUP"
     )
+    ready: str = Field(
+        "all",
+        pattern=r"^[a-z0-9][a-z0-9._-]*( *, *[a-z0-9][a-z0-9._-]*)*$",
+        description="which bundles must be ready for the service to be: all, any (one is enough), or names of models",
+    )
+    link_roots: str = Field(
+        "", description=f"folders outside of the models folder that links in it may lead to, separated by {os.pathsep}"
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")
@@ -78,6 +86,17 @@ class Settings(BaseSettings):
         """The keys, without surrounding blanks."""
         return [key.strip() for key in self.state_keys.get_secret_value().split(",") if key.strip()]
 
+    @property
+    def required_models(self) -> frozenset[str] | None:
+        """The models that must be ready; none if any one will do, None if all must."""
+        names = frozenset(name.strip() for name in self.ready.split(","))
+        return {frozenset({"all"}): None, frozenset({"any"}): frozenset[str]()}.get(names, names)
+
+    @property
+    def link_root_list(self) -> list[Path]:
+        """The folders that links may lead to."""
+        return folders_of(self.link_roots)
+
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Settings:
         if self.max_inputs_per_request > self.max_queue_items:
@@ -101,6 +120,11 @@ class Settings(BaseSettings):
         if self.max_state_bytes > self.max_session_total_bytes:
             raise ValueError("max_state_bytes must not be larger than max_session_total_bytes")
         return self
+
+
+def folders_of(paths: str) -> list[Path]:
+    """The folders of a setting that lists several, as PATH does."""
+    return [Path(path) for path in paths.split(os.pathsep) if path.strip()]
 
 
 def read_settings(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:

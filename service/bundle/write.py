@@ -10,8 +10,8 @@ from pathlib import Path
 
 from service.bundle.load import EXAMPLES_FILE, MANIFEST_FILE, Example, file_digest, read_manifest
 from service.bundle.manifest import Manifest
-
-STAGING_FOLDER = ".staging"
+from service.bundle.models_folder import STAGING_FOLDER
+from service.bundle.seal import content_of, seal
 
 
 def staging_folder(models_root: Path, name: str) -> Path:
@@ -31,10 +31,10 @@ def write_examples(folder: Path, examples: Iterable[Example]) -> None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write `manifest.json` with the digest of every other file in the folder. Returns the manifest as written."""
+    """Write `manifest.json` with the digest of every other file in the folder, and its own. Returns it as written."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST_FILE)
-    complete = manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}})
-    (folder / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    complete = seal(manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}}))
+    (folder / MANIFEST_FILE).write_bytes(content_of(complete))
     return complete
 
 

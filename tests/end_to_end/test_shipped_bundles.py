@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.bundle.load import Bundle, find_bundles, load_bundle
+from service.bundle.load import Bundle, load_bundle
+from service.bundle.models_folder import find_bundles
 from service.inference.runtime.ort_runner import OrtRunner
 from tests.allowed_skips import NO_DATA
 from training.config.recipe import find_recipe, load_recipe

@@ -67,6 +67,8 @@ def _details(engine: Engine) -> dict[str, Any]:
 
 
 def _card(bundle: Bundle) -> str | None:
+    if CARD_FILE not in bundle.manifest.files:  # nobody has checked what lies there, or where a link leads
+        return None
     try:
         return (bundle.path / CARD_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from service.bundle.load import find_bundles, load_bundle
+from service.bundle.load import load_bundle
+from service.bundle.models_folder import find_bundles
 from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
 from tests.training.exportable import (
