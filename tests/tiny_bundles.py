@@ -7,6 +7,7 @@ The graphs follow the contract of the manifest: same tensor names, state in and 
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from service.bundle.load import CARD_FILE, Example, read_manifest
+from service.bundle.load import CARD_FILE, MANIFEST_FILE, Example, read_manifest
 from service.bundle.manifest import (
     ClassificationOptions,
     GenerationOptions,
@@ -91,6 +92,14 @@ def write_all_tiny_bundles(models_root: Path) -> Path:
 def renew_digests(bundle: Path) -> None:
     """Update the digests in the manifest after a test has changed files."""
     write_manifest(bundle, read_manifest(bundle))
+
+
+def unseal(bundle: Path) -> None:
+    """Take the digest out of the manifest, as in bundles that were published before there was one."""
+    file = bundle / MANIFEST_FILE
+    values = json.loads(file.read_bytes())
+    del values["digest"]
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def copy_bundle(bundle: Path, models_root: Path) -> Path:

@@ -159,7 +159,7 @@ def _check_files(path: Path, manifest: Manifest, link_roots: Sequence[Path] | No
         if not _is_inside(name):
             raise BundleCorrupt(path / MANIFEST_FILE, f"{name!r} lies outside the bundle")
         if not file.is_file():
-            raise BundleIncomplete(path, f"{name} is {'no regular file' if file.exists() else 'missing'}")
+            raise BundleIncomplete(path, f"{name} is {'no file' if file.exists() else 'missing'}")
         if link_roots is not None:
             _check_link(file, link_roots)
         if file_digest(file) != digest:
