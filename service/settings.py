@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "UNROLL_"
@@ -33,7 +34,6 @@ class Settings(BaseSettings):
     )
     ready: str = Field(
         "all",
-        pattern=r"^[a-z0-9][a-z0-9._-]*( *, *[a-z0-9][a-z0-9._-]*)*$",
         description="which bundles must be ready for the service to be: all, any (one is enough), or names of models",
     )
     link_roots: str = Field(
@@ -89,13 +89,22 @@ class Settings(BaseSettings):
     @property
     def required_models(self) -> frozenset[str] | None:
         """The models that must be ready; none if any one will do, None if all must."""
-        names = frozenset(name.strip() for name in self.ready.split(","))
+        names = frozenset(self.ready.split(","))
         return {frozenset({"all"}): None, frozenset({"any"}): frozenset[str]()}.get(names, names)
 
     @property
     def link_root_list(self) -> list[Path]:
         """The folders that links may lead to."""
         return folders_of(self.link_roots)
+
+    @field_validator("ready")
+    @classmethod
+    def _ready_is_a_policy(cls, ready: str) -> str:
+        names = [name.strip() for name in ready.split(",")]
+        is_mixed = len(names) > 1 and not {"all", "any"}.isdisjoint(names)
+        if is_mixed or not all(re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name) for name in names):
+            raise ValueError("must be all, any, or names of models separated by commas, such as ner-en,spam-en")
+        return ",".join(names)
 
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Settings:

@@ -80,6 +80,8 @@ def load_bundle(path: Path, link_roots: Sequence[Path] | None = None) -> Bundle:
         if link_roots is not None:
             _check_link(path, link_roots)
         manifest = read_manifest(path)
+        if link_roots is not None:
+            _check_link(path / MANIFEST_FILE, link_roots)
         _check_files(path, manifest, link_roots)
         return Bundle(
             path=path,

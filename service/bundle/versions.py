@@ -52,7 +52,7 @@ def named(bundles: Sequence[Path], name: str, version: str | None = None) -> Pat
 
 
 def versions_of(root: Path, name: str) -> list[Path]:
-    """Every version of a model, also those that were set aside, by number. A new version must be none of these.
+    """Every version of a model, also those that were set aside, by number. See `taken_versions` for a new one.
 
     Raises UnknownModel where there is none, InvalidInput where the model is a link to a folder elsewhere.
     """
@@ -61,6 +61,13 @@ def versions_of(root: Path, name: str) -> list[Path]:
     if not _visible(root, name) and not _set_aside(root, name):
         named(find_bundles(root), name)
     return sorted([*_visible(root, name), *_set_aside(root, name)], key=_number)
+
+
+def taken_versions(root: Path, name: str) -> list[int]:
+    """The numbers that a new version must not have: those that are there, sound or not, and those set aside."""
+    folders = (root / name, root / name / SET_ASIDE_FOLDER)
+    entries = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
+    return sorted(int(entry.name) for entry in entries if is_version(entry.name))
 
 
 def remarks_on(root: Path, bundles: Iterable[Path]) -> list[str]:
@@ -134,6 +141,7 @@ def roll_back(root: Path, name: str, version: str | None = None) -> RolledBack:
     """
     target = _version_of(root, name, version) if version else _before_highest(root, name)
     load_bundle(target)
+    _refuse_twins(root, name)
     aside = [path for path in _visible(root, name) if _number(path) > _number(target)]
     back = [path for path in _set_aside(root, name) if _number(path) <= _number(target)]
     hidden = root / name / SET_ASIDE_FOLDER
@@ -234,6 +242,14 @@ def _link_or_copy(file: Path, target: Path) -> None:
         target.hardlink_to(file)
     except OSError:  # a file system without hard links
         shutil.copy2(file, target)
+
+
+def _refuse_twins(root: Path, name: str) -> None:
+    """A version that was set aside and then published once more cannot be brought back over its namesake."""
+    twins = {path.name for path in _visible(root, name)} & {path.name for path in _set_aside(root, name)}
+    if twins:
+        where = root / name / SET_ASIDE_FOLDER
+        raise InvalidInput(f"{name} version {', '.join(sorted(twins))} is there and in {where} too: delete one")
 
 
 def _visible(root: Path, name: str) -> list[Path]:

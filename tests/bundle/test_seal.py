@@ -122,6 +122,13 @@ def test_files_may_be_links_into_the_models_folder_and_allowed_folders(bundle: P
     assert load_bundle(bundle).examples, "whoever names a bundle by its path trusts it"
 
 
+def test_a_manifest_that_leads_outside_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (bundle / MANIFEST_FILE).rename(tmp_path / "elsewhere.json")
+    (bundle / MANIFEST_FILE).symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(BundleCorrupt, match="UNROLL_LINK_ROOTS"):
+        load_bundle(bundle, [bundle.parents[1]])
+
+
 def test_links_within_the_models_folder_need_no_permission(bundle: Path) -> None:
     models = bundle.parents[1]
     into_a_store(bundle, models / ".blobs")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from service.bundle.load import MANIFEST_FILE, load_bundle, read_manifest
 from service.bundle.models_folder import find_bundles
+from service.bundle.versions import taken_versions
 from service.cli import commands as cli
 from tests.conftest import running_service, wait_until
 from tests.tiny_bundles import copy_bundle, unseal, write_tiny_bundle
@@ -206,6 +207,14 @@ def test_rollback_to_a_damaged_version_is_refused(models: Path) -> None:
     """Otherwise nothing at all would answer."""
     (models / CLASSIFIER / "2" / "classifier.onnx").unlink()
     assert "classifier.onnx is missing" in refused(models, "rollback", CLASSIFIER)
+
+
+def test_a_version_that_was_published_again_is_not_overwritten(models: Path) -> None:
+    """The number of a version that was set aside is taken; where it was used all the same, nothing is replaced."""
+    run(models, "rollback", CLASSIFIER)
+    assert taken_versions(models, CLASSIFIER) == [1, 2, 10]
+    write_tiny_bundle(models, "classification", version="10", seed=99)
+    assert "version 10 is there and in" in refused(models, "rollback", CLASSIFIER, "10")
 
 
 def test_a_running_service_takes_changes_over(models: Path) -> None:

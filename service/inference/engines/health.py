@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,15 @@ class ReadinessPolicy:
     def requires(self, name: str) -> bool:
         """Whether a bundle of this model that failed keeps the service from being ready."""
         return self.names is None or name in self.names
+
+    def missing(self, there: Collection[str]) -> list[str]:
+        """A sentence for each model that must be ready and is not there at all."""
+        sentences = []
+        for name in sorted({*(self.names or ())} - {*there}):
+            near = difflib.get_close_matches(name, [*there, "all", "any"], n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            sentences.append(f"UNROLL_READY names {name!r}, and there is no such model{meant}")
+        return sentences
 
     @property
     def hint(self) -> str:
@@ -76,9 +86,7 @@ class Health:
         if policy.any_will_do and any(not entry.obstacle for entry in entries):
             return []
         at_fault = [entry for entry in entries if entry.obstacle and (entry.is_required or policy.any_will_do)]
-        missing = sorted({*(policy.names or ())} - {entry.name for entry in entries})
-        reasons = [entry.obstacle for entry in at_fault]
-        reasons += [f"UNROLL_READY names {name!r}, and there is no such model" for name in missing]
+        reasons = [entry.obstacle for entry in at_fault] + policy.missing({entry.name for entry in entries})
         return [*reasons, policy.hint] if any(entry.state == "failed" for entry in at_fault) else reasons
 
     def require_serving(self) -> None:

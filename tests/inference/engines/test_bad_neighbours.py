@@ -192,6 +192,16 @@ def test_an_older_version_answers_for_a_damaged_one_only_where_the_policy_is_len
     play(models, scenario, ready=ready)
 
 
+def test_a_misspelt_name_in_the_policy_is_suggested(models: Path) -> None:
+    async def scenario(registry: Registry) -> None:
+        assert registry.reasons() == [
+            "UNROLL_READY names 'alll', and there is no such model; did you mean all?",
+            f"UNROLL_READY names 'tiny-tager', and there is no such model; did you mean {TAGGER}?",
+        ]
+
+    play(models, scenario, ready="tiny-tager , alll")
+
+
 def test_a_repaired_bundle_is_held_to_the_policy_again(models: Path) -> None:
     manifest = models / TAGGER / "1" / "manifest.json"
     content = manifest.read_bytes()
@@ -206,10 +216,10 @@ def test_a_repaired_bundle_is_held_to_the_policy_again(models: Path) -> None:
     play(models, scenario, ready=f"{TAGGER},{CLASSIFIER}")
 
 
-@pytest.mark.parametrize("value", ["", "ALL", "a b", "a,,b", "spam en", "../x"])
+@pytest.mark.parametrize("value", ["", "ALL", "a b", "a,,b", "spam en", "../x", "all,ner-en", "a\nb"])
 def test_a_policy_that_cannot_be_meant_stops_the_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("UNROLL_READY", value)
-    with pytest.raises(SettingsError, match="UNROLL_READY"):
+    with pytest.raises(SettingsError, match=r"UNROLL_READY: .*must be all, any, or names of models"):
         read_settings({})
 
 
