@@ -127,6 +127,8 @@ def _may_be_bundle(path: Path) -> bool:
         if not stat.S_ISDIR(path.stat().st_mode):
             return False
         suffixes = {file.suffix for file in path.iterdir()}
+    except FileNotFoundError:
+        return path.is_symlink()  # to what is not mounted; or else it was removed meanwhile
     except OSError:
         return True
     return not suffixes or not suffixes.isdisjoint(_SUFFIXES_OF_BUNDLES)

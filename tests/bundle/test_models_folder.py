@@ -177,6 +177,12 @@ def test_a_version_that_cannot_be_listed_is_a_bundle(models: Path, monkeypatch: 
     assert identities(list_models_folder(models)) == [GOOD, ("tiny-tagger", "2")]
 
 
+def test_a_version_that_is_removed_during_the_walk_is_no_bundle(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (models / "tiny-tagger" / "2").mkdir()
+    unreadable(monkeypatch, models / "tiny-tagger" / "2", errno.ENOENT)
+    assert identities(list_models_folder(models)) == [GOOD]
+
+
 def test_a_thousand_strays_cost_one_line_each(models: Path) -> None:
     """A folder of something else is one stray, however many folders are in it."""
     for number in range(1000):
