@@ -34,6 +34,7 @@ from service.bundle.manifest import (
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.inference.engines.open_bundle import answer_one, open_bundle
+from service.tasks.recorded import label_scores
 from tests.tiny_graph import EMBEDDING, HIDDEN, Graph, floats, ids
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "ada", "lives", "in", "london", "hello", "world", "one", "two", ".")
@@ -76,7 +77,15 @@ def write_tiny_bundle(
     write_examples(folder, [Example(inputs, parameters, None) for inputs, parameters in questions])
     write_manifest(folder, manifest)
     opened = open_bundle(folder, device="cpu", threads=1)
-    answers = [Example(i, p, answer_one(opened, i, p).model_dump(mode="json")) for i, p in questions]
+    answers = [
+        Example(
+            inputs,
+            parameters,
+            answer_one(opened, inputs, parameters).model_dump(mode="json"),
+            label_scores(opened.bundle, opened.task, opened.runner, inputs, parameters),
+        )
+        for inputs, parameters in questions
+    ]
     write_examples(folder, answers)
     write_manifest(folder, manifest)
     return publish(folder, models_root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,15 @@ MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Example:
-    """A recorded input with its parameters, and torch's answer in the form of the service."""
+    """A recorded input with its parameters, and torch's answer in the form of the service.
+
+    `label_scores` are what the graph computes for every label, by output and label; None where that is not recorded.
+    """
 
     inputs: Any
     parameters: dict[str, Any]
     answer: Any
+    label_scores: Mapping[str, Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,9 @@ def _load_tokenizer(file: Path) -> TextTokenizer:
 def _load_examples(file: Path) -> tuple[Example, ...]:
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
-        examples = tuple(Example(row["inputs"], row["parameters"], row["answer"]) for row in rows)
+        examples = tuple(
+            Example(row["inputs"], row["parameters"], row["answer"], row.get("label_scores")) for row in rows
+        )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleCorrupt(file, f"not a list of examples: {error!r}") from error
     if not examples:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from service.bundle.load import EXAMPLES_FILE, MANIFEST_FILE, Example, file_digest, read_manifest
 from service.bundle.manifest import Manifest
@@ -22,12 +23,14 @@ def staging_folder(models_root: Path, name: str) -> Path:
 
 
 def write_examples(folder: Path, examples: Iterable[Example]) -> None:
-    """Write `examples.jsonl`: one object per line with `inputs`, `parameters` and `answer`."""
-    lines = (
-        json.dumps({"inputs": e.inputs, "parameters": e.parameters, "answer": e.answer}, ensure_ascii=False)
-        for e in examples
-    )
+    """Write `examples.jsonl`: one object per line with `inputs`, `parameters`, `answer` and, if any, `label_scores`."""
+    lines = [json.dumps(_row(example), ensure_ascii=False) for example in examples]
     (folder / EXAMPLES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _row(example: Example) -> dict[str, Any]:
+    row = {"inputs": example.inputs, "parameters": example.parameters, "answer": example.answer}
+    return row if example.label_scores is None else {**row, "label_scores": example.label_scores}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

@@ -66,6 +66,16 @@ def test_classifiers(cell: str, pooling: str, bidirectional: bool, tmp_path: Pat
     assert_close_to_torch(classifier(cell, pooling, bidirectional), tmp_path)
 
 
+@pytest.mark.parametrize("network", [classifier(), tagger()], ids=["classifier", "tagger"])
+def test_the_first_example_has_a_score_for_every_label(network: nn.Module, tmp_path: Path) -> None:
+    """So that the self-check notices labels that trade places, whichever labels the answers happen to have."""
+    bundle = load_bundle(exported(network, tmp_path).path)
+    first, *others = bundle.examples
+    assert first.label_scores is not None
+    assert [tuple(scores) for scores in first.label_scores.values()] == [bundle.manifest.labels]
+    assert not any(example.label_scores for example in others)
+
+
 @pytest.mark.parametrize(
     ("cell", "attention", "decoder_layers"), [("lstm", "additive", 2), ("gru", "dot", 1), ("rnn", "dot", 3)]
 )
