@@ -99,7 +99,9 @@ def test_label_scores_that_do_not_fit_are_refused(tmp_path: Path, tiny_models: P
 def test_examples_without_label_scores_are_those_of_older_bundles(tmp_path: Path, tiny_models: Path) -> None:
     path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
     edit_last_example(path, lambda example: example.pop("label_scores"))
-    self_check(open_bundle(path, "cpu", 1))
+    opened = open_bundle(path, "cpu", 1)
+    self_check(opened)
+    assert opened.bundle.examples[-1].label_scores is None
 
 
 def test_the_last_digits_may_differ(tmp_path: Path, tiny_models: Path) -> None:
