@@ -6,6 +6,7 @@ An entry that cannot be read, or that no bundle can be, is reported and never ke
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
@@ -57,11 +58,11 @@ class ModelsFolder:
 def list_models_folder(root: Path) -> ModelsFolder:
     """Look at every entry of `root`. Raises BundleIncomplete where `root` itself cannot be listed."""
     try:
-        entries = sorted(root.iterdir())
+        entries = _entries(root)
     except OSError as error:
         reason = "there is no such folder of models" if isinstance(error, FileNotFoundError) else _reason(error)
         raise BundleIncomplete(root, reason) from error
-    models = [_list_model(entry) for entry in entries]
+    models = [_list_model(root / entry.name, entry) for entry in entries if entry.name != STAGING_FOLDER]
     bundles = [path for model in models for path in model.bundles]
     copies = {stray.path: stray for stray in _copies(bundles)}
     strays = [stray for model in models for stray in model.strays]
@@ -92,52 +93,67 @@ def printable(path: Path | str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(path))
 
 
-def _list_model(path: Path) -> ModelsFolder:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """The entries of a folder by name. Raises OSError."""
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one. Raises OSError for a link that leads nowhere: it may have been."""
+    if entry.is_dir():
+        return True
+    if entry.is_symlink():
+        entry.stat()
+    return False
+
+
+def _list_model(path: Path, entry: os.DirEntry[str]) -> ModelsFolder:
     """The versions in one entry of the models folder."""
+    is_hidden = entry.name.startswith(".")
     try:
-        if not stat.S_ISDIR(path.stat().st_mode):
+        if not _is_folder(entry):
             return ModelsFolder(())  # such as README.md
-        if path.name.startswith("."):
-            hidden = () if path.name == STAGING_FOLDER else (Stray(path, "it is hidden", is_hidden=True),)
-            return ModelsFolder((), hidden)
-        if not is_model_name(path.name):
+        if is_hidden:
+            return ModelsFolder((), (Stray(path, "it is hidden", is_hidden),))
+        if not is_model_name(entry.name):
             return ModelsFolder((), (Stray(path, "no model can have this name: it is a-z, 0-9 and . _ - only"),))
-        children = [child for child in sorted(path.iterdir()) if not child.name.startswith(".")]
+        children = [child for child in _entries(path) if not child.name.startswith(".")]
     except OSError as error:
-        return ModelsFolder((), (Stray(path, _reason(error), path.name.startswith(".")),), frozenset({path}))
+        return ModelsFolder((), (Stray(path, _reason(error), is_hidden),), frozenset({path}))
     return _list_versions(path, children)
 
 
-def _list_versions(model: Path, children: Iterable[Path]) -> ModelsFolder:
+def _list_versions(model: Path, children: Iterable[os.DirEntry[str]]) -> ModelsFolder:
     bundles, strays = [], []
     for child in children:
-        if is_version(child.name) and _may_be_bundle(child):
-            bundles.append(child)
-        elif _is_folder(child):
+        path = model / child.name
+        if is_version(child.name) and _may_be_bundle(path, child):
+            bundles.append(path)
+        elif _may_be_folder(child):
             reason = "it holds no file of a bundle" if is_version(child.name) else "a version is a number, such as 1"
-            strays.append(Stray(child, reason))
+            strays.append(Stray(path, reason))
     if not bundles:  # one line about a folder of something else, however much is in it
         strays = [Stray(model, "it holds no bundle: they are folders NAME/VERSION, where a version is a number")]
     return ModelsFolder(tuple(bundles), tuple(strays))
 
 
-def _may_be_bundle(path: Path) -> bool:
+def _may_be_bundle(path: Path, entry: os.DirEntry[str]) -> bool:
     """Whether a folder named like a version is a bundle, sound or not. What cannot be read may be one."""
     try:
-        if not stat.S_ISDIR(path.stat().st_mode):
+        if not _is_folder(entry):
             return False
-        suffixes = {file.suffix for file in path.iterdir()}
+        suffixes = {Path(file.name).suffix for file in _entries(path)}
     except FileNotFoundError:
-        return path.is_symlink()  # to what is not mounted; or else it was removed meanwhile
+        return entry.is_symlink()  # to what is not mounted; or else it was removed meanwhile
     except OSError:
         return True
     return not suffixes or not suffixes.isdisjoint(_SUFFIXES_OF_BUNDLES)
 
 
-def _is_folder(path: Path) -> bool:
-    """Whether it is a folder, or a link that leads nowhere and may have been one."""
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return stat.S_ISDIR(path.stat().st_mode)
+        return _is_folder(entry)
     except OSError:
         return True
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,14 +150,14 @@ def test_a_pipe_named_like_a_manifest_does_not_block(models: Path) -> None:
 
 def unreadable(monkeypatch: pytest.MonkeyPatch, path: Path, number: int) -> None:
     """Let listing a folder fail, as for a user without the right to; root has every right."""
-    original = Path.iterdir
+    original = os.scandir
 
-    def iterdir(folder: Path) -> Iterator[Path]:
+    def scandir(folder: Path) -> Any:
         if folder == path:
             raise OSError(number, os.strerror(number), str(folder))
         return original(folder)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "scandir", scandir)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOENT, errno.ELOOP])

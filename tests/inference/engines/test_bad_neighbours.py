@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -102,15 +104,15 @@ def test_a_model_whose_folder_cannot_be_read_for_a_while_goes_on(models: Path, m
 
     async def scenario(registry: Registry) -> None:
         engine = registry.find("predict", TAGGER, None)
-        original = Path.iterdir
+        original = os.scandir
 
-        def iterdir(folder: Path) -> Iterator[Path]:
+        def scandir(folder: Path) -> Any:
             if folder == models / TAGGER:
                 raise PermissionError(13, "Permission denied", str(folder))
             return original(folder)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "iterdir", iterdir)
+            patch.setattr(os, "scandir", scandir)
             assert await registry.reload() == "unchanged"
         assert registry.find("predict", TAGGER, None) is engine
         assert await registry.reload() == "unchanged"
