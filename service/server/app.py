@@ -33,6 +33,7 @@ from service.api.routes import (
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
+from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.registry import Registry
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
@@ -144,7 +145,8 @@ def create_app(settings: Settings) -> Application:
     metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
     metrics.expect_requests(NO_MODEL, NO_MODEL)
-    registry = Registry(settings.models_dir, _engine_options(settings), metrics)
+    policy = ReadinessPolicy(settings.required_models)
+    registry = Registry(settings.models_dir, _engine_options(settings), metrics, policy, settings.link_root_list)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(
