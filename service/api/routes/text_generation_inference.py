@@ -96,7 +96,8 @@ class _Generation:
             raise UnknownSession(f"there is no session {body.session!r} here, or no longer: begin it with a prompt")
         delivery = Delivery(is_streamed, body.n, request_state.is_wanted, body.state_every or 0)
         call.record.begun_s = time.monotonic()
-        return await self._engine.stream(body.inputs, self.parameters.options, call.deadline_s, delivery, before)
+        options, deadline_s = self.parameters.options, call.deadline_s
+        return await self._engine.stream(body.inputs, options, deadline_s, delivery, before, call.sharer)
 
     def note_end(self, stream: Stream[GenerationRequest]) -> None:
         """Keep the times of a finished stream for the metrics and for the request's record."""

@@ -2,8 +2,8 @@
 
 onnxruntime's recurrent operators compute every row up to the longest of the batch, so a batch of very different lengths
 is slower than no batch at all. The items are sorted by length, and the contiguous run with the highest gain is taken:
-useful tokens per computed token, padding included. Older items weigh more, and one that has waited beyond a bound is
-always taken, so that no item starves.
+useful tokens per computed token, padding included. Older items weigh more, and the first in the order of turns is taken
+once it has waited beyond a bound, so that no item starves.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BatchLimits:
     """Bounds of one batch. An item that has waited `max_overtaken_s` is part of the next batch at any cost."""
 
     max_items: int = 32
-    max_padded_tokens: int = 4096
+    max_padded_tokens: int = 2048
     max_overtaken_s: float = 0.02
 
 
@@ -55,10 +55,14 @@ def split_expired(waiting: Sequence[WaitingT], now_s: float) -> tuple[list[Waiti
     return live, [item for item in asked if item.deadline_s <= now_s]
 
 
-def next_batch(waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float) -> list[WaitingT]:
+def next_batch(
+    waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float, is_first_due: bool = False
+) -> list[WaitingT]:
     """The items of the next batch, sorted by length; `[]` only if nothing waits.
 
-    `waiting` is in order of arrival. A single item may exceed the token budget: it must be answered too.
+    `waiting` is in the order in which its items have their turns. The first is part of the batch if it has waited
+    `max_overtaken_s`, or if it is due: a request must not be passed over for the second run of another one. A single
+    item may exceed the token budget: it must be answered too.
     """
     if len(waiting) <= 1:
         return list(waiting)
@@ -66,7 +70,8 @@ def next_batch(waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float) -
     lengths = np.array([item.length for item in considered])
     by_length = lengths.argsort(kind="stable")
     ages_s = now_s - np.array([item.enqueued_s for item in considered])
-    anchor = int(np.flatnonzero(by_length == 0)[0]) if ages_s[0] >= limits.max_overtaken_s else None
+    is_first_due = is_first_due or bool(ages_s[0] >= limits.max_overtaken_s)
+    anchor = int(np.flatnonzero(by_length == 0)[0]) if is_first_due else None
     start, end = _best_run(lengths[by_length], ages_s[by_length], limits, anchor)
     return [considered[index] for index in by_length[start:end].tolist()]
 

@@ -25,17 +25,23 @@ class StepQueue:
     def num_pending(self) -> int:
         return self._batcher.num_pending
 
-    def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]:
+    def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]:
         """Queue examples, all or none; the future has one output each, in order. Cancel it to drop them.
 
         Raises:
             Overloaded: they do not fit the queue.
             NotReady: the batcher has stopped.
         """
-        self._batcher.require_room(len(examples))
-        streams = [self._batcher.submit(example, deadline_s) for example in examples]
+        self._batcher.require_room(len(examples), caller)
+        turn = self._batcher.share.begin(caller)  # one for all of them: they are one request
+        streams = [self._batcher.submit(example, deadline_s, caller, turn) for example in examples]
+
+        def end(_: object) -> None:
+            _close(streams)
+            self._batcher.share.end(turn)
+
         outputs = asyncio.ensure_future(self._outputs(streams))
-        outputs.add_done_callback(lambda _: _close(streams))  # also if it is cancelled before it has started
+        outputs.add_done_callback(end)  # also if it is cancelled before it has started
         return outputs
 
     async def close(self) -> None:
