@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, padding_ratio, split_expired
-from service.inference.scheduling.fair_share import Turn
+from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, Turn
 from service.inference.scheduling.kept_rows import RESERVED
 from service.inference.scheduling.lanes import Lanes, Work
 from service.observability.metrics import Metrics
@@ -199,8 +199,10 @@ class Batcher:
 
     def _expected_run_s(self, examples: Sequence[Any]) -> float:
         """How long the first run of a request takes, by the time per token of the runs so far."""
-        num_tokens = sum([example.length for example in examples])
-        return self._seconds_per_token * min(num_tokens, self._limits.max_padded_tokens)
+        num_tokens, limits = sum([example.length for example in examples]), self._limits
+        expected_s = self._seconds_per_token * min(num_tokens, limits.max_padded_tokens)
+        needs_several = len(examples) > limits.max_items or num_tokens > limits.max_padded_tokens
+        return max(expected_s, SEVERAL_RUNS_S) if needs_several else expected_s
 
     def _admit(self, num_items: int, caller: str) -> None:
         if self._closed is not None:
@@ -314,8 +316,10 @@ def _key(item: WorkItem) -> float:
 
 
 def _is_first_due(waiting: Sequence[WorkItem]) -> bool:
-    """Whether the first has had no run yet, while another has."""
-    return bool(waiting) and not waiting[0].request.is_running and any(item.request.is_running for item in waiting)
+    """Whether the first must be in the next batch: its caller asks for little, or there is a request of several runs,
+    which would otherwise be dealt run after run.
+    """
+    return bool(waiting) and (waiting[0].request.turn.is_modest or any(item.request.is_running for item in waiting))
 
 
 def _finish(request: Request) -> None:

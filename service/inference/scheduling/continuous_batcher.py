@@ -301,10 +301,12 @@ class ContinuousBatcher(Generic[RequestT]):
         return joining
 
     def _is_first_due(self) -> bool:
-        """Whether the first has no stream in a batch, while another request has some and waits for more."""
+        """Whether the first has no stream in a batch, while another request has some and waits for more, or while its
+        caller asks for little.
+        """
         live = {id(stream.turn) for stream in self._batch_of}
         first, *others = (id(stream.turn) in live for stream in self._waiting)
-        return not first and any(others)
+        return not first and (self._waiting[0].turn.is_modest or any(others))
 
     def _join(self, batch: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]], now_s: float) -> None:
         chosen = set(joining)

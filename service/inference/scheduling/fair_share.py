@@ -14,7 +14,9 @@ queueing, so that a short request does not wait for the first run of many long o
 by a tenth of a second each second, so that a stream of new requests, however dense, starves nothing.
 
 Callers share alike: seconds count for more where a caller has more open requests than the mean of all callers, for less
-where it has fewer. With a single caller, or one request each, the weights are 1.
+where it has fewer. With a single caller, or one request each, the weights are 1. A request of a caller that has at most
+half of the mean is modest: it counts as if it had waited for a second, and goes before a crowd of requests that came
+together.
 """
 
 from __future__ import annotations
@@ -24,8 +26,13 @@ from dataclasses import dataclass
 
 #: By how much a request's tag falls for each second that it waits.
 _AGEING = 0.1
+#: What a modest request is ahead of others.
+_CREDIT_S = 0.1
+_MODEST_WEIGHT = 0.5
 #: A run of at most this duration counts as short: such requests are served in order of arrival.
 _SHORT_S = 0.01
+#: The least that a request of several runs is expected to take for one of them, whatever the model has shown so far.
+SEVERAL_RUNS_S = 0.06
 #: The least that a run is charged, so that the requests of runs too short to be measured take turns as well.
 _LEAST_CHARGE_S = 0.0005
 
@@ -39,6 +46,7 @@ class Turn:
         tag_s: lane time that it has had, from the virtual time of its arrival on.
         run_s: how long its next run is expected to take.
         since_s: when it began to wait for its next run, on `time.monotonic()`'s clock.
+        is_modest: whether its caller had at most half of the mean of open requests when it arrived.
         key: its place; the lowest is served next.
     """
 
@@ -46,6 +54,7 @@ class Turn:
     tag_s: float
     run_s: float
     since_s: float
+    is_modest: bool = False
     key: float = 0.0
 
 
@@ -63,7 +72,10 @@ class FairShare:
         """The turn of a request that has just arrived; `end` it. `run_s` is the expected duration of its first run."""
         self._open_by_caller[caller] = self._open_by_caller.get(caller, 0) + 1
         self._num_open += 1
-        return self._placed(Turn(caller, self._virtual_s, run_s, time.monotonic()))
+        turn = Turn(caller, self._virtual_s, run_s, time.monotonic())
+        turn.is_modest = self._weight(turn) <= _MODEST_WEIGHT
+        turn.tag_s -= _CREDIT_S * turn.is_modest
+        return self._placed(turn)
 
     def end(self, turn: Turn) -> None:
         """The request has been answered or has left. Call it once."""

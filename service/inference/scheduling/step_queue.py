@@ -8,7 +8,11 @@ from typing import Any
 
 from service.inference.scheduling.batcher import Output
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
 from service.inference.scheduling.stream import Stream
+
+#: Examples of a request that may join at once without another request having its turn before.
+_FEW = 8
 
 
 class StepQueue:
@@ -33,7 +37,8 @@ class StepQueue:
             NotReady: the batcher has stopped.
         """
         self._batcher.require_room(len(examples), caller)
-        turn = self._batcher.share.begin(caller)  # one for all of them: they are one request
+        # One turn for all of them: they are one request.
+        turn = self._batcher.share.begin(caller, SEVERAL_RUNS_S if len(examples) > _FEW else 0.0)
         streams = [self._batcher.submit(example, deadline_s, caller, turn) for example in examples]
 
         def end(_: object) -> None:
