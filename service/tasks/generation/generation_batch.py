@@ -121,7 +121,7 @@ class GenerationBatch:
 
     def _read(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
         """One prefill run over a part of some prompts."""
-        lead = self._reading_order.lead(self._readers, lambda reader: reader.num_before_last)
+        lead = self._reading_order.lead(self._readers, lambda reader: reader.chunk_tokens)
         group, time = next_part(lead, self._readers, _MAX_PADDED_TOKENS)
         parts = [reader.ids[reader.num_read : reader.num_read + min(time, reader.chunk_tokens)] for reader in group]
         try:

