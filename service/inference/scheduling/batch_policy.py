@@ -35,6 +35,9 @@ WaitingT = TypeVar("WaitingT", bound=QueuedItem)
 _ROWS_PER_STEP = 1.2
 #: Additional weight of the oldest item over a new one; in between, the weight grows with the square of the age.
 _AGE_WEIGHT = 0.5
+#: An item that is due shares a batch with others of at most this length, or this many times its own.
+_NEAR_TOKENS = 64
+_NEAR_FACTOR = 2
 #: Only this much of the queue is considered: choosing must stay cheap when thousands of items wait.
 _MAX_CONSIDERED = 256
 
@@ -61,12 +64,15 @@ def next_batch(
     """The items of the next batch, sorted by length; `[]` only if nothing waits.
 
     `waiting` is in the order in which its items have their turns. The first is part of the batch if it has waited
-    `max_overtaken_s`, or if it is due: a request must not be passed over for the second run of another one. A single
-    item may exceed the token budget: it must be answered too.
+    `max_overtaken_s`, or if it is due: a request must not be passed over for the second run of another one, nor made to
+    last as long as one. A single item may exceed the token budget: it must be answered too.
     """
     if len(waiting) <= 1:
         return list(waiting)
     considered = waiting[:_MAX_CONSIDERED]
+    if is_first_due:
+        longest = max(_NEAR_TOKENS, _NEAR_FACTOR * waiting[0].length)
+        considered = [item for item in considered if item.length <= longest]
     lengths = np.array([item.length for item in considered])
     by_length = lengths.argsort(kind="stable")
     ages_s = now_s - np.array([item.enqueued_s for item in considered])
