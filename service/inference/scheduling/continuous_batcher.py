@@ -47,7 +47,7 @@ from typing import Any, Generic, get_args
 
 from service.errors import NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, split_expired
-from service.inference.scheduling.fair_share import FairShare, Turn
+from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, FairShare, Turn
 from service.inference.scheduling.kept_rows import RESERVED, KeptRows
 from service.inference.scheduling.lanes import Lanes, Work
 from service.inference.scheduling.running_batch import Handed, RunningBatch
@@ -61,6 +61,8 @@ logger = logging.getLogger(__name__)
 #: Weight of the newest stream in the moving average of the time per stream, from which Retry-After is computed.
 _NEWEST_WEIGHT = 0.1
 _MAX_RETRY_AFTER_S = 30.0
+#: A request with more tokens to read takes several runs for that alone, so that shorter ones join before it.
+LONG_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ class ContinuousBatcher(Generic[RequestT]):
         """
         self.require_room(1, caller)
         if turn is None:
-            self._own_turns.add(turn := self.share.begin(caller))
+            is_long = request.length > LONG_TOKENS
+            self._own_turns.add(turn := self.share.begin(caller, SEVERAL_RUNS_S if is_long else 0.0))
         stream = Stream(request, deadline_s, self._limits.max_backlog, turn, self._on_end)
         self._open.add(stream)
         self._arrived.append(stream)
@@ -301,12 +304,14 @@ class ContinuousBatcher(Generic[RequestT]):
         return joining
 
     def _is_first_due(self) -> bool:
-        """Whether the first has no stream in a batch, while another request has some and waits for more, or while its
-        caller asks for little.
+        """Whether the first must join: it has no row, while others that wait have some, or need several runs, or while
+        its caller asks for little.
         """
         live = {id(stream.turn) for stream in self._batch_of}
-        first, *others = (id(stream.turn) in live for stream in self._waiting)
-        return not first and (self._waiting[0].turn.is_modest or any(others))
+        first, *others = (stream.turn for stream in self._waiting)
+        if id(first) in live:
+            return False
+        return first.is_modest or any(id(turn) in live or turn.run_s > first.run_s for turn in others)
 
     def _join(self, batch: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]], now_s: float) -> None:
         chosen = set(joining)

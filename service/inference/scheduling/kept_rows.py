@@ -2,7 +2,7 @@
 
 A request with many long texts would otherwise hold every row until the first of its texts ends, and a caller with many
 streams likewise. The rows are beyond those of all, so that nobody has fewer: a quarter of them for callers with nothing
-in a batch, and half of that quarter also for requests with nothing in a batch, whoever asks.
+in a batch, and half of that quarter also for short requests with nothing in a batch, whoever asks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic
 
+from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
 from service.inference.scheduling.stream import Stream
 from service.tasks.core.step_batch import RequestT
 
@@ -42,8 +43,11 @@ class KeptRows(Generic[RequestT]):
         live = tuple(live)
         turns, callers = {id(stream.turn) for stream in live}, {stream.turn.caller for stream in live}
         for stream in waiting:
-            room = (self._num_rows if stream.turn.caller not in callers else self._num_rows // 2) - num_used
-            if id(stream.turn) not in turns and stream.request.num_rows <= room:
+            is_new_caller, is_long = stream.turn.caller not in callers, stream.turn.run_s >= SEVERAL_RUNS_S
+            if id(stream.turn) in turns or (is_long and not is_new_caller):
+                continue
+            room = (self._num_rows if is_new_caller else self._num_rows // 2) - num_used
+            if stream.request.num_rows <= room:
                 self._streams.add(stream)
                 return [stream]
         return []

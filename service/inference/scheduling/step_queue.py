@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.inference.scheduling.batcher import Output
-from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.continuous_batcher import LONG_TOKENS, ContinuousBatcher
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
 from service.inference.scheduling.stream import Stream
 
@@ -38,7 +38,8 @@ class StepQueue:
         """
         self._batcher.require_room(len(examples), caller)
         # One turn for all of them: they are one request.
-        turn = self._batcher.share.begin(caller, SEVERAL_RUNS_S if len(examples) > _FEW else 0.0)
+        is_long = len(examples) > _FEW or any(example.length > LONG_TOKENS for example in examples)
+        turn = self._batcher.share.begin(caller, SEVERAL_RUNS_S if is_long else 0.0)
         streams = [self._batcher.submit(example, deadline_s, caller, turn) for example in examples]
 
         def end(_: object) -> None:

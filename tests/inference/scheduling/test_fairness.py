@@ -228,6 +228,20 @@ def test_a_caller_with_many_streams_leaves_a_row_to_another_one() -> None:
     assert play(scenario).waited("small") < 2
 
 
+@pytest.mark.parametrize("caller", ["", "another"])
+def test_many_requests_with_long_prompts_leave_a_row_to_a_short_one(caller: str) -> None:
+    """Forty prompts of 2,000 tokens, each a request of its own, hold all rows and wait for more: a short one joins."""
+
+    async def scenario(service: Service) -> None:
+        queue = service.step_queue(max_rows=8)
+        streams = [queue.submit([Input("long", 2000, num_steps=20)], FAR_S) for _ in range(40)]
+        await until(lambda: bool(service.runs.names))
+        tiny = queue.submit(small(), FAR_S, caller)
+        await after_the_first_run(service, *streams, tiny)  # type: ignore[arg-type]
+
+    assert play(scenario).waited("small") < 2
+
+
 def test_a_caller_with_many_requests_does_not_make_another_one_wait() -> None:
     """200 requests of one input each from one caller, and one of another caller: it is in one of the next two runs."""
 
