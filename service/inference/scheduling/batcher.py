@@ -199,7 +199,8 @@ class Batcher:
 
     def _expected_run_s(self, examples: Sequence[Any]) -> float:
         """How long the first run of a request takes, by the time per token of the runs so far."""
-        num_tokens, limits = sum([example.length for example in examples]), self._limits
+        limits = self._limits
+        num_tokens: int = sum([example.length for example in examples])
         expected_s = self._seconds_per_token * min(num_tokens, limits.max_padded_tokens)
         needs_several = len(examples) > limits.max_items or num_tokens > limits.max_padded_tokens
         return max(expected_s, SEVERAL_RUNS_S) if needs_several else expected_s
