@@ -98,7 +98,6 @@ class Batcher:
         self._running: list[list[WorkItem]] = []
         self._closed: UnrollError | None = None
         self._seconds_per_item = 0.0
-        self._seconds_per_token = 0.0
         self._batch_size = metrics.batch_size.labels(model)
         self._padding_ratio = metrics.batch_padding_ratio.labels(model)
         self._computed_tokens = metrics.computed_tokens.labels(model)
@@ -198,12 +197,10 @@ class Batcher:
         return [*self._waiting, *self._arrived.copy()]
 
     def _expected_run_s(self, examples: Sequence[Any]) -> float:
-        """How long the first run of a request takes, by the time per token of the runs so far."""
-        limits = self._limits
-        num_tokens: int = sum([example.length for example in examples])
-        expected_s = self._seconds_per_token * min(num_tokens, limits.max_padded_tokens)
-        needs_several = len(examples) > limits.max_items or num_tokens > limits.max_padded_tokens
-        return max(expected_s, SEVERAL_RUNS_S) if needs_several else expected_s
+        """0 for a request that fits one run: such requests are served in order of arrival."""
+        num_tokens = sum([example.length for example in examples])
+        fits_one = len(examples) <= self._limits.max_items and num_tokens <= self._limits.max_padded_tokens
+        return 0.0 if fits_one else SEVERAL_RUNS_S
 
     def _admit(self, num_items: int, caller: str) -> None:
         if self._closed is not None:
@@ -291,7 +288,6 @@ class Batcher:
         self._computed_tokens.inc(padded_tokens)
         self._padded_tokens.inc(padded_tokens - sum(lengths))
         self._seconds_per_item += _NEWEST_WEIGHT * (run_s / len(lengths) - self._seconds_per_item)
-        self._seconds_per_token += _NEWEST_WEIGHT * (run_s / padded_tokens - self._seconds_per_token)
 
     def _retry_after_s(self) -> float:
         seconds = self.num_waiting * self._seconds_per_item / self._lanes.num_lanes

@@ -31,7 +31,7 @@ _CREDIT_S = 0.1
 _MODEST_WEIGHT = 0.5
 #: A run of at most this duration counts as short: such requests are served in order of arrival.
 _SHORT_S = 0.01
-#: The least that a request of several runs is expected to take for one of them, whatever the model has shown so far.
+#: What the next run of a request that needs several is expected to take; less matters little.
 SEVERAL_RUNS_S = 0.06
 #: The least that a run is charged, so that the requests of runs too short to be measured take turns as well.
 _LEAST_CHARGE_S = 0.0005
