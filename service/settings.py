@@ -54,9 +54,16 @@ class Settings(BaseSettings):
         1024, ge=1, description="concurrent requests over all models; the next one gets 429 before its body is read"
     )
     max_inputs_per_request: int = Field(128, ge=1, description="maximum number of inputs in one /predict request")
+    max_tokens_per_request: int = Field(
+        65_536, ge=1, description="maximum tokens of all inputs of a request; of a generation, those to write as well"
+    )
+    max_pixels_per_request: int = Field(33_554_432, ge=1, description="maximum pixels of all pictures of a request")
+    max_samples_per_request: int = Field(4_194_304, ge=1, description="maximum samples of all sounds of a request")
     max_queue_items: int = Field(1024, ge=1, description="queued inputs per model; requests beyond that get 429")
     max_batch_items: int = Field(32, ge=1, description="maximum inputs in a batch")
-    max_batch_padded_tokens: int = Field(4096, ge=1, description="maximum tokens in a batch, padding included")
+    max_batch_padded_tokens: int = Field(
+        2048, ge=1, description="maximum tokens in a batch, padding included; a request waits for such a run"
+    )
     max_live_streams: int = Field(64, ge=1, description="rows in the running batch, per model; each beam is a row")
     max_continuations: int = Field(16, ge=1, description="maximum value of the parameter n")
     max_stream_backlog_events: int = Field(1024, ge=1, description="unread events of a stream before it is ended")

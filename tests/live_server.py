@@ -37,9 +37,11 @@ class LiveServer:
         self._respond = app.respond
         app.respond = self._noting  # type: ignore[method-assign]
 
-    async def _noting(self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter) -> Response | None:
+    async def _noting(
+        self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
+    ) -> Response | None:
         self.short_paths.append(match.route.path)
-        return await self._respond(match, headers, body, write_stream)
+        return await self._respond(match, headers, body, write_stream, client)
 
     def connect(self, receive_bytes: int = 0) -> Connection:
         """Open a connection; `receive_bytes` sets the size of its receive buffer."""

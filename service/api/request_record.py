@@ -72,6 +72,7 @@ class RequestRecord:
 
     Attributes:
         route: the template of the path, never the path itself, so that clients cannot create label values.
+        client: the address of the connection's other end; empty if it is not known.
         outcome: ok, cancelled, or the `error_type` of the response.
         rejection: why no model ran, in more detail than `outcome`; empty if one did.
         timings: of a prediction, whose last stage ended at `timed_s`.
@@ -83,6 +84,7 @@ class RequestRecord:
     request_id: str
     route: str
     headers: KnownHeaders
+    client: str = ""
     trace: Trace | None = None
     model: str = NO_MODEL
     version: str = ""
@@ -102,7 +104,7 @@ class RequestRecord:
         """The record of a request that has just arrived."""
         known = KnownHeaders.of(headers)
         trace = parse_traceparent(known.traceparent, known.tracestate) if known.traceparent else None
-        return cls(request_id_of(known.request_id), route, known, trace)
+        return cls(request_id_of(known.request_id), route, known, trace=trace)
 
     @property
     def id_header(self) -> tuple[bytes, bytes]:

@@ -60,6 +60,7 @@ class RequestScope:
             return
         match = self._routes.find(scope["method"], scope["path"])
         record, token = self._begin(match, scope["headers"])
+        record.client = (scope.get("client") or [""])[0]
         scope.setdefault("state", {}).update(record=record, match=match)
         sending = _recording(record, send)
         try:
@@ -79,12 +80,14 @@ class RequestScope:
         headers: Headers,
         respond: Callable[[RequestRecord], Awaitable[Response]],
         write_stream: StreamWriter,
+        client: str = "",
     ) -> Response | None:
         """The same for a POST request whose body is complete, without ASGI.
 
         Returns the response, or None once a stream has been written. Raises nothing but cancellation.
         """
         record, token = self._begin(match, headers)
+        record.client = client
         try:
             response = await respond(record)  # an error response where the route raised
             response.raw_headers.append(record.id_header)

@@ -47,6 +47,7 @@ from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
 from service.server.background import BackgroundTasks
 from service.settings import Settings
+from service.tasks.inputs.request_limits import RequestLimits
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +110,12 @@ class Application:
         """The response to a request beyond the limit of open ones; None if there is room."""
         return None if self._num_open < self._max_open else self._scope.refuse(match, headers)
 
-    async def respond(self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter) -> Response | None:
+    async def respond(
+        self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
+    ) -> Response | None:
         """Answer a POST request whose body is complete, without ASGI; cancelled when the client disconnects.
 
+        `client` is the address from which it came.
         Returns None once a stream has been written. Streams do not count towards the limit of open requests.
         """
         self._num_open += 1
@@ -125,7 +129,8 @@ class Application:
             await write_stream(response)
 
         try:
-            return await self._scope.around(match, headers, partial(self._dispatcher.respond, match, body), write)
+            answer = partial(self._dispatcher.respond, match, body)
+            return await self._scope.around(match, headers, answer, write, client)
         finally:
             self._num_open -= not is_streaming
             self._num_streaming -= is_streaming
@@ -198,6 +203,9 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_stream_backlog_events=settings.max_stream_backlog_events,
         prefix_cache_bytes=settings.prefix_cache_bytes,
         prefix_checkpoint_tokens=settings.prefix_checkpoint_tokens,
+        request=RequestLimits(
+            settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
+        ),
     )
 
 

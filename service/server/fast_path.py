@@ -36,7 +36,7 @@ class Responder(Protocol):
     def find_post(self, url: bytes) -> Match | None: ...
     def refusal(self, match: Match, headers: Headers) -> Response | None: ...
     async def respond(
-        self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter
+        self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
     ) -> Response | None: ...
     def note_left(self, match: Match, headers: Headers) -> None: ...
 
@@ -96,7 +96,8 @@ class FastPathCycle:
 
     async def _answer(self) -> None:
         responder = self._protocol.responder
-        response = await responder.respond(self._match, self._headers, self.body, self._write_stream)
+        client = (self._protocol.client or ("",))[0]
+        response = await responder.respond(self._match, self._headers, self.body, self._write_stream, client)
         if response is not None and not self.disconnected:
             self._write(response)
         elif not self.response_complete:  # a stream that failed: without its end the client knows
@@ -220,8 +221,8 @@ _METHODS = {
 _FLOW_MEMBERS = ("drain", "resume_reading")
 _PARSER_MEMBERS = ("get_http_version", "get_method", "should_keep_alive", "should_upgrade")
 _INSTANCE_NAMES = (
-    "cycle", "expect_100_continue", "flow", "headers", "limit_concurrency", "loop", "parser", "server_state", "tasks",
-    "transport", "url",
+    "client", "cycle", "expect_100_continue", "flow", "headers", "limit_concurrency", "loop", "parser", "server_state",
+    "tasks", "transport", "url",
 )  # fmt: skip
 #: What uvicorn's protocol does to the cycle of a request.
 _CYCLE_NAMES = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")

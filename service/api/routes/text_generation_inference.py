@@ -97,9 +97,9 @@ class _Generation:
             raise UnknownSession(_unknown(body.session, is_anonymous=not self.owner.caller.strip()))
         delivery = Delivery(is_streamed, body.n, request_state.is_wanted, body.state_every or 0)
         call.record.begun_s = time.monotonic()
-        options = self.parameters.options
+        options, deadline_s = self.parameters.options, call.deadline_s
         try:
-            return await self._engine.stream(body.inputs, options, call.deadline_s, delivery, before)
+            return await self._engine.stream(body.inputs, options, deadline_s, delivery, before, call.sharer)
         except StateRefused as refused:  # sealed by this service, and yet no state of this model
             raise await request_state.drop(refused) from refused
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -22,11 +21,15 @@ from service.inference.engines.self_check import self_check
 from service.inference.engines.start_engine import start_engine
 from service.inference.runtime.ort_runner import default_lanes
 from service.inference.scheduling.lanes import Lanes
+from service.inference.scheduling.preparation import Preparation
 from service.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 ReloadOutcome = Literal["ok", "unchanged", "failed"]
+
+#: With one thread a small request would wait for a piece of a large one.
+_MIN_PREPARING_THREADS = 2
 
 
 class BundleLoader:
@@ -50,7 +53,6 @@ class BundleLoader:
         self._policy = policy
         self._metrics = metrics
         self._catalogue = catalogue
-        self._text_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
         self._context: EngineContext | None = None
         self._is_closed = False
         #: Held while the catalogue changes.
@@ -67,7 +69,8 @@ class BundleLoader:
         async with self._changing:
             if self._context is None:  # a start that failed in the middle is repeated
                 lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device))
-                self._context = EngineContext(lanes, self._text_pool, self._options, self._metrics)
+                preparation = Preparation(max(_MIN_PREPARING_THREADS, lanes.num_lanes))
+                self._context = EngineContext(lanes, preparation, self._options, self._metrics)
                 self._metrics.watch_lanes(lanes)
             scan = await asyncio.to_thread(self._folder.scan)
             if scan.problem:
@@ -106,9 +109,9 @@ class BundleLoader:
         num_left = await close_within([*self.retired.take_back(), *answering], drain_timeout_s)
         if num_left:
             logger.warning("stopped with work left", extra={"waiting": num_left})
-        if self.lanes is not None:
-            self.lanes.close()
-        self._text_pool.shutdown(wait=False)
+        if self._context is not None:
+            self._context.lanes.close()
+            self._context.preparation.close()
 
     async def _reload(self, context: EngineContext, retry: bool) -> ReloadOutcome:
         scan = await asyncio.to_thread(self._folder.scan)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, Literal
 
 from service.errors import DeadlineExceeded, Overloaded, UnrollError
+from service.inference.scheduling.fair_share import Turn
 from service.tasks.core.step_batch import Outcome, RequestT
 
 #: Why a stream ended: its answer was complete, a run failed, its reader closed it, its deadline passed, its reader was
@@ -24,9 +25,15 @@ class Stream(Generic[RequestT]):
     """
 
     def __init__(
-        self, request: RequestT, deadline_s: float, max_backlog: int, on_end: Callable[[Stream[RequestT]], None]
+        self,
+        request: RequestT,
+        deadline_s: float,
+        max_backlog: int,
+        turn: Turn,
+        on_end: Callable[[Stream[RequestT]], None],
     ) -> None:
         self.request = request
+        self.turn = turn
         self.length = request.length
         self.enqueued_s = time.monotonic()
         self.deadline_s = deadline_s

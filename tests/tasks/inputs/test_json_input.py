@@ -58,5 +58,5 @@ def test_faults_are_at_their_own_place(given: object, field: tuple[object, ...],
 def test_effort_grows_with_what_was_sent() -> None:
     """The effort estimate grows with the input size, so that only large inputs leave the event loop."""
     assert effort_of("four") == effort_of(["fo", "ur"]) == 4
-    assert effort_of({"frames": [[0.0] * 6] * 500}) == effort_of([{"frames": [[0.0] * 6] * 500}]) == 3000
+    assert effort_of({"frames": [[0.0] * 6] * 500}) == 3000
     assert effort_of({"wav": "A" * 10_000}) < 2_000 < effort_of({"wav": "A" * 1_000_000})
