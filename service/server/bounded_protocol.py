@@ -11,16 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, Protocol
 
 import httptools
-from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.api.error_table import Failure
-from service.api.request_scope import Headers
-from service.server.connection_parts import AnsweredCycle, HeldFlow, OpenTransport
-from service.server.open_connections import EndReason, OpenConnections, RoomReason
+from service.server.bounded_lifetime import MAX_DROPPED_BODIES, BoundedLifetime
+from service.server.connection_parts import AnsweredCycle, OpenTransport
 from service.server.request_head import (
     FRAMING_HEADERS,
     MAX_HEADERS,
@@ -33,7 +28,6 @@ from service.server.request_head import (
     malformed,
     no_room,
     target_too_long,
-    too_late,
 )
 from service.server.request_pieces import RequestPieces
 
@@ -41,87 +35,63 @@ from service.server.request_pieces import RequestPieces
 _MAX_HELD_BYTES = 16 * 1024
 #: Responses in one turn of the event loop.
 _MAX_ANSWERS_IN_TURN = 8
-#: Framing of a body in chunks, in multiples of the body and beyond them: a chunk of one byte takes six.
-_MAX_CHUNK_OVERHEAD = 8
-_FREE_CHUNK_OVERHEAD_BYTES = 64 * 1024
-#: After the last response the connection stays half open, since closing it with unread data would reset it before the
-#: client has read the response.
-_LINGER_S = 2.0
-_LINGER_BYTES = 4 * 1024 * 1024
-#: The body of a request that was answered early is dropped up to this multiple of what is allowed.
-_MAX_DROPPED_BODIES = 2
+#: A body in chunks may take so many times its size on the wire, and some bytes more. A chunk has at least five bytes
+#: of framing, and costs the parser as much as a kilobyte of body.
+_MAX_CHUNK_OVERHEAD = 2
+_FREE_CHUNK_OVERHEAD_BYTES = 256 * 1024
 
 
-class Refuser(Protocol):
-    """What reports requests that are refused before their route is known: the application."""
-
-    def turn_away(self, failure: Failure, method: str, headers: Headers, *, is_counted: bool) -> Response: ...
-
-
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(BoundedLifetime):
     """Use a subclass with `responder` and `open_connections` set."""
-
-    responder: Refuser
-    open_connections: OpenConnections
-    flow: HeldFlow
-    cycle: Any
-
-    #: When the service stops waiting for the client; infinite while the client waits for the service.
-    deadline_s = math.inf
-    _stall_timer: asyncio.TimerHandle | None = None
-    _num_unsent_bytes = 0
-
-    _is_ending = False  # no more requests are read
-    _num_dropped_bytes = 0
 
     #: The bytes of requests that wait begin at the position.
     _held, _held_from, _num_held_bytes = b"", 0, 0
     _num_answers_in_turn = 0
 
     #: Of the request that is being read.
-    _is_in_body = is_chunked = False
-    _num_head_bytes = _num_wire_bytes = _num_body_bytes = _num_counted_bytes = 0
-    _has_cycle = False
+    is_chunked = False
+    _num_wire_bytes = _num_body_bytes = _num_counted_bytes = 0
     _head_is_timed = True  # the first head is timed from the connection
     _body_began_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the client time for its first request, if there is room for the connection."""
-        super().connection_made(transport)
-        self.flow = HeldFlow(transport)
+        """Read requests from the connection."""
         self._pieces = RequestPieces()
-        self.deadline_s = self.loop.time() + self.open_connections.limits.head_timeout_s
-        admission = self.open_connections.admit(self)
-        if admission == "refused":
-            self._refuse(no_room("too_many_connections"))
-        elif admission == "closed":
-            self._end("too_many_connections")
-            transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Drop what was being received or answered, and the requests that wait."""
-        self.open_connections.forget(self)
-        self._release_body()
-        self._release_held()
-        self._cancel_stall_timer()
-        self.deadline_s = math.inf
-        super().connection_lost(exc)
-        self.cycle = None  # else the two hold each other until the next garbage collection
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, or hold it while an earlier request is being answered."""
-        if self._is_ending:
-            self._drop(len(data))
+        if self.is_ending:
+            self.drop(len(data))
         elif self._held:
             self._hold(self._held[self._held_from :] + data, 0)
         else:
             self._consume(data, 0)
+            if self.is_chunked and not self.flow.read_paused:
+                self._read_in_next_turn()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        self._continue()
+
+    def _read_in_next_turn(self) -> None:
+        """Let others have their turn: the event loop reads from a socket as long as there is something to read."""
+        self.flow.pause_reading()
+        self.loop.call_soon(self.flow.resume_reading)
+
+    def release(self) -> None:
+        """Release the body and the requests that wait."""
+        self._release_body()
+        self._release_held()
+
+    # Requests that wait for their turn.
 
     def _consume(self, data: bytes, start: int) -> None:
         """Parse request by request, as far as they need not wait."""
         size = len(data)
         self._num_answers_in_turn = 0
-        while start < size and not self._is_ending:
+        while start < size and not self.is_ending:
             if self._must_wait():
                 self._hold(data, start)
                 return
@@ -129,12 +99,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._feed(data if end - start == size else data[start:end])
             start = end
         self._release_held()
-        if not self._is_ending:
+        if not self.is_ending:
             self._note_progress()
 
     def _must_wait(self) -> bool:
         """Whether the next request has to wait: for the previous response, or until the client has read it."""
-        if self._is_in_body or self._num_head_bytes:
+        if self.is_in_body or self.num_head_bytes:
             return False
         if self.cycle is not None and not self.cycle.response_complete:
             return True
@@ -148,10 +118,9 @@ class BoundedProtocol(HttpToolsProtocol):
         num_bytes = len(data) - start
         self.open_connections.body_bytes += num_bytes - self._num_held_bytes
         self._held, self._held_from, self._num_held_bytes = data, start, num_bytes
-        if not self.open_connections.has_room_for(0):
-            self._release_held()
-            self._end("too_many_body_bytes")
-            self._close_after_response()
+        self.deadline_s = math.inf
+        if not self.open_connections.make_room_for_bodies():
+            self.end_after_response("too_many_body_bytes")
         elif num_bytes > _MAX_HELD_BYTES:
             self.flow.hold()
 
@@ -163,21 +132,23 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _continue(self) -> None:
         """Go on with the requests that wait."""
+        self._num_answers_in_turn = 0
         if self._held and not self.transport.is_closing() and not self._must_wait():
             data, self._held = self._held, b""
             self._consume(data, self._held_from)
 
     def _feed(self, piece: bytes) -> None:
         """Parse a piece, which ends within a request or at its end."""
-        if self._is_in_body:
+        if self.is_in_body:
             self._num_wire_bytes += len(piece)
         else:
-            self._num_head_bytes += len(piece)
+            self.num_head_bytes += len(piece)
         try:
             self._parse(piece)
-            self._check_size()
+            self._check_head_size()
+            self._check_chunks()
         except Refused as error:
-            self._refuse(error)
+            self.refuse(error)
 
     def _parse(self, piece: bytes) -> None:
         """Raises Refused."""
@@ -191,15 +162,20 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, Refused):  # raised by a method that the parser called
                 raise error.__context__ from None
-            raise malformed(str(error)) from error
+            raise malformed(str(error)) from None
 
-    def _check_size(self) -> None:
-        """Raises Refused if head or framing are too large."""
-        if self._num_head_bytes > self.open_connections.limits.max_head_bytes and not self._is_in_body:
-            raise headers_too_large(f"{self.open_connections.limits.max_head_bytes} bytes")
-        allowed = _MAX_CHUNK_OVERHEAD * self._num_body_bytes + _FREE_CHUNK_OVERHEAD_BYTES
-        if self.is_chunked and self._num_wire_bytes > allowed:
-            raise malformed("its chunks are mostly framing")
+    def _check_head_size(self) -> None:
+        """Raises Refused if the head is too large so far."""
+        max_head_bytes = self.open_connections.limits.max_head_bytes
+        if self.num_head_bytes > max_head_bytes and not self.is_in_body:
+            raise headers_too_large(f"{max_head_bytes} bytes")
+
+    def _check_chunks(self) -> None:
+        """Raises Refused if a body in chunks is mostly framing."""
+        if self.is_chunked:
+            allowed = _MAX_CHUNK_OVERHEAD * self._num_body_bytes + _FREE_CHUNK_OVERHEAD_BYTES
+            if self._num_wire_bytes > allowed:
+                raise malformed("its chunks are mostly framing")
 
     # What the parser calls, in this order.
 
@@ -216,7 +192,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header. Trailers are ignored: they must not change what the headers said."""
-        if self._is_in_body:
+        if self.is_in_body:
             return
         name = name.lower()
         if len(self.headers) >= MAX_HEADERS:
@@ -233,36 +209,48 @@ class BoundedProtocol(HttpToolsProtocol):
         method, version = parser.get_method(), parser.get_http_version()
         if parser.should_upgrade() and method != b"CONNECT":
             return
+        self._check_head_size()
         num_bytes, self.is_chunked = check_head(method, version, self._framing)
-        self._is_in_body, self._pieces.num_left_bytes = True, num_bytes
+        self.is_in_body, self._pieces.num_left_bytes = True, num_bytes
         self._num_body_bytes = self._num_wire_bytes = self._num_dropped_bytes = 0
         self._body_began_s = 0.0
-        if num_bytes > self.open_connections.limits.max_body_bytes:
+        if num_bytes > self.max_body_bytes:
             self._refuse_body(num_bytes)
         elif num_bytes and not self.open_connections.has_room_for(num_bytes):
             raise no_room("too_many_body_bytes")
         else:
             self.begin_request()
-            self._has_cycle = True
+        self.has_cycle = True
 
     def begin_request(self) -> None:
         """Make the cycle of the request, whose head is complete."""
         try:
             super().on_headers_complete()
-        except httptools.HttpParserInvalidURLError as error:
-            raise malformed("its target is neither a path nor a URL") from error
+        except httptools.HttpParserInvalidURLError:
+            raise malformed("its target is neither a path nor a URL") from None
         self.cycle.transport = OpenTransport(self.transport)
+
+    def _refuse_body(self, num_bytes: int) -> None:
+        """413. The connection stays usable if it takes little to read what was announced."""
+        refused = body_too_large(self.max_body_bytes)
+        is_much = num_bytes > MAX_DROPPED_BODIES * self.max_body_bytes
+        if is_much or self.expect_100_continue or not self.parser.should_keep_alive():
+            raise refused
+        self.cycle = AnsweredCycle()
+        self.write_response(refused.failure, is_last=False)
+        self.on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         """Hand over a part of the body, or drop it if the request has been answered."""
-        if self._is_ending:
+        if self.is_ending:
             return
+        num_bytes = len(body)
+        self._num_body_bytes += num_bytes
         if self.cycle.response_complete:
-            self._drop(len(body))
+            self.drop(num_bytes)
             return
-        self._num_body_bytes += len(body)
-        self._num_counted_bytes += len(body)
-        self.open_connections.body_bytes += len(body)
+        self._num_counted_bytes += num_bytes
+        self.open_connections.body_bytes += num_bytes
         self.take_body(body)
 
     def take_body(self, body: bytes) -> None:
@@ -271,10 +259,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete, unless it will be read again without its upgrade."""
-        if not self._is_in_body or self._is_ending:
+        if not self.is_in_body or self.is_ending:
             return
-        self._is_in_body = self.is_chunked = self._has_cycle = self._head_is_timed = False
-        self._num_head_bytes, self.headers = 0, []
+        self.is_in_body = self.is_chunked = self.has_cycle = self._head_is_timed = False
+        self.num_head_bytes, self.headers = 0, []
         self.open_connections.note_body_complete(self)
         super().on_message_complete()
 
@@ -286,46 +274,22 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self._held:
+        if self.is_in_body and self.expect_100_continue:
+            # Whether the client will send the body is not known, so neither is where its next request begins.
+            self.end("refused")
+            self.linger()
+        elif self._held:
             self.loop.call_soon(self._continue)
-        elif not self._is_in_body:
+        elif not self.is_in_body:
             self.deadline_s = self.loop.time() + self.timeout_keep_alive
 
-    # Limits of time and space.
-
-    def pause_writing(self) -> None:
-        """The client reads more slowly than we write."""
-        super().pause_writing()
-        self._watch_stall()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        super().resume_writing()
-        self._cancel_stall_timer()
-        self._continue()
-
-    def _watch_stall(self) -> None:
-        """End the connection unless the client reads something within the limit; and again."""
-        self._num_unsent_bytes = self.transport.get_write_buffer_size()
-        self._stall_timer = self.loop.call_later(self.open_connections.limits.unread_timeout_s, self._end_if_stalled)
-
-    def _end_if_stalled(self) -> None:
-        if self.transport.get_write_buffer_size() < self._num_unsent_bytes:
-            self._watch_stall()
-        else:
-            self._end("unread")
-            self.transport.abort()
-
-    def _cancel_stall_timer(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+    # What is held, and how long the client may take for more.
 
     def _note_progress(self) -> None:
         """Set the deadline: all that has arrived is parsed."""
-        if self._is_in_body:
+        if self.is_in_body:
             self._expect_more_body()
-        elif not self._num_head_bytes:
+        elif not self.num_head_bytes:
             if self.cycle is not None and not self.cycle.response_complete:
                 self.deadline_s = math.inf
         elif not self._head_is_timed:
@@ -339,99 +303,6 @@ class BoundedProtocol(HttpToolsProtocol):
         allowed_s = limits.body_timeout_s + self._num_body_bytes / limits.min_upload_bytes_per_s
         self.deadline_s = self._body_began_s + allowed_s
         self.open_connections.note_body_grew(self)
-
-    def end_late(self) -> None:
-        """The client has not sent its request in time."""
-        self._end_waiting(too_late("the body" if self._is_in_body else "the headers"), "timeout")
-
-    def end_for_room(self, reason: RoomReason) -> None:
-        """Others need the room."""
-        self._end_waiting(no_room(reason), reason)
-
-    def _end_waiting(self, refused: Refused, reason: EndReason) -> None:
-        """End a connection that waits for its client, with a response if a request has begun."""
-        if self._is_ending:
-            self.transport.abort()
-        elif self._is_in_body or self._num_head_bytes:
-            self._refuse(refused)
-        else:
-            self._end("idle" if reason == "timeout" else reason)
-            self.transport.close()
-
-    def _refuse(self, refused: Refused) -> None:
-        """End the connection, with a last response unless the request in question already has one."""
-        cycle = self.cycle if self._has_cycle else None
-        is_begun = cycle is not None and not cycle.response_complete
-        has_response = cycle is not None and (cycle.response_complete or getattr(cycle, "response_started", False))
-        self._end(refused.reason)
-        if is_begun:
-            self.drop_request()
-        if not has_response:
-            self._write_response(refused.failure, is_last=True, is_counted=not is_begun)
-        if is_begun and has_response:
-            self.transport.abort()
-        else:
-            self._linger()
-
-    def drop_request(self) -> None:
-        """Make the cycle of an incomplete request end."""
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
-
-    def _refuse_body(self, num_bytes: int) -> None:
-        """413. The connection stays usable if it takes little to read what was announced."""
-        limit = self.open_connections.limits.max_body_bytes
-        refused = body_too_large(limit)
-        if num_bytes > _MAX_DROPPED_BODIES * limit or self.expect_100_continue or not self.parser.should_keep_alive():
-            raise refused
-        self.cycle, self._has_cycle = AnsweredCycle(), True
-        self._write_response(refused.failure, is_last=False)
-        self.on_response_complete()
-
-    def _write_response(self, failure: Failure, *, is_last: bool, is_counted: bool = True) -> None:
-        method = self.parser.get_method().decode() if self._is_in_body else ""
-        response = self.responder.turn_away(failure, method, self.headers or (), is_counted=is_counted)
-        lines = [*self.server_state.default_headers, *response.raw_headers]
-        if is_last:
-            lines.append((b"connection", b"close"))
-        head = b"".join([STATUS_LINE[response.status_code], *(b"%b: %b\r\n" % line for line in lines), b"\r\n"])
-        self.transport.write(head if method == "HEAD" else head + bytes(response.body))
-
-    def _end(self, reason: EndReason) -> None:
-        """Read no more requests."""
-        self._is_ending = True
-        self._num_dropped_bytes = 0
-        self.open_connections.count_ended(reason)
-        self.open_connections.note_body_complete(self)
-
-    def _linger(self) -> None:
-        """Close once the client has had the chance to read the last response."""
-        self.deadline_s = self.loop.time() + _LINGER_S
-        self._release_body()
-        self._release_held()
-        self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
-
-    def _drop(self, num_bytes: int) -> None:
-        """Drop what a client sends although it has its response."""
-        self._num_dropped_bytes += num_bytes
-        if self._is_ending and self._num_dropped_bytes > _LINGER_BYTES:
-            self.transport.abort()
-        elif not self._is_ending:
-            if self._num_dropped_bytes > _MAX_DROPPED_BODIES * self.open_connections.limits.max_body_bytes:
-                self._end("refused")
-                self._linger()
-
-    def _close_after_response(self) -> None:
-        """Read nothing more, and close when the request that is being answered has its response."""
-        self.flow.hold()
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-        else:
-            self.cycle.keep_alive = False
 
     def _release_body(self) -> None:
         """The body of the request is not held any more."""

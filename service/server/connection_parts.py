@@ -1,10 +1,52 @@
-"""What a bounded connection puts in place of parts of uvicorn's: flow control, transport, and a cycle without work."""
+"""Parts of a bounded connection: response head, flow control, stalled clients, and stand-ins for parts of uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+
+def response_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Status line and headers."""
+    return b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n"])
+
+
+class StallWatch:
+    """Ends a connection whose client reads nothing while responses wait to be sent: nothing else would end it."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        timeout_s: float,
+        on_stall: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._timeout_s = timeout_s
+        self._on_stall = on_stall
+        self._timer: asyncio.TimerHandle | None = None
+        self._num_unsent_bytes = 0
+
+    def start(self) -> None:
+        """From now on the client has to read something within each timeout."""
+        self._num_unsent_bytes = self._transport.get_write_buffer_size()
+        self._timer = self._loop.call_later(self._timeout_s, self._check)
+
+    def cancel(self) -> None:
+        """The client has caught up, or left."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        if self._transport.get_write_buffer_size() < self._num_unsent_bytes:
+            self.start()
+        else:
+            self._on_stall()
 
 
 class HeldFlow(FlowControl):
@@ -14,7 +56,7 @@ class HeldFlow(FlowControl):
 
     def resume_reading(self) -> None:
         """Read the socket again, unless requests are held."""
-        if not self.is_held:
+        if not self.is_held and not self._transport.is_closing():
             super().resume_reading()
 
     def hold(self) -> None:

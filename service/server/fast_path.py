@@ -23,7 +23,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from service.api.event_stream import EventStream
 from service.api.protocol import Match
 from service.api.request_scope import Headers, StreamWriter
-from service.server.bounded_protocol import BoundedProtocol, Refuser
+from service.server.bounded_lifetime import Refuser
+from service.server.bounded_protocol import BoundedProtocol
+from service.server.connection_parts import response_head
 from service.server.open_connections import OpenConnections
 
 
@@ -147,7 +149,7 @@ class FastPathCycle:
         lines = [*self._protocol.server_state.default_headers, *headers, *more]
         if not self.keep_alive:
             lines.append((b"connection", b"close"))
-        return b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % line for line in lines), b"\r\n"])
+        return response_head(status, lines)
 
     def _complete(self) -> None:
         self.response_complete = True

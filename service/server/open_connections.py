@@ -119,19 +119,10 @@ class OpenConnections:
 
     def has_room_for(self, num_bytes: int) -> bool:
         """Whether a body of this declared length may be received; bodies that do not grow make room for it."""
-        return self._make_room_for_body(num_bytes) or num_bytes <= SMALL_BODY_BYTES
+        return self.make_room_for_bodies(num_bytes) or num_bytes <= SMALL_BODY_BYTES
 
-    def note_body_grew(self, connection: Waiting) -> None:
-        """A body is incomplete and has grown. If all bodies together are too large, those that do not grow end."""
-        self._in_body.pop(connection, None)
-        self._in_body[connection] = None
-        self._make_room_for_body(0)
-
-    def note_body_complete(self, connection: Waiting) -> None:
-        """The body of a connection does not grow any more."""
-        self._in_body.pop(connection, None)
-
-    def _make_room_for_body(self, num_bytes: int) -> bool:
+    def make_room_for_bodies(self, num_bytes: int = 0) -> bool:
+        """Whether all bodies together, and so many bytes more, are within the limit; those that do not grow end."""
         while self.body_bytes + num_bytes > self.limits.max_held_body_bytes:
             if not self._in_body:
                 return False
@@ -139,6 +130,16 @@ class OpenConnections:
             del self._in_body[stalled]
             stalled.end_for_room("too_many_body_bytes")
         return True
+
+    def note_body_grew(self, connection: Waiting) -> None:
+        """A body is incomplete and has grown. If all bodies together are too large, those that do not grow end."""
+        self._in_body.pop(connection, None)
+        self._in_body[connection] = None
+        self.make_room_for_bodies()
+
+    def note_body_complete(self, connection: Waiting) -> None:
+        """The body of a connection does not grow any more."""
+        self._in_body.pop(connection, None)
 
     def _make_room(self, newest: Waiting, excess: int) -> bool:
         waiting = [one for one in self._open if one is not newest and one.deadline_s < math.inf]

@@ -1,4 +1,4 @@
-"""Rules for the head of an HTTP/1.1 request (RFC 9112), beyond those of the parser, and the errors for what breaks them.
+"""Rules for the head of an HTTP/1.1 request (RFC 9112) beyond those of the parser, and the errors of requests.
 
 The parser refuses what cannot be read. What can be read in two ways is refused here, because a proxy before the service
 may read it in the other one: a second `Host`, a coding other than `chunked`.
