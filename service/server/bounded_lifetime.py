@@ -64,7 +64,7 @@ class BoundedLifetime(HttpToolsProtocol):
         super().connection_made(transport)
         limits = self.open_connections.limits
         self.flow = HeldFlow(transport)
-        self._stall_watch = StallWatch(transport, self.loop, limits.unread_timeout_s, self._end_stalled)
+        self._stall_watch = StallWatch(transport, self.loop, limits.unread_timeout_s)
         self.deadline_s = self.loop.time() + limits.head_timeout_s
         admission = self.open_connections.admit(self)
         if admission == "refused":
@@ -85,7 +85,7 @@ class BoundedLifetime(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
         super().pause_writing()
-        self._stall_watch.start()
+        self._stall_watch.start(self._end_stalled)
 
     def resume_writing(self) -> None:
         """The client has caught up."""

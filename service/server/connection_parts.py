@@ -17,24 +17,17 @@ def response_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 class StallWatch:
     """Ends a connection whose client reads nothing while responses wait to be sent: nothing else would end it."""
 
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        loop: asyncio.AbstractEventLoop,
-        timeout_s: float,
-        on_stall: Callable[[], None],
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         self._transport = transport
         self._loop = loop
         self._timeout_s = timeout_s
-        self._on_stall = on_stall
         self._timer: asyncio.TimerHandle | None = None
         self._num_unsent_bytes = 0
 
-    def start(self) -> None:
+    def start(self, on_stall: Callable[[], None]) -> None:
         """From now on the client has to read something within each timeout."""
         self._num_unsent_bytes = self._transport.get_write_buffer_size()
-        self._timer = self._loop.call_later(self._timeout_s, self._check)
+        self._timer = self._loop.call_later(self._timeout_s, self._check, on_stall)
 
     def cancel(self) -> None:
         """The client has caught up, or left."""
@@ -42,11 +35,11 @@ class StallWatch:
             self._timer.cancel()
             self._timer = None
 
-    def _check(self) -> None:
+    def _check(self, on_stall: Callable[[], None]) -> None:
         if self._transport.get_write_buffer_size() < self._num_unsent_bytes:
-            self.start()
+            self.start(on_stall)
         else:
-            self._on_stall()
+            on_stall()
 
 
 class HeldFlow(FlowControl):
