@@ -28,8 +28,8 @@ SMALL_BODY_BYTES = 64 * 1024
 
 #: Share of the connections that is ended when one too many arrives: looking for them costs time.
 _ENDED_AT_ONCE = 1 / 64
-#: Beyond the limit by this factor a connection is closed without a response.
-_CLOSED_BEYOND = 1.1
+#: So many connections beyond the limit get a response before they are closed: this share, or this number.
+_REFUSED_SHARE, _REFUSED_AT_LEAST = 0.1, 16
 _MAX_CHECK_INTERVAL_S = 1.0
 _CHECKS_IN_SHORTEST_LIMIT = 4
 
@@ -110,7 +110,8 @@ class OpenConnections:
         excess = len(self._open) - self.limits.max_connections
         if excess <= 0 or self._make_room(connection, excess):
             return "admitted"
-        return "closed" if len(self._open) > self.limits.max_connections * _CLOSED_BEYOND else "refused"
+        refused_up_to = max(_REFUSED_AT_LEAST, self.limits.max_connections * _REFUSED_SHARE)
+        return "refused" if excess <= refused_up_to else "closed"
 
     def forget(self, connection: Waiting) -> None:
         """A connection has closed."""
