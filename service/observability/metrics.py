@@ -138,13 +138,18 @@ class Metrics:
         self.max_connections = Gauge("unroll_max_connections", "Maximum number of open connections.", registry=registry)
         self.connections_ended = Counter(
             "unroll_connections_ended_total",
-            "Number of connections that the service ended, by reason; unread: the client reads too slowly.",
+            "Number of connections that the service ended, by reason; unread: the client does not read.",
             ["reason"],
             registry=registry,
         )
         self.held_body_bytes = Gauge(
             "unroll_held_body_bytes",
             "Size of the request bodies that are being received or answered, in bytes.",
+            registry=registry,
+        )
+        self.max_held_body_bytes = Gauge(
+            "unroll_max_held_body_bytes",
+            "Maximum size of the request bodies that are being received or answered, in bytes.",
             registry=registry,
         )
         self.stage_duration = Histogram(

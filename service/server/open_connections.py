@@ -89,6 +89,7 @@ class OpenConnections:
         self._timer: asyncio.TimerHandle | None = None
         self._ended = {reason: metrics.connections_ended.labels(reason) for reason in END_REASONS}
         metrics.max_connections.set(limits.max_connections)
+        metrics.max_held_body_bytes.set(limits.max_held_body_bytes)
         metrics.connections.set_function(lambda: len(self._open))
         metrics.held_body_bytes.set_function(lambda: self.body_bytes)
 
