@@ -98,7 +98,8 @@ class BoundedProtocol(BoundedLifetime):
             end = self._pieces.end(data, start)
             self._feed(data if end - start == size else data[start:end])
             start = end
-        self._release_held()
+        if self._num_held_bytes or self.flow.is_held:
+            self._release_held()
         if not self.is_ending:
             self._note_progress()
 
@@ -145,8 +146,10 @@ class BoundedProtocol(BoundedLifetime):
             self.num_head_bytes += len(piece)
         try:
             self._parse(piece)
-            self._check_head_size()
-            self._check_chunks()
+            if self.is_chunked:
+                self._check_chunks()
+            elif self.num_head_bytes and not self.is_in_body:
+                self._check_head_size()
         except Refused as error:
             self.refuse(error)
 
@@ -167,15 +170,14 @@ class BoundedProtocol(BoundedLifetime):
     def _check_head_size(self) -> None:
         """Raises Refused if the head is too large so far."""
         max_head_bytes = self.open_connections.limits.max_head_bytes
-        if self.num_head_bytes > max_head_bytes and not self.is_in_body:
+        if self.num_head_bytes > max_head_bytes:
             raise headers_too_large(f"{max_head_bytes} bytes")
 
     def _check_chunks(self) -> None:
         """Raises Refused if a body in chunks is mostly framing."""
-        if self.is_chunked:
-            allowed = _MAX_CHUNK_OVERHEAD * self._num_body_bytes + _FREE_CHUNK_OVERHEAD_BYTES
-            if self._num_wire_bytes > allowed:
-                raise malformed("its chunks are mostly framing")
+        allowed = _MAX_CHUNK_OVERHEAD * self._num_body_bytes + _FREE_CHUNK_OVERHEAD_BYTES
+        if self._num_wire_bytes > allowed:
+            raise malformed("its chunks are mostly framing")
 
     # What the parser calls, in this order.
 
@@ -263,7 +265,8 @@ class BoundedProtocol(BoundedLifetime):
             return
         self.is_in_body = self.is_chunked = self.has_cycle = self._head_is_timed = False
         self.num_head_bytes, self.headers = 0, []
-        self.open_connections.note_body_complete(self)
+        if self._body_began_s:
+            self.open_connections.note_body_complete(self)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

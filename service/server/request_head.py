@@ -7,7 +7,7 @@ may read it in the other one: a second `Host`, a coding other than `chunked`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from service.api.error_table import Failure
 from service.server.open_connections import EndReason, RoomReason
@@ -69,7 +69,7 @@ def no_room(reason: RoomReason) -> Refused:
     return Refused(Failure(429, "overloaded", message, headers=retry), reason)
 
 
-def check_head(method: bytes, version: str, framing: Iterable[tuple[bytes, bytes]]) -> tuple[int, bool]:
+def check_head(method: bytes, version: str, framing: Sequence[tuple[bytes, bytes]]) -> tuple[int, bool]:
     """The declared length of the body and whether it comes in chunks, whose length is not declared.
 
     `framing` are the `FRAMING_HEADERS` of the request, with names in lower case.
@@ -77,13 +77,13 @@ def check_head(method: bytes, version: str, framing: Iterable[tuple[bytes, bytes
     Raises:
         Refused: the head breaks a rule, or can be read in more than one way.
     """
-    values: dict[bytes, list[bytes]] = {name: [] for name in FRAMING_HEADERS}
-    for name, value in framing:
-        values[name].append(value)
-    lengths, codings = values[b"content-length"], values[b"transfer-encoding"]
+    hosts = [value for name, value in framing if name == b"host"]
+    lengths = [value for name, value in framing if name == b"content-length"]
+    codings = [value for name, value in framing if name == b"transfer-encoding"]
     _check_version(method, version)
-    _check_host(version, values[b"host"])
-    _check_codings(version, codings)
+    _check_host(version, hosts)
+    if codings:
+        _check_codings(version, codings)
     return (_declared_bytes(lengths[0]) if lengths else 0), bool(codings)
 
 
@@ -123,9 +123,9 @@ def _check_codings(version: str, codings: list[bytes]) -> None:
     """Only `chunked`, once: what else a proxy takes for a coding decides where the next request begins."""
     if len(codings) > 1:
         raise malformed(f"it has {len(codings)} Transfer-Encoding headers, and only one is allowed")
-    if codings and codings[0].strip().lower() != b"chunked":
+    if codings[0].strip().lower() != b"chunked":
         raise malformed("the only Transfer-Encoding allowed is chunked")
-    if codings and version == "1.0":
+    if version == "1.0":
         raise malformed("HTTP/1.0 has no Transfer-Encoding")
 
 
