@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with a fast path for plain requests.
+"""The bounded protocol with a fast path for plain requests.
 
 ASGI needs a task, two queues of messages and several calls through layers for each request, which costs as much as a
 small model. A plain POST to a route of a protocol goes straight to the application instead: one task, one write.

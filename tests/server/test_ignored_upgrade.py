@@ -86,16 +86,10 @@ def test_what_else_the_connection_header_says_is_kept(server: LiveServer, connec
         assert connection.is_closed()
 
 
-def test_the_rules_for_heads_hold_with_an_offer_too(server: LiveServer) -> None:
+@pytest.mark.parametrize("header", ["Content-Length: 3", "Host: y", "Transfer-Encoding: xchunked"])
+def test_the_rules_for_heads_hold_with_an_offer_too(server: LiveServer, header: str) -> None:
     """Two lengths, a second Host, an unknown coding: the offer lets nothing through."""
-    for header in ({"content_length": "3"}, {"host": "y"}, {"transfer_encoding": "xchunked"}):
-        with server.connect() as connection:
-            assert (
-                connection.ask(
-                    post("/predict", TAG, **H2C, **header)
-                    if "content_length" not in header
-                    else post("/predict", TAG, **H2C).replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\n", 1),
-                ).status
-                == 400
-            )
-            assert connection.is_closed()
+    broken = post("/predict", TAG, **H2C).replace(b"\r\n\r\n", f"\r\n{header}\r\n\r\n".encode(), 1)
+    with server.connect() as connection:
+        assert connection.ask(broken).status == 400
+        assert connection.is_closed()

@@ -8,15 +8,13 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.server.bounded_protocol import BoundedProtocol
 from tests.conftest import PATIENCE_S, wait_until
-from tests.live_server import Connection, LiveServer, live_server, post, request
+from tests.live_server import Connection, LiveServer, held_runs, live_server, post, request
 
 TAG = {"model": "tiny-tagger", "inputs": "The cat sat."}
 STREAM = {"inputs": "a", "parameters": {"max_new_tokens": 30}}
@@ -30,25 +28,6 @@ FLOOD_BYTES = 64 * 1024 * 1024
 def server(tiny_models: Path) -> Iterator[LiveServer]:
     with live_server(tiny_models, unread_timeout_s=1.0, send_bytes=8192) as started:
         yield started
-
-
-@contextmanager
-def held_runs(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """No run of the tagger ends while this context lasts. The event says that one has begun."""
-    runner = server.engine("tiny-tagger").opened.runner
-    begun, go_on = threading.Event(), threading.Event()
-
-    def held(*arguments: Any, original: Any = runner.run) -> Any:
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
-        return original(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runner, "run", held)
-        try:
-            yield begun
-        finally:
-            go_on.set()
 
 
 def flood(connection: Connection, requests: bytes) -> int:
@@ -68,9 +47,9 @@ def flood(connection: Connection, requests: bytes) -> int:
 @pytest.mark.parametrize(
     "waiting", [LIVE, post("/predict", TAG), post("/generate_stream", STREAM)], ids=["live", "tag", "stream"]
 )
-def test_requests_that_wait_are_not_read(server: LiveServer, monkeypatch: pytest.MonkeyPatch, waiting: bytes) -> None:
+def test_requests_that_wait_are_not_read(server: LiveServer, waiting: bytes) -> None:
     """While one request is answered, the service takes in less than a megabyte of those behind it."""
-    with held_runs(server, monkeypatch) as begun, server.connect() as connection:
+    with held_runs(server, "tiny-tagger") as begun, server.connect() as connection:
         connection.send(post("/predict", TAG))
         assert begun.wait(PATIENCE_S)
         assert flood(connection, waiting) < FLOOD_BYTES
@@ -120,10 +99,10 @@ def leave(connection: Connection, *, by_reset: bool) -> None:
     connection.close()
 
 
-def test_who_leaves_takes_the_pipeline_along(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_leaves_takes_the_pipeline_along(server: LiveServer) -> None:
     """When a client leaves, of the requests that wait at most the first ones are answered."""
     server.short_paths.clear()
-    with held_runs(server, monkeypatch) as begun, server.connect() as connection:
+    with held_runs(server, "tiny-tagger") as begun, server.connect() as connection:
         connection.send(post("/predict", TAG) * 50)
         assert begun.wait(PATIENCE_S)
     wait_until(lambda: server.metric("unroll_connections") == 0)
@@ -156,6 +135,10 @@ def test_harmless_leaves_write_no_error_lines(
     assert caplog.messages == []
 
 
+def open_protocols() -> list[BoundedProtocol]:
+    return [item for item in gc.get_objects() if isinstance(item, BoundedProtocol)]
+
+
 def test_connections_leave_nothing_to_the_garbage_collector(server: LiveServer) -> None:
     """Connections that end in the middle of a pipeline are freed at once, without a collection."""
     wait_until(lambda: server.metric("unroll_connections") == 0)
@@ -168,6 +151,7 @@ def test_connections_leave_nothing_to_the_garbage_collector(server: LiveServer) 
                 connection.answer()
         wait_until(lambda: server.metric("unroll_connections") == 0)
         wait_until(lambda: not server.app.num_open)
-        wait_until(lambda: not any(isinstance(item, BoundedProtocol) for item in gc.get_objects()))
+        wait_until(lambda: not open_protocols())
+        assert open_protocols() == []
     finally:
         gc.enable()

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.errors import UnrollError
 from service.server import run
 from service.settings import Settings
-from tests.conftest import PATIENCE_S, wait_until
-from tests.live_server import LiveServer, live_server, post, request
+from tests.conftest import wait_until
+from tests.live_server import held_runs, live_server, post, request
 
 TAG = {"model": "tiny-tagger", "inputs": "The cat sat."}
 WHOLE = post("/predict", TAG)
 ENDED = "unroll_connections_ended_total"
 HELD = "unroll_held_body_bytes"
-
-
-@contextmanager
-def held_runs(server: LiveServer) -> Iterator[None]:
-    """No run of the tagger ends while this context lasts."""
-    runner, go_on = server.engine("tiny-tagger").opened.runner, threading.Event()
-    original = runner.run
-
-    def held(*arguments: Any) -> Any:
-        assert go_on.wait(PATIENCE_S)
-        return original(*arguments)
-
-    runner.run = held
-    try:
-        yield
-    finally:
-        go_on.set()
-        runner.run = original
 
 
 UNFINISHED = {"silent": b"", "half a head": WHOLE[:40], "half a body": WHOLE[:-5]}
@@ -60,7 +39,7 @@ def test_connections_that_wait_make_room_for_new_ones(tiny_models: Path, what: s
 def test_a_connection_that_is_being_answered_makes_no_room(tiny_models: Path) -> None:
     """Where all are being answered, a new one gets 503 at once, and those are answered."""
     with live_server(tiny_models, max_connections=3) as server, ExitStack() as stack:
-        with held_runs(server):
+        with held_runs(server, "tiny-tagger"):
             asking = [stack.enter_context(server.connect()) for _ in range(3)]
             for connection in asking:
                 connection.send(WHOLE)
@@ -99,7 +78,7 @@ def test_where_bodies_are_being_answered_large_ones_wait_and_small_ones_do_not(t
     limits = {"max_body_bytes": 100_000, "max_held_body_bytes": 150_000}
     large = post("/predict", post("", TAG).rpartition(b"\r\n")[2].ljust(100_000))
     with live_server(tiny_models, **limits) as server, server.connect() as first, server.connect() as second:
-        with held_runs(server):
+        with held_runs(server, "tiny-tagger"):
             first.send(large)
             wait_until(lambda: server.app.num_open == 1)
             refused = second.ask(large)

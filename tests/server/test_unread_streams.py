@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.inference.scheduling.stream import Stream
 from service.inference.state.sealed_state import StateSealer
 from tests.conftest import wait_until
-from tests.live_server import live_server, post, request
+from tests.live_server import held_runs, live_server, post, request
 
 STREAM = {"inputs": "a", "parameters": {"max_new_tokens": 30}}
 ENDED = "unroll_connections_ended_total"
@@ -23,25 +23,16 @@ ENDED = "unroll_connections_ended_total"
 def test_streams_count_among_open_requests(tiny_models: Path, target: str) -> None:
     """With the limit taken by streams that wait, the next request of any form gets 429, and probes are answered."""
     with live_server(tiny_models, max_open_requests=2) as server, ExitStack() as stack:
-        runner, go_on = server.engine("tiny-generator").opened.runner, threading.Event()
-
-        def held(*arguments: Any, original: Any = runner.run) -> Any:
-            go_on.wait()
-            return original(*arguments)
-
-        runner.run = held
-        try:
-            streams = [stack.enter_context(server.connect()) for _ in range(2)]
+        streams = [stack.enter_context(server.connect()) for _ in range(2)]
+        other = stack.enter_context(server.connect())
+        with held_runs(server, "tiny-generator"):
             for stream in streams:
                 stream.send(post(target, STREAM))
             wait_until(lambda: server.app.num_open == 2)
-            other = stack.enter_context(server.connect())
             for path in ("/generate_stream", "/predict", "/predict?", "/generate_stream?"):
                 refused = other.ask(post(path, STREAM))
                 assert (refused.status, refused.json["error_type"]) == (429, "overloaded")
             assert other.ask(request("GET", "/health/live")).status == 200
-        finally:
-            go_on.set()
         assert [stream.answer().body.count(b"data:") for stream in streams] == [30, 30]
         assert other.ask(post(target, STREAM)).status == 200
 
@@ -75,8 +66,6 @@ def test_several_states_are_sealed_off_the_event_loop(tiny_models: Path, monkeyp
             await stream.result()
             async for products in original(stream):
                 yield products
-
-        from service.inference.scheduling.stream import Stream
 
         batches = Stream.batches
         monkeypatch.setattr(Stream, "batches", lambda stream: all_at_once(stream, batches))
