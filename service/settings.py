@@ -53,6 +53,21 @@ class Settings(BaseSettings):
     max_open_requests: int = Field(
         1024, ge=1, description="concurrent requests over all models; the next one gets 429 before its body is read"
     )
+    max_connections: int = Field(
+        4096, ge=1, description="open connections; the next one takes the place of one that waits for its client"
+    )
+    max_head_bytes: int = Field(32 * 1024, ge=1024, description="maximum size of request line and headers")
+    max_held_body_bytes: int = Field(
+        128 * 1024 * 1024, ge=1024, description="maximum size of all request bodies being received or answered"
+    )
+    head_timeout_s: float = Field(10.0, gt=0.0, description="limit on receiving the headers of a request")
+    body_timeout_s: float = Field(
+        10.0, gt=0.0, description="limit on receiving a body, besides the time for its bytes at min_upload_bytes_per_s"
+    )
+    min_upload_bytes_per_s: int = Field(4096, ge=1, description="a body may take as long as it takes at this rate")
+    unread_timeout_s: float = Field(
+        30.0, gt=0.0, description="a client that reads nothing of its response for so long is disconnected"
+    )
     max_inputs_per_request: int = Field(128, ge=1, description="maximum number of inputs in one /predict request")
     max_tokens_per_request: int = Field(
         65_536, ge=1, description="maximum tokens of all inputs of a request; of a generation, those to write as well"
@@ -117,6 +132,12 @@ class Settings(BaseSettings):
     def _a_full_request_fits_the_queue(self) -> Settings:
         if self.max_inputs_per_request > self.max_queue_items:
             raise ValueError("max_inputs_per_request must not be larger than max_queue_items")
+        return self
+
+    @model_validator(mode="after")
+    def _a_body_fits_what_is_held(self) -> Settings:
+        if self.max_body_bytes > self.max_held_body_bytes:
+            raise ValueError("max_body_bytes must not be larger than max_held_body_bytes")
         return self
 
     @model_validator(mode="after")

@@ -84,6 +84,26 @@ def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **se
     assert not thread.is_alive(), "the server did not stop"
 
 
+@contextmanager
+def held_runs(server: LiveServer, model: str) -> Iterator[threading.Event]:
+    """No run of a model ends while this context lasts. The event says that one has begun."""
+    runner = server.engine(model).opened.runner
+    begun, go_on = threading.Event(), threading.Event()
+    original = runner.run
+
+    def held(*arguments: Any) -> Any:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        return original(*arguments)
+
+    runner.run = held
+    try:
+        yield begun
+    finally:
+        go_on.set()
+        runner.run = original
+
+
 class Answer(NamedTuple):
     """One HTTP response. Header names are in lower case."""
 

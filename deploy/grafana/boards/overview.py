@@ -205,6 +205,35 @@ SATURATION: tuple[Panel, ...] = (
         at_least=0.1,
         width=6,
     ),
+    Chart(
+        title="Connections and request bodies, share of the limits",
+        description="Open connections as a share of UNROLL_MAX_CONNECTIONS, and memory of request bodies as a share of "
+        "UNROLL_MAX_HELD_BODY_BYTES. Near 100 %: too many clients, or clients that do not finish their requests.",
+        queries=(
+            Query(f"unroll_connections{{{INSTANCES}}} / unroll_max_connections{{{INSTANCES}}}", "{{instance}}"),
+            Query(
+                f"unroll_held_body_bytes{{{INSTANCES}}} / unroll_max_held_body_bytes{{{INSTANCES}}}",
+                "{{instance}} bodies",
+            ),
+        ),
+        unit="percentunit",
+        at_least=0.1,
+        width=12,
+    ),
+    Chart(
+        title="Connections ended, by reason",
+        description="Connections per second that the service ended. idle is harmless. timeout: requests that did not "
+        "arrive in time. unread: clients that do not read. refused: no valid HTTP/1.1. The others: no room.",
+        queries=(
+            Query(
+                f"sum by (reason) ({rate('unroll_connections_ended_total', INSTANCES)})",
+                "{{reason}}",
+            ),
+        ),
+        unit="ops",
+        width=12,
+        stacked=True,
+    ),
 )
 
 INSTANCE: tuple[Panel, ...] = (

@@ -15,6 +15,9 @@ from service.tasks.core.step_batch import Outcome, RequestT
 #: too slow, or the service stopped.
 EndReason = Literal["finished", "failed", "cancelled", "expired", "overrun", "stopped"]
 
+#: The rest stays in the backlog, whose length is limited, until the reader has passed these on.
+_MAX_PRODUCTS_AT_ONCE = 32
+
 
 class Stream(Generic[RequestT]):
     """A request from the queue to its last product. Read it, then `close` it; closing it early frees its rows.
@@ -60,10 +63,11 @@ class Stream(Generic[RequestT]):
         self.end("cancelled")
 
     async def batches(self) -> AsyncIterator[list[Any]]:
-        """Products in order; those that are ready at the same time come as one list."""
+        """Products in order; those that are ready at the same time come as one list, up to 32."""
         while self._products or self.end_reason is None:
             if self._products:
-                ready, self._products = self._products, []
+                ready = self._products[:_MAX_PRODUCTS_AT_ONCE]
+                del self._products[:_MAX_PRODUCTS_AT_ONCE]
                 yield ready
             else:
                 await self._wait()
