@@ -31,13 +31,13 @@ def server(tiny_models: Path) -> Iterator[LiveServer]:
 
 
 def flood(connection: Connection, requests: bytes) -> int:
-    """Send until nothing has been taken for a while; the number of bytes that the socket took."""
+    """Send until nothing is taken for a while, or the server cuts the connection; the number of bytes taken."""
     connection.socket.settimeout(1.0)
     data, sent = memoryview(requests * (FLOOD_BYTES // len(requests))), 0
     try:
         while sent < len(data):
             sent += connection.socket.send(data[sent : sent + 65_536])
-    except TimeoutError:
+    except (TimeoutError, ConnectionError):
         pass
     finally:
         connection.socket.settimeout(PATIENCE_S)
