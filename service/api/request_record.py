@@ -72,6 +72,7 @@ class RequestRecord:
 
     Attributes:
         route: the template of the path, never the path itself, so that clients cannot create label values.
+        path: the path itself, cut and escaped, where nothing is served at it or not by this method: for the log alone.
         outcome: ok, cancelled, or the `error_type` of the response.
         rejection: why no model ran, in more detail than `outcome`; empty if one did.
         timings: of a prediction, whose last stage ended at `timed_s`.
@@ -84,6 +85,7 @@ class RequestRecord:
     route: str
     headers: KnownHeaders
     trace: Trace | None = None
+    path: str = ""
     model: str = NO_MODEL
     version: str = ""
     task: str = NO_MODEL

@@ -6,9 +6,11 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Tag, ValidationInfo
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
+from service.api.validation.json_body import BodyLimits
 from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Answer
 from service.tasks.generation.recorded_form import GenerationParameters
@@ -23,9 +25,8 @@ else:
     PredictAnswer = reduce(or_, (task.answer_type for task in _PREDICT_TASKS.values()))
 
 Text = Annotated[str, Field(description="one text")]
-Words = Annotated[list[str], Field(description="one text, already split into words")]
-
-# One error is enough: there may be a hundred thousand numbers.
+# One error is enough in these lists: there may be a hundred thousand words or numbers.
+Words = Annotated[list[str], Field(fail_fast=True, description="one text, already split into words")]
 Frame = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), FailFast()]
 FrameList = Annotated[list[Frame], Field(min_length=1, description="all of the same length"), FailFast()]
 
@@ -91,9 +92,22 @@ Item = Annotated[
 Items = Annotated[
     list[Item], Field(min_length=1, description="texts, lists of words, or objects with numbers, audio or images")
 ]
+
+
+def _require_few(value: Any, info: ValidationInfo) -> Any:
+    """Count the inputs before any of them is looked at."""
+    limits: BodyLimits | None = info.context
+    if limits is not None and isinstance(value, list) and len(value) > limits.max_inputs:
+        counts = {"number": len(value), "limit": limits.max_inputs}
+        message = "{number} inputs in one request, at most {limit} are allowed"
+        raise PydanticCustomError("too_many_inputs", message, counts)
+    return value
+
+
 Inputs = Annotated[
     Annotated[Text, Tag("item_text")] | Annotated[Items, Tag("list_of_inputs")] | _OBJECT_KINDS,
     Discriminator(_inputs_tag, **_NO_KIND),
+    BeforeValidator(_require_few),
 ]
 
 ModelName = Annotated[str, Field(max_length=64, description="optional if only one model can answer")]
