@@ -9,13 +9,13 @@ of them is looked at, and the schemas stop at the first problem of a long list.
 from __future__ import annotations
 
 import codecs
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from service.api.validation.problems import MAX_PROBLEMS, known_fields
+from service.api.validation.problems import MAX_HINTS, known_fields
 from service.errors import InvalidInput
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -73,7 +73,7 @@ def parse_body(body_type: type[BodyT], raw: bytes, limits: BodyLimits) -> BodyT:
         ]
         if problems[0]["type"] == "json_invalid":
             raise HTTPException(400, _why_not_json(raw, problems[0]["ctx"]["error"])) from error
-        for problem in problems[:MAX_PROBLEMS]:
+        for problem in problems[:MAX_HINTS]:
             if problem["type"] == "extra_forbidden":
                 problem["known"] = known_fields(body_type, problem["loc"][1:-1])
         raise RequestValidationError(problems) from error

@@ -18,10 +18,13 @@ T = TypeVar("T")
 
 #: Problems that are told; of further ones only the number is.
 MAX_PROBLEMS = 20
+#: Of those, problems that are told with what is allowed instead.
+MAX_HINTS = 3
 
 _MAX_PART_CHARACTERS = 100
 _MAX_PATH_CHARACTERS = 200
 _MAX_MESSAGE_CHARACTERS = 500
+_MAX_SENTENCE_CHARACTERS = 1900
 _MAX_NAMES_SHOWN = 12
 
 #: Tags of our unions in pydantic's error locations; they are not part of what the client sent.
@@ -60,6 +63,7 @@ def fields_at_fault(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, str
 def sentence_of(fields: Sequence[Mapping[str, str]], num_problems: int) -> str:
     """All of them in one sentence, with the number of those that are not told."""
     told = "; ".join(f"{f['field']}: {f['message']}" if f["field"] else f["message"] for f in fields)
+    told = shortened(told, _MAX_SENTENCE_CHARACTERS)
     num_more = num_problems - len(fields)
     return f"{told}; and {num_more} more" if num_more else told
 
