@@ -25,12 +25,15 @@ _COUNTER = itertools.count(1)
 
 
 class KnownHeaders(NamedTuple):
-    """The request headers that the service reads, as received; empty where one is absent."""
+    """The request headers that the service reads, as received; empty where one is absent.
+
+    A timeout that is absent is None: an empty one is invalid.
+    """
 
     content_type: bytes = b""
     content_length: bytes = b""
     request_id: bytes = b""
-    timeout_ms: bytes = b""
+    timeout_ms: bytes | None = None
     authorization: bytes = b""
     traceparent: bytes = b""
     tracestate: bytes = b""

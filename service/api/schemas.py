@@ -6,7 +6,17 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Tag, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
@@ -24,9 +34,19 @@ else:
     PredictTaskName = Literal[tuple(_PREDICT_TASKS)]
     PredictAnswer = reduce(or_, (task.answer_type for task in _PREDICT_TASKS.values()))
 
-Text = Annotated[str, Field(description="one text")]
+#: Only for the document: the model that answers decides which of them holds, and refuses what is not among its own.
+_PREDICT_PARAMETERS = {
+    "anyOf": [task.parameters_type.model_json_schema() for task in tasks_of_route("predict").values()]
+}
+
+#: A text that is all white space is refused by the task, which names the input; the document says it too.
+_NOT_BLANK = {"pattern": r"\S"}
+Text = Annotated[str, Field(description="one text", json_schema_extra=_NOT_BLANK)]
 # One error is enough in these lists: there may be a hundred thousand words or numbers.
-Words = Annotated[list[str], Field(fail_fast=True, description="one text, already split into words")]
+Words = Annotated[
+    list[Annotated[str, Field(json_schema_extra=_NOT_BLANK)]],
+    Field(fail_fast=True, description="one text, already split into words", json_schema_extra={"minItems": 1}),
+]
 Frame = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), FailFast()]
 FrameList = Annotated[list[Frame], Field(min_length=1, description="all of the same length"), FailFast()]
 
@@ -136,7 +156,7 @@ class PredictRequest(RequestBody):
     model: ModelName | None = None
     version: Version | None = None
     inputs: Inputs
-    parameters: dict[str, Any] | None = Field(
+    parameters: Annotated[dict[str, Any], WithJsonSchema(_PREDICT_PARAMETERS)] | None = Field(
         None, description="depends on the task; GET /models/{name} lists them with their limits"
     )
     state: State | None = Field(None, description="continue where the answer with this state ended")

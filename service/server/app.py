@@ -22,7 +22,7 @@ from service.api.error_table import install_error_handlers
 from service.api.event_stream import EventStream
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.request_scope import Headers, RequestScope, StreamWriter
-from service.api.routes import health, models, playground, predict, text_generation_inference
+from service.api.routes import health, models, playground, predict, reference, text_generation_inference
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
@@ -140,7 +140,12 @@ def create_app(settings: Settings) -> Application:
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(
-        title="Unroll", version=installed_version(), description=_DESCRIPTION, lifespan=_lifespan
+        title="Unroll",
+        version=installed_version(),
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,  # `reference` serves the pages, with security headers
+        redoc_url=None,
     )
     services = Services(registry, settings, _state_storage(settings))
     metrics.watch_states(services.state_storage.sealer)
@@ -151,7 +156,7 @@ def create_app(settings: Settings) -> Application:
     install_error_handlers(framework)
     for protocol in PROTOCOLS:
         document(protocol, framework)
-    for routes in (models, health, playground):
+    for routes in (models, health, playground, reference):
         framework.include_router(routes.router)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
