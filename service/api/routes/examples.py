@@ -202,13 +202,14 @@ READY_RESPONSES: Responses = {
     },
 }
 
+_COUNTED = 'unroll_requests_total{model="intent-en",outcome="ok",task="classification"} 12.0\n'
+
 METRICS_RESPONSES: Responses = {
     200: {
-        "description": "Prometheus text format",
+        "description": "Prometheus text format, or OpenMetrics if the client accepts it",
         "content": {
-            "text/plain": {
-                "example": 'unroll_requests_total{model="intent-en",outcome="ok",task="classification"} 12.0\n'
-            }
+            "text/plain": {"example": _COUNTED},
+            "application/openmetrics-text": {"example": f"{_COUNTED}# EOF\n"},
         },
     }
 }
