@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from math import isfinite
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +16,9 @@ from pydantic import (
     Field,
     Tag,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
 )
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
@@ -42,13 +45,34 @@ _PREDICT_PARAMETERS = {
 #: A text that is all white space is refused by the task, which names the input; the document says it too.
 _NOT_BLANK = {"pattern": r"\S"}
 Text = Annotated[str, Field(description="one text", json_schema_extra=_NOT_BLANK)]
+_NUMBERS = frozenset({int, float})
+
 # One error is enough in these lists: there may be a hundred thousand words or numbers.
 Words = Annotated[
     list[Annotated[str, Field(json_schema_extra=_NOT_BLANK)]],
     Field(fail_fast=True, description="one text, already split into words", json_schema_extra={"minItems": 1}),
 ]
 Frame = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), FailFast()]
-FrameList = Annotated[list[Frame], Field(min_length=1, description="all of the same length"), FailFast()]
+
+
+def _as_numbers(rows: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Pass lists of plain numbers, ten times as fast as one by one; leave all else to pydantic, which says where."""
+    return rows if isinstance(rows, list) and rows and _are_rows_of_numbers(rows) else handler(rows)
+
+
+def _are_rows_of_numbers(rows: list[Any]) -> bool:
+    """Whether all are lists of finite numbers and none is empty. It may say no to numbers near the largest."""
+    try:
+        return all(
+            type(row) is list and row and _NUMBERS.issuperset(map(type, row)) and isfinite(sum(row)) for row in rows
+        )
+    except OverflowError:  # an integer larger than any float
+        return False
+
+
+FrameList = Annotated[
+    list[Frame], Field(min_length=1, description="all of the same length"), FailFast(), WrapValidator(_as_numbers)
+]
 
 
 class FramesObject(TypedDict):
