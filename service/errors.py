@@ -5,6 +5,7 @@ UnrollError
 ├── UnknownModel        no such model or version; carries those that exist
 ├── Overloaded          the queue is full; refused before any work
 ├── NotReady            bundles are still loading, one failed, or the service is draining
+│   └── SessionStoreFull    sessions can be read, but there is no room to write one
 ├── DeadlineExceeded    the answer was not ready before the deadline
 ├── InferenceFailed     the graph itself failed; other requests are not affected
 ├── StateRefused        a state token cannot be resumed from; carries the reason as one word
@@ -70,6 +71,10 @@ class NotReady(UnrollError):
         super().__init__(message)
         self.reasons = tuple(reasons)
         self.cause = cause
+
+
+class SessionStoreFull(NotReady):
+    """The session store has no memory left: what it keeps can be read, and nothing be added."""
 
 
 class DeadlineExceeded(UnrollError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "UNROLL_"
@@ -30,6 +31,13 @@ class Settings(BaseSettings):
     models_dir: Path = Field(Path("models"), description="folder of bundles, as <name>/<version>/")
     reload_every_s: float = Field(
         0.0, ge=0.0, description="interval at which the models folder is checked for changes; 0: only on SIGHUP"
+    )
+    ready: str = Field(
+        "all",
+        description="which bundles must be ready for the service to be: all, any (one is enough), or names of models",
+    )
+    link_roots: str = Field(
+        "", description=f"folders outside of the models folder that links in it may lead to, separated by {os.pathsep}"
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
@@ -78,6 +86,26 @@ class Settings(BaseSettings):
         """The keys, without surrounding blanks."""
         return [key.strip() for key in self.state_keys.get_secret_value().split(",") if key.strip()]
 
+    @property
+    def required_models(self) -> frozenset[str] | None:
+        """The models that must be ready; none if any one will do, None if all must."""
+        names = frozenset(self.ready.split(","))
+        return {frozenset({"all"}): None, frozenset({"any"}): frozenset[str]()}.get(names, names)
+
+    @property
+    def link_root_list(self) -> list[Path]:
+        """The folders that links may lead to."""
+        return folders_of(self.link_roots)
+
+    @field_validator("ready")
+    @classmethod
+    def _ready_is_a_policy(cls, ready: str) -> str:
+        names = [name.strip() for name in ready.split(",")]
+        is_mixed = len(names) > 1 and not {"all", "any"}.isdisjoint(names)
+        if is_mixed or not all(re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name) for name in names):
+            raise ValueError("must be all, any, or names of models separated by commas, such as ner-en,spam-en")
+        return ",".join(names)
+
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Settings:
         if self.max_inputs_per_request > self.max_queue_items:
@@ -97,10 +125,24 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _a_session_does_not_outlive_its_state(self) -> Settings:
+        if self.session_ttl_s > self.state_ttl_s:
+            raise ValueError(
+                f"UNROLL_SESSION_TTL_S ({self.session_ttl_s:g}) must not be longer than UNROLL_STATE_TTL_S "
+                f"({self.state_ttl_s:g}): a session keeps a sealed state, and could not open it any more"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_session_fits_its_store(self) -> Settings:
         if self.max_state_bytes > self.max_session_total_bytes:
             raise ValueError("max_state_bytes must not be larger than max_session_total_bytes")
         return self
+
+
+def folders_of(paths: str) -> list[Path]:
+    """The folders of a setting that lists several, as PATH does."""
+    return [Path(path) for path in paths.split(os.pathsep) if path.strip()]
 
 
 def read_settings(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:

@@ -48,3 +48,12 @@ def test_sessions_in_redis_need_a_key_of_all_replicas() -> None:
     """Redis sessions require a configured state key, because a generated key differs between replicas."""
     with pytest.raises(ValueError, match="UNROLL_REDIS_URL needs UNROLL_STATE_KEYS"):
         Settings(redis_url="redis://127.0.0.1:6379")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("session_ttl_s", "state_ttl_s"), [(3600.0, 3599.0), (2.0, 1.0), (700_000.0, 604_800.0)])
+def test_a_session_that_outlives_its_state_is_refused_at_the_start(session_ttl_s: float, state_ttl_s: float) -> None:
+    """The sentence names both settings with their values."""
+    says = rf"UNROLL_SESSION_TTL_S \({session_ttl_s:g}\) must not be longer than UNROLL_STATE_TTL_S \({state_ttl_s:g}\)"
+    with pytest.raises(ValueError, match=says.replace("+", r"\+")):
+        Settings(session_ttl_s=session_ttl_s, state_ttl_s=state_ttl_s)
+    Settings(session_ttl_s=state_ttl_s, state_ttl_s=state_ttl_s)

@@ -26,7 +26,7 @@ from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 from service.api.validation.json_body import BodyLimits
 from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Answer
-from service.tasks.generation.recorded_form import GenerationParameters
+from service.tasks.generation.recorded_form import GenerationAnswer, GenerationParameters
 
 if TYPE_CHECKING:
     PredictTaskName = str
@@ -225,7 +225,24 @@ class GenerateRequest(RequestBody):
         description="for streams: send the state and the number of tokens left after each such number of tokens",
     )
     session: SessionName | None = Field(
-        None, description="keep the state on the server under this name, and continue from it if there is one"
+        None,
+        description="keep the state on the server under this name, and continue from it if there is one; without an "
+        "Authorization header, continue with the `session` of the answer before",
+    )
+
+
+class GenerateResponse(GenerationAnswer):
+    """The text, and the session that keeps its state, if one was named."""
+
+    session: str | None = Field(
+        None,
+        exclude_if=lambda session: session is None,
+        description="the name to continue with; without an Authorization header, one that nobody can guess",
+    )
+    session_kept: bool = Field(
+        True,
+        exclude_if=bool,
+        description="false if there was no room for the session: continue with `state`, which is then returned",
     )
 
 
@@ -274,6 +291,7 @@ class ModelExample(BaseModel):
 
     inputs: Any
     parameters: dict[str, Any] = {}
+    answer: Any = Field(None, description="the answer that the self-check expects")
 
 
 class ModelDetails(ModelVersion):

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.errors import InvalidInput
+from service.errors import InvalidInput, SessionStoreFull, StateRefused
 from service.inference.state.sealed_state import StateOwner, StateSealer
+from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import HeldSession, SessionStore
 
 
@@ -25,14 +26,20 @@ class StateParameters(Protocol):
 
 @dataclass(frozen=True)
 class StateStorage:
-    """The sealer of state tokens, and the store of sessions."""
+    """The sealer of state tokens, the store of sessions, and the names of sessions whose callers have none."""
 
     sealer: StateSealer
     sessions: SessionStore
+    names: SessionNames
 
 
 class RequestState:
-    """The state of one request. `is_wanted`: whether a new state must be kept or returned."""
+    """The state of one request.
+
+    Attributes:
+        is_wanted: whether a new state must be kept or returned.
+        told: what the answer says about its session: the name to continue with, and whether its state was kept.
+    """
 
     def __init__(
         self,
@@ -40,36 +47,67 @@ class RequestState:
         owner: StateOwner,
         parameters: StateParameters,
         session: HeldSession | None = None,
+        session_name: str = "",
     ) -> None:
         self.is_wanted = parameters.return_state or session is not None
         self._sealer = storage.sealer
         self._owner = owner
         self._parameters = parameters
         self._session = session
+        self.told: dict[str, str | bool] = {"session": session_name} if session_name else {}
 
     async def before(self) -> bytes | None:
-        """The state to continue from; None for a new text. Raises StateRefused with the reason."""
-        token = self._parameters.state
+        """The state to continue from; None for a new text.
+
+        A session whose state cannot be opened is dropped, so that this is said once and it can begin anew.
+
+        Raises:
+            StateRefused: with the reason.
+        """
         if self._session is not None:
-            kept = await self._session.load()
-            token = None if kept is None else kept.decode("ascii")
+            return await self._before_of(self._session)
+        token = self._parameters.state
         return None if token is None else self._sealer.open(token, self._owner)
+
+    async def drop(self, refused: StateRefused) -> StateRefused:
+        """The refusal of a state in the words for its session, if it is in one, which is deleted."""
+        if self._session is None:
+            return refused
+        await self._session.delete()
+        message = f"the session was dropped, because it cannot be continued: {refused}; begin it again with a prompt"
+        return StateRefused(message, refused.reason)
+
+    async def _before_of(self, session: HeldSession) -> bytes | None:
+        try:
+            kept = await session.load()
+            return None if kept is None else self._sealer.open(kept.decode("latin-1"), self._owner)
+        except StateRefused as refused:
+            raise await self.drop(refused) from refused
 
     def seal(self, state: bytes) -> str:
         """A token that only this caller can use. Raises StateRefused if the state is larger than allowed."""
         return self._sealer.seal(state, self._owner)
 
     async def after(self, states: Sequence[bytes]) -> list[str]:
-        """Keep the states for the next request. Returns tokens only if the client asked for them.
+        """Keep the states for the next request. Returns tokens if the client asked for them or must keep them itself.
 
         Raises:
             StateRefused: the state is larger than allowed.
             SessionBusy: the session was held beyond its limit, so that another request may have it.
         """
         tokens = [self.seal(state) for state in states]
-        if self._session is not None:
-            await self._session.save(tokens[0].encode("ascii"))
+        if self._session is not None and not await self._is_kept(self._session, tokens[0]):
+            self.told["session_kept"] = False
+            return tokens
         return tokens if self._parameters.return_state else []
+
+    async def _is_kept(self, session: HeldSession, token: str) -> bool:
+        """Whether the session keeps the token. Where there is no room, the caller gets it instead."""
+        try:
+            await session.save(token.encode("ascii"))
+        except SessionStoreFull:
+            return False
+        return True
 
 
 @asynccontextmanager
@@ -88,5 +126,13 @@ async def open_request_state(
         return
     if parameters.state is not None:
         raise InvalidInput("a request continues from a state or from a session, not from both", ("state",))
-    async with storage.sessions.hold(owner.fingerprint(parameters.session)) as held:
-        yield RequestState(storage, owner, parameters, held)
+    name = _bound_name(parameters.session, owner, storage.names)
+    async with storage.sessions.hold(owner.fingerprint(name)) as held:
+        yield RequestState(storage, owner, parameters, held, name)
+
+
+def _bound_name(name: str, owner: StateOwner, names: SessionNames) -> str:
+    """A name that no other caller can have: the caller's own, or one that the service gives out, now or before."""
+    if owner.caller.strip() or names.is_issued(name):
+        return name
+    return names.issue(name)

@@ -335,6 +335,8 @@ class Manifest(Strict):
     scores: tuple[Score, ...] = ()
     parity: Parity | None = None
     variants: dict[VariantName, Variant] = Field(default_factory=dict)
+    #: Must be the last field, see `service.bundle.seal`; "" in bundles that were published before there was one.
+    digest: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="sha256 of this file without it")
 
     @model_validator(mode="after")
     def _parts_fit_the_task(self) -> Manifest:

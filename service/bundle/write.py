@@ -7,11 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from service.bundle.load import EXAMPLES_FILE, MANIFEST_FILE, Example, file_digest, read_manifest
 from service.bundle.manifest import Manifest
-
-STAGING_FOLDER = ".staging"
+from service.bundle.models_folder import STAGING_FOLDER
+from service.bundle.seal import content_of, seal
 
 
 def staging_folder(models_root: Path, name: str) -> Path:
@@ -22,19 +23,21 @@ def staging_folder(models_root: Path, name: str) -> Path:
 
 
 def write_examples(folder: Path, examples: Iterable[Example]) -> None:
-    """Write `examples.jsonl`: one object per line with `inputs`, `parameters` and `answer`."""
-    lines = (
-        json.dumps({"inputs": e.inputs, "parameters": e.parameters, "answer": e.answer}, ensure_ascii=False)
-        for e in examples
-    )
+    """Write `examples.jsonl`: one object per line with `inputs`, `parameters`, `answer` and, if any, `label_scores`."""
+    lines = [json.dumps(_row(example), ensure_ascii=False) for example in examples]
     (folder / EXAMPLES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _row(example: Example) -> dict[str, Any]:
+    row = {"inputs": example.inputs, "parameters": example.parameters, "answer": example.answer}
+    return row if example.label_scores is None else {**row, "label_scores": example.label_scores}
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write `manifest.json` with the digest of every other file in the folder. Returns the manifest as written."""
+    """Write `manifest.json` with the digest of every other file in the folder, and its own. Returns it as written."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST_FILE)
-    complete = manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}})
-    (folder / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    complete = seal(manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}}))
+    (folder / MANIFEST_FILE).write_bytes(content_of(complete))
     return complete
 
 

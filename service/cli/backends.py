@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.errors import BundleError, InvalidInput, UnknownModel, UnrollError
+from service.errors import BundleError, InvalidInput, UnrollError
 
 if TYPE_CHECKING:
     from service.tasks.inputs.json_input import JsonInput
@@ -18,6 +20,10 @@ class Source(Protocol):
     """Gives answers in the schema of the HTTP API. All methods raise UnrollError."""
 
     def models(self) -> list[dict[str, Any]]: ...
+
+    def remarks(self) -> list[str]:
+        """What a list of the models leaves out, one sentence each."""
+        ...
 
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
@@ -43,11 +49,27 @@ class Folder:
     def __init__(self, models_dir: Path) -> None:
         self._models_dir = models_dir
 
+    @cached_property
+    def _link_roots(self) -> list[Path]:
+        """Where links from bundles may lead, as in the service."""
+        from service.settings import folders_of
+
+        return [self._models_dir, *folders_of(os.environ.get("UNROLL_LINK_ROOTS", ""))]
+
     def models(self) -> list[dict[str, Any]]:
         """Every bundle. Files are verified, graphs are not opened."""
-        from service.bundle.load import find_bundles
+        from service.bundle.models_folder import find_bundles
 
-        return [_describe(path) for path in find_bundles(self._models_dir)]
+        return [_describe(path, self._link_roots) for path in find_bundles(self._models_dir)]
+
+    def remarks(self) -> list[str]:
+        """Folders that are no bundles, versions that were set aside, bundles without a digest."""
+        from service.bundle.models_folder import list_models_folder
+        from service.bundle.versions import remarks_on
+
+        listed = list_models_folder(self._models_dir)
+        strays = [str(stray) for stray in listed.strays if not stray.is_hidden]
+        return [*strays, *remarks_on(self._models_dir, listed.bundles)]
 
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
@@ -55,7 +77,7 @@ class Folder:
         """One answer per input, in order."""
         from service.inference.engines.open_bundle import open_bundle, predict_one
 
-        opened = open_bundle(self._find(model, version, generates=False))
+        opened = open_bundle(self._find(model, version, generates=False), link_roots=self._link_roots)
         answers = [predict_one(opened, value, parameters).model_dump(mode="json") for value in inputs]
         manifest = opened.bundle.manifest
         return {
@@ -71,7 +93,7 @@ class Folder:
         """The generated text, as one answer."""
         from service.inference.engines.open_bundle import generate_one, open_bundle
 
-        opened = open_bundle(self._find(model, version, generates=True))
+        opened = open_bundle(self._find(model, version, generates=True), link_roots=self._link_roots)
         return generate_one(opened, prompt, parameters).model_dump(mode="json")
 
     def stream(
@@ -80,30 +102,25 @@ class Folder:
         """The generated text, token by token."""
         from service.inference.engines.open_bundle import open_bundle, stream_one
 
-        opened = open_bundle(self._find(model, version, generates=True))
+        opened = open_bundle(self._find(model, version, generates=True), link_roots=self._link_roots)
         for event in stream_one(opened, prompt, parameters):
             if not event.token.is_special:
                 yield event.token.text
 
     def _find(self, model: str | None, version: str | None, generates: bool) -> Path:
         """The folder of the requested bundle, or of the only one that can answer."""
-        from service.bundle.load import find_bundles, read_manifest
+        from service.bundle.models_folder import find_bundles
+        from service.bundle.versions import named
         from service.tasks.catalogue import tasks_of_route
 
         paths = find_bundles(self._models_dir)
-        names = {path.parent.name for path in paths}
         if model is None:
             tasks = tasks_of_route("generate" if generates else "predict")
-            fitting = {p.parent.name for p in paths if read_manifest(p).task in tasks}
+            fitting = {path.parent.name for path in paths if _task_in(path) in tasks}
             if len(fitting) != 1:
                 raise InvalidInput(f"choose one with --model: {', '.join(sorted(fitting)) or 'there is none'}")
             (model,) = fitting
-        found = [p for p in paths if p.parent.name == model and version in (None, p.name)]
-        if not found:
-            raise UnknownModel(
-                f"there is no such model; there are: {', '.join(sorted(names)) or 'none'}", sorted(names)
-            )
-        return found[-1]
+        return named(paths, model, version)
 
 
 class Server:
@@ -116,6 +133,10 @@ class Server:
         """The answer of `GET /models`."""
         listed: list[dict[str, Any]] = self._request("GET", "/models", None)["models"]
         return listed
+
+    def remarks(self) -> list[str]:
+        """None: the log of the service has them."""
+        return []
 
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
@@ -175,12 +196,22 @@ def _body(model: str | None, version: str | None, inputs: Any, parameters: Mappi
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(path: Path, link_roots: Sequence[Path]) -> dict[str, Any]:
     from service.bundle.load import load_bundle
 
     entry = {"name": path.parent.name, "version": path.name, "state": "ok", "reason": None}
     try:
-        manifest = load_bundle(path).manifest
+        manifest = load_bundle(path, link_roots).manifest
     except BundleError as error:
         return entry | {"state": "failed", "reason": str(error), "task": None, "description": None}
     return entry | {"task": manifest.task, "description": manifest.description}
+
+
+def _task_in(path: Path) -> str | None:
+    """The task that a manifest states; None if it cannot be read, which is no reason to refuse the other bundles."""
+    from service.bundle.load import read_manifest
+
+    try:
+        return read_manifest(path).task
+    except BundleError:
+        return None

@@ -9,12 +9,14 @@ import importlib.metadata
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
+from service.cli.plain_errors import fail as _fail
+from service.cli.plain_errors import plain_errors as _plain_errors
 from service.distribution import install_hint, installed_version
-from service.errors import UnrollError
 
 OWN_COMMANDS = ("serve", "predict", "generate", "models")
 TRAINING_COMMANDS = (
@@ -57,26 +59,13 @@ _GENERATE_EXAMPLES = """Examples:
   unroll generate "ROMEO:" --max-new-tokens 200 --temperature 0.8 --seed 7\n
   unroll generate "ROMEO:" --greedy --stop "JULIET:" --json
 """
-_MODELS_EXAMPLES = """Examples:
-
-  unroll models\n
-  unroll models --url http://localhost:8000 --json
-"""
 
 app = typer.Typer(
     name="unroll", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
 )
 
-ModelsOption = Annotated[
-    Path, typer.Option("--models", envvar="UNROLL_MODELS_DIR", help="Folder with NAME/VERSION bundles.")
-]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model name; optional if only one can answer.")]
 VersionOption = Annotated[str | None, typer.Option(help="Version of the model.", show_default="the highest")]
-UrlOption = Annotated[
-    str | None,
-    typer.Option(envvar="UNROLL_URL", help="Query a server, such as http://host:8000."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
 def _print_version(is_asked: bool) -> None:
@@ -199,20 +188,7 @@ def generate(
     print()
 
 
-@app.command("models", epilog=_MODELS_EXAMPLES)
-def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as_json: JsonOption = False) -> None:
-    """List the models in a folder, or on a running server."""
-    from service.cli import backends as client
-
-    with _plain_errors():
-        listed = client.open_source(url, models).models()
-    if as_json:
-        print(json.dumps({"models": listed}, ensure_ascii=False))
-        return
-    for entry in listed:
-        state = entry["state"] if not entry["reason"] else f"{entry['state']}: {entry['reason']}"
-        about = f"{entry['task'] or '':<15} {entry['description'] or ''}".strip()
-        print(f"{entry['name']:<24} {entry['version']:<4} {state:<10} {about}".rstrip())
+app.add_typer(models_app)
 
 
 def main() -> None:
@@ -275,20 +251,3 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-class _plain_errors:  # noqa: N801 - reads as a statement: `with _plain_errors():`
-    """Reports an UnrollError in one sentence, without a traceback, and ends the command."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UnrollError):
-            field = getattr(error, "field", ())
-            where = f"{'.'.join(str(part) for part in field)}: " if field else ""
-            _fail(where + str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"unroll: {message}", file=sys.stderr)
-    raise typer.Exit(2)

@@ -12,6 +12,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.observability.json_logs import num_dropped_lines
+
 ThingT = TypeVar("ThingT")
 
 #: Ends a `watch`.
@@ -166,6 +168,28 @@ class LabelCollector(Collector):
             for label, count in list(counts.items()):
                 family.add_metric([model, label], count)
         yield family
+
+
+class SessionStoreCollector(Collector):
+    """The failures of a session store outside of this process, by reason."""
+
+    def __init__(self, failures: Mapping[str, int]) -> None:
+        self._failures = failures
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Number of commands to the session store that failed: timeout, unreachable, full or refused."
+        family = CounterMetricFamily("unroll_session_store_failures", text, labels=["reason"])
+        for reason in ("timeout", "unreachable", "full", "refused"):
+            family.add_metric([reason], self._failures.get(reason, 0))
+        yield family
+
+
+class LogCollector(Collector):
+    """The count of lost log lines of this process."""
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Number of log lines that were dropped because they could not be written."
+        yield CounterMetricFamily("unroll_log_lines_dropped", text, value=num_dropped_lines())
 
 
 class SessionCollector(Collector):

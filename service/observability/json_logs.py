@@ -7,20 +7,25 @@ Messages of exceptions may quote an input, so a line has only the class of an ex
 from __future__ import annotations
 
 import atexit
+import io
+import json
 import logging
+import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from service.errors import BundleError, InferenceFailed
+from service.observability.log_writer import LogWriter, keep_standard_error
 
 #: Fields of every line that is written while a request is answered: its id, and its trace if it has one.
 request_fields_var: ContextVar[Mapping[str, str]] = ContextVar("request_fields", default=MappingProxyType({}))
@@ -28,6 +33,10 @@ request_fields_var: ContextVar[Mapping[str, str]] = ContextVar("request_fields",
 #: Attributes of every LogRecord; any other comes from `extra=` and is logged.
 _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
+
+#: At the end, how long to wait for a log that is not read.
+_FLUSH_S = 2.0
+_MAX_PRINTED_CHARACTERS = 2000
 
 #: Errors about files, memory and graphs, whose messages never quote an input.
 _HARMLESS = (BundleError, ImportError, InferenceFailed, MemoryError, OSError)
@@ -66,7 +75,10 @@ def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapp
         **request_fields_var.get(),
         **fields,
     }
-    return to_json(line, fallback=str, inf_nan_mode="constants").decode("utf-8")
+    try:
+        return to_json(line, fallback=str, inf_nan_mode="constants").decode("utf-8")
+    except PydanticSerializationError:  # half a surrogate pair, which a client can send, is no UTF-8
+        return json.dumps(line, default=str, skipkeys=True)
 
 
 def _without_texts(error: BaseException) -> Iterator[str]:
@@ -83,61 +95,86 @@ def _without_texts(error: BaseException) -> Iterator[str]:
         yield f"{name}: {link}" if isinstance(link, _HARMLESS) else name
 
 
-class BatchedHandler(logging.StreamHandler[TextIO]):
-    """Buffers lines: `flush` is called a few times a second, and at the end.
+class QueueHandler(logging.Handler):
+    """Formats records and hands them to a `LogWriter`. Never raises and never blocks."""
 
-    A warning or error is written at once, with everything before it.
-    """
-
-    _MAX_LINES = 100
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._lines: list[str] = []
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self.writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.add(self.format(record))
-            if record.levelno >= logging.WARNING:
-                self.flush()
-        except Exception:  # as every handler of the library does
-            self.handleError(record)
+            self.writer.add(self.format(record), is_urgent=record.levelno >= logging.WARNING)
+        except Exception as error:  # a line is never worth a request
+            self.writer.drop(_unmade(error))
 
-    def add(self, line: str) -> None:
-        """Buffer a formatted line."""
-        with self.lock or nullcontext():
-            self._lines.append(line)
-            if len(self._lines) >= self._MAX_LINES:
-                self.flush()
 
-    def flush(self) -> None:
-        with self.lock or nullcontext():
-            lines, self._lines = self._lines, []
-            if lines and not self.stream.closed:
-                self.stream.write("\n".join(lines) + "\n")
-                super().flush()
+class LoggedStream(io.TextIOBase):
+    """In place of standard output and error: what is printed becomes log lines, so that it cannot block either."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._begun = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        *lines, begun = (self._begun + text).split("\n")
+        self._begun = begun[-_MAX_PRINTED_CHARACTERS:]
+        for line in lines:
+            if line.strip():
+                self._logger.warning("printed", extra={"text": line[:_MAX_PRINTED_CHARACTERS]})
+        return len(text)
 
 
 def configure_logging(level: str, shows_texts: bool = False) -> None:
-    """Log everything to standard error as JSON; uvicorn's access log is replaced by ours."""
+    """Log everything to standard error as JSON, from a thread; uvicorn's access log is replaced by ours.
+
+    Warnings of Python, and errors that end a thread, are log lines too.
+    """
     # Do not collect what our lines never show: the logging library's own advice for speed.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
-    handler = BatchedHandler(sys.stderr)
+    # Python found it closed at the start: its number may be that of a file which was opened since.
+    is_closed = sys.stderr is None
+    descriptor = os.open(os.devnull, os.O_WRONLY) if is_closed else keep_standard_error()
+    handler = QueueHandler(LogWriter(descriptor, dropped_notice))
     handler.setFormatter(JsonFormatter(shows_texts))
-    atexit.register(handler.flush)
+    atexit.register(flush_logs)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    threading.excepthook = _log_ended_thread
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = name != "uvicorn.access"
 
 
-def flush_logs() -> None:
-    """Write the buffered lines."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()
+@contextmanager
+def printing_logged() -> Iterator[None]:
+    """While a server runs, whatever prints writes log lines."""
+    stream = cast(TextIO, LoggedStream(logging.getLogger("print")))
+    with redirect_stdout(stream), redirect_stderr(stream):
+        yield
+
+
+def flush_logs(timeout_s: float = _FLUSH_S) -> None:
+    """Wait until the queued lines are written, but not longer: nobody may be reading them."""
+    for writer in _writers():
+        writer.flush(timeout_s)
+
+
+def num_dropped_lines() -> int:
+    """Lines that could not be written, or not be made, since the start."""
+    return sum(writer.num_dropped for writer in _writers())
+
+
+def dropped_notice(num_lines: int, reason: str) -> str:
+    """The line in place of lost ones."""
+    fields = {"num_lines": num_lines, "reason": reason}
+    return json_line(time.time(), "warning", __name__, "log lines were dropped", fields)
 
 
 def log_request(logger: logging.Logger, level: int, fields: Mapping[str, Any]) -> None:
@@ -145,8 +182,27 @@ def log_request(logger: logging.Logger, level: int, fields: Mapping[str, Any]) -
     if not logger.isEnabledFor(level):
         return
     handlers = logging.getLogger().handlers
-    if len(handlers) == 1 and isinstance(handlers[0], BatchedHandler):
-        name = logging.getLevelName(level).lower()
-        handlers[0].add(json_line(time.time(), name, logger.name, "request", fields))
-    else:
+    if len(handlers) != 1 or not isinstance(handlers[0], QueueHandler):
         logger.log(level, "request", extra=dict(fields))
+        return
+    writer = handlers[0].writer
+    try:
+        writer.add(json_line(time.time(), logging.getLevelName(level).lower(), logger.name, "request", fields))
+    except Exception as error:
+        writer.drop(_unmade(error))
+
+
+def _writers() -> list[LogWriter]:
+    return [handler.writer for handler in logging.getLogger().handlers if isinstance(handler, QueueHandler)]
+
+
+def _unmade(error: Exception) -> str:
+    return f"a line could not be made: {type(error).__name__}"
+
+
+def _log_ended_thread(ended: threading.ExceptHookArgs) -> None:
+    """In place of a traceback on standard error."""
+    if ended.exc_type is SystemExit or ended.exc_value is None:
+        return
+    name = ended.thread.name if ended.thread is not None else ""
+    logging.getLogger(__name__).critical("a thread ended by an error", extra={"ended": name}, exc_info=ended.exc_value)

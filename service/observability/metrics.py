@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
@@ -16,6 +16,7 @@ from service.observability.collectors import (
     Forget,
     LabelCollector,
     LaneCollector,
+    LogCollector,
     PrefixCollector,
     Prefixes,
     Queue,
@@ -23,6 +24,7 @@ from service.observability.collectors import (
     Sealer,
     SessionCollector,
     Sessions,
+    SessionStoreCollector,
     SlotCollector,
     Slots,
     StateCollector,
@@ -53,7 +55,15 @@ class Metrics:
         self._prefixes, self._labels = PrefixCollector(), LabelCollector()
         for kind in (ProcessCollector, PlatformCollector, GCCollector):
             kind(registry=registry)
-        for collector in (self._queues, self._slots, self._prefixes, self._labels, ContainerCollector(), find_gpus()):
+        for collector in (
+            self._queues,
+            self._slots,
+            self._prefixes,
+            self._labels,
+            ContainerCollector(),
+            LogCollector(),
+            find_gpus(),
+        ):
             self._register(collector)
         self._declare_requests(registry)
         self._declare_batches(registry)
@@ -77,6 +87,10 @@ class Metrics:
     def watch_sessions(self, sessions: Sessions) -> None:
         """Read the counts of a session store at each scrape."""
         self._register(SessionCollector(sessions))
+
+    def watch_session_store(self, failures: Mapping[str, int]) -> None:
+        """Read the failures of the session store at each scrape."""
+        self._register(SessionStoreCollector(failures))
 
     def watch_states(self, sealer: Sealer) -> None:
         """Read the counts of the state sealer at each scrape."""
@@ -262,6 +276,12 @@ class Metrics:
             "unroll_event_loop_lag_seconds",
             "Lag of the event loop in seconds, measured ten times a second.",
             buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.background_failures = Counter(
+            "unroll_background_failures_total",
+            "Number of times a background task failed; it is restarted.",
+            ["task"],
             registry=registry,
         )
         self.start_duration = Gauge(

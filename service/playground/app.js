@@ -46,6 +46,10 @@ function showReadiness() {
   place.readiness.dataset.state = numReady === models.length && numReady ? "ready" : "not-ready";
 }
 
+/** Tasks whose answers explain themselves come first. */
+const TASKS_TO_OPEN = ["tagging", "translation", "classification", "generation", "forecasting", "captioning"];
+const rankOf = ({ task }) => (TASKS_TO_OPEN.includes(task) ? TASKS_TO_OPEN.indexOf(task) : TASKS_TO_OPEN.length);
+
 /** The model in the address, else the open one, else a ready one. */
 function chosenModel() {
   const preferences = [
@@ -54,7 +58,8 @@ function chosenModel() {
     ({ state, is_default }) => state === "ready" && is_default,
     () => true,
   ];
-  return preferences.map((matches) => models.find(matches)).find(Boolean);
+  const ranked = models.toSorted((one, other) => rankOf(one) - rankOf(other));
+  return preferences.map((matches) => ranked.find(matches)).find(Boolean);
 }
 
 async function openChosen() {

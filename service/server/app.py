@@ -22,16 +22,26 @@ from service.api.error_table import install_error_handlers
 from service.api.event_stream import EventStream
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.request_scope import Headers, RequestScope, StreamWriter
-from service.api.routes import health, models, playground, predict, reference, text_generation_inference
+from service.api.routes import (
+    health,
+    models,
+    playground,
+    playground_data,
+    predict,
+    reference,
+    text_generation_inference,
+)
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
+from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.registry import Registry
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateSealer
 from service.inference.state.session_memory import LocalSessions
+from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
@@ -136,7 +146,8 @@ def create_app(settings: Settings) -> Application:
     metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
     metrics.expect_requests(NO_MODEL, NO_MODEL)
-    registry = Registry(settings.models_dir, _engine_options(settings), metrics)
+    policy = ReadinessPolicy(settings.required_models)
+    registry = Registry(settings.models_dir, _engine_options(settings), metrics, policy, settings.link_root_list)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(
@@ -151,12 +162,13 @@ def create_app(settings: Settings) -> Application:
     metrics.watch_states(services.state_storage.sealer)
     if isinstance(services.state_storage.sessions, LocalSessions):
         metrics.watch_sessions(services.state_storage.sessions)
+    metrics.watch_session_store(services.state_storage.sessions.failures)
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
     install_error_handlers(framework)
     for protocol in PROTOCOLS:
         document(protocol, framework)
-    for routes in (models, health, playground, reference):
+    for routes in (models, health, playground, playground_data, reference):
         framework.include_router(routes.router)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
@@ -168,14 +180,15 @@ def create_app(settings: Settings) -> Application:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the bundles while `/health/live` already answers; on shutdown, let requests in flight finish."""
     state = app.state
-    background_tasks = BackgroundTasks(state.registry, state.metrics, state.settings.reload_every_s)
+    sessions = state.services.state_storage.sessions
+    background_tasks = BackgroundTasks(state.registry, state.metrics, state.settings.reload_every_s, sessions.check)
     state.loading = background_tasks.start()
     try:
         yield
     finally:
         await background_tasks.stop()
         await state.registry.close(state.settings.drain_timeout_s)
-        await state.services.state_storage.sessions.close()
+        await sessions.close()
         if state.tracer is not None:
             await asyncio.to_thread(state.tracer.close)
 
@@ -204,4 +217,4 @@ def _state_storage(settings: Settings) -> StateStorage:
     )
     max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
     sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s)
-    return StateStorage(sealer, sessions)
+    return StateStorage(sealer, sessions, SessionNames(settings.state_key_list))

@@ -1,4 +1,4 @@
-"""Background tasks: load and reload bundles, flush logs, measure the lag of the event loop."""
+"""Background tasks: load and reload bundles, measure the lag of the event loop. Each one is supervised."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
 
 from service.inference.engines.registry import Registry
-from service.observability.json_logs import flush_logs
 from service.observability.metrics import Metrics
 from service.observability.process import process_age_s
+from service.observability.supervision import Work, supervise
 
 logger = logging.getLogger(__name__)
 
-_FLUSH_LOGS_EVERY_S = 0.25
 _MEASURE_LAG_EVERY_S = 0.1
 
 
 class BackgroundTasks:
     """The background tasks of one running service. Start and stop them in its event loop."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, reload_every_s: float) -> None:
-        """`reload_every_s=0`: reload on SIGHUP only."""
+    def __init__(self, registry: Registry, metrics: Metrics, reload_every_s: float, check_sessions: Work) -> None:
+        """`reload_every_s=0`: reload on SIGHUP only. `check_sessions` logs a session store that cannot be used."""
         self._registry = registry
         self._metrics = metrics
         self._reload_every_s = reload_every_s
+        self._check_sessions = check_sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._hangup = asyncio.Event()
 
     def start(self) -> asyncio.Task[None]:
         """Start all tasks. The returned one ends when the bundles are loaded."""
-        loading = self._spawn("load-bundles", self._load())
-        self._spawn("reload-bundles", self._reload(loading))
-        self._spawn("flush-logs", self._flush_logs())
-        self._spawn("measure-lag", self._measure_lag())
+        loading = self._spawn("load-bundles", self._load)
+        self._spawn("reload-bundles", partial(self._reload, loading))
+        self._spawn("measure-lag", self._measure_lag)
+        self._spawn("check-sessions", self._check_sessions)
         return loading
 
     async def stop(self) -> None:
@@ -48,8 +48,9 @@ class BackgroundTasks:
             task.cancel()
         await asyncio.wait(self._tasks)
 
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
+    def _spawn(self, name: str, work: Work) -> asyncio.Task[None]:
+        failures = self._metrics.background_failures.labels(name)
+        task = asyncio.create_task(supervise(name, work, failures.inc), name=name)
         self._tasks.append(task)
         return task
 
@@ -70,12 +71,6 @@ class BackgroundTasks:
             if await self._registry.reload(retry=is_asked) == "ok":
                 await self._registry.retired()
                 _freeze()
-
-    async def _flush_logs(self) -> None:
-        """Write the buffered log lines a few times a second."""
-        while True:
-            await asyncio.sleep(_FLUSH_LOGS_EVERY_S)
-            flush_logs()
 
     async def _measure_lag(self) -> None:
         loop = asyncio.get_running_loop()

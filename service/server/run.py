@@ -7,14 +7,15 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from prometheus_client import disable_created_metrics
 
-from service.observability.json_logs import configure_logging
+from service.observability.json_logs import configure_logging, flush_logs, printing_logged
 from service.server.app import Application, create_app
 from service.settings import Settings
 
@@ -48,7 +49,9 @@ def run_server(settings: Settings) -> None:
         timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
     announce: Callable[[], None] = application.state.registry.announce_stop
-    GracefulServer(config, announce, settings.stop_delay_s).run(sockets=[listening])
+    server = GracefulServer(config, announce, settings.stop_delay_s)
+    with printing_logged():
+        server.run(sockets=[listening])
 
 
 class GracefulServer(uvicorn.Server):
@@ -66,6 +69,15 @@ class GracefulServer(uvicorn.Server):
         for listening in (sockets or ()) if self.started else ():
             host, port = listening.getsockname()[:2]
             logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Write the last log lines before uvicorn repeats the signal that stopped it, which ends the process."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                flush_logs()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle a signal: announce the stop, or stop."""

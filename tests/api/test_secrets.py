@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
+import os
+import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.observability.json_logs import BatchedHandler, JsonFormatter
-from tests.conftest import running_service
+from service.observability.json_logs import JsonFormatter, QueueHandler, dropped_notice
+from service.observability.log_writer import LogWriter
+from tests.conftest import PATIENCE_S, running_service
 from tests.observability.collector import VARIABLE, collecting
 
 SECRET = "mysecret"
@@ -26,13 +29,16 @@ class Log:
     """Captured standard error of the service, line by line."""
 
     def __init__(self) -> None:
-        self._stream = io.StringIO()
-        self.handler = BatchedHandler(self._stream)
+        self._descriptor, name = tempfile.mkstemp()
+        Path(name).unlink()
+        weakref.finalize(self, os.close, self._descriptor)
+        self.handler = QueueHandler(LogWriter(self._descriptor, dropped_notice))
 
     def lines(self, message: str = "") -> list[dict[str, Any]]:
         """All lines, or those with this message; each must be valid JSON."""
-        self.handler.flush()
-        parsed = [json.loads(line) for line in self._stream.getvalue().splitlines()]
+        assert self.handler.writer.flush(PATIENCE_S)
+        written = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+        parsed = [json.loads(line) for line in written.splitlines()]
         return [line for line in parsed if message in ("", line["message"])]
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from service.inference.state.session_names import SessionNames
 from tests.conftest import running_service
 from tests.tiny_bundles import write_tiny_bundle
 
 KEY = "a secret of more than sixteen characters"
 SAMPLED = {"do_sample": True, "temperature": 1.3, "seed": 11, "repetition_penalty": 1.2, "top_k": 40}
 GREEDY = {"do_sample": False}
+ADA = {"Authorization": "Bearer ada"}
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +81,10 @@ def test_several_continuations_are_those_that_single_requests_give(replicas: tup
 def test_a_session_goes_on_from_request_to_request(replicas: tuple[TestClient, TestClient]) -> None:
     here, _ = replicas
     parameters = {**SAMPLED, "max_new_tokens": 5}
-    first = generate(here, "the cat", parameters=parameters, session="s1")
-    assert "state" not in first
+    first = generate(here, "the cat", ADA, parameters=parameters, session="s1")
+    assert ("state" in first, first["session"]) == (False, "s1")
     texts = [first["generated_text"]]
-    texts += [generate(here, "", parameters=parameters, session="s1")["generated_text"] for _ in range(3)]
+    texts += [generate(here, "", ADA, parameters=parameters, session="s1")["generated_text"] for _ in range(3)]
     whole = generate(here, "the cat", parameters={**SAMPLED, "max_new_tokens": 20})
     assert "".join(texts) == whole["generated_text"]
     assert "\nunroll_sessions 0.0\n" not in here.get("/metrics").text
@@ -91,17 +93,17 @@ def test_a_session_goes_on_from_request_to_request(replicas: tuple[TestClient, T
 def test_two_requests_cannot_share_a_session_at_the_same_time(replicas: tuple[TestClient, TestClient]) -> None:
     """Concurrent requests on one session never run at the same time: the second gets a 409."""
     here, _ = replicas
-    generate(here, "a", parameters={"max_new_tokens": 1}, session="shared")
+    shared = generate(here, "a", parameters={"max_new_tokens": 1}, session="shared")["session"]
 
     def go_on(_: int) -> Any:
-        return here.post("/generate", json={"inputs": "", "session": "shared", "parameters": {"max_new_tokens": 30}})
+        return here.post("/generate", json={"inputs": "", "session": shared, "parameters": {"max_new_tokens": 30}})
 
     with ThreadPoolExecutor(8) as pool:
         responses = list(pool.map(go_on, range(24)))
     assert {response.status_code for response in responses} <= {200, 409}
     busy = [response.json()["error_type"] for response in responses if response.status_code == 409]
     assert set(busy) <= {"session_busy"}
-    assert generate(here, "", session="shared", parameters={"max_new_tokens": 1})["generated_text"]
+    assert generate(here, "", session=shared, parameters={"max_new_tokens": 1})["generated_text"]
 
 
 def test_an_unknown_session_needs_a_prompt(replicas: tuple[TestClient, TestClient]) -> None:
@@ -148,6 +150,60 @@ def test_sessions_of_the_same_name_are_apart_for_each_caller(replicas: tuple[Tes
     assert refusal(here, 404, inputs="", session="mine")["error_type"] == "unknown_session"
 
 
+ANONYMOUS = [None, {"Authorization": ""}, {"Authorization": " "}]
+
+
+@pytest.mark.parametrize("headers", ANONYMOUS, ids=["none", "empty", "blank"])
+@pytest.mark.parametrize("name", ["s", "play-1", "a.b", f"play-1.{'A' * 43}", "x" * 128, "0" * 32])
+def test_a_stranger_who_chooses_the_same_name_has_another_session(
+    replicas: tuple[TestClient, TestClient], name: str, headers: dict[str, str] | None
+) -> None:
+    """Without a header that tells callers apart, a chosen name opens nothing; the name given out opens one session."""
+    here, _ = replicas
+    short = {"parameters": {**GREEDY, "max_new_tokens": 3}}
+    nobody = refusal(here, 404, headers, inputs="", session=name, **short)
+    ours = generate(here, "the cat", headers, session=name, **short)
+    assert refusal(here, 404, headers, inputs="", session=name, **short)["error"] == nobody["error"]
+    theirs = generate(here, "on a mat", headers, session=name, **short)
+    given = {answer["session"] for answer in (ours, theirs)}
+    assert len(given) == 2
+    assert name not in given
+    assert all(len(session) <= 128 for session in given)
+    more = generate(here, "", headers, session=ours["session"], **short)
+    assert more["session"] == ours["session"]
+    whole = generate(here, "the cat", parameters={**GREEDY, "max_new_tokens": 6})
+    assert ours["generated_text"] + more["generated_text"] == whole["generated_text"]
+
+
+def test_a_changed_name_is_not_one_that_was_given_out(replicas: tuple[TestClient, TestClient]) -> None:
+    """Every changed character of a name that was given out makes it a chosen one, which opens nothing."""
+    here, _ = replicas
+    session = generate(here, "the cat", session="mine", parameters={"max_new_tokens": 1})["session"]
+    for place in range(0, len(session), 3):
+        changed = session[:place] + ("A" if session[place] != "A" else "B") + session[place + 1 :]
+        refusal(here, 404, inputs="", session=changed)
+    refusal(here, 404, ADA, inputs="", session=session)
+    assert generate(here, "", session=session)["session"] == session
+
+
+def test_a_stream_says_with_its_last_event_which_session_to_continue(replicas: tuple[TestClient, TestClient]) -> None:
+    here, _ = replicas
+    body = {"inputs": "the cat", "parameters": {**GREEDY, "max_new_tokens": 3}, "session": "told"}
+    events = [json.loads(line[5:]) for line in here.post("/generate_stream", json=body).text.split("\n\n") if line]
+    assert ["session" in event for event in events] == [False, False, True]
+    rest = generate(here, "", session=events[-1]["session"], parameters={**GREEDY, "max_new_tokens": 3})
+    whole = generate(here, "the cat", parameters={**GREEDY, "max_new_tokens": 6})
+    assert events[-1]["generated_text"] + rest["generated_text"] == whole["generated_text"]
+
+
+def test_a_name_given_out_by_one_replica_is_known_to_the_others() -> None:
+    """A given name stays the caller's after its session expired, on all replicas with the key; without it is chosen."""
+    ours, theirs = SessionNames([KEY]), SessionNames(["a newer secret of sixteen", KEY])
+    name = ours.issue("mine")
+    assert theirs.is_issued(name)
+    assert not SessionNames([]).is_issued(name)
+
+
 def test_changed_and_foreign_states_are_refused_with_the_reason(
     replicas: tuple[TestClient, TestClient], tmp_path: Path
 ) -> None:
@@ -169,7 +225,7 @@ def test_changed_and_foreign_states_are_refused_with_the_reason(
 
 def test_an_old_state_is_refused(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path, "generation")
-    with running_service(tmp_path, state_ttl_s=1e-6) as client:
+    with running_service(tmp_path, state_ttl_s=1e-6, session_ttl_s=1e-6) as client:
         state = generate(client, "the cat", return_state=True)["state"]
         assert refusal(client, 422, inputs="", state=state)["reason"] == "expired"
 

@@ -11,9 +11,10 @@ _MAX_RELOADS = 3
 
 
 def open_model(page: Page, name: str) -> None:
-    """Open the URL of a model and wait until its form is enabled."""
+    """Open the URL of a model, and wait until its first example is answered."""
     visit(page, f"/#{name}")
     expect(page.get_by_role("heading", level=2, name=name, exact=True)).to_be_visible()
+    answer_of(page)
 
 
 def visit(page: Page, address: str) -> None:

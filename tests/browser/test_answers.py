@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import new_context, watched_page
-from tests.browser.playground import answer_of, ask, open_model
+from tests.browser.playground import answer_of, ask, open_model, visit
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import copy_bundle, write_tiny_bundle
 
@@ -57,8 +58,31 @@ def test_a_models_facts_and_examples_are_its_own(page: Page) -> None:
     facts = page.get_by_role("region", name="About this model")
     expect(facts).to_contain_text(re.compile(r"f1\s*50\.0\s*25\.0"))
     expect(facts).to_contain_text("40 tokens")
+    page.locator("#input").fill("")
     page.get_by_role("button", name="Ada lives in London").click()
     expect(page.locator("#input")).to_have_value("Ada lives in London")
+    expect(answer_of(page).locator(".word")).to_have_text(["Ada", "lives", "in", "London"])
+
+
+def test_the_page_opens_with_an_answer(page: Page) -> None:
+    """The address of the service opens a ready model whose first example is already answered."""
+    visit(page, "/")
+    expect(page.get_by_role("heading", level=2, name="tiny-tagger", exact=True)).to_be_visible()
+    expect(page.locator(".answers .word").first).to_be_visible()
+    expect(page.locator(".intro")).to_contain_text("Try the recurrent sequence models of this service")
+
+
+def test_a_legend_names_the_colours_of_the_answer(page: Page, server: LiveServer) -> None:
+    text = "Ada sat in London with Ada"
+    open_model(page, "tiny-tagger")
+    answer = ask(page, text)
+    (prediction,) = predicted(server, model="tiny-tagger", inputs=text)
+    counts = Counter(span["label"] for span in prediction["spans"])  # type: ignore[attr-defined]
+    assert counts
+    shown = answer.get_by_role("list", name="Colours").get_by_role("listitem")
+    expect(shown).to_have_text([f"{label} × {count}" for label, count in sorted(counts.items())])
+    hue = "node => getComputedStyle(node).getPropertyValue('--hue')"
+    assert shown.first.evaluate(hue) in answer.locator(".span").evaluate_all(f"spans => spans.map({hue})")
 
 
 def test_a_tagger_shows_the_very_text_with_a_label_and_score_at_each_span(page: Page, server: LiveServer) -> None:
@@ -109,9 +133,18 @@ def test_a_classifier_shows_as_many_bars_as_asked_for_longest_first(page: Page) 
     expect(answer.locator(".bar-score").first).to_have_text(re.compile(r"^\d+(\.\d)? %$"))
 
 
-def test_several_lines_are_several_answers_to_one_request(page: Page) -> None:
-    """Several lines are sent as one request with one answer each, and empty lines are skipped."""
+def test_line_breaks_stay_in_a_text(page: Page) -> None:
     open_model(page, "tiny-classifier")
+    with page.expect_request("**/predict") as request:
+        answer = ask(page, "hello\n\nworld\n")
+    assert request.value.post_data_json["inputs"] == "hello\n\nworld\n"
+    expect(answer.locator(".given-text")).to_have_count(1)
+
+
+def test_several_lines_are_several_answers_to_one_request(page: Page) -> None:
+    """If asked for, several lines are sent as one request with one answer each, and empty lines are skipped."""
+    open_model(page, "tiny-classifier")
+    page.get_by_label("One text per line").check()
     asked: list[object] = []
     page.on("request", lambda request: asked.append(request.post_data_json) if request.method == "POST" else None)
     answer = ask(page, "hello\n\nworld\n one two \n")
@@ -166,6 +199,7 @@ def test_a_refused_text_is_marked_at_the_field_in_the_services_own_words(page: P
     ask(page, "")
     expect(page.locator("#input")).to_have_attribute("aria-invalid", "true")
     expect(page.locator(".input-field").get_by_role("alert")).to_have_text("the text is empty")
+    page.get_by_label("One text per line").check()
     ask(page, "hello\n" + "word " * 41)
     sentence = "Text 2: the input has 41 tokens, this model takes at most 40"
     expect(page.locator(".input-field").get_by_role("alert")).to_have_text(sentence)

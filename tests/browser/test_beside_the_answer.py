@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from tests.browser.conftest import new_context, watched_page
 from tests.browser.playground import ask, call, open_model, visit
-from tests.live_server import LiveServer
+from tests.live_server import LiveServer, live_server
 from tests.programs import find_program
+from tests.tiny_bundles import copy_bundle
 
 NASTY = 'it\'s "hello" $HOME `id` \\n %s !! # é 🐈 ; rm & | > *'
-
-METRICS = r"""
-# HELP unroll_requests_total Requests answered.
-# TYPE unroll_requests_total counter
-unroll_requests_total{model="a",task="x y",outcome="ok"} 12.0
-unroll_requests_total{model="b\"}\\",task="t",outcome="ok"} 3 1700000000000 # {trace_id="1"} 1.0
-unroll_requests_created{model="a"} 1.7e9
-unroll_request_duration_seconds_bucket{le="+Inf",model="a"} +Inf
-""".strip()
 
 
 def run_in_shell(command: str) -> str:
@@ -52,6 +49,7 @@ def test_timings_and_request_id_are_those_of_the_answer(page: Page) -> None:
 def test_the_curl_command_gives_the_same_answer_from_a_shell(page: Page) -> None:
     """The curl command returns the same answer from a shell for quotes, variables, backticks and non-ASCII text."""
     open_model(page, "tiny-tagger")
+    page.get_by_label("One text per line").check()
     with page.expect_response("**/predict") as response:
         answer = ask(page, f"{NASTY}\nhello")
     again = json.loads(run_in_shell(answer.locator(".command").text_content() or ""))
@@ -85,22 +83,11 @@ def test_the_command_can_be_copied(page: Page) -> None:
     assert copied.startswith("curl -s 'http://127.0.0.1:")
 
 
-def test_metrics_are_read_with_labels_escapes_and_exemplars(page: Page) -> None:
-    visit(page, "/")
-    program = """async ([text, names]) => {
-        const { samplesOf } = await import("/playground/panels/metrics_text.js");
-        return samplesOf(text, new Set(names)).map(({ name, labels, value }) => [labels.model, String(value)]);
-    }"""
-    names = ["unroll_requests_total", "unroll_request_duration_seconds_bucket"]
-    expected = [["a", "12"], ['b"}\\', "3"], ["a", "Infinity"]]
-    assert page.evaluate(program, [METRICS, names]) == expected
-
-
 def test_quantiles_are_those_of_prometheus(page: Page) -> None:
     """Quantiles equal those of Prometheus within a bucket, in the +Inf bucket and without observations."""
     visit(page, "/")
     program = """async (cases) => {
-        const { quantile } = await import("/playground/panels/metrics_text.js");
+        const { quantile } = await import("/playground/panels/traffic.js");
         return cases.map(([share, buckets]) =>
             quantile(share, buckets.map(([bound, count]) => [bound ?? Infinity, count])));
     }"""
@@ -121,12 +108,12 @@ def test_the_charts_follow_the_service_and_rest_while_nobody_looks(own_page: Pag
     page = own_page
     page.clock.install()
     looks: list[str] = []
-    page.on("request", lambda request: looks.append(request.url) if request.url.endswith("/metrics") else None)
-    with page.expect_response("**/metrics"):
+    page.on("request", lambda request: looks.append(request.url))
+    with page.expect_response("**/playground-traffic"):
         open_model(page, "tiny-classifier")
     for _ in range(4):
         httpx.post(f"http://127.0.0.1:{server.port}/predict", json={"model": "tiny-classifier", "inputs": "hello"})
-    with page.expect_response("**/metrics"):
+    with page.expect_response("**/playground-traffic"):
         page.clock.run_for(2000)
     live = page.get_by_role("region", name="Live metrics")
     expect(live).to_contain_text(re.compile(r"Requests(?!0\.0)\d+\.\d per second"))
@@ -136,8 +123,8 @@ def test_the_charts_follow_the_service_and_rest_while_nobody_looks(own_page: Pag
     set_hidden(page, True)
     seen = len(looks)
     page.clock.run_for(60_000)
-    assert len(looks) == seen
-    with page.expect_response("**/metrics"):
+    assert not [url for url in looks[seen:] if url.endswith("/playground-traffic")]
+    with page.expect_response("**/playground-traffic"):
         set_hidden(page, False)
         page.clock.run_for(10)
 
@@ -148,3 +135,84 @@ def set_hidden(page: Page, is_hidden: bool) -> None:
         " document.dispatchEvent(new Event('visibilitychange')); }",
         is_hidden,
     )
+
+
+def test_the_charts_are_shown_once_there_is_traffic(browser: Browser, tiny_models: Path, tmp_path: Path) -> None:
+    """The live charts are hidden until the service has answered a request."""
+    (copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path) / "classifier.onnx").unlink()
+    with live_server(tmp_path, lanes=1) as server:
+        for page in watched_page(new_context(browser, server)):
+            with page.expect_response("**/playground-traffic"):
+                open_model(page, "tiny-classifier")
+            page.wait_for_event("response", lambda response: response.url.endswith("/playground-traffic"))
+            live = page.locator("#live")
+            expect(live).to_be_hidden()
+            ask(page, '"hello"')
+            expect(live).to_be_visible()
+
+
+def program_of(answer: Locator, language: str) -> str:
+    """The request as a program in the language."""
+    answer.get_by_role("button", name=language).click()
+    return answer.locator(".command").text_content() or ""
+
+
+def run_python(program: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+def run_javascript(page: Page, program: str) -> list[Any]:
+    """Run the program in the page, and return what it logs."""
+    logged: list[Any] = page.evaluate(
+        "async () => { const logged = []; const console = { log: value => logged.push(value) };"
+        f"{program}; return logged; }}"
+    )
+    return logged
+
+
+def test_the_programs_give_the_same_answer(page: Page) -> None:
+    """The request in Python and in JavaScript returns the same answer, for quotes, line breaks and non-ASCII text."""
+    open_model(page, "tiny-tagger")
+    with page.expect_response("**/predict") as response:
+        answer = ask(page, f"{NASTY}\nhello")
+    predictions = response.value.json()["predictions"]
+    assert ast.literal_eval(run_python(program_of(answer, "Python")))["predictions"] == predictions
+    (again,) = run_javascript(page, program_of(answer, "JavaScript"))
+    assert again["predictions"] == predictions
+
+
+def test_the_programs_print_a_stream_as_it_arrives(page: Page) -> None:
+    open_model(page, "tiny-generator")
+    page.get_by_label("Tokens", exact=True).fill("10")
+    answer = ask(page, "it's\n")
+    written = page.locator(".written").text_content()
+    assert run_python(program_of(answer, "Python")) == written
+    assert "".join(run_javascript(page, program_of(answer, "JavaScript"))) == written
+
+
+def test_the_model_card_is_rendered(page: Page) -> None:
+    open_model(page, "tiny-tagger")
+    page.get_by_text("Model card").click()
+    expect(page.locator(".card-text").get_by_role("heading").first).to_be_visible()
+
+
+def test_many_models_can_be_filtered(page: Page) -> None:
+    """More than eight models have a filter by name and task, which hides empty groups."""
+
+    def many(route: Route) -> None:
+        answer = route.fetch()
+        models = answer.json()["models"]
+        more = [{**models[0], "name": f"more-{index}", "is_default": True} for index in range(9)]
+        route.fulfill(response=answer, json={"models": [*models, *more]})
+
+    page.route(re.compile("/models$"), many)
+    open_model(page, "tiny-tagger")
+    links = page.get_by_role("navigation", name="Models").get_by_role("link")
+    everyone = links.count()
+    page.get_by_label("Filter models").fill("GENER")
+    expect(links).to_have_text(["tiny-generator"])
+    expect(page.get_by_role("navigation", name="Models").get_by_role("heading")).to_have_text(["generation"])
+    page.get_by_label("Filter models").fill("")
+    expect(links).to_have_count(everyone)

@@ -53,8 +53,8 @@ def choose(page: Page, name: str, content: bytes, mime: str) -> None:
 
 def test_a_recorded_picture_is_described(page: Page, signal_models: Path) -> None:
     open_model(page, CAPTIONER)
-    expect(page.get_by_role("img", name="The picture")).to_be_visible()
-    page.get_by_role("button", name="Picture 2").click()
+    expect(page.locator("form").get_by_role("img", name="The picture")).to_be_visible()
+    page.get_by_role("group", name="Examples").get_by_role("button").nth(1).click()
     sent, prediction = describe(page)
     example = load_bundle(signal_models / CAPTIONER / "1").examples[1]
     assert base64.b64encode(sent).decode() == example.inputs["png"]

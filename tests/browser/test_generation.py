@@ -205,8 +205,8 @@ def test_a_stream_that_fails_midway_keeps_its_text_and_says_what_failed(
             raise RuntimeError("the graph broke")
         return run(*arguments)
 
-    monkeypatch.setattr(runner, "run", failing)
     set_up(page, 30)
+    monkeypatch.setattr(runner, "run", failing)
     answer = ask(page, "Hello ")
     expect(answer.get_by_role("alert")).to_contain_text("failed")
     assert 0 < len(written(page).text_content() or "") < 30

@@ -187,7 +187,7 @@ def rows_of(page: Page) -> list[list[float]]:
 def test_frames_are_classified_as_they_were_recorded(page: Page, signal_models: Path) -> None:
     open_model(page, MOTION)
     example = load_bundle(signal_models / MOTION / "1").examples[1]
-    page.get_by_role("button", name="Series 2, 5 steps").click()
+    page.get_by_role("button", name="Series 2:").click()
     body, answer = run(page)
     assert body["inputs"] == example.inputs
     expect(page.locator(".bar-label").first).to_have_text(answer["predictions"][0]["label"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from service.bundle.tokenizer import TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
+from service.tasks.recorded import label_scores
 from training.evaluation.task import Question
 from training.evaluation.torch_runner import TorchRunner, one_thread, transitions_of
 from training.networks.network import Network
@@ -123,7 +124,7 @@ def write_tokenizers(folder: Path, tokenizers: Mapping[str, TextTokenizer]) -> d
 
 @one_thread()
 def record_examples(bundle: Bundle, network: Network, questions: Sequence[Question]) -> list[Example]:
-    """The network's answer to each question, through the service's own task code.
+    """The network's answer to each question, through the service's own task code; to the first with all label scores.
 
     Raises:
         InvalidInput: the task refuses a question, or there is none.
@@ -132,10 +133,12 @@ def record_examples(bundle: Bundle, network: Network, questions: Sequence[Questi
         raise InvalidInput("a bundle needs at least one example to prove itself with", ("examples",))
     task, runner = task_of(bundle), TorchRunner(network)
     answers = [answer(task, runner, question.inputs, question.parameters) for question in questions]
-    return [
+    first, *others = [
         Example(question.inputs, dict(question.parameters), found.model_dump(mode="json"))
         for question, found in zip(questions, answers, strict=True)
     ]
+    scores = label_scores(bundle, task, runner, first.inputs, first.parameters)
+    return [replace(first, label_scores=scores), *others]
 
 
 def write_card_and_manifest(folder: Path, manifest: Manifest, examples: Sequence[Example]) -> Manifest:

@@ -156,6 +156,24 @@ LOOP: tuple[Panel, ...] = (
         ),
         unit="cpm",
     ),
+    Chart(
+        title="Log lines dropped",
+        description="Log lines per second that were dropped, by instance. Above zero: nobody reads standard error, or "
+        "its disk is full; requests are answered all the same.",
+        queries=(Query(rate("unroll_log_lines_dropped_total", INSTANCES), "{{instance}}"),),
+        unit="ops",
+        at_least=1,
+        width=12,
+    ),
+    Chart(
+        title="Background tasks failed",
+        description="Failures of background tasks per minute, by task. Each is restarted, after a pause of up to a "
+        "minute; the log has the error.",
+        queries=(Query(f"60 * sum by (task) (rate(unroll_background_failures_total{{{INSTANCES}}}[5m]))", "{{task}}"),),
+        unit="cpm",
+        at_least=1,
+        width=12,
+    ),
 )
 
 START: tuple[Panel, ...] = (

@@ -61,12 +61,18 @@ def _details(engine: Engine) -> dict[str, Any]:
         "precision": engine.opened.runner.precision,
         "provider": engine.opened.runner.provider,
         "digest": bundle.digest,
-        "examples": [{"inputs": one.inputs, "parameters": one.parameters} for one in bundle.examples[:_MAX_EXAMPLES]],
-        "card": _card(bundle),
+        "examples": [
+            {"inputs": one.inputs, "parameters": one.parameters, "answer": one.answer}
+            for one in bundle.examples[:_MAX_EXAMPLES]
+        ],
+        "card": read_card(bundle),
     }
 
 
-def _card(bundle: Bundle) -> str | None:
+def read_card(bundle: Bundle) -> str | None:
+    """The model card in Markdown; None without a readable one."""
+    if CARD_FILE not in bundle.manifest.files:  # nobody has checked what lies there, or where a link leads
+        return None
     try:
         return (bundle.path / CARD_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,8 +1,10 @@
-"""The playground: one page to try the models. It loads nothing from other servers."""
+"""The files of the playground: one page to try the models. It loads nothing from other servers."""
 
 from __future__ import annotations
 
 import hashlib
+import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +40,6 @@ FILES = (
     "elements/dom.js",
     "elements/roving_focus.js",
     "panels/live_panel.js",
-    "panels/metrics_text.js",
     "panels/model_facts.js",
     "panels/model_list.js",
     "panels/theme.js",
@@ -48,7 +49,9 @@ FILES = (
     "requests/bytes.js",
     "requests/curl.js",
     "requests/event_stream.js",
+    "requests/snippets.js",
     "styles/answers.css",
+    "styles/details.css",
     "styles/layout.css",
     "styles/signals.css",
     "styles/theme.css",
@@ -63,7 +66,9 @@ FILES = (
     "views/prediction.js",
     "views/signals.js",
     "views/tagging.js",
+    "views/thumbnails.js",
     "views/translation.js",
+    "workbench/examples.js",
     "workbench/fields.js",
     "workbench/receipt.js",
     "workbench/refusal.js",
@@ -78,15 +83,20 @@ _CONTENT_TYPES = {
 }
 
 #: The browser enforces it: no resources from other servers, no requests to them, no inline scripts.
-_HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Cached, but revalidated each time, so that after an upgrade no old script runs on a new page.
-    "Cache-Control": "no-cache",
 }
+
+#: Cached, but revalidated each time, so that after an upgrade no old script runs on a new page.
+_REVALIDATED = "no-cache"
+#: For addresses that name the digest of the files: their content never changes.
+_IMMUTABLE = "public, max-age=31536000, immutable"
+_PREFIX = "playground/"
+_DIGEST_CHARACTERS = 16
 
 
 class PageFile(NamedTuple):
@@ -97,31 +107,45 @@ class PageFile(NamedTuple):
     etag: str
 
 
-def _read(name: str) -> PageFile:
-    body = (FOLDER / name).read_bytes()
+def _served(body: bytes, name: str) -> PageFile:
     return PageFile(body, _CONTENT_TYPES[Path(name).suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
-_PAGE_FILES = {name: _read(name) for name in FILES}
+def _digest(files: Mapping[str, PageFile]) -> str:
+    """One digest over all files: scripts import each other by relative addresses, so they are cached together."""
+    etags = "".join(f"{name}{file.etag}" for name, file in sorted(files.items()))
+    return hashlib.sha256(etags.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+
+
+_FILES = {name: _served((FOLDER / name).read_bytes(), name) for name in FILES}
+#: Digest of all files, a folder in the addresses that the page loads.
+DIGEST = _digest(_FILES)
+_PAGE = _served(_FILES[PAGE].body.replace(_PREFIX.encode(), f"{_PREFIX}{DIGEST}/".encode()), PAGE)
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
-    """The page."""
-    return _response(request, _PAGE_FILES[PAGE])
+    """The page. Its scripts and style sheets are addressed by their digest."""
+    return _response(request, _PAGE, _REVALIDATED)
 
 
 @router.api_route("/playground/{name:path}", methods=["GET", "HEAD"])
 async def page_file(request: Request, name: str) -> Response:
-    """A script, a style sheet or the icon. Raises HTTPException for files that are not listed."""
-    file = _PAGE_FILES.get(name)
+    """A script, a style sheet or the icon. Raises HTTPException for files that are not listed.
+
+    An address with the digest of another release is answered too, uncached: during a rollout the page may come from
+    one replica and its scripts from the next.
+    """
+    folder, _, rest = name.partition("/")
+    has_digest = len(folder) == _DIGEST_CHARACTERS and set(folder) <= set(string.hexdigits)
+    file = _FILES.get(rest if has_digest else name)
     if file is None:
         raise HTTPException(404, "the playground has no such file")
-    return _response(request, file)
+    return _response(request, file, _IMMUTABLE if folder == DIGEST else _REVALIDATED)
 
 
-def _response(request: Request, file: PageFile) -> Response:
-    headers = {**_HEADERS, "ETag": file.etag}
+def _response(request: Request, file: PageFile, cache_control: str) -> Response:
+    headers = {**SECURITY_HEADERS, "Cache-Control": cache_control, "ETag": file.etag}
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if file.etag in known or "*" in known:
         return Response(status_code=304, headers=headers)

@@ -20,12 +20,11 @@ from service.api.event_stream import EventStream
 from service.api.protocol import Protocol, Route
 from service.api.request_record import StreamTimes
 from service.api.routes.examples import GENERATE_EXAMPLES, GENERATE_RESPONSES, STREAM_RESPONSES
-from service.api.schemas import GenerateRequest
+from service.api.schemas import GenerateRequest, GenerateResponse
 from service.api.state_source import RequestState, open_request_state
-from service.errors import InferenceFailed, InvalidInput, UnknownSession, UnrollError
+from service.errors import InferenceFailed, InvalidInput, StateRefused, UnknownSession, UnrollError
 from service.inference.scheduling.stream import Stream
 from service.tasks.generation.recorded_form import (
-    GenerationAnswer,
     GenerationParameters,
     written_answer,
     written_token,
@@ -38,7 +37,8 @@ async def generate(call: Call, body: GenerateRequest) -> Response:
     """The whole continuation at once. The same seed gives the same text.
 
     With `return_state` the answer carries a token from which this or any other replica can continue; with `session` the
-    service keeps it under that name. Either way the next request writes what an uninterrupted one would have written.
+    service keeps it, and the answer has the `session` to continue with. Either way the next request writes what an
+    uninterrupted one would have written.
     """
     if body.state_every is not None:
         raise InvalidInput("only a stream has intermediate states: use /generate_stream", ("state_every",))
@@ -52,6 +52,7 @@ async def generate(call: Call, body: GenerateRequest) -> Response:
             generation.note_end(stream)
         states = await generation.states(stream.request, request_state)
     answer = written_answer(stream.request.result(), generation.parameters, body.inputs, states)
+    answer |= request_state.told
     return Response(to_json(answer), media_type="application/json")
 
 
@@ -93,10 +94,14 @@ class _Generation:
         body, call = self._body, self._call
         before = await request_state.before()
         if before is None and not body.inputs and body.session is not None:
-            raise UnknownSession(f"there is no session {body.session!r} here, or no longer: begin it with a prompt")
+            raise UnknownSession(_unknown(body.session, is_anonymous=not self.owner.caller.strip()))
         delivery = Delivery(is_streamed, body.n, request_state.is_wanted, body.state_every or 0)
         call.record.begun_s = time.monotonic()
-        return await self._engine.stream(body.inputs, self.parameters.options, call.deadline_s, delivery, before)
+        options = self.parameters.options
+        try:
+            return await self._engine.stream(body.inputs, options, call.deadline_s, delivery, before)
+        except StateRefused as refused:  # sealed by this service, and yet no state of this model
+            raise await request_state.drop(refused) from refused
 
     def note_end(self, stream: Stream[GenerationRequest]) -> None:
         """Keep the times of a finished stream for the metrics and for the request's record."""
@@ -146,7 +151,14 @@ class _Generation:
             }
         for state in await self.states(request, request_state):
             body["state"] = state
-        return body
+        return body | request_state.told
+
+
+def _unknown(session: str, is_anonymous: bool) -> str:
+    message = f"there is no session {session!r} here, or no longer: begin it with a prompt"
+    if is_anonymous:
+        message += ", and continue with the `session` in its answer, or send an Authorization header with each request"
+    return message
 
 
 def _check_combinations(body: GenerateRequest, limit: int) -> None:
@@ -188,7 +200,7 @@ PROTOCOL = Protocol(
             "/generate",
             generate,
             GenerateRequest,
-            answer=GenerationAnswer,
+            answer=GenerateResponse,
             summary="Continue a prompt",
             examples=GENERATE_EXAMPLES,
             responses=GENERATE_RESPONSES,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
+from functools import partial
 
 from service.inference.engines.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 _DRAIN_POLL_S = 0.05
 #: A request may have found an engine and not yet be in its queue: tokenizing comes first, and long texts take time.
@@ -22,11 +26,16 @@ class RetiredEngines:
         """Close an engine that gets no new requests, as soon as it is idle."""
         task = asyncio.create_task(_close_when_idle(engine), name="retire-engine")
         self._closing[engine] = task
-        task.add_done_callback(lambda _: self._closing.pop(engine, None))
+        task.add_done_callback(partial(self._forget, engine))
 
     async def closed(self) -> None:
         """Wait until every retired engine is closed."""
-        await asyncio.gather(*self._closing.values())
+        await asyncio.gather(*self._closing.values(), return_exceptions=True)
+
+    def _forget(self, engine: Engine, task: asyncio.Task[None]) -> None:
+        self._closing.pop(engine, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("an engine that was replaced could not be closed", exc_info=error)
 
     def take_back(self) -> list[Engine]:
         """Stop waiting, and return the engines that are still open for the caller to close."""

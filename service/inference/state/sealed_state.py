@@ -109,7 +109,10 @@ class StateSealer:
         except InvalidToken as error:
             message = "the state was changed, or sealed with a key that this service does not have"
             raise StateRefused(message, "tampered") from error
-        self._check(json.loads(claims), owner)
+        try:
+            self._check(json.loads(claims), owner)
+        except (KeyError, TypeError, ValueError) as error:  # sealed with our key, but by another version of the service
+            raise _malformed() from error
         return payload
 
     def _check(self, claims: dict[str, Any], owner: StateOwner) -> None:

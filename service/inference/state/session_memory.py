@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -23,12 +23,14 @@ class LocalSessions:
         num_bytes: total size of the states.
         num_evicted: sessions evicted to make room, the least recently used first.
         num_expired: sessions dropped because they were unused for too long.
+        failures: none; see `SessionStore.failures`.
     """
 
     def __init__(self, limits: SessionLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self.num_bytes = 0
         self.num_evicted = 0
         self.num_expired = 0
+        self.failures: Counter[str] = Counter()
         self._limits = limits
         self._clock = clock
         #: The least recently used session first, which is also the first to expire.
@@ -48,6 +50,9 @@ class LocalSessions:
             yield _HeldLocalSession(self, key)
         finally:
             self._held.remove(key)
+
+    async def check(self) -> None:
+        """See `SessionStore.check`: memory is always there."""
 
     async def close(self) -> None:
         """See `SessionStore.close`: there is nothing to release."""

@@ -11,6 +11,7 @@ written the next one, so that two requests never continue from the same state.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,7 +23,11 @@ class HeldSession(Protocol):
     """A session that is locked by the current request."""
 
     async def load(self) -> bytes | None:
-        """The state that was saved last, or None. Loading counts as use."""
+        """The state that was saved last, or None. Loading counts as use.
+
+        Raises:
+            StateRefused: what is stored cannot be a state.
+        """
         ...
 
     async def save(self, data: bytes) -> None:
@@ -30,7 +35,8 @@ class HeldSession(Protocol):
 
         Raises:
             StateRefused: with the reason "too_large".
-            SessionBusy: the hold has expired, and another request may have the session; nothing was changed.
+            SessionBusy: the hold was lost, and another request has or had the session since; nothing was changed.
+            SessionStoreFull: the store has no room; the state before is deleted, as it would repeat what was answered.
         """
         ...
 
@@ -42,6 +48,11 @@ class HeldSession(Protocol):
 class SessionStore(Protocol):
     """Storage of sessions. Keys come from `StateOwner.fingerprint`, so no caller can reach the session of another."""
 
+    @property
+    def failures(self) -> Counter[str]:
+        """Commands that failed, by reason: timeout, unreachable, full or refused."""
+        ...
+
     def hold(self, key: str) -> AbstractAsyncContextManager[HeldSession]:
         """Lock a session inside `async with`; it need not exist yet.
 
@@ -49,6 +60,10 @@ class SessionStore(Protocol):
             SessionBusy: on entering, if another request holds it. There is no waiting for a session.
             NotReady: here and in all methods of the held session, if the store cannot be reached.
         """
+        ...
+
+    async def check(self) -> None:
+        """Log it if the store cannot be used; requests without a session are answered all the same."""
         ...
 
     async def close(self) -> None:

@@ -30,6 +30,34 @@ export function textEditor({ label, hint, textOf, read }) {
   };
 }
 
+/**
+ * Editor for one text, line breaks included, or for one text per line.
+ * @param {{label: string, textOf: (inputs: unknown) => string}} parts
+ * @returns {Editor}
+ */
+export function textsEditor({ label, textOf }) {
+  const perLine = el("input", { type: "checkbox", id: "per-line" });
+  const editor = textEditor({
+    label,
+    hint: "Sent as one text, with its line breaks. Tick the box to send several texts in one request.",
+    textOf,
+    read: (text) => (perLine.checked ? linesOf(text) : text),
+  });
+  const choice = el("label", { class: "choice", for: perLine.id }, perLine, " One text per line");
+  editor.element.querySelector(".hint").before(choice);
+  const show = (inputs) => {
+    perLine.checked = false;
+    editor.show(inputs);
+  };
+  return { ...editor, show };
+}
+
+/** Lines that are not empty. An empty input is sent as one text, and rejected by the service. */
+function linesOf(text) {
+  const lines = text.split("\n").filter((line) => line.trim());
+  return lines.length ? lines : "";
+}
+
 /** Input control; each form has one. */
 export const textArea = (attributes) =>
   el("textarea", {

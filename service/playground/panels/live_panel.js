@@ -1,8 +1,8 @@
-/** Live charts of the service's metrics. Polling pauses while the page is hidden. */
+/** Live charts of the service's traffic, shown once there is some. Polling pauses while the page is hidden. */
 
 import { lineChart } from "../charts/line_chart.js";
 import { el, milliseconds, percent } from "../elements/dom.js";
-import { getText } from "../requests/api.js";
+import { getJson } from "../requests/api.js";
 import { readingOf, trafficBetween } from "./traffic.js";
 
 const EVERY_MS = 2000;
@@ -45,12 +45,13 @@ export function installLivePanel(section) {
   let before = null;
 
   async function look() {
-    const after = readingOf(await getText("metrics"), performance.now());
+    const after = readingOf(await getJson("playground-traffic"), performance.now());
     const traffic = before && trafficBetween(before, after);
     before = after;
     if (!traffic) return;
     history.push(traffic);
     history.splice(0, history.length - NUM_POINTS);
+    section.hidden = !history.some(({ requestsPerS }) => requestsPerS > 0);
     figures.forEach((figure) => figure.show(history));
   }
 

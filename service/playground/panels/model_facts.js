@@ -1,6 +1,7 @@
 /** Facts about a model: scores, training data, licence, limits, provider and model card. */
 
 import { el } from "../elements/dom.js";
+import { getText } from "../requests/api.js";
 
 /**
  * @param {HTMLElement} section
@@ -10,7 +11,7 @@ export function showFacts(section, model) {
   const heading = section.querySelector("h2");
   const rows = factsOf(model).filter(([, value]) => value);
   const list = el("dl", {}, ...rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
-  section.replaceChildren(heading, scoreTable(model.scores ?? []), list, card(model.card));
+  section.replaceChildren(heading, scoreTable(model.scores ?? []), list, card(model));
   section.hidden = false;
 }
 
@@ -58,12 +59,25 @@ function scoreRow({ measure, value, baseline, baseline_name }) {
 /** Scores are percentages, or small numbers such as a loss, which get more digits. */
 const figure = (value, digits) => (typeof value === "number" ? value.toFixed(digits) : "–");
 
-function card(text) {
+/** The model card, fetched as HTML when it is opened first. */
+function card({ name, version, card: text }) {
   if (!text) return "";
-  return el(
-    "details",
-    { class: "card" },
-    el("summary", {}, "Model card"),
-    el("pre", { tabindex: 0, role: "region", "aria-label": "Model card" }, text),
-  );
+  const place = el("div", { class: "card-text", tabindex: 0, role: "region", "aria-label": "Model card" });
+  const path = `playground-card/${encodeURIComponent(name)}?version=${encodeURIComponent(version)}`;
+  const open = async () => {
+    if (!details.open || place.childNodes.length) return;
+    place.append("Loading …");
+    place.replaceChildren(...(await renderedCard(path, text)));
+  };
+  const details = el("details", { class: "card", ontoggle: open }, el("summary", {}, "Model card"), place);
+  return details;
+}
+
+/** The service renders the card, with markup in it as text. Without an answer, the card is shown as it is written. */
+async function renderedCard(path, text) {
+  try {
+    return new DOMParser().parseFromString(await getText(path), "text/html").body.childNodes;
+  } catch {
+    return [el("pre", {}, text)];
+  }
 }

@@ -4,6 +4,8 @@ import { el } from "../elements/dom.js";
 import { roveFocus } from "../elements/roving_focus.js";
 
 const NO_TASK = "not loaded";
+/** A filter is shown for more models than this. */
+const MAX_WITHOUT_FILTER = 8;
 
 /** Address of a model's page. The default version has the plain name. */
 export function hashOf({ name, version, is_default }) {
@@ -29,8 +31,9 @@ export function showModelList(nav, models, chosen) {
     ),
   );
   const frame = el("div", { class: "model-groups" }, ...groups);
-  nav.replaceChildren(frame);
-  roveFocus(frame, () => [...frame.querySelectorAll("a")]);
+  const filter = models.length > MAX_WITHOUT_FILTER ? filterFor(frame, nav.querySelector("input")) : null;
+  nav.replaceChildren(...[filter, frame].filter(Boolean));
+  roveFocus(frame, () => [...frame.querySelectorAll("li:not([hidden]) a")]);
   const current = frame.querySelector("[aria-current]");
   if (!current) return;
   frame.scrollLeft = current.offsetLeft - frame.clientWidth / 2; // where the list is a strip
@@ -39,9 +42,25 @@ export function showModelList(nav, models, chosen) {
 
 const taskOf = (model) => model.task ?? NO_TASK;
 
+/** Field that hides the models whose name and task do not contain its text. `before` is the field that it replaces. */
+function filterFor(frame, before) {
+  const input = before ?? el("input", { type: "search", class: "model-filter", placeholder: "Filter", "aria-label": "Filter models" });
+  const apply = () => {
+    const wanted = input.value.trim().toLowerCase();
+    for (const section of frame.children) {
+      const items = [...section.querySelectorAll("li")];
+      items.forEach((item) => (item.hidden = !item.dataset.words.includes(wanted)));
+      section.hidden = items.every((item) => item.hidden);
+    }
+  };
+  input.oninput = apply;
+  apply();
+  return input;
+}
+
 function group(task, models, chosen) {
   const id = `task-${task.replaceAll(/\W/g, "-")}`;
-  const items = models.map((model) => el("li", {}, link(model, chosen)));
+  const items = models.map((model) => el("li", { "data-words": `${model.name} ${task}`.toLowerCase() }, link(model, chosen)));
   return el("section", { class: "model-group", "aria-labelledby": id }, el("h2", { id }, task), el("ul", {}, ...items));
 }
 

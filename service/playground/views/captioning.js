@@ -5,10 +5,12 @@ import { el } from "../elements/dom.js";
 import { beamFields } from "./beam_fields.js";
 import { pictureAttention } from "./picture_attention.js";
 import { predictionView } from "./prediction.js";
+import { pictureThumbnail } from "./thumbnails.js";
 
 const INPUT = {
   editor: ({ options }) => pictureEditor({ columns: options.image_columns, rows: options.image_rows }),
-  nameOf: (_, index) => `Picture ${index + 1}`,
+  nameOf: (_, index, answer) => answer?.text || `Picture ${index + 1}`,
+  thumbnailOf: ({ png }) => pictureThumbnail(png),
 };
 
 function show(prediction, { png }) {

@@ -5,6 +5,7 @@ import { figure } from "../charts/plot.js";
 import { seriesEditor } from "../editors/series.js";
 import { el } from "../elements/dom.js";
 import { predictionView } from "./prediction.js";
+import { seriesThumbnail } from "./thumbnails.js";
 
 const INPUT = {
   editor: ({ options: { channels, look_back }, limits }) =>
@@ -17,6 +18,8 @@ const INPUT = {
       ].join(" "),
     }),
   nameOf: ({ frames }, index) => `Series ${index + 1}, ${frames.length} steps`,
+  thumbnailOf: ({ frames }, { options: { channels, targets } }) =>
+    seriesThumbnail(frames.map((frame) => frame[Math.max(channels.indexOf(targets?.[0]), 0)])),
 };
 
 /** Chart of one channel, with a selection if several are forecast. */

@@ -1,6 +1,6 @@
 /** Base of all views of `POST /predict`: all inputs in one request, one answer each. */
 
-import { textEditor } from "../editors/text.js";
+import { textsEditor } from "../editors/text.js";
 import { el, milliseconds } from "../elements/dom.js";
 import { predict } from "../requests/api.js";
 import { receipt, stagesOf } from "../workbench/receipt.js";
@@ -8,20 +8,15 @@ import { receipt, stagesOf } from "../workbench/receipt.js";
 const PATH = "predict";
 
 /**
- * Kind of input: its editor, and the names of examples.
+ * Kind of input: its editor, and what its examples are called and look like.
  * @typedef {{editor: (model: object) => import("../editors/text.js").Editor,
- *   nameOf: (inputs: unknown, index: number) => string}} InputKind
+ *   nameOf: (inputs: unknown, index: number, answer: object|null) => string,
+ *   thumbnailOf?: (inputs: unknown, model: object) => Element}} InputKind
  */
 
 /** @type {InputKind} */
 const TEXTS = {
-  editor: () =>
-    textEditor({
-      label: "Text",
-      hint: "One text per line. All lines are sent in one request and share a batch.",
-      textOf,
-      read: textsOf,
-    }),
+  editor: () => textsEditor({ label: "Text", textOf }),
   nameOf: textOf,
 };
 
@@ -45,12 +40,6 @@ export function predictionView({ fields = () => [], fixed = {}, verb, input = TE
 /** Example as text: words separated by blanks. */
 function textOf(inputs) {
   return Array.isArray(inputs) ? inputs.join(" ") : String(inputs);
-}
-
-/** Texts of the input, without empty lines. An empty input is sent, and rejected by the service. */
-function textsOf(text) {
-  const lines = text.split("\n").filter((line) => line.trim());
-  return lines.length > 1 ? lines : (lines[0] ?? "");
 }
 
 const bodyOf = (inputs, parameters) => (Object.keys(parameters).length ? { inputs, parameters } : { inputs });

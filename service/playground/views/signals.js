@@ -4,6 +4,7 @@ import { seriesEditor } from "../editors/series.js";
 import { soundEditor } from "../editors/sound.js";
 import { barFields, bars } from "./classification.js";
 import { predictionView } from "./prediction.js";
+import { seriesThumbnail, soundThumbnail } from "./thumbnails.js";
 
 /** Number of steps of a new drawing, unless the model accepts fewer. */
 const NUM_STEPS = 100;
@@ -18,7 +19,8 @@ export const soundClassification = predictionView({
   ...shared,
   input: {
     editor: (model) => soundEditor(model.options.signal, longestS(model)),
-    nameOf: (_, index) => `Sound ${index + 1}`,
+    nameOf: (_, index, answer) => answer?.label ? `Sound ${index + 1}: ${answer.label}` : `Sound ${index + 1}`,
+    thumbnailOf: ({ wav }, model) => soundThumbnail(wav, model.options.signal.sample_rate_hz),
   },
   show: (prediction) => bars(prediction, "The sound"),
 });
@@ -35,7 +37,8 @@ export const framesClassification = predictionView({
           `At most ${limits.max_input_tokens} steps.`,
         ].join(" "),
       }),
-    nameOf: ({ frames }, index) => `Series ${index + 1}, ${frames.length} steps`,
+    nameOf: ({ frames }, index, answer) => `Series ${index + 1}: ${answer?.label ?? `${frames.length} steps`}`,
+    thumbnailOf: ({ frames }) => seriesThumbnail(frames.map((frame) => frame[0])),
   },
   show: (prediction, { frames }) => bars(prediction, `${frames.length} steps`),
 });

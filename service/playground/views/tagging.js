@@ -40,7 +40,19 @@ function show(prediction, text, model) {
   };
   sentence.addEventListener("pointerover", say);
   sentence.addEventListener("focusin", say);
-  return el("div", { class: "tagged" }, textLabel(prediction), sentence, readout, table(prediction.tokens));
+  const legend = legendOf(prediction, hueOf);
+  return el("div", { class: "tagged" }, textLabel(prediction), sentence, legend, readout, table(prediction.tokens));
+}
+
+/** Colours of the kinds in this answer, with their numbers. */
+function legendOf({ tokens, spans }, hueOf) {
+  const counts = new Map();
+  const kinds = spans ? spans.map(({ label }) => label) : tokens.map(({ tag }) => kindOf(tag));
+  kinds.forEach((kind) => counts.set(kind, (counts.get(kind) ?? 0) + 1));
+  const items = [...counts]
+    .sort(([one], [other]) => one.localeCompare(other))
+    .map(([kind, count]) => el("li", { class: "legend-item", "--hue": hueOf(kind) }, `${kind} × ${count}`));
+  return items.length ? el("ul", { class: "legend", "aria-label": "Colours" }, ...items) : null;
 }
 
 /** Label of the whole text, from models that predict one. */

@@ -1,9 +1,9 @@
-/** Receipt of an answer: time by stage, batch size, request id, and the curl command that repeats the request. */
+/** Receipt of an answer: time by stage, batch size, request id, and the request as a program. */
 
 import { el, milliseconds } from "../elements/dom.js";
 import { addressOf } from "../requests/api.js";
 import { attachmentOf, save } from "../requests/attachment.js";
-import { curlCommand, curlCommandWithFile } from "../requests/curl.js";
+import { LANGUAGES } from "../requests/snippets.js";
 
 const COPIED_FOR_MS = 1500;
 
@@ -30,12 +30,12 @@ export function receipt({ path, body, requestId, stages = [], facts = [] }) {
 
 function commandFor(path, body) {
   const attachment = attachmentOf(body);
-  if (!attachment) return [commandBlock(curlCommand(addressOf(path), body, path === "generate_stream"))];
+  const snippets = snippetsOf({ address: addressOf(path), body, isStream: path === "generate_stream", attachment });
+  if (!attachment) return [snippets];
   const { name } = attachment;
   const button = el("button", { type: "button", class: "quiet", onclick: () => save(attachment) }, `Save ${name}`);
-  const hint = el("p", { class: "hint" }, `The command reads ${name} in the folder where it runs.`);
-  const command = commandBlock(curlCommandWithFile(addressOf(path), body, attachment));
-  return [command, el("div", { class: "actions" }, button, hint)];
+  const hint = el("p", { class: "hint" }, `The program reads ${name} in the folder where it runs.`);
+  return [snippets, el("div", { class: "actions" }, button, hint)];
 }
 
 /** Stages of the timings of `/predict`. The rest of the total is spent in the event loop and JSON. */
@@ -62,14 +62,28 @@ function stageBar(stages) {
   return el("div", { class: "stages" }, bar, legend);
 }
 
-function commandBlock(command) {
-  const text = el("code", {}, command);
-  const button = el("button", { type: "button", class: "quiet copy", onclick: () => copy(text, button) }, "Copy");
-  const block = el("pre", { class: "command", tabindex: 0, role: "region", "aria-label": "curl command" }, text);
-  return el("div", { class: "command-frame" }, block, button);
+/** The language chosen last, for the next answer. */
+let language = LANGUAGES[0];
+
+/** The request in the chosen language, with buttons for the others. @param {import("../requests/snippets.js").Exchange} exchange */
+function snippetsOf(exchange) {
+  const text = el("code");
+  const copyButton = el("button", { type: "button", class: "quiet copy", onclick: () => copy(text, copyButton) }, "Copy");
+  const block = el("pre", { class: "command", tabindex: 0, role: "region", "aria-label": "The request as a program" }, text);
+  const choose = (chosen) => {
+    language = chosen;
+    text.textContent = chosen.of(exchange);
+    buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(LANGUAGES[index] === chosen)));
+  };
+  const buttons = LANGUAGES.map((one) =>
+    el("button", { type: "button", class: "quiet language", onclick: () => choose(one) }, one.name),
+  );
+  choose(language);
+  const choices = el("div", { class: "languages", role: "group", "aria-label": "Language" }, ...buttons);
+  return el("div", {}, choices, el("div", { class: "command-frame" }, block, copyButton));
 }
 
-/** Copy the command; select it where the clipboard is not available, such as over plain HTTP. */
+/** Copy the program; select it where the clipboard is not available, such as over plain HTTP. */
 async function copy(text, button) {
   try {
     await navigator.clipboard.writeText(text.textContent);

@@ -2,12 +2,10 @@
 
 import { el } from "../elements/dom.js";
 import { Refused } from "../requests/api.js";
+import { examplesOf } from "./examples.js";
 import { fieldSet } from "./fields.js";
 import { receipt } from "./receipt.js";
 import { clearRefusal, markControl, showRefusal } from "./refusal.js";
-
-const MAX_EXAMPLES = 5;
-const MAX_CHIP_CHARACTERS = 120;
 
 /**
  * View of a task: how to request and show its answers. One file per task in `views/`, listed in `views/catalogue.js`.
@@ -15,7 +13,8 @@ const MAX_CHIP_CHARACTERS = 120;
  * @property {string} path of the API
  * @property {string} verb on the button
  * @property {(model: object) => import("../editors/text.js").Editor} editor for the input
- * @property {(inputs: unknown, index: number) => string} nameOf an example
+ * @property {(inputs: unknown, index: number, answer: object|null) => string} nameOf an example
+ * @property {(inputs: unknown, model: object) => Element} [thumbnailOf] an example that is no text
  * @property {(model: object) => import("./fields.js").Field[]} fields
  * @property {(inputs: unknown, values: Object<string, number>) => object} body of the request, without the model
  * @property {(job: Job) => Promise<string>} run sends the request, shows the answer and returns a sentence about it
@@ -47,11 +46,11 @@ class Workbench {
     this.run = el("button", { type: "submit", class: "run" }, view.verb);
     this.stop = el("button", { type: "button", class: "stop", disabled: true, onclick: () => this.abort() }, "Stop");
     this.status = el("p", { class: "status", role: "status" });
-    this.place = el("section", { class: "answers", "aria-label": "Answer" });
+    this.place = el("section", { class: "answers", "aria-label": "Answer", "aria-busy": "false" });
     this.form = this.#form();
     root.replaceChildren(heading(model), this.form, this.place);
-    if (model.examples?.length) this.editor.show(model.examples[0].inputs);
     document.addEventListener("keydown", (event) => this.#onKey(event), { signal: this.closed.signal });
+    if (model.examples?.length) this.#showExample(model.examples[0].inputs);
   }
 
   close() {
@@ -67,7 +66,10 @@ class Workbench {
   /** Send the form. */
   async ask() {
     clearRefusal(this.form);
+    this.abort();
+    this.#setBusy(true);
     const body = await this.#body();
+    if (!body) this.#setBusy(false, "");
     if (!body || this.closed.signal.aborted) return;
     const start = (work) => this.#start(work, body, true);
     const { model, view, place } = this;
@@ -89,11 +91,17 @@ class Workbench {
     if (this.running === mine) this.#setBusy(false);
   }
 
-  #setBusy(isBusy) {
+  /** Fill in an example and, if the model is ready, answer it. */
+  #showExample(inputs) {
+    this.editor.show(inputs);
+    if (this.model.state === "ready") this.ask();
+  }
+
+  #setBusy(isBusy, said = isBusy ? "Running …" : null) {
     if (!isBusy && document.activeElement === this.stop) this.run.focus();
     this.stop.disabled = !isBusy;
     this.place.setAttribute("aria-busy", String(isBusy));
-    if (isBusy) this.status.textContent = "Running …";
+    if (said !== null) this.status.textContent = said;
   }
 
   #tell(error, body, keeps) {
@@ -137,7 +145,7 @@ class Workbench {
     return el(
       "form",
       { class: "ask", "aria-label": "Request", novalidate: true, onsubmit: submit },
-      examplesOf(this.model, this.view, (inputs) => this.editor.show(inputs)),
+      examplesOf(this.model, this.view, (inputs) => this.#showExample(inputs)),
       this.editor.element,
       this.fields.element,
       el("div", { class: "actions" }, this.run, this.stop, keys, this.status),
@@ -164,21 +172,4 @@ const withCode = (text) => text.split("`").map((part, index) => (index % 2 ? el(
 
 function troubleOf({ name, state, reason }) {
   return state === "failed" ? `${name} could not be loaded: ${reason}` : `${name} is still loading.`;
-}
-
-/** Label of an example, shortened. */
-function shortened(text) {
-  return text.length > MAX_CHIP_CHARACTERS ? `${text.slice(0, MAX_CHIP_CHARACTERS)} …` : text;
-}
-
-/** Buttons for examples. Examples with the same name are shown once. */
-function examplesOf({ examples }, view, choose) {
-  const named = new Map((examples ?? []).map(({ inputs }, index) => [view.nameOf(inputs, index).trim(), inputs]));
-  named.delete("");
-  const chips = [...named]
-    .slice(0, MAX_EXAMPLES)
-    .map(([name, inputs]) =>
-      el("button", { type: "button", class: "example", onclick: () => choose(inputs) }, shortened(name)),
-    );
-  return el("div", { class: "examples", role: "group", "aria-label": "Examples", hidden: !chips.length }, ...chips);
 }

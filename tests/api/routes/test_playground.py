@@ -9,14 +9,28 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.routes.playground import FILES, FOLDER, PAGE
+from service.api.routes.playground import DIGEST, FILES, FOLDER, PAGE
 from tests.live_server import live_server, request
 
 
 def test_the_home_address_is_the_page(client: TestClient) -> None:
     answer = client.get("/")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert answer.text == (FOLDER / PAGE).read_text(encoding="utf-8")
+    assert answer.text.replace(f"{DIGEST}/", "") == (FOLDER / PAGE).read_text(encoding="utf-8")
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+def test_files_are_cached_by_their_digest(client: TestClient) -> None:
+    """The page refers to its files by their digest, which is cached for good; the digest of another release is not."""
+    addresses = re.findall(r'(?:src|href)="(playground/[^"]+)"', client.get("/").text)
+    assert len(addresses) >= 7
+    for address in addresses:
+        answer = client.get(f"/{address}")
+        assert (answer.status_code, address.split("/")[1]) == (200, DIGEST)
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    of_another_release = client.get(f"/playground/{'0' * len(DIGEST)}/app.js")
+    assert of_another_release.content == (FOLDER / "app.js").read_bytes()
+    assert of_another_release.headers["cache-control"] == "no-cache"
 
 
 def test_every_file_in_the_folder_is_listed_and_every_listed_file_is_there() -> None:
@@ -35,9 +49,12 @@ def test_every_file_is_installed_with_the_service() -> None:
 
 
 def test_a_model_brings_examples_to_try(client: TestClient) -> None:
-    """A model lists its bundle's recorded examples, without their answers."""
+    """A model lists its bundle's recorded examples, with the answers that the self-check expects."""
     first, *_ = client.get("/models/tiny-classifier").json()["examples"]
+    recorded = first.pop("answer")
     assert first == {"inputs": "hello world", "parameters": {"top_k": 2}}
+    answer = client.post("/predict", json={"model": "tiny-classifier", **first})
+    assert recorded["label"] == answer.json()["predictions"][0]["label"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -64,7 +81,7 @@ def test_an_unchanged_file_is_not_sent_again(client: TestClient) -> None:
 def test_head_tells_the_size_without_the_body(client: TestClient) -> None:
     answer = client.head("/")
     assert (answer.status_code, answer.content) == (200, b"")
-    assert int(answer.headers["content-length"]) == (FOLDER / PAGE).stat().st_size
+    assert int(answer.headers["content-length"]) == len(client.get("/").content)
 
 
 @pytest.mark.parametrize("name", ["", "nothing.js", "views", "views/", "views/nothing.js", "App.js", "app.js/"])

@@ -40,6 +40,7 @@ def _full_registry() -> CollectorRegistry:
         "m", SimpleNamespace(num_hits=0, num_misses=0, num_hit_tokens=0, num_evictions=0, num_bytes=0)
     )
     metrics.watch_sessions(_Sessions())
+    metrics.watch_session_store({})
     metrics.watch_states(SimpleNamespace(num_sealed=0, num_opened=0, num_refused=0))
     metrics.watch_lanes(SimpleNamespace(num_lanes=1, busy_s=0.0, run_age_s=0.0))
     metrics.label_counts("m")["l"] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -40,6 +41,11 @@ class RedisServer:
     def clear(self) -> None:
         with self._client() as client:
             client.flushall()
+
+    def execute(self, *words: str | bytes | int) -> Any:
+        """The reply to any command."""
+        with self._client() as client:
+            return client.execute_command(*words)
 
     def names(self) -> set[str]:
         """All keys and values."""

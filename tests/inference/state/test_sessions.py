@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
 
-from service.errors import NotReady, SessionBusy, StateRefused
+from service.errors import SessionBusy, StateRefused
 from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateOwner
 from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_redis import RedisSessions
 from service.inference.state.sessions import SessionLimits, SessionStore
 from service.settings import SettingsError
-from tests.conftest import PATIENCE_S
 from tests.inference.state.redis_server import RedisServer
-
-TTL_S = 100.0
-MAX_SESSION_BYTES = 1000
-LIMITS = SessionLimits(TTL_S, MAX_SESSION_BYTES, max_sessions=3, max_total_bytes=2500)
-MAX_HOLD_S = 30.0
+from tests.inference.state.session_stores import (
+    LIMITS,
+    MAX_HOLD_S,
+    MAX_SESSION_BYTES,
+    TTL_S,
+    load,
+    redis_sessions,
+    save,
+)
 
 Scenario = Callable[[SessionStore], Awaitable[None]]
 
@@ -59,17 +62,6 @@ class Backend:
         asyncio.run(run())
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
-def redis_sessions(server: RedisServer, timeout_s: float = 5.0) -> RedisSessions:
-    return RedisSessions(server.url, TTL_S, MAX_SESSION_BYTES, MAX_HOLD_S, timeout_s)
-
-
 @pytest.fixture(params=["local", "redis"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "local":
@@ -78,16 +70,6 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     server = request.getfixturevalue("redis_server")
     server.clear()
     return Backend(lambda: redis_sessions(server), server.let_time_pass)
-
-
-async def save(store: SessionStore, key: str, data: bytes) -> None:
-    async with store.hold(key) as session:
-        await session.save(data)
-
-
-async def load(store: SessionStore, key: str) -> bytes | None:
-    async with store.hold(key) as session:
-        return await session.load()
 
 
 def test_what_was_saved_last_is_loaded(backend: Backend) -> None:
@@ -264,120 +246,6 @@ def test_expired_sessions_take_no_memory_and_no_place() -> None:
 def test_limits_must_let_one_session_in() -> None:
     with pytest.raises(ValueError, match="max_session_bytes"):
         SessionLimits(TTL_S, max_session_bytes=11, max_sessions=1, max_total_bytes=10)
-
-
-def test_replicas_share_the_sessions_of_one_redis(redis_server: RedisServer) -> None:
-    """Replicas with one Redis share states and holds."""
-
-    async def scenario() -> None:
-        ours, theirs = redis_sessions(redis_server), redis_sessions(redis_server)
-        async with ours.hold("shared") as session:
-            await session.save(b"state")
-            with pytest.raises(SessionBusy):
-                await load(theirs, "shared")
-        assert await load(theirs, "shared") == b"state"
-        await ours.close()
-        await theirs.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_holder_whose_hold_expired_changes_nothing(redis_server: RedisServer) -> None:
-    """A slow request whose hold expired and was taken over neither saves nor releases the session."""
-
-    async def scenario() -> None:
-        store = redis_sessions(redis_server)
-        async with store.hold("slow") as slow:
-            await slow.save(b"before")
-            redis_server.let_time_pass(MAX_HOLD_S + 1)
-            for late in (slow.save(b"late"), slow.delete()):
-                with pytest.raises(SessionBusy):
-                    await late
-            next_one = store.hold("slow")
-            session = await next_one.__aenter__()
-            await session.save(b"next")
-            with pytest.raises(SessionBusy):
-                await slow.save(b"late")
-        with pytest.raises(SessionBusy):
-            await load(store, "slow")
-        await next_one.__aexit__(None, None, None)
-        assert await load(store, "slow") == b"next"
-        await store.close()
-
-    asyncio.run(scenario())
-
-
-def test_everything_in_redis_expires(redis_server: RedisServer) -> None:
-    """States and holds in Redis expire, so a replica that dies leaves nothing behind."""
-
-    async def scenario() -> None:
-        store = redis_sessions(redis_server)
-        async with store.hold("mortal") as session:
-            await session.save(b"state")
-            assert redis_server.names() == {"unroll:{mortal}:holder", "unroll:{mortal}:state"}
-            redis_server.let_time_pass(max(TTL_S, MAX_HOLD_S))
-            assert redis_server.names() == set()
-        await store.close()
-
-    redis_server.clear()
-    asyncio.run(scenario())
-
-
-async def assert_away(store: SessionStore) -> None:
-    with pytest.raises(NotReady, match="cannot be reached") as away:
-        await load(store, "a")
-    assert away.value.reasons == ("the session store does not answer",)
-    assert "127.0.0.1" not in str(away.value)
-
-
-def test_a_redis_that_stops_and_comes_back(redis_server: RedisServer) -> None:
-    """Requests fail at once while Redis is down, and the same store works again when it is back."""
-
-    async def scenario() -> None:
-        store = redis_sessions(redis_server)
-        await save(store, "a", b"state")
-        redis_server.stop()
-        await assert_away(store)
-        redis_server.start()
-        await save(store, "a", b"again")
-        assert await load(store, "a") == b"again"
-        await store.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_redis_that_hangs_makes_nobody_wait_for_long(redis_server: RedisServer) -> None:
-    """If Redis accepts connections but never answers, requests are refused in time, and the store recovers."""
-
-    async def scenario() -> None:
-        store = redis_sessions(redis_server, timeout_s=0.05)
-        redis_server.pause()
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                await asyncio.gather(*(assert_away(store) for _ in range(40)))
-        finally:
-            redis_server.resume()
-        await store.close()
-        patient = redis_sessions(redis_server)
-        await save(patient, "b", b"state")
-        await patient.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_redis_that_goes_while_a_session_is_held_spoils_no_answer(redis_server: RedisServer) -> None:
-    """If Redis fails while a session is held, the answer is unaffected and the hold expires."""
-
-    async def scenario() -> None:
-        store = redis_sessions(redis_server)
-        async with store.hold("a") as session:
-            redis_server.stop()
-            with pytest.raises(NotReady):
-                await session.save(b"state")
-        redis_server.start()
-        await store.close()
-
-    asyncio.run(scenario())
 
 
 def test_the_settings_choose_the_store(redis_server: RedisServer) -> None:
