@@ -128,9 +128,9 @@ class Call:
         return engine
 
 
-def _milliseconds(value: bytes) -> int:
+def _milliseconds(value: bytes | None) -> int:
     """The number in a header, 0 if the header is absent."""
-    if not value:
+    if value is None:
         return 0
     if not value.isdigit() or not int(value[:10]):
         raise InvalidInput("must be a whole number of milliseconds, at least 1", (TIMEOUT_HEADER,))

@@ -25,12 +25,15 @@ _COUNTER = itertools.count(1)
 
 
 class KnownHeaders(NamedTuple):
-    """The request headers that the service reads, as received; empty where one is absent."""
+    """The request headers that the service reads, as received; empty where one is absent.
+
+    A timeout that is absent is None: an empty one is invalid.
+    """
 
     content_type: bytes = b""
     content_length: bytes = b""
     request_id: bytes = b""
-    timeout_ms: bytes = b""
+    timeout_ms: bytes | None = None
     authorization: bytes = b""
     traceparent: bytes = b""
     tracestate: bytes = b""
@@ -73,6 +76,7 @@ class RequestRecord:
     Attributes:
         route: the template of the path, never the path itself, so that clients cannot create label values.
         client: the address of the connection's other end; empty if it is not known.
+        path: the path itself, cut and escaped, where nothing is served at it or not by this method: for the log alone.
         outcome: ok, cancelled, or the `error_type` of the response.
         rejection: why no model ran, in more detail than `outcome`; empty if one did.
         timings: of a prediction, whose last stage ended at `timed_s`.
@@ -86,6 +90,7 @@ class RequestRecord:
     headers: KnownHeaders
     client: str = ""
     trace: Trace | None = None
+    path: str = ""
     model: str = NO_MODEL
     version: str = ""
     task: str = NO_MODEL

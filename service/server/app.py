@@ -27,6 +27,7 @@ from service.api.routes import (
     playground,
     playground_data,
     predict,
+    reference,
     text_generation_inference,
 )
 from service.api.state_source import StateStorage
@@ -162,7 +163,12 @@ def create_app(settings: Settings) -> Application:
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(
-        title="Unroll", version=installed_version(), description=_DESCRIPTION, lifespan=_lifespan
+        title="Unroll",
+        version=installed_version(),
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,  # `reference` serves the pages, with security headers
+        redoc_url=None,
     )
     services = Services(registry, settings, _state_storage(settings))
     metrics.watch_states(services.state_storage.sealer)
@@ -174,7 +180,7 @@ def create_app(settings: Settings) -> Application:
     install_error_handlers(framework)
     for protocol in PROTOCOLS:
         document(protocol, framework)
-    for routes in (models, health, playground, playground_data):
+    for routes in (models, health, playground, playground_data, reference):
         framework.include_router(routes.router)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)

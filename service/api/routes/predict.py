@@ -11,16 +11,12 @@ from service.api.call import Call
 from service.api.protocol import Protocol, Route
 from service.api.routes.examples import PREDICT_EXAMPLES, PREDICT_RESPONSES
 from service.api.schemas import PredictRequest, PredictResponse
-from service.errors import InvalidInput
 from service.inference.engines.predict_engine import PredictEngine, Prediction
 from service.tasks.inputs.json_input import JsonInputs
 
 
 async def predict(call: Call, body: PredictRequest) -> Response:
     """One prediction for each input, in order. Inputs may differ in length; no request waits for a batch to fill."""
-    limit = call.settings.max_inputs_per_request
-    if isinstance(body.inputs, list) and len(body.inputs) > limit:
-        raise InvalidInput(f"{len(body.inputs)} inputs in one request, at most {limit} are allowed", ("inputs",))
     engine = call.predict_engine(body.model, body.version)
     inputs = cast(JsonInputs, body.inputs)
     call.note_texts(inputs)
