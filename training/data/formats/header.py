@@ -37,21 +37,28 @@ def words_of_name(name: str) -> list[str]:
     return [word for word in re.split(r"[\W_]+", apart.casefold()) if word]
 
 
-def is_known_header(cells: Sequence[str]) -> bool:
-    """Whether words that usually name columns are among the cells, or several languages."""
+def is_known_header(cells: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> bool:
+    """Whether words that usually name columns are among the cells, or several languages.
+
+    A cell that stands in its column of the `rows` below too is no name.
+    """
     if sum(cell.strip().casefold() in _KNOWN_LANGUAGES for cell in cells) > 1:
         return True
-    short = [cell for cell in cells if len(words_of_name(cell)) <= 4 and not _SENTENCE_END.search(cell.strip())]
+    own = [cell for index, cell in enumerate(cells) if cell not in _column(rows, index)]
+    short = [cell for cell in own if len(words_of_name(cell)) <= 4 and not _SENTENCE_END.search(cell.strip())]
     return any(word in _KNOWN_WORDS for cell in short for word in words_of_name(cell))
+
+
+def _column(rows: Sequence[Sequence[str]], index: int) -> list[str]:
+    return [row[index].strip() for row in rows if index < len(row) and row[index].strip()]
 
 
 def data_in_header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Why a first row looks like data; empty if it may name the columns of the rows below."""
-    if is_known_header(names) or _are_consecutive(names):
+    if is_known_header(names, rows) or _are_consecutive(names):
         return ""
     for index, name in enumerate(names):
-        below = [row[index].strip() for row in rows if index < len(row) and row[index].strip()]
-        why = _why_data(name.strip(), below)
+        why = _why_data(name.strip(), _column(rows, index))
         if why:
             return f"{shortened(name)} {why}"
     return ""

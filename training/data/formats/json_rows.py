@@ -22,13 +22,15 @@ def json_objects(path: Path, lines: Sequence[str], report: Report) -> Iterator[t
     """
     is_lined = _is_lined(lines)
     report.facts(path)["layout"] = "one object a line" if is_lined else "a JSON document"
+    full = [line for line in lines if line.strip()]
+    is_single = len(full) == 1 if is_lined else bool(full) and full[0].lstrip().startswith("{")
     found = _of_lines(path, lines, report) if is_lined else _of_document(path, "\n".join(lines), report)
     for count, (number, value) in enumerate(found):
         if not isinstance(value, dict):
             report.fault(path, number, f"a JSON {type(value).__name__}, not an object", _ALLOWED)
             continue
-        if count == 0:
-            _refuse_whole(path, lines, value)
+        if count == 0 and is_single:
+            _refuse_whole(path, value)
         yield number, value
 
 
@@ -81,12 +83,9 @@ def _skip(text: str, position: int) -> int:
     return position
 
 
-def _refuse_whole(path: Path, lines: Sequence[str], value: dict[str, Any]) -> None:
-    """Refuse a file that is one object around the data."""
+def _refuse_whole(path: Path, value: dict[str, Any]) -> None:
+    """Refuse a file whose first or only object is around the data."""
     inner = {name: item for name, item in value.items() if isinstance(item, list | dict)}
-    starts_line = sum(line.lstrip().startswith("{") for line in lines)
-    if starts_line > 1 and _is_lined(lines):
-        return
     rows = next((name for name, item in inner.items() if isinstance(item, list) and item and _all_objects(item)), None)
     how = "write one object a line, or a list of objects"
     if rows is not None and len(value) <= _MAX_DEPTH:

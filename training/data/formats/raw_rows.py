@@ -99,3 +99,13 @@ def warn_of_quotes(path: Path, body: Sequence[RawRow], report: Report) -> None:
             more = f" (and in {len(lines) - 1:,} more rows)" if len(lines) > 1 else ""
             what = f"column {index + 1} is quoted as in CSV{more}; quotes are kept, as TSV has no quoting"
             report.warn(path, lines[0], what, "pass --format csv to take quotes away")
+
+
+def warn_of_swallowed_rows(path: Path, body: Sequence[RawRow], separator: str, report: Report) -> None:
+    """Warn of a quoted cell whose lines look like rows: a stray quote joins them until the next one."""
+    for line, cells in body:
+        for cell in cells:
+            inner = cell.split("\n")[1:-1]
+            if inner and all(part.count(separator) == len(cells) - 1 for part in inner):
+                what = f"a quote holds {len(inner) + 2:,} lines together in one cell, and they look like rows"
+                report.warn(path, line, what, "close or double the quote on this line")

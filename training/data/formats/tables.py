@@ -16,9 +16,12 @@ from training.data.formats.header import data_in_header, is_known_header, shorte
 from training.data.formats.json_rows import flat_cells, json_objects
 from training.data.formats.lines import read_lines
 from training.data.formats.options import Format, ReadOptions
-from training.data.formats.raw_rows import RawRow, cut_to_header, named_columns, warn_of_quotes
+from training.data.formats.raw_rows import RawRow, cut_to_header, named_columns, warn_of_quotes, warn_of_swallowed_rows
 
 _SAMPLE_ROWS = 200
+_MAX_TITLE_ROWS = 20
+#: Where the user knows columns by number, and the first row looks like data, there is no doubt.
+_BY_NUMBER = "known by number"
 
 
 class Row(NamedTuple):
@@ -33,7 +36,8 @@ class Table:
     """Columns in the order of the file, without those that have no name; and the usable rows.
 
     `numbers` are the names by number, as the user may give them. `header` is the line that names the columns; where
-    the first row is data, it is None and the names are numbers. Readers add the columns that they take to `facts`.
+    the first row is data, it is None and the names are numbers. `lists` are names in JSON that hold lists, which are
+    no cells. Readers add the columns that they take to `facts`.
     """
 
     columns: tuple[str, ...]
@@ -41,6 +45,7 @@ class Table:
     numbers: dict[str, str] = field(default_factory=dict)
     header: int | None = 1
     has_usual_names: bool = True
+    lists: tuple[str, ...] = ()
     facts: Facts = field(default_factory=dict)
 
 
@@ -62,20 +67,22 @@ def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report:
         return Table((), [])
     facts = report.facts(path)
     facts["separator"] = dialect.name
-    if options.separator is None:
-        _refuse_title(path, rows, lines)
+    if options.header is None:
+        _refuse_title(path, rows, lines, options)
     names, header = _names(path, rows, report, options)
     facts["header"] = "none" if header is None else f"line {header}"
     body = rows if header is None else rows[1:]
     kept = named_columns(path, names, header or rows[0].line, body, report)
-    if not dialect.quoting:
+    if dialect.quoting:
+        warn_of_swallowed_rows(path, body, dialect.separator, report)
+    else:
         warn_of_quotes(path, body, report)
     return Table(
         columns=tuple(name for name in kept if name is not None),
         rows=[_named(row, kept) for row in cut_to_header(path, kept, body, report)],
         numbers={str(number): name for number, name in enumerate(kept, _first_number(options)) if name is not None},
         header=header,
-        has_usual_names=is_known_header(names),
+        has_usual_names=is_known_header(names, [row.cells for row in body[:_SAMPLE_ROWS]]),
         facts=facts,
     )
 
@@ -89,23 +96,36 @@ def _rows(path: Path, lines: Sequence[str], dialect: Dialect, report: Report) ->
     rows = []
     for line, cells in parse(lines[dialect.first :], dialect):
         if isinstance(cells, csv.Error):
-            report.fault(path, line, f"invalid CSV: {cells}", 'quote fields with ", and double any " inside them')
+            ends = "unexpected end" in str(cells)
+            what = "a cell starts with a quote that is never closed" if ends else f"invalid CSV: {cells}"
+            report.fault(path, line, what, 'quote fields with ", and double any " inside them')
         elif any(cell.strip() for cell in cells):
             rows.append(RawRow(line, cells))
     return rows
 
 
-def _refuse_title(path: Path, rows: Sequence[RawRow], lines: Sequence[str]) -> None:
-    """Refuse a line above the names of the columns, such as the title of an export."""
-    if len(rows) < 3 or any(len(row.cells) > 1 for row in rows[:_SAMPLE_ROWS]):
+def _refuse_title(path: Path, rows: Sequence[RawRow], lines: Sequence[str], options: ReadOptions) -> None:
+    """Refuse lines above the names of the columns, such as the title of an export."""
+    wanted = [name for name in options.column_names if not name.isdecimal()]
+    named = next((row for row in rows[:_MAX_TITLE_ROWS] if set(map(str.strip, row.cells)) & set(wanted)), None)
+    if wanted and named is not None and named is not rows[0]:
+        _raise_title(path, rows[0], named.line)
+    is_single = len([cell for cell in rows[0].cells if cell.strip()]) == 1
+    if (
+        len(rows) < 3
+        or not is_single
+        or len([cell for cell in rows[1].cells if cell.strip()]) == 1 < len(rows[0].cells)
+    ):
         return
-    line = rows[1].line
-    rest = lines[line - 1 :][:_SAMPLE_ROWS]
+    rest = lines[rows[1].line - 1 :][:_SAMPLE_ROWS]
     names = next(cells for _, cells in parse(rest, find_dialect(rest, "csv", ReadOptions())))
     if isinstance(names, list) and len(names) > 1 and is_known_header(names):
-        what = f"one column ({shortened(rows[0].cells[0])}), but the next line names {len(names)}"
-        allowed = f"remove the lines above the names of the columns, or pass --column header={line}"
-        raise DataFault(path, rows[0].line, what, allowed)
+        _raise_title(path, rows[0], rows[1].line)
+
+
+def _raise_title(path: Path, first: RawRow, line: int) -> None:
+    what = f"{shortened(first.cells[0])} is no name of a column: line {line} names them"
+    raise DataFault(path, first.line, what, f"remove the lines above it, or pass --column header={line}")
 
 
 def _names(path: Path, rows: Sequence[RawRow], report: Report, options: ReadOptions) -> tuple[list[str], int | None]:
@@ -116,8 +136,9 @@ def _names(path: Path, rows: Sequence[RawRow], report: Report, options: ReadOpti
         why = "" if options.header is not None else _why_data(names, rows[1 : 1 + _SAMPLE_ROWS], options)
         if not why:
             return names, first.line
-        what = f"the first row is read as data, and columns are known by number: {why}"
-        report.warn(path, first.line, what, "pass --column header=no if that is right, else --column header=yes")
+        if why != _BY_NUMBER:
+            what = f"the first row is read as data, and columns are known by number: {why}"
+            report.warn(path, first.line, what, "pass --column header=no if that is right, else --column header=yes")
     start = _first_number(options)
     width = max(len(row.cells) for row in rows[:_SAMPLE_ROWS])
     return [str(number) for number in range(start, start + width)], None
@@ -125,11 +146,13 @@ def _names(path: Path, rows: Sequence[RawRow], report: Report, options: ReadOpti
 
 def _why_data(names: Sequence[str], below: Sequence[RawRow], options: ReadOptions) -> str:
     wanted = options.column_names
-    if any(name in names for name in wanted) or is_known_header(names):
+    cells = [row.cells for row in below]
+    if any(name in names for name in wanted) or is_known_header(names, cells):
         return ""
+    why = data_in_header(names, cells)
     if wanted and all(name.isdecimal() for name in wanted):
-        return "the columns to read are given by number"
-    return data_in_header(names, [row.cells for row in below])
+        return _BY_NUMBER if why else "the columns to read are given by number"
+    return why
 
 
 def _first_number(options: ReadOptions) -> int:
@@ -151,7 +174,7 @@ def _json_table(path: Path, lines: Sequence[str], report: Report) -> Table:
     facts = report.facts(path)
     if lists:
         facts["not read"] = ", ".join(f"`{name}` (lists)" for name in sorted(lists))
-    return Table(tuple(columns), rows, facts=facts)
+    return Table(tuple(columns), rows, lists=tuple(sorted(lists)), facts=facts)
 
 
 def cell_of(row: Row, column: str, path: Path, report: Report) -> str | None:
@@ -179,7 +202,12 @@ def pick_column(table: Table, wanted: str | None, usual: Sequence[str], what: st
 
 def take_column(table: Table, what: str, column: str) -> None:
     """State that a column is taken as `what`."""
-    table.facts[what] = f"column {column}" if table.header is None else f"`{column}`"
+    table.facts[what] = shown_column(table, column)
+
+
+def shown_column(table: Table, column: str) -> str:
+    """A column as messages name it."""
+    return f"column {column}" if table.header is None else f"`{column}`"
 
 
 def _wanted_column(table: Table, wanted: str, what: str, path: Path) -> str:

@@ -14,6 +14,7 @@ from training.data.readers.columns import (
     doubt_shorter_texts,
     doubt_texts,
     is_aside,
+    names_rows,
     state_ignored,
 )
 from training.data.records import LabelledText
@@ -30,7 +31,6 @@ LABEL_COLUMNS = (
 #: Names that texts have only where no other column is named after a text.
 _WEAK_NAMES = ("title", "body", "input", "name")
 _SURE_TEXT_COLUMNS = tuple(name for name in TEXT_COLUMNS if name not in _WEAK_NAMES)
-_PAIR = 2
 
 
 def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
@@ -53,16 +53,17 @@ def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, r
 
 
 def _columns(table: Table, path: Path, options: ReadOptions) -> tuple[str, str]:
-    """Names of the text and the label column. In a table of two columns, one determines the other."""
+    """Names of the text and the label column. Where only one other column is left, it is what is missing."""
     text = pick_text_column(table, options, path)
     label = pick_column(table, options.label_column, LABEL_COLUMNS, "label", path)
     label = label or column_with_word(table, LABEL_COLUMNS, (text,))
-    columns = [column for column in table.columns if column in (text, label) or not is_aside(table, column)]
-    if len(table.columns) == _PAIR or len(columns) == _PAIR:
-        columns = list(table.columns) if len(table.columns) == _PAIR else columns
-        if (text is None) != (label is None):
-            other = next(column for column in columns if column not in (text, label))
-            text, label = text or other, label or other
+    if (text is None) != (label is None):
+        found = text or label
+        others = [column for column in table.columns if column != found and not names_rows(table, column)]
+        if len(others) > 1:
+            others = [column for column in others if not is_aside(table, column)]
+        if len(others) == 1 and not set(table.lists) & {*TEXT_COLUMNS, *LABEL_COLUMNS}:
+            text, label = text or others[0], label or others[0]
     if text is None or label is None:
         missing = "text" if text is None else "label"
         raise DataFault(path, table.header or 1, *_missing(table, missing))
@@ -88,6 +89,9 @@ def _missing(table: Table, missing: str) -> tuple[str, str]:
     if table.header is None:
         what = f"no {missing} column: the first row is data, and the columns are known by number, {named}"
         return what, "pass --column text=1 --column label=2 with the numbers that are right"
+    usual = TEXT_COLUMNS if missing == "text" else LABEL_COLUMNS
+    if set(table.lists) & set(usual):
+        return f"no {missing} column: a list is no {missing}{lists}", f"every text needs one {missing}"
     return f"no {missing} column among: {named}{lists}", f"pass --column {missing}=... or add a header"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from training.data.formats.faults import Report
 from training.data.formats.header import is_address, is_number, shortened, words_of_name
 from training.data.formats.raw_rows import counts_rows
-from training.data.formats.tables import Table
+from training.data.formats.tables import Table, shown_column
 
 #: Words that tell that a column is about a text, not the text: `text_id`, `review_date`.
 _ABOUT_WORDS = "id ids idx index length len count date time url link lang language type author"
@@ -40,6 +40,13 @@ def is_aside(table: Table, column: str) -> bool:
     return all(map(is_number, cells)) or all(map(is_address, cells))
 
 
+def names_rows(table: Table, column: str) -> bool:
+    """Whether a column has another value for each row and counts them, or is called an id."""
+    cells = cells_of(table, column)
+    is_id = bool(_ID_NAMES & set(words_of_name(column))) and len(set(cells)) == len(cells)
+    return is_id or counts_rows(cells)
+
+
 def cells_of(table: Table, column: str) -> list[str]:
     """Cells of a column that are not blank."""
     cells = (row.cells.get(column, "").strip() for row in table.rows)
@@ -48,7 +55,7 @@ def cells_of(table: Table, column: str) -> list[str]:
 
 def state_ignored(table: Table, *taken: str | None) -> None:
     """State which columns are not read."""
-    ignored = [f"`{column}`" for column in table.columns if column not in taken]
+    ignored = [shown_column(table, column) for column in table.columns if column not in taken]
     before = [table.facts["not read"]] if "not read" in table.facts else []
     if ignored or before:
         table.facts["not read"] = ", ".join([*ignored, *before])

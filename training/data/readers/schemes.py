@@ -27,6 +27,7 @@ _SPELLINGS: dict[str, re.Pattern[str]] = {
     "TYPE-B": re.compile(rf"(?P<kind>.+)-(?P<letter>{_LETTER})"),
     "TYPE_B": re.compile(rf"(?P<kind>.+)_(?P<letter>{_LETTER})"),
 }
+_BRACKETS = re.compile(r"[-*_]|\(.*|.*\)")
 _BIO_TAG = re.compile("[BI]-.+")
 _MOST = 0.5
 _FEW = 0.05
@@ -58,7 +59,8 @@ def find_spans(sentences: Sequence[Sequence[str]]) -> Spans | None:
         return None
     normal = {tag: form for tag in counts if (form := _normal_form(tag, spelling)) is not None}
     scheme = _scheme(sentences, normal)
-    odd = {tag: _why_odd(tag, scheme, normal) for tag in counts}
+    outside = OUTSIDE.lower() if spelling == "b-type" else OUTSIDE
+    odd = {tag: _why_odd(tag, scheme, normal) for tag in counts if tag != outside}
     return Spans(scheme, spelling, normal, {tag: why for tag, why in odd.items() if why})
 
 
@@ -186,4 +188,4 @@ def has_no_types(tags: Iterable[str]) -> bool:
 def is_bracketed(tags: Iterable[str]) -> bool:
     """Whether spans are written as brackets, `(PERSON*`, `*`, `*)`, as in CoNLL-2005 and CoNLL-2012."""
     found = set(tags)
-    return any(tag.startswith("(") and "*" in tag for tag in found) and all("*" in tag for tag in found)
+    return any(tag.startswith("(") for tag in found) and all(_BRACKETS.fullmatch(tag) for tag in found)

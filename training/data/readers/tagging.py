@@ -24,6 +24,7 @@ from training.data.readers.schemes import (
     illegal_inside,
     is_bracketed,
     to_bio,
+    unclosed,
 )
 from training.data.records import TaggedSentence
 
@@ -280,3 +281,6 @@ def _warn_of_illegal_tags(sentences: list[_Sentence], spans: Spans, path: Path, 
             before = sentence.tags[index - 1] if index else "the start of the sentence"
             tag = sentence.tags[index]
             report.warn(path, sentence.lines[index], f"{tag} after {before} continues no span; read as B-{tag[2:]}")
+        for index in unclosed(sentence.tags) if spans.scheme != "bio" else ():
+            what = f"the span of {sentence.tags[index]} has no end in {spans.scheme.upper()}; it ends here"
+            report.warn(path, sentence.lines[index], what)
