@@ -37,6 +37,7 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".tab": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "jsonl",
 }
 
 
@@ -230,7 +231,7 @@ def _read_text(path: Path, options: ReadOptions, report: Report) -> list[Located
 
 def _doubt_text(path: Path, options: ReadOptions, report: Report) -> None:
     """Warn of a table or a web page that is read as running text, because every file can be."""
-    by_name = "jsonl" if _suffix(path) == ".json" else _FORMAT_OF_SUFFIX.get(_suffix(path))
+    by_name = _FORMAT_OF_SUFFIX.get(_suffix(path))
     if options.format is None and by_name in FORMATS_OF_TASK["generation"]:
         what = f"the file is called {_suffix(path)}, but read as running text, with its separators"
         report.warn(path, None, what, f"pass --format {by_name} for a text from each row, or --format text")

@@ -14,11 +14,15 @@ _BLANKS = " \t\n\r,"
 _MAX_DEPTH = 4
 
 
-def json_objects(path: Path, lines: Sequence[str], report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(
+    path: Path, lines: Sequence[str], report: Report, *, of_cells: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each object with the line that it starts on. Anything else is a fault of its line.
 
+    `of_cells` is whether each object is a row of a table, whose values are no lists.
+
     Raises:
-        DataFault: the file is one object that holds the columns, or the rows under a name.
+        DataFault: a table is one object that holds the columns, or the rows under a name.
     """
     is_lined = _is_lined(lines)
     report.facts(path)["layout"] = "one object a line" if is_lined else "a JSON document"
@@ -29,7 +33,7 @@ def json_objects(path: Path, lines: Sequence[str], report: Report) -> Iterator[t
         if not isinstance(value, dict):
             report.fault(path, number, f"a JSON {type(value).__name__}, not an object", _ALLOWED)
             continue
-        if count == 0 and is_single:
+        if of_cells and count == 0 and is_single:
             _refuse_whole(path, value)
         yield number, value
 

@@ -11,6 +11,7 @@ from training.data.formats.faults import Report
 
 #: Names that pandas gives to a column without one.
 _UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
+_ROW_NAME = re.compile(r"[\w.-]+")
 _DOUBLED_QUOTES = re.compile(r'"(?=.*"")(?:[^"]|"")*"', re.DOTALL)
 _MOSTLY = 0.5
 #: Share of cells quoted beyond doubt; with fewer, the quotes are those of a quotation.
@@ -29,24 +30,29 @@ def named_columns(path: Path, names: list[str], line: int, body: list[RawRow], r
 
     A header with one name less than the rows have cells is that of a table with row names, as R writes it.
     """
-    if body and all(len(row.cells) == len(names) + 1 and row.cells[-1].strip() for row in body):
+    if len(body) > 1 and all(len(row.cells) == len(names) + 1 and _ROW_NAME.fullmatch(row.cells[0]) for row in body):
         names = ["", *names]
     if len(set(filter(None, names))) != len(list(filter(None, names))):
         report.fault(path, line, f"duplicate column names: {', '.join(names)}", "each must be unique")
     kept = [None if _UNNAMED.fullmatch(name) else name for name in names]
-    nameless = [_nameless(path, index, line, body, report) for index, name in enumerate(kept) if name is None]
+    nameless = [_nameless(path, index, names, line, body, report) for index, name in enumerate(kept) if name is None]
     if nameless:
         report.facts(path)["not read"] = ", ".join(dict.fromkeys(nameless))
     return kept
 
 
-def _nameless(path: Path, index: int, line: int, body: Sequence[RawRow], report: Report) -> str:
+def _nameless(path: Path, index: int, names: Sequence[str], line: int, body: Sequence[RawRow], report: Report) -> str:
     """What a column without a name holds. Anything but nothing, or a name for each row, is warned of."""
     cells = [row.cells[index].strip() for row in body if index < len(row.cells)]
     full = [cell for cell in cells if cell]
     if not full:
         return "empty columns without a name"
-    if counts_rows(full) or (index == 0 and len(set(full)) == len(full) == len(body)):
+    if counts_rows(full):
+        report.warn(
+            path, line, f"{names[index]!r} only counts the rows and is left out", "save tables without an index"
+        )
+        return f"column {index + 1}, which counts the rows"
+    if index == 0 and len(set(full)) == len(full) == len(body):
         return f"column {index + 1}, which names the rows"
     what = f"column {index + 1} has no name, but {len(full):,} cells: it is not read"
     report.warn(path, line, what, "give it a name, or quote cells that hold the separator")
@@ -65,7 +71,11 @@ def cut_to_header(path: Path, names: Sequence[str | None], body: Sequence[RawRow
     """Rows with a cell for each name. More or fewer are a fault, except for empty cells at the end."""
     width = len(names)
     needed = max((index for index, name in enumerate(names, start=1) if name is not None), default=0)
-    for line, cells in body:
+    for row in body:
+        line, cells = row
+        if len(cells) == width:
+            yield row
+            continue
         while len(cells) > width and not cells[-1].strip():
             cells = cells[:-1]
         if needed <= len(cells) <= width:
@@ -104,7 +114,7 @@ def warn_of_quotes(path: Path, body: Sequence[RawRow], report: Report) -> None:
 def warn_of_swallowed_rows(path: Path, body: Sequence[RawRow], separator: str, report: Report) -> None:
     """Warn of a quoted cell whose lines look like rows: a stray quote joins them until the next one."""
     for line, cells in body:
-        for cell in cells:
+        for cell in (cell for cell in cells if "\n" in cell):
             inner = cell.split("\n")[1:-1]
             if inner and all(part.count(separator) == len(cells) - 1 for part in inner):
                 what = f"a quote holds {len(inner) + 2:,} lines together in one cell, and they look like rows"

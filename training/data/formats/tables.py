@@ -165,7 +165,7 @@ def _json_table(path: Path, lines: Sequence[str], report: Report) -> Table:
     columns: dict[str, None] = {}
     lists: dict[str, None] = {}
     rows = []
-    for number, value in json_objects(path, lines, report):
+    for number, value in json_objects(path, lines, report, of_cells=True):
         found = dict(flat_cells(value))
         cells = {name: cell for name, cell in found.items() if cell is not None}
         columns.update(dict.fromkeys(cells))

@@ -55,7 +55,12 @@ def _num_words(located: Located) -> int:
         case TaggedSentence(words):
             return len(words)
         case LabelledText(text):
-            return len(text.split())
+            return _words_of(text)
         case SentencePair(source):
-            return len(source.split())
+            return _words_of(source)
     return 0
+
+
+def _words_of(text: str) -> int:
+    """Number of words; 0 for a text that is too short to have more than the limit."""
+    return len(text.split()) if len(text) > 2 * MAX_WORDS else 0

@@ -54,7 +54,7 @@ def find_spans(sentences: Sequence[Sequence[str]]) -> Spans | None:
     `tags` of the result maps each tag to its normal form, `LETTER-TYPE`.
     """
     counts = Counter(tag for sentence in sentences for tag in sentence)
-    spelling = _most_frequent_spelling(counts)
+    spelling = _usual_spelling(counts)
     if spelling is None:
         return None
     normal = {tag: form for tag in counts if (form := _normal_form(tag, spelling)) is not None}
@@ -64,15 +64,13 @@ def find_spans(sentences: Sequence[Sequence[str]]) -> Spans | None:
     return Spans(scheme, spelling, normal, {tag: why for tag, why in odd.items() if why})
 
 
-def _most_frequent_spelling(counts: Counter[str]) -> str | None:
-    """The spelling of more than half of the tags other than O, counted with repeats."""
+def _usual_spelling(counts: Counter[str]) -> str | None:
+    """The first spelling of more than half of the tags other than O, counted with repeats."""
     total = sum(count for tag, count in counts.items() if tag.upper() != OUTSIDE)
-    fitting = {
-        name: sum(count for tag, count in counts.items() if pattern.fullmatch(tag))
-        for name, pattern in _SPELLINGS.items()
-    }
-    best = max(fitting, key=lambda name: fitting[name])
-    return best if total and fitting[best] > _MOST * total else None
+    for name, pattern in _SPELLINGS.items():
+        if sum(count for tag, count in counts.items() if pattern.fullmatch(tag)) > _MOST * total:
+            return name
+    return None
 
 
 def _normal_form(tag: str, spelling: str) -> str | None:
