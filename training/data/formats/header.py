@@ -25,6 +25,7 @@ _KNOWN_WORDS = frozenset(_WORDS_OF_NAMES.split())
 _KNOWN_LANGUAGES = frozenset(_LANGUAGES.split())
 _MAX_NAME_CHARACTERS = 60
 _MAX_NAME_WORDS = 6
+_MAX_LISTED = 20
 _SENTENCE_END = re.compile(r"[.!?…。！？]['\"”’»)]*$")
 _ADDRESS = re.compile(r"(https?://|www\.)\S+|\S+@\S+\.\w+", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d+)*|[.,]\d+)([eE][-+]?\d+)?%?")
@@ -96,6 +97,12 @@ def is_number(cell: str) -> bool:
 def is_address(cell: str) -> bool:
     """Whether a cell is an address of the web or of mail."""
     return _ADDRESS.fullmatch(cell.strip()) is not None
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns as messages list them: the first ones, and the number of the rest."""
+    more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
+    return (", ".join(names[:_MAX_LISTED]) + more) or "none"
 
 
 def shortened(cell: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training.data.formats.faults import Report
+from training.data.formats.header import listed
 
 #: Names that pandas gives to a column without one.
 _UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
@@ -33,7 +34,7 @@ def named_columns(path: Path, names: list[str], line: int, body: list[RawRow], r
     if len(body) > 1 and all(len(row.cells) == len(names) + 1 and _ROW_NAME.fullmatch(row.cells[0]) for row in body):
         names = ["", *names]
     if len(set(filter(None, names))) != len(list(filter(None, names))):
-        report.fault(path, line, f"duplicate column names: {', '.join(names)}", "each must be unique")
+        report.fault(path, line, f"duplicate column names: {listed(names)}", "each must be unique")
     kept = [None if _UNNAMED.fullmatch(name) else name for name in names]
     nameless = [_nameless(path, index, names, line, body, report) for index, name in enumerate(kept) if name is None]
     if nameless:
@@ -81,7 +82,7 @@ def cut_to_header(path: Path, names: Sequence[str | None], body: Sequence[RawRow
         if needed <= len(cells) <= width:
             yield RawRow(line, cells + [""] * (width - len(cells)))
             continue
-        allowed = f"the header names {width}: {', '.join(name or '(no name)' for name in names)}"
+        allowed = f"the header names {width}: {listed([name or '(no name)' for name in names])}"
         report.fault(path, line, f"the number of columns is {len(cells)}", allowed + _hint(cells))
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from training.data.formats.dialect import Dialect, find_dialect, parse
 from training.data.formats.faults import DataFault, Facts, Report
 from training.data.formats.foreign_files import is_web_page
-from training.data.formats.header import data_in_header, is_known_header, shortened
+from training.data.formats.header import data_in_header, is_known_header, listed, shortened
 from training.data.formats.json_rows import flat_cells, json_objects
 from training.data.formats.lines import read_lines
 from training.data.formats.options import Format, ReadOptions
@@ -220,7 +220,7 @@ def _wanted_column(table: Table, wanted: str, what: str, path: Path) -> str:
     for found in (alike, nested, [table.numbers[wanted]] if wanted in table.numbers else []):
         if len(found) == 1:
             return found[0]
-    named = ", ".join(table.columns) or "none"
+    named = listed(table.columns)
     near = difflib.get_close_matches(wanted, table.columns, 1)
     meant = f"; did you mean {near[0]!r}?" if near else ""
     lists = f"; not read: {table.facts['not read']}" if "not read" in table.facts else ""

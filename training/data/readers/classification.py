@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.data.formats.faults import DataFault, Report
+from training.data.formats.header import listed
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.slot_folder import read_aligned
 from training.data.formats.tables import Table, cell_of, pick_column, read_table, take_column
@@ -84,7 +85,7 @@ def pick_text_column(table: Table, options: ReadOptions, path: Path) -> str | No
 
 def _missing(table: Table, missing: str) -> tuple[str, str]:
     """What is missing, and what to pass instead."""
-    named = ", ".join(table.columns)
+    named = listed(table.columns)
     lists = f" (not read: {table.facts['not read']})" if "not read" in table.facts else ""
     if table.header is None:
         what = f"no {missing} column: the first row is data, and the columns are known by number, {named}"

@@ -8,10 +8,12 @@ from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.slot_folder import aligned_lines
 from training.data.formats.tables import Table, cell_of, pick_column, read_table, take_column
-from training.data.readers.columns import doubt_texts, is_aside, state_ignored
+from training.data.readers.columns import cells_of, doubt_texts, is_aside, state_ignored
 from training.data.records import SentencePair
 
 SOURCE_COLUMNS = ("source", "src", "source_text", "source_sentence", "input", "question", "sentence1")
+#: Mean number of words from which cells are sentences.
+_SENTENCE_WORDS = 2
 TARGET_COLUMNS = ("target", "tgt", "trg", "target_text", "target_sentence", "output", "answer", "sentence2")
 
 
@@ -61,10 +63,16 @@ def _columns(table: Table, path: Path, options: ReadOptions, report: Report) -> 
 
 def _doubt_choice(table: Table, options: ReadOptions, path: Path, report: Report) -> None:
     """Warn where columns were taken by their order, and no name says that the first row names them."""
-    if options.header is None and not table.has_usual_names and table.header is not None:
+    if options.header is None and not table.has_usual_names and table.header is not None and _may_be_a_pair(table):
         named = ", ".join(f"`{name}`" for name in table.columns)
         what = f"the first row is taken as the names of the columns: {named}"
         report.warn(path, table.header, what, "pass --column header=no if it is a pair, else --column header=yes")
+
+
+def _may_be_a_pair(table: Table) -> bool:
+    """Whether the names of the columns look like the cells below: not single words above sentences."""
+    words = [cell.count(" ") + 1 for column in table.columns for cell in cells_of(table, column)]
+    return any(" " in name for name in table.columns) or sum(words) < _SENTENCE_WORDS * len(words)
 
 
 def read_parallel(source: Path, target: Path, report: Report, encoding: str | None = None) -> list[Located]:
