@@ -124,7 +124,11 @@ def detect_format(task: TaskName, paths: tuple[Path, ...], options: ReadOptions 
         return _tagging_format(head, by_name, options or ReadOptions())
     if _JSON_DOCUMENT.fullmatch(next((line for line in head if line.strip()), "")):
         return "jsonl"
-    return by_name if by_name in FORMATS_OF_TASK[task] and by_name else _format_of_content(task, paths[0], head)
+    if by_name in FORMATS_OF_TASK[task] and by_name:
+        return by_name
+    if any(map(_is_conllu_word, head)):
+        raise DataFault(paths[0], None, "the file is CoNLL-U, which holds tags of words", "train tagging on it")
+    return _format_of_content(task, paths[0], head)
 
 
 def _suffix(path: Path) -> str:

@@ -76,9 +76,11 @@ def _why_data(name: str, below: Sequence[str]) -> str:
         return "is a date, as those below"
     if name in below:
         return "stands in the rows below too"
-    if len(name) > _MAX_NAME_CHARACTERS or len(name.split()) > _MAX_NAME_WORDS:
+    mean = sum(map(len, below)) / len(below)
+    if (len(name) > _MAX_NAME_CHARACTERS or len(name.split()) > _MAX_NAME_WORDS) and mean > len(name) / 3:
         return "is too long for a name"
-    return "is a sentence" if _SENTENCE_END.search(name) and len(name) > 1 else ""
+    num_sentences = sum(_SENTENCE_END.search(cell) is not None for cell in below)
+    return "is a sentence" if _SENTENCE_END.search(name) and 2 * num_sentences >= len(below) else ""
 
 
 def _are_consecutive(names: Sequence[str]) -> bool:

@@ -26,6 +26,21 @@ class RawRow(NamedTuple):
     cells: list[str]
 
 
+def without_header_again(path: Path, names: Sequence[str], body: list[RawRow], report: Report) -> list[RawRow]:
+    """Rows but those that repeat the names of the columns, as joined files have them."""
+    again = [row for row in body if len(row.cells) == len(names) and all(map(_is_name, row.cells, names))]
+    if not again or len(names) < 2:
+        return body
+    more = f" (and {len(again) - 1:,} more)" if len(again) > 1 else ""
+    report.warn(path, again[0].line, f"the names of the columns again{more}, as joined files have them: left out")
+    lines = {row.line for row in again}
+    return [row for row in body if row.line not in lines]
+
+
+def _is_name(cell: str, name: str) -> bool:
+    return cell.strip() == name
+
+
 def named_columns(path: Path, names: list[str], line: int, body: list[RawRow], report: Report) -> list[str | None]:
     """Names of the columns that are read; None for those without a name.
 

@@ -16,7 +16,14 @@ from training.data.formats.header import data_in_header, is_known_header, listed
 from training.data.formats.json_rows import flat_cells, json_objects
 from training.data.formats.lines import read_lines
 from training.data.formats.options import Format, ReadOptions
-from training.data.formats.raw_rows import RawRow, cut_to_header, named_columns, warn_of_quotes, warn_of_swallowed_rows
+from training.data.formats.raw_rows import (
+    RawRow,
+    cut_to_header,
+    named_columns,
+    warn_of_quotes,
+    warn_of_swallowed_rows,
+    without_header_again,
+)
 
 _SAMPLE_ROWS = 200
 _MAX_TITLE_ROWS = 20
@@ -71,7 +78,7 @@ def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report:
         _refuse_title(path, rows, lines, options)
     names, header = _names(path, rows, report, options)
     facts["header"] = "none" if header is None else f"line {header}"
-    body = rows if header is None else rows[1:]
+    body = rows if header is None else without_header_again(path, names, rows[1:], report)
     kept = named_columns(path, names, header or rows[0].line, body, report)
     if dialect.quoting:
         warn_of_swallowed_rows(path, body, dialect.separator, report)
@@ -146,7 +153,7 @@ def _names(path: Path, rows: Sequence[RawRow], report: Report, options: ReadOpti
 
 def _why_data(names: Sequence[str], below: Sequence[RawRow], options: ReadOptions) -> str:
     wanted = options.column_names
-    cells = [row.cells for row in below]
+    cells = [row.cells for row in below if row.cells != list(names)]
     if any(name in names for name in wanted) or is_known_header(names, cells):
         return ""
     why = data_in_header(names, cells)

@@ -124,3 +124,10 @@ def test_line_ends_of_old_machines(tmp_path: Path) -> None:
     assert read_lines(path, report) == ["one", "two"]
     assert report.understood[str(path)]["line ends"] == "CR"
     assert read_records("generation", write(tmp_path, "b.txt", b"one\rtwo\nthree")) == [Passage("one\rtwo\nthree")]
+
+
+def test_a_treebank_is_no_table(tmp_path: Path) -> None:
+    """CoNLL-U has ten columns, none of which is a translation."""
+    path = write(tmp_path, "a.conllu", b"# text = Go\n1\tGo\tgo\tVERB\t_\t_\t0\troot\t_\t_\n")
+    with pytest.raises(DataFault, match="CoNLL-U"):
+        read_records("translation", path)

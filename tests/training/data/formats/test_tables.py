@@ -235,3 +235,20 @@ def test_nested_objects_have_dotted_names(tmp_path: Path) -> None:
     assert records_of(read("translation", path, source_column="de", target_column="en")[0]) == [
         SentencePair("Geh.", "Go.")
     ]
+
+
+def test_names_that_come_again_are_left_out(tmp_path: Path) -> None:
+    """Files joined with their headers are read without the later ones, with a warning."""
+    path = write(tmp_path, "a.csv", "Satz;Klasse\nhi;a\nSatz;Klasse\nyo;b\n")
+    found, report = read("classification", path, text_column="Satz", label_column="Klasse")
+    assert records_of(found) == HI_AND_YO
+    assert [(warning.line, "names of the columns again" in warning.what) for warning in report.warnings] == [(3, True)]
+
+
+@pytest.mark.parametrize("name", ["Nr.", "How satisfied are you with the service of our shop all in all?", "a.b.c"])
+def test_odd_names_stay_names(name: str, tmp_path: Path) -> None:
+    """An abbreviation, or the question of a form, is no data where the cells below are unlike it."""
+    path = write(tmp_path, "a.csv", f"{name},Wert\n1,x\n2,y\n5,x\n")
+    found, report = read("classification", path, text_column=name.lower(), label_column="wert")
+    assert records_of(found)[0] == LabelledText("1", "x")
+    assert report.understood[str(path)]["header"] == "line 1"
