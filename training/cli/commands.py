@@ -81,7 +81,6 @@ def train(
 
     Several GPUs:      torchrun --nproc-per-node 4 -m training train pos-en
     """
-    read = read_options(file_format, columns)
     overrides = [*(settings or []), *(["training.deterministic=true"] if deterministic else [])]
     with friendly_errors():
         chosen, records = choose_recipe(recipe, name, train_file, dev_file, read, overrides)
@@ -221,7 +220,6 @@ def evaluate(
 
     Percentages: accuracy, f1 (spans counted as in conlleval), bleu and chrf (sacrebleu). The loss is in nats per token.
     """
-    read = read_options(file_format, columns)
     with friendly_errors():
         from training.evaluation.evaluate import analyse_bundle, evaluate_bundle
 
@@ -251,7 +249,6 @@ def check_data(
 
     unroll check-data tagging --train a.conllu --dev b.conllu
     """
-    read = read_options(file_format, columns)
     known = {name: name for name in TASKS}
     if task not in known:
         raise typer.BadParameter(f"unknown task {task!r}; choose one of {', '.join(TASKS)}")

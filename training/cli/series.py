@@ -44,7 +44,6 @@ def seeds(
     Publishes the bundle of the first seed, not of the best; its model card has the means. Runs and the table are in
     runs/NAME-seeds. Repeat the command to resume an interrupted series.
     """
-    read = read_options(file_format, columns)
     with friendly_errors():
         chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
@@ -75,7 +74,6 @@ def leave_one_out(
     Measures how the model does on speakers that are not in the training data. Publishes nothing, since each model
     lacks a part of the data. Runs and the table are in runs/NAME-groups. Repeat the command to resume.
     """
-    read = read_options(file_format, columns)
     with friendly_errors():
         chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device

@@ -19,6 +19,8 @@ LABEL_COLUMNS = (
     *("label", "intent", "category", "class", "sentiment", "target", "topic", "tag", "coarse", "language", "output"),
     *("rating", "type"),
 )
+#: Names of a column whose values are the sources of the texts: dev then holds other sources than train.
+TEXT_GROUP_COLUMNS = ("group", "speaker", "author", "user", "person")
 _PAIR = 2
 
 
@@ -28,11 +30,14 @@ def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, r
     if not table.columns:
         return []
     text_column, label_column = _columns(table, path, options)
+    group_column = pick_column(table, options.group_column, TEXT_GROUP_COLUMNS, "group", path)
+    is_group = group_column is not None and group_column not in (text_column, label_column)
     records = []
     for row in table.rows:
         text, label = cell_of(row, text_column, path, report), cell_of(row, label_column, path, report)
         if text is not None and label is not None:
-            records.append(Located(LabelledText(text, label), row.line))
+            group = row.cells.get(group_column or "", "") if is_group else ""
+            records.append(Located(LabelledText(text, label, group), row.line))
     return records
 
 

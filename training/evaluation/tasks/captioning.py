@@ -49,9 +49,6 @@ class CaptioningEvaluation(EvaluationTask[CaptionedPicture]):
     quick_parameters: ClassVar = {"num_beams": 1}
     analysis_parameters: ClassVar = {"return_attention": True}
 
-    def group_of(self, record: CaptionedPicture) -> str:
-        return record.group
-
     def score(self, job: Job, records: Sequence[CaptionedPicture]) -> Scores:
         found = answers(job, [record.value for record in records])
         captions = [REFUSED if answer is None else answer.text for answer in found]

@@ -89,9 +89,6 @@ class SignalEvaluation(EvaluationTask[LabelledSignal]):
         rate_hz = recipe.signal.sample_rate_hz
         return replace(data, train=at_rate(data.train, rate_hz), dev=at_rate(data.dev, rate_hz))
 
-    def group_of(self, record: LabelledSignal) -> str:
-        return record.group
-
     def read_options(self, bundle: Bundle, options: ReadOptions) -> ReadOptions:
         """A table of frames is cut into windows as in training, unless the caller says how."""
         if not isinstance(signal_of(bundle.manifest), FramesSpec):
