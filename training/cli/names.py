@@ -37,7 +37,9 @@ def bundle_at(name_or_path: Path, models: Path) -> Path:
     for path in (name_or_path, models / name_or_path):
         if (path / MANIFEST_FILE).is_file():
             return path
-        versions = [entry for entry in _under(path, "*") if entry.name.isdecimal() and (entry / MANIFEST_FILE).is_file()]
+        versions = [
+            entry for entry in _under(path, "*") if entry.name.isdecimal() and (entry / MANIFEST_FILE).is_file()
+        ]
         if versions:
             return max(versions, key=lambda entry: int(entry.name))
     if name_or_path.is_dir():

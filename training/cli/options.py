@@ -33,7 +33,10 @@ ColumnOption = Annotated[
     ),
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder for bundles.")]
-RunFolderArgument = Annotated[Path, typer.Argument(help="Run folder, such as runs/pos-en.")]
+RunFolderArgument = Annotated[Path, typer.Argument(help="Run, by name or by path: pos-en or runs/pos-en.")]
+BundleArgument = Annotated[
+    Path, typer.Argument(help="Bundle, by name or by path: pos-en (its highest version), pos-en/1 or models/pos-en/1.")
+]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ExportAfter = Annotated[bool, typer.Option("--export/--no-export", help="Publish a bundle at the end.")]

@@ -45,6 +45,7 @@ def seeds(
     runs/NAME-seeds. Repeat the command to resume an interrupted series.
     """
     with friendly_errors():
+        read = read_options(file_format, columns)
         chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
         from training.pipeline.series import by_seed, publish_first, run_series, table
@@ -75,6 +76,7 @@ def leave_one_out(
     lacks a part of the data. Runs and the table are in runs/NAME-groups. Repeat the command to resume.
     """
     with friendly_errors():
+        read = read_options(file_format, columns)
         chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
         from training.pipeline.series import by_group, run_series, table

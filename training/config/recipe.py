@@ -105,7 +105,9 @@ class TrainingConfig(Strict):
     plateau_epochs: int = Field(default=1, ge=1, description="epochs without improvement before the rate falls")
     epochs: int = Field(default=20, ge=1, le=1_000_000)
     patience: int = Field(default=5, ge=1, description="early stopping: epochs without improvement on dev")
-    batch_size: int = Field(default=32, ge=1, le=1_000_000, description="sequences; for language models, parallel streams")
+    batch_size: int = Field(
+        default=32, ge=1, le=1_000_000, description="sequences; for language models, parallel streams"
+    )
     clip_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(
         default=0.0, ge=0, lt=1, description="moving average of weights, which is scored and exported; 0 is off"
@@ -157,6 +159,10 @@ class Recipe(Strict):
     training: TrainingConfig = TrainingConfig()
     limits: Limits = Limits()
     examples: tuple[str, ...] = Field(default=(), description="inputs of the examples recorded in the bundle")
+    examples_from_dev: bool = Field(
+        default=False,
+        description="record inputs of dev as examples; without it, those of own files are invented",
+    )
 
     @model_validator(mode="before")
     @classmethod

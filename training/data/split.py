@@ -158,11 +158,16 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
     return total
 
 
-def shortened(names: Sequence[str], most: int = 10, characters: int = 40) -> str:
-    """At most `most` names, each cut to `characters`, and the number of the rest: for messages."""
-    cut = [name if len(name) <= characters else f"{name[: characters - 1]}…" for name in names[:most]]
+def shortened(names: Sequence[str], most: int = 10) -> str:
+    """At most `most` names, each shortened, and the number of the rest: for messages."""
     rest = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(cut) + rest
+    return ", ".join(map(shortened_name, names[:most])) + rest
+
+
+def shortened_name(name: str, characters: int = 40) -> str:
+    """A name on one line, cut where it is long."""
+    line = " ".join(name.split())
+    return line if len(line) <= characters else f"{line[: characters - 1]}…"
 
 
 def _connected(keys: Sequence[tuple[str, ...]]) -> list[str]:

@@ -21,6 +21,7 @@ from training.data.formats.options import ReadOptions
 from training.data.records import Record
 from training.data.split import Parts, group_of, split_records
 from training.evaluation.analysis.findings import Findings
+from training.evaluation.analysis.interval import Interval
 from training.evaluation.answers import Job, Scores
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.predictions import Prediction
@@ -113,6 +114,10 @@ class EvaluationTask(ABC, Generic[RecordT]):
 
     def analyse(self, predictions: Sequence[Prediction[RecordT]]) -> Findings | None:
         """Errors by kind; None without predictions, or for a task that has no one right answer."""
+        return None
+
+    def interval(self, measure: str, predictions: Sequence[Prediction[RecordT]]) -> Interval | None:
+        """The 95 % confidence interval of a measure of these predictions; None where none is known."""
         return None
 
     def loss_measures(

@@ -39,7 +39,9 @@ def check_writable(folder: Path, option: str) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         where = f" in {existing}" if existing != folder else ""
-        raise PlaceFault(f"{folder}: cannot be written to{where} ({_reason(error)}); {option} names another one") from error
+        raise PlaceFault(
+            f"{folder}: cannot be written to{where} ({_reason(error)}); {option} names another one"
+        ) from error
 
 
 def check_room(folder: Path, needed_bytes: int, option: str) -> None:

@@ -34,7 +34,7 @@ from service.bundle.manifest import DataSource
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
 from training.config.recipe import Recipe, load_recipe
-from training.fit.checkpoint import CheckpointFault, previous_of, recover_checkpoint
+from training.fit.checkpoint import previous_of, recover_checkpoint
 from training.fit.checkpoint import Progress as RunProgress
 from training.fit.curves import draw_curves, write_table
 from training.fit.environment import hardware, library_versions
@@ -42,6 +42,7 @@ from training.fit.trackers import Tracker
 from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.series_scale import SeriesScale
 from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.tensor_file import CheckpointFault
 from training.preprocessing.vocabulary import Vocabulary
 
 #: Seconds between two log lines where standard error is no terminal.

@@ -46,8 +46,9 @@ def export_bundle(
     tolerance: float = TOLERANCE,
     score: Callable[[Path], Sequence[Score]] | None = None,
 ) -> Exported:
-    """Write, verify and publish `models_root/<name>/<version>`. A published version is never replaced: where the version
-    of `draft` exists, the number after the highest one is taken.
+    """Write, verify and publish `models_root/<name>/<version>`.
+
+    A published version is never replaced: where that of `draft` exists, the number after the highest one is taken.
 
     Nothing in `models_root` changes unless every check passes. The network is not modified: with `half` a copy is
     rounded, and the recorded answers are those of the copy.

@@ -57,7 +57,11 @@ def test_an_unknown_key_is_named(key: str, meant: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("network.cell", "transformer", "network.cell is 'transformer', but must be one of 'lstm', 'gru', 'gru_before', 'rnn'"),
+        (
+            "network.cell",
+            "transformer",
+            "network.cell is 'transformer', but must be one of 'lstm', 'gru'",
+        ),
         ("network.dropout", 1.0, "network.dropout is 1.0, but must be less than 1"),
         ("training.learning_rate", 0, "training.learning_rate is 0, but must be more than 0"),
         ("training.learning_rate", float("inf"), "training.learning_rate is inf, but must be a finite number"),
