@@ -34,8 +34,8 @@ from service.bundle.manifest import DataSource
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
 from training.config.recipe import Recipe, load_recipe
-from training.fit.checkpoint import previous_of, recover_checkpoint
 from training.fit.checkpoint import Progress as RunProgress
+from training.fit.checkpoint import previous_of, recover_checkpoint
 from training.fit.curves import draw_curves, write_table
 from training.fit.environment import hardware, library_versions
 from training.fit.trackers import Tracker
