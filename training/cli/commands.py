@@ -124,7 +124,7 @@ def train(
         with joined_workers(chosen_device) as workers, ExitStack() as held:
             workers.check_batch_size(chosen.training.batch_size)
             prepare = partial(prepare_run, chosen, train=records)
-            run = shared_run(lambda: begun(with_remark(prepare()), path, overwrite, held), path, workers)
+            run = shared_run(lambda: begun(with_remark(prepare()), path, overwrite, places, held), path, workers)
             train_and_publish(run, chosen_device, workers, places)
 
 

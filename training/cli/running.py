@@ -12,7 +12,7 @@ import typer
 
 from service.errors import UnrollError
 from training.cli.options import console, say
-from training.fit.places import check_writable
+from training.fit.places import check_room, check_writable
 from training.fit.run_lock import check_free, locked_run
 
 if TYPE_CHECKING:
@@ -74,12 +74,15 @@ def check_new(path: Path, overwrite: bool) -> None:
     RunFolder(path).check_new(overwrite)
 
 
-def begun(prepared: Prepared, path: Path, overwrite: bool, held: ExitStack) -> Run:
+def begun(prepared: Prepared, path: Path, overwrite: bool, places: Publication, held: ExitStack) -> Run:
     """A new run in `path`, whose lock `held` keeps."""
-    from training.pipeline.run import start_run
+    from training.pipeline.run import room_of_bundle, start_run
 
     held.enter_context(locked_run(path))
-    return start_run(prepared, path, overwrite)
+    run = start_run(prepared, path, overwrite)
+    if places.models is not None:
+        check_room(places.models, room_of_bundle(run.network), "--models")
+    return run
 
 
 def reopened(path: Path, places: Publication, held: ExitStack) -> Run:

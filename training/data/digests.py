@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Format
 from training.data.formats.tables import read_table
+from training.data.records import Record
 
 _TABLES: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+#: How the names of digests end that earlier versions did not record: of many files, and of the dev rows of train.
+_OF_MANY = (" files)", " files named in it")
+_DEV_ROWS = "dev/rows chosen from train"
+
+
+def changed_names(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names whose digests differ, in order. What an earlier version did not record is taken to be the same."""
+
+    def is_new(name: str) -> bool:
+        same_split = (known for known in before if known.split("/", 1)[0] == name.split("/", 1)[0])
+        return name not in before and (
+            name == _DEV_ROWS or (name.endswith(_OF_MANY) and not any(known.endswith(_OF_MANY) for known in same_split))
+        )
+
+    return sorted(name for name in before | now if before.get(name) != now.get(name) and not is_new(name))
+
+
+def dev_rows_digest(records: Sequence[Record], dev: Sequence[Record]) -> dict[str, str]:
+    """Digest of which of `records` are dev, so that a run goes on with the same ones, also under another version."""
+    chosen = {id(record) for record in dev}
+    rows = [row for row, record in enumerate(records) if id(record) in chosen]
+    return {_DEV_ROWS: hashlib.sha256(repr(rows).encode()).hexdigest()} if rows else {}
 
 
 def file_digests(split: str, path: Path, names_files: bool) -> dict[str, str]:

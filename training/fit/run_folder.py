@@ -21,7 +21,7 @@ import json
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from service.bundle.manifest import DataSource
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
 from training.config.recipe import Recipe, load_recipe
+from training.data.digests import changed_names
 from training.fit.checkpoint import Progress as RunProgress
 from training.fit.checkpoint import previous_of, recover_checkpoint
 from training.fit.curves import draw_curves, write_table
@@ -54,8 +55,6 @@ _SCALE = "scale.json"
 _SIGNAL_SCALE = "signal_scale.json"
 _CHARACTER_MODELS = "character_models.safetensors"
 _PUBLISHED = "published.json"
-#: How the names of digests over many files end (see `training.data.digests`).
-_OF_MANY = (" files)", " files named in it")
 
 
 class RunFolderFault(UnrollError):
@@ -179,12 +178,7 @@ class RunFolder:
 
     def check_data(self, source: DataSource) -> None:
         """Raises RunFolderFault if the data files have changed since the run started."""
-        began_with = self.source().splits
-        changed = sorted(
-            name
-            for name in began_with | source.splits
-            if began_with.get(name) != source.splits.get(name) and not _is_newly_checked(name, began_with)
-        )
+        changed = changed_names(self.source().splits, source.splits)
         if changed:
             raise RunFolderFault(
                 f"{', '.join(changed)} changed since {self.path} was started; restore the old files, or start a new run"
@@ -315,13 +309,6 @@ class EpochBar:
             left_s = (self._batches - done) / max(1e-9, per_s)
             line = f"{self._title}  {done}/{self._batches}  {status}  {left_s:.0f} s left in this epoch"
             self._folder.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _is_newly_checked(name: str, began_with: Mapping[str, str]) -> bool:
-    """Whether earlier versions recorded no digest of this: a tree of files, or the files that an index names."""
-    split = name.split("/", 1)[0]
-    has_none = not any(known.endswith(_OF_MANY) for known in began_with if known.startswith(f"{split}/"))
-    return has_none and name not in began_with and name.endswith(_OF_MANY)
 
 
 def _json_lines(items: Sequence[str]) -> str:

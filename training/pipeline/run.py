@@ -60,6 +60,8 @@ Say = Callable[[str], None]
 
 #: Curves, samples, tokenizers and TensorBoard's events of a small run.
 _ROOM_FOR_LOGS = 4_000_000
+#: Manifest, card, tokenizers and examples of a bundle.
+_ROOM_FOR_TEXTS = 500_000
 #: How PyTorch says that memory is used up, or that a size is beyond any memory.
 _OF_MEMORY = re.compile(r"allocate memory|out of memory|not enough memory|[Ss]torage size|overflow", re.IGNORECASE)
 
@@ -134,6 +136,11 @@ def room_of(network: Network) -> int:
     """
     weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
     return 14 * weights + _ROOM_FOR_LOGS
+
+
+def room_of_bundle(network: Network) -> int:
+    """Bytes that a bundle of the network needs: weights in half or single precision, its tokenizers and its texts."""
+    return 4 * sum(parameter.numel() for parameter in network.parameters()) + _ROOM_FOR_TEXTS
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from service.bundle.manifest import DataSource, TaskName
 from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
-from training.data.digests import file_digests
+from training.data.digests import dev_rows_digest, file_digests
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import find_dataset, locate
 from training.data.public.named_dataset import NamedDataset
@@ -146,7 +146,8 @@ def _own(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None) -> Ru
     if config.dev:
         return RunData(records, read_records(task.name, config.dev, config.read), source)
     parts = task.split(records, config.dev_percent / 100)
-    return RunData(parts.train, parts.dev, source, parts.explanation)
+    splits = {**source.splits, **dev_rows_digest(records, parts.dev)}
+    return RunData(parts.train, parts.dev, source.model_copy(update={"splits": splits}), parts.explanation)
 
 
 def _digests(config: DataConfig, records: Sequence[Record]) -> dict[str, str]:
