@@ -17,8 +17,9 @@ from torch import Tensor
 
 from service.errors import UnrollError
 
-#: The digest is stored twice: a file of an older version has neither, a damaged one may have lost one of them.
-DIGEST_KEYS: Final = ("sha256", "sha256_again")
+DIGEST_KEY: Final = "sha256"
+#: What else the files of earlier versions hold, which have no digest. Any other key without it is a damaged one.
+_EARLIER_KEYS: Final = frozenset({"facts", "format", "progress"})
 #: How safetensors, which is written in Rust, and Python spell errors 28 and 122 of the operating system.
 _FULL_DISK: Final = re.compile(r"StorageFull|QuotaExceeded|No space left|quota exceeded|code: (28|122)\b")
 _LOG = logging.getLogger(__name__)
@@ -45,10 +46,9 @@ def write_tensors(
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # of a process that was killed
     apart = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    plain = {key: value for key, value in metadata.items() if key not in DIGEST_KEYS}
-    digest = content_digest(apart, plain)
+    plain = {key: value for key, value in metadata.items() if key != DIGEST_KEY}
     try:
-        save_file(apart, partial, {**plain, **dict.fromkeys(DIGEST_KEYS, digest)})
+        save_file(apart, partial, {**plain, DIGEST_KEY: content_digest(apart, plain)})
         _flush(partial)
         if previous is not None:
             _keep(path, previous)
@@ -77,10 +77,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors, metadata = {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointDamaged(f"{path}: damaged: {error}") from error
-    digests = [metadata.pop(key, None) for key in DIGEST_KEYS]
-    if digests == [None, None]:
+    digest = metadata.pop(DIGEST_KEY, None)
+    if digest is None and metadata.keys() <= _EARLIER_KEYS:
         _LOG.warning("%s was written by an older version, without a checksum: whether it is damaged is unknown", path)
-    elif any(digest != content_digest(tensors, metadata) for digest in digests):
+    elif digest != content_digest(tensors, metadata):
         raise CheckpointDamaged(f"{path}: damaged: its content does not match its checksum")
     return tensors, metadata
 
