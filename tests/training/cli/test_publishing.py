@@ -251,7 +251,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_training(option: str,
 
 def test_what_the_run_knows_need_not_be_said_again(tmp_path: Path) -> None:
     """`evaluate` takes the columns of the training, other ones where a file has other names, and options first."""
-    rows = [f"{n},{WORDS[n % 2]} it,x{n},{'ab'[n % 2]},y" for n in range(30)]
+    rows = [f"{n},{WORDS[n % 14]} it{n},x{n},{'ab'[n % 2]},y" for n in range(30)]
     for name, head in (("train", "id,words,other,kind,rest"), ("renamed", "id,text,other,label,rest")):
         (tmp_path / f"{name}.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
     columns = ["--column", "text=words", "--column", "label=kind"]
