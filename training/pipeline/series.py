@@ -8,6 +8,7 @@ every member.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,9 @@ from training.publish.export import free_version, publish_as_new
 from training.tasks.catalogue import training_task
 
 Say = Callable[[str], None]
+
+#: The longest name of a member's folder.
+_MOST_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,13 @@ def by_group(recipe: Recipe) -> list[Member]:
         raise UnrollError(
             f"{recipe.name}: its records belong to no groups, such as speakers; --column group=... names their column"
         )
-    return [Member(group, _holding_out(recipe, group)) for group in groups]
+    return [Member(_folder_name(group, groups), _holding_out(recipe, group)) for group in groups]
+
+
+def _folder_name(group: str, groups: Sequence[str]) -> str:
+    """The group itself where it can name a folder; else what of it can, with its number."""
+    safe = re.sub(r"[^\w.-]+", "_", group)[:_MOST_CHARACTERS].lstrip(".-")
+    return group if safe == group else f"{safe}-{groups.index(group) + 1}"
 
 
 def _holding_out(recipe: Recipe, group: str) -> Recipe:
