@@ -28,7 +28,7 @@ def changed_names(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
             name == _DEV_ROWS or (name.endswith(_OF_MANY) and not any(known.endswith(_OF_MANY) for known in same_split))
         )
 
-    return sorted(name for name in before | now if before.get(name) != now.get(name) and not is_new(name))
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name) and not is_new(name))
 
 
 def dev_rows_digest(records: Sequence[Record], dev: Sequence[Record]) -> dict[str, str]:
