@@ -1,5 +1,5 @@
-"""A development part for data that has none: the same records every time, every label in both parts, and neither a text
-nor a group, such as a speaker, on both sides."""
+"""A development part for data that has none: the same records every time, every label in both parts, and no group, such
+as a speaker, on both sides; without groups no text."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def group_of(record: Record) -> str:
 def split_records(records: Sequence[Record], dev_fraction: float = DEV_FRACTION) -> Parts:
     """Split at random but always alike, by the sha1 of the normalised text.
 
-    Records that share a text (for pairs: a source or a target) or a group go to the same side. Each label has its share
-    in dev, and at least one record on both sides if it occurs in two different texts or groups.
+    Records of a group go to the same side; without groups those that share a text (for pairs: a source or a target).
+    Each label has its share in dev, and at least one record on both sides if it occurs in two different texts or groups.
 
     Raises:
         UnrollError: there is too little to split.
@@ -101,8 +101,9 @@ def _blocks(records: Sequence[Record], grouped: bool) -> list[_Block]:
 
 
 def _keys(record: Record, grouped: bool) -> tuple[str, ...]:
+    """What a record shares with those that stay with it. Groups say the same now and then, and are no fewer for it."""
     group = group_of(record) if grouped else ""
-    return (f"group:{group}", *record.keys) if group else record.keys
+    return (f"group:{group}",) if group else record.keys
 
 
 def _chosen(blocks: Sequence[_Block], dev_fraction: float, stratified: bool) -> set[int]:

@@ -107,7 +107,7 @@ def test_ten_digits_of_few_sounds_are_all_in_dev() -> None:
 def test_groups_stay_whole(kind: str) -> None:
     """Where records name their source, dev holds whole sources, and the message names them."""
     made = {
-        "text": lambda n: LabelledText(f"text {n}", f"label {n % 3}", f"author {n % 7}"),
+        "text": lambda n: LabelledText(f"text {n // 10}", f"label {n % 3}", f"author {n % 7}"),
         "signal": lambda n: LabelledSignal(np.full((1, 1), n, np.float32), f"label {n % 3}", group=f"speaker {n % 7}"),
         "picture": lambda n: CaptionedPicture(str(n).encode(), "a thing", f"artist {n % 7}"),
     }[kind]
