@@ -52,7 +52,7 @@ def split_records(records: Sequence[Record], dev_fraction: float = DEV_FRACTION)
     """Split at random but always alike, by the sha1 of the normalised text.
 
     Records of a group go to the same side; without groups those that share a text (for pairs: a source or a target).
-    Each label has its share in dev, and at least one record on both sides if it occurs in two different texts or groups.
+    Each label has its share in dev, and a record at least on both sides if it occurs in two different texts or groups.
 
     Raises:
         UnrollError: there is too little to split.
