@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -57,6 +59,31 @@ def publish(staged: Path, models_root: Path) -> Path:
     staged.rename(target)
     if retired is not None:
         shutil.rmtree(retired)
+    _remove_if_empty(staged.parent)
+    return target
+
+
+def publish_new(staged: Path, models_root: Path) -> Path:
+    """Move a staged bundle to `models_root/<name>/<version>`, on the disk before it can be seen there.
+
+    Raises:
+        FileExistsError: that version was published before; nothing is changed.
+    """
+    manifest = read_manifest(staged)
+    target = models_root / manifest.name / manifest.version
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged.chmod(0o755)
+    for file in staged.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, "this version was published before", str(target))
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):  # published by another process just now
+            raise FileExistsError(errno.EEXIST, "this version was published before", str(target)) from error
+        raise
     _remove_if_empty(staged.parent)
     return target
 

@@ -17,6 +17,7 @@ from training.data.formats.options import Located, ReadOptions
 from training.data.formats.understanding import sentence_about
 from training.data.profile import MAX_EXAMPLES, SplitProfile, Unit, profile, units_of
 from training.data.read import read_located
+from training.data.split import shortened, shortened_name
 
 _BAR_CHARACTERS = 40
 _MAX_LABELS_SHOWN = 25
@@ -169,21 +170,22 @@ def _render_split(split: SplitProfile, console: Console) -> None:
     console.print(_bar_table(f"length in {split.length_unit}", bars))
     if split.labels:
         shown = dict(list(split.labels.items())[:_MAX_LABELS_SHOWN])
-        console.print(_bar_table(f"labels ({len(split.labels)} distinct)", shown))
+        console.print(_bar_table(f"labels ({len(split.labels)} distinct)", shown, sum(split.labels.values())))
         rest = list(split.labels.items())[_MAX_LABELS_SHOWN:]
         if rest:
             console.print(f"  and {len(rest)} more, with {rest[-1][1]:,} to {rest[0][1]:,} each")
 
 
-def _bar_table(title: str, counts: Mapping[str, int]) -> Table:
+def _bar_table(title: str, counts: Mapping[str, int], total: int | None = None) -> Table:
+    """Counts with their share of `total`, which is their sum where all of them are shown."""
     table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 1))
     table.add_column(justify="right")
     table.add_column(justify="right")
     table.add_column()
-    largest, total = max(counts.values(), default=1), max(1, sum(counts.values()))
+    largest, total = max(counts.values(), default=1), max(1, sum(counts.values()) if total is None else total)
     for name, count in counts.items():
         bar = "█" * round(_BAR_CHARACTERS * count / max(1, largest))
-        table.add_row(escape(name), f"{count:,}", f"{bar} {100 * count / total:.1f} %")
+        table.add_row(escape(shortened_name(name)), f"{count:,}", f"{bar} {100 * count / total:.1f} %")
     return table
 
 
@@ -196,7 +198,7 @@ def _render_comparison(comparison: Comparison, console: Console) -> None:
         f"  texts that are also in train (leaks): {comparison.leaks:,} ({comparison.leak_share:.2f} %)"
         f"{_lines(comparison.leak_lines)}"
     )
-    names = ", ".join(f"{label} ({count:,})" for label, count in comparison.unseen_labels.items())
+    names = shortened([f"{shortened_name(label)} ({count:,})" for label, count in comparison.unseen_labels.items()])
     console.print(f"  labels that are not in train: {escape(names) or 'none'}")
 
 

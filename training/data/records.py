@@ -34,10 +34,11 @@ class TaggedSentence(NamedTuple):
 
 
 class LabelledText(NamedTuple):
-    """Text with a label."""
+    """Text with a label. `group` is its source, such as a speaker or an author, if the data names it."""
 
     text: str
     label: str
+    group: str = ""
 
     @property
     def keys(self) -> Words:

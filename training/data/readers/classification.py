@@ -32,6 +32,8 @@ LABEL_COLUMNS = (
 #: Names that texts have only where no other column is named after a text.
 _WEAK_NAMES = ("title", "body", "input", "name")
 _SURE_TEXT_COLUMNS = tuple(name for name in TEXT_COLUMNS if name not in _WEAK_NAMES)
+#: Names of a column whose values are the sources of the texts: dev then holds other sources than train.
+TEXT_GROUP_COLUMNS = ("group", "speaker", "author", "user", "person")
 
 
 def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
@@ -40,6 +42,8 @@ def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, r
     if not table.columns:
         return []
     text_column, label_column = _columns(table, path, options)
+    group_column = pick_column(table, options.group_column, TEXT_GROUP_COLUMNS, "group", path)
+    is_group = group_column is not None and group_column not in (text_column, label_column)
     state_ignored(table, text_column, label_column)
     if options.text_column is None:
         doubt_texts(table, text_column, "text", path, report)
@@ -49,7 +53,8 @@ def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, r
     for row in table.rows:
         text, label = cell_of(row, text_column, path, report), cell_of(row, label_column, path, report)
         if text is not None and label is not None:
-            records.append(Located(LabelledText(text, label), row.line))
+            group = row.cells.get(group_column or "", "") if is_group else ""
+            records.append(Located(LabelledText(text, label, group), row.line))
     return records
 
 
