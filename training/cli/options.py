@@ -26,7 +26,8 @@ ColumnOption = Annotated[
     typer.Option(
         "--column",
         help="Role of a column: text=message, label=kind, source=en, target=de. CoNLL, by number: word=1, tag=-1. "
-        "CoNLL-U: tag=xpos. Table of one recording: window=128, stride=64 cut it into windows of 128 rows. Repeatable.",
+        "CoNLL-U: tag=xpos. Table of one recording: window=128, stride=64 cut it into windows of 128 rows. "
+        "Series: time=ds, dates=day-first or dates=%d.%m.%Y, decimal=comma. Repeatable.",
     ),
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder for bundles.")]
@@ -50,6 +51,8 @@ _COLUMN_FIELDS = {
     "channels": "channel_columns",
     "window": "window_rows",
     "stride": "stride_rows",
+    "dates": "dates",
+    "decimal": "decimal",
 }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.bundle.manifest import TaskName
+from service.tasks.inputs.numbers import Decimal
+from service.tasks.inputs.times import ORDERS
 from training.data.records import Record
 
 Format = Literal["conllu", "columns", "slots", "csv", "tsv", "jsonl", "parallel", "text", "wav", "frames", "npz"]
@@ -31,6 +33,12 @@ def _split_names(names: object) -> object:
 ColumnNames = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
+def _check_dates(form: str) -> str:
+    if form and "%" not in form and form not in ORDERS:
+        raise ValueError(f"dates are {', '.join(ORDERS)}, or a format such as %d/%m/%Y")
+    return form
+
+
 class ReadOptions(BaseModel):
     """Options for reading a file. Defaults are detected from the file's name and content.
 
@@ -44,7 +52,11 @@ class ReadOptions(BaseModel):
     label_column: str | None = None
     source_column: str | None = None
     target_column: str | None = None
-    time_column: str | None = None
+    time_column: str | None = Field(default=None, description="series: the column of times; date+time joins two")
+    dates: Annotated[str, AfterValidator(_check_dates)] = Field(
+        default="", description="form of the times: day-first, month-first, year-first, or one of strptime: %d/%m/%Y"
+    )
+    decimal: Decimal | None = Field(default=None, description="1,5 is written with a comma, 1.5 with a point")
     file_column: str | None = Field(default=None, description="index of WAV or PNG files: the column of file names")
     sequence_column: str | None = Field(default=None, description="frames: the sequence that a row belongs to")
     group_column: str | None = Field(default=None, description="source of a record, such as a speaker")

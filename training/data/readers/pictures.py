@@ -14,9 +14,10 @@ from service.tasks.inputs.png import PictureSize, read_png
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.tables import cell_of, pick_column, read_table
+from training.data.readers.listed_files import ListedFiles
 from training.data.records import CaptionedPicture
 
-FILE_COLUMNS = ("file", "path", "image", "picture", "png", "filename")
+FILE_COLUMNS = ("file", "path", "image", "picture", "png", "filename", "file_name")
 CAPTION_COLUMNS = ("caption", "text", "description", "title")
 GROUP_COLUMNS = ("group", "vendor", "style", "source", "artist")
 #: Each file is decoded once when it is read, to a single pixel, so that damaged files are found early.
@@ -36,10 +37,10 @@ def _read(path: Path, file_format: Format, options: ReadOptions, report: Report)
     if file_column is None or caption_column is None:
         missing = "file" if file_column is None else "text"
         raise DataFault(path, 1, f"no column of {_MEANT[missing]} found", f"pass --column {missing}=...")
-    read = _opener(path)
+    files = ListedFiles(path)
     for row in table.rows:
         name, caption = cell_of(row, file_column, path, report), cell_of(row, caption_column, path, report)
-        png = _content(name, row.line, read, path, report) if name and caption else None
+        png = _content(name, row.line, files.read, path, report) if name and caption else None
         if png is not None and caption is not None:
             yield Located(CaptionedPicture(png, caption, row.cells.get(group_column or "", "")), row.line)
 
@@ -59,11 +60,3 @@ def _content(name: str, line: int, read: Callable[[str], bytes], path: Path, rep
         report.fault(path, line, f"{name}: {error}")
         return None
     return data
-
-
-def _opener(index: Path) -> Callable[[str], bytes]:
-    """Function that reads a file named in the index, from one of its archives or from its folder."""
-    archives = [index.with_suffix(".zip"), *sorted(index.parent.glob(f"{index.stem}_*.zip"))]
-    opened = [zipfile.ZipFile(archive) for archive in archives if archive.is_file()]
-    members = {name: archive for archive in opened for name in archive.namelist()}
-    return lambda name: members[name].read(name) if name in members else (index.parent / name).read_bytes()
