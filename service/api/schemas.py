@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # of `typing` from Python 3.12 on
+)
 
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
-from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
+from typing_extensions import TypedDict
 
 from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Answer
@@ -30,12 +36,21 @@ Frame = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_
 FrameList = Annotated[list[Frame], Field(min_length=1, description="all of the same length"), FailFast()]
 
 
+# Times of the last frames: texts such as 2024-01-31T10:00:00, or numbers.
+Time = Annotated[str, Field(max_length=64)] | int | float
+Times = Annotated[list[Time], Field(min_length=1, description="of the last frames, in order"), FailFast()]
+
+
 class FramesObject(TypedDict):
-    """A sequence of feature vectors, such as sensor readings, the earliest first."""
+    """A sequence of feature vectors, such as sensor readings, the earliest first.
+
+    With the times of its frames, or of the last ones, the answer of a forecaster has times too.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
 
     frames: FrameList
+    times: NotRequired[Times]
 
 
 class WavObject(TypedDict):

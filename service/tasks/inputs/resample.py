@@ -54,7 +54,7 @@ def _proportion(from_hz: int, to_hz: int) -> tuple[int, int]:
         )
     up, down = Fraction(to_hz, from_hz).as_integer_ratio()
     if up * _width(up, down) > _MAX_WEIGHTS:
-        # The nearest simple ratio: off by 40 millionths at most, as the clocks of sound cards are.
+        # The nearest simple ratio: off by 75 millionths at most, as the clocks of sound cards are.
         simple = Fraction(to_hz, from_hz).limit_denominator(_most_phases(up / down))
         up, down = simple.as_integer_ratio()
     return up, down

@@ -36,7 +36,7 @@ def test_a_tone_stays_what_it_is(from_hz: int, to_hz: int, hertz: float) -> None
     np.testing.assert_allclose(new[inside], wanted[inside], atol=1e-3)
 
 
-@pytest.mark.parametrize(("from_hz", "to_hz"), [(47999, 8000), (44099, 16000), (12345, 48000), (8001, 8000)])
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(47999, 8000), (44099, 16000), (12345, 48000)])
 def test_rates_without_a_simple_ratio_are_resampled_too(from_hz: int, to_hz: int) -> None:
     """The nearest simple ratio is off by so little that a tone keeps its phase for half a second."""
     new, wanted = resampled(tone(200, from_hz), from_hz, to_hz), tone(200, to_hz)
