@@ -150,7 +150,7 @@ def predict(
     An argument that is a file or folder is read, with the reader that training uses: a model predicts the file that it
     was trained on. All other arguments are texts.
     """
-    from service.cli.prediction.run import Prediction
+    from service.cli.predict import Prediction
 
     parameters = dict(_parameter(text) for text in parameter or [])
     columns = dict(_parameter(text) for text in column or [])

@@ -145,10 +145,10 @@ def _read_tagging(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inp
 
 def _read_series(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Input]:
     """The last rows of a series, by the names of their columns, with their times."""
-    chosen = options.model_copy(update={"channel_columns": wanted.names, "target_column": None})
-    if chosen.format is None and path.suffix.lower() not in _TABLE_SUFFIXES:
-        chosen = chosen.model_copy(update={"format": _table_format(path, "forecasting", options) or "csv"})
-    (located,) = read_located("forecasting", path, chosen, Report())
+    table_format = _table_format(path, wanted.task, options) or "csv"
+    chosen = _there(read_table(path, table_format, Report()), options, wanted)
+    changes = {"channel_columns": wanted.names, "target_column": None, "format": table_format}
+    (located,) = read_located("forecasting", path, chosen.model_copy(update=changes), Report())
     series = located.record
     assert isinstance(series, Series)
     first = max(0, len(series.values) - wanted.look_back)
@@ -169,7 +169,7 @@ def _read_frames(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inpu
     if _TABLE_SUFFIXES.get(path.suffix.lower()) == "jsonl":
         return [(number, _frames_of_line(line, path, number)) for number, line in _numbered_lines(path)]
     table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report())
-    features = _features(table, wanted, path)
+    options, features = _there(table, options, wanted), _features(table, wanted, path)
     sequence = pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path)
     numbers = NumberReader(table.rows, features, options, path, Report())
     found: list[Input] = []
@@ -177,6 +177,16 @@ def _read_frames(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inpu
         values = numbers_of(rows, features, numbers, path, Report())
         found.append((rows[0].line, {"frames": [] if values is None else values.tolist()}))
     return found
+
+
+def _there(table: Table, options: ReadOptions, wanted: _Wanted) -> ReadOptions:
+    """Without the columns of training that this table lacks; those that the user names stay."""
+    roles = [name for name in ReadOptions.model_fields if name.endswith("_column") and name not in wanted.asked]
+    gone = [name for name in roles if isinstance(getattr(options, name), str)]
+    lacking = [
+        name for name in gone if getattr(options, name) not in table.columns and "+" not in getattr(options, name)
+    ]
+    return options.model_copy(update=dict.fromkeys(lacking))
 
 
 def _features(table: Table, wanted: _Wanted, path: Path) -> tuple[str, ...]:
@@ -235,7 +245,7 @@ def _read_files(
     if fits(path):
         return [(1, _encoded(kind, path, None, path.read_bytes))]
     table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report())
-    column = pick_column(table, options.file_column, usual, "file", path)
+    column = pick_column(table, _there(table, options, wanted).file_column, usual, "file", path)
     if column is None:
         raise DataFault(path, 1, f"no column of file names among: {', '.join(table.columns)}", "pass --column file=...")
     listed = ListedFiles(path)

@@ -27,7 +27,7 @@ def read_series(path: Path, file_format: Format, options: ReadOptions, report: R
     table = read_table(path, file_format, report)
     if not table.rows:
         return []
-    time = time_column_of(table, options, path)
+    time = time_column_of(table, options, path, report)
     channels = options.channel_columns or _channels(table, time, path, report)
     _require_columns(table, channels, path)
     targets = _targets(channels, options.target_column, path)

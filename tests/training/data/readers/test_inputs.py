@@ -13,7 +13,7 @@ import pytest
 from service.errors import UnrollError
 from service.tasks.inputs.json_input import JsonInput
 from tests.tiny_pictures import shape_picture
-from tests.tiny_signals import motions, sounds
+from tests.tiny_signals import sounds
 from training.data.formats.faults import DataFault
 from training.data.inputs import read_inputs
 from training.preprocessing.signal_values import wav_file
@@ -84,6 +84,10 @@ def test_the_last_rows_of_a_series_come_with_their_times(tmp_path: Path) -> None
     assert values(path, "forecasting", SERIES) == [
         {"frames": [[2.0, 1.0], [3.0, 0.0]], "times": ["2023-12-31", "2024-01-01"]}
     ]
+    known = {"time_column": "Month", "group_column": "who"}
+    assert len(read_inputs(path, "forecasting", SERIES, known, {})) == 1
+    with pytest.raises(DataFault, match="no time column 'Month'"):
+        values(path, "forecasting", SERIES, time_column="Month")
     gap = write(tmp_path, "gap.csv", "wind,date,load\nNE,20231230,1\nNE,20231231,2\nNW,20240101,\n")
     with pytest.raises(DataFault, match=r"gap.csv:4: 'load' is missing, 1 rows before the end"):
         values(gap, "forecasting", SERIES)
@@ -103,7 +107,7 @@ def test_frames_are_cut_at_their_sequences(tmp_path: Path) -> None:
 
 
 def test_arrays_and_lines_of_frames(tmp_path: Path) -> None:
-    x = np.stack([record.values[:4] for record in motions()[:2]])
+    x = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
     np.savez(tmp_path / "a.npz", x=x, y=np.array([0, 1]))
     assert values(tmp_path / "a.npz", "classification", FRAMES) == [{"frames": each.tolist()} for each in x]
     lines = write(tmp_path, "a.jsonl", '{"frames": [[1, 2]], "label": "up"}\n\n{"frames": [[3, 4]]}\n')

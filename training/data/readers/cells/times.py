@@ -38,15 +38,15 @@ class TimeColumn(NamedTuple):
     cells: tuple[str, ...]
 
 
-def time_column_of(table: Table, options: ReadOptions, path: Path) -> TimeColumn:
+def time_column_of(table: Table, options: ReadOptions, path: Path, report: Report) -> TimeColumn:
     """The column that the user named, `date` and `time` together, or the parts of a date.
 
     Raises:
-        DataFault: there is no such column, or another column holds dates.
+        DataFault: there is no such column; or another holds dates, and would be a channel.
     """
     names = _named(table, options.time_column, path) or _usual(table, options)
     if not names:
-        _require_no_other(table, options, path)
+        _tell_of_others(table, options, path, report)
     return TimeColumn(names, tuple(_joined(row, names) for row in table.rows))
 
 
@@ -83,15 +83,18 @@ def _joined(row: Row, names: tuple[str, ...]) -> str:
     return f"{date} {clock}".strip()
 
 
-def _require_no_other(table: Table, options: ReadOptions, path: Path) -> None:
-    """Raises DataFault if a column that is no channel of the user's holds dates."""
+def _tell_of_others(table: Table, options: ReadOptions, path: Path, report: Report) -> None:
+    """Raises DataFault if a column holds dates; a warning is enough where the user has named the channels."""
     for column in table.columns:
         if column in (options.channel_columns or ()):
             continue
         cells = [row.cells.get(column, "") for row in table.rows]
         if is_a_date_column(cells) or _counts_time(cells):
             shown = next(cell for cell in cells if cell.strip())
-            raise DataFault(path, 1, f"the column {column!r} holds dates ({shown!r})", f"pass --column time={column}")
+            what, allowed = f"the column {column!r} holds dates ({shown!r})", f"pass --column time={column}"
+            if options.channel_columns is None:
+                raise DataFault(path, 1, what, allowed)
+            report.warn(path, 1, f"{what} and is not read; {allowed}")
 
 
 def _counts_time(cells: Sequence[str]) -> bool:
