@@ -68,7 +68,13 @@ def decimal_of(cells: Iterable[str]) -> Decimal | None:
 
     None if there is no such number, or if they contradict each other.
     """
-    found = {proof for cell in cells if (proof := _proof(_bare(cell))) is not None}
+    found: set[Decimal] = set()
+    for cell in cells:
+        if "point" in found and "," not in cell and cell.count(".") < 2:
+            continue  # it proves no more
+        proof = _proof(_bare(cell))
+        if proof is not None:
+            found.add(proof)
     return found.pop() if len(found) == 1 else None
 
 

@@ -91,6 +91,8 @@ def _number(row: Row, channel: str, numbers: NumberReader, path: Path, report: R
 def _other_form(channel: str, cell: str) -> str:
     if "," in cell:
         return "1,5 is read with --column decimal=comma"
+    if cell[:1].isdigit() and not cell.replace("_", "").isdigit():
+        return "write the number alone, without a unit"
     if any(character.isalpha() for character in cell):
         return f"read categories with --column channels={channel}={cell},..."
     return "write 1010, 1,010 or 1010.5"

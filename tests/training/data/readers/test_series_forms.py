@@ -95,6 +95,18 @@ def test_decimal_commas_are_read_and_doubtful_ones_refused(tmp_path: Path) -> No
     assert "a.csv:2: 'load' is '1_010', not a number" in refusal(underscores)
 
 
+def test_doubtful_cells_say_what_may_be_meant(tmp_path: Path) -> None:
+    """A number with a unit, days of a spreadsheet, and a name with blanks in an option are told as such."""
+    unit = table(tmp_path, "date,temp", ["2024-01-01,3.5°C"])
+    assert "'temp' is '3.5°C', not a number; leave missing values empty or write NA; write the number alone" in refusal(
+        unit
+    )
+    spreadsheet = table(tmp_path, "date,load", ["45292,1", "45293,2"])
+    assert "45292 is read as a plain number; if it is a date of a spreadsheet" in str(read(spreadsheet)[1].warnings[0])
+    blanks = table(tmp_path, "Time (UTC),load", ["2024-01-01,1", "2024-01-02,2"])
+    assert "pass --column 'time=Time (UTC)'" in refusal(blanks)
+
+
 def test_money_and_gaps_are_read(tmp_path: Path) -> None:
     path = table(tmp_path, "date;load", ["2024-01-01;$1,234.50", "2024-01-02;n/a", "2024-01-03;-", "2024-01-04;$7"])
     assert np.array_equal(read(path)[0].values[:, 0], [1234.5, np.nan, np.nan, 7], equal_nan=True)

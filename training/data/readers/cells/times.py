@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,8 @@ _FORMS = (
 _SEVERAL_SERIES = 0.2
 _HOUR_S = 3600.0
 _REGULAR = 0.9
+#: 1954 to 2119.
+_SPREADSHEET_DAYS = (20_000, 80_000)
 
 
 class TimeColumn(NamedTuple):
@@ -91,7 +94,10 @@ def _tell_of_others(table: Table, options: ReadOptions, path: Path, report: Repo
         cells = [row.cells.get(column, "") for row in table.rows]
         if is_a_date_column(cells) or _counts_time(cells):
             shown = next(cell for cell in cells if cell.strip())
-            what, allowed = f"the column {column!r} holds dates ({shown!r})", f"pass --column time={column}"
+            what, allowed = (
+                f"the column {column!r} holds dates ({shown!r})",
+                f"pass --column {shlex.quote(f'time={column}')}",
+            )
             if options.channel_columns is None:
                 raise DataFault(path, 1, what, allowed)
             report.warn(path, 1, f"{what} and is not read; {allowed}")
@@ -123,11 +129,20 @@ def read_time_column(column: TimeColumn, rows: Sequence[Row], form: str, path: P
         options = " or ".join(f"--column dates={order}" for order in error.orders)
         raise DataFault(path, rows[0].line, str(error), f"pass {options}") from error
     _require_times(column, rows, times, path, report)
+    if times.kind == "number" and _are_spreadsheet_days(column, times):
+        what = f"{column.cells[0]} is read as a plain number; if it is a date of a spreadsheet, save it as 2024-01-31"
+        report.warn(path, rows[0].line, what)
     step = step_of(times)
     if np.isfinite(times.moments).all():
         _check_order(column, rows, times, step, path, report)
     is_plain = times.kind == "number" or all(map(_is_iso, column.cells))
     return ReadTimes(column.cells if is_plain else iso_times(times), times, step)
+
+
+def _are_spreadsheet_days(column: TimeColumn, times: Times) -> bool:
+    """Whether a column of dates holds numbers such as 45292, the days since 1899 in a spreadsheet."""
+    first, last = _SPREADSHEET_DAYS
+    return "date" in column.columns[0].casefold() and bool(((times.moments > first) & (times.moments < last)).all())
 
 
 def _is_iso(cell: str) -> bool:
