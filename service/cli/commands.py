@@ -275,7 +275,11 @@ def _training_missing() -> None:
 def _lines_of_standard_input() -> list[str]:
     if sys.stdin.isatty():
         _fail("give a TEXT argument, or lines on standard input")
-    lines = [line.rstrip("\r\n") for line in sys.stdin]
+    try:
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        _fail(f"standard input is no text in UTF-8: {error.reason}")
+    lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
     return lines if any(map(str.strip, lines)) else _fail("there is no text on standard input")
 
 

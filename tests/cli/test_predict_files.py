@@ -139,6 +139,14 @@ def test_frames_are_read_by_name_without_training_too(
     assert "needs the package `training`" in run("--models", str(models), str(other), code=2)
 
 
+def test_standard_input_in_another_encoding_is_one_sentence(tiny_models: Path) -> None:
+    """A byte-order mark is no part of the first line."""
+    options = ["predict", "--models", str(tiny_models), "-m", "tiny-classifier"]
+    refused = runner.invoke(cli.app, options, input=b"caf\xe9\n")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    assert runner.invoke(cli.app, options, input=b"\xef\xbb\xbfhello\n").stdout == run(*options[1:], "hello")
+
+
 def test_an_unknown_role_is_refused(tiny_models: Path) -> None:
     message = run("--models", str(tiny_models), "-m", "tiny-classifier", "--column", "txt=a", "hello", code=2)
     assert "--column txt: unknown role; there are text, label" in message

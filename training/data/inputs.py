@@ -102,7 +102,10 @@ def _read_texts(path: Path, options: ReadOptions, wanted: _Wanted, role: str) ->
     """One text a row, from its column; or one a line. Blank ones are None."""
     report = Report()
     if path.is_dir():
-        return _lines(find_part(path, "seq.in"), report)
+        texts = find_part(path, "seq.in")
+        if not texts.is_file():
+            raise DataFault(path, None, "this is a folder", "give a file of texts, or a folder with seq.in")
+        return _lines(texts, report)
     table_format = _table_format(path, wanted.task, options)
     if table_format is None:
         return _lines(path, report)
@@ -130,6 +133,8 @@ def _text_column(table: Table, options: ReadOptions, wanted: _Wanted, role: str,
 
 def _read_tagging(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Input]:
     """Words of tagged sentences; or plain texts, where the file has no tags."""
+    if path.is_dir() and not find_part(path, "seq.out").is_file():
+        return _read_texts(path, options, wanted, "text")
     report = Report(strict=False)
     try:
         found = read_located("tagging", path, options, report)

@@ -72,6 +72,14 @@ def test_tagged_files_give_their_words(tmp_path: Path) -> None:
     assert values(write(tmp_path, "plain.txt", "The cat\n\nIt sat .\n"), "tagging") == ["The cat", None, "It sat ."]
 
 
+@pytest.mark.parametrize("task", ["classification", "tagging"])
+def test_a_folder_of_texts_has_a_file_of_them(task: str, tmp_path: Path) -> None:
+    with pytest.raises(DataFault, match=r"this is a folder; give a file of texts, or a folder with seq\.in"):
+        values(tmp_path, task)
+    write(tmp_path, "seq.in", "play jazz\n")
+    assert values(tmp_path, task) == ["play jazz"]
+
+
 def test_sources_of_translations_are_the_first_column(tmp_path: Path) -> None:
     path = write(tmp_path, "a.tsv", "en\tde\nGood day.\tGuten Tag.\n")
     assert values(path, "translation") == ["Good day."]
