@@ -33,6 +33,9 @@ _ROLES = {
     "stride": "stride_rows",
     "dates": "dates",
     "decimal": "decimal",
+    "encoding": "encoding",
+    "separator": "separator",
+    "header": "header",
     "format": "format",
 }
 _PROGRESS_EVERY_S = 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import sys
 import tomllib
@@ -27,7 +29,8 @@ ColumnOption = Annotated[
         "--column",
         help="Role of a column: text=message, label=kind, source=en, target=de. CoNLL, by number: word=1, tag=-1. "
         "CoNLL-U: tag=xpos. Table of one recording: window=128, stride=64 cut it into windows of 128 rows. "
-        "Series: time=ds, dates=day-first or dates=%d.%m.%Y, decimal=comma. Repeatable.",
+        "Series: time=ds, dates=day-first or dates=%d.%m.%Y, decimal=comma. "
+        "How the file is written: encoding=cp1252, separator=tab, header=no (or its line). Repeatable.",
     ),
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder for bundles.")]
@@ -53,22 +56,34 @@ _COLUMN_FIELDS = {
     "stride": "stride_rows",
     "dates": "dates",
     "decimal": "decimal",
+    "encoding": "encoding",
+    "separator": "separator",
+    "header": "header",
 }
 
 
 def read_options(file_format: Format | None, columns: Sequence[str] | None) -> ReadOptions:
     """Options given on the command line; all others keep the defaults of the readers or of the data set."""
     given: dict[str, Any] = {} if file_format is None else {"format": file_format}
-    for role, value in parse_settings(columns or []).items():
+    for role, value in map(_role_and_value, columns or []):
         if role not in _COLUMN_FIELDS:
             raise typer.BadParameter(f"unknown column role {role!r}; choose one of {', '.join(_COLUMN_FIELDS)}")
-        by_name = role == "tag" and isinstance(value, str)
+        by_name = role == "tag" and not value.lstrip("-").isdecimal()
         given["tag_field" if by_name else _COLUMN_FIELDS[role]] = value
     try:
         return ReadOptions(**given)
     except ValidationError as error:
         fault = error.errors()[0]
         raise typer.BadParameter(f"--column: {fault['input']!r}: {fault['msg']}") from error
+
+
+def _role_and_value(setting: str) -> tuple[str, str]:
+    """Split `text=0`. The value is a name as it stands, even where it looks like a number; quotes are taken away."""
+    role, equals, value = setting.partition("=")
+    if not equals or not role:
+        raise typer.BadParameter(f"--column: {setting!r} is not of the form role=column")
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return role.strip(), value[1:-1] if is_quoted else value
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -90,11 +105,40 @@ def say(sentence: str) -> None:
     console.print(sentence, soft_wrap=True, markup=False)
 
 
+class _Sayer(logging.Handler):
+    """Prints what was understood of data files, and warnings about them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        mark = "warning: " if record.levelno >= logging.WARNING else ""
+        say(mark + record.getMessage())
+
+
 @contextmanager
-def friendly_errors() -> Iterator[None]:
-    """Turn an UnrollError into one line and an exit code. Any other exception is a bug and keeps its traceback."""
+def _telling_about_data() -> Iterator[None]:
+    """Print what the readers of data log; of several workers, the first alone prints."""
+    log = logging.getLogger("training.data")
+    sayer = _Sayer() if os.environ.get("RANK", "0") == "0" else logging.NullHandler()
+    level, propagates = log.level, log.propagate
+    log.addHandler(sayer)
+    log.setLevel(logging.INFO)
+    log.propagate = False
     try:
         yield
+    finally:
+        log.removeHandler(sayer)
+        log.setLevel(level)
+        log.propagate = propagates
+
+
+@contextmanager
+def friendly_errors() -> Iterator[None]:
+    """Turn an UnrollError into one line and an exit code. Any other exception is a bug and keeps its traceback.
+
+    What was understood of data files is printed to stderr.
+    """
+    try:
+        with _telling_about_data():
+            yield
     except UnrollError as error:
         stopped_by = getattr(error, "signal_number", None)
         # An interrupted run is not an error; shells expect the exit code 128 + signal number.

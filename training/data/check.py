@@ -14,6 +14,7 @@ from service.bundle.manifest import TaskName
 from training.data.channels import channel_profiles, render_channels
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Located, ReadOptions
+from training.data.formats.understanding import sentence_about
 from training.data.profile import MAX_EXAMPLES, SplitProfile, Unit, profile, units_of
 from training.data.read import read_located
 
@@ -54,6 +55,7 @@ class DataReport(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     task: str
+    understood: dict[str, dict[str, str]] = Field(default={}, description="facts by file: format, columns, scheme ...")
     faults: list[Finding]
     warnings: list[Finding]
     splits: list[SplitProfile]
@@ -84,6 +86,7 @@ def run(
             profiles.append(counted.model_copy(update={"channels": channel_profiles(records)}))
     return DataReport(
         task=task,
+        understood=report.understood,
         faults=[_finding(fault) for fault in report.faults],
         warnings=[_finding(warning) for warning in report.warnings],
         splits=profiles,
@@ -133,7 +136,10 @@ def _leaks(train: Sequence[Unit], other: Sequence[Unit]) -> list[tuple[int, int]
 
 
 def render(report: DataReport, console: Console) -> None:
-    """Print the report."""
+    """Print the report: first what was understood of each file, last what is wrong."""
+    console.print("[bold]Read as[/]")
+    for path, facts in report.understood.items():
+        console.print(f"  {escape(sentence_about(path, facts))}", highlight=False, soft_wrap=True)
     for split in report.splits:
         _render_split(split, console)
     for comparison in report.comparisons:
@@ -202,10 +208,10 @@ def _render_comparison_of_series(comparison: Comparison, console: Console) -> No
 def _render_findings(title: str, findings: Sequence[Finding], console: Console) -> None:
     if findings:
         console.print(f"[bold]{title}[/]")
-    for finding in findings[: 2 * MAX_EXAMPLES]:
+    for finding in findings[:MAX_EXAMPLES]:
         console.print(f"  {escape(str(finding))}", highlight=False, soft_wrap=True)
-    if len(findings) > 2 * MAX_EXAMPLES:
-        console.print(f"  and {len(findings) - 2 * MAX_EXAMPLES:,} more")
+    if len(findings) > MAX_EXAMPLES:
+        console.print(f"  and {len(findings) - MAX_EXAMPLES:,} more")
 
 
 def _lines(pairs: Sequence[tuple[int, int]]) -> str:

@@ -94,7 +94,7 @@ def _table_format(path: Path, task: TaskName, options: ReadOptions) -> Format | 
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix in _PLAIN_TEXT:
         return None
-    found = _TABLE_SUFFIXES.get(suffix) or detect_format(task, (path,))
+    found = _TABLE_SUFFIXES.get(suffix) or detect_format(task, (path,), options)
     return found if found in _TABLES else None
 
 
@@ -105,17 +105,18 @@ def _read_texts(path: Path, options: ReadOptions, wanted: _Wanted, role: str) ->
         texts = find_part(path, "seq.in")
         if not texts.is_file():
             raise DataFault(path, None, "this is a folder", "give a file of texts, or a folder with seq.in")
-        return _lines(texts, report)
+        return _lines(texts, options)
     table_format = _table_format(path, wanted.task, options)
     if table_format is None:
-        return _lines(path, report)
-    table = read_table(path, table_format, report)
+        return _lines(path, options)
+    table = read_table(path, table_format, report, options)
     column = _text_column(table, options, wanted, role, path)
     return [(row.line, row.cells.get(column, "").strip() or None) for row in table.rows]
 
 
-def _lines(path: Path, report: Report) -> list[Input]:
-    return [(number, line.strip() or None) for number, line in enumerate(read_lines(path, report), start=1)]
+def _lines(path: Path, options: ReadOptions) -> list[Input]:
+    lines = read_lines(path, Report(), options.encoding)
+    return [(number, line.strip() or None) for number, line in enumerate(lines, start=1)]
 
 
 def _text_column(table: Table, options: ReadOptions, wanted: _Wanted, role: str, path: Path) -> str:
@@ -151,7 +152,7 @@ def _read_tagging(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inp
 def _read_series(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Input]:
     """The last rows of a series, by the names of their columns, with their times."""
     table_format = _table_format(path, wanted.task, options) or "csv"
-    chosen = _there(read_table(path, table_format, Report()), options, wanted)
+    chosen = _there(read_table(path, table_format, Report(), options), options, wanted)
     changes = {"channel_columns": wanted.names, "target_column": None, "format": table_format}
     (located,) = read_located("forecasting", path, chosen.model_copy(update=changes), Report())
     series = located.record
@@ -173,7 +174,7 @@ def _read_frames(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inpu
         return _read_arrays(path)
     if _TABLE_SUFFIXES.get(path.suffix.lower()) == "jsonl":
         return [(number, _frames_of_line(line, path, number)) for number, line in _numbered_lines(path)]
-    table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report())
+    table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report(), options)
     options, features = _there(table, options, wanted), _features(table, wanted, path)
     sequence = pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path)
     numbers = NumberReader(table.rows, features, options, path, Report())
@@ -249,7 +250,7 @@ def _read_files(
         return [(number, _encoded(kind, file, None, file.read_bytes)) for number, file in enumerate(files, start=1)]
     if fits(path):
         return [(1, _encoded(kind, path, None, path.read_bytes))]
-    table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report())
+    table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report(), options)
     column = pick_column(table, _there(table, options, wanted).file_column, usual, "file", path)
     if column is None:
         raise DataFault(path, 1, f"no column of file names among: {', '.join(table.columns)}", "pass --column file=...")

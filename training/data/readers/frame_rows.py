@@ -67,7 +67,7 @@ def read_windows(path: Path, options: ReadOptions, report: Report) -> Iterator[L
     A window never spans two labels, groups or sequences: where one of them changes, a new stretch begins. Remaining
     rows at the end of a stretch are dropped, but a stretch shorter than a window becomes one record.
     """
-    table = read_table(path, "csv" if path.suffix.lower() == ".csv" else "tsv", report)
+    table = read_table(path, "csv" if path.suffix.lower() == ".csv" else "tsv", report, options)
     label = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", path), "label", path)
     group = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
     sequence = pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path)

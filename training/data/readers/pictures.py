@@ -55,7 +55,7 @@ def read_pictures(path: Path, file_format: Format, options: ReadOptions, report:
 
 
 def _read(path: Path, file_format: Format, options: ReadOptions, report: Report) -> Iterator[Located]:
-    table = read_table(path, file_format, report)
+    table = read_table(path, file_format, report, options)
     file_column = pick_column(table, options.file_column, FILE_COLUMNS, "file", path)
     caption_column = pick_column(table, options.text_column, CAPTION_COLUMNS, "text", path)
     group_column = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)

@@ -24,7 +24,7 @@ def read_series(path: Path, file_format: Format, options: ReadOptions, report: R
     A channel is a column, or `column=value`: 1 where the cell has that value, else 0. A cell that is not a number is a
     fault, an empty one a missing value. Times, if there is a time column, must increase.
     """
-    table = read_table(path, file_format, report)
+    table = read_table(path, file_format, report, options)
     if not table.rows:
         return []
     time = time_column_of(table, options, path, report)

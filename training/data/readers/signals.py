@@ -107,7 +107,7 @@ def _index_in(folder: Path) -> Path | None:
 
 
 def _read_wav_index(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
-    table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report)
+    table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report, options)
     file_column = needed(pick_column(table, options.file_column, FILE_COLUMNS, "file", path), "file", path)
     label_column = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", path), "label", path)
     group_column = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
@@ -140,7 +140,7 @@ def _read_frame_rows(path: Path, options: ReadOptions, report: Report) -> Iterat
     if options.window_rows:
         yield from read_windows(path, options, report)
         return
-    table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report)
+    table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report, options)
     sequence = needed(pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path), "sequence", path)
     is_beside = options.label_column not in (None, *table.columns) and _targets_of(path) is not None
     label_column = None if is_beside else pick_column(table, options.label_column, SIGNAL_LABELS, "label", path)
@@ -185,7 +185,7 @@ def _labels_beside(path: Path, sequence: str, options: ReadOptions, report: Repo
         raise DataFault(
             path, 1, "no label column found", "pass --column label=..., or put the labels into NAME_targets.csv"
         )
-    table = read_table(beside, _TABLES.get(beside.suffix.lower(), "csv"), report)
+    table = read_table(beside, _TABLES.get(beside.suffix.lower(), "csv"), report, options)
     label = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", beside), "label", beside)
     needed(pick_column(table, sequence, (), "sequence", beside), "sequence", beside)
     return {row.cells[sequence]: row.cells[label] for row in table.rows}
