@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,  # of `typing` from Python 3.12 on
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
 from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Answer
