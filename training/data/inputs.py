@@ -27,10 +27,17 @@ from training.data.formats.tables import Table, pick_column, read_table
 from training.data.read import detect_format, read_located
 from training.data.readers.cells.numbers import NumberReader
 from training.data.readers.classification import TEXT_COLUMNS
-from training.data.readers.frame_rows import SEQUENCE_COLUMNS, numbers_of
+from training.data.readers.frame_rows import (
+    GROUP_COLUMNS,
+    SEQUENCE_COLUMNS,
+    SIGNAL_LABELS,
+    feature_columns,
+    numbers_of,
+)
 from training.data.readers.listed_files import ListedFiles, files_in
 from training.data.readers.pictures import FILE_COLUMNS as PICTURE_COLUMNS
 from training.data.readers.signals import FILE_COLUMNS as SOUND_COLUMNS
+from training.data.readers.signals import numbered_features
 from training.data.readers.sound_files import is_sound
 from training.data.records import Series, TaggedSentence
 
@@ -175,8 +182,11 @@ def _read_frames(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inpu
     if _TABLE_SUFFIXES.get(path.suffix.lower()) == "jsonl":
         return [(number, _frames_of_line(line, path, number)) for number, line in _numbered_lines(path)]
     table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report(), options)
-    options, features = _there(table, options, wanted), _features(table, wanted, path)
+    options = _there(table, options, wanted)
     sequence = pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path)
+    label = pick_column(table, options.label_column, SIGNAL_LABELS, "label", path)
+    group = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
+    features = _features(table, wanted, {sequence, label, group}, path)
     numbers = NumberReader(table.rows, features, options, path, Report())
     found: list[Input] = []
     for rows in _runs(table, sequence, options.window_rows, options.stride_rows or options.window_rows):
@@ -195,7 +205,14 @@ def _there(table: Table, options: ReadOptions, wanted: _Wanted) -> ReadOptions:
     return options.model_copy(update=dict.fromkeys(lacking))
 
 
-def _features(table: Table, wanted: _Wanted, path: Path) -> tuple[str, ...]:
+def _features(table: Table, wanted: _Wanted, others: set[str | None], path: Path) -> tuple[str, ...]:
+    """Columns of the features by name; in the order of the file for a model whose data had no names."""
+    if wanted.names == numbered_features(len(wanted.names)) and not set(wanted.names) <= set(table.columns):
+        found = feature_columns(table, others, path, Report())
+        if len(found) != len(wanted.names):
+            allowed = f"the model takes {len(wanted.names)} numbers without names"
+            raise DataFault(path, 1, f"the features are {', '.join(found)}", allowed)
+        return found
     missing = [name for name in wanted.names if name not in table.columns]
     if missing:
         named = ", ".join(table.columns)

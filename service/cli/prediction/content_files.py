@@ -80,6 +80,8 @@ def read_frames_table(path: Path, names: Sequence[str]) -> JsonInput:
     columns: Sequence[str] = names
     if has_names(path):
         columns, rows = [cell.strip() for cell in rows[0][1]], rows[1:]
+        if _are_numbered(names) and len(columns) == len(names):
+            columns = names
         missing = next((name for name in names if name not in columns), None)
         if missing is not None:
             raise UnrollError(f"{path}:1: no column {missing!r}; the columns are: {', '.join(columns)}")
@@ -93,6 +95,11 @@ def read_frames_table(path: Path, names: Sequence[str]) -> JsonInput:
             raise UnrollError(f"{path}:{line}: not all of these are numbers: {', '.join(row)[:80]}")
         frames.append(numbers)
     return {"frames": frames}
+
+
+def _are_numbered(names: Sequence[str]) -> bool:
+    """Whether a model's data had no names, so that training numbered its features."""
+    return list(names) == [f"feature {number}" for number in range(1, len(names) + 1)]
 
 
 def _rows(path: Path) -> list[_Row]:

@@ -210,7 +210,7 @@ def _read_frame_lines(path: Path, options: ReadOptions, report: Report) -> Itera
         if frames.shape[1] != width:
             report.fault(path, number, f"a frame has {frames.shape[1]} numbers", f"the first line has {width}")
             continue
-        yield Located(LabelledSignal(frames, label, options.channel_columns or _numbered(width)), number)
+        yield Located(LabelledSignal(frames, label, options.channel_columns or numbered_features(width)), number)
 
 
 _LINE_FORM = 'each line is like {"frames": [[0.1, 0.2], [0.3, 0.4]], "label": "up"}'
@@ -225,7 +225,7 @@ def _read_npz(path: Path, options: ReadOptions) -> Iterator[Located]:
     labels = [str(names[index]) if names is not None else str(index) for index in y.tolist()]
     group_name = options.group_column or next((name for name in GROUP_COLUMNS if name in arrays), "")
     groups = arrays[group_name].tolist() if group_name in arrays else [""] * len(y)
-    features = options.channel_columns or _numbered(x.shape[2])
+    features = options.channel_columns or numbered_features(x.shape[2])
     for number, (values, label, group) in enumerate(zip(x.astype(np.float32), labels, groups, strict=True), start=1):
         yield Located(LabelledSignal(values, label, tuple(features), group=str(group)), number)
 
@@ -238,5 +238,6 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataFault(path, None, f"invalid NumPy archive: {error}") from error
 
 
-def _numbered(count: int) -> tuple[str, ...]:
+def numbered_features(count: int) -> tuple[str, ...]:
+    """Names of features that the data does not name."""
     return tuple(f"feature {number}" for number in range(1, count + 1))

@@ -114,6 +114,14 @@ def test_frames_are_cut_at_their_sequences(tmp_path: Path) -> None:
         values(write(tmp_path, "z.csv", "x,z\n1,2\n"), "classification", FRAMES)
 
 
+def test_features_without_names_are_taken_in_order(tmp_path: Path) -> None:
+    model = {"signal": {"kind": "frames", "features": ["feature 1", "feature 2"]}}
+    path = write(tmp_path, "a.csv", "sequence,y,x,label\ns1,1,2,up\n")
+    assert values(path, "classification", model) == [{"frames": [[1.0, 2.0]]}]
+    with pytest.raises(DataFault, match="the features are a, b, c; the model takes 2 numbers"):
+        values(write(tmp_path, "b.csv", "a,b,c\n1,2,4\n"), "classification", model)
+
+
 def test_arrays_and_lines_of_frames(tmp_path: Path) -> None:
     x = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
     np.savez(tmp_path / "a.npz", x=x, y=np.array([0, 1]))
