@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from math import isfinite
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 from pydantic import (
     BaseModel,
@@ -75,12 +75,21 @@ FrameList = Annotated[
 ]
 
 
+# Times of the last frames: texts such as 2024-01-31T10:00:00, or numbers.
+Time = Annotated[str, Field(max_length=64)] | int | float
+Times = Annotated[list[Time], Field(min_length=1, description="of the last frames, in order"), FailFast()]
+
+
 class FramesObject(TypedDict):
-    """A sequence of feature vectors, such as sensor readings, the earliest first."""
+    """A sequence of feature vectors, such as sensor readings, the earliest first.
+
+    With the times of its frames, or of the last ones, the answer of a forecaster has times too.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
 
     frames: FrameList
+    times: NotRequired[Times]
 
 
 class WavObject(TypedDict):

@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
+from service.cli.http_client import request_json
+from service.cli.prediction.answers import RefusedInput
+from service.cli.prediction.arguments import ModelFacts
 from service.errors import BundleError, InvalidInput, UnrollError
 
 if TYPE_CHECKING:
+    from service.inference.engines.engine import OpenBundle
     from service.tasks.inputs.json_input import JsonInput
 
 _TIMEOUT_S = 120.0
@@ -23,6 +28,10 @@ class Source(Protocol):
 
     def remarks(self) -> list[str]:
         """What a list of the models leaves out, one sentence each."""
+        ...
+
+    def describe(self, model: str | None, version: str | None) -> ModelFacts:
+        """What reading a data file needs to know of the model."""
         ...
 
     def predict(
@@ -44,10 +53,18 @@ def open_source(url: str | None, models_dir: Path) -> Source:
 
 
 class Folder:
-    """Bundles on disk; each request opens the one it needs."""
+    """Bundles on disk; a request opens the one it needs, and the next one for the same finds it open."""
 
     def __init__(self, models_dir: Path) -> None:
         self._models_dir = models_dir
+        self._opened: dict[Path, OpenBundle] = {}
+
+    def _open(self, path: Path) -> OpenBundle:
+        from service.inference.engines.open_bundle import open_bundle
+
+        if path not in self._opened:
+            self._opened[path] = open_bundle(path, link_roots=self._link_roots)
+        return self._opened[path]
 
     @cached_property
     def _link_roots(self) -> list[Path]:
@@ -71,14 +88,27 @@ class Folder:
         strays = [str(stray) for stray in listed.strays if not stray.is_hidden]
         return [*strays, *remarks_on(self._models_dir, listed.bundles)]
 
+    def describe(self, model: str | None, version: str | None) -> ModelFacts:
+        """From the manifest."""
+        from service.bundle.load import read_manifest
+
+        manifest = read_manifest(self._find(model, version, generates=False)).model_dump(mode="json")
+        return facts_of(manifest)
+
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """One answer per input, in order."""
-        from service.inference.engines.open_bundle import open_bundle, predict_one
+        """One answer per input, in order. Raises RefusedInput where the model refuses one."""
+        from service.inference.engines.open_bundle import predict_one
 
-        opened = open_bundle(self._find(model, version, generates=False), link_roots=self._link_roots)
-        answers = [predict_one(opened, value, parameters).model_dump(mode="json") for value in inputs]
+        opened = self._open(self._find(model, version, generates=False))
+        try:
+            answers = [predict_one(opened, value, parameters).model_dump(mode="json") for value in inputs]
+        except InvalidInput as error:
+            if error.field[:1] == ("parameters",):
+                raise
+            where = f"{'.'.join(map(str, error.field))}: " if error.field else ""
+            raise RefusedInput(f"{where}{error}") from error
         manifest = opened.bundle.manifest
         return {
             "model": manifest.name,
@@ -138,11 +168,26 @@ class Server:
         """None: the log of the service has them."""
         return []
 
+    def describe(self, model: str | None, version: str | None) -> ModelFacts:
+        """From `GET /models/NAME`."""
+        query = f"?version={quote(version)}" if version else ""
+        return facts_of(self._request("GET", f"/models/{quote(model or self._only_model(), safe='')}{query}", None))
+
+    def _only_model(self) -> str:
+        names = {entry["name"] for entry in self.models() if entry.get("task") not in (None, "generation")}
+        if len(names) != 1:
+            raise InvalidInput(f"choose one with --model: {', '.join(sorted(names)) or 'there is none'}")
+        return str(names.pop())
+
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The answer of `POST /predict`."""
-        return self._request("POST", "/predict", _body(model, version, list(inputs), parameters))
+        answer = self._request("POST", "/predict", _body(model, version, list(inputs), parameters))
+        predictions = answer.get("predictions")
+        if not isinstance(predictions, list) or len(predictions) != len(inputs):
+            raise UnrollError(f"{self._url} did not answer with one prediction for each input; is it an Unroll server?")
+        return answer
 
     def generate(
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
@@ -161,18 +206,7 @@ class Server:
                 yield event["token"]["text"]
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        import httpx
-
-        from service.cli.resuming_stream import refusal
-
-        try:
-            response = httpx.request(method, self._url + path, json=body, timeout=_TIMEOUT_S)
-        except httpx.HTTPError as error:
-            raise UnrollError(f"{self._url}: {error}") from error
-        if response.is_error:
-            raise refusal(response)
-        answer: dict[str, Any] = response.json()
-        return answer
+        return request_json(self._url, method, path, body, _TIMEOUT_S)
 
 
 def readable(prediction: Mapping[str, Any]) -> str:
@@ -186,9 +220,18 @@ def readable(prediction: Mapping[str, Any]) -> str:
         ranked = prediction.get("top_k") or [prediction]
         return "\n".join(f"{entry['label']}\t{entry['score']:.4f}" for entry in ranked)
     if "forecast" in prediction:
-        lines = ["\t".join(prediction["channels"]), *("\t".join(map(str, step)) for step in prediction["forecast"])]
-        return "\n".join(lines)
+        steps = [[*prediction["channels"]], *prediction["forecast"]]
+        if prediction.get("times"):
+            steps = [[time, *step] for time, step in zip(["time", *prediction["times"]], steps, strict=True)]
+        return "\n".join("\t".join(map(str, step)) for step in steps)
     return str(prediction["text"])
+
+
+def facts_of(details: Mapping[str, Any]) -> ModelFacts:
+    """From a manifest or an answer of `GET /models/NAME`."""
+    config = (details.get("training") or {}).get("config") or {}
+    data = config.get("data") or {}
+    return ModelFacts(str(details.get("task")), details.get("options") or {}, data.get("read") or {})
 
 
 def _body(model: str | None, version: str | None, inputs: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ _PREDICT_EXAMPLES = """Examples:
   unroll predict -m pos-en "The cat sat on the mat"\n
   unroll predict -m intent-en -p top_k=3 "play some jazz"\n
   unroll predict -m digits-en speech.wav --json\n
+  unroll predict -m spam-en mails.csv --column text=Body --out labels.csv\n
   unroll predict -m spam-en --url http://localhost:8000 < messages.txt
 """
 _GENERATE_EXAMPLES = """Examples:
@@ -107,7 +108,7 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="TEXT...",
-            help="Texts; for models of other inputs .wav, .csv, .json or .png files.",
+            help="Texts; or files: .txt, .csv, .tsv, .jsonl, .conllu, .npz, .wav, .png, .json, or a folder.",
             show_default="lines of standard input",
         ),
     ] = None,
@@ -117,25 +118,37 @@ def predict(
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Request parameter, such as top_k=3; repeatable."),
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="ROLE=NAME",
+            help="How a data file is read, as in training: text=message, time=ds, dates=day-first, format=csv.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the answers to a .csv, .tsv or .jsonl file, one row for each input row."),
+    ] = None,
     url: UrlOption = None,
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Tag, classify or translate texts, classify or forecast series of numbers, caption images."""
-    from service.cli import backends as client
-    from service.cli.input_files import input_of
+    """Tag, classify or translate texts, classify or forecast series of numbers, caption images.
 
-    given = texts or _lines_of_standard_input()
+    An argument that is a file or folder is read, with the reader that training uses: a model predicts the file that it
+    was trained on. All other arguments are texts.
+    """
+    from service.cli.predict import Prediction
+
     parameters = dict(_parameter(text) for text in parameter or [])
+    columns = dict(_parameter(text) for text in column or [])
     with _plain_errors():
-        inputs = [input_of(argument) for argument in given]
-        source = client.open_source(url, models)
-        response = source.predict(model, version, inputs, parameters)
-    if as_json:
-        print(json.dumps(response, ensure_ascii=False))
-    else:
-        for prediction in response["predictions"]:
-            print(client.readable(prediction))
+        prediction = Prediction(model, version, parameters, columns, url, models)
+        lines = None if texts else _lines_of_standard_input()
+        num_refused = prediction.write(texts or [], lines, out) if out else prediction.show(texts or [], lines, as_json)
+    if num_refused:
+        _fail(f"{num_refused:,} inputs were refused: the column `error` says why")
 
 
 @app.command(epilog=_GENERATE_EXAMPLES)
@@ -238,8 +251,12 @@ def _training_missing() -> None:
 def _lines_of_standard_input() -> list[str]:
     if sys.stdin.isatty():
         _fail("give a TEXT argument, or lines on standard input")
-    lines = [line.rstrip("\n") for line in sys.stdin]
-    return [line for line in lines if line.strip()] or _fail("there is no text on standard input")
+    try:
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        _fail(f"standard input is no text in UTF-8: {error.reason}")
+    lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
+    return lines if any(map(str.strip, lines)) else _fail("there is no text on standard input")
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -14,7 +14,7 @@ from training.data.formats.options import FORMATS_OF_TASK, Format, Located, Read
 from training.data.formats.slot_folder import find_part
 from training.data.formats.understanding import describe_records, sentence_about, warn_of_length
 from training.data.readers.classification import read_labelled_table, read_slot_labels
-from training.data.readers.pictures import read_pictures
+from training.data.readers.pictures import index_of_pictures, read_pictures
 from training.data.readers.series import read_series
 from training.data.readers.signals import read_signals, signal_format
 from training.data.readers.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots, read_tagged_jsonl
@@ -75,6 +75,8 @@ def read_located(
     for part in paths:
         if not part.exists():
             raise DataFault(part, None, "no such file or folder")
+    if task == "captioning":
+        paths = tuple(map(index_of_pictures, paths))
     file_format = options.format or ("frames" if options.window_rows else detect_format(task, paths, options))
     _check_format(task, file_format, paths)
     for part in paths:

@@ -120,8 +120,8 @@ class Passage(NamedTuple):
 class Series(NamedTuple):
     """Multivariate time series at equal steps: a file, or one split of it.
 
-    `values` are float64 `[time, channels]`, NaN where missing. `times` are spelled as in the file, and empty if it has
-    none. The last `num_new` rows are the split itself; earlier rows are context for its first forecasts.
+    `values` are float64 `[time, channels]`, NaN where missing. `times` are ISO 8601 or plain numbers, and empty if the
+    file has none. The last `num_new` rows are the split itself; earlier rows are context for its first forecasts.
     """
 
     channels: Words

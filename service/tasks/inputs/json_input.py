@@ -1,7 +1,8 @@
 """From an input in JSON, in a request or in `examples.jsonl`, to the plain value that tasks take.
 
 A text and a list of words are passed on. An object has numbers or a picture: `{"frames": [[0.1, 0.2], ...]}`, a
-sequence of feature vectors, `{"wav": "UklGR..."}`, a wave file, or `{"png": "iVBOR..."}`, a PNG file, both in base64.
+sequence of feature vectors, also with `"times"` of the last of them, `{"wav": "UklGR..."}`, a wave file, or
+`{"png": "iVBOR..."}`, a PNG file, both in base64.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,8 +43,9 @@ def plain_value(given: Any) -> PredictInput:
     if not isinstance(given, dict):
         value: PredictInput = given
         return value
-    if given.keys() == {"frames"}:
-        return read_frames(given["frames"])
+    if "frames" in given and given.keys() <= {"frames", "times"}:
+        frames = read_frames(given["frames"])
+        return replace(frames, times=tuple(map(str, given["times"]))) if given.get("times") else frames
     if given.keys() == {"wav"}:
         return read_base64_wav(given["wav"])
     if given.keys() == {"png"}:
@@ -103,7 +106,7 @@ def _effort_of_object(value: dict[str, Any]) -> int:
         return len(value["wav"]) // _WAV_CHARACTERS_PER_CHARACTER
     if "png" in value:
         return _effort_of_picture(value["png"])
-    return sum(map(len, value["frames"]))
+    return sum(map(len, value["frames"])) + len(value.get("times") or ())
 
 
 def _effort_of_picture(text: str) -> int:

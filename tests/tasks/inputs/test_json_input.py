@@ -14,6 +14,12 @@ from tests.tiny_signals import motions, sounds
 from training.preprocessing.signal_values import json_form
 
 
+def test_frames_may_have_times() -> None:
+    found = plain_value({"frames": [[1.0]], "times": [20240131, "2024-02-01"]})
+    assert isinstance(found, Frames)
+    assert found.times == ("20240131", "2024-02-01")
+
+
 @pytest.mark.parametrize("value", ["a text", ["some", "words"], Frames(np.ones((1, 1), np.float32))])
 def test_what_is_plain_already_stays(value: object) -> None:
     assert plain_value(value) is value

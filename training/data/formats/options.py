@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from service.bundle.manifest import TaskName
+from service.tasks.inputs.numbers import Decimal
+from service.tasks.inputs.times import ORDERS
 from training.data.records import Record
 
 Format = Literal["conllu", "columns", "slots", "csv", "tsv", "jsonl", "parallel", "text", "wav", "frames", "npz"]
@@ -48,6 +50,12 @@ ColumnName = Annotated[str | None, BeforeValidator(_as_name)]
 ColumnNames = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
+def _check_dates(form: str) -> str:
+    if form and "%" not in form and form not in ORDERS:
+        raise ValueError(f"dates are {', '.join(ORDERS)}, or a format such as %d/%m/%Y")
+    return form
+
+
 class ReadOptions(BaseModel):
     """Options for reading a file. Defaults are detected from the file's name and content.
 
@@ -69,7 +77,11 @@ class ReadOptions(BaseModel):
     label_column: ColumnName = None
     source_column: ColumnName = None
     target_column: ColumnName = None
-    time_column: ColumnName = None
+    time_column: ColumnName = Field(default=None, description="series: the column of times; date+time joins two")
+    dates: Annotated[str, AfterValidator(_check_dates)] = Field(
+        default="", description="form of the times: day-first, month-first, year-first, or one of strptime: %d/%m/%Y"
+    )
+    decimal: Decimal | None = Field(default=None, description="1,5 is written with a comma, 1.5 with a point")
     file_column: ColumnName = Field(default=None, description="index of WAV or PNG files: the column of file names")
     sequence_column: ColumnName = Field(default=None, description="frames: the sequence that a row belongs to")
     group_column: ColumnName = Field(default=None, description="source of a record, such as a speaker")
