@@ -25,6 +25,8 @@ def test_what_is_within_the_limits_passes() -> None:
     count = SampleCount(limits)
     for value in (sound(4), "a text", sound(6)):
         count.add(value)
+    with pytest.raises(InvalidInput):
+        count.add(sound(1))
 
 
 def test_too_many_tokens_are_counted_and_the_number_of_requests_is_advised() -> None:

@@ -90,4 +90,4 @@ def test_what_stands_in_the_file_does_not_matter(content: bytes, tmp_path: Path)
     """A damaged lock file, or one of another machine that holds no lock, is taken over."""
     (tmp_path / LOCK_FILE).write_bytes(content)
     with locked_run(tmp_path):
-        pass
+        assert str(os.getpid()) in (tmp_path / LOCK_FILE).read_text(encoding="utf-8")
