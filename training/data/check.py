@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
@@ -148,8 +148,12 @@ def render(report: DataReport, console: Console) -> None:
         render_one(comparison, console)
     _render_findings("Warnings", report.warnings, console)
     _render_findings("Faults", report.faults, console)
-    verdict = f"[red]{len(report.faults):,} faults[/]" if report.faults else "[green]no faults[/]"
-    console.print(f"{report.task}: {verdict}, {len(report.warnings):,} warnings")
+    verdict = f"[red]{_counted(report.faults, 'fault')}[/]" if report.faults else "[green]no faults[/]"
+    console.print(f"{report.task}: {verdict}, {_counted(report.warnings, 'warning')}")
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _render_split(split: SplitProfile, console: Console) -> None:
