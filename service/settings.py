@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "UNROLL_"
@@ -31,6 +32,13 @@ class Settings(BaseSettings):
     reload_every_s: float = Field(
         0.0, ge=0.0, description="interval at which the models folder is checked for changes; 0: only on SIGHUP"
     )
+    ready: str = Field(
+        "all",
+        description="which bundles must be ready for the service to be: all, any (one is enough), or names of models",
+    )
+    link_roots: str = Field(
+        "", description=f"folders outside of the models folder that links in it may lead to, separated by {os.pathsep}"
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")
@@ -45,10 +53,32 @@ class Settings(BaseSettings):
     max_open_requests: int = Field(
         1024, ge=1, description="concurrent requests over all models; the next one gets 429 before its body is read"
     )
+    max_connections: int = Field(
+        4096, ge=1, description="open connections; the next one takes the place of one that waits for its client"
+    )
+    max_head_bytes: int = Field(32 * 1024, ge=1024, description="maximum size of request line and headers")
+    max_held_body_bytes: int = Field(
+        128 * 1024 * 1024, ge=1024, description="maximum size of all request bodies being received or answered"
+    )
+    head_timeout_s: float = Field(10.0, gt=0.0, description="limit on receiving the headers of a request")
+    body_timeout_s: float = Field(
+        10.0, gt=0.0, description="limit on receiving a body, besides the time for its bytes at min_upload_bytes_per_s"
+    )
+    min_upload_bytes_per_s: int = Field(4096, ge=1, description="a body may take as long as it takes at this rate")
+    unread_timeout_s: float = Field(
+        30.0, gt=0.0, description="a client that reads nothing of its response for so long is disconnected"
+    )
     max_inputs_per_request: int = Field(128, ge=1, description="maximum number of inputs in one /predict request")
+    max_tokens_per_request: int = Field(
+        65_536, ge=1, description="maximum tokens of all inputs of a request; of a generation, those to write as well"
+    )
+    max_pixels_per_request: int = Field(33_554_432, ge=1, description="maximum pixels of all pictures of a request")
+    max_samples_per_request: int = Field(4_194_304, ge=1, description="maximum samples of all sounds of a request")
     max_queue_items: int = Field(1024, ge=1, description="queued inputs per model; requests beyond that get 429")
     max_batch_items: int = Field(32, ge=1, description="maximum inputs in a batch")
-    max_batch_padded_tokens: int = Field(4096, ge=1, description="maximum tokens in a batch, padding included")
+    max_batch_padded_tokens: int = Field(
+        2048, ge=1, description="maximum tokens in a batch, padding included; a request waits for such a run"
+    )
     max_live_streams: int = Field(64, ge=1, description="rows in the running batch, per model; each beam is a row")
     max_continuations: int = Field(16, ge=1, description="maximum value of the parameter n")
     max_stream_backlog_events: int = Field(1024, ge=1, description="unread events of a stream before it is ended")
@@ -78,10 +108,36 @@ class Settings(BaseSettings):
         """The keys, without surrounding blanks."""
         return [key.strip() for key in self.state_keys.get_secret_value().split(",") if key.strip()]
 
+    @property
+    def required_models(self) -> frozenset[str] | None:
+        """The models that must be ready; none if any one will do, None if all must."""
+        names = frozenset(self.ready.split(","))
+        return {frozenset({"all"}): None, frozenset({"any"}): frozenset[str]()}.get(names, names)
+
+    @property
+    def link_root_list(self) -> list[Path]:
+        """The folders that links may lead to."""
+        return folders_of(self.link_roots)
+
+    @field_validator("ready")
+    @classmethod
+    def _ready_is_a_policy(cls, ready: str) -> str:
+        names = [name.strip() for name in ready.split(",")]
+        is_mixed = len(names) > 1 and not {"all", "any"}.isdisjoint(names)
+        if is_mixed or not all(re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name) for name in names):
+            raise ValueError("must be all, any, or names of models separated by commas, such as ner-en,spam-en")
+        return ",".join(names)
+
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Settings:
         if self.max_inputs_per_request > self.max_queue_items:
             raise ValueError("max_inputs_per_request must not be larger than max_queue_items")
+        return self
+
+    @model_validator(mode="after")
+    def _a_body_fits_what_is_held(self) -> Settings:
+        if self.max_body_bytes > self.max_held_body_bytes:
+            raise ValueError("max_body_bytes must not be larger than max_held_body_bytes")
         return self
 
     @model_validator(mode="after")
@@ -110,6 +166,11 @@ class Settings(BaseSettings):
         if self.max_state_bytes > self.max_session_total_bytes:
             raise ValueError("max_state_bytes must not be larger than max_session_total_bytes")
         return self
+
+
+def folders_of(paths: str) -> list[Path]:
+    """The folders of a setting that lists several, as PATH does."""
+    return [Path(path) for path in paths.split(os.pathsep) if path.strip()]
 
 
 def read_settings(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:

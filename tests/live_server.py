@@ -37,9 +37,11 @@ class LiveServer:
         self._respond = app.respond
         app.respond = self._noting  # type: ignore[method-assign]
 
-    async def _noting(self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter) -> Response | None:
+    async def _noting(
+        self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
+    ) -> Response | None:
         self.short_paths.append(match.route.path)
-        return await self._respond(match, headers, body, write_stream)
+        return await self._respond(match, headers, body, write_stream, client)
 
     def connect(self, receive_bytes: int = 0) -> Connection:
         """Open a connection; `receive_bytes` sets the size of its receive buffer."""
@@ -80,6 +82,26 @@ def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **se
         thread.join(PATIENCE_S)
         listening.close()
     assert not thread.is_alive(), "the server did not stop"
+
+
+@contextmanager
+def held_runs(server: LiveServer, model: str) -> Iterator[threading.Event]:
+    """No run of a model ends while this context lasts. The event says that one has begun."""
+    runner = server.engine(model).opened.runner
+    begun, go_on = threading.Event(), threading.Event()
+    original = runner.run
+
+    def held(*arguments: Any) -> Any:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        return original(*arguments)
+
+    runner.run = held
+    try:
+        yield begun
+    finally:
+        go_on.set()
+        runner.run = original
 
 
 class Answer(NamedTuple):

@@ -7,6 +7,7 @@ The graphs follow the contract of the manifest: same tensor names, state in and 
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from service.bundle.load import CARD_FILE, Example, read_manifest
+from service.bundle.load import CARD_FILE, MANIFEST_FILE, Example, read_manifest
 from service.bundle.manifest import (
     ClassificationOptions,
     GenerationOptions,
@@ -33,6 +34,7 @@ from service.bundle.manifest import (
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.inference.engines.open_bundle import answer_one, open_bundle
+from service.tasks.recorded import label_scores
 from tests.tiny_graph import EMBEDDING, HIDDEN, Graph, floats, ids
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "ada", "lives", "in", "london", "hello", "world", "one", "two", ".")
@@ -75,7 +77,15 @@ def write_tiny_bundle(
     write_examples(folder, [Example(inputs, parameters, None) for inputs, parameters in questions])
     write_manifest(folder, manifest)
     opened = open_bundle(folder, device="cpu", threads=1)
-    answers = [Example(i, p, answer_one(opened, i, p).model_dump(mode="json")) for i, p in questions]
+    answers = [
+        Example(
+            inputs,
+            parameters,
+            answer_one(opened, inputs, parameters).model_dump(mode="json"),
+            label_scores(opened.bundle, opened.task, opened.runner, inputs, parameters),
+        )
+        for inputs, parameters in questions
+    ]
     write_examples(folder, answers)
     write_manifest(folder, manifest)
     return publish(folder, models_root)
@@ -91,6 +101,14 @@ def write_all_tiny_bundles(models_root: Path) -> Path:
 def renew_digests(bundle: Path) -> None:
     """Update the digests in the manifest after a test has changed files."""
     write_manifest(bundle, read_manifest(bundle))
+
+
+def unseal(bundle: Path) -> None:
+    """Take the digest out of the manifest, as in bundles that were published before there was one."""
+    file = bundle / MANIFEST_FILE
+    values = json.loads(file.read_bytes())
+    del values["digest"]
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def copy_bundle(bundle: Path, models_root: Path) -> Path:

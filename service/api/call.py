@@ -60,6 +60,8 @@ class Call:
         self.deadline_s = record.started_s + min(timeout_ms, limit_ms) / 1000
         #: Who asks: the value of the Authorization header. States are only accepted from the same caller.
         self.caller = record.headers.authorization.decode("latin-1")
+        #: Between whom the lanes are shared: the address of the client. Keys of callers would be named here.
+        self.sharer = record.client
         self._errors = errors
         self._receive = receive
 
@@ -126,9 +128,9 @@ class Call:
         return engine
 
 
-def _milliseconds(value: bytes) -> int:
+def _milliseconds(value: bytes | None) -> int:
     """The number in a header, 0 if the header is absent."""
-    if not value:
+    if value is None:
         return 0
     if not value.isdigit() or not int(value[:10]):
         raise InvalidInput("must be a whole number of milliseconds, at least 1", (TIMEOUT_HEADER,))

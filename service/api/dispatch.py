@@ -52,11 +52,12 @@ class Dispatcher:
 
 
 async def _read_body(receive: Receive) -> bytes:
-    message = await receive()
-    raw: bytes = message.get("body", b"")
-    while message.get("more_body", False):
+    raw = bytearray()  # grows in place: joining bytes anew with each part takes the square of their number
+    has_more = True
+    while has_more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
         raw += message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return raw
+        has_more = message.get("more_body", False)
+    return bytes(raw)

@@ -14,7 +14,7 @@ from service.api.protocol import Protocol, Route, path_parameters
 from service.api.request_record import TIMEOUT_HEADER
 
 _TIMEOUT = Annotated[
-    int | None,
+    int,  # and not `int | None`, which documents the word "null" as a value
     Header(
         alias=TIMEOUT_HEADER,
         ge=1,

@@ -15,6 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.api.request_record import RequestRecord
+from service.api.validation.problems import (
+    as_many_as_fit,
+    field_path,
+    fields_at_fault,
+    sentence_of,
+    shortened,
+)
+from service.api.validation.unknown_path import shown_path, unknown_method, unknown_path
 from service.errors import (
     BundleError,
     DeadlineExceeded,
@@ -28,7 +36,6 @@ from service.errors import (
     UnknownSession,
     UnrollError,
 )
-from service.tasks.core.parameters import plain_message
 
 logger = logging.getLogger("service.requests")
 
@@ -63,13 +70,15 @@ HTTP_ERROR_TYPES = {
 
 CLIENT_GONE_STATUS = 499
 
+#: What the framework says about a path without a route, and a method that a path does not have.
+_BARE_DETAILS = frozenset({"Not Found", "Method Not Allowed"})
+
 _RETRY_WHEN_NOT_READY_S = 2.0
-_MAX_FIELD_CHARACTERS = 100
+#: An answer to a bad request has at most 64 KB: one sentence, of up to 12 bytes a character, and two lists.
+_MAX_SENTENCE_CHARACTERS = 2000
+_MAX_PART_BYTES = 16 * 1024
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 _NO_ROWS: Rows = MappingProxyType({})
-
-#: Tags of our unions in pydantic's error locations; they are not part of what the client sent.
-UNION_TAGS = frozenset({"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav", "item_png"})
 
 
 class ClientGone(Exception):
@@ -170,11 +179,6 @@ def json_response(body: Mapping[str, Any], status: int, headers: Mapping[str, st
     return Response(json.dumps(body, allow_nan=False), status, headers, media_type="application/json")
 
 
-def field_path(location: Sequence[str | int]) -> str:
-    """`("inputs", 2)` as `inputs.2`."""
-    return ".".join(str(part)[:_MAX_FIELD_CHARACTERS] for part in location)
-
-
 def install_error_handlers(app: FastAPI) -> None:
     """Make the errors of FastAPI's own routes follow the table."""
     for kind in (UnrollError, RequestValidationError, HTTPException):
@@ -187,13 +191,23 @@ def error_response(record: RequestRecord, error: Exception, form: ErrorForm = PL
         record.outcome, record.status = "cancelled", CLIENT_GONE_STATUS
         return Response(status_code=CLIENT_GONE_STATUS)
     failure, record.rejection = _described(error, form, record.request_id)
+    failure = _fitted(failure)
     record.outcome, record.status = failure.error_type, failure.status
     return json_response(form.body(failure), failure.status, failure.headers)
 
 
 async def _handle(request: Request, error: Exception) -> Response:
     errors = getattr(request.scope.get("endpoint"), "errors", PLAIN)
-    return error_response(request.state.record, error, errors)
+    record = request.state.record
+    if isinstance(error, HTTPException) and error.detail in _BARE_DETAILS:
+        record.path = shown_path(request)
+        error = HTTPException(error.status_code, _what_there_is(request, error), error.headers)
+    return error_response(record, error, errors)
+
+
+def _what_there_is(request: Request, error: HTTPException) -> str:
+    allowed = (error.headers or {}).get("Allow", "")
+    return unknown_path(request) if error.status_code == 404 else unknown_method(request, allowed)
 
 
 def _described(error: Exception, form: ErrorForm, request_id: str) -> tuple[Failure, str]:
@@ -213,28 +227,25 @@ def _described(error: Exception, form: ErrorForm, request_id: str) -> tuple[Fail
 
 
 def _invalid_body(error: RequestValidationError, form: ErrorForm, request_id: str) -> tuple[Failure, str]:
-    problems = error.errors()
-    if problems[0]["type"] == "json_invalid":
-        message = f"the body is not JSON: {problems[0]['ctx']['error']}"
-        return Failure(400, HTTP_ERROR_TYPES[400], message, request_id), HTTP_ERROR_TYPES[400]
     status, error_type = form.rows.get(InvalidInput, ERRORS[InvalidInput])
-    fields = [{"field": field_path(_location(problem)), "message": _message(problem)} for problem in problems]
-    message = "; ".join(f"{f['field']}: {f['message']}" if f["field"] else f["message"] for f in fields)
-    return Failure(status, error_type, message, request_id, fields), error_type
+    problems = error.errors()
+    fields = fields_at_fault(problems)
+    return Failure(status, error_type, sentence_of(fields, len(problems)), request_id, fields), error_type
+
+
+def _fitted(failure: Failure) -> Failure:
+    """The failure, cut so that its body is small: it may quote the request, or list every model."""
+    more = {name: _fitted_value(value) for name, value in failure.more.items()}
+    return failure._replace(
+        message=shortened(failure.message, _MAX_SENTENCE_CHARACTERS),
+        fields=as_many_as_fit(failure.fields, _MAX_PART_BYTES),
+        more=more,
+    )
+
+
+def _fitted_value(value: Any) -> Any:
+    return as_many_as_fit(value, _MAX_PART_BYTES) if isinstance(value, list) else value
 
 
 def _retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
-
-
-def _location(problem: Mapping[str, Any]) -> list[str | int]:
-    """pydantic's path without where it was found (body, query, header) and without the tags of unions."""
-    return [part for part in problem["loc"][1:] if part not in UNION_TAGS]
-
-
-def _message(problem: Mapping[str, Any]) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "there is no such field"
-    if problem["type"] == "missing":
-        return "this field is needed" if len(problem["loc"]) > 1 else "a JSON body is needed"
-    return plain_message(problem)

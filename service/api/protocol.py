@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.api.call import Call
 from service.api.error_table import PLAIN, ErrorForm
+from service.api.validation.json_body import BodyLimits, parse_body
 
 BodyT = TypeVar("BodyT")
 Responses = dict[int | str, dict[str, Any]]
@@ -37,7 +37,8 @@ class Route(Generic[BodyT]):
         path: with parameters in braces, each within one segment: `/v2/models/{model}/infer`.
         endpoint: gets the call and the checked body, and returns a Response, or an EventStream for a stream. It raises
             `UnrollError` or `HTTPException`; the protocol's form writes them.
-        body: a pydantic model, which the JSON of the body must fit; or `bytes` for the body as it was sent.
+        body: a pydantic model, which the JSON of the body must fit; or `bytes` for the body as it was sent. A list in
+            the model that may be long has `FailFast()` or `max_length`, so that refusing it costs little.
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
     """
 
@@ -63,7 +64,10 @@ class Route(Generic[BodyT]):
 
     async def respond(self, call: Call, raw: bytes) -> Response:
         """Check the body and answer. Raises what the error table knows."""
-        body: Any = _parsed(self.body, raw) if self.reads_json else raw  # type: ignore[arg-type]  # a model
+        body: Any = raw
+        if self.reads_json:
+            limits = BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request)
+            body = parse_body(self.body, raw, limits)  # type: ignore[type-var]  # a model
         return await self.endpoint(call, body)
 
 
@@ -118,14 +122,3 @@ class RouteTable:
 def path_parameters(path: str) -> list[str]:
     """The names in braces, in order."""
     return _PARAMETER.findall(path)
-
-
-def _parsed(body_type: type[BaseModel], raw: bytes) -> BaseModel:
-    if not raw:
-        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
-    try:
-        return body_type.model_validate_json(raw)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False)
-        located = [{**problem, "loc": ("body", *problem["loc"])} for problem in problems]
-        raise RequestValidationError(located) from error

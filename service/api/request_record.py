@@ -25,12 +25,15 @@ _COUNTER = itertools.count(1)
 
 
 class KnownHeaders(NamedTuple):
-    """The request headers that the service reads, as received; empty where one is absent."""
+    """The request headers that the service reads, as received; empty where one is absent.
+
+    A timeout that is absent is None: an empty one is invalid.
+    """
 
     content_type: bytes = b""
     content_length: bytes = b""
     request_id: bytes = b""
-    timeout_ms: bytes = b""
+    timeout_ms: bytes | None = None
     authorization: bytes = b""
     traceparent: bytes = b""
     tracestate: bytes = b""
@@ -72,6 +75,8 @@ class RequestRecord:
 
     Attributes:
         route: the template of the path, never the path itself, so that clients cannot create label values.
+        client: the address of the connection's other end; empty if it is not known.
+        path: the path itself, cut and escaped, where nothing is served at it or not by this method: for the log alone.
         outcome: ok, cancelled, or the `error_type` of the response.
         rejection: why no model ran, in more detail than `outcome`; empty if one did.
         timings: of a prediction, whose last stage ended at `timed_s`.
@@ -83,7 +88,9 @@ class RequestRecord:
     request_id: str
     route: str
     headers: KnownHeaders
+    client: str = ""
     trace: Trace | None = None
+    path: str = ""
     model: str = NO_MODEL
     version: str = ""
     task: str = NO_MODEL
@@ -102,7 +109,7 @@ class RequestRecord:
         """The record of a request that has just arrived."""
         known = KnownHeaders.of(headers)
         trace = parse_traceparent(known.traceparent, known.tracestate) if known.traceparent else None
-        return cls(request_id_of(known.request_id), route, known, trace)
+        return cls(request_id_of(known.request_id), route, known, trace=trace)
 
     @property
     def id_header(self) -> tuple[bytes, bytes]:

@@ -23,6 +23,8 @@ def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[st
         "outcome": record.outcome,
         "duration_ms": round(duration_s * 1000, 3),
     }
+    if record.path:
+        fields["path"] = record.path
     if record.model != NO_MODEL:
         fields |= {"model": record.model, "version": record.version, "task": record.task}
     if record.rejection:

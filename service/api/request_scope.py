@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.error_table import Failure, error_response
+from service.api.error_table import Failure, error_response, plain_body
 from service.api.event_stream import EventStream
 from service.api.protocol import Match, RouteTable
 from service.api.request_record import REQUEST_ID_HEADER, KnownHeaders, RequestRecord, request_id_of
@@ -28,6 +28,8 @@ logger = logging.getLogger("service.requests")
 _TOO_MANY = Failure(429, "overloaded", "too many requests are being answered at this moment")
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _OTHER_METHOD = "other"
+#: Of a declared length: more of them are too many whatever they are.
+_MAX_DIGITS = 19
 #: In place of the path where nothing is served: clients must not be able to create values of labels.
 UNMATCHED = "unmatched"
 
@@ -60,6 +62,7 @@ class RequestScope:
             return
         match = self._routes.find(scope["method"], scope["path"])
         record, token = self._begin(match, scope["headers"])
+        record.client = (scope.get("client") or [""])[0]
         scope.setdefault("state", {}).update(record=record, match=match)
         sending = _recording(record, send)
         try:
@@ -79,12 +82,14 @@ class RequestScope:
         headers: Headers,
         respond: Callable[[RequestRecord], Awaitable[Response]],
         write_stream: StreamWriter,
+        client: str = "",
     ) -> Response | None:
         """The same for a POST request whose body is complete, without ASGI.
 
         Returns the response, or None once a stream has been written. Raises nothing but cancellation.
         """
         record, token = self._begin(match, headers)
+        record.client = client
         try:
             response = await respond(record)  # an error response where the route raised
             response.raw_headers.append(record.id_header)
@@ -118,10 +123,27 @@ class RequestScope:
         response_headers = {"Retry-After": "1", REQUEST_ID_HEADER: request_id}
         return Response(body, _TOO_MANY.status, response_headers, media_type="application/json")
 
+    def turn_away(self, failure: Failure, method: str, headers: Headers, *, is_counted: bool) -> Response:
+        """The response to a request that is refused before its route is known.
+
+        It is reported, unless its load must be shed or it has been reported (`is_counted` is false).
+        """
+        record, token = self._begin(None, headers)
+        record.outcome, record.status, record.rejection = failure.error_type, failure.status, failure.error_type
+        if is_counted and failure.error_type == _TOO_MANY.error_type:
+            self._count(record, 0.0)
+        elif is_counted:
+            self._report(record, method)
+        request_fields_var.reset(token)
+        body = to_json(plain_body(failure._replace(request_id=record.request_id)))
+        response_headers = {**failure.headers, REQUEST_ID_HEADER: record.request_id}
+        return Response(body, failure.status, response_headers, media_type="application/json")
+
     def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""
         declared = headers.content_length
-        if declared.isdigit() and int(declared[:20]) <= self._max_body_bytes:
+        declared_bytes = int(declared.lstrip(b"0")[:_MAX_DIGITS] or b"0") if declared.isdigit() else 0
+        if declared.isdigit() and declared_bytes <= self._max_body_bytes:
             return receive  # the server holds a body to its declared length
         num_bytes = 0
 

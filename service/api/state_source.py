@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -87,6 +88,14 @@ class RequestState:
     def seal(self, state: bytes) -> str:
         """A token that only this caller can use. Raises StateRefused if the state is larger than allowed."""
         return self._sealer.seal(state, self._owner)
+
+    async def seal_all(self, states: Sequence[Callable[[], bytes]]) -> list[str]:
+        """Tokens of several states, each given by what makes its bytes. More than one are sealed off the event loop."""
+
+        def sealed() -> list[str]:
+            return [self.seal(state()) for state in states]
+
+        return await asyncio.to_thread(sealed) if len(states) > 1 else sealed()
 
     async def after(self, states: Sequence[bytes]) -> list[str]:
         """Keep the states for the next request. Returns tokens if the client asked for them or must keep them itself.

@@ -195,6 +195,11 @@ class ForecastingOptions(OptionsOfTask):
     look_back: int = Field(ge=1, description="frames of the past that one forecast is made from")
     horizon: int = Field(ge=1, description="steps ahead that are forecast")
     period: int = Field(default=0, ge=0, description="steps after which the series is much like itself; 0 is unknown")
+    step: str = Field(
+        default="",
+        max_length=32,
+        description='time from frame to frame: 15min, 1h, 1d, workday, 1w, 1mo, 1q, 1y, a number; "" is unknown',
+    )
     quantiles: Quantiles = ()
 
     @model_validator(mode="after")
@@ -335,6 +340,8 @@ class Manifest(Strict):
     scores: tuple[Score, ...] = ()
     parity: Parity | None = None
     variants: dict[VariantName, Variant] = Field(default_factory=dict)
+    #: Must be the last field, see `service.bundle.seal`; "" in bundles that were published before there was one.
+    digest: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="sha256 of this file without it")
 
     @model_validator(mode="after")
     def _parts_fit_the_task(self) -> Manifest:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from service.bundle.load import EXAMPLES_FILE, MANIFEST_FILE, Example, file_digest, read_manifest
 from service.bundle.manifest import Manifest
-
-STAGING_FOLDER = ".staging"
+from service.bundle.models_folder import STAGING_FOLDER
+from service.bundle.seal import content_of, seal
 
 
 def staging_folder(models_root: Path, name: str) -> Path:
@@ -22,19 +25,21 @@ def staging_folder(models_root: Path, name: str) -> Path:
 
 
 def write_examples(folder: Path, examples: Iterable[Example]) -> None:
-    """Write `examples.jsonl`: one object per line with `inputs`, `parameters` and `answer`."""
-    lines = (
-        json.dumps({"inputs": e.inputs, "parameters": e.parameters, "answer": e.answer}, ensure_ascii=False)
-        for e in examples
-    )
+    """Write `examples.jsonl`: one object per line with `inputs`, `parameters`, `answer` and, if any, `label_scores`."""
+    lines = [json.dumps(_row(example), ensure_ascii=False) for example in examples]
     (folder / EXAMPLES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _row(example: Example) -> dict[str, Any]:
+    row = {"inputs": example.inputs, "parameters": example.parameters, "answer": example.answer}
+    return row if example.label_scores is None else {**row, "label_scores": example.label_scores}
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write `manifest.json` with the digest of every other file in the folder. Returns the manifest as written."""
+    """Write `manifest.json` with the digest of every other file in the folder, and its own. Returns it as written."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST_FILE)
-    complete = manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}})
-    (folder / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    complete = seal(manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in names}}))
+    (folder / MANIFEST_FILE).write_bytes(content_of(complete))
     return complete
 
 
@@ -54,6 +59,31 @@ def publish(staged: Path, models_root: Path) -> Path:
     staged.rename(target)
     if retired is not None:
         shutil.rmtree(retired)
+    _remove_if_empty(staged.parent)
+    return target
+
+
+def publish_new(staged: Path, models_root: Path) -> Path:
+    """Move a staged bundle to `models_root/<name>/<version>`, on the disk before it can be seen there.
+
+    Raises:
+        FileExistsError: that version was published before; nothing is changed.
+    """
+    manifest = read_manifest(staged)
+    target = models_root / manifest.name / manifest.version
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged.chmod(0o755)
+    for file in staged.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, "this version was published before", str(target))
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):  # published by another process just now
+            raise FileExistsError(errno.EEXIST, "this version was published before", str(target)) from error
+        raise
     _remove_if_empty(staged.parent)
     return target
 

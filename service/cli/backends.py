@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
-from service.errors import BundleError, InvalidInput, UnknownModel, UnrollError
+from service.cli.http_client import request_json
+from service.cli.prediction.answers import RefusedInput
+from service.cli.prediction.arguments import ModelFacts
+from service.errors import BundleError, InvalidInput, UnrollError
 
 if TYPE_CHECKING:
+    from service.inference.engines.engine import OpenBundle
     from service.tasks.inputs.json_input import JsonInput
 
 _TIMEOUT_S = 120.0
@@ -18,6 +25,14 @@ class Source(Protocol):
     """Gives answers in the schema of the HTTP API. All methods raise UnrollError."""
 
     def models(self) -> list[dict[str, Any]]: ...
+
+    def remarks(self) -> list[str]:
+        """What a list of the models leaves out, one sentence each."""
+        ...
+
+    def describe(self, model: str | None, version: str | None) -> ModelFacts:
+        """What reading a data file needs to know of the model."""
+        ...
 
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
@@ -38,25 +53,62 @@ def open_source(url: str | None, models_dir: Path) -> Source:
 
 
 class Folder:
-    """Bundles on disk; each request opens the one it needs."""
+    """Bundles on disk; a request opens the one it needs, and the next one for the same finds it open."""
 
     def __init__(self, models_dir: Path) -> None:
         self._models_dir = models_dir
+        self._opened: dict[Path, OpenBundle] = {}
+
+    def _open(self, path: Path) -> OpenBundle:
+        from service.inference.engines.open_bundle import open_bundle
+
+        if path not in self._opened:
+            self._opened[path] = open_bundle(path, link_roots=self._link_roots)
+        return self._opened[path]
+
+    @cached_property
+    def _link_roots(self) -> list[Path]:
+        """Where links from bundles may lead, as in the service."""
+        from service.settings import folders_of
+
+        return [self._models_dir, *folders_of(os.environ.get("UNROLL_LINK_ROOTS", ""))]
 
     def models(self) -> list[dict[str, Any]]:
         """Every bundle. Files are verified, graphs are not opened."""
-        from service.bundle.load import find_bundles
+        from service.bundle.models_folder import find_bundles
 
-        return [_describe(path) for path in find_bundles(self._models_dir)]
+        return [_describe(path, self._link_roots) for path in find_bundles(self._models_dir)]
+
+    def remarks(self) -> list[str]:
+        """Folders that are no bundles, versions that were set aside, bundles without a digest."""
+        from service.bundle.models_folder import list_models_folder
+        from service.bundle.versions import remarks_on
+
+        listed = list_models_folder(self._models_dir)
+        strays = [str(stray) for stray in listed.strays if not stray.is_hidden]
+        return [*strays, *remarks_on(self._models_dir, listed.bundles)]
+
+    def describe(self, model: str | None, version: str | None) -> ModelFacts:
+        """From the manifest."""
+        from service.bundle.load import read_manifest
+
+        manifest = read_manifest(self._find(model, version, generates=False)).model_dump(mode="json")
+        return facts_of(manifest)
 
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """One answer per input, in order."""
-        from service.inference.engines.open_bundle import open_bundle, predict_one
+        """One answer per input, in order. Raises RefusedInput where the model refuses one."""
+        from service.inference.engines.open_bundle import predict_one
 
-        opened = open_bundle(self._find(model, version, generates=False))
-        answers = [predict_one(opened, value, parameters).model_dump(mode="json") for value in inputs]
+        opened = self._open(self._find(model, version, generates=False))
+        try:
+            answers = [predict_one(opened, value, parameters).model_dump(mode="json") for value in inputs]
+        except InvalidInput as error:
+            if error.field[:1] == ("parameters",):
+                raise
+            where = f"{'.'.join(map(str, error.field))}: " if error.field else ""
+            raise RefusedInput(f"{where}{error}") from error
         manifest = opened.bundle.manifest
         return {
             "model": manifest.name,
@@ -71,7 +123,7 @@ class Folder:
         """The generated text, as one answer."""
         from service.inference.engines.open_bundle import generate_one, open_bundle
 
-        opened = open_bundle(self._find(model, version, generates=True))
+        opened = open_bundle(self._find(model, version, generates=True), link_roots=self._link_roots)
         return generate_one(opened, prompt, parameters).model_dump(mode="json")
 
     def stream(
@@ -80,30 +132,25 @@ class Folder:
         """The generated text, token by token."""
         from service.inference.engines.open_bundle import open_bundle, stream_one
 
-        opened = open_bundle(self._find(model, version, generates=True))
+        opened = open_bundle(self._find(model, version, generates=True), link_roots=self._link_roots)
         for event in stream_one(opened, prompt, parameters):
             if not event.token.is_special:
                 yield event.token.text
 
     def _find(self, model: str | None, version: str | None, generates: bool) -> Path:
         """The folder of the requested bundle, or of the only one that can answer."""
-        from service.bundle.load import find_bundles, read_manifest
+        from service.bundle.models_folder import find_bundles
+        from service.bundle.versions import named
         from service.tasks.catalogue import tasks_of_route
 
         paths = find_bundles(self._models_dir)
-        names = {path.parent.name for path in paths}
         if model is None:
             tasks = tasks_of_route("generate" if generates else "predict")
-            fitting = {p.parent.name for p in paths if read_manifest(p).task in tasks}
+            fitting = {path.parent.name for path in paths if _task_in(path) in tasks}
             if len(fitting) != 1:
                 raise InvalidInput(f"choose one with --model: {', '.join(sorted(fitting)) or 'there is none'}")
             (model,) = fitting
-        found = [p for p in paths if p.parent.name == model and version in (None, p.name)]
-        if not found:
-            raise UnknownModel(
-                f"there is no such model; there are: {', '.join(sorted(names)) or 'none'}", sorted(names)
-            )
-        return found[-1]
+        return named(paths, model, version)
 
 
 class Server:
@@ -117,11 +164,30 @@ class Server:
         listed: list[dict[str, Any]] = self._request("GET", "/models", None)["models"]
         return listed
 
+    def remarks(self) -> list[str]:
+        """None: the log of the service has them."""
+        return []
+
+    def describe(self, model: str | None, version: str | None) -> ModelFacts:
+        """From `GET /models/NAME`."""
+        query = f"?version={quote(version)}" if version else ""
+        return facts_of(self._request("GET", f"/models/{quote(model or self._only_model(), safe='')}{query}", None))
+
+    def _only_model(self) -> str:
+        names = {entry["name"] for entry in self.models() if entry.get("task") not in (None, "generation")}
+        if len(names) != 1:
+            raise InvalidInput(f"choose one with --model: {', '.join(sorted(names)) or 'there is none'}")
+        return str(names.pop())
+
     def predict(
         self, model: str | None, version: str | None, inputs: Sequence[JsonInput], parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The answer of `POST /predict`."""
-        return self._request("POST", "/predict", _body(model, version, list(inputs), parameters))
+        answer = self._request("POST", "/predict", _body(model, version, list(inputs), parameters))
+        predictions = answer.get("predictions")
+        if not isinstance(predictions, list) or len(predictions) != len(inputs):
+            raise UnrollError(f"{self._url} did not answer with one prediction for each input; is it an Unroll server?")
+        return answer
 
     def generate(
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
@@ -140,18 +206,7 @@ class Server:
                 yield event["token"]["text"]
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        import httpx
-
-        from service.cli.resuming_stream import refusal
-
-        try:
-            response = httpx.request(method, self._url + path, json=body, timeout=_TIMEOUT_S)
-        except httpx.HTTPError as error:
-            raise UnrollError(f"{self._url}: {error}") from error
-        if response.is_error:
-            raise refusal(response)
-        answer: dict[str, Any] = response.json()
-        return answer
+        return request_json(self._url, method, path, body, _TIMEOUT_S)
 
 
 def readable(prediction: Mapping[str, Any]) -> str:
@@ -165,9 +220,18 @@ def readable(prediction: Mapping[str, Any]) -> str:
         ranked = prediction.get("top_k") or [prediction]
         return "\n".join(f"{entry['label']}\t{entry['score']:.4f}" for entry in ranked)
     if "forecast" in prediction:
-        lines = ["\t".join(prediction["channels"]), *("\t".join(map(str, step)) for step in prediction["forecast"])]
-        return "\n".join(lines)
+        steps = [[*prediction["channels"]], *prediction["forecast"]]
+        if prediction.get("times"):
+            steps = [[time, *step] for time, step in zip(["time", *prediction["times"]], steps, strict=True)]
+        return "\n".join("\t".join(map(str, step)) for step in steps)
     return str(prediction["text"])
+
+
+def facts_of(details: Mapping[str, Any]) -> ModelFacts:
+    """From a manifest or an answer of `GET /models/NAME`."""
+    config = (details.get("training") or {}).get("config") or {}
+    data = config.get("data") or {}
+    return ModelFacts(str(details.get("task")), details.get("options") or {}, data.get("read") or {})
 
 
 def _body(model: str | None, version: str | None, inputs: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,12 +239,22 @@ def _body(model: str | None, version: str | None, inputs: Any, parameters: Mappi
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(path: Path, link_roots: Sequence[Path]) -> dict[str, Any]:
     from service.bundle.load import load_bundle
 
     entry = {"name": path.parent.name, "version": path.name, "state": "ok", "reason": None}
     try:
-        manifest = load_bundle(path).manifest
+        manifest = load_bundle(path, link_roots).manifest
     except BundleError as error:
         return entry | {"state": "failed", "reason": str(error), "task": None, "description": None}
     return entry | {"task": manifest.task, "description": manifest.description}
+
+
+def _task_in(path: Path) -> str | None:
+    """The task that a manifest states; None if it cannot be read, which is no reason to refuse the other bundles."""
+    from service.bundle.load import read_manifest
+
+    try:
+        return read_manifest(path).task
+    except BundleError:
+        return None

@@ -9,12 +9,14 @@ import importlib.metadata
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
+from service.cli.plain_errors import fail as _fail
+from service.cli.plain_errors import plain_errors as _plain_errors
 from service.distribution import install_hint, installed_version
-from service.errors import UnrollError
 
 OWN_COMMANDS = ("serve", "predict", "generate", "models")
 TRAINING_COMMANDS = (
@@ -50,6 +52,7 @@ _PREDICT_EXAMPLES = """Examples:
   unroll predict -m pos-en "The cat sat on the mat"\n
   unroll predict -m intent-en -p top_k=3 "play some jazz"\n
   unroll predict -m digits-en speech.wav --json\n
+  unroll predict -m spam-en mails.csv --column text=Body --out labels.csv\n
   unroll predict -m spam-en --url http://localhost:8000 < messages.txt
 """
 _GENERATE_EXAMPLES = """Examples:
@@ -57,26 +60,13 @@ _GENERATE_EXAMPLES = """Examples:
   unroll generate "ROMEO:" --max-new-tokens 200 --temperature 0.8 --seed 7\n
   unroll generate "ROMEO:" --greedy --stop "JULIET:" --json
 """
-_MODELS_EXAMPLES = """Examples:
-
-  unroll models\n
-  unroll models --url http://localhost:8000 --json
-"""
 
 app = typer.Typer(
     name="unroll", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
 )
 
-ModelsOption = Annotated[
-    Path, typer.Option("--models", envvar="UNROLL_MODELS_DIR", help="Folder with NAME/VERSION bundles.")
-]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model name; optional if only one can answer.")]
 VersionOption = Annotated[str | None, typer.Option(help="Version of the model.", show_default="the highest")]
-UrlOption = Annotated[
-    str | None,
-    typer.Option(envvar="UNROLL_URL", help="Query a server, such as http://host:8000."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
 def _print_version(is_asked: bool) -> None:
@@ -118,7 +108,7 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="TEXT...",
-            help="Texts; for models of other inputs .wav, .csv, .json or .png files.",
+            help="Texts; or files: .txt, .csv, .tsv, .jsonl, .conllu, .npz, .wav, .png, .json, or a folder.",
             show_default="lines of standard input",
         ),
     ] = None,
@@ -128,25 +118,37 @@ def predict(
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Request parameter, such as top_k=3; repeatable."),
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="ROLE=NAME",
+            help="How a data file is read, as in training: text=message, time=ds, dates=day-first, format=csv.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the answers to a .csv, .tsv or .jsonl file, one row for each input row."),
+    ] = None,
     url: UrlOption = None,
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Tag, classify or translate texts, classify or forecast series of numbers, caption images."""
-    from service.cli import backends as client
-    from service.cli.input_files import input_of
+    """Tag, classify or translate texts, classify or forecast series of numbers, caption images.
 
-    given = texts or _lines_of_standard_input()
+    An argument that is a file or folder is read, with the reader that training uses: a model predicts the file that it
+    was trained on. All other arguments are texts.
+    """
+    from service.cli.predict import Prediction
+
     parameters = dict(_parameter(text) for text in parameter or [])
+    columns = dict(_parameter(text) for text in column or [])
     with _plain_errors():
-        inputs = [input_of(argument) for argument in given]
-        source = client.open_source(url, models)
-        response = source.predict(model, version, inputs, parameters)
-    if as_json:
-        print(json.dumps(response, ensure_ascii=False))
-    else:
-        for prediction in response["predictions"]:
-            print(client.readable(prediction))
+        prediction = Prediction(model, version, parameters, columns, url, models)
+        lines = None if texts else _lines_of_standard_input()
+        num_refused = prediction.write(texts or [], lines, out) if out else prediction.show(texts or [], lines, as_json)
+    if num_refused:
+        _fail(f"{num_refused:,} inputs were refused: the column `error` says why")
 
 
 @app.command(epilog=_GENERATE_EXAMPLES)
@@ -199,20 +201,7 @@ def generate(
     print()
 
 
-@app.command("models", epilog=_MODELS_EXAMPLES)
-def list_models(url: UrlOption = None, models: ModelsOption = Path("models"), as_json: JsonOption = False) -> None:
-    """List the models in a folder, or on a running server."""
-    from service.cli import backends as client
-
-    with _plain_errors():
-        listed = client.open_source(url, models).models()
-    if as_json:
-        print(json.dumps({"models": listed}, ensure_ascii=False))
-        return
-    for entry in listed:
-        state = entry["state"] if not entry["reason"] else f"{entry['state']}: {entry['reason']}"
-        about = f"{entry['task'] or '':<15} {entry['description'] or ''}".strip()
-        print(f"{entry['name']:<24} {entry['version']:<4} {state:<10} {about}".rstrip())
+app.add_typer(models_app)
 
 
 def main() -> None:
@@ -262,8 +251,12 @@ def _training_missing() -> None:
 def _lines_of_standard_input() -> list[str]:
     if sys.stdin.isatty():
         _fail("give a TEXT argument, or lines on standard input")
-    lines = [line.rstrip("\n") for line in sys.stdin]
-    return [line for line in lines if line.strip()] or _fail("there is no text on standard input")
+    try:
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        _fail(f"standard input is no text in UTF-8: {error.reason}")
+    lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
+    return lines if any(map(str.strip, lines)) else _fail("there is no text on standard input")
 
 
 def _parameter(text: str) -> tuple[str, Any]:
@@ -275,20 +268,3 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-class _plain_errors:  # noqa: N801 - reads as a statement: `with _plain_errors():`
-    """Reports an UnrollError in one sentence, without a traceback, and ends the command."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UnrollError):
-            field = getattr(error, "field", ())
-            where = f"{'.'.join(str(part) for part in field)}: " if field else ""
-            _fail(where + str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"unroll: {message}", file=sys.stderr)
-    raise typer.Exit(2)

@@ -18,8 +18,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
 from service.api.documentation import document
-from service.api.error_table import install_error_handlers
-from service.api.event_stream import EventStream
+from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.request_scope import Headers, RequestScope, StreamWriter
 from service.api.routes import (
@@ -28,11 +27,13 @@ from service.api.routes import (
     playground,
     playground_data,
     predict,
+    reference,
     text_generation_inference,
 )
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
+from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.registry import Registry
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
@@ -45,7 +46,9 @@ from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
 from service.server.background import BackgroundTasks
+from service.server.open_connections import ConnectionLimits, OpenConnections
 from service.settings import Settings
+from service.tasks.inputs.request_limits import RequestLimits
 
 logger = logging.getLogger(__name__)
 
@@ -78,27 +81,40 @@ class Application:
     ) -> None:
         self.framework = framework
         self.state = framework.state
-        self.max_body_bytes = services.settings.max_body_bytes
+        self.open_connections = OpenConnections(_connection_limits(services.settings), metrics)
         self._routes = RouteTable(protocols)
         self._dispatcher = Dispatcher(framework, services)
-        self._scope = RequestScope(self._dispatcher, self._routes, metrics, self.max_body_bytes, tracer)
+        self._scope = RequestScope(self._dispatcher, self._routes, metrics, services.settings.max_body_bytes, tracer)
         self._max_open = services.settings.max_open_requests
         self._num_open = 0
-        self._num_streaming = 0
+        self._num_other = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every request begins here, or in `respond`; so does the lifespan, which ends with the last of them."""
-        is_request = scope["type"] == "http"
-        self._num_streaming += is_request
+        match = self._routes.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if match is None:
+            await self._answer_other(scope, receive, send)
+        elif self._num_open >= self._max_open:
+            await self._scope.refuse(match, scope["headers"])(scope, receive, send)
+        else:
+            self._num_open += 1
+            try:
+                await self._scope(scope, receive, send)
+            finally:
+                self._num_open -= 1
+
+    async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what no protocol serves: probes and pages must be answered under any load."""
+        self._num_other += scope["type"] == "http"
         try:
             await self._scope(scope, receive, send)
         finally:
-            self._num_streaming -= is_request
+            self._num_other -= scope["type"] == "http"
 
     @property
     def num_open(self) -> int:
         """Requests being answered, streams and health checks included."""
-        return self._num_open + self._num_streaming
+        return self._num_open + self._num_other
 
     def find_post(self, url: bytes) -> Match | None:
         """The route of a POST request by its target as sent; targets with a query or escapes need ASGI."""
@@ -108,26 +124,24 @@ class Application:
         """The response to a request beyond the limit of open ones; None if there is room."""
         return None if self._num_open < self._max_open else self._scope.refuse(match, headers)
 
-    async def respond(self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter) -> Response | None:
+    def turn_away(self, failure: Failure, method: str, headers: Headers, *, is_counted: bool) -> Response:
+        """The response to a request that is refused before its route is known."""
+        return self._scope.turn_away(failure, method, headers, is_counted=is_counted)
+
+    async def respond(
+        self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
+    ) -> Response | None:
         """Answer a POST request whose body is complete, without ASGI; cancelled when the client disconnects.
 
-        Returns None once a stream has been written. Streams do not count towards the limit of open requests.
+        `client` is the address from which it came.
+        Returns None once a stream has been written.
         """
         self._num_open += 1
-        is_streaming = False
-
-        async def write(response: EventStream) -> None:
-            nonlocal is_streaming
-            is_streaming = True
-            self._num_open -= 1
-            self._num_streaming += 1
-            await write_stream(response)
-
         try:
-            return await self._scope.around(match, headers, partial(self._dispatcher.respond, match, body), write)
+            answer = partial(self._dispatcher.respond, match, body)
+            return await self._scope.around(match, headers, answer, write_stream, client)
         finally:
-            self._num_open -= not is_streaming
-            self._num_streaming -= is_streaming
+            self._num_open -= 1
 
     def note_left(self, match: Match, headers: Headers) -> None:
         """Report a POST request whose client disconnected before the body was complete."""
@@ -144,11 +158,17 @@ def create_app(settings: Settings) -> Application:
     metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
     metrics.expect_requests(NO_MODEL, NO_MODEL)
-    registry = Registry(settings.models_dir, _engine_options(settings), metrics)
+    policy = ReadinessPolicy(settings.required_models)
+    registry = Registry(settings.models_dir, _engine_options(settings), metrics, policy, settings.link_root_list)
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(
-        title="Unroll", version=installed_version(), description=_DESCRIPTION, lifespan=_lifespan
+        title="Unroll",
+        version=installed_version(),
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,  # `reference` serves the pages, with security headers
+        redoc_url=None,
     )
     services = Services(registry, settings, _state_storage(settings))
     metrics.watch_states(services.state_storage.sealer)
@@ -160,7 +180,7 @@ def create_app(settings: Settings) -> Application:
     install_error_handlers(framework)
     for protocol in PROTOCOLS:
         document(protocol, framework)
-    for routes in (models, health, playground, playground_data):
+    for routes in (models, health, playground, playground_data, reference):
         framework.include_router(routes.router)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
@@ -185,6 +205,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(state.tracer.close)
 
 
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_head_bytes=settings.max_head_bytes,
+        max_connections=settings.max_connections,
+        max_held_body_bytes=settings.max_held_body_bytes,
+        head_timeout_s=settings.head_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+        min_upload_bytes_per_s=settings.min_upload_bytes_per_s,
+        unread_timeout_s=settings.unread_timeout_s,
+    )
+
+
 def _engine_options(settings: Settings) -> EngineOptions:
     return EngineOptions(
         device=settings.device,
@@ -196,6 +229,9 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_stream_backlog_events=settings.max_stream_backlog_events,
         prefix_cache_bytes=settings.prefix_cache_bytes,
         prefix_checkpoint_tokens=settings.prefix_checkpoint_tokens,
+        request=RequestLimits(
+            settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with a fast path for plain requests.
+"""The bounded protocol with a fast path for plain requests.
 
 ASGI needs a task, two queues of messages and several calls through layers for each request, which costs as much as a
 small model. A plain POST to a route of a protocol goes straight to the application instead: one task, one write.
@@ -11,32 +11,33 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import httptools
 from starlette.responses import Response
 from starlette.types import Message
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.api.event_stream import EventStream
 from service.api.protocol import Match
-from service.api.request_scope import StreamWriter
+from service.api.request_scope import Headers, StreamWriter
+from service.server.bounded_lifetime import Refuser
+from service.server.bounded_protocol import BoundedProtocol
+from service.server.connection_parts import response_head
+from service.server.open_connections import OpenConnections
 
-Headers = Iterable[tuple[bytes, bytes]]
 
-
-class Responder(Protocol):
+class Responder(Refuser, Protocol):
     """What answers requests: the application."""
 
     @property
-    def max_body_bytes(self) -> int: ...
+    def open_connections(self) -> OpenConnections: ...
     def find_post(self, url: bytes) -> Match | None: ...
     def refusal(self, match: Match, headers: Headers) -> Response | None: ...
     async def respond(
-        self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter
+        self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
     ) -> Response | None: ...
     def note_left(self, match: Match, headers: Headers) -> None: ...
 
@@ -44,11 +45,11 @@ class Responder(Protocol):
 class FastPathCycle:
     """One request and its response, in the shape in which uvicorn's protocol keeps track of them.
 
-    The protocol adds to `body`, clears `more_body`, sets `disconnected`, and calls `message_event.set()` after each.
+    The protocol clears `more_body`, sets `disconnected`, and calls `message_event.set()` after each.
     """
 
     def __init__(self, protocol: FastPathProtocol, match: Match, headers: list[tuple[bytes, bytes]]) -> None:
-        self.body = b""
+        self._body: bytes | bytearray = b""
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
@@ -66,14 +67,20 @@ class FastPathCycle:
         return self
 
     def set(self) -> None:
-        """Something has changed: more of the body has arrived, or the client has disconnected."""
+        """Something has changed: the body is complete, or the client has disconnected."""
         if self.disconnected:
             self._drop()
-            return
-        # uvicorn stops reading when a body grows; its length is known to be allowed, and a disconnect must be seen.
-        self._protocol.flow.resume_reading()
-        if not self.more_body and self._task is None and not self.response_complete:
+        elif not self.more_body and self._task is None and not self.response_complete:
             self._begin()
+
+    def take(self, part: bytes) -> None:
+        """Add to the body. Most bodies come as one part, which is not copied; others are joined in place."""
+        if not self._body:
+            self._body = part
+        elif isinstance(self._body, bytes):
+            self._body = bytearray(self._body) + part
+        else:
+            self._body += part
 
     def _drop(self) -> None:
         """The client has disconnected."""
@@ -96,8 +103,12 @@ class FastPathCycle:
 
     async def _answer(self) -> None:
         responder = self._protocol.responder
-        response = await responder.respond(self._match, self._headers, self.body, self._write_stream)
-        if response is not None and not self.disconnected:
+        client = (self._protocol.client or ("",))[0]
+        body, self._body = bytes(self._body), b""
+        response = await responder.respond(self._match, self._headers, body, self._write_stream, client)
+        if self._protocol.transport.is_closing():
+            return
+        if response is not None:
             self._write(response)
         elif not self.response_complete:  # a stream that failed: without its end the client knows
             self._protocol.transport.close()
@@ -123,7 +134,7 @@ class FastPathCycle:
         protocol = self._protocol
         if protocol.flow.write_paused:
             await protocol.flow.drain()
-        if self.disconnected:
+        if self.disconnected or protocol.transport.is_closing():
             return
         if message["type"] == "http.response.start":
             head = self._head(message["status"], message["headers"], (b"transfer-encoding", b"chunked"))
@@ -139,7 +150,7 @@ class FastPathCycle:
         lines = [*self._protocol.server_state.default_headers, *headers, *more]
         if not self.keep_alive:
             lines.append((b"connection", b"close"))
-        return b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % line for line in lines), b"\r\n"])
+        return response_head(status, lines)
 
     def _complete(self) -> None:
         self.response_complete = True
@@ -148,83 +159,77 @@ class FastPathCycle:
         self._protocol.on_response_complete()
 
 
-class FastPathProtocol(HttpToolsProtocol):
-    """Use a subclass with `responder` set: see `fast_path_protocol`.
-
-    A connection whose client reads nothing for `max_stall_s` while responses pile up is closed: nothing else would end
-    it.
-    """
+class FastPathProtocol(BoundedProtocol):
+    """Use a subclass with `responder` and `open_connections` set: see `fast_path_protocol`."""
 
     responder: Responder
-    max_stall_s = 30.0
-    _stall_timer: asyncio.TimerHandle | None = None
 
-    def pause_writing(self) -> None:
-        """The client reads more slowly than we write."""
-        super().pause_writing()
-        self._stall_timer = self.loop.call_later(self.max_stall_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        super().resume_writing()
-        self._cancel_stall_timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Drop whatever was being answered."""
-        super().connection_lost(exc)
-        self._cancel_stall_timer()
-
-    def _cancel_stall_timer(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
-
-    def on_headers_complete(self) -> None:
+    def begin_request(self) -> None:
         """Take the fast path if the request has the plain form."""
-        match = self._plain_match()
+        match = None if self.is_chunked else self._plain_match()
         if match is None:
-            super().on_headers_complete()
+            super().begin_request()
         else:
-            self.cycle = FastPathCycle(self, match, self.headers)  # type: ignore[assignment]
+            self.cycle = FastPathCycle(self, match, self.headers)
+
+    def take_body(self, body: bytes) -> None:
+        """Give a part of the body to the cycle."""
+        if isinstance(self.cycle, FastPathCycle):
+            self.cycle.take(body)
+        else:
+            super().take_body(body)
+
+    def drop_request(self) -> None:
+        """Make the cycle of an incomplete request end; on the fast path nothing has begun."""
+        if isinstance(self.cycle, FastPathCycle):
+            self.cycle = None
+        else:
+            super().drop_request()
 
     def _plain_match(self) -> Match | None:
-        """The route of a POST whose length is declared and allowed, on a connection that has nothing else to do."""
+        """The route of a POST of declared length."""
         parser = self.parser
         is_plain = (
             parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
-            and not parser.should_upgrade()
             and not self.expect_100_continue
             and self.limit_concurrency is None
-            and getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
-            and not self.flow.write_paused  # ASGI waits until earlier responses are read
-            and _declared_bytes(self.headers) <= self.responder.max_body_bytes
         )
         return self.responder.find_post(self.url) if is_plain else None
 
 
-def fast_path_protocol(application: Responder) -> type[HttpToolsProtocol]:
+def fast_path_protocol(application: Responder) -> type[FastPathProtocol]:
     """The protocol for this application, to be given to uvicorn."""
-    return type("BoundFastPathProtocol", (FastPathProtocol,), {"responder": application})
+    members = {"responder": application, "open_connections": application.open_connections}
+    return type("BoundFastPathProtocol", (FastPathProtocol,), members)
 
 
-#: What the fast path reads, replaces or calls, and with how many arguments besides `self`.
+#: What the protocol reads, replaces or calls, and with how many arguments besides `self`.
 _METHODS = {
+    "connection_lost": 1,
+    "connection_made": 1,
+    "data_received": 1,
+    "on_body": 1,
+    "on_header": 2,
     "on_headers_complete": 0,
+    "on_message_begin": 0,
+    "on_message_complete": 0,
     "on_response_complete": 0,
+    "on_url": 1,
     "pause_writing": 0,
     "resume_writing": 0,
-    "connection_lost": 1,
 }
-_FLOW_MEMBERS = ("drain", "resume_reading")
-_PARSER_MEMBERS = ("get_http_version", "get_method", "should_keep_alive", "should_upgrade")
+_FLOW_MEMBERS = ("drain", "pause_reading", "resume_reading")
+_PARSER_MEMBERS = ("feed_data", "get_http_version", "get_method", "should_keep_alive", "should_upgrade")
 _INSTANCE_NAMES = (
-    "cycle", "expect_100_continue", "flow", "headers", "limit_concurrency", "loop", "parser", "server_state", "tasks",
-    "transport", "url",
+    "client", "cycle", "expect_100_continue", "flow", "headers", "limit_concurrency", "loop", "parser", "server_state",
+    "tasks", "timeout_keep_alive", "total_requests", "transport", "url",
 )  # fmt: skip
 #: What uvicorn's protocol does to the cycle of a request.
 _CYCLE_NAMES = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+#: What its own cycle has, besides.
+_OWN_CYCLE_NAMES = ("response_started", "transport")
 
 
 def missing_pieces() -> list[str]:
@@ -232,6 +237,8 @@ def missing_pieces() -> list[str]:
     protocol, names = httptools_impl.HttpToolsProtocol, _names_in(httptools_impl.HttpToolsProtocol)
     missing = [f"HttpToolsProtocol.{name}" for name, count in _METHODS.items() if not _takes(protocol, name, count)]
     missing += [f"HttpToolsProtocol.{name}" for name in (*_INSTANCE_NAMES, *_CYCLE_NAMES) if name not in names]
+    own_names = _names_in(httptools_impl.RequestResponseCycle)
+    missing += [f"RequestResponseCycle.{name}" for name in _OWN_CYCLE_NAMES if name not in own_names]
     missing += [f"FlowControl.{name}" for name in _FLOW_MEMBERS if not hasattr(FlowControl, name)]
     missing += [] if "write_paused" in _names_in(FlowControl) else ["FlowControl.write_paused"]
     missing += [
@@ -249,9 +256,3 @@ def _names_in(kind: type) -> set[str]:
     """Every name that the methods of a class use, its attributes included."""
     functions = [member for member in vars(kind).values() if inspect.isfunction(member)]
     return {name for function in functions for name in function.__code__.co_names}
-
-
-def _declared_bytes(headers: list[tuple[bytes, bytes]]) -> float:
-    """The length of the body; infinite if it is not declared."""
-    declared: Any = next((value for name, value in headers if name == b"content-length"), b"")
-    return int(declared[:20]) if declared.isdigit() else float("inf")

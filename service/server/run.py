@@ -17,10 +17,13 @@ from prometheus_client import disable_created_metrics
 
 from service.observability.json_logs import configure_logging, flush_logs, printing_logged
 from service.server.app import Application, create_app
+from service.server.idle_collector import IdleCollector
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: Files that are open besides connections: bundles while they are loaded, logs, Redis.
+_OTHER_OPEN_FILES = 256
 _COLLECTION_THRESHOLDS = (1_000, 500, 1_000)
 
 
@@ -34,11 +37,12 @@ def run_server(settings: Settings) -> None:
     """
     configure_logging(settings.log_level, settings.log_texts)
     # Requests create no reference cycles and permanent objects are frozen, so frequent, short collections of young
-    # objects are enough.
+    # objects are enough; `IdleCollector` finds the rest.
     gc.set_threshold(*_COLLECTION_THRESHOLDS)
     # The library adds a creation time to every series, which doubles the size of a scrape.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     listening = open_socket(settings.host, settings.port)
+    allow_open_files(settings.max_connections + _OTHER_OPEN_FILES)
     application = create_app(settings)
     config = uvicorn.Config(
         application,
@@ -46,10 +50,12 @@ def run_server(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         proxy_headers=False,
+        ws="none",  # an upgrade is ignored, and the request is answered over HTTP/1.1
         timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
     announce: Callable[[], None] = application.state.registry.announce_stop
-    server = GracefulServer(config, announce, settings.stop_delay_s)
+    collector = IdleCollector(lambda: not application.num_open)
+    server = GracefulServer(config, announce, settings.stop_delay_s, collector.tick)
     with printing_logged():
         server.run(sockets=[listening])
 
@@ -57,8 +63,16 @@ def run_server(settings: Settings) -> None:
 class GracefulServer(uvicorn.Server):
     """Announces the stop on SIGTERM, and keeps serving for a delay. A second signal, or SIGINT, stops it at once."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], delay_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        announce: Callable[[], None],
+        delay_s: float,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`tick` is called several times a second."""
         super().__init__(config)
+        self._tick = tick
         self._announce = announce
         self._delay_s = delay_s
         self._stop_at_s: float | None = None
@@ -89,6 +103,7 @@ class GracefulServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop; uvicorn asks several times a second."""
+        self._tick()
         if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s and not self.should_exit:
             super().handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)
@@ -104,8 +119,28 @@ def http_protocol(application: Application) -> Any:
         missing = missing_pieces()
         if not missing:
             return fast_path_protocol(application)
-    logger.warning("Fast path is off, requests go through ASGI", extra={"missing": missing})
+    logger.warning(
+        "Fast path is off: requests go through ASGI, without the limits on connections", extra={"missing": missing}
+    )
     return "auto"
+
+
+def allow_open_files(num_files: int) -> None:
+    """Raise the limit on open files of this process, as each connection is one; warn if the system allows fewer."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if (resource.RLIM_INFINITY in (soft, hard) and soft == resource.RLIM_INFINITY) or soft >= num_files:
+        return
+    allowed = num_files if hard == resource.RLIM_INFINITY else min(num_files, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < num_files:
+        logger.warning(
+            "Too few files may be open for UNROLL_MAX_CONNECTIONS: raise ulimit -n, or lower the setting",
+            extra={"open_files": allowed, "needed": num_files},
+        )
 
 
 def open_socket(host: str, port: int) -> socket.socket:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from service.bundle.load import Example
-from service.bundle.manifest import Precision
+from service.bundle.load import Bundle, Example
+from service.bundle.manifest import Manifest, Precision
 from service.errors import InferenceFailed, InvalidInput
-from service.tasks.core.task import Runner, Task
+from service.tasks.core.task import Array, Runner, Task
 from service.tasks.inputs.json_input import plain_value
 
 #: Largest allowed difference of a score or log-probability from the recorded one, which is torch's in fp32; text and
 #: labels must be equal. Real faults are far larger: padding that was not masked changed scores by 0.2 and more.
 TOLERANCE: dict[Precision, float] = {"fp32": 2e-3, "bf16": 0.05, "int8": 0.1}
+
+#: The same for the logits of labels. It is wide, as sums in TF32 differ by more; those of two labels do far more.
+LABEL_TOLERANCE = 0.05
 
 
 def faults_of_examples(task: Task, examples: Iterable[Example], runner: Runner, tolerance: float) -> Iterator[str]:
@@ -25,6 +28,65 @@ def faults_of_examples(task: Task, examples: Iterable[Example], runner: Runner, 
             yield f"example {number} could not be answered: {error}"
             continue
         yield from (f"example {number}: {fault}" for fault in differences(example.answer, found, tolerance))
+
+
+def label_scores(
+    bundle: Bundle, task: Task, runner: Runner, inputs: Any, parameters: Mapping[str, Any]
+) -> dict[str, dict[str, float]] | None:
+    """What the graph computes for each label in answering one input, by output and label; None if it has no labels.
+
+    These are logits; of a tagger those of the first word. They prove which label belongs to which row of the weights,
+    for every label and not only for those that occur in an answer. Raises as `Task.answer`.
+    """
+    if not bundle.manifest.labels:
+        return None
+    listener = _Listener(runner)
+    task.answer(listener, plain_value(inputs), parameters)
+    return {
+        output: dict(zip(labels, listener.first_row(output), strict=False))
+        for output, labels in _label_outputs(bundle.manifest)
+        if output in listener.outputs
+    }
+
+
+def faults_of_labels(bundle: Bundle, task: Task, runner: Runner) -> Iterator[str]:
+    """One sentence for each label whose recorded score is not that of its row; the runner computes in fp32."""
+    for number, example in enumerate(bundle.examples, start=1):
+        if example.label_scores is None:
+            continue
+        try:
+            found = label_scores(bundle, task, runner, example.inputs, example.parameters)
+        except (InferenceFailed, InvalidInput) as error:
+            yield f"example {number} could not be answered: {error}"
+            continue
+        faults = _compare(example.label_scores, found, LABEL_TOLERANCE, "label_scores")
+        yield from (f"example {number}: {fault}" for fault in faults)
+
+
+class _Listener:
+    """A runner that keeps the outputs of its last run."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.outputs: dict[str, Array] = {}
+
+    def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        self.outputs = self._runner.run(graph, feeds)
+        return self.outputs
+
+    def first_row(self, output: str) -> list[float]:
+        """The scores of the labels at the first place that has any."""
+        scores = self.outputs[output]
+        return [round(float(score), 5) for score in scores.reshape(-1, scores.shape[-1])[0]]
+
+
+def _label_outputs(manifest: Manifest) -> list[tuple[str, tuple[str, ...]]]:
+    """The outputs of graphs that have one number for each label, and the labels in their order."""
+    return [
+        ("emissions", manifest.labels),
+        ("logits", manifest.labels),
+        ("text_logits", manifest.text_labels),
+    ]
 
 
 def differences(expected: Any, actual: Any, tolerance: float) -> list[str]:

@@ -37,6 +37,18 @@ def predictions(client: TestClient, inputs: object) -> list[dict[str, Any]]:
     return found
 
 
+def test_times_in_a_request_give_times_in_the_answer(models: Path, served: TestClient) -> None:
+    """Texts and numbers are taken; a wrong one is refused with its place; without times the answer has none."""
+    inputs = load_bundle(models / "tiny-forecaster" / "1").examples[0].inputs
+    (found,) = predictions(served, inputs | {"times": ["2024-01-30", "2024-01-31"]})
+    assert found["times"][:2] == ["2024-02-01", "2024-02-02"]
+    (found,) = predictions(served, [inputs | {"times": [1706695200, 1706698800]}])
+    assert found["times"][0] == "1706702400"
+    assert "times" not in predictions(served, inputs)[0]
+    refused = served.post("/predict", json={"inputs": inputs | {"times": ["2024-01-30", "late"]}})
+    assert (refused.status_code, "'late' is not a time" in refused.text) == (422, True)
+
+
 def test_forecasts_come_with_their_quantiles(models: Path, served: TestClient) -> None:
     """The recorded examples get their forecasts and quantiles, in one request or alone."""
     examples = load_bundle(models / "tiny-forecaster" / "1").examples

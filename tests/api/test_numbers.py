@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from service.bundle.load import load_bundle
 from service.tasks.recorded import differences
-from tests.api.test_bad_input import expect_refused
+from tests.api.validation.test_bad_input import expect_refused
 from tests.conftest import running_service
 from tests.tasks.inputs.test_wav import pcm, wav
 from tests.tiny_bundles import write_tiny_bundle

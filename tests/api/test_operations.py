@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.bundle.load import EXAMPLES_FILE
+from service.bundle.load import EXAMPLES_FILE, read_manifest
+from service.bundle.write import write_manifest
 from service.observability.metrics import FAILED_OUTCOMES
 from tests.conftest import PATIENCE_S, running_service, wait_until
 from tests.tiny_bundles import copy_bundle, renew_digests
@@ -48,8 +49,12 @@ def remove_manifest(bundle: Path) -> None:
 
 
 def rename_in_manifest(bundle: Path) -> None:
+    write_manifest(bundle, read_manifest(bundle).model_copy(update={"name": "another"}))
+
+
+def edit_manifest(bundle: Path) -> None:
     file = bundle / "manifest.json"
-    file.write_text(file.read_text(encoding="utf-8").replace('"tiny-classifier"', '"another"'), encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace('"greeting"', '"farewell"'), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,7 @@ def rename_in_manifest(bundle: Path) -> None:
         (falsify_an_answer, "example 1: answer.score"),
         (remove_manifest, "no manifest.json"),
         (rename_in_manifest, "its manifest says another/1"),
+        (edit_manifest, "manifest.json: was changed after publishing"),
     ],
 )
 def test_a_damaged_bundle_keeps_the_service_from_being_ready(

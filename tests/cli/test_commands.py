@@ -182,7 +182,7 @@ def test_the_commands_of_the_service_do_without_training(monkeypatch: pytest.Mon
 
 def test_own_commands_are_all_listed() -> None:
     """All of the service's own commands are listed without looking up the training commands."""
-    names = {command.name or getattr(command.callback, "__name__", "") for command in cli.app.registered_commands}
+    names = {name for name in vars(typer.main.get_command(cli.app))["commands"] if name not in cli.TRAINING_COMMANDS}
     assert names == set(cli.OWN_COMMANDS)
 
 

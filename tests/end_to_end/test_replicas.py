@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.bundle.load import read_manifest
+from service.bundle.write import write_manifest
 from service.cli.resuming_stream import resuming_stream
 from tests.conftest import PATIENCE_S
 from tests.end_to_end.replicas import Replica, gateway_before, running_replicas
@@ -39,10 +40,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[
 
 def allow_long_texts(bundle: Path) -> None:
     """Permit texts that are long enough to be interrupted midway."""
-    path = bundle / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["limits"]["max_new_tokens"] = LENGTH
-    path.write_text(json.dumps(manifest), encoding="utf-8")
+    manifest = read_manifest(bundle)
+    limits = manifest.limits.model_copy(update={"max_new_tokens": LENGTH})
+    write_manifest(bundle, manifest.model_copy(update={"limits": limits}))
 
 
 def tokens(url: str, on_token: Callable[[int], None] = lambda number: None) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.bundle.load import Bundle, find_bundles, load_bundle
+from service.bundle.load import Bundle, load_bundle
+from service.bundle.models_folder import find_bundles, list_models_folder
 from service.inference.runtime.ort_runner import OrtRunner
 from tests.allowed_skips import NO_DATA
 from training.config.recipe import find_recipe, load_recipe
@@ -53,6 +54,14 @@ def test_a_shipped_bundle_is_small(name: str) -> None:
     """Every bundle stays below the size limit."""
     assert num_bytes(BUNDLES[name]) <= MAX_BUNDLE_BYTES
     assert num_bytes(MODELS) <= MAX_ALL_BYTES
+
+
+def test_the_repository_keeps_one_version_of_each_model() -> None:
+    """Git keeps the others; each that is here carries a digest of its manifest, and nothing stray lies beside them."""
+    listed = list_models_folder(MODELS)
+    assert len(listed.bundles) == len(BUNDLES)
+    assert not [path for path in listed.bundles if not load_bundle(path, [MODELS]).manifest.digest]
+    assert listed.strays == ()
 
 
 @each_bundle

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.bundle.load import find_bundles, load_bundle
+from service.bundle.load import load_bundle
+from service.bundle.models_folder import find_bundles
 from service.errors import BundleError
 from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.self_check import self_check

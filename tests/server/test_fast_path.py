@@ -235,17 +235,21 @@ def test_the_work_of_a_caller_that_leaves_is_dropped(
     wait_until(lambda: engine.num_pending == 0)
 
 
-def test_who_does_not_read_is_cut_and_stalls_nobody(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_read_is_cut_and_stalls_nobody(tiny_models: Path) -> None:
     """A client that does not read is disconnected after the stall timeout, and others are not delayed."""
-    monkeypatch.setattr(server.protocol, "max_stall_s", 0.2)
     large = post("/predict", {"model": "tiny-tagger", "inputs": ["the cat sat on a mat " * 6] * 100})
-    with server.connect(receive_bytes=4096) as deaf, server.connect() as other:
+    with (
+        live_server(tiny_models, unread_timeout_s=0.2) as server,
+        server.connect(receive_bytes=4096) as deaf,
+        server.connect() as other,
+    ):
         with pytest.raises(OSError):  # noqa: PT012 - the server closes the connection at some point
             for _ in range(1_000):
                 deaf.send(large)
                 assert predictions(other.ask(post("/predict", TAG)))
         assert predictions(other.ask(post("/predict", TAG)))
-    wait_until(lambda: server.engine("tiny-tagger").num_pending == 0)
+        wait_until(lambda: server.engine("tiny-tagger").num_pending == 0)
+        assert server.metric("unroll_connections_ended_total", reason="unread") == 1
 
 
 HELD_SERVER = """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,8 +14,10 @@ from rich.console import Console
 from service.bundle.manifest import VariantName
 from service.errors import UnrollError
 from training.cli.experiment import experiment
+from training.cli.names import bundle_at, run_at
 from training.cli.options import (
     AsJson,
+    BundleArgument,
     ColumnOption,
     Device,
     ExportAfter,
@@ -22,25 +25,40 @@ from training.cli.options import (
     ModelsFolder,
     RunFolderArgument,
     RunsFolder,
-    console,
     friendly_errors,
     parse_settings,
     read_options,
     say,
 )
 from training.cli.recipe import TASKS, DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
+from training.cli.running import (
+    ExamplesFile,
+    ExamplesFromDev,
+    Publication,
+    PublishIfBetter,
+    begun,
+    check_new,
+    example_settings,
+    publish,
+    reopened,
+    train_and_publish,
+    with_remark,
+)
 from training.cli.series import leave_one_out, seeds
 from training.cli.tuning import find_lr, search
+from training.fit.places import check_writable
+from training.fit.run_lock import locked_run
 
 if TYPE_CHECKING:
     import torch
 
-    from training.fit.distributed import Workers
-    from training.pipeline.run import Prepared, Run
+    from training.pipeline.run import Prepared
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the run folder of the same name; published bundles stay.")
+]
 
 
 app.command()(experiment)
@@ -62,6 +80,9 @@ def train(
     runs: RunsFolder = Path("runs"),
     models: ModelsFolder = Path("models"),
     export_after: ExportAfter = True,
+    only_if_better: PublishIfBetter = False,
+    examples: ExamplesFile = None,
+    examples_from_dev: ExamplesFromDev = False,
     overwrite: Overwrite = False,
     dry_run: Annotated[
         bool,
@@ -79,25 +100,32 @@ def train(
 
     Your own files:    unroll train tagging --train a.conllu --dev b.conllu --name mine
 
+    Publishes models/NAME/1, or the next free version; --publish-if-better only where a cheap baseline is beaten (exit
+    status 1 otherwise).
+
     Several GPUs:      torchrun --nproc-per-node 4 -m training train pos-en
     """
-    read = read_options(file_format, columns)
     overrides = [*(settings or []), *(["training.deterministic=true"] if deterministic else [])]
     with friendly_errors():
-        chosen, records = choose_recipe(recipe, name, train_file, dev_file, read, overrides)
+        overrides += example_settings(examples, examples_from_dev)
+        chosen, records = choose_recipe(
+            recipe, name, train_file, dev_file, read_options(file_format, columns), overrides
+        )
         from training.fit.distributed import joined_workers
-        from training.pipeline.run import choose_device, prepare_run, shared_run, start_run
+        from training.pipeline.run import choose_device, prepare_run, shared_run
 
-        chosen_device = choose_device(device)
+        chosen_device, path = choose_device(device), runs / chosen.name
         if dry_run:
             _dry_run(prepare_run(chosen, train=records), chosen_device)
             return
-        with joined_workers(chosen_device) as workers:
+        places = Publication(models if export_after else None, only_if_better)
+        places.check(path)
+        check_new(path, overwrite)
+        with joined_workers(chosen_device) as workers, ExitStack() as held:
             workers.check_batch_size(chosen.training.batch_size)
-            path = runs / chosen.name
             prepare = partial(prepare_run, chosen, train=records)
-            run = shared_run(lambda: start_run(_with_remark(prepare()), path, overwrite), path, workers)
-            _train_and_publish(run, chosen_device, models if export_after else None, workers)
+            run = shared_run(lambda: begun(with_remark(prepare()), path, overwrite, places, held), path, workers)
+            train_and_publish(run, chosen_device, workers, places)
 
 
 @app.command()
@@ -105,20 +133,26 @@ def resume(
     run_folder: RunFolderArgument,
     models: ModelsFolder = Path("models"),
     export_after: ExportAfter = True,
+    only_if_better: PublishIfBetter = False,
     device: Device = "auto",
+    runs: RunsFolder = Path("runs"),
 ) -> None:
     """Resume an interrupted run. The weights become the same as without the interruption.
 
-    unroll resume runs/pos-en
+    unroll resume pos-en
+
+    Publishes a run that was finished but not published; leaves one alone that was.
     """
     with friendly_errors():
         from training.fit.distributed import joined_workers
-        from training.pipeline.run import choose_device, open_run, shared_run
+        from training.pipeline.run import choose_device, shared_run
 
-        chosen_device = choose_device(device)
-        with joined_workers(chosen_device) as workers:
-            run = shared_run(lambda: open_run(run_folder), run_folder, workers)
-            _train_and_publish(run, chosen_device, models if export_after else None, workers, resuming=True)
+        chosen_device, path = choose_device(device), run_at(run_folder, runs)
+        places = Publication(models if export_after else None, only_if_better)
+        places.check(path)
+        with joined_workers(chosen_device) as workers, ExitStack() as held:
+            run = shared_run(lambda: reopened(path, places, held), path, workers)
+            train_and_publish(run, chosen_device, workers, places, resuming=True)
 
 
 @app.command()
@@ -127,6 +161,7 @@ def retrain(
     into: Annotated[Path | None, typer.Option(help="Folder of the new run.  [default: RUN_FOLDER-again]")] = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
+    runs: RunsFolder = Path("runs"),
 ) -> None:
     """Repeat a finished run from its folder, on the same data (verified by digest), and compare the weights.
 
@@ -139,9 +174,12 @@ def retrain(
         from training.pipeline.retrain import begin_again, compare_runs
         from training.pipeline.run import choose_device
 
-        path = into or run_folder.with_name(f"{run_folder.name}-again")
-        _train_and_publish(begin_again(run_folder, path, overwrite), choose_device(device), None, ALONE)
-        comparison = compare_runs(run_folder, path)
+        original = run_at(run_folder, runs)
+        path = into or original.with_name(f"{original.name}-again")
+        check_writable(path, "--into")
+        with locked_run(path):
+            train_and_publish(begin_again(original, path, overwrite), choose_device(device), ALONE)
+        comparison = compare_runs(original, path)
         typer.echo(comparison.summary())
         if not comparison.is_equal:
             raise typer.Exit(1)
@@ -154,10 +192,13 @@ def export(
     fp32: Annotated[bool, typer.Option("--fp32", help="Store weights in single precision: twice the size.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Add 8-bit graphs, if the dev score holds.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Allow bf16 for the bundle, if the dev score holds.")] = False,
+    runs: RunsFolder = Path("runs"),
 ) -> None:
     """Export the best weights of a run as a bundle (graphs, tokenizer, examples, model card), verify and publish it.
 
     unroll export runs/pos-en
+
+    A published version is never replaced: the next free one is taken.
 
     Add a faster variant to a published bundle: unroll export --int8 models/pos-en/1
     """
@@ -170,7 +211,8 @@ def export(
         if not (source / MANIFEST_FILE).is_file():
             from training.pipeline.run import open_run
 
-            bundle = _publish(open_run(source), models, half=not fp32)
+            check_writable(models, "--models")
+            bundle = publish(open_run(run_at(source, runs)), models, half=not fp32)
         elif not wanted or fp32:
             raise UnrollError(f"{source} is a bundle already; add a faster variant with --int8 or --bf16")
         for name in wanted:
@@ -179,21 +221,25 @@ def export(
 
 @app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, such as models/pos-en/1.")],
+    bundle: BundleArgument,
     run_folder: Annotated[
-        Path | None, typer.Option("--run", help="Also compare with PyTorch: the run that was exported.")
+        Path | None,
+        typer.Option("--run", help="Also compare with PyTorch: the exported run, by name or path."),
     ] = None,
     as_json: AsJson = False,
+    models: ModelsFolder = Path("models"),
+    runs: RunsFolder = Path("runs"),
 ) -> None:
     """Verify the graphs of a bundle at several batch sizes and sequence lengths.
 
-    unroll verify models/pos-en/1 --run runs/pos-en
+    unroll verify pos-en --run pos-en
     """
     with friendly_errors():
         from training.pipeline.run import trained_network
         from training.publish.verify import verify_bundle
 
-        report = verify_bundle(bundle, None if run_folder is None else trained_network(run_folder))
+        network = None if run_folder is None else trained_network(run_at(run_folder, runs))
+        report = verify_bundle(bundle_at(bundle, models), network)
         facts = {"passed": report.passed, "checks": report.checks, "failures": report.failures}
         typer.echo(json.dumps(facts) if as_json else report.summary())
         if not report.passed:
@@ -202,7 +248,7 @@ def verify(
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, such as models/pos-en/1.")],
+    bundle: BundleArgument,
     file: Annotated[str, typer.Argument(help="Labelled file, folder with seq.in and seq.out, or a.en,a.de.")],
     as_json: AsJson = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Records per batch; does not change scores.")] = 32,
@@ -214,27 +260,40 @@ def evaluate(
     analysis: Annotated[
         Path | None, typer.Option(help="Folder for a confusion matrix, errors by kind and attention maps.")
     ] = None,
+    models: ModelsFolder = Path("models"),
 ) -> None:
     """Evaluate a bundle on a labelled file with onnxruntime.
 
-    unroll evaluate models/pos-en/1 dev.conllu
+    unroll evaluate pos-en dev.conllu
+
+    Columns and format are those of the training unless options or the file say otherwise. Scores have 95 % confidence
+    intervals where they are shares.
 
     Percentages: accuracy, f1 (spans counted as in conlleval), bleu and chrf (sacrebleu). The loss is in nats per token.
     """
-    read = read_options(file_format, columns)
     with friendly_errors():
         from training.evaluation.evaluate import analyse_bundle, evaluate_bundle
 
-        asked = parse_settings(parameters or [])
+        read, asked = read_options(file_format, columns), parse_settings(parameters or [])
+        path = bundle_at(bundle, models)
         if analysis is None:
-            scores = evaluate_bundle(bundle, file, read, batch_size=batch_size, parameters=asked)
+            scores = evaluate_bundle(path, file, read, batch_size=batch_size, parameters=asked)
         else:
-            scores = analyse_bundle(bundle, file, analysis, read, batch_size=batch_size, parameters=asked, say=say)
+            scores = analyse_bundle(path, file, analysis, read, batch_size=batch_size, parameters=asked, say=say)
         if as_json:
             typer.echo(json.dumps(scores, ensure_ascii=False))
             return
         for key, value in scores.items():
-            typer.echo(f"{key:<22} {value:.4f}" if isinstance(value, float) else f"{key:<22} {value}")
+            typer.echo(f"{key:<22} {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A score as text."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {low:.1f} to {high:.1f}" for name, (low, high) in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 @app.command("check-data")
@@ -251,13 +310,16 @@ def check_data(
 
     unroll check-data tagging --train a.conllu --dev b.conllu
     """
-    read = read_options(file_format, columns)
     known = {name: name for name in TASKS}
-    if task not in known:
-        raise typer.BadParameter(f"unknown task {task!r}; choose one of {', '.join(TASKS)}")
     with friendly_errors():
+        from training.config.recipe import nearest_task
         from training.data import check as checking
 
+        if task not in known:
+            near = nearest_task(task)
+            hint = f"; did you mean {near}?" if near else ";"
+            raise UnrollError(f"unknown task {task!r}{hint} choose one of {', '.join(TASKS)}")
+        read = read_options(file_format, columns)
         report = checking.run(known[task], train_file, dev_file, test_file, read)
         if as_json:
             typer.echo(report.model_dump_json(indent=2))
@@ -270,42 +332,8 @@ def _dry_run(prepared: Prepared, device: torch.device) -> None:
     """Print the recipe to stdout, and what a run of it needs to stderr."""
     from training.pipeline.dry_run import dry_run
 
-    typer.echo(_with_remark(prepared).recipe.model_dump_json(indent=2, exclude_none=True))
+    typer.echo(with_remark(prepared).recipe.model_dump_json(indent=2, exclude_none=True))
     say(dry_run(prepared, device).summary())
-
-
-def _with_remark(prepared: Prepared) -> Prepared:
-    """Print the remark about the data, if any, to stderr."""
-    if prepared.data.remark:
-        say(prepared.data.remark)
-    return prepared
-
-
-def _train_and_publish(
-    run: Run, device: torch.device, models: Path | None, workers: Workers, *, resuming: bool = False
-) -> None:
-    from training.pipeline.run import describe, train_run
-
-    if not workers.is_first:
-        train_run(run, device, resuming, workers)
-        return
-    say(describe(run, device) + (f", by {workers.count} workers" if workers.count > 1 else ""))
-    progress = train_run(run, device, resuming, workers)
-    say(f"best epoch {progress.best_epoch} after {progress.seconds / 60:.1f} minutes; run: {run.folder.path}")
-    if models is not None:
-        _publish(run, models)
-
-
-def _publish(run: Run, models: Path, half: bool = True) -> Path:
-    from training.pipeline.run import publish_run, sources_of_start
-    from training.preprocessing.load_records import may_ship
-
-    say("writing graphs, verifying, scoring dev with onnxruntime ...")
-    exported = publish_run(run, models, say, half)
-    if not may_ship(run.recipe, sources_of_start(run)):
-        console.print("[yellow]note:[/] the licence of the data is unclear: do not redistribute the bundle")
-    typer.echo(f"published {exported.path}  (largest parity difference {exported.report.max_difference:.1e})")
-    return exported.path
 
 
 def _add_variant(bundle: Path, name: VariantName) -> None:

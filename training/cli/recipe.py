@@ -47,7 +47,7 @@ def choose_recipe(
     recipe: str, name: str, train_file: str, dev_file: str, read: ReadOptions, settings: list[str] | None
 ) -> Chosen:
     """Load the recipe and apply the options of the command. Raises ConfigFault or DataFault."""
-    from training.config.recipe import find_recipe, load_recipe
+    from training.config.recipe import find_recipe, load_recipe, nearest_task
     from training.pipeline.own_files import read_own_files
 
     overrides: dict[str, Any] = parse_settings(settings or [])
@@ -57,7 +57,19 @@ def choose_recipe(
             raise UnrollError("--train is missing: pass the labelled file to train on, such as --train train.tsv")
         return Chosen(*read_own_files(tasks[recipe], name, train_file, dev_file, read, overrides))
     if train_file or dev_file:
-        raise UnrollError(f"--train and --dev need a task ({', '.join(TASKS)}), not a recipe, which names its data")
+        near = "" if _is_recipe(recipe) else nearest_task(recipe)
+        hint = f"; did you mean {near}?" if near else ", not a recipe, which names its data"
+        raise UnrollError(f"--train and --dev need a task ({', '.join(TASKS)}), not {recipe!r}{hint}")
     if (Path(recipe) / "config.toml").is_file():
         raise UnrollError(f"{recipe} is a run folder: use `unroll resume {recipe}` or `unroll retrain {recipe}`")
     return Chosen(load_recipe(find_recipe(recipe), overrides | ({"name": name} if name else {})), None)
+
+
+def _is_recipe(name_or_path: str) -> bool:
+    from training.config.recipe import ConfigFault, find_recipe
+
+    try:
+        find_recipe(name_or_path)
+    except ConfigFault:
+        return False
+    return True

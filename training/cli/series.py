@@ -44,8 +44,8 @@ def seeds(
     Publishes the bundle of the first seed, not of the best; its model card has the means. Runs and the table are in
     runs/NAME-seeds. Repeat the command to resume an interrupted series.
     """
-    read = read_options(file_format, columns)
     with friendly_errors():
+        read = read_options(file_format, columns)
         chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
         from training.pipeline.series import by_seed, publish_first, run_series, table
@@ -75,8 +75,8 @@ def leave_one_out(
     Measures how the model does on speakers that are not in the training data. Publishes nothing, since each model
     lacks a part of the data. Runs and the table are in runs/NAME-groups. Repeat the command to resume.
     """
-    read = read_options(file_format, columns)
     with friendly_errors():
+        read = read_options(file_format, columns)
         chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
         from training.pipeline.series import by_group, run_series, table

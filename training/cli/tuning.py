@@ -42,9 +42,10 @@ def find_lr(
 
     Prints learning rates, losses and a suggestion, and plots them in runs/NAME-rates.png. The weights are discarded.
     """
-    read = read_options(file_format, columns)
     with friendly_errors():
-        chosen, records = choose_recipe(recipe, name, train_file, dev_file, read, settings)
+        chosen, records = choose_recipe(
+            recipe, name, train_file, dev_file, read_options(file_format, columns), settings
+        )
         from training.pipeline.lr_finder import draw_range_test, find_rate
         from training.pipeline.run import choose_device, prepare_run
 
@@ -85,8 +86,8 @@ def search(
     Writes the table of trials and best.toml, a recipe for `unroll train`, into runs/NAME-search. Repeat the command
     to resume an interrupted search.
     """
-    read = read_options(file_format, columns)
     with friendly_errors():
+        read = read_options(file_format, columns)
         chosen = choose_recipe(recipe, name, train_file, dev_file, read, settings).recipe
         from training.pipeline.run import choose_device
         from training.pipeline.search import Search

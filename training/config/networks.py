@@ -11,6 +11,8 @@ from service.bundle.manifest import Quantiles
 #: `gru` applies the reset gate after the recurrent product, as torch and cuDNN do; `gru_before` before it (Cho et al.
 #: 2014).
 Cell = Literal["lstm", "gru", "gru_before", "rnn"]
+#: Upper limits, far above what is of use: a slip of the keyboard is told as one before anything is allocated.
+MAX_SIZE, MAX_LAYERS, MAX_STEPS = 65_536, 64, 1_000_000
 #: For networks that also work without a recurrence.
 CellOrNone = Literal[Cell, "none"]
 PoolingKind = Literal["last", "mean", "max", "attention", "max+mean", "last+max+mean"]
@@ -45,18 +47,18 @@ class TaggerConfig(NetworkTable):
 
     task: Literal["tagging"] = "tagging"
     cell: Cell = "lstm"
-    hidden_size: int = Field(default=200, ge=1)
-    layers: int = Field(default=1, ge=1)
+    hidden_size: int = Field(default=200, ge=1, le=MAX_SIZE)
+    layers: int = Field(default=1, ge=1, le=MAX_LAYERS)
     bidirectional: bool = Field(
         default=True, description="false reads forward only; without a CRF, a text can then be sent in chunks"
     )
     connection: Connection = Field(default="none", description="around each layer of a stack but the first")
     layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
-    word_size: int = Field(default=100, ge=1)
+    word_size: int = Field(default=100, ge=1, le=MAX_SIZE)
     characters: CharacterReader = "cnn"
-    character_size: int = Field(default=32, ge=1)
-    character_hidden_size: int = Field(default=64, ge=1)
-    max_word_characters: int = Field(default=24, ge=1)
+    character_size: int = Field(default=32, ge=1, le=MAX_SIZE)
+    character_hidden_size: int = Field(default=64, ge=1, le=MAX_SIZE)
+    max_word_characters: int = Field(default=24, ge=1, le=256)
     decoder: Literal["softmax", "crf"] = "softmax"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     locked_dropout: bool = Field(
@@ -74,7 +76,7 @@ class TaggerConfig(NetworkTable):
     contextual: tuple[str, ...] = Field(
         default=(), description="run folders of two character language models: one forward, one backward"
     )
-    contextual_size: int = Field(default=128, ge=1, description="size that their states are projected to")
+    contextual_size: int = Field(default=128, ge=1, le=MAX_SIZE, description="size that their states are projected to")
 
     @model_validator(mode="after")
     def _both_directions(self) -> TaggerConfig:
@@ -91,18 +93,18 @@ class ClassifierConfig(NetworkTable):
 
     task: Literal["classification"] = "classification"
     cell: CellOrNone = Field(default="lstm", description="`none`: a feed-forward network on pooled features")
-    hidden_size: int = Field(default=200, ge=1)
-    layers: int = Field(default=1, ge=1)
+    hidden_size: int = Field(default=200, ge=1, le=MAX_SIZE)
+    layers: int = Field(default=1, ge=1, le=MAX_LAYERS)
     bidirectional: bool = Field(
         default=True, description="false reads forward only; with `last` pooling, a text can then be sent in chunks"
     )
     connection: Connection = Field(default="none", description="around each layer of a stack but the first")
     layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
-    embedding_size: int = Field(default=100, ge=1)
+    embedding_size: int = Field(default=100, ge=1, le=MAX_SIZE)
     characters: CharacterReader = Field(default="none", description="character features, beside the word vector")
-    character_size: int = Field(default=32, ge=1)
-    character_hidden_size: int = Field(default=64, ge=1)
-    max_word_characters: int = Field(default=24, ge=1)
+    character_size: int = Field(default=32, ge=1, le=MAX_SIZE)
+    character_hidden_size: int = Field(default=64, ge=1, le=MAX_SIZE)
+    max_word_characters: int = Field(default=24, ge=1, le=256)
     pooling: PoolingKind = "attention"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     locked_dropout: bool = Field(
@@ -137,15 +139,15 @@ class TranslatorConfig(NetworkTable):
 
     task: Literal["translation"] = "translation"
     cell: Cell = "lstm"
-    embedding_size: int = Field(default=256, ge=1)
-    encoder_hidden_size: int = Field(default=256, ge=1)
-    encoder_layers: int = Field(default=1, ge=1)
+    embedding_size: int = Field(default=256, ge=1, le=MAX_SIZE)
+    encoder_hidden_size: int = Field(default=256, ge=1, le=MAX_SIZE)
+    encoder_layers: int = Field(default=1, ge=1, le=MAX_LAYERS)
     bidirectional: bool = True
-    decoder_hidden_size: int = Field(default=256, ge=1)
-    decoder_layers: int = Field(default=2, ge=1)
+    decoder_hidden_size: int = Field(default=256, ge=1, le=MAX_SIZE)
+    decoder_layers: int = Field(default=2, ge=1, le=MAX_LAYERS)
     attention: TranslatorAttention = "additive"
     attention_size: int = Field(
-        default=128, ge=1, description="of additive and dot attention; the other kinds have none"
+        default=128, ge=1, le=MAX_SIZE, description="of additive and dot attention; the other kinds have none"
     )
     input_feeding: bool = Field(
         default=False, description="each step also reads the attentional vector of the step before"
@@ -192,9 +194,9 @@ class LanguageModelConfig(NetworkTable):
 
     task: Literal["generation"] = "generation"
     cell: Cell = "lstm"
-    embedding_size: int = Field(default=128, ge=1)
-    hidden_size: int = Field(default=512, ge=1)
-    layers: int = Field(default=1, ge=1)
+    embedding_size: int = Field(default=128, ge=1, le=MAX_SIZE)
+    hidden_size: int = Field(default=512, ge=1, le=MAX_SIZE)
+    layers: int = Field(default=1, ge=1, le=MAX_LAYERS)
     connection: Connection = Field(default="none", description="around each layer of a stack but the first")
     layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="of the softmax input, and the default of the next two")
@@ -229,7 +231,7 @@ class LanguageModelConfig(NetworkTable):
         ge=0,
         description="number of sampled words in the training loss, frequent ones more often; 0 uses all words",
     )
-    window: int = Field(default=128, ge=2, description="steps of truncated backpropagation through time")
+    window: int = Field(default=128, ge=2, le=MAX_STEPS, description="steps of truncated backpropagation through time")
     random_window: bool = Field(default=False, description="train on windows of random lengths around `window`")
 
 
@@ -238,10 +240,10 @@ class ForecasterConfig(NetworkTable):
 
     task: Literal["forecasting"] = "forecasting"
     cell: Cell = "gru"
-    hidden_size: int = Field(default=128, ge=2)
-    look_back: int = Field(default=168, ge=1, description="rows of the past; a multiple of `segment`")
-    horizon: int = Field(default=24, ge=1, description="rows to forecast")
-    segment: int = Field(default=24, ge=1, description="rows per step of the recurrence")
+    hidden_size: int = Field(default=128, ge=2, le=MAX_SIZE)
+    look_back: int = Field(default=168, ge=1, le=MAX_STEPS, description="rows of the past; a multiple of `segment`")
+    horizon: int = Field(default=24, ge=1, le=MAX_STEPS, description="rows to forecast")
+    segment: int = Field(default=24, ge=1, le=MAX_STEPS, description="rows per step of the recurrence")
     mixing: Literal["independent", "joint"] = Field(
         default="independent", description="each target from its own past, or from all channels together"
     )
@@ -289,10 +291,10 @@ class CaptionerConfig(NetworkTable):
         default=(32, 64, 128), min_length=1, description="channels of each stage; each stage halves the resolution"
     )
     convolutions: int = Field(default=2, ge=1, le=4, description="layers per stage after the first")
-    embedding_size: int = Field(default=128, ge=1)
-    hidden_size: int = Field(default=256, ge=1)
+    embedding_size: int = Field(default=128, ge=1, le=MAX_SIZE)
+    hidden_size: int = Field(default=256, ge=1, le=MAX_SIZE)
     attention: AttentionKind = "additive"
-    attention_size: int = Field(default=128, ge=1)
+    attention_size: int = Field(default=128, ge=1, le=MAX_SIZE)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, TaskName
 from service.errors import UnrollError
+from training.config.faults import in_words, oversized
 from training.config.networks import NetworkConfig, NetworkTable, Strict
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
@@ -25,10 +27,19 @@ TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
-PATTERNS_IN_WORDS = {
-    "name": "lower-case letters, digits, '-', '.' and '_', the first a letter or a digit, at most 64",
-    "version": "a number, such as 1",
+#: The largest whole number of a recipe but the seed, which may take 63 bits.
+LARGEST: Final = 2**31 - 1
+LARGEST_SEED: Final = 2**63 - 1
+#: Other words for the tasks, and how many first letters tell them apart.
+_OTHER_WORDS: Final[dict[TaskName, tuple[str, ...]]] = {
+    "tagging": ("ner", "pos", "chunking", "slots", "token-classification", "sequence-labelling"),
+    "classification": ("text-classification", "sentiment", "intent", "audio-classification"),
+    "translation": ("seq2seq", "mt"),
+    "generation": ("lm", "language-model", "text-generation"),
+    "forecasting": ("time-series", "timeseries", "series"),
+    "captioning": ("image-to-text", "captions"),
 }
+_FEW: Final = 4
 
 
 class ConfigFault(UnrollError):
@@ -69,7 +80,7 @@ class TokenizerConfig(Strict):
     lowercase: bool = True
     zero_digits: bool = Field(default=True, description="replace every digit by 0, so that numbers share tokens")
     min_count: int = Field(default=1, ge=1, description="rarer words are unknown")
-    vocabulary_size: int = Field(default=8000, ge=64, description="size of a subword vocabulary")
+    vocabulary_size: int = Field(default=8000, ge=64, le=10_000_000, description="size of a subword vocabulary")
     vectors: str = Field(
         default="",
         description="pretrained word vectors: a name, a folder, or the folder of an earlier run",
@@ -92,9 +103,11 @@ class TrainingConfig(Strict):
     final_rate: float = Field(default=0.02, ge=0, le=1, description="share of learning_rate left at the end")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     plateau_epochs: int = Field(default=1, ge=1, description="epochs without improvement before the rate falls")
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=20, ge=1, le=1_000_000)
     patience: int = Field(default=5, ge=1, description="early stopping: epochs without improvement on dev")
-    batch_size: int = Field(default=32, ge=1, description="sequences; for language models, parallel streams")
+    batch_size: int = Field(
+        default=32, ge=1, le=1_000_000, description="sequences; for language models, parallel streams"
+    )
     clip_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(
         default=0.0, ge=0, lt=1, description="moving average of weights, which is scored and exported; 0 is off"
@@ -112,7 +125,7 @@ class TrainingConfig(Strict):
     )
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every_s: float = Field(default=300.0, gt=0)
-    threads: int = Field(default=0, ge=0, description="torch threads on the CPU; 0 is torch's default")
+    threads: int = Field(default=0, ge=0, le=1024, description="torch threads on the CPU; 0 is torch's default")
     evaluate_records: int = Field(default=0, ge=0, description="dev records scored each epoch; 0 is all of them")
     deterministic: bool = Field(default=False, description="deterministic kernels only, on a GPU too; slower")
     trackers: tuple[TrackerName, ...] = Field(default=("tensorboard",), description="experiment trackers to log to")
@@ -136,7 +149,7 @@ class Recipe(Strict):
     description: str = ""
     language: str = ""
     licence: str = ""
-    seed: int = 1
+    seed: int = Field(default=1, ge=0, le=LARGEST_SEED)
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     signal: SignalConfig = SignalConfig()
@@ -146,6 +159,10 @@ class Recipe(Strict):
     training: TrainingConfig = TrainingConfig()
     limits: Limits = Limits()
     examples: tuple[str, ...] = Field(default=(), description="inputs of the examples recorded in the bundle")
+    examples_from_dev: bool = Field(
+        default=False,
+        description="record inputs of dev as examples; without it, those of own files are invented",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -183,9 +200,27 @@ def find_recipe(name_or_path: str) -> Path:
     if shipped.is_file():
         return shipped
     names = sorted(file.stem for file in RECIPES.glob("*.toml"))
-    close = difflib.get_close_matches(name_or_path, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else "."
-    raise ConfigFault(f"no recipe {name_or_path!r}{hint} There are {', '.join(names)}; or give a .toml file")
+    near = _nearest(name_or_path, names)
+    hint = f"; did you mean {near}?" if near else "."
+    tasks = ", ".join(get_args(TaskName))
+    raise ConfigFault(
+        f"no recipe {name_or_path!r}{hint} For your own files give a task ({tasks}) with --train; "
+        f"recipes are {', '.join(names)}; or give a .toml file"
+    )
+
+
+def nearest_task(word: str) -> str:
+    """The task that a word may mean, such as `classify`; "" if it resembles none."""
+    return _nearest(word, ())
+
+
+def _nearest(word: str, recipes: Sequence[str]) -> str:
+    """The task or the recipe that a word may mean."""
+    tasks: tuple[TaskName, ...] = get_args(TaskName)
+    asked = word.casefold()
+    meant = next((task for task, words in _OTHER_WORDS.items() if asked in words), "")
+    close = next(iter(difflib.get_close_matches(asked, [*tasks, *recipes], n=1)), "")
+    return meant or close or next((task for task in tasks if len(asked) >= _FEW and task.startswith(asked[:_FEW])), "")
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -201,38 +236,14 @@ def parse_recipe(values: dict[str, Any], where: str, overrides: dict[str, Any] |
     """Check the values of a recipe. Raises ConfigFault naming each wrong key."""
     for key, value in (overrides or {}).items():
         _set_dotted(values, key, value)
+    large = oversized({key: value for key, value in values.items() if key != "seed"}, LARGEST)
+    if large:
+        raise ConfigFault(f"{where}: {large} must be between {-LARGEST:,} and {LARGEST:,}")
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        faults = [_sentence(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()]
+        faults = [in_words(fault, Recipe) for fault in error.errors()]
         raise ConfigFault(f"{where}: " + "; ".join(faults)) from error
-
-
-def _sentence(path: tuple[str | int, ...], kind: str, message: str) -> str:
-    """The key and its fault. Keys are as in the recipe, without the task that pydantic adds after `network`."""
-    keys = path if path[:1] != ("network",) else (path[0], *path[2:])
-    allowed = PATTERNS_IN_WORDS.get(str(keys[-1]), "") if kind == "string_pattern_mismatch" else ""
-    problem = _no_such_key(path) if kind == "extra_forbidden" else allowed or message.removeprefix("Value error, ")
-    return ": ".join([*([".".join(map(str, keys))] if keys else []), problem])
-
-
-def _no_such_key(path: tuple[str | int, ...]) -> str:
-    """The fault, with a suggestion if a similar key exists."""
-    *parents, wrong = path
-    close = difflib.get_close_matches(str(wrong), _keys_under(tuple(parents)), n=1)
-    return "there is no such key" + (f"; did you mean {close[0]}?" if close else "")
-
-
-def _keys_under(parents: tuple[str | int, ...]) -> list[str]:
-    """The keys allowed in a table of a recipe. After `network` comes the task, which selects the table."""
-    table: Any = Recipe
-    for parent in parents:
-        if isinstance(table, type) and issubclass(table, BaseModel):
-            field = table.model_fields.get(str(parent))
-            table = None if field is None else field.annotation
-        else:
-            table = next((each for each in get_args(table) if each.model_fields["task"].default == parent), None)
-    return list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
 
 
 def _set_dotted(values: dict[str, Any], key: str, value: Any) -> None:

@@ -23,7 +23,7 @@ class SignalConfig(_Table):
     """
 
     kind: SignalKind = "none"
-    sample_rate_hz: int = Field(default=8000, ge=1000, description="of sound; other rates are resampled")
+    sample_rate_hz: int = Field(default=8000, ge=1000, le=768_000, description="of sound; other rates are resampled")
     window_ms: float = Field(default=25.0, gt=0, le=1000, description="length of the analysis window of sound")
     step_ms: float = Field(default=10.0, gt=0, le=1000, description="hop between windows of sound")
     mel_bands: int = Field(default=40, ge=1, le=256)
@@ -33,11 +33,11 @@ class SignalConfig(_Table):
     normalise_each: bool = Field(
         default=False, description="normalise each input by its own mean and deviation: removes speaker and microphone"
     )
-    channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    channels: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
         default=(), description="output channels of each convolution; may be empty"
     )
-    kernel_size: int = Field(default=5, ge=1)
-    stride: int = Field(default=2, ge=1)
+    kernel_size: int = Field(default=5, ge=1, le=4096)
+    stride: int = Field(default=2, ge=1, le=4096)
 
     @model_validator(mode="after")
     def _bands_have_room(self) -> SignalConfig:
@@ -72,7 +72,7 @@ class AugmentConfig(_Table):
     rotation_degrees: float = Field(
         default=0.0, ge=0, le=180, description="largest rotation of triples of features (x, y, z)"
     )
-    time_masks: int = Field(default=0, ge=0, description="number of time masks (SpecAugment)")
+    time_masks: int = Field(default=0, ge=0, le=1000, description="number of time masks (SpecAugment)")
     time_mask_part: float = Field(default=0.2, gt=0, le=1, description="largest share of time that one mask covers")
-    feature_masks: int = Field(default=0, ge=0, description="number of masks over neighbouring features")
-    feature_mask_size: int = Field(default=8, ge=1, description="largest width of a feature mask")
+    feature_masks: int = Field(default=0, ge=0, le=1000, description="number of masks over neighbouring features")
+    feature_mask_size: int = Field(default=8, ge=1, le=65_536, description="largest width of a feature mask")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
@@ -14,8 +14,10 @@ from service.bundle.manifest import TaskName
 from training.data.channels import channel_profiles, render_channels
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Located, ReadOptions
+from training.data.formats.understanding import sentence_about
 from training.data.profile import MAX_EXAMPLES, SplitProfile, Unit, profile, units_of
 from training.data.read import read_located
+from training.data.split import shortened, shortened_name
 
 _BAR_CHARACTERS = 40
 _MAX_LABELS_SHOWN = 25
@@ -54,6 +56,7 @@ class DataReport(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     task: str
+    understood: dict[str, dict[str, str]] = Field(default={}, description="facts by file: format, columns, scheme ...")
     faults: list[Finding]
     warnings: list[Finding]
     splits: list[SplitProfile]
@@ -84,6 +87,7 @@ def run(
             profiles.append(counted.model_copy(update={"channels": channel_profiles(records)}))
     return DataReport(
         task=task,
+        understood=report.understood,
         faults=[_finding(fault) for fault in report.faults],
         warnings=[_finding(warning) for warning in report.warnings],
         splits=profiles,
@@ -133,7 +137,10 @@ def _leaks(train: Sequence[Unit], other: Sequence[Unit]) -> list[tuple[int, int]
 
 
 def render(report: DataReport, console: Console) -> None:
-    """Print the report."""
+    """Print the report: first what was understood of each file, last what is wrong."""
+    console.print("[bold]Read as[/]")
+    for path, facts in report.understood.items():
+        console.print(f"  {escape(sentence_about(path, facts))}", highlight=False, soft_wrap=True)
     for split in report.splits:
         _render_split(split, console)
     for comparison in report.comparisons:
@@ -141,8 +148,12 @@ def render(report: DataReport, console: Console) -> None:
         render_one(comparison, console)
     _render_findings("Warnings", report.warnings, console)
     _render_findings("Faults", report.faults, console)
-    verdict = f"[red]{len(report.faults):,} faults[/]" if report.faults else "[green]no faults[/]"
-    console.print(f"{report.task}: {verdict}, {len(report.warnings):,} warnings")
+    verdict = f"[red]{_counted(report.faults, 'fault')}[/]" if report.faults else "[green]no faults[/]"
+    console.print(f"{report.task}: {verdict}, {_counted(report.warnings, 'warning')}")
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _render_split(split: SplitProfile, console: Console) -> None:
@@ -163,21 +174,22 @@ def _render_split(split: SplitProfile, console: Console) -> None:
     console.print(_bar_table(f"length in {split.length_unit}", bars))
     if split.labels:
         shown = dict(list(split.labels.items())[:_MAX_LABELS_SHOWN])
-        console.print(_bar_table(f"labels ({len(split.labels)} distinct)", shown))
+        console.print(_bar_table(f"labels ({len(split.labels)} distinct)", shown, sum(split.labels.values())))
         rest = list(split.labels.items())[_MAX_LABELS_SHOWN:]
         if rest:
             console.print(f"  and {len(rest)} more, with {rest[-1][1]:,} to {rest[0][1]:,} each")
 
 
-def _bar_table(title: str, counts: Mapping[str, int]) -> Table:
+def _bar_table(title: str, counts: Mapping[str, int], total: int | None = None) -> Table:
+    """Counts with their share of `total`, which is their sum where all of them are shown."""
     table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 1))
     table.add_column(justify="right")
     table.add_column(justify="right")
     table.add_column()
-    largest, total = max(counts.values(), default=1), max(1, sum(counts.values()))
+    largest, total = max(counts.values(), default=1), max(1, sum(counts.values()) if total is None else total)
     for name, count in counts.items():
         bar = "█" * round(_BAR_CHARACTERS * count / max(1, largest))
-        table.add_row(escape(name), f"{count:,}", f"{bar} {100 * count / total:.1f} %")
+        table.add_row(escape(shortened_name(name)), f"{count:,}", f"{bar} {100 * count / total:.1f} %")
     return table
 
 
@@ -190,7 +202,7 @@ def _render_comparison(comparison: Comparison, console: Console) -> None:
         f"  texts that are also in train (leaks): {comparison.leaks:,} ({comparison.leak_share:.2f} %)"
         f"{_lines(comparison.leak_lines)}"
     )
-    names = ", ".join(f"{label} ({count:,})" for label, count in comparison.unseen_labels.items())
+    names = shortened([f"{shortened_name(label)} ({count:,})" for label, count in comparison.unseen_labels.items()])
     console.print(f"  labels that are not in train: {escape(names) or 'none'}")
 
 
@@ -202,10 +214,10 @@ def _render_comparison_of_series(comparison: Comparison, console: Console) -> No
 def _render_findings(title: str, findings: Sequence[Finding], console: Console) -> None:
     if findings:
         console.print(f"[bold]{title}[/]")
-    for finding in findings[: 2 * MAX_EXAMPLES]:
+    for finding in findings[:MAX_EXAMPLES]:
         console.print(f"  {escape(str(finding))}", highlight=False, soft_wrap=True)
-    if len(findings) > 2 * MAX_EXAMPLES:
-        console.print(f"  and {len(findings) - 2 * MAX_EXAMPLES:,} more")
+    if len(findings) > MAX_EXAMPLES:
+        console.print(f"  and {len(findings) - MAX_EXAMPLES:,} more")
 
 
 def _lines(pairs: Sequence[tuple[int, int]]) -> str:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 from service.bundle.manifest import TaskName
 from training.data.formats.faults import DataFault, Report
-from training.data.formats.lines import read_lines, read_text
+from training.data.formats.foreign_files import is_web_page
+from training.data.formats.lines import read_head, read_text
 from training.data.formats.options import FORMATS_OF_TASK, Format, Located, ReadOptions
 from training.data.formats.slot_folder import find_part
+from training.data.formats.understanding import describe_records, sentence_about, warn_of_length
 from training.data.readers.classification import read_labelled_table, read_slot_labels
-from training.data.readers.pictures import read_pictures
+from training.data.readers.pictures import index_of_pictures, read_pictures
 from training.data.readers.series import read_series
 from training.data.readers.signals import read_signals, signal_format
 from training.data.readers.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots, read_tagged_jsonl
 from training.data.readers.text import read_table_text, rejoined
 from training.data.readers.translation import read_pair_table, read_parallel
 from training.data.records import Passage, Record
+
+_LOG = logging.getLogger("training.data")
+_MAX_WARNINGS = 10
+_JSON_DOCUMENT = re.compile(r"\s*(\[\s*(\{.*)?|\{)\s*")
 
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".conllu": "conllu",
@@ -29,16 +37,33 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".tab": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "jsonl",
 }
 
 
 def read_records(task: TaskName, path: str | Path, options: ReadOptions | None = None) -> list[Record]:
     """Read all records of a file, a `seq.in/seq.out/label` folder, or two line-aligned files given as `a.en,a.de`.
 
+    What was understood of the file, and warnings, are logged by `training.data`.
+
     Raises:
         DataFault: with the file, the line, what is wrong and what is allowed.
     """
-    return [located.record for located in read_located(task, path, options, Report())]
+    report = Report()
+    try:
+        records = [located.record for located in read_located(task, path, options, report)]
+    finally:
+        _log(report)
+    return records
+
+
+def _log(report: Report) -> None:
+    for path, facts in report.understood.items():
+        _LOG.info("%s", sentence_about(path, facts))
+    for warning in report.warnings[:_MAX_WARNINGS]:
+        _LOG.warning("%s", warning)
+    if len(report.warnings) > _MAX_WARNINGS:
+        _LOG.warning("and %d more warnings", len(report.warnings) - _MAX_WARNINGS)
 
 
 def read_located(
@@ -50,11 +75,19 @@ def read_located(
     for part in paths:
         if not part.exists():
             raise DataFault(part, None, "no such file or folder")
-    file_format = options.format or ("frames" if options.window_rows else detect_format(task, paths))
+    if task == "captioning":
+        paths = tuple(map(index_of_pictures, paths))
+    file_format = options.format or ("frames" if options.window_rows else detect_format(task, paths, options))
     _check_format(task, file_format, paths)
+    for part in paths:
+        report.facts(part)["format"] = file_format
     records = _read(task, file_format, paths, options, report)
     if not records and not report.faults:
-        report.fault(paths[0], None, "no records found", f"the file was read as {file_format}")
+        is_empty = paths[0].is_file() and paths[0].stat().st_size == 0
+        what = "no records found" + (": the file is empty" if is_empty else "")
+        report.fault(paths[0], None, what, f"the file was read as {file_format}")
+    describe_records(records, paths[0], report)
+    warn_of_length(task, records, paths[0], report)
     return records
 
 
@@ -72,8 +105,12 @@ def split_paths(path: str | Path, options: ReadOptions | None = None) -> tuple[P
     return by_language if len(by_language) == 2 and any(part.is_file() for part in by_language) else (Path(path),)
 
 
-def detect_format(task: TaskName, paths: tuple[Path, ...]) -> Format:
-    """Detect the format: by kind of path, then by file name, then by the first line that is not blank."""
+def detect_format(task: TaskName, paths: tuple[Path, ...], options: ReadOptions | None = None) -> Format:
+    """Detect the format: by kind of path, then by content where that is clear, then by file name.
+
+    Raises:
+        DataFault: the file holds no text, or nothing tells its format.
+    """
     if len(paths) > 1:
         return "parallel"
     if task == "generation":
@@ -84,7 +121,16 @@ def detect_format(task: TaskName, paths: tuple[Path, ...]) -> Format:
     if paths[0].is_dir():
         return "slots"
     by_name = _FORMAT_OF_SUFFIX.get(_suffix(paths[0]))
-    return by_name if by_name in FORMATS_OF_TASK[task] and by_name else _format_of_content(task, paths[0])
+    head = read_head(paths[0], options.encoding if options else None)
+    if task == "tagging":
+        return _tagging_format(head, by_name, options or ReadOptions())
+    if _JSON_DOCUMENT.fullmatch(next((line for line in head if line.strip()), "")):
+        return "jsonl"
+    if by_name in FORMATS_OF_TASK[task] and by_name:
+        return by_name
+    if any(map(_is_conllu_word, head)):
+        raise DataFault(paths[0], None, "the file is CoNLL-U, which holds tags of words", "train tagging on it")
+    return _format_of_content(task, paths[0], head)
 
 
 def _suffix(path: Path) -> str:
@@ -92,23 +138,36 @@ def _suffix(path: Path) -> str:
     return Path(name).suffix
 
 
-def _format_of_content(task: TaskName, path: Path) -> Format:
-    lines = read_lines(path, Report(strict=False))
-    first = next((line for line in lines if line.strip()), "")
-    if task == "tagging" and not first.startswith('{"'):
-        return "conllu" if any(_is_conllu_word(line) for line in lines[:200]) else "columns"
+def _tagging_format(head: list[str], by_name: Format | None, options: ReadOptions) -> Format:
+    """The content decides between CoNLL-U and other columns, whatever the file is called."""
+    full = [line for line in head if line.strip()]
+    first = full[0] if full else ""
+    if by_name == "jsonl" or first.lstrip().startswith('{"') or _JSON_DOCUMENT.fullmatch(first):
+        return "jsonl"
+    words = [line for line in full if not line.startswith("#")]
+    chosen = options.word_column is not None or options.tag_column is not None
+    if not chosen and any(map(_is_conllu_word, words)):
+        return "conllu"
+    has_its_width = any(len(line.split()) == CONLLU_NUM_COLUMNS for line in words)
+    return "conllu" if by_name == "conllu" and (has_its_width or not words) else "columns"
+
+
+def _format_of_content(task: TaskName, path: Path, head: list[str]) -> Format:
+    first = next((line for line in head if line.strip()), "")
     if first.lstrip().startswith("{"):
         return "jsonl"
     if "\t" in first:
         return "tsv"
-    if "," in first or ";" in first:
+    if any(separator in first for separator in ",;|"):
         return "csv"
+    if not first:
+        raise DataFault(path, None, "no records found: the file is empty")
     names = ", ".join(FORMATS_OF_TASK[task])
     raise DataFault(
         path,
         1,
         f"cannot detect the format from name or first line: {first[:60]!r}",
-        f"pass one of {names}",
+        f"pass --format with one of {names}",
     )
 
 
@@ -143,7 +202,7 @@ def _read(
         case "classification", _:
             return read_labelled_table(path, file_format, options, report)
         case "translation", "parallel":
-            return read_parallel(path, paths[1], report)
+            return read_parallel(path, paths[1], report, options.encoding)
         case "translation", _:
             return read_pair_table(path, file_format, options, report)
         case "captioning", _:
@@ -163,13 +222,24 @@ def _read_tagged(path: Path, file_format: Format, options: ReadOptions, report: 
         case "columns":
             return read_columns(path, options, report)
         case "jsonl":
-            return read_tagged_jsonl(path, report)
+            return read_tagged_jsonl(path, options, report)
         case _:
             return read_slots(path, report)
 
 
 def _read_text(path: Path, options: ReadOptions, report: Report) -> list[Located]:
     """Read the whole file as one passage."""
-    text = read_text(path, report)
+    _doubt_text(path, options, report)
+    text = read_text(path, report, options.encoding)
     text = rejoined(text) if options.rejoin else text
     return [Located(Passage(text), 1)] if text.strip() else []
+
+
+def _doubt_text(path: Path, options: ReadOptions, report: Report) -> None:
+    """Warn of a table or a web page that is read as running text, because every file can be."""
+    by_name = _FORMAT_OF_SUFFIX.get(_suffix(path))
+    if options.format is None and by_name in FORMATS_OF_TASK["generation"]:
+        what = f"the file is called {_suffix(path)}, but read as running text, with its separators"
+        report.warn(path, None, what, f"pass --format {by_name} for a text from each row, or --format text")
+    elif is_web_page("\n".join(read_head(path, options.encoding)[:20])):
+        report.warn(path, 1, "the file is a web page (HTML), which is read with its tags", "save its text")

@@ -34,10 +34,11 @@ class TaggedSentence(NamedTuple):
 
 
 class LabelledText(NamedTuple):
-    """Text with a label."""
+    """Text with a label. `group` is its source, such as a speaker or an author, if the data names it."""
 
     text: str
     label: str
+    group: str = ""
 
     @property
     def keys(self) -> Words:
@@ -119,8 +120,8 @@ class Passage(NamedTuple):
 class Series(NamedTuple):
     """Multivariate time series at equal steps: a file, or one split of it.
 
-    `values` are float64 `[time, channels]`, NaN where missing. `times` are spelled as in the file, and empty if it has
-    none. The last `num_new` rows are the split itself; earlier rows are context for its first forecasts.
+    `values` are float64 `[time, channels]`, NaN where missing. `times` are ISO 8601 or plain numbers, and empty if the
+    file has none. The last `num_new` rows are the split itself; earlier rows are context for its first forecasts.
     """
 
     channels: Words

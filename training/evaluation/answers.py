@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from service.bundle.load import Bundle
 from service.bundle.tokenizer import TextTokenizer
@@ -13,10 +14,14 @@ from service.tasks.catalogue import predicts, task_of
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import MAX_CHARACTERS_PER_TOKEN, PredictInput, Runner
+from training.data.split import shortened_name
 from training.evaluation.predictions import Keep, forget
 
 #: The prediction for an input that the model refused. No label is spelt like this, so it counts as wrong.
 REFUSED = ""
+
+#: Labels that are told of a file, at most.
+MAX_UNKNOWN_LABELS: Final = 10
 
 Scores = dict[str, Any]
 Advance = Callable[[int], None]
@@ -83,6 +88,15 @@ def _cut_to(text: str, limit: int, tokenizer: TextTokenizer) -> str:
     return text
 
 
-def unknown_labels(bundle: Bundle, gold: Sequence[str]) -> list[str]:
-    """Labels of the file that the model cannot predict; they all count as wrong."""
-    return sorted(set(gold) - set(bundle.manifest.labels))
+def unknown_labels(bundle: Bundle, gold: Sequence[str]) -> Scores:
+    """Labels of the file that the model cannot predict, which all count as wrong: the most frequent ones, shortened.
+
+    A wrong column or a wrong file has as many of them as records, and they may be private texts.
+    """
+    known = set(bundle.manifest.labels)
+    counts = Counter(label for label in gold if label not in known)
+    shown = [shortened_name(label) for label, _ in counts.most_common(MAX_UNKNOWN_LABELS)]
+    facts: Scores = {"unknown_labels": sorted(shown)}
+    if counts:
+        facts |= {"unknown_labels_count": len(counts), "records_of_unknown_labels": counts.total()}
+    return facts

@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.bundle.load import Bundle, load_bundle
 from service.tasks.core.task import Runner
+from training.data.formats.faults import DataFault
 from training.data.formats.options import ReadOptions
+from training.data.public.catalogue import NAMED_DATASETS
 from training.data.read import read_records
 from training.data.records import Record
 from training.evaluation.analysis.report import write_analysis
@@ -37,7 +39,8 @@ def evaluate_bundle(
     """Score a bundle on a file, a `seq.in/seq.out/label` folder or two line-aligned files (`a.en,a.de`).
 
     `runner` defaults to onnxruntime; anything with `run(graph, feeds)` will do. `parameters` are those of a request
-    (`num_beams` and the like). `keep` is called with the prediction for each record.
+    (`num_beams` and the like). `keep` is called with the prediction for each record. What `options` leave open is read
+    as in the training of the bundle, if the file can be read so. The scores have `interval_95` where it is known.
 
     Raises:
         BundleError: the bundle cannot be used.
@@ -46,14 +49,53 @@ def evaluate_bundle(
     """
     bundle = load_bundle(Path(bundle_path))
     task = evaluation_task(bundle.manifest)
-    records = read_records(bundle.manifest.task, data_path, task.read_options(bundle, options or ReadOptions()))
+    records = _read(task, bundle, data_path, options or ReadOptions())
     if runner is None:
         from service.inference.runtime.ort_runner import OrtRunner
 
         runner = OrtRunner(bundle, threads=0)
-    return evaluate_records(
-        task, bundle, runner, records, batch_size=batch_size, parameters=parameters, progress=progress, keep=keep
+    predictions: list[Prediction[Any]] = []
+
+    def keep_too(prediction: Prediction[Any]) -> None:
+        predictions.append(prediction)
+        keep(prediction)
+
+    scores = evaluate_records(
+        task, bundle, runner, records, batch_size=batch_size, parameters=parameters, progress=progress, keep=keep_too
     )
+    found = {name: task.interval(name, predictions) for name in task.reported if name in scores}
+    intervals = {name: list(interval) for name, interval in found.items() if interval}
+    return {**scores, "interval_95": intervals} if intervals else scores
+
+
+def _read(task: EvaluationTask[Any], bundle: Bundle, data_path: str | Path, options: ReadOptions) -> list[Record]:
+    """The records of a file, read as those of training were; as the file itself suggests where that fails."""
+    name, wanted = bundle.manifest.task, task.read_options(bundle, options)
+    remembered = _remembered(bundle, wanted)
+    if remembered == wanted:
+        return read_records(name, data_path, wanted)
+    try:
+        return read_records(name, data_path, remembered)
+    except DataFault as fault:
+        try:
+            return read_records(name, data_path, wanted)
+        except DataFault:
+            raise fault from None
+
+
+def _remembered(bundle: Bundle, options: ReadOptions) -> ReadOptions:
+    """The options, completed with those of the training: of the recipe, or of the public data set."""
+    data = bundle.manifest.training.config.get("data")
+    if not isinstance(data, dict):
+        return options
+    entry = NAMED_DATASETS.get(str(data.get("dataset", "")))
+    of_set = entry.options.model_dump(exclude_defaults=True) if entry else {}
+    of_recipe = data.get("read")
+    known = {**of_set, **(of_recipe if isinstance(of_recipe, dict) else {})}
+    given = options.model_fields_set
+    usable = {key: value for key, value in known.items() if key in ReadOptions.model_fields and key not in given}
+    kept = {key: value for key, value in usable.items() if value != ReadOptions.model_fields[key].default}
+    return ReadOptions.model_validate({**options.model_dump(exclude_unset=True), **kept})
 
 
 def analyse_bundle(

@@ -19,8 +19,9 @@ from service.tasks.core.task import Array, Runner
 from training.config.recipe import Recipe
 from training.data.formats.options import ReadOptions
 from training.data.records import Record
-from training.data.split import Parts, split_records
+from training.data.split import Parts, group_of, split_records
 from training.evaluation.analysis.findings import Findings
+from training.evaluation.analysis.interval import Interval
 from training.evaluation.answers import Job, Scores
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.predictions import Prediction
@@ -88,7 +89,7 @@ class EvaluationTask(ABC, Generic[RecordT]):
 
     def group_of(self, record: RecordT) -> str:
         """The speaker or other source of a record, which can be held out as a whole; empty where there is none."""
-        return ""
+        return group_of(record)
 
     def read_options(self, bundle: Bundle, options: ReadOptions) -> ReadOptions:
         """The caller's options for a labelled file, completed with what the bundle knows of its columns."""
@@ -113,6 +114,10 @@ class EvaluationTask(ABC, Generic[RecordT]):
 
     def analyse(self, predictions: Sequence[Prediction[RecordT]]) -> Findings | None:
         """Errors by kind; None without predictions, or for a task that has no one right answer."""
+        return None
+
+    def interval(self, measure: str, predictions: Sequence[Prediction[RecordT]]) -> Interval | None:
+        """The 95 % confidence interval of a measure of these predictions; None where none is known."""
         return None
 
     def loss_measures(

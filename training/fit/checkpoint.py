@@ -1,7 +1,7 @@
 """Checkpoints: weights, optimiser, averages, carried state, random state and progress in one safetensors file.
 
 No pickle: loading runs no code. Tensors are stored on the CPU, so that a run started on a GPU can resume without one.
-Writes are atomic.
+Writes are atomic and durable, the content has a checksum, and the checkpoint before the last one is kept beside it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,34 @@ def save_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> No
         tensors |= {_random_key(rank, name): value for name, value in generators.items()}
     for number, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in values.items()}
-    write_tensors(path, tensors, {"progress": state.progress.model_dump_json()})
+    write_tensors(path, tensors, {"progress": state.progress.model_dump_json()}, previous_of(path))
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint before `path` is kept."""
+    return path.with_name(f"previous-{path.name}")
+
+
+def recover_checkpoint(path: Path) -> str:
+    """Make sure that the checkpoint `path` can be read; puts the previous one in its place where it cannot.
+
+    Returns:
+        What was done, as a sentence; "" where nothing had to be.
+
+    Raises:
+        CheckpointFault: neither of both can be read.
+    """
+    try:
+        read_progress(path)
+        return ""
+    except CheckpointFault as error:
+        fault, previous = error, previous_of(path)
+    try:
+        progress = read_progress(previous)
+    except CheckpointFault:
+        raise fault from None
+    previous.replace(path)
+    return f"{fault}; the previous checkpoint is used (epoch {progress.epoch + 1}, update {progress.step:,})"
 
 
 def load_checkpoint(path: Path, state: RunState, workers: Workers = ALONE) -> RunState:

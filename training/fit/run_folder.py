@@ -10,11 +10,15 @@ data.json              what the data was             metrics.csv     the epochs 
 environment.json       machine, libraries            tensorboard/    the same curves, for TensorBoard
 last.safetensors       to resume from                analysis/       what it gets wrong on dev, once it is exported
 best.safetensors       the weights with the best dev score
+previous-last.safetensors   the checkpoint before the last one
+published.json         the bundles that were published from it
+.lock                  held while a process trains in it (see run_lock.py)
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -30,13 +34,16 @@ from service.bundle.manifest import DataSource
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
 from training.config.recipe import Recipe, load_recipe
+from training.data.digests import changed_names
 from training.fit.checkpoint import Progress as RunProgress
+from training.fit.checkpoint import previous_of, recover_checkpoint
 from training.fit.curves import draw_curves, write_table
 from training.fit.environment import hardware, library_versions
 from training.fit.trackers import Tracker
 from training.preprocessing.character_models import CharacterModels
 from training.preprocessing.series_scale import SeriesScale
 from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.tensor_file import CheckpointFault
 from training.preprocessing.vocabulary import Vocabulary
 
 #: Seconds between two log lines where standard error is no terminal.
@@ -47,6 +54,7 @@ _TEXT_LABELS = "text_labels.json"
 _SCALE = "scale.json"
 _SIGNAL_SCALE = "signal_scale.json"
 _CHARACTER_MODELS = "character_models.safetensors"
+_PUBLISHED = "published.json"
 
 
 class RunFolderFault(UnrollError):
@@ -73,14 +81,11 @@ class RunFolder:
     ) -> RunFolder:
         """Create the folder of a new run. Raises RunFolderFault if it exists, unless `overwrite` is set."""
         folder = cls(path)
-        if folder.checkpoint.exists() and not overwrite:
-            raise RunFolderFault(
-                f"{path} already holds a run: `unroll resume {path}` continues it, --overwrite replaces it"
-            )
+        folder.check_new(overwrite)
         path.mkdir(parents=True, exist_ok=True)
         folder._clear()
         values = recipe.model_dump(mode="json", exclude_none=True)
-        (path / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+        folder._write_whole("config.toml", tomli_w.dumps(values))
         for role, tokenizer in vocabulary.tokenizers.items():
             tokenizer.save(path / f"tokenizer-{role}.json")
         (path / "labels.json").write_text(_json_lines(vocabulary.labels), encoding="utf-8")
@@ -96,6 +101,50 @@ class RunFolder:
         machine = hardware(recipe.training.threads)
         folder._write_json("environment.json", {"hardware": machine, "libraries": library_versions()})
         return folder
+
+    def check_new(self, overwrite: bool = False) -> None:
+        """Raises RunFolderFault if the folder already holds a run, unless `overwrite` is set."""
+        if self.checkpoint.exists() and not overwrite:
+            raise RunFolderFault(
+                f"{self.path} already holds a run: `unroll resume {self.path}` continues it, --overwrite replaces it "
+                "(published bundles stay)"
+            )
+
+    def recover(self) -> str:
+        """Make sure that there is a checkpoint to resume from; returns a sentence if the last one had to be replaced.
+
+        Raises:
+            RunFolderFault: the folder is no run, or was stopped before its first checkpoint.
+            CheckpointFault: its checkpoints are damaged. Both say how to start again.
+        """
+        again = f"`unroll train {shlex.quote(str(self._file('config.toml')))}"
+        if not self.checkpoint.exists() and not previous_of(self.checkpoint).exists():
+            raise RunFolderFault(f"{self.path} was stopped before its first checkpoint: start it again with {again}`")
+        try:
+            return recover_checkpoint(self.checkpoint)
+        except CheckpointFault as error:
+            raise CheckpointFault(f"{error}; start the run again with {again} --overwrite`") from error
+
+    def how_to_go_on(self) -> str:
+        """The command that continues a run that could not go on."""
+        path = shlex.quote(str(self.path))
+        if self.checkpoint.exists():
+            return f"`unroll resume {path}` continues it from its last checkpoint"
+        return f"`unroll train {path}/config.toml` starts it again"
+
+    def published(self) -> list[dict[str, str]]:
+        """The bundles that were published from this run, as `path` and `digest`, oldest first."""
+        file = self.path / _PUBLISHED
+        try:
+            found = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            return []
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+    def note_published(self, bundle: Path, digest: str) -> None:
+        """Remember that a bundle was published from this run."""
+        entry = {"path": str(bundle.absolute()), "digest": digest}
+        self._write_whole(_PUBLISHED, json.dumps([*self.published(), entry], indent=2) + "\n")
 
     def recipe(self) -> Recipe:
         """The effective recipe of the run."""
@@ -129,8 +178,7 @@ class RunFolder:
 
     def check_data(self, source: DataSource) -> None:
         """Raises RunFolderFault if the data files have changed since the run started."""
-        began_with = self.source().splits
-        changed = sorted(name for name in began_with | source.splits if began_with.get(name) != source.splits.get(name))
+        changed = changed_names(self.source().splits, source.splits)
         if changed:
             raise RunFolderFault(
                 f"{', '.join(changed)} changed since {self.path} was started; restore the old files, or start a new run"
@@ -142,8 +190,8 @@ class RunFolder:
         An incomplete last line of a killed process is removed too.
         """
         if self._writes and self.metrics.exists():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and _is_before(json.loads(line), progress)]
+            lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and _is_before(line, progress)]
             self.metrics.write_text("".join(kept), encoding="utf-8")
 
     def _file(self, name: str) -> Path:
@@ -205,7 +253,8 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove the files of an older run."""
-        old = (self.metrics, self.samples, self.checkpoint, self.best_weights, self.path / _TEXT_LABELS)
+        kept = previous_of(self.checkpoint), self.path / _PUBLISHED
+        old = (self.metrics, self.samples, self.checkpoint, *kept, self.best_weights, self.path / _TEXT_LABELS)
         of_trackers = self.path.glob("*-run.txt")
         pictures = (self.path / "curves.png", self.path / "metrics.csv")
         for file in (
@@ -223,6 +272,12 @@ class RunFolder:
 
     def _write_json(self, name: str, values: dict[str, Any]) -> None:
         (self.path / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+    def _write_whole(self, name: str, text: str) -> None:
+        """Write a file that is there whole or not at all."""
+        partial = self.path / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path / name)
 
 
 class EpochBar:
@@ -261,11 +316,15 @@ def _json_lines(items: Sequence[str]) -> str:
     return json.dumps(list(items), ensure_ascii=False, indent=0) + "\n"
 
 
-def _is_before(row: dict[str, Any], progress: RunProgress) -> bool:
-    """Whether a line of metrics.jsonl was written before the checkpoint with this progress."""
-    if row["kind"] == "epoch":
-        return bool(row["epoch"] <= progress.epoch)
-    return bool(row["step"] <= progress.step)
+def _is_before(line: str, progress: RunProgress) -> bool:
+    """Whether a line of metrics.jsonl is whole and was written before the checkpoint with this progress."""
+    try:
+        row = json.loads(line)
+        if row["kind"] == "epoch":
+            return bool(row["epoch"] <= progress.epoch)
+        return bool(row["step"] <= progress.step)
+    except (ValueError, KeyError, TypeError):  # a loss of power can leave anything in the last lines
+        return False
 
 
 def _prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:

@@ -9,8 +9,10 @@ publish_run best weights -> graphs -> verified -> scored through onnxruntime bes
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,37 +20,50 @@ from typing import Any
 
 import torch
 
-from service.bundle.load import load_bundle
+from service.bundle.load import MANIFEST_FILE, load_bundle, read_manifest
 from service.bundle.manifest import DataSource, Score, TrainingFacts
 from service.errors import UnrollError
 from service.inference.runtime.ort_runner import OrtRunner
 from training.config.recipe import Recipe
 from training.data.records import Record
+from training.evaluation.analysis.interval import in_words
 from training.evaluation.analysis.report import write_analysis
 from training.evaluation.dev_scorer import DevScorer
 from training.evaluation.evaluate import evaluate_records
 from training.evaluation.predictions import Prediction
-from training.evaluation.task import TrainingTask
+from training.evaluation.task import Question, TrainingTask
 from training.fit.checkpoint import Progress, load_weights, read_progress
 from training.fit.distributed import ALONE, Workers
 from training.fit.environment import hardware, library_versions, torch_settings
+from training.fit.places import check_room, refusal
 from training.fit.run_folder import RunFolder
 from training.fit.trackers import open_trackers
 from training.fit.trainer import DevScore, Trainer
 from training.networks.build import build_network
 from training.networks.network import Network
 from training.onnx_graph.manifest_draft import draft_bundle
+from training.pipeline.data_remarks import check_learnable, hints, remarks
 from training.pipeline.pretrained_characters import read_character_models
 from training.pipeline.pretrained_vectors import sources_of_vectors, starting_vectors
+from training.pipeline.verdict import NotPublished, Verdict, judge, strongest
 from training.preprocessing.batching import TrainingSet
 from training.preprocessing.load_records import RunData, load_data
+from training.preprocessing.tensor_file import CheckpointFault
 from training.preprocessing.vocabulary import Vocabulary
 from training.publish.export import Exported, export_bundle
 from training.tasks.catalogue import training_task
+from training.tasks.invented import invented_records
 
 DEVICES = ("auto", "cpu", "cuda")
 
 Say = Callable[[str], None]
+
+#: Curves, samples, tokenizers and TensorBoard's events of a small run.
+_ROOM_FOR_LOGS = 4_000_000
+#: Manifest, card, tokenizers and examples of a bundle.
+_ROOM_FOR_TEXTS = 500_000
+#: How PyTorch says that memory is used up, or that a size is beyond any memory.
+_OF_MEMORY = re.compile(r"allocate memory|out of memory|not enough memory|[Ss]torage size|overflow", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,8 +96,8 @@ def prepare_run(recipe: Recipe, original: Vocabulary | None = None, train: Seque
     """
     task = training_task(recipe)
     data = load_data(task, recipe, train)
-    if not data.train or not data.dev:
-        raise UnrollError("there is nothing to learn from: train and dev must each hold at least one record")
+    check_learnable(data)
+    data = replace(data, remark="\n".join(filter(None, (data.remark, *remarks(data), *hints(recipe, data)))))
     vectors = starting_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
     vocabulary = task.fit_vocabulary(recipe, data.train, vectors)
     folders = task.character_models(recipe)
@@ -101,11 +116,45 @@ def _with_character_models(vocabulary: Vocabulary, folders: Sequence[str], origi
 
 
 def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
-    """Create the network and the folder of a new run."""
+    """Create the network and the folder of a new run.
+
+    Raises:
+        UnrollError: the network does not fit into memory, the folder holds a run, or its disk has too little room.
+    """
     recipe, vocabulary = prepared.recipe, prepared.vocabulary
-    network = build_network(prepared.task, recipe, vocabulary)
+    with memory_in_words("the network"):
+        network = build_network(prepared.task, recipe, vocabulary)
+    check_room(path, room_of(network), "--runs")
     folder = RunFolder.create(path, recipe, vocabulary, prepared.data.source, overwrite)
     return Run(prepared.task, recipe, prepared.data, vocabulary, folder, network)
+
+
+def room_of(network: Network) -> int:
+    """Bytes that a run folder needs: three checkpoints, of weights, their averages and two moments, and best weights.
+
+    One more of each is there while it is written.
+    """
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+    return 14 * weights + _ROOM_FOR_LOGS
+
+
+def room_of_bundle(network: Network) -> int:
+    """Bytes that a bundle of the network needs: weights in half or single precision, its tokenizers and its texts."""
+    return 4 * sum(parameter.numel() for parameter in network.parameters()) + _ROOM_FOR_TEXTS
+
+
+@contextmanager
+def memory_in_words(what: str) -> Iterator[None]:
+    """Turn PyTorch's errors about memory into an UnrollError that says what to change."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not _OF_MEMORY.search(str(error)):
+            raise
+        raise UnrollError(
+            f"{what} does not fit into memory ({str(error).strip().splitlines()[0][:200]}): try a smaller "
+            "training.batch_size, or smaller sizes in [network]"
+        ) from error
 
 
 def open_run(path: Path, writes: bool = True) -> Run:
@@ -174,6 +223,8 @@ def fit(
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     config = run.recipe.training
     with ExitStack() as stack:
+        stack.enter_context(_stops_in_words(run.folder))
+        stack.enter_context(memory_in_words("a batch"))
         stack.enter_context(torch_settings(config.threads, config.deterministic))
         if workers.is_first:
             run.folder.trackers = stack.enter_context(open_trackers(run.folder.path, run.recipe))
@@ -183,23 +234,78 @@ def fit(
         return trainer.fit()
 
 
-def publish_run(run: Run, models_root: Path, say: Say, half: bool = True) -> Exported:
-    """Export, verify and score the best weights of a run. Raises ParityFailed if graphs and network differ."""
+@contextmanager
+def _stops_in_words(folder: RunFolder) -> Iterator[None]:
+    """Turn what ends a run, such as a full disk, into an UnrollError that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise UnrollError(f"the run has stopped: {refusal(error)}; then {folder.how_to_go_on()}") from error
+    except CheckpointFault as error:
+        raise UnrollError(f"the run has stopped: {error}; then {folder.how_to_go_on()}") from error
+
+
+def publish_run(run: Run, models_root: Path, say: Say, half: bool = True, *, only_if_better: bool = False) -> Exported:
+    """Export, verify and score the best weights of a run, and publish them as a new version.
+
+    Raises:
+        ParityFailed: graphs and network differ.
+        NotPublished: the score is not better than the baseline, with `only_if_better`.
+        UnrollError: the disk is full or not writable; the weights are kept, and can be exported later.
+    """
+    try:
+        exported = _export(run, models_root, say, half, only_if_better)
+        run.folder.note_published(exported.path, load_bundle(exported.path).digest)
+    except OSError as error:
+        again = f"`unroll export {shlex.quote(str(run.folder.path))}`"
+        raise UnrollError(f"not published: {refusal(error)}; the weights are kept, {again} publishes them") from error
+    return exported
+
+
+def _export(run: Run, models_root: Path, say: Say, half: bool, only_if_better: bool) -> Exported:
     load_weights(run.folder.best_weights, run.network.cpu())
     options = run.task.options(run.recipe, run.vocabulary)
     draft = draft_bundle(run.recipe, run.vocabulary, options, training_facts(run))
     return export_bundle(
         run.network,
         draft,
-        run.task.questions(run.recipe, run.data.dev),
+        questions_of(run),
         models_root,
         half=half,
-        score=lambda staged: score_bundle(staged, run, say),
+        score=lambda staged: score_bundle(staged, run, say, only_if_better),
     )
 
 
-def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
-    """Scores of the bundle on dev through onnxruntime, each with its baseline."""
+def published_before(folder: RunFolder, models_root: Path) -> Path | None:
+    """The bundle under `models_root` that was published from a run; None if there is none, or none any more."""
+    noted = [Path(entry["path"]) for entry in folder.published() if "path" in entry]
+    name, config = folder.recipe().name, folder.recipe().model_dump(mode="json")
+    root = models_root.absolute()
+    for path in (*reversed(noted), *sorted((root / name).glob("*"))):
+        is_there = path.parents[1] == root and (path / MANIFEST_FILE).is_file()
+        # Earlier versions noted nothing.
+        if is_there and (path in noted or read_manifest(path).training.config == config):
+            return models_root / name / path.name
+    return None
+
+
+def questions_of(run: Run) -> list[Question]:
+    """The inputs of the bundle's examples: those of the recipe; of dev if it is public, or if the recipe says so.
+
+    Records of a user's own files stay out of the bundle: its examples are invented.
+    """
+    recipe = run.recipe
+    if recipe.data.dataset or recipe.examples or recipe.examples_from_dev:
+        return run.task.questions(recipe, run.data.dev)
+    return run.task.questions(recipe, invented_records(recipe, run.data.train, run.data.dev))
+
+
+def score_bundle(bundle_path: Path, run: Run, say: Say, only_if_better: bool = False) -> tuple[Score, ...]:
+    """Scores of the bundle on dev through onnxruntime, each with its interval and the strongest baseline; the verdict.
+
+    Raises:
+        NotPublished: the score is not better than the baseline, with `only_if_better`.
+    """
     bundle = load_bundle(bundle_path)
     runner = OrtRunner(bundle, "cpu", threads=1)
     task, predictions = run.task, list[Prediction[Any]]()
@@ -210,20 +316,42 @@ def score_bundle(bundle_path: Path, run: Run, say: Say) -> tuple[Score, ...]:
         say(f"what it gets wrong: {page}")
     tokenizer = bundle.tokenizers.get("text")
     encode = tokenizer.encode if tokenizer else None
-    *crude, baseline = task.baselines(run.data.train, dev, encode, bundle.manifest.options)
+    baselines = task.baselines(run.data.train, dev, encode, bundle.manifest.options)
+    deciding = next((name for name in task.deciding if name in scores), "")
+    baseline = strongest(baselines, deciding)
+    crude = [other for other in baselines if other is not baseline]
     reported = []
     for name in task.reported:
         if name not in scores:
             continue
         cheap = baseline.measures.get(name)
         cruder = ", ".join(f"{other.name} {other.measures[name]:.4g}" for other in crude if name in other.measures)
-        detail = str(scores.get(f"{name}_signature", cruder))
+        interval = task.interval(name, predictions)
+        signature = str(scores.get(f"{name}_signature", cruder))
+        detail = "; ".join(filter(None, (in_words(interval) if interval else "", signature)))
         reported.append(
             Score(measure=name, value=scores[name], baseline=cheap, baseline_name=baseline.name, detail=detail)
         )
         beside = f" ({baseline.name}: {cheap:.4g}{', ' * bool(cruder)}{cruder})" if cheap is not None else ""
-        say(f"dev {name} {scores[name]:.4g}{beside}")
+        spread = f" [{in_words(interval)}]" if interval else ""
+        say(f"dev {name} {scores[name]:.4g}{spread}{beside}")
+    if deciding:
+        verdict = judge(deciding, scores[deciding], task.interval(deciding, predictions), baseline)
+        _tell(verdict, run, say, only_if_better)
     return tuple(reported)
+
+
+def _tell(verdict: Verdict, run: Run, say: Say, only_if_better: bool) -> None:
+    """Say the verdict, and what may help where it is not good. Raises NotPublished, see `score_bundle`."""
+    say(verdict.sentence)
+    if verdict.outcome not in ("better", "unknown"):
+        for hint in hints(run.recipe, run.data):
+            say(f"hint: {hint}")
+    if only_if_better and not verdict.beats_baseline:
+        path = shlex.quote(str(run.folder.path))
+        raise NotPublished(
+            f"not published, as it does not beat the baseline; `unroll export {path}` publishes it all the same"
+        )
 
 
 def sources_of_start(run: Run) -> tuple[DataSource, ...]:

@@ -21,6 +21,7 @@ from service.distribution import install_hint
 from service.errors import UnrollError
 from training.config.recipe import Recipe, parse_recipe
 from training.evaluation.dev_scorer import DevScorer
+from training.fit.run_lock import locked_run
 from training.fit.trainer import DevScore, Diverged, Interrupted
 from training.networks.network import Network
 from training.pipeline.run import fit, prepare_run, start_run
@@ -54,10 +55,15 @@ class Search:
 
         Raises:
             SearchFault: Optuna is missing, or no trial has a score.
+            RunBusy: another process searches in the folder.
             ConfigFault: a varied key or value is not valid in a recipe; DataFault: the data cannot be read.
         """
         optuna = _optuna()
         self._check_keys()
+        with locked_run(self.folder):
+            return self._run(optuna, num_trials, say)
+
+    def _run(self, optuna: Any, num_trials: int, say: Say) -> Path:
         study = self._study(optuna)
         while (number := len(_done(study))) < num_trials:
             trial = study.ask()
@@ -89,7 +95,7 @@ class Search:
             storage=f"sqlite:///{self.folder.absolute() / 'study.db'}",
             direction="maximize",
             load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=self.recipe.seed),
+            sampler=optuna.samplers.TPESampler(seed=self.recipe.seed % 2**32),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=NUM_UNPRUNED),
         )
         for trial in study.get_trials(deepcopy=False):

@@ -8,6 +8,7 @@ every member.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -16,20 +17,24 @@ from pathlib import Path
 
 import torch
 
-from service.bundle.load import CARD_FILE, MANIFEST_FILE, load_bundle, read_manifest
+from service.bundle.load import MANIFEST_FILE, load_bundle, read_manifest
 from service.bundle.manifest import Manifest, Score
-from service.bundle.write import publish, staging_folder, write_manifest
+from service.bundle.write import staging_folder
 from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
 from training.fit.checkpoint import read_progress
 from training.fit.run_folder import RunFolder
+from training.fit.run_lock import locked_run
 from training.fit.trainer import Interrupted
 from training.pipeline.run import Run, describe, open_run, prepare_run, publish_run, start_run, train_run
 from training.preprocessing.load_records import load_data
-from training.publish.model_card import model_card
+from training.publish.export import free_version, publish_as_new
 from training.tasks.catalogue import training_task
 
 Say = Callable[[str], None]
+
+#: The longest name of a member's folder.
+_MOST_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,13 @@ def by_group(recipe: Recipe) -> list[Member]:
         raise UnrollError(
             f"{recipe.name}: its records belong to no groups, such as speakers; --column group=... names their column"
         )
-    return [Member(group, _holding_out(recipe, group)) for group in groups]
+    return [Member(_folder_name(group, groups), _holding_out(recipe, group)) for group in groups]
+
+
+def _folder_name(group: str, groups: Sequence[str]) -> str:
+    """The group itself where it can name a folder; else what of it can, with its number."""
+    safe = re.sub(r"[^\w.-]+", "_", group)[:_MOST_CHARACTERS].lstrip(".-")
+    return group if safe == group else f"{safe}-{groups.index(group) + 1}"
 
 
 def _holding_out(recipe: Recipe, group: str) -> Recipe:
@@ -123,14 +134,17 @@ def _check_recipe(path: Path, recipe: Recipe) -> None:
 
 
 def _train(member: Member, path: Path, device: torch.device, say: Say) -> None:
-    has_begun = RunFolder(path).checkpoint.is_file()
-    run = open_run(path) if has_begun else start_run(prepare_run(member.recipe), path)
-    say(f"{member.name}: {describe(run, device)}")
-    try:
-        _finish(run, device, has_begun)
-    except Interrupted as error:
-        raise Interrupted("stopped; the same command continues", error.signal_number) from error
-    publish_run(run, path / "models", say)
+    with locked_run(path):
+        has_begun = RunFolder(path).checkpoint.is_file()
+        if has_begun and (remark := RunFolder(path).recover()):
+            say(remark)
+        run = open_run(path) if has_begun else start_run(prepare_run(member.recipe), path)
+        say(f"{member.name}: {describe(run, device)}")
+        try:
+            _finish(run, device, has_begun)
+        except Interrupted as error:
+            raise Interrupted("stopped; the same command continues", error.signal_number) from error
+        publish_run(run, path / "models", say)
 
 
 def _finish(run: Run, device: torch.device, has_begun: bool) -> None:
@@ -188,19 +202,28 @@ def table(members: Sequence[Member], manifests: Sequence[Manifest]) -> str:
 
 
 def publish_first(members: Sequence[Member], manifests: Sequence[Manifest], folder: Path, models_root: Path) -> Path:
-    """Publish the first member's bundle, whatever its score; its card has the spread over all members."""
-    bundle = load_bundle(_bundle_in(folder / members[0].name, members[0].recipe))
+    """Publish the first member's bundle, whatever its score; its card has the spread over all members.
+
+    The same bundle is not published twice: where the series was published before, the path of then is returned.
+    """
+    run = RunFolder(folder / members[0].name)
+    before = next((Path(entry["path"]) for entry in run.published() if (Path(entry["path"])).is_dir()), None)
+    if before is not None and before.parents[1] == models_root.absolute():
+        return before
+    bundle = load_bundle(_bundle_in(run.path, members[0].recipe))
     of_measure = {spread.measure: f"mean of {len(members)} seeds {spread.sentence()}" for spread in spreads(manifests)}
     scores = tuple(
         score.model_copy(update={"detail": "; ".join(filter(None, (score.detail, of_measure.get(score.measure))))})
         for score in bundle.manifest.scores
     )
-    manifest = bundle.manifest.model_copy(update={"scores": scores})
-    staged = staging_folder(models_root, manifest.name)
+    name, version = bundle.manifest.name, bundle.manifest.version
+    changes = {"scores": scores, "version": free_version(models_root, name, version)}
+    manifest = bundle.manifest.model_copy(update=changes)
+    staged = staging_folder(models_root, name)
     try:
         shutil.copytree(bundle.path, staged, dirs_exist_ok=True)
-        (staged / CARD_FILE).write_text(model_card(manifest, bundle.examples[0]), encoding="utf-8")
-        write_manifest(staged, manifest)
-        return publish(staged, models_root)
+        path = publish_as_new(staged, models_root, manifest, bundle.examples)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+    run.note_published(path, load_bundle(path).digest)
+    return path

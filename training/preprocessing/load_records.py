@@ -6,18 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from service.bundle.load import file_digest
 from service.bundle.manifest import DataSource, TaskName
 from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
+from training.data.digests import dev_rows_digest, file_digests
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import find_dataset, locate
 from training.data.public.named_dataset import NamedDataset
 from training.data.read import read_records, split_paths
 from training.data.readers.series import follows
 from training.data.readers.text import spelt_out, turned_round
-from training.data.records import Passage, Record, TaggedSentence
-from training.data.split import Parts
+from training.data.records import CaptionedPicture, LabelledSignal, Passage, Record, TaggedSentence
+from training.data.split import Parts, shortened
 from training.preprocessing.windows import continued, one_series
 
 #: Joins the names, licences and attributions of several data sets.
@@ -104,7 +104,7 @@ def _held_out(task: LoadedTask, data: RunData, group: str) -> RunData:
     records = [*data.train, *data.dev]
     groups = [task.group_of(record) for record in records]
     if group not in groups:
-        raise UnrollError(f"data.hold_out: no record is of {group!r}; there are {', '.join(sorted(set(groups)))}")
+        raise UnrollError(f"data.hold_out: no record is of {group!r}; there are {shortened(sorted(set(groups)))}")
     parts = [
         [record for record, its in zip(records, groups, strict=True) if (its == group) == is_dev]
         for is_dev in (False, True)
@@ -142,18 +142,22 @@ def _own(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None) -> Ru
     config = recipe.data
     records = read_records(task.name, config.train, config.read) if train is None else train
     name = ", ".join(path.name for path in split_paths(config.train, config.read))
-    source = DataSource(name=name, licence=recipe.licence or "not stated", splits=_digests(config))
+    source = DataSource(name=name, licence=recipe.licence or "not stated", splits=_digests(config, records))
     if config.dev:
         return RunData(records, read_records(task.name, config.dev, config.read), source)
     parts = task.split(records, config.dev_percent / 100)
-    return RunData(parts.train, parts.dev, source, parts.explanation)
+    splits = {**source.splits, **dev_rows_digest(records, parts.dev)}
+    return RunData(parts.train, parts.dev, source.model_copy(update={"splits": splits}), parts.explanation)
 
 
-def _digests(config: DataConfig) -> dict[str, str]:
+def _digests(config: DataConfig, records: Sequence[Record]) -> dict[str, str]:
     named = {"train": config.train, "dev": config.dev}
+    names_files = bool(records) and isinstance(records[0], LabelledSignal | CaptionedPicture)
     paths = [(split, part) for split, given in named.items() if given for part in split_paths(given, config.read)]
-    files = [(split, file) for split, path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    return {f"{split}/{file.name}": file_digest(file) for split, file in files if file.is_file()}
+    found: dict[str, str] = {}
+    for split, path in paths:
+        found |= file_digests(split, path, names_files)
+    return found
 
 
 def may_ship(recipe: Recipe, start: Iterable[DataSource] = ()) -> bool:

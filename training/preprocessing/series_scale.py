@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from service.errors import UnrollError
+from training.data.readers.series import step_of_series
 from training.data.records import Series
 
 #: A smaller deviation, relative to the mean, is rounding noise.
@@ -15,17 +16,21 @@ _STILL = 1e-9
 
 
 class SeriesScale(NamedTuple):
-    """Mean and standard deviation of each channel over the known values of train."""
+    """Mean and standard deviation of each channel over the known values of train, and the step between its rows."""
 
     channels: tuple[str, ...]
     targets: tuple[str, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    #: As `TimeStep` spells it; "" if the series has no times, or no regular step.
+    step: str = ""
 
     @classmethod
     def of_json(cls, text: bytes) -> SeriesScale:
         """The inverse of `to_json`, exact to the bit."""
-        return cls(**{name: tuple(values) for name, values in json.loads(text).items()})
+        found = json.loads(text)
+        step = found.pop("step", "")
+        return cls(**{name: tuple(values) for name, values in found.items()}, step=step)
 
     def to_json(self) -> str:
         """One line, as stored in a run folder."""
@@ -54,4 +59,5 @@ def fit_scale(series: Series) -> SeriesScale:
     if dull:
         raise UnrollError(f"{', '.join(dull)} never changes in train: there is nothing to forecast")
     deviation[still] = 1.0
-    return SeriesScale(series.channels, series.targets, tuple(mean.tolist()), tuple(deviation.tolist()))
+    step = str(step_of_series(series) or "")
+    return SeriesScale(series.channels, series.targets, tuple(mean.tolist()), tuple(deviation.tolist()), step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ import numpy as np
 from service.bundle.load import CARD_FILE, TRANSITIONS_FILE, WEIGHTS_FILE, Bundle, Example
 from service.bundle.manifest import GraphSpec, Manifest, Score
 from service.bundle.tokenizer import TextTokenizer
-from service.bundle.write import publish, staging_folder, write_examples, write_manifest
+from service.bundle.write import publish_new, staging_folder, write_examples, write_manifest
 from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
+from service.tasks.recorded import label_scores
 from training.evaluation.task import Question
 from training.evaluation.torch_runner import TorchRunner, one_thread, transitions_of
 from training.networks.network import Network
@@ -46,7 +47,9 @@ def export_bundle(
     tolerance: float = TOLERANCE,
     score: Callable[[Path], Sequence[Score]] | None = None,
 ) -> Exported:
-    """Write, verify and publish `models_root/<name>/<version>`; an existing version is replaced.
+    """Write, verify and publish `models_root/<name>/<version>`.
+
+    A published version is never replaced: where that of `draft` exists, the number after the highest one is taken.
 
     Nothing in `models_root` changes unless every check passes. The network is not modified: with `half` a copy is
     rounded, and the recorded answers are those of the copy.
@@ -64,6 +67,7 @@ def export_bundle(
     """
     network = round_to_half(network) if half else copy.deepcopy(network)
     network.cpu()
+    draft = replace(draft, version=free_version(models_root, draft.name, draft.version))
     staged = staging_folder(models_root, draft.name)
     keep = False
     try:
@@ -74,11 +78,29 @@ def export_bundle(
             raise ParityFailed(staged, "\n".join(["not published.", *report.failures[:10]]))
         scores = (*draft.scores, *(score(staged) if score else ()))
         proven = manifest.model_copy(update={"parity": report.parity(), "scores": scores})
-        write_card_and_manifest(staged, proven, examples)
-        return Exported(publish(staged, models_root), report)
+        return Exported(publish_as_new(staged, models_root, proven, examples), report)
     finally:
         if not keep:
             _remove_staged(staged)
+
+
+def free_version(models_root: Path, name: str, wanted: str) -> str:
+    """`wanted` unless it is taken, else the number after the highest version, which then answers requests."""
+    folder = models_root / name
+    taken = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    numbers = [int(version) for version in taken if version.isdecimal()]
+    return wanted if wanted not in taken and int(wanted) not in numbers else str(max(numbers) + 1)
+
+
+def publish_as_new(staged: Path, models_root: Path, manifest: Manifest, examples: Sequence[Example]) -> Path:
+    """Publish a staged bundle under the version of `manifest`, or under the next one that is free."""
+    while True:
+        write_card_and_manifest(staged, manifest, examples)
+        try:
+            return publish_new(staged, models_root)
+        except FileExistsError:
+            version = free_version(models_root, manifest.name, manifest.version)
+            manifest = manifest.model_copy(update={"version": version})
 
 
 def write_bundle(
@@ -123,7 +145,7 @@ def write_tokenizers(folder: Path, tokenizers: Mapping[str, TextTokenizer]) -> d
 
 @one_thread()
 def record_examples(bundle: Bundle, network: Network, questions: Sequence[Question]) -> list[Example]:
-    """The network's answer to each question, through the service's own task code.
+    """The network's answer to each question, through the service's own task code; to the first with all label scores.
 
     Raises:
         InvalidInput: the task refuses a question, or there is none.
@@ -132,10 +154,12 @@ def record_examples(bundle: Bundle, network: Network, questions: Sequence[Questi
         raise InvalidInput("a bundle needs at least one example to prove itself with", ("examples",))
     task, runner = task_of(bundle), TorchRunner(network)
     answers = [answer(task, runner, question.inputs, question.parameters) for question in questions]
-    return [
+    first, *others = [
         Example(question.inputs, dict(question.parameters), found.model_dump(mode="json"))
         for question, found in zip(questions, answers, strict=True)
     ]
+    scores = label_scores(bundle, task, runner, first.inputs, first.parameters)
+    return [replace(first, label_scores=scores), *others]
 
 
 def write_card_and_manifest(folder: Path, manifest: Manifest, examples: Sequence[Example]) -> Manifest:

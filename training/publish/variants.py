@@ -25,6 +25,7 @@ from service.tasks.catalogue import task_of
 from service.tasks.core.task import Runner
 from service.tasks.recorded import TOLERANCE, faults_of_examples
 from training.config.recipe import parse_recipe
+from training.data.digests import changed_names
 from training.data.records import Record
 from training.evaluation.evaluate import evaluate_records
 from training.evaluation.tasks.catalogue import evaluation_task
@@ -90,7 +91,7 @@ def dev_records(bundle: Bundle) -> Sequence[Record]:
         raise UnrollError(f"{bundle.path}: it does not say which data it was trained on, so nothing can be measured")
     recipe = parse_recipe(dict(manifest.training.config), str(bundle.path))
     data = load_data(evaluation_task(manifest), recipe)
-    if data.source.splits != manifest.training.data[0].splits:
+    if changed_names(manifest.training.data[0].splits, data.source.splits):
         raise UnrollError(f"{bundle.path}: the data has changed since it was trained, so scores would not compare")
     return data.dev
 

@@ -31,7 +31,7 @@ from service.errors import InferenceFailed, InvalidInput
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
 from service.tasks.core.task import Array, Runner
-from service.tasks.recorded import differences
+from service.tasks.recorded import differences, faults_of_labels
 from training.evaluation.tasks.catalogue import evaluation_task
 from training.evaluation.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
 from training.networks.encoder_decoder import EncoderDecoder
@@ -305,6 +305,8 @@ def _check_transitions(report: ParityReport, bundle: Bundle, network: Network) -
 
 def _check_examples(report: ParityReport, opened: _Opened) -> None:
     task = task_of(opened.bundle)
+    for fault in faults_of_labels(opened.bundle, task, opened.runner):
+        report.fail("examples", fault)
     for number, example in enumerate(opened.bundle.examples, start=1):
         try:
             found = answer(task, opened.runner, example.inputs, example.parameters).model_dump(mode="json")

@@ -10,8 +10,10 @@ import torch
 from service.bundle.load import Bundle
 from service.bundle.manifest import ForecastingOptions
 from service.tasks.core.task import Runner
+from training.config.forecast_windows import window_of
 from training.config.networks import ForecasterConfig
 from training.config.recipe import Recipe
+from training.data.readers.series import step_of_series
 from training.data.records import Series
 from training.evaluation.forecast_samples import forecast_samples
 from training.evaluation.task import Question, TrainingTask
@@ -57,8 +59,10 @@ class ForecastingTask(ForecastingEvaluation, TrainingTask[Series]):
         return [Question(window) for window in frames]
 
     def defaults(self, records: Sequence[Series]) -> dict[str, Any]:
+        series = one_series(records)
+        window = window_of(step_of_series(series), len(series.values))
         return {
-            "network": {"hidden_size": 128, "look_back": 168, "horizon": 24},
+            "network": {"hidden_size": 128, **window._asdict()},
             "training": {"epochs": 20, "patience": 4, "batch_size": 64, "learning_rate": 1e-3, "threads": 1},
             "limits": {"max_input_tokens": 4096},
         }
@@ -89,6 +93,7 @@ def forecasting_options(config: ForecasterConfig, scale: SeriesScale) -> Forecas
         look_back=config.look_back,
         horizon=config.horizon,
         period=config.period,
+        step=scale.step,
         quantiles=config.quantiles,
     )
 

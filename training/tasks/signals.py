@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,12 +84,14 @@ class SignalTask(SignalEvaluation, TrainingTask[LabelledSignal]):
         return example_questions(recipe, records, json_form)
 
     def defaults(self, records: Sequence[LabelledSignal]) -> dict[str, Any]:
-        """Those of frames, or those of sound at the sample rate of the first record."""
-        first = records[0]
-        found = _DEFAULTS[first.kind]
-        if first.kind == "frames":
+        """Those of frames, or those of sound at the sample rate of most records; the others are resampled."""
+        kind = records[0].kind
+        found = _DEFAULTS[kind]
+        if kind == "frames":
             return found
-        return found | {"signal": {**found["signal"], "sample_rate_hz": first.sample_rate_hz}}
+        rates = Counter(record.sample_rate_hz for record in records)
+        usual = min(rates, key=lambda rate_hz: (-rates[rate_hz], rate_hz))
+        return found | {"signal": {**found["signal"], "sample_rate_hz": usual}}
 
 
 class SignalSet(Bucketed):

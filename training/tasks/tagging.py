@@ -44,7 +44,8 @@ class TaggingTask(TaggingEvaluation, TrainingTask[TaggedSentence]):
         self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[TaggedSentence], *, is_dev: bool = False
     ) -> TaggingSet:
         limit = recipe.network_as(TaggerConfig).max_word_characters
-        return TaggingSet(records, vocabulary, limit, recipe.training.batch_size, recipe.seed)
+        parts = cut_sentences(records, recipe.limits.max_input_tokens)
+        return TaggingSet(parts, vocabulary, limit, recipe.training.batch_size, recipe.seed)
 
     def network(self, recipe: Recipe, vocabulary: Vocabulary) -> Network:
         config = recipe.network_as(TaggerConfig)
@@ -110,6 +111,18 @@ class TaggingSet(Bucketed):
             tags=ids_tensor(pad_ids([self._tags[i] for i in indices])),
             text_labels=ids_tensor(self._text_labels[indices]),
         )
+
+
+def cut_sentences(sentences: Sequence[TaggedSentence], most: int) -> list[TaggedSentence]:
+    """Sentences of at most `most` words: longer ones in parts, as they are scored and served.
+
+    One sentence of 30,000 words would pad the others of its batch to as many, which costs gigabytes.
+    """
+    return [
+        sentence._replace(words=sentence.words[start : start + most], tags=sentence.tags[start : start + most])
+        for sentence in sentences
+        for start in range(0, len(sentence.words), most)
+    ]
 
 
 def tagging_vocabulary(

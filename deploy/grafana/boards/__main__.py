@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.grafana.boards import metrics_table, model, overview, runtime, streams
+from deploy.grafana.boards import metrics_table, model, overview, runbooks, runtime, streams
 from deploy.grafana.boards.board import as_json
 
 DEPLOY = Path(__file__).parents[2]
@@ -17,6 +17,8 @@ BOARDS = (overview.BOARD, model.BOARD, streams.BOARD, runtime.BOARD)
 def generated_files() -> dict[Path, str]:
     """Generated files with their content."""
     files = {DEPLOY / "grafana" / "dashboards" / f"{board.name}.json": as_json(board) for board in BOARDS}
+    for runbook in sorted(set((DEPLOY / "runbooks").glob("*.md")) - {DEPLOY / "runbooks" / "README.md"}):
+        files[DEPLOY / "grafana" / "dashboards" / "runbooks" / f"{runbook.stem}.json"] = runbooks.as_json(runbook)
     table = DEPLOY / "metrics.md"
     rules = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
     return files | {table: metrics_table.filled_in(table.read_text("utf-8"), BOARDS, rules)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from deploy.grafana.boards.board import Board, Row
-from deploy.grafana.boards.panels import GREEN, RED, YELLOW, Bars, Chart, Number, Panel, Step, Word
+from deploy.grafana.boards.panels import GREEN, RED, TOKENS_PER_S, YELLOW, Bars, Chart, Link, Number, Panel, Step, Word
 from deploy.grafana.boards.queries import MODELS, Query, a_day_before, mean, over_an_hour, quantile, share, total
 
 DURATION = "unroll_request_duration_seconds"
@@ -31,6 +31,7 @@ TIME: tuple[Panel, ...] = (
         title="Time of a request, by stage",
         description="Mean time of a request in each stage. queue grows: too few lanes. inference grows: longer texts "
         "or larger batches. preprocess grows: longer texts.",
+        links=(Link("Cores and event loop", "runtime"),),
         queries=(Query(mean(STAGE, by="stage"), "{{stage}}"),),
         unit="s",
         stacked=True,
@@ -79,8 +80,9 @@ BATCHES: tuple[Panel, ...] = (
         title="Tokens computed",
         description="Tokens per second computed in batches of whole sequences, without padding. Decode steps are on "
         "the Streams board.",
+        links=(Link("Decode steps", "streams", series="model"),),
         queries=(Query(USEFUL, "{{model}}"),),
-        unit="cps",
+        unit=TOKENS_PER_S,
         stacked=True,
     ),
     Chart(
@@ -156,7 +158,7 @@ DRIFT: tuple[Panel, ...] = (
         title="Input tokens",
         description="Input words or pieces per second, by model. Unknown words are a share of these.",
         queries=(Query(total("unroll_read_tokens_total", by="model"), "{{model}}"),),
-        unit="cps",
+        unit=TOKENS_PER_S,
     ),
 )
 

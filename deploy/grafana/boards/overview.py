@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from deploy.grafana.boards.alert_list import AlertList
 from deploy.grafana.boards.board import Board, Row
-from deploy.grafana.boards.panels import GREEN, RED, YELLOW, Chart, Number, Panel, Step, Word
+from deploy.grafana.boards.panels import GREEN, RED, YELLOW, Chart, Link, Number, Panel, Step, Word
 from deploy.grafana.boards.queries import (
     FAILURES,
     INSTANCES,
@@ -46,6 +47,7 @@ ANSWERS: tuple[Panel, ...] = (
         title="Predictions within 100 ms, last hour",
         description="Share of requests to /predict that took at most 100 ms; the objective is 99 %. Below it: see "
         "Oldest waiting request, then the stages on the Model board.",
+        links=(Link("Time by stage", "model"),),
         queries=(Query("1 - unroll:slow_predictions:ratio1h", "fast"),),
         unit="percentunit",
         decimals=2,
@@ -55,6 +57,7 @@ ANSWERS: tuple[Panel, ...] = (
         title="First token within 250 ms, last hour",
         description="Share of generations whose first token came within 250 ms; the objective is 99 %. Below it: see "
         "slots and queues on the Streams board.",
+        links=(Link("Slots and queues", "streams"),),
         queries=(Query("1 - unroll:slow_first_tokens:ratio1h", "fast"),),
         unit="percentunit",
         decimals=2,
@@ -62,7 +65,7 @@ ANSWERS: tuple[Panel, ...] = (
     ),
     Number(
         title="Alerts firing",
-        description="Firing alerts of this service. Each names its runbook in deploy/runbooks.",
+        description="Number of firing alerts of this service. The table below has each one with its runbook.",
         queries=(Query('count(ALERTS{alertname=~"Unroll.*",alertstate="firing"}) or vector(0)', "firing"),),
         steps=(Step(None, GREEN), Step(1, RED)),
     ),
@@ -70,8 +73,18 @@ ANSWERS: tuple[Panel, ...] = (
         title="Ready",
         description="Whether each instance accepts requests. Not ready: /health/ready of that instance gives the "
         "reason.",
+        links=(Link("Cores, memory and reloads", "runtime"),),
         queries=(Query(f"unroll_ready{{{INSTANCES}}}", "{{instance}}"),),
         words={"0": Word("not ready", RED), "1": Word("ready", GREEN)},
+    ),
+)
+
+ALERTS: tuple[Panel, ...] = (
+    AlertList(
+        title="Firing alerts",
+        description="Alerts of this service that are firing, with links to their runbooks: what users see, how to "
+        "confirm it, and what to do. `page` needs a person at once.",
+        queries=(Query('ALERTS{alertname=~"Unroll.*",alertstate="firing"}', needs="a firing alert"),),
     ),
 )
 
@@ -80,6 +93,7 @@ TRAFFIC: tuple[Panel, ...] = (
         title="Requests",
         description="Requests per second by model; `none` are requests without a known model. A sudden drop to zero "
         "usually means that clients cannot reach the service.",
+        links=(Link("This model", "model", series="model"),),
         queries=(Query(total(REQUESTS, by="model"), "{{model}}"),),
         unit="reqps",
         stacked=True,
@@ -99,6 +113,7 @@ TRAFFIC: tuple[Panel, ...] = (
         title="Latency of predictions",
         description="Latency of /predict, from the first byte of the request to the last byte of the response. The "
         "dashed line is the objective for p99. Above it: compare the stages on the Model board.",
+        links=(Link("Time by stage", "model"),),
         queries=quantiles(DURATION, PREDICTIONS),
         unit="s",
         limit=0.1,
@@ -107,6 +122,7 @@ TRAFFIC: tuple[Panel, ...] = (
         title="Latency by model, p99",
         description="99th percentile of the latency of each model, generation included, where long texts naturally "
         "take long. One model above the others: see the Model board.",
+        links=(Link("Time by stage of this model", "model", series="model"),),
         queries=(Query(quantile(0.99, DURATION, MODELS, by="model"), "{{model}}", exemplars=True),),
         unit="s",
     ),
@@ -138,6 +154,7 @@ SATURATION: tuple[Panel, ...] = (
         title="Oldest waiting request",
         description="Waiting time of the oldest queued request, by model. Steadily above 0.1 s: requests arrive "
         "faster than the lanes can run them, so add replicas or cores.",
+        links=(Link("Time by stage of this model", "model", series="model"),),
         queries=(Query(f"max by (model) (unroll_queue_oldest_age_seconds{{{MODELS}}})", "{{model}}"),),
         unit="s",
         at_least=0.1,
@@ -147,6 +164,7 @@ SATURATION: tuple[Panel, ...] = (
         title="Lanes busy",
         description="Share of time in which the lanes run graphs. Near 100 % requests begin to queue: add replicas or "
         "cores.",
+        links=(Link("Cores of this instance", "runtime", series="instance"),),
         queries=(
             Query(
                 f"{rate('unroll_lane_busy_seconds_total', INSTANCES)} / unroll_lanes{{{INSTANCES}}}",
@@ -161,6 +179,7 @@ SATURATION: tuple[Panel, ...] = (
         title="Slots in use",
         description="Share of the decode slots in use, by model. At 100 % new sequences wait until others finish: "
         "raise UNROLL_MAX_LIVE_STREAMS or add replicas.",
+        links=(Link("Streams of this model", "streams", series="model"),),
         queries=(
             Query(
                 f"sum by (model) (unroll_slots_in_use{{{MODELS}}}) / sum by (model) (unroll_slots{{{MODELS}}})",
@@ -175,6 +194,7 @@ SATURATION: tuple[Panel, ...] = (
         title="Open requests, share of the limit",
         description="Requests in progress as a share of UNROLL_MAX_OPEN_REQUESTS; above it clients get 429. Near "
         "100 %: answers are slow, or there are too few replicas.",
+        links=(Link("This instance", "runtime", series="instance"),),
         queries=(
             Query(
                 f"unroll_open_requests{{{INSTANCES}}} / unroll_max_open_requests{{{INSTANCES}}}",
@@ -185,6 +205,35 @@ SATURATION: tuple[Panel, ...] = (
         at_least=0.1,
         width=6,
     ),
+    Chart(
+        title="Connections and request bodies, share of the limits",
+        description="Open connections as a share of UNROLL_MAX_CONNECTIONS, and memory of request bodies as a share of "
+        "UNROLL_MAX_HELD_BODY_BYTES. Near 100 %: too many clients, or clients that do not finish their requests.",
+        queries=(
+            Query(f"unroll_connections{{{INSTANCES}}} / unroll_max_connections{{{INSTANCES}}}", "{{instance}}"),
+            Query(
+                f"unroll_held_body_bytes{{{INSTANCES}}} / unroll_max_held_body_bytes{{{INSTANCES}}}",
+                "{{instance}} bodies",
+            ),
+        ),
+        unit="percentunit",
+        at_least=0.1,
+        width=12,
+    ),
+    Chart(
+        title="Connections ended, by reason",
+        description="Connections per second that the service ended. idle is harmless. timeout: requests that did not "
+        "arrive in time. unread: clients that do not read. refused: no valid HTTP/1.1. The others: no room.",
+        queries=(
+            Query(
+                f"sum by (reason) ({rate('unroll_connections_ended_total', INSTANCES)})",
+                "{{reason}}",
+            ),
+        ),
+        unit="ops",
+        width=12,
+        stacked=True,
+    ),
 )
 
 INSTANCE: tuple[Panel, ...] = (
@@ -192,6 +241,7 @@ INSTANCE: tuple[Panel, ...] = (
         title="Requests by instance",
         description="Requests per second by instance. Uneven for minutes: the load balancer does not reach one of "
         "them, or one was not ready.",
+        links=(Link("This instance", "runtime", series="instance"),),
         queries=(Query(total(REQUESTS, by="instance"), "{{instance}}"),),
         unit="reqps",
         width=12,
@@ -216,5 +266,5 @@ INSTANCE: tuple[Panel, ...] = (
 BOARD = Board(
     "overview",
     "Service health: objectives, traffic, failures and saturation.",
-    (Row("", ANSWERS), Row("Traffic", TRAFFIC), Row("Saturation", SATURATION), Row("Instances", INSTANCE)),
+    (Row("", ANSWERS + ALERTS), Row("Traffic", TRAFFIC), Row("Saturation", SATURATION), Row("Instances", INSTANCE)),
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
@@ -40,9 +40,12 @@ DATASOURCE = DataSourceRef("prometheus", "${datasource}")
 
 GREEN, YELLOW, RED, BLUE = "green", "#EAB839", "red", "blue"
 
+#: Grafana writes this unit with a prefix: 12.3 K tokens/s.
+TOKENS_PER_S = "count:tokens/s"
+
 #: Panel builders of the SDK, which share methods but no base class.
-Builder = timeseries.Panel | stat.Panel | bargauge.Panel
-AnyBuilder = TypeVar("AnyBuilder", timeseries.Panel, stat.Panel, bargauge.Panel)
+Builder = timeseries.Panel | stat.Panel | bargauge.Panel | table.Panel
+AnyBuilder = TypeVar("AnyBuilder", timeseries.Panel, stat.Panel, bargauge.Panel, table.Panel)
 
 
 class Step(NamedTuple):
@@ -57,6 +60,28 @@ class Word(NamedTuple):
 
     text: str
     color: str
+
+
+#: Variables of every board.
+_VARIABLES = ("datasource", "instance", "model")
+
+
+class Link(NamedTuple):
+    """Link of a panel to another board, with the time range and the choices of this one.
+
+    With `series`, each series links to the board with its own value of that label chosen.
+    """
+
+    title: str
+    board: str
+    series: str = ""
+
+    @property
+    def url(self) -> str:
+        """Address inside Grafana, with Grafana's variables."""
+        kept = ["__url_time_range", *(f"{name}:queryparam" for name in _VARIABLES if name != self.series)]
+        chosen = [f"var-{self.series}=${{__field.labels.{self.series}}}"] if self.series else []
+        return f"/d/unroll-{self.board}?" + "&".join([*(f"${{{name}}}" for name in kept), *chosen])
 
 
 #: Colour of a value without thresholds.
@@ -75,6 +100,8 @@ class Panel(ABC):
     height: int = 8
     decimals: int | None = None
     maximum: float | None = None
+    #: Where to look next.
+    links: tuple[Link, ...] = ()
 
     @abstractmethod
     def build(self) -> Builder:
@@ -87,6 +114,10 @@ class Panel(ABC):
             builder.decimals(self.decimals)
         if self.maximum is not None:
             builder.max(self.maximum)
+        of_series = [link for link in self.links if link.series]
+        if of_series:
+            builder.data_links([dashboard.DashboardLink(link.title).url(link.url) for link in of_series])
+        builder.links([dashboard.DashboardLink(link.title).url(link.url) for link in self.links if not link.series])
         for number, query in enumerate(self.queries):
             builder.with_target(_target(query, chr(ord("A") + number), instant=instant))
         return builder

@@ -112,6 +112,9 @@ _REFUSALS: Responses = {
     400: _refusal("The body is not JSON", "the body is not JSON: Expecting value at character 12", "malformed_json"),
     404: _refusal("No such model", "there is no model 'intent'; there are: intent-en, pos-en", "unknown_model"),
     413: _refusal("The request body is too large", "the body is larger than 2097152 bytes", "body_too_large"),
+    415: _refusal(
+        "The body is not declared as JSON", "send JSON, and say so with the header", "unsupported_media_type"
+    ),
     422: _refusal("A value is invalid", "the text is empty", "validation", "inputs.2"),
     429: _refusal("The queue is full; Retry-After says when", "intent-en has 1024 inputs waiting", "overloaded"),
     503: _refusal("Not ready: loading, failed or stopping", "the service is not ready", "not_ready"),
@@ -124,7 +127,12 @@ PREDICT_RESPONSES: Responses = {
     500: _refusal("The model failed", "graph 'classifier' failed", "inference_failed"),
 }
 
-_GENERATION_REFUSALS: Responses = {**_REFUSALS, 424: _refusal("The model failed", "graph 'step' failed", "generation")}
+_GENERATION_REFUSALS: Responses = {
+    **_REFUSALS,
+    409: _refusal("Another request holds the session", "the session is in use by another request", "session_busy"),
+    424: _refusal("The model failed", "graph 'step' failed", "generation"),
+    500: _refusal("A fault of the service", "internal error; the request id finds its cause in the log", "internal"),
+}
 
 GENERATE_RESPONSES: Responses = {
     200: {
@@ -171,6 +179,7 @@ MODEL_RESPONSES: Responses = {
         }
     },
     404: _REFUSALS[404],
+    422: _refusal("A name or version is too long", "must have at most 9 characters", "validation", "version"),
 }
 
 LIVE_RESPONSES: Responses = {
@@ -193,13 +202,14 @@ READY_RESPONSES: Responses = {
     },
 }
 
+_COUNTED = 'unroll_requests_total{model="intent-en",outcome="ok",task="classification"} 12.0\n'
+
 METRICS_RESPONSES: Responses = {
     200: {
-        "description": "Prometheus text format",
+        "description": "Prometheus text format, or OpenMetrics if the client accepts it",
         "content": {
-            "text/plain": {
-                "example": 'unroll_requests_total{model="intent-en",outcome="ok",task="classification"} 12.0\n'
-            }
+            "text/plain": {"example": _COUNTED},
+            "application/openmetrics-text": {"example": f"{_COUNTED}# EOF\n"},
         },
     }
 }

@@ -28,6 +28,7 @@ async def ready(registry: RegistryDependency) -> Response:
     """200 once every bundle has passed its self-check; 503 with reasons before that, or if one has failed.
 
     The other models still answer if one has failed, but the service is not ready, so that a rollout stops.
+    `UNROLL_READY` is the policy: all bundles (the default), any of them, or those of the models that it names.
     """
     reasons = registry.reasons()
     return _health("not_ready" if reasons else "ready", reasons)

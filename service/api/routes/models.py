@@ -71,6 +71,8 @@ def _details(engine: Engine) -> dict[str, Any]:
 
 def read_card(bundle: Bundle) -> str | None:
     """The model card in Markdown; None without a readable one."""
+    if CARD_FILE not in bundle.manifest.files:  # nobody has checked what lies there, or where a link leads
+        return None
     try:
         return (bundle.path / CARD_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

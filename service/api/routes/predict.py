@@ -11,21 +11,17 @@ from service.api.call import Call
 from service.api.protocol import Protocol, Route
 from service.api.routes.examples import PREDICT_EXAMPLES, PREDICT_RESPONSES
 from service.api.schemas import PredictRequest, PredictResponse
-from service.errors import InvalidInput
 from service.inference.engines.predict_engine import PredictEngine, Prediction
 from service.tasks.inputs.json_input import JsonInputs
 
 
 async def predict(call: Call, body: PredictRequest) -> Response:
     """One prediction for each input, in order. Inputs may differ in length; no request waits for a batch to fill."""
-    limit = call.settings.max_inputs_per_request
-    if isinstance(body.inputs, list) and len(body.inputs) > limit:
-        raise InvalidInput(f"{len(body.inputs)} inputs in one request, at most {limit} are allowed", ("inputs",))
     engine = call.predict_engine(body.model, body.version)
     inputs = cast(JsonInputs, body.inputs)
     call.note_texts(inputs)
     if body.state is None and not body.return_state:
-        work = engine.predict(inputs, body.parameters or {}, call.deadline_s)
+        work = engine.predict(inputs, body.parameters or {}, call.deadline_s, call.sharer)
         return _response(call, engine, await call.unless_client_leaves(work))
     return await _predict_chunk(body, inputs, call, engine)
 
@@ -33,7 +29,7 @@ async def predict(call: Call, body: PredictRequest) -> Response:
 async def _predict_chunk(body: PredictRequest, inputs: JsonInputs, call: Call, engine: PredictEngine) -> Response:
     owner, sealer = call.owner_of_states(engine), call.state_storage.sealer
     before = None if body.state is None else sealer.open(body.state, owner)
-    work = engine.predict_chunk(inputs, body.parameters or {}, call.deadline_s, before)
+    work = engine.predict_chunk(inputs, body.parameters or {}, call.deadline_s, before, call.sharer)
     prediction = await call.unless_client_leaves(work)
     token = sealer.seal(prediction.state, owner) if body.return_state and prediction.state is not None else None
     return _response(call, engine, prediction, token)

@@ -7,7 +7,7 @@ can be resumed, and `n` continues one prompt several times.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -97,9 +97,9 @@ class _Generation:
             raise UnknownSession(_unknown(body.session, is_anonymous=not self.owner.caller.strip()))
         delivery = Delivery(is_streamed, body.n, request_state.is_wanted, body.state_every or 0)
         call.record.begun_s = time.monotonic()
-        options = self.parameters.options
+        options, deadline_s = self.parameters.options, call.deadline_s
         try:
-            return await self._engine.stream(body.inputs, options, call.deadline_s, delivery, before)
+            return await self._engine.stream(body.inputs, options, deadline_s, delivery, before, call.sharer)
         except StateRefused as refused:  # sealed by this service, and yet no state of this model
             raise await request_state.drop(refused) from refused
 
@@ -126,10 +126,11 @@ class _Generation:
         record.outcome = "cancelled"  # until the last event has been handed over
         try:
             async for events in stream.batches():
+                states = await _states_of(events, request, request_state)
                 *firsts, last = events
-                frames = [_frame(_intermediate_event(event, request, request_state)) for event in firsts]
+                frames = [_frame(_intermediate_event(event, request, states)) for event in firsts]
                 if last.finish_reason is None:
-                    yield b"".join([*frames, _frame(_intermediate_event(last, request, request_state))])
+                    yield b"".join([*frames, _frame(_intermediate_event(last, request, states))])
                 else:
                     yield b"".join([*frames, _frame(await self._last_event(last, request, request_state))])
                     record.outcome = "ok"
@@ -178,12 +179,21 @@ def _event(event: TokenEvent) -> dict[str, Any]:
     return body
 
 
-def _intermediate_event(event: TokenEvent, request: GenerationRequest, request_state: RequestState) -> dict[str, Any]:
+async def _states_of(
+    events: Sequence[TokenEvent], request: GenerationRequest, request_state: RequestState
+) -> dict[int, str]:
+    """The states that were asked for after these events, by the index of the event; not that of the last event."""
+    states = {event.index: request.state_after(event.index) for event in events if event.finish_reason is None}
+    wanted = {index: state for index, state in states.items() if state is not None}
+    tokens = await request_state.seal_all([state.to_bytes for state in wanted.values()])
+    return dict(zip(wanted, tokens, strict=True))
+
+
+def _intermediate_event(event: TokenEvent, request: GenerationRequest, states: Mapping[int, str]) -> dict[str, Any]:
     """The event, with the state after its token where one was asked for."""
     body = _event(event)
-    state = request.state_after(event.index)
-    if state is not None:
-        body["state"] = request_state.seal(state.to_bytes())
+    if event.index in states:
+        body["state"] = states[event.index]
         body["tokens_left"] = request.max_new_tokens - event.index
     return body
 

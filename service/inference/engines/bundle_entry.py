@@ -1,14 +1,22 @@
-"""Entries of the catalogue: a bundle folder, its loading state, and the fingerprint that detects changed files."""
+"""Entries of the catalogue, and the folder they come from, with the fingerprints that detect changed files."""
 
 from __future__ import annotations
 
+import logging
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from service.bundle.load import find_bundles
-from service.errors import NotReadyCause
+from service.bundle.models_folder import Stray, list_models_folder, printable
+from service.errors import BundleError, NotReadyCause
 from service.inference.engines.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+#: Folders that are no bundles and are named in the log, each once. The others are counted.
+_MAX_NAMED_STRAYS = 20
 
 #: Name, size and modification time of every file. If it differs, the folder has changed.
 Fingerprint = tuple[tuple[str, int, int], ...]
@@ -21,8 +29,8 @@ class BundleEntry:
     Attributes:
         fingerprint: of the files that were loaded, or refused last.
         reason: why the bundle failed; if it is ready, why newer files in its folder were refused.
-        is_required: whether the readiness of the service depends on it. False for a bundle that was added while the
-            service was running and failed.
+        is_required: whether the readiness of the service depends on it. False where the policy does not ask for it,
+            and for a bundle that was added while the service was running and failed.
     """
 
     path: Path
@@ -57,17 +65,83 @@ class BundleEntry:
         return causes.get(self.state, "stopped")
 
     @property
+    def may_be_default(self) -> bool:
+        """Whether it answers requests that name no version, if it is the highest that may.
+
+        A required one that failed does, with 503: an older version must not answer unnoticed in its place.
+        """
+        return self.is_required or self.state != "failed"
+
+    @property
     def order(self) -> tuple[int, str]:
         """Sort key of the version: by number, with versions that are not numbers first."""
         version = self.version
         return (int(version), "") if version.isascii() and version.isdigit() else (-1, version)
 
 
-def scan_models_dir(models_dir: Path) -> dict[Path, Fingerprint]:
-    """Every bundle folder with its fingerprint. Raises BundleIncomplete if the folder is absent, OSError."""
-    return {path: _fingerprint(path) for path in find_bundles(models_dir)}
+@dataclass(frozen=True)
+class Scan:
+    """What the models folder holds at one moment.
+
+    Attributes:
+        found: every bundle folder, in order, with its fingerprint.
+        unreadable: folders of models that could not be listed: what is known of them still holds.
+        problem: why the folder gave no bundles; "" if it did.
+    """
+
+    found: Mapping[Path, Fingerprint]
+    unreadable: frozenset[Path] = frozenset()
+    problem: str = ""
 
 
-def _fingerprint(path: Path) -> Fingerprint:
-    states = [(file.name, file.stat()) for file in sorted(path.iterdir()) if file.is_file()]
-    return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
+class WatchedFolder:
+    """The models folder. Folders in it that are no bundles are logged when they are first seen.
+
+    Attributes:
+        link_roots: where links from bundles may lead: into the folder itself, and to the given places.
+    """
+
+    def __init__(self, models_dir: Path, link_roots: Sequence[Path] = ()) -> None:
+        self._models_dir = models_dir
+        self.link_roots = (models_dir, *link_roots)
+        self._known_strays: frozenset[Stray] = frozenset()
+
+    def scan(self) -> Scan:
+        """Look at the folder. Takes as long as the disk does; never raises."""
+        try:
+            listed = list_models_folder(self._models_dir)
+        except BundleError as error:
+            return Scan({}, problem=str(error))
+        self._report(listed.strays)
+        found = {path: fingerprint_of(path) for path in listed.bundles}
+        problem = "" if found else f"there are no bundles in {self._models_dir}"
+        return Scan(found, listed.unreadable, problem)
+
+    def _report(self, strays: Sequence[Stray]) -> None:
+        new = [stray for stray in strays if stray not in self._known_strays]
+        for stray in new[:_MAX_NAMED_STRAYS]:
+            level = logging.INFO if stray.is_hidden else logging.WARNING
+            logger.log(
+                level, "ignored in the models folder", extra={"path": printable(stray.path), "reason": stray.reason}
+            )
+        if len(new) > _MAX_NAMED_STRAYS:
+            logger.warning("ignored more in the models folder", extra={"count": len(new) - _MAX_NAMED_STRAYS})
+        self._known_strays = frozenset(strays)
+
+
+def fingerprint_of(path: Path) -> Fingerprint:
+    """The fingerprint of a bundle folder. What cannot be read is part of it, and is reported when it is opened."""
+    try:
+        return tuple(state for file in sorted(path.iterdir()) for state in _states(file))
+    except OSError as error:
+        return (("", -1, error.errno or 0),)
+
+
+def _states(file: Path) -> Iterator[tuple[str, int, int]]:
+    try:
+        state = file.stat()
+    except OSError as error:  # such as a link to nothing
+        yield file.name, -1, error.errno or 0
+    else:
+        if stat.S_ISREG(state.st_mode):
+            yield file.name, state.st_size, state.st_mtime_ns

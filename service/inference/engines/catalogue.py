@@ -47,14 +47,14 @@ class Catalogue:
         return found
 
     def entry(self, name: str, version: str | None = None) -> BundleEntry:
-        """A version of a model; by default the highest that did not fail during a reload.
+        """A version of a model; by default the highest, but for those that failed and are not required.
 
         Raises:
             UnknownModel: there is no such model or version.
         """
         versions = self.versions(name)
         if version is None:
-            return next((entry for entry in reversed(versions) if entry.is_required), versions[-1])
+            return next((entry for entry in reversed(versions) if entry.may_be_default), versions[-1])
         found = [entry for entry in versions if entry.version == version]
         if not found:
             available = [f"{name} {entry.version}" for entry in versions]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from service.inference.runtime.precision import WantedPrecision
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.scheduling.continuous_batcher import StepLimits
 from service.inference.scheduling.lanes import Lanes
+from service.inference.scheduling.preparation import Preparation
 from service.observability.metrics import Metrics
+from service.tasks.inputs.request_limits import RequestLimits
 
 T = TypeVar("T")
 
-#: Preprocessing of more text than this runs in a thread, so that a large request does not delay small ones.
+#: Preprocessing of more text than this runs in a thread, so that a large request does not delay small ones. It is also
+#: the least work of a piece, after which another request has its turn there.
 _INLINE_CHARACTERS = 2_000
 
 
@@ -33,6 +36,7 @@ class EngineOptions:
     max_stream_backlog_events: int = 1024
     prefix_cache_bytes: int = 0
     prefix_checkpoint_tokens: int = 128
+    request: RequestLimits = field(default_factory=RequestLimits)
 
     @property
     def steps(self) -> StepLimits:
@@ -42,15 +46,36 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class EngineContext:
-    """The lanes, a thread for preprocessing long texts, the options and the metrics."""
+    """The lanes, threads for preparing large inputs, the options and the metrics."""
 
     lanes: Lanes
-    text_pool: Executor
+    preparation: Preparation
     options: EngineOptions
     metrics: Metrics
 
-    async def on_text(self, num_characters: int, work: Callable[[], T]) -> T:
-        """Run work on a text: directly if the text is short, in a thread if it is long."""
-        if num_characters <= _INLINE_CHARACTERS:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self.text_pool, work)
+    async def for_each(
+        self, efforts: Sequence[int], work: Callable[[int], T], deadline_s: float, caller: str = ""
+    ) -> list[T]:
+        """`work(index)` for each input: directly if all are small, in threads and piece by piece if not.
+
+        `efforts` are in characters of text, one for each input. Raises DeadlineExceeded, and what `work` raises.
+        """
+        if sum(efforts) <= _INLINE_CHARACTERS:
+            return [work(index) for index in range(len(efforts))]
+        pieces = [partial(_work_on, work, indices) for indices in _pieces(efforts)]
+        return list(chain.from_iterable(await self.preparation.run(pieces, deadline_s, caller)))
+
+
+def _work_on(work: Callable[[int], T], indices: range) -> list[T]:
+    return [work(index) for index in indices]
+
+
+def _pieces(efforts: Sequence[int]) -> list[range]:
+    """Inputs that are worked on in one go: neighbours, until they are work enough."""
+    pieces, start, effort = [], 0, 0
+    for index, more in enumerate(efforts):
+        effort += more
+        if effort > _INLINE_CHARACTERS or index + 1 == len(efforts):
+            pieces.append(range(start, index + 1))
+            start, effort = index + 1, 0
+    return pieces

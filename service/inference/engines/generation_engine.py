@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
@@ -58,15 +59,21 @@ class GenerationEngine:
         deadline_s: float,
         delivery: Delivery | None = None,
         before: bytes | None = None,
+        caller: str = "",
     ) -> Stream[GenerationRequest]:
         """Start to continue a prompt, or the text of a state. The caller reads the stream and must close it.
+
+        Requests take turns, and so do callers.
 
         Raises:
             InvalidInput, StateRefused, Overloaded, NotReady. Later errors are raised while the stream is read.
         """
         started_s = time.monotonic()
-        request = await self._context.on_text(len(prompt), lambda: self._begin(prompt, options, delivery, before))
-        stream = self._batcher.submit(request, deadline_s)
+        (request,) = await self._context.for_each(
+            [len(prompt)], lambda _: self._begin(prompt, options, delivery, before), deadline_s, caller
+        )
+        self._require_tokens(request)
+        stream = self._batcher.submit(request, deadline_s, caller)
         for counter, num_tokens in zip(self._reading, request.input_statistics, strict=True):
             counter.inc(num_tokens)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
@@ -93,6 +100,14 @@ class GenerationEngine:
     async def close(self) -> None:
         self._forget()
         await self._batcher.close()
+
+    def _require_tokens(self, request: GenerationRequest) -> None:
+        """Raises InvalidInput if there is more to read and to write than one request may have."""
+        num_tokens = request.length + request.num_rows * request.max_new_tokens
+        try:
+            self._context.options.request.require_tokens(num_tokens, 1)
+        except InvalidInput as error:
+            raise InvalidInput(f"to read and to write: {error.message}", ("inputs",)) from error
 
     def _begin(
         self, prompt: str, options: SamplingOptions, delivery: Delivery | None, before: bytes | None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Literal
 
 from service.errors import NotReady, NotReadyCause
@@ -9,11 +12,53 @@ from service.inference.engines.catalogue import Catalogue
 from service.inference.scheduling.lanes import Lanes
 
 
+@dataclass(frozen=True)
+class ReadinessPolicy:
+    """Which bundles the readiness of the service depends on: all, those of some models, or any one.
+
+    Attributes:
+        names: the models whose bundles must all be ready; empty: any bundle will do; None: every bundle must be.
+    """
+
+    names: Collection[str] | None = None
+
+    @property
+    def any_will_do(self) -> bool:
+        """Whether one bundle that answers is enough."""
+        return self.names is not None and not self.names
+
+    def requires(self, name: str) -> bool:
+        """Whether a bundle of this model that failed keeps the service from being ready."""
+        return self.names is None or name in self.names
+
+    def missing(self, there: Collection[str]) -> list[str]:
+        """A sentence for each model that must be ready and is not there at all."""
+        sentences = []
+        for name in sorted({*(self.names or ())} - {*there}):
+            near = difflib.get_close_matches(name, [*there, "all", "any"], n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            sentences.append(f"UNROLL_READY names {name!r}, and there is no such model{meant}")
+        return sentences
+
+    @property
+    def hint(self) -> str:
+        """How to be ready without a bundle that failed, as a sentence."""
+        if self.any_will_do:
+            return "UNROLL_READY is any: one bundle that answers is enough, and there is none"
+        if self.names is not None:
+            return f"UNROLL_READY names {', '.join(sorted(self.names))}: all their bundles must be ready"
+        return (
+            "UNROLL_READY is all: every bundle must be ready. Set it to any, or to the names of the models that must "
+            "be, to be ready without the others"
+        )
+
+
 class Health:
     """Whether requests should be sent here, whether they are accepted, and whether only a restart would help."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, policy: ReadinessPolicy | None = None) -> None:
         self._catalogue = catalogue
+        self._policy = policy or ReadinessPolicy()
         self._phase: Literal["serving", "stopping", "draining"] = "serving"
 
     def announce_stop(self) -> None:
@@ -31,8 +76,18 @@ class Health:
             return ["the service is stopping"]
         if not self._catalogue.is_listed:
             return ["the bundles have not been listed yet"]
-        listed = [self._catalogue.problem] if self._catalogue.problem else []
-        return listed + [entry.obstacle for entry in self._catalogue.entries if entry.is_required and entry.obstacle]
+        if self._catalogue.problem:
+            return [self._catalogue.problem]
+        return self._obstacles()
+
+    def _obstacles(self) -> list[str]:
+        """What is wrong with the bundles that the policy asks for, and how to change the policy if one has failed."""
+        entries, policy = self._catalogue.entries, self._policy
+        if policy.any_will_do and any(not entry.obstacle for entry in entries):
+            return []
+        at_fault = [entry for entry in entries if entry.obstacle and (entry.is_required or policy.any_will_do)]
+        reasons = [entry.obstacle for entry in at_fault] + policy.missing({entry.name for entry in entries})
+        return [*reasons, policy.hint] if any(entry.state == "failed" for entry in at_fault) else reasons
 
     def require_serving(self) -> None:
         """Raises NotReady before the bundles are listed and while the service drains."""

@@ -5,42 +5,54 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from service.errors import BundleCorrupt, BundleError
-from service.inference.engines.bundle_entry import BundleEntry, Fingerprint, scan_models_dir
+from service.inference.engines.bundle_entry import BundleEntry, Scan, WatchedFolder
 from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
+from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.retirement import RetiredEngines, close_within
 from service.inference.engines.self_check import self_check
 from service.inference.engines.start_engine import start_engine
 from service.inference.runtime.ort_runner import default_lanes
 from service.inference.scheduling.lanes import Lanes
+from service.inference.scheduling.preparation import Preparation
 from service.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 ReloadOutcome = Literal["ok", "unchanged", "failed"]
 
+#: With one thread a small request would wait for a piece of a large one.
+_MIN_PREPARING_THREADS = 2
+
 
 class BundleLoader:
     """Brings the catalogue to what is in the models folder.
 
-    A bundle that fails at the start keeps the service from being ready, so that a rollout stops; the others answer all
-    the same. A bundle that fails in a later reload changes nothing: what answered before continues to answer.
+    A bundle that fails at the start keeps the service from being ready if the policy requires it, so that a rollout
+    stops; the others answer all the same. A bundle that fails in a later reload changes nothing: what answered before
+    continues to answer.
     """
 
-    def __init__(self, models_dir: Path, options: EngineOptions, metrics: Metrics, catalogue: Catalogue) -> None:
-        self._models_dir = models_dir
+    def __init__(
+        self,
+        folder: WatchedFolder,
+        options: EngineOptions,
+        metrics: Metrics,
+        catalogue: Catalogue,
+        policy: ReadinessPolicy,
+    ) -> None:
+        self._folder = folder
         self._options = options
+        self._policy = policy
         self._metrics = metrics
         self._catalogue = catalogue
-        self._text_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text")
         self._context: EngineContext | None = None
         self._is_closed = False
         #: Held while the catalogue changes.
@@ -57,18 +69,22 @@ class BundleLoader:
         async with self._changing:
             if self._context is None:  # a start that failed in the middle is repeated
                 lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device))
-                self._context = EngineContext(lanes, self._text_pool, self._options, self._metrics)
+                preparation = Preparation(max(_MIN_PREPARING_THREADS, lanes.num_lanes))
+                self._context = EngineContext(lanes, preparation, self._options, self._metrics)
                 self._metrics.watch_lanes(lanes)
-            found, problem = self._list_folder()
-            if problem:
-                logger.error("nothing to serve", extra={"reason": problem})
-            entries = [BundleEntry(path, fingerprint) for path, fingerprint in found.items()]
-            self._catalogue.replace(entries, problem)
+            scan = await asyncio.to_thread(self._folder.scan)
+            if scan.problem:
+                logger.error("nothing to serve", extra={"reason": scan.problem})
+            entries = [
+                BundleEntry(path, fingerprint, is_required=self._policy.requires(path.parent.name))
+                for path, fingerprint in scan.found.items()
+            ]
+            self._catalogue.replace(entries, scan.problem)
             for entry in entries:
                 self._metrics.parity_passed.labels(entry.name, entry.version).set(0)
             await self._open_all(entries, self._context)
             self._metrics.last_reload_time.set(time.time())
-            has_failed = bool(problem) or any(entry.state == "failed" for entry in entries)
+            has_failed = bool(scan.problem) or any(entry.state == "failed" for entry in entries)
             self._metrics.last_reload_successful.set(not has_failed)
 
     async def reload(self, retry: bool) -> ReloadOutcome:
@@ -93,36 +109,29 @@ class BundleLoader:
         num_left = await close_within([*self.retired.take_back(), *answering], drain_timeout_s)
         if num_left:
             logger.warning("stopped with work left", extra={"waiting": num_left})
-        if self.lanes is not None:
-            self.lanes.close()
-        self._text_pool.shutdown(wait=False)
-
-    def _list_folder(self) -> tuple[dict[Path, Fingerprint], str]:
-        """What is in the folder, or why there is nothing."""
-        try:
-            found = scan_models_dir(self._models_dir)
-        except (BundleError, OSError) as error:
-            return {}, str(error)
-        return found, "" if found else f"there are no bundles in {self._models_dir}"
+        if self._context is not None:
+            self._context.lanes.close()
+            self._context.preparation.close()
 
     async def _reload(self, context: EngineContext, retry: bool) -> ReloadOutcome:
-        found, problem = await asyncio.to_thread(self._list_folder)
-        if problem:  # such as an unmounted volume: keep what is loaded
-            logger.error("the models folder cannot be read or is empty: nothing was changed", extra={"reason": problem})
+        scan = await asyncio.to_thread(self._folder.scan)
+        if scan.problem:  # such as an unmounted volume: keep what is loaded
+            reason = {"reason": scan.problem}
+            logger.error("the models folder cannot be read or is empty: nothing was changed", extra=reason)
             return "failed"
         known = {entry.path: entry for entry in self._catalogue.entries}
         candidates = [
             BundleEntry(path, fingerprint, is_required=False)
-            for path, fingerprint in found.items()
+            for path, fingerprint in scan.found.items()
             if path not in known or known[path].fingerprint != fingerprint or (retry and known[path].state == "failed")
         ]
-        removed = [known.pop(path) for path in [*known] if path not in found]
+        removed = [known.pop(path) for path in _gone(known, scan)]
         await self._open_all(candidates, context)
         for candidate in candidates:
             known[candidate.path] = self._chosen(known.get(candidate.path), candidate)
         for entry in removed:
             self._remove(entry)
-        self._catalogue.replace([known[path] for path in found])
+        self._catalogue.replace(sorted(known.values(), key=lambda entry: (entry.name, entry.order)))
         return self._outcome(candidates, removed)
 
     def _outcome(self, candidates: Sequence[BundleEntry], removed: Sequence[BundleEntry]) -> ReloadOutcome:
@@ -145,7 +154,7 @@ class BundleLoader:
 
     async def _open(self, entry: BundleEntry, context: EngineContext) -> None:
         try:
-            opened = await asyncio.to_thread(_open_and_check, entry.path, self._options)
+            opened = await asyncio.to_thread(_open_and_check, entry.path, self._options, self._folder.link_roots)
         except Exception as error:  # whatever is wrong with one bundle, the others still load
             entry.state, entry.reason = "failed", str(error) or type(error).__name__
             logger.error(
@@ -155,7 +164,8 @@ class BundleLoader:
             )
             return
         self._metrics.forget_bundle(entry.name, entry.version)  # of what answered so far under this name and version
-        entry.engine, entry.state, entry.is_required = start_engine(opened, context), "ready", True
+        entry.engine, entry.state = start_engine(opened, context), "ready"
+        entry.is_required = self._policy.requires(entry.name)
         _report_ready(entry, opened, self._metrics)
 
     def _chosen(self, before: BundleEntry | None, candidate: BundleEntry) -> BundleEntry:
@@ -178,10 +188,15 @@ class BundleLoader:
             self.retired.retire(entry.engine)
 
 
-def _open_and_check(path: Path, options: EngineOptions) -> OpenBundle:
+def _gone(known: Mapping[Path, BundleEntry], scan: Scan) -> list[Path]:
+    """The bundles that are there no longer. Of a folder that cannot be listed right now that is not known."""
+    return [path for path in known if path not in scan.found and path.parent not in scan.unreadable]
+
+
+def _open_and_check(path: Path, options: EngineOptions, link_roots: Sequence[Path]) -> OpenBundle:
     """Load a bundle, open its graphs and let it answer its examples. Raises BundleError."""
     num_lanes = options.num_lanes or default_lanes(options.device)
-    opened = open_bundle(path, options.device, precision=options.precision, num_lanes=num_lanes)
+    opened = open_bundle(path, options.device, precision=options.precision, num_lanes=num_lanes, link_roots=link_roots)
     manifest = opened.bundle.manifest
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise BundleCorrupt(path, f"its manifest says {manifest.name}/{manifest.version}: move it there")
@@ -199,4 +214,7 @@ def _report_ready(entry: BundleEntry, opened: OpenBundle, metrics: Metrics) -> N
     metrics.execution_provider_info.labels(entry.name, entry.version, runner.provider, runner.precision).set(1)
     metrics.device_fallback.labels(entry.name, entry.version).set(bool(runner.fallback_reason))
     described = {"task": manifest.task, "provider": runner.provider, "precision": runner.precision}
+    if not manifest.digest:
+        advice = f"its manifest has no digest, so that changes of it go unnoticed: unroll models seal {entry.name}"
+        logger.warning("bundle unsealed", extra={"model": entry.name, "version": entry.version, "reason": advice})
     logger.info("bundle ready", extra={"model": entry.name, "version": entry.version, **described})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.bundle.load import load_bundle
-from service.errors import InvalidInput
+from service.bundle.load import MANIFEST_FILE, Bundle, load_bundle
+from service.errors import BundleCorrupt, InvalidInput
 from service.inference.engines.engine import OpenBundle
 from service.inference.runtime.device import CPU_PROVIDER
 from service.inference.runtime.ort_runner import OrtRunner, can_run
@@ -15,7 +15,7 @@ from service.inference.runtime.precision import WantedPrecision
 from service.inference.runtime.precision_timing import faster_of
 from service.tasks.catalogue import answer, generates, predicts, task_of
 from service.tasks.core.parameters import check_parameters
-from service.tasks.core.task import Answer
+from service.tasks.core.task import Answer, Task
 from service.tasks.generation.generation import Generation
 from service.tasks.generation.recorded_form import GenerationParameters
 from service.tasks.generation.request import Delivery
@@ -24,21 +24,33 @@ from service.tasks.inputs.json_input import JsonInput
 
 
 def open_bundle(
-    path: Path, device: str = "auto", threads: int = 1, precision: WantedPrecision = "auto", num_lanes: int = 1
+    path: Path,
+    device: str = "auto",
+    threads: int = 1,
+    precision: WantedPrecision = "auto",
+    num_lanes: int = 1,
+    link_roots: Sequence[Path] | None = None,
 ) -> OpenBundle:
-    """Load a bundle and open its graphs; see `OrtRunner` for the arguments.
+    """Load a bundle and open its graphs; see `OrtRunner` and `load_bundle` for the arguments.
 
     With precision `auto`, a bundle accepted in bf16 is timed in fp32 and bf16, and opened in the faster of the two.
 
     Raises:
         BundleError: it cannot be used, or not on this device or in this precision.
     """
-    bundle = load_bundle(path)
-    task = task_of(bundle)
+    bundle = load_bundle(path, link_roots)
+    task = _task_of(bundle)
     runner = OrtRunner(bundle, device, threads, "fp32" if precision == "auto" else precision, num_lanes)
     if precision == "auto" and runner.provider == CPU_PROVIDER and can_run(bundle, "bf16"):
         runner = faster_of(bundle, task, runner, OrtRunner(bundle, device, threads, "bf16", num_lanes))
     return OpenBundle(bundle, runner, task)
+
+
+def _task_of(bundle: Bundle) -> Task:
+    try:
+        return task_of(bundle)
+    except (LookupError, TypeError, ValueError) as error:  # such as a role without its tokenizer
+        raise BundleCorrupt(bundle.path / MANIFEST_FILE, f"its parts do not fit together: {error!r}") from error
 
 
 def predict_one(opened: OpenBundle, value: JsonInput, parameters: Mapping[str, Any]) -> Answer:

@@ -17,7 +17,8 @@ from service.observability.timings import Timings
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import AnswerStatistics, InputStatistics
-from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, plain_value
+from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, items_of, plain_value
+from service.tasks.inputs.request_limits import SampleCount
 from service.tasks.single_pass.chunk_state import require_chunks
 
 _STAGES = ("preprocess", "queue", "inference", "postprocess")
@@ -30,7 +31,7 @@ class Queue(Protocol):
     def is_alive(self) -> bool: ...
     @property
     def num_pending(self) -> int: ...
-    def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]: ...
+    def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]: ...
     async def close(self) -> None: ...
 
 
@@ -40,6 +41,15 @@ class Prediction(NamedTuple):
     answers: list[Any]
     timings: Timings
     state: bytes | None = None
+
+
+class _Asked(NamedTuple):
+    """One request: its inputs, how much work each of them is, until when it is worth answering, and who asks."""
+
+    inputs: JsonInputs
+    efforts: list[int]
+    deadline_s: float
+    caller: str
 
 
 class _Statistics(NamedTuple):
@@ -75,16 +85,20 @@ class PredictEngine:
     def num_pending(self) -> int:
         return self._queue.num_pending
 
-    async def predict(self, inputs: JsonInputs, parameters: Mapping[str, Any], deadline_s: float) -> Prediction:
+    async def predict(
+        self, inputs: JsonInputs, parameters: Mapping[str, Any], deadline_s: float, caller: str = ""
+    ) -> Prediction:
         """Answer one input, or several at once. `deadline_s` is on `time.monotonic()`'s clock.
+
+        Requests take turns, and so do callers.
 
         Raises:
             InvalidInput, Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
         """
         started_s = time.monotonic()
-        num_characters = effort_of(inputs)
-        examples = await self._context.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
-        prediction, _ = await self._answer(started_s, num_characters, examples, deadline_s)
+        asked = _Asked(inputs, [effort_of(item) for item in items_of(inputs)], deadline_s, caller)
+        examples = await self._preprocess(asked, parameters)
+        prediction, _ = await self._answer(started_s, asked, examples)
         return prediction
 
     async def predict_chunk(
@@ -93,6 +107,7 @@ class PredictEngine:
         parameters: Mapping[str, Any],
         deadline_s: float,
         before: bytes | None,
+        caller: str = "",
     ) -> Prediction:
         """Answer the next chunk of an input; `before` is the state after the chunk before it, None for the first.
 
@@ -105,13 +120,13 @@ class PredictEngine:
         require_chunks(self.opened.bundle.manifest, ("state",) if before is not None else ("return_state",))
         reader = self.task.chunks
         assert reader is not None, "a bundle reads chunks only if its task does"
-        num_characters = effort_of(inputs)
-        examples = await self._context.on_text(num_characters, lambda: self._preprocess(inputs, parameters))
+        asked = _Asked(inputs, [effort_of(item) for item in items_of(inputs)], deadline_s, caller)
+        examples = await self._preprocess(asked, parameters)
         if len(examples) != 1:
             raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
         if before is not None:
             examples = [reader.resume(examples[0], before)]
-        prediction, (output,) = await self._answer(started_s, num_characters, examples, deadline_s)
+        prediction, (output,) = await self._answer(started_s, asked, examples)
         state = reader.state_after(examples[0], output.value)
         return prediction._replace(state=state)
 
@@ -119,38 +134,57 @@ class PredictEngine:
         await self._queue.close()
 
     async def _answer(
-        self, started_s: float, num_characters: int, examples: Sequence[Any], deadline_s: float
+        self, started_s: float, asked: _Asked, examples: Sequence[Any]
     ) -> tuple[Prediction, list[Output]]:
         """Run the examples. Returns the prediction, and the outputs that it was made from."""
         queued_s = time.monotonic()
-        outputs = await self._queue.submit(examples, deadline_s)
+        outputs = await self._queue.submit(examples, asked.deadline_s, asked.caller)
         ran_s = time.monotonic()
-        answers, notes = await self._context.on_text(num_characters, lambda: self._postprocess(examples, outputs))
+        written = await self._context.for_each(
+            asked.efforts, lambda index: self._written(examples[index], outputs[index]), asked.deadline_s, asked.caller
+        )
         timings = _timings(started_s, queued_s, ran_s, outputs)
-        self._observe(timings, notes)
-        return Prediction(answers, timings), outputs
+        self._observe(timings, [notes for _, notes in written])
+        return Prediction([answer for answer, _ in written], timings), outputs
 
-    def _preprocess(self, inputs: JsonInputs, parameters: Mapping[str, Any]) -> list[Any]:
+    async def _preprocess(self, asked: _Asked, parameters: Mapping[str, Any]) -> list[Any]:
+        """The inputs as examples, each checked, and all together against the limits of a request."""
+        inputs, limits = asked.inputs, self._context.options.request
         checked = check_parameters(self.task.parameters_type, parameters)
-        if isinstance(inputs, (str, dict)):
-            return [self._preprocess_one(inputs, checked, ("inputs",))]
-        return [self._preprocess_one(value, checked, ("inputs", index)) for index, value in enumerate(inputs)]
-
-    def _preprocess_one(self, value: JsonInput, parameters: Any, path: tuple[str | int, ...]) -> Any:
+        is_single = isinstance(inputs, (str, dict))
+        items, samples = items_of(inputs), SampleCount(limits)
         try:
-            return self.task.preprocess(plain_value(value) if isinstance(value, dict) else value, parameters)
+            limits.require_pixels(items)
+        except InvalidInput as error:
+            raise error.under("inputs") from error
+
+        def preprocess(index: int) -> Any:
+            path = ("inputs",) if is_single else ("inputs", index)
+            return self._preprocess_one(items[index], checked, path, samples)
+
+        examples = await self._context.for_each(asked.efforts, preprocess, asked.deadline_s, asked.caller)
+        try:
+            limits.require_tokens(sum([example.length for example in examples]), len(examples))
+        except InvalidInput as error:
+            raise error.under("inputs") from error
+        return examples
+
+    def _preprocess_one(
+        self, item: JsonInput, parameters: Any, path: tuple[str | int, ...], samples: SampleCount
+    ) -> Any:
+        try:
+            value = plain_value(item) if isinstance(item, dict) else item
+            samples.add(value)
+            return self.task.preprocess(value, parameters)
         except InvalidInput as error:
             if error.field[:1] == ("parameters",):
                 raise
             raise error.under(*path) from error
 
-    def _postprocess(self, examples: Sequence[Any], outputs: Sequence[Output]) -> tuple[list[Any], list[_Statistics]]:
-        answers = [self.task.plain_answer(e, output.value) for e, output in zip(examples, outputs, strict=True)]
-        pairs = zip(examples, answers, strict=True)
-        return answers, [
-            _Statistics(self.task.input_statistics(example), self.task.answer_statistics(answer))
-            for example, answer in pairs
-        ]
+    def _written(self, example: Any, output: Output) -> tuple[Any, _Statistics]:
+        """The answer to one input, and what the metrics say about both."""
+        answer = self.task.plain_answer(example, output.value)
+        return answer, _Statistics(self.task.input_statistics(example), self.task.answer_statistics(answer))
 
     def _observe(self, timings: Timings, notes: Sequence[_Statistics]) -> None:
         for histogram, milliseconds in zip(self._stage_duration, timings, strict=False):

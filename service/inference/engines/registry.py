@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from service.inference.engines.bundle_entry import BundleEntry
+from service.inference.engines.bundle_entry import BundleEntry, WatchedFolder
 from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import Engine
 from service.inference.engines.engine_context import EngineOptions
-from service.inference.engines.health import Health
+from service.inference.engines.health import Health, ReadinessPolicy
 from service.inference.engines.loader import BundleLoader, ReloadOutcome
 from service.observability.metrics import Metrics
 from service.tasks.core.task import Route
@@ -17,10 +18,20 @@ from service.tasks.core.task import Route
 class Registry:
     """What routes and background tasks use: find an engine, list models, ask for health, load, reload and close."""
 
-    def __init__(self, models_dir: Path, options: EngineOptions, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        models_dir: Path,
+        options: EngineOptions,
+        metrics: Metrics,
+        policy: ReadinessPolicy | None = None,
+        link_roots: Sequence[Path] = (),
+    ) -> None:
+        """`link_roots` are folders besides `models_dir` that links in it may lead to."""
+        policy = policy or ReadinessPolicy()
         self._catalogue = Catalogue()
-        self._health = Health(self._catalogue)
-        self._loader = BundleLoader(models_dir, options, metrics, self._catalogue)
+        self._health = Health(self._catalogue, policy)
+        folder = WatchedFolder(models_dir, link_roots)
+        self._loader = BundleLoader(folder, options, metrics, self._catalogue, policy)
 
     @property
     def entries(self) -> list[BundleEntry]:

@@ -2,8 +2,8 @@
 
 onnxruntime's recurrent operators compute every row up to the longest of the batch, so a batch of very different lengths
 is slower than no batch at all. The items are sorted by length, and the contiguous run with the highest gain is taken:
-useful tokens per computed token, padding included. Older items weigh more, and one that has waited beyond a bound is
-always taken, so that no item starves.
+useful tokens per computed token, padding included. Older items weigh more, and the first in the order of turns is taken
+once it has waited beyond a bound, so that no item starves.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ WaitingT = TypeVar("WaitingT", bound=QueuedItem)
 _ROWS_PER_STEP = 1.2
 #: Additional weight of the oldest item over a new one; in between, the weight grows with the square of the age.
 _AGE_WEIGHT = 0.5
+#: An item that is due shares a batch with others of at most this length, or this many times its own.
+_NEAR_TOKENS = 64
+_NEAR_FACTOR = 2
 #: Only this much of the queue is considered: choosing must stay cheap when thousands of items wait.
 _MAX_CONSIDERED = 256
 
@@ -44,7 +47,7 @@ class BatchLimits:
     """Bounds of one batch. An item that has waited `max_overtaken_s` is part of the next batch at any cost."""
 
     max_items: int = 32
-    max_padded_tokens: int = 4096
+    max_padded_tokens: int = 2048
     max_overtaken_s: float = 0.02
 
 
@@ -55,18 +58,26 @@ def split_expired(waiting: Sequence[WaitingT], now_s: float) -> tuple[list[Waiti
     return live, [item for item in asked if item.deadline_s <= now_s]
 
 
-def next_batch(waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float) -> list[WaitingT]:
+def next_batch(
+    waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float, is_first_due: bool = False
+) -> list[WaitingT]:
     """The items of the next batch, sorted by length; `[]` only if nothing waits.
 
-    `waiting` is in order of arrival. A single item may exceed the token budget: it must be answered too.
+    `waiting` is in the order in which its items have their turns. The first is part of the batch if it has waited
+    `max_overtaken_s`, or if it is due: a request must not be passed over for the second run of another one, nor made to
+    last as long as one. A single item may exceed the token budget: it must be answered too.
     """
     if len(waiting) <= 1:
         return list(waiting)
     considered = waiting[:_MAX_CONSIDERED]
+    if is_first_due:
+        longest = max(_NEAR_TOKENS, _NEAR_FACTOR * waiting[0].length)
+        considered = [item for item in considered if item.length <= longest]
     lengths = np.array([item.length for item in considered])
     by_length = lengths.argsort(kind="stable")
     ages_s = now_s - np.array([item.enqueued_s for item in considered])
-    anchor = int(np.flatnonzero(by_length == 0)[0]) if ages_s[0] >= limits.max_overtaken_s else None
+    is_first_due = is_first_due or bool(ages_s[0] >= limits.max_overtaken_s)
+    anchor = int(np.flatnonzero(by_length == 0)[0]) if is_first_due else None
     start, end = _best_run(lengths[by_length], ages_s[by_length], limits, anchor)
     return [considered[index] for index in by_length[start:end].tolist()]
 

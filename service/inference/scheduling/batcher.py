@@ -2,6 +2,9 @@
 
 There is no batching delay: a batch is chosen from the waiting inputs the moment a lane is free, and a single input runs
 immediately. Request handlers on the event loop only enqueue; one call per batch resolves the requests there.
+
+Requests take turns (`fair_share`): a batch holds inputs of the request whose turn it is, and of others of near lengths,
+and each is charged its share of the run. A request that has had no run yet goes before the second run of any other.
 """
 
 from __future__ import annotations
@@ -10,13 +13,15 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, padding_ratio, split_expired
+from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, Turn
+from service.inference.scheduling.kept_rows import RESERVED
 from service.inference.scheduling.lanes import Lanes, Work
 from service.observability.metrics import Metrics
 
@@ -46,6 +51,7 @@ class Request:
     result: asyncio.Future[list[Output]]
     outputs: list[Output | None]
     num_missing: int
+    turn: Turn
     timer: asyncio.TimerHandle | None = None
     is_running: bool = False
 
@@ -119,23 +125,27 @@ class Batcher:
     @property
     def oldest_age_s(self) -> float:
         """Waiting time of the oldest input; 0 if none waits."""
-        since_s = self.waiting_since_s
-        return 0.0 if since_s is None else time.monotonic() - since_s
+        now_s = time.monotonic()
+        return now_s - min([item.enqueued_s for item in self._all_waiting()], default=now_s)
 
-    def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]:
+    def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]:
         """Enqueue all examples or none; the future gives one output each, in order. Cancel it to drop them.
+
+        Requests take turns, and so do callers, see `FairShare`.
 
         Raises:
             Overloaded: they do not fit the queue.
             NotReady: the batcher has stopped.
         """
+        self._admit(len(examples), caller)
         now_s = time.monotonic()
-        request = Request(self._loop.create_future(), [None] * len(examples), len(examples))
+        turn = self._lanes.share.begin(caller, self._expected_run_s(examples))
+        request = Request(self._loop.create_future(), [None] * len(examples), len(examples), turn)
+        request.result.add_done_callback(lambda _: self._lanes.share.end(turn))
         items = [
             WorkItem(example, example.length, now_s, deadline_s, request, index)
             for index, example in enumerate(examples)
         ]
-        self._admit(len(items))
         self._arrived.extend(items)
         self._lanes.wake()
         request.timer = self._loop.call_later(max(0.0, deadline_s - now_s), self._expire, request)
@@ -148,12 +158,13 @@ class Batcher:
         self._stop(NotReady("the service is stopping", cause="draining"))
 
     @property
-    def waiting_since_s(self) -> float | None:
-        """See `WorkSource`: when the oldest input arrived."""
-        if self._closed is not None:
-            return None
-        oldest = next(iter(self._waiting), None) or next(iter(self._arrived.copy()), None)
-        return None if oldest is None else oldest.enqueued_s
+    def next_key(self) -> float | None:
+        """See `WorkSource`: the key of the request whose turn is next."""
+        return (
+            None
+            if self._closed is not None
+            else min([item.request.turn.key for item in self._all_waiting()], default=None)
+        )
 
     def next_work(self) -> Work | None:
         """See `WorkSource`: choose a batch. Cancelled and expired inputs are dropped here."""
@@ -161,13 +172,15 @@ class Batcher:
             self._waiting.append(self._arrived.popleft())
         now_s = time.monotonic()
         live, expired = split_expired(self._waiting, now_s)
-        batch = next_batch(live, self._limits, now_s)
+        live.sort(key=_key)
+        batch = next_batch(live, self._limits, now_s, _is_first_due(live))
         chosen = set(map(id, batch))
         self._waiting = [item for item in live if id(item) not in chosen]
         if expired:
             self._call_in_loop(self._expire_all, expired)
         if not batch:
             return None
+        self._lanes.share.take(min(batch, key=_key).request.turn)
         for item in batch:
             item.request.is_running = True
         self._running.append(batch)
@@ -179,19 +192,33 @@ class Batcher:
         self._closed = self._closed or failure
         self._call_in_loop(self._break, failure)
 
-    def _admit(self, num_items: int) -> None:
+    def _all_waiting(self) -> list[WorkItem]:
+        """Any thread may ask. A deque must not change while it is iterated, so it is copied."""
+        return [*self._waiting, *self._arrived.copy()]
+
+    def _expected_run_s(self, examples: Sequence[Any]) -> float:
+        """0 for a request that fits one run: such requests are served in order of arrival."""
+        num_tokens = sum([example.length for example in examples])
+        fits_one = len(examples) <= self._limits.max_items and num_tokens <= self._limits.max_padded_tokens
+        return 0.0 if fits_one else SEVERAL_RUNS_S
+
+    def _admit(self, num_items: int, caller: str) -> None:
         if self._closed is not None:
             raise self._closed
         if not self._lanes.is_alive:
             raise NotReady(f"the batcher of {self._model} has stopped")
-        if self.num_waiting + num_items > self._max_queue_items:
+        num_more = self.num_waiting + num_items - self._max_queue_items
+        if num_more > 0 and (num_more > self._max_queue_items * RESERVED or self._is_waiting(caller)):
             raise Overloaded(f"{self._model} has {self.num_waiting} inputs waiting", self._retry_after_s())
+
+    def _is_waiting(self, caller: str) -> bool:
+        return any(item.request.turn.caller == caller for item in self._all_waiting())
 
     def _run_batch(self, batch: list[WorkItem]) -> None:
         """In a lane: run, and pass the result or the error to the event loop."""
         start_s = time.monotonic()
         try:
-            values = self._run([item.example for item in batch])
+            values = self._run_and_charge(batch)
             if len(values) != len(batch):
                 raise ValueError(f"{len(values)} results for {len(batch)} inputs")
         except UnrollError as error:
@@ -202,6 +229,19 @@ class Batcher:
             self._call_in_loop(self._answer_failure, batch, failure)
         else:
             self._call_in_loop(self._answer, batch, values, start_s, time.monotonic())
+
+    def _run_and_charge(self, batch: list[WorkItem]) -> Sequence[Any]:
+        """Run, and charge each request that may have more to run its share of the time."""
+        started_s = time.monotonic()
+        try:
+            return self._run([item.example for item in batch])
+        finally:
+            share_s = (time.monotonic() - started_s) / len(batch)
+            num_items = Counter(item.request for item in batch if len(item.request.outputs) > 1)
+            if num_items:
+                with self._lanes.lock:
+                    for request, count in num_items.items():
+                        self._lanes.share.charge(request.turn, share_s * count)
 
     def _call_in_loop(self, answer: Callable[..., None], *arguments: Any) -> None:
         """Call `answer` on the event loop; if that has ended, nobody is waiting any more."""
@@ -266,6 +306,17 @@ class Batcher:
         for batch in self._running.copy():
             self._remove_running(batch)
             _fail(batch, error)
+
+
+def _key(item: WorkItem) -> float:
+    return item.request.turn.key
+
+
+def _is_first_due(waiting: Sequence[WorkItem]) -> bool:
+    """Whether the first must be in the next batch: its caller asks for little, or there is a request of several runs,
+    which would otherwise be dealt run after run.
+    """
+    return bool(waiting) and (waiting[0].request.turn.is_modest or any(item.request.is_running for item in waiting))
 
 
 def _finish(request: Request) -> None:

@@ -28,7 +28,10 @@ Invariants:
 - A stream is in `_open` until it ends. It goes from `_arrived` to `_waiting` to `_batch_of`, never in two of them.
 - A stream is counted out of its batch once, by whoever takes it out of `_batch_of` first: a lane that finishes it and a
   reader that leaves may find out at the same time.
-- Rows in use are at most `max_rows`, unless a single request with more rows than that runs alone.
+- Rows in use are at most `max_rows`, and a quarter more for requests and callers that have none, unless a single
+  request with more rows than that runs alone.
+
+Requests take turns (`fair_share`) to join, and the running batch takes turns with all else that waits for the lanes.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ from typing import Any, Generic, get_args
 
 from service.errors import NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, split_expired
+from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, FairShare, Turn
+from service.inference.scheduling.kept_rows import RESERVED, KeptRows
 from service.inference.scheduling.lanes import Lanes, Work
 from service.inference.scheduling.running_batch import Handed, RunningBatch
 from service.inference.scheduling.stream import EndReason, Stream
@@ -56,6 +61,8 @@ logger = logging.getLogger(__name__)
 #: Weight of the newest stream in the moving average of the time per stream, from which Retry-After is computed.
 _NEWEST_WEIGHT = 0.1
 _MAX_RETRY_AFTER_S = 30.0
+#: A request with more tokens to read takes several runs for that alone, so that shorter ones join before it.
+LONG_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,8 @@ class StepLimits:
 
     Attributes:
         max_waiting: requests in the queue before new ones are refused (load shedding).
-        max_rows: rows of all running batches together, the slots; a request with more rows than that runs alone.
+        max_rows: rows of all running batches together, the slots; a request with more rows than that runs alone. Those
+            who have none may take a quarter more.
         max_backlog: products that a reader may lag behind.
         joining: limits on the requests that join together, because they are read as one padded batch.
     """
@@ -100,7 +108,7 @@ class ContinuousBatcher(Generic[RequestT]):
         self._limits = limits
         self._count_tokens = count_tokens
         self._loop = asyncio.get_running_loop()
-        self._running = [RunningBatch(model, make_batch()) for _ in range(lanes.num_lanes)]
+        self._running = [RunningBatch(model, make_batch(), lanes.share.begin_shared()) for _ in range(lanes.num_lanes)]
         #: Every stream that has not ended. Only the event loop uses it.
         self._open: set[Stream[RequestT]] = set()
         # The event loop appends to these two, and lanes take from them when they choose: deques, because appending and
@@ -111,6 +119,9 @@ class ContinuousBatcher(Generic[RequestT]):
         self._waiting: list[Stream[RequestT]] = []
         #: The running batch of each stream that has joined one, whether or not its prompt has been read.
         self._batch_of: dict[Stream[RequestT], RunningBatch[RequestT]] = {}
+        self._kept_rows = KeptRows[RequestT](limits.max_rows)
+        #: Turns that end with their stream, as it is the only one of its request.
+        self._own_turns: set[Turn] = set()
         self._is_closed = False
         self._stopped: UnrollError | None = None
         self._mean_stream_s = 0.0
@@ -155,30 +166,44 @@ class ContinuousBatcher(Generic[RequestT]):
     @property
     def oldest_age_s(self) -> float:
         """How long the oldest waiting stream has waited; 0 if none does."""
-        since_s = self._arrival_s()
-        return 0.0 if since_s is None else time.monotonic() - since_s
+        now_s = time.monotonic()
+        return now_s - min([stream.enqueued_s for stream in self._all_waiting()], default=now_s)
 
-    def submit(self, request: RequestT, deadline_s: float) -> Stream[RequestT]:
+    @property
+    def share(self) -> FairShare:
+        """The turns of all that waits for the lanes."""
+        return self._lanes.share
+
+    def submit(
+        self, request: RequestT, deadline_s: float, caller: str = "", turn: Turn | None = None
+    ) -> Stream[RequestT]:
         """Queue a request; read the stream, and close it. `deadline_s` is on `time.monotonic()`'s clock.
+
+        Pass a `turn` for one of several that belong together and share it; without one the request has its own.
 
         Raises:
             Overloaded: too many wait.
             NotReady: the batcher has stopped.
         """
-        self.require_room(1)
-        stream = Stream(request, deadline_s, self._limits.max_backlog, self._on_end)
+        self.require_room(1, caller)
+        if turn is None:
+            is_long = request.length > LONG_TOKENS
+            self._own_turns.add(turn := self.share.begin(caller, SEVERAL_RUNS_S if is_long else 0.0))
+        stream = Stream(request, deadline_s, self._limits.max_backlog, turn, self._on_end)
         self._open.add(stream)
         self._arrived.append(stream)
         self._lanes.wake()
         return stream
 
-    def require_room(self, num_requests: int) -> None:
+    def require_room(self, num_requests: int, caller: str = "") -> None:
         """Raises Overloaded if this many more requests do not fit the queue, NotReady if the batcher has stopped."""
         if self._stopped is not None:
             raise self._stopped
         if not self._lanes.is_alive:
             raise NotReady(f"the continuous batcher of {self._model} has stopped")
-        if self.num_waiting + num_requests > self._limits.max_waiting:
+        num_more = self.num_waiting + num_requests - self._limits.max_waiting
+        is_waiting = num_more > 0 and any(stream.turn.caller == caller for stream in self._all_waiting())
+        if num_more > 0 and (is_waiting or num_more > self._limits.max_waiting * RESERVED):
             raise Overloaded(f"{self._model} has {self.num_waiting} requests waiting", self._retry_after_s())
 
     async def close(self) -> None:
@@ -191,16 +216,16 @@ class ContinuousBatcher(Generic[RequestT]):
             self._stop(NotReady("the service is stopping", cause="draining"))
 
     @property
-    def waiting_since_s(self) -> float | None:
-        """For the lanes: since when a running batch is due for a run, or a stream waits for an empty one."""
+    def next_key(self) -> float | None:
+        """For the lanes: the turn of the running batch that is due for a run, or of a stream that can join one."""
         if self._stopped is not None:
             return None
-        ready = [batch.ready_since_s for batch in self._running if batch.is_ready]
-        arrival_s = self._arrival_s()
-        # A waiting stream counts on its own only where a batch is idle and empty: the others are due without it.
-        if arrival_s is not None and any(not batch.is_running and not batch.num_rows for batch in self._running):
-            ready.append(arrival_s)
-        return min(ready, default=None)
+        keys = [batch.turn.key for batch in self._running if batch.is_ready]
+        has_idle = any(not batch.is_running for batch in self._running)
+        # A stream that finds no row counts only where a batch is empty: a running one is due without it.
+        if has_idle and (not keys or self.num_rows < self._limits.max_rows) and (waiting := self._all_waiting()):
+            keys.append(min([stream.turn.key for stream in waiting]))
+        return min(keys, default=None)
 
     def next_work(self) -> Work | None:
         """For the lanes, with their lock held: choose the batch that has rested longest, and the streams that join it.
@@ -212,8 +237,12 @@ class ContinuousBatcher(Generic[RequestT]):
         self._sort_out()
         idle = [batch for batch in self._running if not batch.is_running]
         for batch in sorted(idle, key=lambda batch: batch.ready_since_s):
+            is_empty = not batch.num_rows
             joining = self._take_joining(batch) if self._waiting else []
             if joining or batch.num_rows:
+                if is_empty:
+                    self.share.renew(batch.turn)
+                self.share.take(batch.turn)
                 batch.is_running = True
                 return lambda: self._advance(batch, joining)
         return None
@@ -237,28 +266,32 @@ class ContinuousBatcher(Generic[RequestT]):
     def _left(self, stream: Stream[RequestT], reason: EndReason) -> RunningBatch[RequestT] | None:
         """Take a stream out of its batch and count it. The first call returns the batch, every later one None."""
         batch = self._batch_of.pop(stream, None)
+        self._kept_rows.free(stream)
         if batch is not None:
             self._leaves[reason].inc()
         return batch
 
     def _take_joining(self, batch: RunningBatch[RequestT]) -> list[Stream[RequestT]]:
-        """The streams that join: of near lengths, the oldest first, up to the batch's fair share of rows.
+        """The streams that join: of near lengths, in the order of their turns, up to the batch's fair share of rows.
 
         The fair share is that of all rows, live and waiting, so that the lanes have about the same work. Two lanes, one
         with 5 rows and one with 1, and 4 waiting requests of one row: the share is (6 + 4) / 2 = 5, so all 4 join the
         second. The last to join may exceed the share, and a request with more rows than all slots runs alone.
+
+        Where no row is free, streams of requests and of callers that have none find some kept for them.
         """
         now_s = time.monotonic()
         self._waiting, _ = split_expired(self._waiting, now_s)  # an expired stream is ended by its timer
+        self._waiting.sort(key=_key)
         num_live_rows = self.num_rows
-        num_free = self._limits.max_rows - num_live_rows
+        num_free = self._limits.max_rows - (num_live_rows - self._kept_rows.num_used)
         num_wanted = num_live_rows + sum(stream.request.num_rows for stream in self._waiting)
         room = math.ceil(num_wanted / len(self._running)) - batch.num_rows
-        if not self._waiting or min(room, num_free) <= 0:
+        if not self._waiting or room <= 0:
             return []
-        near = next_batch(self._waiting, self._limits.joining, now_s)
         joining: list[Stream[RequestT]] = []
-        for stream in sorted(near, key=lambda stream: stream.enqueued_s):
+        near = next_batch(self._waiting, self._limits.joining, now_s, self._is_first_due()) if num_free > 0 else []
+        for stream in sorted(near, key=_key):
             num_rows = stream.request.num_rows
             # Stop at the first that does not fit. Smaller ones behind it would take every row that becomes free, and
             # it would never find enough of them at once (starvation).
@@ -266,8 +299,19 @@ class ContinuousBatcher(Generic[RequestT]):
                 break
             joining.append(stream)
             room, num_free = room - num_rows, num_free - num_rows
+        joining = joining or self._kept_rows.take_first(self._waiting, self._batch_of)
         self._join(batch, joining, now_s)
         return joining
+
+    def _is_first_due(self) -> bool:
+        """Whether the first must join: it has no row, while others that wait have some, or need several runs, or while
+        its caller asks for little.
+        """
+        live = {id(stream.turn) for stream in self._batch_of}
+        first, *others = (stream.turn for stream in self._waiting)
+        if id(first) in live:
+            return False
+        return first.is_modest or any(id(turn) in live or turn.run_s > first.run_s for turn in others)
 
     def _join(self, batch: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]], now_s: float) -> None:
         chosen = set(joining)
@@ -277,11 +321,16 @@ class ContinuousBatcher(Generic[RequestT]):
             self._batch_of[stream] = batch
             self._joins.inc()
             batch.num_rows += stream.request.num_rows  # at once, so that the next choice counts them
+            self.share.take(stream.turn)
+            self.share.charge(stream.turn, self._mean_stream_s / len(self._batch_of))
 
     def _advance(self, batch: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]]) -> None:
         """In a lane: one run of a running batch."""
         self._batch_size.observe(batch.num_rows)
+        started_s = time.monotonic()
         handed = batch.advance(self._runner, joining)
+        with self._lanes.lock:
+            self.share.charge(batch.turn, time.monotonic() - started_s)
         for stream, outcome in handed:
             if outcome.finished:
                 self._left(stream, "finished" if outcome.error is None else "failed")
@@ -305,6 +354,9 @@ class ContinuousBatcher(Generic[RequestT]):
     def _on_end(self, stream: Stream[RequestT]) -> None:
         """In the event loop, once for each stream, however it ended."""
         self._open.discard(stream)
+        if stream.turn in self._own_turns:
+            self._own_turns.remove(stream.turn)
+            self.share.end(stream.turn)
         if stream.started_s:
             self._generated_tokens.inc(self._count_tokens(stream.request, stream.last_product))
         if stream.end_reason == "expired":
@@ -316,10 +368,9 @@ class ContinuousBatcher(Generic[RequestT]):
             self._ended_early.append(stream)
             self._lanes.wake()
 
-    def _arrival_s(self) -> float | None:
-        """When the oldest waiting stream came; None if none waits. A deque must not change while it is iterated."""
-        oldest = next(iter(self._waiting), None) or next(iter(self._arrived.copy()), None)
-        return None if oldest is None else oldest.enqueued_s
+    def _all_waiting(self) -> list[Stream[RequestT]]:
+        """Any thread may ask. A deque must not change while it is iterated, so it is copied."""
+        return [*self._waiting, *self._arrived.copy()]
 
     def _retry_after_s(self) -> float:
         """How long the queue takes to drain: as many streams as are running end within their mean duration."""
@@ -332,3 +383,7 @@ class ContinuousBatcher(Generic[RequestT]):
         for stream in list(self._open):
             self._left(stream, "stopped")
             stream.end("stopped", error)
+
+
+def _key(stream: Stream[Any]) -> float:
+    return stream.turn.key

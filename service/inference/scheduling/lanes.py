@@ -1,4 +1,4 @@
-"""Lanes: the worker threads that own a device. Each takes the unit of work that has waited longest, and runs it.
+"""Lanes: the worker threads that own a device. Each takes the unit of work whose turn it is, and runs it.
 
 On a CPU there is one lane per core that the container may use, and every graph run is single-threaded: recurrent steps
 are too small to be split, so concurrent runs are faster than multi-threaded ones. A GPU has one lane.
@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from service.errors import NotReady
+from service.inference.scheduling.fair_share import FairShare
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ class WorkSource(Protocol):
     """A source of work. Lanes ask one at a time while they hold the lock, so the first two members must be fast."""
 
     @property
-    def waiting_since_s(self) -> float | None:
-        """When its oldest work became runnable, on the clock of `time.monotonic()`; None if there is none."""
+    def next_key(self) -> float | None:
+        """The key of the turn that is next, see `FairShare`: the lowest goes first; None if nothing can be run."""
         ...
 
     def next_work(self) -> Work | None:
@@ -45,11 +46,16 @@ class WorkSource(Protocol):
 
 
 class Lanes:
-    """`num_lanes` threads and the sources they serve. The lock lets one lane at a time choose its next work."""
+    """`num_lanes` threads and the sources they serve. The lock lets one lane at a time choose its next work.
 
-    def __init__(self, num_lanes: int) -> None:
+    Attributes:
+        share: the turns of all requests that wait for these lanes, whatever their source.
+    """
+
+    def __init__(self, num_lanes: int, name: str = "lane") -> None:
         self.num_lanes = num_lanes
         self.lock = threading.Lock()
+        self.share = FairShare()
         self._sources: list[WorkSource] = []
         self._num_idle = 0
         self._wakeups: SimpleQueue[None] = SimpleQueue()
@@ -59,7 +65,7 @@ class Lanes:
         #: one tuple, so that a reader counts no run twice and misses none.
         self._clocks = [(0.0, 0.0)] * num_lanes
         self._threads = [
-            threading.Thread(target=self._serve, args=(number,), name=f"lane-{number}", daemon=True)
+            threading.Thread(target=self._serve, args=(number,), name=f"{name}-{number}", daemon=True)
             for number in range(num_lanes)
         ]
         for thread in self._threads:
@@ -152,12 +158,12 @@ class Lanes:
         return taken
 
     def _take(self) -> tuple[WorkSource, Work] | None:
-        """The work that has waited longest; if there is more, another idle lane is woken."""
-        waiting = [(since_s, source) for source in self._sources if (since_s := source.waiting_since_s) is not None]
+        """The work whose turn it is; if there is more, another idle lane is woken."""
+        waiting = [(key, source) for source in self._sources if (key := source.next_key) is not None]
         for _, source in sorted(waiting, key=lambda entry: entry[0]):
             work = _next_work(source)
             if work is not None:
-                if len(waiting) > 1 or source.waiting_since_s is not None:
+                if len(waiting) > 1 or source.next_key is not None:
                     self.wake()
                 return source, work
         return None

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Generic
 
 from service.errors import InferenceFailed
+from service.inference.scheduling.fair_share import Turn
 from service.inference.scheduling.stream import Stream
 from service.tasks.core.step_batch import Outcome, RequestT, StepBatch
 from service.tasks.core.task import Runner
@@ -34,11 +35,13 @@ class RunningBatch(Generic[RequestT]):
     Attributes:
         num_rows: rows in use after the last run, and those of streams that have been chosen to join.
         ready_since_s: when the last run ended, on `time.monotonic()`'s clock.
+        turn: its place among all that waits for the lanes; the streams in it share it.
         leaving: streams that ended early and still have rows. Any thread may append.
     """
 
-    def __init__(self, model: str, batch: StepBatch[RequestT]) -> None:
+    def __init__(self, model: str, batch: StepBatch[RequestT], turn: Turn) -> None:
         self.num_rows = 0
+        self.turn = turn
         self.ready_since_s = 0.0
         self.is_running = False
         self.leaving: deque[Stream[RequestT]] = deque()

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.inference.scheduling.batcher import Output
-from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.continuous_batcher import LONG_TOKENS, ContinuousBatcher
+from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
 from service.inference.scheduling.stream import Stream
+
+#: Examples of a request that may join at once without another request having its turn before.
+_FEW = 8
 
 
 class StepQueue:
@@ -25,17 +29,25 @@ class StepQueue:
     def num_pending(self) -> int:
         return self._batcher.num_pending
 
-    def submit(self, examples: Sequence[Any], deadline_s: float) -> asyncio.Future[list[Output]]:
+    def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]:
         """Queue examples, all or none; the future has one output each, in order. Cancel it to drop them.
 
         Raises:
             Overloaded: they do not fit the queue.
             NotReady: the batcher has stopped.
         """
-        self._batcher.require_room(len(examples))
-        streams = [self._batcher.submit(example, deadline_s) for example in examples]
+        self._batcher.require_room(len(examples), caller)
+        # One turn for all of them: they are one request.
+        is_long = len(examples) > _FEW or any(example.length > LONG_TOKENS for example in examples)
+        turn = self._batcher.share.begin(caller, SEVERAL_RUNS_S if is_long else 0.0)
+        streams = [self._batcher.submit(example, deadline_s, caller, turn) for example in examples]
+
+        def end(_: object) -> None:
+            _close(streams)
+            self._batcher.share.end(turn)
+
         outputs = asyncio.ensure_future(self._outputs(streams))
-        outputs.add_done_callback(lambda _: _close(streams))  # also if it is cancelled before it has started
+        outputs.add_done_callback(end)  # also if it is cancelled before it has started
         return outputs
 
     async def close(self) -> None:

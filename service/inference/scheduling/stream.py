@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, Literal
 
 from service.errors import DeadlineExceeded, Overloaded, UnrollError
+from service.inference.scheduling.fair_share import Turn
 from service.tasks.core.step_batch import Outcome, RequestT
 
 #: Why a stream ended: its answer was complete, a run failed, its reader closed it, its deadline passed, its reader was
 #: too slow, or the service stopped.
 EndReason = Literal["finished", "failed", "cancelled", "expired", "overrun", "stopped"]
+
+#: The rest stays in the backlog, whose length is limited, until the reader has passed these on.
+_MAX_PRODUCTS_AT_ONCE = 32
 
 
 class Stream(Generic[RequestT]):
@@ -24,9 +28,15 @@ class Stream(Generic[RequestT]):
     """
 
     def __init__(
-        self, request: RequestT, deadline_s: float, max_backlog: int, on_end: Callable[[Stream[RequestT]], None]
+        self,
+        request: RequestT,
+        deadline_s: float,
+        max_backlog: int,
+        turn: Turn,
+        on_end: Callable[[Stream[RequestT]], None],
     ) -> None:
         self.request = request
+        self.turn = turn
         self.length = request.length
         self.enqueued_s = time.monotonic()
         self.deadline_s = deadline_s
@@ -53,10 +63,11 @@ class Stream(Generic[RequestT]):
         self.end("cancelled")
 
     async def batches(self) -> AsyncIterator[list[Any]]:
-        """Products in order; those that are ready at the same time come as one list."""
+        """Products in order; those that are ready at the same time come as one list, up to 32."""
         while self._products or self.end_reason is None:
             if self._products:
-                ready, self._products = self._products, []
+                ready = self._products[:_MAX_PRODUCTS_AT_ONCE]
+                del self._products[:_MAX_PRODUCTS_AT_ONCE]
                 yield ready
             else:
                 await self._wait()

@@ -33,7 +33,7 @@ def plain_message(problem: Mapping[str, Any]) -> str:
     if problem["type"] in PLAIN_MESSAGES:
         return PLAIN_MESSAGES[problem["type"]]
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return message.replace("Input should be", "must be").replace("List should", "must")
+    return message.replace("Input should be", "must be").replace("List should", "must").replace("String should", "must")
 
 
 def _message(problem: Mapping[str, Any], parameters_type: type[Parameters]) -> str:

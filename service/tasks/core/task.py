@@ -24,9 +24,13 @@ MAX_CHARACTERS_PER_TOKEN = 32
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """A sequence of feature vectors: float32 `[time, features]`, finite, at least one frame."""
+    """A sequence of feature vectors: float32 `[time, features]`, finite, at least one frame.
+
+    `times` are those of the last frames, as the caller spells them; empty if there are none.
+    """
 
     values: padding.FloatArray
+    times: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

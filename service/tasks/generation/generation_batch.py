@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from service.errors import InferenceFailed, UnrollError
+from service.tasks.core.reading_order import ReadingOrder
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.step_batch import Outcome
 from service.tasks.core.task import Runner
@@ -18,8 +19,9 @@ logger = logging.getLogger(__name__)
 
 #: Tokens of one prompt that one prefill run reads. Running sequences wait for it, so it bounds their stall.
 PREFILL_CHUNK_TOKENS = 128
-#: Tokens of all prompts that one prefill run reads, padding included. It bounds the memory of a run.
-_MAX_PADDED_TOKENS = 4096
+#: Tokens of all prompts that one prefill run reads, padding included. It bounds the memory of a run, and how long the
+#: running sequences and all other requests wait for it.
+_MAX_PADDED_TOKENS = 2048
 
 #: A prompt is read along with decode steps if at least this many rows are live, this many per prompt to be read, and if
 #: it has at most this many tokens. A step of 32 rows takes 7 times as long as one of a single row, so that reading a
@@ -49,7 +51,9 @@ class GenerationBatch:
         self._prefill_chunk_tokens = prefill_chunk_tokens
         self._checkpoints = checkpoints
         self._before_all = RecurrentState.zeros(model.state_specs, 1)
+        #: In the order in which they were last read; those that have not been read are in order of arrival.
         self._readers: list[PromptReader[GenerationRequest]] = []
+        self._reading_order = ReadingOrder()
         self._rows = self._no_rows()
         self._has_just_read = False
 
@@ -117,7 +121,8 @@ class GenerationBatch:
 
     def _read(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
         """One prefill run over a part of some prompts."""
-        group, time = next_part(self._readers, _MAX_PADDED_TOKENS)
+        lead = self._reading_order.lead(self._readers, lambda reader: reader.chunk_tokens)
+        group, time = next_part(lead, self._readers, _MAX_PADDED_TOKENS)
         parts = [reader.ids[reader.num_read : reader.num_read + min(time, reader.chunk_tokens)] for reader in group]
         try:
             logits, state = self._model.read(runner, parts, RecurrentState.joined([reader.state for reader in group]))
@@ -127,8 +132,9 @@ class GenerationBatch:
         for number, (reader, part) in enumerate(zip(group, parts, strict=True)):
             reader.take(logits[number, : len(part)], state.rows([number]))
         ready = [reader for reader in group if reader.num_before_last == 0]
+        others = [reader for reader in self._readers if reader not in group]
+        self._readers = [*others, *(reader for reader in group if reader not in ready)]  # others have their turn first
         if ready:
-            self._readers = [reader for reader in self._readers if reader not in ready]
             self._rows.add(ready)
         return []
 

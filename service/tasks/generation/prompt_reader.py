@@ -91,16 +91,16 @@ class PromptReader(Generic[PromptT]):
 
 
 def next_part(
-    readers: Sequence[PromptReader[PromptT]], max_padded_tokens: int
+    lead: PromptReader[PromptT], readers: Sequence[PromptReader[PromptT]], max_padded_tokens: int
 ) -> tuple[list[PromptReader[PromptT]], int]:
-    """The prompts of the next prefill run, and its length in tokens: as many as the first prompt may read.
+    """The prompts of the next prefill run, and its length in tokens: as many as the one that leads it may read.
 
-    The first is always included. Longer prompts are cut to that length and continue later, which costs nothing;
+    That one is always included. Longer prompts are cut to that length and continue later, which costs nothing;
     slightly shorter ones are padded; for much shorter ones a run of their own is cheaper than padding.
     """
-    time = readers[0].chunk_tokens
-    group = [reader for reader in readers if reader.chunk_tokens >= _MIN_FILLED * time]
-    return group[: max(1, max_padded_tokens // time)], time
+    time = lead.chunk_tokens
+    others = [reader for reader in readers if reader is not lead and reader.chunk_tokens >= _MIN_FILLED * time]
+    return [lead, *others][: max(1, max_padded_tokens // time)], time
 
 
 class PrefixEntry(Protocol):

@@ -1,7 +1,8 @@
 """From an input in JSON, in a request or in `examples.jsonl`, to the plain value that tasks take.
 
 A text and a list of words are passed on. An object has numbers or a picture: `{"frames": [[0.1, 0.2], ...]}`, a
-sequence of feature vectors, `{"wav": "UklGR..."}`, a wave file, or `{"png": "iVBOR..."}`, a PNG file, both in base64.
+sequence of feature vectors, also with `"times"` of the last of them, `{"wav": "UklGR..."}`, a wave file, or
+`{"png": "iVBOR..."}`, a PNG file, both in base64.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,8 +43,9 @@ def plain_value(given: Any) -> PredictInput:
     if not isinstance(given, dict):
         value: PredictInput = given
         return value
-    if given.keys() == {"frames"}:
-        return read_frames(given["frames"])
+    if "frames" in given and given.keys() <= {"frames", "times"}:
+        frames = read_frames(given["frames"])
+        return replace(frames, times=tuple(map(str, given["times"]))) if given.get("times") else frames
     if given.keys() == {"wav"}:
         return read_base64_wav(given["wav"])
     if given.keys() == {"png"}:
@@ -85,16 +88,15 @@ def _from_base64(text: str, field: str) -> bytes:
         raise InvalidInput("this is not base64", (field,)) from error
 
 
-def effort_of(inputs: Any) -> int:
-    """Estimated work of preprocessing one or several inputs, in characters of text."""
-    if isinstance(inputs, str):
-        return len(inputs)
-    if isinstance(inputs, dict):
-        return _effort_of_object(inputs)
-    return sum([len(v) if isinstance(v, str) else _effort_of_item(v) for v in inputs])
+def items_of(inputs: JsonInputs) -> Sequence[JsonInput]:
+    """The inputs of a request as a list; a single one is a list of one."""
+    return [inputs] if isinstance(inputs, (str, dict)) else inputs
 
 
-def _effort_of_item(value: Sequence[str] | dict[str, Any]) -> int:
+def effort_of(value: JsonInput) -> int:
+    """Estimated work of preprocessing one input, in characters of text."""
+    if isinstance(value, str):
+        return len(value)
     return _effort_of_object(value) if isinstance(value, dict) else sum(map(len, value))
 
 
@@ -104,13 +106,21 @@ def _effort_of_object(value: dict[str, Any]) -> int:
         return len(value["wav"]) // _WAV_CHARACTERS_PER_CHARACTER
     if "png" in value:
         return _effort_of_picture(value["png"])
-    return sum(map(len, value["frames"]))
+    return sum(map(len, value["frames"])) + len(value.get("times") or ())
 
 
 def _effort_of_picture(text: str) -> int:
     """The work grows with the pixels that the file declares. A file that is not PNG is refused at once."""
+    num_pixels = pixels_of({"png": text})
+    return len(text) // _PNG_CHARACTERS_PER_CHARACTER + num_pixels // _PIXELS_PER_CHARACTER if num_pixels else 0
+
+
+def pixels_of(value: JsonInput) -> int:
+    """The pixels that the header of a picture declares; 0 for every other input, and for a file that is refused."""
+    if not isinstance(value, dict) or "png" not in value:
+        return 0
     try:
-        size = size_of_png(base64.b64decode(text[:_PNG_HEAD_CHARACTERS]))
+        size = size_of_png(base64.b64decode(value["png"][:_PNG_HEAD_CHARACTERS]))
     except (InvalidInput, ValueError):
         return 0
-    return len(text) // _PNG_CHARACTERS_PER_CHARACTER + size.rows * size.columns // _PIXELS_PER_CHARACTER
+    return size.rows * size.columns

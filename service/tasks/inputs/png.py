@@ -6,9 +6,9 @@ faster. The size in the header is checked before anything is decoded, because a 
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Mapping
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -40,6 +40,10 @@ _OTHER_KINDS: Mapping[bytes, str] = {
     b"<": "an SVG file or another text with tags",
 }
 _WHITE = 255
+
+_CHUNK_HEAD = struct.Struct(">I4s")
+_CHECKSUM_BYTES = 4
+_CHUNKS_OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 
 class PictureSize(NamedTuple):
@@ -100,7 +104,7 @@ def _decoded(data: bytes) -> Image:
     """The picture as RGB on white."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
+    with Image.open(BytesIO(_pixels_alone(data)), formats=("PNG",)) as opened:
         opened.load()
         if opened.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
             wide = np.asarray(opened, dtype=np.int64)
@@ -110,6 +114,22 @@ def _decoded(data: bytes) -> Image:
         coloured = opened.convert("RGBA")
     paper = Image.new("RGBA", coloured.size, (_WHITE,) * 4)
     return Image.alpha_composite(paper, coloured).convert("RGB")
+
+
+def _pixels_alone(data: bytes) -> bytes:
+    """The file without the chunks that say nothing about its pixels.
+
+    Texts and colour profiles are compressed too, and a few bytes of them inflate to megabytes. The pixels cannot: no
+    more of them are inflated than the header declares.
+    """
+    kept, start = [_SIGNATURE], len(_SIGNATURE)
+    while start + _CHUNK_HEAD.size <= len(data):
+        size, name = _CHUNK_HEAD.unpack_from(data, start)
+        end = start + _CHUNK_HEAD.size + size + _CHECKSUM_BYTES
+        if name in _CHUNKS_OF_PIXELS:
+            kept.append(data[start:end])
+        start = end
+    return b"".join(kept)
 
 
 def _resized(picture: Image, size: PictureSize) -> Image:

@@ -7,6 +7,7 @@ Each new sample is a weighted sum of the old ones around its position, with a Ka
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -18,7 +19,7 @@ from service.errors import InvalidInput
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 192_000
 #: Zero crossings of the sinc on each side, the share of the band that is kept, and beta: 80 dB stop-band attenuation.
 _CROSSINGS, _ROLLOFF, _KAISER_BETA = 24, 0.94, 8.0
-#: Rates without a large common divisor need a filter for each position between two samples.
+#: Rates without a large common divisor need a filter for each position between two samples: these many weights.
 _MAX_WEIGHTS = 1 << 18
 
 
@@ -26,7 +27,7 @@ def resampled(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
     """`samples` resampled from `from_hz` to `to_hz`; unchanged if the rates are equal.
 
     Raises:
-        InvalidInput: the rate is out of range, or not in a simple ratio to the other one.
+        InvalidInput: the rate is out of range.
     """
     if from_hz == to_hz:
         return samples
@@ -51,13 +52,18 @@ def _proportion(from_hz: int, to_hz: int) -> tuple[int, int]:
             f"the sample rate is {from_hz} Hz; sound of {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can be brought to "
             f"{to_hz} Hz"
         )
-    common = math.gcd(from_hz, to_hz)
-    up, down = to_hz // common, from_hz // common
+    up, down = Fraction(to_hz, from_hz).as_integer_ratio()
     if up * _width(up, down) > _MAX_WEIGHTS:
-        raise InvalidInput(
-            f"the sample rate is {from_hz} Hz, which is in no simple proportion to {to_hz} Hz; convert the file first"
-        )
+        # The nearest simple ratio: off by 75 millionths at most, as the clocks of sound cards are.
+        simple = Fraction(to_hz, from_hz).limit_denominator(_most_phases(up / down))
+        up, down = simple.as_integer_ratio()
     return up, down
+
+
+def _most_phases(ratio: float) -> int:
+    """Largest denominator of a ratio whose filters stay within the limit."""
+    phases = _MAX_WEIGHTS / (2 * math.ceil(_CROSSINGS * max(1.0, 1 / ratio) / _ROLLOFF))
+    return int(phases / max(1.0, ratio)) if ratio > 1 else int(phases / ratio)
 
 
 def _width(up: int, down: int) -> int:

@@ -111,6 +111,8 @@ class FramesInput:
         if not isinstance(value, Frames):
             wanted = f"frames of {len(self._features)} numbers ({self._names()})"
             raise InvalidInput(f'this model takes {wanted} as {{"frames": [[...], ...]}}, not {kind_of(value)}')
+        if value.times:
+            raise InvalidInput("this model is no forecaster, and takes frames without times", ("times",))
         num_frames, num_features = value.values.shape
         if num_features != len(self._features):
             wanted = f"this model takes {len(self._features)}: {self._names()}"

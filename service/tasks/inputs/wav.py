@@ -19,9 +19,57 @@ _CHUNK_HEAD = struct.Struct("<4sI")
 _FORMAT = struct.Struct("<HHIIHH")
 #: Offset of the real format code in an extensible format.
 _SUBFORMAT_OFFSET = 24
-#: Sizes that programs write which do not know the length yet, because they write to a pipe.
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF)
+#: RF64 and BW64 are RIFF for more than 4 GB, with the size of the sound in a chunk of their own.
+_CONTAINERS = (b"RIFF", b"RF64", b"BW64")
+_DS64 = struct.Struct("<8xQ")
+_ALL_ONES = 0xFFFFFFFF
+#: From this size on, programs that write to a pipe mean "unknown": sox 0x7FFFF000, arecord 0x80000000, ffmpeg all ones.
+#: A zero means it too, unless other chunks follow: then there is no sound.
+_UNKNOWN_FROM = 0x7FFF0000
 _MAX_CHANNELS = 64
+_USUAL_NAMES = frozenset(
+    (
+        b"fmt ",
+        b"data",
+        b"LIST",
+        b"fact",
+        b"JUNK",
+        b"junk",
+        b"PEAK",
+        b"bext",
+        b"cue ",
+        b"smpl",
+        b"inst",
+        b"iXML",
+        b"id3 ",
+    )
+)
+#: The first bytes of other sounds, for error messages: offset, bytes, name.
+_OTHER_KINDS = (
+    (0, b"ID3", "an MP3 file"),
+    (0, b"\xff\xfb", "an MP3 file"),
+    (0, b"\xff\xf3", "an MP3 file"),
+    (0, b"\xff\xf2", "an MP3 file"),
+    (0, b"\xff\xf1", "an AAC file"),
+    (0, b"\xff\xf9", "an AAC file"),
+    (0, b"fLaC", "a FLAC file"),
+    (0, b"OggS", "an Ogg file (Vorbis or Opus)"),
+    (0, b"FORM", "an AIFF file"),
+    (0, b".snd", "an AU file"),
+    (0, b"RIFX", "a RIFX file, with the bytes of numbers in the other order"),
+    (0, b"\x1a\x45\xdf\xa3", "a WebM or Matroska file"),
+    (0, b"#!AMR", "an AMR file"),
+    (0, b"NIST_1A", "a NIST SPHERE file"),
+    (0, b"riff", "a Wave64 file"),
+    (0, b"\x00\x05\x16\x07", "a file that macOS keeps beside another (AppleDouble)"),
+    (0, b"<", "a web page or another text with tags"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the sound itself"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"PK\x03\x04", "a ZIP file"),
+    (4, b"ftyp", "an MP4 or M4A file"),
+)
+#: Names of formats of samples that are not read.
+_OTHER_FORMATS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "ADPCM", 49: "GSM", 80: "MPEG", 85: "MP3"}
 
 
 class _Format(NamedTuple):
@@ -37,8 +85,8 @@ def read_wav(data: bytes) -> Waveform:
     Raises:
         InvalidInput: it is not a wave file, or it is damaged, empty, or in an unsupported format.
     """
-    if len(data) < _HEAD.size or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise InvalidInput("this is no wave file: it does not begin with RIFF and WAVE")
+    if len(data) < _HEAD.size or data[:4] not in _CONTAINERS or data[8:12] != b"WAVE":
+        raise InvalidInput(f"this is no wave file{_what_it_is(data)}")
     chunks = _chunks(data)
     if b"fmt " not in chunks or b"data" not in chunks:
         raise InvalidInput("the wave file is damaged: it needs a chunk 'fmt ' and a chunk 'data'")
@@ -51,6 +99,18 @@ def read_wav(data: bytes) -> Waveform:
     return Waveform(samples, form.sample_rate_hz)
 
 
+def _what_it_is(data: bytes) -> str:
+    """` but an MP3 file: convert it to WAV`, or what a wave file begins with."""
+    if not data:
+        return ": the file is empty"
+    if data[:4] in _CONTAINERS:
+        return f": it begins with {data[:4].decode()}, but not with WAVE"
+    for offset, start, name in _OTHER_KINDS:
+        if data[offset : offset + len(start)] == start:
+            return f" but {name}: convert it to WAV"
+    return ": it does not begin with RIFF and WAVE"
+
+
 def _chunks(data: bytes) -> dict[bytes, bytes]:
     """The first chunk of each name."""
     chunks: dict[bytes, bytes] = {}
@@ -58,13 +118,42 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
     while start + _CHUNK_HEAD.size <= len(data):
         name, size = _CHUNK_HEAD.unpack_from(data, start)
         start += _CHUNK_HEAD.size
-        if name == b"data" and size in _UNKNOWN_SIZES:
-            size = len(data) - start
+        if name == b"data":
+            size = _data_size(data, start, size, chunks.get(b"ds64"))
         if name in (b"fmt ", b"data") and start + size > len(data):
             raise InvalidInput(f"the wave file is cut short: {len(data)} bytes, {start + size} were announced")
         chunks.setdefault(name, data[start : start + size])
-        start += size + size % 2  # chunks start at even offsets
+        start += size + _padding(data, start + size, size)
     return chunks
+
+
+def _data_size(data: bytes, start: int, declared: int, ds64: bytes | None) -> int:
+    """Bytes of sound: as declared, by the 64-bit sizes of RF64, or all that follows if the writer did not know."""
+    if declared == _ALL_ONES and ds64 is not None and len(ds64) >= _DS64.size:
+        (declared,) = _DS64.unpack_from(ds64)
+    is_unknown = declared >= _UNKNOWN_FROM or (declared == 0 and not _are_chunks(data, start))
+    return len(data) - start if is_unknown and start + declared != len(data) else declared
+
+
+def _are_chunks(data: bytes, start: int) -> bool:
+    """Whether well-formed chunks fill the rest of the file; nothing at all counts too."""
+    while start + _CHUNK_HEAD.size <= len(data):
+        name, size = _CHUNK_HEAD.unpack_from(data, start)
+        if not _is_name(name):
+            return False
+        start += _CHUNK_HEAD.size + size
+        start += _padding(data, start, size)
+    return start in (len(data), len(data) + 1)
+
+
+def _padding(data: bytes, end: int, size: int) -> int:
+    """The pad byte after a chunk of odd size. Some writers leave it out: then a well-known name stands in its place."""
+    return 0 if data[end : end + 4] in _USUAL_NAMES else size % 2
+
+
+def _is_name(name: bytes) -> bool:
+    """Whether four bytes can be the name of a chunk: printable ASCII, and not only blanks."""
+    return len(name) == 4 and all(32 <= byte < 127 for byte in name) and name.strip() != b""
 
 
 def _format(chunk: bytes) -> _Format:
@@ -74,8 +163,9 @@ def _format(chunk: bytes) -> _Format:
     if code == _EXTENSIBLE and len(chunk) >= _SUBFORMAT_OFFSET + 2:
         (code,) = struct.unpack_from("<H", chunk, _SUBFORMAT_OFFSET)
     if (code, bits) not in _DECODERS:
+        name = f" ({_OTHER_FORMATS[code]})" if code in _OTHER_FORMATS else ""
         raise InvalidInput(
-            f"the wave file has samples of format {code} with {bits} bits; "
+            f"the wave file has samples of format {code}{name} with {bits} bits; "
             "read are PCM of 8, 16, 24 or 32 bits, and floats of 32 or 64"
         )
     if not 1 <= num_channels <= _MAX_CHANNELS or sample_rate_hz < 1:

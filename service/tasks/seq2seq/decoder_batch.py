@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from service.bundle.manifest import StateSpec
 from service.bundle.padding import IntArray
 from service.errors import InferenceFailed, UnrollError
+from service.tasks.core.reading_order import ReadingOrder
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.step_batch import Outcome
 from service.tasks.core.task import Array, Runner
@@ -28,7 +29,7 @@ _MAX_ENCODER_TOKENS = 2048
 #: While fewer sentences wait than this share of the live ones, the encoder runs only once in this many steps: encoding
 #: one sentence alone takes more than twice as long as its share of a batch of four.
 _WORTH_ENCODING = 1 / 8
-_MAX_STEPS_BETWEEN = 4
+_MAX_STEPS_BETWEEN = 2
 
 
 class DecoderExample(Protocol):
@@ -64,6 +65,7 @@ class DecoderBatch(Generic[ExampleT]):
         self._state_specs = state_specs
         self._vocabulary_size = vocabulary_size
         self._joining: list[ExampleT] = []
+        self._encoding_order = ReadingOrder()
         self._steps_since_encoding = 0
         self._forget_live()
 
@@ -115,11 +117,11 @@ class DecoderBatch(Generic[ExampleT]):
         return self._steps_since_encoding >= (1 if is_worth_it else _MAX_STEPS_BETWEEN)
 
     def _take_joining(self) -> list[ExampleT]:
-        """The sentence that has waited longest, and others of similar length."""
-        oldest = self._joining[0].length
-        shortest, longest = oldest * _NEAR_SHARE - _NEAR_TOKENS, (oldest + _NEAR_TOKENS) / _NEAR_SHARE
-        near = [example for example in self._joining if shortest <= example.length <= longest]
-        near = near[: max(1, int(_MAX_ENCODER_TOKENS / longest))]
+        """The sentence whose turn it is, and others of similar length."""
+        lead = self._encoding_order.lead(self._joining, lambda example: example.length)
+        shortest, longest = lead.length * _NEAR_SHARE - _NEAR_TOKENS, (lead.length + _NEAR_TOKENS) / _NEAR_SHARE
+        others = [example for example in self._joining if example is not lead and shortest <= example.length <= longest]
+        near = [lead, *others][: max(1, int(_MAX_ENCODER_TOKENS / longest))]
         taken = set(near)
         self._joining = [example for example in self._joining if example not in taken]
         return near

@@ -26,6 +26,7 @@ from service.tasks.core.task import (
     kind_of,
     require_at_most,
 )
+from service.tasks.single_pass.future_times import future_times
 
 Rows = list[list[float]]
 
@@ -41,6 +42,11 @@ class ForecastingAnswer(Answer):
 
     forecast: Rows
     channels: list[str] = Field(description="the names of the numbers of a step")
+    times: list[str] | None = Field(
+        default=None,
+        exclude_if=lambda times: times is None,
+        description="of the steps, if the frames had times: ISO 8601, or numbers if those were numbers",
+    )
     quantiles: dict[str, Rows] | None = Field(
         default=None,
         exclude_if=lambda quantiles: quantiles is None,
@@ -50,9 +56,10 @@ class ForecastingAnswer(Answer):
 
 @dataclass(frozen=True, eq=False)
 class ForecastingExample:
-    """The window that a forecast is made from: float32 `[look_back, channels]`."""
+    """The window that a forecast is made from: float32 `[look_back, channels]`, and the times of its steps."""
 
     frames: FloatArray
+    times: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
@@ -92,7 +99,12 @@ class Forecasting(PredictTask[ForecastingExample, ForecastingOutput]):
             raise InvalidInput(f"{has}, this model takes {len(names)}: {', '.join(names)}", (*_FRAMES, 0))
         if num_frames < look_back:
             raise InvalidInput(f"there are {num_frames} frames, this model needs the last {look_back}", _FRAMES)
-        return ForecastingExample(value.values[-look_back:])
+        return ForecastingExample(value.values[-look_back:], self._times(value))
+
+    def _times(self, value: Frames) -> tuple[str, ...]:
+        if not value.times:
+            return ()
+        return future_times(value.times, len(value.values), self._options.step, self._options.horizon)
 
     def run(self, runner: Runner, examples: Sequence[ForecastingExample]) -> list[ForecastingOutput]:
         outputs = runner.run("forecaster", {"frames": np.stack([example.frames for example in examples])})
@@ -108,11 +120,12 @@ class Forecasting(PredictTask[ForecastingExample, ForecastingOutput]):
         Raises:
             InferenceFailed: a number is not finite.
         """
-        del example  # part of the protocol
         parts = [output.forecast] if output.quantiles is None else [output.forecast, output.quantiles]
         if not all(np.isfinite(part).all() for part in parts):
             raise InferenceFailed("the model computed a forecast that is not finite")
         answer: dict[str, Any] = {"forecast": plain_rows(output.forecast), "channels": self._channels}
+        if example.times:
+            answer["times"] = list(example.times)
         if output.quantiles is not None:
             names = map(str, self._options.quantiles)
             answer["quantiles"] = {name: plain_rows(output.quantiles[..., i]) for i, name in enumerate(names)}

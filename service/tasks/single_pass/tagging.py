@@ -38,11 +38,22 @@ from service.tasks.single_pass.chunk_state import (
     states_before,
 )
 from service.tasks.single_pass.crf import marginals, viterbi
+from service.tasks.single_pass.offsets import Offsets, OffsetUnit, in_unit
 from service.tasks.single_pass.spans import Span, bio_spans
 
 
 class TaggingParameters(Parameters):
-    """A tagger has no parameters."""
+    """How to count the places of words and spans."""
+
+    offsets: OffsetUnit = Field(
+        default="codepoints",
+        description="unit of `start` and `end`: code points (Python), UTF-16 units (JavaScript, Java, C#), or bytes of "
+        "UTF-8 (Go, Rust)",
+    )
+
+
+_START = "where it begins in the input, in code points or the unit that was asked for; null if the input came as words"
+_END = "where it ends, likewise: the place after its last character"
 
 
 class TaggedToken(Answer):
@@ -51,8 +62,8 @@ class TaggedToken(Answer):
     text: str
     tag: str
     score: float = Field(description="probability of the tag, 0 to 1")
-    start: int | None = Field(description="first character in the input; null if the input came as words")
-    end: int | None = Field(description="character after the last; null if the input came as words")
+    start: int | None = Field(description=_START)
+    end: int | None = Field(description=_END)
 
 
 class TaggedSpan(Answer):
@@ -61,8 +72,8 @@ class TaggedSpan(Answer):
     label: str
     text: str
     score: float = Field(description="mean of the scores of its tokens")
-    start: int | None = Field(description="first character in the input; null if the input came as words")
-    end: int | None = Field(description="character after the last; null if the input came as words")
+    start: int | None = Field(description=_START)
+    end: int | None = Field(description=_END)
     first_token: int = Field(description="index of its first token")
     end_token: int = Field(description="index of the token after its last")
 
@@ -82,13 +93,19 @@ class TaggingAnswer(Answer):
 
 @dataclass(frozen=True)
 class TaggingExample:
-    """One sentence as ids. `text` and `offsets` are set if the input was a text, not a list of words."""
+    """One sentence as ids. `text`, `offsets` and `places` are set if the input was a text, not a list of words.
+
+    Attributes:
+        offsets: first and last character of each word, in code points.
+        places: the same in the unit of the answer.
+    """
 
     words: tuple[str, ...]
     word_ids: list[int]
     character_ids: list[list[int]]
     text: str | None = None
-    offsets: tuple[tuple[int, int], ...] | None = None
+    offsets: Offsets | None = None
+    places: Offsets | None = None
     before: ChunkState | None = None
 
     @property
@@ -135,7 +152,6 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
 
     def preprocess(self, value: PredictInput, parameters: TaggingParameters) -> TaggingExample:
         """Split a text into words, or take a list of words, and look them up."""
-        del parameters  # part of the protocol; a tagger has none
         if not isinstance(value, str):
             return self._encode(require_words(value, self._max_tokens))
         text = require_short_text(value, self._max_tokens)
@@ -144,7 +160,8 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
             raise InvalidInput("the text holds no words")
         require_at_most(len(pieces), self._max_tokens, "words")
         offsets = tuple((piece.start, piece.end) for piece in pieces)
-        return self._encode(tuple(piece.text for piece in pieces), text, offsets)
+        places = in_unit(text, offsets, parameters.offsets)
+        return self._encode(tuple(piece.text for piece in pieces), text, offsets, places)
 
     def run(self, runner: Runner, examples: Sequence[TaggingExample]) -> list[TaggingOutput]:
         lengths = lengths_of([example.word_ids for example in examples])
@@ -167,10 +184,10 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         if not output.is_finite:
             raise InferenceFailed("the model computed tag scores that are not finite numbers")
         tags = [self._labels[label] for label in output.label_ids]
-        offsets = repeat((None, None), len(tags)) if example.offsets is None else example.offsets
+        places = repeat((None, None), len(tags)) if example.places is None else example.places
         tokens = [
             {"text": word, "tag": tag, "score": score, "start": start, "end": end}
-            for word, tag, score, (start, end) in zip(example.words, tags, output.scores, offsets, strict=True)
+            for word, tag, score, (start, end) in zip(example.words, tags, output.scores, places, strict=True)
         ]
         answer: dict[str, Any] = {"tokens": tokens}
         if self._options.scheme is not None:
@@ -210,11 +227,15 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         return state_after(self._manifest, output.after, example.before, example.length)
 
     def _encode(
-        self, words: tuple[str, ...], text: str | None = None, offsets: tuple[tuple[int, int], ...] | None = None
+        self,
+        words: tuple[str, ...],
+        text: str | None = None,
+        offsets: Offsets | None = None,
+        places: Offsets | None = None,
     ) -> TaggingExample:
         limit = self._options.max_word_characters
         spelled = [self._characters.encode_characters(word, limit) for word in words] if self._characters else []
-        return TaggingExample(words, self._words.encode_words(words), spelled, text, offsets)
+        return TaggingExample(words, self._words.encode_words(words), spelled, text, offsets, places)
 
 
 def decoded(
@@ -254,8 +275,14 @@ def _best(emissions: Array, lengths: IntArray, transitions: Array) -> tuple[IntA
 
 def _span(example: TaggingExample, tokens: Sequence[dict[str, Any]], span: Span) -> dict[str, Any]:
     members = tokens[span.start : span.end]
-    start, end = members[0]["start"], members[-1]["end"]
-    text = " ".join(example.words[span.start : span.end]) if example.text is None else example.text[start:end]
     score = sum(token["score"] for token in members) / len(members)
-    places = {"start": start, "end": end, "first_token": span.start, "end_token": span.end}
-    return {"label": span.label, "text": text, "score": score, **places}
+    places = {"start": members[0]["start"], "end": members[-1]["end"]}
+    positions = {"first_token": span.start, "end_token": span.end}
+    return {"label": span.label, "text": _text_of(example, span), "score": score, **places, **positions}
+
+
+def _text_of(example: TaggingExample, span: Span) -> str:
+    """As it stands in the text, or its words with blanks between them if the input came as words."""
+    if example.text is None or example.offsets is None:
+        return " ".join(example.words[span.start : span.end])
+    return example.text[example.offsets[span.start][0] : example.offsets[span.end - 1][1]]

@@ -13,6 +13,7 @@ import yaml
 
 from deploy.grafana.boards import __main__ as command
 from deploy.grafana.boards.metrics_table import METRIC_NAME
+from deploy.grafana.boards.runbooks import UID_PREFIX
 from tests.deploy.monitoring.exposed_metrics import series_names
 
 GRAFANA = Path(__file__).parents[3] / "deploy" / "grafana"
@@ -46,10 +47,12 @@ def expressions_of(board: dict[str, Any]) -> Iterator[str]:
 def test_the_files_are_those_of_the_code() -> None:
     """Each dashboard file equals the output of its generator."""
     files = command.generated_files()
-    assert {path.name for path in files} == {*(f"{name}.json" for name in NAMES), "metrics.md"}
+    boards, runbooks = GRAFANA / "dashboards", GRAFANA.parent / "runbooks"
+    shown = {boards / "runbooks" / f"{path.stem}.json" for path in runbooks.glob("*.md") if path.stem != "README"}
+    assert set(files) == {*(boards / f"{name}.json" for name in NAMES), *shown, GRAFANA.parent / "metrics.md"}
     stale = [path.name for path, text in files.items() if path.read_text("utf-8") != text]
     assert not stale, "run `python -m deploy.grafana.boards`"
-    assert {path.stem for path in (GRAFANA / "dashboards").iterdir()} == set(NAMES)
+    assert set(boards.rglob("*.json")) == set(files) - {GRAFANA.parent / "metrics.md"}
 
 
 def test_check_finds_a_stale_file_and_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +115,31 @@ def test_a_board_can_be_found_from_the_others(name: str) -> None:
     assert board["tags"] == ["unroll"]
     (link,) = board["links"]
     assert (link["type"], link["tags"], link["keepTime"], link["includeVars"]) == ("dashboards", ["unroll"], True, True)
+
+
+def test_links_between_panels_lead_to_boards() -> None:
+    """Links of panels and series lead to existing boards and keep the time range."""
+    urls = re.findall(r'"url": "(/d/[^"]+)"', "".join(json.dumps(load(name)) for name in NAMES))
+    between = [url for url in urls if UID_PREFIX not in url]
+    assert len(between) > 10
+    assert {url.partition("?")[0] for url in between} == {
+        f"/d/unroll-{name}" for name in ("model", "runtime", "streams")
+    }
+    assert all("${__url_time_range}" in url for url in between)
+
+
+def test_firing_alerts_are_listed_with_their_runbooks() -> None:
+    """The overview lists the firing alerts, and each links to the board of its runbook."""
+    (alerts,) = (panel for panel in panels_of(load("overview")) if panel["type"] == "table")
+    (target,) = alerts["targets"]
+    assert (target["format"], target["instant"]) == ("table", True)
+    links = [
+        value for rule in alerts["fieldConfig"]["overrides"] for value in rule["properties"] if value["id"] == "links"
+    ]
+    assert links[0]["value"][0]["url"] == f"/d/{UID_PREFIX}${{__value.raw}}"
+    uids = {json.loads(path.read_text("utf-8"))["uid"] for path in (GRAFANA / "dashboards" / "runbooks").iterdir()}
+    named = set(re.findall(r"runbook: ([\w-]+)", (RULES / "alerts.yml").read_text("utf-8")))
+    assert uids == {f"{UID_PREFIX}{name}" for name in named}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,7 @@ import yaml
 
 from deploy.grafana.boards.metrics_table import METRIC_NAME
 from deploy.grafana.boards.queries import FAILURES, PREDICT_TASKS
+from deploy.grafana.boards.runbooks import UID_PREFIX
 from service.api.error_table import ERRORS
 from service.observability.metrics import DURATION_BUCKETS_S
 from service.server.app import PROTOCOLS
@@ -72,7 +73,8 @@ def test_an_alert_says_what_to_do(name: str) -> None:
     assert alert["labels"]["severity"] in ("page", "ticket")
     assert "{{ $" in alert["annotations"]["description"]
     assert alert["annotations"]["summary"]
-    runbook = (ROOT / alert["annotations"]["runbook"]).read_text("utf-8")
+    assert alert["annotations"]["runbook_url"].endswith(f"/d/{UID_PREFIX}{alert['labels']['runbook']}")
+    runbook = (ROOT / "deploy" / "runbooks" / f"{alert['labels']['runbook']}.md").read_text("utf-8")
     assert f"`{name}` ({alert['labels']['severity']})" in runbook
     assert all(
         f"**{part}" in runbook for part in ("What users see", "Confirm", "Likely causes", "What to do", "Over when")
@@ -81,9 +83,8 @@ def test_an_alert_says_what_to_do(name: str) -> None:
 
 def test_every_runbook_belongs_to_an_alert() -> None:
     """Every runbook belongs to an alert."""
-    named = {ALERTS[name]["annotations"]["runbook"] for name in ALERTS}
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "deploy" / "runbooks").glob("*.md")}
-    assert files - {"deploy/runbooks/README.md"} == named
+    named = {ALERTS[name]["labels"]["runbook"] for name in ALERTS}
+    assert {path.stem for path in (ROOT / "deploy" / "runbooks").glob("*.md")} - {"README"} == named
 
 
 def test_rules_and_runbooks_ask_only_for_what_exists() -> None:

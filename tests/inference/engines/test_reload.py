@@ -132,7 +132,7 @@ def test_a_bundle_that_failed_at_the_start_can_be_repaired_without_a_restart(mod
     async def scenario(registry: Registry, metrics: Metrics) -> None:
         assert "sha256" in registry.reasons()[0]
         assert await registry.reload() == "failed"
-        assert len(registry.reasons()) == 1
+        assert "sha256" in registry.reasons()[0]
         graph.write_bytes(whole)
         assert await registry.reload(retry=False) == "ok"
         assert registry.reasons() == []

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.bundle.load import EXAMPLES_FILE
+from service.bundle.load import EXAMPLES_FILE, read_manifest
 from service.bundle.manifest import TaskName
+from service.bundle.write import write_manifest
 from service.errors import ParityFailed
 from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.self_check import self_check
@@ -70,6 +72,36 @@ def test_a_bundle_that_answers_otherwise_is_refused(
     edit_last_example(path, change)
     with pytest.raises(ParityFailed, match=complaint):
         self_check(open_bundle(path, "cpu", 1))
+
+
+@pytest.mark.parametrize(("task", "count"), [("classification", 3), ("tagging", 5)])
+def test_no_two_labels_can_trade_places(tmp_path: Path, tiny_models: Path, task: TaskName, count: int) -> None:
+    """Also where every digest is right, and neither label is in a recorded answer."""
+    path = copy_bundle(tiny_models / NAMES[task] / "1", tmp_path)
+    manifest = read_manifest(path)
+    assert len(manifest.labels) == count
+    for first, second in combinations(range(count), 2):
+        labels = list(manifest.labels)
+        labels[first], labels[second] = labels[second], labels[first]
+        write_manifest(path, manifest.model_copy(update={"labels": tuple(labels)}))
+        with pytest.raises(ParityFailed, match=r"example [12]: "):
+            self_check(open_bundle(path, "cpu", 1))
+
+
+@pytest.mark.parametrize("scores", [{}, {"logits": {}}, {"logits": {"greeting": 1.0}}, [], "x", {"logits": None}])
+def test_label_scores_that_do_not_fit_are_refused(tmp_path: Path, tiny_models: Path, scores: Any) -> None:
+    path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
+    edit_last_example(path, lambda example: example.update(label_scores=scores))
+    with pytest.raises(ParityFailed, match="example 2: label_scores"):
+        self_check(open_bundle(path, "cpu", 1))
+
+
+def test_examples_without_label_scores_are_those_of_older_bundles(tmp_path: Path, tiny_models: Path) -> None:
+    path = copy_bundle(tiny_models / "tiny-classifier" / "1", tmp_path)
+    edit_last_example(path, lambda example: example.pop("label_scores"))
+    opened = open_bundle(path, "cpu", 1)
+    self_check(opened)
+    assert opened.bundle.examples[-1].label_scores is None
 
 
 def test_the_last_digits_may_differ(tmp_path: Path, tiny_models: Path) -> None:

@@ -116,3 +116,14 @@ def test_cancelled_and_expired_items_are_left_out() -> None:
 def test_padding_ratio_is_the_share_of_padding() -> None:
     assert padding_ratio([4, 4]) == 0.0
     assert padding_ratio([1, 3]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("due", "others", "expected"), [(3, 500, [3]), (3, 60, [3, 60, 60, 60]), (400, 500, [400, 500])]
+)
+def test_an_item_that_is_due_is_in_the_next_batch_and_not_padded_to_much_longer_ones(
+    due: int, others: int, expected: list[int]
+) -> None:
+    waiting = [Item(due), *(Item(others, NOW_S - 0.01) for _ in range(3))]
+    limits = BatchLimits(max_padded_tokens=1000, max_overtaken_s=1.0)
+    assert [item.length for item in next_batch(waiting, limits, NOW_S, is_first_due=True)] == expected

@@ -21,7 +21,7 @@ class Jobs:
         self.error: BaseException | None = None
 
     @property
-    def waiting_since_s(self) -> float | None:
+    def next_key(self) -> float | None:
         return self.since_s if self.queue else None
 
     def next_work(self) -> Work | None:

@@ -125,7 +125,9 @@ def test_prompts_of_like_length_are_read_together_and_short_ones_are_not_padded_
     batch.join(requests)
     play(batch, runner)
     prompts = [shape for graph, shape in runner.runs if graph == "prompt"]
-    assert prompts == [(3, 19), (2, 4)], "what is longer than the first is read to its length, the rest comes later"
+    assert prompts == [(3, 19), (2, 3), (1, 1)], (
+        "what is longer than the first is read to its length, the rest comes later"
+    )
     assert [request.result().text for request in requests] == [alone("a" * n) for n in (20, 24, 16, 4)]
 
 
@@ -289,3 +291,39 @@ def test_a_report_on_the_prompt_reads_all_of_it_also_in_parts(runner: Watched) -
     assert answers[0][0] is None
     np.testing.assert_allclose(answers[1][1:], answers[0][1:], atol=1e-6)
     assert answers[2] == pytest.approx(answers[0])
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_short_prompt_waits_for_two_runs_beside_many_long_ones(runner: Watched, is_streamed: bool) -> None:
+    """Forty prompts of 400 tokens are being read: a short one is read in one of the next two runs."""
+    batch = TASK.batch()
+    batch.join([start("abcd" * 99 + "ab") for _ in range(40)])
+    play(batch, runner, 3)
+    batch.join([TASK.start("bad", SamplingOptions(max_new_tokens=3), Delivery(is_streamed=is_streamed))])
+    before = len(runner.runs)
+    play(batch, runner, 2)
+    assert ("prompt", (41, 2)) in runner.runs[before:], "of the long ones as many tokens are read along"
+
+
+def test_long_prompts_do_not_starve_texts_that_are_being_written(runner: Watched) -> None:
+    """Every second run is a step while prompts are read, and a run that reads is bounded."""
+    batch = TASK.batch()
+    batch.join([start("a", max_new_tokens=60)])
+    play(batch, runner, 1)
+    batch.join([start("abcd" * 99 + "ab") for _ in range(64)])
+    before = len(runner.runs)
+    play(batch, runner, 40)
+    graphs = [graph for graph, _ in runner.runs[before:]]
+    assert graphs.count("step") >= 20
+    assert max(rows * time for graph, (rows, *rest) in runner.runs for time in rest) <= 2048
+
+
+def test_short_prompts_that_keep_coming_do_not_starve_a_long_one(runner: Watched) -> None:
+    batch = TASK.batch(prefill_chunk_tokens=16)
+    long = start("abcd" * 20, max_new_tokens=1)
+    batch.join([long])
+    ended: list[GenerationRequest] = []
+    for _ in range(60):
+        batch.join([start("bad", max_new_tokens=1)])
+        ended += [outcome.request for outcome in play(batch, runner, 1)]
+    assert long in ended

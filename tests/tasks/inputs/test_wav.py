@@ -64,14 +64,51 @@ def test_a_size_that_was_not_known_is_taken_from_the_file() -> None:
     """Where the data size is unknown, as from a pipe, it is derived from the file size."""
     file = wav(pcm(16))
     start = file.index(b"data") + 4
-    for unknown in (0, 0xFFFFFFFF):
+    for unknown in (0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFDB, 0xFFFFFFFF):
         assert len(read_wav(file[:start] + struct.pack("<I", unknown) + file[start + 4 :]).samples) == len(SOUND)
+
+
+def test_a_chunk_of_odd_size_may_lack_its_pad_byte() -> None:
+    """A well-known chunk right behind an odd one is found; a pad byte of any value is skipped."""
+    for pad in (b"", b"\0", b" ", b"x"):
+        note = b"note" + struct.pack("<I", 5) + b"hello" + pad
+        np.testing.assert_array_equal(read_wav(wav(pcm(16), more=note)).samples, SOUND.astype(np.float32))
+
+
+def test_chunks_after_an_empty_sound_are_no_sound() -> None:
+    """A size of zero with other chunks behind it is an empty sound, not one of unknown length."""
+    for size in (4, 5):
+        chunk = b"LIST" + struct.pack("<I", size) + b"INFO" + bytes(size % 2 * 2)
+        with pytest.raises(InvalidInput, match="no sound"):
+            read_wav(wav(b"") + chunk)
+
+
+def test_the_form_for_long_sounds_is_read() -> None:
+    """RF64 has the size of the sound in a chunk `ds64`."""
+    ds64 = b"ds64" + struct.pack("<IQQQI", 28, 0, len(pcm(16)), 0, 0)
+    file = wav(pcm(16), more=ds64).replace(b"RIFF", b"RF64")
+    start = file.index(b"data") + 4
+    file = file[:start] + struct.pack("<I", 0xFFFFFFFF) + file[start + 4 :] + b"LIST" + struct.pack("<I", 4) + b"INFO"
+    np.testing.assert_array_equal(read_wav(file).samples, SOUND.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [(b"ID3", "an MP3 file"), (b"\xff\xfb\x90", "an MP3 file"), (b"fLaC", "a FLAC file"), (b"OggS", "an Ogg file"),
+     (b"FORM", "an AIFF file"), (b"\0\0\0\x20ftypM4A ", "an MP4 or M4A file"), (b"\x00\x05\x16\x07", "AppleDouble"),
+     (b"version https://git-lfs", "a Git LFS pointer"), (b"<!DOCTYPE", "a web page")],
+)  # fmt: skip
+def test_another_kind_of_file_is_named(start: bytes, name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"no wave file but {name}|AppleDouble"):
+        read_wav(start + bytes(60))
 
 
 @pytest.mark.parametrize(
     ("file", "what"),
     [
-        (b"", "no wave file"),
+        (b"", "the file is empty"),
+        (b"RIFF\0\0\0\0AVI " + bytes(40), "begins with RIFF, but not with WAVE"),
+        (wav(pcm(8), code=7, bits=8), "format 7 .mu-law. with 8 bits"),
         (b"ID3 is an mp3 of some length", "no wave file"),
         (wav(pcm(16))[:-3], "cut short"),
         (wav(pcm(16))[:30], "cut short"),

@@ -147,8 +147,8 @@ def test_a_trickle_of_sentences_is_encoded_every_few_steps() -> None:
         if step > 5:
             batch.join([example(5, SearchOptions(1, 1, 1.0), step)])
         batch.advance(runner)
-    assert [number for number, graph in enumerate(runner.graphs) if graph == "encoder"] == [0, 6, 11]
-    assert [runner.sizes[number] for number in (6, 11)] == [1, 5]
+    assert [number for number, graph in enumerate(runner.graphs) if graph == "encoder"] == [0, 6, 9, 12, 15]
+    assert [runner.sizes[number] for number in (6, 9)] == [1, 3]
 
 
 def test_a_long_queue_is_encoded_in_parts() -> None:
@@ -232,3 +232,22 @@ def test_graphs_translate_the_same_in_company(tmp_path: Path) -> None:
         expected = task.postprocess(one, answer)
         assert found.text == expected.text
         assert found.score == pytest.approx(expected.score, abs=1e-4)
+
+
+def test_a_short_sentence_waits_for_two_runs_beside_many_long_ones() -> None:
+    """Long sentences are waiting to be encoded and others are decoded: a short one is encoded within three runs."""
+    plan = SearchOptions(num_beams=1, max_steps=50, length_penalty=0.0, wants_score=False, keeps_attention=False)
+    runner = FailingRunner(EndlessRunner(VOCAB, seed=1))
+    batch, ends = new_batch(), Ends()
+    batch.join([example(100, plan, number) for number in range(60)])
+    for _ in range(3):
+        advance(batch, runner, ends)
+    small = example(4, plan)
+    batch.join([small])
+    before = len(runner.graphs)
+    for _ in range(3):
+        advance(batch, runner, ends)
+    encoded = [
+        size for graph, size in zip(runner.graphs[before:], runner.sizes[before:], strict=True) if graph == "encoder"
+    ]
+    assert 1 in encoded

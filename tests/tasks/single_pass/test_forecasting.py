@@ -63,6 +63,51 @@ def test_another_width_is_refused_with_the_names_of_the_channels() -> None:
     assert "has 2 numbers, this model takes 3: load, heat, wind" in str(error)
 
 
+def times_after(times: list[str], step: str = "", num_frames: int = 5) -> list[str]:
+    task = task_of(OPTIONS.model_copy(update={"step": step}))
+    given = Frames(frames(num_frames).values, tuple(times))
+    example = task.preprocess(given, ForecastingParameters())
+    answer = task.postprocess(example, task.run(FunctionRunner(forecaster=echo), [example])[0])
+    return answer.times or []
+
+
+def test_a_forecast_has_times_if_its_frames_had() -> None:
+    """The step is the model's, else that of the times; the last time is enough where the model knows its step."""
+    assert times_after([]) == []
+    assert times_after(["2024-01-31 22:00", "2024-01-31 23:00"]) == ["2024-02-01T00:00:00", "2024-02-01T01:00:00"]
+    assert times_after(["20240131"], "1d") == ["2024-02-01", "2024-02-02"]
+    assert times_after(["2024-01-12"], "workday") == ["2024-01-15", "2024-01-16"]
+    assert times_after(["2024-11"], "1mo") == ["2024-12", "2025-01"]
+    assert times_after(["7", "8"], "1") == ["9", "10"]
+    assert times_after(["1706695200"], "1h") == ["1706698800", "1706702400"]
+
+
+@pytest.mark.parametrize(
+    ("times", "step", "field", "what"),
+    [
+        (["2024-01-01"] * 6, "1d", ("times",), "6 times for 5 frames"),
+        (["2024-01-01"], "", ("times",), "give those of two frames or more"),
+        (["2024-01-01", "soon"], "1d", ("times", 1), "'soon' is not a time"),
+        (["2024-01-02", "2024-01-01"], "1d", ("times", 1), "2024-01-01 does not come after 2024-01-02"),
+        (
+            ["2024-01-01", "2024-01-02"],
+            "1h",
+            ("times",),
+            "the step of the times is 1d, this model was trained on steps of 1h",
+        ),
+        (["01/02/2024", "02/02/2024"], "1d", ("times",), "day-first or month-first"),
+        (["7"], "1h", ("times",), "the times are numbers, this model was trained on dates"),
+        (["9999-12-31"], "1d", ("times",), "out of the range of the calendar"),
+    ],
+)
+def test_times_that_do_not_fit_are_refused(
+    times: list[str], step: str, field: tuple[str | int, ...], what: str
+) -> None:
+    with pytest.raises(InvalidInput, match=what) as caught:
+        times_after(times, step)
+    assert caught.value.field == field
+
+
 @pytest.mark.parametrize("value", ["the wind rises", ["the", "wind"]])
 def test_text_is_refused(value: str | list[str]) -> None:
     assert "this model takes frames of numbers, not" in str(refusal_of(value))

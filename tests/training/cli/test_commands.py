@@ -92,6 +92,42 @@ def test_evaluate_prints_one_object(home: Path) -> None:
     assert f"{'accuracy':<22} {scores['accuracy']:.4f}" in plain.stdout.splitlines()
 
 
+def test_what_was_understood_of_the_files_is_said(home: Path) -> None:
+    """Training, evaluation and the data check state the format and the number of records of each file."""
+    trained = (home / "stderr.txt").read_text(encoding="utf-8")
+    train, dev = home / "train.conllu", home / "dev.conllu"
+    for file in (train, dev):
+        assert f"{file}: conllu, UTF-8; tags: " in trained
+    assert f"{dev}: conllu, UTF-8; tags: " in unroll("evaluate", home / "models" / "mine" / "1", dev).stderr
+    checked = unroll("check-data", "tagging", "--train", train, "--dev", dev).stdout
+    assert checked.startswith("Read as")
+    assert checked.count("conllu, UTF-8") == 2
+
+
+def test_columns_and_the_form_of_a_file_are_given_by_role(tmp_path: Path) -> None:
+    """Names stand as they are written, even a number; the encoding, separator and header have roles too."""
+    path = tmp_path / "a.txt"
+    path.write_bytes("0;1\ncafé;a\nthé;b\n".encode("cp1252"))
+    form = ["--column", "encoding=cp1252", "--column", "separator=semicolon"]
+    columns = ["--column", "text=0", "--column", "label=1"]
+    assert unroll("check-data", "classification", "--train", path, *form, *columns).exit_code == 0
+    said = refused("check-data", "classification", "--train", path, "--column", "encoding=ansi-1")
+    assert "unknown encoding 'ansi-1'" in said
+
+
+def test_warnings_of_data_are_said_in_training_and_are_no_faults(tmp_path: Path) -> None:
+    """At most ten warnings are shown, with the number of the rest; the exit code of a check stays 0."""
+    path = tmp_path / "a.conll"
+    path.write_text("".join(f"w{n} I-X\nv{n} O\nu{n} B-X\n\n" for n in range(30)), encoding="utf-8")
+    trained = unroll("train", "tagging", "--train", path, "--name", "mine", "--dry-run", "--device=cpu")
+    assert trained.stderr.count("warning: ") == 11
+    assert "and 20 more warnings" in trained.stderr
+    checked = unroll("check-data", "tagging", "--train", path)
+    assert checked.exit_code == 0
+    assert checked.stdout.count("continues no span") == 10
+    assert "and 20 more" in checked.stdout
+
+
 def test_verify_passes_and_fails(home: Path, tmp_path: Path) -> None:
     """A published bundle passes, alone and against torch; a corrupted one exits with an error."""
     bundle = home / "models" / "mine" / "1"
@@ -129,7 +165,7 @@ def test_a_missing_dev_file_is_split_off_aloud(tmp_path: Path) -> None:
         "--set", "training.epochs=3", "--set", "tokenizer.lowercase=false", "--set", 'description="two words"',
     )  # fmt: skip
     assert result.exit_code == 0
-    assert result.stderr.startswith("No dev file: ")
+    assert any(line.startswith("No dev file: ") for line in result.stderr.splitlines())
     recipe = json.loads(result.stdout)
     assert (recipe["training"]["epochs"], recipe["tokenizer"]["lowercase"]) == (3, False)
     assert recipe["description"] == "two words"

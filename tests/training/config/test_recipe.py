@@ -36,14 +36,16 @@ def test_a_name_a_task_and_data_are_enough() -> None:
 @pytest.mark.parametrize(
     ("key", "meant"),
     [
-        ("colour", ""),
+        ("colour", "picture.colour"),
         ("trainin", "training"),
         ("training.epoch", "epochs"),
         ("network.hiden_size", "hidden_size"),
         ("network.label_smoothign", ""),
         ("data.read.text_colum", "text_column"),
         ("tokenizer.cutt", "cut"),
-        ("limits.colour", ""),
+        ("limits.colour", "picture.colour"),
+        ("epochs", "training.epochs"),
+        ("limits.flavour", ""),
     ],
 )
 def test_an_unknown_key_is_named(key: str, meant: str) -> None:
@@ -55,15 +57,32 @@ def test_an_unknown_key_is_named(key: str, meant: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("network.cell", "transformer", "network.cell: Input should be 'lstm', 'gru', 'gru_before' or 'rnn'"),
-        ("network.dropout", 1.0, "network.dropout: Input should be less than 1"),
-        ("training.learning_rate", 0, "training.learning_rate: Input should be greater than 0"),
-        ("training.learning_rate", float("inf"), "training.learning_rate: Input should be a finite number"),
-        ("training.schedule", "step", "training.schedule: Input should be 'constant', 'cosine', 'linear' or 'plateau'"),
+        (
+            "network.cell",
+            "transformer",
+            "network.cell is 'transformer', but must be one of 'lstm', 'gru'",
+        ),
+        ("network.dropout", 1.0, "network.dropout is 1.0, but must be less than 1"),
+        ("training.learning_rate", 0, "training.learning_rate is 0, but must be more than 0"),
+        ("training.learning_rate", float("inf"), "training.learning_rate is inf, but must be a finite number"),
+        ("training.schedule", "step", "training.schedule is 'step', but must be one of 'constant', 'cosine'"),
         ("name", "My Model", "name: lower-case letters, digits"),
         ("data.dataset", "sms_spam", "data: name either a `dataset` or a `train` file"),
         ("network.task", "generation", "the network is for generation, the task is tagging"),
         ("name.first", 1, "name is a value, not a table"),
+        ("seed", -1, "seed is -1, but must be at least 0"),
+        ("seed", 2**64 - 1, "seed is 18446744073709551615, but must be at most 9223372036854775807"),
+        ("seed", 2**64, "but must be at most 9223372036854775807"),
+        ("seed", 1.5, "seed is 1.5, but must be a whole number"),
+        ("seed", "abc", "seed is 'abc', but must be a whole number"),
+        ("training.batch_size", 10**30, "training.batch_size must be between"),
+        ("limits.max_input_tokens", 2**40, "limits.max_input_tokens must be between"),
+        ("network.layers", 10**6, "network.layers is 1000000, but must be at most 64"),
+        ("network.max_word_characters", 300, "must be at most 256"),
+        ("training.clip_norm", float("nan"), "training.clip_norm is nan, but must be"),
+        ("training.deterministic", "perhaps", "must be true or false"),
+        ("training.schedule", "Cosine", "did you mean 'cosine'?"),
+        ("training", 3, "training is 3, but must be a table"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, reason: str) -> None:
@@ -131,7 +150,7 @@ def test_a_near_name_is_suggested() -> None:
 def test_a_far_name_gets_the_list() -> None:
     """A name without a close match, or a missing file, gets the list of recipes and no suggestion."""
     for name in ("quantum", "nowhere.toml"):
-        with pytest.raises(ConfigFault, match=rf"no recipe '{name}'\. There are "):
+        with pytest.raises(ConfigFault, match=rf"no recipe '{name}'\. For your own files give a task"):
             find_recipe(name)
 
 

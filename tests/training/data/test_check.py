@@ -72,7 +72,7 @@ def test_rendering_shows_everything(labelled: DataReport) -> None:
     assert "█" in text
     assert "33.33 %" in text
     assert "new (1)" in text
-    assert "1 faults" in text
+    assert "1 fault, " in text
 
 
 def test_json_goes_both_ways(labelled: DataReport) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.allowed_skips import NO_DATA
 from training.data.formats.faults import DatasetUnavailable
 from training.data.public.catalogue import NAMED_DATASETS
-from training.data.public.locate import locate
+from training.data.public.locate import cache_dir, locate
 from training.data.public.named_dataset import NamedDataset
 from training.data.read import read_records, split_paths
 from training.data.records import Record
@@ -161,3 +161,17 @@ def test_comma_in_a_file_name_is_no_list(tmp_path: Path) -> None:
     path.write_bytes(CONTENT)
     assert split_paths(path) == (path,)
     assert split_paths("x.en, x.de") == (Path("x.en"), Path("x.de"))
+
+
+def test_without_a_home_the_settings_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a home, as in containers, is told which variables name a folder; a set one is enough."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("UNROLL_CACHE_DIR", raising=False)
+    with pytest.raises(DatasetUnavailable, match="set UNROLL_CACHE_DIR to a folder"):
+        cache_dir()
+    monkeypatch.setenv("UNROLL_CACHE_DIR", str(tmp_path))
+    assert cache_dir() == tmp_path

@@ -83,3 +83,15 @@ def test_equal_pictures_are_never_on_both_sides_of_a_split() -> None:
     assert not {record.png for record in parts.train if isinstance(record, CaptionedPicture)} & {
         record.png for record in parts.dev if isinstance(record, CaptionedPicture)
     }
+
+
+def test_a_folder_with_one_index_is_read(tmp_path: Path) -> None:
+    """Suffixes in any case; two indices, or none, are a fault that says what is needed."""
+    index = write_pictures(tmp_path, shape_pictures(2))
+    (tmp_path / "pictures-1.png").rename(tmp_path / "pictures-1.PNG")
+    assert len(read_records("captioning", tmp_path)) == 2
+    (tmp_path / "._pictures.tsv").write_text("file\n", encoding="utf-8")
+    assert len(read_records("captioning", tmp_path)) == 2
+    (tmp_path / "more.csv").write_text(index.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(DataFault, match=r"more.csv, pictures.tsv; put one table"):
+        read_records("captioning", tmp_path)

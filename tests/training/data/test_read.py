@@ -90,7 +90,7 @@ def test_columns_can_be_chosen(tmp_path: Path) -> None:
 def test_columns_must_not_change_their_number(tmp_path: Path) -> None:
     """A missing tag is a fault of that line."""
     fault = fault_of("tagging", write(tmp_path, "a.conll", "Al NNP B-PER\nwent VBD\n"))
-    assert (fault.line, fault.allowed) == (2, "it is 3 in the first line of the file")
+    assert (fault.line, fault.allowed) == (2, "it is 3 in the other lines")
 
 
 def test_word_with_other_white_space_stays_whole(tmp_path: Path) -> None:

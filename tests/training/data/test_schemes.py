@@ -32,7 +32,7 @@ def test_scheme_is_detected_and_converted(scheme: str) -> None:
 def test_bilou_is_bioes_in_other_letters() -> None:
     """BILOU is read with L as the end of a span and U as a single-word span."""
     tags = ["B-A", "L-A", "U-A", "O", "U-B", "B-A", "I-A", "L-A"]
-    assert detect_scheme([tags]) == "bioes"
+    assert detect_scheme([tags]) == "bilou"
     assert to_bio(tags) == tuple(BIO)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.training.exportable import classifier, language_model, translator
@@ -17,7 +18,9 @@ from training.fit.checkpoint import (
     RunState,
     load_checkpoint,
     load_weights,
+    previous_of,
     read_progress,
+    recover_checkpoint,
     save_checkpoint,
     save_weights,
 )
@@ -25,7 +28,7 @@ from training.fit.schedule import start_averages
 from training.fit.trainer import averaged_weights, build_optimizer
 from training.networks.network import Network
 from training.preprocessing import tensor_file
-from training.preprocessing.tensor_file import CheckpointFault, read_tensors, write_tensors
+from training.preprocessing.tensor_file import CheckpointDamaged, CheckpointFault, read_tensors, write_tensors
 
 AVERAGING = TrainingConfig(ema_decay=0.9)
 
@@ -192,3 +195,60 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     for other in (classifier(bidirectional=False), language_model(), classifier("gru")):
         with pytest.raises(CheckpointFault, match="does not fit this network"):
             load_weights(tmp_path / "best", other)
+
+
+def test_no_flipped_bit_is_resumed_from(tmp_path: Path) -> None:
+    """Whichever bit of the file is flipped, in the header, in the checksum or in a value: it is called damaged."""
+    path = tmp_path / "small"
+    tensors = {
+        "a": torch.arange(6.0).reshape(2, 3),
+        "b": torch.tensor([True]),
+        "c": torch.ones((), dtype=torch.bfloat16),
+    }
+    write_tensors(path, tensors, {"progress": "{}"})
+    whole = path.read_bytes()
+    read_tensors(path)
+    for position in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[position // 8] ^= 1 << position % 8
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointDamaged, match="damaged"):
+            read_tensors(path)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+def test_a_cut_file_is_damaged(part: float, tmp_path: Path) -> None:
+    """A file that was cut, also to nothing, is damaged."""
+    path = tmp_path / "small"
+    write_tensors(path, {"a": torch.arange(60.0)}, {})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(CheckpointDamaged):
+        read_tensors(path)
+
+
+def test_files_of_older_versions_are_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file without a checksum is read, and the log says that nothing is known about its content."""
+    save_file({"a": torch.ones(2)}, tmp_path / "old", {"progress": "{}"})
+    tensors, metadata = read_tensors(tmp_path / "old")
+    assert torch.equal(tensors["a"], torch.ones(2))
+    assert metadata == {"progress": "{}"}
+    assert "without a checksum" in caplog.text
+
+
+def test_the_previous_checkpoint_takes_the_place_of_a_damaged_one(tmp_path: Path) -> None:
+    """A damaged or missing checkpoint is replaced by the one before it, and a sentence says so; without it it fails."""
+    path = tmp_path / "last.safetensors"
+    state = state_of(classifier())
+    for step in (1, 2):
+        state.progress.step = step
+        save_checkpoint(path, state)
+    assert recover_checkpoint(path) == ""
+    assert read_progress(previous_of(path)).step == 1
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "the previous checkpoint is used (epoch 3, update 1)" in recover_checkpoint(path)
+    assert read_progress(path).step == 1
+    path.unlink()
+    with pytest.raises(CheckpointFault, match="no such checkpoint"):
+        recover_checkpoint(path)

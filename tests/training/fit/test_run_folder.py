@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -15,13 +16,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from service.bundle.manifest import DataSource
 from service.errors import UnrollError
-from tests.training.tiny_runs import tiny_recipe
+from tests.training.tiny_runs import own_recipe, tiny_recipe
 from training.config.recipe import Recipe, load_recipe
+from training.data.records import LabelledSignal
 from training.fit import run_folder
 from training.fit.checkpoint import Progress
 from training.fit.curves import draw_curves
 from training.fit.run_folder import RunFolder, RunFolderFault
 from training.pipeline.run import Run, choose_device, open_run, prepare_run, start_run, train_run
+from training.preprocessing.signal_values import wav_file
 from training.preprocessing.vocabulary import Vocabulary, fit_characters, fit_words
 
 SOURCE = DataSource(name="made", licence="none", splits={"train/a.csv": "1" * 64, "dev/b.csv": "2" * 64})
@@ -116,7 +119,8 @@ def test_an_opened_run_is_the_run(finished: Run) -> None:
     again = open_run(finished.folder.path)
     assert again.recipe == finished.recipe
     assert again.vocabulary.labels == finished.vocabulary.labels
-    assert again.data == finished.data
+    assert (again.data.train, again.data.dev) == (finished.data.train, finished.data.dev)
+    assert again.data.source == finished.data.source
     text = finished.data.train[0][0]
     assert again.vocabulary.tokenizers["text"].encode(text) == finished.vocabulary.tokenizers["text"].encode(text)
     assert [p.shape for p in again.network.parameters()] == [p.shape for p in finished.network.parameters()]
@@ -260,3 +264,22 @@ def test_a_device_that_is_not_there_is_an_error(wanted: str, monkeypatch: pytest
     choose: Callable[[str], torch.device] = choose_device
     with pytest.raises(UnrollError, match=f"--device {wanted}:"):
         choose(wanted)
+
+
+def test_exchanged_sounds_are_noticed(tmp_path: Path) -> None:
+    """Two sounds that changed places between two labels are noticed when the run is opened again."""
+    for label, level in (("a", 0.2), ("b", 0.6)):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for number in range(6):
+            sound = LabelledSignal(np.full(800, level + number / 100, np.float32), label, (), 8000)
+            (tmp_path / "sounds" / label / f"{number}.wav").write_bytes(wav_file(sound))
+    sizes = {"network.hidden_size": 4, "network.layers": 1, "signal.channels": [4], "training.threads": 1}
+    recipe = own_recipe("classification", "mine", str(tmp_path / "sounds"), overrides=sizes)
+    start_run(prepare_run(recipe), tmp_path / "run")
+    open_run(tmp_path / "run")
+    one, other = (tmp_path / "sounds" / label / "1.wav" for label in "ab")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.raises(RunFolderFault, match=r"train/sounds/ \(12 files\) changed since"):
+        open_run(tmp_path / "run")

@@ -116,3 +116,16 @@ def test_data_without_groups_is_refused(tmp_path: Path) -> None:
     train, _ = write_files("classification", tmp_path)
     said = refused("leave-one-out", "classification", "--train", train, "--name", "mine", "--runs", tmp_path)
     assert "belong to no groups" in said
+
+
+def test_texts_have_groups_too(tmp_path: Path) -> None:
+    """A column `group` of texts is held out value by value; what cannot name a folder is spelt otherwise."""
+    groups = ("ann", "../bob", "c/d")
+    rows = [f"word{n} of text {n},{'xy'[n // 3 % 2]},{groups[n % 3]}" for n in range(36)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label,group", *rows]) + "\n", encoding="utf-8")
+    places = ["--train", tmp_path / "a.csv", "--name", "mine", "--runs", tmp_path / "runs", "--device=cpu"]
+    result = unroll("leave-one-out", "classification", *places, *settings_of("classification", epochs=1))
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "runs" / "mine-groups" / "table.json").read_text())
+    assert sorted(facts["runs"]) == ["_bob-1", "ann", "c_d-3"]
+    assert result.stderr.count("24 train and 12 dev records") == 3

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from service.bundle.load import find_bundles, load_bundle
+from service.bundle.load import load_bundle
+from service.bundle.models_folder import find_bundles
 from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
 from tests.training.exportable import (
@@ -63,6 +64,16 @@ def test_taggers(cell: str, characters: str, decoder: str, tmp_path: Path) -> No
 def test_classifiers(cell: str, pooling: str, bidirectional: bool, tmp_path: Path) -> None:
     """Classifiers with every pooling, unidirectional and bidirectional, equal torch."""
     assert_close_to_torch(classifier(cell, pooling, bidirectional), tmp_path)
+
+
+@pytest.mark.parametrize("network", [classifier(), tagger()], ids=["classifier", "tagger"])
+def test_the_first_example_has_a_score_for_every_label(network: nn.Module, tmp_path: Path) -> None:
+    """So that the self-check notices labels that trade places, whichever labels the answers happen to have."""
+    bundle = load_bundle(exported(network, tmp_path).path)
+    first, *others = bundle.examples
+    assert first.label_scores is not None
+    assert [tuple(scores) for scores in first.label_scores.values()] == [bundle.manifest.labels]
+    assert not any(example.label_scores for example in others)
 
 
 @pytest.mark.parametrize(

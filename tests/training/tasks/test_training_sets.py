@@ -197,3 +197,16 @@ def test_each_task_has_its_set(task: str, kind: type, tmp_path: Path) -> None:
     records = load_data(chosen, recipe).train
     made: TrainingSet = chosen.training_set(recipe, chosen.fit_vocabulary(recipe, records), records)
     assert isinstance(made.batch(made.epoch(0)[0]), kind)
+
+
+def test_a_long_sentence_is_trained_in_parts(tmp_path: Path) -> None:
+    """A sentence beyond the input limit is cut, so that no batch is padded to its length, and no word is lost."""
+    words = ("one", "two", "three") * 1000
+    sentences = [TaggedSentence(("one",), ("x",)), TaggedSentence(words, ("x",) * len(words), "label")]
+    recipe = tiny_recipe("tagging", tmp_path)
+    vocabulary = Vocabulary({"words": WORDS, "characters": CHARACTERS}, ("x",))
+    data = training_task(recipe).training_set(recipe, vocabulary, sentences)
+    batches = [data.batch(order) for order in data.epoch(0)]
+    assert all(isinstance(batch, TaggingBatch) for batch in batches)
+    lengths = [length for batch in batches if isinstance(batch, TaggingBatch) for length in batch.lengths.tolist()]
+    assert (sum(lengths), max(lengths)) == (3001, recipe.limits.max_input_tokens)

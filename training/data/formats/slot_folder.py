@@ -15,9 +15,11 @@ def read_aligned(folder: Path, first: str, second: str, report: Report) -> Itera
     yield from aligned_lines(paths[0], paths[1], report)
 
 
-def aligned_lines(first: Path, second: Path, report: Report) -> Iterator[tuple[int, tuple[str, str]]]:
+def aligned_lines(
+    first: Path, second: Path, report: Report, encoding: str | None = None
+) -> Iterator[tuple[int, tuple[str, str]]]:
     """Yield pairs of lines with their number. A line that is blank in one file only, or missing there, is a fault."""
-    left, right = read_lines(first, report), read_lines(second, report)
+    left, right = read_lines(first, report, encoding), read_lines(second, report, encoding)
     if len(left) != len(right):
         counts = f"{len(right)} lines, but {first} has {len(left)}"
         report.fault(second, min(len(left), len(right)) + 1, counts, "lines of both files belong together")

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from training.data.formats.faults import DataFault, Report
+from training.data.formats.dialect import Dialect, find_dialect, parse
+from training.data.formats.faults import DataFault, Facts, Report
+from training.data.formats.foreign_files import is_web_page
+from training.data.formats.header import data_in_header, is_known_header, listed, shortened
+from training.data.formats.json_rows import flat_cells, json_objects
 from training.data.formats.lines import read_lines
-from training.data.formats.options import Format
+from training.data.formats.options import Format, ReadOptions
+from training.data.formats.raw_rows import (
+    RawRow,
+    cut_to_header,
+    named_columns,
+    warn_of_quotes,
+    warn_of_swallowed_rows,
+    without_header_again,
+)
 
-_MAX_FIELD_CHARACTERS = 2**31 - 1
+_SAMPLE_ROWS = 200
+_MAX_TITLE_ROWS = 20
+#: Where the user knows columns by number, and the first row looks like data, there is no doubt.
+_BY_NUMBER = "known by number"
 
 
 class Row(NamedTuple):
@@ -22,90 +38,150 @@ class Row(NamedTuple):
     cells: dict[str, str]
 
 
-class Table(NamedTuple):
-    """Columns in the order of the file, and the usable rows."""
+@dataclass(frozen=True)
+class Table:
+    """Columns in the order of the file, without those that have no name; and the usable rows.
+
+    `numbers` are the names by number, as the user may give them. `header` is the line that names the columns; where
+    the first row is data, it is None and the names are numbers. `lists` are names in JSON that hold lists, which are
+    no cells. Readers add the columns that they take to `facts`.
+    """
 
     columns: tuple[str, ...]
     rows: list[Row]
+    numbers: dict[str, str] = field(default_factory=dict)
+    header: int | None = 1
+    has_usual_names: bool = True
+    lists: tuple[str, ...] = ()
+    facts: Facts = field(default_factory=dict)
 
 
-def read_table(path: Path, file_format: Format, report: Report) -> Table:
-    """Read a CSV or TSV file with a header line, or a JSONL file of objects."""
-    return _READERS[file_format](path, read_lines(path, report), report)
+def read_table(path: Path, file_format: Format, report: Report, options: ReadOptions | None = None) -> Table:
+    """Read a CSV or TSV file, or a JSON file of objects."""
+    options = options or ReadOptions()
+    lines = read_lines(path, report, options.encoding)
+    if is_web_page("\n".join(lines[:20])):
+        raise DataFault(path, 1, "the file is a web page (HTML), not a table", "download the file itself")
+    if file_format == "jsonl":
+        return _json_table(path, lines, report)
+    return _separated_table(path, lines, find_dialect(lines, file_format, options), report, options)
 
 
-def _read_csv(path: Path, lines: Sequence[str], report: Report) -> Table:
-    """Fields quoted with `"` may hold line breaks. The delimiter is `;` if the header has one and no comma."""
-    header = lines[0] if lines else ""
-    delimiter = ";" if ";" in header and "," not in header else ","
-    return _table(path, list(_csv_rows(path, lines, delimiter, report)), report)
-
-
-def _csv_rows(path: Path, lines: Sequence[str], delimiter: str, report: Report) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(_MAX_FIELD_CHARACTERS)
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
-    while True:
-        start = reader.line_num + 1
-        try:
-            yield start, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            report.fault(path, start, f"invalid CSV: {error}", 'quote fields with ", and double any " inside them')
-
-
-def _read_tsv(path: Path, lines: Sequence[str], report: Report) -> Table:
-    """Fields are separated by tabs. Quotes are ordinary characters."""
-    return _table(path, [(number, line.split("\t")) for number, line in enumerate(lines, start=1)], report)
-
-
-def _table(path: Path, rows: list[tuple[int, list[str]]], report: Report) -> Table:
-    """Take the first row as header. Blank rows are skipped."""
-    rows = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
+def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report: Report, options: ReadOptions) -> Table:
+    """Fields quoted with `"` may hold line breaks, except in files that are separated by tabs and called TSV."""
+    rows = _rows(path, lines, dialect, report)
     if not rows:
         return Table((), [])
-    columns = tuple(cell.strip() for cell in rows[0][1])
-    if len(set(columns)) != len(columns):
-        report.fault(path, rows[0][0], f"duplicate column names: {', '.join(columns)}", "each must be unique")
-    kept = []
-    for line, cells in rows[1:]:
-        if len(cells) == len(columns):
-            kept.append(Row(line, dict(zip(columns, cells, strict=True))))
-        else:
-            allowed = f"the header names {len(columns)}: {', '.join(columns)}"
-            report.fault(path, line, f"the number of columns is {len(cells)}", allowed)
-    return Table(columns, kept)
+    facts = report.facts(path)
+    facts["separator"] = dialect.name
+    if options.header is None:
+        _refuse_title(path, rows, lines, options)
+    names, header = _names(path, rows, report, options)
+    facts["header"] = "none" if header is None else f"line {header}"
+    body = rows if header is None else without_header_again(path, names, rows[1:], report)
+    kept = named_columns(path, names, header or rows[0].line, body, report)
+    if dialect.quoting:
+        warn_of_swallowed_rows(path, body, dialect.separator, report)
+    else:
+        warn_of_quotes(path, body, report)
+    return Table(
+        columns=tuple(name for name in kept if name is not None),
+        rows=[_named(row, kept) for row in cut_to_header(path, kept, body, report)],
+        numbers={str(number): name for number, name in enumerate(kept, _first_number(options)) if name is not None},
+        header=header,
+        has_usual_names=is_known_header(names, [row.cells for row in body[:_SAMPLE_ROWS]]),
+        facts=facts,
+    )
 
 
-def _read_jsonl(path: Path, lines: Sequence[str], report: Report) -> Table:
-    columns: dict[str, None] = {}
+def _named(row: RawRow, names: Sequence[str | None]) -> Row:
+    return Row(row.line, {name: cell for name, cell in zip(names, row.cells, strict=True) if name is not None})
+
+
+def _rows(path: Path, lines: Sequence[str], dialect: Dialect, report: Report) -> list[RawRow]:
+    """All rows that are not blank."""
     rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        cells = _json_cells(path, number, line, report)
-        if cells is not None:
-            columns.update(dict.fromkeys(cells))
-            rows.append(Row(number, cells))
-    return Table(tuple(columns), rows)
+    for line, cells in parse(lines[dialect.first :], dialect):
+        if isinstance(cells, csv.Error):
+            ends = "unexpected end" in str(cells)
+            what = "a cell starts with a quote that is never closed" if ends else f"invalid CSV: {cells}"
+            report.fault(path, line, what, 'quote fields with ", and double any " inside them')
+        elif any(cell.strip() for cell in cells):
+            rows.append(RawRow(line, cells))
+    return rows
 
 
-def _json_cells(path: Path, number: int, line: str, report: Report) -> dict[str, str] | None:
-    """Text, number and boolean values of one object, as text."""
-    allowed = "each line holds one object"
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        report.fault(path, number, f"invalid JSON: {error}", allowed)
-        return None
-    if not isinstance(value, dict):
-        report.fault(path, number, f"a JSON {type(value).__name__}, not an object", allowed)
-        return None
-    return {key: item if isinstance(item, str) else json.dumps(item) for key, item in value.items() if _is_cell(item)}
+def _refuse_title(path: Path, rows: Sequence[RawRow], lines: Sequence[str], options: ReadOptions) -> None:
+    """Refuse lines above the names of the columns, such as the title of an export."""
+    wanted = [name for name in options.column_names if not name.isdecimal()]
+    named = next((row for row in rows[:_MAX_TITLE_ROWS] if set(map(str.strip, row.cells)) & set(wanted)), None)
+    if wanted and named is not None and named is not rows[0]:
+        _raise_title(path, rows[0], named.line)
+    is_single = len([cell for cell in rows[0].cells if cell.strip()]) == 1
+    if (
+        len(rows) < 3
+        or not is_single
+        or len([cell for cell in rows[1].cells if cell.strip()]) == 1 < len(rows[0].cells)
+    ):
+        return
+    rest = lines[rows[1].line - 1 :][:_SAMPLE_ROWS]
+    names = next(cells for _, cells in parse(rest, find_dialect(rest, "csv", ReadOptions())))
+    if isinstance(names, list) and len(names) > 1 and is_known_header(names):
+        _raise_title(path, rows[0], rows[1].line)
 
 
-def _is_cell(item: object) -> bool:
-    return isinstance(item, str | int | float | bool)
+def _raise_title(path: Path, first: RawRow, line: int) -> None:
+    what = f"{shortened(first.cells[0])} is no name of a column: line {line} names them"
+    raise DataFault(path, first.line, what, f"remove the lines above it, or pass --column header={line}")
+
+
+def _names(path: Path, rows: Sequence[RawRow], report: Report, options: ReadOptions) -> tuple[list[str], int | None]:
+    """Names of the columns, and the line that has them; numbers and None where the first row is data."""
+    first = rows[0]
+    names = [cell.strip() for cell in first.cells]
+    if options.header != "no":
+        why = "" if options.header is not None else _why_data(names, rows[1 : 1 + _SAMPLE_ROWS], options)
+        if not why:
+            return names, first.line
+        if why != _BY_NUMBER:
+            what = f"the first row is read as data, and columns are known by number: {why}"
+            report.warn(path, first.line, what, "pass --column header=no if that is right, else --column header=yes")
+    start = _first_number(options)
+    width = max(len(row.cells) for row in rows[:_SAMPLE_ROWS])
+    return [str(number) for number in range(start, start + width)], None
+
+
+def _why_data(names: Sequence[str], below: Sequence[RawRow], options: ReadOptions) -> str:
+    wanted = options.column_names
+    cells = [row.cells for row in below if row.cells != list(names)]
+    if any(name in names for name in wanted) or is_known_header(names, cells):
+        return ""
+    why = data_in_header(names, cells)
+    if wanted and all(name.isdecimal() for name in wanted):
+        return _BY_NUMBER if why else "the columns to read are given by number"
+    return why
+
+
+def _first_number(options: ReadOptions) -> int:
+    """Columns count from 1, as those of CoNLL do; with a 0 among them, from 0, as pandas counts."""
+    return 0 if "0" in options.column_names else 1
+
+
+def _json_table(path: Path, lines: Sequence[str], report: Report) -> Table:
+    """Text, number and boolean values of each object, as text."""
+    columns: dict[str, None] = {}
+    lists: dict[str, None] = {}
+    rows = []
+    for number, value in json_objects(path, lines, report, of_cells=True):
+        found = dict(flat_cells(value))
+        cells = {name: cell for name, cell in found.items() if cell is not None}
+        columns.update(dict.fromkeys(cells))
+        lists.update(dict.fromkeys(found.keys() - cells.keys()))
+        rows.append(Row(number, cells))
+    facts = report.facts(path)
+    if lists:
+        facts["not read"] = ", ".join(f"`{name}` (lists)" for name in sorted(lists))
+    return Table(tuple(columns), rows, lists=tuple(sorted(lists)), facts=facts)
 
 
 def cell_of(row: Row, column: str, path: Path, report: Report) -> str | None:
@@ -123,17 +199,36 @@ def pick_column(table: Table, wanted: str | None, usual: Sequence[str], what: st
     Raises:
         DataFault: the table has no column of the user's name. Raised with a tolerant report too: no row can be read.
     """
-    if wanted is not None:
-        if wanted not in table.columns:
-            named = ", ".join(table.columns) or "none"
-            raise DataFault(path, 1, f"no {what} column {wanted!r}", f"the columns are: {named}")
-        return wanted
     by_name = {column.casefold(): column for column in reversed(table.columns)}
-    return next((by_name[name] for name in usual if name in by_name), None)
+    found = next((by_name[name] for name in usual if name in by_name), None)
+    column = found if wanted is None else _wanted_column(table, wanted, what, path)
+    if column is not None:
+        take_column(table, what, column)
+    return column
 
 
-_READERS: dict[Format, Callable[[Path, Sequence[str], Report], Table]] = {
-    "csv": _read_csv,
-    "tsv": _read_tsv,
-    "jsonl": _read_jsonl,
-}
+def take_column(table: Table, what: str, column: str) -> None:
+    """State that a column is taken as `what`."""
+    table.facts[what] = shown_column(table, column)
+
+
+def shown_column(table: Table, column: str) -> str:
+    """A column as messages name it."""
+    return f"column {column}" if table.header is None else f"`{column}`"
+
+
+def _wanted_column(table: Table, wanted: str, what: str, path: Path) -> str:
+    """The column of that name; else the only one that differs in case, ends in `.NAME`, or has that number."""
+    if wanted in table.columns:
+        return wanted
+    folded = wanted.strip().casefold()
+    alike = [column for column in table.columns if column.casefold() == folded]
+    nested = [column for column in table.columns if column.casefold().endswith(f".{folded}")]
+    for found in (alike, nested, [table.numbers[wanted]] if wanted in table.numbers else []):
+        if len(found) == 1:
+            return found[0]
+    named = listed(table.columns)
+    near = difflib.get_close_matches(wanted, table.columns, 1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    lists = f"; not read: {table.facts['not read']}" if "not read" in table.facts else ""
+    raise DataFault(path, table.header or 1, f"no {what} column {wanted!r}", f"the columns are: {named}{lists}{meant}")

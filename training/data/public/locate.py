@@ -43,8 +43,17 @@ def find_dataset(name: str) -> NamedDataset:
 
 
 def cache_dir() -> Path:
-    """`UNROLL_CACHE_DIR`, else `~/.cache/unroll`."""
-    return Path(os.environ.get(CACHE_DIR_VARIABLE) or Path.home() / ".cache" / "unroll")
+    """`UNROLL_CACHE_DIR`, else `~/.cache/unroll`. Raises DatasetUnavailable for a user without a home."""
+    given = os.environ.get(CACHE_DIR_VARIABLE)
+    if given:
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "unroll"
+    except RuntimeError as error:  # HOME is not set, and the user is not known to the system, as in containers
+        raise DatasetUnavailable(
+            f"there is no home folder to keep data sets in: set {CACHE_DIR_VARIABLE} to a folder for downloads, or "
+            f"{DATA_DIR_VARIABLE} to the folder that holds one folder per data set"
+        ) from error
 
 
 def dataset_folders(dataset: str) -> Iterator[Path]:

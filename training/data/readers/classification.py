@@ -5,9 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.data.formats.faults import DataFault, Report
+from training.data.formats.header import listed
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.slot_folder import read_aligned
-from training.data.formats.tables import Table, cell_of, pick_column, read_table
+from training.data.formats.tables import Table, cell_of, pick_column, read_table, take_column
+from training.data.readers.columns import (
+    column_with_word,
+    doubt_labels,
+    doubt_shorter_texts,
+    doubt_texts,
+    is_aside,
+    names_rows,
+    state_ignored,
+)
 from training.data.records import LabelledText
 
 #: Usual column names, the most likely first.
@@ -19,35 +29,76 @@ LABEL_COLUMNS = (
     *("label", "intent", "category", "class", "sentiment", "target", "topic", "tag", "coarse", "language", "output"),
     *("rating", "type"),
 )
-_PAIR = 2
+#: Names that texts have only where no other column is named after a text.
+_WEAK_NAMES = ("title", "body", "input", "name")
+_SURE_TEXT_COLUMNS = tuple(name for name in TEXT_COLUMNS if name not in _WEAK_NAMES)
+#: Names of a column whose values are the sources of the texts: dev then holds other sources than train.
+TEXT_GROUP_COLUMNS = ("group", "speaker", "author", "user", "person")
 
 
 def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
     """Read a text with its label from each row."""
-    table = read_table(path, file_format, report)
+    table = read_table(path, file_format, report, options)
     if not table.columns:
         return []
     text_column, label_column = _columns(table, path, options)
+    group_column = pick_column(table, options.group_column, TEXT_GROUP_COLUMNS, "group", path)
+    is_group = group_column is not None and group_column not in (text_column, label_column)
+    state_ignored(table, text_column, label_column)
+    if options.text_column is None:
+        doubt_texts(table, text_column, "text", path, report)
+        doubt_shorter_texts(table, text_column, label_column, path, report)
+    doubt_labels(table, label_column, path, report)
     records = []
     for row in table.rows:
         text, label = cell_of(row, text_column, path, report), cell_of(row, label_column, path, report)
         if text is not None and label is not None:
-            records.append(Located(LabelledText(text, label), row.line))
+            group = row.cells.get(group_column or "", "") if is_group else ""
+            records.append(Located(LabelledText(text, label, group), row.line))
     return records
 
 
 def _columns(table: Table, path: Path, options: ReadOptions) -> tuple[str, str]:
-    """Names of the text and the label column. In a table of two columns, one determines the other."""
-    text = pick_column(table, options.text_column, TEXT_COLUMNS, "text", path)
+    """Names of the text and the label column. Where only one other column is left, it is what is missing."""
+    text = pick_text_column(table, options, path)
     label = pick_column(table, options.label_column, LABEL_COLUMNS, "label", path)
-    if len(table.columns) == _PAIR and (text is None) != (label is None):
-        other = next(column for column in table.columns if column not in (text, label))
-        text, label = text or other, label or other
+    label = label or column_with_word(table, LABEL_COLUMNS, (text,))
+    if (text is None) != (label is None):
+        found = text or label
+        others = [column for column in table.columns if column != found and not names_rows(table, column)]
+        if len(others) > 1:
+            others = [column for column in others if not is_aside(table, column)]
+        if len(others) == 1 and not set(table.lists) & {*TEXT_COLUMNS, *LABEL_COLUMNS}:
+            text, label = text or others[0], label or others[0]
     if text is None or label is None:
         missing = "text" if text is None else "label"
-        named = ", ".join(table.columns)
-        raise DataFault(path, 1, f"no {missing} column among: {named}", f"pass --column {missing}=... or add a header")
+        raise DataFault(path, table.header or 1, *_missing(table, missing))
+    take_column(table, "text", text)
+    take_column(table, "label", label)
     return text, label
+
+
+def pick_text_column(table: Table, options: ReadOptions, path: Path) -> str | None:
+    """The column of texts: by the user's or a usual name, or by a word of it, such as `clean_text`."""
+    if options.text_column is not None:
+        return pick_column(table, options.text_column, (), "text", path)
+    label = options.label_column
+    found = pick_column(table, None, _SURE_TEXT_COLUMNS, "text", path)
+    found = found or column_with_word(table, _SURE_TEXT_COLUMNS, (label,))
+    return found or pick_column(table, None, _WEAK_NAMES, "text", path)
+
+
+def _missing(table: Table, missing: str) -> tuple[str, str]:
+    """What is missing, and what to pass instead."""
+    named = listed(table.columns)
+    lists = f" (not read: {table.facts['not read']})" if "not read" in table.facts else ""
+    if table.header is None:
+        what = f"no {missing} column: the first row is data, and the columns are known by number, {named}"
+        return what, "pass --column text=1 --column label=2 with the numbers that are right"
+    usual = TEXT_COLUMNS if missing == "text" else LABEL_COLUMNS
+    if set(table.lists) & set(usual):
+        return f"no {missing} column: a list is no {missing}{lists}", f"every text needs one {missing}"
+    return f"no {missing} column among: {named}{lists}", f"pass --column {missing}=... or add a header"
 
 
 def read_slot_labels(path: Path, report: Report) -> list[Located]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Located, ReadOptions
 from training.data.formats.tables import Row, Table, pick_column, read_table
+from training.data.readers.cells.numbers import NumberReader, index_columns
 from training.data.readers.classification import LABEL_COLUMNS
 from training.data.records import LabelledSignal
 
@@ -23,22 +24,30 @@ GROUP_COLUMNS = ("speaker", "subject", "group", "person", "user")
 SIGNAL_LABELS = (*LABEL_COLUMNS, "activity", "digit", "word")
 
 
-def feature_columns(table: Table, others: set[str | None]) -> tuple[str, ...]:
-    """Feature columns of a frame: all but `others` and those that count steps."""
-    return tuple(name for name in table.columns if name not in others and name.casefold() not in STEP_COLUMNS)
+def feature_columns(table: Table, others: set[str | None], path: Path, report: Report) -> tuple[str, ...]:
+    """Feature columns of a frame: all but `others` and those that count steps or rows; the latter are reported."""
+    found = [name for name in table.columns if name not in others and name.casefold() not in STEP_COLUMNS]
+    counters = index_columns(table.rows, found)
+    if counters and len(counters) < len(found):
+        kept = ",".join(found)
+        shown = ", ".join(map(repr, counters))
+        report.warn(path, 1, f"{shown} only counts the rows and is left out; --column channels={kept} keeps it")
+        found = [name for name in found if name not in counters]
+    return tuple(found)
 
 
-def numbers_of(rows: list[Row], features: tuple[str, ...], path: Path, report: Report) -> NDArray[np.float32] | None:
+def numbers_of(
+    rows: list[Row], features: tuple[str, ...], numbers: NumberReader, path: Path, report: Report
+) -> NDArray[np.float32] | None:
     """Values `[rows, features]`, or None after a fault in a cell, which is reported."""
     values = np.empty((len(rows), len(features)), dtype=np.float32)
     for index, row in enumerate(rows):
         for column, name in enumerate(features):
-            try:
-                values[index, column] = float(row.cells[name])
-            except (ValueError, KeyError):
-                found = row.cells.get(name, "")
-                report.fault(path, row.line, f"{name!r} is {found!r}, not a number", "every frame needs all features")
+            number = numbers.number(row, name) if name in row.cells else None
+            if number is None:
+                report.fault(path, row.line, numbers.wrong(row, name), "every frame needs all features")
                 return None
+            values[index, column] = number
         if not np.isfinite(values[index]).all():
             report.fault(path, row.line, "a number is not finite", "remove such sequences, or fill the gap")
             return None
@@ -58,11 +67,12 @@ def read_windows(path: Path, options: ReadOptions, report: Report) -> Iterator[L
     A window never spans two labels, groups or sequences: where one of them changes, a new stretch begins. Remaining
     rows at the end of a stretch are dropped, but a stretch shorter than a window becomes one record.
     """
-    table = read_table(path, "csv" if path.suffix.lower() == ".csv" else "tsv", report)
+    table = read_table(path, "csv" if path.suffix.lower() == ".csv" else "tsv", report, options)
     label = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", path), "label", path)
     group = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
     sequence = pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path)
-    features = options.channel_columns or feature_columns(table, {label, group, sequence})
+    features = options.channel_columns or feature_columns(table, {label, group, sequence}, path, report)
+    numbers = NumberReader(table.rows, features, options, path, report)
     borders = [column for column in (label, group, sequence) if column]
     for number, (cells, stretch) in enumerate(
         groupby(table.rows, key=lambda row: tuple(row.cells.get(column, "") for column in borders)), start=1
@@ -73,7 +83,7 @@ def read_windows(path: Path, options: ReadOptions, report: Report) -> Iterator[L
             continue
         owner = rows[0].cells.get(group or "", "")
         for part in _windows(rows, options.window_rows, options.stride_rows or options.window_rows):
-            values = numbers_of(part, tuple(features), path, report)
+            values = numbers_of(part, tuple(features), numbers, path, report)
             if values is not None:
                 signal = LabelledSignal(values, cells[0], tuple(features), group=owner, stretch=f"{path.name}:{number}")
                 yield Located(signal, part[0].line)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from service.tasks.inputs.time_steps import TimeStep, step_of
+from service.tasks.inputs.times import is_usual, read_times
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Format, Located, ReadOptions
-from training.data.formats.tables import Row, Table, pick_column, read_table
+from training.data.formats.tables import Row, Table, read_table
+from training.data.readers.cells.numbers import NumberReader, index_columns
+from training.data.readers.cells.times import TimeColumn, read_time_column, time_column_of
 from training.data.records import Series
-
-#: Spellings of a missing value.
-_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-_TIME_COLUMNS = ("date", "time", "datetime", "timestamp")
-#: Largest relative deviation from the usual step. Months, for one, differ by three days and count as equal steps.
-_STEP_TOLERANCE = 0.5
 
 
 def read_series(path: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
@@ -28,18 +24,31 @@ def read_series(path: Path, file_format: Format, options: ReadOptions, report: R
     A channel is a column, or `column=value`: 1 where the cell has that value, else 0. A cell that is not a number is a
     fault, an empty one a missing value. Times, if there is a time column, must increase.
     """
-    table = read_table(path, file_format, report)
+    table = read_table(path, file_format, report, options)
     if not table.rows:
         return []
-    time_column = pick_column(table, options.time_column, _TIME_COLUMNS, "time", path)
-    channels = options.channel_columns or tuple(name for name in table.columns if name != time_column)
+    time = time_column_of(table, options, path, report)
+    channels = options.channel_columns or _channels(table, time, path, report)
     _require_columns(table, channels, path)
     targets = _targets(channels, options.target_column, path)
-    rows = [_numbers(row, channels, path, report) for row in table.rows]
-    times = () if time_column is None else tuple(row.cells.get(time_column, "").strip() for row in table.rows)
-    _check_times(table.rows, times, path, report)
-    series = Series(channels, targets, np.array(rows, dtype=np.float64), times, len(rows))
+    numbers = NumberReader(table.rows, [name for name in channels if name in table.columns], options, path, report)
+    rows = [[_number(row, channel, numbers, path, report) for channel in channels] for row in table.rows]
+    spelled = read_time_column(time, table.rows, options.dates, path, report).spelled if time.columns else ()
+    series = Series(channels, targets, np.array(rows, dtype=np.float64), spelled, len(rows))
     return [Located(series, table.rows[0].line)]
+
+
+def _channels(table: Table, time: TimeColumn, path: Path, report: Report) -> tuple[str, ...]:
+    """All columns but the time and those that only count rows, which are reported."""
+    others = [name for name in table.columns if name not in time.columns]
+    counters = index_columns(table.rows, others)
+    found = tuple(name for name in others if name not in counters)
+    if counters and found:
+        kept = ",".join([*counters, *found])
+        shown = ", ".join(map(repr, counters))
+        report.warn(path, 1, f"{shown} only counts the rows and is left out; --column channels={kept} keeps it")
+        return found
+    return tuple(others)
 
 
 def _require_columns(table: Table, channels: Sequence[str], path: Path) -> None:
@@ -65,77 +74,40 @@ def _base(channel: str) -> str:
     return channel.partition("=")[0]
 
 
-def _numbers(row: Row, channels: Sequence[str], path: Path, report: Report) -> list[float]:
-    return [_number(row, channel, path, report) for channel in channels]
-
-
-def _number(row: Row, channel: str, path: Path, report: Report) -> float:
+def _number(row: Row, channel: str, numbers: NumberReader, path: Path, report: Report) -> float:
     """Value of a cell; NaN if it is missing, or faulty with a tolerant report."""
     if channel not in row.cells and "=" in channel:
         base, _, value = channel.partition("=")
         return float(row.cells.get(base, "").strip() == value)
-    cell = row.cells.get(channel, "").strip()
-    if cell.casefold() in _MISSING:
-        return math.nan
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.inf
-    if math.isinf(number):
-        report.fault(
-            path,
-            row.line,
-            f"{channel!r} is {cell!r}, not a number",
-            f"leave missing values empty or write NA; read categories with --column channels={channel}={cell},...",
-        )
+    number = numbers.number(row, channel)
+    if number is None:
+        cell = row.cells.get(channel, "").strip()
+        allowed = f"leave missing values empty or write NA; {_other_form(channel, cell)}"
+        report.fault(path, row.line, numbers.wrong(row, channel), allowed)
         return math.nan
     return number
 
 
-def _check_times(rows: Sequence[Row], times: Sequence[str], path: Path, report: Report) -> None:
-    """Report times that cannot be parsed, do not increase, or leave a gap."""
-    moments = seconds_of(times)
-    for row, time, moment in zip(rows, times, moments, strict=False):
-        if math.isnan(moment):
-            report.fault(path, row.line, f"{time!r} is not a time", "write 2016-07-01 02:00:00 or a number")
-    if len(moments) < 2 or not np.isfinite(moments).all():
-        return
-    steps = np.diff(moments)
-    usual = float(np.median(steps))
-    for index in np.flatnonzero(~(steps > 0)).tolist():
-        here, before = times[index + 1], times[index]
-        report.fault(path, rows[index + 1].line, f"{here} does not come after {before}", "times must increase")
-    for index in np.flatnonzero((steps > 0) & ~is_usual(steps, usual)).tolist():
-        report.warn(path, rows[index + 1].line, f"{times[index + 1]} follows {times[index]}: not the usual step")
-
-
-def is_usual(steps: NDArray[np.float64], usual: float) -> NDArray[np.bool_]:
-    """Mask of the time steps that are about as long as the usual one."""
-    return np.asarray(np.abs(steps - usual) <= _STEP_TOLERANCE * abs(usual))
-
-
-def seconds_of(times: Sequence[str]) -> NDArray[np.float64]:
-    """Times as numbers: seconds for dates, numbers unchanged, NaN for anything else."""
-    return np.array([_moment(time) for time in times], dtype=np.float64)
-
-
-def _moment(time: str) -> float:
-    try:
-        return float(time)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(time)
-    except ValueError:
-        return math.nan
-    # Times without a time zone are UTC, so that the result does not depend on the machine's zone.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+def _other_form(channel: str, cell: str) -> str:
+    if "," in cell:
+        return "1,5 is read with --column decimal=comma"
+    if cell[:1].isdigit() and not cell.replace("_", "").isdigit():
+        return "write the number alone, without a unit"
+    if any(character.isalpha() for character in cell):
+        return f"read categories with --column channels={channel}={cell},..."
+    return "write 1010, 1,010 or 1010.5"
 
 
 def follows(train: Series, dev: Series) -> bool:
     """Whether `dev` starts one step after the end of `train`, by their times."""
     if len(train.times) < 2 or not dev.times:
         return False
-    moments = seconds_of(train.times)
-    gap = seconds_of(dev.times[:1]) - moments[-1]
+    times = read_times(train.times)
+    moments = times.moments
+    gap = read_times([*train.times[-1:], *dev.times[:1]]).moments[-1:] - moments[-1]
     return bool(is_usual(gap, float(np.median(np.diff(moments))))[0])
+
+
+def step_of_series(series: Series) -> TimeStep | None:
+    """The usual step from row to row; None without times, or where they do not increase."""
+    return step_of(read_times(series.times)) if series.times else None

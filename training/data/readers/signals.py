@@ -1,7 +1,8 @@
 """Read labelled signals: WAV files by index or folder, frames from tables, JSONL or NumPy arrays.
 
 wav     index (CSV, TSV, JSONL) with a column of WAV file names and one of labels; the files are in the folder of the
-        index, or in `NAME.zip` next to `NAME.csv`. Or a folder with one folder of WAV files per label.
+        index, or in `NAME.zip` next to `NAME.csv`. Or a folder with such an index, or with a folder of WAV files, at
+        any depth, for each label. Sample rates may differ.
 frames  CSV or TSV with one row per frame: its sequence, its features, and the label, which may be in
         `NAME_targets.csv` next to `NAME_sequences.csv` instead. Or JSONL:
         {"frames": [[...], ...], "label": "..."}. Or a table of one long recording, cut into windows.
@@ -28,6 +29,7 @@ from training.data.formats.faults import DataFault, Report
 from training.data.formats.lines import read_lines
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.tables import Row, Table, cell_of, pick_column, read_table
+from training.data.readers.cells.numbers import NumberReader
 from training.data.readers.frame_rows import (
     GROUP_COLUMNS,
     SEQUENCE_COLUMNS,
@@ -37,9 +39,11 @@ from training.data.readers.frame_rows import (
     numbers_of,
     read_windows,
 )
+from training.data.readers.listed_files import ListedFiles, is_stray
+from training.data.readers.sound_files import has_sounds, labelled_sounds
 from training.data.records import LabelledSignal
 
-FILE_COLUMNS = ("file", "path", "wav", "audio", "filename", "recording")
+FILE_COLUMNS = ("file", "path", "wav", "audio", "filename", "file_name", "recording")
 
 _TABLES: Mapping[str, Format] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
@@ -47,7 +51,7 @@ _TABLES: Mapping[str, Format] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".
 def signal_format(path: Path) -> Format | None:
     """Detect which of these formats a file or folder has; None if it is likely to hold text."""
     if path.is_dir():
-        return "wav" if next(path.glob("*/*.wav"), None) else None
+        return "wav" if has_sounds(path) else None
     if path.suffix.lower() == ".npz":
         return "npz"
     if path.suffix.lower() not in _TABLES:
@@ -75,67 +79,60 @@ def read_signals(path: Path, file_format: Format, options: ReadOptions, report: 
     if file_format == "npz":
         return list(_read_npz(path, options))
     if file_format == "wav":
-        return list(_read_wav_folder(path, report) if path.is_dir() else _read_wav_index(path, options, report))
+        return list(
+            _read_wav_folder(path, options, report) if path.is_dir() else _read_wav_index(path, options, report)
+        )
     if _TABLES.get(path.suffix.lower()) == "jsonl":
         return list(_read_frame_lines(path, options, report))
     return list(_read_frame_rows(path, options, report))
 
 
-def _read_wav_folder(path: Path, report: Report) -> Iterator[Located]:
-    files = sorted(path.glob("*/*.wav"))
-    sounds = _Sounds(path, report)
-    for number, file in enumerate(files, start=1):
-        sound = sounds.read(str(file.relative_to(path)), None, file.read_bytes)
+def _read_wav_folder(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
+    """Sounds by the index in the folder, if there is one; else by the folders that they are in."""
+    index = _index_in(path)
+    if index is not None:
+        yield from _read_wav_index(index, options, report)
+        return
+    for number, file in enumerate(labelled_sounds(path, report), start=1):
+        sound = _sound(str(file.path.relative_to(path)), path, None, file.path.read_bytes, report)
         if sound is not None:
-            yield Located(LabelledSignal(sound.samples, file.parent.name, (), sound.sample_rate_hz), number)
+            yield Located(LabelledSignal(sound.samples, file.label, (), sound.sample_rate_hz, file.group), number)
+
+
+def _index_in(folder: Path) -> Path | None:
+    """The only table in the folder that names wave files."""
+    tables = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _TABLES and not is_stray(path.name)]
+    found = [path for path in tables if path.is_file() and signal_format(path) == "wav"]
+    return found[0] if len(found) == 1 else None
 
 
 def _read_wav_index(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
-    table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report)
+    table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report, options)
     file_column = needed(pick_column(table, options.file_column, FILE_COLUMNS, "file", path), "file", path)
     label_column = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", path), "label", path)
     group_column = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
-    sounds, read = _Sounds(path, report), _opener(path)
+    files = ListedFiles(path)
     for row in table.rows:
         name, label = cell_of(row, file_column, path, report), cell_of(row, label_column, path, report)
-        sound = sounds.read(name, row.line, partial(read, name)) if name and label else None
+        sound = _sound(name, path, row.line, partial(files.read, name), report) if name and label else None
         if sound is not None and label is not None:
             group = row.cells.get(group_column or "", "")
             yield Located(LabelledSignal(sound.samples, label, (), sound.sample_rate_hz, group), row.line)
 
 
-def _opener(index: Path) -> Callable[[str], bytes]:
-    """Function that reads a file named in the index, from its archive or from its folder."""
-    archive = index.with_suffix(".zip")
-    if archive.is_file():
-        return zipfile.ZipFile(archive).read
-    return lambda name: (index.parent / name).read_bytes()
+def _sound(name: str, path: Path, line: int | None, content: Callable[[], bytes], report: Report) -> Waveform | None:
+    """Samples of a file at its own rate, or None after a fault, which is reported."""
+    try:
+        return read_wav(content())
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        report.fault(path, line, f"{name} cannot be read: {_reason(error)}")
+    except InvalidInput as error:
+        report.fault(path, line, f"{name}: {error}")
+    return None
 
 
-class _Sounds:
-    """Reader of WAV files, which must all have the sample rate of the first."""
-
-    def __init__(self, path: Path, report: Report) -> None:
-        self._path = path
-        self._report = report
-        self._rate_hz = 0
-
-    def read(self, name: str, line: int | None, content: Callable[[], bytes]) -> Waveform | None:
-        """Samples of a file, or None after a fault, which is reported."""
-        try:
-            sound = read_wav(content())
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            self._report.fault(self._path, line, f"{name} cannot be read: {error}")
-            return None
-        except InvalidInput as error:
-            self._report.fault(self._path, line, f"{name}: {error}")
-            return None
-        self._rate_hz = self._rate_hz or sound.sample_rate_hz
-        if sound.sample_rate_hz == self._rate_hz:
-            return sound
-        what = f"{name}: the sample rate is {sound.sample_rate_hz} Hz"
-        self._report.fault(self._path, line, what, f"the files before have {self._rate_hz} Hz")
-        return None
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _read_frame_rows(path: Path, options: ReadOptions, report: Report) -> Iterator[Located]:
@@ -143,13 +140,14 @@ def _read_frame_rows(path: Path, options: ReadOptions, report: Report) -> Iterat
     if options.window_rows:
         yield from read_windows(path, options, report)
         return
-    table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report)
+    table = read_table(path, _TABLES.get(path.suffix.lower(), "csv"), report, options)
     sequence = needed(pick_column(table, options.sequence_column, SEQUENCE_COLUMNS, "sequence", path), "sequence", path)
     is_beside = options.label_column not in (None, *table.columns) and _targets_of(path) is not None
     label_column = None if is_beside else pick_column(table, options.label_column, SIGNAL_LABELS, "label", path)
     labels = {} if label_column else _labels_beside(path, sequence, options, report)
     group = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
-    features = options.channel_columns or feature_columns(table, {sequence, label_column, group})
+    features = options.channel_columns or feature_columns(table, {sequence, label_column, group}, path, report)
+    numbers = NumberReader(table.rows, features, options, path, report)
     for rows in _sequences(table, sequence):
         first = rows[0]
         label = cell_of(first, label_column, path, report) if label_column else labels.get(first.cells[sequence])
@@ -157,7 +155,7 @@ def _read_frame_rows(path: Path, options: ReadOptions, report: Report) -> Iterat
             if not label_column:
                 report.fault(path, first.line, f"sequence {first.cells[sequence]!r} has no label in the targets")
             continue
-        values = numbers_of(rows, features, path, report)
+        values = numbers_of(rows, features, numbers, path, report)
         if values is not None:
             owner = first.cells[group] if group and group != label_column else ""
             yield Located(LabelledSignal(values, label, tuple(features), group=owner), first.line)
@@ -187,7 +185,7 @@ def _labels_beside(path: Path, sequence: str, options: ReadOptions, report: Repo
         raise DataFault(
             path, 1, "no label column found", "pass --column label=..., or put the labels into NAME_targets.csv"
         )
-    table = read_table(beside, _TABLES.get(beside.suffix.lower(), "csv"), report)
+    table = read_table(beside, _TABLES.get(beside.suffix.lower(), "csv"), report, options)
     label = needed(pick_column(table, options.label_column, SIGNAL_LABELS, "label", beside), "label", beside)
     needed(pick_column(table, sequence, (), "sequence", beside), "sequence", beside)
     return {row.cells[sequence]: row.cells[label] for row in table.rows}
@@ -212,7 +210,7 @@ def _read_frame_lines(path: Path, options: ReadOptions, report: Report) -> Itera
         if frames.shape[1] != width:
             report.fault(path, number, f"a frame has {frames.shape[1]} numbers", f"the first line has {width}")
             continue
-        yield Located(LabelledSignal(frames, label, options.channel_columns or _numbered(width)), number)
+        yield Located(LabelledSignal(frames, label, options.channel_columns or numbered_features(width)), number)
 
 
 _LINE_FORM = 'each line is like {"frames": [[0.1, 0.2], [0.3, 0.4]], "label": "up"}'
@@ -227,7 +225,7 @@ def _read_npz(path: Path, options: ReadOptions) -> Iterator[Located]:
     labels = [str(names[index]) if names is not None else str(index) for index in y.tolist()]
     group_name = options.group_column or next((name for name in GROUP_COLUMNS if name in arrays), "")
     groups = arrays[group_name].tolist() if group_name in arrays else [""] * len(y)
-    features = options.channel_columns or _numbered(x.shape[2])
+    features = options.channel_columns or numbered_features(x.shape[2])
     for number, (values, label, group) in enumerate(zip(x.astype(np.float32), labels, groups, strict=True), start=1):
         yield Located(LabelledSignal(values, label, tuple(features), group=str(group)), number)
 
@@ -240,5 +238,6 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataFault(path, None, f"invalid NumPy archive: {error}") from error
 
 
-def _numbered(count: int) -> tuple[str, ...]:
+def numbered_features(count: int) -> tuple[str, ...]:
+    """Names of features that the data does not name."""
     return tuple(f"feature {number}" for number in range(1, count + 1))

@@ -10,7 +10,8 @@ from pathlib import Path
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.tables import cell_of, pick_column, read_table
-from training.data.readers.classification import TEXT_COLUMNS
+from training.data.readers.classification import pick_text_column
+from training.data.readers.columns import state_ignored
 from training.data.records import Passage, TaggedSentence
 
 
@@ -19,13 +20,14 @@ def read_table_text(path: Path, file_format: Format, options: ReadOptions, repor
 
     The order depends only on the lines, so that it is the same on every machine.
     """
-    table = read_table(path, file_format, report)
+    table = read_table(path, file_format, report, options)
     if not table.columns:
         return []
-    text_column = pick_column(table, options.text_column, TEXT_COLUMNS, "text", path)
+    text_column = pick_text_column(table, options, path)
     if text_column is None:
         raise DataFault(path, 1, f"no text column among: {', '.join(table.columns)}", "pass --column text=...")
     label_column = options.label_column and pick_column(table, options.label_column, (), "label", path)
+    state_ignored(table, text_column, label_column or None)
     lines = []
     for row in table.rows:
         text = cell_of(row, text_column, path, report)

@@ -10,6 +10,7 @@ from service.bundle.manifest import CaptioningOptions, Manifest, TaskOptions
 from training.data.records import CaptionedPicture
 from training.evaluation.analysis.errors import caption_errors
 from training.evaluation.analysis.findings import AttentionPicture, Findings
+from training.evaluation.analysis.interval import Interval, bootstrap, ratio
 from training.evaluation.analysis.picture_attention import draw_picture_attention
 from training.evaluation.answers import REFUSED, Job, Scores, answers
 from training.evaluation.baselines.captioning import most_frequent_caption, nearest_picture
@@ -49,9 +50,6 @@ class CaptioningEvaluation(EvaluationTask[CaptionedPicture]):
     quick_parameters: ClassVar = {"num_beams": 1}
     analysis_parameters: ClassVar = {"return_attention": True}
 
-    def group_of(self, record: CaptionedPicture) -> str:
-        return record.group
-
     def score(self, job: Job, records: Sequence[CaptionedPicture]) -> Scores:
         found = answers(job, [record.value for record in records])
         captions = [REFUSED if answer is None else answer.text for answer in found]
@@ -69,6 +67,12 @@ class CaptioningEvaluation(EvaluationTask[CaptionedPicture]):
     ) -> list[BaselineResult]:
         """The most frequent caption, and that of the nearest picture."""
         return [most_frequent_caption(train, dev), nearest_picture(train, dev)]
+
+    def interval(self, measure: str, predictions: Sequence[Prediction[CaptionedPicture]]) -> Interval | None:
+        if not predictions or measure not in ("exact", "token_f1"):
+            return None
+        alone = [caption_scores([p.record.caption], [p.text])[measure] / 100 for p in predictions]
+        return bootstrap([(share, 1.0) for share in alone], ratio)
 
     def analyse(self, predictions: Sequence[Prediction[CaptionedPicture]]) -> Findings | None:
         if not predictions:

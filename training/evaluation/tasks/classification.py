@@ -9,6 +9,7 @@ from service.bundle.manifest import ClassificationOptions, TaskOptions
 from service.tasks.core.task import PredictInput
 from training.data.records import LabelledSignal, LabelledText
 from training.evaluation.analysis.findings import Findings, label_findings
+from training.evaluation.analysis.interval import Interval, wilson
 from training.evaluation.answers import REFUSED, Job, Scores, answers, shortened, unknown_labels
 from training.evaluation.baselines.classification import linear_classifier, majority_label
 from training.evaluation.baselines.result import BaselineResult, Encode
@@ -54,8 +55,20 @@ class ClassificationEvaluation(EvaluationTask[LabelledText]):
         known = options_as(options or ClassificationOptions(), ClassificationOptions)
         return [majority_label(train, dev), linear_classifier(train, dev, known.outside_label)]
 
+    def interval(self, measure: str, predictions: Sequence[Prediction[LabelledText]]) -> Interval | None:
+        return label_interval(measure, predictions)
+
     def analyse(self, predictions: Sequence[Prediction[LabelledText]]) -> Findings | None:
         return label_findings([(p.record.text, p.record.label, p.label) for p in predictions])
+
+
+def label_interval(
+    measure: str, predictions: Sequence[Prediction[LabelledText]] | Sequence[Prediction[LabelledSignal]]
+) -> Interval | None:
+    """The interval of the share of right labels."""
+    if measure != "accuracy" or not predictions:
+        return None
+    return wilson(sum(p.record.label == p.label for p in predictions), len(predictions))
 
 
 def label_scores(job: Job, records: Sequence[LabelledT], values: Sequence[PredictInput], num_cut: int) -> Scores:
@@ -75,5 +88,5 @@ def label_scores(job: Job, records: Sequence[LabelledT], values: Sequence[Predic
         **scores,
         "truncated": num_cut,
         "refused": found.count(None),
-        "unknown_labels": unknown_labels(job.bundle, gold),
+        **unknown_labels(job.bundle, gold),
     }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import ForecastingOptions, Manifest, TaskOptions
 from service.tasks.core.task import Array
+from training.config.forecast_windows import explain
 from training.config.recipe import Recipe
 from training.data.formats.options import ReadOptions
+from training.data.readers.series import step_of_series
 from training.data.records import Series
 from training.data.split import Parts, split_series
 from training.evaluation.answers import Job, Scores
@@ -69,8 +72,9 @@ class ForecastingEvaluation(EvaluationTask[Series]):
         return split_series(one_series(records), dev_fraction)
 
     def prepare(self, recipe: Recipe, data: RunData) -> RunData:
-        """Dev with train as its past, where it continues it."""
-        return with_past(data)
+        """Dev with train as its past, where it continues it. The remark says what is forecast from what."""
+        sentence = explain(step_of_series(one_series(data.train)), recipe.network)
+        return with_past(replace(data, remark=f"{data.remark} {sentence}".strip()))
 
     def read_options(self, bundle: Bundle, options: ReadOptions) -> ReadOptions:
         """The columns of the bundle."""

@@ -12,6 +12,7 @@ from training.config.recipe import Recipe
 from training.data.formats.options import ReadOptions
 from training.data.records import LabelledSignal
 from training.evaluation.analysis.findings import Findings, label_findings
+from training.evaluation.analysis.interval import Interval
 from training.evaluation.answers import Job, Scores
 from training.evaluation.baselines.classification import majority_label
 from training.evaluation.baselines.result import BaselineResult, Encode
@@ -19,7 +20,7 @@ from training.evaluation.baselines.signals import linear_on_summaries
 from training.evaluation.predictions import Prediction
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
 from training.evaluation.tasks.card_texts import MAX_LISTED
-from training.evaluation.tasks.classification import ClassificationEvaluation, label_scores
+from training.evaluation.tasks.classification import ClassificationEvaluation, label_interval, label_scores
 from training.preprocessing.load_records import RunData
 from training.preprocessing.signal_values import at_rate, shortened_signals
 
@@ -89,9 +90,6 @@ class SignalEvaluation(EvaluationTask[LabelledSignal]):
         rate_hz = recipe.signal.sample_rate_hz
         return replace(data, train=at_rate(data.train, rate_hz), dev=at_rate(data.dev, rate_hz))
 
-    def group_of(self, record: LabelledSignal) -> str:
-        return record.group
-
     def read_options(self, bundle: Bundle, options: ReadOptions) -> ReadOptions:
         """A table of frames is cut into windows as in training, unless the caller says how."""
         if not isinstance(signal_of(bundle.manifest), FramesSpec):
@@ -113,6 +111,9 @@ class SignalEvaluation(EvaluationTask[LabelledSignal]):
     ) -> list[BaselineResult]:
         """The most frequent label, and a linear classifier of means and deviations."""
         return [majority_label(train, dev), linear_on_summaries(train, dev)]
+
+    def interval(self, measure: str, predictions: Sequence[Prediction[LabelledSignal]]) -> Interval | None:
+        return label_interval(measure, predictions)
 
     def analyse(self, predictions: Sequence[Prediction[LabelledSignal]]) -> Findings | None:
         rows = enumerate(predictions, start=1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from service.bundle.manifest import TaggingOptions, TaskOptions
+from service.tasks.single_pass.spans import bio_spans
 from training.config.networks import TaggerConfig
 from training.config.recipe import Recipe
 from training.data.readers.schemes import span_scheme
@@ -14,6 +15,7 @@ from training.data.records import Record, TaggedSentence
 from training.evaluation.analysis.confusion import label_pairs
 from training.evaluation.analysis.errors import span_errors, tag_errors
 from training.evaluation.analysis.findings import Findings
+from training.evaluation.analysis.interval import Interval, bootstrap, ratio, wilson
 from training.evaluation.answers import REFUSED, Job, Scores, answers, unknown_labels
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.baselines.tagging import most_frequent_tag, tags_and_label
@@ -69,7 +71,7 @@ class TaggingEvaluation(EvaluationTask[TaggedSentence]):
             "tokens": len(gold),
             "windowed": sum(len(record.words) > limit for record in records),
             "refused": found.count(None),
-            "unknown_labels": unknown_labels(job.bundle, gold),
+            **unknown_labels(job.bundle, gold),
         }
 
     def baselines(
@@ -83,6 +85,9 @@ class TaggingEvaluation(EvaluationTask[TaggedSentence]):
         has_labels = any(sentence.label for sentence in train)
         return [tags_and_label(train, dev) if has_labels else most_frequent_tag(train, dev)]
 
+    def interval(self, measure: str, predictions: Sequence[Prediction[TaggedSentence]]) -> Interval | None:
+        return tag_interval(measure, predictions)
+
     def analyse(self, predictions: Sequence[Prediction[TaggedSentence]]) -> Findings | None:
         """By span where the tags are spans, whose labels are then compared without B- and I-."""
         if not predictions:
@@ -94,6 +99,26 @@ class TaggingEvaluation(EvaluationTask[TaggedSentence]):
         if is_spans:
             pairs = [(_kind_of(gold), _kind_of(predicted)) for gold, predicted in pairs]
         return Findings(len(predictions), cases, pairs)
+
+
+def tag_interval(measure: str, predictions: Sequence[Prediction[TaggedSentence]]) -> Interval | None:
+    """The interval of a share of words or spans, by sentence, whose words depend on each other; or of sentences."""
+    if not predictions:
+        return None
+    if measure in ("label_accuracy", "sentence_accuracy"):
+        labelled = [p for p in predictions if p.record.label]
+        is_whole = measure == "sentence_accuracy"
+        right = (p.label == p.record.label and (not is_whole or tuple(p.tags) == p.record.tags) for p in labelled)
+        return wilson(sum(right), len(labelled))
+    if measure == "accuracy":
+        pairs = [list(zip(p.record.tags, p.tags, strict=True)) for p in predictions]
+        return bootstrap([(sum(a == b for a, b in each), len(each)) for each in pairs], ratio)
+    if measure not in ("f1", "precision", "recall"):
+        return None
+    spans = [(set(bio_spans(p.record.tags)), set(bio_spans(p.tags))) for p in predictions]
+    if measure == "f1":
+        return bootstrap([(2 * len(gold & found), len(gold) + len(found)) for gold, found in spans], ratio)
+    return bootstrap([(len(a & b), len(b if measure == "precision" else a)) for a, b in spans], ratio)
 
 
 def _without_text_labels(records: Sequence[Record]) -> list[Record]:

@@ -1,0 +1,120 @@
+"""The command `predict`: from arguments to answers on the terminal or in a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+from service.cli.backends import open_source, readable
+from service.cli.prediction.answers import Answered, RefusedInput, answers
+from service.cli.prediction.arguments import InputRow, ModelFacts, rows_of
+from service.cli.prediction.output_file import check_out, write_answers
+from service.errors import UnrollError
+from service.tasks.inputs.json_input import JsonInput
+
+#: Roles of `--column`, as the training commands have them; `format` is their `--format`.
+_ROLES = {
+    "text": "text_column",
+    "label": "label_column",
+    "source": "source_column",
+    "target": "target_column",
+    "word": "word_column",
+    "tag": "tag_column",
+    "time": "time_column",
+    "file": "file_column",
+    "sequence": "sequence_column",
+    "group": "group_column",
+    "window": "window_rows",
+    "stride": "stride_rows",
+    "dates": "dates",
+    "decimal": "decimal",
+    "encoding": "encoding",
+    "separator": "separator",
+    "header": "header",
+    "format": "format",
+}
+_PROGRESS_EVERY_S = 1.0
+
+
+class Prediction:
+    """A model that answers the inputs of a command."""
+
+    def __init__(
+        self,
+        model: str | None,
+        version: str | None,
+        parameters: Mapping[str, Any],
+        columns: Mapping[str, Any],
+        url: str | None,
+        models: Path,
+    ) -> None:
+        """Raises UnrollError for an unknown role of a column."""
+        for role in columns:
+            if role not in _ROLES:
+                raise UnrollError(f"--column {role}: unknown role; there are {', '.join(_ROLES)}")
+        self._columns = {_ROLES[role]: value for role, value in columns.items()}
+        self._asked = model, version
+        self._parameters = parameters
+        self._source = open_source(url, models)
+        self._response: dict[str, Any] = {}
+
+    @cached_property
+    def _facts(self) -> ModelFacts:
+        return self._source.describe(*self._asked)
+
+    def show(self, arguments: Sequence[str], lines: Sequence[str] | None, as_json: bool) -> int:
+        """Print the answers; the first refused input ends the command. A blank line of text is answered by one."""
+        found = answers(self._rows(arguments, lines), self._predict, _stop)
+        if as_json:
+            predictions = [answered.prediction for answered in found if answered.prediction is not None]
+            print(json.dumps({**self._response, "predictions": predictions}, ensure_ascii=False))
+            return 0
+        for answered in found:
+            print("" if answered.prediction is None else readable(answered.prediction))
+        return 0
+
+    def write(self, arguments: Sequence[str], lines: Sequence[str] | None, out: Path) -> int:
+        """Write the answers to a file, and return the number of refused inputs, which have their reason there."""
+        check_out(out, arguments)
+        rows = self._rows(arguments, lines)
+        facts = self._facts
+        found = _with_progress(answers(rows, self._predict, _tell), len(rows))
+        num_refused = write_answers(out, facts.task, facts.options.get("targets") or (), found)
+        print(f"{len(rows):,} rows -> {out}", file=sys.stderr)
+        return num_refused
+
+    def _rows(self, arguments: Sequence[str], lines: Sequence[str] | None) -> list[InputRow]:
+        if lines is not None:
+            return [InputRow(f"line {number}", line if line.strip() else None) for number, line in enumerate(lines, 1)]
+        rows = list(rows_of(arguments, lambda: self._facts, self._columns))
+        if not any(row.value is not None for row in rows):
+            raise UnrollError(f"there is no input in {', '.join(arguments)}")
+        return rows
+
+    def _predict(self, inputs: Sequence[JsonInput]) -> dict[str, Any]:
+        response = self._source.predict(*self._asked, inputs, self._parameters)
+        self._response = self._response or response
+        return response
+
+
+def _stop(row: InputRow, message: str) -> NoReturn:
+    raise RefusedInput(f"{row.place}: {message}")
+
+
+def _tell(row: InputRow, message: str) -> None:
+    print(f"unroll: {row.place}: {message}", file=sys.stderr)
+
+
+def _with_progress(found: Iterable[Answered], num_rows: int) -> Iterator[Answered]:
+    """The same, with a line about every second on a terminal."""
+    told = time.monotonic()
+    for number, answered in enumerate(found, start=1):
+        if sys.stderr.isatty() and time.monotonic() - told > _PROGRESS_EVERY_S:
+            told = time.monotonic()
+            print(f"\r{number:,} of {num_rows:,} rows", end="\n" if number == num_rows else "", file=sys.stderr)
+        yield answered

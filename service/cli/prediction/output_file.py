@@ -1,0 +1,80 @@
+"""Answers as a CSV or JSONL file, row by row beside the input: a blank or refused input keeps its place."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from service.cli.prediction.answers import Answered
+from service.errors import UnrollError
+
+#: Columns of a CSV file by task. A forecast has one row for each of its steps.
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "classification": ("label", "score"),
+    "tagging": ("words", "tags"),
+    "translation": ("text",),
+    "captioning": ("text",),
+}
+_SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+
+def check_out(path: Path, arguments: Sequence[str]) -> None:
+    """Raises UnrollError where the file cannot be written: before the work, not after it."""
+    if path.suffix.lower() not in _SUFFIXES:
+        raise UnrollError(f"--out {path}: the suffix says the form: {', '.join(_SUFFIXES)}")
+    if any(Path(argument).exists() and path.exists() and path.samefile(argument) for argument in arguments):
+        raise UnrollError(f"--out {path}: this is the file that is read")
+    try:
+        with path.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise UnrollError(f"--out {path} cannot be written: {error.strerror}") from error
+
+
+def write_answers(path: Path, task: str, channels: Sequence[str], found: Iterable[Answered]) -> int:
+    """Write all answers and return the number of refused inputs."""
+    num_refused = 0
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            write = _jsonl if path.suffix.lower() == ".jsonl" else _csv(file, path, task, channels)
+            for answered in found:
+                num_refused += answered.error is not None
+                write(file, answered)
+    except OSError as error:
+        raise UnrollError(f"--out {path} cannot be written: {error.strerror}") from error
+    return num_refused
+
+
+def _jsonl(file: TextIO, answered: Answered) -> None:
+    """The prediction, `{"error": ...}`, or null for a blank row."""
+    value = answered.prediction if answered.error is None else {"error": answered.error}
+    file.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def _csv(file: TextIO, path: Path, task: str, channels: Sequence[str]) -> Any:
+    writer = csv.writer(file, delimiter="," if path.suffix.lower() == ".csv" else "\t", lineterminator="\n")
+    columns = ("input", "time", *channels) if task == "forecasting" else _COLUMNS.get(task, ("prediction",))
+    writer.writerow((*columns, "error"))
+
+    def write(_: TextIO, answered: Answered) -> None:
+        for cells in _cells(task, len(columns), answered):
+            writer.writerow((*cells, answered.error or ""))
+
+    return write
+
+
+def _cells(task: str, width: int, answered: Answered) -> list[tuple[Any, ...]]:
+    found = answered.prediction
+    if found is None:
+        return [("",) * width]
+    if task == "classification":
+        return [(found["label"], found["score"])]
+    if task == "tagging":
+        return [tuple(" ".join(token[part] for token in found["tokens"]) for part in ("text", "tag"))]
+    if task == "forecasting":
+        times = found.get("times") or range(1, len(found["forecast"]) + 1)
+        return [(answered.row.place, time, *step) for time, step in zip(times, found["forecast"], strict=True)]
+    return [(found.get("text", json.dumps(found, ensure_ascii=False)),)]

@@ -1,0 +1,66 @@
+"""Limits on all inputs of one request together: tokens, pixels of pictures, samples of sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import InvalidInput
+from service.tasks.core.task import PredictInput, Waveform
+from service.tasks.inputs.json_input import pixels_of
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """The most that one request may hold. The names in the messages are those of the settings.
+
+    Attributes:
+        max_tokens: tokens to read, and in generation to write, in every unit that batching counts.
+        max_pixels: as the headers of the pictures declare them; nothing is decoded beyond.
+        max_samples: of mono sound, at the rate of the files.
+    """
+
+    max_tokens: int = 1 << 16
+    max_pixels: int = 1 << 25
+    max_samples: int = 1 << 22
+
+    def require_tokens(self, num_tokens: int, num_inputs: int) -> None:
+        """Raises InvalidInput if the inputs of a request have more tokens than allowed."""
+        if num_tokens > self.max_tokens:
+            sent = f"{num_tokens:,} tokens" if num_inputs == 1 else f"{num_inputs} inputs with {num_tokens:,} tokens"
+            raise _too_much(sent, self.max_tokens, "UNROLL_MAX_TOKENS_PER_REQUEST", num_tokens, num_inputs)
+
+    def require_pixels(self, inputs: Sequence[Any]) -> None:
+        """Raises InvalidInput if the pictures among the inputs have more pixels than allowed; none is decoded."""
+        num_pixels = sum([pixels_of(value) for value in inputs])
+        if num_pixels > self.max_pixels:
+            num_seen = 0
+            for index, value in enumerate(inputs):
+                num_seen += pixels_of(value)
+                if num_seen > self.max_pixels:
+                    sent = f"{len(inputs)} pictures with {num_pixels:,} pixels"
+                    error = _too_much(sent, self.max_pixels, "UNROLL_MAX_PIXELS_PER_REQUEST", num_pixels, len(inputs))
+                    raise error.under(index, "png")
+
+
+class SampleCount:
+    """The samples of the sounds of a request, counted as they are read."""
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self._limit = limits.max_samples
+        self._num_samples = 0
+
+    def add(self, value: PredictInput) -> None:
+        """Raises InvalidInput for the sound with which the request has more samples than allowed."""
+        if isinstance(value, Waveform):
+            self._num_samples += len(value.samples)
+            if self._num_samples > self._limit:
+                sent = f"{self._num_samples:,} samples up to this sound"
+                raise _too_much(sent, self._limit, "UNROLL_MAX_SAMPLES_PER_REQUEST", 0, 0).under("wav")
+
+
+def _too_much(sent: str, limit: int, setting: str, amount: int, num_inputs: int) -> InvalidInput:
+    unit = setting.split("_")[2].lower()
+    advice = f"send them in {-(-amount // limit)} requests" if num_inputs > 1 else "send less at a time"
+    return InvalidInput(f"{sent} in one request, at most {limit:,} {unit} are allowed ({setting}): {advice}")

@@ -1,0 +1,114 @@
+"""Too many connections, or too many bytes in bodies: who keeps the service waiting makes room for others."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from service.errors import UnrollError
+from service.server import run
+from service.settings import Settings
+from tests.conftest import wait_until
+from tests.live_server import held_runs, live_server, post, request
+
+TAG = {"model": "tiny-tagger", "inputs": "The cat sat."}
+WHOLE = post("/predict", TAG)
+ENDED = "unroll_connections_ended_total"
+HELD = "unroll_held_body_bytes"
+
+
+UNFINISHED = {"silent": b"", "half a head": WHOLE[:40], "half a body": WHOLE[:-5]}
+
+
+@pytest.mark.parametrize("what", UNFINISHED)
+def test_connections_that_wait_make_room_for_new_ones(tiny_models: Path, what: str) -> None:
+    """Ten times as many as allowed never keep a client that asks from its answer."""
+    with live_server(tiny_models, max_connections=10) as server, ExitStack() as stack:
+        for _ in range(10):
+            for _ in range(10):
+                stack.enter_context(server.connect()).send(UNFINISHED[what])
+            with server.connect() as asking:
+                assert asking.ask(WHOLE).status == 200
+            assert server.metric("unroll_connections") <= 11
+        assert server.metric(ENDED, reason="too_many_connections") > 80
+        assert server.metric("unroll_max_connections") == 10
+
+
+def test_a_connection_that_is_being_answered_makes_no_room(tiny_models: Path) -> None:
+    """Where all are being answered, a new one gets 503 at once, and those are answered."""
+    with live_server(tiny_models, max_connections=3) as server, ExitStack() as stack:
+        with held_runs(server, "tiny-tagger"):
+            asking = [stack.enter_context(server.connect()) for _ in range(3)]
+            for connection in asking:
+                connection.send(WHOLE)
+            wait_until(lambda: server.app.num_open == 3)
+            with server.connect() as refused:
+                answer = refused.answer()
+                assert (answer.status, answer.json["error_type"]) == (503, "overloaded")
+                assert (answer.headers["retry-after"], answer.headers["connection"]) == ("1", "close")
+                assert refused.is_closed()
+        assert [connection.answer().status for connection in asking] == [200] * 3
+        assert server.metric(ENDED, reason="too_many_connections") == 1
+
+
+def test_bodies_that_do_not_grow_make_room_for_others(tiny_models: Path) -> None:
+    """The first of the unfinished bodies get 429; large and small requests are answered."""
+    limits = {"max_body_bytes": 100_000, "max_held_body_bytes": 500_000}
+    head = request("POST", "/predict", content_type="application/json", content_length="100000")
+    with live_server(tiny_models, **limits) as server, ExitStack() as stack:
+        stalled = []
+        for _ in range(12):
+            stalled.append(stack.enter_context(server.connect()))
+            stalled[-1].send(head + b" " * 90_000)
+            wait_until(lambda: server.metric(HELD) % 90_000 == 0)
+            assert server.metric(HELD) <= 500_000
+        for _ in range(3):
+            with server.connect() as asking:
+                assert asking.ask(post("/predict", post("", TAG).rpartition(b"\r\n")[2].ljust(100_000))).status == 200
+                assert asking.ask(WHOLE).status == 200
+        first = stalled[0].answer()
+        assert (first.status, first.json["error_type"], first.headers["retry-after"]) == (429, "overloaded", "1")
+        assert server.metric(ENDED, reason="too_many_body_bytes") >= 7
+    assert server.metric(HELD) == 0
+
+
+def test_where_bodies_are_being_answered_large_ones_wait_and_small_ones_do_not(tiny_models: Path) -> None:
+    limits = {"max_body_bytes": 100_000, "max_held_body_bytes": 150_000}
+    large = post("/predict", post("", TAG).rpartition(b"\r\n")[2].ljust(100_000))
+    with live_server(tiny_models, **limits) as server, server.connect() as first, server.connect() as second:
+        with held_runs(server, "tiny-tagger"):
+            first.send(large)
+            wait_until(lambda: server.app.num_open == 1)
+            refused = second.ask(large)
+            assert (refused.status, refused.json["error_type"]) == (429, "overloaded")
+            with server.connect() as small:
+                small.send(WHOLE)
+                wait_until(lambda: server.app.num_open == 2)
+        assert first.answer().status == 200
+        with server.connect() as again:
+            assert again.ask(large).status == 200
+
+
+def test_the_limit_on_open_files_is_raised_for_the_connections(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As far as the system allows; otherwise a warning says what is needed."""
+    resource = pytest.importorskip("resource")
+    limits = [(1_024, 2_000)]
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda which, new: limits.append(new))
+    run.allow_open_files(1_500)
+    assert limits[-1] == (1_500, 2_000)
+    assert caplog.messages == []
+    run.allow_open_files(5_000)
+    assert limits[-1] == (2_000, 2_000)
+    assert "UNROLL_MAX_CONNECTIONS" in caplog.messages[0]
+    run.allow_open_files(100)
+    assert limits[-1] == (2_000, 2_000)
+
+
+def test_a_body_larger_than_all_bodies_may_be_is_no_setting() -> None:
+    with pytest.raises((ValueError, UnrollError), match="max_held_body_bytes"):
+        Settings(max_body_bytes=10_000, max_held_body_bytes=5_000)

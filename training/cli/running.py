@@ -1,0 +1,155 @@
+"""What the commands `train`, `resume` and `export` share: places, locks, training and publishing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.errors import UnrollError
+from training.cli.options import console, say
+from training.fit.places import check_room, check_writable
+from training.fit.run_lock import check_free, locked_run
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.fit.distributed import Workers
+    from training.pipeline.run import Prepared, Run
+
+PublishIfBetter = Annotated[
+    bool,
+    typer.Option("--publish-if-better", help="Publish only if the dev score beats the baseline; else exit with 1."),
+]
+ExamplesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--examples",
+        help="Text file, one input a line: the examples of the bundle, which anybody who has it can read. Without it "
+        "they are invented, so that no record of your data is given away.",
+    ),
+]
+ExamplesFromDev = Annotated[
+    bool, typer.Option("--examples-from-dev", help="Take the examples of the bundle from the dev records, verbatim.")
+]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where a bundle goes, None for nowhere, and whether only if it beats its baseline."""
+
+    models: Path | None = None
+    only_if_better: bool = False
+
+    def check(self, run_folder: Path) -> None:
+        """Raises an UnrollError where a folder cannot be written to or is in use: before training, not after it."""
+        check_writable(run_folder, "--runs")
+        if self.models is not None:
+            check_writable(self.models, "--models")
+        check_free(run_folder)
+
+
+def example_settings(file: Path | None, from_dev: bool) -> list[str]:
+    """The options about examples as settings of a recipe. Raises UnrollError for a file without a line."""
+    settings = ["examples_from_dev=true"] if from_dev else []
+    if file is None:
+        return settings
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UnrollError(f"--examples {file}: not a text file in UTF-8: {error}") from error
+    if not lines:
+        raise UnrollError(f"--examples {file}: it holds no line; write one input a line")
+    return [*settings, f"examples={json.dumps(lines, ensure_ascii=False)}"]
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Raises RunFolderFault where the folder holds a run already: before the data are read."""
+    from training.fit.run_folder import RunFolder
+
+    RunFolder(path).check_new(overwrite)
+
+
+def begun(prepared: Prepared, path: Path, overwrite: bool, places: Publication, held: ExitStack) -> Run:
+    """A new run in `path`, whose lock `held` keeps."""
+    from training.pipeline.run import room_of_bundle, start_run
+
+    held.enter_context(locked_run(path))
+    run = start_run(prepared, path, overwrite)
+    if places.models is not None:
+        check_room(places.models, room_of_bundle(run.network), "--models")
+    return run
+
+
+def reopened(path: Path, places: Publication, held: ExitStack) -> Run:
+    """The run in `path`, whose lock `held` keeps, with a checkpoint that can be read.
+
+    Raises:
+        typer.Exit: it is finished and published, and nothing is left to do.
+    """
+    from training.fit.checkpoint import read_progress
+    from training.fit.run_folder import RunFolder
+    from training.pipeline.run import open_run, published_before
+
+    held.enter_context(locked_run(path))
+    folder = RunFolder(path)
+    if remark := folder.recover():
+        say(remark)
+    if read_progress(folder.checkpoint).finished:
+        before = published_before(folder, places.models) if places.models is not None else None
+        if places.models is None or before is not None:
+            done = f", and published as {before}" if before else ""
+            say(f"{path} is finished{done}; `unroll export {path}` publishes it as a new version")
+            raise typer.Exit
+    return open_run(path)
+
+
+def with_remark(prepared: Prepared) -> Prepared:
+    """Print the remarks about the data, if any, to stderr."""
+    if prepared.data.remark:
+        say(prepared.data.remark)
+    return prepared
+
+
+def train_and_publish(
+    run: Run, device: torch.device, workers: Workers, places: Publication | None = None, *, resuming: bool = False
+) -> None:
+    """Train to the end; the first worker then publishes the bundle."""
+    from training.pipeline.run import describe, train_run
+
+    if not workers.is_first:
+        train_run(run, device, resuming, workers)
+        return
+    say(describe(run, device) + (f", by {workers.count} workers" if workers.count > 1 else ""))
+    progress = train_run(run, device, resuming, workers)
+    say(f"best epoch {progress.best_epoch} after {progress.seconds / 60:.1f} minutes; run: {run.folder.path}")
+    if places is not None and places.models is not None:
+        publish(run, places.models, only_if_better=places.only_if_better)
+
+
+def publish(run: Run, models: Path, half: bool = True, *, only_if_better: bool = False) -> Path:
+    """Publish the best weights as a new version.
+
+    Raises:
+        typer.Exit: with status 1, if only a better one was wanted and it does not beat its baseline.
+    """
+    from training.pipeline.run import publish_run, sources_of_start
+    from training.pipeline.verdict import NotPublished
+    from training.preprocessing.load_records import may_ship
+
+    say("writing graphs, verifying, scoring dev with onnxruntime ...")
+    try:
+        exported = publish_run(run, models, say, half, only_if_better=only_if_better)
+    except NotPublished as refused:
+        say(str(refused))
+        raise typer.Exit(1) from refused
+    if exported.path.name != run.recipe.version:
+        say(f"{exported.path.with_name(run.recipe.version)} was published before and stays: this is a new version")
+    if not may_ship(run.recipe, sources_of_start(run)):
+        console.print("[yellow]note:[/] the licence of the data is unclear: do not redistribute the bundle")
+    typer.echo(f"published {exported.path}  (largest parity difference {exported.report.max_difference:.1e})")
+    return exported.path
