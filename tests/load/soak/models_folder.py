@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from service.bundle.load import find_bundles
+from service.bundle.models_folder import find_bundles
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle
 
 RELOADED = "soak-reloaded"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.bundle.load import find_bundles
+from service.bundle.models_folder import find_bundles
 from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.open_bundle import answer_one, open_bundle
