@@ -64,7 +64,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format bench bench-env soak lock clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format bench bench-env soak abuse lock clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ bench: bench-env ## benchmark the service, its peers and its limits; writes test
 MINUTES ?= 60
 soak: $(TEST_STAMP) ## load the service for an hour, compare every answer, watch its memory; MINUTES=5, ARGS="--models models"
 	OMP_NUM_THREADS=1 $(TEST)/bin/python -m tests.load soak --minutes $(MINUTES) $(ARGS)
+
+abuse: $(TEST_STAMP) ## attack the service within a memory limit of 2 GiB (as root), and say what others noticed; ARGS="-a pipelining"
+	OMP_NUM_THREADS=1 $(TEST)/bin/python -m tests.load abuse $(ARGS)
 
 # An old build folder may hold deleted modules, which setuptools would put into the wheel.
 wheel: $(TEST_STAMP) ## build the wheel of unroll-rnn into dist/

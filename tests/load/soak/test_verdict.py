@@ -15,7 +15,7 @@ from tests.allowed_skips import OTHER_SYSTEM
 from tests.load.soak.callers.caller import Caller, Unanswered
 from tests.load.soak.callers.findings import Findings, Sort
 from tests.load.soak.callers.known_answers import KnownAnswers
-from tests.load.soak.callers.refusals import Refusal, check_refusal
+from tests.load.soak.callers.refusals import MAX_ANSWER_BYTES, Refusal, check_refusal
 from tests.load.soak.verdict import Condition, Soaked
 from tests.load.soak.watch.resources import Sample, growth, look_at
 from tests.load.soak.watch.server_log import ServerLog
@@ -147,4 +147,10 @@ async def ask_a_double(answer: bytes) -> Findings:
     ],
 )
 def test_an_error_body_is_compared_with_its_documentation(body: object, num_faults: int) -> None:
-    assert len(check_refusal(Refusal(422, "validation", {"n": 0}, "n"), body)) == num_faults
+    assert len(check_refusal(Refusal(422, "validation", {"n": 0}, "n"), body, 100)) == num_faults
+
+
+def test_an_endless_list_of_faults_is_a_fault() -> None:
+    body = {"error": "a", "error_type": "validation", "request_id": "1"}
+    assert not check_refusal(Refusal(422, "validation"), body, MAX_ANSWER_BYTES)
+    assert "65,537 bytes" in check_refusal(Refusal(422, "validation"), body, MAX_ANSWER_BYTES + 1)[0]

@@ -10,7 +10,10 @@ from tests.load.soak.callers.caller import encoded, http_request
 from tests.load.soak.callers.known_answers import KnownAnswers
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_MANY = 2_000
+#: The most that a bad request is answered with, however many faults it has.
+MAX_ANSWER_BYTES = 64 * 1024
+#: Faults in one request.
+_MANY = 10_000
 
 
 class Refusal(NamedTuple):
@@ -44,8 +47,10 @@ class Refusal(NamedTuple):
         return {**question.body(), "inputs": question.inputs}
 
 
-def check_refusal(refusal: Refusal, body: Any) -> list[str]:
+def check_refusal(refusal: Refusal, body: Any, num_bytes: int) -> list[str]:
     """One sentence for each part of an error body that is not as documented."""
+    if num_bytes > MAX_ANSWER_BYTES:
+        return [f"the answer has {num_bytes:,} bytes, more than {MAX_ANSWER_BYTES:,}"]
     if not isinstance(body, dict):
         return [f"the error is not an object: {body!r}"]
     faults = [f"`{name}` is missing" for name in ("error", "error_type", "request_id") if not body.get(name)]

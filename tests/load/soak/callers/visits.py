@@ -141,7 +141,7 @@ async def ask_in_vain(caller: Caller, refusal: Refusal) -> None:
     reply = await caller.reply(refusal.payload(caller.known))
     if refusal.ends_connection:
         caller.close()
-    caller.expect(check_refusal(refusal, caller.json_of(reply, refusal.status)))
+    caller.expect(check_refusal(refusal, caller.json_of(reply, refusal.status), len(reply.body)))
 
 
 def _parts(caller: Caller, passage: Passage) -> list[int]:
