@@ -183,20 +183,32 @@ async def _answer(port: int, payload: bytes) -> tuple[str, int]:
 
 
 async def _many(port: int, number: int, begin: Callable[[socket.socket], Awaitable[str]]) -> Happened:
-    """Open connections one after another, begin something on each, and close all after a while."""
+    """Open connections one after another, begin something on each, and see after a while what came of them."""
     happened: Happened = Counter()
     with contextlib.ExitStack() as stack:
+        links: list[socket.socket] = []
         begun: list[asyncio.Task[str]] = []
         for _ in range(number):
             try:
-                link = stack.enter_context(await _connected(port))
+                links.append(stack.enter_context(await _connected(port)))
             except OSError:
                 happened["no connection"] += 1
                 continue
-            begun.append(asyncio.ensure_future(begin(link)))
+            begun.append(asyncio.ensure_future(begin(links[-1])))
         await asyncio.sleep(_HOLD_S)
-        happened.update(await asyncio.gather(*begun))
+        await asyncio.gather(*begun)
+        happened.update(map(_what_came, links))
     return happened
+
+
+def _what_came(link: socket.socket) -> str:
+    """The status of an answer that was not read so far, or what became of the connection."""
+    try:
+        return link.recv(4096)[9:12].decode("ascii", "replace") or "closed"
+    except BlockingIOError:
+        return "left open"
+    except OSError:
+        return "cut"
 
 
 if __name__ == "__main__":
