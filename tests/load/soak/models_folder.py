@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from service.bundle.load import read_manifest
 from service.bundle.models_folder import find_bundles
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle
 
@@ -20,13 +21,14 @@ class Folders(NamedTuple):
 
 
 def write_folders(under: Path, own_models: Path | None = None) -> Folders:
-    """Copy `own_models`, or write a tiny bundle of each task; the server may change nothing but its copy."""
+    """Copy `own_models`, or write a tiny bundle of each task. Raises BundleError for a folder without a manifest."""
     folders = Folders(under / "models", under / "second-versions")
     if own_models is None:
         write_all_tiny_bundles(folders.models)
         write_tiny_bundle(folders.models, "tagging", reads_chunks=True)
     else:
         for bundle in find_bundles(own_models):
+            read_manifest(bundle)
             shutil.copytree(bundle, folders.models / bundle.parent.name / bundle.name)
     write_tiny_bundle(folders.models, "classification", RELOADED)
     # Other weights, so that an answer of the wrong version is noticed.
