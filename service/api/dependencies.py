@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from service.inference.engines.registry import Registry
 
 
-def get_registry(request: Request) -> Registry:
+async def get_registry(request: Request) -> Registry:  # a function that is not async would be run in a thread
     """The registry that `create_app` made."""
     registry: Registry = request.app.state.registry
     return registry
