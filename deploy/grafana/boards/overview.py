@@ -44,7 +44,7 @@ ANSWERS: tuple[Panel, ...] = (
         steps=(Step(None, RED), Step(0.0, YELLOW), Step(0.25, GREEN)),
     ),
     Number(
-        title="Predictions within 100 ms, last hour",
+        title="Fast predictions, last hour",
         description="Share of requests to /predict that took at most 100 ms; the objective is 99 %. Below it: see "
         "Oldest waiting request, then the stages on the Model board.",
         links=(Link("Time by stage", "model"),),
@@ -54,7 +54,7 @@ ANSWERS: tuple[Panel, ...] = (
         steps=(Step(None, RED), Step(0.99, YELLOW), Step(0.995, GREEN)),
     ),
     Number(
-        title="First token within 250 ms, last hour",
+        title="Fast first tokens, last hour",
         description="Share of generations whose first token came within 250 ms; the objective is 99 %. Below it: see "
         "slots and queues on the Streams board.",
         links=(Link("Slots and queues", "streams"),),
