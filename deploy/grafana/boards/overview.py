@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deploy.grafana.boards.alert_list import AlertList
 from deploy.grafana.boards.board import Board, Row
 from deploy.grafana.boards.panels import GREEN, RED, YELLOW, Chart, Link, Number, Panel, Step, Word
 from deploy.grafana.boards.queries import (
@@ -16,6 +15,7 @@ from deploy.grafana.boards.queries import (
     rate,
     total,
 )
+from deploy.grafana.boards.tables import AlertList
 
 PREDICTIONS = f'{MODELS},task=~"{PREDICT_TASKS}"'
 DURATION = "unroll_request_duration_seconds"
@@ -158,7 +158,7 @@ SATURATION: tuple[Panel, ...] = (
         queries=(Query(f"max by (model) (unroll_queue_oldest_age_seconds{{{MODELS}}})", "{{model}}"),),
         unit="s",
         at_least=0.1,
-        width=6,
+        width=12,
     ),
     Chart(
         title="Lanes busy",
@@ -203,7 +203,6 @@ SATURATION: tuple[Panel, ...] = (
         ),
         unit="percentunit",
         at_least=0.1,
-        width=6,
     ),
     Chart(
         title="Connections and request bodies, share of the limits",
@@ -218,7 +217,6 @@ SATURATION: tuple[Panel, ...] = (
         ),
         unit="percentunit",
         at_least=0.1,
-        width=12,
     ),
     Chart(
         title="Connections ended, by reason",
@@ -231,7 +229,7 @@ SATURATION: tuple[Panel, ...] = (
             ),
         ),
         unit="ops",
-        width=12,
+        at_least=1,
         stacked=True,
     ),
 )
