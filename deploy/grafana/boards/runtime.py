@@ -153,6 +153,7 @@ LOOP: tuple[Panel, ...] = (
             ),
         ),
         unit="cpm",
+        at_least=1,
     ),
     Chart(
         title="Log lines dropped",

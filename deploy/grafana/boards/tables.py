@@ -18,6 +18,10 @@ VALUE = "Value"
 _RUNBOOK = DynamicConfigValue(
     "links", [{"title": "Open the runbook", "url": f"/d/{UID_PREFIX}${{__value.raw}}", "targetBlank": False}]
 )
+#: Columns are at least this wide, in pixels: Grafana's own minimum of 150 hides columns of a narrow panel.
+_MIN_WIDTH = 50
+#: Widths of columns with short values, which leave the rest to the others.
+_NARROW = {"version": 75, "onnxruntime": 105, "precision": 85, VALUE: 75}
 #: In place of "no value" of the panel, which is meant for a table without rows.
 _EMPTY_CELL = DynamicConfigValue("noValue", "–")
 
@@ -34,13 +38,15 @@ class Table(Panel):
     nothing: str = ""
 
     def build(self) -> table.Panel:
-        panel = self._filled(table.Panel(), instant=True)
+        panel = self._filled(table.Panel(), instant=True).min_width(_MIN_WIDTH)
         if self.nothing:
             panel.no_value(self.nothing)
         for target in panel.build().targets or ():
             target.format_val = PromQueryFormat.TABLE  # type: ignore[attr-defined]  # a target of Prometheus
         panel.with_transformation(_only(self.columns)).with_transformation(_ordered(self.columns))
         panel.override_by_field_type("string", [_EMPTY_CELL])
+        for column in (name for name in self.columns if name in _NARROW):
+            panel.override_by_name(column, [DynamicConfigValue("custom.width", _NARROW[column])])
         for column, words in (self.words or {}).items():
             panel.override_by_name(column, _colored(words))
         return panel
