@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.models.common import BigValueTextMode
-
 from deploy.grafana.boards.board import Board, Row
 from deploy.grafana.boards.panels import GREEN, RED, TOKENS_PER_S, YELLOW, Bars, Chart, Link, Number, Panel, Step, Word
 from deploy.grafana.boards.queries import MODELS, Query, a_day_before, mean, over_an_hour, quantile, share, total
+from deploy.grafana.boards.tables import VALUE, Table
 
 DURATION = "unroll_request_duration_seconds"
 STAGE = "unroll_stage_duration_seconds"
@@ -163,44 +162,33 @@ DRIFT: tuple[Panel, ...] = (
 )
 
 BUNDLES: tuple[Panel, ...] = (
-    Number(
+    Table(
         title="Self-check",
         description="Whether each bundle reproduced its recorded answers at load, on the provider that serves. "
         "Failed: it serves no requests; see the runbook parity-failed.",
-        queries=(Query(f"min by (model, version) (unroll_parity_passed{{{MODELS}}})", "{{model}} {{version}}"),),
-        words={"0": Word("failed", RED), "1": Word("passed", GREEN)},
-        in_rows=True,
-        width=7,
-        height=8,
+        queries=(Query(f"min by (model, version) (unroll_parity_passed{{{MODELS}}})"),),
+        columns=("model", "version", VALUE),
+        words={VALUE: {"0": Word("failed", RED), "1": Word("passed", GREEN)}},
+        width=6,
+        height=14,
     ),
-    Number(
+    Table(
         title="Execution providers",
         description="Provider and precision of each bundle. CPU on a machine with a GPU: see CPU fallbacks.",
         queries=(
-            Query(
-                f"count by (model, version, provider, precision) (unroll_execution_provider_info{{{MODELS}}})",
-                "{{model}} {{version}}: {{provider}}, {{precision}}",
-            ),
+            Query(f"count by (model, version, provider, precision) (unroll_execution_provider_info{{{MODELS}}})"),
         ),
-        text=BigValueTextMode.NAME,
-        in_rows=True,
-        width=7,
-        height=8,
+        columns=("model", "version", "provider", "precision"),
+        height=14,
     ),
-    Number(
+    Table(
         title="Loaded bundles",
         description="Name, version, task and start of the digest of each bundle. Two digests for one version: the "
         "instances serve different files.",
-        queries=(
-            Query(
-                f"count by (model, version, task, digest) (unroll_bundle_info{{{MODELS}}})",
-                "{{model}} {{version}}: {{task}}, {{digest}}",
-            ),
-        ),
-        text=BigValueTextMode.NAME,
-        in_rows=True,
+        queries=(Query(f"count by (model, version, task, digest) (unroll_bundle_info{{{MODELS}}})"),),
+        columns=("model", "version", "task", "digest"),
         width=7,
-        height=8,
+        height=14,
     ),
     Number(
         title="CPU fallbacks",
@@ -208,7 +196,7 @@ BUNDLES: tuple[Panel, ...] = (
         queries=(Query(f"sum(unroll_device_fallback{{{MODELS}}})", "fell back"),),
         steps=(Step(None, GREEN), Step(1, YELLOW)),
         width=3,
-        height=8,
+        height=14,
     ),
 )
 

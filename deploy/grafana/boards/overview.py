@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deploy.grafana.boards.alert_list import AlertList
 from deploy.grafana.boards.board import Board, Row
 from deploy.grafana.boards.panels import GREEN, RED, YELLOW, Chart, Link, Number, Panel, Step, Word
 from deploy.grafana.boards.queries import (
@@ -16,6 +15,7 @@ from deploy.grafana.boards.queries import (
     rate,
     total,
 )
+from deploy.grafana.boards.tables import AlertList
 
 PREDICTIONS = f'{MODELS},task=~"{PREDICT_TASKS}"'
 DURATION = "unroll_request_duration_seconds"
@@ -44,7 +44,7 @@ ANSWERS: tuple[Panel, ...] = (
         steps=(Step(None, RED), Step(0.0, YELLOW), Step(0.25, GREEN)),
     ),
     Number(
-        title="Predictions within 100 ms, last hour",
+        title="Fast predictions, last hour",
         description="Share of requests to /predict that took at most 100 ms; the objective is 99 %. Below it: see "
         "Oldest waiting request, then the stages on the Model board.",
         links=(Link("Time by stage", "model"),),
@@ -54,7 +54,7 @@ ANSWERS: tuple[Panel, ...] = (
         steps=(Step(None, RED), Step(0.99, YELLOW), Step(0.995, GREEN)),
     ),
     Number(
-        title="First token within 250 ms, last hour",
+        title="Fast first tokens, last hour",
         description="Share of generations whose first token came within 250 ms; the objective is 99 %. Below it: see "
         "slots and queues on the Streams board.",
         links=(Link("Slots and queues", "streams"),),
@@ -158,7 +158,7 @@ SATURATION: tuple[Panel, ...] = (
         queries=(Query(f"max by (model) (unroll_queue_oldest_age_seconds{{{MODELS}}})", "{{model}}"),),
         unit="s",
         at_least=0.1,
-        width=6,
+        width=12,
     ),
     Chart(
         title="Lanes busy",
@@ -203,7 +203,6 @@ SATURATION: tuple[Panel, ...] = (
         ),
         unit="percentunit",
         at_least=0.1,
-        width=6,
     ),
     Chart(
         title="Connections and request bodies, share of the limits",
@@ -218,7 +217,6 @@ SATURATION: tuple[Panel, ...] = (
         ),
         unit="percentunit",
         at_least=0.1,
-        width=12,
     ),
     Chart(
         title="Connections ended, by reason",
@@ -231,7 +229,7 @@ SATURATION: tuple[Panel, ...] = (
             ),
         ),
         unit="ops",
-        width=12,
+        at_least=1,
         stacked=True,
     ),
 )

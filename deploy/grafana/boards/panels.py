@@ -165,15 +165,13 @@ class Number(Panel):
     words: Mapping[str, Word] | None = None
     #: What to show: the value, the value with the name of the series, or the name alone.
     text: BigValueTextMode = BigValueTextMode.AUTO
-    #: Arrange series in rows, for many or long names.
-    in_rows: bool = False
 
     def build(self) -> stat.Panel:
         panel = self._filled(stat.Panel(), instant=True).thresholds(_thresholds(self.steps))
         panel.graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.BACKGROUND_SOLID)
         panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
         panel.text_mode(self.text)
-        panel.orientation(VizOrientation.HORIZONTAL if self.in_rows else VizOrientation.AUTO)
+        panel.orientation(VizOrientation.AUTO)
         panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         if self.words:
             texts = {value: ValueMappingResult(text=word.text, color=word.color) for value, word in self.words.items()}

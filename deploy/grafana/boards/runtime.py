@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models.common import BigValueTextMode
 from deploy.grafana.boards.board import Board, Row
 from deploy.grafana.boards.panels import GREEN, RED, YELLOW, Chart, Number, Panel, Step, Word
 from deploy.grafana.boards.queries import INSTANCES, PROCESS, Query, quantile, quantiles, rate
+from deploy.grafana.boards.tables import Table
 
 LAG = "unroll_event_loop_lag_seconds"
 MEMORY = f"process_resident_memory_bytes{{{PROCESS}}}"
@@ -54,17 +55,14 @@ ANSWERS: tuple[Panel, ...] = (
         queries=(Query(f"time() - max(process_start_time_seconds{{{PROCESS}}})", "youngest"),),
         unit="s",
     ),
-    Number(
+    Table(
         title="Versions",
         description="Versions of the service, of onnxruntime and of Python. More than one line outside a roll-out: "
         "the instances differ.",
-        queries=(
-            Query(
-                f"count by (version, onnxruntime, python) (unroll_build_info{{{INSTANCES}}})",
-                "unroll {{version}}, onnxruntime {{onnxruntime}}, Python {{python}}",
-            ),
-        ),
-        text=BigValueTextMode.NAME,
+        queries=(Query(f"count by (version, onnxruntime, python) (unroll_build_info{{{INSTANCES}}})"),),
+        columns=("version", "onnxruntime", "python"),
+        width=4,
+        height=5,
     ),
 )
 
@@ -155,6 +153,7 @@ LOOP: tuple[Panel, ...] = (
             ),
         ),
         unit="cpm",
+        at_least=1,
     ),
     Chart(
         title="Log lines dropped",

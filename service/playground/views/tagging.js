@@ -10,14 +10,28 @@ const FIRST_HUE = 25;
 /** Type of a BIO tag: `person` for `B-person` and `I-person`. */
 const kindOf = (tag) => tag.replace(/^[BI]-/, "");
 
-/** Hue of a label: the same for all texts, far from those of its neighbours in the list. */
-function hues(model) {
+/** Smallest difference of two hues in an answer with few labels, in degrees. */
+const CLEAR_DIFFERENCE = 30;
+
+/** Degrees between two hues on the colour circle. */
+const apart = (one, other) => 180 - Math.abs(180 - (Math.abs(one - other) % 360));
+
+/** Hues of the labels in an answer. A label keeps its own hue in all texts, unless another label here is too close. */
+function hues({ tokens, spans }, model) {
   const kinds = [...new Set((model.labels ?? []).map(kindOf))].filter((kind) => kind !== "O");
-  return (kind) => Math.round(FIRST_HUE + GOLDEN_ANGLE * Math.max(kinds.indexOf(kind), 0)) % 360;
+  const present = new Set(spans ? spans.map(({ label }) => label) : tokens.map(({ tag }) => kindOf(tag)));
+  const wanted = Math.min(CLEAR_DIFFERENCE, 180 / present.size);
+  const chosen = new Map();
+  for (const kind of present) {
+    let hue = (FIRST_HUE + GOLDEN_ANGLE * Math.max(kinds.indexOf(kind), 0)) % 360;
+    while ([...chosen.values()].some((other) => apart(hue, other) < wanted)) hue = (hue + GOLDEN_ANGLE) % 360;
+    chosen.set(kind, hue);
+  }
+  return (kind) => Math.round(chosen.get(kind));
 }
 
 function show(prediction, text, model) {
-  const hueOf = hues(model);
+  const hueOf = hues(prediction, model);
   const readout = el("p", { class: "readout", "aria-hidden": "true" }, "Point at a word, or move with the arrow keys.");
   const words = prediction.tokens.map((token) => wordFor(token));
   const parts = prediction.spans ? withSpans(prediction, words, text, hueOf) : withTags(prediction, words, text, hueOf);
