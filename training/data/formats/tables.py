@@ -12,7 +12,7 @@ from typing import NamedTuple
 from training.data.formats.dialect import Dialect, find_dialect, parse
 from training.data.formats.faults import DataFault, Facts, Report
 from training.data.formats.foreign_files import is_web_page
-from training.data.formats.header import data_in_header, is_known_header, listed, shortened
+from training.data.formats.header import data_in_header, is_known_header, is_usual_header, listed, shortened
 from training.data.formats.json_rows import flat_cells, json_objects
 from training.data.formats.lines import read_lines
 from training.data.formats.options import Format, ReadOptions
@@ -89,7 +89,7 @@ def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report:
         rows=[_named(row, kept) for row in cut_to_header(path, kept, body, report)],
         numbers={str(number): name for number, name in enumerate(kept, _first_number(options)) if name is not None},
         header=header,
-        has_usual_names=is_known_header(names, [row.cells for row in body[:_SAMPLE_ROWS]]),
+        has_usual_names=is_usual_header(names, [row.cells for row in body[:_SAMPLE_ROWS]]),
         facts=facts,
     )
 
@@ -154,7 +154,7 @@ def _names(path: Path, rows: Sequence[RawRow], report: Report, options: ReadOpti
 def _why_data(names: Sequence[str], below: Sequence[RawRow], options: ReadOptions) -> str:
     wanted = options.column_names
     cells = [row.cells for row in below if row.cells != list(names)]
-    if any(name in names for name in wanted) or is_known_header(names, cells):
+    if any(name in names for name in wanted):
         return ""
     why = data_in_header(names, cells)
     if wanted and all(name.isdecimal() for name in wanted):

@@ -15,6 +15,7 @@ from training.data.readers.columns import (
     doubt_shorter_texts,
     doubt_texts,
     is_aside,
+    may_be_label,
     names_rows,
     state_ignored,
 )
@@ -67,7 +68,8 @@ def _columns(table: Table, path: Path, options: ReadOptions) -> tuple[str, str]:
         found = text or label
         others = [column for column in table.columns if column != found and not names_rows(table, column)]
         if len(others) > 1:
-            others = [column for column in others if not is_aside(table, column)]
+            is_likely = may_be_label if label is None else _may_be_text
+            others = [column for column in others if is_likely(table, column)]
         if len(others) == 1 and not set(table.lists) & {*TEXT_COLUMNS, *LABEL_COLUMNS}:
             text, label = text or others[0], label or others[0]
     if text is None or label is None:
@@ -76,6 +78,10 @@ def _columns(table: Table, path: Path, options: ReadOptions) -> tuple[str, str]:
     take_column(table, "text", text)
     take_column(table, "label", label)
     return text, label
+
+
+def _may_be_text(table: Table, column: str) -> bool:
+    return not is_aside(table, column)
 
 
 def pick_text_column(table: Table, options: ReadOptions, path: Path) -> str | None:

@@ -8,10 +8,19 @@ from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.slot_folder import aligned_lines
 from training.data.formats.tables import Table, cell_of, pick_column, read_table, take_column
-from training.data.readers.columns import cells_of, doubt_texts, is_aside, state_ignored
+from training.data.readers.columns import (
+    cells_of,
+    column_with_word,
+    doubt_texts,
+    is_about_rows,
+    is_aside,
+    state_ignored,
+)
 from training.data.records import SentencePair
 
 SOURCE_COLUMNS = ("source", "src", "source_text", "source_sentence", "input", "question", "sentence1")
+_SOURCE_WORDS = ("source", "src")
+_TARGET_WORDS = ("target", "tgt", "trg")
 #: Mean number of words from which cells are sentences.
 _SENTENCE_WORDS = 2
 TARGET_COLUMNS = ("target", "tgt", "trg", "target_text", "target_sentence", "output", "answer", "sentence2")
@@ -49,16 +58,25 @@ def _columns(table: Table, path: Path, options: ReadOptions, report: Report) -> 
         source = pick_column(table, None, SOURCE_COLUMNS, "source", path)
         target = pick_column(table, None, TARGET_COLUMNS, "target", path)
         if source is None or target is None:
+            source = column_with_word(table, _SOURCE_WORDS)
+            target = column_with_word(table, _TARGET_WORDS, (source,))
+        if source is None or target is None:
             source = target = None
     if source is None or target is None:
-        texts = [column for column in table.columns if not is_aside(table, column)]
-        candidates = texts if len(texts) > 1 else list(table.columns)
+        candidates = _candidates(table)
         source = source or next(column for column in candidates if column != target)
         target = target or next(column for column in candidates if column != source)
         _doubt_choice(table, options, path, report)
     take_column(table, "source", source)
     take_column(table, "target", target)
     return source, target
+
+
+def _candidates(table: Table) -> list[str]:
+    """Columns that may be a side of the pairs: no ids, numbers or dates, nor what sorts the rows, if two are left."""
+    texts = [column for column in table.columns if not is_aside(table, column)]
+    of_pairs = [column for column in texts if not is_about_rows(table, column)]
+    return next((found for found in (of_pairs, texts) if len(found) > 1), list(table.columns))
 
 
 def _doubt_choice(table: Table, options: ReadOptions, path: Path, report: Report) -> None:
