@@ -56,18 +56,25 @@ class Table:
     facts: Facts = field(default_factory=dict)
 
 
-def read_table(path: Path, file_format: Format, report: Report, options: ReadOptions | None = None) -> Table:
-    """Read a CSV or TSV file, or a JSON file of objects."""
+def read_table(
+    path: Path, file_format: Format, report: Report, options: ReadOptions | None = None, dates_name: str = ""
+) -> Table:
+    """Read a CSV or TSV file, or a JSON file of objects.
+
+    `dates_name` is the name of a first column that has none and holds dates; without it, such a column is left out.
+    """
     options = options or ReadOptions()
     lines = read_lines(path, report, options.encoding)
     if is_web_page("\n".join(lines[:20])):
         raise DataFault(path, 1, "the file is a web page (HTML), not a table", "download the file itself")
     if file_format == "jsonl":
         return _json_table(path, lines, report)
-    return _separated_table(path, lines, find_dialect(lines, file_format, options), report, options)
+    return _separated_table(path, lines, find_dialect(lines, file_format, options), report, options, dates_name)
 
 
-def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report: Report, options: ReadOptions) -> Table:
+def _separated_table(
+    path: Path, lines: Sequence[str], dialect: Dialect, report: Report, options: ReadOptions, dates_name: str
+) -> Table:
     """Fields quoted with `"` may hold line breaks, except in files that are separated by tabs and called TSV."""
     rows = _rows(path, lines, dialect, report)
     if not rows:
@@ -79,7 +86,7 @@ def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report:
     names, header = _names(path, rows, report, options)
     facts["header"] = "none" if header is None else f"line {header}"
     body = rows if header is None else without_header_again(path, names, rows[1:], report)
-    kept = named_columns(path, names, header or rows[0].line, body, report)
+    kept = named_columns(path, names, header or rows[0].line, body, report, dates_name)
     if dialect.quoting:
         warn_of_swallowed_rows(path, body, dialect.separator, report)
     else:

@@ -30,17 +30,17 @@ def read(task: TaskName, path: Path, **options: Any) -> tuple[list[Any], Report]
 @pytest.mark.parametrize(
     ("header", "row"),
     [
-        ("lang,english_text,german_text", "de,Go.,Geh."),
-        ("category,src_txt,tgt_txt", "news,Go.,Geh."),
-        ("date,english,deutsch", "2024-01-05,Go.,Geh."),
-        ("split,one,two", "train,Go.,Geh."),
-        ("clip,one,two", "clip_7.wav,Go.,Geh."),
+        ("lang,english_text,german_text", "de,Go {n}.,Geh {n}."),
+        ("category,src_txt,tgt_txt", "news,Go {n}.,Geh {n}."),
+        ("date,english,deutsch", "2024-01-05,Go {n}.,Geh {n}."),
+        ("split,one,two", "train,Go {n}.,Geh {n}."),
+        ("clip,one,two", "clip_{n}.wav,Go {n}.,Geh {n}."),
     ],
 )
 def test_no_side_of_pairs_is_what_sorts_or_dates_the_rows(header: str, row: str, tmp_path: Path) -> None:
     """Languages, domains, dates, parts and names of files before the texts are passed over."""
-    first, *_ = read("translation", table(tmp_path, header, [row, row]))[0]
-    assert first == SentencePair("Go.", "Geh.")
+    first, *_ = read("translation", table(tmp_path, header, [row.format(n=n) for n in range(4)]))[0]
+    assert first == SentencePair("Go 0.", "Geh 0.")
 
 
 def test_rows_with_codes_of_languages_are_no_header(tmp_path: Path) -> None:
@@ -55,9 +55,8 @@ def test_rows_with_codes_of_languages_are_no_header(tmp_path: Path) -> None:
 @pytest.mark.parametrize("first", ["spam,free message", "3,Title of news"])
 def test_a_first_row_that_is_like_the_others_is_data(first: str, tmp_path: Path) -> None:
     """A word that may name a column does not make a header of a row whose other cell is a label or a number."""
-    path = table(
-        tmp_path, first, [f"{first.split(',', maxsplit=1)[0]},win now", f"{first.split(',', maxsplit=1)[0]},hi you"]
-    )
+    start = first.split(",", maxsplit=1)[0]
+    path = table(tmp_path, first, [f"{start},win now", f"{start},hi you"])
     _, report = read("classification", path, text_column="2", label_column="1")
     assert report.understood[str(path)]["header"] == "none"
 
@@ -85,9 +84,8 @@ def test_labels_are_no_dates_and_no_names_of_files(header: str, rows: list[str],
 
 def test_a_label_is_not_guessed_among_several(tmp_path: Path) -> None:
     """Stars and a date beside a text: neither is taken without a word."""
-    path = table(
-        tmp_path, "review_id,stars,useful,text,date", [f"x{n},{n % 2},1,text {n},2014-01-01" for n in range(6)]
-    )
+    rows = [f"x{n},{n % 2},1,text {n},2014-01-01" for n in range(6)]
+    path = table(tmp_path, "review_id,stars,useful,text,date", rows)
     with pytest.raises(DataFault, match=r"no label column .*pass --column label="):
         read("classification", path)
 
