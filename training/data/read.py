@@ -53,11 +53,12 @@ def read_records(task: TaskName, path: str | Path, options: ReadOptions | None =
     try:
         records = [located.record for located in read_located(task, path, options, report)]
     finally:
-        _log(report)
+        log_report(report)
     return records
 
 
-def _log(report: Report) -> None:
+def log_report(report: Report) -> None:
+    """Log what was understood of files, and the first warnings."""
     for path, facts in report.understood.items():
         _LOG.info("%s", sentence_about(path, facts))
     for warning in report.warnings[:_MAX_WARNINGS]:

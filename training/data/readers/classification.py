@@ -94,6 +94,16 @@ def pick_text_column(table: Table, options: ReadOptions, path: Path) -> str | No
     return found or pick_column(table, None, _WEAK_NAMES, "text", path)
 
 
+def likely_text_column(table: Table, options: ReadOptions, path: Path) -> str | None:
+    """The column of texts of a table with or without labels: the one that training takes, or the only one."""
+    try:
+        return _columns(table, path, options)[0]
+    except DataFault:
+        texts = [column for column in table.columns if _may_be_text(table, column)]
+        only = texts[0] if len(texts) == 1 else table.columns[0] if len(table.columns) == 1 else None
+        return pick_text_column(table, options, path) or only
+
+
 def _missing(table: Table, missing: str) -> tuple[str, str]:
     """What is missing, and what to pass instead."""
     named = listed(table.columns)
