@@ -26,6 +26,13 @@ _LOG = logging.getLogger("training.data")
 _MAX_WARNINGS = 10
 _JSON_DOCUMENT = re.compile(r"\s*(\[\s*(\{.*)?|\{)\s*")
 
+_OTHER_LAYOUTS = (
+    ("__label__", "in fastText's form", "write a CSV file with the columns text and label"),
+    ("@relation", "in Weka's ARFF", "save it as CSV, with the names of the columns in the first line"),
+    ("@problemname", "in the .ts form of sktime", "save it as .npz with x [sequences, time, features] and y"),
+    ("<?xml", "XML", "save it as CSV or JSONL"),
+)
+
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".conllu": "conllu",
     ".conll": "columns",
@@ -155,6 +162,9 @@ def _tagging_format(head: list[str], by_name: Format | None, options: ReadOption
 
 def _format_of_content(task: TaskName, path: Path, head: list[str]) -> Format:
     first = next((line for line in head if line.strip()), "")
+    known = _named_layout(first)
+    if known:
+        raise DataFault(path, 1, f"the file is {known[0]}", known[1])
     if first.lstrip().startswith("{"):
         return "jsonl"
     if "\t" in first:
@@ -170,6 +180,13 @@ def _format_of_content(task: TaskName, path: Path, head: list[str]) -> Format:
         f"cannot detect the format from name or first line: {first[:60]!r}",
         f"pass --format with one of {names}",
     )
+
+
+def _named_layout(first: str) -> tuple[str, str] | None:
+    """What a first line says that the file is, of kinds that are not read, and what to do."""
+    found = (named for start, *named in _OTHER_LAYOUTS if first.lstrip().casefold().startswith(start))
+    what, remedy = next(found, ("", ""))
+    return (what, remedy) if what else None
 
 
 def _is_conllu_word(line: str) -> bool:

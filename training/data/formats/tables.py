@@ -191,9 +191,12 @@ def _json_table(path: Path, lines: Sequence[str], report: Report) -> Table:
     return Table(tuple(columns), rows, lists=tuple(sorted(lists)), facts=facts)
 
 
-def cell_of(row: Row, column: str, path: Path, report: Report) -> str | None:
-    """Stripped text of a cell. A missing or blank cell is a fault and None."""
+def cell_of(row: Row, column: str, path: Path, report: Report, lists: Sequence[str] = ()) -> str | None:
+    """Stripped text of a cell. A missing or blank cell is a fault and None; `lists` are columns that hold lists too."""
     value = row.cells.get(column, "").strip()
+    if not value and column in lists and column not in row.cells:
+        report.fault(path, row.line, f"{column!r} is a list of several", "every row needs one value")
+        return None
     if not value:
         report.fault(path, row.line, f"{column!r} is empty", "every row needs a value")
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from training.data.formats.tables import Table, shown_column
 _ABOUT_WORDS = "id ids idx index length len count date time url link lang language type author"
 _ABOUT = frozenset(_ABOUT_WORDS.split(" "))
 _ID_NAMES = frozenset({"id", "ids", "idx", "index", "uid", "uuid", "key", "nr"})
+_GAPS = frozenset({"nan", "null", "<na>", "n/a"})
+_SHEET_ERROR = re.compile(r"#(NAME\?|REF!|VALUE!|DIV/0!|N/A|NUM!|NULL!|SPILL!)")
 _MIN_ROWS = 10
 _FEW_ROWS = 3
 _NEARLY_ALL = 0.9
@@ -118,6 +121,17 @@ def doubt_labels(table: Table, column: str, path: Path, report: Report) -> None:
         what = f"label column `{column}` holds measured numbers, which are read as {len(distinct):,} classes"
         report.warn(path, table.header, what, _choose("label"))
     warn_of_spellings(list(distinct), path, report)
+    warn_of_gaps(table, column, path, report)
+
+
+def warn_of_gaps(table: Table, column: str, path: Path, report: Report) -> None:
+    """Warn of cells that stand for nothing, such as NaN, or are errors of a spreadsheet, such as #NAME?."""
+    found = [(row.line, row.cells.get(column, "").strip()) for row in table.rows]
+    gaps = [(line, cell) for line, cell in found if cell.casefold() in _GAPS or _SHEET_ERROR.fullmatch(cell)]
+    if gaps:
+        line, cell = gaps[0]
+        more = f" (and in {len(gaps) - 1:,} more rows)" if len(gaps) > 1 else ""
+        report.warn(path, line, f"column `{column}` holds {shortened(cell)}{more}, which is read as it stands")
 
 
 def warn_of_spellings(labels: Sequence[str], path: Path, report: Report) -> None:

@@ -39,7 +39,7 @@ def read_pair_table(path: Path, file_format: Format, options: ReadOptions, repor
         return []
     if len(table.columns) < 2:
         raise DataFault(path, 1, "only one column", "pairs need two, named in the first line")
-    source_column, target_column = _columns(table, path, options, report)
+    source_column, target_column = _columns(table, options, path, report)
     state_ignored(table, source_column, target_column)
     doubt_texts(table, source_column, "source", path, report)
     doubt_texts(table, target_column, "target", path, report)

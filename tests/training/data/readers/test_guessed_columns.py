@@ -94,3 +94,33 @@ def test_names_of_files_are_doubted_as_texts(tmp_path: Path) -> None:
     """An index of sounds that is read as a table of texts is warned of."""
     _, report = read("classification", table(tmp_path, "fname,label", ["0.wav,dog", "1.wav,cat"]))
     assert "holds only names of files" in str(report.warnings[0])
+
+
+@pytest.mark.parametrize("cell", ["NaN", "null", "#NAME?", "#N/A"])
+@pytest.mark.parametrize("row", ["{},a", "hi,{}"])
+def test_cells_that_stand_for_nothing_are_doubted(cell: str, row: str, tmp_path: Path) -> None:
+    """A text or a label that a program wrote for a missing value is told with its line."""
+    _, report = read("classification", table(tmp_path, "text,label", ["yo,a", row.format(cell)]))
+    assert f"a.csv:3: column `{'text' if row.startswith('{') else 'label'}` holds `{cell}`" in str(report.warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.txt", "__label__spam Win now, call\n", "in fastText's form"),
+        ("a.arff", "@RELATION x\n", "ARFF"),
+        ("a.ts", "@problemName x\n", "sktime"),
+        ("a.tmx", '<?xml version="1.0"?>\n', "is XML"),
+        ("a.jsonl", '{"messages": [{"role": "user"}]}\n' * 2, "no text column"),
+        (
+            "a.jsonl",
+            '{"text": "a", "labels": ["x", "y"]}\n{"text": "b", "labels": ["x"]}\n',
+            "'labels' is a list of several",
+        ),
+        ("a.csv", "subject,ax,ay,activity\n1,0.5,1,walk\n2,0.5,1,run\n", "pass --column sequence="),
+    ],
+)
+def test_other_layouts_are_refused_by_name(name: str, content: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataFault, match=what):
+        read_located("classification", tmp_path / name)
