@@ -120,7 +120,8 @@ def _missing(table: Table, missing: str) -> tuple[str, str]:
     usual = TEXT_COLUMNS if missing == "text" else LABEL_COLUMNS
     if set(table.lists) & set(usual):
         return f"no {missing} column: a list is no {missing}{lists}", f"every text needs one {missing}"
-    hint = "; for rows that are frames of sequences, pass --column sequence=..." if _is_of_numbers(table) else ""
+    is_of_frames = missing == "text" and _is_of_numbers(table)
+    hint = "; for rows that are frames of sequences, pass --column sequence=..." if is_of_frames else ""
     return f"no {missing} column among: {named}{lists}", f"pass --column {missing}=... or add a header{hint}"
 
 
