@@ -69,22 +69,25 @@ class Prediction:
 
     def show(self, arguments: Sequence[str], lines: Sequence[str] | None, as_json: bool) -> int:
         """Print the answers; the first refused input ends the command. A blank line of text is answered by one."""
-        found = answers(self._rows(arguments, lines), self._predict, _stop)
+        rows = self._rows(arguments, lines)
+        found = answers(rows, self._predict, _stop)
         if as_json:
             predictions = [answered.prediction for answered in found if answered.prediction is not None]
             print(json.dumps({**self._response, "predictions": predictions}, ensure_ascii=False))
             return 0
+        are_files = _are_files_of_folder(rows, arguments)
         for answered in found:
-            print("" if answered.prediction is None else readable(answered.prediction))
+            before = f"{answered.row.place}\t" if are_files else ""
+            print("" if answered.prediction is None else before + readable(answered.prediction))
         return 0
 
     def write(self, arguments: Sequence[str], lines: Sequence[str] | None, out: Path) -> int:
         """Write the answers to a file, and return the number of refused inputs, which have their reason there."""
         check_out(out, arguments)
         rows = self._rows(arguments, lines)
-        facts = self._facts
+        facts, are_files = self._facts, _are_files_of_folder(rows, arguments)
         found = _with_progress(answers(rows, self._predict, _tell), len(rows))
-        num_refused = write_answers(out, facts.task, facts.options.get("targets") or (), found)
+        num_refused = write_answers(out, facts.task, facts.options.get("targets") or (), found, with_input=are_files)
         print(f"{len(rows):,} rows -> {out}", file=sys.stderr)
         return num_refused
 
@@ -100,6 +103,11 @@ class Prediction:
         response = self._source.predict(*self._asked, inputs, self._parameters)
         self._response = self._response or response
         return response
+
+
+def _are_files_of_folder(rows: Sequence[InputRow], arguments: Sequence[str]) -> bool:
+    """Whether the inputs are files, such as sounds, whose order only their folder knows."""
+    return any(Path(name).is_dir() for name in arguments) and all(Path(row.place).is_file() for row in rows)
 
 
 def _stop(row: InputRow, message: str) -> NoReturn:

@@ -17,6 +17,7 @@ from service.cli import commands as cli
 from service.cli.prediction import answers as chunks
 from service.cli.prediction.answers import Answered, RefusedInput, answers
 from service.cli.prediction.arguments import InputRow
+from service.cli.prediction.output_file import write_answers
 from service.errors import UnrollError
 from tests.training.tiny_series import forecaster, publish_forecaster, write_table
 
@@ -93,6 +94,38 @@ def test_an_out_file_that_cannot_be_written_is_said_before_the_work(
 ) -> None:
     message = run("--models", str(tiny_models), "-m", "tiny-classifier", "hello", "--out", str(tmp_path / name), code=2)
     assert what in message
+
+
+def test_a_refused_file_leaves_no_empty_answers(tiny_models: Path, tmp_path: Path) -> None:
+    """Nothing is written before the input is read, and answers of an earlier call stay."""
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    out = tmp_path / "labels.csv"
+    command = ["--models", str(tiny_models), "-m", "tiny-classifier", str(tmp_path / "bad.csv"), "--out", str(out)]
+    run(*command, code=2)
+    assert not out.exists()
+    out.write_text("label\n", encoding="utf-8")
+    run(*command, code=2)
+    assert out.read_text(encoding="utf-8") == "label\n"
+
+
+def test_what_was_read_is_told(tiny_models: Path, tmp_path: Path) -> None:
+    """The column that the texts come from is named on standard error, beside the answers."""
+    path = tmp_path / "tickets.csv"
+    path.write_text("Ticket ID,Customer Message,Queue\n1,hello,x\n2,world one,y\n", encoding="utf-8")
+    result = runner.invoke(cli.app, ["predict", "--models", str(tiny_models), "-m", "tiny-classifier", str(path)])
+    assert "text: `Customer Message`" in result.stderr
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_answers_to_files_of_a_folder_have_their_names(tmp_path: Path) -> None:
+    """Only the folder knows the order of its files."""
+    names = ["b.wav", "a.wav"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    found = [Answered(InputRow(str(tmp_path / name), None), {"label": name[0], "score": 1.0}) for name in names]
+    write_answers(tmp_path / "out.csv", "classification", (), found, with_input=True)
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["label"], row["input"]) for row in rows] == [(name[0], str(tmp_path / name)) for name in names]
 
 
 def test_the_file_that_is_read_is_not_overwritten(tiny_models: Path, tmp_path: Path) -> None:

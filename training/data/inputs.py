@@ -19,14 +19,16 @@ from service.bundle.manifest import TaskName
 from service.errors import InvalidInput, UnrollError
 from service.tasks.inputs.json_input import JsonInput
 from service.tasks.inputs.wav import read_wav
+from training.data.formats.dialect import find_dialect, parse
 from training.data.formats.faults import DataFault, Report
-from training.data.formats.lines import read_lines
+from training.data.formats.header import listed
+from training.data.formats.lines import read_head, read_lines
 from training.data.formats.options import Format, ReadOptions
 from training.data.formats.slot_folder import find_part
-from training.data.formats.tables import Table, pick_column, read_table
-from training.data.read import detect_format, read_located
+from training.data.formats.tables import Table, pick_column, read_table, take_column
+from training.data.read import detect_format, log_report, read_located
 from training.data.readers.cells.numbers import NumberReader
-from training.data.readers.classification import TEXT_COLUMNS
+from training.data.readers.classification import TEXT_COLUMNS, likely_text_column
 from training.data.readers.frame_rows import (
     GROUP_COLUMNS,
     SEQUENCE_COLUMNS,
@@ -39,10 +41,11 @@ from training.data.readers.pictures import FILE_COLUMNS as PICTURE_COLUMNS
 from training.data.readers.signals import FILE_COLUMNS as SOUND_COLUMNS
 from training.data.readers.signals import numbered_features
 from training.data.readers.sound_files import is_sound
+from training.data.readers.translation import pick_source_column
 from training.data.records import Series, TaggedSentence
 
-#: The line (or the number of the file, of the array) and the input; None where there is a row without one.
-Input = tuple[int, JsonInput | None]
+#: The line (the number of the array, the name of the file in a folder) and the input; None for a row without one.
+Input = tuple[int | str, JsonInput | None]
 
 _TABLES: tuple[Format, ...] = ("csv", "tsv", "jsonl")
 _PLAIN_TEXT = (".txt", ".text", ".md", "")
@@ -100,14 +103,25 @@ def _table_format(path: Path, task: TaskName, options: ReadOptions) -> Format | 
         return options.format if options.format in _TABLES else None
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix in _PLAIN_TEXT:
-        return None
+        return _table_in_text(path, options)
     found = _TABLE_SUFFIXES.get(suffix) or detect_format(task, (path,), options)
     return found if found in _TABLES else None
 
 
+def _table_in_text(path: Path, options: ReadOptions) -> Format | None:
+    """The format of a table that is called a text: each line has as many tabs, or the first one names columns."""
+    lines = [line for line in read_head(path, options.encoding) if line.strip()]
+    num_tabs = {line.count("\t") for line in lines}
+    if len(num_tabs) == 1 and num_tabs != {0}:
+        return "tsv"
+    rows = [cells for _, cells in parse(lines, find_dialect(lines, "csv", options)) if isinstance(cells, list)]
+    widths = {len(cells) for cells in rows}
+    names = {cell.strip().casefold() for cell in rows[0]} if rows else set()
+    return "csv" if len(rows) > 1 and len(widths) == 1 and widths != {1} and names & {*TEXT_COLUMNS} else None
+
+
 def _read_texts(path: Path, options: ReadOptions, wanted: _Wanted, role: str) -> list[Input]:
     """One text a row, from its column; or one a line. Blank ones are None."""
-    report = Report()
     if path.is_dir():
         texts = find_part(path, "seq.in")
         if not texts.is_file():
@@ -116,8 +130,11 @@ def _read_texts(path: Path, options: ReadOptions, wanted: _Wanted, role: str) ->
     table_format = _table_format(path, wanted.task, options)
     if table_format is None:
         return _lines(path, options)
+    report = Report()
     table = read_table(path, table_format, report, options)
     column = _text_column(table, options, wanted, role, path)
+    take_column(table, role, column)
+    log_report(report)
     return [(row.line, row.cells.get(column, "").strip() or None) for row in table.rows]
 
 
@@ -131,12 +148,11 @@ def _text_column(table: Table, options: ReadOptions, wanted: _Wanted, role: str,
     named = getattr(options, field)
     if field in wanted.asked or named in table.columns:
         return str(pick_column(table, named, (), role, path))
-    usual = pick_column(table, None, TEXT_COLUMNS, role, path)
-    if usual is None and (role == "source" or len(table.columns) == 1) and table.columns:
-        return table.columns[0]
-    if usual is None:
-        raise DataFault(path, 1, f"no column of {role}s among: {', '.join(table.columns)}", f"pass --column {role}=...")
-    return usual
+    pick = pick_source_column if role == "source" else likely_text_column
+    found = pick(table, options.model_copy(update={field: None}), path)
+    if found is None:
+        raise DataFault(path, 1, f"no column of {role}s among: {listed(table.columns)}", f"pass --column {role}=...")
+    return found
 
 
 def _read_tagging(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Input]:
@@ -161,7 +177,9 @@ def _read_series(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inpu
     table_format = _table_format(path, wanted.task, options) or "csv"
     chosen = _there(read_table(path, table_format, Report(), options), options, wanted)
     changes = {"channel_columns": wanted.names, "target_column": None, "format": table_format}
-    (located,) = read_located("forecasting", path, chosen.model_copy(update=changes), Report())
+    report = Report()
+    (located,) = read_located("forecasting", path, chosen.model_copy(update=changes), report)
+    log_report(report)
     series = located.record
     assert isinstance(series, Series)
     first = max(0, len(series.values) - wanted.look_back)
@@ -264,7 +282,7 @@ def _read_files(
         files = [file for file in files_in(path) if fits(file)]
         if not files:
             raise DataFault(path, None, f"there is no {kind.upper()} file in this folder")
-        return [(number, _encoded(kind, file, None, file.read_bytes)) for number, file in enumerate(files, start=1)]
+        return [(str(file.relative_to(path)), _encoded(kind, file, None, file.read_bytes)) for file in files]
     if fits(path):
         return [(1, _encoded(kind, path, None, path.read_bytes))]
     table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report(), options)

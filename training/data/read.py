@@ -26,6 +26,13 @@ _LOG = logging.getLogger("training.data")
 _MAX_WARNINGS = 10
 _JSON_DOCUMENT = re.compile(r"\s*(\[\s*(\{.*)?|\{)\s*")
 
+_OTHER_LAYOUTS = (
+    ("__label__", "in fastText's form", "write a CSV file with the columns text and label"),
+    ("@relation", "in Weka's ARFF", "save it as CSV, with the names of the columns in the first line"),
+    ("@problemname", "in the .ts form of sktime", "save it as .npz with x [sequences, time, features] and y"),
+    ("<?xml", "XML", "save it as CSV or JSONL"),
+)
+
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".conllu": "conllu",
     ".conll": "columns",
@@ -53,11 +60,12 @@ def read_records(task: TaskName, path: str | Path, options: ReadOptions | None =
     try:
         records = [located.record for located in read_located(task, path, options, report)]
     finally:
-        _log(report)
+        log_report(report)
     return records
 
 
-def _log(report: Report) -> None:
+def log_report(report: Report) -> None:
+    """Log what was understood of files, and the first warnings."""
     for path, facts in report.understood.items():
         _LOG.info("%s", sentence_about(path, facts))
     for warning in report.warnings[:_MAX_WARNINGS]:
@@ -154,6 +162,9 @@ def _tagging_format(head: list[str], by_name: Format | None, options: ReadOption
 
 def _format_of_content(task: TaskName, path: Path, head: list[str]) -> Format:
     first = next((line for line in head if line.strip()), "")
+    known = _named_layout(first)
+    if known:
+        raise DataFault(path, 1, f"the file is {known[0]}", known[1])
     if first.lstrip().startswith("{"):
         return "jsonl"
     if "\t" in first:
@@ -169,6 +180,13 @@ def _format_of_content(task: TaskName, path: Path, head: list[str]) -> Format:
         f"cannot detect the format from name or first line: {first[:60]!r}",
         f"pass --format with one of {names}",
     )
+
+
+def _named_layout(first: str) -> tuple[str, str] | None:
+    """What a first line says that the file is, of kinds that are not read, and what to do."""
+    found = (named for start, *named in _OTHER_LAYOUTS if first.lstrip().casefold().startswith(start))
+    what, remedy = next(found, ("", ""))
+    return (what, remedy) if what else None
 
 
 def _is_conllu_word(line: str) -> bool:

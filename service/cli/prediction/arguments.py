@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +17,11 @@ from service.tasks.inputs.json_input import JsonInput
 #: The package of training reads data files: one reader for training, evaluation and prediction. It is found by this
 #: entry point, for the service itself needs no training.
 READERS = "unroll.readers"
+_READERS_LOG = "training.data"
 #: Suffixes of files that are read. An argument that ends with one, and is no file, is a mistyped path.
 _SUFFIXES = frozenset(
     (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".txt", ".conllu", ".conll", ".iob", ".iob2", ".bio", ".npz",
-     ".wav", ".png", ".gz")
+     ".wav", ".png", ".gz", ".xlsx", ".xls", ".ods", ".parquet", ".mp3", ".flac", ".jpg", ".jpeg")
 )  # fmt: skip
 _TABLES = frozenset((".csv", ".tsv", ".tab", ".txt"))
 
@@ -89,15 +92,33 @@ def _rows_of_file(path: Path, facts: ModelFacts, columns: Mapping[str, Any]) -> 
         return
     if read is None:
         raise UnrollError(f"{path}: reading such a file needs the package `training`: {install_hint('training')}")
-    for line, value in read(path, facts.task, facts.options, facts.read, columns):
-        yield InputRow(f"{path}:{line}", value)
+    with _telling():
+        found = read(path, facts.task, facts.options, facts.read, columns)
+    for part, value in found:
+        yield InputRow(f"{path}:{part}" if isinstance(part, int) else str(path / part), value)
 
 
-def _reader() -> Callable[..., list[tuple[int, JsonInput | None]]] | None:
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Print to stderr what the reader understood of a file, and its warnings, which it logs."""
+    log, handler = logging.getLogger(_READERS_LOG), logging.StreamHandler()
+    level, propagates = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagates
+
+
+def _reader() -> Callable[..., list[tuple[int | str, JsonInput | None]]] | None:
     """The function `read_inputs` of training, None where it is not installed."""
     for entry_point in importlib.metadata.entry_points(group=READERS):
         try:
-            reader: Callable[..., list[tuple[int, JsonInput | None]]] = entry_point.load()
+            reader: Callable[..., list[tuple[int | str, JsonInput | None]]] = entry_point.load()
         except ImportError:
             continue
         return reader

@@ -27,19 +27,24 @@ def check_out(path: Path, arguments: Sequence[str]) -> None:
         raise UnrollError(f"--out {path}: the suffix says the form: {', '.join(_SUFFIXES)}")
     if any(Path(argument).exists() and path.exists() and path.samefile(argument) for argument in arguments):
         raise UnrollError(f"--out {path}: this is the file that is read")
+    was_there = path.exists()
     try:
         with path.open("a", encoding="utf-8"):
             pass
+        if not was_there:
+            path.unlink()
     except OSError as error:
         raise UnrollError(f"--out {path} cannot be written: {error.strerror}") from error
 
 
-def write_answers(path: Path, task: str, channels: Sequence[str], found: Iterable[Answered]) -> int:
-    """Write all answers and return the number of refused inputs."""
+def write_answers(
+    path: Path, task: str, channels: Sequence[str], found: Iterable[Answered], *, with_input: bool = False
+) -> int:
+    """Write all answers and return the number of refused inputs. `with_input` adds a column of the files' names."""
     num_refused = 0
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
-            write = _jsonl if path.suffix.lower() == ".jsonl" else _csv(file, path, task, channels)
+            write = _jsonl if path.suffix.lower() == ".jsonl" else _csv(file, path, task, channels, with_input)
             for answered in found:
                 num_refused += answered.error is not None
                 write(file, answered)
@@ -54,14 +59,14 @@ def _jsonl(file: TextIO, answered: Answered) -> None:
     file.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def _csv(file: TextIO, path: Path, task: str, channels: Sequence[str]) -> Any:
+def _csv(file: TextIO, path: Path, task: str, channels: Sequence[str], with_input: bool) -> Any:
     writer = csv.writer(file, delimiter="," if path.suffix.lower() == ".csv" else "\t", lineterminator="\n")
     columns = ("input", "time", *channels) if task == "forecasting" else _COLUMNS.get(task, ("prediction",))
-    writer.writerow((*columns, "error"))
+    writer.writerow((*columns, "error", *(["input"] if with_input else [])))
 
     def write(_: TextIO, answered: Answered) -> None:
         for cells in _cells(task, len(columns), answered):
-            writer.writerow((*cells, answered.error or ""))
+            writer.writerow((*cells, answered.error or "", *([answered.row.place] if with_input else [])))
 
     return write
 

@@ -38,6 +38,7 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs.github.com/spec", "a pointer of Git LFS, not the data", "fetch it with `git lfs pull`"),
 )
 _TAR_MARK = slice(257, 262)
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\ue000-\uf8ff\ufffd\ufffe\uffff]")
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|table)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -97,7 +98,22 @@ def wide_encoding(data: bytes) -> str | None:
     fits = (
         name for name, zeros in patterns.items() if all(abs(s - z) < 0.3 for s, z in zip(shares, zeros, strict=True))
     )
-    return next(fits, None) if len(sample) >= 4 else None
+    found = next(fits, None) if len(sample) >= 4 else None
+    if found is not None or 0 not in sample or _is_plain(sample.replace(b"\0", b"")):
+        return found
+    return next((name for name in ("utf-16-le", "utf-16-be") if _is_text(sample, name)), None)
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether bytes are UTF-8 without control characters: then zeros among them are strays."""
+    return not _NO_TEXT.search(data.decode("utf-8", errors="replace")[:-1])
+
+
+def _is_text(sample: bytes, encoding: str) -> bool:
+    """Whether bytes with zeros among them are words of other alphabets, with blanks or line ends between them."""
+    text = sample.decode(encoding, errors="replace")
+    letters = sum(character.isalpha() for character in text)
+    return 2 * letters > len(text) and not _NO_TEXT.search(text[:-1]) and any(sign in text for sign in " \n")
 
 
 def _share_of_zeros(data: bytes) -> float:

@@ -28,6 +28,9 @@ _MAX_NAME_WORDS = 6
 _MAX_LISTED = 20
 _SENTENCE_END = re.compile(r"[.!?…。！？]['\"”’»)]*$")
 _ADDRESS = re.compile(r"(https?://|www\.)\S+|\S+@\S+\.\w+", re.IGNORECASE)
+_FILE_NAME = re.compile(
+    r"\S.*\.(wave?|mp3|flac|ogg|m4a|png|jpe?g|gif|bmp|webp|tiff?|txt|eml|html?|pdf|docx?|csv|json)", re.IGNORECASE
+)
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d+)*|[.,]\d+)([eE][-+]?\d+)?%?")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
 
@@ -43,11 +46,29 @@ def is_known_header(cells: Sequence[str], rows: Sequence[Sequence[str]] = ()) ->
 
     A cell that stands in its column of the `rows` below too is no name.
     """
-    if sum(cell.strip().casefold() in _KNOWN_LANGUAGES for cell in cells) > 1:
+    own = [cell for index, cell in enumerate(cells) if cell.strip() not in _column(rows, index)]
+    if sum(cell.strip().casefold() in _KNOWN_LANGUAGES for cell in own) > 1:
         return True
-    own = [cell for index, cell in enumerate(cells) if cell not in _column(rows, index)]
     short = [cell for cell in own if len(words_of_name(cell)) <= 4 and not _SENTENCE_END.search(cell.strip())]
     return any(word in _KNOWN_WORDS for cell in short for word in words_of_name(cell))
+
+
+def is_usual_header(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a cell is a usual name as a whole; or has a word of one, and no other cell is like those below it.
+
+    `spam, free message` above rows that start with `spam` is a row, though `message` may name a column.
+    """
+    if not is_known_header(cells, rows):
+        return False
+    names = [cell.strip().casefold() for index, cell in enumerate(cells) if cell.strip() not in _column(rows, index)]
+    is_whole = any(name in _KNOWN_WORDS for name in names) or sum(name in _KNOWN_LANGUAGES for name in names) > 1
+    if is_whole:
+        return True
+    kinds = (_DATE.fullmatch,) if _count_on(_numbers(cells)) else (_NUMBER.fullmatch, _DATE.fullmatch)
+    columns = ((cell.strip(), _column(rows, index)) for index, cell in enumerate(cells))
+    return not any(
+        name in below or any(kind(name) and all(map(kind, below)) for kind in kinds) for name, below in columns if below
+    )
 
 
 def _column(rows: Sequence[Sequence[str]], index: int) -> list[str]:
@@ -56,7 +77,7 @@ def _column(rows: Sequence[Sequence[str]], index: int) -> list[str]:
 
 def data_in_header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Why a first row looks like data; empty if it may name the columns of the rows below."""
-    if is_known_header(names, rows) or _are_consecutive(names):
+    if is_usual_header(names, rows) or _are_consecutive(names):
         return ""
     for index, name in enumerate(names):
         why = _why_data(name.strip(), _column(rows, index))
@@ -85,10 +106,16 @@ def _why_data(name: str, below: Sequence[str]) -> str:
 
 def _are_consecutive(names: Sequence[str]) -> bool:
     """Whether names count on, as those that pandas gives to columns without names, or years."""
-    numbers = [int(name) for name in names if name.strip().isdecimal()]
-    if len(numbers) < 2 or len(numbers) < len([name for name in names if name.strip()]) - 1:
-        return False
-    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    numbers = _numbers(names)
+    return _count_on(numbers) and len(numbers) >= len([name for name in names if name.strip()]) - 1
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    return [int(name) for name in names if name.strip().isdecimal()]
+
+
+def _count_on(numbers: Sequence[int]) -> bool:
+    return len(numbers) > 1 and list(numbers) == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def is_number(cell: str) -> bool:
@@ -99,6 +126,11 @@ def is_number(cell: str) -> bool:
 def is_address(cell: str) -> bool:
     """Whether a cell is an address of the web or of mail."""
     return _ADDRESS.fullmatch(cell.strip()) is not None
+
+
+def is_file_name(cell: str) -> bool:
+    """Whether a cell is the name of a file, such as a sound or a picture."""
+    return _FILE_NAME.fullmatch(cell.strip()) is not None
 
 
 def listed(names: Sequence[str]) -> str:

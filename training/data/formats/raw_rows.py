@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from service.tasks.inputs.times import is_a_date_column
 from training.data.formats.faults import Report
 from training.data.formats.header import listed
 
@@ -41,20 +42,29 @@ def _is_name(cell: str, name: str) -> bool:
     return cell.strip() == name
 
 
-def named_columns(path: Path, names: list[str], line: int, body: list[RawRow], report: Report) -> list[str | None]:
+def named_columns(
+    path: Path, names: list[str], line: int, body: list[RawRow], report: Report, dates_name: str = ""
+) -> list[str | None]:
     """Names of the columns that are read; None for those without a name.
 
-    A header with one name less than the rows have cells is that of a table with row names, as R writes it.
+    A first column without a name that holds dates, as pandas writes the index of a series, is called `dates_name`, if
+    one is given. A header with one name less than the rows have cells is that of a table with row names, as R writes.
     """
     if len(body) > 1 and all(len(row.cells) == len(names) + 1 and _ROW_NAME.fullmatch(row.cells[0]) for row in body):
         names = ["", *names]
     if len(set(filter(None, names))) != len(list(filter(None, names))):
         report.fault(path, line, f"duplicate column names: {listed(names)}", "each must be unique")
     kept = [None if _UNNAMED.fullmatch(name) else name for name in names]
+    if kept[:1] == [None] and dates_name and dates_name not in kept and _holds_dates(body):
+        kept[0] = dates_name
     nameless = [_nameless(path, index, names, line, body, report) for index, name in enumerate(kept) if name is None]
     if nameless:
         report.facts(path)["not read"] = ", ".join(dict.fromkeys(nameless))
     return kept
+
+
+def _holds_dates(body: Sequence[RawRow]) -> bool:
+    return is_a_date_column([row.cells[0] for row in body])
 
 
 def _nameless(path: Path, index: int, names: Sequence[str], line: int, body: Sequence[RawRow], report: Report) -> str:

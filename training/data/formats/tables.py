@@ -12,7 +12,7 @@ from typing import NamedTuple
 from training.data.formats.dialect import Dialect, find_dialect, parse
 from training.data.formats.faults import DataFault, Facts, Report
 from training.data.formats.foreign_files import is_web_page
-from training.data.formats.header import data_in_header, is_known_header, listed, shortened
+from training.data.formats.header import data_in_header, is_known_header, is_usual_header, listed, shortened
 from training.data.formats.json_rows import flat_cells, json_objects
 from training.data.formats.lines import read_lines
 from training.data.formats.options import Format, ReadOptions
@@ -56,18 +56,25 @@ class Table:
     facts: Facts = field(default_factory=dict)
 
 
-def read_table(path: Path, file_format: Format, report: Report, options: ReadOptions | None = None) -> Table:
-    """Read a CSV or TSV file, or a JSON file of objects."""
+def read_table(
+    path: Path, file_format: Format, report: Report, options: ReadOptions | None = None, dates_name: str = ""
+) -> Table:
+    """Read a CSV or TSV file, or a JSON file of objects.
+
+    `dates_name` is the name of a first column that has none and holds dates; without it, such a column is left out.
+    """
     options = options or ReadOptions()
     lines = read_lines(path, report, options.encoding)
     if is_web_page("\n".join(lines[:20])):
         raise DataFault(path, 1, "the file is a web page (HTML), not a table", "download the file itself")
     if file_format == "jsonl":
         return _json_table(path, lines, report)
-    return _separated_table(path, lines, find_dialect(lines, file_format, options), report, options)
+    return _separated_table(path, lines, find_dialect(lines, file_format, options), report, options, dates_name)
 
 
-def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report: Report, options: ReadOptions) -> Table:
+def _separated_table(
+    path: Path, lines: Sequence[str], dialect: Dialect, report: Report, options: ReadOptions, dates_name: str
+) -> Table:
     """Fields quoted with `"` may hold line breaks, except in files that are separated by tabs and called TSV."""
     rows = _rows(path, lines, dialect, report)
     if not rows:
@@ -79,7 +86,7 @@ def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report:
     names, header = _names(path, rows, report, options)
     facts["header"] = "none" if header is None else f"line {header}"
     body = rows if header is None else without_header_again(path, names, rows[1:], report)
-    kept = named_columns(path, names, header or rows[0].line, body, report)
+    kept = named_columns(path, names, header or rows[0].line, body, report, dates_name)
     if dialect.quoting:
         warn_of_swallowed_rows(path, body, dialect.separator, report)
     else:
@@ -89,7 +96,7 @@ def _separated_table(path: Path, lines: Sequence[str], dialect: Dialect, report:
         rows=[_named(row, kept) for row in cut_to_header(path, kept, body, report)],
         numbers={str(number): name for number, name in enumerate(kept, _first_number(options)) if name is not None},
         header=header,
-        has_usual_names=is_known_header(names, [row.cells for row in body[:_SAMPLE_ROWS]]),
+        has_usual_names=is_usual_header(names, [row.cells for row in body[:_SAMPLE_ROWS]]),
         facts=facts,
     )
 
@@ -154,7 +161,7 @@ def _names(path: Path, rows: Sequence[RawRow], report: Report, options: ReadOpti
 def _why_data(names: Sequence[str], below: Sequence[RawRow], options: ReadOptions) -> str:
     wanted = options.column_names
     cells = [row.cells for row in below if row.cells != list(names)]
-    if any(name in names for name in wanted) or is_known_header(names, cells):
+    if any(name in names for name in wanted):
         return ""
     why = data_in_header(names, cells)
     if wanted and all(name.isdecimal() for name in wanted):
@@ -184,9 +191,12 @@ def _json_table(path: Path, lines: Sequence[str], report: Report) -> Table:
     return Table(tuple(columns), rows, lists=tuple(sorted(lists)), facts=facts)
 
 
-def cell_of(row: Row, column: str, path: Path, report: Report) -> str | None:
-    """Stripped text of a cell. A missing or blank cell is a fault and None."""
+def cell_of(row: Row, column: str, path: Path, report: Report, lists: Sequence[str] = ()) -> str | None:
+    """Stripped text of a cell. A missing or blank cell is a fault and None; `lists` are columns that hold lists too."""
     value = row.cells.get(column, "").strip()
+    if not value and column in lists and column not in row.cells:
+        report.fault(path, row.line, f"{column!r} is a list of several", "every row needs one value")
+        return None
     if not value:
         report.fault(path, row.line, f"{column!r} is empty", "every row needs a value")
         return None

@@ -9,12 +9,12 @@ from pathlib import Path
 from service.bundle.manifest import Limits, TaskName
 from training.data.formats.faults import Facts, Report
 from training.data.formats.options import Located
-from training.data.records import LabelledSignal, LabelledText, SentencePair, TaggedSentence
+from training.data.records import LabelledSignal, LabelledText, SentencePair, Series, TaggedSentence
 
 #: Words that the service takes at once, as recipes have it by default.
 MAX_WORDS = Limits().max_input_tokens
 _FIRST_FACTS = ("format", "compression", "encoding")
-_LAST_FACTS = ("not read", "records", "classes", "limit")
+_LAST_FACTS = ("not read", "rows", "records", "classes", "limit")
 
 
 def sentence_about(path: str, facts: Facts) -> str:
@@ -30,7 +30,8 @@ def describe_records(records: Sequence[Located], path: Path, report: Report) -> 
     """State the number of records, and of classes where they have labels."""
     facts = report.facts(path)
     labels = Counter(one.record.label for one in records if isinstance(one.record, LabelledText | LabelledSignal))
-    facts["records"] = f"{len(records):,}"
+    if not any(isinstance(one.record, Series) for one in records):
+        facts["records"] = f"{len(records):,}"
     if labels:
         facts["classes"] = f"{len(labels):,}"
 

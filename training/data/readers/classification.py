@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.data.formats.faults import DataFault, Report
-from training.data.formats.header import listed
+from training.data.formats.header import is_number, listed
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.slot_folder import read_aligned
 from training.data.formats.tables import Table, cell_of, pick_column, read_table, take_column
 from training.data.readers.columns import (
+    cells_of,
     column_with_word,
     doubt_labels,
     doubt_shorter_texts,
     doubt_texts,
     is_aside,
+    may_be_label,
     names_rows,
     state_ignored,
+    warn_of_gaps,
 )
 from training.data.records import LabelledText
 
@@ -40,6 +43,8 @@ def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, r
     """Read a text with its label from each row."""
     table = read_table(path, file_format, report, options)
     if not table.columns:
+        if table.lists:
+            raise DataFault(path, 1, *_missing(table, "text"))
         return []
     text_column, label_column = _columns(table, path, options)
     group_column = pick_column(table, options.group_column, TEXT_GROUP_COLUMNS, "group", path)
@@ -48,10 +53,12 @@ def read_labelled_table(path: Path, file_format: Format, options: ReadOptions, r
     if options.text_column is None:
         doubt_texts(table, text_column, "text", path, report)
         doubt_shorter_texts(table, text_column, label_column, path, report)
+    warn_of_gaps(table, text_column, path, report)
     doubt_labels(table, label_column, path, report)
     records = []
     for row in table.rows:
-        text, label = cell_of(row, text_column, path, report), cell_of(row, label_column, path, report)
+        text = cell_of(row, text_column, path, report)
+        label = cell_of(row, label_column, path, report, table.lists)
         if text is not None and label is not None:
             group = row.cells.get(group_column or "", "") if is_group else ""
             records.append(Located(LabelledText(text, label, group), row.line))
@@ -67,7 +74,8 @@ def _columns(table: Table, path: Path, options: ReadOptions) -> tuple[str, str]:
         found = text or label
         others = [column for column in table.columns if column != found and not names_rows(table, column)]
         if len(others) > 1:
-            others = [column for column in others if not is_aside(table, column)]
+            is_likely = may_be_label if label is None else _may_be_text
+            others = [column for column in others if is_likely(table, column)]
         if len(others) == 1 and not set(table.lists) & {*TEXT_COLUMNS, *LABEL_COLUMNS}:
             text, label = text or others[0], label or others[0]
     if text is None or label is None:
@@ -76,6 +84,10 @@ def _columns(table: Table, path: Path, options: ReadOptions) -> tuple[str, str]:
     take_column(table, "text", text)
     take_column(table, "label", label)
     return text, label
+
+
+def _may_be_text(table: Table, column: str) -> bool:
+    return not is_aside(table, column)
 
 
 def pick_text_column(table: Table, options: ReadOptions, path: Path) -> str | None:
@@ -88,6 +100,16 @@ def pick_text_column(table: Table, options: ReadOptions, path: Path) -> str | No
     return found or pick_column(table, None, _WEAK_NAMES, "text", path)
 
 
+def likely_text_column(table: Table, options: ReadOptions, path: Path) -> str | None:
+    """The column of texts of a table with or without labels: the one that training takes, or the only one."""
+    try:
+        return _columns(table, path, options)[0]
+    except DataFault:
+        texts = [column for column in table.columns if _may_be_text(table, column)]
+        only = texts[0] if len(texts) == 1 else table.columns[0] if len(table.columns) == 1 else None
+        return pick_text_column(table, options, path) or only
+
+
 def _missing(table: Table, missing: str) -> tuple[str, str]:
     """What is missing, and what to pass instead."""
     named = listed(table.columns)
@@ -98,7 +120,15 @@ def _missing(table: Table, missing: str) -> tuple[str, str]:
     usual = TEXT_COLUMNS if missing == "text" else LABEL_COLUMNS
     if set(table.lists) & set(usual):
         return f"no {missing} column: a list is no {missing}{lists}", f"every text needs one {missing}"
-    return f"no {missing} column among: {named}{lists}", f"pass --column {missing}=... or add a header"
+    is_of_frames = missing == "text" and _is_of_numbers(table)
+    hint = "; for rows that are frames of sequences, pass --column sequence=..." if is_of_frames else ""
+    return f"no {missing} column among: {named}{lists}", f"pass --column {missing}=... or add a header{hint}"
+
+
+def _is_of_numbers(table: Table) -> bool:
+    """Whether most columns hold numbers."""
+    num_numbers = sum(all(map(is_number, cells_of(table, column))) for column in table.columns)
+    return 2 * num_numbers > len(table.columns) > 2
 
 
 def read_slot_labels(path: Path, report: Report) -> list[Located]:

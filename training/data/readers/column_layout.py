@@ -30,6 +30,9 @@ _SAMPLE_LINES = 50_000
 
 
 _BLANKS = re.compile("[ \t]+")
+_SIGNS_OF_CSV = {",": "commas", ";": "semicolons", "|": "vertical bars"}
+_QUOTED = re.compile(r'"[^"]+"')
+_SLASHED = re.compile(r"\S+/[A-Z][A-Z$-]*|(\W)/\W{1,2}")
 
 
 class BadLine(Exception):
@@ -87,6 +90,8 @@ def is_comment(line: str, layout: ColumnLayout) -> bool:
         return True
     if not line.startswith("#"):
         return False
+    if layout.numbers:
+        return True
     cells = cells_of_line(line, layout.separator)
     if len(cells) == layout.num_columns and layout.tag_of(cells) in layout.tags:
         return False
@@ -103,7 +108,7 @@ def find_layout(path: Path, lines: Sequence[str], options: ReadOptions, report: 
     sure = [(number, line) for number, line in numbered if not line.startswith(("#", _DOCUMENT_START))] or numbered
     separator = "\t" if 2 * sum("\t" in line for _, line in sure) > len(sure) else None
     rows = [cells_of_line(line, separator) for _, line in sure]
-    _refuse_commas(path, [line for _, line in sure], rows)
+    _refuse_cells(path, sure[0][0] if sure else 1, [line for _, line in sure], rows)
     num_columns = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
     rows = [row for row in rows if len(row) == num_columns]
     header = sure[0][0] if rows and _is_header(rows, options) else None
@@ -178,14 +183,21 @@ def _last_full_column(rows: Sequence[Sequence[str]]) -> int:
     return -1 if last == width else last
 
 
-def _refuse_commas(path: Path, lines: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Refuse CSV: a comma is a word too, so that columns can be separated by tabs and blanks only."""
-    counts = Counter(line.count(",") for line in lines)
-    usual, share = counts.most_common(1)[0] if counts else (0, 0)
+def _refuse_cells(path: Path, first: int, lines: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Refuse what CSV has: separators that are words too, and quotes around each cell; and words with slashes."""
+    allowed = "write a word and its tag on each line, separated by a tab, and a blank line between sentences"
     is_csv = path.name.lower().removesuffix(".gz").endswith(".csv")
-    if usual > 0 and share >= _ALMOST_ALL * len(lines) and (is_csv or all(len(row) == 1 for row in rows)):
-        allowed = "write a word and its tag on each line, separated by a tab, and a blank line between sentences"
-        raise DataFault(path, 1, "the columns are separated by commas", allowed)
+    for sign, name in _SIGNS_OF_CSV.items():
+        counts = Counter(line.count(sign) for line in lines)
+        usual, share = counts.most_common(1)[0] if counts else (0, 0)
+        is_usual = usual > 0 and share >= _ALMOST_ALL * len(lines)
+        if is_usual and ((is_csv and sign == ",") or all(len(row) == 1 for row in rows)):
+            raise DataFault(path, first, f"the columns are separated by {name}", allowed)
+    cells = [cell for row in rows for cell in row]
+    if len(rows) > 1 and all(_QUOTED.fullmatch(cell) for cell in cells):
+        raise DataFault(path, first, "the cells are quoted as in CSV, and quotes are words too", allowed)
+    if len(rows) > 1 and cells and all(map(_SLASHED.fullmatch, cells)):
+        raise DataFault(path, first, f"a line holds words with their tags, such as {cells[0]}", allowed)
 
 
 def _doubt(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.tasks.inputs.times import is_a_date_column
 from training.data.formats.faults import Report
-from training.data.formats.header import is_address, is_number, shortened, words_of_name
+from training.data.formats.header import is_address, is_file_name, is_number, shortened, words_of_name
 from training.data.formats.raw_rows import counts_rows
 from training.data.formats.tables import Table, shown_column
 
@@ -14,7 +16,10 @@ from training.data.formats.tables import Table, shown_column
 _ABOUT_WORDS = "id ids idx index length len count date time url link lang language type author"
 _ABOUT = frozenset(_ABOUT_WORDS.split(" "))
 _ID_NAMES = frozenset({"id", "ids", "idx", "index", "uid", "uuid", "key", "nr"})
+_GAPS = frozenset({"nan", "null", "<na>", "n/a"})
+_SHEET_ERROR = re.compile(r"#(NAME\?|REF!|VALUE!|DIV/0!|N/A|NUM!|NULL!|SPILL!)")
 _MIN_ROWS = 10
+_FEW_ROWS = 3
 _NEARLY_ALL = 0.9
 _MUCH_LONGER = 3
 _MAX_LABELS_ALIKE = 5
@@ -31,13 +36,30 @@ def column_with_word(table: Table, words: Sequence[str], taken: Sequence[str | N
 
 
 def is_aside(table: Table, column: str) -> bool:
-    """Whether a column only numbers, names or links the rows: ids, numbers, addresses; or is empty."""
+    """Whether a column only numbers, dates, names or links the rows: ids, numbers, times, files; or is empty."""
     cells = cells_of(table, column)
     if not cells:
         return True
     if _ID_NAMES & set(words_of_name(column)) and not any(" " in cell for cell in cells):
         return True
-    return all(map(is_number, cells)) or all(map(is_address, cells))
+    if is_a_date_column(cells):
+        return True
+    return any(all(map(test, cells)) for test in (is_number, is_address, is_file_name))
+
+
+def is_about_rows(table: Table, column: str) -> bool:
+    """Whether a column sorts the rows, such as by language, domain or part: few short values come again and again."""
+    cells = cells_of(table, column)
+    distinct = set(cells)
+    return 2 * len(distinct) <= len(cells) and not any(" " in cell for cell in distinct)
+
+
+def may_be_label(table: Table, column: str) -> bool:
+    """Whether a column may hold labels: values that come again; no times, addresses, names of files or ids."""
+    cells = cells_of(table, column)
+    if len(cells) > _FEW_ROWS and len(set(cells)) == len(cells):
+        return False
+    return bool(cells) and (all(map(is_number, cells)) or not is_aside(table, column))
 
 
 def names_rows(table: Table, column: str) -> bool:
@@ -62,9 +84,9 @@ def state_ignored(table: Table, *taken: str | None) -> None:
 
 
 def doubt_texts(table: Table, column: str, role: str, path: Path, report: Report) -> None:
-    """Warn of texts that are all numbers or addresses."""
+    """Warn of texts that are all numbers, addresses or names of files."""
     cells = cells_of(table, column)
-    for test, kind in ((is_number, "numbers"), (is_address, "addresses")):
+    for test, kind in ((is_number, "numbers"), (is_address, "addresses"), (is_file_name, "names of files")):
         if cells and all(map(test, cells)):
             report.warn(path, table.header, f"{role} column `{column}` holds only {kind}", _choose(role))
 
@@ -99,6 +121,17 @@ def doubt_labels(table: Table, column: str, path: Path, report: Report) -> None:
         what = f"label column `{column}` holds measured numbers, which are read as {len(distinct):,} classes"
         report.warn(path, table.header, what, _choose("label"))
     warn_of_spellings(list(distinct), path, report)
+    warn_of_gaps(table, column, path, report)
+
+
+def warn_of_gaps(table: Table, column: str, path: Path, report: Report) -> None:
+    """Warn of cells that stand for nothing, such as NaN, or are errors of a spreadsheet, such as #NAME?."""
+    found = [(row.line, row.cells.get(column, "").strip()) for row in table.rows]
+    gaps = [(line, cell) for line, cell in found if cell.casefold() in _GAPS or _SHEET_ERROR.fullmatch(cell)]
+    if gaps:
+        line, cell = gaps[0]
+        more = f" (and in {len(gaps) - 1:,} more rows)" if len(gaps) > 1 else ""
+        report.warn(path, line, f"column `{column}` holds {shortened(cell)}{more}, which is read as it stands")
 
 
 def warn_of_spellings(labels: Sequence[str], path: Path, report: Report) -> None:

@@ -36,6 +36,41 @@ def feature_columns(table: Table, others: set[str | None], path: Path, report: R
     return tuple(found)
 
 
+def is_whole_sequence(
+    rows: Sequence[Row],
+    columns: tuple[str, str | None, str | None],
+    seen: dict[tuple[str, str], int],
+    path: Path,
+    report: Report,
+) -> bool:
+    """Whether rows are all of one sequence, with one label; what is wrong is reported. Adds the sequence to `seen`.
+
+    Args:
+        rows: that follow each other and have the same sequence.
+        columns: of the sequence, of the label and of the group.
+        seen: lines on which earlier sequences begin, by sequence and group.
+    """
+    first = rows[0].cells
+    sequence, label, group = columns
+    key = first[sequence], first.get(group or "", "")
+    if key in seen:
+        what = f"sequence {key[0]!r} begins again: rows of others stand between these and those from line {seen[key]}"
+        report.fault(path, rows[0].line, what, "sort the rows by sequence, or give each sequence a name of its own")
+        return False
+    seen[key] = rows[0].line
+    return label is None or _has_one_label(rows, sequence, label, path, report)
+
+
+def _has_one_label(rows: Sequence[Row], sequence: str, label: str, path: Path, report: Report) -> bool:
+    usual = rows[0].cells[label].strip()
+    change = next((row for row in rows if row.cells[label].strip() not in ("", usual)), None)
+    if change is not None:
+        what = f"label {change.cells[label]!r} in sequence {rows[0].cells[sequence]!r}, which began with {usual!r}"
+        allowed = "a sequence has one label; --column window=ROWS cuts a recording that has a label on each row"
+        report.fault(path, change.line, what, allowed)
+    return change is None
+
+
 def numbers_of(
     rows: list[Row], features: tuple[str, ...], numbers: NumberReader, path: Path, report: Report
 ) -> NDArray[np.float32] | None:

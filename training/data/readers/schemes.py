@@ -29,8 +29,12 @@ _SPELLINGS: dict[str, re.Pattern[str]] = {
 }
 _BRACKETS = re.compile(r"[-*_]|\(.*|.*\)")
 _BIO_TAG = re.compile("[BI]-.+")
+#: What is written in place of O.
+_ALSO_OUTSIDE = ("o", "0", "-", "_")
 _MOST = 0.5
 _FEW = 0.05
+#: Tags of a file without O: two of spans and the one in place of O.
+_MIN_TAGS = 3
 
 
 class Spans(NamedTuple):
@@ -65,17 +69,25 @@ def find_spans(sentences: Sequence[Sequence[str]]) -> Spans | None:
 
 
 def _usual_spelling(counts: Counter[str]) -> str | None:
-    """The first spelling of more than half of the tags other than O, counted with repeats."""
-    total = sum(count for tag, count in counts.items() if tag.upper() != OUTSIDE)
+    """The first spelling of more than half of the tags other than O, counted with repeats.
+
+    In a file without O, that of all tags but the most frequent one, which is then meant as O.
+    """
+    inside = Counter({tag: count for tag, count in counts.items() if tag not in (OUTSIDE, *_ALSO_OUTSIDE)})
     for name, pattern in _SPELLINGS.items():
-        if sum(count for tag, count in counts.items() if pattern.fullmatch(tag)) > _MOST * total:
+        if sum(count for tag, count in inside.items() if pattern.fullmatch(tag)) > _MOST * inside.total():
             return name
-    return None
+    if OUTSIDE in counts or len(inside) < _MIN_TAGS:
+        return None
+    usual, _ = inside.most_common(1)[0]
+    others = inside.keys() - {usual}
+    spellings = (name for name, pattern in _SPELLINGS.items() if all(pattern.fullmatch(tag) for tag in others))
+    return next(spellings, None) if any(tag.upper().startswith("B") for tag in others) else None
 
 
 def _normal_form(tag: str, spelling: str) -> str | None:
-    """`B_PER` -> `B-PER`; None for a tag that is not spelt like the others. A zero and a small o are taken for O."""
-    if tag in (OUTSIDE, "o", "0"):
+    """`B_PER` -> `B-PER`; None for a tag that is not spelt like the others. 0, o, - and _ are taken for O."""
+    if tag in (OUTSIDE, *_ALSO_OUTSIDE):
         return OUTSIDE
     found = _SPELLINGS[spelling].fullmatch(tag)
     return f"{found['letter'].upper()}-{found['kind']}" if found else None

@@ -11,10 +11,12 @@ import numpy as np
 from service.tasks.inputs.time_steps import TimeStep, step_of
 from service.tasks.inputs.times import is_usual, read_times
 from training.data.formats.faults import DataFault, Report
+from training.data.formats.header import listed
 from training.data.formats.options import Format, Located, ReadOptions
-from training.data.formats.tables import Row, Table, read_table
+from training.data.formats.tables import Row, Table, read_table, shown_column
 from training.data.readers.cells.numbers import NumberReader, index_columns
-from training.data.readers.cells.times import TimeColumn, read_time_column, time_column_of
+from training.data.readers.cells.times import ReadTimes, TimeColumn, read_time_column, time_column_of
+from training.data.readers.columns import state_ignored
 from training.data.records import Series
 
 
@@ -24,7 +26,7 @@ def read_series(path: Path, file_format: Format, options: ReadOptions, report: R
     A channel is a column, or `column=value`: 1 where the cell has that value, else 0. A cell that is not a number is a
     fault, an empty one a missing value. Times, if there is a time column, must increase.
     """
-    table = read_table(path, file_format, report, options)
+    table = read_table(path, file_format, report, options, dates_name="date")
     if not table.rows:
         return []
     time = time_column_of(table, options, path, report)
@@ -33,9 +35,27 @@ def read_series(path: Path, file_format: Format, options: ReadOptions, report: R
     targets = _targets(channels, options.target_column, path)
     numbers = NumberReader(table.rows, [name for name in channels if name in table.columns], options, path, report)
     rows = [[_number(row, channel, numbers, path, report) for channel in channels] for row in table.rows]
-    spelled = read_time_column(time, table.rows, options.dates, path, report).spelled if time.columns else ()
+    read = read_time_column(time, table.rows, options.dates, path, report) if time.columns else None
+    _state(table, time, read, channels, targets)
+    spelled = read.spelled if read else ()
     series = Series(channels, targets, np.array(rows, dtype=np.float64), spelled, len(rows))
     return [Located(series, table.rows[0].line)]
+
+
+def _state(
+    table: Table, time: TimeColumn, read: ReadTimes | None, channels: Sequence[str], targets: Sequence[str]
+) -> None:
+    """State the columns that are taken, and how the times are read: the first one, the last one and the step."""
+    facts = table.facts
+    facts["time"] = "none: rows are taken as equal steps"
+    if read is not None:
+        named = " + ".join(shown_column(table, name) for name in time.columns)
+        step = f", steps of {read.step}" if read.step else ""
+        facts["time"] = f"{named}, {read.spelled[0]} to {read.spelled[-1]}{step}"
+    facts["channels"] = listed([shown_column(table, name) for name in channels])
+    facts["forecast"] = "all of them" if list(targets) == list(channels) else listed([f"`{name}`" for name in targets])
+    state_ignored(table, *time.columns, *channels, *map(_base, channels))
+    facts["rows"] = f"{len(table.rows):,}"
 
 
 def _channels(table: Table, time: TimeColumn, path: Path, report: Report) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from service.tasks.core.task import Waveform
 from service.tasks.inputs.json_input import read_frames
 from service.tasks.inputs.wav import read_wav
 from training.data.formats.faults import DataFault, Report
+from training.data.formats.header import listed
 from training.data.formats.lines import read_lines
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.tables import Row, Table, cell_of, pick_column, read_table
@@ -35,6 +36,7 @@ from training.data.readers.frame_rows import (
     SEQUENCE_COLUMNS,
     SIGNAL_LABELS,
     feature_columns,
+    is_whole_sequence,
     needed,
     numbers_of,
     read_windows,
@@ -148,8 +150,12 @@ def _read_frame_rows(path: Path, options: ReadOptions, report: Report) -> Iterat
     group = pick_column(table, options.group_column, GROUP_COLUMNS, "group", path)
     features = options.channel_columns or feature_columns(table, {sequence, label_column, group}, path, report)
     numbers = NumberReader(table.rows, features, options, path, report)
+    table.facts["features"] = listed([f"`{name}`" for name in features])
+    seen: dict[tuple[str, str], int] = {}
     for rows in _sequences(table, sequence):
         first = rows[0]
+        if not is_whole_sequence(rows, (sequence, label_column, group), seen, path, report):
+            continue
         label = cell_of(first, label_column, path, report) if label_column else labels.get(first.cells[sequence])
         if label is None:
             if not label_column:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training.data.formats.faults import DataFault, Report
+from training.data.readers.columns import warn_of_spellings
 from training.data.readers.listed_files import files_in
 
 SOUND_SUFFIXES = (".wav", ".wave")
@@ -65,6 +66,7 @@ def labelled_sounds(folder: Path, report: Report) -> Iterator[SoundFile]:
     _require_labels(root, sounds, labelled, others)
     _tell_left_out(root, len(sounds) - len(labelled), others, report)
     _doubt_outer_folders(root, labelled, report)
+    warn_of_spellings(sorted({path.relative_to(root).parts[0] for path in labelled}), root, report)
     for path in labelled:
         label, *inner, _ = path.relative_to(root).parts
         yield SoundFile(path, label, inner[0] if inner else "")

@@ -56,6 +56,21 @@ def test_running_text_in_utf16_is_named(tmp_path: Path) -> None:
         read_records("generation", path)
 
 
+@pytest.mark.parametrize("text", ["Привет мир это текст\n", "你好世界\n今天天气\n", "Γειά σου Κόσμε\n"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_other_alphabets_in_utf16_are_named(text: str, encoding: str, tmp_path: Path) -> None:
+    """Without a byte-order mark, and without the zeros that each letter of English has."""
+    path = write(tmp_path, "a.txt", text.encode(encoding))
+    with pytest.raises(DataFault, match=f"UTF-16 text.*encoding={encoding}"):
+        read_lines(path, Report())
+
+
+def test_a_stray_zero_does_not_make_utf16(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", b"some text here\0\nmore\0 text\n")
+    with pytest.raises(DataFault, match="NUL"):
+        read_lines(path, Report())
+
+
 def test_another_encoding_is_suggested_and_can_be_named(tmp_path: Path) -> None:
     """A byte of Windows-1252 is shown as the letter it is there."""
     path = write(tmp_path, "a.tsv", ROWS.encode("cp1252"))

@@ -80,6 +80,34 @@ def test_a_folder_of_texts_has_a_file_of_them(task: str, tmp_path: Path) -> None
     assert values(tmp_path, task) == ["play jazz"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", ",Customer Message,Queue\n0,hello,x\n1,bye,y\n"),
+        ("a.csv", "Timestamp,Your message\n5/13/2024 9:00,hello\n5/14/2024 9:00,bye\n"),
+        ("a.txt", "text,label\nhello,x\nbye,y\n"),
+        ("a.txt", "label\ttext\nx\thello\ny\tbye\n"),
+    ],
+)
+def test_texts_are_found_where_training_finds_them(name: str, content: str, tmp_path: Path) -> None:
+    """A model predicts the file it was trained on, though no column has a usual name, or the file is called a text."""
+    assert values(write(tmp_path, name, content), "classification") == ["hello", "bye"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "lang,english_text,german_text\nde,hello,hallo\nde,bye,ciao\n",
+        "question,query\nhello,select 1\nbye,select 2\n",
+        "target,source\nhallo,hello\nciao,bye\n",
+        "id,note\n7,hello\n9,bye\n",
+    ],
+)
+def test_sources_are_found_where_training_finds_them(content: str, tmp_path: Path) -> None:
+    """With or without targets, the sources are no ids, languages or targets."""
+    assert values(write(tmp_path, "a.csv", content), "translation") == ["hello", "bye"]
+
+
 def test_sources_of_translations_are_the_first_column(tmp_path: Path) -> None:
     path = write(tmp_path, "a.tsv", "en\tde\nGood day.\tGuten Tag.\n")
     assert values(path, "translation") == ["Good day."]
@@ -140,6 +168,7 @@ def test_sounds_of_a_folder_or_an_index(tmp_path: Path) -> None:
     write(tmp_path, "all/._2.wav", "no sound")
     wanted = [{"wav": base64.b64encode(data).decode()} for data in content]
     assert values(tmp_path / "all", "classification", SOUND) == wanted[::-1]
+    assert [name for name, _ in read_inputs(tmp_path / "all", "classification", SOUND, {}, {})] == ["2.wav", "b/1.WAV"]
     index = write(tmp_path, "index.csv", "file\nall/b/1.wav\nall/2.wav\n")
     assert values(index, "classification", SOUND) == wanted
     write(tmp_path, "all/2.wav", "fLaC")

@@ -152,3 +152,16 @@ def test_weekends_are_no_gaps_where_only_workdays_are_counted(tmp_path: Path) ->
     assert read(table(tmp_path, "date,load", workdays))[1].warnings == []
     missing = [f"{day},1" for day in DAYS if day.weekday() < 5 and day != date(2024, 1, 3)]
     assert len(read(table(tmp_path, "date,load", missing))[1].warnings) == 1
+
+
+def test_an_index_of_dates_without_a_name_holds_the_times(tmp_path: Path) -> None:
+    """As pandas writes a series whose index is dates; and what was understood is stated."""
+    path = tmp_path / "a.csv"
+    path.write_text(",load\n" + "".join(f"2024-01-{day:02d},{day}\n" for day in range(1, 10)), encoding="utf-8")
+    report = Report()
+    (located,) = read_located("forecasting", path, None, report)
+    assert isinstance(located.record, Series)
+    assert located.record.times[:2] == ("2024-01-01", "2024-01-02")
+    facts = report.understood[str(path)]
+    assert facts["time"] == "`date`, 2024-01-01 to 2024-01-09, steps of 1d"
+    assert facts["channels"] == "`load`"

@@ -87,7 +87,7 @@ def test_other_spellings_are_read_and_stated(stated: str, turned: Any, tmp_path:
 )
 def test_schemes_with_ends_become_bio(scheme: str, letters: str, tmp_path: Path) -> None:
     """Four letters for begin, inside, end and single, in the order of the parameter."""
-    begin, inside, end, single = letters
+    begin, inside, end, single = tuple(letters)
     content = f"a {begin}-X\nb {inside}-X\nc {end}-X\nd {single}-Y\ne O\n\n"
     found, report = read(tmp_path, content)
     assert tags_of(found) == [("B-X", "I-X", "I-X", "B-Y", "O")]
