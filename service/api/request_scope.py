@@ -123,19 +123,22 @@ class RequestScope:
         response_headers = {"Retry-After": "1", REQUEST_ID_HEADER: request_id}
         return Response(body, _TOO_MANY.status, response_headers, media_type="application/json")
 
-    def turn_away(self, failure: Failure, method: str, headers: Headers, *, is_counted: bool) -> Response:
-        """The response to a request that is refused before its route is known.
+    def turn_away(
+        self, failure: Failure, match: Match | None, method: str, headers: Headers, *, is_counted: bool
+    ) -> Response:
+        """The response to a request that its connection refuses, in the form of its route if that is known.
 
         It is reported, unless its load must be shed or it has been reported (`is_counted` is false).
         """
-        record, token = self._begin(None, headers)
+        record, token = self._begin(match, headers)
         record.outcome, record.status, record.rejection = failure.error_type, failure.status, failure.error_type
         if is_counted and failure.error_type == _TOO_MANY.error_type:
             self._count(record, 0.0)
         elif is_counted:
             self._report(record, method)
         request_fields_var.reset(token)
-        body = to_json(plain_body(failure._replace(request_id=record.request_id)))
+        form = plain_body if match is None else match.errors.body
+        body = to_json(form(failure._replace(request_id=record.request_id)))
         response_headers = {**failure.headers, REQUEST_ID_HEADER: record.request_id}
         return Response(body, failure.status, response_headers, media_type="application/json")
 

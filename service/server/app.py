@@ -124,9 +124,13 @@ class Application:
         """The response to a request beyond the limit of open ones; None if there is room."""
         return None if self._num_open < self._max_open else self._scope.refuse(match, headers)
 
-    def turn_away(self, failure: Failure, method: str, headers: Headers, *, is_counted: bool) -> Response:
-        """The response to a request that is refused before its route is known."""
-        return self._scope.turn_away(failure, method, headers, is_counted=is_counted)
+    def turn_away(
+        self, failure: Failure, method: str, target: bytes, headers: Headers, *, is_counted: bool
+    ) -> Response:
+        """The response to a request that the connection refuses; method and target are empty if they are not known."""
+        path = target.partition(b"?")[0].decode("latin-1")
+        match = self._routes.find("POST", path) if method == "POST" else None
+        return self._scope.turn_away(failure, match, method, headers, is_counted=is_counted)
 
     async def respond(
         self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""

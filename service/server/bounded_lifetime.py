@@ -26,7 +26,9 @@ MAX_DROPPED_BODIES = 2
 class Refuser(Protocol):
     """What reports requests that are refused before their route is known: the application."""
 
-    def turn_away(self, failure: Failure, method: str, headers: Headers, *, is_counted: bool) -> Response: ...
+    def turn_away(
+        self, failure: Failure, method: str, target: bytes, headers: Headers, *, is_counted: bool
+    ) -> Response: ...
 
 
 class BoundedLifetime(HttpToolsProtocol):
@@ -123,7 +125,8 @@ class BoundedLifetime(HttpToolsProtocol):
     def write_response(self, failure: Failure, *, is_last: bool, is_counted: bool = True) -> None:
         """Answer the request that is being read with an error."""
         method = self.parser.get_method().decode() if self.is_in_body else ""
-        response = self.responder.turn_away(failure, method, self.headers or (), is_counted=is_counted)
+        target = self.url if self.is_in_body else b""
+        response = self.responder.turn_away(failure, method, target, self.headers or (), is_counted=is_counted)
         lines = [*self.server_state.default_headers, *response.raw_headers]
         if is_last:
             lines.append((b"connection", b"close"))

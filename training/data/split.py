@@ -60,6 +60,8 @@ def split_records(records: Sequence[Record], dev_fraction: float = DEV_FRACTION)
     groups = {group_of(record) for record in records} - {""}
     grouped = len(groups) > 1
     blocks = _blocks(records, grouped)
+    if grouped and len(blocks) < 2:  # every group shares a picture with another one
+        grouped, blocks = False, _blocks(records, grouped=False)
     if len(blocks) < 2:
         what = "groups" if grouped else "texts"
         raise UnrollError(f"there is no dev file, and the train file has fewer than two different {what} to split")
@@ -101,9 +103,14 @@ def _blocks(records: Sequence[Record], grouped: bool) -> list[_Block]:
 
 
 def _keys(record: Record, grouped: bool) -> tuple[str, ...]:
-    """What a record shares with those that stay with it. Groups say the same now and then, and are no fewer for it."""
+    """What a record shares with those that stay with it.
+
+    Two sources may well write the same text, and are still two. Equal pictures or sounds are copies, and stay together.
+    """
     group = group_of(record) if grouped else ""
-    return (f"group:{group}",) if group else record.keys
+    if not group:
+        return record.keys
+    return (f"group:{group}",) if isinstance(record, LabelledText) else (f"group:{group}", *record.keys)
 
 
 def _chosen(blocks: Sequence[_Block], dev_fraction: float, stratified: bool) -> set[int]:

@@ -17,6 +17,7 @@ from training.config.recipe import ConfigFault, Recipe
 from training.data import read as reading
 from training.data.formats.faults import DataFault
 from training.data.formats.options import ReadOptions
+from training.data.records import LabelledText
 from training.preprocessing.load_records import RunData, load_data
 from training.tasks.catalogue import training_task
 
@@ -106,7 +107,7 @@ def test_columns_go_into_the_recipe(tmp_path: Path) -> None:
     read = ReadOptions(text_column="words", label_column="kind")
     recipe = own_recipe("classification", "mine", str(path), str(path), read)
     assert recipe.data.read == read
-    assert loaded(recipe).train[0] == ("hello there", "x")
+    assert loaded(recipe).train[0] == LabelledText("hello there", "x")
 
 
 def test_a_name_is_needed(tmp_path: Path) -> None:
