@@ -121,7 +121,10 @@ def test_values_that_blow_up_are_a_result_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("vary", "reason"),
-    [("training.learning_rat=1e-3..1e-2", "did you mean learning_rate"), ("network.cell=lstm,gruu", "network.cell: ")],
+    [
+        ("training.learning_rat=1e-3..1e-2", "did you mean learning_rate"),
+        ("network.cell=lstm,gruu", "network.cell is 'gruu'"),
+    ],
 )
 def test_mistakes_are_told_before_the_first_trial(vary: str, reason: str, tmp_path: Path) -> None:
     """A misspelt key and an invalid value are reported before any training or writing."""

@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[TaskName, Path]:
     home = tmp_path_factory.mktemp("trained")
     for task in TASKS:
         train, dev = write_files(task, home / task)
-        files = ["--train", train, "--dev", dev, "--name", task, "--device=cpu"]
+        files = ["--train", train, "--dev", dev, "--examples-from-dev", "--name", task, "--device=cpu"]
         places = ["--runs", home / "runs", "--models", home / "models"]
         assert unroll("train", task, *files, *places, *settings_of(task, epochs=EPOCHS[task])).exit_code == 0
     return {task: home / "models" / task / "1" for task in TASKS}

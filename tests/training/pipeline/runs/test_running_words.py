@@ -92,8 +92,11 @@ def test_a_model_of_words_is_scored_by_words_beside_its_baselines(
     exported = publish_run(run, tmp_path / "models", lambda _: None)
     scores = {score.measure: score for score in load_bundle(exported.path).manifest.scores}
     assert scores["perplexity_per_word"].value == pytest.approx(scores["perplexity"].value)
-    assert scores["perplexity_per_word"].baseline_name.startswith("Kneser-Ney")
-    assert "3-gram model of tokens" in scores["perplexity_per_word"].detail
+    score = scores["perplexity_per_word"]
+    both = f"{score.baseline_name}, {score.detail}"
+    assert score.baseline_name.endswith("-gram model of tokens")
+    assert "Kneser-Ney 5-gram model of tokens" in both
+    assert "3-gram model of tokens" in both
 
 
 def test_a_table_becomes_lines(tmp_path: Path) -> None:
