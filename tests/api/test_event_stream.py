@@ -43,9 +43,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Itera
         yield started
 
 
-def stream_request(num_tokens: int = ENDLESS_TOKENS, **wishes: Any) -> bytes:
+def stream_request(num_tokens: int = ENDLESS_TOKENS, authorization: str = "", **wishes: Any) -> bytes:
     parameters = {"max_new_tokens": num_tokens, "top_n_tokens": 5}
-    return post("/generate_stream", {"inputs": "a", "parameters": parameters, **wishes})
+    return post("/generate_stream", {"inputs": "a", "parameters": parameters, **wishes}, authorization=authorization)
 
 
 def all_slots_are_free(server: LiveServer) -> bool:
@@ -154,11 +154,13 @@ def test_the_session_of_a_stream_that_was_left_is_free_again(
     server: LiveServer, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """A session is busy until its disconnected stream has ended, and can then be used again."""
-    name = moment.replace(" ", "-")
-    again = post("/generate", {"inputs": "a", "session": name, "parameters": {"max_new_tokens": 3}})
+    name, owner = moment.replace(" ", "-"), "Bearer one"
+    again = post(
+        "/generate", {"inputs": "a", "session": name, "parameters": {"max_new_tokens": 3}}, authorization=owner
+    )
     with server.connect() as other:
         with held_runs(server, monkeypatch) as held, server.connect() as leaving:
-            leaving.send(stream_request(session=name))
+            leaving.send(stream_request(session=name, authorization=owner))
             read_head(leaving)
             if moment == "in the midst of events":
                 held.gate.set()

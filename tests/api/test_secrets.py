@@ -108,7 +108,7 @@ def failed(client: TestClient) -> list[int]:
     generator = engine(client, "tiny-generator")
     sent: list[tuple[object, str, str, dict[str, Any]]] = [
         (tagger, "_preprocess", "/predict", {"model": "tiny-tagger", "inputs": SECRET}),
-        (tagger, "_postprocess", "/predict", {"model": "tiny-tagger", "inputs": SECRET}),
+        (tagger, "_written", "/predict", {"model": "tiny-tagger", "inputs": SECRET}),
         (classifier._queue, "_run", "/predict", {"model": "tiny-classifier", "inputs": SECRET}),
         (generator, "_begin", "/generate", GENERATE | {"inputs": SECRET}),
         (generator._batcher._running[0]._batch, "advance", "/generate", GENERATE | {"inputs": SECRET}),
