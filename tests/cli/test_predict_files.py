@@ -14,12 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import commands as cli
+from service.cli import predict
 from service.cli.prediction import answers as chunks
 from service.cli.prediction.answers import Answered, RefusedInput, answers
 from service.cli.prediction.arguments import InputRow
 from service.cli.prediction.output_file import write_answers
 from service.errors import UnrollError
 from tests.training.tiny_series import forecaster, publish_forecaster, write_table
+from training.cli import options as training_options
 
 runner = CliRunner()
 READER = EntryPoint("training", "training.data.inputs:read_inputs", "unroll.readers")
@@ -183,6 +185,12 @@ def test_standard_input_in_another_encoding_is_one_sentence(tiny_models: Path) -
 def test_an_unknown_role_is_refused(tiny_models: Path) -> None:
     message = run("--models", str(tiny_models), "-m", "tiny-classifier", "--column", "txt=a", "hello", code=2)
     assert "--column txt: unknown role; there are text, label" in message
+
+
+def test_the_roles_of_columns_are_those_of_training() -> None:
+    """`predict` reads a file by the same roles as training; the channels of a series are known from the model."""
+    of_training = {role: field for role, field in training_options._COLUMN_FIELDS.items() if role != "channels"}
+    assert {**of_training, "format": "format"} == predict._ROLES
 
 
 class Small:
