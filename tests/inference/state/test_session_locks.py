@@ -105,6 +105,7 @@ def test_a_long_request_keeps_its_lock(redis_server: RedisServer) -> None:
             for _ in range(2):
                 redis_server.execute("DEL", "unroll:{long}:holder")
                 await until(lambda: b"unroll:{long}:holder" in redis_server.execute("KEYS", "*long*"))
+        assert await load(store, "long") == b"state"
         await store.close()
 
     asyncio.run(scenario())
