@@ -64,15 +64,6 @@ def refusal(error: OSError) -> str:
     return f"{where}{_reason(error)}"
 
 
-def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that a disk is full."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 

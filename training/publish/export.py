@@ -13,6 +13,7 @@ import numpy as np
 from service.bundle.load import CARD_FILE, TRANSITIONS_FILE, WEIGHTS_FILE, Bundle, Example
 from service.bundle.manifest import GraphSpec, Manifest, Score
 from service.bundle.tokenizer import TextTokenizer
+from service.bundle.versions import taken_versions
 from service.bundle.write import publish_new, staging_folder, write_examples, write_manifest
 from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
@@ -85,11 +86,12 @@ def export_bundle(
 
 
 def free_version(models_root: Path, name: str, wanted: str) -> str:
-    """`wanted` unless it is taken, else the number after the highest version, which then answers requests."""
-    folder = models_root / name
-    taken = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    numbers = [int(version) for version in taken if version.isdecimal()]
-    return wanted if wanted not in taken and int(wanted) not in numbers else str(max(numbers) + 1)
+    """`wanted` unless it is taken, else the number after the highest version, which then answers requests.
+
+    Versions that a rollback has set aside keep their numbers.
+    """
+    taken = taken_versions(models_root, name)
+    return wanted if int(wanted) not in taken else str(taken[-1] + 1)
 
 
 def publish_as_new(staged: Path, models_root: Path, manifest: Manifest, examples: Sequence[Example]) -> Path:

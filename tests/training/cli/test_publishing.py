@@ -12,6 +12,7 @@ import pytest
 
 from service.bundle.load import load_bundle
 from service.bundle.manifest import Manifest
+from service.bundle.models_folder import SET_ASIDE_FOLDER
 from tests.training.cli.test_commands import refused, unroll
 from tests.training.tiny_runs import settings_of
 from training.fit import run_folder
@@ -111,6 +112,16 @@ def test_a_published_version_stays(copy: Path, home: Path) -> None:
     assert unroll("export", "mine", *places_of(copy)).exit_code == 0
     assert versions(copy) == ["1", "7", "8"]
     assert load_bundle(copy / "models" / "mine" / "1").digest == before
+
+
+def test_a_version_that_was_set_aside_keeps_its_number(copy: Path) -> None:
+    """After a rollback from version 2, the next version is 3, so that version 2 can come back."""
+    aside = copy / "models" / "mine" / SET_ASIDE_FOLDER
+    aside.mkdir()
+    shutil.copytree(copy / "models" / "mine" / "1", aside / "2")
+    assert unroll("export", "mine", *places_of(copy)).exit_code == 0
+    assert (copy / "models" / "mine" / "3").is_dir()
+    assert not (copy / "models" / "mine" / "2").exists()
 
 
 def test_a_version_that_appears_meanwhile_stays_too(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

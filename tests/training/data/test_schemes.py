@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from service.tasks.single_pass.spans import Span, bio_spans
 from training.data.formats.faults import Report
 from training.data.read import read_located
-from training.data.readers.schemes import detect_scheme, span_scheme, to_bio
+from training.data.readers.schemes import Scheme, find_spans, span_scheme, to_bio
+
+
+def detect_scheme(sentences: list[list[str]]) -> Scheme | None:
+    """The scheme that all tags follow; None if one of them does not."""
+    found = find_spans(sentences)
+    return None if found is None or found.odd else found.scheme
+
 
 BIO = ["B-A", "I-A", "B-A", "O", "B-B", "B-A", "I-A", "I-A"]
 IN_OTHER_SCHEMES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.fit import places
-from training.fit.places import PlaceFault, check_room, check_writable, is_full, refusal
+from training.fit.places import PlaceFault, check_room, check_writable, refusal
 
 
 def test_a_folder_that_can_be_written_to_passes(tmp_path: Path) -> None:
@@ -47,11 +47,7 @@ def test_too_little_room_is_told_in_figures(tmp_path: Path) -> None:
 
 
 def test_refusals_are_sentences() -> None:
-    """A full disk and missing rights are told with the file, also where another error came of them."""
+    """A full disk and missing rights are told with the file."""
     full = OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl")
     assert refusal(full).startswith("runs/x/metrics.jsonl: the disk is full")
     assert "permission denied" in refusal(OSError(errno.EACCES, "Permission denied", "models"))
-    later = RuntimeError("cannot go on")
-    later.__cause__ = full
-    assert is_full(later)
-    assert not is_full(RuntimeError("another"))

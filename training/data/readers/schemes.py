@@ -138,12 +138,6 @@ def _why_unknown(tag: str) -> str:
     return "it is no span tag, and most others are; write B-TYPE, I-TYPE or O"
 
 
-def detect_scheme(sentences: Sequence[Sequence[str]]) -> Scheme | None:
-    """The scheme that all tags of a file follow; None if they are no span tags, such as parts of speech."""
-    found = find_spans(sentences)
-    return None if found is None or found.odd else found.scheme
-
-
 def span_scheme(sentences: Iterable[Sequence[str]]) -> Literal["bio"] | None:
     """Scheme for the manifest: `bio` if the tags of the records form spans, else None."""
     tags = {tag for sentence in sentences for tag in sentence} - {OUTSIDE}
