@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import pytest
@@ -26,14 +27,19 @@ def resident_bytes() -> int:
 
 
 def memory_by_epoch(run: Run, monkeypatch: pytest.MonkeyPatch, leak_bytes: int = 0) -> list[int]:
-    """Resident memory after each complete epoch, with `leak_bytes` kept per epoch."""
+    """Resident memory after each complete epoch, with `leak_bytes` of new pages kept per epoch.
+
+    New pages, as an allocator may answer from memory that earlier tests of this process have freed.
+    """
     seen: list[int] = []
-    left: list[bytearray] = []
+    left: list[mmap.mmap] = []
     finish = Trainer._finish_epoch
 
     def measured(self: Trainer) -> None:
         finish(self)
-        left.append(bytearray(b"x" * leak_bytes))
+        if leak_bytes:
+            left.append(mmap.mmap(-1, leak_bytes))
+            left[-1].write(b"x" * leak_bytes)
         seen.append(resident_bytes())
 
     with monkeypatch.context() as patch:
