@@ -49,6 +49,10 @@ OPENVINO := .venv-openvino
 OPENVINO_STAMP := $(OPENVINO)/.installed-$(KEY)
 TRACKERS := .venv-trackers
 TRACKERS_STAMP := $(TRACKERS)/.installed-$(KEY)
+# Clients of other projects, which the service must answer unchanged: one environment for each list of packages in
+# deploy/locks/clients, apart from everything else, since some of them exclude each other.
+CLIENTS := .venv-clients
+CLIENT_STAMPS := $(patsubst $(LOCKS)/clients/%.in,$(CLIENTS)/%/.installed-$(KEY),$(wildcard $(LOCKS)/clients/*.in))
 HAS_OPENVINO := $(shell $(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' 2>/dev/null && echo yes)
 LOCK := .venv-lock
 
@@ -98,7 +102,7 @@ test-system: ## install the programs that tests start (Chromium, Redis, HAProxy,
 	@.ci/install-system
 	@.ci/install-system --has-browser || { $(MAKE) test-env && $(TEST)/bin/playwright install --with-deps chromium; }
 
-test-env: $(TEST_STAMP) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## create the test environments .venv-test, .venv-trackers and .venv-openvino
+test-env: $(TEST_STAMP) $(CLIENT_STAMPS) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## create the test environments .venv-test, .venv-clients, .venv-trackers and .venv-openvino
 
 # The order puts the summary of the main test run last.
 test: lint types pytest-layers pytest ## run every check: ruff, import-linter, mypy and the tests
@@ -106,7 +110,7 @@ test: lint types pytest-layers pytest ## run every check: ruff, import-linter, m
 # Worker processes of pytest-xdist; more than four gain little, because the largest group of tests is not split.
 WORKERS ?= auto
 PYTEST := -m pytest --strict-skips
-pytest: $(TEST_STAMP) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
+pytest: $(TEST_STAMP) $(CLIENT_STAMPS) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
 	$(TEST_SETTINGS) $(TEST)/bin/python $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 -m "not openvino and not trackers" $(ARGS)
 
 pytest-layers: $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## run the tests that need OpenVINO, MLflow or Weights & Biases
@@ -194,6 +198,12 @@ $(OPENVINO_STAMP): $(LOCKS)/service-openvino.txt $(TEST_STAMP) | check-python
 $(TRACKERS_STAMP): $(LOCKS)/trackers.txt $(TEST_STAMP) | check-python
 	$(call INSTALL_LAYER,$(TRACKERS),trackers.txt)
 
+$(CLIENTS)/%/.installed-$(KEY): $(LOCKS)/clients/%.txt | check-python
+	@echo "installing the clients of $* into $(@D)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python $(INSTALL_LOCKED) $<
+	@touch $@
+
 # Random secrets, and this machine's number of cores. TRAIN_USER sets the owner of trained bundles.
 FRESH_SECRET = $$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
 NUM_CORES = $$(docker info --format '{{.NCPU}}')
@@ -219,8 +229,9 @@ check-python:
 # others, so that the tests run the versions that are deployed. The files hold hashes and no addresses. Pinned versions
 # are kept, unless UPGRADE=--upgrade asks for the newest.
 UPGRADE ?=
-COMPILE = $(LOCK)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --fork-strategy fewest \
-	--generate-hashes --custom-compile-command 'make lock' \
+COMPILE_LIST = $(LOCK)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --custom-compile-command 'make lock'
+COMPILE = $(COMPILE_LIST) \
 	--override $(LOCKS)/no-torch.txt --no-emit-package torch pyproject.toml $(LOCKS)/build.in
 
 lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--upgrade upgrades pinned versions
@@ -231,7 +242,8 @@ lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--up
 	$(COMPILE) --extra gpu --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
 	$(COMPILE) --extra openvino --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
 	$(COMPILE) --extra tracking --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/trackers.txt
+	for list in $(basename $(wildcard $(LOCKS)/clients/*.in)); do $(COMPILE_LIST) $$list.in --output-file $$list.txt || exit 1; done
 
 clean: ## remove environments, builds and caches; keeps models/ and runs/
-	rm -rf $(SERVE) $(TEST) $(OPENVINO) $(TRACKERS) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
+	rm -rf $(SERVE) $(TEST) $(OPENVINO) $(TRACKERS) $(CLIENTS) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
 	find service training tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

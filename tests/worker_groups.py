@@ -13,6 +13,7 @@ GROUPS = {
     "tests/end_to_end": "servers",
     "tests/chaos": "servers",
     "tests/load": "servers",
+    "tests/clients": "clients",
     "tests/gpu": "gpu",
 }
 

@@ -1,6 +1,6 @@
 """What an HTTP protocol is: its routes, and how it writes errors.
 
-A protocol is one file in `routes/` that declares a `Protocol`. Everything around its endpoints follows from the
+A protocol is one file in `protocols/` that declares a `Protocol`. Everything around its endpoints follows from the
 declaration: dispatch with and without ASGI, limits, deadline, metrics, log line, span, error responses and OpenAPI.
 """
 
@@ -39,6 +39,7 @@ class Route(Generic[BodyT]):
             `UnrollError` or `HTTPException`; the protocol's form writes them.
         body: a pydantic model, which the JSON of the body must fit; or `bytes` for the body as it was sent. A list in
             the model that may be long has `FailFast()` or `max_length`, so that refusing it costs little.
+        any_media_type: whether a JSON body may come without `Content-Type: application/json`, as some clients send it.
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
     """
 
@@ -47,6 +48,7 @@ class Route(Generic[BodyT]):
     body: type[BodyT]
     method: Literal["GET", "POST"] = "POST"
     answer: Any = None
+    any_media_type: bool = False
     summary: str = ""
     examples: Mapping[str, Example] = field(default_factory=dict)
     responses: Responses = field(default_factory=dict)
@@ -58,8 +60,10 @@ class Route(Generic[BodyT]):
 
     def require_media_type(self, content_type: bytes) -> None:
         """Raises HTTPException if the body must be JSON and is not declared as such."""
+        if self.any_media_type or not self.reads_json:
+            return
         media_type = content_type.partition(b";")[0].strip().lower()
-        if self.reads_json and media_type != _JSON and not media_type.endswith(b"+json"):
+        if media_type != _JSON and not media_type.endswith(b"+json"):
             raise HTTPException(415, "send JSON, and say so with the header Content-Type: application/json")
 
     async def respond(self, call: Call, raw: bytes) -> Response:
@@ -73,19 +77,25 @@ class Route(Generic[BodyT]):
 
 @dataclass(frozen=True)
 class Protocol:
-    """One HTTP protocol. `tag` is its heading in the OpenAPI document."""
+    """One HTTP protocol. `name` is its label in the metrics, `tag` its heading in the OpenAPI document."""
 
+    name: str
     tag: str
     routes: Sequence[Route[Any]]
     errors: ErrorForm = PLAIN
 
 
 class Match(NamedTuple):
-    """A request's route, and the values of the parameters in its path."""
+    """A request's route, its protocol, and the values of the parameters in its path."""
 
     route: Route[Any]
-    errors: ErrorForm
+    protocol: Protocol
     path_values: Mapping[str, str] = _NO_VALUES
+
+    @property
+    def errors(self) -> ErrorForm:
+        """How its protocol writes errors."""
+        return self.protocol.errors
 
 
 class RouteTable:
@@ -96,7 +106,7 @@ class RouteTable:
         self._patterns: dict[tuple[str, int], list[tuple[re.Pattern[str], Match]]] = {}
         for protocol in protocols:
             for route in protocol.routes:
-                self._add(route, Match(route, protocol.errors))
+                self._add(route, Match(route, protocol))
 
     def find(self, method: str, path: str) -> Match | None:
         """The route of a decoded path, if a protocol has one."""

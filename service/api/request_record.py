@@ -75,6 +75,7 @@ class RequestRecord:
 
     Attributes:
         route: the template of the path, never the path itself, so that clients cannot create label values.
+        protocol: its label in the metrics; empty for pages and probes.
         client: the address of the connection's other end; empty if it is not known.
         path: the path itself, cut and escaped, where nothing is served at it or not by this method: for the log alone.
         outcome: ok, cancelled, or the `error_type` of the response.
@@ -88,6 +89,7 @@ class RequestRecord:
     request_id: str
     route: str
     headers: KnownHeaders
+    protocol: str = ""
     client: str = ""
     trace: Trace | None = None
     path: str = ""

@@ -32,6 +32,8 @@ _OTHER_METHOD = "other"
 _MAX_DIGITS = 19
 #: In place of the path where nothing is served: clients must not be able to create values of labels.
 UNMATCHED = "unmatched"
+#: In place of the protocol there.
+NO_PROTOCOL = "none"
 
 Headers = Iterable[tuple[bytes, bytes]]
 StreamWriter = Callable[[EventStream], Awaitable[None]]
@@ -53,7 +55,7 @@ class RequestScope:
         self._max_body_bytes = max_body_bytes
         self._tracer = tracer
         #: Found once for each combination of labels, of which there are few: looking them up takes as long as counting.
-        self._series: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._series: dict[tuple[str, str, str, str], tuple[Counter, Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error that nothing else caught becomes a plain 500 with the request's id."""
@@ -117,6 +119,7 @@ class RequestScope:
     def refuse(self, match: Match, headers: Headers) -> Response:
         """The response to a request beyond the limit of open ones. Its body is not read, and nothing is logged."""
         self._metrics.requests.labels(NO_MODEL, NO_MODEL, "overloaded").inc()
+        self._metrics.protocol_requests.labels(match.protocol.name, "overloaded").inc()
         self._metrics.rejections.labels("too_many_open").inc()
         request_id = request_id_of(KnownHeaders.of(headers).request_id)
         body = to_json(match.errors.body(_TOO_MANY))
@@ -168,6 +171,8 @@ class RequestScope:
     def _begin(self, match: Match | None, headers: Headers) -> tuple[RequestRecord, Token[Mapping[str, str]]]:
         """The record of a request that has arrived; all lines logged from now on carry its id."""
         record = RequestRecord.of(UNMATCHED if match is None else match.route.path, headers)
+        if match is not None:
+            record.protocol = match.protocol.name
         if self._tracer is not None and match is not None:
             record.trace = self._tracer.begin(record.trace, record.route)
         return record, request_fields_var.set(record.identity)
@@ -200,15 +205,20 @@ class RequestScope:
             asyncio.get_running_loop().call_soon(self._tracer.finish, request)  # when the response has been written
 
     def _count(self, record: RequestRecord, duration_s: float) -> None:
-        key = (record.model, record.task, record.outcome)
+        key = (record.protocol, record.model, record.task, record.outcome)
         if key not in self._series:
-            duration = self._metrics.request_duration.labels(record.model, record.task)
-            self._series[key] = (self._metrics.requests.labels(*key), duration)
-        requests, duration = self._series[key]
+            self._series[key] = self._find_series(*key)
+        requests, by_protocol, duration = self._series[key]
         requests.inc()
+        by_protocol.inc()
         duration.observe(duration_s, record.exemplar)
         if record.rejection:
             self._metrics.rejections.labels(record.rejection).inc()
+
+    def _find_series(self, protocol: str, model: str, task: str, outcome: str) -> tuple[Counter, Counter, Histogram]:
+        metrics = self._metrics
+        by_protocol = metrics.protocol_requests.labels(protocol or NO_PROTOCOL, outcome)
+        return metrics.requests.labels(model, task, outcome), by_protocol, metrics.request_duration.labels(model, task)
 
 
 def _recording(record: RequestRecord, send: Send) -> Send:

@@ -125,6 +125,12 @@ class Metrics:
             ["model", "task", "outcome"],
             registry=registry,
         )
+        self.protocol_requests = Counter(
+            "unroll_protocol_requests_total",
+            "Number of requests by the protocol of their route, with the same outcomes.",
+            ["protocol", "outcome"],
+            registry=registry,
+        )
         self.request_duration = Histogram(
             "unroll_request_duration_seconds",
             "Duration of requests in seconds, until the response is ready or its stream has ended.",

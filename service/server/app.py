@@ -20,16 +20,9 @@ from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
+from service.api.protocols import predict, text_generation_inference
 from service.api.request_scope import Headers, RequestScope, StreamWriter
-from service.api.routes import (
-    health,
-    models,
-    playground,
-    playground_data,
-    predict,
-    reference,
-    text_generation_inference,
-)
+from service.api.routes import health, models, playground, playground_data, reference
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
@@ -52,7 +45,7 @@ from service.tasks.inputs.request_limits import RequestLimits
 
 logger = logging.getLogger(__name__)
 
-#: The HTTP protocols that are served. A new one is a file in `api/routes`, and an entry here.
+#: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
 PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
 
 #: A session is held for as long as its request may take, plus this margin.

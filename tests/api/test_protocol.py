@@ -55,6 +55,7 @@ def toy_error(failure: Failure) -> dict[str, Any]:
 
 
 TOY = Protocol(
+    name="toy",
     tag="toy",
     errors=ErrorForm(toy_error, {InvalidInput: (400, "bad_toy"), InferenceFailed: (502, "toy_broke")}),
     routes=[

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
 from service.api.error_table import PLAIN, rejection_of, status_and_type
-from service.api.protocol import Match, Route, RouteTable
+from service.api.protocol import Match, Protocol, Route, RouteTable
+from service.api.protocols import predict
 from service.api.request_scope import RequestScope
-from service.api.routes import predict
 from service.errors import (
     BundleCorrupt,
     DeadlineExceeded,
@@ -40,7 +40,7 @@ TAG = {"model": "tiny-tagger", "inputs": "hello"}
 GENERATE = {"inputs": "a", "parameters": {"max_new_tokens": 2}}
 
 
-PREDICT = Match(predict.PROTOCOL.routes[0], PLAIN)
+PREDICT = Match(predict.PROTOCOL.routes[0], predict.PROTOCOL)
 
 
 def scope_of(metrics: Metrics) -> RequestScope:
@@ -95,7 +95,8 @@ def test_a_fault_on_the_short_way_is_reported_as_what_was_answered(monkeypatch: 
     async def fail(*_: object) -> Response:
         raise KeyError("x")
 
-    broken = Match(Route("/predict", fail, bytes), PLAIN)
+    route = Route("/predict", fail, bytes)
+    broken = Match(route, Protocol("broken", "broken", [route]))
     dispatcher = Dispatcher(None, Services(None, Settings(), None))  # type: ignore[arg-type]
     respond = partial(dispatcher.respond, broken, b"")
     response = asyncio.run(scope_of(metrics).around(broken, [(b"x-request-id", b"mine-1")], respond, fail))

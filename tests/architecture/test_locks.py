@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "deploy" / "locks"
 SERVICES = ("service-cpu", "service-gpu", "service-openvino")
 ENVIRONMENTS = (*SERVICES, "training", "trackers", "test")
+#: Clients of other projects, which the tests run in environments of their own.
+CLIENTS = [f"clients/{path.stem}" for path in sorted((LOCKS / "clients").glob("*.txt"))]
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ]+)")
 NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -35,14 +37,14 @@ def names_of(requirements: list[str]) -> set[str]:
     return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *CLIENTS])
 def test_every_entry_is_one_version_with_hashes(environment: str) -> None:
     entries = entries_of(environment)
-    assert len(entries) > 20
+    assert len(entries) > (2 if environment in CLIENTS else 20)
     assert not [entry for entry in entries if not PIN.match(entry) or "--hash=sha256:" not in entry]
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *CLIENTS])
 def test_no_lock_names_an_address_or_a_path(environment: str) -> None:
     """A lock file contains no index options, URLs or local paths."""
     text = (LOCKS / f"{environment}.txt").read_text(encoding="utf-8")

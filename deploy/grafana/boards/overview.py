@@ -99,6 +99,14 @@ TRAFFIC: tuple[Panel, ...] = (
         stacked=True,
     ),
     Chart(
+        title="Requests by protocol",
+        description="Requests per second by the protocol that clients speak: predict is POST /predict; `none` are "
+        "requests to paths that are not served.",
+        queries=(Query(total("unroll_protocol_requests_total", INSTANCES, by="protocol"), "{{protocol}}"),),
+        unit="reqps",
+        stacked=True,
+    ),
+    Chart(
         title="Failed requests",
         description="Failed requests by outcome. overloaded: requests arrive faster than they can be run. "
         "deadline_exceeded: waiting or running took too long. internal, inference_failed, generation: see the log.",

@@ -1,1 +1,1 @@
-"""HTTP protocols and operational routes, one file each."""
+"""Pages and probes that are no protocol: FastAPI serves them."""

@@ -7,7 +7,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
 from service.api.dependencies import RegistryDependency
-from service.api.routes.examples import LIVE_RESPONSES, METRICS_RESPONSES, READY_RESPONSES
+from service.api.examples.answers import LIVE_RESPONSES, METRICS_RESPONSES, READY_RESPONSES
 from service.api.schemas import Health, HealthStatus
 
 router = APIRouter(tags=["operations"])

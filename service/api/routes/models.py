@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from service.api.dependencies import RegistryDependency
-from service.api.routes.examples import MODEL_RESPONSES, MODELS_RESPONSES
+from service.api.examples.answers import MODEL_RESPONSES, MODELS_RESPONSES
 from service.api.schemas import ModelDetails, ModelList, ModelVersion
 from service.bundle.load import CARD_FILE, Bundle
 from service.inference.engines.bundle_entry import BundleEntry

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.api.routes.examples import PREDICT_EXAMPLES
+from service.api.examples.answers import PREDICT_EXAMPLES
 from service.api.schemas import PredictRequest
 from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.tasks.inputs.png import PictureSize, read_png

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi.openapi.models import Example
 
-from service.api.routes.example_files import short_sound, small_picture, week_of_air
+from service.api.examples.files import short_sound, small_picture, week_of_air
 from service.api.schemas import ErrorResponse
 
 Responses = dict[int | str, dict[str, Any]]

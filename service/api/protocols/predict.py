@@ -8,8 +8,8 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from service.api.call import Call
+from service.api.examples.answers import PREDICT_EXAMPLES, PREDICT_RESPONSES
 from service.api.protocol import Protocol, Route
-from service.api.routes.examples import PREDICT_EXAMPLES, PREDICT_RESPONSES
 from service.api.schemas import PredictRequest, PredictResponse
 from service.inference.engines.predict_engine import PredictEngine, Prediction
 from service.tasks.inputs.json_input import JsonInputs
@@ -52,6 +52,7 @@ def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: 
 
 
 PROTOCOL = Protocol(
+    name="predict",
     tag="inference",
     routes=[
         Route(

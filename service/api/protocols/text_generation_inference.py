@@ -17,9 +17,9 @@ from starlette.responses import Response
 from service.api.call import Call
 from service.api.error_table import ErrorForm, plain_body
 from service.api.event_stream import EventStream
+from service.api.examples.answers import GENERATE_EXAMPLES, GENERATE_RESPONSES, STREAM_RESPONSES
 from service.api.protocol import Protocol, Route
 from service.api.request_record import StreamTimes
-from service.api.routes.examples import GENERATE_EXAMPLES, GENERATE_RESPONSES, STREAM_RESPONSES
 from service.api.schemas import GenerateRequest, GenerateResponse
 from service.api.state_source import RequestState, open_request_state
 from service.errors import InferenceFailed, InvalidInput, StateRefused, UnknownSession, UnrollError
@@ -203,6 +203,7 @@ def _frame(body: dict[str, Any]) -> bytes:
 
 
 PROTOCOL = Protocol(
+    name="text-generation-inference",
     tag="inference",
     errors=ErrorForm(rows={InferenceFailed: (424, "generation")}, names={"max_prompt_tokens": "truncate"}),
     routes=[

@@ -1,0 +1,1 @@
+"""The examples of requests and answers in the OpenAPI document."""

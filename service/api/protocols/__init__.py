@@ -1,0 +1,1 @@
+"""The HTTP protocols: one file, or one folder, each. See `service.api.protocol`."""
