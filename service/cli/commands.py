@@ -142,9 +142,8 @@ def predict(
     from service.cli.predict import Prediction
 
     parameters = dict(_parameter(text) for text in parameter or [])
-    columns = dict(_parameter(text) for text in column or [])
     with _plain_errors():
-        prediction = Prediction(model, version, parameters, columns, url, models)
+        prediction = Prediction(model, version, parameters, column or [], url, models)
         lines = None if texts else _lines_of_standard_input()
         num_refused = prediction.write(texts or [], lines, out) if out else prediction.show(texts or [], lines, as_json)
     if num_refused:

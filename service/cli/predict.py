@@ -12,32 +12,11 @@ from typing import Any, NoReturn
 
 from service.cli.backends import open_source, readable
 from service.cli.prediction.answers import Answered, RefusedInput, answers
-from service.cli.prediction.arguments import InputRow, ModelFacts, rows_of
+from service.cli.prediction.arguments import InputRow, ModelFacts, is_path, rows_of
 from service.cli.prediction.output_file import check_out, write_answers
 from service.errors import UnrollError
 from service.tasks.inputs.json_input import JsonInput
 
-#: Roles of `--column`, as the training commands have them; `format` is their `--format`.
-_ROLES = {
-    "text": "text_column",
-    "label": "label_column",
-    "source": "source_column",
-    "target": "target_column",
-    "word": "word_column",
-    "tag": "tag_column",
-    "time": "time_column",
-    "file": "file_column",
-    "sequence": "sequence_column",
-    "group": "group_column",
-    "window": "window_rows",
-    "stride": "stride_rows",
-    "dates": "dates",
-    "decimal": "decimal",
-    "encoding": "encoding",
-    "separator": "separator",
-    "header": "header",
-    "format": "format",
-}
 _PROGRESS_EVERY_S = 1.0
 
 
@@ -49,15 +28,12 @@ class Prediction:
         model: str | None,
         version: str | None,
         parameters: Mapping[str, Any],
-        columns: Mapping[str, Any],
+        columns: Sequence[str],
         url: str | None,
         models: Path,
     ) -> None:
-        """Raises UnrollError for an unknown role of a column."""
-        for role in columns:
-            if role not in _ROLES:
-                raise UnrollError(f"--column {role}: unknown role; there are {', '.join(_ROLES)}")
-        self._columns = {_ROLES[role]: value for role, value in columns.items()}
+        """`columns` says how data files are read, as `role=value`: the reader of training knows the roles."""
+        self._columns = columns
         self._asked = model, version
         self._parameters = parameters
         self._source = open_source(url, models)
@@ -94,6 +70,8 @@ class Prediction:
     def _rows(self, arguments: Sequence[str], lines: Sequence[str] | None) -> list[InputRow]:
         if lines is not None:
             return [InputRow(f"line {number}", line if line.strip() else None) for number, line in enumerate(lines, 1)]
+        if self._columns and not any(map(is_path, arguments)):
+            raise UnrollError("--column says how a data file is read, and no argument is a file")
         rows = list(rows_of(arguments, lambda: self._facts, self._columns))
         if not any(row.value is not None for row in rows):
             raise UnrollError(f"there is no input in {', '.join(arguments)}")

@@ -14,14 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import commands as cli
-from service.cli import predict
 from service.cli.prediction import answers as chunks
 from service.cli.prediction.answers import Answered, RefusedInput, answers
 from service.cli.prediction.arguments import InputRow
 from service.cli.prediction.output_file import write_answers
 from service.errors import UnrollError
 from tests.training.tiny_series import forecaster, publish_forecaster, write_table
-from training.cli import options as training_options
 
 runner = CliRunner()
 READER = EntryPoint("training", "training.data.inputs:read_inputs", "unroll.readers")
@@ -182,15 +180,34 @@ def test_standard_input_in_another_encoding_is_one_sentence(tiny_models: Path) -
     assert runner.invoke(cli.app, options, input=b"\xef\xbb\xbfhello\n").stdout == run(*options[1:], "hello")
 
 
-def test_an_unknown_role_is_refused(tiny_models: Path) -> None:
-    message = run("--models", str(tiny_models), "-m", "tiny-classifier", "--column", "txt=a", "hello", code=2)
-    assert "--column txt: unknown role; there are text, label" in message
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("txt=text", "--column: unknown column role 'txt'; did you mean text?"),
+        ("text", "--column: 'text' is not of the form role=column"),
+        ("header=maybe", "--column: "),
+        ("text=body", "no text column 'body'"),
+    ],
+)
+def test_how_a_file_is_read_is_said_as_in_training(
+    tiny_models: Path, tmp_path: Path, column: str, message: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\nhello,x\n", encoding="utf-8")
+    assert message in run("--models", str(tiny_models), "-m", "tiny-classifier", "--column", column, str(path), code=2)
 
 
-def test_the_roles_of_columns_are_those_of_training() -> None:
-    """`predict` reads a file by the same roles as training; the channels of a series are known from the model."""
-    of_training = {role: field for role, field in training_options._COLUMN_FIELDS.items() if role != "channels"}
-    assert {**of_training, "format": "format"} == predict._ROLES
+def test_a_tag_column_may_name_a_field_of_conllu(tiny_models: Path, tmp_path: Path) -> None:
+    """As in training: `tag=upos` is a field, `tag=-1` the number of a column."""
+    path = tmp_path / "a.conllu"
+    path.write_text("1\tHello\thello\tINTJ\tUH\t_\t0\troot\t_\t_\n\n", encoding="utf-8")
+    options = ["--models", str(tiny_models), "-m", "tiny-tagger"]
+    assert run(*options, "--column", "tag=upos", str(path)) == run(*options, "Hello")
+
+
+def test_columns_of_no_file_are_refused(tiny_models: Path) -> None:
+    message = run("--models", str(tiny_models), "-m", "tiny-classifier", "--column", "text=a", "hello", code=2)
+    assert "no argument is a file" in message
 
 
 class Small:

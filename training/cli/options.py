@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from rich.markup import escape
 
 from service.errors import UnrollError
 from training.config.faults import in_words
+from training.data.formats.column_roles import fields_of
 from training.data.formats.options import Format, ReadOptions
 from training.fit.places import refusal
 
@@ -45,53 +45,17 @@ Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ExportAfter = Annotated[bool, typer.Option("--export/--no-export", help="Publish a bundle at the end.")]
 
-#: Roles of `--column ROLE=...` and their fields of ReadOptions. `tag` may also name a CoNLL-U field.
-_COLUMN_FIELDS = {
-    "text": "text_column",
-    "label": "label_column",
-    "source": "source_column",
-    "target": "target_column",
-    "word": "word_column",
-    "tag": "tag_column",
-    "time": "time_column",
-    "file": "file_column",
-    "sequence": "sequence_column",
-    "group": "group_column",
-    "channels": "channel_columns",
-    "window": "window_rows",
-    "stride": "stride_rows",
-    "dates": "dates",
-    "decimal": "decimal",
-    "encoding": "encoding",
-    "separator": "separator",
-    "header": "header",
-}
-
 
 def read_options(file_format: Format | None, columns: Sequence[str] | None) -> ReadOptions:
     """Options given on the command line; all others keep the defaults of the readers or of the data set."""
-    given: dict[str, Any] = {} if file_format is None else {"format": file_format}
-    for role, value in map(_role_and_value, columns or []):
-        if role not in _COLUMN_FIELDS:
-            close = difflib.get_close_matches(role, _COLUMN_FIELDS, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ";"
-            raise UnrollError(f"--column: unknown column role {role!r}{hint} choose one of {', '.join(_COLUMN_FIELDS)}")
-        by_name = role == "tag" and not value.lstrip("-").isdecimal()
-        given["tag_field" if by_name else _COLUMN_FIELDS[role]] = value
+    given = fields_of(columns or [])
+    if file_format is not None:
+        given["format"] = file_format
     try:
         return ReadOptions(**given)
     except ValidationError as error:
         fault = error.errors()[0]
         raise UnrollError(f"--column: {in_words(fault, ReadOptions)}") from error
-
-
-def _role_and_value(setting: str) -> tuple[str, str]:
-    """Split `text=0`. The value is a name as it stands, even where it looks like a number; quotes are taken away."""
-    role, equals, value = setting.partition("=")
-    if not equals or not role:
-        raise UnrollError(f"--column: {setting!r} is not of the form role=column")
-    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-    return role.strip(), value[1:-1] if is_quoted else value
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from service.bundle.manifest import TaskName
 from service.errors import InvalidInput, UnrollError
 from service.tasks.inputs.json_input import JsonInput
 from service.tasks.inputs.wav import read_wav
+from training.data.formats.column_roles import fields_of
 from training.data.formats.dialect import find_dialect, parse
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.header import listed
@@ -59,7 +60,7 @@ _TABLE_SUFFIXES: Mapping[str, Format] = {
 
 
 def read_inputs(
-    path: Path, task: TaskName, model: Mapping[str, Any], read: Mapping[str, Any], columns: Mapping[str, Any]
+    path: Path, task: TaskName, model: Mapping[str, Any], read: Mapping[str, Any], columns: Sequence[str]
 ) -> list[Input]:
     """The inputs in a file or folder, in its order.
 
@@ -67,18 +68,19 @@ def read_inputs(
         task: of the model.
         model: the options in its manifest, which name the features of frames and the channels of a series.
         read: how its training data was read, as far as it is known; columns that the file lacks are ignored.
-        columns: how this file is read, as fields of ReadOptions; these columns must be there.
+        columns: how this file is read, as `role=value` of the option --column; these columns must be there.
 
     Raises:
         DataFault: with file, line, what is wrong and what is allowed.
     """
+    asked = fields_of(columns)
     try:
-        options = ReadOptions.model_validate({**_known(read), **columns})
+        options = ReadOptions.model_validate({**_known(read), **asked})
     except ValidationError as error:
         raise UnrollError(f"--column: {error.errors()[0]['msg']}") from error
     signal = model.get("signal") or {}
     reader = _READERS[signal.get("kind") or task]
-    return reader(path, options, _Wanted(task, model, tuple(columns)))
+    return reader(path, options, _Wanted(task, model, tuple(asked)))
 
 
 def _known(read: Mapping[str, Any]) -> dict[str, Any]:

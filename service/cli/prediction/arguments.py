@@ -65,9 +65,7 @@ def is_path(argument: str) -> bool:
     return exists
 
 
-def rows_of(
-    arguments: Sequence[str], facts: Callable[[], ModelFacts], columns: Mapping[str, Any]
-) -> Iterator[InputRow]:
+def rows_of(arguments: Sequence[str], facts: Callable[[], ModelFacts], columns: Sequence[str]) -> Iterator[InputRow]:
     """The inputs of all arguments, in order. `facts` is asked only where an argument is a file that needs them.
 
     Raises:
@@ -85,7 +83,7 @@ def rows_of(
             yield from _rows_of_file(path, facts(), columns)
 
 
-def _rows_of_file(path: Path, facts: ModelFacts, columns: Mapping[str, Any]) -> Iterator[InputRow]:
+def _rows_of_file(path: Path, facts: ModelFacts, columns: Sequence[str]) -> Iterator[InputRow]:
     read = _reader()
     if facts.names and path.is_file() and path.suffix.lower() in _TABLES and (read is None or not has_names(path)):
         yield InputRow(str(path), read_frames_table(path, facts.names))
