@@ -50,6 +50,9 @@ UNUSED_IN_PACKAGES = (
     "pillow.libs/libpng16*",
     "pillow.libs/libsharpyuv*",
     "pillow.libs/libwebp*",
+    # Rich highlights code in tracebacks, which is Python; others are loaded by name.
+    "pygments/lexers/[!_p]*.py",
+    "pygments/lexers/p[!y]*.py",
     "onnxruntime/backend",
     "onnxruntime/datasets",
     "onnxruntime/quantization",
