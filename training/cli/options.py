@@ -32,7 +32,7 @@ ColumnOption = Annotated[
         "--column",
         help="Role of a column: text=message, label=kind, source=en, target=de. CoNLL, by number: word=1, tag=-1. "
         "CoNLL-U: tag=xpos. Table of one recording: window=128, stride=64 cut it into windows of 128 rows. "
-        "Series: time=ds, dates=day-first or dates=%d.%m.%Y, decimal=comma. "
+        "Series: time=ds, dates=day-first or dates=%d.%m.%Y, decimal=comma, missing=-9999. "
         "How the file is written: encoding=cp1252, separator=tab, header=no (or its line). Repeatable.",
     ),
 ]

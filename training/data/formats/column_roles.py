@@ -25,6 +25,7 @@ FIELDS = {
     "stride": "stride_rows",
     "dates": "dates",
     "decimal": "decimal",
+    "missing": "missing",
     "encoding": "encoding",
     "separator": "separator",
     "header": "header",

@@ -82,6 +82,9 @@ class ReadOptions(BaseModel):
         default="", description="form of the times: day-first, month-first, year-first, or one of strptime: %d/%m/%Y"
     )
     decimal: Decimal | None = Field(default=None, description="1,5 is written with a comma, 1.5 with a point")
+    missing: Annotated[tuple[float, ...], BeforeValidator(_split_names)] = Field(
+        default=(), description="numbers that stand for a missing value, such as -9999"
+    )
     file_column: ColumnName = Field(default=None, description="index of WAV or PNG files: the column of file names")
     sequence_column: ColumnName = Field(default=None, description="frames: the sequence that a row belongs to")
     group_column: ColumnName = Field(default=None, description="source of a record, such as a speaker")

@@ -14,6 +14,7 @@ from training.data.formats.faults import DataFault, Report
 from training.data.formats.header import listed
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.tables import Row, Table, read_table, shown_column
+from training.data.readers.cells.missing_marks import warn_of_missing_marks
 from training.data.readers.cells.numbers import NumberReader, index_columns
 from training.data.readers.cells.times import ReadTimes, TimeColumn, read_time_column, time_column_of
 from training.data.readers.columns import state_ignored
@@ -38,7 +39,9 @@ def read_series(path: Path, file_format: Format, options: ReadOptions, report: R
     read = read_time_column(time, table.rows, options.dates, path, report) if time.columns else None
     _state(table, time, read, channels, targets)
     spelled = read.spelled if read else ()
-    series = Series(channels, targets, np.array(rows, dtype=np.float64), spelled, len(rows))
+    values = np.array(rows, dtype=np.float64)
+    warn_of_missing_marks(table.rows, channels, values, path, report)
+    series = Series(channels, targets, values, spelled, len(rows))
     return [Located(series, table.rows[0].line)]
 
 

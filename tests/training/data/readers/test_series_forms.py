@@ -165,3 +165,31 @@ def test_an_index_of_dates_without_a_name_holds_the_times(tmp_path: Path) -> Non
     facts = report.understood[str(path)]
     assert facts["time"] == "`date`, 2024-01-01 to 2024-01-09, steps of 1d"
     assert facts["channels"] == "`load`"
+
+
+@pytest.mark.parametrize("mark", ["-9999", "-999.9", "99999", "-99", "1e20", "9.96921e36"])
+def test_a_number_that_stands_for_a_missing_value_is_doubted(mark: str, tmp_path: Path) -> None:
+    """The warning names the column, the first line and the option; with the option these cells are missing."""
+    loads = [mark if number in (4, 9) else str(number % 7 - 3) for number in range(len(DAYS))]
+    rows = [f"{day},{load},{day.day}" for day, load in zip(DAYS, loads, strict=True)]
+    path = table(tmp_path, "date,load,day", rows)
+    (warning,) = read(path)[1].warnings
+    shown = repr(float(mark)).removesuffix(".0")
+    assert f":6: 'load' is {shown} in 2 rows" in str(warning)
+    assert f"--column missing={shown}" in str(warning)
+    found, report = read(path, missing=mark)
+    assert (np.flatnonzero(np.isnan(found.values[:, 0])).tolist(), report.warnings) == ([4, 9], [])
+
+
+@pytest.mark.parametrize(
+    "loads",
+    [
+        ["9", "99", "99", "90", "40", "30"],  # within reach of the others
+        ["1", "2", "3", "1", "2", "9999"],  # once: an outlier
+        ["-9999"] * 6,  # nothing to compare with
+        ["0", "0", "0", "5000", "5000", "1"],  # not made of nines
+    ],
+)
+def test_other_extremes_are_not_doubted(loads: list[str], tmp_path: Path) -> None:
+    path = table(tmp_path, "date,load", [f"{day},{load}" for day, load in zip(DAYS, loads, strict=False)])
+    assert read(path)[1].warnings == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class NumberReader:
     ) -> None:
         """Reports a column whose numbers are ambiguous as a fault."""
         self._path, self._report = path, report
+        self._missing = frozenset(options.missing)
         proofs = {name: decimal_of(row.cells.get(name, "") for row in rows) for name in columns}
         of_file = {proof for proof in proofs.values() if proof is not None}
         self._shared: Decimal | None = options.decimal or (of_file.pop() if len(of_file) == 1 else None)
@@ -32,7 +34,9 @@ class NumberReader:
 
     def number(self, row: Row, column: str) -> float | None:
         """The number in a cell, NaN if it is missing, None if it is no number."""
-        return parse_number(row.cells.get(column, ""), self._signs.get(column) or "point")
+        cell = row.cells.get(column, "")
+        number = parse_number(cell, self._signs.get(column) or "point")
+        return math.nan if number in self._missing else number
 
     def wrong(self, row: Row, column: str) -> str:
         """What is wrong with a cell that is no number."""
