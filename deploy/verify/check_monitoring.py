@@ -57,7 +57,8 @@ def reload(stack: Stack) -> str:
 def dashboards(stack: Stack) -> str:
     """Every query of every dashboard returns data under traffic of all kinds."""
     has_gpu = value_of(stack.prometheus, "unroll_gpu_memory_bytes") is not None
-    queries = [query for query in read_dashboards(DASHBOARDS) if has_gpu or not query.needs_gpu]
+    ours = [query for query in read_dashboards(DASHBOARDS) if not query.needs_alert]
+    queries = [query for query in ours if has_gpu or not query.needs_gpu]
     if not queries:
         raise CheckFailed(f"there are no queries in {DASHBOARDS.relative_to(ROOT)}")
     began_s = time.monotonic()
@@ -84,12 +85,17 @@ def exemplars(stack: Stack) -> str:
 
 
 def alert_arrives(stack: Stack) -> str:
-    """An alert reaches Alertmanager after the service has stopped."""
+    """An alert reaches Alertmanager, and the dashboards, after the service has stopped."""
     began_s = time.monotonic()
     wait_for(
         lambda: DOWN_ALERT in alerts(stack.alertmanager) or None, 180, f"{DOWN_ALERT} did not reach Alertmanager", 1
     )
-    return f"{DOWN_ALERT} after {time.monotonic() - began_s:.0f} s"
+    arrived_s = time.monotonic() - began_s
+    shown = [query for query in read_dashboards(DASHBOARDS) if query.needs_alert]
+    empty = _without_data(stack, shown, time.monotonic())
+    if empty or not shown:
+        raise CheckFailed(f"no dashboard lists the alert: {', '.join(map(str, empty))}")
+    return f"{DOWN_ALERT} after {arrived_s:.0f} s, and in {len(shown)} panel"
 
 
 def _without_data(stack: Stack, queries: list[Query], began_s: float) -> list[Query]:

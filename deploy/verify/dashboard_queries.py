@@ -12,6 +12,9 @@ from typing import Any
 #: Panels below a row with this word in its title have data only with a GPU.
 GPU_ROW = re.compile(r"\bGPU", re.IGNORECASE)
 
+#: End of the name of a query that has data only while an alert is firing.
+_NEEDS_ALERT = "needs a firing alert"
+
 #: Values of Grafana's own variables, for a range of a few minutes.
 _INTERVALS = {
     "__rate_interval": "30s",
@@ -40,6 +43,7 @@ class Query:
     panel: str
     expression: str
     needs_gpu: bool = False
+    needs_alert: bool = False
 
     def __str__(self) -> str:
         return f"{self.dashboard} / {self.panel}: {self.expression}"
@@ -54,13 +58,15 @@ def read_dashboards(folder: Path) -> list[Query]:
 
 def queries_of(dashboard: dict[str, Any]) -> Iterator[Query]:
     """Of panels, annotations and variables. Also those whose name says that they need failures, a reload and the like:
-    all of that happens here, so that they give data too."""
+    all of that happens here, so that they give data too; an alert fires at the end only."""
     title = str(dashboard.get("title", ""))
     for panel, row in panels_of(dashboard):
         needs_gpu = bool(GPU_ROW.search(row))
         for target in panel.get("targets", ()):
             if target.get("expr"):
-                yield Query(title, str(panel.get("title", "")), without_variables(target["expr"]), needs_gpu)
+                needs_alert = str(target.get("refId", "")).endswith(_NEEDS_ALERT)
+                expression = without_variables(target["expr"])
+                yield Query(title, str(panel.get("title", "")), expression, needs_gpu, needs_alert)
     for annotation in dashboard.get("annotations", {}).get("list", ()):
         expression = annotation.get("expr") or annotation.get("target", {}).get("expr")
         if expression:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploy.verify.dashboard_queries import queries_of, without_variables
+from deploy.verify.check_monitoring import DASHBOARDS
+from deploy.verify.dashboard_queries import queries_of, read_dashboards, without_variables
 from deploy.verify.engine import version_of
 
 
@@ -38,6 +39,20 @@ def test_only_what_is_below_a_gpu_row_may_be_empty_without_a_gpu() -> None:
         ]
     }
     assert [query.expression for query in queries_of(board) if query.needs_gpu] == ["b", "c"]
+
+
+def test_the_list_of_alerts_has_data_only_while_one_fires() -> None:
+    """Known by the name of its query; all other queries must have data under traffic."""
+    alerts = panel("Firing alerts", "ALERTS")
+    alerts["targets"][0]["refId"] = "A needs a firing alert"
+    failures = panel("Failed requests", "a")
+    failures["targets"][0]["refId"] = "B needs failures"
+    assert [query.needs_alert for query in queries_of({"panels": [alerts, failures]})] == [True, False]
+
+
+def test_exactly_the_list_of_alerts_of_our_dashboards_needs_one() -> None:
+    waiting = [query for query in read_dashboards(DASHBOARDS) if query.needs_alert]
+    assert [(query.dashboard, query.panel) for query in waiting] == [("Unroll / Overview", "Firing alerts")]
 
 
 def test_annotations_and_variables_are_queries_too() -> None:
