@@ -65,8 +65,8 @@ def queries_of(dashboard: dict[str, Any]) -> Iterator[Query]:
         for target in panel.get("targets", ()):
             if target.get("expr"):
                 needs_alert = str(target.get("refId", "")).endswith(_NEEDS_ALERT)
-                expression = without_variables(target["expr"])
-                yield Query(title, str(panel.get("title", "")), expression, needs_gpu, needs_alert)
+                written = without_variables(target["expr"])
+                yield Query(title, str(panel.get("title", "")), written, needs_gpu, needs_alert)
     for annotation in dashboard.get("annotations", {}).get("list", ()):
         expression = annotation.get("expr") or annotation.get("target", {}).get("expr")
         if expression:
