@@ -14,7 +14,7 @@ def stop_under_load(stack: Stack) -> str:
     """SIGTERM under load: all accepted requests and streams are completed."""
     models = models_of(stack.service)
     with load(stack.service, models) as report:
-        wait_for(lambda: report.has_warmed_up or None, 30, "the load did not get going")
+        _wait_until_warm(report)
         report.note_stop()
         stack.compose("stop", "--timeout", "30", "service", limit_s=60)
     _judge(report, stack)
@@ -22,6 +22,13 @@ def stop_under_load(stack: Stack) -> str:
     if exit_status != "0":
         raise CheckFailed(f"the service ended with {exit_status}")
     return report.summary()
+
+
+def _wait_until_warm(report: LoadReport) -> None:
+    try:
+        wait_for(lambda: report.has_warmed_up or None, 120, "the load did not get going")
+    except CheckFailed as failed:
+        raise CheckFailed(f"{failed}: {report.progress()}") from failed
 
 
 def _judge(report: LoadReport, stack: Stack) -> None:

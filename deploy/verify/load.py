@@ -58,6 +58,11 @@ class LoadReport:
             else:
                 self.refused_ids.append(name)
 
+    def progress(self) -> str:
+        """What has been answered and what has not."""
+        lost = f"; lost: {self.lost[0]}" if self.lost else ""
+        return f"{self.num_answered} requests and {self.num_streams} streams answered{lost}"
+
     def summary(self) -> str:
         """Summary for the output."""
         return (
