@@ -95,7 +95,8 @@ class _Generation:
         before = await request_state.before()
         if before is None and not body.inputs and body.session is not None:
             raise UnknownSession(_unknown(body.session, is_anonymous=not self.owner.caller.strip()))
-        delivery = Delivery(is_streamed, body.n, request_state.is_wanted, body.state_every or 0)
+        lists_prompt = self.parameters.lists_prompt and not is_streamed
+        delivery = Delivery(is_streamed, body.n, request_state.is_wanted, body.state_every or 0, lists_prompt)
         call.record.begun_s = time.monotonic()
         options, deadline_s = self.parameters.options, call.deadline_s
         try:

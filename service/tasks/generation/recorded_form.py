@@ -109,8 +109,12 @@ class GenerationParameters(Parameters):
             max_prompt_tokens=self.truncate,
             lists_tokens=self.details,
             num_top_tokens=self.top_n_tokens or 0,
-            lists_prompt=self.details and self.decoder_input_details,
         )
+
+    @property
+    def lists_prompt(self) -> bool:
+        """Whether the details list the prompt's tokens with their log-probabilities."""
+        return self.details and self.decoder_input_details
 
     def text_before(self, prompt: str) -> str:
         """What the text of an answer begins with."""

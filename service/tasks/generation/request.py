@@ -34,12 +34,14 @@ class Delivery:
         num_continuations: sequences for the same prompt, which is read once; number i has `seed + i`, modulo 2**64.
         returns_state: each sequence ends with a state to continue from.
         state_every: a stream also has a state after each multiple of this number of tokens; 0 for none.
+        prompt_logprobs: the result has the tokens of the prompt with their log-probabilities.
     """
 
     is_streamed: bool = False
     num_continuations: int = 1
     returns_state: bool = False
     state_every: int = 0
+    prompt_logprobs: bool = False
 
 
 class GenerationRequest:
@@ -64,6 +66,8 @@ class GenerationRequest:
         self.options = options
         self.max_new_tokens = max_new_tokens
         self.is_streamed = delivery.is_streamed
+        #: Whether the log-probabilities of the prompt are needed, so that no prefix can be skipped.
+        self.reports_prompt = delivery.prompt_logprobs
         self.seed = _seed(options, start) if options.samples else None
         self._tokenizer = tokenizer
         self._start = start
@@ -97,9 +101,9 @@ class GenerationRequest:
         return RecurrentState({name: array[:, None, :] for name, array in self._start.arrays.items()})
 
     @property
-    def reports_prompt(self) -> bool:
-        """Whether the log-probabilities of the prompt are needed, so that no prefix can be skipped."""
-        return self.options.lists_prompt
+    def writes_nothing(self) -> bool:
+        """Whether the prompt is only read."""
+        return self.max_new_tokens == 0
 
     @property
     def text(self) -> str:
@@ -131,6 +135,13 @@ class GenerationRequest:
         if following:
             log_probabilities = log_softmax(require_finite(logits[: len(following)], "token scores"))
             self._prompt_log_probabilities += log_probabilities[np.arange(len(following)), following].tolist()
+
+    def end_unwritten(self, state: RecurrentState) -> None:
+        """End a request that writes nothing. `state` is the row that has read all but the last token."""
+        for sequence in self.sequences:
+            sequence.finish_reason = "length"
+            if sequence.wants_state:
+                sequence.keep_state(state)
 
     def result(self) -> GenerationResult:
         """The result, once every sequence has ended. Raises ValueError before that."""
@@ -196,7 +207,7 @@ class GenerationRequest:
             num_drawn, seed = start.num_drawn, start.seed
         return StreamState(
             arrays={name: array[:, 0] for name, array in checkpoint.row.arrays.items()},
-            pending_token_id=produced_ids[-1],
+            pending_token_id=produced_ids[-1] if produced_ids else self.ids_to_read[-1],
             num_read=Counter(start.num_read if start else ()) + Counter(self.prompt_ids) + produced,
             num_produced=Counter(start.num_produced if start else ()) + produced,
             num_drawn=num_drawn,

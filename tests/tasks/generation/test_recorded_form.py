@@ -58,12 +58,13 @@ def test_every_parameter_reaches_the_plain_options() -> None:
     )  # fmt: skip
     assert parameters.options == SamplingOptions(
         **rules, typical_p=0.8, samples=True, seed=3, max_new_tokens=9, stop=["x"], max_prompt_tokens=6,
-        lists_tokens=True, num_top_tokens=2, lists_prompt=True,
+        lists_tokens=True, num_top_tokens=2,
     )  # fmt: skip
 
 
 def test_the_prompt_is_listed_in_the_details_only() -> None:
-    assert not GenerationParameters(decoder_input_details=True).options.lists_prompt
+    assert not GenerationParameters(decoder_input_details=True).lists_prompt
+    assert GenerationParameters(decoder_input_details=True, details=True).lists_prompt
 
 
 def test_details_are_absent_unless_asked_for() -> None:

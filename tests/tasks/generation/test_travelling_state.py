@@ -112,9 +112,10 @@ def test_a_new_prompt_is_read_after_the_newest_token_of_the_state() -> None:
     """A prompt after a resumed state gives the same result as one prompt with the whole text."""
     begun = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", SamplingOptions(max_new_tokens=5), KEEP))
     (state,) = begun.states()
-    options = SamplingOptions(max_new_tokens=6, lists_tokens=True, lists_prompt=True)
-    later = run(LETTER_TASK, LETTERS, LETTER_TASK.start("fga", options, None, sent(state, LETTERS)))
-    uncut = LETTER_TASK.generate(Endless(LETTERS), "abc" + begun.sequences[0].text + "fga", options)
+    options = SamplingOptions(max_new_tokens=6, lists_tokens=True)
+    listed = Delivery(prompt_logprobs=True)
+    later = run(LETTER_TASK, LETTERS, LETTER_TASK.start("fga", options, listed, sent(state, LETTERS)))
+    uncut = LETTER_TASK.generate(Endless(LETTERS), "abc" + begun.sequences[0].text + "fga", options, listed)
     answer = later.result()
     assert answer.text == uncut.text
     later_prompt = [token.log_probability for token in answer.prompt_tokens]
