@@ -15,6 +15,8 @@ from service.errors import UnrollError
 from service.tasks.core.probabilities import log_softmax, require_finite
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, InputStatistics, input_statistics_of
+from service.tasks.generation.constraints.constraint import ConstrainedText
+from service.tasks.generation.constraints.token_automaton import TokenAutomaton
 from service.tasks.generation.detokenizer import START, TextPosition
 from service.tasks.generation.options import MAX_SEED, SamplingOptions
 from service.tasks.generation.result import GenerationResult, PromptToken
@@ -60,6 +62,7 @@ class GenerationRequest:
         max_new_tokens: int,
         delivery: Delivery | None = None,
         start: StreamState | None = None,
+        automaton: TokenAutomaton | None = None,
     ) -> None:
         delivery = delivery or Delivery()
         self.prompt_ids = list(prompt_ids)
@@ -71,6 +74,7 @@ class GenerationRequest:
         self.seed = _seed(options, start) if options.samples else None
         self._tokenizer = tokenizer
         self._start = start
+        self._automaton = automaton
         self._prompt_log_probabilities: list[float] = []
         self.sequences = [self._new_sequence(number, delivery) for number in range(delivery.num_continuations)]
 
@@ -170,6 +174,7 @@ class GenerationRequest:
             seed=seed,
             num_drawn=start.num_drawn if start is not None and continues else 0,
             counts=self._counts() if self.options.has_penalty else None,
+            constrained=None if self._automaton is None else ConstrainedText(self._automaton),
             is_streamed=delivery.is_streamed,
             keeps_state=delivery.returns_state,
             state_every=delivery.state_every,
