@@ -74,7 +74,10 @@ class Generation(Task):
         require_biases(options.logit_bias, self._tokenizer.vocabulary_size)
         prompt_ids = [] if state is not None and not prompt else self._prompt_ids(prompt, options.max_prompt_tokens)
         automaton = None if options.constraint is None else self._constraints.compile(options.constraint)
-        return GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state, automaton)
+        request = GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state, automaton)
+        if automaton is not None:
+            self._constraints.require_context(request.text_before)
+        return request
 
     def is_costly(self, options: SamplingOptions) -> bool:
         """Whether to start with these options takes long: a constraint has to be compiled first."""

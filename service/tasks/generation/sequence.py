@@ -27,6 +27,8 @@ class SequenceCheckpoint(NamedTuple):
     position: TextPosition
     num_produced: int
     num_drawn: int
+    #: The state of the constraint; None without one, or once the text is complete.
+    constraint_state: int | None
 
 
 class GeneratedSequence:
@@ -162,7 +164,9 @@ class GeneratedSequence:
 
     def _checkpoint(self, row: RecurrentState) -> SequenceCheckpoint:
         position = self._stream.position(MAX_STOP_CHARACTERS - 1)
-        return SequenceCheckpoint(row, position, len(self.produced_ids), self.num_drawn)
+        is_complete = self.constrained is None or self.finish_reason == "eos_token"
+        constraint_state = None if is_complete or self.constrained is None else self.constrained.state
+        return SequenceCheckpoint(row, position, len(self.produced_ids), self.num_drawn, constraint_state)
 
     def _decode_bulk(self) -> None:
         """Decode tokens that came in bulk: when the text is first read, in the reader's thread, to keep steps short."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -16,6 +18,10 @@ MAX_CHOICES = 1000
 MAX_CHOICE_CHARACTERS = 256
 MAX_BAD_WORDS = 100
 MAX_BAD_WORD_CHARACTERS = 64
+
+KEY_BYTES = 16
+#: Of the way in which automata number their states, which travel between replicas: a change begins constraints anew.
+_NUMBERING = 1
 
 #: Compiled constraints that are kept, the latest.
 _NUM_KEPT = 8
@@ -34,6 +40,12 @@ class Constraint(NamedTuple):
     regex: str | None = None
     bad_words: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> bytes:
+        """16 bytes that tell it from other constraints. Its automaton numbers its states alike on every replica."""
+        written = json.dumps([_NUMBERING, self.choices, self.regex, self.bad_words])
+        return hashlib.sha256(written.encode()).digest()[:KEY_BYTES]
+
 
 class ConstraintCompiler:
     """Compiles constraints for the vocabulary of one model. Threads may share it."""
@@ -46,6 +58,14 @@ class ConstraintCompiler:
     def is_kept(self, constraint: Constraint) -> bool:
         """Whether it is compiled already, so that it costs nothing."""
         return constraint in self._kept
+
+    def require_context(self, context: str) -> None:
+        """Raises InvalidInput if the text before a constrained one lacks what the tokens of this model need.
+
+        A decoder that takes the space off the first word of a text would change what the constraint has allowed.
+        """
+        if not context and self._texts is not None and self._texts.needs_context:
+            raise InvalidInput("a constrained text follows a prompt that ends in tokens this model knows", ("inputs",))
 
     def compile(self, constraint: Constraint) -> TokenAutomaton:
         """The automaton of a constraint.
@@ -86,8 +106,9 @@ class ConstrainedText:
         state: after the tokens so far.
     """
 
-    def __init__(self, automaton: TokenAutomaton, state: int = START) -> None:
-        self.state = state
+    def __init__(self, automaton: TokenAutomaton, state: int | None = None) -> None:
+        """`state` is where an earlier part of the text ended; None, or one that there is not, begins anew."""
+        self.state = state if state is not None and automaton.is_alive(state) else START
         self._automaton = automaton
 
     @property

@@ -44,6 +44,10 @@ class TokenAutomaton:
         """Whether a text of at least one token is possible."""
         return bool(self._alive[START]) and bool(self.allowed(START)[EOS + 1 :].any())
 
+    def is_alive(self, state: int) -> bool:
+        """Whether there is such a state, and a text can be completed from it."""
+        return state < len(self._alive) and bool(self._alive[state])
+
     def can_write(self, text: str) -> bool:
         """Whether tokens can spell the whole text, and it may end there."""
         end = self._automaton.after(text.encode())

@@ -30,6 +30,7 @@ class TokenTexts:
         repertoire: the characters that a text can hold.
         token_ids, token_nodes: the tokens in the trie, and the node at which each of them ends.
         is_token: `[nodes]`: whether a token ends there.
+        needs_context: whether some token has other bytes at the start of a text.
     """
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
@@ -48,6 +49,8 @@ class TokenTexts:
         self.token_nodes: IntArray = np.array([places[self._bytes[token_id]] for token_id in written], dtype=np.int64)
         self.is_token = np.zeros(len(prefixes), dtype=np.bool_)
         self.is_token[self.token_nodes] = True
+        spaced = [token_id for token_id in written if self._bytes[token_id].startswith(b" ")]
+        self.needs_context = any(not tokenizer.decode([token_id]).startswith(" ") for token_id in spaced)
 
     def walk(self, automaton: ByteAutomaton, states: IntArray) -> Walk:
         """Walk all branches of the trie from each of `[states]`."""
