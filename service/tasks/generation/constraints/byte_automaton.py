@@ -46,7 +46,7 @@ class ByteAutomaton(NamedTuple):
     def after(self, data: bytes, state: int = START) -> int:
         """The state after some bytes."""
         for byte in data:
-            state = int(self.table[state, self.classes[byte]])
+            state = self.table.item(state, self.classes.item(byte))
         return state
 
 

@@ -12,8 +12,8 @@ from service.tasks.generation.constraints.token_texts import TokenTexts
 
 BoolArray = NDArray[np.bool_]
 
-#: Pairs of a state and a node of the vocabulary's trie that are looked at to find dead ends; about a second at most.
-_MAX_PAIRS = 20_000_000
+#: Pairs of a state and a node of the vocabulary's trie that are looked at to find dead ends: a fraction of a second.
+_MAX_PAIRS = 10_000_000
 #: States that are walked together.
 _STATES_TOGETHER = 32
 #: Bytes of the masks that are kept, for each automaton.
