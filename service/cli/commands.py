@@ -1,4 +1,4 @@
-"""The `unroll` command: serve, predict, generate, models, and the training commands if they are installed.
+"""The `unroll` command: serve, predict, generate, score, models, and the training commands if they are installed.
 
 Heavy imports (onnxruntime, FastAPI) are deferred until a command needs them, so that `unroll --help` starts fast.
 """
@@ -18,7 +18,7 @@ from service.cli.plain_errors import fail as _fail
 from service.cli.plain_errors import plain_errors as _plain_errors
 from service.distribution import install_hint, installed_version
 
-OWN_COMMANDS = ("serve", "predict", "generate", "models")
+OWN_COMMANDS = ("serve", "predict", "generate", "score", "models")
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
@@ -36,9 +36,10 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll models                                    list the models\n
   unroll predict --model intent-en "play some jazz"\n
   unroll generate "ROMEO:" --temperature 0.8 --seed 7\n
+  unroll score "To be, or not to be"               perplexity of a text\n
   unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs
 
-predict, generate and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server.
+predict, generate, score and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server.
 """
 _SERVE_EXAMPLES = """Examples:
 
@@ -58,7 +59,16 @@ _PREDICT_EXAMPLES = """Examples:
 _GENERATE_EXAMPLES = """Examples:
 
   unroll generate "ROMEO:" --max-new-tokens 200 --temperature 0.8 --seed 7\n
-  unroll generate "ROMEO:" --greedy --stop "JULIET:" --json
+  unroll generate "ROMEO:" --greedy --stop "JULIET:" --json\n
+  unroll generate "To be, or not to be? " --choices yes --choices no\n
+  unroll generate "ROMEO:" --regex "( [a-z]+){3}[.!]" --bad-words thou
+"""
+
+_SCORE_EXAMPLES = """Examples:
+
+  unroll score "To be, or not to be"\n
+  unroll score -m shakespeare --json "To be"\n
+  unroll score < lines.txt
 """
 
 app = typer.Typer(
@@ -172,6 +182,9 @@ def generate(
         float | None, typer.Option(help="Penalty on tokens that occurred before; above 1 reduces repetition.")
     ] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop when this text is generated; repeatable.")] = None,
+    choices: Annotated[list[str] | None, typer.Option(help="The text is one of the choices; repeatable.")] = None,
+    regex: Annotated[str | None, typer.Option(help="The whole text matches this regular expression.")] = None,
+    bad_words: Annotated[list[str] | None, typer.Option(help="Never generate this text; repeatable.")] = None,
     url: UrlOption = None,
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
@@ -187,6 +200,9 @@ def generate(
         "seed": seed,
         "repetition_penalty": repetition_penalty,
         "stop": stop or None,
+        "choices": choices or None,
+        "regex": regex,
+        "bad_words": bad_words or None,
         "do_sample": not greedy,
     }
     parameters = {name: value for name, value in given.items() if value is not None}
@@ -198,6 +214,39 @@ def generate(
         for piece in source.stream(model, version, prompt, parameters):
             print(piece, end="", flush=True)
     print()
+
+
+@app.command(epilog=_SCORE_EXAMPLES)
+def score(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="Texts.", show_default="lines of standard input")
+    ] = None,
+    model: ModelOption = None,
+    version: VersionOption = None,
+    url: UrlOption = None,
+    models: ModelsOption = Path("models"),
+    as_json: JsonOption = False,
+) -> None:
+    """Print how well a language model predicts each text: perplexity per token, and bits per character.
+
+    With --json also every token with its log-probability. Lower is better; a text of one token has no score.
+    """
+    from service.cli import backends as client
+
+    parameters = {"max_new_tokens": 0, "details": True, "decoder_input_details": True}
+    with _plain_errors():
+        source = client.open_source(url, models)
+        for text in texts or _lines_of_standard_input():
+            details = source.generate(model, version, text, parameters)["details"]
+            if as_json:
+                known = ("perplexity", "bits_per_character", "prefill")
+                print(json.dumps({"text": text} | {name: details.get(name) for name in known}, ensure_ascii=False))
+            else:
+                print(f"{_rounded(details.get('perplexity'))}\t{_rounded(details.get('bits_per_character'))}\t{text}")
+
+
+def _rounded(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 app.add_typer(models_app)
