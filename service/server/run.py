@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import signal
 import socket
 import time
@@ -51,6 +52,7 @@ def run_server(settings: Settings) -> None:
         access_log=False,
         proxy_headers=False,
         ws="none",  # an upgrade is ignored, and the request is answered over HTTP/1.1
+        timeout_keep_alive=math.ceil(settings.keep_alive_s),  # where the fast path is off
         timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
     announce: Callable[[], None] = application.state.registry.announce_stop
