@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -15,6 +17,7 @@ from service.settings import Settings, SettingsError
 logger = logging.getLogger(__name__)
 
 _KEY_MARK = b"PRIVATE KEY-----"
+_LOOK_EVERY_S = 10.0
 
 
 class TlsFiles(NamedTuple):
@@ -34,9 +37,11 @@ class TlsFiles(NamedTuple):
 class Tls:
     """The TLS context of the service, which takes over renewed files without a restart."""
 
-    def __init__(self, files: TlsFiles) -> None:
+    def __init__(self, files: TlsFiles, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises SettingsError."""
         self._files = files
+        self._clock = clock
+        self._looked_s = clock()
         self._seen_s = files.changed_s
         self.context = _context(files)
 
@@ -52,8 +57,14 @@ class Tls:
         client_ca = Path(settings.tls_client_ca) if settings.tls_client_ca else None
         return cls(TlsFiles(cert, Path(settings.tls_key) if settings.tls_key else cert, client_ca))
 
+    def tick(self) -> None:
+        """Look for renewed files if it is time; call it several times a second."""
+        if self._clock() - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = self._clock()
+            self.renew()
+
     def renew(self) -> None:
-        """Read the files again if they have changed: connections from now on get the new certificate.
+        """Read certificate and key again if they have changed: connections from now on get the new ones.
 
         Files that cannot be used change nothing, and are logged once.
         """
@@ -105,8 +116,6 @@ def _read(setting: str, path: Path) -> bytes:
 def _explain(error: ssl.SSLError, files: TlsFiles) -> NoReturn:
     if error.reason == "KEY_VALUES_MISMATCH":
         why = f"the key in {files.key} is not that of the certificate in {files.cert}"
-    elif isinstance(error.__context__, SettingsError):
-        why = f"the key in {files.key} has a passphrase, which cannot be asked for here; store it without one"
     else:
         why = f"{files.cert} and {files.key} cannot be used: {error.reason or error}"
     raise SettingsError(f"UNROLL_TLS_KEY: {why}") from error

@@ -1,7 +1,7 @@
 """The TLS handshake of a connection, which has a place among the open connections from its first byte.
 
-A server of asyncio makes the protocol of a connection when its handshake is complete: until then nobody counts it, and it
-may take a minute. Here the connection is admitted first, with the time of a request's headers for its handshake.
+A server of asyncio makes the protocol of a connection when its handshake is complete: until then nobody counts it, and
+it may take a minute. Here the connection is admitted first, with the time of a request's headers for its handshake.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from service.server.open_connections import EndReason, OpenConnections, RoomReas
 
 logger = logging.getLogger(__name__)
 
-ProtocolFactory = Callable[..., asyncio.Protocol]
-
 
 class TlsGate(asyncio.Protocol):
     """A connection whose handshake is not complete; the protocol inside takes over once it is."""
@@ -30,7 +28,7 @@ class TlsGate(asyncio.Protocol):
         self,
         context: ssl.SSLContext,
         open_connections: OpenConnections,
-        make_protocol: ProtocolFactory,
+        make_protocol: Callable[..., asyncio.Protocol],
         server_state: Any,
         **others: Any,
     ) -> None:
@@ -39,25 +37,27 @@ class TlsGate(asyncio.Protocol):
         self._open_connections = open_connections
         self._make_protocol: Callable[[], asyncio.Protocol] = lambda: make_protocol(server_state=server_state, **others)
         self._server_state = server_state
+        self._task: asyncio.Task[None] | None = None
+        self._connection: Any = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the handshake, if there is room for the connection."""
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin the handshake, if there is room for the connection.
+
+        The transport is replaced before it reads: what it had read would be lost for the handshake.
+        """
         loop = asyncio.get_running_loop()
-        self._transport = transport
         self.allowed_s = self._open_connections.limits.head_timeout_s
         self.deadline_s = loop.time() + self.allowed_s
-        self._server_state.connections.add(self)
-        if self._open_connections.admit(self) != "admitted":  # there is no telling it before the handshake
-            self._end("too_many_connections")
-            return
-        task = loop.create_task(self._shake_hands(loop, transport))
-        self._server_state.tasks.add(task)
-        task.add_done_callback(self._server_state.tasks.discard)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left during the handshake."""
-        self._leave()
+        admission = self._open_connections.admit(self)
+        if admission == "admitted":
+            self._connection = transport.get_extra_info("socket").dup()
+            self._task = loop.create_task(self._shake_hands(loop))
+            self._task.add_done_callback(self._note_end)
+            self._server_state.tasks.add(self._task)
+            self._server_state.connections.add(self)
+        else:
+            self._end("too_many_connections")  # nothing can be said before the handshake
+        transport.abort()
 
     def end_late(self) -> None:
         """The handshake has taken too long."""
@@ -69,29 +69,30 @@ class TlsGate(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The service stops: uvicorn calls this."""
-        self._transport.abort()
         self._leave()
 
-    async def _shake_hands(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
-        protocol = self._make_protocol()
+    async def _shake_hands(self, loop: asyncio.AbstractEventLoop) -> None:
+        connection, self._connection = self._connection, None
         try:
-            secured = await loop.start_tls(
-                transport, protocol, self._context, server_side=True, ssl_handshake_timeout=2 * self.allowed_s
+            await loop.connect_accepted_socket(
+                self._make_protocol, connection, ssl=self._context, ssl_handshake_timeout=2 * self.allowed_s
             )
-        except (OSError, asyncio.CancelledError) as error:  # what a client does wrong is no fault of the service
+        except OSError as error:  # what a client does wrong is no fault of the service
             logger.debug("TLS handshake failed", extra={"reason": str(error)})
-            transport.abort()
-            return
-        finally:
-            self._leave()
-        if secured is not None:
-            protocol.connection_made(secured)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._server_state.tasks.discard(task)
+        if self._connection is not None:  # ended before it began
+            self._connection.close()
+        self._leave()
 
     def _end(self, reason: EndReason) -> None:
         self._open_connections.count_ended(reason)
-        self._transport.abort()
         self._leave()
 
     def _leave(self) -> None:
+        """Make room: the connection has been handed over, or ends."""
         self._open_connections.forget(self)
         self._server_state.connections.discard(self)
+        if self._task is not None:
+            self._task.cancel()
