@@ -75,10 +75,23 @@ class TlsGate(asyncio.Protocol):
         connection, self._connection = self._connection, None
         try:
             await loop.connect_accepted_socket(
-                self._make_protocol, connection, ssl=self._context, ssl_handshake_timeout=2 * self.allowed_s
+                self._protocol_inside, connection, ssl=self._context, ssl_handshake_timeout=2 * self.allowed_s
             )
         except OSError as error:  # what a client does wrong is no fault of the service
             logger.debug("TLS handshake failed", extra={"reason": str(error)})
+
+    def _protocol_inside(self) -> Any:
+        """The protocol, which takes the place of this connection as soon as the handshake is complete."""
+        protocol: Any = self._make_protocol()
+
+        def connection_made(transport: asyncio.BaseTransport) -> None:
+            del protocol.connection_made
+            self._task = None
+            self._leave()
+            protocol.connection_made(transport)
+
+        protocol.connection_made = connection_made
+        return protocol
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._server_state.tasks.discard(task)
