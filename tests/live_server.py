@@ -168,6 +168,10 @@ class Connection:
         self.send(*segments)
         return self.answer()
 
+    def rest(self) -> bytes:
+        """All that arrives until the server closes the connection."""
+        return self._file.read()
+
     def is_closed(self) -> bool:
         """Whether the server has closed the connection and no data is left."""
         try:

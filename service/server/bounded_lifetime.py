@@ -158,7 +158,7 @@ class BoundedLifetime(HttpToolsProtocol):
 
     def linger(self) -> None:
         """Close once the client has had the chance to read the last response."""
-        self.wait_for_client(_LINGER_S)
+        self.deadline_s, self.allowed_s = self.loop.time() + _LINGER_S, math.inf  # the first to make room
         self.release()
         self.flow.resume_reading()
         if self.transport.can_write_eof():

@@ -73,8 +73,8 @@ class Inflater:
             return
         small_bytes = min(_SMALL_BYTES, self._max_bytes)
         body = inflate(raw, coding, small_bytes) if len(raw) <= small_bytes else None
-        num_held = 0 if body is not None else self._max_bytes
-        if num_held and not self._held.make_room_for_bodies(num_held):
+        num_held = 0 if body is not None else self._max_bytes - len(raw)  # which is held already
+        if num_held > 0 and not self._held.make_room_for_bodies(num_held):
             message = "too many bytes of request bodies are held at this moment"
             raise BodyRefused(429, "overloaded", message, {"Retry-After": "1"})
         self._held.body_bytes += num_held
