@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import httpx
 
-from tests.certificates import Signed
+from tests.tls.certificates import Signed
 from tests.conftest import PATIENCE_S, wait_until
 from tests.ports import free_port
 from tests.programs import find_program

@@ -17,7 +17,7 @@ import pytest
 
 from service.server.edge.tls import Tls, TlsFiles
 from service.settings import Settings, SettingsError
-from tests.certificates import Authority, Signed
+from tests.tls.certificates import Authority, Signed
 from tests.conftest import PATIENCE_S, wait_until
 from tests.live_server import LiveServer, live_server
 
@@ -148,11 +148,9 @@ def test_files_that_cannot_be_used_stop_the_start(signed: Signed, authority: Aut
         with pytest.raises(SettingsError, match=message):
             Tls.of(settings)
 
-    settings_of_another = {"UNROLL_TLS_CERT": str(signed.cert), "UNROLL_TLS_KEY": str(authority.sign("third").key)}
+    wrong = {"UNROLL_TLS_CERT": str(signed.cert), "UNROLL_TLS_KEY": str(authority.sign("third").key)}
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(tmp_path)]
-    done = subprocess.run(
-        command, env={**os.environ, **settings_of_another}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env={**os.environ, **wrong}, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "is not that of the certificate" in done.stderr
     assert "Traceback" not in done.stderr
