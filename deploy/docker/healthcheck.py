@@ -1,7 +1,7 @@
 """Health check of the container: exit status 0 if the service is ready.
 
-It runs every few seconds, so it imports little and takes a few milliseconds. Where the service speaks TLS, so does this,
-with the certificate of the service where clients need one (`UNROLL_TLS_CLIENT_CA` must accept it).
+It runs every few seconds, so it imports little and takes a few milliseconds. Where the service speaks TLS, so does
+this, with the certificate of the service where clients need one (`UNROLL_TLS_CLIENT_CA` must accept it).
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import httpx
 
-from tests.tls.certificates import Signed
 from tests.conftest import PATIENCE_S, wait_until
 from tests.ports import free_port
 from tests.programs import find_program
+from tests.tls.certificates import Signed
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.tls.certificates import Authority
 from tests.conftest import PATIENCE_S
 from tests.deploy.proxies.gateways import GATEWAYS, gateway
 from tests.live_server import LiveServer, live_server
+from tests.tls.certificates import Authority
 
 TAG = {"model": "tiny-tagger", "inputs": "The cat sat."}
 

@@ -15,11 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.docker import healthcheck
 from service.server.edge.tls import Tls, TlsFiles
 from service.settings import Settings, SettingsError
-from tests.tls.certificates import Authority, Signed
 from tests.conftest import PATIENCE_S, wait_until
 from tests.live_server import LiveServer, live_server
+from tests.tls.certificates import Authority, Signed
 
 TAG = {"model": "tiny-tagger", "inputs": "The cat sat."}
 GENERATE = {"inputs": "a", "parameters": {"max_new_tokens": 5}}
@@ -115,6 +116,18 @@ def test_client_certificates_are_required_where_an_authority_is_set(
             with client_of(server, trusting(authority, own)) as client, pytest.raises(httpx.TransportError):
                 client.post("/predict", json=TAG)
         assert server.short_paths == ["/predict"]
+
+
+def test_the_health_check_of_the_container_speaks_tls(
+    tiny_models: Path, signed: Signed, authority: Authority, tmp_path: Path
+) -> None:
+    """With client certificates too, if the service's own is accepted."""
+    for client_ca, is_ready in (("", True), (authority.cert, True), (Authority(tmp_path / "other").cert, False)):
+        files = {"tls_cert": str(signed.cert), "tls_key": str(signed.key), "tls_client_ca": str(client_ca)}
+        with live_server(tiny_models, **files) as server:
+            settings = {f"UNROLL_{name.upper()}": value for name, value in files.items()}
+            assert healthcheck.is_ready(server.port, settings) is is_ready
+            assert not healthcheck.is_ready(server.port, {})
 
 
 def files_that_cannot_be_used(signed: Signed, authority: Authority, folder: Path) -> dict[str, tuple[Any, ...]]:
