@@ -62,6 +62,10 @@ class TextTokenizer:
         """Ids of a text: normalised, tokenised and looked up, without special tokens."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def starts(self, text: str) -> list[int]:
+        """Where each token of `encode` begins in the text, in characters (code points)."""
+        return [start for start, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
     def encode_with_tokens(self, text: str) -> tuple[list[int], list[str]]:
         """Like `encode`, with the text of each token."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.bundle.padding import IntArray
-from service.bundle.tokenizer import TextTokenizer
+from service.bundle.tokenizer import EOS, TextTokenizer
 from service.errors import UnrollError
-from service.tasks.core.probabilities import log_softmax, require_finite
+from service.tasks.core.probabilities import DoubleArray, log_softmax, require_finite
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, InputStatistics, input_statistics_of
 from service.tasks.generation.detokenizer import START, TextPosition
 from service.tasks.generation.options import MAX_SEED, SamplingOptions
-from service.tasks.generation.result import GenerationResult, PromptToken
+from service.tasks.generation.result import GenerationResult, PromptToken, Token
 from service.tasks.generation.sequence import GeneratedSequence, SequenceCheckpoint, text_of
 from service.tasks.generation.stream_state import StreamState
 
@@ -72,6 +72,7 @@ class GenerationRequest:
         self._tokenizer = tokenizer
         self._start = start
         self._prompt_log_probabilities: list[float] = []
+        self._prompt_tops: list[Sequence[Token]] = []
         self.sequences = [self._new_sequence(number, delivery) for number in range(delivery.num_continuations)]
 
     @property
@@ -135,6 +136,8 @@ class GenerationRequest:
         if following:
             log_probabilities = log_softmax(require_finite(logits[: len(following)], "token scores"))
             self._prompt_log_probabilities += log_probabilities[np.arange(len(following)), following].tolist()
+            if self.options.num_top_tokens:
+                self._prompt_tops += self._tops(log_probabilities)
 
     def end_unwritten(self, state: RecurrentState) -> None:
         """End a request that writes nothing. `state` is the row that has read all but the last token."""
@@ -145,8 +148,19 @@ class GenerationRequest:
 
     def result(self) -> GenerationResult:
         """The result, once every sequence has ended. Raises ValueError before that."""
-        prompt_tokens = self._prompt_tokens() if self.reports_prompt else []
-        return GenerationResult([sequence.result for sequence in self.sequences], prompt_tokens)
+        return GenerationResult([sequence.result for sequence in self.sequences], self.prompt_tokens())
+
+    def prompt_tokens(self) -> list[PromptToken]:
+        """The tokens of the prompt, once it has been read; empty unless they were asked for."""
+        if not self.reports_prompt:
+            return []
+        unknown = [None] if self._start is None else []
+        known: list[float | None] = [*unknown, *self._prompt_log_probabilities]
+        tops = [*([()] * len(unknown)), *self._prompt_tops] if self._prompt_tops else [()] * len(known)
+        return [
+            PromptToken(token_id, text_of(self._tokenizer, token_id), log_probability, top)
+            for token_id, log_probability, top in zip(self.prompt_ids, known, tops, strict=True)
+        ]
 
     def states(self) -> list[StreamState]:
         """For each sequence the state to continue from, once all have ended, if states were asked for."""
@@ -188,14 +202,15 @@ class GenerationRequest:
         counts[0] += np.bincount(self.prompt_ids, minlength=counts.shape[1])
         return counts
 
-    def _prompt_tokens(self) -> list[PromptToken]:
-        known: list[float | None] = [*self._prompt_log_probabilities]
-        if self._start is None:
-            known.insert(0, None)
-        return [
-            PromptToken(token_id, text_of(self._tokenizer, token_id), log_probability)
-            for token_id, log_probability in zip(self.prompt_ids, known, strict=True)
-        ]
+    def _tops(self, log_probabilities: DoubleArray) -> list[list[Token]]:
+        """For each row `[vocab]` the most likely tokens, best first."""
+        count = min(self.options.num_top_tokens, log_probabilities.shape[1])
+        best = np.argpartition(-log_probabilities, count - 1, axis=1)[:, :count]
+        return [self._listed(row, ids.tolist()) for row, ids in zip(log_probabilities, best, strict=True)]
+
+    def _listed(self, row: DoubleArray, token_ids: list[int]) -> list[Token]:
+        in_order = sorted(token_ids, key=lambda token_id: (-row[token_id], token_id))
+        return [Token(one, text_of(self._tokenizer, one), float(row[one]), one <= EOS) for one in in_order]
 
     def _state(self, sequence: GeneratedSequence, checkpoint: SequenceCheckpoint) -> StreamState:
         start, produced_ids = self._start, sequence.produced_ids[: checkpoint.num_produced]

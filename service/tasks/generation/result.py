@@ -9,14 +9,6 @@ from typing import Literal, NamedTuple
 FinishReason = Literal["length", "eos_token", "stop_sequence"]
 
 
-class PromptToken(NamedTuple):
-    """A token of the prompt. The first of a text has no log-probability: nothing came before it."""
-
-    id: int
-    text: str
-    log_probability: float | None
-
-
 class Token(NamedTuple):
     """A token that was chosen, or could have been.
 
@@ -28,6 +20,18 @@ class Token(NamedTuple):
     text: str
     log_probability: float
     is_special: bool
+
+
+class PromptToken(NamedTuple):
+    """A token of the prompt, with its log-probability as the model computed it.
+
+    The first of a text has none: nothing came before it. `top` has the most likely tokens at its place, if asked for.
+    """
+
+    id: int
+    text: str
+    log_probability: float | None
+    top: Sequence[Token] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,21 @@ class GeneratedText:
     seed: int | None
     tokens: Sequence[Token] = ()
     top_tokens: Sequence[Sequence[Token]] = ()
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Of the listed tokens, the end token included; 0 if there are none."""
+        return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
+
+
+def best_of(texts: Sequence[GeneratedText], count: int) -> Sequence[GeneratedText]:
+    """The `count` texts of highest mean log-probability, best first; of equals the earlier. All, if there are no more.
+
+    Their tokens must be listed, unless there is nothing to choose.
+    """
+    if len(texts) <= count:
+        return texts
+    return sorted(texts, key=lambda text: text.mean_log_probability, reverse=True)[:count]
 
 
 @dataclass(frozen=True)
