@@ -79,6 +79,7 @@ _MAX_SENTENCE_CHARACTERS = 2000
 _MAX_PART_BYTES = 16 * 1024
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 _NO_ROWS: Rows = MappingProxyType({})
+_NO_RETRY = {"x-should-retry": "false"}
 
 
 class ClientGone(Exception):
@@ -121,11 +122,15 @@ class ErrorForm(NamedTuple):
         body: makes the JSON body of a failure.
         rows: where the protocol differs from `ERRORS`.
         names: its own names of fields by those of `SamplingOptions`, for the paths of refused values.
+        absent: for paths that its clients ask for and that are not served, a sentence about what there is instead.
+        final: error types and rejections that a retry meets again: their responses have `x-should-retry: false`.
     """
 
     body: Callable[[Failure], Mapping[str, Any]] = plain_body
     rows: Rows = _NO_ROWS
     names: Mapping[str | int, str] = _NOTHING
+    absent: Mapping[str, str] = _NOTHING
+    final: frozenset[str] = frozenset()
 
 
 PLAIN = ErrorForm()
@@ -179,8 +184,12 @@ def json_response(body: Mapping[str, Any], status: int, headers: Mapping[str, st
     return Response(json.dumps(body, allow_nan=False), status, headers, media_type="application/json")
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Make the errors of FastAPI's own routes follow the table."""
+def install_error_handlers(app: FastAPI, forms: Mapping[str, ErrorForm] = _NOTHING) -> None:
+    """Make the errors of FastAPI's own routes follow the table. `forms` are for unknown paths, by what they begin with.
+
+    `forms` has the beginnings with their last slash, such as `/v1/`.
+    """
+    app.state.error_forms = forms
     for kind in (UnrollError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handle)
 
@@ -193,21 +202,32 @@ def error_response(record: RequestRecord, error: Exception, form: ErrorForm = PL
     failure, record.rejection = _described(error, form, record.request_id)
     failure = _fitted(failure)
     record.outcome, record.status = failure.error_type, failure.status
-    return json_response(form.body(failure), failure.status, failure.headers)
+    is_final = failure.error_type in form.final or record.rejection in form.final
+    headers = {**failure.headers, **_NO_RETRY} if is_final else failure.headers
+    return json_response(form.body(failure), failure.status, headers)
 
 
 async def _handle(request: Request, error: Exception) -> Response:
-    errors = getattr(request.scope.get("endpoint"), "errors", PLAIN)
+    errors = getattr(request.scope.get("endpoint"), "errors", None) or _form_below(request)
     record = request.state.record
     if isinstance(error, HTTPException) and error.detail in _BARE_DETAILS:
         record.path = shown_path(request)
-        error = HTTPException(error.status_code, _what_there_is(request, error), error.headers)
+        error = HTTPException(error.status_code, _what_there_is(request, error, errors), error.headers)
     return error_response(record, error, errors)
 
 
-def _what_there_is(request: Request, error: HTTPException) -> str:
-    allowed = (error.headers or {}).get("Allow", "")
-    return unknown_path(request) if error.status_code == 404 else unknown_method(request, allowed)
+def _form_below(request: Request) -> ErrorForm:
+    """The form of the protocol below whose root the path is."""
+    path = request.scope["path"].rstrip("/") + "/"
+    forms: Mapping[str, ErrorForm] = request.app.state.error_forms
+    return next((form for root, form in forms.items() if path.startswith(root)), PLAIN)
+
+
+def _what_there_is(request: Request, error: HTTPException, form: ErrorForm) -> str:
+    if error.status_code != 404:
+        return unknown_method(request, (error.headers or {}).get("Allow", ""))
+    instead = form.absent.get(request.scope["path"].rstrip("/"))
+    return unknown_path(request) if instead is None else f"there is nothing at {shown_path(request)}: {instead}"
 
 
 def _described(error: Exception, form: ErrorForm, request_id: str) -> tuple[Failure, str]:
