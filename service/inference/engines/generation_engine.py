@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
-from service.inference.engines.engine_context import EngineContext
+from service.inference.engines.engine_context import LARGE_EFFORT, EngineContext
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.stream import Stream
 from service.inference.state.prefix_cache import PrefixCache
@@ -69,8 +69,9 @@ class GenerationEngine:
             InvalidInput, StateRefused, Overloaded, NotReady. Later errors are raised while the stream is read.
         """
         started_s = time.monotonic()
+        effort = LARGE_EFFORT if self.task.is_costly(options) else len(prompt)
         (request,) = await self._context.for_each(
-            [len(prompt)], lambda _: self._begin(prompt, options, delivery, before), deadline_s, caller
+            [effort], lambda _: self._begin(prompt, options, delivery, before), deadline_s, caller
         )
         self._require_tokens(request)
         stream = self._batcher.submit(request, deadline_s, caller)

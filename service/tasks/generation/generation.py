@@ -24,6 +24,7 @@ from service.tasks.core.task import (
     require_short_text,
     require_text,
 )
+from service.tasks.generation.constraints.constraint import ConstraintCompiler
 from service.tasks.generation.generation_batch import PREFILL_CHUNK_TOKENS, GenerationBatch
 from service.tasks.generation.language_model import LanguageModel
 from service.tasks.generation.options import DEFAULT_NEW_TOKENS, SamplingOptions, require_biases, require_token_id
@@ -46,6 +47,7 @@ class Generation(Task):
     def __init__(self, bundle: Bundle) -> None:
         self._limits = bundle.manifest.limits
         self._tokenizer = bundle.tokenizers["text"]
+        self._constraints = ConstraintCompiler(self._tokenizer)
         self._model = LanguageModel(bundle.manifest.state, self._tokenizer.vocabulary_size)
 
     @property
@@ -71,7 +73,15 @@ class Generation(Task):
         max_new_tokens = self._max_new_tokens(options, delivery)
         require_biases(options.logit_bias, self._tokenizer.vocabulary_size)
         prompt_ids = [] if state is not None and not prompt else self._prompt_ids(prompt, options.max_prompt_tokens)
-        return GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state)
+        automaton = None if options.constraint is None else self._constraints.compile(options.constraint)
+        request = GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state, automaton)
+        if automaton is not None:
+            self._constraints.require_context(request.text_before)
+        return request
+
+    def is_costly(self, options: SamplingOptions) -> bool:
+        """Whether to start with these options takes long: a constraint has to be compiled first."""
+        return options.constraint is not None and not self._constraints.is_kept(options.constraint)
 
     def batch(
         self,

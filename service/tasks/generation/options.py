@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from service.errors import InvalidInput
+from service.tasks.generation.constraints.constraint import Constraint
 
 MAX_STOP_CHARACTERS = 256
 MAX_SEED = 2**64 - 1
 
-#: Entries of a logit bias, and the most that one may add to a logit or take from it: enough to force a token, or to ban it.
+#: Entries of a logit bias, and the most that one may add to a logit or take from it: enough to
+#: force a token, or to ban it.
 MAX_BIASED_TOKENS = 1024
 MAX_LOGIT_BIAS = 100.0
 
@@ -70,6 +72,12 @@ class SamplingOptions(DecodingRules):
     max_prompt_tokens: int | None = None
     lists_tokens: bool = False
     num_top_tokens: int = 0
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the text may be; None for anything."""
+        is_free = self.regex is None and not (self.choices or self.bad_words)
+        return None if is_free else Constraint(self.choices, self.regex, self.bad_words)
 
 
 def require_biases(logit_bias: Mapping[int, float], vocabulary_size: int) -> None:

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.bundle.padding import IntArray
-from service.bundle.tokenizer import EOS, TextTokenizer
+from service.bundle.tokenizer import EOS, UNK, TextTokenizer
 from service.errors import UnrollError
 from service.tasks.core.probabilities import DoubleArray, log_softmax, require_finite
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, InputStatistics, input_statistics_of
+from service.tasks.generation.constraints.constraint import ConstrainedText
+from service.tasks.generation.constraints.token_automaton import TokenAutomaton
 from service.tasks.generation.detokenizer import START, TextPosition
 from service.tasks.generation.options import MAX_SEED, SamplingOptions
-from service.tasks.generation.result import GenerationResult, PromptToken, Token
+from service.tasks.generation.result import GenerationResult, PromptScore, PromptToken, Token
 from service.tasks.generation.sequence import GeneratedSequence, SequenceCheckpoint, text_of
 from service.tasks.generation.stream_state import StreamState
 
@@ -49,7 +51,8 @@ class GenerationRequest:
 
     It may continue from a `StreamState`: then the network reads the pending token of the state and the prompt, which
     may be empty, and the text continues as if uninterrupted. Seed and position in the random numbers are those of the
-    state, unless the options have another seed.
+    state, unless the options have another seed. A constraint goes on where it was if it is the same and no prompt is
+    given; any other begins with the new text.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class GenerationRequest:
         max_new_tokens: int,
         delivery: Delivery | None = None,
         start: StreamState | None = None,
+        automaton: TokenAutomaton | None = None,
     ) -> None:
         delivery = delivery or Delivery()
         self.prompt_ids = list(prompt_ids)
@@ -71,6 +75,8 @@ class GenerationRequest:
         self.seed = _seed(options, start) if options.samples else None
         self._tokenizer = tokenizer
         self._start = start
+        self._automaton = automaton
+        self._constraint_key = b"" if options.constraint is None else options.constraint.key
         self._prompt_log_probabilities: list[float] = []
         self._prompt_tops: list[Sequence[Token]] = []
         self.sequences = [self._new_sequence(number, delivery) for number in range(delivery.num_continuations)]
@@ -112,6 +118,11 @@ class GenerationRequest:
         return self.sequences[0].text
 
     @property
+    def text_before(self) -> str:
+        """The text of the last tokens before the sequences."""
+        return self._tokenizer.decode(self._position().context_ids)
+
+    @property
     def finished(self) -> bool:
         return all(sequence.is_done for sequence in self.sequences)
 
@@ -148,7 +159,10 @@ class GenerationRequest:
 
     def result(self) -> GenerationResult:
         """The result, once every sequence has ended. Raises ValueError before that."""
-        return GenerationResult([sequence.result for sequence in self.sequences], self.prompt_tokens())
+        texts = [sequence.result for sequence in self.sequences]
+        if not self.reports_prompt:
+            return GenerationResult(texts)
+        return GenerationResult(texts, self.prompt_tokens(), self._prompt_score())
 
     def prompt_tokens(self) -> list[PromptToken]:
         """The tokens of the prompt, once it has been read; empty unless they were asked for."""
@@ -184,10 +198,19 @@ class GenerationRequest:
             seed=seed,
             num_drawn=start.num_drawn if start is not None and continues else 0,
             counts=self._counts() if self.options.has_penalty else None,
+            constrained=self._constrained(),
             is_streamed=delivery.is_streamed,
             keeps_state=delivery.returns_state,
             state_every=delivery.state_every,
         )
+
+    def _constrained(self) -> ConstrainedText | None:
+        """The place in the constraint: that of the state if it has the same one and no prompt begins a new text."""
+        if self._automaton is None:
+            return None
+        start = self._start
+        continues = start is not None and not self.prompt_ids and start.constraint_key == self._constraint_key
+        return ConstrainedText(self._automaton, start.constraint_state if start is not None and continues else None)
 
     def _position(self) -> TextPosition:
         start = self._start
@@ -212,6 +235,15 @@ class GenerationRequest:
         in_order = sorted(token_ids, key=lambda token_id: (-row[token_id], token_id))
         return [Token(one, text_of(self._tokenizer, one), float(row[one]), one <= EOS) for one in in_order]
 
+    def _prompt_score(self) -> PromptScore | None:
+        """How well the model predicts the prompt; None if no token of it has a log-probability."""
+        known = self._prompt_log_probabilities[-len(self.prompt_ids) :] if self.prompt_ids else []
+        if not known:
+            return None
+        before, scored = self.prompt_ids[: -len(known)], self.prompt_ids[-len(known) :]
+        num_characters = len(self._tokenizer.decode(self.prompt_ids)) - len(self._tokenizer.decode(before))
+        return PromptScore.of(known, num_characters + scored.count(UNK))
+
     def _state(self, sequence: GeneratedSequence, checkpoint: SequenceCheckpoint) -> StreamState:
         start, produced_ids = self._start, sequence.produced_ids[: checkpoint.num_produced]
         produced = Counter(produced_ids)
@@ -230,6 +262,8 @@ class GenerationRequest:
             context_ids=context_ids,
             held_ids=held_ids,
             text_tail=tail,
+            constraint_key=b"" if checkpoint.constraint_state is None else self._constraint_key,
+            constraint_state=checkpoint.constraint_state or 0,
         )
 
 
