@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -80,11 +80,10 @@ def written_choice(index: int, pieces: Iterable[Piece], *, is_scored: bool) -> d
     }
 
 
-def usage_of(requests: Iterable[GenerationRequest], *, is_written: bool = True) -> dict[str, int]:
-    """A `Usage`. `is_written` is false where nothing but the prompts was asked for."""
-    prompts = {id(request): request for request in requests}.values()
-    num_read = sum(len(request.prompt_ids) for request in prompts)
-    num_written = sum(request.num_produced for request in prompts) if is_written else 0
+def usage_of(requests: Sequence[GenerationRequest], texts_per_prompt: int = 1) -> dict[str, int]:
+    """A `Usage`. Where each text of a prompt is a request of its own, there are `texts_per_prompt` of them in a row."""
+    num_read = sum(len(request.prompt_ids) for request in requests[::texts_per_prompt])
+    num_written = sum(request.num_produced for request in requests)
     return {"prompt_tokens": num_read, "completion_tokens": num_written, "total_tokens": num_read + num_written}
 
 

@@ -75,7 +75,11 @@ class StreamedChoice:
 
 
 async def completion_frames(
-    call: Call, head: Mapping[str, Any], choices: Sequence[StreamedChoice], wanted: StreamOptions | None
+    call: Call,
+    head: Mapping[str, Any],
+    choices: Sequence[StreamedChoice],
+    texts_per_prompt: int,
+    wanted: StreamOptions | None,
 ) -> AsyncIterator[bytes]:
     """Server-sent events. Those that are ready at the same time are written together."""
     record = call.record
@@ -85,7 +89,7 @@ async def completion_frames(
     counts_on = wanted is not None and bool(wanted.continuous_usage_stats)
 
     def usage() -> dict[str, int]:
-        return usage_of(stream.request for stream in streams)
+        return usage_of([stream.request for stream in streams], texts_per_prompt)
 
     try:
         async for number, events in merged(streams):

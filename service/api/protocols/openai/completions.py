@@ -16,7 +16,7 @@ from service.api.event_stream import EventStream
 from service.api.protocols.openai.answer import answer_head, usage_of, written_choice
 from service.api.protocols.openai.choice_text import Piece, prompt_piece, starts_of, whole_piece
 from service.api.protocols.openai.chunks import Ending, StreamedChoice, completion_frames
-from service.api.protocols.openai.request_body import DEFAULT_MAX_TOKENS, CompletionRequest, PromptInput
+from service.api.protocols.openai.request_body import CompletionRequest, PromptInput
 from service.api.request_record import StreamTimes
 from service.api.state_source import RequestState, open_request_state
 from service.errors import InvalidInput, StateRefused, UnknownModel, UnknownSession
@@ -94,7 +94,7 @@ class _Completion:
             streams = await self._start(asked, 1, request_state, is_streamed=True)
             stack.callback(self._end, streams)
             choices = [self._streamed_choice(index, stream, request_state) for index, stream in enumerate(streams)]
-            frames = completion_frames(self._call, self._head, choices, body.stream_options)
+            frames = completion_frames(self._call, self._head, choices, body.num_texts, body.stream_options)
             return EventStream(frames, stack.pop_all(), on_leave=lambda: _close(streams))
         raise AssertionError("no context of ours swallows errors")
 
@@ -102,7 +102,7 @@ class _Completion:
         """Every prompt, with the options of its texts."""
         options, limit = self._body.options, self._engine.opened.bundle.manifest.limits.max_new_tokens
         if options.max_new_tokens is None:
-            options = dataclasses.replace(options, max_new_tokens=min(DEFAULT_MAX_TOKENS, limit))
+            options = dataclasses.replace(options, max_new_tokens=min(self._body.default_max_tokens, limit))
         return [_Asked(prompt, options) for prompt in self._body.prompts]
 
     async def _start(

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from service.api.schemas import RequestBody, SessionName, State, Version, require_few
 from service.bundle.tokenizer import EOS
+from service.tasks.generation.constraints.constraint import (
+    MAX_BAD_WORD_CHARACTERS,
+    MAX_BAD_WORDS,
+    MAX_CHOICE_CHARACTERS,
+    MAX_CHOICES,
+)
+from service.tasks.generation.constraints.pattern import MAX_PATTERN_CHARACTERS
 from service.tasks.generation.options import (
     MAX_BIASED_TOKENS,
     MAX_LOGIT_BIAS,
@@ -51,6 +58,8 @@ Prompt = Annotated[
     ),
 ]
 
+BadWord = Annotated[str, Field(min_length=1, max_length=MAX_BAD_WORD_CHARACTERS)]
+OneChoice = Annotated[str, Field(min_length=1, max_length=MAX_CHOICE_CHARACTERS)]
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 
@@ -137,6 +146,19 @@ class CompletionRequest(IgnoredFields):
     seed: int | None = Field(None, ge=-(2**63), le=MAX_SEED, description="same seed, same text; random if left out")
     n: int | None = Field(None, ge=1, description="texts for each prompt, with consecutive seeds")
     best_of: int | None = Field(None, ge=1, description="make as many, and return the n of highest log-probability")
+    bad_words: Annotated[list[BadWord], Field(max_length=MAX_BAD_WORDS)] | None = Field(
+        None, description="strings that a text never contains"
+    )
+    choices: Annotated[list[OneChoice], Field(min_length=1, max_length=MAX_CHOICES)] | None = Field(
+        None,
+        validation_alias=AliasChoices("choices", "guided_choice"),
+        description="the text is one of these; `guided_choice` is the same",
+    )
+    regex: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN_CHARACTERS)] | None = Field(
+        None,
+        validation_alias=AliasChoices("regex", "guided_regex"),
+        description="the whole text matches this regular expression; `guided_regex` is the same",
+    )
     stop: StopStrings | None = Field(None, description="the text ends before the first of these to appear")
     include_stop_str_in_output: bool | None = None
     ignore_eos: bool | None = Field(None, description="never choose the token that ends a text")
@@ -187,6 +209,11 @@ class CompletionRequest(IgnoredFields):
         return self.stop or []
 
     @property
+    def default_max_tokens(self) -> int:
+        """As many as OpenAI's, or as a choice may need: no token is empty."""
+        return max([DEFAULT_MAX_TOKENS, *(len(choice.encode()) + 1 for choice in self.choices or ())])
+
+    @property
     def _biases(self) -> dict[int, float]:
         never = {EOS: -MAX_LOGIT_BIAS} if self.ignore_eos else {}
         return (self.logit_bias or {}) | never
@@ -208,6 +235,9 @@ class CompletionRequest(IgnoredFields):
             seed=None if self.seed is None else self.seed % (MAX_SEED + 1),
             max_new_tokens=self.max_tokens,
             stop=self.stop_strings,
+            choices=tuple(self.choices or ()),
+            regex=self.regex,
+            bad_words=tuple(self.bad_words or ()),
             max_prompt_tokens=self.truncate_prompt_tokens,
             lists_tokens=self.is_scored or self.num_made > self.num_texts,
             num_top_tokens=self.logprobs or 0,
