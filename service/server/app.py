@@ -56,7 +56,7 @@ _DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classification, 
 text generation.
 
 `GET /models` lists the models; `POST /predict` and `POST /generate` use them. Every error has `error` and `error_type`,
-and `detail` with the path of each invalid field."""
+and `detail` with the path of each invalid field; below `/v1` errors are in OpenAI's form."""
 
 
 class Application:

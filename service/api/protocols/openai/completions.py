@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.result import best_of
 
 Streams = Sequence[Stream[GenerationRequest]]
+
+#: Writing more tokens than this takes several milliseconds.
+_INLINE_TOKENS = 2048
 
 #: The names of this protocol by those that the task knows.
 _NAMES: dict[str | int, str] = {"max_new_tokens": "max_tokens", "max_prompt_tokens": "truncate_prompt_tokens"}
@@ -72,12 +76,13 @@ class _Completion:
             finally:
                 self._end(streams)
             requests = [stream.request for stream in streams]
-            choices = [choice for number, request in enumerate(requests) for choice in self._choices(number, request)]
+            usage = usage_of(requests)
+            choices = await self._all_choices(requests, usage["total_tokens"])
             if request_state.is_wanted:
                 states = [state for request in requests for state in self._engine.states(request)]
                 for choice, state in zip(choices, await request_state.after(states), strict=False):
                     choice["state"] = state
-        answer = self._head | {"choices": choices, "usage": usage_of(requests)} | request_state.told
+        answer = self._head | {"choices": choices, "usage": usage} | request_state.told
         return Response(to_json(answer), media_type="application/json")
 
     async def streamed(self) -> Response:
@@ -135,6 +140,14 @@ class _Completion:
             max(stream.ended_s for stream in streams),
             sum(stream.request.num_produced for stream in streams),
         )
+
+    async def _all_choices(self, requests: Sequence[GenerationRequest], num_tokens: int) -> list[dict[str, Any]]:
+        """The choices of all prompts. Long ones are written in a thread, so that they delay nobody else."""
+
+        def written() -> list[dict[str, Any]]:
+            return [choice for number, request in enumerate(requests) for choice in self._choices(number, request)]
+
+        return await asyncio.to_thread(written) if num_tokens > _INLINE_TOKENS else written()
 
     def _choices(self, number: int, request: GenerationRequest) -> list[dict[str, Any]]:
         """The choices of the prompt with this number."""

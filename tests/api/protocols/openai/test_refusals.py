@@ -258,3 +258,14 @@ def test_random_bodies_are_answered_or_refused_in_this_shape(client: TestClient,
     else:
         assert response.status_code in (400, 404)
         assert error_of(response)["message"]
+
+
+def test_what_is_answered_is_declared(client: TestClient) -> None:
+    """Statuses and content types of every kind of answer are in the OpenAPI document."""
+    declared = client.get("/openapi.json").json()["paths"][PATH]["post"]["responses"]
+    assert set(declared) >= {"200", "400", "404", "409", "413", "415", "429", "500", "503", "504"}
+    assert {"application/json", "text/event-stream"} <= set(declared["200"]["content"])
+    for wishes in ({}, {"stream": True}, {"n": 99}, {"session": "x", "prompt": ""}):
+        response = client.post(PATH, json={"prompt": "a", "max_tokens": 2} | wishes)
+        media_type = response.headers["content-type"].partition(";")[0]
+        assert media_type in declared[str(response.status_code)]["content"]
