@@ -90,16 +90,6 @@ class GeneratedText:
         return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
 
 
-def best_of(texts: Sequence[GeneratedText], count: int) -> Sequence[GeneratedText]:
-    """The `count` texts of highest mean log-probability, best first; of equals the earlier. All, if there are no more.
-
-    Their tokens must be listed, unless there is nothing to choose.
-    """
-    if len(texts) <= count:
-        return texts
-    return sorted(texts, key=lambda text: text.mean_log_probability, reverse=True)[:count]
-
-
 @dataclass(frozen=True)
 class GenerationResult:
     """All sequences of one request. What concerns the prompt is left out unless it was asked for."""
@@ -110,5 +100,5 @@ class GenerationResult:
 
     @property
     def text(self) -> str:
-        """The text of the first sequence, which is the only one unless several were asked for."""
+        """The text of the first sequence, which is the only one unless several were asked for, or the best of them."""
         return self.sequences[0].text

@@ -20,12 +20,12 @@ from service.api.protocols.openai.chunks import Ending, StreamedChoice, completi
 from service.api.protocols.openai.request_body import CompletionRequest, PromptInput
 from service.api.request_record import StreamTimes
 from service.api.state_source import RequestState, open_request_state
+from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput, StateRefused, UnknownModel, UnknownSession
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.scheduling.stream import Stream
 from service.tasks.generation.options import MAX_SEED, SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
-from service.tasks.generation.result import best_of
 
 Streams = Sequence[Stream[GenerationRequest]]
 
@@ -79,7 +79,7 @@ class _Completion:
             usage = usage_of(requests)
             choices = await self._all_choices(requests, usage["total_tokens"])
             if request_state.is_wanted:
-                states = [state for request in requests for state in self._engine.states(request)]
+                states = [state for one in requests for state in self._engine.states(one)[: body.num_texts]]
                 for choice, state in zip(choices, await request_state.after(states), strict=False):
                     choice["state"] = state
         answer = self._head | {"choices": choices, "usage": usage} | request_state.told
@@ -117,7 +117,13 @@ class _Completion:
         before = await request_state.before()
         if before is None and body.session is not None and not asked[0].prompt:
             raise UnknownSession(f"there is no session {body.session!r} here, or no longer: begin it with a prompt")
-        delivery = Delivery(is_streamed, num_made, request_state.is_wanted, prompt_logprobs=body.scores_prompt)
+        delivery = Delivery(
+            is_streamed,
+            num_made,
+            request_state.is_wanted,
+            prompt_logprobs=body.scores_prompt,
+            best_first=body.num_made > body.num_texts,
+        )
         call.record.begun_s = time.monotonic()
         try:
             return await self._engine.stream_all(asked, call.deadline_s, delivery, before, call.sharer)
@@ -160,7 +166,7 @@ class _Completion:
                 [*before, whole_piece(text, self._stop, start)],
                 is_scored=self._body.is_scored,
             )
-            for place, text in enumerate(best_of(request.result().sequences, num_texts))
+            for place, text in enumerate(request.result().sequences[:num_texts])
         ]
 
     def _streamed_choice(
@@ -184,7 +190,7 @@ class _Completion:
         prompt = body.prompts[number]
         tokenizer, tokens = self._engine.opened.bundle.tokenizers["text"], request.prompt_tokens()
         if isinstance(prompt, str) and body.truncate_prompt_tokens is None:
-            return [prompt_piece(prompt, tokens, tokenizer.starts(prompt) if tokens else ())]
+            return [prompt_piece(prompt, tokens, _starts(tokenizer, prompt) if tokens else ())]
         return [prompt_piece(tokenizer.decode(request.prompt_ids), tokens, starts_of(tokens))]
 
     def _path(self, field: Sequence[str | int], num_asked: int) -> list[str | int]:
@@ -195,6 +201,10 @@ class _Completion:
         if rest and self._body.has_list_of_prompts:
             rest[0] = int(rest[0]) * len(self._body.prompts) // num_asked
         return ["prompt", *(rest if self._body.has_list_of_prompts else rest[1:])]
+
+
+def _starts(tokenizer: TextTokenizer, prompt: str) -> list[int]:
+    return [token.start for token in tokenizer.encode_with_places(prompt)]
 
 
 def _check_combinations(body: CompletionRequest, call: Call) -> None:
@@ -214,8 +224,6 @@ def _check_combinations(body: CompletionRequest, call: Call) -> None:
         raise InvalidInput("a state or a session continues one text: send one prompt", ("prompt",))
     if body.session is not None and body.num_made > 1:
         raise InvalidInput("a session continues one text: leave n and best_of out, or carry states", ("session",))
-    if body.return_state and body.num_made > body.num_texts:
-        raise InvalidInput("only without best_of: use n, and choose among the states", ("return_state",))
 
 
 def _engine_for(call: Call, body: CompletionRequest) -> GenerationEngine:

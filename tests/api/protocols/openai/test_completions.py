@@ -180,6 +180,18 @@ def test_a_text_continues_from_a_state_as_if_it_had_never_stopped(client: TestCl
     assert first["text"] + rest == whole
 
 
+def test_the_best_of_several_texts_can_be_continued(client: TestClient) -> None:
+    """States come in the order of the choices."""
+    best = complete(client, n=2, best_of=5, temperature=1.5, return_state=True)["choices"]
+    made = complete(client, n=5, temperature=1.5, return_state=True)["choices"]
+    state_of = {choice["text"]: choice["state"] for choice in made}
+
+    def rest(state: str) -> list[str]:
+        return texts(client, prompt="", state=state, seed=None, temperature=1.5)
+
+    assert [rest(choice["state"]) for choice in best] == [rest(state_of[choice["text"]]) for choice in best]
+
+
 def test_a_session_continues_a_text_whole_or_streamed(client: TestClient) -> None:
     """The service keeps the state under a name, for callers with an Authorization header."""
     (whole,) = texts(client, max_tokens=24)

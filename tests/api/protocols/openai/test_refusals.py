@@ -86,7 +86,6 @@ def error_of(response: Any) -> dict[str, Any]:
         ({"prompt": ["a", "b"], "session": "y"}, "prompt", "send one prompt"),
         ({"n": 2, "session": "y"}, "session", "leave n and best_of out"),
         ({"max_tokens": 0, "stream": True}, "max_tokens", "without streaming"),
-        ({"best_of": 2, "return_state": True}, "return_state", "without best_of"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_what_does(
