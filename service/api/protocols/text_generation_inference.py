@@ -163,11 +163,19 @@ def _unknown(session: str, is_anonymous: bool) -> str:
     return message
 
 
+_NOTHING_TO_RETURN = (
+    "must be at least 1; 0 only reads the prompt, for details with decoder_input_details, or to return its state"
+)
+
+
 def _check_combinations(body: GenerateRequest, limit: int) -> None:
     if body.n > limit:
         raise InvalidInput(f"at most {limit} continuations of one prompt are allowed", ("n",))
     if body.n > 1 and body.session is not None:
         raise InvalidInput("a session continues one text: leave n out, or carry states", ("n",))
+    parameters, keeps_state = body.parameters, body.return_state or body.session is not None
+    if parameters is not None and parameters.max_new_tokens == 0 and not (parameters.lists_prompt or keeps_state):
+        raise InvalidInput(_NOTHING_TO_RETURN, ("parameters", "max_new_tokens"))
     if body.state_every is not None and body.session is not None:
         raise InvalidInput("a session keeps its state here: leave state_every out", ("state_every",))
 

@@ -29,6 +29,10 @@ RULES: dict[str, dict[str, Any]] = {
     "frequency": {"frequency_penalty": 0.8, "samples": True, "seed": 4},
     "all": {"temperature": 0.9, "top_k": 9, "top_p": 0.9, "typical_p": 0.9, "samples": True, "seed": 5}
     | {"repetition_penalty": 1.2, "frequency_penalty": -0.3},
+    "presence": {"presence_penalty": 1.5, "samples": True, "seed": 6},
+    "bias": {"logit_bias": {5: -100.0, 7: 1.0}, "samples": True, "seed": 7},
+    "regex": {"regex": "([a-hà-ü]{3} )+", "samples": True, "seed": 8},
+    "bad words": {"bad_words": ("ab", "ba", "ee", "é"), "samples": True, "seed": 9},
 }
 KEEP = Delivery(returns_state=True)
 

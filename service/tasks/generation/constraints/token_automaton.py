@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,8 +32,7 @@ class TokenAutomaton:
         """Raises TooComplexError if there are too many states for this vocabulary."""
         self._automaton = automaton
         self._texts = texts
-        self._sources, self._targets = self._edges()
-        self._alive = _spread(automaton.accepting, self._targets, self._sources)
+        self._alive = _alive(automaton.accepting, *self._edges())
         self._masks: dict[int, BoolArray] = {}
         self._max_masks = max(1, _MAX_MASK_BYTES // texts.vocabulary_size)
 
@@ -50,8 +47,8 @@ class TokenAutomaton:
 
     def can_write(self, text: str) -> bool:
         """Whether tokens can spell the whole text, and it may end there."""
-        end = self._automaton.after(text.encode())
-        return bool(self._automaton.accepting[end] and self._reached[end])
+        data = text.encode()
+        return bool(self._automaton.accepting[self._automaton.after(data)]) and self._texts.can_spell(data)
 
     def allowed(self, state: int) -> BoolArray:
         """`[vocab]`: the tokens that may follow. The array must not be changed."""
@@ -66,13 +63,6 @@ class TokenAutomaton:
     def after(self, state: int, token_id: int) -> int:
         """The state after an allowed token other than the end token."""
         return self._texts.after(self._automaton, state, token_id)
-
-    @cached_property
-    def _reached(self) -> BoolArray:
-        """`[states]`: whether tokens lead there from the start."""
-        at_start = np.zeros(len(self._alive), dtype=np.bool_)
-        at_start[START] = True
-        return _spread(at_start, self._sources, self._targets)
 
     def _mask(self, state: int) -> BoolArray:
         texts = self._texts
@@ -99,11 +89,11 @@ class TokenAutomaton:
         return pairs // num_states, pairs % num_states
 
 
-def _spread(begun: BoolArray, sources: IntArray, targets: IntArray) -> BoolArray:
-    """The states that edges lead to from those begun with, and these themselves."""
-    reached = begun.copy()
+def _alive(accepting: BoolArray, sources: IntArray, targets: IntArray) -> BoolArray:
+    """`[states]`: whether edges lead from a state to an accepting one, or it is one itself."""
+    alive = accepting.copy()
     while True:
-        new = targets[reached[sources] & ~reached[targets]]
+        new = sources[alive[targets] & ~alive[sources]]
         if not len(new):
-            return reached
-        reached[new] = True
+            return alive
+        alive[new] = True

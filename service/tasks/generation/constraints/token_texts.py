@@ -37,6 +37,8 @@ class TokenTexts:
         self.vocabulary_size = tokenizer.vocabulary_size
         self._bytes = tokenizer.bytes_of_tokens()
         self.repertoire = _repertoire(self._bytes)
+        self._known = frozenset(self._bytes)
+        self._longest = max(map(len, self._bytes), default=0)
         prefixes = _prefixes(self._bytes)
         places = {prefix: place for place, prefix in enumerate(prefixes)}
         self._data: IntArray = np.array([prefix[-1] if prefix else 0 for prefix in prefixes], dtype=np.int64)
@@ -60,6 +62,15 @@ class TokenTexts:
             at = self._step(automaton, at)
             steps.append(at)
         return Walk(*(np.concatenate([getattr(step, name) for step in steps]) for name in Walk._fields))
+
+    def can_spell(self, data: bytes) -> bool:
+        """Whether some tokens, one after the other, have these bytes."""
+        is_reached = [True] + [False] * len(data)
+        for start in range(len(data)):
+            if is_reached[start]:
+                for end in range(start + 1, min(len(data), start + self._longest) + 1):
+                    is_reached[end] = is_reached[end] or data[start:end] in self._known
+        return is_reached[-1]
 
     def after(self, automaton: ByteAutomaton, state: int, token_id: int) -> int:
         """The state after one token."""
