@@ -218,15 +218,20 @@ async def _handle(request: Request, error: Exception) -> Response:
 
 def _form_below(request: Request) -> ErrorForm:
     """The form of the protocol below whose root the path is."""
-    path = request.scope["path"].rstrip("/") + "/"
     forms: Mapping[str, ErrorForm] = request.app.state.error_forms
-    return next((form for root, form in forms.items() if path.startswith(root)), PLAIN)
+    return next((form for root, form in forms.items() if f"{_bare_path(request)}/".startswith(root)), PLAIN)
+
+
+def _bare_path(request: Request) -> str:
+    """The path in the service, without a slash at its end."""
+    path: str = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return path.rstrip("/")
 
 
 def _what_there_is(request: Request, error: HTTPException, form: ErrorForm) -> str:
     if error.status_code != 404:
         return unknown_method(request, (error.headers or {}).get("Allow", ""))
-    instead = form.absent.get(request.scope["path"].rstrip("/"))
+    instead = form.absent.get(_bare_path(request))
     return unknown_path(request) if instead is None else f"there is nothing at {shown_path(request)}: {instead}"
 
 

@@ -164,9 +164,8 @@ class GenerationRequest:
     def result(self) -> GenerationResult:
         """The result, once every sequence has ended. Raises ValueError before that."""
         texts = [sequence.result for sequence in self._ranked()]
-        if not self.reports_prompt:
-            return GenerationResult(texts)
-        return GenerationResult(texts, self.prompt_tokens(), self._prompt_score())
+        score = self._prompt_score() if self.reports_prompt else None
+        return GenerationResult(texts, self.prompt_tokens(), score)
 
     def prompt_tokens(self) -> list[PromptToken]:
         """The tokens of the prompt, once it has been read; empty unless they were asked for."""
