@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from service.bundle.load import load_bundle
 from tests.conftest import wait_until
-from tests.live_server import LiveServer, live_server, post
+from tests.live_server import LiveServer, held_runs, live_server, post
 
 PATH = "/v1/completions"
 
@@ -210,6 +210,17 @@ def test_a_stream_has_the_state_of_each_choice_in_its_last_chunk(client: TestCli
     streamed = chunks(client, n=2, return_state=True)
     states = {one["index"]: one["state"] for chunk in streamed for one in chunk["choices"] if one.get("state")}
     assert set(states) == {0, 1}
+
+
+def test_a_deadline_ends_a_stream_of_several_texts_with_one_error(server: LiveServer) -> None:
+    """All of them expire together; the client is told once, and nothing is left behind."""
+    body = {"prompt": ["a", "b"], "n": 3, "max_tokens": 30, "stream": True}
+    with held_runs(server, "tiny-generator"), server.connect() as connection:
+        answer = connection.ask(post(PATH, body, x_request_timeout_ms="50"))
+        error, done, _ = answer.body.split(b"\n\n")
+        assert (answer.status, done) == (200, b"data: [DONE]")
+        assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "deadline_exceeded"
+    wait_until(lambda: server.engine("tiny-generator").num_pending == 0)
 
 
 @pytest.fixture(scope="module")
