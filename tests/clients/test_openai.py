@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import RunClient
-from tests.conftest import wait_until
+from tests.conftest import PATIENCE_S, wait_until
 from tests.live_server import LiveServer, held_runs, live_server, post
 
 NAME = "tiny-generator"
+#: The request that keeps the service busy lasts until the client has started, however slow the machine is.
+_PATIENT_MS = int(2000 * PATIENCE_S)
 
 
 def url_of(service: LiveServer) -> str:
@@ -125,7 +127,10 @@ def test_the_asynchronous_client(service: LiveServer, run_client: RunClient) -> 
 def test_a_busy_service_is_tried_again(tiny_models: Path, run_client: RunClient) -> None:
     """429 with Retry-After: the client waits, tries again by itself, and is answered."""
     body = {"prompt": "a", "max_tokens": 3}
-    with live_server(tiny_models, max_open_requests=1) as busy, ThreadPoolExecutor() as pool:
+    with (
+        live_server(tiny_models, max_open_requests=1, default_timeout_ms=_PATIENT_MS) as busy,
+        ThreadPoolExecutor() as pool,
+    ):
         with held_runs(busy, NAME) as begun, busy.connect() as other:
             other.send(post("/v1/completions", body))
             begun.wait()
