@@ -23,7 +23,7 @@ DEAD, START = 0, 1
 _MAX_CELLS = 1 << 19
 #: Visits of nondeterministic states; a fraction of a second.
 _MAX_WORK = 400_000
-_MAX_GRAPH_STATES = 100_000
+_MAX_GRAPH_STATES = 40_000
 
 
 class TooComplexError(ValueError):
@@ -46,7 +46,7 @@ class ByteAutomaton(NamedTuple):
     def after(self, data: bytes, state: int = START) -> int:
         """The state after some bytes."""
         for byte in data:
-            state = int(self.table[state, self.classes[byte]])
+            state = self.table.item(state, self.classes.item(byte))
         return state
 
 
