@@ -51,7 +51,7 @@ class Call:
         Raises:
             InvalidInput: the timeout header is not a positive number.
         """
-        self._registry, self.settings, self.state_storage = services
+        self.registry, self.settings, self.state_storage = services
         self.record = record
         #: The parameters of the path, such as `{"model": "pos-en"}`.
         self.path_values = path_values
@@ -67,13 +67,13 @@ class Call:
 
     def predict_engine(self, model: str | None, version: str | None = None) -> PredictEngine:
         """The engine that predicts; the record then says which model answers. Raises as `Registry.find`."""
-        engine = self._registry.find("predict", model, version)
+        engine = self.registry.find("predict", model, version)
         assert isinstance(engine, PredictEngine)
         return self._noted(engine)
 
     def generation_engine(self, model: str | None, version: str | None = None) -> GenerationEngine:
         """The same for an engine that generates text."""
-        engine = self._registry.find("generate", model, version)
+        engine = self.registry.find("generate", model, version)
         assert isinstance(engine, GenerationEngine)
         return self._noted(engine)
 

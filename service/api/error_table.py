@@ -80,6 +80,7 @@ _MAX_SENTENCE_CHARACTERS = 2000
 _MAX_PART_BYTES = 16 * 1024
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 _NO_ROWS: Rows = MappingProxyType({})
+_NO_RETRY = {"x-should-retry": "false"}
 
 
 class ClientGone(Exception):
@@ -122,11 +123,15 @@ class ErrorForm(NamedTuple):
         body: makes the JSON body of a failure.
         rows: where the protocol differs from `ERRORS`.
         names: its own names of fields by those of `SamplingOptions`, for the paths of refused values.
+        absent: for paths that its clients ask for and that are not served, a sentence about what there is instead.
+        final: error types and rejections that a retry meets again: their responses have `x-should-retry: false`.
     """
 
     body: Callable[[Failure], Mapping[str, Any]] = plain_body
     rows: Rows = _NO_ROWS
     names: Mapping[str | int, str] = _NOTHING
+    absent: Mapping[str, str] = _NOTHING
+    final: frozenset[str] = frozenset()
 
 
 PLAIN = ErrorForm()
@@ -180,8 +185,12 @@ def json_response(body: Mapping[str, Any], status: int, headers: Mapping[str, st
     return Response(json.dumps(body, allow_nan=False), status, headers, media_type="application/json")
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Make the errors of FastAPI's own routes follow the table."""
+def install_error_handlers(app: FastAPI, forms: Mapping[str, ErrorForm] = _NOTHING) -> None:
+    """Make the errors of FastAPI's own routes follow the table. `forms` are for unknown paths, by what they begin with.
+
+    `forms` has the beginnings with their last slash, such as `/v1/`.
+    """
+    app.state.error_forms = forms
     for kind in (UnrollError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handle)
 
@@ -194,24 +203,40 @@ def error_response(record: RequestRecord, error: Exception, form: ErrorForm = PL
     failure, record.rejection = _described(error, form, record.request_id)
     failure = _fitted(failure)
     record.outcome, record.status = failure.error_type, failure.status
-    return json_response(form.body(failure), failure.status, failure.headers)
+    is_final = failure.error_type in form.final or record.rejection in form.final
+    headers = {**failure.headers, **_NO_RETRY} if is_final else failure.headers
+    return json_response(form.body(failure), failure.status, headers)
 
 
 async def _handle(request: Request, error: Exception) -> Response:
-    errors = getattr(request.scope.get("endpoint"), "errors", PLAIN)
+    errors = getattr(request.scope.get("endpoint"), "errors", None) or _form_below(request)
     record = request.state.record
     if isinstance(error, HTTPException) and error.detail in _BARE_DETAILS:
         record.path = shown_path(request)
-        error = _with_what_there_is(request, error)
+        error = _with_what_there_is(request, error, errors)
     return error_response(record, error, errors)
 
 
-def _with_what_there_is(request: Request, error: HTTPException) -> HTTPException:
+def _form_below(request: Request) -> ErrorForm:
+    """The form of the protocol below whose root the path is."""
+    forms: Mapping[str, ErrorForm] = request.app.state.error_forms
+    return next((form for root, form in forms.items() if f"{_bare_path(request)}/".startswith(root)), PLAIN)
+
+
+def _bare_path(request: Request) -> str:
+    """The path in the service, without a slash at its end."""
+    path: str = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return path.rstrip("/")
+
+
+def _with_what_there_is(request: Request, error: HTTPException, form: ErrorForm) -> HTTPException:
     """The error with a sentence; the framework names only the methods of the first route of a path."""
-    if error.status_code == 404:
-        return HTTPException(404, unknown_path(request), error.headers)
-    allowed = ", ".join(methods_at(request.scope, request.app.routes))
-    return HTTPException(error.status_code, unknown_method(request, allowed), {"Allow": allowed})
+    if error.status_code != 404:
+        allowed = ", ".join(methods_at(request.scope, request.app.routes))
+        return HTTPException(error.status_code, unknown_method(request, allowed), {"Allow": allowed})
+    instead = form.absent.get(_bare_path(request))
+    sentence = unknown_path(request) if instead is None else f"there is nothing at {shown_path(request)}: {instead}"
+    return HTTPException(404, sentence, error.headers)
 
 
 def _described(error: Exception, form: ErrorForm, request_id: str) -> tuple[Failure, str]:

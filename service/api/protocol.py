@@ -77,12 +77,16 @@ class Route(Generic[BodyT]):
 
 @dataclass(frozen=True)
 class Protocol:
-    """One HTTP protocol. `name` is its label in the metrics, `tag` its heading in the OpenAPI document."""
+    """One HTTP protocol. `name` is its label in the metrics, `tag` its heading in the OpenAPI document.
+
+    Below `root`, such as `/v1/`, a path at which there is nothing is answered in its form of errors too.
+    """
 
     name: str
     tag: str
     routes: Sequence[Route[Any]]
     errors: ErrorForm = PLAIN
+    root: str = ""
 
 
 class Match(NamedTuple):

@@ -21,6 +21,7 @@ from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.protocols import predict, text_generation_inference
+from service.api.protocols.openai import protocol as openai
 from service.api.request_scope import Headers, RequestScope, StreamWriter, Surroundings
 from service.api.routes import health, models, playground, playground_data, reference
 from service.api.state_source import StateStorage
@@ -52,7 +53,7 @@ from service.tasks.inputs.request_limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 #: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
-PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
+PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, openai.PROTOCOL)
 
 #: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0
@@ -61,7 +62,7 @@ _DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classification, 
 text generation.
 
 `GET /models` lists the models; `POST /predict` and `POST /generate` use them. Every error has `error` and `error_type`,
-and `detail` with the path of each invalid field."""
+and `detail` with the path of each invalid field; below `/v1` errors are in OpenAI's form."""
 
 
 class Application:
@@ -141,7 +142,7 @@ class Application:
     ) -> Response:
         """The response to a request that the connection refuses; method and target are empty if they are not known."""
         path = without_prefix(target.partition(b"?")[0].decode("latin-1"), self._root_path)
-        match = self._routes.find("POST", path) if method == "POST" else None
+        match = self._routes.find(method, path)
         return self._scope.turn_away(failure, match, method, headers, is_counted=is_counted)
 
     async def respond(
@@ -193,7 +194,7 @@ def create_app(settings: Settings) -> Application:
     metrics.watch_session_store(services.state_storage.sessions.failures)
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
-    install_error_handlers(framework)
+    install_error_handlers(framework, {one.root: one.errors for one in PROTOCOLS if one.root})
     for protocol in PROTOCOLS:
         document(protocol, framework)
     for routes in (models, health, playground, playground_data, reference):

@@ -16,6 +16,9 @@ from service.tasks.core.parameters import plain_message
 
 T = TypeVar("T")
 
+#: In pydantic's path, after the name of a member of an object: the name itself is wrong.
+_KEY = "[key]"
+
 #: Problems that are told; of further ones only the number is.
 MAX_PROBLEMS = 20
 #: Of those, problems that are told with what is allowed instead.
@@ -28,7 +31,10 @@ _MAX_SENTENCE_CHARACTERS = 1900
 _MAX_NAMES_SHOWN = 12
 
 #: Tags of our unions in pydantic's error locations; they are not part of what the client sent.
-UNION_TAGS = frozenset({"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav", "item_png"})
+UNION_TAGS = frozenset(
+    {"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav", "item_png"}
+    | {"prompt_text", "prompt_texts", "prompt_ids", "prompt_id_lists"}
+)
 
 
 def field_path(location: Iterable[str | int]) -> str:
@@ -80,8 +86,8 @@ def known_fields(model: Any, location: Sequence[str | int]) -> list[str]:
 
 
 def _location(problem: Mapping[str, Any]) -> list[str | int]:
-    """pydantic's path without where it was found (body, query, header) and without the tags of unions."""
-    return [part for part in problem["loc"][1:] if part not in UNION_TAGS]
+    """pydantic's path without where it was found (body, query, header), the tags of unions, and the mark of a key."""
+    return [part for part in problem["loc"][1:] if part not in UNION_TAGS and part != _KEY]
 
 
 def _message(problem: Mapping[str, Any]) -> str:

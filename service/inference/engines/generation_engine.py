@@ -80,6 +80,34 @@ class GenerationEngine:
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
         return stream
 
+    async def stream_all(
+        self,
+        asked: Sequence[tuple[str | Sequence[int], SamplingOptions]],
+        deadline_s: float,
+        delivery: Delivery | None = None,
+        before: bytes | None = None,
+        caller: str = "",
+    ) -> list[Stream[GenerationRequest]]:
+        """`stream` for each of several prompts of one request, each with its options; all of them, or none.
+
+        Raises:
+            InvalidInput: with the number of the prompt after `inputs`; or the prompts together are too much.
+            StateRefused, Overloaded, NotReady.
+        """
+        streams: list[Stream[GenerationRequest]] = []
+        try:
+            for number, (prompt, options) in enumerate(asked):
+                try:
+                    streams.append(await self.stream(prompt, options, deadline_s, delivery, before, caller))
+                except InvalidInput as error:
+                    raise _numbered(error, number) from error
+                self._require_tokens(*(stream.request for stream in streams))
+        except BaseException:
+            for stream in streams:
+                stream.close()
+            raise
+        return streams
+
     def states(self, request: GenerationRequest) -> list[bytes]:
         """The final state of each sequence of a finished request, as bytes."""
         return [state.to_bytes() for state in request.states()]
@@ -102,11 +130,11 @@ class GenerationEngine:
         self._forget()
         await self._batcher.close()
 
-    def _require_tokens(self, request: GenerationRequest) -> None:
-        """Raises InvalidInput if there is more to read and to write than one request may have."""
-        num_tokens = request.length + request.num_rows * request.max_new_tokens
+    def _require_tokens(self, *requests: GenerationRequest) -> None:
+        """Raises InvalidInput if there is more to read and to write than one request of a client may have."""
+        num_tokens = sum(request.length + request.num_rows * request.max_new_tokens for request in requests)
         try:
-            self._context.options.request.require_tokens(num_tokens, 1)
+            self._context.options.request.require_tokens(num_tokens, len(requests))
         except InvalidInput as error:
             raise InvalidInput(f"to read and to write: {error.message}", ("inputs",)) from error
 
@@ -118,6 +146,12 @@ class GenerationEngine:
         vocabulary_size = self.opened.bundle.tokenizers["text"].vocabulary_size
         state = StreamState.from_bytes(before, self.task.state_specs, vocabulary_size)
         return self.task.start(prompt, options, delivery, state)
+
+
+def _numbered(error: InvalidInput, number: int) -> InvalidInput:
+    """The error of one of several inputs."""
+    first, *rest = error.field or ("",)
+    return InvalidInput(error.message, (first, number, *rest)) if first == "inputs" else error
 
 
 def _token_gap_s(stream: Stream[GenerationRequest]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ PLAIN_MESSAGES = {
     "too_short": "the list is empty",
 }
 
+_KIND_SHOULD = re.compile(r"\b(Dictionary|List|String) should")
+
 
 def check_parameters(parameters_type: type[Parameters], given: Mapping[str, Any]) -> Any:
     """The typed parameters. Raises InvalidInput with the path `parameters.<name>`."""
@@ -32,8 +35,8 @@ def plain_message(problem: Mapping[str, Any]) -> str:
     """pydantic's error message, reworded for JSON."""
     if problem["type"] in PLAIN_MESSAGES:
         return PLAIN_MESSAGES[problem["type"]]
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return message.replace("Input should be", "must be").replace("List should", "must").replace("String should", "must")
+    message = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    return _KIND_SHOULD.sub("must", message)
 
 
 def _message(problem: Mapping[str, Any], parameters_type: type[Parameters]) -> str:

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.bundle.padding import IntArray
-from service.bundle.tokenizer import UNK, TextTokenizer
+from service.bundle.tokenizer import EOS, UNK, TextTokenizer
 from service.errors import UnrollError
-from service.tasks.core.probabilities import log_softmax, require_finite
+from service.tasks.core.probabilities import DoubleArray, log_softmax, require_finite
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, InputStatistics, input_statistics_of
 from service.tasks.generation.constraints.constraint import ConstrainedText
 from service.tasks.generation.constraints.token_automaton import TokenAutomaton
 from service.tasks.generation.detokenizer import START, TextPosition
 from service.tasks.generation.options import MAX_SEED, SamplingOptions
-from service.tasks.generation.result import GenerationResult, PromptScore, PromptToken
+from service.tasks.generation.result import GenerationResult, PromptScore, PromptToken, Token
 from service.tasks.generation.sequence import GeneratedSequence, SequenceCheckpoint, text_of
 from service.tasks.generation.stream_state import StreamState
 
@@ -37,6 +37,8 @@ class Delivery:
         returns_state: each sequence ends with a state to continue from.
         state_every: a stream also has a state after each multiple of this number of tokens; 0 for none.
         prompt_logprobs: the result has the tokens of the prompt with their log-probabilities.
+        best_first: results and states are in the order of mean log-probability per token, the highest first, if the
+            options list tokens. Those of equal texts keep the order of their seeds.
     """
 
     is_streamed: bool = False
@@ -44,6 +46,7 @@ class Delivery:
     returns_state: bool = False
     state_every: int = 0
     prompt_logprobs: bool = False
+    best_first: bool = False
 
 
 class GenerationRequest:
@@ -75,9 +78,11 @@ class GenerationRequest:
         self.seed = _seed(options, start) if options.samples else None
         self._tokenizer = tokenizer
         self._start = start
+        self._best_first = delivery.best_first
         self._automaton = automaton
         self._constraint_key = b"" if options.constraint is None else options.constraint.key
         self._prompt_log_probabilities: list[float] = []
+        self._prompt_tops: list[Sequence[Token]] = []
         self.sequences = [self._new_sequence(number, delivery) for number in range(delivery.num_continuations)]
 
     @property
@@ -146,6 +151,8 @@ class GenerationRequest:
         if following:
             log_probabilities = log_softmax(require_finite(logits[: len(following)], "token scores"))
             self._prompt_log_probabilities += log_probabilities[np.arange(len(following)), following].tolist()
+            if self.options.num_top_tokens:
+                self._prompt_tops += self._tops(log_probabilities)
 
     def end_unwritten(self, state: RecurrentState) -> None:
         """End a request that writes nothing. `state` is the row that has read all but the last token."""
@@ -156,20 +163,37 @@ class GenerationRequest:
 
     def result(self) -> GenerationResult:
         """The result, once every sequence has ended. Raises ValueError before that."""
-        texts = [sequence.result for sequence in self.sequences]
+        texts = [sequence.result for sequence in self._ranked()]
+        score = self._prompt_score() if self.reports_prompt else None
+        return GenerationResult(texts, self.prompt_tokens(), score)
+
+    def prompt_tokens(self) -> list[PromptToken]:
+        """The tokens of the prompt, once it has been read; empty unless they were asked for."""
         if not self.reports_prompt:
-            return GenerationResult(texts, [])
-        return GenerationResult(texts, self._prompt_tokens(), self._prompt_score())
+            return []
+        unknown = [None] if self._start is None else []
+        known: list[float | None] = [*unknown, *self._prompt_log_probabilities]
+        tops = [*([()] * len(unknown)), *self._prompt_tops] if self._prompt_tops else [()] * len(known)
+        return [
+            PromptToken(token_id, text_of(self._tokenizer, token_id), log_probability, top)
+            for token_id, log_probability, top in zip(self.prompt_ids, known, tops, strict=True)
+        ]
 
     def states(self) -> list[StreamState]:
-        """For each sequence the state to continue from, once all have ended, if states were asked for."""
-        return [self._state(sequence, sequence.checkpoint_at_end()) for sequence in self.sequences]
+        """For each sequence of the result the state to continue from, once all have ended, if states were asked for."""
+        return [self._state(sequence, sequence.checkpoint_at_end()) for sequence in self._ranked()]
 
     def state_after(self, num_tokens: int) -> StreamState | None:
         """The state of a stream after `num_tokens`, if one was asked for there. It is returned once."""
         sequence = self.sequences[0]
         checkpoint = sequence.checkpoint_after(num_tokens)
         return None if checkpoint is None else self._state(sequence, checkpoint)
+
+    def _ranked(self) -> list[GeneratedSequence]:
+        """The sequences in the order of the result, once all have ended."""
+        if not self._best_first:
+            return self.sequences
+        return sorted(self.sequences, key=lambda sequence: sequence.result.mean_log_probability, reverse=True)
 
     def _new_sequence(self, number: int, delivery: Delivery) -> GeneratedSequence:
         start = self._start
@@ -210,14 +234,15 @@ class GenerationRequest:
         counts[0] += np.bincount(self.prompt_ids, minlength=counts.shape[1])
         return counts
 
-    def _prompt_tokens(self) -> list[PromptToken]:
-        known: list[float | None] = [*self._prompt_log_probabilities]
-        if self._start is None:
-            known.insert(0, None)
-        return [
-            PromptToken(token_id, text_of(self._tokenizer, token_id), log_probability)
-            for token_id, log_probability in zip(self.prompt_ids, known, strict=True)
-        ]
+    def _tops(self, log_probabilities: DoubleArray) -> list[list[Token]]:
+        """For each row `[vocab]` the most likely tokens, best first."""
+        count = min(self.options.num_top_tokens, log_probabilities.shape[1])
+        best = np.argpartition(-log_probabilities, count - 1, axis=1)[:, :count]
+        return [self._listed(row, ids.tolist()) for row, ids in zip(log_probabilities, best, strict=True)]
+
+    def _listed(self, row: DoubleArray, token_ids: list[int]) -> list[Token]:
+        in_order = sorted(token_ids, key=lambda token_id: (-row[token_id], token_id))
+        return [Token(one, text_of(self._tokenizer, one), float(row[one]), one <= EOS) for one in in_order]
 
     def _prompt_score(self) -> PromptScore | None:
         """How well the model predicts the prompt; None if no token of it has a log-probability."""

@@ -13,14 +13,6 @@ _MAX_EXPONENT = 700.0
 FinishReason = Literal["length", "eos_token", "stop_sequence"]
 
 
-class PromptToken(NamedTuple):
-    """A token of the prompt. The first of a text has no log-probability: nothing came before it."""
-
-    id: int
-    text: str
-    log_probability: float | None
-
-
 class PromptScore(NamedTuple):
     """How well the model predicts a text, over its tokens that have a log-probability; lower is better.
 
@@ -52,6 +44,18 @@ class Token(NamedTuple):
     is_special: bool
 
 
+class PromptToken(NamedTuple):
+    """A token of the prompt, with its log-probability as the model computed it.
+
+    The first of a text has none: nothing came before it. `top` has the most likely tokens at its place, if asked for.
+    """
+
+    id: int
+    text: str
+    log_probability: float | None
+    top: Sequence[Token] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
     """One step of a stream. `index` counts from 1; `finish_reason` is set at the last step."""
@@ -80,6 +84,11 @@ class GeneratedText:
     tokens: Sequence[Token] = ()
     top_tokens: Sequence[Sequence[Token]] = ()
 
+    @property
+    def mean_log_probability(self) -> float:
+        """Of the listed tokens, the end token included; 0 if there are none."""
+        return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
+
 
 @dataclass(frozen=True)
 class GenerationResult:
@@ -91,5 +100,5 @@ class GenerationResult:
 
     @property
     def text(self) -> str:
-        """The text of the first sequence, which is the only one unless several were asked for."""
+        """The text of the first sequence, which is the only one unless several were asked for, or the best of them."""
         return self.sequences[0].text

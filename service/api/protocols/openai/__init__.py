@@ -1,0 +1,1 @@
+"""The API of OpenAI: models and text completions, as its clients and those of vLLM send them."""

@@ -1,0 +1,47 @@
+"""The protocol of OpenAI: its routes and its errors."""
+
+from __future__ import annotations
+
+from service.api.protocol import Protocol, Route
+from service.api.protocols.openai.answer import CompletionResponse
+from service.api.protocols.openai.completions import complete
+from service.api.protocols.openai.error_form import OPENAI_ERRORS
+from service.api.protocols.openai.examples import COMPLETION_EXAMPLES, COMPLETION_RESPONSES, MODEL_RESPONSES
+from service.api.protocols.openai.models import ModelObject, ModelObjects, list_models, retrieve_model
+from service.api.protocols.openai.request_body import CompletionRequest
+
+PROTOCOL = Protocol(
+    name="openai",
+    tag="OpenAI",
+    root="/v1/",
+    errors=OPENAI_ERRORS,
+    routes=[
+        Route(
+            "/v1/models",
+            list_models,
+            bytes,
+            method="GET",
+            answer=ModelObjects,
+            summary="List the models, as OpenAI and KServe do",
+            responses=MODEL_RESPONSES,
+        ),
+        Route(
+            "/v1/models/{model}",
+            retrieve_model,
+            bytes,
+            method="GET",
+            answer=ModelObject,
+            summary="One model, as OpenAI and KServe describe it",
+            responses=MODEL_RESPONSES,
+        ),
+        Route(
+            "/v1/completions",
+            complete,
+            CompletionRequest,
+            answer=CompletionResponse,
+            summary="Continue prompts, as OpenAI does",
+            examples=COMPLETION_EXAMPLES,
+            responses=COMPLETION_RESPONSES,
+        ),
+    ],
+)
