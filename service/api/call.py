@@ -22,6 +22,8 @@ from service.tasks.inputs.json_input import JsonInputs
 
 T = TypeVar("T")
 EngineT = TypeVar("EngineT", bound=Engine)
+#: The engine of any task.
+TaskEngine = PredictEngine | GenerationEngine
 
 _MAX_LOGGED_TEXTS = 8
 _MAX_LOGGED_CHARACTERS = 200
@@ -51,7 +53,7 @@ class Call:
         Raises:
             InvalidInput: the timeout header is not a positive number.
         """
-        self._registry, self.settings, self.state_storage = services
+        self.registry, self.settings, self.state_storage = services
         self.record = record
         #: The parameters of the path, such as `{"model": "pos-en"}`.
         self.path_values = path_values
@@ -67,15 +69,22 @@ class Call:
 
     def predict_engine(self, model: str | None, version: str | None = None) -> PredictEngine:
         """The engine that predicts; the record then says which model answers. Raises as `Registry.find`."""
-        engine = self._registry.find("predict", model, version)
+        engine = self.registry.find("predict", model, version)
         assert isinstance(engine, PredictEngine)
         return self._noted(engine)
 
     def generation_engine(self, model: str | None, version: str | None = None) -> GenerationEngine:
         """The same for an engine that generates text."""
-        engine = self._registry.find("generate", model, version)
+        engine = self.registry.find("generate", model, version)
         assert isinstance(engine, GenerationEngine)
         return self._noted(engine)
+
+    def any_engine(self, model: str, version: str | None = None) -> TaskEngine:
+        """The engine of a model, whatever its task. Raises as `Registry.find`."""
+        engine = self.registry.entry(model, version).engine
+        if engine is not None and engine.task.route == "generate":
+            return self.generation_engine(model, version)
+        return self.predict_engine(model, version)
 
     def note_texts(self, inputs: JsonInputs) -> None:
         """Keep the beginning of the texts for the log, if the settings allow that; numbers are never kept."""

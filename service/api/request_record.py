@@ -37,6 +37,7 @@ class KnownHeaders(NamedTuple):
     authorization: bytes = b""
     traceparent: bytes = b""
     tracestate: bytes = b""
+    inference_header_length: bytes = b""
 
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> KnownHeaders:
@@ -52,6 +53,7 @@ _FIELDS = {
     b"authorization": "authorization",
     b"traceparent": "traceparent",
     b"tracestate": "tracestate",
+    b"inference-header-content-length": "inference_header_length",
 }
 
 

@@ -21,8 +21,9 @@ from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.protocols import predict, text_generation_inference
+from service.api.protocols.open_inference import routes as open_inference
 from service.api.request_scope import Headers, RequestScope, StreamWriter
-from service.api.routes import health, models, playground, playground_data, reference
+from service.api.routes import health, models, open_inference_probes, playground, playground_data, reference
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
@@ -46,7 +47,7 @@ from service.tasks.inputs.request_limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 #: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
-PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
+PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, open_inference.PROTOCOL)
 
 #: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0
@@ -177,7 +178,7 @@ def create_app(settings: Settings) -> Application:
     install_error_handlers(framework)
     for protocol in PROTOCOLS:
         document(protocol, framework)
-    for routes in (models, health, playground, playground_data, reference):
+    for routes in (models, health, open_inference_probes, playground, playground_data, reference):
         framework.include_router(routes.router)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)

@@ -8,9 +8,12 @@ from functools import partial
 from itertools import chain
 from typing import TypeVar
 
+from service.inference.engines.engine import OpenBundle
 from service.inference.runtime.precision import WantedPrecision
 from service.inference.scheduling.batch_policy import BatchLimits
+from service.inference.scheduling.batcher import Batcher
 from service.inference.scheduling.continuous_batcher import StepLimits
+from service.inference.scheduling.graph_queues import GraphQueues, GraphRun
 from service.inference.scheduling.lanes import Lanes
 from service.inference.scheduling.preparation import Preparation
 from service.observability.metrics import Metrics
@@ -64,6 +67,15 @@ class EngineContext:
             return [work(index) for index in range(len(efforts))]
         pieces = [partial(_work_on, work, indices) for indices in _pieces(efforts)]
         return list(chain.from_iterable(await self.preparation.run(pieces, deadline_s, caller)))
+
+    def graph_queues(self, opened: OpenBundle) -> GraphQueues:
+        """Queues for runs of single graphs of a bundle, within the limits of its other requests."""
+        manifest, options = opened.bundle.manifest, self.options
+
+        def open_batcher(run: GraphRun) -> Batcher:
+            return Batcher(manifest.name, run, self.lanes, options.batch, options.max_queue_items, self.metrics)
+
+        return GraphQueues(opened.runner, manifest.graphs, open_batcher)
 
 
 def _work_on(work: Callable[[int], T], indices: range) -> list[T]:

@@ -11,6 +11,8 @@ from service.inference.engines.engine_context import EngineContext
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.stream import Stream
 from service.inference.state.prefix_cache import PrefixCache
+from service.observability.inference_statistics import InferenceStatistics, RunTotals
+from service.observability.timings import Timings
 from service.tasks.generation.generation import Generation
 from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
@@ -37,6 +39,9 @@ class GenerationEngine:
             metrics,
             task.count_tokens,
         )
+        #: Runs of single graphs, on tensors that a caller made.
+        self.graphs = context.graph_queues(opened)
+        self.statistics = InferenceStatistics()
         self._stage_duration = {
             stage: metrics.stage_duration.labels(model, stage) for stage in ("preprocess", "queue", "inference")
         }
@@ -50,7 +55,12 @@ class GenerationEngine:
 
     @property
     def num_pending(self) -> int:
-        return self._batcher.num_pending
+        return self._batcher.num_pending + self.graphs.num_pending
+
+    @property
+    def runs(self) -> RunTotals:
+        """The runs of all graphs."""
+        return RunTotals.merged([self._batcher.runs, *self.graphs.runs])
 
     async def stream(
         self,
@@ -89,9 +99,12 @@ class GenerationEngine:
         `exemplar` has the trace id of the request, which links the histogram to the trace.
         """
         if stream.end_reason == "finished":
+            self.statistics.succeed(_timings(stream), 1)
             self._stage_duration["queue"].observe(stream.started_s - stream.enqueued_s)
             self._stage_duration["inference"].observe(stream.ended_s - stream.started_s)
             self._token_gap.observe(_token_gap_s(stream))
+        elif stream.end_reason != "cancelled":
+            self.statistics.fail(stream.enqueued_s)
         if stream.first_product_s and stream.request.is_streamed:
             self._time_to_first_token.observe(
                 stream.first_product_s - stream.enqueued_s, None if exemplar is None else dict(exemplar)
@@ -100,6 +113,7 @@ class GenerationEngine:
     async def close(self) -> None:
         self._forget()
         await self._batcher.close()
+        await self.graphs.close()
 
     def _require_tokens(self, request: GenerationRequest) -> None:
         """Raises InvalidInput if there is more to read and to write than one request may have."""
@@ -117,6 +131,12 @@ class GenerationEngine:
         vocabulary_size = self.opened.bundle.tokenizers["text"].vocabulary_size
         state = StreamState.from_bytes(before, self.task.state_specs, vocabulary_size)
         return self.task.start(prompt, options, delivery, state)
+
+
+def _timings(stream: Stream[GenerationRequest]) -> Timings:
+    """Of a stream that has finished, from the moment at which it was queued."""
+    queue_ms, run_ms = (stream.started_s - stream.enqueued_s) * 1000, (stream.ended_s - stream.started_s) * 1000
+    return Timings(0.0, queue_ms, run_ms, 0.0, queue_ms + run_ms, 1)
 
 
 def _token_gap_s(stream: Stream[GenerationRequest]) -> float:
