@@ -37,6 +37,7 @@ class KnownHeaders(NamedTuple):
     authorization: bytes = b""
     traceparent: bytes = b""
     tracestate: bytes = b""
+    accept_encoding: bytes = b""
     inference_header_length: bytes = b""
 
     @classmethod
@@ -53,6 +54,7 @@ _FIELDS = {
     b"authorization": "authorization",
     b"traceparent": "traceparent",
     b"tracestate": "tracestate",
+    b"accept-encoding": "accept_encoding",
     b"inference-header-content-length": "inference_header_length",
 }
 

@@ -147,7 +147,7 @@ Items = Annotated[
 ]
 
 
-def _require_few(value: Any, info: ValidationInfo) -> Any:
+def require_few(value: Any, info: ValidationInfo) -> Any:
     """Count the inputs before any of them is looked at."""
     limits: BodyLimits | None = info.context
     if limits is not None and isinstance(value, list) and len(value) > limits.max_inputs:
@@ -160,7 +160,7 @@ def _require_few(value: Any, info: ValidationInfo) -> Any:
 Inputs = Annotated[
     Annotated[Text, Tag("item_text")] | Annotated[Items, Tag("list_of_inputs")] | _OBJECT_KINDS,
     Discriminator(_inputs_tag, **_NO_KIND),
-    BeforeValidator(_require_few),
+    BeforeValidator(require_few),
 ]
 
 ModelName = Annotated[str, Field(max_length=64, description="optional if only one model can answer")]

@@ -20,7 +20,7 @@ from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
-from service.api.protocols import predict, text_generation_inference
+from service.api.protocols import kserve_v1, predict, text_generation_inference
 from service.api.protocols.open_inference import routes as open_inference
 from service.api.request_scope import Headers, RequestScope, StreamWriter
 from service.api.routes import health, models, open_inference_probes, playground, playground_data, reference
@@ -47,7 +47,12 @@ from service.tasks.inputs.request_limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 #: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
-PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, open_inference.PROTOCOL)
+PROTOCOLS = (
+    predict.PROTOCOL,
+    text_generation_inference.PROTOCOL,
+    open_inference.PROTOCOL,
+    kserve_v1.PROTOCOL,
+)
 
 #: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0

@@ -18,10 +18,10 @@ from service.api.protocols.open_inference.control import Control, read_control
 from service.api.protocols.open_inference.generation import Prompts, read_parameters, start, times_of
 from service.api.protocols.open_inference.http_codec import JsonForm
 from service.api.protocols.open_inference.inference import infer
-from service.api.protocols.open_inference.messages import BYTES, InferRequest, Tensor, texts
 from service.api.protocols.open_inference.served_models import ServedModel, find_model
-from service.api.protocols.open_inference.task_inputs import TEXT_INPUT
-from service.api.protocols.open_inference.task_outputs import TEXT_OUTPUT
+from service.api.protocols.open_inference.tensors.messages import BYTES, InferRequest, Tensor, texts
+from service.api.protocols.open_inference.tensors.task_inputs import TEXT_INPUT
+from service.api.protocols.open_inference.tensors.task_outputs import TEXT_OUTPUT
 from service.errors import InvalidInput, UnrollError
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.scheduling.stream import Stream

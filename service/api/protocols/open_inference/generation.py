@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.api.call import Call
-from service.api.protocols.open_inference.messages import Tensor, numbers, texts
-from service.api.protocols.open_inference.task_outputs import TEXT_OUTPUT
+from service.api.protocols.open_inference.tensors.messages import Tensor, numbers, texts
+from service.api.protocols.open_inference.tensors.task_outputs import TEXT_OUTPUT
 from service.api.request_record import StreamTimes
 from service.errors import InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Mapping
 import numpy as np
 
 from service.api.call import Call
-from service.api.protocols.open_inference.messages import (
+from service.api.protocols.open_inference.served_models import ServedModel, task_tensors
+from service.api.protocols.open_inference.tensors.messages import (
     DATATYPES,
     DTYPES,
     InferRequest,
@@ -21,8 +22,8 @@ from service.api.protocols.open_inference.messages import (
     numbers,
     shown,
 )
-from service.api.protocols.open_inference.served_models import ServedModel
-from service.bundle.manifest import ClassificationOptions, GraphSpec, TensorSpec, WaveformSpec
+from service.api.protocols.open_inference.tensors.tensor_data import require_short_json
+from service.bundle.manifest import ClassificationOptions, TensorSpec, WaveformSpec
 from service.bundle.padding import Array
 from service.errors import InvalidInput, UnrollError
 from service.inference.scheduling.batcher import Output
@@ -44,7 +45,7 @@ async def run_graph(call: Call, served: ServedModel, request: InferRequest, dead
     started_s, engine = time.monotonic(), served.engine
     try:
         feeds = _feeds(served, request.inputs)
-        _require_few(call, served, feeds)
+        _require_few(call, served, request, feeds)
         queued_s = time.monotonic()
         work = engine.graphs.submit(served.graph, feeds, deadline_s, call.sharer)
         outputs = await call.unless_client_leaves(_awaited(work))
@@ -56,7 +57,7 @@ async def run_graph(call: Call, served: ServedModel, request: InferRequest, dead
     timings = _timings(started_s, queued_s, ran_s, outputs)
     engine.statistics.succeed(timings, len(outputs))
     call.record.note_timings(timings)
-    return [_tensor(name, array) for name, array in batch.items()]
+    return [numbers(name, array) for name, array in batch.items()]
 
 
 async def _awaited(work: Awaitable[list[Output]]) -> list[Output]:
@@ -64,8 +65,10 @@ async def _awaited(work: Awaitable[list[Output]]) -> list[Output]:
 
 
 def matching_graph(served: ServedModel, request: InferRequest) -> str:
-    """The graph whose inputs a request to the model itself has; empty if it has none."""
+    """The graph whose inputs a request to the model itself has; empty if they may as well be those of the task."""
     given = request.inputs.keys()
+    if given <= task_tensors(served.engine).input.names:
+        return ""
     for graph, spec in served.manifest.graphs.items():
         if len(spec.inputs) == len(given) and all(_fits(tensor, request.inputs) for tensor in spec.inputs):
             return graph
@@ -83,7 +86,10 @@ def _feeds(served: ServedModel, inputs: Mapping[str, Tensor]) -> dict[str, Array
     if inputs.keys() != set(names):
         sent = ", ".join(name[:64] for name in inputs) or "none"
         raise InvalidInput(f"the inputs of {served.name} are {', '.join(names)}; it was sent {sent}", ("inputs",))
-    feeds = {tensor.name: _array(tensor, inputs[tensor.name]) for tensor in spec.inputs}
+    try:
+        feeds = {tensor.name: _array(tensor, inputs[tensor.name]) for tensor in spec.inputs}
+    except InvalidInput as error:
+        raise error.under("inputs") from error
     problem = served.engine.opened.runner.problem(served.graph, feeds)
     if problem is not None:
         raise InvalidInput(problem, ("inputs",))
@@ -107,7 +113,7 @@ def _array(spec: TensorSpec, tensor: Tensor) -> Array:
     return converted
 
 
-def _require_few(call: Call, served: ServedModel, feeds: Mapping[str, Array]) -> None:
+def _require_few(call: Call, served: ServedModel, request: InferRequest, feeds: Mapping[str, Array]) -> None:
     """Raises InvalidInput if there are more rows, steps or numbers of output than one request may have."""
     spec, settings, limits = served.spec, call.settings, served.manifest.limits
     sizes = axis_sizes(spec.inputs, feeds)
@@ -122,7 +128,11 @@ def _require_few(call: Call, served: ServedModel, feeds: Mapping[str, Array]) ->
     most = settings.max_samples_per_request if samples_per_step else settings.max_tokens_per_request
     if num_rows * num_steps > most:
         raise InvalidInput(f"{num_rows * num_steps} steps in all rows, at most {most} are allowed", ("inputs",))
-    num_bytes = _output_bytes(spec, sizes)
+    elements = {tensor.name: _num_elements(tensor, sizes) for tensor in spec.outputs}
+    for output, count in elements.items():
+        if request.is_sent(output) and not request.wants_bytes(output):
+            require_short_json(output, count)
+    num_bytes = 4 * sum(elements.values())
     if num_bytes > _MAX_OUTPUT_BYTES:
         message = f"the outputs would have {num_bytes} bytes, at most {_MAX_OUTPUT_BYTES} are sent: send fewer rows"
         raise InvalidInput(message, ("inputs",))
@@ -135,16 +145,8 @@ def _samples_per_step(served: ServedModel) -> int:
     return signal.samples_per_step if isinstance(signal, WaveformSpec) else 0
 
 
-def _output_bytes(spec: GraphSpec, sizes: Mapping[str, int]) -> int:
-    return sum(
-        np.dtype(tensor.dtype).itemsize
-        * math.prod(axis if isinstance(axis, int) else sizes.get(axis, 1) for axis in tensor.shape)
-        for tensor in spec.outputs
-    )
-
-
-def _tensor(name: str, array: Array) -> Tensor:
-    return numbers(name, array)
+def _num_elements(tensor: TensorSpec, sizes: Mapping[str, int]) -> int:
+    return math.prod(axis if isinstance(axis, int) else sizes.get(axis, 1) for axis in tensor.shape)
 
 
 def _timings(started_s: float, queued_s: float, ran_s: float, outputs: list[Output]) -> Timings:

@@ -14,8 +14,14 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from service.api.protocols.open_inference.messages import InferRequest, InferResponse, RequestedOutput, Tensor
-from service.api.protocols.open_inference.tensor_data import bytes_of, json_of, tensor_of_bytes, tensor_of_json
+from service.api.protocols.open_inference.tensors.messages import InferRequest, InferResponse, RequestedOutput, Tensor
+from service.api.protocols.open_inference.tensors.tensor_data import (
+    bytes_of,
+    json_of,
+    require_short_json,
+    tensor_of_bytes,
+    tensor_of_json,
+)
 from service.api.validation.json_body import BodyLimits, parse_body
 from service.errors import InvalidInput
 from service.settings import Settings
@@ -24,8 +30,6 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 _BINARY_SIZE = "binary_data_size"
 _SHARED_MEMORY = "shared_memory_region"
-#: An array of JSON blocks the event loop while it is written, so that longer ones are sent as bytes only.
-_MAX_JSON_ELEMENTS = 1 << 18
 _MAX_AXES = 16
 _MAX_TENSORS = 64
 _MAX_DIGITS = 19
@@ -93,17 +97,16 @@ def write_response(response: InferResponse, request: InferRequest) -> Response:
     Raises:
         InvalidInput: an output cannot be written as JSON.
     """
-    wishes = {output.name: output.is_binary for output in request.outputs}
     written, parts = [], []
     for tensor in response.outputs:
-        wish = wishes.get(tensor.name)
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-        if request.is_binary if wish is None else wish:
+        if request.wants_bytes(tensor.name):
             raw = bytes_of(tensor)
             entry["parameters"] = {_BINARY_SIZE: len(raw)}
             parts.append(raw)
         else:
-            entry["data"] = _short_json(tensor)
+            require_short_json(tensor.name, tensor.num_elements)
+            entry["data"] = json_of(tensor)
         written.append(entry)
     body: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
     if response.id:
@@ -183,13 +186,6 @@ def _flag(parameters: Mapping[str, Any], name: str, where: Sequence[str]) -> boo
     if value is not None and type(value) is not bool:
         raise InvalidInput("must be true or false", (*where, name))
     return value
-
-
-def _short_json(tensor: Tensor) -> list[Any]:
-    if len(tensor.data) > _MAX_JSON_ELEMENTS or getattr(tensor.data, "size", 0) > _MAX_JSON_ELEMENTS:
-        message = f"as JSON at most {_MAX_JSON_ELEMENTS} elements are sent: ask for binary data"
-        raise InvalidInput(message, ("outputs", tensor.name))
-    return json_of(tensor)
 
 
 def _repeated(named: Sequence[Tensor | RequestedOutput]) -> str:

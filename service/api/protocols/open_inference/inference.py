@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.api.call import Call
-from service.api.protocols.open_inference.classes import ranked_classes
 from service.api.protocols.open_inference.control import Control, read_control
 from service.api.protocols.open_inference.generation import Prompts, generate_all, read_parameters, written
 from service.api.protocols.open_inference.graph_inference import matching_graph, run_graph
-from service.api.protocols.open_inference.messages import InferRequest, InferResponse, Tensor
 from service.api.protocols.open_inference.sequences import (
     Continuation,
     is_continued,
@@ -22,10 +20,15 @@ from service.api.protocols.open_inference.sequences import (
     state_tensor,
 )
 from service.api.protocols.open_inference.served_models import STATE, ServedModel, TaskTensors, find_model, task_tensors
-from service.api.protocols.open_inference.task_inputs import Rows
+from service.api.protocols.open_inference.tensors.classes import ranked_classes
+from service.api.protocols.open_inference.tensors.messages import InferRequest, InferResponse, Tensor
+from service.api.protocols.open_inference.tensors.task_inputs import Rows
 from service.errors import InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
+
+#: What values are called in `POST /predict`, where they are members of objects.
+_JSON_NAMES = frozenset({"frames", "wav", "png"})
 
 
 async def infer(call: Call, name: str, version: str | None, request: InferRequest) -> InferResponse:
@@ -182,4 +185,4 @@ def _renamed(error: InvalidInput, request: InferRequest) -> InvalidInput:
     if kind != "inputs":
         return error
     name = next((name for name in request.inputs if name != STATE), "")
-    return InvalidInput(error.message, ("inputs", name, *rest))
+    return InvalidInput(error.message, ("inputs", name, *(part for part in rest if part not in _JSON_NAMES)))

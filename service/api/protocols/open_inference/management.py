@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.api.call import Call, TaskEngine
-from service.api.protocols.open_inference.served_models import find_model, model_config, model_metadata, split_name
+from service.api.protocols.open_inference.served_models import describe_model, model_config, model_metadata, split_name
 from service.api.protocols.open_inference.statistics import model_statistics
 from service.distribution import installed_version
 from service.errors import InvalidInput, NotReady
@@ -34,14 +34,14 @@ def server_metadata() -> dict[str, Any]:
 
 def metadata(call: Call, name: str, version: str | None) -> dict[str, Any]:
     """What a model takes and gives. Raises UnknownModel, NotReady."""
-    served = find_model(call, name, version)
+    served = describe_model(call, name, version)
     model, _ = split_name(call, name)
     return model_metadata(served, [entry.version for entry in call.registry.versions(model)])
 
 
 def configuration(call: Call, name: str, version: str | None) -> dict[str, Any]:
     """The configuration of a model. Raises UnknownModel, NotReady."""
-    return model_config(find_model(call, name, version), call.settings.max_inputs_per_request)
+    return model_config(describe_model(call, name, version), call.settings.max_inputs_per_request)
 
 
 def statistics(call: Call, name: str | None, version: str | None) -> dict[str, Any]:

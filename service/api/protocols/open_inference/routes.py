@@ -14,6 +14,7 @@ from service.api.call import Call
 from service.api.error_table import ErrorForm
 from service.api.protocol import Protocol, Route
 from service.api.protocols.open_inference import management
+from service.api.protocols.open_inference.compression import compressed
 from service.api.protocols.open_inference.generate_extension import GenerateForm, generate, generate_stream
 from service.api.protocols.open_inference.http_codec import read_request, write_response
 from service.api.protocols.open_inference.inference import infer
@@ -33,9 +34,10 @@ async def infer_tensors(call: Call, body: bytes) -> Response:
     The body is JSON, or JSON followed by raw tensors where the header `Inference-Header-Content-Length` says how long
     the JSON is; the answer is of the form that the request asks for.
     """
-    request = read_request(body, call.record.headers.inference_header_length, call.settings)
-    response = await infer(call, *_named(call), request)
-    return write_response(response, request)
+    headers = call.record.headers
+    request = read_request(body, headers.inference_header_length, call.settings)
+    response = write_response(await infer(call, *_named(call), request), request)
+    return await compressed(response, headers.accept_encoding) if headers.accept_encoding else response
 
 
 async def describe_server(call: Call, body: bytes) -> Response:
@@ -102,7 +104,7 @@ def refusing(message: str, summary: str) -> Endpoint:
 
     async def refuse(call: Call, body: bytes) -> Response:
         del call, body
-        raise HTTPException(400, message)
+        raise InvalidInput(message)
 
     refuse.__doc__ = summary
     return refuse

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from service.api.call import Call, TaskEngine
 from service.api.protocols.open_inference.control import Control
-from service.api.protocols.open_inference.messages import InferRequest, Tensor, texts
 from service.api.protocols.open_inference.served_models import STATE, TaskTensors
+from service.api.protocols.open_inference.tensors.messages import InferRequest, Tensor, texts
 from service.errors import InvalidInput
 from service.inference.state.sealed_state import StateOwner
 from service.inference.state.sessions import HeldSession

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from service.api.call import Call, TaskEngine
-from service.api.protocols.open_inference.messages import BYTES, DATATYPES, Signature, TensorMetadata
-from service.api.protocols.open_inference.task_inputs import TaskInput, task_input
-from service.api.protocols.open_inference.task_outputs import TEXT_OUTPUT, TaskOutputs, Writer, task_outputs
+from service.api.protocols.open_inference.tensors.messages import BYTES, DATATYPES, Signature, TensorMetadata
+from service.api.protocols.open_inference.tensors.task_inputs import TaskInput, task_input
+from service.api.protocols.open_inference.tensors.task_outputs import TEXT_OUTPUT, TaskOutputs, Writer, task_outputs
 from service.bundle.manifest import GraphSpec, Manifest, TensorSpec
-from service.errors import UnknownModel
+from service.errors import NotReady, UnknownModel
 from service.inference.engines.engine import Engine
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.scheduling.graph_queues import BATCH_AXIS
@@ -74,11 +74,24 @@ def find_model(call: Call, name: str, version: str | None) -> ServedModel:
         NotReady: the bundle is not ready.
     """
     model, graph = split_name(call, name)
-    engine = call.any_engine(model, version)
+    return _served(name, call.any_engine(model, version), graph)
+
+
+def describe_model(call: Call, name: str, version: str | None) -> ServedModel:
+    """The same for a request that runs nothing. Raises UnknownModel, NotReady."""
+    model, graph = split_name(call, name)
+    entry = call.registry.entry(model, version)
+    if not isinstance(entry.engine, TaskEngine) or entry.obstacle:
+        raise NotReady(f"{model} version {entry.version} is not ready", [entry.obstacle], entry.cause)
+    return _served(name, entry.engine, graph)
+
+
+def _served(name: str, engine: TaskEngine, graph: str) -> ServedModel:
     graphs = engine.opened.bundle.manifest.graphs
     if graph and graph not in graphs:
-        there_are = ", ".join(f"{model}.{other}" for other in graphs)
-        raise UnknownModel(f"{model} has no graph {graph[:64]!r}; there are: {there_are}", list(graphs))
+        model = engine.opened.bundle.manifest.name
+        there_are = [f"{model}.{other}" for other in graphs]
+        raise UnknownModel(f"{model} has no graph {graph[:64]!r}; there are: {', '.join(there_are)}", there_are)
     return ServedModel(name, engine, graph)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from service.api.protocols.open_inference.messages import BYTES, Tensor, TensorMetadata, numbers, texts
+from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, TensorMetadata, numbers, texts
 from service.bundle.manifest import ForecastingOptions, Manifest, TaggingOptions
 from service.bundle.padding import FloatArray, IntArray
 from service.inference.engines.predict_engine import Prediction

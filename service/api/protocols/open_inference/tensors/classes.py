@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.api.protocols.open_inference.messages import BYTES, Tensor, texts
+from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, texts
 from service.errors import InvalidInput
 
 

@@ -54,6 +54,11 @@ class Tensor:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def num_elements(self) -> int:
+        """The product of the shape."""
+        return math.prod(self.shape)
+
+    @property
     def array(self) -> Array:
         """The numbers. Raises InvalidInput for a tensor of BYTES."""
         if self.datatype == BYTES:
@@ -113,6 +118,15 @@ class InferRequest:
     def wants(self, name: str) -> bool:
         """Whether an output that is given only on request is asked for."""
         return any(output.name == name for output in self.outputs)
+
+    def is_sent(self, name: str) -> bool:
+        """Whether an output of a plain answer is in the answer to this request."""
+        return not self.outputs or self.wants(name)
+
+    def wants_bytes(self, name: str) -> bool:
+        """Whether an output is sent as raw bytes."""
+        wishes = [output.is_binary for output in self.outputs if output.name == name]
+        return self.is_binary if not wishes or wishes[0] is None else wishes[0]
 
 
 @dataclass(frozen=True)

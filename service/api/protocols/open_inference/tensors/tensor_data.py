@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from service.api.protocols.open_inference.messages import BF16, BYTES, DTYPES, Tensor, number_of_elements, shown
+from service.api.protocols.open_inference.tensors.messages import BF16, BYTES, DTYPES, Tensor, number_of_elements, shown
 from service.bundle.padding import Array
 from service.errors import InvalidInput
 
 _LENGTH_BYTES = 4
 _MAX_RAW_BYTES = 0xFFFFFFFF
 _LENGTH = struct.Struct("<I")
+
+#: An array of JSON blocks the event loop while it is written, so that longer ones are sent as bytes only.
+_MAX_JSON_ELEMENTS = 1 << 18
 
 #: The types that JSON values of a datatype have.
 _FLOATS = frozenset({int, float})
@@ -96,6 +99,13 @@ def json_of(tensor: Tensor) -> list[Any]:
         raise InvalidInput(message, ("outputs", tensor.name))
     plain: list[Any] = array.reshape(-1).tolist()
     return plain
+
+
+def require_short_json(name: str, num_elements: int) -> None:
+    """Raises InvalidInput if an output is too long to be written as JSON."""
+    if num_elements > _MAX_JSON_ELEMENTS:
+        message = f"it has {num_elements} elements, as JSON at most {_MAX_JSON_ELEMENTS} are sent: ask for binary data"
+        raise InvalidInput(message, ("outputs", name))
 
 
 def _dtype(name: str, datatype: str) -> np.dtype[Any]:

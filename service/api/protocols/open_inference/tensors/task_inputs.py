@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from service.api.protocols.open_inference.messages import BYTES, DTYPES, Tensor, TensorMetadata, shown
+from service.api.protocols.open_inference.tensors.messages import BYTES, DTYPES, Tensor, TensorMetadata, shown
 from service.bundle.manifest import (
     CaptioningOptions,
     ClassificationOptions,
@@ -59,6 +59,11 @@ class TaskInput(Protocol):
         ...
 
     @property
+    def names(self) -> frozenset[str]:
+        """Of every tensor that is read."""
+        ...
+
+    @property
     def alternatives(self) -> Sequence[str]:
         """The names of the tensors of every request that is read, for messages."""
         ...
@@ -91,6 +96,7 @@ class TextTensor:
         self._takes_words = takes_words
         other = TEXT if name == TEXT_INPUT else TEXT_INPUT
         self.alternatives = (name, other, *((WORDS,) if takes_words else ()))
+        self.names = frozenset((name, other))
 
     def read(self, inputs: Mapping[str, Tensor], max_rows: int) -> Rows:
         tensor = _only(inputs, self.alternatives)
@@ -117,6 +123,7 @@ class FramesTensor:
         self.alternatives = (f"{FRAMES} and, if they differ, {LENGTHS}",) if has_lengths else (FRAMES,)
         self._width = width
         self._optional = frozenset({LENGTHS} if has_lengths else ())
+        self.names = self._optional | {FRAMES}
 
     def read(self, inputs: Mapping[str, Tensor], max_rows: int) -> Rows:
         tensor = _required(inputs, FRAMES, self._optional)
@@ -132,6 +139,7 @@ class SoundTensor:
 
     metadata = (TensorMetadata(SAMPLES, "FP32", (-1, -1)),)
     alternatives = (f"{SAMPLES} and, if they differ, {LENGTHS}", WAV)
+    names = frozenset((SAMPLES, LENGTHS, WAV))
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._rate_hz = sample_rate_hz
@@ -154,6 +162,7 @@ class PictureTensor:
 
     metadata = (TensorMetadata(IMAGE, BYTES, (-1,)),)
     alternatives = (IMAGE,)
+    names = frozenset((IMAGE,))
 
     def read(self, inputs: Mapping[str, Tensor], max_rows: int) -> Rows:
         tensor = _only(inputs, self.alternatives)
