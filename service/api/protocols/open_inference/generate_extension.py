@@ -19,9 +19,10 @@ from service.api.protocols.open_inference.generation import Prompts, read_parame
 from service.api.protocols.open_inference.http_codec import JsonForm
 from service.api.protocols.open_inference.inference import infer
 from service.api.protocols.open_inference.served_models import ServedModel, find_model
-from service.api.protocols.open_inference.tensors.messages import BYTES, InferRequest, Tensor, texts
+from service.api.protocols.open_inference.tensors.messages import InferRequest, Tensor, texts
 from service.api.protocols.open_inference.tensors.task_inputs import TEXT_INPUT
 from service.api.protocols.open_inference.tensors.task_outputs import TEXT_OUTPUT
+from service.api.protocols.open_inference.tensors.tensor_data import json_of
 from service.errors import InvalidInput, UnrollError
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.scheduling.stream import Stream
@@ -83,11 +84,8 @@ async def _whole(call: Call, name: str, version: str | None, body: GenerateForm)
 
 def _plain(tensor: Tensor) -> Any:
     """The elements of the one row; the element itself where there is one."""
-    if tensor.datatype == BYTES:
-        elements: list[Any] = [element.decode("utf-8") for element in tensor.elements]
-        return elements[0] if tensor.shape == (1,) else elements
-    row = tensor.array[0]
-    return row.tolist()
+    elements = json_of(tensor)
+    return elements[0] if len(tensor.shape) == 1 else elements
 
 
 async def _begin(

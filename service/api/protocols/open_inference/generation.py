@@ -7,10 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from service.api.call import Call
-from service.api.protocols.open_inference.tensors.messages import Tensor, numbers, texts
+from service.api.protocols.open_inference.tensors.messages import Tensor, texts
 from service.api.protocols.open_inference.tensors.task_outputs import TEXT_OUTPUT
 from service.api.request_record import StreamTimes
 from service.errors import InvalidInput
@@ -103,11 +101,11 @@ def written(requests: Sequence[GenerationRequest], prompts: Prompts, shape: tupl
     found = [request.result().sequences[0] for request in requests]
     before = [prompts.parameters.text_before(prompt) for prompt in prompts.texts]
     whole = [start + sequence.text for start, sequence in zip(before, found, strict=True)]
-    counts = np.array([len(sequence.token_ids) for sequence in found], np.int64).reshape(shape)
+    counts = [len(sequence.token_ids) for sequence in found]
     return {
         TEXT_OUTPUT: texts(TEXT_OUTPUT, whole, shape),
         "finish_reason": texts("finish_reason", [sequence.finish_reason for sequence in found], shape),
-        "generated_tokens": numbers("generated_tokens", counts),
+        "generated_tokens": Tensor("generated_tokens", "INT64", shape, counts),
     }
 
 

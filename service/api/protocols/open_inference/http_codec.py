@@ -97,23 +97,25 @@ def write_response(response: InferResponse, request: InferRequest) -> Response:
     Raises:
         InvalidInput: an output cannot be written as JSON.
     """
+    wishes = {output.name: output.is_binary for output in request.outputs if output.is_binary is not None}
+    is_binary = request.is_binary
     written, parts = [], []
     for tensor in response.outputs:
-        entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-        if request.wants_bytes(tensor.name):
+        name = tensor.name
+        entry: dict[str, Any] = {"name": name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if wishes.get(name, is_binary):
             raw = bytes_of(tensor)
             entry["parameters"] = {_BINARY_SIZE: len(raw)}
             parts.append(raw)
         else:
-            require_short_json(tensor.name, tensor.num_elements)
+            require_short_json(name, tensor.num_elements)
             entry["data"] = json_of(tensor)
         written.append(entry)
     body: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
     if response.id:
         body["id"] = response.id
-    if response.parameters:
-        body["parameters"] = response.parameters
-    head = to_json(body | {"outputs": written})
+    body["outputs"] = written
+    head = to_json(body)
     if not parts:
         return Response(head, media_type="application/json")
     length = {HEADER_LENGTH: str(len(head))}

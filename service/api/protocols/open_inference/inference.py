@@ -70,14 +70,14 @@ async def _infer_task(
     call: Call, served: ServedModel, request: InferRequest, control: Control, deadline_s: float
 ) -> list[Tensor]:
     tensors = task_tensors(served.engine)
-    defaults = [output.name for output in tensors.signature.outputs]
+    defaults = tensors.default_outputs
     if "top_k" in control.others and "top_labels" in tensors.writers:
-        defaults += ["top_labels", "top_scores"]
+        defaults = [*defaults, "top_labels", "top_scores"]
     wanted = _wanted(request, tensors.output_names, defaults)
     rows = _rows(call, tensors, request)
     call.note_texts(rows.texts)
     try:
-        outputs = await _answered(call, served, request, control, rows, wanted, deadline_s)
+        outputs = await _answered(call, served, tensors, request, control, rows, wanted, deadline_s)
     except InvalidInput as error:
         raise _renamed(error, request) from error
     return _ranked(outputs, request, tensors.labels)
@@ -86,13 +86,14 @@ async def _infer_task(
 async def _answered(
     call: Call,
     served: ServedModel,
+    tensors: TaskTensors,
     request: InferRequest,
     control: Control,
     rows: Rows,
     wanted: Sequence[str],
     deadline_s: float,
 ) -> list[Tensor]:
-    engine, tensors = served.engine, task_tensors(served.engine)
+    engine = served.engine
     run = _generate if isinstance(engine, GenerationEngine) else _predict
     if not is_continued(request, control):
         found = await run(call, engine, rows, control, deadline_s, wanted, None)

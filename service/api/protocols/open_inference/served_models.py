@@ -9,7 +9,12 @@ from weakref import WeakKeyDictionary
 from service.api.call import Call, TaskEngine
 from service.api.protocols.open_inference.tensors.messages import BYTES, DATATYPES, Signature, TensorMetadata
 from service.api.protocols.open_inference.tensors.task_inputs import TaskInput, task_input
-from service.api.protocols.open_inference.tensors.task_outputs import TEXT_OUTPUT, TaskOutputs, Writer, task_outputs
+from service.api.protocols.open_inference.tensors.task_outputs import (
+    GenerationOutputs,
+    TaskOutputs,
+    Writer,
+    task_outputs,
+)
 from service.bundle.manifest import GraphSpec, Manifest, TensorSpec
 from service.errors import NotReady, UnknownModel
 from service.inference.engines.engine import Engine
@@ -31,12 +36,8 @@ class TaskTensors(NamedTuple):
     labels: Mapping[str, Sequence[str]]
     writers: Mapping[str, Writer]
     keeps_state: bool
-
-    @property
-    def output_names(self) -> list[str]:
-        """Every output that may be asked for."""
-        known = list(self.writers) or [output.name for output in self.signature.outputs]
-        return [*known, STATE] if self.keeps_state else known
+    default_outputs: Sequence[str]
+    output_names: Sequence[str]
 
 
 class ServedModel(NamedTuple):
@@ -73,6 +74,8 @@ def find_model(call: Call, name: str, version: str | None) -> ServedModel:
         UnknownModel: there is no such model, version or graph.
         NotReady: the bundle is not ready.
     """
+    if "." not in name:
+        return ServedModel(name, call.any_engine(name, version))
     model, graph = split_name(call, name)
     return _served(name, call.any_engine(model, version), graph)
 
@@ -121,18 +124,12 @@ def task_tensors(engine: TaskEngine) -> TaskTensors:
 def _task_tensors(engine: TaskEngine) -> TaskTensors:
     manifest = engine.opened.bundle.manifest
     reader = task_input(manifest)
-    if isinstance(engine, GenerationEngine):
-        return TaskTensors(reader, Signature(reader.metadata, GENERATION_OUTPUTS), {}, {}, keeps_state=True)
-    outputs: TaskOutputs = task_outputs(manifest)
+    outputs: TaskOutputs = GenerationOutputs() if isinstance(engine, GenerationEngine) else task_outputs(manifest)
+    keeps_state = isinstance(engine, GenerationEngine) or manifest.reads_chunks
+    defaults = [tensor.name for tensor in outputs.metadata]
+    names = [*(outputs.writers or defaults), *([STATE] if keeps_state else [])]
     signature = Signature(reader.metadata, outputs.metadata)
-    return TaskTensors(reader, signature, outputs.labels, outputs.writers, manifest.reads_chunks)
-
-
-GENERATION_OUTPUTS = (
-    TensorMetadata(TEXT_OUTPUT, BYTES, (-1,)),
-    TensorMetadata("finish_reason", BYTES, (-1,)),
-    TensorMetadata("generated_tokens", "INT64", (-1,)),
-)
+    return TaskTensors(reader, signature, outputs.labels, outputs.writers, keeps_state, defaults, names)
 
 
 def graph_signature(spec: GraphSpec) -> Signature:

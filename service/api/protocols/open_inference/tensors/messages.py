@@ -39,19 +39,23 @@ DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
 DATATYPES: Mapping[Dtype, str] = MappingProxyType({"int64": "INT64", "float32": "FP32", "uint8": "UINT8"})
 
 
-@dataclass(frozen=True, eq=False)
-class Tensor:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Tensor(NamedTuple):
     """A named tensor.
 
     Attributes:
-        data: an array of the shape; for BYTES the elements, the last axis varying fastest. BF16 is read as float32.
+        data: an array of the shape; or the elements as a list, the last axis varying fastest: of BYTES always, as bytes
+            or as texts, and of numbers where an answer has them as a list already. BF16 is read as float32.
+        parameters: what came or goes with it.
     """
 
     name: str
     datatype: str
-    shape: tuple[int, ...]
-    data: Array | Sequence[bytes]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    shape: Sequence[int]
+    data: Array | Sequence[Any]
+    parameters: Mapping[str, Any] = _NOTHING
 
     @property
     def num_elements(self) -> int:
@@ -63,16 +67,16 @@ class Tensor:
         """The numbers. Raises InvalidInput for a tensor of BYTES."""
         if self.datatype == BYTES:
             raise InvalidInput("numbers are wanted here, and these are BYTES", (self.name,))
-        assert isinstance(self.data, np.ndarray), "only BYTES are no array"
-        return self.data
+        if isinstance(self.data, np.ndarray):
+            return self.data
+        return np.array(self.data, DTYPES[self.datatype]).reshape(self.shape)
 
     @property
-    def elements(self) -> Sequence[bytes]:
+    def elements(self) -> list[bytes]:
         """The elements of a tensor of BYTES. Raises InvalidInput for one of numbers."""
         if self.datatype != BYTES:
             raise InvalidInput(f"BYTES are wanted here, and these are {self.datatype}", (self.name,))
-        assert not isinstance(self.data, np.ndarray), "BYTES are no array"
-        return self.data
+        return [element.encode("utf-8") if isinstance(element, str) else element for element in self.data]
 
 
 def numbers(name: str, array: Array) -> Tensor:
@@ -80,9 +84,9 @@ def numbers(name: str, array: Array) -> Tensor:
     return Tensor(name, "INT64" if array.dtype == np.int64 else "FP32", array.shape, array)
 
 
-def texts(name: str, elements: Sequence[str], shape: Sequence[int] | None = None) -> Tensor:
-    """A tensor of texts in UTF-8, by default with one axis."""
-    return Tensor(name, BYTES, tuple(shape or (len(elements),)), [text.encode("utf-8") for text in elements])
+def texts(name: str, elements: Sequence[str], shape: Sequence[int] = ()) -> Tensor:
+    """A tensor of texts, by default with one axis."""
+    return Tensor(name, BYTES, shape or (len(elements),), elements)
 
 
 class RequestedOutput(NamedTuple):
@@ -98,7 +102,7 @@ class RequestedOutput(NamedTuple):
     is_binary: bool | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InferRequest:
     """One request.
 
@@ -129,15 +133,13 @@ class InferRequest:
         return self.is_binary if not wishes or wishes[0] is None else wishes[0]
 
 
-@dataclass(frozen=True)
-class InferResponse:
+class InferResponse(NamedTuple):
     """One answer; its outputs are in the order in which they were asked for."""
 
     model_name: str
     model_version: str
     outputs: Sequence[Tensor]
     id: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TensorMetadata(NamedTuple):

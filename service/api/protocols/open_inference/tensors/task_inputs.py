@@ -204,7 +204,7 @@ def _shape_of_elements(tensor: Tensor, max_rows: int) -> tuple[int, ...]:
     if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ((), (1,)):
         raise _wrong_shape(tensor, "[batch] or [batch, 1]")
     _require_rows(tensor, max_rows)
-    return tensor.shape
+    return tuple(tensor.shape)
 
 
 def _text(name: str, index: int, element: bytes) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 
 from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, TensorMetadata, numbers, texts
 from service.bundle.manifest import ForecastingOptions, Manifest, TaggingOptions
-from service.bundle.padding import FloatArray, IntArray
 from service.inference.engines.predict_engine import Prediction
 
 #: Makes the tensor of a name from a prediction and the shape of what has one element for each input.
@@ -18,7 +16,6 @@ Writer = Callable[[str, Prediction, tuple[int, ...]], Tensor]
 
 TEXT_OUTPUT = "text_output"
 _BATCH = (-1,)
-_NO_PLACE = (-1, -1)
 
 
 class TaskOutputs(Protocol):
@@ -97,14 +94,12 @@ class TagOutputs:
             metadata += [
                 TensorMetadata("span_scores", "FP32", words),
                 TensorMetadata("span_offsets", "INT64", places),
-                TensorMetadata("span_lengths", "INT64", _BATCH),
             ]
             self.writers |= {
                 "span_labels": _members("spans", "label"),
                 "span_texts": _members("spans", "text"),
                 "span_scores": _member_scores("spans"),
                 "span_offsets": _member_places("spans"),
-                "span_lengths": _member_counts("spans"),
             }
         if labels_texts:
             metadata += [TensorMetadata("label", BYTES, _BATCH), TensorMetadata("label_score", "FP32", _BATCH)]
@@ -120,6 +115,18 @@ class TextOutputs:
 
     def __init__(self) -> None:
         self.writers: dict[str, Writer] = {TEXT_OUTPUT: _texts_of("text"), "score": _numbers_of("score")}
+
+
+class GenerationOutputs:
+    """The continuation of each prompt, why it ended, and its number of tokens; written by `generation`."""
+
+    metadata = (
+        TensorMetadata(TEXT_OUTPUT, BYTES, _BATCH),
+        TensorMetadata("finish_reason", BYTES, _BATCH),
+        TensorMetadata("generated_tokens", "INT64", _BATCH),
+    )
+    labels: Mapping[str, Sequence[str]] = {}
+    writers: Mapping[str, Writer] = {}
 
 
 class ForecastOutputs:
@@ -147,16 +154,16 @@ def _numbers_of(key: str) -> Writer:
     """0 where an answer has no such number, because it was not wanted."""
 
     def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
-        found = [answer.get(key, 0.0) for answer in prediction.answers]
-        return numbers(name, np.array(found, np.float32).reshape(shape))
+        return Tensor(name, "FP32", shape, [answer.get(key, 0.0) for answer in prediction.answers])
 
     return write
 
 
 def _all_scores(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
     del shape
-    scores = [output.value.probabilities for output in prediction.outputs]
-    return numbers(name, np.array(scores, np.float32))
+    rows = [output.value.probabilities for output in prediction.outputs]
+    scores = rows[0][None] if len(rows) == 1 else np.stack(rows)
+    return numbers(name, scores.astype(np.float32))
 
 
 def _top_labels(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
@@ -166,9 +173,9 @@ def _top_labels(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Te
 
 
 def _top_scores(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
-    del shape
-    scores = [[entry["score"] for entry in _ranked(answer)] for answer in prediction.answers]
-    return numbers(name, np.array(scores, np.float32))
+    ranked = [_ranked(answer) for answer in prediction.answers]
+    scores = [entry["score"] for entries in ranked for entry in entries]
+    return Tensor(name, "FP32", (shape[0], len(ranked[0])), scores)
 
 
 def _ranked(answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -180,8 +187,7 @@ def _members(kind: str, key: str) -> Writer:
 
     def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
         rows = [[member[key] for member in answer[kind]] for answer in prediction.answers]
-        width = max(map(len, rows))
-        flat = list(chain.from_iterable([*row, *[""] * (width - len(row))] for row in rows))
+        flat, width = _filled(rows, "")
         return texts(name, flat, (shape[0], width))
 
     return write
@@ -189,40 +195,43 @@ def _members(kind: str, key: str) -> Writer:
 
 def _member_scores(kind: str) -> Writer:
     def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
-        del shape
         rows = [[member["score"] for member in answer[kind]] for answer in prediction.answers]
-        return numbers(name, _padded(rows))
+        flat, width = _filled(rows, 0.0)
+        return Tensor(name, "FP32", (shape[0], width), flat)
 
     return write
 
 
 def _member_places(kind: str) -> Writer:
     def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
-        rows = [[_place(member) for member in answer[kind]] for answer in prediction.answers]
-        width = max(map(len, rows))
-        padded: IntArray = np.array([[*row, *[_NO_PLACE] * (width - len(row))] for row in rows], np.int64).reshape(
-            shape[0], width, 2
-        )
-        return numbers(name, padded)
+        rows = [
+            [place for member in answer[kind] for place in (member["start"], member["end"])]
+            for answer in prediction.answers
+        ]
+        flat, width = _filled(rows, -1)
+        known = flat if None not in flat else [-1 if place is None else place for place in flat]
+        return Tensor(name, "INT64", (shape[0], width // 2, 2), known)
 
     return write
-
-
-def _place(member: dict[str, Any]) -> tuple[int, int]:
-    return _NO_PLACE if member["start"] is None else (member["start"], member["end"])
 
 
 def _member_counts(kind: str) -> Writer:
     def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
-        counts = [len(answer[kind]) for answer in prediction.answers]
-        return numbers(name, np.array(counts, np.int64).reshape(shape))
+        return Tensor(name, "INT64", shape, [len(answer[kind]) for answer in prediction.answers])
 
     return write
 
 
-def _padded(rows: Sequence[Sequence[float]]) -> FloatArray:
+def _filled(rows: list[list[Any]], filling: Any) -> tuple[list[Any], int]:
+    """Rows one after the other, filled up to the length of the longest; and that length."""
+    if len(rows) == 1:
+        return rows[0], len(rows[0])
     width = max(map(len, rows))
-    return np.array([[*row, *[0.0] * (width - len(row))] for row in rows], np.float32).reshape(len(rows), width)
+    flat: list[Any] = []
+    for row in rows:
+        flat += row
+        flat += [filling] * (width - len(row))
+    return flat, width
 
 
 def _forecast(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
