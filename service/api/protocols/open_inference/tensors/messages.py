@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -102,8 +101,7 @@ class RequestedOutput(NamedTuple):
     is_binary: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """One request.
 
     Attributes:
@@ -115,7 +113,7 @@ class InferRequest:
 
     inputs: Mapping[str, Tensor]
     outputs: Sequence[RequestedOutput] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = _NOTHING
     id: str = ""
     is_binary: bool = False
 
@@ -159,7 +157,7 @@ class Signature(NamedTuple):
 
 def number_of_elements(shape: Sequence[int], name: str) -> int:
     """The product of a shape, which is of the caller: nothing may be allocated by it. Raises InvalidInput."""
-    if any(size < 0 for size in shape):
+    if min(shape, default=0) < 0:
         raise InvalidInput(f"the shape {shown(shape)} has a negative size", (name, "shape"))
     count = math.prod(shape)
     if not count:
