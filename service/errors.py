@@ -27,8 +27,9 @@ from typing import Literal
 #: version or bundle, it belongs to another caller, it is larger than allowed, or it is not a state token at all.
 StateRefusal = Literal["tampered", "expired", "foreign_model", "foreign_caller", "too_large", "malformed"]
 
-#: Why the service cannot answer: bundles are loading, the bundle failed, the service is draining, or a part stopped.
-NotReadyCause = Literal["loading", "failed_bundle", "draining", "stopped"]
+#: Why the service cannot answer: bundles are loading, the bundle failed or was unloaded, the service is draining, or a
+#: part stopped.
+NotReadyCause = Literal["loading", "failed_bundle", "unloaded", "draining", "stopped"]
 
 
 class UnrollError(Exception):

@@ -286,7 +286,7 @@ class ModelVersion(BaseModel):
 
     name: str
     version: str
-    state: Literal["loading", "ready", "failed"]
+    state: Literal["loading", "ready", "failed", "unloaded"]
     reason: str | None = None
     is_default: bool = Field(description="whether it answers requests without a version")
     task: str | None = None

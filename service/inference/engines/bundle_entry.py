@@ -22,6 +22,9 @@ _MAX_NAMED_STRAYS = 20
 Fingerprint = tuple[tuple[str, int, int], ...]
 
 
+BundleState = Literal["loading", "ready", "failed", "unloaded"]
+
+
 @dataclass(eq=False)
 class BundleEntry:
     """One bundle folder.
@@ -29,13 +32,14 @@ class BundleEntry:
     Attributes:
         fingerprint: of the files that were loaded, or refused last.
         reason: why the bundle failed; if it is ready, why newer files in its folder were refused.
+        state: `unloaded` if an operator asked for that: its folder is there, and nothing of it is in memory.
         is_required: whether the readiness of the service depends on it. False where the policy does not ask for it,
-            and for a bundle that was added while the service was running and failed.
+            for a bundle that was added while the service was running and failed, and for one that is unloaded.
     """
 
     path: Path
     fingerprint: Fingerprint = ()
-    state: Literal["loading", "ready", "failed"] = "loading"
+    state: BundleState = "loading"
     reason: str = ""
     engine: Engine | None = None
     is_required: bool = True
@@ -56,12 +60,14 @@ class BundleEntry:
             return f"{where} is still loading"
         if self.state == "failed":
             return f"{where} failed: {self.reason}"
+        if self.state == "unloaded":
+            return f"{where} is unloaded"
         return "" if self.engine and self.engine.is_alive else f"{where} has stopped answering"
 
     @property
     def cause(self) -> NotReadyCause:
         """The reason as one word, for programs."""
-        causes: dict[str, NotReadyCause] = {"loading": "loading", "failed": "failed_bundle"}
+        causes: dict[str, NotReadyCause] = {"loading": "loading", "failed": "failed_bundle", "unloaded": "unloaded"}
         return causes.get(self.state, "stopped")
 
     @property
@@ -70,7 +76,13 @@ class BundleEntry:
 
         A required one that failed does, with 503: an older version must not answer unnoticed in its place.
         """
-        return self.is_required or self.state != "failed"
+        return self.state != "unloaded" and (self.is_required or self.state != "failed")
+
+    def unload(self) -> Engine | None:
+        """Keep nothing of the bundle but its place. Returns the engine that answered, for the caller to retire."""
+        engine, self.engine = self.engine, None
+        self.state, self.reason, self.is_required = "unloaded", "", False
+        return engine
 
     @property
     def order(self) -> tuple[int, str]:

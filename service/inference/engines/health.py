@@ -85,7 +85,8 @@ class Health:
         entries, policy = self._catalogue.entries, self._policy
         if policy.any_will_do and any(not entry.obstacle for entry in entries):
             return []
-        at_fault = [entry for entry in entries if entry.obstacle and (entry.is_required or policy.any_will_do)]
+        wanted = [entry for entry in entries if entry.state != "unloaded"]  # an operator's wish is no fault
+        at_fault = [entry for entry in wanted if entry.obstacle and (entry.is_required or policy.any_will_do)]
         reasons = [entry.obstacle for entry in at_fault] + policy.missing({entry.name for entry in entries})
         return [*reasons, policy.hint] if any(entry.state == "failed" for entry in at_fault) else reasons
 

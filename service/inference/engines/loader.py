@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from service.errors import BundleCorrupt, BundleError
+from service.errors import BundleCorrupt, BundleError, NotReady, NotReadyCause, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry, Scan, WatchedFolder
 from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import OpenBundle
@@ -55,6 +55,8 @@ class BundleLoader:
         self._catalogue = catalogue
         self._context: EngineContext | None = None
         self._is_closed = False
+        #: Models and versions (None: all) that are not opened, whatever the folder holds, until they are loaded again.
+        self._unloaded: set[tuple[str, str | None]] = set()
         #: Held while the catalogue changes.
         self._changing = asyncio.Lock()
         self.retired = RetiredEngines()
@@ -102,6 +104,46 @@ class BundleLoader:
             self._metrics.last_reload_successful.set(outcome == "ok")
         return outcome
 
+    async def load_model(self, name: str, version: str | None = None) -> None:
+        """Open what the folder has of a model, all versions or one, and take over what changed in it.
+
+        Raises:
+            UnknownModel: the folder has no such model or version.
+            BundleError: a version cannot be used. What answered before continues to answer.
+            NotReady: the service is starting or stopping.
+        """
+        async with self._changing:
+            context = self._require_context()
+            scan = await asyncio.to_thread(self._folder.scan)
+            wanted = _named(scan, name, version)
+            self._unmark(name, wanted, scan)
+            known = {entry.path: entry for entry in self._catalogue.entries}
+            candidates = [
+                BundleEntry(path, scan.found[path], is_required=False)
+                for path in wanted
+                if path not in known or known[path].fingerprint != scan.found[path] or known[path].state != "ready"
+            ]
+            removed = [path for path in _gone(known, scan) if path.parent.name == name]
+            await self._take_over(known, candidates, removed, context)
+        failed = next((candidate for candidate in candidates if candidate.state == "failed"), None)
+        if failed is not None:
+            raise BundleError(failed.path, failed.reason.removeprefix(f"{failed.path}: "))
+
+    async def unload_model(self, name: str, version: str | None = None) -> None:
+        """Open a model, or one version of it, no more. Requests that it has are answered; then its memory is freed.
+
+        Raises:
+            UnknownModel: there is no such model or version.
+            NotReady: the service is starting or stopping.
+        """
+        async with self._changing:
+            self._require_context()
+            versions = self._catalogue.versions(name)
+            entries = versions if version is None else [self._catalogue.entry(name, version)]
+            self._unloaded.add((name, version))
+            for entry in entries:
+                self._unload(entry)
+
     async def close(self, drain_timeout_s: float) -> None:
         """Give waiting requests up to `drain_timeout_s` seconds, then close all engines and end the lanes."""
         self._is_closed = True
@@ -125,16 +167,29 @@ class BundleLoader:
             for path, fingerprint in scan.found.items()
             if path not in known or known[path].fingerprint != fingerprint or (retry and known[path].state == "failed")
         ]
-        removed = [known.pop(path) for path in _gone(known, scan)]
-        await self._open_all(candidates, context)
-        for candidate in candidates:
-            known[candidate.path] = self._chosen(known.get(candidate.path), candidate)
-        for entry in removed:
-            self._remove(entry)
-        self._catalogue.replace(sorted(known.values(), key=lambda entry: (entry.name, entry.order)))
+        removed = _gone(known, scan)
+        await self._take_over(known, candidates, removed, context)
         return self._outcome(candidates, removed)
 
-    def _outcome(self, candidates: Sequence[BundleEntry], removed: Sequence[BundleEntry]) -> ReloadOutcome:
+    async def _take_over(
+        self,
+        known: dict[Path, BundleEntry],
+        candidates: Sequence[BundleEntry],
+        removed: Sequence[Path],
+        context: EngineContext,
+    ) -> None:
+        """Open the candidates but for those that are to stay unloaded, and list what there is from now on."""
+        to_open = [candidate for candidate in candidates if not self._is_unloaded(candidate)]
+        await self._open_all(to_open, context)
+        for candidate in candidates:
+            if self._is_unloaded(candidate):
+                candidate.unload()
+            known[candidate.path] = self._chosen(known.get(candidate.path), candidate)
+        for path in removed:
+            self._remove(known.pop(path))
+        self._catalogue.replace(sorted(known.values(), key=lambda entry: (entry.name, entry.order)))
+
+    def _outcome(self, candidates: Sequence[BundleEntry], removed: Sequence[Path]) -> ReloadOutcome:
         if any(candidate.state == "failed" for candidate in candidates):
             return "failed"
         if not candidates and not removed:
@@ -181,11 +236,49 @@ class BundleLoader:
             candidate.is_required = before is not None and before.is_required
         return candidate
 
+    def _require_context(self) -> EngineContext:
+        """What engines share. Raises NotReady before the bundles were loaded, and once the service stops."""
+        if self._is_closed or self._context is None:
+            cause: NotReadyCause = "draining" if self._is_closed else "loading"
+            raise NotReady("models are loaded and unloaded while the service runs", cause=cause)
+        return self._context
+
+    def _unmark(self, name: str, wanted: Sequence[Path], scan: Scan) -> None:
+        """Let these versions be opened. Of a model that was unloaded as a whole, the others stay unloaded."""
+        if (name, None) in self._unloaded:
+            self._unloaded.remove((name, None))
+            self._unloaded.update((name, path.name) for path in scan.found if path.parent.name == name)
+        self._unloaded -= {(name, path.name) for path in wanted}
+
+    def _is_unloaded(self, entry: BundleEntry) -> bool:
+        return not self._unloaded.isdisjoint({(entry.name, None), (entry.name, entry.version)})
+
+    def _unload(self, entry: BundleEntry) -> None:
+        logger.info("bundle unloaded", extra={"model": entry.name, "version": entry.version})
+        self._metrics.forget_bundle(entry.name, entry.version)
+        engine = entry.unload()
+        if engine is not None:
+            self.retired.retire(engine)
+
     def _remove(self, entry: BundleEntry) -> None:
         logger.info("bundle removed", extra={"model": entry.name, "version": entry.version})
         self._metrics.forget_bundle(entry.name, entry.version)
         if entry.engine is not None:
             self.retired.retire(entry.engine)
+
+
+def _named(scan: Scan, name: str, version: str | None) -> list[Path]:
+    """The bundles of a model, or the one of a version, in the folder. Raises UnknownModel with those that there are."""
+    names = sorted({path.parent.name for path in scan.found})
+    versions = [path for path in scan.found if path.parent.name == name]
+    if not versions:
+        there = scan.problem or f"there are: {', '.join(names)}"
+        raise UnknownModel(f"there is no model {name!r} in the models folder; {there}", names)
+    wanted = [path for path in versions if version in (None, path.name)]
+    if not wanted:
+        numbers = [path.name for path in versions]
+        raise UnknownModel(f"{name} has no version {version!r}; there are: {', '.join(numbers)}", numbers)
+    return wanted
 
 
 def _gone(known: Mapping[Path, BundleEntry], scan: Scan) -> list[Path]:

@@ -75,6 +75,20 @@ class Registry:
         """Take over what changed in the models folder. See `BundleLoader.reload`."""
         return await self._loader.reload(retry)
 
+    async def load_model(self, name: str, version: str | None = None) -> None:
+        """Open a model, all versions or one, and take over what changed in its folder.
+
+        Raises UnknownModel, BundleError, NotReady. See `BundleLoader.load_model`.
+        """
+        await self._loader.load_model(name, version)
+
+    async def unload_model(self, name: str, version: str | None = None) -> None:
+        """Close a model, all versions or one, until it is loaded again; requests in flight finish.
+
+        Raises UnknownModel, NotReady. See `BundleLoader.unload_model`.
+        """
+        await self._loader.unload_model(name, version)
+
     async def retired(self) -> None:
         """Wait until every engine that was replaced has answered its last request and is closed."""
         await self._loader.retired.closed()
