@@ -18,6 +18,7 @@ from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.inference.state.sealed_state import StateOwner
 from service.settings import Settings
+from service.tasks.core.task import Route as TaskRoute
 from service.tasks.inputs.json_input import JsonInputs
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class Call:
         Raises:
             InvalidInput: the timeout header is not a positive number.
         """
-        self._registry, self.settings, self.state_storage = services
+        self.registry, self.settings, self.state_storage = services
         self.record = record
         #: The parameters of the path, such as `{"model": "pos-en"}`.
         self.path_values = path_values
@@ -65,15 +66,23 @@ class Call:
         self._errors = errors
         self._receive = receive
 
-    def predict_engine(self, model: str | None, version: str | None = None) -> PredictEngine:
-        """The engine that predicts; the record then says which model answers. Raises as `Registry.find`."""
-        engine = self._registry.find("predict", model, version)
+    def predict_engine(
+        self, model: str | None, version: str | None = None, state: str | None = None, session: str | None = None
+    ) -> PredictEngine:
+        """The engine that predicts; the record then says which model answers. Raises as `Registry.find`.
+
+        `version` may be an alias. A request without one that continues a state or a session gets the version which that
+        began with; others are split by the header X-Affinity-Key, else by caller.
+        """
+        engine = self._find("predict", model, version, state, session)
         assert isinstance(engine, PredictEngine)
         return self._noted(engine)
 
-    def generation_engine(self, model: str | None, version: str | None = None) -> GenerationEngine:
+    def generation_engine(
+        self, model: str | None, version: str | None = None, state: str | None = None, session: str | None = None
+    ) -> GenerationEngine:
         """The same for an engine that generates text."""
-        engine = self._registry.find("generate", model, version)
+        engine = self._find("generate", model, version, state, session)
         assert isinstance(engine, GenerationEngine)
         return self._noted(engine)
 
@@ -121,6 +130,27 @@ class Call:
             raise
         finally:
             watching.cancel()
+
+    def _find(
+        self, route: TaskRoute, model: str | None, version: str | None, state: str | None, session: str | None
+    ) -> Engine:
+        if version is None and state is not None and model is not None:
+            version = self._version_of(state, model)
+        affinity = self.record.headers.affinity.decode("latin-1") or self._session_root(session) or self.caller
+        return self.registry.find(route, model, version, affinity)
+
+    def _version_of(self, state: str, model: str) -> str | None:
+        """The version that a carried state is of, where there are several and that one still answers."""
+        versions = self.registry.versions(model)
+        sealed = self.state_storage.sealer.bundle_of(state, self.caller) if len(versions) > 1 else None
+        answering = [entry.version for entry in versions if not entry.obstacle]
+        return sealed[1] if sealed is not None and sealed[0] == model and sealed[1] in answering else None
+
+    def _session_root(self, session: str | None) -> str:
+        """The name that the client chose for a session, whether it is the first request or a later one."""
+        if session is None:
+            return ""
+        return session.rpartition(".")[0] if self.state_storage.names.is_issued(session) else session
 
     def _noted(self, engine: EngineT) -> EngineT:
         manifest, record = engine.opened.bundle.manifest, self.record

@@ -16,6 +16,8 @@ from service.observability.trace_context import Trace, parse_traceparent
 
 REQUEST_ID_HEADER = "X-Request-Id"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+#: Requests with the same value get the same version of a model whose traffic is split.
+AFFINITY_HEADER = "X-Affinity-Key"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -37,6 +39,7 @@ class KnownHeaders(NamedTuple):
     authorization: bytes = b""
     traceparent: bytes = b""
     tracestate: bytes = b""
+    affinity: bytes = b""
 
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> KnownHeaders:
@@ -52,6 +55,7 @@ _FIELDS = {
     b"authorization": "authorization",
     b"traceparent": "traceparent",
     b"tracestate": "tracestate",
+    AFFINITY_HEADER.lower().encode(): "affinity",
 }
 
 

@@ -20,7 +20,7 @@ from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
-from service.api.protocols import predict, text_generation_inference
+from service.api.protocols import model_admin, predict, text_generation_inference
 from service.api.request_scope import Headers, RequestScope, StreamWriter
 from service.api.routes import health, models, playground, playground_data, reference
 from service.api.state_source import StateStorage
@@ -46,7 +46,7 @@ from service.tasks.inputs.request_limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 #: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
-PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
+PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, model_admin.PROTOCOL)
 
 #: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0
@@ -226,6 +226,7 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_stream_backlog_events=settings.max_stream_backlog_events,
         prefix_cache_bytes=settings.prefix_cache_bytes,
         prefix_checkpoint_tokens=settings.prefix_checkpoint_tokens,
+        keeps_texts=settings.log_texts,
         request=RequestLimits(
             settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
         ),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from service.bundle.models_folder import Stray, list_models_folder, printable
+from service.bundle.rollout_file import change_rollout, read_rollout
 from service.errors import BundleError, NotReadyCause
 from service.inference.engines.engine import Engine
+from service.inference.rollout.model_rollout import Found
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,16 @@ class BundleEntry:
         return causes.get(self.state, "stopped")
 
     @property
+    def has_failed(self) -> bool:
+        """Whether its files were refused, if not at the first time then since."""
+        return self.state == "failed" or (self.state == "ready" and bool(self.reason))
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether to open it again would help, as it does not answer from what was in its folder last."""
+        return self.has_failed or self.state == "unloaded" or bool(self.obstacle)
+
+    @property
     def may_be_default(self) -> bool:
         """Whether it answers requests that name no version, if it is the highest that may.
 
@@ -99,11 +111,13 @@ class Scan:
         found: every bundle folder, in order, with its fingerprint.
         unreadable: folders of models that could not be listed: what is known of them still holds.
         problem: why the folder gave no bundles; "" if it did.
+        rollouts: of each model with a bundle, what its rollout file says, or why it cannot be used.
     """
 
     found: Mapping[Path, Fingerprint]
     unreadable: frozenset[Path] = frozenset()
     problem: str = ""
+    rollouts: Mapping[str, Found] = field(default_factory=dict)
 
 
 class WatchedFolder:
@@ -127,7 +141,12 @@ class WatchedFolder:
         self._report(listed.strays)
         found = {path: fingerprint_of(path) for path in listed.bundles}
         problem = "" if found else f"there are no bundles in {self._models_dir}"
-        return Scan(found, listed.unreadable, problem)
+        models = {path.parent for path in found}
+        return Scan(found, listed.unreadable, problem, {model.name: _rollout_of(model) for model in models})
+
+    def change_rollout(self, name: str, changes: Mapping[str, Any], there: Collection[str]) -> None:
+        """Change the rollout file of a model, whose versions are `there`. See `rollout_file.change_rollout`."""
+        change_rollout(self._models_dir / name, changes, there)
 
     def _report(self, strays: Sequence[Stray]) -> None:
         new = [stray for stray in strays if stray not in self._known_strays]
@@ -139,6 +158,13 @@ class WatchedFolder:
         if len(new) > _MAX_NAMED_STRAYS:
             logger.warning("ignored more in the models folder", extra={"count": len(new) - _MAX_NAMED_STRAYS})
         self._known_strays = frozenset(strays)
+
+
+def _rollout_of(model: Path) -> Found:
+    try:
+        return read_rollout(model)
+    except BundleError as error:
+        return str(error)
 
 
 def fingerprint_of(path: Path) -> Fingerprint:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
+from service.inference.rollout.model_rollout import ModelRollout
 from service.tasks.core.task import Route
 
 
@@ -17,12 +18,14 @@ class Catalogue:
         entries: every bundle, in the order of its folder.
         is_listed: whether the models folder was read at all.
         problem: why the folder gave no bundles; "" if it did.
+        rollouts: of every model: aliases of its versions, and how requests without a version are split.
     """
 
     def __init__(self) -> None:
         self.entries: list[BundleEntry] = []
         self.is_listed = False
         self.problem = ""
+        self.rollouts: dict[str, ModelRollout] = {}
         self._versions: dict[str, list[BundleEntry]] = {}
 
     @property
@@ -46,23 +49,63 @@ class Catalogue:
             raise UnknownModel(f"there is no model {name!r}; there are: {', '.join(available) or 'none'}", available)
         return found
 
+    def rollout(self, name: str) -> ModelRollout:
+        """Aliases and traffic of a model; empty ones where it has no rollout file."""
+        return self.rollouts.get(name) or ModelRollout(name)
+
     def entry(self, name: str, version: str | None = None) -> BundleEntry:
-        """A version of a model; by default the highest, but for those that failed and are not required.
+        """A version of a model, also by an alias; by default the one that answers most requests without a version.
 
         Raises:
-            UnknownModel: there is no such model or version.
+            UnknownModel: there is no such model, version or alias.
         """
         versions = self.versions(name)
-        if version is None:
-            return next((entry for entry in reversed(versions) if entry.may_be_default), versions[-1])
-        found = [entry for entry in versions if entry.version == version]
-        if not found:
-            available = [f"{name} {entry.version}" for entry in versions]
-            raise UnknownModel(f"{name} has no version {version!r}; there are: {', '.join(available)}", available)
-        return found[0]
+        if version is not None:
+            return self._named(name, versions, version)
+        shares = self.rollout(name).shares
+        if shares:
+            version = max(shares, key=lambda one: (self._is_usable(name, one), shares[one]))
+            return self._named(name, versions, version)
+        return _highest(versions)
 
-    def engine(self, route: Route, name: str | None, version: str | None) -> Engine:
+    def choose(self, name: str, affinity: str) -> BundleEntry:
+        """The version that answers a request without one: by the weights of the model's traffic, or the highest.
+
+        A version that does not answer gets nothing as long as another one of the split does.
+
+        Raises:
+            UnknownModel: there is no such model, or the version that is chosen.
+            NotReady: nobody knows which version should answer, as its rollout file was never readable.
+        """
+        versions, rollout = self.versions(name), self.rollouts.get(name)
+        if rollout is None or rollout.is_plain:
+            return _highest(versions)
+        if not rollout.is_known:
+            reason = f"{name}: which version should answer is not known: {rollout.problem}"
+            raise NotReady(f"{name} is not ready: name a version", [reason], "failed_bundle")
+        assert rollout.split is not None, "it is not plain"
+        version_of = rollout.rollout.version_of
+        target = rollout.split.choose(affinity, lambda target: self._is_usable(name, version_of(target)))
+        return self._named(name, versions, version_of(target))
+
+    def _named(self, name: str, versions: Sequence[BundleEntry], version: str) -> BundleEntry:
+        """The entry of a version or an alias. Raises UnknownModel with those that there are."""
+        aliases = self.rollout(name).rollout.aliases
+        wanted = aliases.get(version, version)
+        for entry in versions:
+            if entry.version == wanted:
+                return entry
+        available = [f"{name} {known}" for known in (*(entry.version for entry in versions), *sorted(aliases))]
+        meant = f"{version!r}, which is version {wanted}," if version in aliases else f"version {version!r}"
+        raise UnknownModel(f"{name} has no {meant.rstrip(',')}; there are: {', '.join(available)}", available)
+
+    def _is_usable(self, name: str, version: str) -> bool:
+        return any(entry.version == version and not entry.obstacle for entry in self._versions[name])
+
+    def engine(self, route: Route, name: str | None, version: str | None, affinity: str = "") -> Engine:
         """The engine that answers on a route; without a name that of the only model which can.
+
+        `version` may be an alias. Requests of the same affinity key that name none get the same version.
 
         Raises:
             UnknownModel: there is no such model or version.
@@ -70,7 +113,7 @@ class Catalogue:
             NotReady: the bundle is still loading, failed, or its engine has stopped.
         """
         name = name or self._only_model(route)
-        entry = self.entry(name, version)
+        entry = self.choose(name, affinity) if version is None else self.entry(name, version)
         if entry.engine is None or not entry.engine.is_alive:
             raise NotReady(f"{name} version {entry.version} is not ready", [entry.obstacle], entry.cause)
         if not _answers(entry, route):
@@ -83,6 +126,11 @@ class Catalogue:
         if len(names) != 1:
             raise InvalidInput(f"say which model; for this route there are: {', '.join(names) or 'none'}", ("model",))
         return names[0]
+
+
+def _highest(versions: Sequence[BundleEntry]) -> BundleEntry:
+    """The highest version, but for those that failed and are not required, or are unloaded."""
+    return next((entry for entry in reversed(versions) if entry.may_be_default), versions[-1])
 
 
 def _answers(entry: BundleEntry, route: Route) -> bool:

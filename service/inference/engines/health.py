@@ -9,6 +9,7 @@ from typing import Literal
 
 from service.errors import NotReady, NotReadyCause
 from service.inference.engines.catalogue import Catalogue
+from service.inference.rollout.model_rollout import ModelRollout
 from service.inference.scheduling.lanes import Lanes
 
 
@@ -88,7 +89,13 @@ class Health:
         wanted = [entry for entry in entries if entry.state != "unloaded"]  # an operator's wish is no fault
         at_fault = [entry for entry in wanted if entry.obstacle and (entry.is_required or policy.any_will_do)]
         reasons = [entry.obstacle for entry in at_fault] + policy.missing({entry.name for entry in entries})
+        reasons += [rollout.problem for rollout in self._unknown_rollouts()]
         return [*reasons, policy.hint] if any(entry.state == "failed" for entry in at_fault) else reasons
+
+    def _unknown_rollouts(self) -> list[ModelRollout]:
+        """Rollouts of required models that were never readable: who should answer is not known."""
+        found = self._catalogue.rollouts.values()
+        return [rollout for rollout in found if not rollout.is_known and self._policy.requires(rollout.model)]
 
     def require_serving(self) -> None:
         """Raises NotReady before the bundles are listed and while the service drains."""

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from service.errors import BundleCorrupt, BundleError, NotReady, NotReadyCause, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry, Scan, WatchedFolder
@@ -15,10 +15,12 @@ from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
 from service.inference.engines.health import ReadinessPolicy
+from service.inference.engines.lifecycle.shadowing import Shadowing
 from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.retirement import RetiredEngines, close_within
 from service.inference.engines.self_check import self_check
 from service.inference.engines.start_engine import start_engine
+from service.inference.rollout.model_rollout import change_of, taken_over
 from service.inference.runtime.ort_runner import default_lanes
 from service.inference.scheduling.lanes import Lanes
 from service.inference.scheduling.preparation import Preparation
@@ -60,6 +62,7 @@ class BundleLoader:
         #: Held while the catalogue changes.
         self._changing = asyncio.Lock()
         self.retired = RetiredEngines()
+        self.shadowing = Shadowing(metrics, options.keeps_texts)
 
     @property
     def lanes(self) -> Lanes | None:
@@ -82,11 +85,14 @@ class BundleLoader:
                 for path, fingerprint in scan.found.items()
             ]
             self._catalogue.replace(entries, scan.problem)
+            self._take_rollouts(scan)
             for entry in entries:
                 self._metrics.parity_passed.labels(entry.name, entry.version).set(0)
             await self._open_all(entries, self._context)
+            self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
             self._metrics.last_reload_time.set(time.time())
-            has_failed = bool(scan.problem) or any(entry.state == "failed" for entry in entries)
+            is_broken = any(rollout.problem for rollout in self._catalogue.rollouts.values())
+            has_failed = bool(scan.problem) or is_broken or any(entry.state == "failed" for entry in entries)
             self._metrics.last_reload_successful.set(not has_failed)
 
     async def reload(self, retry: bool) -> ReloadOutcome:
@@ -121,10 +127,11 @@ class BundleLoader:
             candidates = [
                 BundleEntry(path, scan.found[path], is_required=False)
                 for path in wanted
-                if path not in known or known[path].fingerprint != scan.found[path] or known[path].state != "ready"
+                if path not in known or known[path].fingerprint != scan.found[path] or known[path].is_faulty
             ]
             removed = [path for path in _gone(known, scan) if path.parent.name == name]
             await self._take_over(known, candidates, removed, context)
+            self._take_rollouts(scan)
         failed = next((candidate for candidate in candidates if candidate.state == "failed"), None)
         if failed is not None:
             raise BundleError(failed.path, failed.reason.removeprefix(f"{failed.path}: "))
@@ -144,9 +151,25 @@ class BundleLoader:
             for entry in entries:
                 self._unload(entry)
 
+    async def change_rollout(self, name: str, changes: Mapping[str, Any]) -> None:
+        """Change aliases, traffic or shadow of a model in its file, and apply them.
+
+        Raises:
+            UnknownModel: there is no such model, or a version that is named now is not there.
+            InvalidInput: the new values do not fit together.
+            BundleError: the file that is there cannot be used, or not be written.
+            NotReady: the service is starting or stopping.
+        """
+        async with self._changing:
+            self._require_context()
+            there = [entry.version for entry in self._catalogue.versions(name)]
+            await asyncio.to_thread(self._folder.change_rollout, name, changes, there)
+            self._take_rollouts(await asyncio.to_thread(self._folder.scan))
+
     async def close(self, drain_timeout_s: float) -> None:
         """Give waiting requests up to `drain_timeout_s` seconds, then close all engines and end the lanes."""
         self._is_closed = True
+        await self.shadowing.close()
         answering = [entry.engine for entry in self._catalogue.entries if entry.engine is not None]
         num_left = await close_within([*self.retired.take_back(), *answering], drain_timeout_s)
         if num_left:
@@ -165,11 +188,13 @@ class BundleLoader:
         candidates = [
             BundleEntry(path, fingerprint, is_required=False)
             for path, fingerprint in scan.found.items()
-            if path not in known or known[path].fingerprint != fingerprint or (retry and known[path].state == "failed")
+            if path not in known or known[path].fingerprint != fingerprint or (retry and known[path].has_failed)
         ]
         removed = _gone(known, scan)
+        before = self._catalogue.rollouts
         await self._take_over(known, candidates, removed, context)
-        return self._outcome(candidates, removed)
+        self._take_rollouts(scan)
+        return self._outcome(candidates, removed, change_of(before, self._catalogue.rollouts, retry))
 
     async def _take_over(
         self,
@@ -189,10 +214,22 @@ class BundleLoader:
             self._remove(known.pop(path))
         self._catalogue.replace(sorted(known.values(), key=lambda entry: (entry.name, entry.order)))
 
-    def _outcome(self, candidates: Sequence[BundleEntry], removed: Sequence[Path]) -> ReloadOutcome:
-        if any(candidate.state == "failed" for candidate in candidates):
+    def _take_rollouts(self, scan: Scan) -> None:
+        """Apply aliases and traffic at once, after the bundles that they name are open."""
+        before, unreadable = self._catalogue.rollouts, {path.name for path in scan.unreadable}
+        self._catalogue.rollouts = taken_over(before, scan.rollouts, unreadable)
+        for name, rollout in self._catalogue.rollouts.items():
+            if rollout is not before.get(name):
+                self._metrics.tell_shares(name, rollout.shares)
+                rollout.report({entry.version for entry in self._catalogue.entries if entry.name == name})
+        self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
+
+    def _outcome(
+        self, candidates: Sequence[BundleEntry], removed: Sequence[Path], rollouts: ReloadOutcome
+    ) -> ReloadOutcome:
+        if rollouts == "failed" or any(candidate.state == "failed" for candidate in candidates):
             return "failed"
-        if not candidates and not removed:
+        if not candidates and not removed and rollouts == "unchanged":
             return "unchanged"
         self._metrics.last_reload_time.set(time.time())
         return "ok"
