@@ -113,7 +113,7 @@ def alias(
     changes = _changes_of(specs or [])
     if no_weights and changes.weights:
         fail("give weights or --no-weights, not both")
-    server = url or _given_url(context)
+    server = url or (_given_url(context) if models is None else None)
     with plain_errors():
         if server:
             _alias_on_server(server, model, changes, no_weights)

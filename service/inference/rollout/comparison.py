@@ -1,4 +1,4 @@
-"""Comparison of two versions' answers to one input: whether they agree, how far the scores are apart, where they differ."""
+"""Comparison of the answers of two versions to one input: agreement, score distance, labels that differ."""
 
 from __future__ import annotations
 
