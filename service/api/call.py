@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,8 +12,8 @@ from starlette.types import Receive
 from service.api.error_table import ClientGone, ErrorForm, Failure, failure_of
 from service.api.request_record import TIMEOUT_HEADER, RequestRecord
 from service.api.state_source import StateStorage
-from service.errors import InvalidInput, UnrollError
-from service.inference.engines.engine import Engine
+from service.errors import InvalidInput, StillOpening, UnrollError
+from service.inference.engines.engine import Engine, Lease
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
@@ -65,6 +66,7 @@ class Call:
         self.sharer = record.client
         self._errors = errors
         self._receive = receive
+        self._leases: tuple[Lease, ...] = ()
 
     def predict_engine(
         self, model: str | None, version: str | None = None, state: str | None = None, session: str | None = None
@@ -85,6 +87,16 @@ class Call:
         engine = self._find("generate", model, version, state, session)
         assert isinstance(engine, GenerationEngine)
         return self._noted(engine)
+
+    async def until_open(self, opening: StillOpening) -> None:
+        """Wait for a model that is opened on demand; then look for its engine again.
+
+        Raises StillOpening again where that takes longer than the request may.
+        """
+        left_s = max(0.0, self.deadline_s - time.monotonic())
+        done, _ = await self.unless_client_leaves(asyncio.wait([opening.opened], timeout=left_s))
+        if not done:
+            raise opening
 
     def note_texts(self, inputs: JsonInputs) -> None:
         """Keep the beginning of the texts for the log, if the settings allow that; numbers are never kept."""
@@ -153,6 +165,7 @@ class Call:
         return session.rpartition(".")[0] if self.state_storage.names.is_issued(session) else session
 
     def _noted(self, engine: EngineT) -> EngineT:
+        self._leases += (Lease(engine.opened.usage),)
         manifest, record = engine.opened.bundle.manifest, self.record
         record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
         return engine

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from service.api.call import Call
 from service.api.error_table import PLAIN, ErrorForm
 from service.api.validation.json_body import BodyLimits, parse_body
+from service.errors import StillOpening
 
 BodyT = TypeVar("BodyT")
 Responses = dict[int | str, dict[str, Any]]
@@ -74,7 +75,11 @@ class Route(Generic[BodyT]):
         if self.reads_json:
             limits = BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request)
             body = parse_body(self.body, raw or self.default_body, limits)  # type: ignore[type-var]  # a model
-        return await self.endpoint(call, body)
+        while True:
+            try:
+                return await self.endpoint(call, body)
+            except StillOpening as opening:  # nothing has begun yet: the engine is found first
+                await call.until_open(opening)
 
 
 @dataclass(frozen=True)

@@ -292,7 +292,7 @@ class ModelVersion(BaseModel):
 
     name: str
     version: str
-    state: Literal["loading", "ready", "failed", "unloaded"]
+    state: Literal["loading", "ready", "idle", "failed", "unloaded"]
     reason: str | None = None
     is_default: bool = Field(description="whether it answers requests without a version, or most of them")
     aliases: list[str] = Field([], description="names by which requests may ask for this version")

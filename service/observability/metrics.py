@@ -115,6 +115,11 @@ class Metrics:
         for gauge in (self.bundle_info, self.parity_passed, self.execution_provider_info, self.device_fallback):
             gauge.remove_by_labels({"model": model, "version": version})
 
+    def watch_open_bundles(self, num_bytes: Callable[[], int], limit_bytes: int) -> None:
+        """Read the memory of open models at each scrape."""
+        self.open_model_bytes.set_function(num_bytes)
+        self.max_open_model_bytes.set(limit_bytes)
+
     def tell_shares(self, model: str, shares: Mapping[str, float]) -> None:
         """Show how the requests of a model that name no version are split; nothing if they are not."""
         self.traffic_share.remove_by_labels({"model": model})
@@ -313,6 +318,20 @@ class Metrics:
             "unroll_device_fallback",
             "Whether the bundle runs on the CPU although there is a GPU (1).",
             ["model", "version"],
+            registry=registry,
+        )
+        self.open_model_bytes = Gauge(
+            "unroll_open_model_bytes",
+            "Estimated memory of the open models in bytes, where it is limited.",
+            registry=registry,
+        )
+        self.max_open_model_bytes = Gauge(
+            "unroll_max_open_model_bytes", "Limit of the memory of open models in bytes; 0: none.", registry=registry
+        )
+        self.evictions = Counter(
+            "unroll_model_evictions_total",
+            "Number of times a version of a model was closed to make room for another.",
+            ["model"],
             registry=registry,
         )
         self.traffic_share = Gauge(

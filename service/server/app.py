@@ -227,6 +227,7 @@ def _engine_options(settings: Settings) -> EngineOptions:
         prefix_cache_bytes=settings.prefix_cache_bytes,
         prefix_checkpoint_tokens=settings.prefix_checkpoint_tokens,
         keeps_texts=settings.log_texts,
+        model_memory_bytes=settings.model_memory_bytes,
         request=RequestLimits(
             settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
         ),

@@ -51,8 +51,7 @@ def _summary(entry: BundleEntry, is_default: bool, rollout: ModelRollout) -> dic
     summary: dict[str, Any] = {"name": entry.name, "version": entry.version, "state": entry.state}
     summary |= {"reason": entry.reason or rollout.problem or None, "is_default": is_default}
     summary |= {"aliases": rollout.aliases_of(entry.version), "traffic_share": rollout.shares.get(entry.version)}
-    if entry.engine is not None:
-        manifest = entry.engine.opened.bundle.manifest
+    if (manifest := entry.manifest) is not None:
         summary |= manifest.model_dump(include={"task", "description", "language", "licence"})
     return summary
 

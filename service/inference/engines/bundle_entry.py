@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from service.bundle.manifest import Manifest
 from service.bundle.models_folder import Stray, list_models_folder, printable
 from service.bundle.rollout_file import change_rollout, read_rollout
 from service.errors import BundleError, NotReadyCause
@@ -24,7 +25,7 @@ _MAX_NAMED_STRAYS = 20
 Fingerprint = tuple[tuple[str, int, int], ...]
 
 
-BundleState = Literal["loading", "ready", "failed", "unloaded"]
+BundleState = Literal["loading", "ready", "idle", "failed", "unloaded"]
 
 
 @dataclass(eq=False)
@@ -34,9 +35,12 @@ class BundleEntry:
     Attributes:
         fingerprint: of the files that were loaded, or refused last.
         reason: why the bundle failed; if it is ready, why newer files in its folder were refused.
-        state: `unloaded` if an operator asked for that: its folder is there, and nothing of it is in memory.
+        state: `idle` if it is opened for its first request, as memory is limited; `unloaded` if an operator asked for
+            that: its folder is there, and nothing of it is in memory.
         is_required: whether the readiness of the service depends on it. False where the policy does not ask for it,
-            for a bundle that was added while the service was running and failed, and for one that is unloaded.
+            for a bundle that was added while the service was running and failed, and for one that is unloaded or idle.
+        replaces_open: whether it takes the place of an open bundle, and so is opened at once.
+        memory_bytes: what it takes while it is open, where memory is limited.
     """
 
     path: Path
@@ -45,6 +49,9 @@ class BundleEntry:
     reason: str = ""
     engine: Engine | None = None
     is_required: bool = True
+    idle_manifest: Manifest | None = None
+    memory_bytes: int = 0
+    replaces_open: bool = False
 
     @property
     def name(self) -> str:
@@ -64,6 +71,8 @@ class BundleEntry:
             return f"{where} failed: {self.reason}"
         if self.state == "unloaded":
             return f"{where} is unloaded"
+        if self.state == "idle":
+            return ""
         return "" if self.engine and self.engine.is_alive else f"{where} has stopped answering"
 
     @property
@@ -80,7 +89,7 @@ class BundleEntry:
     @property
     def is_faulty(self) -> bool:
         """Whether to open it again would help, as it does not answer from what was in its folder last."""
-        return self.has_failed or self.state == "unloaded" or bool(self.obstacle)
+        return self.has_failed or self.state in ("unloaded", "idle") or bool(self.obstacle)
 
     @property
     def may_be_default(self) -> bool:
@@ -90,10 +99,20 @@ class BundleEntry:
         """
         return self.state != "unloaded" and (self.is_required or self.state != "failed")
 
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest, also while the bundle is idle; None where none was read."""
+        return self.engine.opened.bundle.manifest if self.engine is not None else self.idle_manifest
+
+    def idle(self, manifest: Manifest) -> None:
+        """Keep nothing of the bundle but its manifest, until it is asked for."""
+        self.engine, self.idle_manifest = None, manifest
+        self.state, self.reason, self.is_required = "idle", "", False
+
     def unload(self) -> Engine | None:
         """Keep nothing of the bundle but its place. Returns the engine that answered, for the caller to retire."""
         engine, self.engine = self.engine, None
-        self.state, self.reason, self.is_required = "unloaded", "", False
+        self.state, self.reason, self.is_required, self.idle_manifest = "unloaded", "", False, None
         return engine
 
     @property

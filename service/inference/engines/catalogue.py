@@ -8,7 +8,16 @@ from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import ModelRollout
+from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Route
+
+
+class IdleModel(Exception):
+    """The bundle that should answer must be opened first."""
+
+    def __init__(self, entry: BundleEntry) -> None:
+        super().__init__(f"{entry.name} version {entry.version} is idle")
+        self.entry = entry
 
 
 class Catalogue:
@@ -110,16 +119,23 @@ class Catalogue:
         Raises:
             UnknownModel: there is no such model or version.
             InvalidInput: no model was named and there is a choice, or the model has another task.
+            IdleModel: the bundle must be opened first.
             NotReady: the bundle is still loading, failed, or its engine has stopped.
         """
         name = name or self._only_model(route)
         entry = self.choose(name, affinity) if version is None else self.entry(name, version)
+        if entry.state == "idle":
+            self._require_route(entry, route)
+            raise IdleModel(entry)
         if entry.engine is None or not entry.engine.is_alive:
             raise NotReady(f"{name} version {entry.version} is not ready", [entry.obstacle], entry.cause)
-        if not _answers(entry, route):
-            task = entry.engine.opened.bundle.manifest.task
-            raise InvalidInput(f"{name} does {task}: send it to /{entry.engine.task.route}", ("model",))
+        self._require_route(entry, route)
         return entry.engine
+
+    def _require_route(self, entry: BundleEntry, route: Route) -> None:
+        if not _answers(entry, route):
+            task, other = entry.manifest and entry.manifest.task, "generate" if route == "predict" else "predict"
+            raise InvalidInput(f"{entry.name} does {task}: send it to /{other}", ("model",))
 
     def _only_model(self, route: Route) -> str:
         names = sorted({entry.name for entry in self.entries if _answers(entry, route)})
@@ -134,4 +150,6 @@ def _highest(versions: Sequence[BundleEntry]) -> BundleEntry:
 
 
 def _answers(entry: BundleEntry, route: Route) -> bool:
-    return entry.engine is not None and entry.engine.task.route == route
+    if entry.engine is not None:
+        return entry.engine.task.route == route
+    return entry.idle_manifest is not None and entry.idle_manifest.task in tasks_of_route(route)

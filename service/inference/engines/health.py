@@ -32,6 +32,10 @@ class ReadinessPolicy:
         """Whether a bundle of this model that failed keeps the service from being ready."""
         return self.names is None or name in self.names
 
+    def names_it(self, name: str) -> bool:
+        """Whether it names this model, so that the model must be ready at the start and at all times."""
+        return self.names is not None and name in self.names
+
     def missing(self, there: Collection[str]) -> list[str]:
         """A sentence for each model that must be ready and is not there at all."""
         sentences = []

@@ -15,6 +15,7 @@ from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
 from service.inference.engines.health import ReadinessPolicy
+from service.inference.engines.lifecycle.on_demand import OnDemand
 from service.inference.engines.lifecycle.shadowing import Shadowing
 from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.retirement import RetiredEngines, close_within
@@ -63,6 +64,9 @@ class BundleLoader:
         self._changing = asyncio.Lock()
         self.retired = RetiredEngines()
         self.shadowing = Shadowing(metrics, options.keeps_texts)
+        self.on_demand = OnDemand(
+            options.model_memory_bytes, catalogue, policy, metrics, self._changing, self._open_and_connect
+        )
 
     @property
     def lanes(self) -> Lanes | None:
@@ -88,7 +92,7 @@ class BundleLoader:
             self._take_rollouts(scan)
             for entry in entries:
                 self._metrics.parity_passed.labels(entry.name, entry.version).set(0)
-            await self._open_all(entries, self._context)
+            await self._bring_up(entries, self._context)
             self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
             self._metrics.last_reload_time.set(time.time())
             is_broken = any(rollout.problem for rollout in self._catalogue.rollouts.values())
@@ -130,7 +134,7 @@ class BundleLoader:
                 if path not in known or known[path].fingerprint != scan.found[path] or known[path].is_faulty
             ]
             removed = [path for path in _gone(known, scan) if path.parent.name == name]
-            await self._take_over(known, candidates, removed, context)
+            await self._take_over(known, candidates, removed, context, is_asked=True)
             self._take_rollouts(scan)
         failed = next((candidate for candidate in candidates if candidate.state == "failed"), None)
         if failed is not None:
@@ -169,6 +173,7 @@ class BundleLoader:
     async def close(self, drain_timeout_s: float) -> None:
         """Give waiting requests up to `drain_timeout_s` seconds, then close all engines and end the lanes."""
         self._is_closed = True
+        await self.on_demand.close()
         await self.shadowing.close()
         answering = [entry.engine for entry in self._catalogue.entries if entry.engine is not None]
         num_left = await close_within([*self.retired.take_back(), *answering], drain_timeout_s)
@@ -202,10 +207,17 @@ class BundleLoader:
         candidates: Sequence[BundleEntry],
         removed: Sequence[Path],
         context: EngineContext,
+        is_asked: bool = False,
     ) -> None:
-        """Open the candidates but for those that are to stay unloaded, and list what there is from now on."""
+        """Open the candidates but for those that are to stay unloaded, and list what there is from now on.
+
+        `is_asked`: also those that would wait for their first request.
+        """
         to_open = [candidate for candidate in candidates if not self._is_unloaded(candidate)]
-        await self._open_all(to_open, context)
+        for candidate in to_open:
+            before = known.get(candidate.path)
+            candidate.replaces_open = is_asked or (before is not None and before.engine is not None)
+        await self._bring_up(to_open, context)
         for candidate in candidates:
             if self._is_unloaded(candidate):
                 candidate.unload()
@@ -243,6 +255,24 @@ class BundleLoader:
                 await self._open(entry, context)
 
         await asyncio.gather(*map(open_one, entries))
+
+    async def _bring_up(self, entries: Sequence[BundleEntry], context: EngineContext) -> None:
+        """Bring entries from loading to ready or failed; where memory is limited, those that can wait to idle."""
+        waiting = [entry for entry in entries if self.on_demand.waits(entry) and not entry.replaces_open]
+        for entry in waiting:
+            await asyncio.to_thread(self.on_demand.prepare, entry)
+            if entry.state == "idle":
+                self._metrics.forget_bundle(entry.name, entry.version)
+        to_open = [entry for entry in entries if entry not in waiting]
+        await self.on_demand.make_room(to_open)
+        await self._open_all(to_open, context)
+
+    async def _open_and_connect(self, entry: BundleEntry) -> None:
+        """Open a bundle for its first request."""
+        await self._open(entry, self._require_context())
+        if entry.state == "failed":
+            self._metrics.parity_passed.labels(entry.name, entry.version).set(0)
+        self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
 
     async def _open(self, entry: BundleEntry, context: EngineContext) -> None:
         try:

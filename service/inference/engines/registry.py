@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.inference.engines.bundle_entry import BundleEntry, WatchedFolder
-from service.inference.engines.catalogue import Catalogue
+from service.inference.engines.catalogue import Catalogue, IdleModel
 from service.inference.engines.engine import Engine
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import Health, ReadinessPolicy
@@ -62,12 +62,16 @@ class Registry:
         Raises:
             UnknownModel: there is no such model or version.
             InvalidInput: no model was named and there is a choice, or the model has another task.
+            StillOpening: it is opened for this request, as memory is limited: wait, and ask again.
             NotReady: the service is loading or draining, or the bundle is not ready.
         """
         self._health.require_serving()
         if not name and self._catalogue.is_loading:
             raise self._health.not_ready("loading")
-        return self._catalogue.engine(route, name, version, affinity)
+        try:
+            return self._catalogue.engine(route, name, version, affinity)
+        except IdleModel as idle:
+            raise self._loader.on_demand.begin(idle.entry) from None
 
     def reasons(self) -> list[str]:
         """Why the service is not ready, one sentence each; empty when it is."""
