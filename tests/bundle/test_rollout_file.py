@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ GOOD = Rollout.model_validate(
 def test_what_is_written_is_read_and_nothing_else_is_left(tmp_path: Path) -> None:
     write_rollout(tmp_path, GOOD)
     assert read_rollout(tmp_path) == GOOD
-    assert os.listdir(tmp_path) == [ROLLOUT_FILE]
+    assert list(tmp_path.iterdir()) == [tmp_path / ROLLOUT_FILE]
     write_rollout(tmp_path, Rollout())
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
     assert read_rollout(tmp_path).is_empty
 
 
