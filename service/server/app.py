@@ -20,7 +20,7 @@ from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
-from service.api.protocols import kserve_v1, predict, text_generation_inference
+from service.api.protocols import kserve_v1, model_admin, predict, text_generation_inference
 from service.api.protocols.open_inference import routes as open_inference
 from service.api.request_scope import Headers, RequestScope, StreamWriter
 from service.api.routes import health, models, open_inference_probes, playground, playground_data, reference
@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 PROTOCOLS = (
     predict.PROTOCOL,
     text_generation_inference.PROTOCOL,
+    model_admin.PROTOCOL,
     open_inference.PROTOCOL,
     kserve_v1.PROTOCOL,
 )
@@ -232,6 +233,8 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_stream_backlog_events=settings.max_stream_backlog_events,
         prefix_cache_bytes=settings.prefix_cache_bytes,
         prefix_checkpoint_tokens=settings.prefix_checkpoint_tokens,
+        keeps_texts=settings.log_texts,
+        model_memory_bytes=settings.model_memory_bytes,
         request=RequestLimits(
             settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
         ),

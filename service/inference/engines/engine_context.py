@@ -28,7 +28,11 @@ _INLINE_CHARACTERS = 2_000
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Options of all engines. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0` chooses by the device."""
+    """Options of all engines. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0` chooses by the device.
+
+    `keeps_texts`: inputs that shadow traffic answers differently may be logged and reported.
+    `model_memory_bytes`: bundles are opened on demand, as many as fit; 0: all of them at the start.
+    """
 
     device: str = "auto"
     precision: WantedPrecision = "auto"
@@ -39,6 +43,8 @@ class EngineOptions:
     max_stream_backlog_events: int = 1024
     prefix_cache_bytes: int = 0
     prefix_checkpoint_tokens: int = 128
+    keeps_texts: bool = False
+    model_memory_bytes: int = 0
     request: RequestLimits = field(default_factory=RequestLimits)
 
     @property

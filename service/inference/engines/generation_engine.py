@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from weakref import WeakKeyDictionary
 
 from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.stream import Stream
 from service.inference.state.prefix_cache import PrefixCache
 from service.observability.inference_statistics import InferenceStatistics, RunTotals
@@ -18,6 +20,8 @@ from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.stream_state import StreamState
 
+OnText = Callable[[str, SamplingOptions, Stream[GenerationRequest]], None]
+
 
 class GenerationEngine:
     """Serves one language model. Create and use it inside a running event loop."""
@@ -25,6 +29,9 @@ class GenerationEngine:
     def __init__(self, opened: OpenBundle, task: Generation, context: EngineContext) -> None:
         self.opened = opened
         self.task = task
+        #: Gets the prompt, options and finished stream of every new text, for shadow traffic.
+        self.on_answer: OnText | None = None
+        self._asked: WeakKeyDictionary[Stream[GenerationRequest], tuple[str, SamplingOptions]] = WeakKeyDictionary()
         self._context = context
         options, metrics = context.options, context.metrics
         model = opened.bundle.manifest.name
@@ -84,6 +91,10 @@ class GenerationEngine:
         )
         self._require_tokens(request)
         stream = self._batcher.submit(request, deadline_s, caller)
+        if caller == BACKGROUND:  # shadow traffic is no traffic of the model's
+            return stream
+        if self.on_answer is not None and before is None and request.num_rows == 1:
+            self._asked[stream] = prompt, options
         for counter, num_tokens in zip(self._reading, request.input_statistics, strict=True):
             counter.inc(num_tokens)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
@@ -103,6 +114,8 @@ class GenerationEngine:
             self._stage_duration["queue"].observe(stream.started_s - stream.enqueued_s)
             self._stage_duration["inference"].observe(stream.ended_s - stream.started_s)
             self._token_gap.observe(_token_gap_s(stream))
+            if self.on_answer is not None and stream in self._asked:
+                self.on_answer(*self._asked.pop(stream), stream)
         elif stream.end_reason != "cancelled":
             self.statistics.fail(stream.enqueued_s)
         if stream.first_product_s and stream.request.is_streamed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from service.errors import InvalidInput, UnrollError
@@ -12,6 +12,7 @@ from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
 from service.inference.scheduling.batcher import Batcher, Output
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.step_queue import StepQueue
 from service.observability.inference_statistics import InferenceStatistics, RunTotals
 from service.observability.timings import Timings
@@ -66,12 +67,17 @@ class _Statistics(NamedTuple):
     answer_statistics: AnswerStatistics
 
 
+OnAnswer = Callable[[ReadInputs, Mapping[str, Any], Prediction], None]
+
+
 class PredictEngine:
     """Serves one model of `POST /predict`. Create and use it inside a running event loop."""
 
     def __init__(self, opened: OpenBundle, task: PredictTask[Any, Any], context: EngineContext) -> None:
         self.opened = opened
         self.task = task
+        #: Gets the inputs, parameters and answers of every request, for shadow traffic.
+        self.on_answer: OnAnswer | None = None
         self._context = context
         model = opened.bundle.manifest.name
         self._queue = _queue(opened, task, context)
@@ -114,10 +120,13 @@ class PredictEngine:
         try:
             asked = _Asked(inputs, [effort_of(item) for item in items_of(inputs)], deadline_s, caller)
             examples = await self._preprocess(asked, parameters)
-            return await self._answer(started_s, asked, examples)
+            prediction = await self._answer(started_s, asked, examples)
         except UnrollError:
             self.statistics.fail(started_s)
             raise
+        if self.on_answer is not None:
+            self.on_answer(inputs, parameters, prediction)
+        return prediction
 
     async def predict_chunk(
         self,
@@ -176,8 +185,9 @@ class PredictEngine:
             asked.efforts, lambda index: self._written(examples[index], outputs[index]), asked.deadline_s, asked.caller
         )
         timings = _timings(started_s, queued_s, ran_s, outputs)
-        self._observe(timings, [notes for _, notes in written])
-        self.statistics.succeed(timings, len(examples))
+        if asked.caller != BACKGROUND:  # shadow traffic is no traffic of the model's
+            self._observe(timings, [notes for _, notes in written])
+            self.statistics.succeed(timings, len(examples))
         return Prediction([answer for answer, _ in written], timings, outputs=outputs)
 
     async def _preprocess(self, asked: _Asked, parameters: Mapping[str, Any]) -> list[Any]:

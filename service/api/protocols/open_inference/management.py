@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.api.call import Call, TaskEngine
@@ -24,7 +24,8 @@ EXTENSIONS = (
     "statistics",
 )
 _LEVELS = ("error", "warning", "info", "debug")
-_STATES = {"ready": "READY", "loading": "LOADING", "failed": "UNAVAILABLE"}
+#: A model that is idle is opened by the next request.
+_STATES = {"ready": "READY", "idle": "READY", "loading": "LOADING"}
 
 
 def server_metadata() -> dict[str, Any]:
@@ -58,19 +59,30 @@ def statistics(call: Call, name: str | None, version: str | None) -> dict[str, A
 
 def repository_index(call: Call, *, ready_only: bool) -> list[dict[str, str]]:
     """Every version of every model, with its state and the reason for it."""
-    entries = [entry for entry in call.registry.entries if entry.state == "ready" or not ready_only]
     return [
-        {"name": entry.name, "version": entry.version, "state": _STATES[entry.state], "reason": entry.reason}
-        for entry in entries
+        {"name": entry.name, "version": entry.version, "state": state, "reason": entry.reason or _reason(entry)}
+        for entry in call.registry.entries
+        if (state := _STATES.get(entry.state, "UNAVAILABLE")) == "READY" or not ready_only
     ]
 
 
-def require_plain_load(parameters: dict[str, Any] | None) -> None:
-    """Raises InvalidInput if a request to load a model brings a configuration or files."""
-    for name in parameters or {}:
-        if name == "config" or name.startswith("file:"):
+async def load(call: Call, name: str, parameters: Mapping[str, Any]) -> None:
+    """Open a model, or take over what changed in its folder.
+
+    Raises:
+        InvalidInput: the request brings a configuration or files of its own.
+        UnknownModel, BundleError, NotReady: as `Registry.load_model`; what answered before still does.
+    """
+    for parameter in parameters:
+        if parameter == "config" or parameter.startswith("file:"):
             message = "a model is loaded as it lies in the models folder: copy its bundle there, then load it"
-            raise InvalidInput(message, ("parameters", name[:64]))
+            raise InvalidInput(message, ("parameters", parameter[:64]))
+    await call.registry.load_model(name)
+
+
+async def unload(call: Call, name: str) -> None:
+    """Close a model until it is loaded again; requests in flight finish. Raises UnknownModel, NotReady."""
+    await call.registry.unload_model(name)
 
 
 def trace_setting() -> dict[str, Any]:
@@ -89,6 +101,10 @@ def log_setting(call: Call) -> dict[str, Any]:
         "log_verbose_level": int(rank == _LEVELS.index("debug")),
         "log_format": "default",
     }
+
+
+def _reason(entry: BundleEntry) -> str:
+    return entry.state if entry.state in ("idle", "unloaded") else ""
 
 
 def _engines(entries: Sequence[BundleEntry]) -> list[TaskEngine]:

@@ -18,7 +18,7 @@ from service.api.protocols.open_inference.compression import compressed
 from service.api.protocols.open_inference.generate_extension import GenerateForm, generate, generate_stream
 from service.api.protocols.open_inference.http_codec import read_request, write_response
 from service.api.protocols.open_inference.inference import infer
-from service.errors import InvalidInput, StateRefused
+from service.errors import BundleError, InvalidInput, StateRefused
 
 Endpoint = Callable[[Call, bytes], Awaitable[Response]]
 
@@ -73,6 +73,20 @@ async def count_all(call: Call, body: bytes) -> Response:
 async def list_repository(call: Call, body: bytes) -> Response:
     """Every version of every model with its state; with `{"ready": true}` those that are ready."""
     return _json(management.repository_index(call, ready_only=_small_body(body).get("ready") is True))
+
+
+async def load_model(call: Call, body: bytes) -> Response:
+    """Open a model as it lies in the models folder, or take over what changed there; answered when it is ready."""
+    parameters = _small_body(body).get("parameters")
+    await management.load(call, call.path_values["model"], parameters if isinstance(parameters, dict) else {})
+    return _json({})
+
+
+async def unload_model(call: Call, body: bytes) -> Response:
+    """Close a model until it is loaded again. No model here has dependents."""
+    _small_body(body)
+    await management.unload(call, call.path_values["model"])
+    return _json({})
 
 
 async def read_tracing(call: Call, body: bytes) -> Response:
@@ -154,7 +168,13 @@ def _shared_memory(kind: str) -> Sequence[Route[Any]]:
 PROTOCOL = Protocol(
     name="open-inference",
     tag="open inference protocol",
-    errors=ErrorForm(rows={InvalidInput: (400, "validation"), StateRefused: (400, "state_refused")}),
+    errors=ErrorForm(
+        rows={
+            InvalidInput: (400, "validation"),
+            StateRefused: (400, "state_refused"),
+            BundleError: (409, "bundle_refused"),  # of a model that was to be loaded
+        }
+    ),
     routes=[
         Route("/v2", describe_server, bytes, method="GET", summary="Describe the server"),
         *_both("/infer", infer_tensors, summary="Infer: tensors in, tensors out"),
@@ -173,6 +193,8 @@ PROTOCOL = Protocol(
         Route("/v2/logging", read_logging, bytes, method="GET", summary="Log settings"),
         Route("/v2/logging", _NO_LOGGING, bytes, summary="Change log settings"),
         Route("/v2/repository/index", list_repository, bytes, summary="List the models"),
+        Route("/v2/repository/models/{model}/load", load_model, bytes, summary="Load a model"),
+        Route("/v2/repository/models/{model}/unload", unload_model, bytes, summary="Unload a model"),
         *_shared_memory("system"),
         *_shared_memory("cuda"),
     ],

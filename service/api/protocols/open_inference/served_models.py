@@ -84,6 +84,8 @@ def describe_model(call: Call, name: str, version: str | None) -> ServedModel:
     """The same for a request that runs nothing. Raises UnknownModel, NotReady."""
     model, graph = split_name(call, name)
     entry = call.registry.entry(model, version)
+    if entry.state == "idle":  # it is opened
+        return find_model(call, name, version)
     if not isinstance(entry.engine, TaskEngine) or entry.obstacle:
         raise NotReady(f"{model} version {entry.version} is not ready", [entry.obstacle], entry.cause)
     return _served(name, entry.engine, graph)
