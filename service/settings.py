@@ -74,6 +74,27 @@ class Settings(BaseSettings):
     unread_timeout_s: float = Field(
         30.0, gt=0.0, description="a client that reads nothing of its response for so long is disconnected"
     )
+    keep_alive_s: float = Field(
+        75.0, gt=0.0, description="an idle connection is kept for so long: longer than proxies and clients keep theirs"
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.0/8,::1",
+        description="addresses and networks whose X-Forwarded-* headers are believed, separated by commas; none; or *",
+    )
+    root_path: str = Field("", description="path under which a proxy shows the service, such as /unroll")
+    allowed_hosts: str = Field(
+        "", description="names that requests may be for (Host header), separated by commas; empty: any"
+    )
+    cors_origins: str = Field(
+        "",
+        description="origins whose pages may call the service from a browser, separated by commas; or *",
+    )
+    cors_credentials: bool = Field(False, description="let those pages send cookies and client certificates")
+    tls_cert: str = Field("", description="PEM file of the certificate chain: HTTPS is spoken instead of HTTP")
+    tls_key: str = Field("", description="PEM file of its private key, if that is not in the same file")
+    tls_client_ca: str = Field(
+        "", description="PEM file of the authorities of client certificates: connections without one are refused (mTLS)"
+    )
     max_inputs_per_request: int = Field(128, ge=1, description="maximum number of inputs in one /predict request")
     max_tokens_per_request: int = Field(
         65_536, ge=1, description="maximum tokens of all inputs of a request; of a generation, those to write as well"

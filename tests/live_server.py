@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from starlette.responses import Response
 from service.api.protocol import Match
 from service.api.request_scope import Headers, StreamWriter
 from service.server.app import Application, create_app
+from service.server.edge.tls import Tls
+from service.server.edge.tls_gate import TlsGate
 from service.server.fast_path import FastPathProtocol, fast_path_protocol
 from service.server.run import open_socket
 from service.settings import Settings
@@ -63,13 +66,15 @@ def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **se
     `send_bytes` sets the size of each connection's send buffer; `http` replaces the fast path by a protocol of uvicorn.
     """
     options = {"device": "cpu", "lanes": 2, "drain_timeout_s": 5.0, **settings}
-    app = create_app(Settings(models_dir=models_dir, **options))  # type: ignore[arg-type]
+    all_settings = Settings(models_dir=models_dir, **options)  # type: ignore[arg-type]
+    app, tls = create_app(all_settings), Tls.of(all_settings)
     listening = open_socket("127.0.0.1", 0)
     if send_bytes:  # accepted connections inherit it
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
     protocol: Any = http or fast_path_protocol(app)
+    outer = protocol if tls is None else partial(TlsGate, tls.context, app.open_connections, protocol)
     config = uvicorn.Config(
-        app, http=protocol, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
+        app, http=outer, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
@@ -162,6 +167,10 @@ class Connection:
     def ask(self, *segments: bytes) -> Answer:
         self.send(*segments)
         return self.answer()
+
+    def rest(self) -> bytes:
+        """All that arrives until the server closes the connection."""
+        return self._file.read()
 
     def is_closed(self) -> bool:
         """Whether the server has closed the connection and no data is left."""

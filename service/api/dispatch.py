@@ -14,14 +14,17 @@ from service.api.call import Call, Services
 from service.api.error_table import ClientGone, error_response
 from service.api.protocol import Match
 from service.api.request_record import RequestRecord
+from service.api.validation.content_coding import HeldBodies, Inflater, UncountedBodies
 
 
 class Dispatcher:
     """Answers requests to routes of protocols, and passes all others to the framework."""
 
-    def __init__(self, framework: ASGIApp, services: Services) -> None:
+    def __init__(self, framework: ASGIApp, services: Services, held: HeldBodies | None = None) -> None:
+        """`held` counts the bytes of all bodies that are held."""
         self._framework = framework
         self._services = services
+        self._inflater = Inflater(services.settings.max_body_bytes, UncountedBodies() if held is None else held)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As an ASGI application. The scope's state has the record, and the match if there is one."""
@@ -32,7 +35,11 @@ class Dispatcher:
         record = scope["state"]["record"]
         try:
             call = self._call(match, record, receive)
-            response = await match.route.respond(call, await _read_body(receive))
+            body = await _read_body(receive)
+            if record.headers.content_encoding:
+                response = await self._respond_inflated(match, call, body)
+            else:
+                response = await match.route.respond(call, body)
         except Exception as error:
             response = error_response(record, error, match.errors)
         await response(scope, receive, send)
@@ -40,11 +47,20 @@ class Dispatcher:
     async def respond(self, match: Match, body: bytes, record: RequestRecord) -> Response:
         """Without ASGI: the response to a request whose body is complete; an EventStream has not begun yet."""
         try:
-            response = await match.route.respond(self._call(match, record, None), body)
+            call = self._call(match, record, None)
+            if record.headers.content_encoding:
+                response = await self._respond_inflated(match, call, body)
+            else:
+                response = await match.route.respond(call, body)
         except Exception as error:
             return error_response(record, error, match.errors)
         record.status = response.status_code
         return response
+
+    async def _respond_inflated(self, match: Match, call: Call, raw: bytes) -> Response:
+        """Answer a request whose body was compressed. Raises what the error table knows."""
+        async with self._inflater.inflated(raw, call.record.headers.content_encoding) as body:
+            return await match.route.respond(call, body)
 
     def _call(self, match: Match, record: RequestRecord, receive: Receive | None) -> Call:
         match.route.require_media_type(record.headers.content_type)

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.api.request_record import RequestRecord
+from service.api.validation.content_coding import BodyRefused
 from service.api.validation.problems import (
     as_many_as_fit,
     field_path,
@@ -22,7 +23,7 @@ from service.api.validation.problems import (
     sentence_of,
     shortened,
 )
-from service.api.validation.unknown_path import shown_path, unknown_method, unknown_path
+from service.api.validation.unknown_path import methods_at, shown_path, unknown_method, unknown_path
 from service.errors import (
     BundleError,
     DeadlineExceeded,
@@ -201,13 +202,16 @@ async def _handle(request: Request, error: Exception) -> Response:
     record = request.state.record
     if isinstance(error, HTTPException) and error.detail in _BARE_DETAILS:
         record.path = shown_path(request)
-        error = HTTPException(error.status_code, _what_there_is(request, error), error.headers)
+        error = _with_what_there_is(request, error)
     return error_response(record, error, errors)
 
 
-def _what_there_is(request: Request, error: HTTPException) -> str:
-    allowed = (error.headers or {}).get("Allow", "")
-    return unknown_path(request) if error.status_code == 404 else unknown_method(request, allowed)
+def _with_what_there_is(request: Request, error: HTTPException) -> HTTPException:
+    """The error with a sentence; the framework names only the methods of the first route of a path."""
+    if error.status_code == 404:
+        return HTTPException(404, unknown_path(request), error.headers)
+    allowed = ", ".join(methods_at(request.scope, request.app.routes))
+    return HTTPException(error.status_code, unknown_method(request, allowed), {"Allow": allowed})
 
 
 def _described(error: Exception, form: ErrorForm, request_id: str) -> tuple[Failure, str]:
@@ -218,7 +222,8 @@ def _described(error: Exception, form: ErrorForm, request_id: str) -> tuple[Fail
     if isinstance(error, RequestValidationError):
         return _invalid_body(error, form, request_id)
     if isinstance(error, HTTPException):
-        error_type = HTTP_ERROR_TYPES.get(error.status_code, "refused")
+        known = HTTP_ERROR_TYPES.get(error.status_code, "refused")
+        error_type = error.error_type if isinstance(error, BodyRefused) else known
         failure = Failure(error.status_code, error_type, error.detail, request_id, headers=error.headers or {})
         return failure, error_type
     logger.error("Request failed with an unexpected error", exc_info=error)

@@ -116,7 +116,7 @@ class RouteTable:
                 self._add(route, Match(route, protocol))
 
     def find(self, method: str, path: str) -> Match | None:
-        """The route of a decoded path, if a protocol has one."""
+        """The route of a decoded path, if a protocol has one. HEAD has the routes of GET."""
         fixed = self._fixed.get((method, path))
         if fixed is not None or not self._patterns:
             return fixed
@@ -127,13 +127,15 @@ class RouteTable:
         return None
 
     def _add(self, route: Route[Any], match: Match) -> None:
+        methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
         if "{" not in route.path:
-            self._fixed[route.method, route.path] = match
+            self._fixed.update({(method, route.path): match for method in methods})
             return
         literals = _PARAMETER.split(route.path)  # literal, name, literal, ...
         parts = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>[^/]+)" for number, part in enumerate(literals)]
-        key = route.method, route.path.count("/")
-        self._patterns.setdefault(key, []).append((re.compile("".join(parts)), match))
+        for method in methods:
+            key = method, route.path.count("/")
+            self._patterns.setdefault(key, []).append((re.compile("".join(parts)), match))
 
 
 def path_parameters(path: str) -> list[str]:

@@ -42,6 +42,8 @@ class KnownHeaders(NamedTuple):
     accept_encoding: bytes = b""
     inference_header_length: bytes = b""
     affinity: bytes = b""
+    content_encoding: bytes = b""
+    forwarded_for: bytes = b""
 
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> KnownHeaders:
@@ -60,6 +62,8 @@ _FIELDS = {
     b"accept-encoding": "accept_encoding",
     b"inference-header-content-length": "inference_header_length",
     AFFINITY_HEADER.lower().encode(): "affinity",
+    b"content-encoding": "content_encoding",
+    b"x-forwarded-for": "forwarded_for",
 }
 
 
@@ -84,7 +88,7 @@ class RequestRecord:
     Attributes:
         route: the template of the path, never the path itself, so that clients cannot create label values.
         protocol: its label in the metrics; empty for pages and probes.
-        client: the address of the connection's other end; empty if it is not known.
+        client: the address of the client, as trusted proxies tell it; empty if it is not known.
         path: the path itself, cut and escaped, where nothing is served at it or not by this method: for the log alone.
         outcome: ok, cancelled, or the `error_type` of the response.
         rejection: why no model ran, in more detail than `outcome`; empty if one did.

@@ -23,6 +23,8 @@ def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[st
         "outcome": record.outcome,
         "duration_ms": round(duration_s * 1000, 3),
     }
+    if record.client:
+        fields["client"] = record.client
     if record.path:
         fields["path"] = record.path
     if record.model != NO_MODEL:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Token
+from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 from pydantic_core import to_json
@@ -39,6 +40,18 @@ Headers = Iterable[tuple[bytes, bytes]]
 StreamWriter = Callable[[EventStream], Awaitable[None]]
 
 
+class Surroundings(NamedTuple):
+    """What a request's proxy and page have to do with it.
+
+    Attributes:
+        client_of: the address of the client behind the address of the connection, by the request's headers.
+        add_headers: adds what the page that sent the request needs to the headers of the response; None: nothing.
+    """
+
+    client_of: Callable[[str, Headers], str] = lambda peer, _: peer
+    add_headers: Callable[[Headers, list[tuple[bytes, bytes]]], None] | None = None
+
+
 class RequestScope:
     """The outermost ASGI application, so that nothing happens outside a request's record.
 
@@ -47,13 +60,20 @@ class RequestScope:
     """
 
     def __init__(
-        self, app: ASGIApp, routes: RouteTable, metrics: Metrics, max_body_bytes: int, tracer: Tracer | None = None
+        self,
+        app: ASGIApp,
+        routes: RouteTable,
+        metrics: Metrics,
+        max_body_bytes: int,
+        tracer: Tracer | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._app = app
         self._routes = routes
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._tracer = tracer
+        self._client_of, self._add_headers = surroundings or Surroundings()
         #: Found once for each combination of labels, of which there are few: looking them up takes as long as counting.
         self._series: dict[tuple[str, str, str, str, str], tuple[Counter, Counter, Histogram, Counter | None]] = {}
 
@@ -64,9 +84,9 @@ class RequestScope:
             return
         match = self._routes.find(scope["method"], scope["path"])
         record, token = self._begin(match, scope["headers"])
-        record.client = (scope.get("client") or [""])[0]
+        record.client = self._client_of((scope.get("client") or [""])[0], scope["headers"])
         scope.setdefault("state", {}).update(record=record, match=match)
-        sending = _recording(record, send)
+        sending = self._recording(record, scope["headers"], send)
         try:
             await self._app(scope, self._limited(record.headers, receive), sending)
         except Exception as error:
@@ -91,10 +111,12 @@ class RequestScope:
         Returns the response, or None once a stream has been written. Raises nothing but cancellation.
         """
         record, token = self._begin(match, headers)
-        record.client = client
+        record.client = self._client_of(client, headers) if record.headers.forwarded_for else client
         try:
             response = await respond(record)  # an error response where the route raised
             response.raw_headers.append(record.id_header)
+            if self._add_headers is not None:
+                self._add_headers(headers, response.raw_headers)
             if isinstance(response, EventStream):
                 await write_stream(response)
                 return None
@@ -124,7 +146,7 @@ class RequestScope:
         request_id = request_id_of(KnownHeaders.of(headers).request_id)
         body = to_json(match.errors.body(_TOO_MANY))
         response_headers = {"Retry-After": "1", REQUEST_ID_HEADER: request_id}
-        return Response(body, _TOO_MANY.status, response_headers, media_type="application/json")
+        return self._shared(headers, Response(body, _TOO_MANY.status, response_headers, media_type="application/json"))
 
     def turn_away(
         self, failure: Failure, match: Match | None, method: str, headers: Headers, *, is_counted: bool
@@ -143,7 +165,26 @@ class RequestScope:
         form = plain_body if match is None else match.errors.body
         body = to_json(form(failure._replace(request_id=record.request_id)))
         response_headers = {**failure.headers, REQUEST_ID_HEADER: record.request_id}
-        return Response(body, failure.status, response_headers, media_type="application/json")
+        return self._shared(headers, Response(body, failure.status, response_headers, media_type="application/json"))
+
+    def _shared(self, request_headers: Headers, response: Response) -> Response:
+        """The response, readable for a page of another origin where that is allowed."""
+        if self._add_headers is not None:
+            self._add_headers(request_headers, response.raw_headers)
+        return response
+
+    def _recording(self, record: RequestRecord, request_headers: Headers, send: Send) -> Send:
+        """`send`, which completes the head of the response and keeps its status."""
+
+        async def recording(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), record.id_header]
+                if self._add_headers is not None:
+                    self._add_headers(request_headers, message["headers"])
+            await send(message)
+
+        return recording
 
     def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""
@@ -227,16 +268,6 @@ class RequestScope:
             metrics.request_duration.labels(model, task),
             metrics.version_requests.labels(model, version, outcome) if version else None,
         )
-
-
-def _recording(record: RequestRecord, send: Send) -> Send:
-    async def recording(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            record.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), record.id_header]
-        await send(message)
-
-    return recording
 
 
 def _log_broken_stream(record: RequestRecord, error: Exception) -> None:

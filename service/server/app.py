@@ -22,7 +22,7 @@ from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.protocols import kserve_v1, model_admin, predict, text_generation_inference
 from service.api.protocols.open_inference import routes as open_inference
-from service.api.request_scope import Headers, RequestScope, StreamWriter
+from service.api.request_scope import Headers, RequestScope, StreamWriter, Surroundings
 from service.api.routes import health, models, open_inference_probes, playground, playground_data, reference
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
@@ -40,6 +40,12 @@ from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
 from service.server.background import BackgroundTasks
+from service.server.edge.cors import Cors
+from service.server.edge.forwarded import ForwardedScope, root_path_of, without_prefix
+from service.server.edge.host_check import HostCheck
+from service.server.edge.implied_methods import ImpliedMethods
+from service.server.edge.pages import Compressed, Secured
+from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
 from service.settings import Settings
 from service.tasks.inputs.request_limits import RequestLimits
@@ -79,19 +85,30 @@ class Application:
         metrics: Metrics,
         tracer: Tracer | None,
     ) -> None:
+        settings = services.settings
         self.framework = framework
         self.state = framework.state
-        self.open_connections = OpenConnections(_connection_limits(services.settings), metrics)
+        self.open_connections = OpenConnections(_connection_limits(settings), metrics)
         self._routes = RouteTable(protocols)
-        self._dispatcher = Dispatcher(framework, services)
-        self._scope = RequestScope(self._dispatcher, self._routes, metrics, services.settings.max_body_bytes, tracer)
-        self._max_open = services.settings.max_open_requests
+        self._root_path = root_path_of(settings.root_path)
+        proxies = TrustedProxies.of(settings.trusted_proxies)
+        cors = Cors.of(settings.cors_origins, settings.cors_credentials)
+        self.host_check = HostCheck.of(settings.allowed_hosts, proxies)
+        pages = Secured(Compressed(ForwardedScope(framework, proxies, self._root_path)))
+        self._dispatcher = Dispatcher(pages, services, self.open_connections)
+        app = ImpliedMethods(self._dispatcher, framework.routes, cors)
+        surroundings = Surroundings(proxies.client_of, None if cors is None else cors.add_headers)
+        self._scope = RequestScope(app, self._routes, metrics, settings.max_body_bytes, tracer, surroundings)
+        self._max_open = settings.max_open_requests
         self._num_open = 0
         self._num_other = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every request begins here, or in `respond`; so does the lifespan, which ends with the last of them."""
-        match = self._routes.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        match = None
+        if scope["type"] == "http":
+            scope["path"] = without_prefix(scope["path"], self._root_path)
+            match = self._routes.find(scope["method"], scope["path"])
         if match is None:
             await self._answer_other(scope, receive, send)
         elif self._num_open >= self._max_open:
@@ -118,7 +135,9 @@ class Application:
 
     def find_post(self, url: bytes) -> Match | None:
         """The route of a POST request by its target as sent; targets with a query or escapes need ASGI."""
-        return None if b"%" in url or b"?" in url else self._routes.find("POST", url.decode("latin-1"))
+        if b"%" in url or b"?" in url:
+            return None
+        return self._routes.find("POST", without_prefix(url.decode("latin-1"), self._root_path))
 
     def refusal(self, match: Match, headers: Headers) -> Response | None:
         """The response to a request beyond the limit of open ones; None if there is room."""
@@ -128,7 +147,7 @@ class Application:
         self, failure: Failure, method: str, target: bytes, headers: Headers, *, is_counted: bool
     ) -> Response:
         """The response to a request that the connection refuses; method and target are empty if they are not known."""
-        path = target.partition(b"?")[0].decode("latin-1")
+        path = without_prefix(target.partition(b"?")[0].decode("latin-1"), self._root_path)
         match = self._routes.find("POST", path) if method == "POST" else None
         return self._scope.turn_away(failure, match, method, headers, is_counted=is_counted)
 
@@ -156,7 +175,7 @@ def create_app(settings: Settings) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
 
     Raises:
-        SettingsError: Redis or tracing is configured and cannot be used.
+        SettingsError: Redis or tracing is configured and cannot be used, or a setting of the network is none.
     """
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
@@ -219,6 +238,7 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         body_timeout_s=settings.body_timeout_s,
         min_upload_bytes_per_s=settings.min_upload_bytes_per_s,
         unread_timeout_s=settings.unread_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
     )
 
 

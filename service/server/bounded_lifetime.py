@@ -36,6 +36,7 @@ class BoundedLifetime(HttpToolsProtocol):
 
     Attributes:
         deadline_s: when the service stops waiting for the client; infinite while the client waits for the service.
+        allowed_s: how long the client was given by this deadline.
         is_ending: no more requests are read.
         num_head_bytes: of the head that is being read; 0 between requests.
         is_in_body: the head has been read, and the body is expected.
@@ -48,6 +49,7 @@ class BoundedLifetime(HttpToolsProtocol):
     cycle: Any
 
     deadline_s = math.inf
+    allowed_s = 0.0
     is_ending = False
     num_head_bytes = 0
     is_in_body = has_cycle = False
@@ -67,13 +69,17 @@ class BoundedLifetime(HttpToolsProtocol):
         limits = self.open_connections.limits
         self.flow = HeldFlow(transport)
         self._stall_watch = StallWatch(transport, self.loop, limits.unread_timeout_s)
-        self.deadline_s = self.loop.time() + limits.head_timeout_s
+        self.wait_for_client(limits.head_timeout_s)
         admission = self.open_connections.admit(self)
         if admission == "refused":
             self.refuse(no_room("too_many_connections"))
         elif admission == "closed":
             self.end("too_many_connections")
             transport.abort()
+
+    def wait_for_client(self, allowed_s: float) -> None:
+        """Give the client so long from now on."""
+        self.deadline_s, self.allowed_s = self.loop.time() + allowed_s, allowed_s
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop what was being received or answered, and the requests that wait."""
@@ -152,7 +158,7 @@ class BoundedLifetime(HttpToolsProtocol):
 
     def linger(self) -> None:
         """Close once the client has had the chance to read the last response."""
-        self.deadline_s = self.loop.time() + _LINGER_S
+        self.deadline_s, self.allowed_s = self.loop.time() + _LINGER_S, math.inf  # the first to make room
         self.release()
         self.flow.resume_reading()
         if self.transport.can_write_eof():

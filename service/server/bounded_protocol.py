@@ -16,6 +16,8 @@ import httptools
 
 from service.server.bounded_lifetime import MAX_DROPPED_BODIES, BoundedLifetime
 from service.server.connection_parts import AnsweredCycle, OpenTransport
+from service.server.edge.host_check import HostCheck
+from service.server.edge.http_1_0 import PlainSend
 from service.server.request_head import (
     FRAMING_HEADERS,
     MAX_HEADERS,
@@ -42,7 +44,9 @@ _FREE_CHUNK_OVERHEAD_BYTES = 256 * 1024
 
 
 class BoundedProtocol(BoundedLifetime):
-    """Use a subclass with `responder` and `open_connections` set."""
+    """Use a subclass with `responder` and `open_connections` set, and `host_check` where hosts are checked."""
+
+    host_check: HostCheck | None = None
 
     #: The bytes of requests that wait begin at the position.
     _held, _held_from, _num_held_bytes = b"", 0, 0
@@ -209,6 +213,9 @@ class BoundedProtocol(BoundedLifetime):
         """Check the head, and begin to answer the request."""
         parser = self.parser
         method, version = parser.get_method(), parser.get_http_version()
+        if self.host_check is not None:
+            peer, own_address = (self.client or ("",))[0], (self.server or ("",))[0]
+            self.host_check.check(self.headers, peer, own_address)
         if parser.should_upgrade() and method != b"CONNECT":
             return
         self._check_head_size()
@@ -226,17 +233,22 @@ class BoundedProtocol(BoundedLifetime):
 
     def begin_request(self) -> None:
         """Make the cycle of the request, whose head is complete."""
+        if self.url == b"*" and self.parser.get_method() == b"OPTIONS":  # the whole server
+            self.url = b"/"
         try:
             super().on_headers_complete()
         except httptools.HttpParserInvalidURLError:
             raise malformed("its target is neither a path nor a URL") from None
         self.cycle.transport = OpenTransport(self.transport)
+        if self.parser.get_http_version() == "1.0":
+            self.cycle.send = PlainSend(self.cycle, self.parser.should_keep_alive())
 
     def _refuse_body(self, num_bytes: int) -> None:
         """413. The connection stays usable if it takes little to read what was announced."""
         refused = body_too_large(self.max_body_bytes)
         is_much = num_bytes > MAX_DROPPED_BODIES * self.max_body_bytes
-        if is_much or self.expect_100_continue or not self.parser.should_keep_alive():
+        is_old = self.parser.get_http_version() == "1.0"
+        if is_much or is_old or self.expect_100_continue or not self.parser.should_keep_alive():
             raise refused
         self.cycle = AnsweredCycle()
         self.write_response(refused.failure, is_last=False)
@@ -284,7 +296,7 @@ class BoundedProtocol(BoundedLifetime):
         elif self._held:
             self.loop.call_soon(self._continue)
         elif not self.is_in_body:
-            self.deadline_s = self.loop.time() + self.timeout_keep_alive
+            self.wait_for_client(self.open_connections.limits.keep_alive_s)
 
     # What is held, and how long the client may take for more.
 
@@ -297,14 +309,14 @@ class BoundedProtocol(BoundedLifetime):
                 self.deadline_s = math.inf
         elif not self._head_is_timed:
             self._head_is_timed = True
-            self.deadline_s = self.loop.time() + self.open_connections.limits.head_timeout_s
+            self.wait_for_client(self.open_connections.limits.head_timeout_s)
 
     def _expect_more_body(self) -> None:
         """A body has a time limit, and each byte that arrives extends it: a slow line is not an attack."""
         limits = self.open_connections.limits
         self._body_began_s = self._body_began_s or self.loop.time()
         allowed_s = limits.body_timeout_s + self._num_body_bytes / limits.min_upload_bytes_per_s
-        self.deadline_s = self._body_began_s + allowed_s
+        self.deadline_s, self.allowed_s = self._body_began_s + allowed_s, limits.body_timeout_s
         self.open_connections.note_body_grew(self)
 
     def _release_body(self) -> None:

@@ -26,6 +26,7 @@ from service.api.request_scope import Headers, StreamWriter
 from service.server.bounded_lifetime import Refuser
 from service.server.bounded_protocol import BoundedProtocol
 from service.server.connection_parts import response_head
+from service.server.edge.host_check import HostCheck
 from service.server.open_connections import OpenConnections
 
 
@@ -34,6 +35,8 @@ class Responder(Refuser, Protocol):
 
     @property
     def open_connections(self) -> OpenConnections: ...
+    @property
+    def host_check(self) -> HostCheck | None: ...
     def find_post(self, url: bytes) -> Match | None: ...
     def refusal(self, match: Match, headers: Headers) -> Response | None: ...
     async def respond(
@@ -201,7 +204,11 @@ class FastPathProtocol(BoundedProtocol):
 
 def fast_path_protocol(application: Responder) -> type[FastPathProtocol]:
     """The protocol for this application, to be given to uvicorn."""
-    members = {"responder": application, "open_connections": application.open_connections}
+    members = {
+        "responder": application,
+        "open_connections": application.open_connections,
+        "host_check": application.host_check,
+    }
     return type("BoundFastPathProtocol", (FastPathProtocol,), members)
 
 
@@ -224,7 +231,7 @@ _FLOW_MEMBERS = ("drain", "pause_reading", "resume_reading")
 _PARSER_MEMBERS = ("feed_data", "get_http_version", "get_method", "should_keep_alive", "should_upgrade")
 _INSTANCE_NAMES = (
     "client", "cycle", "expect_100_continue", "flow", "headers", "limit_concurrency", "loop", "parser", "server_state",
-    "tasks", "timeout_keep_alive", "total_requests", "transport", "url",
+    "tasks", "total_requests", "transport", "url",
 )  # fmt: skip
 #: What uvicorn's protocol does to the cycle of a request.
 _CYCLE_NAMES = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")

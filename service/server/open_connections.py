@@ -46,6 +46,7 @@ class ConnectionLimits:
         head_timeout_s: from the first byte of a request, or from the connection, to the end of its headers.
         body_timeout_s: how long a body may take at least; each received byte adds to it by `min_upload_bytes_per_s`.
         unread_timeout_s: how long a client may read nothing while responses wait to be sent.
+        keep_alive_s: how long a connection may be idle between two requests.
     """
 
     max_body_bytes: int = 2 * 1024 * 1024
@@ -56,6 +57,7 @@ class ConnectionLimits:
     body_timeout_s: float = 10.0
     min_upload_bytes_per_s: int = 4096
     unread_timeout_s: float = 30.0
+    keep_alive_s: float = 75.0
 
     @property
     def check_interval_s(self) -> float:
@@ -65,9 +67,15 @@ class ConnectionLimits:
 
 
 class Waiting(Protocol):
-    """A connection. `deadline_s` is when the service stops waiting for its client; infinite while it does not wait."""
+    """A connection.
+
+    Attributes:
+        deadline_s: when the service stops waiting for its client; infinite while it does not wait.
+        allowed_s: how long the client was given by this deadline.
+    """
 
     deadline_s: float
+    allowed_s: float
 
     def end_late(self) -> None:
         """End it: the deadline has passed."""
@@ -146,7 +154,7 @@ class OpenConnections:
     def _make_room(self, newest: Waiting, excess: int) -> bool:
         waiting = [one for one in self._open if one is not newest and one.deadline_s < math.inf]
         num_ended = max(excess, math.ceil(self.limits.max_connections * _ENDED_AT_ONCE))
-        for one in heapq.nsmallest(num_ended, waiting, key=_deadline_s):
+        for one in heapq.nsmallest(num_ended, waiting, key=_waiting_since_s):
             one.end_for_room("too_many_connections")
         return len(waiting) >= excess
 
@@ -168,5 +176,9 @@ class OpenConnections:
             self._schedule_check(loop)
 
 
-def _deadline_s(connection: Waiting) -> float:
-    return connection.deadline_s
+def _waiting_since_s(connection: Waiting) -> float:
+    """When the wait began, and not when it would end: an idle connection may wait longest, and must not be kept for it.
+
+    A body that makes progress counts as begun later.
+    """
+    return connection.deadline_s - connection.allowed_s

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -17,8 +19,10 @@ from prometheus_client import disable_created_metrics
 
 from service.observability.json_logs import configure_logging, flush_logs, printing_logged
 from service.server.app import Application, create_app
+from service.server.edge.tls import Tls
+from service.server.edge.tls_gate import TlsGate
 from service.server.idle_collector import IdleCollector
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ def run_server(settings: Settings) -> None:
 
     Raises:
         OSError: cannot listen on the address; the message says which and why.
+        SettingsError: a setting does not fit what it names, such as the files of a certificate.
     """
     configure_logging(settings.log_level, settings.log_texts)
     # Requests create no reference cycles and permanent objects are frozen, so frequent, short collections of young
@@ -41,21 +46,26 @@ def run_server(settings: Settings) -> None:
     gc.set_threshold(*_COLLECTION_THRESHOLDS)
     # The library adds a creation time to every series, which doubles the size of a scrape.
     disable_created_metrics()  # type: ignore[no-untyped-call]
+    tls = Tls.of(settings)
     listening = open_socket(settings.host, settings.port)
     allow_open_files(settings.max_connections + _OTHER_OPEN_FILES)
     application = create_app(settings)
     config = uvicorn.Config(
         application,
-        http=http_protocol(application),
+        http=http_protocol(application, tls),
         log_config=None,
         access_log=False,
         proxy_headers=False,
         ws="none",  # an upgrade is ignored, and the request is answered over HTTP/1.1
+        timeout_keep_alive=math.ceil(settings.keep_alive_s),  # where the fast path is off
         timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )
+    if tls is not None and config.http == "auto":
+        config.load()
+        config.ssl = tls.context
     announce: Callable[[], None] = application.state.registry.announce_stop
-    collector = IdleCollector(lambda: not application.num_open)
-    server = GracefulServer(config, announce, settings.stop_delay_s, collector.tick)
+    ticks = [IdleCollector(lambda: not application.num_open).tick, *([tls.tick] if tls else [])]
+    server = GracefulServer(config, announce, settings.stop_delay_s, ticks, "https" if tls else "http")
     with printing_logged():
         server.run(sockets=[listening])
 
@@ -68,11 +78,13 @@ class GracefulServer(uvicorn.Server):
         config: uvicorn.Config,
         announce: Callable[[], None],
         delay_s: float,
-        tick: Callable[[], None] = lambda: None,
+        ticks: Sequence[Callable[[], None]] = (),
+        scheme: str = "http",
     ) -> None:
-        """`tick` is called several times a second."""
+        """Each of `ticks` is called several times a second."""
         super().__init__(config)
-        self._tick = tick
+        self._ticks = ticks
+        self._scheme = scheme
         self._announce = announce
         self._delay_s = delay_s
         self._stop_at_s: float | None = None
@@ -82,7 +94,7 @@ class GracefulServer(uvicorn.Server):
         await super().startup(sockets)
         for listening in (sockets or ()) if self.started else ():
             host, port = listening.getsockname()[:2]
-            logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+            logger.info("listening on %s://%s:%d", self._scheme, f"[{host}]" if ":" in host else host, port)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -103,14 +115,18 @@ class GracefulServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop; uvicorn asks several times a second."""
-        self._tick()
+        for tick in self._ticks:
+            tick()
         if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s and not self.should_exit:
             super().handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)
 
 
-def http_protocol(application: Application) -> Any:
-    """Our protocol class for uvicorn, or its own choice where the fast path cannot work."""
+def http_protocol(application: Application, tls: Tls | None = None) -> Any:
+    """Our protocol class for uvicorn, or its own choice where the fast path cannot work.
+
+    Raises SettingsError if hosts are to be checked there.
+    """
     try:
         from service.server.fast_path import fast_path_protocol, missing_pieces
     except ImportError as error:  # httptools is not available on Windows
@@ -118,7 +134,10 @@ def http_protocol(application: Application) -> Any:
     else:
         missing = missing_pieces()
         if not missing:
-            return fast_path_protocol(application)
+            protocol = fast_path_protocol(application)
+            return protocol if tls is None else partial(TlsGate, tls.context, application.open_connections, protocol)
+    if application.host_check is not None:
+        raise SettingsError(f"UNROLL_ALLOWED_HOSTS cannot be checked here, for want of {', '.join(missing)}")
     logger.warning(
         "Fast path is off: requests go through ASGI, without the limits on connections", extra={"missing": missing}
     )

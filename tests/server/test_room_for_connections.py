@@ -36,6 +36,20 @@ def test_connections_that_wait_make_room_for_new_ones(tiny_models: Path, what: s
         assert server.metric("unroll_max_connections") == 10
 
 
+def test_idle_connections_go_before_those_that_have_just_come(tiny_models: Path) -> None:
+    """Who keeps connections open between requests may wait longest, and does not keep others out by that."""
+    with live_server(tiny_models, max_connections=5, keep_alive_s=1000.0) as server, ExitStack() as stack:
+        idle = [stack.enter_context(server.connect()) for _ in range(5)]
+        assert [one.ask(WHOLE).status for one in idle] == [200] * 5
+        fresh = []
+        for number in range(4):
+            fresh.append(stack.enter_context(server.connect()))
+            wait_until(lambda number=number: server.metric(ENDED, reason="too_many_connections") == number + 1)
+        assert [one.ask(WHOLE).status for one in fresh] == [200] * 4
+        assert [one.is_closed() for one in idle[:4]] == [True] * 4
+        assert idle[4].ask(WHOLE).status == 200
+
+
 def test_a_connection_that_is_being_answered_makes_no_room(tiny_models: Path) -> None:
     """Where all are being answered, a new one gets 503 at once, and those are answered."""
     with live_server(tiny_models, max_connections=3) as server, ExitStack() as stack:

@@ -115,7 +115,7 @@ def test_silent_connections_are_closed_without_a_word(server: LiveServer) -> Non
 
 
 def test_an_idle_connection_is_closed_after_its_last_response(tiny_models: Path) -> None:
-    with live_server(tiny_models) as server, server.connect() as connection:
+    with live_server(tiny_models, keep_alive_s=0.5) as server, server.connect() as connection:
         assert connection.ask(WHOLE).status == 200
         assert connection.is_closed()
         assert server.metric(ENDED, reason="idle") == 1

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from starlette.requests import Request
+from starlette.routing import BaseRoute, Match, Mount
+from starlette.types import Scope
 
 from service.api.validation.problems import shortened
 
 _MAX_PATH_CHARACTERS = 200
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CUTOFF = 0.7
 
 
 def shown_path(request: Request) -> str:
     """The path of a request, cut, and with half a surrogate pair or another control character escaped."""
-    path: str = shortened(request.scope["path"], _MAX_PATH_CHARACTERS)
+    path: str = shortened(_path(request), _MAX_PATH_CHARACTERS)
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in path)
 
 
 def unknown_path(request: Request) -> str:
     """The sentence for a path at which there is nothing."""
-    near = _nearest(request.scope["path"], list(_documented(request)))
+    near = _nearest(_path(request), list(_documented(request)))
     hint = f"did you mean {near}?" if near else "/docs lists what there is"
     return f"there is nothing at {shown_path(request)}; {hint}"
 
@@ -31,6 +34,29 @@ def unknown_method(request: Request, allowed: str) -> str:
     """The sentence for a method that a path does not take. `allowed` is the value of the Allow header."""
     method = shortened(request.method, _MAX_PATH_CHARACTERS)
     return f"{shown_path(request)} takes {allowed or 'other methods'}, not {method}"
+
+
+def methods_at(scope: Scope, routes: Sequence[BaseRoute]) -> list[str]:
+    """The methods that a path takes by all routes together, HEAD included; none if there is nothing at it.
+
+    Notes the route in the scope, as routing does.
+    """
+    methods: list[str] = []
+    for method in _METHODS:
+        for route in routes:
+            match, child_scope = route.matches({**scope, "method": method})
+            if match is Match.FULL and (method == "GET" or not isinstance(route, Mount)):
+                scope["endpoint"] = child_scope.get("endpoint")
+                scope["route"] = child_scope.get("route", route)
+                methods.append(method)
+                break
+    return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
+
+
+def _path(request: Request) -> str:
+    """The path in the service, without the prefix under which a proxy shows it."""
+    path: str = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return path or "/"
 
 
 def _documented(request: Request) -> Iterator[tuple[str, str]]:
