@@ -5,6 +5,7 @@ UnrollError
 ├── UnknownModel        no such model or version; carries those that exist
 ├── Overloaded          the queue is full; refused before any work
 ├── NotReady            bundles are still loading, one failed, or the service is draining
+│   ├── StillOpening        the bundle is being opened for its first requests; carries what to wait for
 │   └── SessionStoreFull    sessions can be read, but there is no room to write one
 ├── DeadlineExceeded    the answer was not ready before the deadline
 ├── InferenceFailed     the graph itself failed; other requests are not affected
@@ -19,6 +20,7 @@ UnrollError
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -27,8 +29,9 @@ from typing import Literal
 #: version or bundle, it belongs to another caller, it is larger than allowed, or it is not a state token at all.
 StateRefusal = Literal["tampered", "expired", "foreign_model", "foreign_caller", "too_large", "malformed"]
 
-#: Why the service cannot answer: bundles are loading, the bundle failed, the service is draining, or a part stopped.
-NotReadyCause = Literal["loading", "failed_bundle", "draining", "stopped"]
+#: Why the service cannot answer: bundles are loading, the bundle failed or was unloaded, the service is draining, or a
+#: part stopped.
+NotReadyCause = Literal["loading", "failed_bundle", "unloaded", "draining", "stopped"]
 
 
 class UnrollError(Exception):
@@ -71,6 +74,14 @@ class NotReady(UnrollError):
         super().__init__(message)
         self.reasons = tuple(reasons)
         self.cause = cause
+
+
+class StillOpening(NotReady):
+    """The bundle is being opened, as this is its first request for long. `opened` ends when it is, or has failed."""
+
+    def __init__(self, message: str, reasons: Sequence[str], cause: NotReadyCause, opened: Future[None]) -> None:
+        super().__init__(message, reasons, cause)
+        self.opened = opened
 
 
 class SessionStoreFull(NotReady):

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     link_roots: str = Field(
         "", description=f"folders outside of the models folder that links in it may lead to, separated by {os.pathsep}"
     )
+    model_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="memory of open models: each is opened for its first request, and the least recently used one "
+        "closed; 0: no limit, all are opened at the start",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,17 +12,20 @@ from starlette.types import Receive
 from service.api.error_table import ClientGone, ErrorForm, Failure, failure_of
 from service.api.request_record import TIMEOUT_HEADER, RequestRecord
 from service.api.state_source import StateStorage
-from service.errors import InvalidInput, UnrollError
-from service.inference.engines.engine import Engine
+from service.errors import InvalidInput, StillOpening, UnrollError
+from service.inference.engines.engine import Engine, Lease
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.inference.state.sealed_state import StateOwner
 from service.settings import Settings
+from service.tasks.core.task import Route as TaskRoute
 from service.tasks.inputs.json_input import JsonInputs
 
 T = TypeVar("T")
 EngineT = TypeVar("EngineT", bound=Engine)
+#: The engine of any task.
+TaskEngine = PredictEngine | GenerationEngine
 
 _MAX_LOGGED_TEXTS = 8
 _MAX_LOGGED_CHARACTERS = 200
@@ -64,18 +68,44 @@ class Call:
         self.sharer = record.client
         self._errors = errors
         self._receive = receive
+        self._leases: tuple[Lease, ...] = ()
 
-    def predict_engine(self, model: str | None, version: str | None = None) -> PredictEngine:
-        """The engine that predicts; the record then says which model answers. Raises as `Registry.find`."""
-        engine = self.registry.find("predict", model, version)
+    def predict_engine(
+        self, model: str | None, version: str | None = None, state: str | None = None, session: str | None = None
+    ) -> PredictEngine:
+        """The engine that predicts; the record then says which model answers. Raises as `Registry.find`.
+
+        `version` may be an alias. A request without one that continues a state or a session gets the version which that
+        began with; others are split by the header X-Affinity-Key, else by caller.
+        """
+        engine = self._find("predict", model, version, state, session)
         assert isinstance(engine, PredictEngine)
         return self._noted(engine)
 
-    def generation_engine(self, model: str | None, version: str | None = None) -> GenerationEngine:
+    def generation_engine(
+        self, model: str | None, version: str | None = None, state: str | None = None, session: str | None = None
+    ) -> GenerationEngine:
         """The same for an engine that generates text."""
-        engine = self.registry.find("generate", model, version)
+        engine = self._find("generate", model, version, state, session)
         assert isinstance(engine, GenerationEngine)
         return self._noted(engine)
+
+    def any_engine(self, model: str, version: str | None = None) -> TaskEngine:
+        """The engine of a model, whatever its task. Raises as `Registry.find`."""
+        engine = self.registry.entry(model, version).engine
+        if engine is not None and engine.task.route == "generate":
+            return self.generation_engine(model, version)
+        return self.predict_engine(model, version)
+
+    async def until_open(self, opening: StillOpening) -> None:
+        """Wait for a model that is opened on demand; then look for its engine again.
+
+        Raises StillOpening again where that takes longer than the request may.
+        """
+        left_s = max(0.0, self.deadline_s - time.monotonic())
+        done, _ = await self.unless_client_leaves(asyncio.wait([opening.opened], timeout=left_s))
+        if not done:
+            raise opening
 
     def note_texts(self, inputs: JsonInputs) -> None:
         """Keep the beginning of the texts for the log, if the settings allow that; numbers are never kept."""
@@ -122,7 +152,29 @@ class Call:
         finally:
             watching.cancel()
 
+    def _find(
+        self, route: TaskRoute, model: str | None, version: str | None, state: str | None, session: str | None
+    ) -> Engine:
+        if version is None and state is not None and model is not None:
+            version = self._version_of(state, model)
+        affinity = self.record.headers.affinity.decode("latin-1") or self._session_root(session) or self.caller
+        return self.registry.find(route, model, version, affinity)
+
+    def _version_of(self, state: str, model: str) -> str | None:
+        """The version that a carried state is of, where there are several and that one still answers."""
+        versions = self.registry.versions(model)
+        sealed = self.state_storage.sealer.bundle_of(state, self.caller) if len(versions) > 1 else None
+        answering = [entry.version for entry in versions if not entry.obstacle]
+        return sealed[1] if sealed is not None and sealed[0] == model and sealed[1] in answering else None
+
+    def _session_root(self, session: str | None) -> str:
+        """The name that the client chose for a session, whether it is the first request or a later one."""
+        if session is None:
+            return ""
+        return session.rpartition(".")[0] if self.state_storage.names.is_issued(session) else session
+
     def _noted(self, engine: EngineT) -> EngineT:
+        self._leases += (Lease(engine.opened.usage),)
         manifest, record = engine.opened.bundle.manifest, self.record
         record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
         return engine

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from service.api.call import Call
 from service.api.error_table import PLAIN, ErrorForm
 from service.api.validation.json_body import BodyLimits, parse_body
+from service.errors import StillOpening
 
 BodyT = TypeVar("BodyT")
 Responses = dict[int | str, dict[str, Any]]
@@ -39,6 +40,7 @@ class Route(Generic[BodyT]):
             `UnrollError` or `HTTPException`; the protocol's form writes them.
         body: a pydantic model, which the JSON of the body must fit; or `bytes` for the body as it was sent. A list in
             the model that may be long has `FailFast()` or `max_length`, so that refusing it costs little.
+        default_body: what an empty body stands for; b"" where there must be one.
         any_media_type: whether a JSON body may come without `Content-Type: application/json`, as some clients send it.
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
     """
@@ -49,6 +51,7 @@ class Route(Generic[BodyT]):
     method: Literal["GET", "POST"] = "POST"
     answer: Any = None
     any_media_type: bool = False
+    default_body: bytes = b""
     summary: str = ""
     examples: Mapping[str, Example] = field(default_factory=dict)
     responses: Responses = field(default_factory=dict)
@@ -71,8 +74,12 @@ class Route(Generic[BodyT]):
         body: Any = raw
         if self.reads_json:
             limits = BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request)
-            body = parse_body(self.body, raw, limits)  # type: ignore[type-var]  # a model
-        return await self.endpoint(call, body)
+            body = parse_body(self.body, raw or self.default_body, limits)  # type: ignore[type-var]  # a model
+        while True:
+            try:
+                return await self.endpoint(call, body)
+            except StillOpening as opening:  # nothing has begun yet: the engine is found first
+                await call.until_open(opening)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from service.observability.trace_context import Trace, parse_traceparent
 
 REQUEST_ID_HEADER = "X-Request-Id"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+#: Requests with the same value get the same version of a model whose traffic is split.
+AFFINITY_HEADER = "X-Affinity-Key"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -37,6 +39,9 @@ class KnownHeaders(NamedTuple):
     authorization: bytes = b""
     traceparent: bytes = b""
     tracestate: bytes = b""
+    accept_encoding: bytes = b""
+    inference_header_length: bytes = b""
+    affinity: bytes = b""
     content_encoding: bytes = b""
     forwarded_for: bytes = b""
 
@@ -54,6 +59,9 @@ _FIELDS = {
     b"authorization": "authorization",
     b"traceparent": "traceparent",
     b"tracestate": "tracestate",
+    b"accept-encoding": "accept_encoding",
+    b"inference-header-content-length": "inference_header_length",
+    AFFINITY_HEADER.lower().encode(): "affinity",
     b"content-encoding": "content_encoding",
     b"x-forwarded-for": "forwarded_for",
 }

@@ -75,7 +75,7 @@ class RequestScope:
         self._tracer = tracer
         self._client_of, self._add_headers = surroundings or Surroundings()
         #: Found once for each combination of labels, of which there are few: looking them up takes as long as counting.
-        self._series: dict[tuple[str, str, str, str], tuple[Counter, Counter, Histogram]] = {}
+        self._series: dict[tuple[str, str, str, str, str], tuple[Counter, Counter, Histogram, Counter | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error that nothing else caught becomes a plain 500 with the request's id."""
@@ -246,20 +246,28 @@ class RequestScope:
             asyncio.get_running_loop().call_soon(self._tracer.finish, request)  # when the response has been written
 
     def _count(self, record: RequestRecord, duration_s: float) -> None:
-        key = (record.protocol, record.model, record.task, record.outcome)
+        key = (record.protocol, record.model, record.task, record.outcome, record.version)
         if key not in self._series:
             self._series[key] = self._find_series(*key)
-        requests, by_protocol, duration = self._series[key]
+        requests, by_protocol, duration, by_version = self._series[key]
         requests.inc()
         by_protocol.inc()
+        if by_version is not None:
+            by_version.inc()
         duration.observe(duration_s, record.exemplar)
         if record.rejection:
             self._metrics.rejections.labels(record.rejection).inc()
 
-    def _find_series(self, protocol: str, model: str, task: str, outcome: str) -> tuple[Counter, Counter, Histogram]:
+    def _find_series(
+        self, protocol: str, model: str, task: str, outcome: str, version: str
+    ) -> tuple[Counter, Counter, Histogram, Counter | None]:
         metrics = self._metrics
-        by_protocol = metrics.protocol_requests.labels(protocol or NO_PROTOCOL, outcome)
-        return metrics.requests.labels(model, task, outcome), by_protocol, metrics.request_duration.labels(model, task)
+        return (
+            metrics.requests.labels(model, task, outcome),
+            metrics.protocol_requests.labels(protocol or NO_PROTOCOL, outcome),
+            metrics.request_duration.labels(model, task),
+            metrics.version_requests.labels(model, version, outcome) if version else None,
+        )
 
 
 def _log_broken_stream(record: RequestRecord, error: Exception) -> None:

@@ -164,7 +164,13 @@ Inputs = Annotated[
 ]
 
 ModelName = Annotated[str, Field(max_length=64, description="optional if only one model can answer")]
-Version = Annotated[str, Field(max_length=9, description="default: the highest version")]
+Version = Annotated[
+    str,
+    Field(
+        max_length=64,
+        description="a version or an alias of one; default: the highest version, or by the model's traffic weights",
+    ),
+]
 
 #: A state is as long as a hundred events, and the backlog of a slow client is counted in events.
 MIN_STATE_EVERY_TOKENS = 8
@@ -286,9 +292,13 @@ class ModelVersion(BaseModel):
 
     name: str
     version: str
-    state: Literal["loading", "ready", "failed"]
+    state: Literal["loading", "ready", "idle", "failed", "unloaded"]
     reason: str | None = None
-    is_default: bool = Field(description="whether it answers requests without a version")
+    is_default: bool = Field(description="whether it answers requests without a version, or most of them")
+    aliases: list[str] = Field([], description="names by which requests may ask for this version")
+    traffic_share: float | None = Field(
+        None, description="share of the requests without a version, where the model's traffic is split"
+    )
     task: str | None = None
     description: str | None = None
     language: str | None = None

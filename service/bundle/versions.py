@@ -22,6 +22,7 @@ from service.bundle.models_folder import (
     is_version,
     printable,
 )
+from service.bundle.rollout_file import ROLLOUT_FILE, read_rollout, write_rollout
 from service.bundle.seal import content_of, seal
 from service.bundle.write import staging_folder, write_manifest
 from service.errors import BundleError, InvalidInput, UnknownModel
@@ -95,6 +96,8 @@ def remove_bundles(root: Path, name: str, bundles: Iterable[Path]) -> None:
             grave = staging_folder(root, "removed")
             path.rename(grave / path.name)
             shutil.rmtree(grave)
+    if not _visible(root, name) and not _set_aside(root, name):
+        (root / name / ROLLOUT_FILE).unlink(missing_ok=True)
     _remove_if_empty(root / STAGING_FOLDER, root / name / SET_ASIDE_FOLDER, root / name)
 
 
@@ -120,6 +123,7 @@ def rename_model(root: Path, old: str, new: str) -> Path:
     try:
         for path in versions:
             _write_renamed(path, staged / path.relative_to(root / old), new)
+        write_rollout(staged, read_rollout(root / old))
         staged.chmod(0o755)
         staged.rename(target)
     finally:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli import rollout_commands  # noqa: F401 - adds its commands to `unroll models`
 from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
 from service.cli.plain_errors import fail as _fail
 from service.cli.plain_errors import plain_errors as _plain_errors

@@ -48,6 +48,9 @@ A bundle carries digests of all its files and of its manifest, and is refused on
 after a change that is meant, such as of its description or card. It must still answer its recorded examples.
 """
 
+#: Commands that take the address of a server.
+_ON_SERVERS = frozenset({"list", "load", "unload", "reload", "alias", "shadow"})
+
 models_app = typer.Typer(name="models", rich_markup_mode="rich")
 
 ModelsOption = Annotated[
@@ -73,7 +76,7 @@ def list_models(
     command = context.invoked_subcommand
     if command is None:
         _print_models(url, models, as_json)
-    elif command != "list" and url and str(context.get_parameter_source("url")).endswith("COMMANDLINE"):
+    elif command not in _ON_SERVERS and url and str(context.get_parameter_source("url")).endswith("COMMANDLINE"):
         fail(f"models {command} changes a folder: give --models, not --url")
 
 
@@ -85,17 +88,18 @@ def list_again(
     as_json: JsonOption = False,
 ) -> None:
     """List the models: the same as without a command."""
-    given = _group_options(context)
+    given = group_options(context)
     _print_models(url or given["url"], models or given["models"], as_json or given["as_json"])
 
 
-def _group_options(context: typer.Context) -> dict[str, Any]:
+def group_options(context: typer.Context) -> dict[str, Any]:
     """The options that were given before the name of the command."""
     return dict(context.parent.params) if context.parent is not None else {}
 
 
-def _root(context: typer.Context, models: Path | None) -> Path:
-    return models or Path(_group_options(context)["models"])
+def root_folder(context: typer.Context, models: Path | None) -> Path:
+    """The models folder, given after the command's name or before it."""
+    return models or Path(group_options(context)["models"])
 
 
 def _print_models(url: str | None, models: Path, as_json: bool) -> None:
@@ -120,9 +124,9 @@ def remove(context: typer.Context, model: NameArgument, models: FolderOption = N
     """Delete a model, or one version of it."""
     from service.bundle.versions import remove_bundles, versions_of
 
-    root = _root(context, models)
+    root = root_folder(context, models)
     with plain_errors():
-        name, version = _parts(root, model)
+        name, version = name_and_version(root, model)
         every = versions_of(root, name)
         found = [path for path in every if version in (None, path.name)]
         if not found:
@@ -144,9 +148,9 @@ def rename(
     """Give a model another name, with all its versions."""
     from service.bundle.versions import rename_model
 
-    root = _root(context, models)
+    root = root_folder(context, models)
     with plain_errors():
-        name, version = _parts(root, old)
+        name, version = name_and_version(root, old)
         if version is not None:
             fail("a name belongs to all versions of a model: give it without a version")
         print(f"renamed {name} to {rename_model(root, name, new)}")
@@ -162,12 +166,17 @@ def rollback(
     models: FolderOption = None,
 ) -> None:
     """Let an older version of a model answer again; nothing is deleted."""
+    from service.bundle.rollout_file import read_rollout
     from service.bundle.versions import roll_back
 
-    root = _root(context, models)
+    root = root_folder(context, models)
     with plain_errors():
-        name, stated = _parts(root, model)
+        name, stated = name_and_version(root, model)
         result = roll_back(root, name, version or stated)
+        rollout = read_rollout(root / name)
+    if rollout.traffic:
+        hint = f"unroll models alias {name} --no-weights"
+        print(f"unroll: its traffic is split by weights, which go before the highest version: {hint}", file=sys.stderr)
     moved = [f"set aside: {', '.join(result.set_aside)}"] if result.set_aside else []
     moved += [f"brought back: {', '.join(result.brought_back)}"] if result.brought_back else []
     print("; ".join([f"{name} version {result.serves} answers", *(moved or ["as it did before"])]))
@@ -183,9 +192,9 @@ def seal_again(
     from service.inference.engines.open_bundle import open_bundle
     from service.inference.engines.self_check import self_check
 
-    root = _root(context, models)
+    root = root_folder(context, models)
     with plain_errors():
-        name, version = _parts(root, model)
+        name, version = name_and_version(root, model)
         path = named(find_bundles(root), name, version)
         changed = changed_files(path)
         if changed:
@@ -199,7 +208,7 @@ def seal_again(
     print(f"sealed {path}")
 
 
-def _parts(root: Path, model: str) -> tuple[str, str | None]:
+def name_and_version(root: Path, model: str) -> tuple[str, str | None]:
     """Name and version of `NAME`, `NAME@VERSION`, `NAME/VERSION` or the path of a bundle in this folder."""
     from service.bundle.models_folder import is_model_name, is_version, printable
 

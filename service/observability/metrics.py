@@ -69,6 +69,7 @@ class Metrics:
         self._declare_batches(registry)
         self._declare_streams(registry)
         self._declare_answers(registry)
+        self._declare_shadow(registry)
         self._declare_bundles(registry)
         self._declare_process(registry)
 
@@ -114,6 +115,17 @@ class Metrics:
         for gauge in (self.bundle_info, self.parity_passed, self.execution_provider_info, self.device_fallback):
             gauge.remove_by_labels({"model": model, "version": version})
 
+    def watch_open_bundles(self, num_bytes: Callable[[], int], limit_bytes: int) -> None:
+        """Read the memory of open models at each scrape."""
+        self.open_model_bytes.set_function(num_bytes)
+        self.max_open_model_bytes.set(limit_bytes)
+
+    def tell_shares(self, model: str, shares: Mapping[str, float]) -> None:
+        """Show how the requests of a model that name no version are split; nothing if they are not."""
+        self.traffic_share.remove_by_labels({"model": model})
+        for version, share in shares.items():
+            self.traffic_share.labels(model, version).set(share)
+
     def _register(self, collector: Collector | None) -> None:
         if collector is not None:
             self.registry.register(collector)
@@ -123,6 +135,12 @@ class Metrics:
             "unroll_requests_total",
             "Number of requests. outcome is ok, cancelled, or the error_type of the response.",
             ["model", "task", "outcome"],
+            registry=registry,
+        )
+        self.version_requests = Counter(
+            "unroll_version_requests_total",
+            "Number of requests by the version that answered, with the same outcomes.",
+            ["model", "version", "outcome"],
             registry=registry,
         )
         self.protocol_requests = Counter(
@@ -208,6 +226,28 @@ class Metrics:
             registry=registry,
         )
 
+    def _declare_shadow(self, registry: CollectorRegistry) -> None:
+        self.shadow_answers = Counter(
+            "unroll_shadow_answers_total",
+            "Number of answers of candidates in shadow traffic: agreed, differed, or failed and dropped requests.",
+            ["model", "outcome"],
+            registry=registry,
+        )
+        self.shadow_score_distance = Histogram(
+            "unroll_shadow_score_distance",
+            "Absolute difference of the candidate's score; relative for forecasts.",
+            ["model"],
+            buckets=RATIO_BUCKETS,
+            registry=registry,
+        )
+        self.shadow_run_duration = Histogram(
+            "unroll_shadow_run_duration_seconds",
+            "Time in the graph of the requests that were repeated, in seconds, of the answer and of the candidate.",
+            ["model", "role"],
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+
     def _declare_streams(self, registry: CollectorRegistry) -> None:
         self.time_to_first_token = Histogram(
             "unroll_time_to_first_token_seconds",
@@ -277,6 +317,26 @@ class Metrics:
         self.device_fallback = Gauge(
             "unroll_device_fallback",
             "Whether the bundle runs on the CPU although there is a GPU (1).",
+            ["model", "version"],
+            registry=registry,
+        )
+        self.open_model_bytes = Gauge(
+            "unroll_open_model_bytes",
+            "Estimated memory of the open models in bytes, where it is limited.",
+            registry=registry,
+        )
+        self.max_open_model_bytes = Gauge(
+            "unroll_max_open_model_bytes", "Limit of the memory of open models in bytes; 0: none.", registry=registry
+        )
+        self.evictions = Counter(
+            "unroll_model_evictions_total",
+            "Number of times a version of a model was closed to make room for another.",
+            ["model"],
+            registry=registry,
+        )
+        self.traffic_share = Gauge(
+            "unroll_traffic_share",
+            "Share of the requests without a version that a version gets, where the traffic is split.",
             ["model", "version"],
             registry=registry,
         )

@@ -20,10 +20,11 @@ from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
-from service.api.protocols import predict, text_generation_inference
+from service.api.protocols import kserve_v1, model_admin, predict, text_generation_inference
+from service.api.protocols.open_inference import routes as open_inference
 from service.api.protocols.openai import protocol as openai
 from service.api.request_scope import Headers, RequestScope, StreamWriter, Surroundings
-from service.api.routes import health, models, playground, playground_data, reference
+from service.api.routes import health, models, open_inference_probes, playground, playground_data, reference
 from service.api.state_source import StateStorage
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
@@ -53,7 +54,14 @@ from service.tasks.inputs.request_limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 #: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
-PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, openai.PROTOCOL)
+PROTOCOLS = (
+    predict.PROTOCOL,
+    text_generation_inference.PROTOCOL,
+    model_admin.PROTOCOL,
+    openai.PROTOCOL,
+    open_inference.PROTOCOL,
+    kserve_v1.PROTOCOL,
+)
 
 #: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0
@@ -197,7 +205,7 @@ def create_app(settings: Settings) -> Application:
     install_error_handlers(framework, {one.root: one.errors for one in PROTOCOLS if one.root})
     for protocol in PROTOCOLS:
         document(protocol, framework)
-    for routes in (models, health, playground, playground_data, reference):
+    for routes in (models, health, open_inference_probes, playground, playground_data, reference):
         framework.include_router(routes.router)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
@@ -247,6 +255,8 @@ def _engine_options(settings: Settings) -> EngineOptions:
         max_stream_backlog_events=settings.max_stream_backlog_events,
         prefix_cache_bytes=settings.prefix_cache_bytes,
         prefix_checkpoint_tokens=settings.prefix_checkpoint_tokens,
+        keeps_texts=settings.log_texts,
+        model_memory_bytes=settings.model_memory_bytes,
         request=RequestLimits(
             settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
         ),

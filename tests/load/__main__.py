@@ -24,6 +24,8 @@ from tests.load.measurement.ledger import Ledger, ledger_file
 from tests.load.measurement.run import run_scenarios
 from tests.load.measurement.scenario import Options, Plan, Scenario
 from tests.load.places import CACHE, LOGS, REPORT, ROOT
+from tests.load.reloads.run import ReloadPlan, run_reloads
+from tests.load.reloads.versions import write_versions
 from tests.load.report.markdown import report, scenario_table, verdict
 from tests.load.scenarios import SCENARIOS
 from tests.load.soak.callers.known_answers import known_answers
@@ -131,6 +133,30 @@ def soak_command(
             soaked = run_soak(subject, Extent(60 * minutes), Load(callers, seed=seed), tell)
     show(console, soaked)
     console.print(f"log of the server: {log}", highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if soaked.holds else 1)
+
+
+@app.command("reloads")
+def reloads_command(
+    count: Annotated[int, typer.Option("--count", "-n", min=10, help="Changes of the models.")] = 1000,
+    callers: Annotated[int, typer.Option(min=1, max=200, help="Callers at the same time.")] = 6,
+) -> None:
+    """Reloads under load: versions come, go, get names, weights and shadows.
+
+    Fails on an answer of a version that should not answer, an answer that is
+    not that of its version, a request that is not answered, or memory that
+    grows by more than 5 % after the first fifth.
+
+    Example:
+
+      python -m tests.load reloads --count 1000
+    """
+    log = LOGS / "reloads.log"
+    with _sentences(), tempfile.TemporaryDirectory(prefix="reloads-") as scratch:
+        folders = write_versions(Path(scratch))
+        with own_server(folders.models, log, SETTINGS) as server, progress_shown(console) as tell:
+            soaked = run_reloads(server, folders, ServerLog(log), ReloadPlan(count, callers), tell)
+    show(console, soaked)
     raise typer.Exit(0 if soaked.holds else 1)
 
 

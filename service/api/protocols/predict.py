@@ -17,7 +17,7 @@ from service.tasks.inputs.json_input import JsonInputs
 
 async def predict(call: Call, body: PredictRequest) -> Response:
     """One prediction for each input, in order. Inputs may differ in length; no request waits for a batch to fill."""
-    engine = call.predict_engine(body.model, body.version)
+    engine = call.predict_engine(body.model, body.version, body.state)
     inputs = cast(JsonInputs, body.inputs)
     call.note_texts(inputs)
     if body.state is None and not body.return_state:

@@ -83,7 +83,7 @@ class _Generation:
 
     def __init__(self, call: Call, body: GenerateRequest) -> None:
         """Raises InvalidInput, UnknownModel, NotReady."""
-        engine = call.generation_engine(body.model, body.version)
+        engine = call.generation_engine(body.model, body.version, body.state, body.session)
         call.note_texts(body.inputs)
         _check_combinations(body, call.settings.max_continuations)
         self.parameters = GenerationParameters.when_absent() if body.parameters is None else body.parameters

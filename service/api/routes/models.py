@@ -13,13 +13,16 @@ from service.api.schemas import ModelDetails, ModelList, ModelVersion
 from service.bundle.load import CARD_FILE, Bundle
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
+from service.inference.rollout.model_rollout import ModelRollout
 
 router = APIRouter(tags=["models"])
 
 _MAX_EXAMPLES = 6
 
 ModelPath = Annotated[str, Path(max_length=64, examples=["pos-en"])]
-VersionQuery = Annotated[str | None, Query(max_length=9, description="default: the highest version", examples=["1"])]
+VersionQuery = Annotated[
+    str | None, Query(max_length=64, description="a version or an alias; default: the one that answers", examples=["1"])
+]
 
 
 @router.get("/models", responses=MODELS_RESPONSES, summary="List the models")
@@ -27,7 +30,10 @@ async def list_models(registry: RegistryDependency) -> ModelList:
     """Every version of every model, including failed ones. Available while the service is not ready."""
     defaults = {name: registry.entry(name) for name in {entry.name for entry in registry.entries}}
     return ModelList(
-        models=[ModelVersion(**_summary(entry, defaults[entry.name] is entry)) for entry in registry.entries]
+        models=[
+            ModelVersion(**_summary(entry, defaults[entry.name] is entry, registry.rollout(entry.name)))
+            for entry in registry.entries
+        ]
     )
 
 
@@ -37,14 +43,15 @@ async def describe_model(name: ModelPath, registry: RegistryDependency, version:
     entry = registry.entry(name, version)
     details = await asyncio.to_thread(_details, entry.engine) if entry.engine else {}
     versions = [other.version for other in registry.versions(name)]
-    return ModelDetails(**_summary(entry, entry is registry.entry(name)), **details, versions=versions)
+    summary = _summary(entry, entry is registry.entry(name), registry.rollout(name))
+    return ModelDetails(**summary, **details, versions=versions)
 
 
-def _summary(entry: BundleEntry, is_default: bool) -> dict[str, Any]:
+def _summary(entry: BundleEntry, is_default: bool, rollout: ModelRollout) -> dict[str, Any]:
     summary: dict[str, Any] = {"name": entry.name, "version": entry.version, "state": entry.state}
-    summary |= {"reason": entry.reason or None, "is_default": is_default}
-    if entry.engine is not None:
-        manifest = entry.engine.opened.bundle.manifest
+    summary |= {"reason": entry.reason or rollout.problem or None, "is_default": is_default}
+    summary |= {"aliases": rollout.aliases_of(entry.version), "traffic_share": rollout.shares.get(entry.version)}
+    if (manifest := entry.manifest) is not None:
         summary |= manifest.model_dump(include={"task", "description", "language", "licence"})
     return summary
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 router = APIRouter(include_in_schema=False)
 
@@ -125,8 +125,15 @@ _PAGE = _served(_FILES[PAGE].body.replace(_PREFIX.encode(), f"{_PREFIX}{DIGEST}/
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
-    """The page. Its scripts and style sheets are addressed by their digest."""
-    return _response(request, _PAGE, _REVALIDATED)
+    """The page. Its scripts and style sheets are addressed by their digest.
+
+    Programs of KServe ask here whether the server is alive. A browser says that it takes `text/html`; they do not.
+    """
+    if "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse({"status": "alive"}, headers={**SECURITY_HEADERS, "Vary": "Accept"})
+    response = _response(request, _PAGE, _REVALIDATED)
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 @router.api_route("/playground/{name:path}", methods=["GET", "HEAD"])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from service.bundle.manifest import Manifest
 from service.bundle.models_folder import Stray, list_models_folder, printable
+from service.bundle.rollout_file import change_rollout, read_rollout
 from service.errors import BundleError, NotReadyCause
 from service.inference.engines.engine import Engine
+from service.inference.rollout.model_rollout import Found
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,9 @@ _MAX_NAMED_STRAYS = 20
 Fingerprint = tuple[tuple[str, int, int], ...]
 
 
+BundleState = Literal["loading", "ready", "idle", "failed", "unloaded"]
+
+
 @dataclass(eq=False)
 class BundleEntry:
     """One bundle folder.
@@ -29,16 +35,23 @@ class BundleEntry:
     Attributes:
         fingerprint: of the files that were loaded, or refused last.
         reason: why the bundle failed; if it is ready, why newer files in its folder were refused.
+        state: `idle` if it is opened for its first request, as memory is limited; `unloaded` if an operator asked for
+            that: its folder is there, and nothing of it is in memory.
         is_required: whether the readiness of the service depends on it. False where the policy does not ask for it,
-            and for a bundle that was added while the service was running and failed.
+            for a bundle that was added while the service was running and failed, and for one that is unloaded or idle.
+        replaces_open: whether it takes the place of an open bundle, and so is opened at once.
+        memory_bytes: what it takes while it is open, where memory is limited.
     """
 
     path: Path
     fingerprint: Fingerprint = ()
-    state: Literal["loading", "ready", "failed"] = "loading"
+    state: BundleState = "loading"
     reason: str = ""
     engine: Engine | None = None
     is_required: bool = True
+    idle_manifest: Manifest | None = None
+    memory_bytes: int = 0
+    replaces_open: bool = False
 
     @property
     def name(self) -> str:
@@ -56,13 +69,27 @@ class BundleEntry:
             return f"{where} is still loading"
         if self.state == "failed":
             return f"{where} failed: {self.reason}"
+        if self.state == "unloaded":
+            return f"{where} is unloaded"
+        if self.state == "idle":
+            return ""
         return "" if self.engine and self.engine.is_alive else f"{where} has stopped answering"
 
     @property
     def cause(self) -> NotReadyCause:
         """The reason as one word, for programs."""
-        causes: dict[str, NotReadyCause] = {"loading": "loading", "failed": "failed_bundle"}
+        causes: dict[str, NotReadyCause] = {"loading": "loading", "failed": "failed_bundle", "unloaded": "unloaded"}
         return causes.get(self.state, "stopped")
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its files were refused, if not at the first time then since."""
+        return self.state == "failed" or (self.state == "ready" and bool(self.reason))
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether to open it again would help, as it does not answer from what was in its folder last."""
+        return self.has_failed or self.state in ("unloaded", "idle") or bool(self.obstacle)
 
     @property
     def may_be_default(self) -> bool:
@@ -70,7 +97,23 @@ class BundleEntry:
 
         A required one that failed does, with 503: an older version must not answer unnoticed in its place.
         """
-        return self.is_required or self.state != "failed"
+        return self.state != "unloaded" and (self.is_required or self.state != "failed")
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest, also while the bundle is idle; None where none was read."""
+        return self.engine.opened.bundle.manifest if self.engine is not None else self.idle_manifest
+
+    def idle(self, manifest: Manifest) -> None:
+        """Keep nothing of the bundle but its manifest, until it is asked for."""
+        self.engine, self.idle_manifest = None, manifest
+        self.state, self.reason, self.is_required = "idle", "", False
+
+    def unload(self) -> Engine | None:
+        """Keep nothing of the bundle but its place. Returns the engine that answered, for the caller to retire."""
+        engine, self.engine = self.engine, None
+        self.state, self.reason, self.is_required, self.idle_manifest = "unloaded", "", False, None
+        return engine
 
     @property
     def order(self) -> tuple[int, str]:
@@ -87,11 +130,13 @@ class Scan:
         found: every bundle folder, in order, with its fingerprint.
         unreadable: folders of models that could not be listed: what is known of them still holds.
         problem: why the folder gave no bundles; "" if it did.
+        rollouts: of each model with a bundle, what its rollout file says, or why it cannot be used.
     """
 
     found: Mapping[Path, Fingerprint]
     unreadable: frozenset[Path] = frozenset()
     problem: str = ""
+    rollouts: Mapping[str, Found] = field(default_factory=dict)
 
 
 class WatchedFolder:
@@ -115,7 +160,12 @@ class WatchedFolder:
         self._report(listed.strays)
         found = {path: fingerprint_of(path) for path in listed.bundles}
         problem = "" if found else f"there are no bundles in {self._models_dir}"
-        return Scan(found, listed.unreadable, problem)
+        models = {path.parent for path in found}
+        return Scan(found, listed.unreadable, problem, {model.name: _rollout_of(model) for model in models})
+
+    def change_rollout(self, name: str, changes: Mapping[str, Any], there: Collection[str]) -> None:
+        """Change the rollout file of a model, whose versions are `there`. See `rollout_file.change_rollout`."""
+        change_rollout(self._models_dir / name, changes, there)
 
     def _report(self, strays: Sequence[Stray]) -> None:
         new = [stray for stray in strays if stray not in self._known_strays]
@@ -127,6 +177,13 @@ class WatchedFolder:
         if len(new) > _MAX_NAMED_STRAYS:
             logger.warning("ignored more in the models folder", extra={"count": len(new) - _MAX_NAMED_STRAYS})
         self._known_strays = frozenset(strays)
+
+
+def _rollout_of(model: Path) -> Found:
+    try:
+        return read_rollout(model)
+    except BundleError as error:
+        return str(error)
 
 
 def fingerprint_of(path: Path) -> Fingerprint:

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
+from service.inference.rollout.model_rollout import ModelRollout
+from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Route
+
+
+class IdleModel(Exception):
+    """The bundle that should answer must be opened first."""
+
+    def __init__(self, entry: BundleEntry) -> None:
+        super().__init__(f"{entry.name} version {entry.version} is idle")
+        self.entry = entry
 
 
 class Catalogue:
@@ -17,12 +27,14 @@ class Catalogue:
         entries: every bundle, in the order of its folder.
         is_listed: whether the models folder was read at all.
         problem: why the folder gave no bundles; "" if it did.
+        rollouts: of every model: aliases of its versions, and how requests without a version are split.
     """
 
     def __init__(self) -> None:
         self.entries: list[BundleEntry] = []
         self.is_listed = False
         self.problem = ""
+        self.rollouts: dict[str, ModelRollout] = {}
         self._versions: dict[str, list[BundleEntry]] = {}
 
     @property
@@ -46,37 +58,84 @@ class Catalogue:
             raise UnknownModel(f"there is no model {name!r}; there are: {', '.join(available) or 'none'}", available)
         return found
 
+    def rollout(self, name: str) -> ModelRollout:
+        """Aliases and traffic of a model; empty ones where it has no rollout file."""
+        return self.rollouts.get(name) or ModelRollout(name)
+
     def entry(self, name: str, version: str | None = None) -> BundleEntry:
-        """A version of a model; by default the highest, but for those that failed and are not required.
+        """A version of a model, also by an alias; by default the one that answers most requests without a version.
 
         Raises:
-            UnknownModel: there is no such model or version.
+            UnknownModel: there is no such model, version or alias.
         """
         versions = self.versions(name)
-        if version is None:
-            return next((entry for entry in reversed(versions) if entry.may_be_default), versions[-1])
-        found = [entry for entry in versions if entry.version == version]
-        if not found:
-            available = [f"{name} {entry.version}" for entry in versions]
-            raise UnknownModel(f"{name} has no version {version!r}; there are: {', '.join(available)}", available)
-        return found[0]
+        if version is not None:
+            return self._named(name, versions, version)
+        shares = self.rollout(name).shares
+        if shares:
+            version = max(shares, key=lambda one: (self._is_usable(name, one), shares[one]))
+            return self._named(name, versions, version)
+        return _highest(versions)
 
-    def engine(self, route: Route, name: str | None, version: str | None) -> Engine:
+    def choose(self, name: str, affinity: str) -> BundleEntry:
+        """The version that answers a request without one: by the weights of the model's traffic, or the highest.
+
+        A version that does not answer gets nothing as long as another one of the split does.
+
+        Raises:
+            UnknownModel: there is no such model, or the version that is chosen.
+            NotReady: nobody knows which version should answer, as its rollout file was never readable.
+        """
+        versions, rollout = self.versions(name), self.rollouts.get(name)
+        if rollout is None or rollout.is_plain:
+            return _highest(versions)
+        if not rollout.is_known:
+            reason = f"{name}: which version should answer is not known: {rollout.problem}"
+            raise NotReady(f"{name} is not ready: name a version", [reason], "failed_bundle")
+        assert rollout.split is not None, "it is not plain"
+        version_of = rollout.rollout.version_of
+        target = rollout.split.choose(affinity, lambda target: self._is_usable(name, version_of(target)))
+        return self._named(name, versions, version_of(target))
+
+    def _named(self, name: str, versions: Sequence[BundleEntry], version: str) -> BundleEntry:
+        """The entry of a version or an alias. Raises UnknownModel with those that there are."""
+        aliases = self.rollout(name).rollout.aliases
+        wanted = aliases.get(version, version)
+        for entry in versions:
+            if entry.version == wanted:
+                return entry
+        available = [f"{name} {known}" for known in (*(entry.version for entry in versions), *sorted(aliases))]
+        meant = f"{version!r}, which is version {wanted}," if version in aliases else f"version {version!r}"
+        raise UnknownModel(f"{name} has no {meant.rstrip(',')}; there are: {', '.join(available)}", available)
+
+    def _is_usable(self, name: str, version: str) -> bool:
+        return any(entry.version == version and not entry.obstacle for entry in self._versions[name])
+
+    def engine(self, route: Route, name: str | None, version: str | None, affinity: str = "") -> Engine:
         """The engine that answers on a route; without a name that of the only model which can.
+
+        `version` may be an alias. Requests of the same affinity key that name none get the same version.
 
         Raises:
             UnknownModel: there is no such model or version.
             InvalidInput: no model was named and there is a choice, or the model has another task.
+            IdleModel: the bundle must be opened first.
             NotReady: the bundle is still loading, failed, or its engine has stopped.
         """
         name = name or self._only_model(route)
-        entry = self.entry(name, version)
+        entry = self.choose(name, affinity) if version is None else self.entry(name, version)
+        if entry.state == "idle":
+            self._require_route(entry, route)
+            raise IdleModel(entry)
         if entry.engine is None or not entry.engine.is_alive:
             raise NotReady(f"{name} version {entry.version} is not ready", [entry.obstacle], entry.cause)
-        if not _answers(entry, route):
-            task = entry.engine.opened.bundle.manifest.task
-            raise InvalidInput(f"{name} does {task}: send it to /{entry.engine.task.route}", ("model",))
+        self._require_route(entry, route)
         return entry.engine
+
+    def _require_route(self, entry: BundleEntry, route: Route) -> None:
+        if not _answers(entry, route):
+            task, other = entry.manifest and entry.manifest.task, "generate" if route == "predict" else "predict"
+            raise InvalidInput(f"{entry.name} does {task}: send it to /{other}", ("model",))
 
     def _only_model(self, route: Route) -> str:
         names = sorted({entry.name for entry in self.entries if _answers(entry, route)})
@@ -85,5 +144,12 @@ class Catalogue:
         return names[0]
 
 
+def _highest(versions: Sequence[BundleEntry]) -> BundleEntry:
+    """The highest version, but for those that failed and are not required, or are unloaded."""
+    return next((entry for entry in reversed(versions) if entry.may_be_default), versions[-1])
+
+
 def _answers(entry: BundleEntry, route: Route) -> bool:
-    return entry.engine is not None and entry.engine.task.route == route
+    if entry.engine is not None:
+        return entry.engine.task.route == route
+    return entry.idle_manifest is not None and entry.idle_manifest.task in tasks_of_route(route)

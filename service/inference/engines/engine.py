@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 from service.bundle.load import Bundle
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.core.task import Task
+
+
+class Usage:
+    """Who uses an open bundle. `last_s` is when the last request began or ended, on `time.monotonic()`'s clock."""
+
+    __slots__ = ("last_s", "num_leases")
+
+    def __init__(self) -> None:
+        self.num_leases = 0
+        self.last_s = time.monotonic()
+
+
+class Lease:
+    """Keeps a bundle open for a request, from the moment it is found until nothing of the request refers to this."""
+
+    __slots__ = ("_usage",)
+
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+        usage.num_leases += 1
+
+    def __del__(self) -> None:
+        self._usage.num_leases -= 1
+        self._usage.last_s = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -18,6 +43,7 @@ class OpenBundle:
     bundle: Bundle
     runner: OrtRunner
     task: Task
+    usage: Usage = field(default_factory=Usage, compare=False, repr=False)
 
     @cached_property
     def identity(self) -> str:

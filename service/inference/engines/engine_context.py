@@ -8,9 +8,12 @@ from functools import partial
 from itertools import chain
 from typing import TypeVar
 
+from service.inference.engines.engine import OpenBundle
 from service.inference.runtime.precision import WantedPrecision
 from service.inference.scheduling.batch_policy import BatchLimits
+from service.inference.scheduling.batcher import Batcher
 from service.inference.scheduling.continuous_batcher import StepLimits
+from service.inference.scheduling.graph_queues import GraphQueues, GraphRun
 from service.inference.scheduling.lanes import Lanes
 from service.inference.scheduling.preparation import Preparation
 from service.observability.metrics import Metrics
@@ -28,7 +31,11 @@ LARGE_EFFORT = _INLINE_CHARACTERS + 1
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Options of all engines. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0` chooses by the device."""
+    """Options of all engines. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0` chooses by the device.
+
+    `keeps_texts`: inputs that shadow traffic answers differently may be logged and reported.
+    `model_memory_bytes`: bundles are opened on demand, as many as fit; 0: all of them at the start.
+    """
 
     device: str = "auto"
     precision: WantedPrecision = "auto"
@@ -39,6 +46,8 @@ class EngineOptions:
     max_stream_backlog_events: int = 1024
     prefix_cache_bytes: int = 0
     prefix_checkpoint_tokens: int = 128
+    keeps_texts: bool = False
+    model_memory_bytes: int = 0
     request: RequestLimits = field(default_factory=RequestLimits)
 
     @property
@@ -67,6 +76,15 @@ class EngineContext:
             return [work(index) for index in range(len(efforts))]
         pieces = [partial(_work_on, work, indices) for indices in _pieces(efforts)]
         return list(chain.from_iterable(await self.preparation.run(pieces, deadline_s, caller)))
+
+    def graph_queues(self, opened: OpenBundle) -> GraphQueues:
+        """Queues for runs of single graphs of a bundle, within the limits of its other requests."""
+        manifest, options = opened.bundle.manifest, self.options
+
+        def open_batcher(run: GraphRun) -> Batcher:
+            return Batcher(manifest.name, run, self.lanes, options.batch, options.max_queue_items, self.metrics)
+
+        return GraphQueues(opened.runner, manifest.graphs, open_batcher)
 
 
 def _work_on(work: Callable[[int], T], indices: range) -> list[T]:

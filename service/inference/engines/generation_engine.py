@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import LARGE_EFFORT, EngineContext
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.stream import Stream
 from service.inference.state.prefix_cache import PrefixCache
+from service.observability.inference_statistics import InferenceStatistics, RunTotals
+from service.observability.timings import Timings
 from service.tasks.generation.generation import Generation
 from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.stream_state import StreamState
+
+OnText = Callable[[str, SamplingOptions, Stream[GenerationRequest]], None]
 
 
 class GenerationEngine:
@@ -23,6 +29,9 @@ class GenerationEngine:
     def __init__(self, opened: OpenBundle, task: Generation, context: EngineContext) -> None:
         self.opened = opened
         self.task = task
+        #: Gets the prompt, options and finished stream of every new text, for shadow traffic.
+        self.on_answer: OnText | None = None
+        self._asked: WeakKeyDictionary[Stream[GenerationRequest], tuple[str, SamplingOptions]] = WeakKeyDictionary()
         self._context = context
         options, metrics = context.options, context.metrics
         model = opened.bundle.manifest.name
@@ -37,6 +46,9 @@ class GenerationEngine:
             metrics,
             task.count_tokens,
         )
+        #: Runs of single graphs, on tensors that a caller made.
+        self.graphs = context.graph_queues(opened)
+        self.statistics = InferenceStatistics()
         self._stage_duration = {
             stage: metrics.stage_duration.labels(model, stage) for stage in ("preprocess", "queue", "inference")
         }
@@ -50,7 +62,12 @@ class GenerationEngine:
 
     @property
     def num_pending(self) -> int:
-        return self._batcher.num_pending
+        return self._batcher.num_pending + self.graphs.num_pending
+
+    @property
+    def runs(self) -> RunTotals:
+        """The runs of all graphs."""
+        return RunTotals.merged([self._batcher.runs, *self.graphs.runs])
 
     async def stream(
         self,
@@ -75,6 +92,10 @@ class GenerationEngine:
         )
         self._require_tokens(request)
         stream = self._batcher.submit(request, deadline_s, caller)
+        if caller == BACKGROUND:  # shadow traffic is no traffic of the model's
+            return stream
+        if self.on_answer is not None and before is None and request.num_rows == 1:
+            self._asked[stream] = prompt, options
         for counter, num_tokens in zip(self._reading, request.input_statistics, strict=True):
             counter.inc(num_tokens)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
@@ -118,9 +139,14 @@ class GenerationEngine:
         `exemplar` has the trace id of the request, which links the histogram to the trace.
         """
         if stream.end_reason == "finished":
+            self.statistics.succeed(_timings(stream), 1)
             self._stage_duration["queue"].observe(stream.started_s - stream.enqueued_s)
             self._stage_duration["inference"].observe(stream.ended_s - stream.started_s)
             self._token_gap.observe(_token_gap_s(stream))
+            if self.on_answer is not None and stream in self._asked:
+                self.on_answer(*self._asked.pop(stream), stream)
+        elif stream.end_reason != "cancelled":
+            self.statistics.fail(stream.enqueued_s)
         if stream.first_product_s and stream.request.is_streamed:
             self._time_to_first_token.observe(
                 stream.first_product_s - stream.enqueued_s, None if exemplar is None else dict(exemplar)
@@ -129,6 +155,7 @@ class GenerationEngine:
     async def close(self) -> None:
         self._forget()
         await self._batcher.close()
+        await self.graphs.close()
 
     def _require_tokens(self, *requests: GenerationRequest) -> None:
         """Raises InvalidInput if there is more to read and to write than one request of a client may have."""
@@ -152,6 +179,12 @@ def _numbered(error: InvalidInput, number: int) -> InvalidInput:
     """The error of one of several inputs."""
     first, *rest = error.field or ("",)
     return InvalidInput(error.message, (first, number, *rest)) if first == "inputs" else error
+
+
+def _timings(stream: Stream[GenerationRequest]) -> Timings:
+    """Of a stream that has finished, from the moment at which it was queued."""
+    queue_ms, run_ms = (stream.started_s - stream.enqueued_s) * 1000, (stream.ended_s - stream.started_s) * 1000
+    return Timings(0.0, queue_ms, run_ms, 0.0, queue_ms + run_ms, 1)
 
 
 def _token_gap_s(stream: Stream[GenerationRequest]) -> float:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from service.errors import NotReady, NotReadyCause
 from service.inference.engines.catalogue import Catalogue
+from service.inference.rollout.model_rollout import ModelRollout
 from service.inference.scheduling.lanes import Lanes
 
 
@@ -30,6 +31,10 @@ class ReadinessPolicy:
     def requires(self, name: str) -> bool:
         """Whether a bundle of this model that failed keeps the service from being ready."""
         return self.names is None or name in self.names
+
+    def names_it(self, name: str) -> bool:
+        """Whether it names this model, so that the model must be ready at the start and at all times."""
+        return self.names is not None and name in self.names
 
     def missing(self, there: Collection[str]) -> list[str]:
         """A sentence for each model that must be ready and is not there at all."""
@@ -85,9 +90,16 @@ class Health:
         entries, policy = self._catalogue.entries, self._policy
         if policy.any_will_do and any(not entry.obstacle for entry in entries):
             return []
-        at_fault = [entry for entry in entries if entry.obstacle and (entry.is_required or policy.any_will_do)]
+        wanted = [entry for entry in entries if entry.state != "unloaded"]  # an operator's wish is no fault
+        at_fault = [entry for entry in wanted if entry.obstacle and (entry.is_required or policy.any_will_do)]
         reasons = [entry.obstacle for entry in at_fault] + policy.missing({entry.name for entry in entries})
+        reasons += [rollout.problem for rollout in self._unknown_rollouts()]
         return [*reasons, policy.hint] if any(entry.state == "failed" for entry in at_fault) else reasons
+
+    def _unknown_rollouts(self) -> list[ModelRollout]:
+        """Rollouts of required models that were never readable: who should answer is not known."""
+        found = self._catalogue.rollouts.values()
+        return [rollout for rollout in found if not rollout.is_known and self._policy.requires(rollout.model)]
 
     def require_serving(self) -> None:
         """Raises NotReady before the bundles are listed and while the service drains."""

@@ -7,18 +7,21 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from service.errors import BundleCorrupt, BundleError
+from service.errors import BundleCorrupt, BundleError, NotReady, NotReadyCause, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry, Scan, WatchedFolder
 from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
 from service.inference.engines.health import ReadinessPolicy
+from service.inference.engines.lifecycle.on_demand import OnDemand
+from service.inference.engines.lifecycle.shadowing import Shadowing
 from service.inference.engines.open_bundle import open_bundle
 from service.inference.engines.retirement import RetiredEngines, close_within
 from service.inference.engines.self_check import self_check
 from service.inference.engines.start_engine import start_engine
+from service.inference.rollout.model_rollout import change_of, taken_over
 from service.inference.runtime.ort_runner import default_lanes
 from service.inference.scheduling.lanes import Lanes
 from service.inference.scheduling.preparation import Preparation
@@ -55,9 +58,15 @@ class BundleLoader:
         self._catalogue = catalogue
         self._context: EngineContext | None = None
         self._is_closed = False
+        #: Models and versions (None: all) that are not opened, whatever the folder holds, until they are loaded again.
+        self._unloaded: set[tuple[str, str | None]] = set()
         #: Held while the catalogue changes.
         self._changing = asyncio.Lock()
         self.retired = RetiredEngines()
+        self.shadowing = Shadowing(metrics, options.keeps_texts)
+        self.on_demand = OnDemand(
+            options.model_memory_bytes, catalogue, policy, metrics, self._changing, self._open_and_connect
+        )
 
     @property
     def lanes(self) -> Lanes | None:
@@ -80,11 +89,14 @@ class BundleLoader:
                 for path, fingerprint in scan.found.items()
             ]
             self._catalogue.replace(entries, scan.problem)
+            self._take_rollouts(scan)
             for entry in entries:
                 self._metrics.parity_passed.labels(entry.name, entry.version).set(0)
-            await self._open_all(entries, self._context)
+            await self._bring_up(entries, self._context)
+            self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
             self._metrics.last_reload_time.set(time.time())
-            has_failed = bool(scan.problem) or any(entry.state == "failed" for entry in entries)
+            is_broken = any(rollout.problem for rollout in self._catalogue.rollouts.values())
+            has_failed = bool(scan.problem) or is_broken or any(entry.state == "failed" for entry in entries)
             self._metrics.last_reload_successful.set(not has_failed)
 
     async def reload(self, retry: bool) -> ReloadOutcome:
@@ -102,9 +114,67 @@ class BundleLoader:
             self._metrics.last_reload_successful.set(outcome == "ok")
         return outcome
 
+    async def load_model(self, name: str, version: str | None = None) -> None:
+        """Open what the folder has of a model, all versions or one, and take over what changed in it.
+
+        Raises:
+            UnknownModel: the folder has no such model or version.
+            BundleError: a version cannot be used. What answered before continues to answer.
+            NotReady: the service is starting or stopping.
+        """
+        async with self._changing:
+            context = self._require_context()
+            scan = await asyncio.to_thread(self._folder.scan)
+            wanted = _named(scan, name, version)
+            self._unmark(name, wanted, scan)
+            known = {entry.path: entry for entry in self._catalogue.entries}
+            candidates = [
+                BundleEntry(path, scan.found[path], is_required=False)
+                for path in wanted
+                if path not in known or known[path].fingerprint != scan.found[path] or known[path].is_faulty
+            ]
+            removed = [path for path in _gone(known, scan) if path.parent.name == name]
+            await self._take_over(known, candidates, removed, context, is_asked=True)
+            self._take_rollouts(scan)
+        failed = next((candidate for candidate in candidates if candidate.state == "failed"), None)
+        if failed is not None:
+            raise BundleError(failed.path, failed.reason.removeprefix(f"{failed.path}: "))
+
+    async def unload_model(self, name: str, version: str | None = None) -> None:
+        """Open a model, or one version of it, no more. Requests that it has are answered; then its memory is freed.
+
+        Raises:
+            UnknownModel: there is no such model or version.
+            NotReady: the service is starting or stopping.
+        """
+        async with self._changing:
+            self._require_context()
+            versions = self._catalogue.versions(name)
+            entries = versions if version is None else [self._catalogue.entry(name, version)]
+            self._unloaded.add((name, version))
+            for entry in entries:
+                self._unload(entry)
+
+    async def change_rollout(self, name: str, changes: Mapping[str, Any]) -> None:
+        """Change aliases, traffic or shadow of a model in its file, and apply them.
+
+        Raises:
+            UnknownModel: there is no such model, or a version that is named now is not there.
+            InvalidInput: the new values do not fit together.
+            BundleError: the file that is there cannot be used, or not be written.
+            NotReady: the service is starting or stopping.
+        """
+        async with self._changing:
+            self._require_context()
+            there = [entry.version for entry in self._catalogue.versions(name)]
+            await asyncio.to_thread(self._folder.change_rollout, name, changes, there)
+            self._take_rollouts(await asyncio.to_thread(self._folder.scan))
+
     async def close(self, drain_timeout_s: float) -> None:
         """Give waiting requests up to `drain_timeout_s` seconds, then close all engines and end the lanes."""
         self._is_closed = True
+        await self.on_demand.close()
+        await self.shadowing.close()
         answering = [entry.engine for entry in self._catalogue.entries if entry.engine is not None]
         num_left = await close_within([*self.retired.take_back(), *answering], drain_timeout_s)
         if num_left:
@@ -123,21 +193,55 @@ class BundleLoader:
         candidates = [
             BundleEntry(path, fingerprint, is_required=False)
             for path, fingerprint in scan.found.items()
-            if path not in known or known[path].fingerprint != fingerprint or (retry and known[path].state == "failed")
+            if path not in known or known[path].fingerprint != fingerprint or (retry and known[path].has_failed)
         ]
-        removed = [known.pop(path) for path in _gone(known, scan)]
-        await self._open_all(candidates, context)
-        for candidate in candidates:
-            known[candidate.path] = self._chosen(known.get(candidate.path), candidate)
-        for entry in removed:
-            self._remove(entry)
-        self._catalogue.replace(sorted(known.values(), key=lambda entry: (entry.name, entry.order)))
-        return self._outcome(candidates, removed)
+        removed = _gone(known, scan)
+        before = self._catalogue.rollouts
+        await self._take_over(known, candidates, removed, context)
+        self._take_rollouts(scan)
+        return self._outcome(candidates, removed, change_of(before, self._catalogue.rollouts, retry))
 
-    def _outcome(self, candidates: Sequence[BundleEntry], removed: Sequence[BundleEntry]) -> ReloadOutcome:
-        if any(candidate.state == "failed" for candidate in candidates):
+    async def _take_over(
+        self,
+        known: dict[Path, BundleEntry],
+        candidates: Sequence[BundleEntry],
+        removed: Sequence[Path],
+        context: EngineContext,
+        is_asked: bool = False,
+    ) -> None:
+        """Open the candidates but for those that are to stay unloaded, and list what there is from now on.
+
+        `is_asked`: also those that would wait for their first request.
+        """
+        to_open = [candidate for candidate in candidates if not self._is_unloaded(candidate)]
+        for candidate in to_open:
+            before = known.get(candidate.path)
+            candidate.replaces_open = is_asked or (before is not None and before.engine is not None)
+        await self._bring_up(to_open, context)
+        for candidate in candidates:
+            if self._is_unloaded(candidate):
+                candidate.unload()
+            known[candidate.path] = self._chosen(known.get(candidate.path), candidate)
+        for path in removed:
+            self._remove(known.pop(path))
+        self._catalogue.replace(sorted(known.values(), key=lambda entry: (entry.name, entry.order)))
+
+    def _take_rollouts(self, scan: Scan) -> None:
+        """Apply aliases and traffic at once, after the bundles that they name are open."""
+        before, unreadable = self._catalogue.rollouts, {path.name for path in scan.unreadable}
+        self._catalogue.rollouts = taken_over(before, scan.rollouts, unreadable)
+        for name, rollout in self._catalogue.rollouts.items():
+            if rollout is not before.get(name):
+                self._metrics.tell_shares(name, rollout.shares)
+                rollout.report({entry.version for entry in self._catalogue.entries if entry.name == name})
+        self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
+
+    def _outcome(
+        self, candidates: Sequence[BundleEntry], removed: Sequence[Path], rollouts: ReloadOutcome
+    ) -> ReloadOutcome:
+        if rollouts == "failed" or any(candidate.state == "failed" for candidate in candidates):
             return "failed"
-        if not candidates and not removed:
+        if not candidates and not removed and rollouts == "unchanged":
             return "unchanged"
         self._metrics.last_reload_time.set(time.time())
         return "ok"
@@ -151,6 +255,24 @@ class BundleLoader:
                 await self._open(entry, context)
 
         await asyncio.gather(*map(open_one, entries))
+
+    async def _bring_up(self, entries: Sequence[BundleEntry], context: EngineContext) -> None:
+        """Bring entries from loading to ready or failed; where memory is limited, those that can wait to idle."""
+        waiting = [entry for entry in entries if self.on_demand.waits(entry) and not entry.replaces_open]
+        for entry in waiting:
+            await asyncio.to_thread(self.on_demand.prepare, entry)
+            if entry.state == "idle":
+                self._metrics.forget_bundle(entry.name, entry.version)
+        to_open = [entry for entry in entries if entry not in waiting]
+        await self.on_demand.make_room(to_open)
+        await self._open_all(to_open, context)
+
+    async def _open_and_connect(self, entry: BundleEntry) -> None:
+        """Open a bundle for its first request."""
+        await self._open(entry, self._require_context())
+        if entry.state == "failed":
+            self._metrics.parity_passed.labels(entry.name, entry.version).set(0)
+        self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
 
     async def _open(self, entry: BundleEntry, context: EngineContext) -> None:
         try:
@@ -181,11 +303,49 @@ class BundleLoader:
             candidate.is_required = before is not None and before.is_required
         return candidate
 
+    def _require_context(self) -> EngineContext:
+        """What engines share. Raises NotReady before the bundles were loaded, and once the service stops."""
+        if self._is_closed or self._context is None:
+            cause: NotReadyCause = "draining" if self._is_closed else "loading"
+            raise NotReady("models are loaded and unloaded while the service runs", cause=cause)
+        return self._context
+
+    def _unmark(self, name: str, wanted: Sequence[Path], scan: Scan) -> None:
+        """Let these versions be opened. Of a model that was unloaded as a whole, the others stay unloaded."""
+        if (name, None) in self._unloaded:
+            self._unloaded.remove((name, None))
+            self._unloaded.update((name, path.name) for path in scan.found if path.parent.name == name)
+        self._unloaded -= {(name, path.name) for path in wanted}
+
+    def _is_unloaded(self, entry: BundleEntry) -> bool:
+        return not self._unloaded.isdisjoint({(entry.name, None), (entry.name, entry.version)})
+
+    def _unload(self, entry: BundleEntry) -> None:
+        logger.info("bundle unloaded", extra={"model": entry.name, "version": entry.version})
+        self._metrics.forget_bundle(entry.name, entry.version)
+        engine = entry.unload()
+        if engine is not None:
+            self.retired.retire(engine)
+
     def _remove(self, entry: BundleEntry) -> None:
         logger.info("bundle removed", extra={"model": entry.name, "version": entry.version})
         self._metrics.forget_bundle(entry.name, entry.version)
         if entry.engine is not None:
             self.retired.retire(entry.engine)
+
+
+def _named(scan: Scan, name: str, version: str | None) -> list[Path]:
+    """The bundles of a model, or the one of a version, in the folder. Raises UnknownModel with those that there are."""
+    names = sorted({path.parent.name for path in scan.found})
+    versions = [path for path in scan.found if path.parent.name == name]
+    if not versions:
+        there = scan.problem or f"there are: {', '.join(names)}"
+        raise UnknownModel(f"there is no model {name!r} in the models folder; {there}", names)
+    wanted = [path for path in versions if version in (None, path.name)]
+    if not wanted:
+        numbers = [path.name for path in versions]
+        raise UnknownModel(f"{name} has no version {version!r}; there are: {', '.join(numbers)}", numbers)
+    return wanted
 
 
 def _gone(known: Mapping[Path, BundleEntry], scan: Scan) -> list[Path]:

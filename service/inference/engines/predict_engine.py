@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from service.errors import InvalidInput
+from service.errors import InvalidInput, UnrollError
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
 from service.inference.scheduling.batcher import Batcher, Output
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
+from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.step_queue import StepQueue
+from service.observability.inference_statistics import InferenceStatistics, RunTotals
 from service.observability.timings import Timings
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import AnswerStatistics, InputStatistics
-from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, items_of, plain_value
+from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, items_of, plain_value
 from service.tasks.inputs.request_limits import SampleCount
 from service.tasks.single_pass.chunk_state import require_chunks
 
@@ -31,22 +33,28 @@ class Queue(Protocol):
     def is_alive(self) -> bool: ...
     @property
     def num_pending(self) -> int: ...
+    @property
+    def runs(self) -> RunTotals: ...
     def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]: ...
     async def close(self) -> None: ...
 
 
 class Prediction(NamedTuple):
-    """One answer per input, in order, as JSON values; for a chunk also the state to continue from."""
+    """One answer per input, in order, as JSON values; for a chunk also the state to continue from.
+
+    `outputs` are what the task computed for each input before it was written as JSON.
+    """
 
     answers: list[Any]
     timings: Timings
     state: bytes | None = None
+    outputs: Sequence[Output] = ()
 
 
 class _Asked(NamedTuple):
     """One request: its inputs, how much work each of them is, until when it is worth answering, and who asks."""
 
-    inputs: JsonInputs
+    inputs: ReadInputs
     efforts: list[int]
     deadline_s: float
     caller: str
@@ -59,15 +67,23 @@ class _Statistics(NamedTuple):
     answer_statistics: AnswerStatistics
 
 
+OnAnswer = Callable[[ReadInputs, Mapping[str, Any], Prediction], None]
+
+
 class PredictEngine:
     """Serves one model of `POST /predict`. Create and use it inside a running event loop."""
 
     def __init__(self, opened: OpenBundle, task: PredictTask[Any, Any], context: EngineContext) -> None:
         self.opened = opened
         self.task = task
+        #: Gets the inputs, parameters and answers of every request, for shadow traffic.
+        self.on_answer: OnAnswer | None = None
         self._context = context
         model = opened.bundle.manifest.name
         self._queue = _queue(opened, task, context)
+        #: Runs of single graphs, on tensors that a caller made.
+        self.graphs = context.graph_queues(opened)
+        self.statistics = InferenceStatistics()
         metrics = context.metrics
         self._stage_duration = [metrics.stage_duration.labels(model, stage) for stage in _STAGES]
         self._label_counts = metrics.label_counts(model)
@@ -83,10 +99,15 @@ class PredictEngine:
 
     @property
     def num_pending(self) -> int:
-        return self._queue.num_pending
+        return self._queue.num_pending + self.graphs.num_pending
+
+    @property
+    def runs(self) -> RunTotals:
+        """The runs of all graphs."""
+        return RunTotals.merged([self._queue.runs, *self.graphs.runs])
 
     async def predict(
-        self, inputs: JsonInputs, parameters: Mapping[str, Any], deadline_s: float, caller: str = ""
+        self, inputs: ReadInputs, parameters: Mapping[str, Any], deadline_s: float, caller: str = ""
     ) -> Prediction:
         """Answer one input, or several at once. `deadline_s` is on `time.monotonic()`'s clock.
 
@@ -96,14 +117,20 @@ class PredictEngine:
             InvalidInput, Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
         """
         started_s = time.monotonic()
-        asked = _Asked(inputs, [effort_of(item) for item in items_of(inputs)], deadline_s, caller)
-        examples = await self._preprocess(asked, parameters)
-        prediction, _ = await self._answer(started_s, asked, examples)
+        try:
+            asked = _Asked(inputs, [effort_of(item) for item in items_of(inputs)], deadline_s, caller)
+            examples = await self._preprocess(asked, parameters)
+            prediction = await self._answer(started_s, asked, examples)
+        except UnrollError:
+            self.statistics.fail(started_s)
+            raise
+        if self.on_answer is not None:
+            self.on_answer(inputs, parameters, prediction)
         return prediction
 
     async def predict_chunk(
         self,
-        inputs: JsonInputs,
+        inputs: ReadInputs,
         parameters: Mapping[str, Any],
         deadline_s: float,
         before: bytes | None,
@@ -117,6 +144,21 @@ class PredictEngine:
             Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
         """
         started_s = time.monotonic()
+        try:
+            return await self._predict_chunk(started_s, inputs, parameters, deadline_s, before, caller)
+        except UnrollError:
+            self.statistics.fail(started_s)
+            raise
+
+    async def _predict_chunk(
+        self,
+        started_s: float,
+        inputs: ReadInputs,
+        parameters: Mapping[str, Any],
+        deadline_s: float,
+        before: bytes | None,
+        caller: str,
+    ) -> Prediction:
         require_chunks(self.opened.bundle.manifest, ("state",) if before is not None else ("return_state",))
         reader = self.task.chunks
         assert reader is not None, "a bundle reads chunks only if its task does"
@@ -126,17 +168,16 @@ class PredictEngine:
             raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
         if before is not None:
             examples = [reader.resume(examples[0], before)]
-        prediction, (output,) = await self._answer(started_s, asked, examples)
-        state = reader.state_after(examples[0], output.value)
+        prediction = await self._answer(started_s, asked, examples)
+        state = reader.state_after(examples[0], prediction.outputs[0].value)
         return prediction._replace(state=state)
 
     async def close(self) -> None:
         await self._queue.close()
+        await self.graphs.close()
 
-    async def _answer(
-        self, started_s: float, asked: _Asked, examples: Sequence[Any]
-    ) -> tuple[Prediction, list[Output]]:
-        """Run the examples. Returns the prediction, and the outputs that it was made from."""
+    async def _answer(self, started_s: float, asked: _Asked, examples: Sequence[Any]) -> Prediction:
+        """Run the examples, and write the answers."""
         queued_s = time.monotonic()
         outputs = await self._queue.submit(examples, asked.deadline_s, asked.caller)
         ran_s = time.monotonic()
@@ -144,14 +185,15 @@ class PredictEngine:
             asked.efforts, lambda index: self._written(examples[index], outputs[index]), asked.deadline_s, asked.caller
         )
         timings = _timings(started_s, queued_s, ran_s, outputs)
-        self._observe(timings, [notes for _, notes in written])
-        return Prediction([answer for answer, _ in written], timings), outputs
+        if asked.caller != BACKGROUND:  # shadow traffic is no traffic of the model's
+            self._observe(timings, [notes for _, notes in written])
+            self.statistics.succeed(timings, len(examples))
+        return Prediction([answer for answer, _ in written], timings, outputs=outputs)
 
     async def _preprocess(self, asked: _Asked, parameters: Mapping[str, Any]) -> list[Any]:
         """The inputs as examples, each checked, and all together against the limits of a request."""
         inputs, limits = asked.inputs, self._context.options.request
         checked = check_parameters(self.task.parameters_type, parameters)
-        is_single = isinstance(inputs, (str, dict))
         items, samples = items_of(inputs), SampleCount(limits)
         try:
             limits.require_pixels(items)
@@ -159,7 +201,7 @@ class PredictEngine:
             raise error.under("inputs") from error
 
         def preprocess(index: int) -> Any:
-            path = ("inputs",) if is_single else ("inputs", index)
+            path = ("inputs",) if items is not inputs else ("inputs", index)
             return self._preprocess_one(items[index], checked, path, samples)
 
         examples = await self._context.for_each(asked.efforts, preprocess, asked.deadline_s, asked.caller)
@@ -170,7 +212,7 @@ class PredictEngine:
         return examples
 
     def _preprocess_one(
-        self, item: JsonInput, parameters: Any, path: tuple[str | int, ...], samples: SampleCount
+        self, item: ReadInput, parameters: Any, path: tuple[str | int, ...], samples: SampleCount
     ) -> Any:
         try:
             value = plain_value(item) if isinstance(item, dict) else item

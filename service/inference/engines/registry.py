@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from service.inference.engines.bundle_entry import BundleEntry, WatchedFolder
-from service.inference.engines.catalogue import Catalogue
+from service.inference.engines.catalogue import Catalogue, IdleModel
 from service.inference.engines.engine import Engine
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import Health, ReadinessPolicy
 from service.inference.engines.loader import BundleLoader, ReloadOutcome
+from service.inference.rollout.model_rollout import ModelRollout
+from service.inference.rollout.shadow_report import ShadowReport
 from service.observability.metrics import Metrics
 from service.tasks.core.task import Route
 
@@ -46,18 +49,29 @@ class Registry:
         """A version of a model, by default the one that answers. Raises UnknownModel."""
         return self._catalogue.entry(name, version)
 
-    def find(self, route: Route, name: str | None, version: str | None) -> Engine:
-        """The engine that answers: by default the highest version, and the only model if there is only one.
+    def rollout(self, name: str) -> ModelRollout:
+        """Aliases of a model's versions, and how requests that name none are split."""
+        return self._catalogue.rollout(name)
+
+    def find(self, route: Route, name: str | None, version: str | None, affinity: str = "") -> Engine:
+        """The engine that answers, without a name that of the only model if there is only one.
+
+        `version` may be an alias. Requests without one get the version that the model's traffic weights choose, always
+        the same one for the same affinity key; without weights, the highest.
 
         Raises:
             UnknownModel: there is no such model or version.
             InvalidInput: no model was named and there is a choice, or the model has another task.
+            StillOpening: it is opened for this request, as memory is limited: wait, and ask again.
             NotReady: the service is loading or draining, or the bundle is not ready.
         """
         self._health.require_serving()
         if not name and self._catalogue.is_loading:
             raise self._health.not_ready("loading")
-        return self._catalogue.engine(route, name, version)
+        try:
+            return self._catalogue.engine(route, name, version, affinity)
+        except IdleModel as idle:
+            raise self._loader.on_demand.begin(idle.entry) from None
 
     def reasons(self) -> list[str]:
         """Why the service is not ready, one sentence each; empty when it is."""
@@ -74,6 +88,32 @@ class Registry:
     async def reload(self, retry: bool = True) -> ReloadOutcome:
         """Take over what changed in the models folder. See `BundleLoader.reload`."""
         return await self._loader.reload(retry)
+
+    async def load_model(self, name: str, version: str | None = None) -> None:
+        """Open a model, all versions or one, and take over what changed in its folder.
+
+        Raises UnknownModel, BundleError, NotReady. See `BundleLoader.load_model`.
+        """
+        await self._loader.load_model(name, version)
+
+    async def unload_model(self, name: str, version: str | None = None) -> None:
+        """Close a model, all versions or one, until it is loaded again; requests in flight finish.
+
+        Raises UnknownModel, NotReady. See `BundleLoader.unload_model`.
+        """
+        await self._loader.unload_model(name, version)
+
+    async def change_rollout(self, name: str, changes: Mapping[str, Any]) -> None:
+        """Change aliases, traffic or shadow of a model; they are written to its folder and hold at once.
+
+        Raises UnknownModel, InvalidInput, BundleError, NotReady. See `BundleLoader.change_rollout`.
+        """
+        await self._loader.change_rollout(name, changes)
+
+    def shadow_report(self, name: str) -> ShadowReport:
+        """How the candidate of a model compares with the versions that answer. Raises UnknownModel."""
+        self.versions(name)
+        return self._loader.shadowing.report(name, self.rollout(name))
 
     async def retired(self) -> None:
         """Wait until every engine that was replaced has answered its last request and is closed."""

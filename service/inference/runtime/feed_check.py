@@ -60,11 +60,12 @@ class FeedCheck:
         Raises:
             InferenceFailed: a bug of the service, not of the caller, whose input was validated before.
         """
-        wrong = self._problem(feeds)
+        wrong = self.problem(feeds)
         if wrong is not None:
             raise InferenceFailed(f"graph {self._graph!r} was not run: {wrong}")
 
-    def _problem(self, feeds: Mapping[str, Array]) -> str | None:
+    def problem(self, feeds: Mapping[str, Array]) -> str | None:
+        """What is wrong with the inputs of a run, as the rest of a sentence about the graph; None if nothing is."""
         if feeds.keys() != self._names:
             return f"its inputs are {[name for name, _, _ in self._tensors]}, it was given {list(feeds)}"
         sizes = dict(self._fixed)

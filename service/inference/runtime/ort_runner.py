@@ -108,6 +108,10 @@ class OrtRunner:
         """The distinct preferred providers of the graphs' sessions."""
         return tuple(dict.fromkeys(graph.session.get_providers()[0] for graph in self._graphs.values()))
 
+    def problem(self, graph: str, feeds: Mapping[str, Array]) -> str | None:
+        """Why `run` would refuse these inputs, as a sentence for whoever made them; None if it would not."""
+        return self._graphs[graph].check.problem(feeds)
+
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph once, with all inputs and all outputs by name.
 

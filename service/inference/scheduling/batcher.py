@@ -23,6 +23,7 @@ from service.inference.scheduling.batch_policy import BatchLimits, next_batch, p
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, Turn
 from service.inference.scheduling.kept_rows import RESERVED
 from service.inference.scheduling.lanes import Lanes, Work
+from service.observability.inference_statistics import RunTotals
 from service.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,8 @@ class Batcher:
         self._running: list[list[WorkItem]] = []
         self._closed: UnrollError | None = None
         self._seconds_per_item = 0.0
+        #: Of this batcher alone, while the metrics are those of all versions of the model.
+        self.runs = RunTotals()
         self._batch_size = metrics.batch_size.labels(model)
         self._padding_ratio = metrics.batch_padding_ratio.labels(model)
         self._computed_tokens = metrics.computed_tokens.labels(model)
@@ -284,6 +287,7 @@ class Batcher:
     def _observe(self, lengths: list[int], run_s: float) -> None:
         padded_tokens = max(lengths) * len(lengths)
         self._batch_size.observe(len(lengths))
+        self.runs.add(len(lengths), run_s)
         self._padding_ratio.observe(padding_ratio(lengths))
         self._computed_tokens.inc(padded_tokens)
         self._padded_tokens.inc(padded_tokens - sum(lengths))

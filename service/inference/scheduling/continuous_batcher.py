@@ -52,6 +52,7 @@ from service.inference.scheduling.kept_rows import RESERVED, KeptRows
 from service.inference.scheduling.lanes import Lanes, Work
 from service.inference.scheduling.running_batch import Handed, RunningBatch
 from service.inference.scheduling.stream import EndReason, Stream
+from service.observability.inference_statistics import RunTotals
 from service.observability.metrics import Metrics
 from service.tasks.core.step_batch import RequestT, StepBatch
 from service.tasks.core.task import Runner
@@ -125,6 +126,8 @@ class ContinuousBatcher(Generic[RequestT]):
         self._is_closed = False
         self._stopped: UnrollError | None = None
         self._mean_stream_s = 0.0
+        #: Of this batcher alone, while the metrics are those of all versions of the model.
+        self.runs = RunTotals()
         self._batch_size = metrics.batch_size.labels(model)
         self._generated_tokens = metrics.generated_tokens.labels(model)
         self._joins = metrics.slot_joins.labels(model)
@@ -326,11 +329,14 @@ class ContinuousBatcher(Generic[RequestT]):
 
     def _advance(self, batch: RunningBatch[RequestT], joining: Sequence[Stream[RequestT]]) -> None:
         """In a lane: one run of a running batch."""
-        self._batch_size.observe(batch.num_rows)
+        num_rows = batch.num_rows
+        self._batch_size.observe(num_rows)
         started_s = time.monotonic()
         handed = batch.advance(self._runner, joining)
         with self._lanes.lock:
-            self.share.charge(batch.turn, time.monotonic() - started_s)
+            run_s = time.monotonic() - started_s
+            self.share.charge(batch.turn, run_s)
+            self.runs.add(num_rows, run_s)
         for stream, outcome in handed:
             if outcome.finished:
                 self._left(stream, "finished" if outcome.error is None else "failed")

@@ -17,6 +17,8 @@ Callers share alike: seconds count for more where a caller has more open request
 where it has fewer. With a single caller, or one request each, the weights are 1. A request of a caller that has at most
 half of the mean is modest: it counts as if it had waited for a second, and goes before a crowd of requests that came
 together.
+
+Shadow traffic, whose caller is `BACKGROUND`, counts as if it had come a minute later, and takes no share from anybody.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ _CREDIT_S = 0.1
 _MODEST_WEIGHT = 0.5
 #: A run of at most this duration counts as short: such requests are served in order of arrival.
 _SHORT_S = 0.01
+#: The caller of shadow traffic, whom nobody waits for. No address or key of a client is like it.
+BACKGROUND = "\0background"
+#: What its turns are behind others: with ageing, they still have one after a minute of load without a pause.
+_BACKGROUND_S = 6.0
 #: What the next run of a request that needs several is expected to take; less matters little.
 SEVERAL_RUNS_S = 0.06
 #: The least that a run is charged, so that the requests of runs too short to be measured take turns as well.
@@ -70,6 +76,8 @@ class FairShare:
 
     def begin(self, caller: str, run_s: float = 0.0) -> Turn:
         """The turn of a request that has just arrived; `end` it. `run_s` is the expected duration of its first run."""
+        if caller == BACKGROUND:  # it takes no share from anybody
+            return self._placed(Turn(caller, self._virtual_s, run_s, time.monotonic()))
         self._open_by_caller[caller] = self._open_by_caller.get(caller, 0) + 1
         self._num_open += 1
         turn = Turn(caller, self._virtual_s, run_s, time.monotonic())
@@ -79,6 +87,8 @@ class FairShare:
 
     def end(self, turn: Turn) -> None:
         """The request has been answered or has left. Call it once."""
+        if turn.caller == BACKGROUND:
+            return
         self._num_open -= 1
         self._open_by_caller[turn.caller] -= 1
         if not self._open_by_caller[turn.caller]:
@@ -106,6 +116,8 @@ class FairShare:
     def _placed(self, turn: Turn) -> Turn:
         long_s = max(0.0, turn.run_s - _SHORT_S)
         turn.key = turn.tag_s + long_s * self._weight(turn) + _AGEING * turn.since_s
+        if turn.caller == BACKGROUND:
+            turn.key += _BACKGROUND_S
         return turn
 
     def _weight(self, turn: Turn) -> float:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Generic
 
 from service.errors import InferenceFailed
-from service.inference.scheduling.fair_share import Turn
+from service.inference.scheduling.fair_share import BACKGROUND, Turn
 from service.inference.scheduling.stream import Stream
 from service.tasks.core.step_batch import Outcome, RequestT, StepBatch
 from service.tasks.core.task import Runner
@@ -67,6 +67,8 @@ class RunningBatch(Generic[RequestT]):
         for stream, outcome in handed:
             if outcome.finished:
                 del self._streams[id(stream.request)]
+        is_background = all(stream.turn.caller == BACKGROUND for stream in self._streams.values())
+        self.turn.caller = BACKGROUND if is_background and self._streams else ""
         self.num_rows = self._batch.num_rows
         self.ready_since_s = time.monotonic()
         return handed

@@ -10,6 +10,7 @@ from service.inference.scheduling.batcher import Output
 from service.inference.scheduling.continuous_batcher import LONG_TOKENS, ContinuousBatcher
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
 from service.inference.scheduling.stream import Stream
+from service.observability.inference_statistics import RunTotals
 
 #: Examples of a request that may join at once without another request having its turn before.
 _FEW = 8
@@ -28,6 +29,10 @@ class StepQueue:
     @property
     def num_pending(self) -> int:
         return self._batcher.num_pending
+
+    @property
+    def runs(self) -> RunTotals:
+        return self._batcher.runs
 
     def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]:
         """Queue examples, all or none; the future has one output each, in order. Cancel it to drop them.

@@ -102,6 +102,15 @@ class StateSealer:
         self.num_opened += 1
         return payload
 
+    def bundle_of(self, token: str, caller: str) -> tuple[str, str] | None:
+        """Model and version of a token that this caller may use; None for any other. It does not count as opened."""
+        try:
+            self._require_short(token)
+            claims = json.loads(self._cipher.decrypt(_padded(token)).partition(b"\n")[0])
+            return (claims["model"], claims["version"]) if claims["caller"] == _fingerprint(caller) else None
+        except (InvalidToken, StateRefused, KeyError, TypeError, ValueError):
+            return None
+
     def _open(self, token: str, owner: StateOwner) -> bytes:
         self._require_short(token)
         try:

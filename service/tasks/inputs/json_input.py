@@ -2,7 +2,8 @@
 
 A text and a list of words are passed on. An object has numbers or a picture: `{"frames": [[0.1, 0.2], ...]}`, a
 sequence of feature vectors, also with `"times"` of the last of them, `{"wav": "UklGR..."}`, a wave file, or
-`{"png": "iVBOR..."}`, a PNG file, both in base64.
+`{"png": "iVBOR..."}`, a PNG file, both in base64. A protocol that has read them already passes on `Frames`, a
+`Waveform` or a `Picture`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,16 @@ from service.tasks.inputs.wav import read_wav
 JsonInput = str | Sequence[str] | dict[str, Any]
 #: One input, or several.
 JsonInputs = JsonInput | Sequence[JsonInput]
+#: The same where numbers or a picture may have been read already.
+ReadInput = JsonInput | Frames | Waveform | Picture
+ReadInputs = ReadInput | Sequence[ReadInput]
 
 #: Characters of base64 that are decoded in the time in which one character of text is tokenised.
 _WAV_CHARACTERS_PER_CHARACTER = 32
 #: The same for the base64 of a PNG file, without decoding its pixels.
 _PNG_CHARACTERS_PER_CHARACTER = 8
+#: Numbers of an array that are checked, or resampled, in the time of one character of text.
+_NUMBERS_PER_CHARACTER = 16
 #: The base64 characters that contain the size of a PNG file; pixels decoded in the time of one character of text.
 _PNG_HEAD_CHARACTERS = 32
 _PIXELS_PER_CHARACTER = 32
@@ -88,16 +94,23 @@ def _from_base64(text: str, field: str) -> bytes:
         raise InvalidInput("this is not base64", (field,)) from error
 
 
-def items_of(inputs: JsonInputs) -> Sequence[JsonInput]:
+def items_of(inputs: ReadInputs) -> Sequence[ReadInput]:
     """The inputs of a request as a list; a single one is a list of one."""
-    return [inputs] if isinstance(inputs, (str, dict)) else inputs
+    return [inputs] if isinstance(inputs, (str, dict, Frames, Waveform, Picture)) else inputs
 
 
-def effort_of(value: JsonInput) -> int:
+def effort_of(value: ReadInput) -> int:
     """Estimated work of preprocessing one input, in characters of text."""
-    if isinstance(value, str):
-        return len(value)
-    return _effort_of_object(value) if isinstance(value, dict) else sum(map(len, value))
+    match value:
+        case str():
+            return len(value)
+        case dict():
+            return _effort_of_object(value)
+        case Frames(values=numbers) | Waveform(samples=numbers):
+            return numbers.size // _NUMBERS_PER_CHARACTER
+        case Picture():
+            return _effort_of_picture(value, len(value.png))
+    return sum(map(len, value))
 
 
 def _effort_of_object(value: dict[str, Any]) -> int:
@@ -105,22 +118,26 @@ def _effort_of_object(value: dict[str, Any]) -> int:
     if "wav" in value:
         return len(value["wav"]) // _WAV_CHARACTERS_PER_CHARACTER
     if "png" in value:
-        return _effort_of_picture(value["png"])
+        return _effort_of_picture(value, len(value["png"]))
     return sum(map(len, value["frames"])) + len(value.get("times") or ())
 
 
-def _effort_of_picture(text: str) -> int:
+def _effort_of_picture(value: ReadInput, size: int) -> int:
     """The work grows with the pixels that the file declares. A file that is not PNG is refused at once."""
-    num_pixels = pixels_of({"png": text})
-    return len(text) // _PNG_CHARACTERS_PER_CHARACTER + num_pixels // _PIXELS_PER_CHARACTER if num_pixels else 0
+    num_pixels = pixels_of(value)
+    return size // _PNG_CHARACTERS_PER_CHARACTER + num_pixels // _PIXELS_PER_CHARACTER if num_pixels else 0
 
 
-def pixels_of(value: JsonInput) -> int:
+def pixels_of(value: ReadInput) -> int:
     """The pixels that the header of a picture declares; 0 for every other input, and for a file that is refused."""
-    if not isinstance(value, dict) or "png" not in value:
-        return 0
     try:
-        size = size_of_png(base64.b64decode(value["png"][:_PNG_HEAD_CHARACTERS]))
+        match value:
+            case Picture(png=file):
+                size = size_of_png(file)
+            case {"png": str() as text}:
+                size = size_of_png(base64.b64decode(text[:_PNG_HEAD_CHARACTERS]))
+            case _:
+                return 0
     except (InvalidInput, ValueError):
         return 0
     return size.rows * size.columns

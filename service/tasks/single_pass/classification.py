@@ -65,12 +65,16 @@ class ClassificationExample:
 
 
 class ClassificationOutput(NamedTuple):
-    """The requested labels as indices, the most likely first, and their probabilities."""
+    """The requested labels as indices, the most likely first, and their probabilities.
+
+    `probabilities` are those of all labels, `[labels]`: a view of those of the whole batch.
+    """
 
     label_ids: list[int]
     scores: list[float]
     is_finite: bool
     after: RowState | None
+    probabilities: Array
 
 
 class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
@@ -144,5 +148,6 @@ def most_likely_labels(
     outputs = []
     for row, (count, finite, after) in enumerate(zip(counts, is_finite.tolist(), afters, strict=True)):
         label_ids = [best[row]] if count == 1 else np.argsort(-logits[row], kind="stable")[:count].tolist()
-        outputs.append(ClassificationOutput(label_ids, probabilities[row, label_ids].tolist(), finite, after))
+        scores = probabilities[row]
+        outputs.append(ClassificationOutput(label_ids, scores[label_ids].tolist(), finite, after, scores))
     return outputs

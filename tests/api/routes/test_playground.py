@@ -12,17 +12,27 @@ from fastapi.testclient import TestClient
 from service.api.routes.playground import DIGEST, FILES, FOLDER, PAGE
 from tests.live_server import live_server, request
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
 
 def test_the_home_address_is_the_page(client: TestClient) -> None:
-    answer = client.get("/")
+    answer = client.get("/", headers=BROWSER)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert answer.text.replace(f"{DIGEST}/", "") == (FOLDER / PAGE).read_text(encoding="utf-8")
     assert answer.headers["cache-control"] == "no-cache"
 
 
+def test_programs_are_told_that_the_server_is_alive(client: TestClient) -> None:
+    """KServe's client asks at `/`, and reads JSON; caches keep the two answers apart."""
+    for accept in ("*/*", "application/json", ""):
+        answer = client.get("/", headers={"Accept": accept})
+        assert (answer.status_code, answer.json(), answer.headers["vary"]) == (200, {"status": "alive"}, "Accept")
+    assert client.get("/", headers=BROWSER).headers["vary"] == "Accept"
+
+
 def test_files_are_cached_by_their_digest(client: TestClient) -> None:
     """The page refers to its files by their digest, which is cached for good; the digest of another release is not."""
-    addresses = re.findall(r'(?:src|href)="(playground/[^"]+)"', client.get("/").text)
+    addresses = re.findall(r'(?:src|href)="(playground/[^"]+)"', client.get("/", headers=BROWSER).text)
     assert len(addresses) >= 7
     for address in addresses:
         answer = client.get(f"/{address}")
@@ -79,9 +89,9 @@ def test_an_unchanged_file_is_not_sent_again(client: TestClient) -> None:
 
 
 def test_head_tells_the_size_without_the_body(client: TestClient) -> None:
-    answer = client.head("/")
+    answer = client.head("/", headers=BROWSER)
     assert (answer.status_code, answer.content) == (200, b"")
-    assert int(answer.headers["content-length"]) == len(client.get("/").content)
+    assert int(answer.headers["content-length"]) == len(client.get("/", headers=BROWSER).content)
 
 
 @pytest.mark.parametrize("name", ["", "nothing.js", "views", "views/", "views/nothing.js", "App.js", "app.js/"])

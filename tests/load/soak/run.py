@@ -111,11 +111,11 @@ class _Soak:
         """The load, then the wait until nothing is open, then the last lines of the log."""
         watcher = self._caller(_WATCHER_SEED)
         kinds = [kind for kind in KINDS if kind.is_possible(self.subject.known)]
-        idle = await _open_figures(watcher)
+        idle = await open_figures(watcher)
         began_s = time.monotonic()
         await self._put_load(kinds, began_s)
         seconds = time.monotonic() - began_s
-        left = await _left_open(watcher, idle)
+        left = await left_open(watcher, idle)
         watcher.close()
         self.subject.log.read_on()
         names = (*(kind.name for kind in kinds), RELOADS)
@@ -172,7 +172,7 @@ class _Soak:
             await asyncio.sleep(_SAMPLE_EVERY_S)
 
 
-async def _open_figures(watcher: Caller) -> Counter[str]:
+async def open_figures(watcher: Caller) -> Counter[str]:
     """What is open now, of all models, this very request included."""
     watcher.kind = "metrics"
     page = (await watcher.reply(http_request("GET", "/metrics"))).body.decode("utf-8")
@@ -182,13 +182,13 @@ async def _open_figures(watcher: Caller) -> Counter[str]:
     return found
 
 
-async def _left_open(watcher: Caller, idle: Counter[str]) -> dict[str, float]:
+async def left_open(watcher: Caller, idle: Counter[str]) -> dict[str, float]:
     """What is open beyond what was open before the load, when it is nothing or has not become less for long."""
     give_up_s = time.monotonic() + _DRAIN_S
     left: dict[str, float] = {}
     with contextlib.suppress(Unanswered):
         while time.monotonic() < give_up_s:
-            found = await _open_figures(watcher)
+            found = await open_figures(watcher)
             left = {name: found[name] - idle[name] for name in idle}
             if not any(left.values()):
                 break

@@ -1,0 +1,201 @@
+"""The paths of the Open Inference Protocol over HTTP, and of Triton's extensions of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.api.call import Call
+from service.api.error_table import ErrorForm
+from service.api.protocol import Protocol, Route
+from service.api.protocols.open_inference import management
+from service.api.protocols.open_inference.compression import compressed
+from service.api.protocols.open_inference.generate_extension import GenerateForm, generate, generate_stream
+from service.api.protocols.open_inference.http_codec import read_request, write_response
+from service.api.protocols.open_inference.inference import infer
+from service.errors import BundleError, InvalidInput, StateRefused
+
+Endpoint = Callable[[Call, bytes], Awaitable[Response]]
+
+_MODEL = "/v2/models/{model}"
+_VERSION = "/v2/models/{model}/versions/{version}"
+_BODY = TypeAdapter(dict[str, Any])
+_MAX_SMALL_BODY_BYTES = 64 * 1024
+
+
+async def infer_tensors(call: Call, body: bytes) -> Response:
+    """Tensors in, tensors out. The metadata of a model names them, and the datatype and shape of each.
+
+    The body is JSON, or JSON followed by raw tensors where the header `Inference-Header-Content-Length` says how long
+    the JSON is; the answer is of the form that the request asks for.
+    """
+    headers = call.record.headers
+    request = read_request(body, headers.inference_header_length, call.settings)
+    response = write_response(await infer(call, *_named(call), request), request)
+    return await compressed(response, headers.accept_encoding) if headers.accept_encoding else response
+
+
+async def describe_server(call: Call, body: bytes) -> Response:
+    """Name and version of the server, and the extensions of the protocol that it has."""
+    del call, body
+    return _json(management.server_metadata())
+
+
+async def describe_model(call: Call, body: bytes) -> Response:
+    """The inputs and outputs of a model, or of one of its graphs as `MODEL.GRAPH`."""
+    del body
+    return _json(management.metadata(call, *_named(call)))
+
+
+async def configure_model(call: Call, body: bytes) -> Response:
+    """The configuration of a model in the terms of Triton."""
+    del body
+    return _json(management.configuration(call, *_named(call)))
+
+
+async def count_model(call: Call, body: bytes) -> Response:
+    """Requests, runs and times of a model since it was loaded: of each version, or of one."""
+    del body
+    return _json(management.statistics(call, *_named(call)))
+
+
+async def count_all(call: Call, body: bytes) -> Response:
+    """The same of every model."""
+    del body
+    return _json(management.statistics(call, None, None))
+
+
+async def list_repository(call: Call, body: bytes) -> Response:
+    """Every version of every model with its state; with `{"ready": true}` those that are ready."""
+    return _json(management.repository_index(call, ready_only=_small_body(body).get("ready") is True))
+
+
+async def load_model(call: Call, body: bytes) -> Response:
+    """Open a model as it lies in the models folder, or take over what changed there; answered when it is ready."""
+    parameters = _small_body(body).get("parameters")
+    await management.load(call, call.path_values["model"], parameters if isinstance(parameters, dict) else {})
+    return _json({})
+
+
+async def unload_model(call: Call, body: bytes) -> Response:
+    """Close a model until it is loaded again. No model here has dependents."""
+    _small_body(body)
+    await management.unload(call, call.path_values["model"])
+    return _json({})
+
+
+async def read_tracing(call: Call, body: bytes) -> Response:
+    """What is traced in Triton's way: nothing. Spans are sent to where the environment of the service says."""
+    del call, body
+    return _json(management.trace_setting())
+
+
+async def read_logging(call: Call, body: bytes) -> Response:
+    """What is logged."""
+    del body
+    return _json(management.log_setting(call))
+
+
+async def list_shared_memory(call: Call, body: bytes) -> Response:
+    """The regions of shared memory: none, since tensors come in requests."""
+    del call, body
+    return _json([])
+
+
+async def forget_shared_memory(call: Call, body: bytes) -> Response:
+    """Forget regions of shared memory; there are none."""
+    del call, body
+    return _json({})
+
+
+def refusing(message: str, summary: str) -> Endpoint:
+    """An endpoint for what clients may ask and this service does not do."""
+
+    async def refuse(call: Call, body: bytes) -> Response:
+        del call, body
+        raise InvalidInput(message)
+
+    refuse.__doc__ = summary
+    return refuse
+
+
+_NO_SHARED_MEMORY = refusing("shared memory is not offered: send tensors in the request", "Refused.")
+_NO_TRACING = refusing("tracing is set up by the environment of the service, not by requests", "Refused.")
+_NO_LOGGING = refusing("the log level is set by UNROLL_LOG_LEVEL when the service starts", "Refused.")
+
+
+def _named(call: Call) -> tuple[str, str | None]:
+    return call.path_values["model"], call.path_values.get("version")
+
+
+def _small_body(body: bytes) -> dict[str, Any]:
+    """A JSON object that may be left out. Raises HTTPException."""
+    if not body.strip():
+        return {}
+    try:
+        if len(body) > _MAX_SMALL_BODY_BYTES:
+            raise HTTPException(400, f"the body of this request has at most {_MAX_SMALL_BODY_BYTES} bytes")
+        return _BODY.validate_json(body)
+    except ValidationError as error:
+        raise HTTPException(400, "the body is no JSON object") from error
+
+
+def _json(value: Any) -> Response:
+    return Response(to_json(value), media_type="application/json")
+
+
+def _both(suffix: str, endpoint: Callable[[Call, Any], Awaitable[Response]], **more: Any) -> list[Route[Any]]:
+    """The route for the version that answers by default, and for a given one."""
+    more = {"body": bytes, **more}
+    return [Route(f"{path}{suffix}", endpoint, **more) for path in (_MODEL, _VERSION)]
+
+
+def _shared_memory(kind: str) -> Sequence[Route[Any]]:
+    path = f"/v2/{kind}sharedmemory"
+    return [
+        Route(f"{path}/status", list_shared_memory, bytes, method="GET", summary="List regions of shared memory"),
+        Route(f"{path}/region/{{region}}/register", _NO_SHARED_MEMORY, bytes, summary="Register shared memory"),
+        Route(f"{path}/region/{{region}}/unregister", forget_shared_memory, bytes, summary="Forget a region"),
+        Route(f"{path}/unregister", forget_shared_memory, bytes, summary="Forget all regions"),
+    ]
+
+
+PROTOCOL = Protocol(
+    name="open-inference",
+    tag="open inference protocol",
+    errors=ErrorForm(
+        rows={
+            InvalidInput: (400, "validation"),
+            StateRefused: (400, "state_refused"),
+            BundleError: (409, "bundle_refused"),  # of a model that was to be loaded
+        }
+    ),
+    routes=[
+        Route("/v2", describe_server, bytes, method="GET", summary="Describe the server"),
+        *_both("/infer", infer_tensors, summary="Infer: tensors in, tensors out"),
+        *_both("/generate", generate, body=GenerateForm, any_media_type=True, summary="Answer one text"),
+        *_both(
+            "/generate_stream", generate_stream, body=GenerateForm, any_media_type=True, summary="Answer it, streamed"
+        ),
+        *_both("", describe_model, method="GET", summary="Describe a model"),
+        *_both("/config", configure_model, method="GET", summary="The configuration of a model"),
+        *_both("/stats", count_model, method="GET", summary="Statistics of a model"),
+        Route("/v2/models/stats", count_all, bytes, method="GET", summary="Statistics of all models"),
+        *_both("/trace/setting", read_tracing, method="GET", summary="Trace settings of a model"),
+        *_both("/trace/setting", _NO_TRACING, summary="Change the trace settings of a model"),
+        Route("/v2/trace/setting", read_tracing, bytes, method="GET", summary="Trace settings"),
+        Route("/v2/trace/setting", _NO_TRACING, bytes, summary="Change trace settings"),
+        Route("/v2/logging", read_logging, bytes, method="GET", summary="Log settings"),
+        Route("/v2/logging", _NO_LOGGING, bytes, summary="Change log settings"),
+        Route("/v2/repository/index", list_repository, bytes, summary="List the models"),
+        Route("/v2/repository/models/{model}/load", load_model, bytes, summary="Load a model"),
+        Route("/v2/repository/models/{model}/unload", unload_model, bytes, summary="Unload a model"),
+        *_shared_memory("system"),
+        *_shared_memory("cuda"),
+    ],
+)

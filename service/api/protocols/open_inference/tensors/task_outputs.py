@@ -1,0 +1,244 @@
+"""Answers of tasks as tensors. Rows of different lengths are filled up with empty texts, and with 0 or -1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, TensorMetadata, numbers, texts
+from service.bundle.manifest import ForecastingOptions, Manifest, TaggingOptions
+from service.inference.engines.predict_engine import Prediction
+
+#: Makes the tensor of a name from a prediction and the shape of what has one element for each input.
+Writer = Callable[[str, Prediction, tuple[int, ...]], Tensor]
+
+TEXT_OUTPUT = "text_output"
+_BATCH = (-1,)
+
+
+class TaskOutputs(Protocol):
+    """What a task gives."""
+
+    @property
+    def metadata(self) -> Sequence[TensorMetadata]:
+        """The outputs of an answer where none are named."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """The names of the elements of the last axis, for outputs that have one for each label."""
+        ...
+
+    @property
+    def writers(self) -> Mapping[str, Writer]:
+        """For every output, by name; those besides `metadata` are made on request."""
+        ...
+
+
+def task_outputs(manifest: Manifest) -> TaskOutputs:
+    """The outputs of a bundle that predicts."""
+    match manifest.options:
+        case TaggingOptions() as options:
+            return TagOutputs(has_spans=options.scheme is not None, labels_texts=bool(manifest.text_labels))
+        case ForecastingOptions() as options:
+            return ForecastOutputs(options)
+    return LabelOutputs(manifest.labels) if manifest.task == "classification" else TextOutputs()
+
+
+class LabelOutputs:
+    """The best label with its probability, and the probabilities of all labels.
+
+    Where the parameter `top_k` is given, `top_labels` and `top_scores` have the best of them.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.metadata = (
+            TensorMetadata("label", BYTES, _BATCH),
+            TensorMetadata("score", "FP32", _BATCH),
+            TensorMetadata("scores", "FP32", (-1, len(labels))),
+        )
+        self.labels = {"scores": labels}
+        self.writers: dict[str, Writer] = {
+            "label": _texts_of("label"),
+            "score": _numbers_of("score"),
+            "scores": _all_scores,
+            "top_labels": _top_labels,
+            "top_scores": _top_scores,
+        }
+
+
+class TagOutputs:
+    """The words of each text, with tag, probability and place; spans and the label of the text, if the model has them.
+
+    Places are counted as the parameter `offsets` says; they are -1 for words that were sent as such.
+    """
+
+    labels: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self, *, has_spans: bool, labels_texts: bool) -> None:
+        words, places = (-1, -1), (-1, -1, 2)
+        metadata = [TensorMetadata("tokens", BYTES, words), TensorMetadata("tags", BYTES, words)]
+        metadata += [TensorMetadata("scores", "FP32", words), TensorMetadata("offsets", "INT64", places)]
+        metadata.append(TensorMetadata("lengths", "INT64", _BATCH))
+        self.writers: dict[str, Writer] = {
+            "tokens": _members("tokens", "text"),
+            "tags": _members("tokens", "tag"),
+            "scores": _member_scores("tokens"),
+            "offsets": _member_places("tokens"),
+            "lengths": _member_counts("tokens"),
+        }
+        if has_spans:
+            metadata += [TensorMetadata("span_labels", BYTES, words), TensorMetadata("span_texts", BYTES, words)]
+            metadata += [
+                TensorMetadata("span_scores", "FP32", words),
+                TensorMetadata("span_offsets", "INT64", places),
+            ]
+            self.writers |= {
+                "span_labels": _members("spans", "label"),
+                "span_texts": _members("spans", "text"),
+                "span_scores": _member_scores("spans"),
+                "span_offsets": _member_places("spans"),
+            }
+        if labels_texts:
+            metadata += [TensorMetadata("label", BYTES, _BATCH), TensorMetadata("label_score", "FP32", _BATCH)]
+            self.writers |= {"label": _texts_of("label"), "label_score": _numbers_of("label_score")}
+        self.metadata = tuple(metadata)
+
+
+class TextOutputs:
+    """A text for each input, a translation or a caption, and its score."""
+
+    metadata = (TensorMetadata(TEXT_OUTPUT, BYTES, _BATCH), TensorMetadata("score", "FP32", _BATCH))
+    labels: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self) -> None:
+        self.writers: dict[str, Writer] = {TEXT_OUTPUT: _texts_of("text"), "score": _numbers_of("score")}
+
+
+class GenerationOutputs:
+    """The continuation of each prompt, why it ended, and its number of tokens; written by `generation`."""
+
+    metadata = (
+        TensorMetadata(TEXT_OUTPUT, BYTES, _BATCH),
+        TensorMetadata("finish_reason", BYTES, _BATCH),
+        TensorMetadata("generated_tokens", "INT64", _BATCH),
+    )
+    labels: Mapping[str, Sequence[str]] = {}
+    writers: Mapping[str, Writer] = {}
+
+
+class ForecastOutputs:
+    """The forecast of each window, and its quantiles if the model has them."""
+
+    labels: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self, options: ForecastingOptions) -> None:
+        shape = (-1, options.horizon, len(options.targets))
+        self.writers: dict[str, Writer] = {"forecast": _forecast}
+        self.metadata = [TensorMetadata("forecast", "FP32", shape)]
+        if options.quantiles:
+            self.writers["quantiles"] = _quantiles
+            self.metadata.append(TensorMetadata("quantiles", "FP32", (*shape, len(options.quantiles))))
+
+
+def _texts_of(key: str) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        return texts(name, [answer[key] for answer in prediction.answers], shape)
+
+    return write
+
+
+def _numbers_of(key: str) -> Writer:
+    """0 where an answer has no such number, because it was not wanted."""
+
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        return Tensor(name, "FP32", shape, [answer.get(key, 0.0) for answer in prediction.answers])
+
+    return write
+
+
+def _all_scores(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    del shape
+    rows = [output.value.probabilities for output in prediction.outputs]
+    scores = rows[0][None] if len(rows) == 1 else np.stack(rows)
+    return numbers(name, scores.astype(np.float32))
+
+
+def _top_labels(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    ranked = [_ranked(answer) for answer in prediction.answers]
+    labels = [entry["label"] for entries in ranked for entry in entries]
+    return texts(name, labels, (shape[0], len(ranked[0])))
+
+
+def _top_scores(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    ranked = [_ranked(answer) for answer in prediction.answers]
+    scores = [entry["score"] for entries in ranked for entry in entries]
+    return Tensor(name, "FP32", (shape[0], len(ranked[0])), scores)
+
+
+def _ranked(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return answer.get("top_k") or [answer]
+
+
+def _members(kind: str, key: str) -> Writer:
+    """The texts of tokens or spans, `[batch, most of them]`."""
+
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        rows = [[member[key] for member in answer[kind]] for answer in prediction.answers]
+        flat, width = _filled(rows, "")
+        return texts(name, flat, (shape[0], width))
+
+    return write
+
+
+def _member_scores(kind: str) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        rows = [[member["score"] for member in answer[kind]] for answer in prediction.answers]
+        flat, width = _filled(rows, 0.0)
+        return Tensor(name, "FP32", (shape[0], width), flat)
+
+    return write
+
+
+def _member_places(kind: str) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        rows = [
+            [place for member in answer[kind] for place in (member["start"], member["end"])]
+            for answer in prediction.answers
+        ]
+        flat, width = _filled(rows, -1)
+        known = flat if None not in flat else [-1 if place is None else place for place in flat]
+        return Tensor(name, "INT64", (shape[0], width // 2, 2), known)
+
+    return write
+
+
+def _member_counts(kind: str) -> Writer:
+    def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+        return Tensor(name, "INT64", shape, [len(answer[kind]) for answer in prediction.answers])
+
+    return write
+
+
+def _filled(rows: list[list[Any]], filling: Any) -> tuple[list[Any], int]:
+    """Rows one after the other, filled up to the length of the longest; and that length."""
+    if len(rows) == 1:
+        return rows[0], len(rows[0])
+    width = max(map(len, rows))
+    flat: list[Any] = []
+    for row in rows:
+        flat += row
+        flat += [filling] * (width - len(row))
+    return flat, width
+
+
+def _forecast(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    del shape
+    return numbers(name, np.stack([output.value.forecast for output in prediction.outputs]))
+
+
+def _quantiles(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    del shape
+    return numbers(name, np.stack([output.value.quantiles for output in prediction.outputs]))

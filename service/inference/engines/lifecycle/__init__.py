@@ -1,0 +1,1 @@
+"""What happens to open bundles besides answering: shadow traffic between them, and closing those that are not used."""

@@ -1,0 +1,1 @@
+"""Rolling out versions: aliases, weighted traffic, shadow traffic and its comparison."""
