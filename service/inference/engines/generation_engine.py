@@ -94,7 +94,7 @@ class GenerationEngine:
         stream = self._batcher.submit(request, deadline_s, caller)
         if caller == BACKGROUND:  # shadow traffic is no traffic of the model's
             return stream
-        if self.on_answer is not None and before is None and request.num_rows == 1:
+        if self.on_answer is not None and isinstance(prompt, str) and before is None and request.num_rows == 1:
             self._asked[stream] = prompt, options
         for counter, num_tokens in zip(self._reading, request.input_statistics, strict=True):
             counter.inc(num_tokens)
