@@ -26,6 +26,14 @@ class Piece(NamedTuple):
     end: int
 
 
+class PlacedToken(NamedTuple):
+    """A token and what it stands for: `text[start:end]`, in characters (code points)."""
+
+    id: int
+    start: int
+    end: int
+
+
 class TextTokenizer:
     """A `tokenizers.Tokenizer` whose first ids are the four special tokens."""
 
@@ -66,6 +74,11 @@ class TextTokenizer:
         """Like `encode`, with the text of each token."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return list(encoding.ids), list(encoding.tokens)
+
+    def encode_with_places(self, text: str) -> list[PlacedToken]:
+        """Like `encode`, with the place of each token in the text."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return [PlacedToken(number, *place) for number, place in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def pieces(self, text: str) -> list[Piece]:
         """Split a text into words by the pre-tokenizer; white space is dropped, offsets refer to `text`."""

@@ -176,7 +176,7 @@ async def nothing(call: Call, body: bytes) -> Response:
 def test_paths_are_found_by_method_and_segment() -> None:
     paths = ["/a", "/a/{x}", "/a/{x}/b", "/a/{x}/{y}", "/a/{x}:go"]
     routes = [Route(path, nothing, bytes) for path in paths]
-    table = RouteTable([Protocol("t", [Route("/a/b", nothing, bytes), *reversed(routes)])])
+    table = RouteTable([Protocol("t", "t", [Route("/a/b", nothing, bytes), *reversed(routes)])])
 
     def found(path: str, method: str = "POST") -> tuple[str, dict[str, str]] | None:
         match = table.find(method, path)

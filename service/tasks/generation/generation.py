@@ -94,12 +94,16 @@ class Generation(Task):
 
     def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> GenerationAnswer:
         checked = check_parameters(GenerationParameters, parameters)
-        result = self.generate(runner, value, checked.options)
+        checked.require_choice()
+        delivery = Delivery(num_continuations=checked.best_of or 1, best_first=checked.ranks)
+        result = self.generate(runner, value, checked.options, delivery)
         return GenerationAnswer.model_validate(written_answer(result, checked, value))
 
-    def generate(self, runner: Runner, prompt: str, options: SamplingOptions) -> GenerationResult:
+    def generate(
+        self, runner: Runner, prompt: str, options: SamplingOptions, delivery: Delivery | None = None
+    ) -> GenerationResult:
         """Answer one request on its own. Raises InvalidInput and InferenceFailed."""
-        request = self.start(prompt, options)
+        request = self.start(prompt, options, delivery)
         for _ in self.events(runner, request):
             pass
         return request.result()

@@ -34,12 +34,15 @@ class Delivery:
         num_continuations: sequences for the same prompt, which is read once; number i has `seed + i`, modulo 2**64.
         returns_state: each sequence ends with a state to continue from.
         state_every: a stream also has a state after each multiple of this number of tokens; 0 for none.
+        best_first: results and states are in the order of mean log-probability per token, the highest first, if the
+            options list tokens. Those of equal texts keep the order of their seeds.
     """
 
     is_streamed: bool = False
     num_continuations: int = 1
     returns_state: bool = False
     state_every: int = 0
+    best_first: bool = False
 
 
 class GenerationRequest:
@@ -67,6 +70,7 @@ class GenerationRequest:
         self.seed = _seed(options, start) if options.samples else None
         self._tokenizer = tokenizer
         self._start = start
+        self._best_first = delivery.best_first
         self._prompt_log_probabilities: list[float] = []
         self.sequences = [self._new_sequence(number, delivery) for number in range(delivery.num_continuations)]
 
@@ -135,17 +139,23 @@ class GenerationRequest:
     def result(self) -> GenerationResult:
         """The result, once every sequence has ended. Raises ValueError before that."""
         prompt_tokens = self._prompt_tokens() if self.reports_prompt else []
-        return GenerationResult([sequence.result for sequence in self.sequences], prompt_tokens)
+        return GenerationResult([sequence.result for sequence in self._ranked()], prompt_tokens)
 
     def states(self) -> list[StreamState]:
-        """For each sequence the state to continue from, once all have ended, if states were asked for."""
-        return [self._state(sequence, sequence.checkpoint_at_end()) for sequence in self.sequences]
+        """For each sequence of the result the state to continue from, once all have ended, if states were asked for."""
+        return [self._state(sequence, sequence.checkpoint_at_end()) for sequence in self._ranked()]
 
     def state_after(self, num_tokens: int) -> StreamState | None:
         """The state of a stream after `num_tokens`, if one was asked for there. It is returned once."""
         sequence = self.sequences[0]
         checkpoint = sequence.checkpoint_after(num_tokens)
         return None if checkpoint is None else self._state(sequence, checkpoint)
+
+    def _ranked(self) -> list[GeneratedSequence]:
+        """The sequences in the order of the result, once all have ended."""
+        if not self._best_first:
+            return self.sequences
+        return sorted(self.sequences, key=lambda sequence: sequence.result.mean_log_probability, reverse=True)
 
     def _new_sequence(self, number: int, delivery: Delivery) -> GeneratedSequence:
         start = self._start

@@ -58,6 +58,11 @@ class GeneratedText:
     tokens: Sequence[Token] = ()
     top_tokens: Sequence[Sequence[Token]] = ()
 
+    @property
+    def mean_log_probability(self) -> float:
+        """Of the listed tokens, the end token included; 0 if there are none."""
+        return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
+
 
 @dataclass(frozen=True)
 class GenerationResult:
@@ -68,5 +73,5 @@ class GenerationResult:
 
     @property
     def text(self) -> str:
-        """The text of the first sequence, which is the only one unless several were asked for."""
+        """The text of the first sequence, which is the only one unless several were asked for, or the best of them."""
         return self.sequences[0].text
