@@ -55,6 +55,12 @@ class TaskRequest(RequestBody):
     options: dict[str, Any] | None = None  # such as wait_for_model: what models are there is loaded
 
 
+class TextRequest(GenerateRequest):
+    """A prompt for a language model."""
+
+    options: dict[str, Any] | None = None
+
+
 class ClassificationPipeline(Parameters):
     """Parameters of text and audio classification."""
 
@@ -126,7 +132,7 @@ async def answer_task(call: Call, raw: bytes) -> Response:
     name = call.path_values["name"]
     engine = _engine(call, name)
     if isinstance(engine, GenerationEngine):
-        return await _generated(call, _parsed(call, GenerateRequest, raw), name)
+        return await _generated(call, _parsed(call, TextRequest, raw), name)
     manifest = engine.opened.bundle.manifest
     request = _task_request(call, raw, manifest)
     inputs = _plain_inputs(cast(JsonInputs, request.inputs), manifest)
