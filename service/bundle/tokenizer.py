@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 
 #: The first ids of every vocabulary. PAD is 0 so that a zeroed array is padding.
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
+
+#: Byte-level tokenizers write printable bytes of Latin-1 as they are, and the n-th other byte as character 256 + n.
+_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+_BYTE_OF_SIGN = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + n): byte for n, byte in enumerate(_OTHERS)}
+#: How tokenizers that fall back to bytes spell one.
+_ONE_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_REPLACEMENT = "\ufffd"
 
 _CACHED_WORDS = 100_000
 #: Longer words are not cached, which bounds the memory of the cache.
@@ -98,6 +107,27 @@ class TextTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens are skipped."""
         return str(self._tokenizer.decode([i for i in ids if i > EOS], skip_special_tokens=False))
+
+    def bytes_of_tokens(self) -> list[bytes]:
+        """What each token adds to a text after others, in UTF-8, by id; parts of characters too.
+
+        Empty for special tokens, and for those whose bytes the decoder does not tell.
+        """
+        ids = range(EOS + 1, self.vocabulary_size)
+        if isinstance(self._tokenizer.decoder, decoders.ByteLevel):
+            found = [bytes([_BYTE_OF_SIGN.get(sign, 0) for sign in self.token(token_id)]) for token_id in ids]
+        else:
+            # Decoders take the space off the first token of a text, so that each is decoded after another.
+            context = next((token_id for token_id in ids if self.decode([token_id]).strip()), PAD)
+            start = len(self.decode([context]))
+            found = [self._bytes_of(token_id, self.decode([context, token_id])[start:]) for token_id in ids]
+        return [b""] * (EOS + 1) + found
+
+    def _bytes_of(self, token_id: int, text: str) -> bytes:
+        token = self.token(token_id)
+        if _ONE_BYTE.fullmatch(token) and text != token:
+            return bytes([int(token[3:5], 16)])
+        return b"" if _REPLACEMENT in text and _REPLACEMENT not in token else text.encode()
 
     def _look_up(self, word: str) -> int:
         """The id of a word that is not cached yet; it is cached while there is room."""

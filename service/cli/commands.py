@@ -58,7 +58,9 @@ _PREDICT_EXAMPLES = """Examples:
 _GENERATE_EXAMPLES = """Examples:
 
   unroll generate "ROMEO:" --max-new-tokens 200 --temperature 0.8 --seed 7\n
-  unroll generate "ROMEO:" --greedy --stop "JULIET:" --json
+  unroll generate "ROMEO:" --greedy --stop "JULIET:" --json\n
+  unroll generate "To be, or not to be? " --choices yes --choices no\n
+  unroll generate "ROMEO:" --regex "( [a-z]+){3}[.!]" --bad-words thou
 """
 
 app = typer.Typer(
@@ -173,6 +175,9 @@ def generate(
         float | None, typer.Option(help="Penalty on tokens that occurred before; above 1 reduces repetition.")
     ] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop when this text is generated; repeatable.")] = None,
+    choices: Annotated[list[str] | None, typer.Option(help="The text is one of the choices; repeatable.")] = None,
+    regex: Annotated[str | None, typer.Option(help="The whole text matches this regular expression.")] = None,
+    bad_words: Annotated[list[str] | None, typer.Option(help="Never generate this text; repeatable.")] = None,
     url: UrlOption = None,
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
@@ -188,6 +193,9 @@ def generate(
         "seed": seed,
         "repetition_penalty": repetition_penalty,
         "stop": stop or None,
+        "choices": choices or None,
+        "regex": regex,
+        "bad_words": bad_words or None,
         "do_sample": not greedy,
     }
     parameters = {name: value for name, value in given.items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ def test_text_generation_reads_whole_answers(text_generation: dict[str, Any], gr
     assert "".join(found["prefill"]) == PROMPT
     assert found["top_tokens"] == [3] * 4
     assert found["every"].startswith(PROMPT)
+    assert re.fullmatch("[0-9]{4}", found["regex"])
 
 
 def test_text_generation_reads_streams(text_generation: dict[str, Any], greedy: str) -> None:
@@ -89,7 +91,7 @@ def test_text_generation_gets_the_best_of_several_texts(text_generation: dict[st
         ("blank", "ValidationError: inputs: the text is empty"),
         ("too_long", "ValidationError: inputs: the input has 5000 characters"),
         ("watermark", "ValidationError: parameters.watermark: watermarks are not supported"),
-        ("grammar", "ValidationError: parameters.grammar: "),
+        ("schema", "ValidationError: parameters.grammar"),
         ("absent", "NotFoundError: there is no model 'absent'"),
         ("no_path", "NotFoundError: there is nothing at /nothing"),
     ],
@@ -137,13 +139,14 @@ def test_huggingface_hub_generates_text(
         assert calls["stream_details"] == [greedy, "length", len(PROMPT)]
         assert calls["every"] == text_generation_with_everything(service)
     assert found["generate_stream"] == greedy
+    assert re.fullmatch("[0-9]{4}", found["regex"])
     assert found["num_others"] == 2
     refused = {
         "too_many": "ValidationError: parameters.max_new_tokens",
         "stream_too_many": "ValidationError: parameters.max_new_tokens",
         "empty": "ValidationError: inputs: the text is empty",
         "watermark": "ValidationError: parameters.watermark: watermarks are not supported",
-        "grammar": "ValidationError: parameters.grammar: ",
+        "schema": "ValidationError: parameters.grammar",
         "adapter": "ValidationError: parameters.adapter_id: ",
         "best_of_stream": "ValidationError: parameters.best_of: ",
     }

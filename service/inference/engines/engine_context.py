@@ -22,6 +22,9 @@ T = TypeVar("T")
 #: the least work of a piece, after which another request has its turn there.
 _INLINE_CHARACTERS = 2_000
 
+#: The effort of work that must not hold up the event loop, whatever the length of its text.
+LARGE_EFFORT = _INLINE_CHARACTERS + 1
+
 
 @dataclass(frozen=True)
 class EngineOptions:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from service.bundle.tokenizer import PlacedToken
 from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
-from service.inference.engines.engine_context import EngineContext
+from service.inference.engines.engine_context import LARGE_EFFORT, EngineContext
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.stream import Stream
 from service.inference.state.prefix_cache import PrefixCache
@@ -55,7 +55,7 @@ class GenerationEngine:
 
     async def stream(
         self,
-        prompt: str,
+        prompt: str | Sequence[int],
         options: SamplingOptions,
         deadline_s: float,
         delivery: Delivery | None = None,
@@ -64,14 +64,15 @@ class GenerationEngine:
     ) -> Stream[GenerationRequest]:
         """Start to continue a prompt, or the text of a state. The caller reads the stream and must close it.
 
-        Requests take turns, and so do callers.
+        The prompt is a text, or the ids of its tokens. Requests take turns, and so do callers.
 
         Raises:
             InvalidInput, StateRefused, Overloaded, NotReady. Later errors are raised while the stream is read.
         """
         started_s = time.monotonic()
+        effort = LARGE_EFFORT if self.task.is_costly(options) else len(prompt)
         (request,) = await self._context.for_each(
-            [len(prompt)], lambda _: self._begin(prompt, options, delivery, before), deadline_s, caller
+            [effort], lambda _: self._begin(prompt, options, delivery, before), deadline_s, caller
         )
         self._require_tokens(request)
         stream = self._batcher.submit(request, deadline_s, caller)
@@ -130,7 +131,7 @@ class GenerationEngine:
             raise InvalidInput(f"to read and to write: {error.message}", ("inputs",)) from error
 
     def _begin(
-        self, prompt: str, options: SamplingOptions, delivery: Delivery | None, before: bytes | None
+        self, prompt: str | Sequence[int], options: SamplingOptions, delivery: Delivery | None, before: bytes | None
     ) -> GenerationRequest:
         if before is None:
             return self.task.start(prompt, options, delivery)

@@ -55,6 +55,8 @@ class GenerationBatch:
         self._readers: list[PromptReader[GenerationRequest]] = []
         self._reading_order = ReadingOrder()
         self._rows = self._no_rows()
+        #: Those that write nothing and have been read; the next `advance` says so.
+        self._ended: list[GenerationRequest] = []
         self._has_just_read = False
 
     @property
@@ -64,7 +66,7 @@ class GenerationBatch:
 
     @property
     def is_idle(self) -> bool:
-        return not self._rows.num_rows and not self._readers
+        return not self._rows.num_rows and not self._readers and not self._ended
 
     def join(self, requests: Sequence[GenerationRequest]) -> None:
         """Add requests. Each prompt is read from its longest cached prefix on, by prefill runs or along with steps.
@@ -79,8 +81,7 @@ class GenerationBatch:
         num_waiting = len(self._readers) + sum(reader.num_before_last > 0 for reader in readers)
         is_crowded = self._rows.num_live >= max(_MIN_LIVE_ROWS, _LIVE_ROWS_PER_PROMPT * num_waiting)
         stepped = [reader for reader in readers if _may_be_stepped(reader, is_crowded)]
-        if stepped:
-            self._rows.add(stepped)
+        self._begin_steps(stepped)
         self._readers += [reader for reader in readers if reader not in stepped]
 
     def advance(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
@@ -88,26 +89,44 @@ class GenerationBatch:
 
         A streamed request has a `TokenEvent` as product for each token, others have no product.
         """
+        outcomes = self._run(runner)
+        if self._ended:
+            outcomes += [Outcome(request, finished=True) for request in self._ended]
+            self._ended = []
+        return outcomes
+
+    def leave(self, requests: Iterable[GenerationRequest]) -> None:
+        """Remove requests, joining or live."""
+        gone = set(map(id, requests))
+        self._readers = [reader for reader in self._readers if id(reader.request) not in gone]
+        self._ended = [request for request in self._ended if id(request) not in gone]
+        self._rows.remove(lambda request: id(request) in gone)
+
+    def clear(self) -> list[GenerationRequest]:
+        """Remove all requests, and return them."""
+        requests = [*(reader.request for reader in self._readers), *self._rows.requests, *self._ended]
+        self._readers, self._rows, self._ended = [], self._no_rows(), []
+        return requests
+
+    def _no_rows(self) -> StepRows:
+        return StepRows(RecurrentState.zeros(self._model.state_specs, 0))
+
+    def _run(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
         if self._readers and (self._rows.num_rows == 0 or not self._has_just_read):
             self._has_just_read = True
             return self._read(runner)
         self._has_just_read = False
         return self._step(runner) if self._rows.num_rows else []
 
-    def leave(self, requests: Iterable[GenerationRequest]) -> None:
-        """Remove requests, joining or live."""
-        gone = set(map(id, requests))
-        self._readers = [reader for reader in self._readers if id(reader.request) not in gone]
-        self._rows.remove(lambda request: id(request) in gone)
-
-    def clear(self) -> list[GenerationRequest]:
-        """Remove all requests, and return them."""
-        requests = [*(reader.request for reader in self._readers), *self._rows.requests]
-        self._readers, self._rows = [], self._no_rows()
-        return requests
-
-    def _no_rows(self) -> StepRows:
-        return StepRows(RecurrentState.zeros(self._model.state_specs, 0))
+    def _begin_steps(self, readers: Sequence[PromptReader[GenerationRequest]]) -> None:
+        """Give rows to prompts that need no more prefill; those that write nothing need none, and have ended."""
+        read = [reader for reader in readers if reader.request.writes_nothing]
+        for reader in read:
+            reader.request.end_unwritten(reader.state)
+            self._ended.append(reader.request)
+        stepped = [reader for reader in readers if reader not in read] if read else readers
+        if stepped:
+            self._rows.add(stepped)
 
     def _step(self, runner: Runner) -> list[Outcome[GenerationRequest]]:
         rows = self._rows
@@ -134,8 +153,7 @@ class GenerationBatch:
         ready = [reader for reader in group if reader.num_before_last == 0]
         others = [reader for reader in self._readers if reader not in group]
         self._readers = [*others, *(reader for reader in group if reader not in ready)]  # others have their turn first
-        if ready:
-            self._rows.add(ready)
+        self._begin_steps(ready)
         return []
 
 
@@ -143,7 +161,8 @@ def _may_be_stepped(reader: PromptReader[GenerationRequest], is_crowded: bool) -
     """Whether a prompt is read along with steps. A report of its log-probabilities needs prefill, for all logits."""
     if reader.num_before_last == 0:
         return True
-    return is_crowded and reader.num_before_last <= _MAX_STEPPED_TOKENS and not reader.request.reports_prompt
+    needs_prefill = reader.request.reports_prompt or reader.request.writes_nothing
+    return is_crowded and reader.num_before_last <= _MAX_STEPPED_TOKENS and not needs_prefill
 
 
 def _outcomes(events: Sequence[RowEvent]) -> list[Outcome[GenerationRequest]]:

@@ -6,21 +6,49 @@ The names, defaults and limits are those of text-generation-inference; its proto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
 from service.errors import InvalidInput
 from service.tasks.core.task import Answer, Parameters
-from service.tasks.generation.options import DEFAULT_NEW_TOKENS, MAX_SEED, MAX_STOP_CHARACTERS, SamplingOptions
+from service.tasks.generation.constraints.constraint import (
+    MAX_BAD_WORD_CHARACTERS,
+    MAX_BAD_WORDS,
+    MAX_CHOICE_CHARACTERS,
+    MAX_CHOICES,
+)
+from service.tasks.generation.constraints.pattern import MAX_PATTERN_CHARACTERS
+from service.tasks.generation.options import (
+    DEFAULT_NEW_TOKENS,
+    MAX_BIASED_TOKENS,
+    MAX_LOGIT_BIAS,
+    MAX_SEED,
+    MAX_STOP_CHARACTERS,
+    SamplingOptions,
+)
 from service.tasks.generation.result import FinishReason, GeneratedText, GenerationResult
-from service.tasks.generation.result import PromptToken as PlainPromptToken
 from service.tasks.generation.result import Token as PlainToken
 
 MAX_STOP_STRINGS = 4
 MAX_TOP_TOKENS = 5
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+Choice = Annotated[str, Field(min_length=1, max_length=MAX_CHOICE_CHARACTERS)]
+BadWord = Annotated[str, Field(min_length=1, max_length=MAX_BAD_WORD_CHARACTERS)]
+Regex = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN_CHARACTERS)]
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Bias = Annotated[float, Field(ge=-MAX_LOGIT_BIAS, le=MAX_LOGIT_BIAS)]
+
+
+class Grammar(TypedDict):
+    """A regular expression, in the form in which clients of text-generation-inference send it."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
+
+    type: Literal["regex"]
+    value: Regex
 
 
 def _false_if_null(value: object) -> object:
@@ -57,14 +85,37 @@ class GenerationParameters(Parameters):
     frequency_penalty: float | None = Field(
         default=None, ge=-2.0, le=2.0, description="subtracted from a token's score for each time it was produced"
     )
-    max_new_tokens: int | None = Field(default=None, ge=1, description=f"default {DEFAULT_NEW_TOKENS}, if allowed")
+    presence_penalty: float | None = Field(
+        default=None, ge=-2.0, le=2.0, description="subtracted from the score of every token that was produced, once"
+    )
+    logit_bias: dict[TokenId, Bias] | None = Field(
+        default=None,
+        max_length=MAX_BIASED_TOKENS,
+        description="added to the scores of the tokens with these ids: -100 bans one, 100 forces it",
+    )
+    max_new_tokens: int | None = Field(
+        default=None, ge=0, description=f"default {DEFAULT_NEW_TOKENS}, if allowed; 0 only reads the prompt"
+    )
     stop: Annotated[list[StopString], BeforeValidator(_empty_if_null)] = Field(
         default_factory=list, max_length=MAX_STOP_STRINGS, description="the text ends with the first of these to appear"
+    )
+    choices: list[Choice] | None = Field(
+        default=None, min_length=1, max_length=MAX_CHOICES, description="the text is one of these"
+    )
+    regex: Regex | None = Field(default=None, description="the whole text matches this regular expression")
+    grammar: Grammar | None = Field(
+        default=None, description='`{"type": "regex", "value": ...}` is another way to write `regex`'
+    )
+    bad_words: list[BadWord] | None = Field(
+        default=None, max_length=MAX_BAD_WORDS, description="none of these appears in the text"
     )
     truncate: int | None = Field(default=None, ge=1, description="read only this many of the prompt's last tokens")
     return_full_text: bool | None = Field(default=None, description="put the prompt before the text")
     details: Flag = Field(default=False, description="also return tokens, log-probabilities, seed and finish reason")
-    decoder_input_details: Flag = Field(default=False, description="in the details, also list the prompt's tokens")
+    decoder_input_details: Flag = Field(
+        default=False,
+        description="in the details, also the prompt's tokens, log-probabilities and perplexity",
+    )
     top_n_tokens: int | None = Field(
         default=None, ge=0, le=MAX_TOP_TOKENS, description="in the details, list this many of the best tokens per step"
     )
@@ -74,7 +125,6 @@ class GenerationParameters(Parameters):
         description="sample this many texts and return the one whose tokens have the highest mean log-probability",
     )
     watermark: Flag = Field(default=False, description="only false")
-    grammar: object | None = Field(default=None, description="only null")
     adapter_id: str | None = Field(default=None, description="only null")
 
     @classmethod
@@ -89,7 +139,14 @@ class GenerationParameters(Parameters):
             raise ValueError("watermarks are not supported")
         return watermark
 
-    @field_validator("grammar", "adapter_id")
+    @field_validator("grammar")
+    @classmethod
+    def _one_pattern(cls, grammar: Grammar | None, info: ValidationInfo) -> Grammar | None:
+        if grammar is not None and info.data.get("regex") is not None:
+            raise ValueError("regex says the same: leave one of them out")
+        return grammar
+
+    @field_validator("adapter_id")
     @classmethod
     def _left_out(cls, value: object) -> object:
         if value is not None:
@@ -109,6 +166,8 @@ class GenerationParameters(Parameters):
             temperature=self.temperature,
             repetition_penalty=self.repetition_penalty,
             frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            logit_bias={int(token_id): bias for token_id, bias in (self.logit_bias or {}).items()},
             top_k=self.top_k,
             top_p=self.top_p,
             typical_p=self.typical_p,
@@ -116,11 +175,18 @@ class GenerationParameters(Parameters):
             seed=self.seed,
             max_new_tokens=self.max_new_tokens,
             stop=self.stop,
+            choices=tuple(self.choices or ()),
+            regex=self.regex if self.grammar is None else self.grammar["value"],
+            bad_words=tuple(self.bad_words or ()),
             max_prompt_tokens=self.truncate,
             lists_tokens=self.details or self.ranks,
             num_top_tokens=self.top_n_tokens or 0,
-            lists_prompt=self.details and self.decoder_input_details,
         )
+
+    @property
+    def lists_prompt(self) -> bool:
+        """Whether the details list the prompt's tokens with their log-probabilities."""
+        return self.details and self.decoder_input_details
 
     @property
     def ranks(self) -> bool:
@@ -162,6 +228,14 @@ class TextDetails(Answer):
     generated_tokens: int = Field(description="including the end token")
     seed: int | None
     prefill: list[PromptToken] = Field(description="the prompt; empty unless decoder_input_details is set")
+    perplexity: float | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="of the prompt, per token; with `prefill`"
+    )
+    bits_per_character: float | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="of the prompt: compares models with different tokens",
+    )
     tokens: list[Token]
     top_tokens: list[list[Token]] | None = Field(default=None, exclude_if=lambda tokens: tokens is None)
 
@@ -198,8 +272,8 @@ def written_answer(
     result: GenerationResult, parameters: GenerationParameters, prompt: str, states: Sequence[str] = ()
 ) -> dict[str, Any]:
     """A `GenerationAnswer` as JSON values, made without validation. `states` has one for each sequence, or none."""
-    prefill = [_written_prompt_token(token) for token in result.prompt_tokens]
-    answers = [_written_text(text, parameters, prompt, prefill) for text in result.sequences]
+    about_prompt = _written_prompt(result)
+    answers = [_written_text(text, parameters, prompt, about_prompt) for text in result.sequences]
     for answer, state in zip(answers, states, strict=False):
         answer["state"] = state
     if parameters.ranks:
@@ -222,7 +296,7 @@ def _best_answer(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _written_text(
-    text: GeneratedText, parameters: GenerationParameters, prompt: str, prefill: list[dict[str, Any]]
+    text: GeneratedText, parameters: GenerationParameters, prompt: str, about_prompt: dict[str, Any]
 ) -> dict[str, Any]:
     answer: dict[str, Any] = {"generated_text": parameters.text_before(prompt) + text.text}
     if parameters.details:
@@ -230,7 +304,7 @@ def _written_text(
             "finish_reason": text.finish_reason,
             "generated_tokens": len(text.token_ids),
             "seed": text.seed,
-            "prefill": prefill,
+            **about_prompt,
             "tokens": [written_token(token) for token in text.tokens],
         }
         if text.top_tokens:
@@ -239,5 +313,12 @@ def _written_text(
     return answer
 
 
-def _written_prompt_token(token: PlainPromptToken) -> dict[str, Any]:
-    return {"id": token.id, "text": token.text, "logprob": token.log_probability}
+def _written_prompt(result: GenerationResult) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "prefill": [
+            {"id": token.id, "text": token.text, "logprob": token.log_probability} for token in result.prompt_tokens
+        ]
+    }
+    if result.prompt_score is not None:
+        written |= {name: value for name, value in result.prompt_score._asdict().items() if value is not None}
+    return written

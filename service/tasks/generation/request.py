@@ -10,14 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.bundle.padding import IntArray
-from service.bundle.tokenizer import TextTokenizer
+from service.bundle.tokenizer import UNK, TextTokenizer
 from service.errors import UnrollError
 from service.tasks.core.probabilities import log_softmax, require_finite
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, InputStatistics, input_statistics_of
+from service.tasks.generation.constraints.constraint import ConstrainedText
+from service.tasks.generation.constraints.token_automaton import TokenAutomaton
 from service.tasks.generation.detokenizer import START, TextPosition
 from service.tasks.generation.options import MAX_SEED, SamplingOptions
-from service.tasks.generation.result import GenerationResult, PromptToken
+from service.tasks.generation.result import GenerationResult, PromptScore, PromptToken
 from service.tasks.generation.sequence import GeneratedSequence, SequenceCheckpoint, text_of
 from service.tasks.generation.stream_state import StreamState
 
@@ -34,6 +36,7 @@ class Delivery:
         num_continuations: sequences for the same prompt, which is read once; number i has `seed + i`, modulo 2**64.
         returns_state: each sequence ends with a state to continue from.
         state_every: a stream also has a state after each multiple of this number of tokens; 0 for none.
+        prompt_logprobs: the result has the tokens of the prompt with their log-probabilities.
         best_first: results and states are in the order of mean log-probability per token, the highest first, if the
             options list tokens. Those of equal texts keep the order of their seeds.
     """
@@ -42,6 +45,7 @@ class Delivery:
     num_continuations: int = 1
     returns_state: bool = False
     state_every: int = 0
+    prompt_logprobs: bool = False
     best_first: bool = False
 
 
@@ -50,7 +54,8 @@ class GenerationRequest:
 
     It may continue from a `StreamState`: then the network reads the pending token of the state and the prompt, which
     may be empty, and the text continues as if uninterrupted. Seed and position in the random numbers are those of the
-    state, unless the options have another seed.
+    state, unless the options have another seed. A constraint goes on where it was if it is the same and no prompt is
+    given; any other begins with the new text.
     """
 
     def __init__(
@@ -61,16 +66,21 @@ class GenerationRequest:
         max_new_tokens: int,
         delivery: Delivery | None = None,
         start: StreamState | None = None,
+        automaton: TokenAutomaton | None = None,
     ) -> None:
         delivery = delivery or Delivery()
         self.prompt_ids = list(prompt_ids)
         self.options = options
         self.max_new_tokens = max_new_tokens
         self.is_streamed = delivery.is_streamed
+        #: Whether the log-probabilities of the prompt are needed, so that no prefix can be skipped.
+        self.reports_prompt = delivery.prompt_logprobs
         self.seed = _seed(options, start) if options.samples else None
         self._tokenizer = tokenizer
         self._start = start
         self._best_first = delivery.best_first
+        self._automaton = automaton
+        self._constraint_key = b"" if options.constraint is None else options.constraint.key
         self._prompt_log_probabilities: list[float] = []
         self.sequences = [self._new_sequence(number, delivery) for number in range(delivery.num_continuations)]
 
@@ -101,14 +111,19 @@ class GenerationRequest:
         return RecurrentState({name: array[:, None, :] for name, array in self._start.arrays.items()})
 
     @property
-    def reports_prompt(self) -> bool:
-        """Whether the log-probabilities of the prompt are needed, so that no prefix can be skipped."""
-        return self.options.lists_prompt
+    def writes_nothing(self) -> bool:
+        """Whether the prompt is only read."""
+        return self.max_new_tokens == 0
 
     @property
     def text(self) -> str:
         """The text of the first sequence, without the prompt; see `GeneratedSequence.text`."""
         return self.sequences[0].text
+
+    @property
+    def text_before(self) -> str:
+        """The text of the last tokens before the sequences."""
+        return self._tokenizer.decode(self._position().context_ids)
 
     @property
     def finished(self) -> bool:
@@ -136,10 +151,19 @@ class GenerationRequest:
             log_probabilities = log_softmax(require_finite(logits[: len(following)], "token scores"))
             self._prompt_log_probabilities += log_probabilities[np.arange(len(following)), following].tolist()
 
+    def end_unwritten(self, state: RecurrentState) -> None:
+        """End a request that writes nothing. `state` is the row that has read all but the last token."""
+        for sequence in self.sequences:
+            sequence.finish_reason = "length"
+            if sequence.wants_state:
+                sequence.keep_state(state)
+
     def result(self) -> GenerationResult:
         """The result, once every sequence has ended. Raises ValueError before that."""
-        prompt_tokens = self._prompt_tokens() if self.reports_prompt else []
-        return GenerationResult([sequence.result for sequence in self._ranked()], prompt_tokens)
+        texts = [sequence.result for sequence in self._ranked()]
+        if not self.reports_prompt:
+            return GenerationResult(texts)
+        return GenerationResult(texts, self._prompt_tokens(), self._prompt_score())
 
     def states(self) -> list[StreamState]:
         """For each sequence of the result the state to continue from, once all have ended, if states were asked for."""
@@ -169,10 +193,19 @@ class GenerationRequest:
             seed=seed,
             num_drawn=start.num_drawn if start is not None and continues else 0,
             counts=self._counts() if self.options.has_penalty else None,
+            constrained=self._constrained(),
             is_streamed=delivery.is_streamed,
             keeps_state=delivery.returns_state,
             state_every=delivery.state_every,
         )
+
+    def _constrained(self) -> ConstrainedText | None:
+        """The place in the constraint: that of the state if it has the same one and no prompt begins a new text."""
+        if self._automaton is None:
+            return None
+        start = self._start
+        continues = start is not None and not self.prompt_ids and start.constraint_key == self._constraint_key
+        return ConstrainedText(self._automaton, start.constraint_state if start is not None and continues else None)
 
     def _position(self) -> TextPosition:
         start = self._start
@@ -196,6 +229,15 @@ class GenerationRequest:
             for token_id, log_probability in zip(self.prompt_ids, known, strict=True)
         ]
 
+    def _prompt_score(self) -> PromptScore | None:
+        """How well the model predicts the prompt; None if no token of it has a log-probability."""
+        known = self._prompt_log_probabilities[-len(self.prompt_ids) :] if self.prompt_ids else []
+        if not known:
+            return None
+        before, scored = self.prompt_ids[: -len(known)], self.prompt_ids[-len(known) :]
+        num_characters = len(self._tokenizer.decode(self.prompt_ids)) - len(self._tokenizer.decode(before))
+        return PromptScore.of(known, num_characters + scored.count(UNK))
+
     def _state(self, sequence: GeneratedSequence, checkpoint: SequenceCheckpoint) -> StreamState:
         start, produced_ids = self._start, sequence.produced_ids[: checkpoint.num_produced]
         produced = Counter(produced_ids)
@@ -206,7 +248,7 @@ class GenerationRequest:
             num_drawn, seed = start.num_drawn, start.seed
         return StreamState(
             arrays={name: array[:, 0] for name, array in checkpoint.row.arrays.items()},
-            pending_token_id=produced_ids[-1],
+            pending_token_id=produced_ids[-1] if produced_ids else self.ids_to_read[-1],
             num_read=Counter(start.num_read if start else ()) + Counter(self.prompt_ids) + produced,
             num_produced=Counter(start.num_produced if start else ()) + produced,
             num_drawn=num_drawn,
@@ -214,6 +256,8 @@ class GenerationRequest:
             context_ids=context_ids,
             held_ids=held_ids,
             text_tail=tail,
+            constraint_key=b"" if checkpoint.constraint_state is None else self._constraint_key,
+            constraint_state=checkpoint.constraint_state or 0,
         )
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, fsum, log
 from typing import Literal, NamedTuple
+
+#: e to this is still a number of double precision.
+_MAX_EXPONENT = 700.0
 
 FinishReason = Literal["length", "eos_token", "stop_sequence"]
 
@@ -15,6 +19,24 @@ class PromptToken(NamedTuple):
     id: int
     text: str
     log_probability: float | None
+
+
+class PromptScore(NamedTuple):
+    """How well the model predicts a text, over its tokens that have a log-probability; lower is better.
+
+    `perplexity` is that of a token. `bits_per_character` compares models with different tokens; None if they are no
+    characters.
+    """
+
+    perplexity: float
+    bits_per_character: float | None
+
+    @classmethod
+    def of(cls, log_probabilities: Sequence[float], num_characters: int) -> PromptScore:
+        """The score of tokens that are so many characters; an unknown token counts as one."""
+        surprise = -fsum(log_probabilities)
+        perplexity = exp(min(surprise / len(log_probabilities), _MAX_EXPONENT))
+        return cls(perplexity, surprise / log(2) / num_characters if num_characters > 0 else None)
 
 
 class Token(NamedTuple):
@@ -66,10 +88,11 @@ class GeneratedText:
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """All sequences of one request. `prompt_tokens` is empty unless it was asked for."""
+    """All sequences of one request. What concerns the prompt is left out unless it was asked for."""
 
     sequences: Sequence[GeneratedText]
     prompt_tokens: Sequence[PromptToken] = ()
+    prompt_score: PromptScore | None = None
 
     @property
     def text(self) -> str:

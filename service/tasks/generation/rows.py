@@ -175,6 +175,12 @@ class LiveRows:
         sequences = [row.sequence for row in rows]
         self._rules = RowRules([sequence.row_options for sequence in sequences])
         self._numbers = [numbers for sequence in sequences if (numbers := sequence.numbers) is not None]
+        #: Rows with a constraint, ascending.
+        self._constrained = [
+            (number, constrained)
+            for number, sequence in enumerate(sequences)
+            if (constrained := sequence.constrained) is not None
+        ]
         self._counts = count_matrix([sequences[row] for row in self._rules.penalised])
         self._num_left: IntArray = np.array([sequence.num_left for sequence in sequences], dtype=np.int64)
         self._followed = [number for number, sequence in enumerate(sequences) if sequence.is_followed]
@@ -185,10 +191,13 @@ class LiveRows:
         """Choose the next token of every row by `logits` `[rows, vocab]`, which must be finite."""
         # One number per step for each row that draws, from the row's own generator: a choice depends on no neighbour.
         numbers = [next(stream) for stream in self._numbers]
-        choice = self._rules.choose(logits, numbers, self._counts)
+        allowed = [constrained.allowed for _, constrained in self._constrained]
+        choice = self._rules.choose(logits, numbers, self._counts, allowed)
         if self._counts is not None:
             # `[penalised, 2, vocab]`: the token counts as read and as produced, hence the colon.
             self._counts[np.arange(len(self._counts)), :, choice.token_ids[self._rules.penalised]] += 1
+        for number, constrained in self._constrained:
+            constrained.append(int(choice.token_ids[number]))
         self.token_ids = choice.token_ids
         self._unseen.append(choice.token_ids)
         self._num_left -= 1

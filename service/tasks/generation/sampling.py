@@ -1,8 +1,8 @@
 """Sampling: choosing the next token for many rows at once, by pure functions on scores `[rows, vocab]`.
 
-Rules apply in the order that text-generation-inference uses: penalties, then temperature, then top-k, top-p and
-typical-p, each of which sets the excluded tokens to minus infinity. The result of a row does not depend on the other
-rows, down to the last bit: sums run along a row, never across rows.
+Rules apply in the order that text-generation-inference uses: penalties and bias, then what a constraint excludes, then
+temperature, then top-k, top-p and typical-p. Excluded tokens are set to minus infinity. The result of a row does not
+depend on the other rows, down to the last bit: sums run along a row, never across rows.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS
 from service.tasks.core.probabilities import DoubleArray, log_softmax
 from service.tasks.core.task import Array
 from service.tasks.generation.options import DecodingRules
+
+BoolArray = NDArray[np.bool_]
 
 #: Penalised scores are clipped to this, so that sums of them stay finite.
 _LARGEST_SCORE = 1e30
@@ -28,11 +31,13 @@ class RowOptions(NamedTuple):
     rules: DecodingRules
     draws: bool
     reports: bool
+    is_constrained: bool = False
 
     @property
     def is_plain(self) -> bool:
         """Whether it takes the best token and nothing else, so that no scores have to be computed."""
-        return not (self.draws or self.reports or self.rules.has_penalty)
+        rules = self.rules
+        return not (self.draws or self.reports or self.is_constrained or rules.has_penalty or rules.logit_bias)
 
 
 class Choice(NamedTuple):
@@ -47,6 +52,23 @@ class _RuleRows(NamedTuple):
 
     rows: IntArray
     values: DoubleArray
+
+
+class _Biases(NamedTuple):
+    """The entries of all logit biases: row, token and what is added to its score."""
+
+    rows: IntArray
+    tokens: IntArray
+    values: DoubleArray
+
+
+class _Penalties(NamedTuple):
+    """The rows with a penalty, and all penalties `[rows, 1]`; one that is not given has its neutral value."""
+
+    rows: IntArray
+    repetition: DoubleArray
+    frequency: DoubleArray
+    presence: DoubleArray
 
 
 class RowRules:
@@ -67,12 +89,16 @@ class RowRules:
         self._draws = _rows_where([row.draws for row in shaped])
         self._reports = _rows_where([row.reports for row in shaped])
         self._penalties = _penalties([row.rules for row in shaped])
+        self._biases = _biases([row.rules for row in shaped])
+        self._constrained = _rows_where([row.is_constrained for row in shaped])
         self._temperature, self._top_k, self._top_p, self._typical_p = (
             _rule_rows([getattr(row.rules, name) for row in shaped])
             for name in ("temperature", "top_k", "top_p", "typical_p")
         )
 
-    def choose(self, logits: Array, numbers: Sequence[float], counts: IntArray | None) -> Choice:
+    def choose(
+        self, logits: Array, numbers: Sequence[float], counts: IntArray | None, allowed: Sequence[BoolArray] = ()
+    ) -> Choice:
         """The next token of each row. Rows that do not sample take the most likely, of equals the lowest id.
 
         Args:
@@ -80,10 +106,11 @@ class RowRules:
             numbers: for each row that draws, in order, a number from 0 up to, but not including, 1.
             counts: `[penalised, 2, vocab]`: how often each token occurs in prompt and text, and how often in the text
                 produced so far; None if no row is penalised.
+            allowed: for each constrained row, in order, the tokens that may follow, `[vocab]`; at least one of them.
         """
         if not self._shaped:
             return Choice(_likeliest(logits), None)
-        scores = self._shape(logits if self._all_shaped else logits[self._shaped], counts)
+        scores = self._shape(logits if self._all_shaped else logits[self._shaped], counts, allowed)
         chosen: IntArray = scores.argmax(axis=1)
         if len(self._draws):
             chosen[self._draws] = draw(scores[self._draws], np.array(numbers))
@@ -94,14 +121,19 @@ class RowRules:
         token_ids[self._shaped] = chosen
         return Choice(token_ids, log_probabilities)
 
-    def _shape(self, logits: Array, counts: IntArray | None) -> DoubleArray:
+    def _shape(self, logits: Array, counts: IntArray | None, allowed: Sequence[BoolArray]) -> DoubleArray:
         """`[shaped, vocab]`: scores with all rules applied, minus infinity for excluded tokens."""
         scores = logits.astype(np.float64)
         if self._penalties is not None and counts is not None:
-            rows, repetition, frequency = self._penalties
+            rows, repetition, frequency, presence = self._penalties
             penalised = penalise_repetition(scores[rows], counts[:, 0] > 0, repetition)
-            scores[rows] = penalise_frequency(penalised, counts[:, 1], frequency)
+            penalised = penalise_frequency(penalised, counts[:, 1], frequency)
+            scores[rows] = penalise_presence(penalised, counts[:, 1], presence)
+        if self._biases is not None:
+            scores[self._biases.rows, self._biases.tokens] += self._biases.values
         scores[:, :EOS] = -np.inf  # padding, unknown and begin are never generated
+        for row, tokens in zip(self._constrained.tolist(), allowed, strict=True):
+            scores[row, ~tokens] = -np.inf
         for rule, apply in (
             (self._temperature, apply_temperature),
             (self._top_k, keep_top_k),
@@ -125,6 +157,11 @@ def penalise_repetition(scores: DoubleArray, seen: Array, penalty: DoubleArray) 
 def penalise_frequency(scores: DoubleArray, num_produced: IntArray, penalty: DoubleArray) -> DoubleArray:
     """The penalty is subtracted once for each time a token was produced; a negative one favours repetition."""
     return scores - penalty * num_produced
+
+
+def penalise_presence(scores: DoubleArray, num_produced: IntArray, penalty: DoubleArray) -> DoubleArray:
+    """The penalty is subtracted once from the score of each token that was produced, however often."""
+    return scores - penalty * (num_produced > 0)
 
 
 def apply_temperature(scores: DoubleArray, temperature: DoubleArray) -> DoubleArray:
@@ -223,14 +260,22 @@ def _rule_rows(values: Sequence[float | None]) -> _RuleRows | None:
     return _RuleRows(np.array(given), np.array([values[row] for row in given], dtype=np.float64)[:, None])
 
 
-def _penalties(rules: Sequence[DecodingRules]) -> tuple[IntArray, DoubleArray, DoubleArray] | None:
-    """Rows with a penalty, and both penalties `[rows, 1]`; one that is not given has its neutral value."""
+def _penalties(rules: Sequence[DecodingRules]) -> _Penalties | None:
     rows = [row for row, rule in enumerate(rules) if rule.has_penalty]
     if not rows:
         return None
     repetition = [1.0 if (given := rules[row].repetition_penalty) is None else given for row in rows]
     frequency = [rules[row].frequency_penalty or 0.0 for row in rows]
-    return np.array(rows), np.array(repetition)[:, None], np.array(frequency)[:, None]
+    presence = [rules[row].presence_penalty or 0.0 for row in rows]
+    return _Penalties(np.array(rows), *(np.array(values)[:, None] for values in (repetition, frequency, presence)))
+
+
+def _biases(rules: Sequence[DecodingRules]) -> _Biases | None:
+    entries = [(row, token, value) for row, rule in enumerate(rules) for token, value in rule.logit_bias.items()]
+    if not entries:
+        return None
+    rows, tokens, values = zip(*entries, strict=True)
+    return _Biases(np.array(rows), np.array(tokens), np.array(values, dtype=np.float64))
 
 
 #: Numbers that Philox 4x64 (Salmon et al. 2011) generates per count of its counter.

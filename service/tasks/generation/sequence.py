@@ -12,6 +12,7 @@ from service.bundle.tokenizer import EOS, TextTokenizer
 from service.errors import UnrollError
 from service.tasks.core.probabilities import DoubleArray
 from service.tasks.core.recurrent_state import RecurrentState
+from service.tasks.generation.constraints.constraint import ConstrainedText
 from service.tasks.generation.detokenizer import Detokenizer, TextPosition
 from service.tasks.generation.options import MAX_STOP_CHARACTERS, SamplingOptions
 from service.tasks.generation.result import FinishReason, GeneratedText, Token, TokenEvent
@@ -26,6 +27,8 @@ class SequenceCheckpoint(NamedTuple):
     position: TextPosition
     num_produced: int
     num_drawn: int
+    #: The state of the constraint; None without one, or once the text is complete.
+    constraint_state: int | None
 
 
 class GeneratedSequence:
@@ -37,6 +40,7 @@ class GeneratedSequence:
     Attributes:
         seed: of the random numbers, one for each token; None for greedy decoding.
         counts: `[2, vocab]`: how often each token was read, and produced; None without a penalty.
+        constrained: the place of the text in its constraint; None without one.
         final_state: the row of recurrent state that has read all but the newest token, if it was asked for.
     """
 
@@ -50,6 +54,7 @@ class GeneratedSequence:
         seed: int | None,
         num_drawn: int,
         counts: IntArray | None,
+        constrained: ConstrainedText | None = None,
         is_streamed: bool,
         keeps_state: bool,
         state_every: int,
@@ -58,6 +63,7 @@ class GeneratedSequence:
         self.num_drawn_before = num_drawn
         self.numbers: Iterator[float] | None = None if seed is None else uniforms(seed, num_drawn)
         self.counts = counts
+        self.constrained = constrained
         self.max_new_tokens = max_new_tokens
         self.keeps_state = keeps_state
         self.final_state: RecurrentState | None = None
@@ -69,7 +75,9 @@ class GeneratedSequence:
         self.tokens: list[Token] = []
         self.top_tokens: list[list[Token]] = []
         reports = is_streamed or options.lists_tokens
-        self.row_options = RowOptions(options, draws=seed is not None, reports=reports)
+        self.row_options = RowOptions(
+            options, draws=seed is not None, reports=reports, is_constrained=constrained is not None
+        )
         self.is_followed = reports or bool(options.stop)
         self._is_streamed = is_streamed
         self._lists_tokens = options.lists_tokens
@@ -156,7 +164,9 @@ class GeneratedSequence:
 
     def _checkpoint(self, row: RecurrentState) -> SequenceCheckpoint:
         position = self._stream.position(MAX_STOP_CHARACTERS - 1)
-        return SequenceCheckpoint(row, position, len(self.produced_ids), self.num_drawn)
+        is_complete = self.constrained is None or self.finish_reason == "eos_token"
+        constraint_state = None if is_complete or self.constrained is None else self.constrained.state
+        return SequenceCheckpoint(row, position, len(self.produced_ids), self.num_drawn, constraint_state)
 
     def _decode_bulk(self) -> None:
         """Decode tokens that came in bulk: when the text is first read, in the reader's thread, to keep steps short."""

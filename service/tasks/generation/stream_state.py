@@ -6,6 +6,7 @@ The bytes are those of `state_bytes`, with these details:
     counts            uint32 [2, pairs] for the tokens read, then for those produced: ids, ascending, and counts
     context, held     uint32 each
     tail              UTF-8
+    constraint        its key and state, if the flags say so
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 from service.bundle.manifest import StateSpec
 from service.tasks.core.state_bytes import StateKind, malformed, read_state, write_state
 from service.tasks.core.task import Array
+from service.tasks.generation.constraints.constraint import KEY_BYTES
 
-_HAS_SEED = 1
+_HAS_SEED, _HAS_CONSTRAINT = 1, 2
 #: Flags; the pending token; numbers drawn, seed; pairs read, pairs produced; context, held, bytes of the tail.
 _HEAD = struct.Struct("<BIQQIIHHI")
 _COUNT = np.dtype("<u4")
+_CONSTRAINT = struct.Struct(f"<{KEY_BYTES}sI")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,8 @@ class StreamState:
         num_drawn: random numbers of the seed's stream that are used up.
         seed: of the random numbers, below 2**64; None if nothing is sampled.
         context_ids, held_ids, text_tail: the state of the detokenizer, see `TextPosition`.
+        constraint_key: of the constraint that the text is not through with; empty for none.
+        constraint_state: of its automaton.
     """
 
     arrays: Mapping[str, Array]
@@ -50,11 +55,15 @@ class StreamState:
     context_ids: tuple[int, ...] = ()
     held_ids: tuple[int, ...] = ()
     text_tail: str = ""
+    constraint_key: bytes = b""
+    constraint_state: int = 0
 
     def to_bytes(self) -> bytes:
         """The whole value; equal states give equal bytes. Raises ValueError for a number or shape that does not fit."""
         try:
-            details = b"".join([self._head(), *(part.tobytes() for part in self._parts()), self._tail])
+            details = b"".join(
+                [self._head(), *(part.tobytes() for part in self._parts()), self._tail, self._constraint]
+            )
         except (struct.error, OverflowError) as error:
             raise ValueError(f"this state cannot be written: {error}") from error
         return write_state(StateKind.GENERATION, self.arrays, details)
@@ -73,9 +82,13 @@ class StreamState:
     def _tail(self) -> bytes:
         return self.text_tail.encode("utf-8")
 
+    @property
+    def _constraint(self) -> bytes:
+        return _CONSTRAINT.pack(self.constraint_key, self.constraint_state) if self.constraint_key else b""
+
     def _head(self) -> bytes:
         return _HEAD.pack(
-            0 if self.seed is None else _HAS_SEED,
+            (0 if self.seed is None else _HAS_SEED) | (_HAS_CONSTRAINT if self.constraint_key else 0),
             self.pending_token_id,
             self.num_drawn,
             self.seed or 0,
@@ -103,26 +116,29 @@ class _Details:
 
     def stream(self, arrays: Mapping[str, Array]) -> StreamState:
         flags, pending, num_drawn, seed, *lengths = _HEAD.unpack_from(self._data)
-        if flags not in (0, _HAS_SEED) or (seed and not flags):
+        if flags & ~(_HAS_SEED | _HAS_CONSTRAINT) or (seed and not flags & _HAS_SEED):
             raise malformed("its flags do not fit what follows")
-        self._require_size(lengths)
-        num_read, num_produced, num_context, num_held, _ = lengths
+        self._require_size(lengths, _CONSTRAINT.size if flags & _HAS_CONSTRAINT else 0)
+        constraint = _CONSTRAINT.unpack(self._data[-_CONSTRAINT.size :]) if flags & _HAS_CONSTRAINT else (b"", 0)
+        num_read, num_produced, num_context, num_held, num_tail_bytes = lengths
         return StreamState(
             arrays=arrays,
             pending_token_id=self._checked_id(pending),
             num_read=self._counts(num_read),
             num_produced=self._counts(num_produced),
             num_drawn=num_drawn,
-            seed=seed if flags else None,
+            seed=seed if flags & _HAS_SEED else None,
             context_ids=self._ids(num_context),
             held_ids=self._ids(num_held),
-            text_tail=self._text(),
+            text_tail=self._text(num_tail_bytes),
+            constraint_key=constraint[0],
+            constraint_state=constraint[1],
         )
 
-    def _require_size(self, lengths: Sequence[int]) -> None:
+    def _require_size(self, lengths: Sequence[int], num_constraint_bytes: int) -> None:
         num_read, num_produced, num_context, num_held, num_tail_bytes = lengths
         num_counts = 2 * (num_read + num_produced) + num_context + num_held
-        expected = _HEAD.size + num_counts * _COUNT.itemsize + num_tail_bytes
+        expected = _HEAD.size + num_counts * _COUNT.itemsize + num_tail_bytes + num_constraint_bytes
         if len(self._data) != expected:
             raise malformed(f"its details have {len(self._data)} bytes where their head asks for {expected}")
 
@@ -140,9 +156,9 @@ class _Details:
             raise malformed(f"the token {token_id} is not one of this model's {self._vocabulary_size}")
         return token_id
 
-    def _text(self) -> str:
+    def _text(self, num_bytes: int) -> str:
         try:
-            return self._data[self._offset :].decode("utf-8")
+            return self._data[self._offset : self._offset + num_bytes].decode("utf-8")
         except UnicodeDecodeError as error:
             raise malformed(f"the end of its text is not UTF-8: {error.reason}") from error
 

@@ -49,7 +49,7 @@ def main(base):
     client = InferenceClient(model=base)
     streaming = InferenceClient(model=f"{base}/generate_stream")  # a stream ends with the client that began it
     best = client.text_generation(PROMPT, max_new_tokens=5, best_of=3, do_sample=True, details=True)
-    grammar = {"type": "regex", "value": "[a-z]+"}
+    regex, schema = {"type": "regex", "value": "[0-9]{4}"}, {"type": "json", "value": {"type": "string"}}
     return {
         "version": huggingface_hub.__version__,
         "base": calls(base),
@@ -62,7 +62,8 @@ def main(base):
         "stream_too_many": outcome(lambda: list(client.text_generation(PROMPT, max_new_tokens=100_000, stream=True))),
         "empty": outcome(lambda: client.text_generation("")),
         "watermark": outcome(lambda: client.text_generation(PROMPT, watermark=True)),
-        "grammar": outcome(lambda: client.text_generation(PROMPT, grammar=grammar)),
+        "regex": client.text_generation(PROMPT, grammar=regex, max_new_tokens=10),
+        "schema": outcome(lambda: client.text_generation(PROMPT, grammar=schema)),
         "adapter": outcome(lambda: client.text_generation(PROMPT, adapter_id="mine")),
         "best_of_stream": outcome(
             lambda: list(client.text_generation(PROMPT, best_of=2, do_sample=True, stream=True, max_new_tokens=2))

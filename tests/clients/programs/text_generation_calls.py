@@ -61,7 +61,8 @@ def main(base):
         "stop_sequences": ["\n\n"], "temperature": 0.8, "top_k": 10, "top_p": 0.9, "typical_p": 0.9, "truncate": 5,
         "max_new_tokens": 6, "do_sample": True, "top_n_tokens": 2,
     }  # fmt: skip
-    grammar = Grammar(type=GrammarType.Regex, value="[a-z]+")
+    regex = Grammar(type=GrammarType.Regex, value="[0-9]{4}")
+    schema = Grammar(type=GrammarType.Json, value={"type": "string"})
     return {
         "greedy": greedy.generated_text,
         "greedy_tokens": "".join(token.text for token in greedy.details.tokens),
@@ -85,7 +86,8 @@ def main(base):
         "blank": outcome(lambda: client.generate(" ")),
         "too_long": outcome(lambda: client.generate("a" * 5000)),
         "watermark": outcome(lambda: client.generate(PROMPT, watermark=True)),
-        "grammar": outcome(lambda: client.generate(PROMPT, grammar=grammar)),
+        "regex": client.generate(PROMPT, grammar=regex, max_new_tokens=10).generated_text,
+        "schema": outcome(lambda: client.generate(PROMPT, grammar=schema)),
         "absent": outcome(lambda: Client(f"{base}/models/absent").generate(PROMPT)),
         "no_path": outcome(lambda: Client(f"{base}/nothing").generate(PROMPT)),
         "by_name": Client(f"{base}/models/tiny-generator").generate(PROMPT, max_new_tokens=6).generated_text,

@@ -55,10 +55,13 @@ def sampling(seed: int, **more: Any) -> SamplingOptions:
 
 
 def generate_together(
-    task: Generation, runner: Runner, requests: list[tuple[str, SamplingOptions]]
+    task: Generation,
+    runner: Runner,
+    requests: list[tuple[str, SamplingOptions]],
+    delivery: Delivery | None = None,
 ) -> list[GenerationResult]:
     """Run all requests in one batch; each leaves it when it has finished."""
-    continuations = [task.start(prompt, parameters) for prompt, parameters in requests]
+    continuations = [task.start(prompt, parameters, delivery) for prompt, parameters in requests]
     batch = task.batch()
     batch.join(continuations)
     while not batch.is_idle:
@@ -218,8 +221,9 @@ def test_top_tokens_list_the_best_of_each_step(task: Generation, runner: ElmanRu
 
 def test_prompt_details_give_the_log_probability_of_the_prompt(task: Generation, runner: ElmanRunner) -> None:
     """Each prompt token is scored by the logits before it, also in a batch padded to a longer prompt."""
-    parameters = SamplingOptions(max_new_tokens=1, lists_tokens=True, lists_prompt=True)
-    short, _ = generate_together(task, runner, [("abc", parameters), ("abcabcabc", parameters)])
+    parameters = SamplingOptions(max_new_tokens=1, lists_tokens=True)
+    requests = [("abc", parameters), ("abcabcabc", parameters)]
+    short, _ = generate_together(task, runner, requests, Delivery(prompt_logprobs=True))
     logits, _ = task.read(runner, [character_tokenizer(LETTERS).encode("abc")])
     rows = logits[0].astype(np.float64)
     expected = [rows[t, i] - np.log(np.exp(rows[t]).sum()) for t, i in enumerate([5, 6])]
@@ -268,8 +272,9 @@ def test_several_texts_are_not_streamed(task: Generation) -> None:
 
 @pytest.mark.parametrize("prompt", ["\0", "\N{GRINNING FACE}", "\u05e9\u05dc\u05d5\u05dd", "\u202eabc", "a\u0301"])
 def test_any_unicode_prompt_is_answered(task: Generation, runner: ElmanRunner, prompt: str) -> None:
-    parameters = SamplingOptions(max_new_tokens=3, lists_tokens=True, lists_prompt=True)
-    assert len(task.generate(runner, prompt, parameters).prompt_tokens) == len(prompt)
+    parameters = SamplingOptions(max_new_tokens=3, lists_tokens=True)
+    answer = task.generate(runner, prompt, parameters, Delivery(prompt_logprobs=True))
+    assert len(answer.prompt_tokens) == len(prompt)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

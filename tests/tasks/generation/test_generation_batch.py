@@ -279,11 +279,11 @@ def test_a_known_prefix_is_not_read_again(runner: Watched) -> None:
 
 def test_a_report_on_the_prompt_reads_all_of_it_also_in_parts(runner: Watched) -> None:
     cache = PrefixCache(max_bytes=10**6, block_tokens=16)
-    options = SamplingOptions(max_new_tokens=2, lists_tokens=True, lists_prompt=True)
+    options = SamplingOptions(max_new_tokens=2, lists_tokens=True)
     prompt = "abcdefghij" * 4
     answers = []
     for batch in (TASK.batch(), TASK.batch(prefill_chunk_tokens=7), TASK.batch(checkpoints=cache)):
-        request = TASK.start(prompt, options)
+        request = TASK.start(prompt, options, Delivery(prompt_logprobs=True))
         batch.join([request])
         play(batch, runner)
         answers.append([token.log_probability for token in request.result().prompt_tokens])

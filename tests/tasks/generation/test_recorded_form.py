@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from service.errors import InvalidInput
 from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.recorded_form import GenerationAnswer, GenerationParameters, written_answer
-from service.tasks.generation.result import GeneratedText, GenerationResult, PromptToken, Token
+from service.tasks.generation.result import GeneratedText, GenerationResult, PromptScore, PromptToken, Token
 
 TOKEN = Token(5, "b", -0.5, False)
 END = Token(3, "<eos>", -1.5, True)
 ONE = GeneratedText("b", [5, 3], "eos_token", 7, [TOKEN, END], [[TOKEN], [END]])
-RESULT = GenerationResult([ONE], [PromptToken(4, "a", None)])
+RESULT = GenerationResult([ONE], [PromptToken(4, "a", None)], PromptScore(2.0, 1.0))
 
 
 @pytest.mark.parametrize("shape", [{"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.9}, {"typical_p": 0.9}])
@@ -30,9 +30,14 @@ def test_asking_for_a_distribution_is_asking_to_sample(shape: dict[str, Any]) ->
     [
         {"temperature": 0}, {"temperature": -1}, {"temperature": float("inf")}, {"temperature": float("nan")},
         {"repetition_penalty": 0}, {"frequency_penalty": 2.1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1}, {"top_p": 1.5},
-        {"typical_p": 1}, {"max_new_tokens": 0}, {"seed": -1}, {"seed": 2**64}, {"stop": ["a"] * 5}, {"stop": [""]},
+        {"typical_p": 1}, {"max_new_tokens": -1}, {"seed": -1}, {"seed": 2**64}, {"stop": ["a"] * 5}, {"stop": [""]},
         {"stop": "a"}, {"stop": ["\ud800"]}, {"truncate": 0}, {"top_n_tokens": 6}, {"best_of": 0}, {"watermark": True},
-        {"grammar": {"type": "json"}}, {"adapter_id": "x"}, {"unknown": 1}, {"top_k": "5"}, {"do_sample": 1},
+        {"grammar": {"type": "json"}}, {"grammar": {"type": "regex", "value": 1}}, {"presence_penalty": -2.1},
+        {"logit_bias": {"a": 1.0}}, {"logit_bias": {"5": float("nan")}}, {"logit_bias": {"5": 100.5}},
+        {"logit_bias": [5]}, {"logit_bias": dict.fromkeys(map(str, range(1025)), 1.0)}, {"choices": []},
+        {"choices": [""]}, {"choices": "ab"}, {"choices": ["a"] * 1001}, {"regex": ""}, {"regex": "a" * 1001},
+        {"bad_words": ["a" * 65]}, {"bad_words": ["a"] * 101}, {"adapter_id": "x"}, {"unknown": 1}, {"top_k": "5"},
+        {"do_sample": 1},
     ],
 )  # fmt: skip
 def test_refused_parameters_name_the_field(wrong: dict[str, Any]) -> None:
@@ -76,16 +81,27 @@ def test_every_parameter_reaches_the_plain_options() -> None:
     rules = {"temperature": 0.5, "repetition_penalty": 1.5, "frequency_penalty": 0.1, "top_k": 4, "top_p": 0.9}
     parameters = GenerationParameters(
         **rules, typical_p=0.8, seed=3, max_new_tokens=9, stop=["x"], truncate=6, details=True, top_n_tokens=2,
-        decoder_input_details=True,
+        decoder_input_details=True, presence_penalty=0.2, logit_bias={"5": -1.5}, choices=["a", "b"], bad_words=["c"],
     )  # fmt: skip
     assert parameters.options == SamplingOptions(
         **rules, typical_p=0.8, samples=True, seed=3, max_new_tokens=9, stop=["x"], max_prompt_tokens=6,
-        lists_tokens=True, num_top_tokens=2, lists_prompt=True,
+        lists_tokens=True, num_top_tokens=2, presence_penalty=0.2, logit_bias={5: -1.5}, choices=("a", "b"),
+        bad_words=("c",),
     )  # fmt: skip
 
 
+def test_a_pattern_is_given_as_regex_or_as_grammar() -> None:
+    """Clients of text-generation-inference send a regular expression as a grammar; both together are refused."""
+    grammar = {"type": "regex", "value": "a+"}
+    assert GenerationParameters.model_validate({"regex": "a+"}).options.regex == "a+"
+    assert GenerationParameters.model_validate({"grammar": grammar}).options.regex == "a+"
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        GenerationParameters.model_validate({"grammar": grammar, "regex": "a+"})
+
+
 def test_the_prompt_is_listed_in_the_details_only() -> None:
-    assert not GenerationParameters(decoder_input_details=True).options.lists_prompt
+    assert not GenerationParameters(decoder_input_details=True).lists_prompt
+    assert GenerationParameters(decoder_input_details=True, details=True).lists_prompt
 
 
 def test_details_are_absent_unless_asked_for() -> None:

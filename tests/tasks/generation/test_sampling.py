@@ -14,6 +14,7 @@ from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS
 from service.tasks.core.probabilities import DoubleArray, log_softmax, softmax
 from service.tasks.generation.sampling import (
+    BoolArray,
     Choice,
     DecodingRules,
     RowOptions,
@@ -164,6 +165,8 @@ EXTREME = st.sampled_from([5e-324, 1e-300, 1e-9, 1.0, 1e9, 1e308])
         temperature=st.none() | EXTREME,
         repetition_penalty=st.none() | EXTREME,
         frequency_penalty=st.none() | st.sampled_from([-2.0, 2.0]),
+        presence_penalty=st.none() | st.sampled_from([-2.0, 2.0]),
+        logit_bias=st.dictionaries(st.integers(0, 7), st.sampled_from([-100.0, 100.0])),
         top_k=st.none() | st.integers(1, 2**63),
         top_p=st.none() | st.sampled_from([1e-300, 0.5, 1 - 1e-16]),
         typical_p=st.none() | st.sampled_from([1e-300, 0.5, 1 - 1e-16]),
@@ -185,20 +188,26 @@ WISHES = st.builds(
         temperature=st.none() | st.sampled_from([0.3, 1.0, 1.7]),
         repetition_penalty=st.none() | st.sampled_from([0.5, 1.3]),
         frequency_penalty=st.none() | st.sampled_from([-0.5, 0.7]),
+        presence_penalty=st.none() | st.sampled_from([-0.5, 0.7]),
+        logit_bias=st.dictionaries(st.integers(0, 7), st.sampled_from([-100.0, 0.1, 100.0]), max_size=3),
         top_k=st.none() | st.sampled_from([1, 3, 7, 100]),
         top_p=st.none() | st.sampled_from([0.2, 0.9]),
         typical_p=st.none() | st.sampled_from([0.3, 0.9]),
     ),
     draws=st.booleans(),
     reports=st.booleans(),
+    is_constrained=st.booleans(),
 )
 
 
-def choose(logits: DoubleArray, options: list[RowOptions], numbers: DoubleArray, counts: IntArray) -> Choice:
-    """Choose tokens for rows that each have a uniform number and counts, whether or not they use them."""
+def choose(
+    logits: DoubleArray, options: list[RowOptions], numbers: DoubleArray, counts: IntArray, masks: BoolArray
+) -> Choice:
+    """Choose tokens for rows that each have a uniform number, counts and a mask, whether or not they use them."""
     rules = RowRules(options)
     drawn = [number for number, row in zip(numbers.tolist(), options, strict=True) if row.draws]
-    return rules.choose(logits, drawn, counts[rules.penalised] if rules.penalised else None)
+    allowed = [mask for mask, row in zip(masks, options, strict=True) if row.is_constrained]
+    return rules.choose(logits, drawn, counts[rules.penalised] if rules.penalised else None, allowed)
 
 
 @settings(max_examples=150, deadline=None)
@@ -211,12 +220,15 @@ def test_a_row_chooses_the_same_to_the_last_bit_in_any_company(
     rows = len(options)
     logits = (random.normal(size=(rows, vocab)) * 3).round(1).astype(np.float32)
     numbers, counts = random.random(rows), random.integers(0, 3, size=(rows, 2, vocab))
-    together = choose(logits, options, numbers, counts)
+    masks = random.random((rows, vocab)) < 0.5
+    masks[np.arange(rows), random.integers(EOS, vocab, size=rows)] = True  # something is always allowed
+    together = choose(logits, options, numbers, counts, masks)
     reporting = RowRules(options).reporting
     for row in range(rows):
         one = slice(row, row + 1)
-        alone = choose(logits[one], options[one], numbers[one], counts[one])
+        alone = choose(logits[one], options[one], numbers[one], counts[one], masks[one])
         assert alone.token_ids[0] == together.token_ids[row]
+        assert masks[row, alone.token_ids[0]] or not options[row].is_constrained
         if alone.log_probabilities is not None and together.log_probabilities is not None:
             np.testing.assert_array_equal(alone.log_probabilities[0], together.log_probabilities[reporting.index(row)])
 

@@ -29,6 +29,10 @@ RULES: dict[str, dict[str, Any]] = {
     "frequency": {"frequency_penalty": 0.8, "samples": True, "seed": 4},
     "all": {"temperature": 0.9, "top_k": 9, "top_p": 0.9, "typical_p": 0.9, "samples": True, "seed": 5}
     | {"repetition_penalty": 1.2, "frequency_penalty": -0.3},
+    "presence": {"presence_penalty": 1.5, "samples": True, "seed": 6},
+    "bias": {"logit_bias": {5: -100.0, 7: 1.0}, "samples": True, "seed": 7},
+    "regex": {"regex": "([a-hà-ü]{3} )+", "samples": True, "seed": 8},
+    "bad words": {"bad_words": ("ab", "ba", "ee", "é"), "samples": True, "seed": 9},
 }
 KEEP = Delivery(returns_state=True)
 
@@ -112,9 +116,10 @@ def test_a_new_prompt_is_read_after_the_newest_token_of_the_state() -> None:
     """A prompt after a resumed state gives the same result as one prompt with the whole text."""
     begun = run(LETTER_TASK, LETTERS, LETTER_TASK.start("abc", SamplingOptions(max_new_tokens=5), KEEP))
     (state,) = begun.states()
-    options = SamplingOptions(max_new_tokens=6, lists_tokens=True, lists_prompt=True)
-    later = run(LETTER_TASK, LETTERS, LETTER_TASK.start("fga", options, None, sent(state, LETTERS)))
-    uncut = LETTER_TASK.generate(Endless(LETTERS), "abc" + begun.sequences[0].text + "fga", options)
+    options = SamplingOptions(max_new_tokens=6, lists_tokens=True)
+    listed = Delivery(prompt_logprobs=True)
+    later = run(LETTER_TASK, LETTERS, LETTER_TASK.start("fga", options, listed, sent(state, LETTERS)))
+    uncut = LETTER_TASK.generate(Endless(LETTERS), "abc" + begun.sequences[0].text + "fga", options, listed)
     answer = later.result()
     assert answer.text == uncut.text
     later_prompt = [token.log_probability for token in answer.prompt_tokens]

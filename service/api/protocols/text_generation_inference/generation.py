@@ -97,7 +97,8 @@ class _Generation:
             raise UnknownSession(_unknown(body.session, is_anonymous=not self.owner.caller.strip()))
         num_texts = parameters.best_of or 1 if parameters.ranks else body.n
         keeps_state, state_every = request_state.is_wanted, body.state_every or 0
-        delivery = Delivery(is_streamed, num_texts, keeps_state, state_every, best_first=parameters.ranks)
+        lists_prompt = parameters.lists_prompt and not is_streamed
+        delivery = Delivery(is_streamed, num_texts, keeps_state, state_every, lists_prompt, parameters.ranks)
         call.record.begun_s = time.monotonic()
         options, deadline_s = parameters.options, call.deadline_s
         try:
@@ -169,6 +170,11 @@ def _unknown(session: str, is_anonymous: bool) -> str:
     return message
 
 
+_NOTHING_TO_RETURN = (
+    "must be at least 1; 0 only reads the prompt, for details with decoder_input_details, or to return its state"
+)
+
+
 def _check_combinations(body: GenerateRequest, parameters: GenerationParameters, limit: int) -> None:
     if body.n > limit:
         raise InvalidInput(f"at most {limit} continuations of one prompt are allowed", ("n",))
@@ -176,6 +182,9 @@ def _check_combinations(body: GenerateRequest, parameters: GenerationParameters,
         _check_best_of(body, parameters, limit)
     if body.n > 1 and body.session is not None:
         raise InvalidInput("a session continues one text: leave n out, or carry states", ("n",))
+    keeps_state = body.return_state or body.session is not None
+    if parameters.max_new_tokens == 0 and not (parameters.lists_prompt or keeps_state):
+        raise InvalidInput(_NOTHING_TO_RETURN, ("parameters", "max_new_tokens"))
     if body.state_every is not None and body.session is not None:
         raise InvalidInput("a session keeps its state here: leave state_every out", ("state_every",))
 
