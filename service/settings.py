@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         2048, ge=1, description="maximum tokens in a batch, padding included; a request waits for such a run"
     )
     max_live_streams: int = Field(64, ge=1, description="rows in the running batch, per model; each beam is a row")
-    max_continuations: int = Field(16, ge=1, description="maximum value of the parameter n")
+    max_continuations: int = Field(16, ge=1, description="maximum value of n and best_of")
     max_stream_backlog_events: int = Field(1024, ge=1, description="unread events of a stream before it is ended")
     default_timeout_ms: int = Field(30_000, ge=1, description="default, and maximum of the header X-Request-Timeout-Ms")
     stop_delay_s: float = Field(

@@ -6,6 +6,7 @@ these tasks; a language model answers as on `POST /`. Parameters that would chan
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -20,7 +21,7 @@ from service.api.call import Call
 from service.api.error_table import ErrorForm
 from service.api.examples.answers import INFO_RESPONSES, TASK_BODY, TASK_RESPONSES
 from service.api.protocol import Protocol, Route
-from service.api.protocols.text_generation_inference.information import endpoint_info
+from service.api.protocols.text_generation_inference.information import INLINE_CHARACTERS, endpoint_info
 from service.api.protocols.text_generation_inference.routes import compatible_response
 from service.api.schemas import EndpointInfo, GenerateRequest, Inputs, RequestBody
 from service.api.validation.json_body import BodyLimits, BodyT, parse_body
@@ -36,7 +37,7 @@ from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.task import Parameters
-from service.tasks.inputs.json_input import JsonInput, JsonInputs, items_of
+from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, items_of
 
 _OUTSIDE = "O"
 #: What a client calls a body that is a file, or a body that it says nothing about.
@@ -142,11 +143,15 @@ async def answer_task(call: Call, raw: bytes) -> Response:
     work = engine.predict(inputs, pipeline.ours(parameters, manifest), call.deadline_s, call.sharer)
     prediction = await call.unless_client_leaves(work)
     call.record.note_timings(prediction.timings)
-    pairs = zip(prediction.answers, items_of(inputs), strict=True)
-    written = [pipeline.written(answer, parameters, item) for answer, item in pairs]
-    is_single = isinstance(inputs, (str, dict))
-    body = written if pipeline.lists_single or not is_single else written[0]
-    return Response(to_json(body), media_type="application/json")
+    items, is_single = items_of(inputs), isinstance(inputs, (str, dict))
+
+    def body() -> bytes:
+        pairs = zip(prediction.answers, items, strict=True)
+        written = [pipeline.written(answer, parameters, item) for answer, item in pairs]
+        return to_json(written if pipeline.lists_single or not is_single else written[0])
+
+    is_large = sum(map(effort_of, items)) > INLINE_CHARACTERS
+    return Response(await asyncio.to_thread(body) if is_large else body(), media_type="application/json")
 
 
 async def info(call: Call, _: bytes) -> Response:

@@ -8,6 +8,8 @@ from text_generation import AsyncClient, Client
 from text_generation.types import Grammar, GrammarType
 
 PROMPT = "Hello "
+#: The client gives up after ten seconds by default.
+PATIENCE_S = 60
 
 
 def outcome(call):
@@ -51,7 +53,8 @@ async def asynchronous_stream_error(client):
 
 
 def main(base):
-    client, other = Client(base), AsyncClient(base)
+    client, other = Client(base, timeout=PATIENCE_S), AsyncClient(base, timeout=PATIENCE_S)
+    named = Client(f"{base}/models/tiny-generator", timeout=PATIENCE_S)
     greedy = client.generate(PROMPT, max_new_tokens=6)
     sampled = [client.generate(PROMPT, max_new_tokens=6, do_sample=True, seed=7) for _ in range(2)]
     detailed = client.generate(PROMPT, max_new_tokens=4, decoder_input_details=True, top_n_tokens=3).details
@@ -88,12 +91,10 @@ def main(base):
         "watermark": outcome(lambda: client.generate(PROMPT, watermark=True)),
         "regex": client.generate(PROMPT, grammar=regex, max_new_tokens=10).generated_text,
         "schema": outcome(lambda: client.generate(PROMPT, grammar=schema)),
-        "absent": outcome(lambda: Client(f"{base}/models/absent").generate(PROMPT)),
-        "no_path": outcome(lambda: Client(f"{base}/nothing").generate(PROMPT)),
-        "by_name": Client(f"{base}/models/tiny-generator").generate(PROMPT, max_new_tokens=6).generated_text,
-        "stream_by_name": streamed(Client(f"{base}/models/tiny-generator").generate_stream(PROMPT, max_new_tokens=6))[
-            "text"
-        ],
+        "absent": outcome(lambda: Client(f"{base}/models/absent", timeout=PATIENCE_S).generate(PROMPT)),
+        "no_path": outcome(lambda: Client(f"{base}/nothing", timeout=PATIENCE_S).generate(PROMPT)),
+        "by_name": named.generate(PROMPT, max_new_tokens=6).generated_text,
+        "stream_by_name": streamed(named.generate_stream(PROMPT, max_new_tokens=6))["text"],
     }
 
 

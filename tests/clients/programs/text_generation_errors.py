@@ -6,15 +6,19 @@ import sys
 
 from text_generation import AsyncClient, Client
 
+#: The client gives up after ten seconds by default.
+PATIENCE_S = 60
+
 
 async def asynchronous(base):
-    return (await AsyncClient(base).generate("Hello ", max_new_tokens=2)).generated_text
+    return (await AsyncClient(base, timeout=PATIENCE_S).generate("Hello ", max_new_tokens=2)).generated_text
 
 
 def outcomes(base):
+    client = Client(base, timeout=PATIENCE_S)
     calls = {
-        "generate": lambda: Client(base).generate("Hello ", max_new_tokens=2).generated_text,
-        "stream": lambda: [event.token.text for event in Client(base).generate_stream("Hello ", max_new_tokens=2)],
+        "generate": lambda: client.generate("Hello ", max_new_tokens=2).generated_text,
+        "stream": lambda: [event.token.text for event in client.generate_stream("Hello ", max_new_tokens=2)],
         "async": lambda: asyncio.run(asynchronous(base)),
     }
     found = {}

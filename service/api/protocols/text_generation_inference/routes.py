@@ -77,7 +77,7 @@ async def tokenize(call: Call, body: TokenizeRequest) -> Response:
     """The tokens of a text, with their places in code points. No special tokens are added."""
     engine = call.generation_engine(body.model, body.version)
     call.note_texts(body.inputs)
-    return _json(await tokenized(call, engine, body.inputs), [])
+    return Response(await tokenized(call, engine, body.inputs), media_type="application/json")
 
 
 async def info(call: Call, _: bytes) -> Response:
