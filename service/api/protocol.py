@@ -41,6 +41,7 @@ class Route(Generic[BodyT]):
             the model that may be long has `FailFast()` or `max_length`, so that refusing it costs little.
         any_media_type: whether a JSON body may come without `Content-Type: application/json`, as some clients send it.
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
+        request_body: what the document says about a body of bytes, as OpenAPI spells it.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Route(Generic[BodyT]):
     body: type[BodyT]
     method: Literal["GET", "POST"] = "POST"
     answer: Any = None
+    request_body: Mapping[str, Any] | None = None
     any_media_type: bool = False
     summary: str = ""
     examples: Mapping[str, Example] = field(default_factory=dict)

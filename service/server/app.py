@@ -20,7 +20,7 @@ from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
-from service.api.protocols import predict, text_generation_inference
+from service.api.protocols import hugging_face_tasks, predict, text_generation_inference
 from service.api.protocols.openai import protocol as openai
 from service.api.request_scope import Headers, RequestScope, StreamWriter
 from service.api.routes import health, models, playground, playground_data, reference
@@ -47,7 +47,7 @@ from service.tasks.inputs.request_limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 #: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
-PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, openai.PROTOCOL)
+PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, hugging_face_tasks.PROTOCOL, openai.PROTOCOL)
 
 #: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0
@@ -157,7 +157,14 @@ def create_app(settings: Settings) -> Application:
     metrics.max_open_requests.set(settings.max_open_requests)
     metrics.expect_requests(NO_MODEL, NO_MODEL)
     policy = ReadinessPolicy(settings.required_models)
-    registry = Registry(settings.models_dir, _engine_options(settings), metrics, policy, settings.link_root_list)
+    registry = Registry(
+        settings.models_dir,
+        _engine_options(settings),
+        metrics,
+        policy,
+        settings.link_root_list,
+        settings.default_model_list,
+    )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(

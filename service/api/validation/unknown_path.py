@@ -34,10 +34,11 @@ def unknown_method(request: Request, allowed: str) -> str:
 
 
 def _documented(request: Request) -> Iterator[tuple[str, str]]:
-    """Method and path of every route in the OpenAPI document."""
+    """Method and path of every route in the OpenAPI document; of several methods that of the request, or the first."""
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     for path, methods in paths.items():
-        yield next(iter(methods)).upper(), path
+        asked = request.method.lower()
+        yield (asked if asked in methods else next(iter(methods))).upper(), path
 
 
 def _nearest(path: str, routes: list[tuple[str, str]]) -> str:

@@ -25,10 +25,12 @@ class Registry:
         metrics: Metrics,
         policy: ReadinessPolicy | None = None,
         link_roots: Sequence[Path] = (),
+        default_models: Sequence[str] = (),
     ) -> None:
-        """`link_roots` are folders besides `models_dir` that links in it may lead to."""
+        """`link_roots` are folders besides `models_dir` that links in it may lead to; `default_models` are for requests
+        that name no model, the first choice first."""
         policy = policy or ReadinessPolicy()
-        self._catalogue = Catalogue()
+        self._catalogue = Catalogue(default_models)
         self._health = Health(self._catalogue, policy)
         folder = WatchedFolder(models_dir, link_roots)
         self._loader = BundleLoader(folder, options, metrics, self._catalogue, policy)
@@ -47,7 +49,7 @@ class Registry:
         return self._catalogue.entry(name, version)
 
     def find(self, route: Route, name: str | None, version: str | None) -> Engine:
-        """The engine that answers: by default the highest version, and the only model if there is only one.
+        """The engine that answers: by default the highest version; of the default models, or the only model.
 
         Raises:
             UnknownModel: there is no such model or version.
