@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "UNROLL_"
 MIN_STATE_KEY_CHARACTERS = 16
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 #: Variables with the prefix that are read elsewhere: by training, and by the command line as a client.
 OTHER_VARIABLES = frozenset({"UNROLL_DATA_DIR", "UNROLL_CACHE_DIR", "UNROLL_URL"})
@@ -35,6 +36,11 @@ class Settings(BaseSettings):
     ready: str = Field(
         "all",
         description="which bundles must be ready for the service to be: all, any (one is enough), or names of models",
+    )
+    default_models: str = Field(
+        "",
+        description="names of models for requests that name none, separated by commas: of those that can answer on the "
+        "route, the first does. Without it, requests need no name where only one model can answer",
     )
     link_roots: str = Field(
         "", description=f"folders outside of the models folder that links in it may lead to, separated by {os.pathsep}"
@@ -107,7 +113,7 @@ class Settings(BaseSettings):
         2048, ge=1, description="maximum tokens in a batch, padding included; a request waits for such a run"
     )
     max_live_streams: int = Field(64, ge=1, description="rows in the running batch, per model; each beam is a row")
-    max_continuations: int = Field(16, ge=1, description="maximum value of the parameter n")
+    max_continuations: int = Field(16, ge=1, description="maximum value of n and best_of")
     max_stream_backlog_events: int = Field(1024, ge=1, description="unread events of a stream before it is ended")
     default_timeout_ms: int = Field(30_000, ge=1, description="default, and maximum of the header X-Request-Timeout-Ms")
     stop_delay_s: float = Field(
@@ -142,16 +148,29 @@ class Settings(BaseSettings):
         return {frozenset({"all"}): None, frozenset({"any"}): frozenset[str]()}.get(names, names)
 
     @property
+    def default_model_list(self) -> list[str]:
+        """The models for requests that name none, the first choice first."""
+        return [name for name in self.default_models.split(",") if name]
+
+    @property
     def link_root_list(self) -> list[Path]:
         """The folders that links may lead to."""
         return folders_of(self.link_roots)
+
+    @field_validator("default_models")
+    @classmethod
+    def _defaults_are_names(cls, default_models: str) -> str:
+        names = [name.strip() for name in default_models.split(",")]
+        if names != [""] and not all(map(_MODEL_NAME.fullmatch, names)):
+            raise ValueError("must be names of models separated by commas, such as shakespeare,intent-en")
+        return ",".join(names)
 
     @field_validator("ready")
     @classmethod
     def _ready_is_a_policy(cls, ready: str) -> str:
         names = [name.strip() for name in ready.split(",")]
         is_mixed = len(names) > 1 and not {"all", "any"}.isdisjoint(names)
-        if is_mixed or not all(re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name) for name in names):
+        if is_mixed or not all(map(_MODEL_NAME.fullmatch, names)):
             raise ValueError("must be all, any, or names of models separated by commas, such as ner-en,spam-en")
         return ",".join(names)
 

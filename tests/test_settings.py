@@ -29,7 +29,14 @@ def test_variables_of_others_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("UNROLL_PORT", "70000"), ("UNROLL_DEVICE", "tpu"), ("UNROLL_MAX_QUEUE_ITEMS", "0")]
+    ("name", "value"),
+    [
+        ("UNROLL_PORT", "70000"),
+        ("UNROLL_DEVICE", "tpu"),
+        ("UNROLL_MAX_QUEUE_ITEMS", "0"),
+        ("UNROLL_DEFAULT_MODELS", "Shakespeare!"),
+        ("UNROLL_DEFAULT_MODELS", "a,,b"),
+    ],
 )
 def test_a_value_out_of_range_is_refused_by_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str

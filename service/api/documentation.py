@@ -35,6 +35,7 @@ def document(protocol: Protocol, app: FastAPI) -> None:
             responses=route.responses,
             summary=route.summary or None,
             tags=[protocol.tag],
+            openapi_extra={"requestBody": dict(route.request_body)} if route.request_body else None,
         )
     app.include_router(router)
 

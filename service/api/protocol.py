@@ -43,6 +43,7 @@ class Route(Generic[BodyT]):
         default_body: what an empty body stands for; b"" where there must be one.
         any_media_type: whether a JSON body may come without `Content-Type: application/json`, as some clients send it.
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
+        request_body: what the document says about a body of bytes, as OpenAPI spells it.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Route(Generic[BodyT]):
     body: type[BodyT]
     method: Literal["GET", "POST"] = "POST"
     answer: Any = None
+    request_body: Mapping[str, Any] | None = None
     any_media_type: bool = False
     default_body: bytes = b""
     summary: str = ""

@@ -224,6 +224,10 @@ class PredictResponse(BaseModel):
     state: str | None = Field(None, exclude_if=lambda state: state is None, description="if requested")
 
 
+def _false_if_null(value: Any) -> Any:
+    return False if value is None else value
+
+
 class GenerateRequest(RequestBody):
     """A prompt for a language model. Without `parameters` the text is sampled; with them it is greedy by default."""
 
@@ -231,6 +235,9 @@ class GenerateRequest(RequestBody):
     version: Version | None = None
     inputs: str = Field(description="the prompt; may be empty when continuing from a state or a session")
     parameters: GenerationParameters | None = None
+    stream: Annotated[bool, BeforeValidator(_false_if_null)] = Field(
+        False, description="answer with server-sent events; /generate_stream always does"
+    )
     n: int = Field(1, ge=1, description="number of continuations of the prompt, with consecutive seeds")
     state: State | None = Field(None, description="continue where the text that returned this state ended")
     return_state: bool = Field(False, description="also return the state, to continue on this or another replica")
@@ -259,6 +266,49 @@ class GenerateResponse(GenerationAnswer):
         exclude_if=bool,
         description="false if there was no room for the session: continue with `state`, which is then returned",
     )
+
+
+class TokenizeRequest(RequestBody):
+    """A text for the tokenizer of a language model."""
+
+    model: ModelName | None = None
+    version: Version | None = None
+    inputs: str
+    parameters: GenerationParameters | None = Field(None, description="accepted, and not used")
+    add_special_tokens: bool = Field(True, description="accepted; the models of this service read none")
+
+
+class TextToken(BaseModel):
+    """A token: `inputs[start:stop]`, in code points."""
+
+    id: int
+    text: str
+    start: int
+    stop: int
+
+
+class EndpointInfo(BaseModel):
+    """A model and the limits that hold for its requests."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_id: str
+    model_sha: str = Field(description="SHA-256 of the bundle's manifest")
+    model_version: str
+    model_dtype: str = Field(description="precision in which the graphs run: fp32, bf16 or int8")
+    model_device_type: str = Field(description="cpu or cuda")
+    model_pipeline_tag: str = Field(description="the task, as the Hugging Face Hub names it")
+    max_concurrent_requests: int
+    max_client_batch_size: int = Field(description="inputs in one request")
+    max_best_of: int
+    max_stop_sequences: int
+    max_input_tokens: int
+    max_input_length: int = Field(description="the same, by its older name")
+    max_total_tokens: int
+    router: str
+    version: str
+    sha: None = None
+    docker_label: None = None
 
 
 class FieldError(BaseModel):

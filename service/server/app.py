@@ -20,7 +20,7 @@ from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
-from service.api.protocols import kserve_v1, model_admin, predict, text_generation_inference
+from service.api.protocols import hugging_face_tasks, kserve_v1, model_admin, predict, text_generation_inference
 from service.api.protocols.open_inference import routes as open_inference
 from service.api.protocols.openai import protocol as openai
 from service.api.request_scope import Headers, RequestScope, StreamWriter, Surroundings
@@ -57,6 +57,7 @@ logger = logging.getLogger(__name__)
 PROTOCOLS = (
     predict.PROTOCOL,
     text_generation_inference.PROTOCOL,
+    hugging_face_tasks.PROTOCOL,
     model_admin.PROTOCOL,
     openai.PROTOCOL,
     open_inference.PROTOCOL,
@@ -184,7 +185,14 @@ def create_app(settings: Settings) -> Application:
     metrics.max_open_requests.set(settings.max_open_requests)
     metrics.expect_requests(NO_MODEL, NO_MODEL)
     policy = ReadinessPolicy(settings.required_models)
-    registry = Registry(settings.models_dir, _engine_options(settings), metrics, policy, settings.link_root_list)
+    registry = Registry(
+        settings.models_dir,
+        _engine_options(settings),
+        metrics,
+        policy,
+        settings.link_root_list,
+        settings.default_model_list,
+    )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(

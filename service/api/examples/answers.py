@@ -98,6 +98,7 @@ _FRAMES = (
     'data:{"index":2,"token":{"id":9,"text":"y","logprob":-0.3,"special":false},"generated_text":"Ay","details":null}'
     "\n\n"
 )
+_STREAMED = {"example": _FRAMES}
 
 
 def _refusal(description: str, error: str, error_type: str, field: str = "") -> dict[str, Any]:
@@ -137,13 +138,71 @@ _GENERATION_REFUSALS: Responses = {
 GENERATE_RESPONSES: Responses = {
     200: {
         "description": "The continuation",
-        "content": {"application/json": {"example": {"generated_text": "\nWhat say you to the king?"}}},
+        "content": {
+            "application/json": {"example": {"generated_text": "\nWhat say you to the king?"}},
+            "text/event-stream": _STREAMED,
+        },
     },
     **_GENERATION_REFUSALS,
 }
 
+#: As the clients of text-generation-inference read it: a list of one, or events.
+TGI_RESPONSES: Responses = {
+    200: {
+        "description": "A list with the continuation, or server-sent events if `stream` is true",
+        "content": {
+            "application/json": {"example": [{"generated_text": "\nWhat say you to the king?"}]},
+            "text/event-stream": _STREAMED,
+        },
+    },
+    **_GENERATION_REFUSALS,
+}
+
+TOKENIZE_RESPONSES: Responses = {
+    200: {"content": {"application/json": {"example": [{"id": 33, "text": "R", "start": 0, "stop": 1}]}}},
+    **_REFUSALS,
+}
+
+TASK_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "JSON; or for a model that reads sounds or pictures, the WAV or PNG file itself",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["inputs"],
+                "additionalProperties": False,
+                "properties": {
+                    "inputs": {"description": "as for /predict; a sound or a picture in base64, as text"},
+                    "parameters": {"type": "object", "description": "those of the pipeline of the model's task"},
+                    "options": {"type": "object", "description": "accepted, and not used"},
+                    "stream": {"type": "boolean", "description": "for language models: answer with events"},
+                },
+            },
+            "examples": {
+                "classify": {"value": {"inputs": "wake me up at seven tomorrow", "parameters": {"top_k": 3}}},
+                "tag": {"value": {"inputs": "Ada lives in London.", "parameters": {"aggregation_strategy": "simple"}}},
+            },
+        },
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+
+TASK_RESPONSES: Responses = {
+    200: {
+        "description": "In the shape of the task; events from a language model if `stream` is true",
+        "content": {
+            "application/json": {"example": [[{"label": "alarm", "score": 0.98}]]},
+            "text/event-stream": _STREAMED,
+        },
+    },
+    **_GENERATION_REFUSALS,
+}
+
+INFO_RESPONSES: Responses = {number: _REFUSALS[number] for number in (404, 422, 429, 503)}
+
 STREAM_RESPONSES: Responses = {
-    200: {"description": "Server-sent events", "content": {"text/event-stream": {"example": _FRAMES}}},
+    200: {"description": "Server-sent events", "content": {"text/event-stream": _STREAMED}},
     **_GENERATION_REFUSALS,
 }
 
@@ -200,6 +259,11 @@ READY_RESPONSES: Responses = {
             }
         },
     },
+}
+
+HEALTH_RESPONSES: Responses = {
+    200: {"description": "Ready"},
+    503: _refusal("Not ready", "pos-en version 1 is still loading", "healthcheck"),
 }
 
 _COUNTED = 'unroll_requests_total{model="intent-en",outcome="ok",task="classification"} 12.0\n'

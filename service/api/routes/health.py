@@ -1,16 +1,28 @@
-"""`/health/live`, `/health/ready` and `/metrics`."""
+"""`/health/live`, `/health/ready` and `/metrics`; `/health` and `/ping`, as other servers' clients ask."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
 from service.api.dependencies import RegistryDependency
-from service.api.examples.answers import LIVE_RESPONSES, METRICS_RESPONSES, READY_RESPONSES
+from service.api.error_table import json_response
+from service.api.examples.answers import (
+    HEALTH_RESPONSES,
+    LIVE_RESPONSES,
+    METRICS_RESPONSES,
+    MODEL_RESPONSES,
+    READY_RESPONSES,
+)
 from service.api.schemas import Health, HealthStatus
 
 router = APIRouter(tags=["operations"])
+
+ModelPath = Annotated[str, Path(max_length=64, examples=["shakespeare"])]
 
 
 @router.get("/health/live", response_model=Health, responses=LIVE_RESPONSES, summary="Is the process alive?")
@@ -34,6 +46,27 @@ async def ready(registry: RegistryDependency) -> Response:
     return _health("not_ready" if reasons else "ready", reasons)
 
 
+@router.get(
+    "/health", response_class=Response, responses=HEALTH_RESPONSES, summary="As /health/ready, for TGI's clients"
+)
+@router.get("/ping", response_class=Response, responses=HEALTH_RESPONSES, summary="As /health/ready, for SageMaker")
+async def health(registry: RegistryDependency) -> Response:
+    """200 without a body once the service is ready, else 503 with the reasons."""
+    return _bare_health(registry.reasons())
+
+
+@router.get(
+    "/models/{name}/health",
+    response_class=Response,
+    responses={**HEALTH_RESPONSES, 404: MODEL_RESPONSES[404], 422: MODEL_RESPONSES[422]},
+    summary="Is this model ready?",
+)
+async def model_health(name: ModelPath, registry: RegistryDependency) -> Response:
+    """200 without a body once the model answers, else 503 with the reason."""
+    obstacle = registry.entry(name).obstacle
+    return _bare_health([obstacle] if obstacle else [])
+
+
 @router.get("/metrics", response_class=Response, responses=METRICS_RESPONSES, summary="Metrics for Prometheus")
 def metrics(request: Request) -> Response:
     """All metrics of the service, in the OpenMetrics format with exemplars if the client accepts it.
@@ -42,6 +75,13 @@ def metrics(request: Request) -> Response:
     """
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(request.app.state.metrics.registry), media_type=media_type)
+
+
+def _bare_health(reasons: Sequence[str]) -> Response:
+    if not reasons:
+        return Response()
+    body = {"error": "; ".join(reasons), "error_type": "healthcheck", "reasons": list(reasons)}
+    return json_response(body, 503)
 
 
 def _health(status: HealthStatus, reasons: list[str]) -> Response:

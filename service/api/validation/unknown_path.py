@@ -60,10 +60,11 @@ def _path(request: Request) -> str:
 
 
 def _documented(request: Request) -> Iterator[tuple[str, str]]:
-    """Method and path of every route in the OpenAPI document."""
+    """Method and path of every route in the OpenAPI document; of several methods that of the request, or the first."""
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     for path, methods in paths.items():
-        yield next(iter(methods)).upper(), path
+        asked = request.method.lower()
+        yield (asked if asked in methods else next(iter(methods))).upper(), path
 
 
 def _nearest(path: str, routes: list[tuple[str, str]]) -> str:

@@ -30,7 +30,9 @@ class Catalogue:
         rollouts: of every model: aliases of its versions, and how requests without a version are split.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, default_models: Sequence[str] = ()) -> None:
+        """`default_models` are names for requests that have none, the first choice first."""
+        self._default_models = tuple(default_models)
         self.entries: list[BundleEntry] = []
         self.is_listed = False
         self.problem = ""
@@ -112,7 +114,7 @@ class Catalogue:
         return any(entry.version == version and not entry.obstacle for entry in self._versions[name])
 
     def engine(self, route: Route, name: str | None, version: str | None, affinity: str = "") -> Engine:
-        """The engine that answers on a route; without a name that of the only model which can.
+        """The engine that answers on a route; without a name that of a default model, or of the only model which can.
 
         `version` may be an alias. Requests of the same affinity key that name none get the same version.
 
@@ -122,7 +124,7 @@ class Catalogue:
             IdleModel: the bundle must be opened first.
             NotReady: the bundle is still loading, failed, or its engine has stopped.
         """
-        name = name or self._only_model(route)
+        name = name or self._model_without_name(route)
         entry = self.choose(name, affinity) if version is None else self.entry(name, version)
         if entry.state == "idle":
             self._require_route(entry, route)
@@ -137,11 +139,25 @@ class Catalogue:
             task, other = entry.manifest and entry.manifest.task, "generate" if route == "predict" else "predict"
             raise InvalidInput(f"{entry.name} does {task}: send it to /{other}", ("model",))
 
-    def _only_model(self, route: Route) -> str:
+    def _model_without_name(self, route: Route) -> str:
+        """The first default model that can answer on a route, or the only model.
+
+        Where no default model answers and one has failed, that is the one which is not ready: a model that is no
+        default must not take its place because of a fault.
+        """
         names = sorted({entry.name for entry in self.entries if _answers(entry, route)})
+        unknown = {entry.name for entry in self.entries if entry.engine is None} - {*names}
+        defaults = [name for name in self._default_models if name in names or name in unknown]
+        if answering := [name for name in defaults if name in names] or defaults:
+            return answering[0]
         if len(names) != 1:
-            raise InvalidInput(f"say which model; for this route there are: {', '.join(names) or 'none'}", ("model",))
+            raise InvalidInput(self._say_which(names), ("model",))
         return names[0]
+
+    def _say_which(self, names: Sequence[str]) -> str:
+        absent = [name for name in self._default_models if name not in self._versions]
+        there = f"say which model; for this route there are: {', '.join(names) or 'none'}"
+        return f"{there}. UNROLL_DEFAULT_MODELS names {', '.join(absent)}, which is not here" if absent else there
 
 
 def _highest(versions: Sequence[BundleEntry]) -> BundleEntry:

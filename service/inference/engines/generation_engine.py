@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
+from service.bundle.tokenizer import PlacedToken
 from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import LARGE_EFFORT, EngineContext
@@ -128,6 +129,25 @@ class GenerationEngine:
                 stream.close()
             raise
         return streams
+
+    async def tokenize(self, text: str, deadline_s: float, caller: str = "") -> list[PlacedToken]:
+        """The tokens of a text, which may be longer than the model reads at once.
+
+        Raises:
+            InvalidInput: it has more characters than a request may have tokens.
+            DeadlineExceeded.
+        """
+        limit = self._context.options.request.max_tokens
+        if len(text) > limit:
+            message = (
+                f"the text has {len(text):,} characters, at most {limit:,} (UNROLL_MAX_TOKENS_PER_REQUEST) are read"
+            )
+            raise InvalidInput(message, ("inputs",))
+        tokenizer = self.opened.bundle.tokenizers["text"]
+        (tokens,) = await self._context.for_each(
+            [len(text)], lambda _: tokenizer.encode_with_places(text), deadline_s, caller
+        )
+        return tokens
 
     def states(self, request: GenerationRequest) -> list[bytes]:
         """The final state of each sequence of a finished request, as bytes."""

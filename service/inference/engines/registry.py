@@ -28,10 +28,12 @@ class Registry:
         metrics: Metrics,
         policy: ReadinessPolicy | None = None,
         link_roots: Sequence[Path] = (),
+        default_models: Sequence[str] = (),
     ) -> None:
-        """`link_roots` are folders besides `models_dir` that links in it may lead to."""
+        """`link_roots` are folders besides `models_dir` that links in it may lead to; `default_models` are for requests
+        that name no model, the first choice first."""
         policy = policy or ReadinessPolicy()
-        self._catalogue = Catalogue()
+        self._catalogue = Catalogue(default_models)
         self._health = Health(self._catalogue, policy)
         folder = WatchedFolder(models_dir, link_roots)
         self._loader = BundleLoader(folder, options, metrics, self._catalogue, policy)
@@ -54,7 +56,7 @@ class Registry:
         return self._catalogue.rollout(name)
 
     def find(self, route: Route, name: str | None, version: str | None, affinity: str = "") -> Engine:
-        """The engine that answers, without a name that of the only model if there is only one.
+        """The engine that answers; without a name that of a default model, or of the only model.
 
         `version` may be an alias. Requests without one get the version that the model's traffic weights choose, always
         the same one for the same affinity key; without weights, the highest.

@@ -105,7 +105,10 @@ class Generation(Task):
 
     def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> GenerationAnswer:
         checked = check_parameters(GenerationParameters, parameters)
-        result = self.generate(runner, value, checked.options, Delivery(prompt_logprobs=checked.lists_prompt))
+        checked.require_choice()
+        num_texts = checked.best_of or 1
+        delivery = Delivery(num_continuations=num_texts, prompt_logprobs=checked.lists_prompt, best_first=checked.ranks)
+        result = self.generate(runner, value, checked.options, delivery)
         return GenerationAnswer.model_validate(written_answer(result, checked, value))
 
     def generate(

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from typing_extensions import TypedDict  # of `typing` from Python 3.12 on
 
+from service.errors import InvalidInput
 from service.tasks.core.task import Answer, Parameters
 from service.tasks.generation.constraints.constraint import (
     MAX_BAD_WORD_CHARACTERS,
@@ -50,13 +51,25 @@ class Grammar(TypedDict):
     value: Regex
 
 
+def _false_if_null(value: object) -> object:
+    return False if value is None else value
+
+
+def _empty_if_null(value: object) -> object:
+    return [] if value is None else value
+
+
+#: Clients send null for what they do not set.
+Flag = Annotated[bool, BeforeValidator(_false_if_null)]
+
+
 class GenerationParameters(Parameters):
     """Sampling, length and what to report. Without any of the first group decoding is greedy.
 
     A request that has no `parameters` at all samples: see `when_absent`.
     """
 
-    do_sample: bool = Field(default=False, description="draw at random; also true if any of the next four is given")
+    do_sample: Flag = Field(default=False, description="draw at random; also true if any of the next four is given")
     temperature: float | None = Field(
         default=None, gt=0.0, description="below 1 is more predictable, above 1 more random"
     )
@@ -83,7 +96,7 @@ class GenerationParameters(Parameters):
     max_new_tokens: int | None = Field(
         default=None, ge=0, description=f"default {DEFAULT_NEW_TOKENS}, if allowed; 0 only reads the prompt"
     )
-    stop: list[StopString] = Field(
+    stop: Annotated[list[StopString], BeforeValidator(_empty_if_null)] = Field(
         default_factory=list, max_length=MAX_STOP_STRINGS, description="the text ends with the first of these to appear"
     )
     choices: list[Choice] | None = Field(
@@ -98,29 +111,26 @@ class GenerationParameters(Parameters):
     )
     truncate: int | None = Field(default=None, ge=1, description="read only this many of the prompt's last tokens")
     return_full_text: bool | None = Field(default=None, description="put the prompt before the text")
-    details: bool = Field(default=False, description="also return tokens, log-probabilities, seed and finish reason")
-    decoder_input_details: bool = Field(
+    details: Flag = Field(default=False, description="also return tokens, log-probabilities, seed and finish reason")
+    decoder_input_details: Flag = Field(
         default=False,
         description="in the details, also the prompt's tokens, log-probabilities and perplexity",
     )
     top_n_tokens: int | None = Field(
         default=None, ge=0, le=MAX_TOP_TOKENS, description="in the details, list this many of the best tokens per step"
     )
-    best_of: int | None = Field(default=None, ge=1, description="only 1")
-    watermark: bool = Field(default=False, description="only false")
+    best_of: int | None = Field(
+        default=None,
+        ge=1,
+        description="sample this many texts and return the one whose tokens have the highest mean log-probability",
+    )
+    watermark: Flag = Field(default=False, description="only false")
     adapter_id: str | None = Field(default=None, description="only null")
 
     @classmethod
     def when_absent(cls) -> GenerationParameters:
         """What holds for a request without `parameters`, where text-generation-inference samples."""
         return cls(do_sample=True)
-
-    @field_validator("best_of")
-    @classmethod
-    def _one_answer_each(cls, best_of: int | None) -> int | None:
-        if best_of is not None and best_of > 1:
-            raise ValueError("only one text is made for each request; send several, with different seeds")
-        return best_of
 
     @field_validator("watermark")
     @classmethod
@@ -169,7 +179,7 @@ class GenerationParameters(Parameters):
             regex=self.regex if self.grammar is None else self.grammar["value"],
             bad_words=tuple(self.bad_words or ()),
             max_prompt_tokens=self.truncate,
-            lists_tokens=self.details,
+            lists_tokens=self.details or self.ranks,
             num_top_tokens=self.top_n_tokens or 0,
         )
 
@@ -177,6 +187,17 @@ class GenerationParameters(Parameters):
     def lists_prompt(self) -> bool:
         """Whether the details list the prompt's tokens with their log-probabilities."""
         return self.details and self.decoder_input_details
+
+    @property
+    def ranks(self) -> bool:
+        """Whether several texts are made, of which the best is the answer."""
+        return self.best_of is not None and self.best_of > 1
+
+    def require_choice(self) -> None:
+        """Raises InvalidInput if several texts are asked for that would all be the same."""
+        if self.ranks and not self.samples:
+            message = "without sampling all texts are the same: add do_sample, temperature, top_k, top_p or typical_p"
+            raise InvalidInput(message, ("parameters", "best_of"))
 
     def text_before(self, prompt: str) -> str:
         """What the text of an answer begins with."""
@@ -200,7 +221,7 @@ class Token(Answer):
     special: bool = Field(description="true for the end token, which is not part of the text")
 
 
-class GenerationDetails(Answer):
+class TextDetails(Answer):
     """How the text came about. `seed` is null if nothing was drawn at random."""
 
     finish_reason: FinishReason
@@ -217,6 +238,18 @@ class GenerationDetails(Answer):
     )
     tokens: list[Token]
     top_tokens: list[list[Token]] | None = Field(default=None, exclude_if=lambda tokens: tokens is None)
+
+
+class OtherText(TextDetails):
+    """A text that was made with `best_of` and is not the best."""
+
+    generated_text: str
+
+
+class GenerationDetails(TextDetails):
+    """How the text came about, and with `best_of` the others, the better first."""
+
+    best_of_sequences: list[OtherText] | None = Field(default=None, exclude_if=lambda texts: texts is None)
 
 
 class ContinuationAnswer(Answer):
@@ -243,12 +276,23 @@ def written_answer(
     answers = [_written_text(text, parameters, prompt, about_prompt) for text in result.sequences]
     for answer, state in zip(answers, states, strict=False):
         answer["state"] = state
+    if parameters.ranks:
+        return _best_answer(answers)
     return answers[0] if len(answers) == 1 else answers[0] | {"continuations": answers}
 
 
 def written_token(token: PlainToken) -> dict[str, Any]:
     """A `Token` as JSON values."""
     return {"id": token.id, "text": token.text, "logprob": token.log_probability, "special": token.is_special}
+
+
+def _best_answer(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first of several texts, with the others in its details if those were asked for."""
+    best = answers[0]
+    if "details" in best:
+        others = [{**other["details"], "generated_text": other["generated_text"]} for other in answers[1:]]
+        best["details"]["best_of_sequences"] = others
+    return best
 
 
 def _written_text(

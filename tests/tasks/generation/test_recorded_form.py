@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from service.errors import InvalidInput
 from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.recorded_form import GenerationAnswer, GenerationParameters, written_answer
 from service.tasks.generation.result import GeneratedText, GenerationResult, PromptScore, PromptToken, Token
@@ -30,7 +31,7 @@ def test_asking_for_a_distribution_is_asking_to_sample(shape: dict[str, Any]) ->
         {"temperature": 0}, {"temperature": -1}, {"temperature": float("inf")}, {"temperature": float("nan")},
         {"repetition_penalty": 0}, {"frequency_penalty": 2.1}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1}, {"top_p": 1.5},
         {"typical_p": 1}, {"max_new_tokens": -1}, {"seed": -1}, {"seed": 2**64}, {"stop": ["a"] * 5}, {"stop": [""]},
-        {"stop": "a"}, {"stop": ["\ud800"]}, {"truncate": 0}, {"top_n_tokens": 6}, {"best_of": 2}, {"watermark": True},
+        {"stop": "a"}, {"stop": ["\ud800"]}, {"truncate": 0}, {"top_n_tokens": 6}, {"best_of": 0}, {"watermark": True},
         {"grammar": {"type": "json"}}, {"grammar": {"type": "regex", "value": 1}}, {"presence_penalty": -2.1},
         {"logit_bias": {"a": 1.0}}, {"logit_bias": {"5": float("nan")}}, {"logit_bias": {"5": 100.5}},
         {"logit_bias": [5]}, {"logit_bias": dict.fromkeys(map(str, range(1025)), 1.0)}, {"choices": []},
@@ -53,6 +54,27 @@ def test_the_whole_parameter_object_of_other_clients_is_accepted() -> None:
     )  # fmt: skip
     flags = {"do_sample": False, "watermark": False, "details": True, "decoder_input_details": False, "stop": []}
     assert not GenerationParameters.model_validate({**nulls, **flags}).samples
+    assert GenerationParameters.model_validate(nulls | dict.fromkeys(flags)) == GenerationParameters()
+
+
+def test_the_best_of_several_texts_has_the_others_in_its_details() -> None:
+    """Its tokens are listed inside, to rank the texts, and shown with the details alone."""
+    parameters = GenerationParameters(best_of=2, do_sample=True, details=True)
+    written = written_answer(GenerationResult([ONE, ONE]), parameters, "a", ["s"])
+    assert written == GenerationAnswer.model_validate(written).model_dump(mode="json")
+    assert written["state"] == "s"
+    (other,) = written["details"]["best_of_sequences"]
+    assert other["generated_text"] == written["generated_text"]
+    plain = GenerationParameters(best_of=2, do_sample=True)
+    assert plain.options.lists_tokens
+    assert written_answer(GenerationResult([ONE, ONE]), plain, "a") == {"generated_text": ONE.text}
+
+
+def test_the_best_of_equal_texts_is_no_choice() -> None:
+    GenerationParameters(best_of=1).require_choice()
+    GenerationParameters(best_of=2, top_k=3).require_choice()
+    with pytest.raises(InvalidInput, match="add do_sample"):
+        GenerationParameters(best_of=2).require_choice()
 
 
 def test_every_parameter_reaches_the_plain_options() -> None:

@@ -23,6 +23,7 @@ from service.api.state_source import RequestState, open_request_state
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput, StateRefused, UnknownModel, UnknownSession
 from service.inference.engines.generation_engine import GenerationEngine
+from service.inference.engines.registry import Registry
 from service.inference.scheduling.stream import Stream
 from service.tasks.generation.options import MAX_SEED, SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
@@ -229,7 +230,8 @@ def _check_combinations(body: CompletionRequest, call: Call) -> None:
 def _engine_for(call: Call, body: CompletionRequest) -> GenerationEngine:
     """The model of this name; for a name that is not known the only language model, if there is just one.
 
-    Clients send what they must: the name of a model elsewhere, or, as `@huggingface/inference` does, the URL.
+    Clients send what they must: the name of a model elsewhere, or, as `@huggingface/inference` does, the URL, which
+    counts as no name.
 
     Raises:
         UnknownModel: there is no such model, and a choice of others.
@@ -237,14 +239,21 @@ def _engine_for(call: Call, body: CompletionRequest) -> GenerationEngine:
         NotReady: it cannot answer now.
     """
     try:
-        return call.generation_engine(body.model, body.version)
+        return call.generation_engine(body.model, body.version, body.state, body.session)
     except UnknownModel as unknown:
-        if body.version is not None:
+        names = _language_models(call.registry)
+        is_url = body.model is not None and "://" in body.model
+        if body.version is not None or not (is_url or len(names) == 1):
             raise
         try:
-            return call.generation_engine(None)
+            return call.generation_engine(None if is_url else names[0], None, body.state, body.session)
         except InvalidInput:
             raise unknown from None
+
+
+def _language_models(registry: Registry) -> list[str]:
+    engines = ((entry.name, entry.engine) for entry in registry.entries)
+    return sorted({name for name, engine in engines if engine is not None and engine.task.route == "generate"})
 
 
 def _following_seed(options: SamplingOptions, number: int) -> SamplingOptions:

@@ -166,6 +166,15 @@ def test_an_unknown_name_is_refused_where_there_is_a_choice(tmp_path: Path) -> N
         assert client.post(PATH, json={"prompt": "a"}).json()["error"]["param"] == "model"
 
 
+def test_a_url_is_no_name_and_is_answered_by_the_default_model(tmp_path: Path) -> None:
+    """`@huggingface/inference` sends the URL as the model; another unknown name is refused all the same."""
+    for name in ("first", "second"):
+        write_tiny_bundle(tmp_path, "generation", name=name)
+    with running_service(tmp_path, default_models="second") as client:
+        assert client.post(PATH, json={"prompt": "a", "model": "http://127.0.0.1/"}).json()["model"] == "second"
+        assert client.post(PATH, json={"prompt": "a", "model": "third"}).status_code == 404
+
+
 def test_models_tell_whether_they_are_ready(tmp_path: Path) -> None:
     """A bundle that failed is listed, behind those that answer; asking it is 503, which a retry does not change."""
     write_tiny_bundle(tmp_path, "generation", name="b-whole")
