@@ -18,8 +18,8 @@ _QUESTION = b"GET /health/ready HTTP/1.0\r\n\r\n"
 def is_ready(port: int, settings: Mapping[str, str] = os.environ) -> bool:
     """Whether `/health/ready` answers with 200."""
     try:
-        with socket.create_connection(("127.0.0.1", port), _TIMEOUT_S) as opened:
-            connection = _secured(opened, settings) if settings.get("UNROLL_TLS_CERT") else opened
+        opened = socket.create_connection(("127.0.0.1", port), _TIMEOUT_S)
+        with _secured(opened, settings) if settings.get("UNROLL_TLS_CERT") else opened as connection:
             connection.sendall(_QUESTION)
             status_line = connection.recv(64)
     except OSError:
@@ -28,7 +28,7 @@ def is_ready(port: int, settings: Mapping[str, str] = os.environ) -> bool:
 
 
 def _secured(connection: socket.socket, settings: Mapping[str, str]) -> socket.socket:
-    """The connection with TLS. It does not leave the machine, so the certificate is not checked."""
+    """The connection with TLS, in its place. It does not leave the machine, so the certificate is not checked."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -37,20 +37,14 @@ def unknown_method(request: Request, allowed: str) -> str:
 
 
 def methods_at(scope: Scope, routes: Sequence[BaseRoute]) -> list[str]:
-    """The methods that a path takes by all routes together, HEAD included; none if there is nothing at it.
-
-    Notes the route in the scope, as routing does.
-    """
+    """The methods that a path takes by all routes together; none if there is nothing at it."""
     methods: list[str] = []
     for method in _METHODS:
-        for route in routes:
-            match, child_scope = route.matches({**scope, "method": method})
-            if match is Match.FULL and (method == "GET" or not isinstance(route, Mount)):
-                scope["endpoint"] = child_scope.get("endpoint")
-                scope["route"] = child_scope.get("route", route)
-                methods.append(method)
-                break
-    return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
+        tried = {**scope, "method": method}
+        matching = [route for route in routes if route.matches(tried)[0] is Match.FULL]
+        if any(method == "GET" or not isinstance(route, Mount) for route in matching):
+            methods.append(method)
+    return methods
 
 
 def _path(request: Request) -> str:

@@ -34,7 +34,10 @@ class ImpliedMethods:
         if method == "HEAD":
             await self._answer_head(scope, receive, send)
         elif method == "OPTIONS" and (methods := methods_at(scope, self._routes)):
-            methods += ["OPTIONS"]
+            scope["endpoint"] = None  # the path is known: it is not reported as unmatched
+            if "GET" in methods:
+                methods.insert(1, "HEAD")
+            methods.append("OPTIONS")
             headers = {"Allow": ", ".join(methods)}
             if self._cors is not None:
                 headers |= self._cors.preflight_headers(scope["headers"], methods)
