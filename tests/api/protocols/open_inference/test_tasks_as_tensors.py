@@ -24,7 +24,7 @@ from tests.conftest import running_service
 from tests.tasks.inputs.test_wav import pcm, wav
 from tests.tiny_bundles import write_tiny_bundle
 from tests.tiny_pictures import as_json, shape_picture
-from tests.tiny_signals import CONFIGS, write_tiny_signal_bundle
+from tests.tiny_signals import CONFIGS, RATE_HZ, write_tiny_signal_bundle
 from tests.training.tiny_captioner import captioner, publish_captioner
 from tests.training.tiny_series import forecaster, publish_forecaster
 
@@ -75,11 +75,11 @@ def test_half_precision_is_widened(client: TestClient) -> None:
 
 def test_sound_comes_as_samples_or_as_files(client: TestClient) -> None:
     """A wave file as raw bytes or in base64, and its samples, have the same answer."""
-    samples = [int(9000 * np.sin(step / 3)) for step in range(800)]
-    file = wav(pcm(samples, 16))
+    samples = np.round(9000 * np.sin(np.arange(800) / 3)) / 2**15
+    file = wav(pcm(16, samples), bits=16, rate_hz=RATE_HZ)
     written = base64.b64encode(file).decode()
     (plain,) = predicted(client, "tiny-sound", {"wav": written})
-    as_numbers = tensor("samples", [sample / 2**15 for sample in samples], [1, 800], "FP32")
+    as_numbers = tensor("samples", samples.tolist(), [1, 800], "FP32")
     content, sent = binary({"inputs": [raw_input(raw_texts(file), "wav")]}, raw_texts(file))
     as_file = client.post("/v2/models/tiny-sound/infer", content=content, headers=sent).json()["outputs"][0]["data"]
     assert data_of(client, "tiny-sound", as_numbers)["label"] == [plain["label"]]
