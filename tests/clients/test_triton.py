@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.conftest import RunClient
-from tests.live_server import LiveServer, post
+from tests.live_server import LiveServer, live_server, post
 
 
 def ask(service: LiveServer, path: str, body: object) -> Any:
@@ -136,3 +137,9 @@ def test_the_asyncio_client_works_too(service: LiveServer, run_client: RunClient
     assert report["gzip"] == 100
     assert report["metadata"]["name"] == "tiny-tagger"
     assert "the text is empty" in report["refused"]
+
+
+def test_a_model_is_unloaded_and_loaded(tiny_models: Path, run_client: RunClient) -> None:
+    with live_server(tiny_models) as own:
+        report = run_client("triton", "triton_repository", f"127.0.0.1:{own.port}")
+    assert report == [["READY", True], ["UNAVAILABLE", False], ["READY", True]]

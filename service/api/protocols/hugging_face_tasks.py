@@ -143,7 +143,7 @@ async def answer_task(call: Call, raw: bytes) -> Response:
     work = engine.predict(inputs, pipeline.ours(parameters, manifest), call.deadline_s, call.sharer)
     prediction = await call.unless_client_leaves(work)
     call.record.note_timings(prediction.timings)
-    items, is_single = items_of(inputs), isinstance(inputs, (str, dict))
+    items, is_single = cast(Sequence[JsonInput], items_of(inputs)), isinstance(inputs, (str, dict))
 
     def body() -> bytes:
         pairs = zip(prediction.answers, items, strict=True)

@@ -20,7 +20,7 @@ from service.api.protocols.open_inference.sequences import (
     state_tensor,
 )
 from service.api.protocols.open_inference.served_models import STATE, ServedModel, TaskTensors, find_model, task_tensors
-from service.api.protocols.open_inference.tensors.classes import ranked_classes
+from service.api.protocols.open_inference.tensors.classes import ranked_classes, require_scores
 from service.api.protocols.open_inference.tensors.messages import InferRequest, InferResponse, Tensor
 from service.api.protocols.open_inference.tensors.task_inputs import Rows
 from service.errors import InvalidInput
@@ -57,6 +57,7 @@ async def _infer_graph(
 ) -> list[Tensor]:
     names = [tensor.name for tensor in served.spec.outputs]
     wanted = _wanted(request, names, names)
+    require_scores(request.outputs, served.signature.outputs)
     if control.sequence_id or control.others:
         unknown = "sequence_id" if control.sequence_id else next(iter(control.others))
         raise InvalidInput("a graph alone has no parameters: its state is among its tensors", ("parameters", unknown))
@@ -74,6 +75,7 @@ async def _infer_task(
     if "top_k" in control.others and "top_labels" in tensors.writers:
         defaults = [*defaults, "top_labels", "top_scores"]
     wanted = _wanted(request, tensors.output_names, defaults)
+    require_scores(request.outputs, tensors.signature.outputs)
     rows = _rows(call, tensors, request)
     call.note_texts(rows.texts)
     try:
