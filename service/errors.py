@@ -20,8 +20,7 @@ UnrollError
 
 from __future__ import annotations
 
-from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -79,7 +78,7 @@ class NotReady(UnrollError):
 class StillOpening(NotReady):
     """The bundle is being opened, as this is its first request for long. `opened` ends when it is, or has failed."""
 
-    def __init__(self, message: str, reasons: Sequence[str], cause: NotReadyCause, opened: Future[None]) -> None:
+    def __init__(self, message: str, reasons: Sequence[str], cause: NotReadyCause, opened: Awaitable[None]) -> None:
         super().__init__(message, reasons, cause)
         self.opened = opened
 

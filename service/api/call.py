@@ -103,7 +103,7 @@ class Call:
         Raises StillOpening again where that takes longer than the request may.
         """
         left_s = max(0.0, self.deadline_s - time.monotonic())
-        done, _ = await self.unless_client_leaves(asyncio.wait([opening.opened], timeout=left_s))
+        done, _ = await self.unless_client_leaves(asyncio.wait([asyncio.ensure_future(opening.opened)], timeout=left_s))
         if not done:
             raise opening
 

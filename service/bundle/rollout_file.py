@@ -43,7 +43,7 @@ class ShadowTraffic(BaseModel):
 
     to: Target = Field(description="the candidate: a version or an alias", examples=["4"])
     share: float = Field(
-        1.0, gt=0.0, le=1.0, allow_inf_nan=False, description="share of the requests that are repeated"
+        default=1.0, gt=0.0, le=1.0, allow_inf_nan=False, description="share of the requests that are repeated"
     )
 
 
@@ -55,13 +55,15 @@ class Rollout(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    aliases: dict[AliasName, VersionName] = Field({}, max_length=_MAX_ALIASES, description="name -> version")
+    aliases: dict[AliasName, VersionName] = Field(
+        default_factory=dict, max_length=_MAX_ALIASES, description="name -> version"
+    )
     traffic: dict[Target, Weight] = Field(
-        {},
+        default_factory=dict,
         max_length=_MAX_ALIASES,
         description="alias or version -> weight: how requests that name no version are split, relative to the sum",
     )
-    shadow: ShadowTraffic | None = Field(None, description="repeat a share of the requests on a candidate")
+    shadow: ShadowTraffic | None = Field(default=None, description="repeat a share of the requests on a candidate")
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Rollout:

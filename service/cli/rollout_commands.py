@@ -140,7 +140,7 @@ def shadow(
         if off or candidate:
             wanted = None if off else {"to": candidate, "share": share}
             _ask(server, "POST", f"/models/{quote(model, safe='')}/rollout", {"shadow": wanted})
-        _print_report(_ask(server, "GET", f"/models/{quote(model, safe='')}/shadow"))
+        print_report(_ask(server, "GET", f"/models/{quote(model, safe='')}/shadow"))
 
 
 def _act(context: typer.Context, url: str | None, model: str, verb: str) -> dict[str, Any]:
@@ -242,7 +242,8 @@ def _print_row(target: str, version: str, share: float | None) -> None:
     print(f"{target:<24} {version:<4} {told}".rstrip())
 
 
-def _print_report(found: dict[str, Any]) -> None:
+def print_report(found: dict[str, Any]) -> None:
+    """Print a shadow report as `GET /models/{name}/shadow` gives it."""
     if found["candidate"] is None:
         print(f"{found['name']}: no requests are repeated")
     else:

@@ -69,7 +69,7 @@ class Metrics:
         self._declare_batches(registry)
         self._declare_streams(registry)
         self._declare_answers(registry)
-        self._declare_shadow(registry)
+        self._declare_rollouts(registry)
         self._declare_bundles(registry)
         self._declare_process(registry)
 
@@ -135,12 +135,6 @@ class Metrics:
             "unroll_requests_total",
             "Number of requests. outcome is ok, cancelled, or the error_type of the response.",
             ["model", "task", "outcome"],
-            registry=registry,
-        )
-        self.version_requests = Counter(
-            "unroll_version_requests_total",
-            "Number of requests by the version that answered, with the same outcomes.",
-            ["model", "version", "outcome"],
             registry=registry,
         )
         self.protocol_requests = Counter(
@@ -226,7 +220,13 @@ class Metrics:
             registry=registry,
         )
 
-    def _declare_shadow(self, registry: CollectorRegistry) -> None:
+    def _declare_rollouts(self, registry: CollectorRegistry) -> None:
+        self.version_requests = Counter(
+            "unroll_version_requests_total",
+            "Number of requests by the version that answered, with the same outcomes.",
+            ["model", "version", "outcome"],
+            registry=registry,
+        )
         self.shadow_answers = Counter(
             "unroll_shadow_answers_total",
             "Number of answers of candidates in shadow traffic: agreed, differed, or failed and dropped requests.",

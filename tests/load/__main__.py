@@ -25,7 +25,7 @@ from tests.load.measurement.run import run_scenarios
 from tests.load.measurement.scenario import Options, Plan, Scenario
 from tests.load.places import CACHE, LOGS, REPORT, ROOT
 from tests.load.reloads.run import ReloadPlan, run_reloads
-from tests.load.reloads.versions import write_versions
+from tests.load.reloads.versions import REFUSED, write_versions
 from tests.load.report.markdown import report, scenario_table, verdict
 from tests.load.scenarios import SCENARIOS
 from tests.load.soak.callers.known_answers import known_answers
@@ -155,7 +155,7 @@ def reloads_command(
     with _sentences(), tempfile.TemporaryDirectory(prefix="reloads-") as scratch:
         folders = write_versions(Path(scratch))
         with own_server(folders.models, log, SETTINGS) as server, progress_shown(console) as tell:
-            soaked = run_reloads(server, folders, ServerLog(log), ReloadPlan(count, callers), tell)
+            soaked = run_reloads(server, folders, ServerLog(log, REFUSED), ReloadPlan(count, callers), tell)
     show(console, soaked)
     raise typer.Exit(0 if soaked.holds else 1)
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from deploy.grafana.boards.board import Board, Row
 from deploy.grafana.boards.panels import GREEN, RED, TOKENS_PER_S, YELLOW, Bars, Chart, Link, Number, Panel, Step, Word
-from deploy.grafana.boards.queries import MODELS, Query, a_day_before, mean, over_an_hour, quantile, share, total
+from deploy.grafana.boards.queries import (
+    FAILURES,
+    INSTANCES,
+    MODELS,
+    Query,
+    a_day_before,
+    mean,
+    over_an_hour,
+    quantile,
+    share,
+    total,
+)
 from deploy.grafana.boards.tables import VALUE, Table
 
 DURATION = "unroll_request_duration_seconds"
@@ -161,6 +172,97 @@ DRIFT: tuple[Panel, ...] = (
     ),
 )
 
+BY_VERSION = "unroll_version_requests_total"
+SHADOW = "unroll_shadow_answers_total"
+COMPARED = total(SHADOW, f'{MODELS},outcome=~"agreed|differed"', by="model")
+AGREED = total(SHADOW, f'{MODELS},outcome="agreed"', by="model")
+SHADOW_RUN = "unroll_shadow_run_duration_seconds"
+
+ROLLOUT: tuple[Panel, ...] = (
+    Chart(
+        title="Requests by version",
+        description="Requests per second by the version that answered. After a change of weights the split follows "
+        "them; requests that name a version are among these too.",
+        queries=(Query(total(BY_VERSION, by="model, version"), "{{model}} {{version}}"),),
+        unit="reqps",
+        stacked=True,
+    ),
+    Chart(
+        title="Failed requests by version",
+        description="Share of the requests of each version that failed, but not because of the client. Only the canary "
+        "is high: set its weight to 0.",
+        queries=(
+            Query(
+                over_an_hour(
+                    total(BY_VERSION, f'{MODELS},outcome=~"{FAILURES}"', by="model, version")
+                    + " / "
+                    + total(BY_VERSION, by="model, version")
+                ),
+                "{{model}} {{version}}",
+                needs="failed requests",
+            ),
+        ),
+        unit="percentunit",
+        maximum=1,
+    ),
+    Chart(
+        title="Traffic weights",
+        description="Share of the requests without a version that each version should get. Different lines for one "
+        "version: the instances have not all taken over the same rollout file.",
+        queries=(
+            Query(
+                f"max by (model, version) (unroll_traffic_share{{{MODELS}}})",
+                "{{model}} {{version}}",
+                needs="a split of traffic",
+            ),
+        ),
+        unit="percentunit",
+        maximum=1,
+    ),
+    Chart(
+        title="Shadow agreement",
+        description="Share of the inputs to which the candidate gave the same label, tags or text. Where they differ "
+        "is in the report of unroll models shadow.",
+        queries=(Query(over_an_hour(f"{AGREED} / {COMPARED}"), "{{model}}", needs="shadow traffic"),),
+        unit="percentunit",
+        maximum=1,
+    ),
+    Chart(
+        title="Shadow score distance",
+        description="Median distance of the candidate's scores from those that callers got.",
+        queries=(
+            Query(quantile(0.5, "unroll_shadow_score_distance", by="model"), "{{model}}", needs="shadow traffic"),
+        ),
+    ),
+    Chart(
+        title="Shadow run time",
+        description="Mean time in the graph of the repeated requests, by the version that answered and by the "
+        "candidate.",
+        queries=(Query(mean(SHADOW_RUN, by="model, role"), "{{model}} {{role}}", needs="shadow traffic"),),
+        unit="s",
+    ),
+)
+
+MEMORY: tuple[Panel, ...] = (
+    Chart(
+        title="Memory of open models",
+        description="Estimated memory of the open models, and its limit UNROLL_MODEL_MEMORY_BYTES, by instance; both "
+        "0 without a limit.",
+        queries=(
+            Query(f"unroll_open_model_bytes{{{INSTANCES}}}", "{{instance}}"),
+            Query(f"unroll_max_open_model_bytes{{{INSTANCES}}}", "{{instance}} limit"),
+        ),
+        unit="bytes",
+    ),
+    Chart(
+        title="Models closed for others",
+        description="Versions closed per second to make room. Steady closing: the limit is too low for the models "
+        "that are in use at a time, and their first requests wait.",
+        queries=(Query(total("unroll_model_evictions_total", by="model"), "{{model}}", needs="a limit of memory"),),
+        unit="reqps",
+    ),
+)
+
 BUNDLES: tuple[Panel, ...] = (
     Table(
         title="Self-check",
@@ -207,6 +309,8 @@ BOARD = Board(
         Row("", TIME),
         Row("Batches", BATCHES),
         Row("Drift", DRIFT),
+        Row("Rollout", ROLLOUT),
         Row("Bundles", BUNDLES),
+        Row("Memory of models", MEMORY),
     ),
 )

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from service.errors import UnrollError
+from service.errors import DeadlineExceeded, Overloaded, UnrollError
 from service.inference.rollout.comparison import compare
 from service.inference.rollout.shadow_report import ShadowTally
 from service.observability.metrics import Metrics
@@ -95,6 +95,10 @@ class Mirror:
         tally = repetition.tally
         try:
             found = await repetition.repeat(time.monotonic() + _TIMEOUT_S)
+        except (DeadlineExceeded, Overloaded):  # there was no time left for it
+            tally.num_dropped += 1
+            self._count(repetition, "dropped")
+            return
         except UnrollError as error:
             tally.num_failed += 1
             tally.errors[type(error).__name__] += 1

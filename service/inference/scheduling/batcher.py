@@ -158,6 +158,7 @@ class Batcher:
         """Accept no more and fail waiting requests with NotReady. Batches that are running are still answered."""
         self._lanes.remove(self)
         self._forget()
+        self._forget = _nothing  # it refers to this batcher: without it the graphs are freed at once
         self._stop(NotReady("the service is stopping", cause="draining"))
 
     @property
@@ -310,6 +311,10 @@ class Batcher:
         for batch in self._running.copy():
             self._remove_running(batch)
             _fail(batch, error)
+
+
+def _nothing() -> None:
+    """There is nothing left to forget."""
 
 
 def _key(item: WorkItem) -> float:

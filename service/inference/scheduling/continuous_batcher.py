@@ -53,6 +53,7 @@ from service.inference.scheduling.lanes import Lanes, Work
 from service.inference.scheduling.running_batch import Handed, RunningBatch
 from service.inference.scheduling.stream import EndReason, Stream
 from service.observability.inference_statistics import RunTotals
+from service.observability.collectors import Forget
 from service.observability.metrics import Metrics
 from service.tasks.core.step_batch import RequestT, StepBatch
 from service.tasks.core.task import Runner
@@ -133,7 +134,7 @@ class ContinuousBatcher(Generic[RequestT]):
         self._joins = metrics.slot_joins.labels(model)
         self._leaves = {reason: metrics.slot_leaves.labels(model, reason) for reason in get_args(EndReason)}
         self._misses = {phase: metrics.deadline_misses.labels(model, phase) for phase in ("queue", "running")}
-        self._forget = (
+        self._forget: tuple[Forget, ...] = (
             metrics.watch_queue(model, depth=lambda: self.num_waiting, oldest_age_s=lambda: self.oldest_age_s),
             metrics.watch_slots(
                 model, streams=lambda: len(self._batch_of), in_use=lambda: self.num_rows, total=limits.max_rows
@@ -216,6 +217,7 @@ class ContinuousBatcher(Generic[RequestT]):
             self._lanes.remove(self)
             for forget in self._forget:
                 forget()
+            self._forget = ()  # they refer to this batcher: without them the graphs are freed at once
             self._stop(NotReady("the service is stopping", cause="draining"))
 
     @property

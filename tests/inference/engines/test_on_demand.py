@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.bundle.load import read_manifest
+from service.bundle.manifest import TaskName
 from service.errors import InvalidInput, NotReady, StillOpening, UnknownModel
-from service.inference.engines import loader
+from service.inference.engines import loader, retirement
 from service.inference.engines.engine import Lease
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
@@ -21,11 +24,17 @@ from service.inference.engines.lifecycle import on_demand
 from service.inference.engines.lifecycle.memory_estimate import estimated_bytes
 from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
+from tests.conftest import until
 from tests.tiny_bundles import write_tiny_bundle
 
 NAMES = ("first", "second", "third")
 
 Scenario = Callable[[Registry, Metrics], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def _retire_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retirement, "_GRACE_S", 0.0)
 
 
 @pytest.fixture
@@ -148,6 +157,29 @@ def test_many_requests_for_more_models_than_fit_are_all_answered(models: Path) -
         assert len(open_models(registry)) == 1
 
     play(models, scenario, num_fitting=1.2)
+
+
+@pytest.mark.parametrize("task", ["classification", "generation", "translation"])
+def test_the_graphs_of_a_closed_bundle_are_freed_at_once(models: Path, task: TaskName) -> None:
+    """By reference counts alone: the collector of cycles may not come for a long time."""
+    write_tiny_bundle(models, task, "fourth")
+
+    async def scenario(registry: Registry, metrics: Metrics) -> None:
+        await registry.load_model("fourth")
+        engine = registry.entry("fourth").engine
+        assert engine is not None
+        runner = weakref.ref(engine.opened.runner)
+        del engine
+        await registry.unload_model("fourth")
+        await registry.retired()
+        await until(lambda: runner() is None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        play(models, scenario, num_fitting=1000)
+    finally:
+        gc.enable()
 
 
 def test_a_model_that_can_never_fit_says_so(models: Path) -> None:

@@ -83,7 +83,7 @@ def test_aliases_name_versions_and_weights_split_the_rest(models: Path) -> None:
         assert min(counts["1"], counts["2"]) > 130
         assert {version(registry, affinity="me") for _ in range(50)} in ({"1"}, {"2"})
         assert metrics.registry.get_sample_value("unroll_traffic_share", {"model": MODEL, "version": "2"}) == 0.5
-        with pytest.raises(UnknownModel, match="there are: .* canary, ") as refusal:
+        with pytest.raises(UnknownModel, match=r"there are: .* canary, ") as refusal:
             version(registry, "cannary")
         assert f"{MODEL} canary" in refusal.value.available
 

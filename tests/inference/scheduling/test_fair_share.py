@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, FairShare, Turn
+from service.inference.scheduling.fair_share import BACKGROUND, SEVERAL_RUNS_S, FairShare, Turn
 
 RUN_S = 0.1
 
@@ -92,3 +92,29 @@ def test_an_ended_request_counts_no_more(clock: Clock) -> None:
     for turn in crowd:
         share.end(turn)
     assert not share.begin("single").is_modest
+
+
+def test_shadow_traffic_goes_last_and_takes_no_share(clock: Clock) -> None:
+    """It came first, and every request that has something to run goes before it; alone it runs at once."""
+    share = FairShare()
+    shadow = share.begin(BACKGROUND)
+    turns = {"shadow": shadow} | {name: share.begin("one") for name in "abcd"}
+    assert serve(share, clock, turns, 40, dict.fromkeys(turns, RUN_S))["shadow"] == 0
+    assert serve(share, clock, {"shadow": shadow}, 3, {"shadow": RUN_S}) == {"shadow": 3}
+    crowd = [share.begin("one") for _ in range(4)]
+    assert not any(turn.is_modest for turn in crowd)  # as if there were no other caller
+    share.end(shadow)
+    for turn in [*crowd, *(turns[name] for name in "abcd")]:
+        share.end(turn)
+    assert share.begin("one").is_modest is False
+
+
+def test_shadow_traffic_has_its_turn_after_a_minute_of_load(clock: Clock) -> None:
+    share = FairShare()
+    shadow = share.begin(BACKGROUND)
+    for _ in range(1000):
+        turns = {"shadow": shadow, "new": share.begin("one")}
+        if serve(share, clock, turns, 1, dict.fromkeys(turns, RUN_S))["shadow"]:
+            break
+        share.end(turns["new"])
+    assert 20 <= clock.now_s - 1000.0 <= 90

@@ -12,7 +12,7 @@ import pytest
 
 from tests.allowed_skips import OTHER_SYSTEM
 from tests.load.reloads.run import ReloadPlan, ReloadTest
-from tests.load.reloads.versions import Known, Versions, known_answers, write_versions
+from tests.load.reloads.versions import REFUSED, Known, Versions, known_answers, write_versions
 from tests.load.soak.run import SETTINGS
 from tests.load.soak.verdict import Soaked
 from tests.load.soak.watch.server_log import ServerLog
@@ -34,7 +34,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     under = tmp_path_factory.mktemp("reloads")
     versions, log = write_versions(under), under / "log"
     with own_server(versions.models, log, SETTINGS) as server:
-        yield Subject(server, versions, known_answers(versions), ServerLog(log))
+        yield Subject(server, versions, known_answers(versions), ServerLog(log, REFUSED))
 
 
 def reloaded(subject: Subject, known: Known | None = None) -> Soaked:

@@ -14,6 +14,8 @@ CLASSIFIER, GENERATOR = "reloaded-classifier", "reloaded-generator"
 TEXTS = ("hello world", "one two one", "the cat sat on a mat", "ada lives in london")
 PROMPTS = ("Hello ", "a", "The cat ")
 MAX_NEW_TOKENS = 12
+#: What the log says of the broken versions.
+REFUSED = "its sha256 is not the one in the manifest"
 FIRST, SECOND, BROKEN = "1", "2", "3"
 
 

@@ -46,7 +46,9 @@ class Shadowing:
         comparisons = [tally.report() for tally in self._tallies.get(name, {}).values()]
         shadow = rollout.rollout.shadow
         candidate = None if shadow is None else rollout.rollout.version_of(shadow.to)
-        return ShadowReport(name=name, candidate=candidate, share=shadow and shadow.share, comparisons=comparisons)
+        return ShadowReport(
+            name=name, candidate=candidate, share=None if shadow is None else shadow.share, comparisons=comparisons
+        )
 
     async def close(self) -> None:
         """Repeat nothing more."""
