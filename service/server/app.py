@@ -24,6 +24,8 @@ from service.api.protocols import predict, text_generation_inference
 from service.api.request_scope import Headers, RequestScope, StreamWriter
 from service.api.routes import health, models, playground, playground_data, reference
 from service.api.state_source import StateStorage
+from service.api.streaming import endpoint as streaming
+from service.api.streaming.endpoint import StreamEndpoint
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
@@ -46,7 +48,7 @@ from service.tasks.inputs.request_limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 #: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
-PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
+PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, streaming.PROTOCOL)
 
 #: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0
@@ -81,11 +83,16 @@ class Application:
         self._max_open = services.settings.max_open_requests
         self._num_open = 0
         self._num_other = 0
+        self._streams = StreamEndpoint(
+            services, metrics, self.open_connections, lambda: self.num_open <= self._max_open
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every request begins here, or in `respond`; so does the lifespan, which ends with the last of them."""
         match = self._routes.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
-        if match is None:
+        if scope["type"] == "websocket":
+            await self._streams(scope, receive, send)
+        elif match is None:
             await self._answer_other(scope, receive, send)
         elif self._num_open >= self._max_open:
             await self._scope.refuse(match, scope["headers"])(scope, receive, send)
@@ -106,12 +113,16 @@ class Application:
 
     @property
     def num_open(self) -> int:
-        """Requests being answered, streams and health checks included."""
-        return self._num_open + self._num_other
+        """Requests being answered: streams of events, pieces of WebSockets and health checks included."""
+        return self._num_open + self._num_other + self._streams.reports.num_busy
 
     def find_post(self, url: bytes) -> Match | None:
         """The route of a POST request by its target as sent; targets with a query or escapes need ASGI."""
         return None if b"%" in url or b"?" in url else self._routes.find("POST", url.decode("latin-1"))
+
+    def has_websocket(self, target: bytes) -> bool:
+        """Whether a WebSocket may be opened at this request target."""
+        return target.partition(b"?")[0] == streaming.PATH.encode()
 
     def refusal(self, match: Match, headers: Headers) -> Response | None:
         """The response to a request beyond the limit of open ones; None if there is room."""
@@ -122,7 +133,7 @@ class Application:
     ) -> Response:
         """The response to a request that the connection refuses; method and target are empty if they are not known."""
         path = target.partition(b"?")[0].decode("latin-1")
-        match = self._routes.find("POST", path) if method == "POST" else None
+        match = self._routes.find(method, path)
         return self._scope.turn_away(failure, match, method, headers, is_counted=is_counted)
 
     async def respond(
@@ -212,6 +223,10 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         body_timeout_s=settings.body_timeout_s,
         min_upload_bytes_per_s=settings.min_upload_bytes_per_s,
         unread_timeout_s=settings.unread_timeout_s,
+        max_message_bytes=settings.max_stream_message_bytes,
+        max_waiting_messages=settings.max_stream_waiting_messages,
+        message_timeout_s=settings.stream_timeout_s,
+        ping_interval_s=settings.stream_ping_interval_s,
     )
 
 
