@@ -18,7 +18,7 @@ from service.api.streaming.messages import End, Frames, Generate, GetState, Rece
 from service.api.streaming.reading import Body, Piece, Reading, StreamContext, TextPiece
 from service.api.streaming.report import StreamReports
 from service.api.validation.json_body import BodyLimits, parse_body
-from service.errors import UnrollError
+from service.errors import InvalidInput, UnrollError
 from service.inference.engines.engine import Engine
 from service.inference.engines.registry import Registry
 
@@ -128,6 +128,8 @@ class StreamSession:
     async def _fail(self, error: Exception) -> None:
         """Tell the client what is wrong and from where it can go on, and close."""
         record = self._context.call.record
+        if isinstance(error, InvalidInput) and error.field[:1] == ("inputs",):  # a field of POST /predict
+            error = InvalidInput(error.message, error.field[1:])
         response = error_response(record, error)
         body = json.loads(bytes(response.body))
         try:

@@ -72,7 +72,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._pings = Pings(self._loop, self._limits.ping_interval_s)
         #: What has arrived, of which the beginning is parsed; and the parts of a message that is not complete.
         self._unparsed, self._parsed_up_to, self._parts, self._is_text = b"", 0, bytearray(), False
-        self._num_frame_bytes = self._num_counted_bytes = self._num_dropped_bytes = 0
+        self._num_counted_bytes = self._num_dropped_bytes = 0
         self._is_accepted = self._is_refused = self._is_lost = self._is_stopping = self._is_ending = False
         self._is_paused = self._is_parsing_soon = False
         self._drained: asyncio.Future[None] | None = None
@@ -248,7 +248,6 @@ class WebSocketConnection(asyncio.Protocol):
     def _feed(self, piece: bytes) -> None:
         self._frames.receive_data(piece)
         frames = self._frames.events_received()
-        self._num_frame_bytes = len(piece) if frames else self._num_frame_bytes + len(piece)
         for frame in frames:
             self._take_frame(cast(Frame, frame))
         if self._frames.parser_exc is not None and not self._is_ending:
@@ -380,7 +379,8 @@ class WebSocketConnection(asyncio.Protocol):
         """Count what is held for this connection among the bodies of requests."""
         num_bytes = 0
         if not self._is_lost:
-            num_bytes = len(self._unparsed) + len(self._parts) + self._num_frame_bytes + self._inbox.num_bytes
+            num_bytes = len(self._unparsed) - self._parsed_up_to + len(self._frames.reader.buffer)
+            num_bytes += len(self._parts) + self._inbox.num_bytes
         self._open_connections.body_bytes += num_bytes - self._num_counted_bytes
         self._num_counted_bytes = num_bytes
         if not self._is_ending and not self._open_connections.make_room_for_bodies():
