@@ -246,7 +246,7 @@ class Metrics:
         )
         self.stream_messages = Counter(
             "unroll_stream_messages_total",
-            "Number of messages of streams that have ended, by direction: in or out.",
+            "Number of messages of streams, by direction: in or out.",
             ["protocol", "direction"],
             registry=registry,
         )

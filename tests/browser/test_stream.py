@@ -1,9 +1,8 @@
-"""A page of the service opens a WebSocket in Chromium: text and sound in pieces, and the policy of the page allows it."""
+"""A page of the service opens a WebSocket in Chromium, with text and sound in pieces, as its policy allows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

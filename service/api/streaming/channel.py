@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from pydantic_core import to_json
 from starlette.types import Message, Receive, Send
 
 Received = str | bytes
+Direction = Literal["in", "out"]
+DIRECTIONS: tuple[Direction, ...] = ("in", "out")
 
 
 class Left(Exception):
@@ -26,9 +29,10 @@ class Stopping(Exception):
 class Channel:
     """Messages over ASGI. `num_messages` counts them by direction, `close_code` is the code of the end."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self.num_messages: Counter[str] = Counter()
+    def __init__(self, receive: Receive, send: Send, count_message: Callable[[Direction], None]) -> None:
+        self.num_messages: Counter[Direction] = Counter()
         self.close_code: int | None = None
+        self._count_message = count_message
         self._receive = receive
         self._send = send
 
@@ -40,7 +44,7 @@ class Channel:
             raise Left(self.close_code)
         if event["type"] == "websocket.stop":
             raise Stopping
-        self.num_messages["in"] += 1
+        self._count("in")
         text = event.get("text")
         message: Received = event["bytes"] if text is None else text
         return message
@@ -48,12 +52,16 @@ class Channel:
     async def send(self, body: dict[str, Any]) -> None:
         """Write one message, as fast as the client reads. Raises Left."""
         await self._write({"type": "websocket.send", "text": to_json(body).decode("utf-8")})
-        self.num_messages["out"] += 1
+        self._count("out")
 
     async def close(self, code: int, reason: str = "") -> None:
         """End the connection. Raises Left if the client was faster."""
         await self._write({"type": "websocket.close", "code": code, "reason": reason})
         self.close_code = code
+
+    def _count(self, direction: Direction) -> None:
+        self.num_messages[direction] += 1
+        self._count_message(direction)
 
     async def _write(self, message: Message) -> None:
         try:

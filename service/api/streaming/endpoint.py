@@ -89,7 +89,7 @@ class StreamEndpoint:
             request_fields_var.reset(token)
 
     async def _serve(self, call: Call, receive: Receive, send: Send) -> None:
-        record, channel = call.record, Channel(receive, send)
+        record, channel = call.record, Channel(receive, send, self.reports.count_message)
         record.status = 101
         context = StreamContext(call, self._held_bytes, call.deadline_s - record.started_s)
         session = StreamSession(self._services.registry, context, channel, self.reports)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic.json_schema import models_json_schema
 
 from service.api.schemas import FieldError, FrameList, ModelName, State, Version
 from service.tasks.generation.recorded_form import GenerationDetails, GenerationParameters, Token
@@ -165,6 +167,9 @@ class Error(ServerMessage):
     error: str
     error_type: str
     detail: list[FieldError] | None = None
+    reason: str | None = Field(None, description="why a state was refused")
+    reasons: list[str] | None = Field(None, description="why the service or a model is not ready")
+    available: list[str] | None = Field(None, description="the models or versions that there are")
     request_id: str
     index: int
     state: str | None = Field(None, description="after the last input that was answered, if there is one")
@@ -179,3 +184,22 @@ class SentMessage(
     ]
 ):
     """Any message of the service."""
+
+
+def message_schema() -> dict[str, Any]:
+    """The JSON schema of all messages, in both directions."""
+    sides = [(ReceivedMessage, "validation"), (SentMessage, "serialization")]
+    by_model, definitions = models_json_schema(sides, title="Messages of /stream")  # type: ignore[arg-type]
+    refs = {model.__name__: schema for (model, _), schema in by_model.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **definitions,
+        "oneOf": [
+            {"title": "sent by the client", **refs["ReceivedMessage"]},
+            {"title": "sent by the service", **refs["SentMessage"]},
+        ],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(message_schema(), indent=2))

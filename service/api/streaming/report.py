@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from service.api.error_table import status_and_type
 from service.api.request_record import RequestRecord
 from service.api.request_report import log_fields
-from service.api.streaming.channel import Channel, Left
+from service.api.streaming.channel import DIRECTIONS, Channel, Direction, Left
 from service.api.streaming.close_codes import label_of
 from service.errors import Overloaded, UnrollError
 from service.observability.json_logs import log_request
@@ -36,6 +36,7 @@ class StreamReports:
         self._num_open = 0
         self._has_room = has_room
         self._metrics = metrics
+        self._messages = {direction: metrics.stream_messages.labels(NAME, direction) for direction in DIRECTIONS}
         metrics.stream_connections.labels(NAME).set_function(lambda: self._num_open)
 
     @contextmanager
@@ -71,11 +72,13 @@ class StreamReports:
             duration_s = time.monotonic() - record.started_s
             self._metrics.stream_duration.labels(NAME).observe(duration_s)
             self._metrics.stream_closes.labels(NAME, label_of(channel.close_code)).inc()
-            for direction, number in channel.num_messages.items():
-                self._metrics.stream_messages.labels(NAME, direction).inc(number)
-            counts = {f"messages_{direction}": channel.num_messages[direction] for direction in ("in", "out")}
+            counts = {f"messages_{direction}": channel.num_messages[direction] for direction in DIRECTIONS}
             fields = log_fields(record, "GET", duration_s) | counts | {"close_code": channel.close_code}
             log_request(logger, logging.INFO, fields)
+
+    def count_message(self, direction: Direction) -> None:
+        """A message has come in or gone out."""
+        self._messages[direction].inc()
 
     def refused(self, record: RequestRecord) -> None:
         """A handshake that was answered with an error."""

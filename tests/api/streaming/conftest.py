@@ -74,11 +74,10 @@ class Client:
 
     def close_code(self) -> int:
         """The code with which the service closes."""
-        try:
-            raise AssertionError(f"the stream goes on: {self.socket.recv(timeout=PATIENCE_S)!r}")
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return int(closed.rcvd.code)
+        with pytest.raises(ConnectionClosed) as closed:
+            self.socket.recv(timeout=PATIENCE_S)
+        assert closed.value.rcvd is not None
+        return int(closed.value.rcvd.code)
 
 
 Open = Callable[..., Any]

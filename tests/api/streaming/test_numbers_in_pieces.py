@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import wave
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -42,7 +43,7 @@ def test_rows_of_bytes_are_read_when_they_are_whole(stream: Client, http: httpx.
     results = [stream.say(part) for part in parts_of(ROWS.astype("<f4").tobytes(), size)]
     spans = [result["span"] for result in results if result["predictions"]]
     assert (spans[0]["start"], spans[-1]["end"]) == (0, len(ROWS))
-    assert all(before["end"] == after["start"] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before["end"] == after["start"] for before, after in pairwise(spans))
     final = stream.end()
     assert scores_of(final["predictions"]) == pytest.approx(whole, abs=1e-5)
 

@@ -76,10 +76,10 @@ def test_more_open_requests_than_allowed_are_sent_away(stream_models: Path) -> N
 
 
 def test_a_deadline_holds_for_each_piece(stream_models: Path) -> None:
-    with live_server(stream_models) as server:
-        with stream_of(server, additional_headers={"X-Request-Timeout-Ms": "50"}) as stream:
-            stream.start("tiny-tagger-chunks")
-            with held_runs(server, "tiny-tagger-chunks"):
-                error = stream.text("the cat ")
-            assert error["error_type"] == "deadline_exceeded"
-            assert stream.close_code() == 4504
+    timeout = {"X-Request-Timeout-Ms": "50"}
+    with live_server(stream_models) as server, stream_of(server, additional_headers=timeout) as stream:
+        stream.start("tiny-tagger-chunks")
+        with held_runs(server, "tiny-tagger-chunks"):
+            error = stream.text("the cat ")
+        assert error["error_type"] == "deadline_exceeded"
+        assert stream.close_code() == 4504

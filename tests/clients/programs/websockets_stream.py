@@ -74,8 +74,8 @@ def refused(url: str) -> dict[str, Any]:
         try:
             socket.recv()
         except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return {"error": error, "code": closed.rcvd.code, "reason": closed.rcvd.reason}
+            end = closed.rcvd
+            return {"error": error, "code": end and end.code, "reason": end and end.reason}
     raise AssertionError("the stream goes on")
 
 
