@@ -39,7 +39,7 @@ class StreamSession:
             while True:
                 await self._answer(await self._channel.next_message())
         except Stopping:
-            await self._channel.send({"type": "closing", "index": self._index, **self._where()})
+            await self._channel.send({"type": "closing", "index": self._index, **self._where_if_known()})
             await self._channel.close(RESTART, "the service stops")
         except Left:
             raise
@@ -125,17 +125,20 @@ class StreamSession:
         token = call.state_storage.sealer.seal(state, call.owner_of_states(self._engine))
         return {"state": token, "held": self._reading.held}
 
+    def _where_if_known(self) -> Body:
+        """The same, at the end of the connection: a state that is too large to be handed out is left out."""
+        try:
+            return self._where()
+        except UnrollError:
+            return {}
+
     async def _fail(self, error: Exception) -> None:
         """Tell the client what is wrong and from where it can go on, and close."""
         record = self._context.call.record
         if isinstance(error, InvalidInput) and error.field[:1] == ("inputs",):  # a field of POST /predict
             error = InvalidInput(error.message, error.field[1:])
         response = error_response(record, error)
-        body = json.loads(bytes(response.body))
-        try:
-            body |= self._where()
-        except UnrollError:  # the state is too large to be handed out, which may be what failed
-            pass
+        body = json.loads(bytes(response.body)) | self._where_if_known()
         await self._channel.send({"type": "error", **body, "index": self._index})
         await self._channel.close(close_code_of(response.status_code), str(body["error"]))
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from service.bundle.load import Bundle
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput
+from service.tasks.core.task import MAX_CHARACTERS_PER_TOKEN, require_at_most
 from service.tasks.single_pass.offsets import OffsetUnit, in_unit
 
 #: A word is at most that long: it is split anew with each piece.
@@ -35,15 +36,17 @@ class TextPieces:
         self.held = ""
         self._tokenizer = words_of(bundle)
         self._unit = unit
+        self._max_characters = bundle.manifest.limits.max_input_tokens * MAX_CHARACTERS_PER_TOKEN
         self._num_read = 0
 
     def add(self, text: str, flush: bool = False) -> TextPart | None:
         """The words that are complete with this piece; None if there are none.
 
         Raises:
-            InvalidInput: a word is too long.
+            InvalidInput: a word, or the piece, is too long.
         """
         pending = self.held + text
+        require_at_most(len(pending), self._max_characters, "characters", ("text",))
         cut = len(pending) if flush else self._complete(pending)
         if len(pending) - cut > _MAX_HELD_CHARACTERS:
             raise InvalidInput(
