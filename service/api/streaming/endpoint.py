@@ -15,7 +15,7 @@ from service.api.protocol import Protocol, Route
 from service.api.request_record import RequestRecord
 from service.api.schemas import ErrorResponse
 from service.api.streaming.channel import Channel, Left
-from service.api.streaming.origin import require_allowed_origin
+from service.api.streaming.origin import is_allowed_origin
 from service.api.streaming.reading import HeldBytes, StreamContext
 from service.api.streaming.report import NAME, StreamReports
 from service.api.streaming.session import StreamSession
@@ -23,6 +23,7 @@ from service.observability.json_logs import request_fields_var
 from service.observability.metrics import Metrics
 
 PATH = "/stream"
+_NO_WEBSOCKET = {"error": "open this address as a WebSocket", "error_type": "upgrade_required"}
 
 
 async def stream(_call: Call, _body: bytes) -> Response:
@@ -33,7 +34,7 @@ async def stream(_call: Call, _body: bytes) -> Response:
     documentation of the WebSocket.
     """
     needed = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-    raise HTTPException(426, "open this address as a WebSocket", headers=needed)
+    raise HTTPException(426, _NO_WEBSOCKET["error"], headers=needed)
 
 
 PROTOCOL = Protocol(
@@ -48,7 +49,11 @@ PROTOCOL = Protocol(
             summary="Stream input and answers over a WebSocket",
             responses={
                 101: {"description": "The connection is a WebSocket from now on"},
-                426: {"model": ErrorResponse, "description": "The request asks for no WebSocket"},
+                426: {
+                    "model": ErrorResponse,
+                    "description": "The request asks for no WebSocket",
+                    "content": {"application/json": {"example": _NO_WEBSOCKET}},
+                },
             },
         )
     ],
@@ -79,7 +84,8 @@ class StreamEndpoint:
         record.protocol, record.client = NAME, (scope.get("client") or [""])[0]
         token = request_fields_var.set(record.identity)
         try:
-            require_allowed_origin(scope["headers"], self._allowed_origins)
+            if not is_allowed_origin(scope["headers"], self._allowed_origins):
+                raise HTTPException(403, "only pages of this service may open a stream here: see the header Origin")
             call = open_call(self._services, record)
         except Exception as error:
             await self._refuse(record, error, send)

@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 _frame_logger = logging.getLogger("websockets.server")
 _frame_logger.setLevel(logging.WARNING)
 
-#: Bytes that are parsed in one turn of the event loop: at most some hundreds of frames.
-_SLICE_BYTES = 4 * 1024
+#: Bytes that are parsed in one turn of the event loop; fewer where the last ones held many frames, of which each costs
+#: as much as kilobytes of a large one.
+_SLICE_BYTES, _SLICE_OF_MANY_BYTES, _MANY_FRAMES = 4 * 1024, 512, 32
 #: How long a client may take to answer a close frame, and how much is read of it meanwhile.
 _CLOSE_S = 2.0
 _CLOSE_BYTES = 4 * 1024 * 1024
@@ -73,6 +74,7 @@ class WebSocketConnection(asyncio.Protocol):
         #: What has arrived, of which the beginning is parsed; and the parts of a message that is not complete.
         self._unparsed, self._parsed_up_to, self._parts, self._is_text = b"", 0, bytearray(), False
         self._num_counted_bytes = self._num_dropped_bytes = 0
+        self._slice_bytes = _SLICE_OF_MANY_BYTES
         self._is_accepted = self._is_refused = self._is_lost = self._is_stopping = self._is_ending = False
         self._is_paused = self._is_parsing_soon = False
         self._drained: asyncio.Future[None] | None = None
@@ -236,7 +238,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _parse(self) -> None:
         """Parse one slice; the next one has its turn later."""
         if self._may_parse():
-            piece = self._unparsed[self._parsed_up_to : self._parsed_up_to + _SLICE_BYTES]
+            piece = self._unparsed[self._parsed_up_to : self._parsed_up_to + self._slice_bytes]
             self._parsed_up_to += len(piece)
             if self._parsed_up_to >= len(self._unparsed):
                 self._unparsed, self._parsed_up_to = b"", 0
@@ -248,6 +250,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _feed(self, piece: bytes) -> None:
         self._frames.receive_data(piece)
         frames = self._frames.events_received()
+        self._slice_bytes = _SLICE_OF_MANY_BYTES if len(frames) > _MANY_FRAMES else _SLICE_BYTES
         for frame in frames:
             self._take_frame(cast(Frame, frame))
         if self._frames.parser_exc is not None and not self._is_ending:

@@ -42,4 +42,4 @@ def test_every_message_of_the_service_fits_the_schema(stream: Client, talk: list
     while heard[-1]["type"] == "token":
         heard.append(stream.hear())
     for message in heard:
-        schema.validate_python(message)
+        assert schema.validate_python(message).root.type == message["type"]
