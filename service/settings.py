@@ -101,6 +101,18 @@ class Settings(BaseSettings):
     tls_client_ca: str = Field(
         "", description="PEM file of the authorities of client certificates: connections without one are refused (mTLS)"
     )
+    max_stream_message_bytes: int = Field(
+        256 * 1024, ge=1024, description="maximum size of one WebSocket message on /stream"
+    )
+    max_stream_waiting_messages: int = Field(
+        16, ge=1, description="messages of one /stream that wait; beyond that its socket is not read"
+    )
+    stream_timeout_s: float = Field(
+        300.0, gt=0.0, description="a /stream that is silent for so long while the service waits is closed"
+    )
+    stream_ping_interval_s: float = Field(
+        20.0, ge=0.0, description="interval of pings on /stream; a client that is silent after one is closed; 0: none"
+    )
     max_inputs_per_request: int = Field(128, ge=1, description="maximum number of inputs in one /predict request")
     max_tokens_per_request: int = Field(
         65_536, ge=1, description="maximum tokens of all inputs of a request; of a generation, those to write as well"

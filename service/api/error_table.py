@@ -65,8 +65,10 @@ HTTP_ERROR_TYPES = {
     400: "malformed_json",
     404: "not_found",
     405: "method_not_allowed",
+    409: "out_of_order",
     413: "body_too_large",
     415: "unsupported_media_type",
+    426: "upgrade_required",
 }
 
 CLIENT_GONE_STATUS = 499

@@ -35,6 +35,8 @@ from service.observability.process import ContainerCollector, find_gpus
 DURATION_BUCKETS_S = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
+#: Connections stay open from a moment to hours.
+CONNECTION_BUCKETS_S = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 RATIO_BUCKETS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -68,6 +70,7 @@ class Metrics:
         self._declare_requests(registry)
         self._declare_batches(registry)
         self._declare_streams(registry)
+        self._declare_connections(registry)
         self._declare_answers(registry)
         self._declare_rollouts(registry)
         self._declare_bundles(registry)
@@ -273,6 +276,31 @@ class Metrics:
             "unroll_slot_leaves_total",
             "Number of requests that left a running batch, by reason; overrun: the client reads too slowly.",
             ["model", "reason"],
+            registry=registry,
+        )
+
+    def _declare_connections(self, registry: CollectorRegistry) -> None:
+        """Connections over which many messages go both ways."""
+        self.stream_connections = Gauge(
+            "unroll_stream_connections", "Number of open streams of messages.", ["protocol"], registry=registry
+        )
+        self.stream_messages = Counter(
+            "unroll_stream_messages_total",
+            "Number of messages of streams, by direction: in or out.",
+            ["protocol", "direction"],
+            registry=registry,
+        )
+        self.stream_closes = Counter(
+            "unroll_stream_closes_total",
+            "Number of streams that have ended, by close code; none: without one.",
+            ["protocol", "code"],
+            registry=registry,
+        )
+        self.stream_duration = Histogram(
+            "unroll_stream_duration_seconds",
+            "Duration of streams in seconds, from the handshake to the end.",
+            ["protocol"],
+            buckets=CONNECTION_BUCKETS_S,
             registry=registry,
         )
 

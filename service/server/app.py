@@ -26,6 +26,8 @@ from service.api.protocols.openai import protocol as openai
 from service.api.request_scope import Headers, RequestScope, StreamWriter, Surroundings
 from service.api.routes import health, models, open_inference_probes, playground, playground_data, reference
 from service.api.state_source import StateStorage
+from service.api.streaming import endpoint as streaming
+from service.api.streaming.endpoint import StreamEndpoint
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
@@ -62,6 +64,7 @@ PROTOCOLS = (
     openai.PROTOCOL,
     open_inference.PROTOCOL,
     kserve_v1.PROTOCOL,
+    streaming.PROTOCOL,
 )
 
 #: A session is held for as long as its request may take, plus this margin.
@@ -105,14 +108,20 @@ class Application:
         self._max_open = settings.max_open_requests
         self._num_open = 0
         self._num_other = 0
+        self._streams = StreamEndpoint(
+            services, metrics, self.open_connections, lambda: self.num_open <= self._max_open
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every request begins here, or in `respond`; so does the lifespan, which ends with the last of them."""
         match = None
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             scope["path"] = without_prefix(scope["path"], self._root_path)
+        if scope["type"] == "http":
             match = self._routes.find(scope["method"], scope["path"])
-        if match is None:
+        if scope["type"] == "websocket":
+            await self._streams(scope, receive, send)
+        elif match is None:
             await self._answer_other(scope, receive, send)
         elif self._num_open >= self._max_open:
             await self._scope.refuse(match, scope["headers"])(scope, receive, send)
@@ -133,14 +142,18 @@ class Application:
 
     @property
     def num_open(self) -> int:
-        """Requests being answered, streams and health checks included."""
-        return self._num_open + self._num_other
+        """Requests being answered: streams of events, pieces of WebSockets and health checks included."""
+        return self._num_open + self._num_other + self._streams.reports.num_busy
 
     def find_post(self, url: bytes) -> Match | None:
         """The route of a POST request by its target as sent; targets with a query or escapes need ASGI."""
         if b"%" in url or b"?" in url:
             return None
         return self._routes.find("POST", without_prefix(url.decode("latin-1"), self._root_path))
+
+    def has_websocket(self, target: bytes) -> bool:
+        """Whether a WebSocket may be opened at this request target."""
+        return without_prefix(target.partition(b"?")[0].decode("latin-1"), self._root_path) == streaming.PATH
 
     def refusal(self, match: Match, headers: Headers) -> Response | None:
         """The response to a request beyond the limit of open ones; None if there is room."""
@@ -249,6 +262,10 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         min_upload_bytes_per_s=settings.min_upload_bytes_per_s,
         unread_timeout_s=settings.unread_timeout_s,
         keep_alive_s=settings.keep_alive_s,
+        max_message_bytes=settings.max_stream_message_bytes,
+        max_waiting_messages=settings.max_stream_waiting_messages,
+        message_timeout_s=settings.stream_timeout_s,
+        ping_interval_s=settings.stream_ping_interval_s,
     )
 
 

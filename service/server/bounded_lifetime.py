@@ -24,11 +24,12 @@ MAX_DROPPED_BODIES = 2
 
 
 class Refuser(Protocol):
-    """What reports requests that are refused before their route is known: the application."""
+    """What reports requests that are refused before their route is known, and knows its WebSockets: the application."""
 
     def turn_away(
         self, failure: Failure, method: str, target: bytes, headers: Headers, *, is_counted: bool
     ) -> Response: ...
+    def has_websocket(self, target: bytes) -> bool: ...
 
 
 class BoundedLifetime(HttpToolsProtocol):

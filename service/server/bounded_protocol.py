@@ -3,8 +3,9 @@
 One request is read at a time: the bytes of the next one wait, unparsed, until the response to the previous is written,
 and when more than a few requests wait the socket is not read.
 
-An upgrade to another protocol, such as `h2c`, is ignored, as RFC 9110 allows. The parser takes what follows such a head
-for the other protocol, so a new parser reads the same head without the upgrade.
+A request for a WebSocket is handed over, with the connection, if there is one at its path. Every other upgrade, such as
+to `h2c`, is ignored, as RFC 9110 allows. The parser takes what follows such a head for the other protocol, so a new
+parser reads the same head without the upgrade.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from service.server.request_head import (
     target_too_long,
 )
 from service.server.request_pieces import RequestPieces
+from service.server.websocket.connection import Handover, WebSocketConnection
+from service.server.websocket.handshake import RawHeaders, accept_headers, offers_websocket, websocket_scope
 
 #: Requests that wait on one connection are held up to this size; beyond it the socket is not read.
 _MAX_HELD_BYTES = 16 * 1024
@@ -57,6 +60,8 @@ class BoundedProtocol(BoundedLifetime):
     _num_wire_bytes = _num_body_bytes = _num_counted_bytes = 0
     _head_is_timed = True  # the first head is timed from the connection
     _body_began_s = 0.0
+    #: The headers of the response to a request for a WebSocket.
+    _accept: RawHeaders | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Read requests from the connection."""
@@ -102,6 +107,9 @@ class BoundedProtocol(BoundedLifetime):
             end = self._pieces.end(data, start)
             self._feed(data if end - start == size else data[start:end])
             start = end
+        if self._accept is not None:
+            self._hand_over(self._accept, data[start:])
+            return
         if self._num_held_bytes or self.flow.is_held:
             self._release_held()
         if not self.is_ending:
@@ -162,6 +170,8 @@ class BoundedProtocol(BoundedLifetime):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
+            if self._accepts_websocket():
+                return
             method, version = self.parser.get_method(), self.parser.get_http_version()
             head = head_without_upgrade(method, self.url, version, self.headers)
             self.parser = httptools.HttpRequestParser(self)
@@ -170,6 +180,37 @@ class BoundedProtocol(BoundedLifetime):
             if isinstance(error.__context__, Refused):  # raised by a method that the parser called
                 raise error.__context__ from None
             raise malformed(str(error)) from None
+
+    def _accepts_websocket(self) -> bool:
+        """Whether the request gets a WebSocket. Raises Refused if it asks for one in a wrong way."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if not offers_websocket(method, version, self.headers) or not self.responder.has_websocket(self.url):
+            return False
+        self._check_head_size()
+        num_bytes, is_chunked = check_head(method, version, self._framing)
+        if num_bytes or is_chunked:
+            return False
+        self.is_in_body = True  # its head is complete, whatever becomes of it
+        self._accept = accept_headers(self.headers)
+        self.is_ending = True
+        return True
+
+    def _hand_over(self, accept: RawHeaders, rest: bytes) -> None:
+        """Leave the connection to a WebSocket, with what the client has sent already."""
+        self._release_held()
+        self._stall_watch.cancel()
+        self.open_connections.forget(self)
+        self.connections.discard(self)
+        self.cycle = None
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does: the two hold each other
+        scope = websocket_scope(self.scope, self.url)
+        websocket = WebSocketConnection(
+            Handover(self.app, scope, accept, self.server_state, self.open_connections, self.loop)
+        )
+        self.transport.set_protocol(websocket)
+        websocket.connection_made(self.transport)
+        if rest:
+            websocket.data_received(rest)
 
     def _check_head_size(self) -> None:
         """Raises Refused if the head is too large so far."""

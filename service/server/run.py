@@ -50,13 +50,17 @@ def run_server(settings: Settings) -> None:
     listening = open_socket(settings.host, settings.port)
     allow_open_files(settings.max_connections + _OTHER_OPEN_FILES)
     application = create_app(settings)
+    protocol = http_protocol(application, tls)
     config = uvicorn.Config(
         application,
-        http=http_protocol(application, tls),
+        http=protocol,
         log_config=None,
         access_log=False,
         proxy_headers=False,
-        ws="none",  # an upgrade is ignored, and the request is answered over HTTP/1.1
+        # Our protocol hands WebSockets over itself, and ignores every other upgrade.
+        ws="websockets-sansio" if protocol == "auto" else "none",
+        ws_max_size=settings.max_stream_message_bytes,
+        ws_per_message_deflate=False,
         timeout_keep_alive=math.ceil(settings.keep_alive_s),  # where the fast path is off
         timeout_graceful_shutdown=round(settings.drain_timeout_s),
     )

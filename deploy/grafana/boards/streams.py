@@ -204,14 +204,49 @@ PREFIXES: tuple[Panel, ...] = (
     ),
 )
 
+WEBSOCKETS: tuple[Panel, ...] = (
+    Chart(
+        title="Open WebSockets",
+        description="Open connections of /stream, by instance. They count among the connections.",
+        queries=(Query(f"sum by (instance) (unroll_stream_connections{{{INSTANCES}}})", "{{instance}}"),),
+        width=6,
+    ),
+    Chart(
+        title="WebSocket messages",
+        description="Messages per second, in from clients and out to them. Each input has one answer; a generation "
+        "has one for each token.",
+        queries=(Query(total("unroll_stream_messages_total", INSTANCES, by="direction"), "{{direction}}"),),
+        unit="ops",
+        width=6,
+    ),
+    Chart(
+        title="WebSockets closed, by code",
+        description="Connections per second that ended. 1000, 1001, 1005, 1006: the client left. 1012: the service "
+        "stopped. 1013: overloaded or not ready. 4408: silent. Others: errors of clients, and 1011 of the service.",
+        queries=(Query(total("unroll_stream_closes_total", INSTANCES, by="code"), "{{code}}"),),
+        unit="ops",
+        at_least=1,
+        stacked=True,
+        width=6,
+    ),
+    Chart(
+        title="Duration of WebSockets",
+        description="How long connections stay open. Near the timeout of a proxy: raise it there.",
+        queries=quantiles("unroll_stream_duration_seconds", INSTANCES),
+        unit="s",
+        width=6,
+    ),
+)
+
 BOARD = Board(
     "streams",
-    "Generation: token latency, decode slots, state tokens, sessions and the prefix cache.",
+    "Generation: token latency, decode slots, state tokens, sessions and the prefix cache; and WebSockets.",
     (
         Row("", ANSWERS),
         Row("Token latency", FLOW),
         Row("Slots", SLOTS),
         Row("State tokens and sessions", STATE),
         Row("Prefix cache", PREFIXES),
+        Row("WebSockets", WEBSOCKETS),
     ),
 )

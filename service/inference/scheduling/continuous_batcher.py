@@ -52,8 +52,8 @@ from service.inference.scheduling.kept_rows import RESERVED, KeptRows
 from service.inference.scheduling.lanes import Lanes, Work
 from service.inference.scheduling.running_batch import Handed, RunningBatch
 from service.inference.scheduling.stream import EndReason, Stream
-from service.observability.inference_statistics import RunTotals
 from service.observability.collectors import Forget
+from service.observability.inference_statistics import RunTotals
 from service.observability.metrics import Metrics
 from service.tasks.core.step_batch import RequestT, StepBatch
 from service.tasks.core.task import Runner

@@ -1,0 +1,56 @@
+"""The beginning of an input: which model reads it, and how."""
+
+from __future__ import annotations
+
+from service.api.call import Call
+from service.api.streaming.byte_pieces import byte_format
+from service.api.streaming.generation_reading import GenerationReading
+from service.api.streaming.messages import Start
+from service.api.streaming.reading import Body, ChunkReading, Reading, StreamContext, WholeReading
+from service.errors import InvalidInput
+from service.inference.engines.engine import Engine
+from service.inference.engines.generation_engine import GenerationEngine
+from service.inference.engines.predict_engine import PredictEngine
+from service.inference.engines.registry import Registry
+from service.tasks.core.parameters import check_parameters
+
+
+def begin_reading(registry: Registry, context: StreamContext, start: Start) -> tuple[Reading, Engine, Body]:
+    """The reading of an input, its engine, and the fields of `started`.
+
+    Raises:
+        InvalidInput, StateRefused, UnknownModel, NotReady.
+    """
+    call = context.call
+    engine = _engine(registry, call, start)
+    manifest = engine.opened.bundle.manifest
+    form = byte_format(manifest, start.encoding, start.sample_rate_hz)
+    reading: Reading
+    if isinstance(engine, GenerationEngine):
+        reading = GenerationReading(context, engine, start)
+    else:
+        check_parameters(engine.task.parameters_type, start.parameters or {})
+        has_steps = form is None or form.encoding == "f32le"
+        kind = ChunkReading if manifest.reads_chunks and has_steps else WholeReading
+        reading = kind(context, engine, start, form)
+    started: Body = {
+        "model": manifest.name,
+        "version": manifest.version,
+        "task": manifest.task,
+        "reads": reading.reads,
+        "encoding": form.encoding if form else None,
+        "sample_rate_hz": form.sample_rate_hz if form else None,
+        "request_id": call.record.request_id,
+    }
+    return reading, engine, started
+
+
+def _engine(registry: Registry, call: Call, start: Start) -> PredictEngine | GenerationEngine:
+    """The engine of the model, whatever it does."""
+    names = sorted({entry.name for entry in registry.entries})
+    if start.model is None and len(names) > 1:
+        raise InvalidInput(f"say which model; there are: {', '.join(names)}", ("model",))
+    try:
+        return call.predict_engine(start.model, start.version)
+    except InvalidInput:  # it generates text
+        return call.generation_engine(start.model, start.version)

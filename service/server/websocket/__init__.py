@@ -1,0 +1,1 @@
+"""WebSocket connections: the opening handshake, and frames to and from an ASGI application."""

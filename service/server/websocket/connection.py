@@ -1,0 +1,394 @@
+"""A WebSocket connection as ASGI: `websockets` parses frames, messages wait in an inbox, and all of it is bounded.
+
+What arrives is parsed in slices, one in each turn of the event loop, so that a flood of tiny frames delays nobody. The
+socket is not read while messages wait for the application or the client does not read: TCP then slows the client down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import NamedTuple, cast
+
+from starlette.types import ASGIApp, Message
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, SERVER, Protocol
+
+from service.server.connection_parts import StallWatch, response_head
+from service.server.open_connections import OpenConnections, RoomReason
+from service.server.websocket.handshake import RawHeaders
+from service.server.websocket.inbox import Inbox
+from service.server.websocket.pings import Pings
+
+logger = logging.getLogger(__name__)
+#: The library tells about every frame and every connection.
+_frame_logger = logging.getLogger("websockets.server")
+_frame_logger.setLevel(logging.WARNING)
+
+#: Bytes that are parsed in one turn of the event loop; fewer where the last ones held many frames, of which each costs
+#: as much as kilobytes of a large one.
+_SLICE_BYTES, _SLICE_OF_MANY_BYTES, _MANY_FRAMES = 4 * 1024, 512, 32
+#: How long a client may take to answer a close frame, and how much is read of it meanwhile.
+_CLOSE_S = 2.0
+_CLOSE_BYTES = 4 * 1024 * 1024
+#: A close frame has at most 125 bytes, of which the code takes two.
+_MAX_REASON_BYTES = 123
+
+NORMAL, GOING_AWAY, ABNORMAL, INVALID_TEXT, UNEXPECTED, RESTART, TRY_AGAIN = 1000, 1001, 1006, 1007, 1011, 1012, 1013
+#: As HTTP status 408, among the codes that applications may give a meaning.
+IDLE = 4408
+_NO_BODY = [(b"content-length", b"0")]
+
+
+class Handover(NamedTuple):
+    """What the HTTP connection hands over once a request has asked for a WebSocket."""
+
+    app: ASGIApp
+    scope: Message
+    accept: RawHeaders
+    server_state: ServerState
+    open_connections: OpenConnections
+    loop: asyncio.AbstractEventLoop
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """One WebSocket from the handshake to its end, counted among the open connections.
+
+    Besides the messages of ASGI the application gets `websocket.stop` when the service stops: it finishes, and closes.
+
+    Attributes:
+        deadline_s: when the service stops waiting for the client; infinite while the client waits for the service.
+    """
+
+    deadline_s = math.inf
+
+    def __init__(self, handover: Handover) -> None:
+        self._app, self._scope, self._accept, self._server_state, self._open_connections, self._loop = handover
+        self._limits = self._open_connections.limits
+        self._frames = Protocol(SERVER, max_size=self._limits.max_message_bytes, logger=_frame_logger)
+        self._inbox = Inbox(self._limits.max_waiting_messages)
+        self._pings = Pings(self._loop, self._limits.ping_interval_s)
+        #: What has arrived, of which the beginning is parsed; and the parts of a message that is not complete.
+        self._unparsed, self._parsed_up_to, self._parts, self._is_text = b"", 0, bytearray(), False
+        self._num_counted_bytes = self._num_dropped_bytes = 0
+        self._slice_bytes = _SLICE_OF_MANY_BYTES
+        self._is_accepted = self._is_refused = self._is_lost = self._is_stopping = self._is_ending = False
+        self._is_paused = self._is_parsing_soon = False
+        self._drained: asyncio.Future[None] | None = None
+        self._response: Message = {}
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the application, which accepts the connection or refuses it."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._stall_watch = StallWatch(self._transport, self._loop, self._limits.unread_timeout_s)
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # it is asked to `shutdown`, no more
+        self._open_connections.admit(self)
+        self._inbox.put({"type": "websocket.connect"})
+        self._task = self._loop.create_task(self._run())
+        self._server_state.tasks.add(self._task)
+        self._task.add_done_callback(self._server_state.tasks.discard)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: what it has sent is dropped, and the application ends."""
+        self._is_lost = True
+        self._begin_to_end(ABNORMAL)
+        self._account()
+        self.deadline_s = math.inf
+        self._server_state.connections.discard(self)
+        self._open_connections.forget(self)
+        self._frames.parser.close()  # it holds the frames, which hold it
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, or keep it until there is room for its messages."""
+        self._pings.has_heard = True
+        if self._is_ending:
+            self._num_dropped_bytes += len(data)
+        if self._num_dropped_bytes > _CLOSE_BYTES:
+            self._transport.abort()
+        elif not self._is_refused and not self._frames.eof_sent:
+            self._unparsed, self._parsed_up_to = self._unparsed[self._parsed_up_to :] + data, 0
+            self._parse()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write: what it sends is not read either."""
+        self._drained = self._loop.create_future()
+        self._stall_watch.start(self._end_stalled)
+        self._pause_or_resume()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._stall_watch.cancel()
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+        self._parse_soon()
+
+    # What the server and the other connections call.
+
+    def shutdown(self) -> None:
+        """The service stops: messages that have arrived are answered, then the application closes."""
+        self._is_stopping = True
+        if self._is_ending:
+            self._transport.close()
+        else:
+            self._inbox.put({"type": "websocket.stop"})
+            self._pause_or_resume()
+
+    def end_late(self) -> None:
+        """The client has been silent for too long, or has not answered a close frame."""
+        if self._is_ending:
+            self._transport.abort()
+        else:
+            self._open_connections.count_ended("idle")
+            self._fail(IDLE, f"no message came for {self._limits.message_timeout_s:g} s")
+
+    def end_for_room(self, reason: RoomReason) -> None:
+        """Others need the room."""
+        if self._is_ending:
+            self._transport.abort()
+        else:
+            self._open_connections.count_ended(reason)
+            what = "connections are open" if reason == "too_many_connections" else "bytes are held"
+            self._fail(TRY_AGAIN, f"too many {what} at this moment")
+
+    # The application.
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope, self._receive, self._send)
+        except (ClientDisconnected, asyncio.CancelledError):  # the client has left, or the time to stop is over
+            self._fail(RESTART if self._is_stopping else GOING_AWAY)
+        except Exception:
+            logger.exception("WebSocket application failed with an unexpected error")
+            self._fail(UNEXPECTED, "internal error")
+        self._fail(NORMAL if self._is_accepted else UNEXPECTED)
+
+    async def _receive(self) -> Message:
+        """The next event for the application. The client may be silent only for so long."""
+        event = self._inbox.take()
+        while event is None:
+            if self._is_ending:
+                return {"type": "websocket.disconnect", "code": ABNORMAL}
+            self.deadline_s = self._loop.time() + self._limits.message_timeout_s
+            await self._inbox.wait()
+            event = self._inbox.take()
+        if not self._is_ending:
+            self.deadline_s = math.inf
+            self._parse_soon()
+            self._account()
+        return event
+
+    async def _send(self, message: Message) -> None:
+        """Write a message of the application, as fast as the client reads. Raises ClientDisconnected."""
+        if self._drained is not None:
+            await self._drained
+        if self._is_ending:
+            raise ClientDisconnected
+        kind = message["type"]
+        if kind == "websocket.send":
+            self._send_data(message)
+        elif kind == "websocket.accept":
+            self._send_accept(message)
+        elif kind == "websocket.close":
+            self._send_close(message.get("code", NORMAL), message.get("reason") or "")
+        elif kind == "websocket.http.response.start":
+            self._response = message
+        else:
+            self._refuse(self._response["status"], self._response["headers"], message["body"])
+
+    def _send_data(self, message: Message) -> None:
+        text = message.get("text")
+        if text is None:
+            self._frames.send_binary(message["bytes"])
+        else:
+            self._frames.send_text(text.encode())
+        self._write()
+
+    def _send_accept(self, message: Message) -> None:
+        lines = [*self._server_state.default_headers, *self._accept, *message.get("headers", ())]
+        self._transport.write(response_head(101, lines))
+        self._is_accepted = True
+        self._pings.start(self._ping, self._end_silent)
+        self._parse_soon()
+
+    def _send_close(self, code: int, reason: str) -> None:
+        if self._is_accepted:
+            self._frames.send_close(code, _shortened(reason))
+            self._write()
+            self._begin_to_end(code)
+        else:
+            self._refuse(403, _NO_BODY, b"")
+
+    def _refuse(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """Refuse the handshake with a response of HTTP."""
+        lines = [*self._server_state.default_headers, *headers, (b"connection", b"close")]
+        self._transport.write(response_head(status, lines) + body)
+        self._is_refused = True
+        self._begin_to_end(ABNORMAL)
+        self._write_eof()
+
+    # Frames.
+
+    def _parse(self) -> None:
+        """Parse one slice; the next one has its turn later."""
+        if self._may_parse():
+            piece = self._unparsed[self._parsed_up_to : self._parsed_up_to + self._slice_bytes]
+            self._parsed_up_to += len(piece)
+            if self._parsed_up_to >= len(self._unparsed):
+                self._unparsed, self._parsed_up_to = b"", 0
+            self._feed(piece)
+            self._parse_soon()
+        self._pause_or_resume()
+        self._account()
+
+    def _feed(self, piece: bytes) -> None:
+        self._frames.receive_data(piece)
+        frames = self._frames.events_received()
+        self._slice_bytes = _SLICE_OF_MANY_BYTES if len(frames) > _MANY_FRAMES else _SLICE_BYTES
+        for frame in frames:
+            self._take_frame(cast(Frame, frame))
+        if self._frames.parser_exc is not None and not self._is_ending:
+            self._open_connections.count_ended("refused")
+        if self._frames.state is not OPEN:
+            closed = self._frames.close_rcvd or self._frames.close_sent
+            self._begin_to_end(ABNORMAL if closed is None else closed.code)
+        self._write()
+
+    def _may_parse(self) -> bool:
+        if not self._unparsed or not self._is_accepted or self._is_lost or self._frames.eof_sent:
+            return False
+        return self._is_ending or not (self._is_stopping or self._inbox.is_full or self._drained is not None)
+
+    def _parse_soon(self) -> None:
+        """Parse what waits in the next turn of the event loop; if nothing does, read the socket."""
+        if self._is_parsing_soon or self._is_lost:
+            return
+        if self._unparsed:
+            self._is_parsing_soon = True
+            self._loop.call_soon(self._parse_now)
+        else:
+            self._pause_or_resume()
+
+    def _parse_now(self) -> None:
+        self._is_parsing_soon = False
+        if not self._is_lost:
+            self._parse()
+
+    def _take_frame(self, frame: Frame) -> None:
+        """Collect the parts of a message. Control frames are answered by the library."""
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._is_text = frame.opcode is Opcode.TEXT
+        elif frame.opcode is not Opcode.CONT:
+            return
+        if self._is_ending:
+            return
+        self._parts += frame.data
+        if frame.fin:
+            data, self._parts = bytes(self._parts), bytearray()
+            self._take_message(data)
+
+    def _take_message(self, data: bytes) -> None:
+        if not self._is_text:
+            self._inbox.put({"type": "websocket.receive", "bytes": data}, len(data))
+            return
+        try:
+            self._inbox.put({"type": "websocket.receive", "text": data.decode()}, len(data))
+        except UnicodeDecodeError:
+            self._open_connections.count_ended("refused")
+            self._fail(INVALID_TEXT, "a text message is not valid UTF-8")
+
+    def _write(self) -> None:
+        """Write what the library has to say; an empty piece is the end."""
+        pieces = self._frames.data_to_send()
+        if pieces and not self._transport.is_closing():
+            self._transport.write(b"".join(pieces))
+            if not pieces[-1]:
+                self._write_eof()
+
+    def _write_eof(self) -> None:
+        """End our side, so that the client can still read it: a connection with unread data would be reset."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _ping(self) -> None:
+        if self._drained is None and not self._is_ending:
+            self._frames.send_ping(b"")
+            self._write()
+
+    # The end.
+
+    def _fail(self, code: int, reason: str = "") -> None:
+        """End the connection for a reason of ours, unless it is ending."""
+        if self._is_ending:
+            return
+        if self._is_accepted:
+            self._frames.fail(code, _shortened(reason))
+            self._begin_to_end(code)
+            self._write()
+        else:
+            self._refuse(503 if code in (RESTART, TRY_AGAIN) else 500, _NO_BODY, b"")
+
+    def _end_stalled(self) -> None:
+        """The client has read nothing for too long, and what it should read piles up."""
+        self._open_connections.count_ended("unread")
+        self._transport.abort()
+
+    def _end_silent(self) -> None:
+        """Nothing has come since the last ping. While the socket is not read, nothing can come."""
+        if self._is_paused:
+            self._pings.start(self._ping, self._end_silent)
+        elif not self._is_ending:
+            self._open_connections.count_ended("timeout")
+            self._fail(UNEXPECTED, "no answer came to a ping")
+
+    def _begin_to_end(self, code: int) -> None:
+        """Nothing more is sent, messages that wait are dropped, and the application is told; once."""
+        if self._is_ending:
+            return
+        self._is_ending = True
+        self._pings.stop()
+        self._inbox.clear()
+        self._parts = bytearray()
+        self.deadline_s = self._loop.time() + _CLOSE_S
+        self._inbox.put({"type": "websocket.disconnect", "code": code})
+        if not self._inbox.is_awaited and asyncio.current_task() is not self._task:
+            self._task.cancel()  # it is at work for a client that has left
+        self._parse_soon()
+        self._account()
+
+    # Flow control.
+
+    def _pause_or_resume(self) -> None:
+        """Read the socket only if there is room for what it holds."""
+        is_full = self._inbox.is_full or self._drained is not None or self._is_stopping
+        must_pause = bool(self._unparsed) or (is_full and not self._is_ending)
+        if must_pause == self._is_paused or self._transport.is_closing():
+            return
+        self._is_paused = must_pause
+        if must_pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _account(self) -> None:
+        """Count what is held for this connection among the bodies of requests."""
+        num_bytes = 0
+        if not self._is_lost:
+            num_bytes = len(self._unparsed) - self._parsed_up_to + len(self._frames.reader.buffer)
+            num_bytes += len(self._parts) + self._inbox.num_bytes
+        self._open_connections.body_bytes += num_bytes - self._num_counted_bytes
+        self._num_counted_bytes = num_bytes
+        if not self._is_ending and not self._open_connections.make_room_for_bodies():
+            self.end_for_room("too_many_body_bytes")
+
+
+def _shortened(reason: str) -> str:
+    return reason.encode("utf-8", "replace")[:_MAX_REASON_BYTES].decode("utf-8", "ignore")
