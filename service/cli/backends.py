@@ -121,9 +121,9 @@ class Folder:
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The generated text, as one answer."""
-        from service.inference.engines.open_bundle import generate_one, open_bundle
+        from service.inference.engines.open_bundle import generate_one
 
-        opened = open_bundle(self._find(model, version, generates=True), link_roots=self._link_roots)
+        opened = self._open(self._find(model, version, generates=True))
         return generate_one(opened, prompt, parameters).model_dump(mode="json")
 
     def stream(

@@ -1,4 +1,4 @@
-"""The `unroll` command: serve, predict, generate, models, and the training commands if they are installed.
+"""The `unroll` command: serve, predict, generate, score, models, and the training commands if they are installed.
 
 Heavy imports (onnxruntime, FastAPI) are deferred until a command needs them, so that `unroll --help` starts fast.
 """
@@ -18,7 +18,7 @@ from service.cli.plain_errors import fail as _fail
 from service.cli.plain_errors import plain_errors as _plain_errors
 from service.distribution import install_hint, installed_version
 
-OWN_COMMANDS = ("serve", "predict", "generate", "models")
+OWN_COMMANDS = ("serve", "predict", "generate", "score", "models")
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
@@ -36,9 +36,10 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll models                                    list the models\n
   unroll predict --model intent-en "play some jazz"\n
   unroll generate "ROMEO:" --temperature 0.8 --seed 7\n
+  unroll score "To be, or not to be"               perplexity of a text\n
   unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs
 
-predict, generate and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server.
+predict, generate, score and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server.
 """
 _SERVE_EXAMPLES = """Examples:
 
@@ -61,6 +62,13 @@ _GENERATE_EXAMPLES = """Examples:
   unroll generate "ROMEO:" --greedy --stop "JULIET:" --json\n
   unroll generate "To be, or not to be? " --choices yes --choices no\n
   unroll generate "ROMEO:" --regex "( [a-z]+){3}[.!]" --bad-words thou
+"""
+
+_SCORE_EXAMPLES = """Examples:
+
+  unroll score "To be, or not to be"\n
+  unroll score -m shakespeare --json "To be"\n
+  unroll score < lines.txt
 """
 
 app = typer.Typer(
@@ -207,6 +215,39 @@ def generate(
         for piece in source.stream(model, version, prompt, parameters):
             print(piece, end="", flush=True)
     print()
+
+
+@app.command(epilog=_SCORE_EXAMPLES)
+def score(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="Texts.", show_default="lines of standard input")
+    ] = None,
+    model: ModelOption = None,
+    version: VersionOption = None,
+    url: UrlOption = None,
+    models: ModelsOption = Path("models"),
+    as_json: JsonOption = False,
+) -> None:
+    """Print how well a language model predicts each text: perplexity per token, and bits per character.
+
+    With --json also every token with its log-probability. Lower is better; a text of one token has no score.
+    """
+    from service.cli import backends as client
+
+    parameters = {"max_new_tokens": 0, "details": True, "decoder_input_details": True}
+    with _plain_errors():
+        source = client.open_source(url, models)
+        for text in texts or _lines_of_standard_input():
+            details = source.generate(model, version, text, parameters)["details"]
+            if as_json:
+                known = ("perplexity", "bits_per_character", "prefill")
+                print(json.dumps({"text": text} | {name: details.get(name) for name in known}, ensure_ascii=False))
+            else:
+                print(f"{_rounded(details.get('perplexity'))}\t{_rounded(details.get('bits_per_character'))}\t{text}")
+
+
+def _rounded(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 app.add_typer(models_app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -85,6 +86,27 @@ def test_generate_prints_the_text_as_its_json_form_has_it(where: list[str]) -> N
     streamed = run("generate", *where, "ROMEO:", *options)
     whole = json.loads(run("generate", *where, "ROMEO:", *options, "--json"))["generated_text"]
     assert streamed == whole + "\n"
+
+
+def test_generate_obeys_constraints(where: list[str]) -> None:
+    """Choices, a pattern and bad words reach the model from the command line."""
+    assert run("generate", *where, "Hello ", "--choices", "yes", "--choices", "no").strip() in ("yes", "no")
+    pattern = ["--regex", "[a-c]{4}", "--bad-words", "aa", "--bad-words", "b"]
+    assert set(run("generate", *where, "Hello ", *pattern).strip()) <= set("ac")
+    assert "lookahead" in refused("generate", *where, "Hello ", "--regex", "(?=a)")
+
+
+def test_score_prints_the_perplexity_of_each_text(where: list[str]) -> None:
+    """Arguments, or lines of standard input; the JSON form has the log-probabilities that the figures come from."""
+    first, second = run("score", *where, text="Hello world\na\n").splitlines()
+    perplexity, bits, text = first.split("\t")
+    assert (text, second) == ("Hello world", "-\t-\ta")
+    (line,) = run("score", *where, "--json", "Hello world").splitlines()
+    found = json.loads(line)
+    scores = [token["logprob"] for token in found["prefill"]][1:]
+    assert float(perplexity) == pytest.approx(found["perplexity"], rel=1e-3)
+    assert found["perplexity"] == pytest.approx(math.exp(-sum(scores) / len(scores)))
+    assert float(bits) == pytest.approx(-sum(scores) / len(scores) / math.log(2), rel=1e-3)
 
 
 def test_models_lists_what_there_is(where: list[str]) -> None:

@@ -162,7 +162,7 @@ class GenerationRequest:
         """The result, once every sequence has ended. Raises ValueError before that."""
         texts = [sequence.result for sequence in self._ranked()]
         if not self.reports_prompt:
-            return GenerationResult(texts)
+            return GenerationResult(texts, [])
         return GenerationResult(texts, self._prompt_tokens(), self._prompt_score())
 
     def states(self) -> list[StreamState]:

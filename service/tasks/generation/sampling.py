@@ -132,8 +132,8 @@ class RowRules:
         if self._biases is not None:
             scores[self._biases.rows, self._biases.tokens] += self._biases.values
         scores[:, :EOS] = -np.inf  # padding, unknown and begin are never generated
-        for row, tokens in zip(self._constrained.tolist(), allowed, strict=True):
-            scores[row, ~tokens] = -np.inf
+        if len(allowed):
+            scores[self._constrained] = np.where(np.stack(allowed), scores[self._constrained], -np.inf)
         for rule, apply in (
             (self._temperature, apply_temperature),
             (self._top_k, keep_top_k),

@@ -22,8 +22,8 @@ DEAD, START = 0, 1
 #: States times classes of bytes: four bytes each.
 _MAX_CELLS = 1 << 19
 #: Visits of nondeterministic states; a fraction of a second.
-_MAX_WORK = 400_000
-_MAX_GRAPH_STATES = 100_000
+_MAX_WORK = 420_000
+_MAX_GRAPH_STATES = 40_000
 
 
 class TooComplexError(ValueError):
@@ -46,7 +46,7 @@ class ByteAutomaton(NamedTuple):
     def after(self, data: bytes, state: int = START) -> int:
         """The state after some bytes."""
         for byte in data:
-            state = int(self.table[state, self.classes[byte]])
+            state = self.table.item(state, self.classes.item(byte))
         return state
 
 
@@ -196,14 +196,18 @@ class _Determiniser:
     def _row(self, subset: frozenset[int]) -> list[int]:
         """The states after each class of bytes."""
         targets: dict[int, set[int]] = {}
+        always: set[int] = set()  # where any byte leads
         for state in subset:
             for classes, target in self._edges[state]:
+                if len(classes) == self._num_classes:
+                    always.add(target)
+                    continue
                 self._spend(len(classes))
                 for number in classes:
                     targets.setdefault(number, set()).add(target)
-        row = [DEAD] * self._num_classes
+        row = [self._number_of(frozenset(always))] * self._num_classes
         for number, states in targets.items():
-            row[number] = self._number_of(frozenset(states))
+            row[number] = self._number_of(frozenset(states | always))
         return row
 
     def _number_of(self, states: frozenset[int]) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS, TextTokenizer
@@ -42,9 +44,11 @@ class TokenTexts:
         prefixes = _prefixes(self._bytes)
         places = {prefix: place for place, prefix in enumerate(prefixes)}
         self._data: IntArray = np.array([prefix[-1] if prefix else 0 for prefix in prefixes], dtype=np.int64)
-        parents = np.array([places[prefix[:-1]] for prefix in prefixes[1:]], dtype=np.int64)
+        self._parents: IntArray = np.array([places[prefix[:-1]] for prefix in prefixes], dtype=np.int64)
+        ends = np.cumsum(np.bincount([len(prefix) for prefix in prefixes])).tolist()
+        self._levels = [slice(start, end) for start, end in pairwise(ends)]
         #: The children of a node stand next to each other, because beginnings of one length are sorted.
-        self._num_children: IntArray = np.bincount(parents, minlength=len(prefixes)).astype(np.int64)
+        self._num_children: IntArray = np.bincount(self._parents[1:], minlength=len(prefixes)).astype(np.int64)
         self._first_child: IntArray = 1 + np.cumsum(self._num_children) - self._num_children
         written = [token_id for token_id, data in enumerate(self._bytes) if data]
         self.token_ids: IntArray = np.array(written, dtype=np.int64)
@@ -62,6 +66,15 @@ class TokenTexts:
             at = self._step(automaton, at)
             steps.append(at)
         return Walk(*(np.concatenate([getattr(step, name) for step in steps]) for name in Walk._fields))
+
+    def reached(self, automaton: ByteAutomaton, state: int) -> NDArray[np.int32]:
+        """`[nodes]`: the state at each node, from one state at the root; faster for all nodes than a walk."""
+        found = np.empty(len(self._data), dtype=np.int32)
+        found[_ROOT] = state
+        classes = automaton.classes[self._data]
+        for level in self._levels:
+            found[level] = automaton.table[found[self._parents[level]], classes[level]]
+        return found
 
     def can_spell(self, data: bytes) -> bool:
         """Whether some tokens, one after the other, have these bytes."""
