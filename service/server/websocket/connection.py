@@ -61,9 +61,11 @@ class WebSocketConnection(asyncio.Protocol):
 
     Attributes:
         deadline_s: when the service stops waiting for the client; infinite while the client waits for the service.
+        allowed_s: how long the client was given by this deadline.
     """
 
     deadline_s = math.inf
+    allowed_s = 0.0
 
     def __init__(self, handover: Handover) -> None:
         self._app, self._scope, self._accept, self._server_state, self._open_connections, self._loop = handover
@@ -175,7 +177,8 @@ class WebSocketConnection(asyncio.Protocol):
         while event is None:
             if self._is_ending:
                 return {"type": "websocket.disconnect", "code": ABNORMAL}
-            self.deadline_s = self._loop.time() + self._limits.message_timeout_s
+            self.allowed_s = self._limits.message_timeout_s
+            self.deadline_s = self._loop.time() + self.allowed_s
             await self._inbox.wait()
             event = self._inbox.take()
         if not self._is_ending:
@@ -357,7 +360,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._pings.stop()
         self._inbox.clear()
         self._parts = bytearray()
-        self.deadline_s = self._loop.time() + _CLOSE_S
+        self.deadline_s, self.allowed_s = self._loop.time() + _CLOSE_S, math.inf  # the first to make room
         self._inbox.put({"type": "websocket.disconnect", "code": code})
         if not self._inbox.is_awaited and asyncio.current_task() is not self._task:
             self._task.cancel()  # it is at work for a client that has left
