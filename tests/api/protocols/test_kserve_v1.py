@@ -43,7 +43,12 @@ def test_a_language_model_continues_each_instance(client: TestClient) -> None:
         (PATH, {"instances": ["a", " "]}, 400, "instances.1: the text is empty"),
         (PATH, {"instances": ["a"] * 129}, 400, "129 inputs in one request"),
         (PATH, {"instances": ["a"], "parameters": {"nothing": 1}}, 400, "this task has: top_k"),
-        (PATH, {"instances": [{"b64": base64.b64encode(b"abc").decode()}]}, 400, "instances.0.wav: this is no wave file"),
+        (
+            PATH,
+            {"instances": [{"b64": base64.b64encode(b"abc").decode()}]},
+            400,
+            "instances.0.wav: this is no wave file",
+        ),
         (PATH, {"instances": [{"b64": "a", "c": 1}]}, 400, "instances.0"),
         ("/v1/models/tiny-generator:predict", {"instances": [["a"]]}, 400, "a language model takes texts"),
         ("/v1/models/absent:predict", {"instances": ["a"]}, 404, "there is no model 'absent'"),
