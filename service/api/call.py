@@ -92,8 +92,9 @@ class Call:
 
     def any_engine(self, model: str, version: str | None = None) -> TaskEngine:
         """The engine of a model, whatever its task. Raises as `Registry.find`."""
-        engine = self.registry.entry(model, version).engine
-        if engine is not None and engine.task.route == "generate":
+        entries = self.registry.versions(model)
+        named = [entry for entry in entries if entry.version == version] or entries
+        if any(entry.engine is not None and entry.engine.task.route == "generate" for entry in named):
             return self.generation_engine(model, version)
         return self.predict_engine(model, version)
 

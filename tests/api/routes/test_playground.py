@@ -26,8 +26,9 @@ def test_programs_are_told_that_the_server_is_alive(client: TestClient) -> None:
     """KServe's client asks at `/`, and reads JSON; caches keep the two answers apart."""
     for accept in ("*/*", "application/json", ""):
         answer = client.get("/", headers={"Accept": accept})
-        assert (answer.status_code, answer.json(), answer.headers["vary"]) == (200, {"status": "alive"}, "Accept")
-    assert client.get("/", headers=BROWSER).headers["vary"] == "Accept"
+        assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+        assert "Accept" in answer.headers["vary"].split(", ")
+    assert "Accept" in client.get("/", headers=BROWSER).headers["vary"].split(", ")
 
 
 def test_files_are_cached_by_their_digest(client: TestClient) -> None:
@@ -89,9 +90,10 @@ def test_an_unchanged_file_is_not_sent_again(client: TestClient) -> None:
 
 
 def test_head_tells_the_size_without_the_body(client: TestClient) -> None:
-    answer = client.head("/", headers=BROWSER)
+    as_it_is = BROWSER | {"Accept-Encoding": "identity"}
+    answer = client.head("/", headers=as_it_is)
     assert (answer.status_code, answer.content) == (200, b"")
-    assert int(answer.headers["content-length"]) == len(client.get("/", headers=BROWSER).content)
+    assert int(answer.headers["content-length"]) == len(client.get("/", headers=as_it_is).content)
 
 
 @pytest.mark.parametrize("name", ["", "nothing.js", "views", "views/", "views/nothing.js", "App.js", "app.js/"])
