@@ -238,7 +238,7 @@ MODEL_RESPONSES: Responses = {
         }
     },
     404: _REFUSALS[404],
-    422: _refusal("A name or version is too long", "must have at most 9 characters", "validation", "version"),
+    422: _refusal("A name or version is too long", "must have at most 64 characters", "validation", "version"),
 }
 
 LIVE_RESPONSES: Responses = {

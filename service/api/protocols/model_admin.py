@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from service.api.call import Call
 from service.api.error_table import ErrorForm
-from service.api.protocol import Protocol, Route
+from service.api.protocol import Protocol, Responses, Route
 from service.api.schemas import RequestBody, Version
 from service.bundle.rollout_file import Rollout, ShadowTraffic
 from service.errors import BundleError
@@ -138,10 +138,40 @@ def _json(answer: BaseModel) -> Response:
     return Response(to_json(answer), media_type="application/json")
 
 
-_REFUSED: dict[int | str, dict[str, Any]] = {
+_REFUSED: Responses = {
     404: {"description": "There is no such model or version."},
     409: {"description": "The bundle, or the file of the rollout, cannot be used. Nothing was changed."},
 }
+_VERSION = {"version": "4", "state": "ready", "reason": None, "aliases": ["canary"], "traffic_share": 0.1}
+_ROLLOUT = {
+    "aliases": {"stable": "3", "canary": "4"},
+    "traffic": {"stable": 90, "canary": 10},
+    "shadow": {"to": "canary", "share": 0.1},
+}
+_STATE = {"name": "spam-en", "rollout": _ROLLOUT, "problem": None, "versions": [_VERSION]}
+_COMPARISON = {
+    "version": "3",
+    "candidate": "4",
+    "compared": 1000,
+    "agreed": 987,
+    "agreement": 0.987,
+    "failed": 0,
+    "dropped": 2,
+    "mean_score_distance": 0.031,
+    "latency": {"mean_ms": 0.4, "p50_ms": 0.4, "p95_ms": 0.7},
+    "candidate_latency": {"mean_ms": 0.5, "p50_ms": 0.4, "p95_ms": 0.9},
+    "differences": [{"answer": "ham", "candidate": "spam", "count": 13}],
+    "errors": {},
+    "examples": [],
+}
+
+
+def _example(value: dict[str, Any], refused: Responses) -> Responses:
+    return {200: {"content": {"application/json": {"example": value}}}, **refused}
+
+
+_STATE_RESPONSES = _example(_STATE, _REFUSED)
+_SHADOW = {"name": "spam-en", "candidate": "4", "share": 0.1, "comparisons": [_COMPARISON]}
 
 PROTOCOL = Protocol(
     name="model-admin",
@@ -155,7 +185,7 @@ PROTOCOL = Protocol(
             answer=RolloutState,
             summary="Load a model",
             default_body=b"{}",
-            responses=_REFUSED,
+            responses=_STATE_RESPONSES,
         ),
         Route(
             "/models/{name}/unload",
@@ -164,7 +194,7 @@ PROTOCOL = Protocol(
             answer=RolloutState,
             summary="Unload a model",
             default_body=b"{}",
-            responses=_REFUSED,
+            responses=_STATE_RESPONSES,
         ),
         Route(
             "/models/{name}/rollout",
@@ -173,7 +203,7 @@ PROTOCOL = Protocol(
             method="GET",
             answer=RolloutState,
             summary="Describe aliases and traffic",
-            responses={404: _REFUSED[404]},
+            responses=_example(_STATE, {404: _REFUSED[404]}),
         ),
         Route(
             "/models/{name}/rollout",
@@ -181,7 +211,7 @@ PROTOCOL = Protocol(
             RolloutChange,
             answer=RolloutState,
             summary="Change aliases, traffic and shadow",
-            responses=_REFUSED,
+            responses=_STATE_RESPONSES,
         ),
         Route(
             "/models/{name}/shadow",
@@ -190,8 +220,15 @@ PROTOCOL = Protocol(
             method="GET",
             answer=ShadowReport,
             summary="Compare a candidate",
-            responses={404: _REFUSED[404]},
+            responses=_example(_SHADOW, {404: _REFUSED[404]}),
         ),
-        Route("/reload", reload, bytes, answer=ReloadAnswer, summary="Reload the models folder"),
+        Route(
+            "/reload",
+            reload,
+            bytes,
+            answer=ReloadAnswer,
+            summary="Reload the models folder",
+            responses=_example({"outcome": "ok", "problems": []}, {}),
+        ),
     ],
 )
