@@ -30,7 +30,7 @@ _frame_logger.setLevel(logging.WARNING)
 
 #: Bytes that are parsed in one turn of the event loop; fewer where the last ones held many frames, of which each costs
 #: as much as kilobytes of a large one.
-_SLICE_BYTES, _SLICE_OF_MANY_BYTES, _MANY_FRAMES = 4 * 1024, 512, 32
+_SLICE_BYTES, _SLICE_OF_MANY_BYTES, _MANY_FRAMES = 16 * 1024, 512, 32
 #: How long a client may take to answer a close frame, and how much is read of it meanwhile.
 _CLOSE_S = 2.0
 _CLOSE_BYTES = 4 * 1024 * 1024
