@@ -33,7 +33,8 @@ from service.server.request_head import (
     target_too_long,
 )
 from service.server.request_pieces import RequestPieces
-from service.server.websocket.connection import Handover, WebSocketConnection
+from service.server.websocket.connection import WebSocketConnection
+from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders, accept_headers, offers_websocket, websocket_scope
 
 #: Requests that wait on one connection are held up to this size; beyond it the socket is not read.

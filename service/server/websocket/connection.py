@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import NamedTuple, cast
+from typing import cast
 
-from starlette.types import ASGIApp, Message
+from starlette.types import Message
 from uvicorn.protocols.utils import ClientDisconnected
-from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from service.server.connection_parts import StallWatch, response_head
-from service.server.open_connections import OpenConnections, RoomReason
+from service.server.open_connections import RoomReason
+from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders
 from service.server.websocket.inbox import Inbox
 from service.server.websocket.pings import Pings
@@ -30,7 +30,7 @@ _frame_logger.setLevel(logging.WARNING)
 
 #: Bytes that are parsed in one turn of the event loop; fewer where the last ones held many frames, of which each costs
 #: as much as kilobytes of a large one.
-_SLICE_BYTES, _SLICE_OF_MANY_BYTES, _MANY_FRAMES = 4 * 1024, 512, 32
+_SLICE_BYTES, _SLICE_OF_MANY_BYTES, _MANY_FRAMES = 16 * 1024, 512, 32
 #: How long a client may take to answer a close frame, and how much is read of it meanwhile.
 _CLOSE_S = 2.0
 _CLOSE_BYTES = 4 * 1024 * 1024
@@ -41,17 +41,6 @@ NORMAL, GOING_AWAY, ABNORMAL, INVALID_TEXT, UNEXPECTED, RESTART, TRY_AGAIN = 100
 #: As HTTP status 408, among the codes that applications may give a meaning.
 IDLE = 4408
 _NO_BODY = [(b"content-length", b"0")]
-
-
-class Handover(NamedTuple):
-    """What the HTTP connection hands over once a request has asked for a WebSocket."""
-
-    app: ASGIApp
-    scope: Message
-    accept: RawHeaders
-    server_state: ServerState
-    open_connections: OpenConnections
-    loop: asyncio.AbstractEventLoop
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -79,6 +68,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._slice_bytes = _SLICE_OF_MANY_BYTES
         self._is_accepted = self._is_refused = self._is_lost = self._is_stopping = self._is_ending = False
         self._is_paused = self._is_parsing_soon = False
+        self._message_began_s = 0.0
         self._drained: asyncio.Future[None] | None = None
         self._response: Message = {}
 
@@ -236,8 +226,6 @@ class WebSocketConnection(asyncio.Protocol):
         self._begin_to_end(ABNORMAL)
         self._write_eof()
 
-    # Frames.
-
     def _parse(self) -> None:
         """Parse one slice; the next one has its turn later."""
         if self._may_parse():
@@ -326,8 +314,6 @@ class WebSocketConnection(asyncio.Protocol):
             self._frames.send_ping(b"")
             self._write()
 
-    # The end.
-
     def _fail(self, code: int, reason: str = "") -> None:
         """End the connection for a reason of ours, unless it is ending."""
         if self._is_ending:
@@ -360,14 +346,15 @@ class WebSocketConnection(asyncio.Protocol):
         self._pings.stop()
         self._inbox.clear()
         self._parts = bytearray()
+        if self._is_refused or self._frames.eof_sent:
+            self._unparsed, self._parsed_up_to = b"", 0
+            self._frames.reader.discard()
         self.deadline_s, self.allowed_s = self._loop.time() + _CLOSE_S, math.inf  # the first to make room
         self._inbox.put({"type": "websocket.disconnect", "code": code})
         if not self._inbox.is_awaited and asyncio.current_task() is not self._task:
             self._task.cancel()  # it is at work for a client that has left
         self._parse_soon()
         self._account()
-
-    # Flow control.
 
     def _pause_or_resume(self) -> None:
         """Read the socket only if there is room for what it holds."""
@@ -385,12 +372,30 @@ class WebSocketConnection(asyncio.Protocol):
         """Count what is held for this connection among the bodies of requests."""
         num_bytes = 0
         if not self._is_lost:
-            num_bytes = len(self._unparsed) - self._parsed_up_to + len(self._frames.reader.buffer)
-            num_bytes += len(self._parts) + self._inbox.num_bytes
+            num_bytes = len(self._unparsed) - self._parsed_up_to + self._num_partial_bytes() + self._inbox.num_bytes
+        has_grown = num_bytes > self._num_counted_bytes
         self._open_connections.body_bytes += num_bytes - self._num_counted_bytes
         self._num_counted_bytes = num_bytes
+        if self._is_ending or not self._num_partial_bytes():
+            self._open_connections.note_body_complete(self)
+            self._message_began_s = 0.0
+        elif has_grown:
+            self._open_connections.note_body_grew(self)  # those that do not grow make room
+            self._message_began_s = self._message_began_s or self._loop.time()
+            self._expect_message()
         if not self._is_ending and not self._open_connections.make_room_for_bodies():
             self.end_for_room("too_many_body_bytes")
+
+    def _num_partial_bytes(self) -> int:
+        """Of a message that is not complete."""
+        return len(self._frames.reader.buffer) + len(self._parts)
+
+    def _expect_message(self) -> None:
+        """Set the deadline, if the application waits: once a message has begun, it is that of a body of its size."""
+        limits, num_bytes = self._limits, self._num_partial_bytes()
+        if self._inbox.is_awaited and not self._is_ending:
+            allowed_s = limits.body_timeout_s + num_bytes / limits.min_upload_bytes_per_s
+            self.deadline_s = self._message_began_s + allowed_s
 
 
 def _shortened(reason: str) -> str:

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 import numpy as np
 
 from tests.load.soak.callers.caller import encoded, http_request
+from tests.server.websocket.raw_socket import BINARY, CONTINUATION, PING, frame, offer
 from tests.tiny_pictures import png_of
 
 TEXT_MODEL, PICTURE_MODEL = "ner-en", "captions-emoji"
@@ -129,6 +130,17 @@ async def many_requests(port: int) -> Happened:
 
 
 #: `unread log` differs by how the server is started: see run.py.
+async def websocket_floods(port: int) -> Happened:
+    """1,000 WebSockets with a message that never ends, and 200 each that flood pings or tiny parts and read nothing."""
+    unfinished = offer() + frame(BINARY, b"x" * 250_000, fin=False)
+    pings = offer() + frame(PING, b"x" * 125) * 20_000
+    parts = offer() + frame(BINARY, b"x", fin=False) + frame(CONTINUATION, fin=False) * 50_000
+    happened: Happened = Counter()
+    for number, payload in ((1_000, unfinished), (200, pings), (200, parts)):
+        happened += await _many(port, number, lambda link, sent=payload: _sent(link, sent, _HOLD_S))
+    return happened
+
+
 ATTACKS: dict[str, Attack] = {
     "cost of refusing": costly_refusals,
     "pipelining": pipelining,
@@ -139,6 +151,7 @@ ATTACKS: dict[str, Attack] = {
     "large requests": large_requests,
     "many pictures": many_pictures,
     "unread streams": unread_streams,
+    "WebSocket floods": websocket_floods,
     "unread log": many_requests,
 }
 

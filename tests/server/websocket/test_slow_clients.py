@@ -41,6 +41,13 @@ def test_a_client_that_answers_no_ping_is_gone(tiny_models: Path) -> None:
         assert server.metric("unroll_connections_ended_total", reason="timeout") == 1
 
 
+def test_a_message_that_never_ends_is_ended_as_a_body_would_be(tiny_models: Path) -> None:
+    with live_server(tiny_models, body_timeout_s=0.3) as server, RawSocket(server.port) as connection:
+        assert connection.ask(offer()).status == 101
+        connection.send(frame(1, b'{"type": ', fin=False))
+        assert connection.receive().close_code == 4408
+
+
 @pytest.fixture(scope="module")
 def server(tiny_models: Path) -> Iterator[LiveServer]:
     """Small buffers, so that a client that does not read is noticed soon."""
