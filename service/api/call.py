@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from starlette.types import Receive
 
+from service.access.access_control import AccessControl
+from service.access.api_key import Scope
 from service.api.error_table import ClientGone, ErrorForm, Failure, failure_of
 from service.api.request_record import TIMEOUT_HEADER, RequestRecord
 from service.api.state_source import StateStorage
@@ -33,6 +35,7 @@ class Services(NamedTuple):
     registry: Registry
     settings: Settings
     state_storage: StateStorage
+    access: AccessControl
 
 
 class Call:
@@ -51,31 +54,33 @@ class Call:
         Raises:
             InvalidInput: the timeout header is not a positive number.
         """
-        self._registry, self.settings, self.state_storage = services
+        self._registry, self.settings, self.state_storage, _ = services
         self.record = record
         #: The parameters of the path, such as `{"model": "pos-en"}`.
         self.path_values = path_values
         limit_ms = self.settings.default_timeout_ms
         timeout_ms = _milliseconds(record.headers.timeout_ms) or limit_ms
         self.deadline_s = record.started_s + min(timeout_ms, limit_ms) / 1000
-        #: Who asks: the value of the Authorization header. States are only accepted from the same caller.
-        self.caller = record.headers.authorization.decode("latin-1")
-        #: Between whom the lanes are shared: the address of the client. Keys of callers would be named here.
-        self.sharer = record.client
+        caller = record.caller if record.caller is not None and record.caller.identity else None
+        #: Who asks: the API key, or without keys the value of the Authorization header. States are only accepted from
+        #: the same caller.
+        self.caller = record.headers.authorization.decode("latin-1") if caller is None else caller.identity
+        #: Between whom the lanes are shared: API keys, or without keys the addresses of clients.
+        self.sharer = record.client if caller is None else caller.sharer
         self._errors = errors
         self._receive = receive
 
     def predict_engine(self, model: str | None, version: str | None = None) -> PredictEngine:
-        """The engine that predicts; the record then says which model answers. Raises as `Registry.find`."""
+        """The engine that predicts; the record then says which model answers. Raises as `Registry.find`; Forbidden."""
         engine = self._registry.find("predict", model, version)
         assert isinstance(engine, PredictEngine)
-        return self._noted(engine)
+        return self._noted(engine, "predict")
 
     def generation_engine(self, model: str | None, version: str | None = None) -> GenerationEngine:
         """The same for an engine that generates text."""
         engine = self._registry.find("generate", model, version)
         assert isinstance(engine, GenerationEngine)
-        return self._noted(engine)
+        return self._noted(engine, "generate")
 
     def note_texts(self, inputs: JsonInputs) -> None:
         """Keep the beginning of the texts for the log, if the settings allow that; numbers are never kept."""
@@ -122,8 +127,10 @@ class Call:
         finally:
             watching.cancel()
 
-    def _noted(self, engine: EngineT) -> EngineT:
+    def _noted(self, engine: EngineT, scope: Scope) -> EngineT:
         manifest, record = engine.opened.bundle.manifest, self.record
+        if record.caller is not None:
+            record.caller.require_model(scope, manifest.name)
         record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
         return engine
 

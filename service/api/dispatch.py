@@ -10,6 +10,7 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.admission import admit
 from service.api.call import Call, Services
 from service.api.error_table import ClientGone, error_response
 from service.api.protocol import Match
@@ -32,7 +33,7 @@ class Dispatcher:
         record = scope["state"]["record"]
         try:
             call = self._call(match, record, receive)
-            response = await match.route.respond(call, await _read_body(receive))
+            response = await self._respond(match, call, await _read_body(receive))
         except Exception as error:
             response = error_response(record, error, match.errors)
         await response(scope, receive, send)
@@ -40,13 +41,20 @@ class Dispatcher:
     async def respond(self, match: Match, body: bytes, record: RequestRecord) -> Response:
         """Without ASGI: the response to a request whose body is complete; an EventStream has not begun yet."""
         try:
-            response = await match.route.respond(self._call(match, record, None), body)
+            response = await self._respond(match, self._call(match, record, None), body)
         except Exception as error:
             return error_response(record, error, match.errors)
         record.status = response.status_code
         return response
 
+    async def _respond(self, match: Match, call: Call, body: bytes) -> Response:
+        caller = call.record.caller
+        if caller is not None:
+            caller.require_body(len(body))  # a body in chunks declares no length
+        return await match.route.respond(call, body)
+
     def _call(self, match: Match, record: RequestRecord, receive: Receive | None) -> Call:
+        admit(self._services.access, record, match.route.needs)
         match.route.require_media_type(record.headers.content_type)
         return Call(self._services, record, match.path_values, match.errors, receive)
 

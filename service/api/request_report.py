@@ -23,6 +23,8 @@ def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[st
         "outcome": record.outcome,
         "duration_ms": round(duration_s * 1000, 3),
     }
+    if record.caller is not None and record.caller.identity:
+        fields["key"] = record.caller.name
     if record.path:
         fields["path"] = record.path
     if record.model != NO_MODEL:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.admission import settle
 from service.api.error_table import Failure, error_response, plain_body
 from service.api.event_stream import EventStream
 from service.api.protocol import Match, RouteTable
@@ -94,7 +95,7 @@ class RequestScope:
         record.client = client
         try:
             response = await respond(record)  # an error response where the route raised
-            response.raw_headers.append(record.id_header)
+            response.raw_headers += record.headers_out
             if isinstance(response, EventStream):
                 await write_stream(response)
                 return None
@@ -197,6 +198,7 @@ class RequestScope:
         log_request(logger, logging.INFO if is_refused else logging.DEBUG, log_fields(record, method, duration_s))
 
     def _report(self, record: RequestRecord, method: str) -> None:
+        settle(record)
         duration_s = time.monotonic() - record.started_s
         self._count(record, duration_s)
         log_request(logger, logging.INFO, log_fields(record, method, duration_s))
@@ -225,7 +227,7 @@ def _recording(record: RequestRecord, send: Send) -> Send:
     async def recording(message: Message) -> None:
         if message["type"] == "http.response.start":
             record.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), record.id_header]
+            message["headers"] = [*message.get("headers", ()), *record.headers_out]
         await send(message)
 
     return recording

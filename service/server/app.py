@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.access.access_control import AccessControl, open_access
+from service.access.usage_log import UsageLog
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
 from service.api.documentation import document
@@ -38,7 +40,7 @@ from service.inference.state.sessions import SessionLimits
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
-from service.server.background import BackgroundTasks
+from service.server.background import BackgroundTasks, PeriodicUsage
 from service.server.open_connections import ConnectionLimits, OpenConnections
 from service.settings import Settings
 from service.tasks.inputs.request_limits import RequestLimits
@@ -149,14 +151,17 @@ def create_app(settings: Settings) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
 
     Raises:
-        SettingsError: Redis or tracing is configured and cannot be used.
+        SettingsError: Redis, tracing or API keys are configured and cannot be used.
     """
+    access = open_access(settings)
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
     metrics.expect_requests(NO_MODEL, NO_MODEL)
     policy = ReadinessPolicy(settings.required_models)
-    registry = Registry(settings.models_dir, _engine_options(settings), metrics, policy, settings.link_root_list)
+    registry = Registry(
+        settings.models_dir, _engine_options(settings, access.weights), metrics, policy, settings.link_root_list
+    )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     # FastAPI with the scripts of /docs served from here, so that it works without internet access.
     framework = FastAPIOffline(
@@ -167,7 +172,8 @@ def create_app(settings: Settings) -> Application:
         docs_url=None,  # `reference` serves the pages, with security headers
         redoc_url=None,
     )
-    services = Services(registry, settings, _state_storage(settings))
+    services = Services(registry, settings, _state_storage(settings), access)
+    metrics.watch_keys(access)
     metrics.watch_states(services.state_storage.sealer)
     if isinstance(services.state_storage.sessions, LocalSessions):
         metrics.watch_sessions(services.state_storage.sessions)
@@ -190,7 +196,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the bundles while `/health/live` already answers; on shutdown, let requests in flight finish."""
     state = app.state
     sessions = state.services.state_storage.sessions
-    background_tasks = BackgroundTasks(state.registry, state.metrics, state.settings.reload_every_s, sessions.check)
+    access, usage = state.services.access, _usage(state.settings, state.services.access)
+    background_tasks = BackgroundTasks(
+        state.registry, state.metrics, state.settings.reload_every_s, sessions.check, access, usage
+    )
     state.loading = background_tasks.start()
     try:
         yield
@@ -198,6 +207,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await background_tasks.stop()
         await state.registry.close(state.settings.drain_timeout_s)
         await sessions.close()
+        if usage is not None and not await asyncio.to_thread(usage.log.write):
+            logger.error("usage since the last time is lost")
         if state.tracer is not None:
             await asyncio.to_thread(state.tracer.close)
 
@@ -215,9 +226,17 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _engine_options(settings: Settings) -> EngineOptions:
+def _usage(settings: Settings, access: AccessControl) -> PeriodicUsage | None:
+    """The log of usage, if there is a folder for it."""
+    if settings.usage_dir is None:
+        return None
+    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+
+
+def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineOptions:
     return EngineOptions(
         device=settings.device,
+        weights=weights,
         precision=settings.precision,
         num_lanes=settings.lanes,
         batch=BatchLimits(settings.max_batch_items, settings.max_batch_padded_tokens),

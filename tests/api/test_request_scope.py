@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
-from service.api.error_table import PLAIN, rejection_of, status_and_type
+from service.api.error_table import rejection_of, status_and_type
 from service.api.protocol import Match, Protocol, Route, RouteTable
 from service.api.protocols import predict
 from service.api.request_scope import RequestScope

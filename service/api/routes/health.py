@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
-from service.api.dependencies import RegistryDependency
+from service.api.dependencies import RegistryDependency, require_admin_for_metrics
 from service.api.examples.answers import LIVE_RESPONSES, METRICS_RESPONSES, READY_RESPONSES
 from service.api.schemas import Health, HealthStatus
 
@@ -34,7 +34,13 @@ async def ready(registry: RegistryDependency) -> Response:
     return _health("not_ready" if reasons else "ready", reasons)
 
 
-@router.get("/metrics", response_class=Response, responses=METRICS_RESPONSES, summary="Metrics for Prometheus")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=METRICS_RESPONSES,
+    summary="Metrics for Prometheus",
+    dependencies=[Depends(require_admin_for_metrics)],
+)
 def metrics(request: Request) -> Response:
     """All metrics of the service, in the OpenMetrics format with exemplars if the client accepts it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -25,11 +25,15 @@ _INLINE_CHARACTERS = 2_000
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Options of all engines. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0` chooses by the device."""
+    """Options of all engines. `device` is auto, cpu, cuda or cuda:N; `num_lanes=0` chooses by the device.
+
+    `weights` are those of callers whose share of the lanes is another than 1; they may change at any time.
+    """
 
     device: str = "auto"
     precision: WantedPrecision = "auto"
     num_lanes: int = 0
+    weights: Mapping[str, float] = field(default_factory=dict)
     batch: BatchLimits = field(default_factory=BatchLimits)
     max_queue_items: int = 1024
     max_live_rows: int = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from service.access.metering import meter_var
 from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
@@ -74,6 +75,8 @@ class GenerationEngine:
         )
         self._require_tokens(request)
         stream = self._batcher.submit(request, deadline_s, caller)
+        if (meter := meter_var.get()) is not None:
+            meter.charge(self.opened.bundle.manifest.name, read_tokens=request.input_statistics.num_tokens)
         for counter, num_tokens in zip(self._reading, request.input_statistics, strict=True):
             counter.inc(num_tokens)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)
