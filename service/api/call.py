@@ -94,6 +94,11 @@ class Call:
         manifest = engine.opened.bundle.manifest
         return StateOwner(manifest.name, manifest.version, engine.opened.identity, self.caller)
 
+    def state_owners(self) -> list[StateOwner]:
+        """For whom this caller's states are sealed, for every model that is loaded."""
+        engines = [entry.engine for entry in self._registry.entries if entry.engine is not None]
+        return [self.owner_of_states(engine) for engine in engines]
+
     def failure_in_stream(self, error: UnrollError) -> Failure:
         """An error after a stream has begun, to be written as an event; it becomes the outcome of the request."""
         failure = failure_of(error, self._errors, self.record.request_id)

@@ -22,7 +22,7 @@ from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
-from service.api.protocols import predict, text_generation_inference
+from service.api.protocols import predict, sessions, text_generation_inference
 from service.api.request_scope import Headers, RequestScope, StreamWriter
 from service.api.routes import health, models, playground, playground_data, reference
 from service.api.state_source import StateStorage
@@ -34,6 +34,7 @@ from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateSealer
+from service.inference.state.session_labels import SessionLabels
 from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
@@ -48,7 +49,7 @@ from service.tasks.inputs.request_limits import RequestLimits
 logger = logging.getLogger(__name__)
 
 #: The HTTP protocols that are served. A new one is a file or a folder in `api/protocols`, and an entry here.
-PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL)
+PROTOCOLS = (predict.PROTOCOL, text_generation_inference.PROTOCOL, sessions.PROTOCOL)
 
 #: A session is held for as long as its request may take, plus this margin.
 _HOLD_MARGIN_S = 5.0
@@ -261,4 +262,4 @@ def _state_storage(settings: Settings) -> StateStorage:
     )
     max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
     sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s)
-    return StateStorage(sealer, sessions, SessionNames(settings.state_key_list))
+    return StateStorage(sealer, sessions, SessionNames(settings.state_key_list), SessionLabels(settings.state_key_list))
