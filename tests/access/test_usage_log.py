@@ -82,9 +82,7 @@ def test_it_is_written_before_an_hour_ends(log: UsageLog, clock: Clock) -> None:
     assert log.seconds_until_due(60.0) < 10.0
 
 
-def test_a_line_that_was_cut_off_does_not_spoil_the_next(
-    log: UsageLog, ledger: UsageLedger, tmp_path: Path
-) -> None:
+def test_a_line_that_was_cut_off_does_not_spoil_the_next(log: UsageLog, ledger: UsageLedger, tmp_path: Path) -> None:
     use(ledger, "a", "m", 1)
     log.write()
     (path,) = (tmp_path / "usage").iterdir()

@@ -17,6 +17,13 @@ STATE_KEYS = "a secret of more than sixteen characters"
 ALICE, BOB = {"authorization": bearer("alice")}, {"authorization": bearer("bob")}
 
 
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="module", params=["memory", "redis"])
 def server(
     request: pytest.FixtureRequest, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory
@@ -24,7 +31,7 @@ def server(
     path = key_file(tmp_path_factory.mktemp("keys"), key("alice", id="1"), key("bob", id="2"))
     store = {}
     if request.param == "redis":
-        store["redis_url"] = request.getfixturevalue("redis_server").url
+        store["redis_url"] = request.getfixturevalue("redis").url
     with live_server(tiny_models, api_keys_file=path, state_keys=STATE_KEYS, **store) as started:
         yield started
 
@@ -151,14 +158,16 @@ def test_callers_that_send_nothing_have_no_list_and_delete_by_the_name_they_got(
     assert generate(anonymous, name, "").status == 404
 
 
-def test_redis_learns_neither_names_nor_callers(server: LiveServer, request: pytest.FixtureRequest) -> None:
+def test_redis_learns_neither_names_nor_callers(tiny_models: Path, redis: RedisServer, tmp_path: Path) -> None:
     """Also of the index by which sessions are listed."""
-    if "redis" not in request.node.name:
-        return
-    clear(server)
-    generate(server, "secret-name", **ALICE)
-    redis: RedisServer = request.getfixturevalue("redis_server")
-    stored = redis.everything()
-    assert b"labels" in stored
-    for text in (b"secret-name", b"alice", b"tiny-generator"):
-        assert text not in stored
+    redis.clear()
+    store = {"api_keys_file": key_file(tmp_path, key("alice")), "redis_url": redis.url, "state_keys": STATE_KEYS}
+    with live_server(tiny_models, **store) as server:
+        generate(server, "secret-name", **ALICE)
+        assert names(server, **ALICE) == ["secret-name"]
+    kept = redis.names()
+    assert {name.rpartition(":")[2] for name in kept} == {"state", "used", "labels"}
+    values = [redis.execute("DUMP", name) for name in kept]
+    for text in ("secret-name", "alice", "tiny-generator"):
+        assert not [name for name in kept if text in name]
+        assert not [value for value in values if text.encode() in value]
