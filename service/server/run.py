@@ -46,7 +46,7 @@ def run_server(settings: Settings) -> None:
     listening = open_socket(settings.host, settings.port)
     allow_open_files(settings.max_connections + _OTHER_OPEN_FILES)
     application = create_app(settings)
-    _warn_if_open(settings, application)
+    warn_if_open(settings, application)
     config = uvicorn.Config(
         application,
         http=http_protocol(application),
@@ -63,7 +63,7 @@ def run_server(settings: Settings) -> None:
         server.run(sockets=[listening])
 
 
-def _warn_if_open(settings: Settings, application: Application) -> None:
+def warn_if_open(settings: Settings, application: Application) -> None:
     """Say it in the log, and to a person at a terminal in plain words, if whoever reaches the address may use it.
 
     Elsewhere standard error is the log, and has nothing but lines of JSON.
