@@ -199,6 +199,7 @@ def test_every_ending_gives_the_request_back(server: LiveServer, ask: Any, path:
     else:
         ask(path, body, authorization=bearer("all"), **headers)
     wait_until(lambda: caller(server, "all").num_open == 0)
+    assert server.app.num_open == 0
 
 
 @pytest.mark.parametrize("ending", ["", "?"], ids=["fast path", "asgi"])
