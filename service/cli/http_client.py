@@ -18,6 +18,7 @@ _BUSY = frozenset({429, 502, 503, 504})
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 _LONGEST_PAUSE_S = 30.0
 _REFUSED = frozenset({400, 413, 422})
+UNAUTHORIZED = 401
 _MAX_MESSAGE_CHARACTERS = 1000
 
 
@@ -70,6 +71,8 @@ def _object_of(response: httpx.Response) -> dict[str, Any]:
     message = " ".join(str(found["error"]).split())[:_MAX_MESSAGE_CHARACTERS]
     if response.status_code in _REFUSED and not _is_about_parameters(found):
         raise RefusedInput(message)
+    if response.status_code == UNAUTHORIZED:
+        message += "; the command line sends the key in UNROLL_API_KEY"
     raise UnrollError(message)
 
 
