@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ class AccessControl:
 
     Attributes:
         is_on: whether requests need a key.
+        is_idle: whether they need neither be checked nor counted.
         ledger: what was used, by key and model.
         refusals: requests that were refused for their key, by its name and the reason.
         weights: the weights of callers in the sharing of lanes, where they are not 1; updated in place.
@@ -59,15 +61,11 @@ class AccessControl:
         self._callers: dict[str, Caller] = {}
         self._by_digest: dict[bytes, tuple[bytes, Caller]] = {}
         self._anonymous = Caller(None, self.ledger, self.refusals) if counts_usage and read is None else None
+        self.is_idle = read is None and self._anonymous is None
         if read is not None:
             self._replace(read())
             if not self._keys:
                 logger.warning("there are no API keys yet: every request is refused until one is added")
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether requests need neither be checked nor counted."""
-        return not self.is_on and self._anonymous is None
 
     @property
     def num_keys(self) -> int:
@@ -165,7 +163,10 @@ def open_access(settings: Settings) -> AccessControl:
         return _all_keys(path, text)
 
     try:
-        return AccessControl(read, counts_usage=counts_usage)
+        access = AccessControl(read, counts_usage=counts_usage)
+        if path is not None and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            logger.warning("others may write the file of API keys, and so give themselves keys: chmod 600 it")
+        return access
     except KeyFileError as error:
         raise SettingsError(f"{error}; `unroll keys --help` says how keys are made") from error
 

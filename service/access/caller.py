@@ -67,7 +67,8 @@ class Caller:
             BodyTooLarge: the declared body is larger than the key allows.
             RateLimited: too many requests or tokens a minute, or too many requests at once.
         """
-        self.require_scope(scope)
+        if scope not in self._scopes:
+            self.require_scope(scope)
         if self.max_body_bytes is not None and content_length.isdigit():
             self.require_body(int(content_length.lstrip(b"0")[:_MAX_DIGITS] or b"0"))
         if self._max_open is not None and self.num_open >= self._max_open:
@@ -86,7 +87,8 @@ class Caller:
     def end(self, model: str) -> None:
         """The request has ended, in whatever way."""
         self.num_open -= 1
-        self._counter(model).requests += 1
+        counter = self._counters.get(model) or self._counter(model)
+        counter.requests += 1
 
     def require_scope(self, scope: Scope) -> None:
         """Raises Forbidden if the key lacks the scope."""

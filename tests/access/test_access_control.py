@@ -264,6 +264,16 @@ def test_keys_that_cannot_be_read_stop_the_start_and_show_no_secret(tmp_path: Pa
     assert secret_of("x") not in str(refused.value)
 
 
+@pytest.mark.parametrize(("mode", "is_warned"), [(0o600, False), (0o644, False), (0o664, True), (0o602, True)])
+def test_a_file_that_others_may_write_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, is_warned: bool
+) -> None:
+    path = key_file(tmp_path, key("one"))
+    path.chmod(mode)
+    open_access(Settings(api_keys_file=path))
+    assert ("others may write" in caplog.text) == is_warned
+
+
 def test_a_reading_that_fails_is_raised_at_the_start() -> None:
     def read() -> list[object]:
         raise KeyFileError("nothing there")
