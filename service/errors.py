@@ -3,6 +3,10 @@
 UnrollError
 ├── InvalidInput        a value from the caller is invalid; carries the path of the field
 ├── UnknownModel        no such model or version; carries those that exist
+├── Unauthenticated     no API key, or one that is not valid
+├── Forbidden           the API key does not allow this
+├── RateLimited         the API key allows no more at the moment
+├── BodyTooLarge        the body is larger than the API key allows
 ├── Overloaded          the queue is full; refused before any work
 ├── NotReady            bundles are still loading, one failed, or the service is draining
 │   ├── StillOpening        the bundle is being opened for its first requests; carries what to wait for
@@ -33,6 +37,10 @@ StateRefusal = Literal["tampered", "expired", "foreign_model", "foreign_caller",
 NotReadyCause = Literal["loading", "failed_bundle", "unloaded", "draining", "stopped"]
 
 
+#: Why a caller is not known: no key, a scheme of `Authorization` other than Bearer, an unknown key, or an expired one.
+KeyRefusal = Literal["missing", "scheme", "unknown", "expired"]
+
+
 class UnrollError(Exception):
     """Base of all errors of the service. `str(error)` is a sentence that may be shown to the caller."""
 
@@ -56,6 +64,31 @@ class UnknownModel(UnrollError):
     def __init__(self, message: str, available: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.available = tuple(available)
+
+
+class Unauthenticated(UnrollError):
+    """There is no API key, or none that is valid."""
+
+    def __init__(self, message: str, reason: KeyRefusal) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Forbidden(UnrollError):
+    """The API key has no scope for this."""
+
+
+class RateLimited(UnrollError):
+    """The API key allows no more at the moment. `limit` is the one that was reached."""
+
+    def __init__(self, message: str, limit: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+class BodyTooLarge(UnrollError):
+    """The body is larger than the API key allows."""
 
 
 class Overloaded(UnrollError):

@@ -17,7 +17,7 @@ MIN_STATE_KEY_CHARACTERS = 16
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 #: Variables with the prefix that are read elsewhere: by training, and by the command line as a client.
-OTHER_VARIABLES = frozenset({"UNROLL_DATA_DIR", "UNROLL_CACHE_DIR", "UNROLL_URL"})
+OTHER_VARIABLES = frozenset({"UNROLL_DATA_DIR", "UNROLL_CACHE_DIR", "UNROLL_URL", "UNROLL_API_KEY"})
 
 
 class SettingsError(ValueError):
@@ -60,6 +60,14 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum level of log lines")
     log_texts: bool = Field(False, description="log the start of request texts, and exception messages")
+
+    api_keys_file: Path | None = Field(None, description="file of API keys, as `unroll keys` writes it")
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="API keys as NAME=SECRET, separated by commas, or the JSON of a file of keys"
+    )
+    metrics_need_key: bool = Field(False, description="whether /metrics needs a key with the scope admin")
+    usage_dir: Path | None = Field(None, description="folder for daily files of usage by key and model")
+    usage_every_s: float = Field(60.0, ge=1.0, description="interval at which usage is written")
 
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="maximum size of a request body")
     max_open_requests: int = Field(
@@ -185,6 +193,11 @@ class Settings(BaseSettings):
         if is_mixed or not all(map(_MODEL_NAME.fullmatch, names)):
             raise ValueError("must be all, any, or names of models separated by commas, such as ner-en,spam-en")
         return ",".join(names)
+
+    @field_validator("api_keys_file", "usage_dir", mode="before")
+    @classmethod
+    def _empty_is_none(cls, path: object) -> object:
+        return None if path == "" else path  # as a variable of a compose file is that nobody has set
 
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Settings:

@@ -20,7 +20,10 @@ COPY training /src/training
 RUN pip --python /opt/unroll install --no-deps --no-build-isolation /src
 
 FROM python:${PYTHON}-slim
+COPY deploy/docker/trim.py /src/
 RUN useradd --system --uid 10001 --user-group --no-create-home unroll \
+    && python /src/trim.py harden / \
+    && rm -r /src \
     && mkdir -p /unroll/data /unroll/models /unroll/runs \
     && chown unroll:unroll /unroll/models /unroll/runs
 COPY --from=build /opt/unroll /opt/unroll

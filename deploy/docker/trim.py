@@ -1,11 +1,16 @@
 """Remove files from an image that the service does not need: `trim.py environment FOLDER` and `trim.py base /`.
 
+`trim.py harden /`, a part of `base`, leaves no way to install something or to become another user: no package managers,
+and no programs that run with the rights of their owner.
+
 `make verify-deploy` sends requests for every task to the image, and so notices if too much is removed.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 
@@ -98,6 +103,27 @@ UNUSED_IN_BASE = (
     "root/.cache",
 )
 
+#: They install packages, which needs no place in an image that never changes.
+PACKAGE_MANAGERS = (
+    "usr/local/bin/pip*",
+    "usr/local/lib/python3*/ensurepip",
+    "usr/local/lib/python3*/site-packages/pip",
+    "usr/local/lib/python3*/site-packages/pip-*.dist-info",
+    "usr/bin/apt*",
+    "usr/bin/dpkg*",
+    "usr/sbin/dpkg*",
+    "usr/lib/apt",
+    "usr/lib/dpkg",
+    "usr/lib/*/libapt-*",
+    "usr/share/dpkg",
+    "etc/apt",
+    "etc/dpkg",
+    # Scripts that only dpkg runs; the list of packages is another file.
+    "var/lib/dpkg/info",
+    "var/cache/apt",
+    "var/lib/apt",
+)
+
 
 def remove(folder: Path, *patterns: str) -> int:
     """Delete all matches below `folder`. Returns the number of bytes."""
@@ -124,10 +150,33 @@ def trim_environment(folder: Path) -> int:
 
 def trim_base(root: Path) -> int:
     """Trim the file system of the running base image."""
-    return remove(root, *UNUSED_IN_BASE)
+    return remove(root, *UNUSED_IN_BASE) + harden(root)
 
 
-TRIMMERS = {"environment": trim_environment, "base": trim_base}
+def harden(root: Path) -> int:
+    """Remove package managers, and take setuid and setgid away from every program."""
+    num_bytes = remove(root, *PACKAGE_MANAGERS)
+    for path in files_with_other_rights(root):
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_ISUID | stat.S_ISGID))
+    return num_bytes
+
+
+def files_with_other_rights(root: Path) -> list[Path]:
+    """Programs that run with the rights of their owner or group, on the file system of `root` alone."""
+    found, device = [], root.stat().st_dev
+    for folder, subfolders, names in os.walk(root):
+        here = Path(folder)
+        subfolders[:] = [
+            name for name in subfolders if (here / name).lstat().st_dev == device
+        ]  # not /proc and the like
+        for path in (here / name for name in names):
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                found.append(path)
+    return found
+
+
+TRIMMERS = {"environment": trim_environment, "base": trim_base, "harden": harden}
 
 if __name__ == "__main__":
     what, where = sys.argv[1:]

@@ -21,11 +21,14 @@ _HARDENING = """
 import os, shutil
 from pathlib import Path
 if os.getuid() == 0: print("it runs as root")
-for tool in ("pip", "gcc", "cc", "make", "curl", "git"):
+for tool in ("pip", "apt", "apt-get", "dpkg", "gcc", "cc", "make", "curl", "git"):
     if shutil.which(tool): print(f"{tool} is there")
 for folder in ("/", "/models", "/opt/unroll", "/usr/local/lib"):
     try: (Path(folder) / "written").touch(); print(f"{folder} can be written to")
     except OSError: pass
+for folder, _, names in os.walk("/usr"):
+    for path in (Path(folder) / name for name in names):
+        if path.lstat().st_mode & 0o6000: print(f"{path} runs with the rights of its owner")
 status = Path("/proc/self/status").read_text()
 if "NoNewPrivs:\\t1" not in status: print("it may gain privileges")
 if "CapEff:\\t0000000000000000" not in status: print("it has capabilities")
@@ -64,7 +67,7 @@ def hardening(stack: Stack) -> str:
     faults = stack.compose("exec", "-T", "service", "python", "-c", _HARDENING).split("\n")
     if any(faults):
         raise CheckFailed(", ".join(fault for fault in faults if fault))
-    return "no root, no capabilities, no build tools, nothing writable"
+    return "no root, no capabilities, no setuid programs, no build tools, no package managers, nothing writable"
 
 
 def cold_start(stack: Stack) -> str:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from starlette.types import Receive
 
+from service.access.access_control import AccessControl
+from service.access.api_key import Scope
 from service.api.error_table import ClientGone, ErrorForm, Failure, failure_of
 from service.api.request_record import TIMEOUT_HEADER, RequestRecord
 from service.api.state_source import StateStorage
@@ -19,6 +21,7 @@ from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.inference.state.sealed_state import StateOwner
 from service.settings import Settings
+from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Route as TaskRoute
 from service.tasks.inputs.json_input import JsonInputs
 
@@ -37,6 +40,7 @@ class Services(NamedTuple):
     registry: Registry
     settings: Settings
     state_storage: StateStorage
+    access: AccessControl
 
 
 class Call:
@@ -55,17 +59,19 @@ class Call:
         Raises:
             InvalidInput: the timeout header is not a positive number.
         """
-        self.registry, self.settings, self.state_storage = services
+        self.registry, self.settings, self.state_storage, _ = services
         self.record = record
         #: The parameters of the path, such as `{"model": "pos-en"}`.
         self.path_values = path_values
         limit_ms = self.settings.default_timeout_ms
         timeout_ms = _milliseconds(record.headers.timeout_ms) or limit_ms
         self.deadline_s = record.started_s + min(timeout_ms, limit_ms) / 1000
-        #: Who asks: the value of the Authorization header. States are only accepted from the same caller.
-        self.caller = record.headers.authorization.decode("latin-1")
-        #: Between whom the lanes are shared: the address of the client. Keys of callers would be named here.
-        self.sharer = record.client
+        caller = record.caller if record.caller is not None and record.caller.identity else None
+        #: Who asks: the API key, or without keys the value of the Authorization header. States are only accepted from
+        #: the same caller.
+        self.caller = record.headers.authorization.decode("latin-1") if caller is None else caller.identity
+        #: Between whom the lanes are shared: API keys, or without keys the addresses of clients.
+        self.sharer = record.client if caller is None else caller.sharer
         self._errors = errors
         self._receive = receive
         self._leases: tuple[Lease, ...] = ()
@@ -76,11 +82,11 @@ class Call:
         """The engine that predicts; the record then says which model answers. Raises as `Registry.find`.
 
         `version` may be an alias. A request without one that continues a state or a session gets the version which that
-        began with; others are split by the header X-Affinity-Key, else by caller.
+        began with; others are split by the header X-Affinity-Key, else by caller. Raises Forbidden too.
         """
         engine = self._find("predict", model, version, state, session)
         assert isinstance(engine, PredictEngine)
-        return self._noted(engine)
+        return self._noted(engine, "predict")
 
     def generation_engine(
         self, model: str | None, version: str | None = None, state: str | None = None, session: str | None = None
@@ -88,13 +94,13 @@ class Call:
         """The same for an engine that generates text."""
         engine = self._find("generate", model, version, state, session)
         assert isinstance(engine, GenerationEngine)
-        return self._noted(engine)
+        return self._noted(engine, "generate")
 
     def any_engine(self, model: str, version: str | None = None) -> TaskEngine:
         """The engine of a model, whatever its task. Raises as `Registry.find`."""
         entries = self.registry.versions(model)
         named = [entry for entry in entries if entry.version == version] or entries
-        if any(entry.engine is not None and entry.engine.task.route == "generate" for entry in named):
+        if any(entry.manifest is not None and entry.manifest.task in tasks_of_route("generate") for entry in named):
             return self.generation_engine(model, version)
         return self.predict_engine(model, version)
 
@@ -119,6 +125,11 @@ class Call:
         """For whom the states of this request are sealed: its caller and the model that answers."""
         manifest = engine.opened.bundle.manifest
         return StateOwner(manifest.name, manifest.version, engine.opened.identity, self.caller)
+
+    def state_owners(self) -> list[StateOwner]:
+        """For whom this caller's states are sealed, for every model that is loaded."""
+        engines = [entry.engine for entry in self.registry.entries if entry.engine is not None]
+        return [self.owner_of_states(engine) for engine in engines]
 
     def failure_in_stream(self, error: UnrollError) -> Failure:
         """An error after a stream has begun, to be written as an event; it becomes the outcome of the request."""
@@ -174,9 +185,11 @@ class Call:
             return ""
         return session.rpartition(".")[0] if self.state_storage.names.is_issued(session) else session
 
-    def _noted(self, engine: EngineT) -> EngineT:
+    def _noted(self, engine: EngineT, scope: Scope) -> EngineT:
         self._leases += (Lease(engine.opened.usage),)
         manifest, record = engine.opened.bundle.manifest, self.record
+        if record.caller is not None:
+            record.caller.require_model(scope, manifest.name)
         record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
         return engine
 

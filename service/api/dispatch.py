@@ -10,6 +10,7 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.admission import admit
 from service.api.call import Call, Services
 from service.api.error_table import ClientGone, error_response
 from service.api.protocol import Match
@@ -35,11 +36,7 @@ class Dispatcher:
         record = scope["state"]["record"]
         try:
             call = self._call(match, record, receive)
-            body = await _read_body(receive)
-            if record.headers.content_encoding:
-                response = await self._respond_inflated(match, call, body)
-            else:
-                response = await match.route.respond(call, body)
+            response = await self._respond(match, call, await _read_body(receive))
         except Exception as error:
             response = error_response(record, error, match.errors)
         await response(scope, receive, send)
@@ -47,24 +44,30 @@ class Dispatcher:
     async def respond(self, match: Match, body: bytes, record: RequestRecord) -> Response:
         """Without ASGI: the response to a request whose body is complete; an EventStream has not begun yet."""
         try:
-            call = self._call(match, record, None)
-            if record.headers.content_encoding:
-                response = await self._respond_inflated(match, call, body)
-            else:
-                response = await match.route.respond(call, body)
+            response = await self._respond(match, self._call(match, record, None), body)
         except Exception as error:
             return error_response(record, error, match.errors)
         record.status = response.status_code
         return response
 
-    async def _respond_inflated(self, match: Match, call: Call, raw: bytes) -> Response:
-        """Answer a request whose body was compressed. Raises what the error table knows."""
+    async def _respond(self, match: Match, call: Call, raw: bytes) -> Response:
+        """Inflate the body if it was compressed, and answer. Raises what the error table knows."""
+        if not call.record.headers.content_encoding:
+            return await _answer(match, call, raw)
         async with self._inflater.inflated(raw, call.record.headers.content_encoding) as body:
-            return await match.route.respond(call, body)
+            return await _answer(match, call, body)
 
     def _call(self, match: Match, record: RequestRecord, receive: Receive | None) -> Call:
+        admit(self._services.access, record, match.route.needs)
         match.route.require_media_type(record.headers.content_type)
         return Call(self._services, record, match.path_values, match.errors, receive)
+
+
+async def _answer(match: Match, call: Call, body: bytes) -> Response:
+    caller = call.record.caller
+    if caller is not None:
+        caller.require_body(len(body))  # a body in chunks declares no length, and a compressed one another
+    return await match.route.respond(call, body)
 
 
 async def _read_body(receive: Receive) -> bytes:

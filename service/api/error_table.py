@@ -25,14 +25,18 @@ from service.api.validation.problems import (
 )
 from service.api.validation.unknown_path import methods_at, shown_path, unknown_method, unknown_path
 from service.errors import (
+    BodyTooLarge,
     BundleError,
     DeadlineExceeded,
+    Forbidden,
     InferenceFailed,
     InvalidInput,
     NotReady,
     Overloaded,
+    RateLimited,
     SessionBusy,
     StateRefused,
+    Unauthenticated,
     UnknownModel,
     UnknownSession,
     UnrollError,
@@ -48,6 +52,10 @@ Rows = Mapping[type[UnrollError], Row]
 ERRORS: Rows = {
     InvalidInput: (422, "validation"),
     UnknownModel: (404, "unknown_model"),
+    Unauthenticated: (401, "unauthenticated"),
+    Forbidden: (403, "forbidden"),
+    RateLimited: (429, "rate_limited"),
+    BodyTooLarge: (413, "body_too_large"),
     Overloaded: (429, "overloaded"),
     NotReady: (503, "not_ready"),
     StateRefused: (422, "state_refused"),
@@ -149,8 +157,12 @@ def status_and_type(error: UnrollError, rows: Rows = PLAIN.rows) -> Row:
 def rejection_of(error: UnrollError, error_type: str) -> str:
     """Why no model ran, as one word that may be more exact than `error_type`; empty if one did."""
     match error:
-        case InvalidInput() | UnknownModel() | UnknownSession() | SessionBusy():
+        case InvalidInput() | UnknownModel() | UnknownSession() | SessionBusy() | Forbidden() | BodyTooLarge():
             return error_type
+        case Unauthenticated():
+            return f"key_{error.reason}"
+        case RateLimited():
+            return f"key_{error.limit}"
         case Overloaded():
             return "queue_full"
         case NotReady():
@@ -175,8 +187,10 @@ def failure_of(error: UnrollError, form: ErrorForm = PLAIN, request_id: str = ""
     if isinstance(error, NotReady):
         more = {"reasons": list(error.reasons)} if error.reasons else {}
         return failure._replace(more=more, headers=_retry_after(_RETRY_WHEN_NOT_READY_S))
-    if isinstance(error, Overloaded):
+    if isinstance(error, (Overloaded, RateLimited)):
         return failure._replace(headers=_retry_after(error.retry_after_s))
+    if isinstance(error, Unauthenticated):
+        return failure._replace(headers={"WWW-Authenticate": _challenge(error)})
     if isinstance(error, StateRefused):
         return failure._replace(more={"reason": error.reason})
     return failure
@@ -277,6 +291,12 @@ def _fitted(failure: Failure) -> Failure:
 
 def _fitted_value(value: Any) -> Any:
     return as_many_as_fit(value, _MAX_PART_BYTES) if isinstance(value, list) else value
+
+
+def _challenge(error: Unauthenticated) -> str:
+    """RFC 6750: an error is named only if a key was sent."""
+    was_sent = error.reason in ("unknown", "expired")
+    return 'Bearer realm="unroll", error="invalid_token"' if was_sent else 'Bearer realm="unroll"'
 
 
 def _retry_after(seconds: float) -> dict[str, str]:

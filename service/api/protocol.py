@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.access.api_key import Scope
 from service.api.call import Call
 from service.api.error_table import PLAIN, ErrorForm
 from service.api.validation.json_body import BodyLimits, parse_body
@@ -41,6 +42,7 @@ class Route(Generic[BodyT]):
         body: a pydantic model, which the JSON of the body must fit; or `bytes` for the body as it was sent. A list in
             the model that may be long has `FailFast()` or `max_length`, so that refusing it costs little.
         default_body: what an empty body stands for; b"" where there must be one.
+        scope: what an API key needs for it. Left out: any valid key for GET, `predict` for the others.
         any_media_type: whether a JSON body may come without `Content-Type: application/json`, as some clients send it.
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
         request_body: what the document says about a body of bytes, as OpenAPI spells it.
@@ -49,7 +51,8 @@ class Route(Generic[BodyT]):
     path: str
     endpoint: Callable[[Call, BodyT], Awaitable[Response]]
     body: type[BodyT]
-    method: Literal["GET", "POST"] = "POST"
+    method: Literal["DELETE", "GET", "POST"] = "POST"
+    scope: Scope | None = None
     answer: Any = None
     request_body: Mapping[str, Any] | None = None
     any_media_type: bool = False
@@ -57,6 +60,11 @@ class Route(Generic[BodyT]):
     summary: str = ""
     examples: Mapping[str, Example] = field(default_factory=dict)
     responses: Responses = field(default_factory=dict)
+
+    @property
+    def needs(self) -> Scope:
+        """The scope that a request needs."""
+        return self.scope or ("any" if self.method == "GET" else "predict")
 
     @property
     def reads_json(self) -> bool:

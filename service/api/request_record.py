@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from service.access.caller import Caller
 from service.observability.metrics import NO_MODEL
 from service.observability.timings import Timings
 from service.observability.trace_context import Trace, parse_traceparent
@@ -37,6 +38,7 @@ class KnownHeaders(NamedTuple):
     request_id: bytes = b""
     timeout_ms: bytes | None = None
     authorization: bytes = b""
+    api_key: bytes = b""
     traceparent: bytes = b""
     tracestate: bytes = b""
     accept_encoding: bytes = b""
@@ -57,6 +59,7 @@ _FIELDS = {
     REQUEST_ID_HEADER.lower().encode(): "request_id",
     TIMEOUT_HEADER.lower().encode(): "timeout_ms",
     b"authorization": "authorization",
+    b"x-api-key": "api_key",
     b"traceparent": "traceparent",
     b"tracestate": "tracestate",
     b"accept-encoding": "accept_encoding",
@@ -89,6 +92,8 @@ class RequestRecord:
         route: the template of the path, never the path itself, so that clients cannot create label values.
         protocol: its label in the metrics; empty for pages and probes.
         client: the address of the client, as trusted proxies tell it; empty if it is not known.
+        caller: who has sent it, by its API key; None without keys.
+        is_admitted: whether it counts among the open requests of its caller.
         path: the path itself, cut and escaped, where nothing is served at it or not by this method: for the log alone.
         outcome: ok, cancelled, or the `error_type` of the response.
         rejection: why no model ran, in more detail than `outcome`; empty if one did.
@@ -103,6 +108,8 @@ class RequestRecord:
     headers: KnownHeaders
     protocol: str = ""
     client: str = ""
+    caller: Caller | None = None
+    is_admitted: bool = False
     trace: Trace | None = None
     path: str = ""
     model: str = NO_MODEL
@@ -129,6 +136,13 @@ class RequestRecord:
     def id_header(self) -> tuple[bytes, bytes]:
         """The response header with the request id."""
         return REQUEST_ID_HEADER.lower().encode(), self.request_id.encode()
+
+    @property
+    def headers_out(self) -> list[tuple[bytes, bytes]]:
+        """The response headers with the request id, and with what the caller's limits still allow."""
+        if self.caller is None:
+            return [self.id_header]
+        return [self.id_header, *self.caller.limit_headers()]
 
     @property
     def identity(self) -> dict[str, str]:

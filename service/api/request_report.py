@@ -25,6 +25,8 @@ def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[st
     }
     if record.client:
         fields["client"] = record.client
+    if record.caller is not None and record.caller.identity:
+        fields["key"] = record.caller.name
     if record.path:
         fields["path"] = record.path
     if record.model != NO_MODEL:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.admission import settle
 from service.api.error_table import Failure, error_response, plain_body
 from service.api.event_stream import EventStream
 from service.api.protocol import Match, RouteTable
@@ -114,7 +115,7 @@ class RequestScope:
         record.client = self._client_of(client, headers) if record.headers.forwarded_for else client
         try:
             response = await respond(record)  # an error response where the route raised
-            response.raw_headers.append(record.id_header)
+            response.raw_headers += record.headers_out
             if self._add_headers is not None:
                 self._add_headers(headers, response.raw_headers)
             if isinstance(response, EventStream):
@@ -179,7 +180,7 @@ class RequestScope:
         async def recording(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), record.id_header]
+                message["headers"] = [*message.get("headers", ()), *record.headers_out]
                 if self._add_headers is not None:
                     self._add_headers(request_headers, message["headers"])
             await send(message)
@@ -238,6 +239,7 @@ class RequestScope:
         log_request(logger, logging.INFO if is_refused else logging.DEBUG, log_fields(record, method, duration_s))
 
     def _report(self, record: RequestRecord, method: str) -> None:
+        settle(record)
         duration_s = time.monotonic() - record.started_s
         self._count(record, duration_s)
         log_request(logger, logging.INFO, log_fields(record, method, duration_s))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from service.errors import InvalidInput, SessionStoreFull, StateRefused
 from service.inference.state.sealed_state import StateOwner, StateSealer
+from service.inference.state.session_labels import SessionLabels
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import HeldSession, SessionStore
 
@@ -27,11 +28,12 @@ class StateParameters(Protocol):
 
 @dataclass(frozen=True)
 class StateStorage:
-    """The sealer of state tokens, the store of sessions, and the names of sessions whose callers have none."""
+    """The sealer of state tokens, the store of sessions and their labels, and names for callers that have none."""
 
     sealer: StateSealer
     sessions: SessionStore
     names: SessionNames
+    labels: SessionLabels
 
 
 class RequestState:
@@ -136,7 +138,9 @@ async def open_request_state(
     if parameters.state is not None:
         raise InvalidInput("a request continues from a state or from a session, not from both", ("state",))
     name = _bound_name(parameters.session, owner, storage.names)
-    async with storage.sessions.hold(owner.fingerprint(name)) as held:
+    # Callers that cannot be told apart have no list in common.
+    label = storage.labels.write(name, owner) if owner.caller.strip() else None
+    async with storage.sessions.hold(owner.fingerprint(name), label) as held:
         yield RequestState(storage, owner, parameters, held, name)
 
 

@@ -1,4 +1,4 @@
-"""The `unroll` command: serve, predict, generate, score, models, and the training commands if they are installed.
+"""The `unroll` command: serve, predict, generate, score, models, keys, and the training commands if they are installed.
 
 Heavy imports (onnxruntime, FastAPI) are deferred until a command needs them, so that `unroll --help` starts fast.
 """
@@ -14,12 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from service.cli import rollout_commands  # noqa: F401 - adds its commands to `unroll models`
+from service.cli.keys_commands import keys_app
 from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
 from service.cli.plain_errors import fail as _fail
 from service.cli.plain_errors import plain_errors as _plain_errors
 from service.distribution import install_hint, installed_version
 
-OWN_COMMANDS = ("serve", "predict", "generate", "score", "models")
+OWN_COMMANDS = ("serve", "predict", "generate", "score", "models", "keys")
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
@@ -40,7 +41,8 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll score "To be, or not to be"               perplexity of a text\n
   unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs
 
-predict, generate, score and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server.
+predict, generate, score and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server,
+with the API key in UNROLL_API_KEY. `unroll keys` makes keys.
 """
 _SERVE_EXAMPLES = """Examples:
 
@@ -251,6 +253,7 @@ def _rounded(value: float | None) -> str:
 
 
 app.add_typer(models_app)
+app.add_typer(keys_app)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ _BUSY = frozenset({429, 502, 503, 504})
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 _LONGEST_PAUSE_S = 30.0
 _REFUSED = frozenset({400, 413, 422})
+UNAUTHORIZED = 401
 _MAX_MESSAGE_CHARACTERS = 1000
 
 
@@ -31,7 +33,7 @@ def request_json(url: str, method: str, path: str, body: dict[str, Any] | None, 
 
     for pause_s in (*PAUSES_S, None):
         try:
-            response = httpx.request(method, url + path, json=body, timeout=timeout_s)
+            response = httpx.request(method, url + path, json=body, headers=key_header(), timeout=timeout_s)
         except httpx.HTTPError as error:
             raise UnrollError(f"{url}: {str(error) or type(error).__name__}") from error
         except httpx.InvalidURL as error:
@@ -40,6 +42,12 @@ def request_json(url: str, method: str, path: str, body: dict[str, Any] | None, 
             return _object_of(response)
         time.sleep(max(pause_s, _asked_pause_s(response)))
     raise AssertionError("the last attempt returns or raises")
+
+
+def key_header() -> dict[str, str]:
+    """The header with the API key of the environment, if there is one."""
+    key = os.environ.get("UNROLL_API_KEY", "").strip()
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _asked_pause_s(response: httpx.Response) -> float:
@@ -63,6 +71,8 @@ def _object_of(response: httpx.Response) -> dict[str, Any]:
     message = " ".join(str(found["error"]).split())[:_MAX_MESSAGE_CHARACTERS]
     if response.status_code in _REFUSED and not _is_about_parameters(found):
         raise RefusedInput(message)
+    if response.status_code == UNAUTHORIZED:
+        message += "; the command line sends the key in UNROLL_API_KEY"
     raise UnrollError(message)
 
 

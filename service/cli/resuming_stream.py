@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from service.cli.http_client import key_header
 from service.errors import InferenceFailed, UnrollError
 
 #: Tokens between two states. One less than this is the most that is generated twice; a state is as long as 100 events.
@@ -84,7 +85,7 @@ def resuming_stream(url: str, body: Mapping[str, Any], timeout_s: float) -> Iter
     """
     position = _StreamPosition(body)
     num_failures = num_known = 0
-    with httpx.Client(base_url=url, timeout=timeout_s) as client:
+    with httpx.Client(base_url=url, headers=key_header(), timeout=timeout_s) as client:
         while True:
             try:
                 yield from position.new(_events(client, position.body))

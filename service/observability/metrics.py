@@ -29,6 +29,7 @@ from service.observability.collectors import (
     Slots,
     StateCollector,
 )
+from service.observability.key_collector import KeyCollector, Keys
 from service.observability.process import ContainerCollector, find_gpus
 
 #: 100 µs to 10 s: small recurrent models answer faster than the smallest bucket of common defaults.
@@ -95,6 +96,10 @@ class Metrics:
     def watch_session_store(self, failures: Mapping[str, int]) -> None:
         """Read the failures of the session store at each scrape."""
         self._register(SessionStoreCollector(failures))
+
+    def watch_keys(self, keys: Keys) -> None:
+        """Read the counts of the API keys at each scrape."""
+        self._register(KeyCollector(keys))
 
     def watch_states(self, sealer: Sealer) -> None:
         """Read the counts of the state sealer at each scrape."""
@@ -394,6 +399,11 @@ class Metrics:
             "unroll_background_failures_total",
             "Number of times a background task failed; it is restarted.",
             ["task"],
+            registry=registry,
+        )
+        self.usage_write_failures = Counter(
+            "unroll_usage_write_failures_total",
+            "Number of times that usage could not be written to its file; it is kept for the next time.",
             registry=registry,
         )
         self.start_duration = Gauge(

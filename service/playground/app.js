@@ -1,6 +1,7 @@
 /** Entry point of the page: model list, workbench of the chosen model, model facts and live metrics. */
 
 import { el } from "./elements/dom.js";
+import { askForKey, installForgetButton } from "./panels/key_form.js";
 import { installLivePanel } from "./panels/live_panel.js";
 import { showFacts } from "./panels/model_facts.js";
 import { hashOf, showModelList } from "./panels/model_list.js";
@@ -13,7 +14,7 @@ const WHILE_LOADING_MS = 1000;
 const WHEN_UNREACHABLE_MS = 3000;
 
 const place = Object.fromEntries(
-  ["models", "work", "facts", "live", "readiness", "theme", "skip"].map((id) => [id, document.getElementById(id)]),
+  ["models", "work", "facts", "live", "readiness", "forget-key", "theme", "skip"].map((id) => [id, document.getElementById(id)]),
 );
 
 let models = [];
@@ -25,14 +26,42 @@ async function refresh() {
   clearTimeout(timer);
   try {
     ({ models } = await getJson("models"));
+    showLive();
     showReadiness();
     await openChosen();
     if (models.some(({ state }) => state === "loading") || !models.length) askAgainIn(WHILE_LOADING_MS);
   } catch (error) {
+    if (error.status === 401) {
+      wantKey(error.message);
+      return;
+    }
     place.readiness.textContent = "not reachable";
     if (!opened.key) place.work.replaceChildren(el("p", { class: "alert", role: "alert" }, error.message));
     askAgainIn(WHEN_UNREACHABLE_MS);
   }
+}
+
+let isLive = false;
+
+/** Begin with the counters only now, which may need a key too. */
+function showLive() {
+  if (!isLive) installForgetButton(place["forget-key"], refresh);
+  isLive = true;
+}
+
+/** The service answers nobody without a valid key: nothing else is shown until there is one. */
+function wantKey(reason) {
+  opened.close();
+  opened = { key: "", hash: "", close: () => {} };
+  models = [];
+  place.models.replaceChildren();
+  place.facts.hidden = true;
+  place.readiness.textContent = "needs an API key";
+  place["forget-key"].hidden = true;
+  askForKey(place.work, reason, () => {
+    place["forget-key"].hidden = false;
+    refresh();
+  });
 }
 
 function askAgainIn(delayMs) {
@@ -92,7 +121,7 @@ function show(model) {
 }
 
 installThemeButton(place.theme);
-installLivePanel(place.live);
+installForgetButton(place["forget-key"], refresh);
 addEventListener("hashchange", refresh);
 place.skip.addEventListener("click", (event) => {
   event.preventDefault(); // keep the model in the address

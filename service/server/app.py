@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,12 +15,21 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.access.access_control import AccessControl, open_access
+from service.access.usage_log import UsageLog
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
 from service.api.documentation import document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
-from service.api.protocols import hugging_face_tasks, kserve_v1, model_admin, predict, text_generation_inference
+from service.api.protocols import (
+    hugging_face_tasks,
+    kserve_v1,
+    model_admin,
+    predict,
+    sessions,
+    text_generation_inference,
+)
 from service.api.protocols.open_inference import routes as open_inference
 from service.api.protocols.openai import protocol as openai
 from service.api.request_scope import Headers, RequestScope, StreamWriter, Surroundings
@@ -36,13 +45,14 @@ from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateSealer
+from service.inference.state.session_labels import SessionLabels
 from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
-from service.server.background import BackgroundTasks
+from service.server.background import BackgroundTasks, PeriodicUsage
 from service.server.edge.cors import Cors
 from service.server.edge.forwarded import ForwardedScope, root_path_of, without_prefix
 from service.server.edge.host_check import HostCheck
@@ -61,6 +71,7 @@ PROTOCOLS = (
     text_generation_inference.PROTOCOL,
     hugging_face_tasks.PROTOCOL,
     model_admin.PROTOCOL,
+    sessions.PROTOCOL,
     openai.PROTOCOL,
     open_inference.PROTOCOL,
     kserve_v1.PROTOCOL,
@@ -109,7 +120,7 @@ class Application:
         self._num_open = 0
         self._num_other = 0
         self._streams = StreamEndpoint(
-            services, metrics, self.open_connections, lambda: self.num_open <= self._max_open
+            services, metrics, self.open_connections, lambda: self.num_open <= self._max_open, cors or ()
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -191,8 +202,9 @@ def create_app(settings: Settings) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
 
     Raises:
-        SettingsError: Redis or tracing is configured and cannot be used, or a setting of the network is none.
+        SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none.
     """
+    access = open_access(settings)
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
@@ -200,7 +212,7 @@ def create_app(settings: Settings) -> Application:
     policy = ReadinessPolicy(settings.required_models)
     registry = Registry(
         settings.models_dir,
-        _engine_options(settings),
+        _engine_options(settings, access.weights),
         metrics,
         policy,
         settings.link_root_list,
@@ -216,7 +228,8 @@ def create_app(settings: Settings) -> Application:
         docs_url=None,  # `reference` serves the pages, with security headers
         redoc_url=None,
     )
-    services = Services(registry, settings, _state_storage(settings))
+    services = Services(registry, settings, _state_storage(settings), access)
+    metrics.watch_keys(access)
     metrics.watch_states(services.state_storage.sealer)
     if isinstance(services.state_storage.sessions, LocalSessions):
         metrics.watch_sessions(services.state_storage.sessions)
@@ -239,7 +252,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the bundles while `/health/live` already answers; on shutdown, let requests in flight finish."""
     state = app.state
     sessions = state.services.state_storage.sessions
-    background_tasks = BackgroundTasks(state.registry, state.metrics, state.settings.reload_every_s, sessions.check)
+    access, usage = state.services.access, _usage(state.settings, state.services.access)
+    background_tasks = BackgroundTasks(
+        state.registry, state.metrics, state.settings.reload_every_s, sessions.check, access, usage
+    )
     state.loading = background_tasks.start()
     try:
         yield
@@ -247,6 +263,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await background_tasks.stop()
         await state.registry.close(state.settings.drain_timeout_s)
         await sessions.close()
+        if usage is not None and not await asyncio.to_thread(usage.log.write):
+            logger.error("usage since the last time is lost")
         if state.tracer is not None:
             await asyncio.to_thread(state.tracer.close)
 
@@ -269,9 +287,17 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _engine_options(settings: Settings) -> EngineOptions:
+def _usage(settings: Settings, access: AccessControl) -> PeriodicUsage | None:
+    """The log of usage, if there is a folder for it."""
+    if settings.usage_dir is None:
+        return None
+    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+
+
+def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineOptions:
     return EngineOptions(
         device=settings.device,
+        weights=weights,
         precision=settings.precision,
         num_lanes=settings.lanes,
         batch=BatchLimits(settings.max_batch_items, settings.max_batch_padded_tokens),
@@ -298,4 +324,4 @@ def _state_storage(settings: Settings) -> StateStorage:
     )
     max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
     sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s)
-    return StateStorage(sealer, sessions, SessionNames(settings.state_key_list))
+    return StateStorage(sealer, sessions, SessionNames(settings.state_key_list), SessionLabels(settings.state_key_list))

@@ -11,7 +11,10 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
+from service.access.access_control import AccessControl
+from service.access.usage_log import UsageLog
 from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
 from service.observability.process import process_age_s
@@ -22,17 +25,38 @@ logger = logging.getLogger(__name__)
 _MEASURE_LAG_EVERY_S = 0.1
 
 
+class PeriodicUsage(NamedTuple):
+    """The log of usage, and how often it is written."""
+
+    log: UsageLog
+    every_s: float
+
+
 class BackgroundTasks:
     """The background tasks of one running service. Start and stop them in its event loop."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, reload_every_s: float, check_sessions: Work) -> None:
-        """`reload_every_s=0`: reload on SIGHUP only. `check_sessions` logs a session store that cannot be used."""
+    def __init__(
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        reload_every_s: float,
+        check_sessions: Work,
+        access: AccessControl,
+        usage: PeriodicUsage | None = None,
+    ) -> None:
+        """`reload_every_s=0`: reload on SIGHUP only. `check_sessions` logs a session store that cannot be used.
+
+        The API keys of `access` are read again at the same times as the bundles.
+        """
+        self._access = access
+        self._usage = usage
         self._registry = registry
         self._metrics = metrics
         self._reload_every_s = reload_every_s
         self._check_sessions = check_sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._hangup = asyncio.Event()
+        self._hangup_of_keys = asyncio.Event()
 
     def start(self) -> asyncio.Task[None]:
         """Start all tasks. The returned one ends when the bundles are loaded."""
@@ -40,6 +64,9 @@ class BackgroundTasks:
         self._spawn("reload-bundles", partial(self._reload, loading))
         self._spawn("measure-lag", self._measure_lag)
         self._spawn("check-sessions", self._check_sessions)
+        self._spawn("reload-keys", self._reload_keys)
+        if self._usage is not None:
+            self._spawn("write-usage", self._write_usage)
         return loading
 
     async def stop(self) -> None:
@@ -62,7 +89,7 @@ class BackgroundTasks:
 
     async def _reload(self, loading: asyncio.Task[None]) -> None:
         """Reload on SIGHUP, and periodically if an interval is set."""
-        _on_hangup(self._hangup.set)
+        _on_hangup(self._reload_all)
         await asyncio.wait([loading])
         while True:
             is_asked = await _is_set_within(self._hangup, self._reload_every_s or None)
@@ -71,6 +98,25 @@ class BackgroundTasks:
             if await self._registry.reload(retry=is_asked) == "ok":
                 await self._registry.retired()
                 _freeze()
+
+    def _reload_all(self) -> None:
+        self._hangup.set()
+        self._hangup_of_keys.set()
+
+    async def _reload_keys(self) -> None:
+        """Read the API keys again, at once: a key that was revoked must not wait for bundles to load."""
+        while True:
+            await _is_set_within(self._hangup_of_keys, self._reload_every_s or None)
+            self._hangup_of_keys.clear()
+            self._access.take_over(await asyncio.to_thread(self._access.read_again))
+
+    async def _write_usage(self) -> None:
+        assert self._usage is not None, "it is written only where a folder is set"
+        log, every_s = self._usage
+        while True:
+            await asyncio.sleep(log.seconds_until_due(every_s))
+            if not await asyncio.to_thread(log.write):
+                self._metrics.usage_write_failures.inc()
 
     async def _measure_lag(self) -> None:
         loop = asyncio.get_running_loop()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import ipaddress
 import logging
 import math
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +53,7 @@ def run_server(settings: Settings) -> None:
     allow_open_files(settings.max_connections + _OTHER_OPEN_FILES)
     application = create_app(settings)
     protocol = http_protocol(application, tls)
+    warn_if_open(settings, application)
     config = uvicorn.Config(
         application,
         http=protocol,
@@ -72,6 +75,30 @@ def run_server(settings: Settings) -> None:
     server = GracefulServer(config, announce, settings.stop_delay_s, ticks, "https" if tls else "http")
     with printing_logged():
         server.run(sockets=[listening])
+
+
+def warn_if_open(settings: Settings, application: Application) -> None:
+    """Say it in the log, and to a person at a terminal in plain words, if whoever reaches the address may use it.
+
+    Elsewhere standard error is the log, and has nothing but lines of JSON.
+    """
+    if application.state.services.access.is_on or _is_loopback(settings.host):
+        return
+    logger.warning("no API keys: whoever reaches this address can use the service", extra={"host": settings.host})
+    if sys.stderr.isatty():
+        print(
+            f"unroll: WARNING: listening on {settings.host} without API keys: whoever reaches this address can use the "
+            "service. Make keys with `unroll keys add` and set UNROLL_API_KEYS_FILE, or listen on 127.0.0.1.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class GracefulServer(uvicorn.Server):

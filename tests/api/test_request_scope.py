@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 
+from service.access.access_control import AccessControl
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
 from service.api.error_table import rejection_of, status_and_type
@@ -97,7 +98,7 @@ def test_a_fault_on_the_short_way_is_reported_as_what_was_answered(monkeypatch: 
 
     route = Route("/predict", fail, bytes)
     broken = Match(route, Protocol("broken", "broken", [route]))
-    dispatcher = Dispatcher(None, Services(None, Settings(), None))  # type: ignore[arg-type]
+    dispatcher = Dispatcher(None, Services(None, Settings(), None, AccessControl(None)))  # type: ignore[arg-type]
     respond = partial(dispatcher.respond, broken, b"")
     response = asyncio.run(scope_of(metrics).around(broken, [(b"x-request-id", b"mine-1")], respond, fail))
     assert response is not None

@@ -127,7 +127,7 @@ def test_every_extra_is_documented() -> None:
 
 def written_default(default: Any) -> str:
     """Return a default as the settings table formats it."""
-    if isinstance(default, SecretStr):
+    if default is None or isinstance(default, SecretStr):
         return "none"
     if isinstance(default, bool):
         return str(default).lower()

@@ -170,6 +170,40 @@ def test_trimming_the_base_leaves_the_interpreter_and_the_list_of_packages(tmp_p
     assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == sorted(kept)
 
 
+def test_hardening_leaves_no_package_manager_and_no_rights_of_others(tmp_path: Path) -> None:
+    """The list of packages stays, which scanners read, and so do the rights of the owner."""
+    gone = [
+        "usr/bin/apt-get",
+        "usr/bin/dpkg",
+        "usr/lib/apt/methods/https",
+        "usr/lib/x86_64-linux-gnu/libapt-pkg.so.7",
+        "usr/local/bin/pip3.12",
+        "usr/local/lib/python3.12/site-packages/pip/__init__.py",
+        "var/lib/dpkg/info/bash.postinst",
+        "etc/apt/sources.list",
+    ]
+    kept = ["usr/bin/su", "usr/bin/chage", "usr/bin/python3", "var/lib/dpkg/status"]
+    root = environment_folder(tmp_path, *gone, *kept)
+    (root / "usr/bin/su").chmod(0o4755)
+    (root / "usr/bin/chage").chmod(0o2755)
+    assert len(trim.files_with_other_rights(root)) == 2
+    trim.harden(root)
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == sorted(kept)
+    assert not trim.files_with_other_rights(root)
+    assert (root / "usr/bin/su").stat().st_mode & 0o7777 == 0o755
+
+
+def test_every_image_is_hardened(dockerfile: Path) -> None:
+    """In the final stage, or in the stage whose whole file system the final one takes."""
+    runs = [rest for keyword, rest in instructions(dockerfile) if keyword == "RUN"]
+    copies_all = "--from=base / /" in [rest for keyword, rest in instructions(dockerfile) if keyword == "COPY"]
+    assert (
+        any("trim.py base /" in run for run in runs)
+        if copies_all
+        else "trim.py harden /" in last_stage(dockerfile)["RUN"]
+    )
+
+
 @contextmanager
 def one_answer(content: bytes) -> Iterator[int]:
     """Listen on a port that sends these bytes to one connection."""

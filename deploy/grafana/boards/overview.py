@@ -154,6 +154,7 @@ TRAFFIC: tuple[Panel, ...] = (
         ),
         unit="reqps",
         stacked=True,
+        width=24,
     ),
 )
 
@@ -269,8 +270,71 @@ INSTANCE: tuple[Panel, ...] = (
     ),
 )
 
+#: Of what was refused for its key, or of a service with keys.
+KEYS = "API keys"
+
+CALLERS: tuple[Panel, ...] = (
+    Chart(
+        title="Requests by API key",
+        description="Requests per second by API key. Empty without keys.",
+        queries=(Query(total("unroll_usage_requests_total", by="key"), "{{key}}", needs=KEYS),),
+        unit="reqps",
+        width=8,
+        stacked=True,
+    ),
+    Chart(
+        title="Tokens by API key",
+        description="Tokens read and written per second by API key. Empty without keys.",
+        queries=(Query(total("unroll_usage_tokens_total", by="key"), "{{key}}", needs=KEYS),),
+        width=8,
+        stacked=True,
+    ),
+    Chart(
+        title="Compute by API key",
+        description="Seconds of graph runs per second by API key: 1 is one core that is always busy. Empty without "
+        "keys.",
+        queries=(Query(total("unroll_usage_compute_seconds_total", by="key"), "{{key}}", needs=KEYS),),
+        unit="s",
+        width=8,
+        stacked=True,
+    ),
+    Chart(
+        title="Requests refused by API key",
+        description="Refused requests per second by API key and reason; `unknown` are requests without a valid key. "
+        "missing, unknown, scheme, expired: 401. scope, model: 403. The others: a limit of the key.",
+        queries=(
+            Query(
+                f"sum by (key, reason) ({rate('unroll_key_refusals_total', INSTANCES)})",
+                "{{key}} {{reason}}",
+                needs=KEYS,
+            ),
+        ),
+        unit="reqps",
+        width=12,
+        at_least=1,
+        stacked=True,
+    ),
+    Chart(
+        title="API keys and usage files",
+        description="Number of API keys by instance, and failures since the start: keys that could not be read again "
+        "(the ones before stay valid, see the runbook key-reload-failing), and usage that could not be written.",
+        queries=(
+            Query(f"unroll_api_keys{{{INSTANCES}}}", "{{instance}} keys"),
+            Query(f'sum(unroll_key_reloads_total{{{INSTANCES},outcome="failed"}})', "failed readings"),
+            Query(f"sum(unroll_usage_write_failures_total{{{INSTANCES}}})", "failed writings of usage"),
+        ),
+        width=12,
+    ),
+)
+
 BOARD = Board(
     "overview",
     "Service health: objectives, traffic, failures and saturation.",
-    (Row("", ANSWERS + ALERTS), Row("Traffic", TRAFFIC), Row("Saturation", SATURATION), Row("Instances", INSTANCE)),
+    (
+        Row("", ANSWERS + ALERTS),
+        Row("Traffic", TRAFFIC),
+        Row("Saturation", SATURATION),
+        Row("Callers", CALLERS),
+        Row("Instances", INSTANCE),
+    ),
 )

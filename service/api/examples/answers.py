@@ -111,13 +111,19 @@ def _refusal(description: str, error: str, error_type: str, field: str = "") -> 
 
 _REFUSALS: Responses = {
     400: _refusal("The body is not JSON", "the body is not JSON: Expecting value at character 12", "malformed_json"),
+    401: _refusal("No valid API key, where keys are needed", "the API key is unknown", "unauthenticated"),
+    403: _refusal("The API key lacks a scope", "the key search may not do this", "forbidden"),
     404: _refusal("No such model", "there is no model 'intent'; there are: intent-en, pos-en", "unknown_model"),
     413: _refusal("The request body is too large", "the body is larger than 2097152 bytes", "body_too_large"),
     415: _refusal(
         "The body is not declared as JSON", "send JSON, and say so with the header", "unsupported_media_type"
     ),
     422: _refusal("A value is invalid", "the text is empty", "validation", "inputs.2"),
-    429: _refusal("The queue is full; Retry-After says when", "intent-en has 1024 inputs waiting", "overloaded"),
+    429: _refusal(
+        "The queue is full, or a limit of the API key is reached; Retry-After says when",
+        "intent-en has 1024 inputs waiting",
+        "overloaded",
+    ),
     503: _refusal("Not ready: loading, failed or stopping", "the service is not ready", "not_ready"),
     504: _refusal("Deadline exceeded", "the answer was not ready before the request's deadline", "deadline_exceeded"),
 }
@@ -276,4 +282,18 @@ METRICS_RESPONSES: Responses = {
             "application/openmetrics-text": {"example": f"{_COUNTED}# EOF\n"},
         },
     }
+}
+
+_SESSION = {"name": "play-1", "model": "shakespeare", "version": "1", "state_bytes": 12040, "expires_in_s": 3541.2}
+
+SESSIONS_RESPONSES: Responses = {
+    200: {"content": {"application/json": {"example": {"sessions": [_SESSION]}}}},
+    **{status: _REFUSALS[status] for status in (401, 403, 422, 429, 503)},
+}
+
+SESSION_RESPONSES: Responses = {
+    200: {"content": {"application/json": {"example": {"name": "play-1", "deleted": 1}}}},
+    **{status: _REFUSALS[status] for status in (401, 403, 422, 429, 503)},
+    404: _refusal("No such session", "there is no session 'play-1' of yours, or no longer", "unknown_session"),
+    409: _GENERATION_REFUSALS[409],
 }

@@ -341,6 +341,7 @@ PROTOCOL = Protocol(
             "/models/{name}",
             answer_task,
             bytes,
+            scope="any",  # the engine of the model asks for `predict` or `generate`
             summary="Any task, for clients of Hugging Face endpoints",
             request_body=TASK_BODY,
             responses=TASK_RESPONSES,

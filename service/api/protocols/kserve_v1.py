@@ -108,7 +108,7 @@ def _renamed(error: InvalidInput) -> InvalidInput:
 
 
 def _both(suffix: str, **route: Any) -> list[Route[Any]]:
-    return [Route(f"{path}:{suffix}", **route) for path in (_MODEL, _VERSION)]
+    return [Route(f"{path}:{suffix}", scope="any", **route) for path in (_MODEL, _VERSION)]
 
 
 PROTOCOL = Protocol(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
-from service.api.dependencies import RegistryDependency
+from service.api.dependencies import RegistryDependency, require_admin_for_metrics
 from service.api.error_table import json_response
 from service.api.examples.answers import (
     HEALTH_RESPONSES,
@@ -67,7 +67,13 @@ async def model_health(name: ModelPath, registry: RegistryDependency) -> Respons
     return _bare_health([obstacle] if obstacle else [])
 
 
-@router.get("/metrics", response_class=Response, responses=METRICS_RESPONSES, summary="Metrics for Prometheus")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=METRICS_RESPONSES,
+    summary="Metrics for Prometheus",
+    dependencies=[Depends(require_admin_for_metrics)],
+)
 def metrics(request: Request) -> Response:
     """All metrics of the service, in the OpenMetrics format with exemplars if the client accepts it.
 

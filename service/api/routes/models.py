@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from service.api.dependencies import RegistryDependency
+from service.api.dependencies import KeyDependency, RegistryDependency
 from service.api.examples.answers import MODEL_RESPONSES, MODELS_RESPONSES
 from service.api.schemas import ModelDetails, ModelList, ModelVersion
 from service.bundle.load import CARD_FILE, Bundle
@@ -15,7 +15,7 @@ from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import ModelRollout
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], dependencies=[KeyDependency])
 
 _MAX_EXAMPLES = 6
 

@@ -13,12 +13,12 @@ from prometheus_client.samples import Sample
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from service.api.dependencies import RegistryDependency
+from service.api.dependencies import KeyDependency, RegistryDependency
 from service.api.routes.models import ModelPath, VersionQuery, read_card
 from service.api.routes.playground import SECURITY_HEADERS
 from service.observability.metrics import Metrics
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KeyDependency])
 
 _UNCACHED = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
 

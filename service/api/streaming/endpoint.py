@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.admission import admit, settle
 from service.api.call import Call, Services
 from service.api.error_table import PLAIN, error_response
 from service.api.protocol import Protocol, Route
@@ -92,6 +93,7 @@ class StreamEndpoint:
         else:
             await self._serve(call, receive, send)
         finally:
+            settle(record)
             request_fields_var.reset(token)
 
     async def _serve(self, call: Call, receive: Receive, send: Send) -> None:
@@ -119,9 +121,13 @@ class StreamEndpoint:
 
 
 def open_call(services: Services, record: RequestRecord) -> Call:
-    """Who opens the connection, and what holds for all of its inputs. A check of keys belongs here.
+    """Who opens the connection, and what holds for all of its inputs; `settle` its record when it has ended.
+
+    A connection counts as one request of its API key; the engines of its models ask for the scopes.
 
     Raises:
         InvalidInput: the timeout header is not a positive number.
+        Unauthenticated, Forbidden, RateLimited.
     """
+    admit(services.access, record, "any")
     return Call(services, record, {}, PLAIN, None)

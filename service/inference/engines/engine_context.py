@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -35,11 +35,13 @@ class EngineOptions:
 
     `keeps_texts`: inputs that shadow traffic answers differently may be logged and reported.
     `model_memory_bytes`: bundles are opened on demand, as many as fit; 0: all of them at the start.
+    `weights` are those of callers whose share of the lanes is another than 1; they may change at any time.
     """
 
     device: str = "auto"
     precision: WantedPrecision = "auto"
     num_lanes: int = 0
+    weights: Mapping[str, float] = field(default_factory=dict)
     batch: BatchLimits = field(default_factory=BatchLimits)
     max_queue_items: int = 1024
     max_live_rows: int = 64

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
+from service.access.metering import meter_var
 from service.bundle.tokenizer import PlacedToken
 from service.errors import InvalidInput
 from service.inference.engines.engine import OpenBundle
@@ -97,6 +98,8 @@ class GenerationEngine:
             return stream
         if self.on_answer is not None and isinstance(prompt, str) and before is None and request.num_rows == 1:
             self._asked[stream] = prompt, options
+        if (meter := meter_var.get()) is not None:
+            meter.charge(self.opened.bundle.manifest.name, read_tokens=request.input_statistics.num_tokens)
         for counter, num_tokens in zip(self._reading, request.input_statistics, strict=True):
             counter.inc(num_tokens)
         self._stage_duration["preprocess"].observe(stream.enqueued_s - started_s)

@@ -77,8 +77,9 @@ class BundleLoader:
         """Open, check and start every bundle, one per lane at a time; failures are recorded, not raised."""
         async with self._changing:
             if self._context is None:  # a start that failed in the middle is repeated
-                lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device))
-                preparation = Preparation(max(_MIN_PREPARING_THREADS, lanes.num_lanes))
+                weights = self._options.weights
+                lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device), weights=weights)
+                preparation = Preparation(max(_MIN_PREPARING_THREADS, lanes.num_lanes), weights)
                 self._context = EngineContext(lanes, preparation, self._options, self._metrics)
                 self._metrics.watch_lanes(lanes)
             scan = await asyncio.to_thread(self._folder.scan)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from service.access.metering import meter_var
 from service.errors import InvalidInput, UnrollError
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
@@ -231,6 +232,9 @@ class PredictEngine:
     def _observe(self, timings: Timings, notes: Sequence[_Statistics]) -> None:
         for histogram, milliseconds in zip(self._stage_duration, timings, strict=False):
             histogram.observe(milliseconds / 1000)
+        if (meter := meter_var.get()) is not None:
+            num_tokens = sum([one.input_statistics.num_tokens for one in notes])
+            meter.charge(self.opened.bundle.manifest.name, read_tokens=num_tokens)
         for input_statistics, answer_statistics in notes:
             self._read_tokens.inc(input_statistics.num_tokens)
             if input_statistics.num_unknown:

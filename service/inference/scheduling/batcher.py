@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from service.access.metering import Meter, meter_var
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, padding_ratio, split_expired
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, Turn
@@ -46,13 +47,14 @@ class Output(NamedTuple):
 class Request:
     """The inputs of one caller, which may be split over several batches. `outputs` is in the order of the inputs.
 
-    `is_running` is true once a lane has taken the first input.
+    `is_running` is true once a lane has taken the first input. `meter` counts for whoever sent it.
     """
 
     result: asyncio.Future[list[Output]]
     outputs: list[Output | None]
     num_missing: int
     turn: Turn
+    meter: Meter | None = None
     timer: asyncio.TimerHandle | None = None
     is_running: bool = False
 
@@ -143,7 +145,7 @@ class Batcher:
         self._admit(len(examples), caller)
         now_s = time.monotonic()
         turn = self._lanes.share.begin(caller, self._expected_run_s(examples))
-        request = Request(self._loop.create_future(), [None] * len(examples), len(examples), turn)
+        request = Request(self._loop.create_future(), [None] * len(examples), len(examples), turn, meter_var.get())
         request.result.add_done_callback(lambda _: self._lanes.share.end(turn))
         items = [
             WorkItem(example, example.length, now_s, deadline_s, request, index)
@@ -262,6 +264,8 @@ class Batcher:
             request = item.request
             request.outputs[item.index] = Output(value, start_s - item.enqueued_s, run_s, size)
             request.num_missing -= 1
+            if request.meter is not None:
+                request.meter.charge(self._model, compute_s=run_s / size)
             if not request.num_missing:
                 _finish(request)
 

@@ -366,7 +366,10 @@ class ContinuousBatcher(Generic[RequestT]):
             self._own_turns.remove(stream.turn)
             self.share.end(stream.turn)
         if stream.started_s:
-            self._generated_tokens.inc(self._count_tokens(stream.request, stream.last_product))
+            num_tokens = self._count_tokens(stream.request, stream.last_product)
+            self._generated_tokens.inc(num_tokens)
+            if stream.meter is not None:
+                stream.meter.charge(self._model, written_tokens=num_tokens, compute_s=stream.compute_s)
         if stream.end_reason == "expired":
             self._misses["running" if stream.started_s else "queue"].inc()
         if stream.end_reason == "finished":

@@ -18,13 +18,18 @@ where it has fewer. With a single caller, or one request each, the weights are 1
 half of the mean is modest: it counts as if it had waited for a second, and goes before a crowd of requests that came
 together.
 
+A caller may have a weight: with 2 it gets twice as much of the lanes as a caller with 1 while both have work waiting. A
+weight never makes a caller modest, and none makes a modest request wait.
+
 Shadow traffic, whose caller is `BACKGROUND`, counts as if it had come a minute later, and takes no share from anybody.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 #: By how much a request's tag falls for each second that it waits.
 _AGEING = 0.1
@@ -41,6 +46,8 @@ _BACKGROUND_S = 6.0
 SEVERAL_RUNS_S = 0.06
 #: The least that a run is charged, so that the requests of runs too short to be measured take turns as well.
 _LEAST_CHARGE_S = 0.0005
+#: All callers are alike.
+EQUAL_WEIGHTS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(eq=False, slots=True)
@@ -69,7 +76,9 @@ class FairShare:
     while no other thread does: under the lock of the lanes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Mapping[str, float] = EQUAL_WEIGHTS) -> None:
+        """`weights` are those of callers, where they are not 1; they may change at any time."""
+        self._weights = weights
         self._virtual_s = 0.0
         self._num_open = 0
         self._open_by_caller: dict[str, int] = {}
@@ -81,7 +90,7 @@ class FairShare:
         self._open_by_caller[caller] = self._open_by_caller.get(caller, 0) + 1
         self._num_open += 1
         turn = Turn(caller, self._virtual_s, run_s, time.monotonic())
-        turn.is_modest = self._weight(turn) <= _MODEST_WEIGHT
+        turn.is_modest = self._crowd(turn) <= _MODEST_WEIGHT
         turn.tag_s -= _CREDIT_S * turn.is_modest
         return self._placed(turn)
 
@@ -121,6 +130,11 @@ class FairShare:
         return turn
 
     def _weight(self, turn: Turn) -> float:
+        """By how much a second of the turn's lane time counts for more."""
+        crowd = self._crowd(turn)
+        return crowd / self._weights.get(turn.caller, 1.0) if self._weights else crowd
+
+    def _crowd(self, turn: Turn) -> float:
         """Open requests of the turn's caller over the mean of all callers."""
         num_own = self._open_by_caller.get(turn.caller, 0)
         return num_own * len(self._open_by_caller) / max(1, self._num_open) if num_own else 1.0

@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from queue import SimpleQueue
 from typing import Protocol
 
 from service.errors import NotReady
-from service.inference.scheduling.fair_share import FairShare
+from service.inference.scheduling.fair_share import EQUAL_WEIGHTS, FairShare
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,11 @@ class Lanes:
         share: the turns of all requests that wait for these lanes, whatever their source.
     """
 
-    def __init__(self, num_lanes: int, name: str = "lane") -> None:
+    def __init__(self, num_lanes: int, name: str = "lane", weights: Mapping[str, float] = EQUAL_WEIGHTS) -> None:
+        """`weights` are those of callers, see `FairShare`."""
         self.num_lanes = num_lanes
         self.lock = threading.Lock()
-        self.share = FairShare()
+        self.share = FairShare(weights)
         self._sources: list[WorkSource] = []
         self._num_idle = 0
         self._wakeups: SimpleQueue[None] = SimpleQueue()

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from service.errors import DeadlineExceeded, NotReady
-from service.inference.scheduling.fair_share import Turn
+from service.inference.scheduling.fair_share import EQUAL_WEIGHTS, Turn
 from service.inference.scheduling.lanes import Lanes, Work
 
 T = TypeVar("T")
@@ -38,8 +38,8 @@ class _Job:
 class Preparation:
     """The threads and the requests that wait for them. Use it inside one event loop."""
 
-    def __init__(self, num_threads: int) -> None:
-        self._lanes = Lanes(num_threads, "prepare")
+    def __init__(self, num_threads: int, weights: Mapping[str, float] = EQUAL_WEIGHTS) -> None:
+        self._lanes = Lanes(num_threads, "prepare", weights)
         self._loop = asyncio.get_running_loop()
         #: The event loop adds, and removes what is done; lanes copy it before they look through it.
         self._jobs: dict[int, _Job] = {}

@@ -34,6 +34,7 @@ class RunningBatch(Generic[RequestT]):
 
     Attributes:
         num_rows: rows in use after the last run, and those of streams that have been chosen to join.
+        seconds_per_row: what its runs have taken so far, each divided by its rows: `RowClock`.
         ready_since_s: when the last run ended, on `time.monotonic()`'s clock.
         turn: its place among all that waits for the lanes; the streams in it share it.
         leaving: streams that ended early and still have rows. Any thread may append.
@@ -41,6 +42,7 @@ class RunningBatch(Generic[RequestT]):
 
     def __init__(self, model: str, batch: StepBatch[RequestT], turn: Turn) -> None:
         self.num_rows = 0
+        self.seconds_per_row = 0.0
         self.turn = turn
         self.ready_since_s = 0.0
         self.is_running = False
@@ -57,12 +59,16 @@ class RunningBatch(Generic[RequestT]):
 
     def advance(self, runner: Runner, joining: Sequence[Stream[RequestT]]) -> list[Handed[RequestT]]:
         """Let streams join and leave, then make one run. Returns the outcomes, each with its stream."""
-        self._streams |= {id(stream.request): stream for stream in joining}
+        started_s = time.monotonic()
+        for stream in joining:
+            self._streams[id(stream.request)] = stream
+            stream.join(self)
         try:
             outcomes = self._advance(runner, joining)
         except Exception:  # a bug in the batch itself, so that its content cannot be relied on
             logger.exception("a batch broke", extra={"model": self._model, "rows": self.num_rows})
             outcomes = self._break()
+        self.seconds_per_row += (time.monotonic() - started_s) / max(1, self.num_rows)
         handed = [(self._streams[id(outcome.request)], outcome) for outcome in outcomes]
         for stream, outcome in handed:
             if outcome.finished:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, Protocol
 
+from service.access.metering import meter_var
 from service.errors import DeadlineExceeded, Overloaded, UnrollError
 from service.inference.scheduling.fair_share import Turn
 from service.tasks.core.step_batch import Outcome, RequestT
@@ -17,6 +18,12 @@ EndReason = Literal["finished", "failed", "cancelled", "expired", "overrun", "st
 
 #: The rest stays in the backlog, whose length is limited, until the reader has passed these on.
 _MAX_PRODUCTS_AT_ONCE = 32
+
+
+class RowClock(Protocol):
+    """What a running batch has cost so far, in seconds for each row."""
+
+    seconds_per_row: float
 
 
 class Stream(Generic[RequestT]):
@@ -46,6 +53,10 @@ class Stream(Generic[RequestT]):
         self.end_reason: EndReason | None = None
         self.error: UnrollError | None = None
         self.last_product: Any = None
+        #: Counts for whoever sent the request.
+        self.meter = meter_var.get()
+        self._clock: RowClock | None = None
+        self._joined_at_s = 0.0
         self._max_backlog = max_backlog
         self._on_end = on_end
         self._products: list[Any] = []
@@ -57,6 +68,18 @@ class Stream(Generic[RequestT]):
     def is_cancelled(self) -> bool:
         """Whether it has ended, so that no run should include it."""
         return self.end_reason is not None
+
+    @property
+    def compute_s(self) -> float:
+        """Its part of the runs that it was in so far, in seconds: a run is shared by the rows of its batch."""
+        if self._clock is None:
+            return 0.0
+        return (self._clock.seconds_per_row - self._joined_at_s) * self.request.num_rows
+
+    def join(self, clock: RowClock) -> None:
+        """In a lane: from now on it has a part in the runs of this batch."""
+        self._joined_at_s = clock.seconds_per_row
+        self._clock = clock
 
     def close(self) -> None:
         """End the stream unless it has ended: nobody reads it any more."""

@@ -45,6 +45,11 @@ class StateOwner:
         """64 hexadecimal digits that identify `item` of this owner, and of no other."""
         return _fingerprint(self.model, self.version, self.digest, self.caller, item)
 
+    @property
+    def caller_fingerprint(self) -> str:
+        """64 hexadecimal digits that identify the caller."""
+        return caller_fingerprint(self.caller)
+
 
 class StateSealer:
     """Encrypts states into tokens and decrypts them again.
@@ -140,6 +145,11 @@ class StateSealer:
             raise StateRefused(message, "too_large")
 
 
+def caller_fingerprint(caller: str) -> str:
+    """64 hexadecimal digits that identify a caller."""
+    return _fingerprint(caller)
+
+
 def _cipher_of(secret: str) -> Fernet:
     """The cipher of a secret text. Raises ValueError if it is too short."""
     if len(secret) < MIN_STATE_KEY_CHARACTERS:
@@ -167,7 +177,7 @@ def _unpadded(token: bytes) -> str:
 def _identity(owner: StateOwner) -> dict[str, Any]:
     """The claims that tell owners apart. The caller may be a credential, so only its fingerprint is kept."""
     return {
-        "caller": _fingerprint(owner.caller),
+        "caller": owner.caller_fingerprint,
         "model": owner.model,
         "version": owner.version,
         "digest": owner.digest,

@@ -8,12 +8,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from service.inference.state.sessions import HeldSession, SessionLimits, busy, require_small
+from service.inference.state.sessions import (
+    MAX_LISTED,
+    HeldSession,
+    KeptSession,
+    SessionLabel,
+    SessionLimits,
+    busy,
+    require_small,
+)
 
 
 class _StoredState(NamedTuple):
     data: bytes
     last_used_s: float
+    label: SessionLabel | None
 
 
 class LocalSessions:
@@ -41,15 +50,26 @@ class LocalSessions:
         return len(self._stored)
 
     @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[HeldSession]:
+    async def hold(self, key: str, label: SessionLabel | None = None) -> AsyncIterator[HeldSession]:
         """See `SessionStore.hold`."""
         if key in self._held:
             raise busy()
         self._held.add(key)
         try:
-            yield _HeldLocalSession(self, key)
+            yield _HeldLocalSession(self, key, label)
         finally:
             self._held.remove(key)
+
+    async def kept_by(self, owner: str) -> list[KeptSession]:
+        """See `SessionStore.kept_by`."""
+        self._drop_expired()
+        now_s = self._clock()
+        found: list[KeptSession] = []
+        for key, stored in reversed(self._stored.items()):
+            if stored.label is not None and stored.label.owner == owner:
+                expires_in_s = stored.last_used_s + self._limits.ttl_s - now_s
+                found.append(KeptSession(key, stored.label.text, len(stored.data), expires_in_s))
+        return found[:MAX_LISTED]
 
     async def check(self) -> None:
         """See `SessionStore.check`: memory is always there."""
@@ -60,17 +80,18 @@ class LocalSessions:
     def load(self, key: str) -> bytes | None:
         """The state under `key`, which becomes the most recently used."""
         self._drop_expired()
-        data = self._drop(key)
-        if data is not None:
-            self._store(key, data)
-        return data
+        stored = self._drop(key)
+        if stored is None:
+            return None
+        self._store(key, stored.data, stored.label)
+        return stored.data
 
-    def save(self, key: str, data: bytes) -> None:
+    def save(self, key: str, data: bytes, label: SessionLabel | None = None) -> None:
         """Store `data`, and evict other sessions if there is no room. Raises StateRefused."""
         require_small(data, self._limits.max_session_bytes)
         self._drop_expired()
         self._drop(key)
-        self._store(key, data)
+        self._store(key, data, label)
         while len(self._stored) > self._limits.max_sessions or self.num_bytes > self._limits.max_total_bytes:
             self._drop(next(iter(self._stored)))
             self.num_evicted += 1
@@ -80,16 +101,15 @@ class LocalSessions:
         self._drop_expired()
         return self._drop(key) is not None
 
-    def _store(self, key: str, data: bytes) -> None:
-        self._stored[key] = _StoredState(data, self._clock())
+    def _store(self, key: str, data: bytes, label: SessionLabel | None) -> None:
+        self._stored[key] = _StoredState(data, self._clock(), label)
         self.num_bytes += len(data)
 
-    def _drop(self, key: str) -> bytes | None:
+    def _drop(self, key: str) -> _StoredState | None:
         stored = self._stored.pop(key, None)
-        if stored is None:
-            return None
-        self.num_bytes -= len(stored.data)
-        return stored.data
+        if stored is not None:
+            self.num_bytes -= len(stored.data)
+        return stored
 
     def _drop_expired(self) -> None:
         oldest_s = self._clock() - self._limits.ttl_s
@@ -101,15 +121,16 @@ class LocalSessions:
 class _HeldLocalSession:
     """One key of a store in this process."""
 
-    def __init__(self, store: LocalSessions, key: str) -> None:
+    def __init__(self, store: LocalSessions, key: str, label: SessionLabel | None) -> None:
         self._store = store
         self._key = key
+        self._label = label
 
     async def load(self) -> bytes | None:
         return self._store.load(self._key)
 
     async def save(self, data: bytes) -> None:
-        self._store.save(self._key, data)
+        self._store.save(self._key, data, self._label)
 
     async def delete(self) -> bool:
         return self._store.delete(self._key)

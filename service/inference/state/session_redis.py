@@ -18,7 +18,14 @@ from redis.exceptions import RedisError, ResponseError
 
 from service.errors import NotReady, SessionStoreFull, StateRefused
 from service.inference.state import session_scripts
-from service.inference.state.sessions import HeldSession, busy, require_small
+from service.inference.state.sessions import (
+    MAX_LISTED,
+    HeldSession,
+    KeptSession,
+    SessionLabel,
+    busy,
+    require_small,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +86,9 @@ class RedisSessions:
         self._releasing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[HeldSession]:
+    async def hold(self, key: str, label: SessionLabel | None = None) -> AsyncIterator[HeldSession]:
         """See `SessionStore.hold`."""
-        session = _HeldRedisSession(self, key)
+        session = _HeldRedisSession(self, key, label)
         has_answered = False
         try:
             await session.acquire()
@@ -93,6 +100,32 @@ class RedisSessions:
                 renewing.cancel()
         finally:
             await self._release(session, waits=has_answered)
+
+    async def kept_by(self, owner: str) -> list[KeptSession]:
+        """See `SessionStore.kept_by`: the index of the owner, without what has expired or was deleted since."""
+        times, labels = index_keys(owner)
+        keys: list[bytes] = await self.ask(self._redis.zrevrange(times, 0, MAX_LISTED - 1))
+        if not keys:
+            return []
+        texts: list[bytes | None] = await self.ask(self._redis.hmget(labels, [key.decode("ascii") for key in keys]))
+        pipeline = self._redis.pipeline(transaction=False)  # the states are on any nodes of a cluster
+        for key in keys:
+            pipeline.strlen(state_key(key.decode("ascii")))
+            pipeline.pttl(state_key(key.decode("ascii")))
+        replies = await self.ask(pipeline.execute(raise_on_error=False))
+        found = zip(keys, texts, replies[::2], replies[1::2], strict=True)
+        return [
+            KeptSession(key.decode("ascii"), text, num_bytes, left_ms / 1000)
+            for key, text, num_bytes, left_ms in found
+            if text is not None and isinstance(num_bytes, int) and isinstance(left_ms, int) and left_ms > 0
+        ]
+
+    async def note(self, key: str, label: SessionLabel) -> None:
+        """Put a session that was saved into the index of its owner. Where that fails, it is not listed, and works."""
+        with suppress(NotReady):
+            await self.ask(
+                self._redis.eval(session_scripts.NOTE, 2, *index_keys(label.owner), key, label.text, str(self.ttl_ms))
+            )
 
     async def check(self) -> None:
         """See `SessionStore.check`."""
@@ -149,8 +182,10 @@ class RedisSessions:
 class _HeldRedisSession:
     """One session of the store. The braces put both keys on the same node of a Redis Cluster."""
 
-    def __init__(self, store: RedisSessions, key: str) -> None:
-        self.keys = (f"unroll:{{{key}}}:holder", f"unroll:{{{key}}}:state")
+    def __init__(self, store: RedisSessions, key: str, label: SessionLabel | None) -> None:
+        self.keys = (f"unroll:{{{key}}}:holder", state_key(key))
+        self._key = key
+        self._label = label
         self._token = secrets.token_hex(_TOKEN_BYTES)
         self._known = _UNREAD
         self._store = store
@@ -195,6 +230,8 @@ class _HeldRedisSession:
             # The state before is of no use any more, and nobody should continue from it. Its room may be enough.
             await self.delete()
             await self._save(data)
+        if self._label is not None:
+            await self._store.note(self._key, self._label)
 
     async def delete(self) -> bool:
         was_there = await self._change(session_scripts.DELETE)
@@ -213,6 +250,16 @@ class _HeldRedisSession:
 
     async def _run(self, script: str, *arguments: bytes | int) -> Any:
         return await self._store.run(script, *self.keys, self._token, self._known, *arguments)
+
+
+def state_key(key: str) -> str:
+    """Where Redis has the state of a session."""
+    return f"unroll:{{{key}}}:state"
+
+
+def index_keys(owner: str) -> tuple[str, str]:
+    """Where Redis has the sessions of an owner: by the time of their last use, and their labels."""
+    return f"unroll:{{{owner}}}:used", f"unroll:{{{owner}}}:labels"
 
 
 def _kind_of(error: Exception) -> str:

@@ -66,6 +66,23 @@ return 1
 """
 
 
+#: Puts the session ARGV[1] with the label ARGV[2] into the index of its owner, KEYS[1] by time and KEYS[2] with labels,
+#: and takes out those that have expired: ARGV[3] is their lifetime in milliseconds.
+NOTE = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - 2 * tonumber(ARGV[3]))) do
+  redis.call('ZREM', KEYS[1], old)
+  redis.call('HDEL', KEYS[2], old)
+end
+redis.call('PEXPIRE', KEYS[1], 2 * tonumber(ARGV[3]))
+redis.call('PEXPIRE', KEYS[2], 2 * tonumber(ARGV[3]))
+return 1
+"""
+
+
 def for_states_of(script: str, max_bytes: int) -> str:
     """The script for states of at most so many bytes; longer values are not read."""
     return script.replace("MAX_BYTES", str(max_bytes))

@@ -14,9 +14,32 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.errors import SessionBusy, StateRefused
+
+
+class SessionLabel(NamedTuple):
+    """By what an owner finds a session again: `owner` is a fingerprint, `text` can be read by nobody else."""
+
+    owner: str
+    text: bytes
+
+
+class KeptSession(NamedTuple):
+    """A session as its owner sees it in the list.
+
+    Attributes:
+        key: as in `SessionStore.hold`.
+        label: the text of its label.
+        num_bytes: of the state.
+        expires_in_s: when it is dropped, unless it is used before.
+    """
+
+    key: str
+    label: bytes
+    num_bytes: int
+    expires_in_s: float
 
 
 class HeldSession(Protocol):
@@ -53,13 +76,17 @@ class SessionStore(Protocol):
         """Commands that failed, by reason: timeout, unreachable, full or refused."""
         ...
 
-    def hold(self, key: str) -> AbstractAsyncContextManager[HeldSession]:
-        """Lock a session inside `async with`; it need not exist yet.
+    def hold(self, key: str, label: SessionLabel | None = None) -> AbstractAsyncContextManager[HeldSession]:
+        """Lock a session inside `async with`; it need not exist yet. What is saved with a label is listed.
 
         Raises:
             SessionBusy: on entering, if another request holds it. There is no waiting for a session.
             NotReady: here and in all methods of the held session, if the store cannot be reached.
         """
+        ...
+
+    async def kept_by(self, owner: str) -> list[KeptSession]:
+        """The labelled sessions of an owner, those used last first, `MAX_LISTED` at most. Raises NotReady."""
         ...
 
     async def check(self) -> None:
@@ -69,6 +96,10 @@ class SessionStore(Protocol):
     async def close(self) -> None:
         """Close the connections."""
         ...
+
+
+#: More sessions of one owner are not listed.
+MAX_LISTED = 1000
 
 
 @dataclass(frozen=True)

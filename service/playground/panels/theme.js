@@ -1,4 +1,4 @@
-/** Light or dark theme: the system's preference until the user chooses. The choice is all that this page stores. */
+/** Light or dark theme: the system's preference until the user chooses. The choice outlasts the page. */
 
 const KEY = "unroll-theme";
 const root = document.documentElement;

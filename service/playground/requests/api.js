@@ -1,5 +1,6 @@
 /** Client of the service's API. The page sends data nowhere else. */
 
+import { keyHeader } from "./api_key.js";
 import { eventsOf } from "./event_stream.js";
 
 /** Error response of the service. */
@@ -63,7 +64,8 @@ function post(path, body, signal) {
 }
 
 async function send(path, options) {
-  const response = await unlessBroken(fetch(addressOf(path), options));
+  const headers = { ...keyHeader(), ...options.headers };
+  const response = await unlessBroken(fetch(addressOf(path), { ...options, headers }));
   if (response.ok) return response;
   throw new Refused(response.status, await bodyOfRefusal(response));
 }

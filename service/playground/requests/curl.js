@@ -1,6 +1,11 @@
 /** curl command for a request. */
 
+import { apiKey } from "./api_key.js";
+
 const HEADER = "-H 'Content-Type: application/json'";
+/** The key itself is not shown, since commands are copied into chats and tickets. */
+const KEY_HEADER = '-H "Authorization: Bearer $UNROLL_API_KEY"';
+const headers = () => (apiKey() ? [KEY_HEADER, HEADER] : [HEADER]);
 /** Placeholder in the JSON for the content of a file. */
 const FILE_GOES_HERE = "FILE-GOES-HERE";
 
@@ -15,7 +20,7 @@ export const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 export function curlCommand(address, body, isStream = false) {
   const parts = [
     `curl ${isStream ? "-sN" : "-s"} ${shellQuoted(address)}`,
-    HEADER,
+    ...headers(),
     `-d ${shellQuoted(JSON.stringify(body))}`,
   ];
   return parts.join(" \\\n  ");
@@ -28,7 +33,7 @@ export function curlCommand(address, body, isStream = false) {
  * @param {import("./attachment.js").Attachment} attachment
  */
 export function curlCommandWithFile(address, body, { name, field }) {
-  const curl = [`curl -s ${shellQuoted(address)}`, HEADER];
+  const curl = [`curl -s ${shellQuoted(address)}`, ...headers()];
   if (!field) return [...curl, `-d @${name}`].join(" \\\n  ");
   const json = JSON.stringify({ ...body, inputs: { ...body.inputs, [field]: FILE_GOES_HERE } });
   const format = json.replaceAll("\\", "\\\\").replaceAll("%", "%%").replace(FILE_GOES_HERE, "%s");

@@ -1,5 +1,6 @@
 /** A request as a program: curl, Python and JavaScript, without packages to install. */
 
+import { apiKey } from "./api_key.js";
 import { curlCommand, curlCommandWithFile } from "./curl.js";
 
 /**
@@ -57,13 +58,15 @@ function pythonOf(exchange) {
   const file = (name) => `base64.b64encode(open(${JSON.stringify(name)}, "rb").read()).decode()`;
   const whole = (name) => `json.load(open(${JSON.stringify(name)}))`;
   const body = bodyWith(exchange, pythonLiteral, { file, whole });
-  const imports = exchange.attachment?.field ? "import base64\nimport json" : "import json";
+  const modules = [...(exchange.attachment?.field ? ["base64"] : []), "json", ...(apiKey() ? ["os"] : [])];
+  const imports = modules.map((name) => `import ${name}`).join("\n");
+  const key = apiKey() ? ', "Authorization": "Bearer " + os.environ["UNROLL_API_KEY"]' : "";
   const read = exchange.isStream ? PYTHON_STREAM : "    print(json.load(answer))";
   return `${imports}
 from urllib.request import Request, urlopen
 
 body = ${body}
-headers = {"Content-Type": "application/json"}
+headers = {"Content-Type": "application/json"${key}}
 with urlopen(Request(${JSON.stringify(exchange.address)}, json.dumps(body).encode(), headers)) as answer:
 ${read}`;
 }
@@ -80,10 +83,11 @@ function javascriptOf(exchange) {
   const whole = (name) => `JSON.parse(await readFile(${JSON.stringify(name)}, "utf8"))`;
   const body = bodyWith(exchange, javascriptLiteral, { file, whole });
   const imports = exchange.attachment ? 'import { readFile } from "node:fs/promises";\n\n' : "";
+  const key = apiKey() ? ", Authorization: `Bearer ${process.env.UNROLL_API_KEY}`" : "";
   return `${imports}const body = ${body};
 const answer = await fetch(${JSON.stringify(exchange.address)}, {
   method: "POST",
-  headers: { "Content-Type": "application/json" },
+  headers: { "Content-Type": "application/json"${key} },
   body: JSON.stringify(body),
 });
 ${exchange.isStream ? JAVASCRIPT_STREAM : "console.log(await answer.json());"}`;

@@ -45,6 +45,10 @@ class Cors:
             raise SettingsError("UNROLL_CORS_CREDENTIALS needs UNROLL_CORS_ORIGINS: it lists whose pages may send them")
         return cls(frozenset(origin.encode() for origin in origins), with_credentials) if origins else None
 
+    def __contains__(self, origin: object) -> bool:
+        """Whether pages of this origin may call, and may open a WebSocket, for which browsers ask nobody."""
+        return isinstance(origin, str) and self._allows(origin.encode())
+
     def add_headers(self, request: Headers, response: list[tuple[bytes, bytes]]) -> None:
         """Add to the headers of a response what a browser looks for."""
         if self._origins:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from service.access.access_control import AccessControl
 from service.observability.metrics import Metrics
 from service.observability.process import ContainerCollector, GpuCollector
 
@@ -41,6 +42,10 @@ def _full_registry() -> CollectorRegistry:
     )
     metrics.watch_sessions(_Sessions())
     metrics.watch_session_store({})
+    access = AccessControl(None)
+    access.ledger.of("k", "m")
+    access.refusals["k", "scope"] += 1
+    metrics.watch_keys(access)
     metrics.watch_states(SimpleNamespace(num_sealed=0, num_opened=0, num_refused=0))
     metrics.watch_lanes(SimpleNamespace(num_lanes=1, busy_s=0.0, run_age_s=0.0))
     metrics.label_counts("m")["l"] += 1

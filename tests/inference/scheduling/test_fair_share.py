@@ -118,3 +118,37 @@ def test_shadow_traffic_has_its_turn_after_a_minute_of_load(clock: Clock) -> Non
             break
         share.end(turns["new"])
     assert 20 <= clock.now_s - 1000.0 <= 90
+
+
+@pytest.mark.parametrize(("weight", "times"), [(2.0, 2.0), (0.5, 0.5), (4.0, 4.0)])
+@pytest.mark.parametrize("num_requests", [1, 5])
+def test_a_caller_of_another_weight_gets_so_many_times_as_much(
+    clock: Clock, weight: float, times: float, num_requests: int
+) -> None:
+    """However many requests each of the two has open."""
+    share = FairShare({"key:heavy": weight})
+    turns = {f"heavy {number}": share.begin("key:heavy") for number in range(num_requests)}
+    turns |= {f"other {number}": share.begin("other") for number in range(3)}
+    served = serve(share, clock, turns, 600, dict.fromkeys(turns, RUN_S))
+    heavy = sum(count for name, count in served.items() if name.startswith("heavy"))
+    assert heavy / (600 - heavy) == pytest.approx(times, rel=0.1)
+
+
+@pytest.mark.parametrize("weight", [0.01, 1.0, 100.0])
+def test_no_weight_lets_a_flood_go_before_a_single_request(clock: Clock, weight: float) -> None:
+    """The request of the caller with the lowest weight is served next, whatever the weight of the flood."""
+    share = FairShare({"key:flood": 100.0, "key:single": weight})
+    turns = {str(number): share.begin("key:flood") for number in range(100)}
+    serve(share, clock, turns, 150, dict.fromkeys(turns, 0.01))
+    turns["single"] = share.begin("key:single")
+    assert turns["single"].is_modest
+    assert min(turns, key=lambda name: turns[name].key) == "single"
+
+
+def test_a_weight_that_changes_counts_from_then_on(clock: Clock) -> None:
+    weights: dict[str, float] = {}
+    share = FairShare(weights)
+    turns = {"one": share.begin("one"), "two": share.begin("two")}
+    assert serve(share, clock, turns, 40, dict.fromkeys(turns, RUN_S))["one"] == 20
+    weights["one"] = 3.0
+    assert 28 <= serve(share, clock, turns, 40, dict.fromkeys(turns, RUN_S))["one"] <= 32

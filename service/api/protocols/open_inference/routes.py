@@ -151,7 +151,7 @@ def _json(value: Any) -> Response:
 
 def _both(suffix: str, endpoint: Callable[[Call, Any], Awaitable[Response]], **more: Any) -> list[Route[Any]]:
     """The route for the version that answers by default, and for a given one."""
-    more = {"body": bytes, **more}
+    more = {"body": bytes, "scope": "any", **more}  # the engine of the model asks for `predict` or `generate`
     return [Route(f"{path}{suffix}", endpoint, **more) for path in (_MODEL, _VERSION)]
 
 
@@ -192,9 +192,9 @@ PROTOCOL = Protocol(
         Route("/v2/trace/setting", _NO_TRACING, bytes, summary="Change trace settings"),
         Route("/v2/logging", read_logging, bytes, method="GET", summary="Log settings"),
         Route("/v2/logging", _NO_LOGGING, bytes, summary="Change log settings"),
-        Route("/v2/repository/index", list_repository, bytes, summary="List the models"),
-        Route("/v2/repository/models/{model}/load", load_model, bytes, summary="Load a model"),
-        Route("/v2/repository/models/{model}/unload", unload_model, bytes, summary="Unload a model"),
+        Route("/v2/repository/index", list_repository, bytes, scope="any", summary="List the models"),
+        Route("/v2/repository/models/{model}/load", load_model, bytes, scope="admin", summary="Load a model"),
+        Route("/v2/repository/models/{model}/unload", unload_model, bytes, scope="admin", summary="Unload a model"),
         *_shared_memory("system"),
         *_shared_memory("cuda"),
     ],

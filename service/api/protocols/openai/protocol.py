@@ -38,6 +38,7 @@ PROTOCOL = Protocol(
             "/v1/completions",
             complete,
             CompletionRequest,
+            scope="generate",
             answer=CompletionResponse,
             summary="Continue prompts, as OpenAI does",
             examples=COMPLETION_EXAMPLES,
