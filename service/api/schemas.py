@@ -387,26 +387,3 @@ class ModelList(BaseModel):
     """All versions of all models, in any state."""
 
     models: list[ModelVersion]
-
-
-class KeptSession(BaseModel):
-    """One session of a caller."""
-
-    name: str
-    model: str
-    version: str
-    state_bytes: int
-    expires_in_s: float = Field(description="seconds until it is dropped, unless it is used before")
-
-
-class SessionList(BaseModel):
-    """The sessions of a caller, those used last first."""
-
-    sessions: list[KeptSession]
-
-
-class DeletedSession(BaseModel):
-    """The name, and of how many models it had a session."""
-
-    name: str
-    deleted: int

@@ -12,24 +12,16 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from service.observability.collectors import (
-    BusyLanes,
     Forget,
     LabelCollector,
-    LaneCollector,
     LogCollector,
     PrefixCollector,
     Prefixes,
     Queue,
     QueueCollector,
-    Sealer,
-    SessionCollector,
-    Sessions,
-    SessionStoreCollector,
     SlotCollector,
     Slots,
-    StateCollector,
 )
-from service.observability.key_collector import KeyCollector, Keys
 from service.observability.process import ContainerCollector, find_gpus
 
 #: 100 µs to 10 s: small recurrent models answer faster than the smallest bucket of common defaults.
@@ -89,25 +81,9 @@ class Metrics:
         """Read the counts of a prefix cache at each scrape."""
         return self._prefixes.watch(model, cache)
 
-    def watch_sessions(self, sessions: Sessions) -> None:
-        """Read the counts of a session store at each scrape."""
-        self._register(SessionCollector(sessions))
-
-    def watch_session_store(self, failures: Mapping[str, int]) -> None:
-        """Read the failures of the session store at each scrape."""
-        self._register(SessionStoreCollector(failures))
-
-    def watch_keys(self, keys: Keys) -> None:
-        """Read the counts of the API keys at each scrape."""
-        self._register(KeyCollector(keys))
-
-    def watch_states(self, sealer: Sealer) -> None:
-        """Read the counts of the state sealer at each scrape."""
-        self._register(StateCollector(sealer))
-
-    def watch_lanes(self, lanes: BusyLanes) -> None:
-        """Read the utilisation of the lanes at each scrape."""
-        self._register(LaneCollector(lanes))
+    def watch(self, collector: Collector) -> None:
+        """Read the counts of a part of the service at each scrape."""
+        self._register(collector)
 
     def label_counts(self, model: str) -> Counts[str]:
         """The counts of the labels of a model: `label_counts(model)[label] += 1`."""

@@ -49,6 +49,8 @@ from service.inference.state.session_labels import SessionLabels
 from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
+from service.observability.collectors import SessionCollector, SessionStoreCollector, StateCollector
+from service.observability.key_collector import KeyCollector
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
@@ -229,11 +231,11 @@ def create_app(settings: Settings) -> Application:
         redoc_url=None,
     )
     services = Services(registry, settings, _state_storage(settings), access)
-    metrics.watch_keys(access)
-    metrics.watch_states(services.state_storage.sealer)
+    metrics.watch(KeyCollector(access))
+    metrics.watch(StateCollector(services.state_storage.sealer))
     if isinstance(services.state_storage.sessions, LocalSessions):
-        metrics.watch_sessions(services.state_storage.sessions)
-    metrics.watch_session_store(services.state_storage.sessions.failures)
+        metrics.watch(SessionCollector(services.state_storage.sessions))
+    metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
     install_error_handlers(framework, {one.root: one.errors for one in PROTOCOLS if one.root})

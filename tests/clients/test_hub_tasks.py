@@ -52,7 +52,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module", params=["tgi", "hub"])
 def found(request: pytest.FixtureRequest, run_client: RunClient, served: LiveServer, files: tuple[Path, Path]) -> Found:
     """What each call returned, by an old and a new version of the client."""
-    answers: Found = run_client(request.param, "hub_tasks", f"http://127.0.0.1:{served.port}", *map(str, files))
+    answers: Found = run_client(request.param, "tgi/hub_tasks", f"http://127.0.0.1:{served.port}", *map(str, files))
     assert answers["version"].startswith("0." if request.param == "tgi" else "2.")
     return answers
 

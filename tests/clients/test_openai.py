@@ -24,7 +24,7 @@ def url_of(service: LiveServer) -> str:
 @pytest.fixture(scope="module")
 def report(service: LiveServer, run_client: RunClient) -> Any:
     """What the synchronous client got from each of its calls."""
-    return run_client("openai", "openai_sync", url_of(service))
+    return run_client("openai", "openai/openai_sync", url_of(service))
 
 
 def test_models_are_listed_with_the_language_models_first(report: Any) -> None:
@@ -116,7 +116,7 @@ def test_errors_become_the_clients_own(report: Any, case: str, expected: list[An
 
 def test_the_asynchronous_client(service: LiveServer, run_client: RunClient) -> None:
     """Calls at the same time, a stream, and a stream that is left after its first event."""
-    report = run_client("openai", "openai_async", url_of(service))
+    report = run_client("openai", "openai/openai_async", url_of(service))
     assert len(report["together"]) == 8
     assert report["streamed"] == report["whole"] == report["together"][7]
     assert report["whole"].startswith(report["first"])
@@ -134,7 +134,7 @@ def test_a_busy_service_is_tried_again(tiny_models: Path, run_client: RunClient)
         with held_runs(busy, NAME) as begun, busy.connect() as other:
             other.send(post("/v1/completions", body))
             begun.wait()
-            answered = pool.submit(run_client, "openai", "openai_retries", url_of(busy), "0")
+            answered = pool.submit(run_client, "openai", "openai/openai_retries", url_of(busy), "0")
             wait_until(lambda: busy.metric("unroll_rejections_total", reason="too_many_open") > 0)
         assert 0 < answered.result() <= 3
 
@@ -143,7 +143,7 @@ def test_what_a_retry_meets_again_is_not_tried_again(tiny_models: Path, run_clie
     """A deadline that has passed is an error at once: `x-should-retry: false` keeps the client from asking again."""
     labels = {"model": NAME, "task": "generation", "outcome": "deadline_exceeded"}
     with live_server(tiny_models) as slow, held_runs(slow, NAME):
-        assert run_client("openai", "openai_retries", url_of(slow), "20") == [
+        assert run_client("openai", "openai/openai_retries", url_of(slow), "20") == [
             "InternalServerError",
             "deadline_exceeded",
         ]
@@ -152,13 +152,13 @@ def test_what_a_retry_meets_again_is_not_tried_again(tiny_models: Path, run_clie
 
 def test_an_error_inside_a_stream_is_raised_by_the_client(tiny_models: Path, run_client: RunClient) -> None:
     with live_server(tiny_models) as slow, held_runs(slow, NAME):
-        name, kind, code, message = run_client("openai", "openai_broken_stream", url_of(slow))
+        name, kind, code, message = run_client("openai", "openai/openai_broken_stream", url_of(slow))
     assert (name, kind, code) == ("APIError", "server_error", "deadline_exceeded")
     assert "deadline" in message
 
 
 def test_langchain(service: LiveServer, run_client: RunClient) -> None:
-    report = run_client("openai", "langchain_openai_client", url_of(service))
+    report = run_client("openai", "openai/langchain_openai_client", url_of(service))
     assert report["invoke"] == report["ainvoke"] == "".join(report["stream"]) == report["batch"][0]
     num_generated, usage, model = report["generate"]
     assert (num_generated, model) == (1, NAME)

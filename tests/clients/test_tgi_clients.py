@@ -39,7 +39,7 @@ def generated(service: LiveServer, **parameters: Any) -> str:
 @pytest.fixture(scope="module")
 def text_generation(run_client: RunClient, base: str) -> dict[str, Any]:
     """What each call of the `text-generation` client returned."""
-    found: dict[str, Any] = run_client("tgi", "text_generation_calls", base)
+    found: dict[str, Any] = run_client("tgi", "tgi/text_generation_calls", base)
     return found
 
 
@@ -117,9 +117,9 @@ def test_text_generation_is_told_of_overload_and_of_models_that_are_not_ready(
     (write_tiny_bundle(tmp_path, "generation", "broken") / "step.onnx").write_bytes(b"broken")
     with live_server(tmp_path, max_open_requests=1, ready="any") as server:
         address = f"http://127.0.0.1:{server.port}"
-        (broken,) = run_client("tgi", "text_generation_errors", f"{address}/models/broken")
+        (broken,) = run_client("tgi", "tgi/text_generation_errors", f"{address}/models/broken")
         with busy(server):
-            (overloaded,) = run_client("tgi", "text_generation_errors", address)
+            (overloaded,) = run_client("tgi", "tgi/text_generation_errors", address)
     assert {text.partition(":")[0] for text in overloaded.values()} == {"OverloadedError"}
     assert {text.partition(";")[0] for text in broken.values()} == {"UnknownError: broken version 1 is not ready"}
 
@@ -129,7 +129,7 @@ def test_huggingface_hub_generates_text(
     run_client: RunClient, service: LiveServer, base: str, greedy: str, environment: str
 ) -> None:
     """Whole and streamed, sync and async, with the base address, a model in the path, and the routes by name."""
-    found = run_client(environment, "hub_text_generation", base)
+    found = run_client(environment, "tgi/hub_text_generation", base)
     assert found["version"].startswith("0." if environment == "tgi" else "2.")
     for address in ("base", "by_name", "generate", "invocations"):
         calls = found[address]
@@ -162,7 +162,7 @@ def text_generation_with_everything(service: LiveServer) -> str:
 
 def test_huggingface_hub_asks_for_health_and_information(run_client: RunClient, base: str) -> None:
     """Its older version has calls for both, at the base address and below the name of a model."""
-    found = run_client("tgi", "hub_endpoint", base, f"{base}/models/tiny-generator", f"{base}/models/tiny-tagger")
+    found = run_client("tgi", "tgi/hub_endpoint", base, f"{base}/models/tiny-generator", f"{base}/models/tiny-tagger")
     by_default, by_name, other = found.values()
     assert by_default == by_name
     assert [is_healthy for is_healthy, _ in found.values()] == [True] * 3
@@ -172,7 +172,7 @@ def test_huggingface_hub_asks_for_health_and_information(run_client: RunClient, 
 
 def test_langchain_continues_prompts(run_client: RunClient, service: LiveServer, base: str) -> None:
     """invoke, stream, batch and their async forms give the same text."""
-    found = run_client("tgi", "langchain_endpoint", base)
+    found = run_client("tgi", "tgi/langchain_endpoint", base)
     assert {found["invoke"], found["stream"], found["stopped"], found["batch"][0], *found["async"].values()} == {
         generated(service, max_new_tokens=6, seed=3, top_p=0.95, typical_p=0.95, temperature=0.8)
     }

@@ -19,7 +19,7 @@ def ask(service: LiveServer, path: str, body: object) -> Any:
 @pytest.fixture(scope="module")
 def report(service: LiveServer, run_client: RunClient) -> Any:
     """What the synchronous client got from each of its calls."""
-    return run_client("triton", "triton_sync", f"127.0.0.1:{service.port}")
+    return run_client("triton", "triton/triton_sync", f"127.0.0.1:{service.port}")
 
 
 def predictions(service: LiveServer, model: str, inputs: object, **parameters: Any) -> Any:
@@ -129,7 +129,7 @@ def test_what_is_refused_is_refused_with_a_sentence(report: Any, case: str, stat
 
 
 def test_the_asyncio_client_works_too(service: LiveServer, run_client: RunClient) -> None:
-    report = run_client("triton", "triton_asyncio", f"127.0.0.1:{service.port}")
+    report = run_client("triton", "triton/triton_asyncio", f"127.0.0.1:{service.port}")
     (answer,) = predictions(service, "tiny-classifier", ["hello world"])
     assert report["ready"] == [True, True]
     assert report["labels"] == [answer["label"]] * 6
@@ -141,5 +141,5 @@ def test_the_asyncio_client_works_too(service: LiveServer, run_client: RunClient
 
 def test_a_model_is_unloaded_and_loaded(tiny_models: Path, run_client: RunClient) -> None:
     with live_server(tiny_models) as own:
-        report = run_client("triton", "triton_repository", f"127.0.0.1:{own.port}")
+        report = run_client("triton", "triton/triton_repository", f"127.0.0.1:{own.port}")
     assert report == [["READY", True], ["UNAVAILABLE", False], ["READY", True]]

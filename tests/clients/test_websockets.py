@@ -20,7 +20,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, run_client: RunClient) -> 
     write_tiny_bundle(models, "tagging", reads_chunks=True)
     with live_server(models) as server:
         address = f"http://127.0.0.1:{server.port}"
-        yield run_client("websockets", "websockets_stream", address, TAGGER, "tiny-tagger", "tiny-generator")
+        yield run_client("websockets", "websockets/websockets_stream", address, TAGGER, "tiny-tagger", "tiny-generator")
 
 
 def words_of(messages: list[dict[str, Any]]) -> list[str]:

@@ -253,6 +253,7 @@ MEMORY: tuple[Panel, ...] = (
             Query(f"unroll_max_open_model_bytes{{{INSTANCES}}}", "{{instance}} limit"),
         ),
         unit="bytes",
+        width=12,
     ),
     Chart(
         title="Models closed for others",
@@ -260,6 +261,7 @@ MEMORY: tuple[Panel, ...] = (
         "that are in use at a time, and their first requests wait.",
         queries=(Query(total("unroll_model_evictions_total", by="model"), "{{model}}", needs="a limit of memory"),),
         unit="reqps",
+        width=12,
     ),
 )
 

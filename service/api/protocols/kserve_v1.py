@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from service.api.call import Call
 from service.api.error_table import ErrorForm
+from service.api.examples.open_inference import PREDICT_RESPONSES, refused
 from service.api.protocol import Protocol, Route
 from service.api.protocols.open_inference.generation import Prompts, generate_all, read_parameters
 from service.api.schemas import Items, require_few
@@ -123,7 +124,14 @@ PROTOCOL = Protocol(
             any_media_type=True,
             answer=PredictAnswer,
             summary="Predict each instance",
+            responses=PREDICT_RESPONSES,
         ),
-        *_both("explain", endpoint=explain, body=bytes, summary="Refused: there are no explainers"),
+        *_both(
+            "explain",
+            endpoint=explain,
+            body=bytes,
+            summary="Refused: there are no explainers",
+            responses=refused("there are no explainers", 404),
+        ),
     ],
 )

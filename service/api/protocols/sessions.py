@@ -8,15 +8,38 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from service.api.call import Call
 from service.api.examples.answers import SESSION_RESPONSES, SESSIONS_RESPONSES
 from service.api.protocol import Protocol, Route
-from service.api.schemas import DeletedSession, SessionList
 from service.errors import Unauthenticated, UnknownSession
 from service.inference.state.sealed_state import caller_fingerprint
+
+
+class KeptSession(BaseModel):
+    """One session of a caller."""
+
+    name: str
+    model: str
+    version: str
+    state_bytes: int
+    expires_in_s: float = Field(description="seconds until it is dropped, unless it is used before")
+
+
+class SessionList(BaseModel):
+    """The sessions of a caller, those used last first."""
+
+    sessions: list[KeptSession]
+
+
+class DeletedSession(BaseModel):
+    """The name, and of how many models it had a session."""
+
+    name: str
+    deleted: int
 
 
 async def list_sessions(call: Call, _: bytes) -> Response:

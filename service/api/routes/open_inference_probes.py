@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from service.api.dependencies import RegistryDependency
+from service.api.examples.open_inference import LIVE_RESPONSES, MODEL_READY_RESPONSES, READY_RESPONSES
 
 router = APIRouter(tags=["open inference protocol"])
 
@@ -35,21 +36,26 @@ class ModelReady(BaseModel):
 _NOT: dict[int | str, dict[str, Any]] = {503: {"description": "It is not"}}
 
 
-@router.get("/v2/health/live", response_model=Live, responses=_NOT, summary="Is the server alive?")
+@router.get("/v2/health/live", response_model=Live, responses=LIVE_RESPONSES | _NOT, summary="Is the server alive?")
 async def live(request: Request, registry: RegistryDependency) -> Response:
     """200 while the server and its lanes work; see `/health/live`."""
     is_live = not registry.standstill(request.app.state.settings.max_run_s)
     return JSONResponse({"live": is_live}, 200 if is_live else 503)
 
 
-@router.get("/v2/health/ready", response_model=Ready, responses=_NOT, summary="Is the server ready?")
+@router.get("/v2/health/ready", response_model=Ready, responses=READY_RESPONSES | _NOT, summary="Is the server ready?")
 async def ready(registry: RegistryDependency) -> Response:
     """200 when the service is ready; `/health/ready` says why it is not."""
     is_ready = not registry.reasons()
     return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 
-@router.get("/v2/models/{model}/ready", response_model=ModelReady, responses=_NOT, summary="Is a model ready?")
+@router.get(
+    "/v2/models/{model}/ready",
+    response_model=ModelReady,
+    responses=MODEL_READY_RESPONSES | _NOT,
+    summary="Is a model ready?",
+)
 async def model_ready(model: str, registry: RegistryDependency) -> Response:
     """200 when the model answers, 503 when it does not, 404 when there is none of this name."""
     return _ready(registry, model, None)
@@ -58,7 +64,7 @@ async def model_ready(model: str, registry: RegistryDependency) -> Response:
 @router.get(
     "/v2/models/{model}/versions/{version}/ready",
     response_model=ModelReady,
-    responses=_NOT,
+    responses=MODEL_READY_RESPONSES | _NOT,
     summary="Is a version of a model ready?",
 )
 async def version_ready(model: str, version: str, registry: RegistryDependency) -> Response:

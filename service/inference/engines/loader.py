@@ -25,6 +25,7 @@ from service.inference.rollout.model_rollout import change_of, taken_over
 from service.inference.runtime.ort_runner import default_lanes
 from service.inference.scheduling.lanes import Lanes
 from service.inference.scheduling.preparation import Preparation
+from service.observability.collectors import LaneCollector
 from service.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class BundleLoader:
                 lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device), weights=weights)
                 preparation = Preparation(max(_MIN_PREPARING_THREADS, lanes.num_lanes), weights)
                 self._context = EngineContext(lanes, preparation, self._options, self._metrics)
-                self._metrics.watch_lanes(lanes)
+                self._metrics.watch(LaneCollector(lanes))
             scan = await asyncio.to_thread(self._folder.scan)
             if scan.problem:
                 logger.error("nothing to serve", extra={"reason": scan.problem})

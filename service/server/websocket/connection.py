@@ -18,6 +18,7 @@ from websockets.protocol import OPEN, SERVER, Protocol
 
 from service.server.connection_parts import StallWatch, response_head
 from service.server.open_connections import RoomReason
+from service.server.websocket.close_reason import shortened_reason
 from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders
 from service.server.websocket.inbox import Inbox
@@ -34,8 +35,6 @@ _SLICE_BYTES, _SLICE_OF_MANY_BYTES, _MANY_FRAMES = 16 * 1024, 512, 32
 #: How long a client may take to answer a close frame, and how much is read of it meanwhile.
 _CLOSE_S = 2.0
 _CLOSE_BYTES = 4 * 1024 * 1024
-#: A close frame has at most 125 bytes, of which the code takes two.
-_MAX_REASON_BYTES = 123
 
 NORMAL, GOING_AWAY, ABNORMAL, INVALID_TEXT, UNEXPECTED, RESTART, TRY_AGAIN = 1000, 1001, 1006, 1007, 1011, 1012, 1013
 #: As HTTP status 408, among the codes that applications may give a meaning.
@@ -212,7 +211,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _send_close(self, code: int, reason: str) -> None:
         if self._is_accepted:
-            self._frames.send_close(code, _shortened(reason))
+            self._frames.send_close(code, shortened_reason(reason))
             self._write()
             self._begin_to_end(code)
         else:
@@ -319,7 +318,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._is_ending:
             return
         if self._is_accepted:
-            self._frames.fail(code, _shortened(reason))
+            self._frames.fail(code, shortened_reason(reason))
             self._begin_to_end(code)
             self._write()
         else:
@@ -395,8 +394,4 @@ class WebSocketConnection(asyncio.Protocol):
         limits, num_bytes = self._limits, self._num_partial_bytes()
         if self._inbox.is_awaited and not self._is_ending:
             allowed_s = limits.body_timeout_s + num_bytes / limits.min_upload_bytes_per_s
-            self.deadline_s = self._message_began_s + allowed_s
-
-
-def _shortened(reason: str) -> str:
-    return reason.encode("utf-8", "replace")[:_MAX_REASON_BYTES].decode("utf-8", "ignore")
+            self.deadline_s, self.allowed_s = self._message_began_s + allowed_s, limits.body_timeout_s

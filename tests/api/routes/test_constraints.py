@@ -107,7 +107,7 @@ REFUSED = [
     ({"bad_words": list(CHARACTERS)}, "parameters.bad_words"),
     ({"logit_bias": {"500": 1}}, "parameters.logit_bias.500"),
     ({"logit_bias": {"999999999": 1}}, "parameters.logit_bias.999999999"),
-    ({"logit_bias": {"-1": 1}}, "parameters.logit_bias.-1.[key]"),
+    ({"logit_bias": {"-1": 1}}, "parameters.logit_bias.-1"),
     ({"logit_bias": {"5": float("nan")}}, "parameters.logit_bias.5"),
     ({"logit_bias": {"5": float("-inf")}}, "parameters.logit_bias.5"),
     ({"logit_bias": {"5": "1"}}, "parameters.logit_bias.5"),

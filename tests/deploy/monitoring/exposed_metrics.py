@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from service.access.access_control import AccessControl
+from service.observability.collectors import LaneCollector, SessionCollector, SessionStoreCollector, StateCollector
+from service.observability.key_collector import KeyCollector
 from service.observability.metrics import Metrics
 from service.observability.process import ContainerCollector, GpuCollector
 
@@ -40,14 +42,14 @@ def _full_registry() -> CollectorRegistry:
     metrics.watch_prefixes(
         "m", SimpleNamespace(num_hits=0, num_misses=0, num_hit_tokens=0, num_evictions=0, num_bytes=0)
     )
-    metrics.watch_sessions(_Sessions())
-    metrics.watch_session_store({})
+    metrics.watch(SessionCollector(_Sessions()))
+    metrics.watch(SessionStoreCollector({}))
     access = AccessControl(None)
     access.ledger.of("k", "m")
     access.refusals["k", "scope"] += 1
-    metrics.watch_keys(access)
-    metrics.watch_states(SimpleNamespace(num_sealed=0, num_opened=0, num_refused=0))
-    metrics.watch_lanes(SimpleNamespace(num_lanes=1, busy_s=0.0, run_age_s=0.0))
+    metrics.watch(KeyCollector(access))
+    metrics.watch(StateCollector(SimpleNamespace(num_sealed=0, num_opened=0, num_refused=0)))
+    metrics.watch(LaneCollector(SimpleNamespace(num_lanes=1, busy_s=0.0, run_age_s=0.0)))
     metrics.label_counts("m")["l"] += 1
     return metrics.registry
 

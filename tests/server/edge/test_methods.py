@@ -52,12 +52,12 @@ def test_head_has_the_headers_of_get_and_no_body(connection: Connection, path: s
     [
         ("/predict", "POST, OPTIONS"),
         ("/generate_stream", "POST, OPTIONS"),
-        ("/models/tiny-tagger", "GET, HEAD, OPTIONS"),
-        ("/models/absent", "GET, HEAD, OPTIONS"),
+        ("/models/tiny-tagger", "GET, HEAD, POST, OPTIONS"),
+        ("/models/absent", "GET, HEAD, POST, OPTIONS"),
         ("/health/live", "GET, HEAD, OPTIONS"),
         ("/metrics", "GET, HEAD, OPTIONS"),
         ("/static-offline-docs/swagger-ui.css", "GET, HEAD, OPTIONS"),
-        ("*", "GET, HEAD, OPTIONS"),
+        ("*", "GET, HEAD, POST, OPTIONS"),
     ],
 )
 @pytest.mark.parametrize("version", ["1.1", "1.0"])

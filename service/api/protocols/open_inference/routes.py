@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.access.api_key import Scope
 from service.api.call import Call
 from service.api.error_table import ErrorForm
+from service.api.examples.open_inference import (
+    CONFIG_RESPONSES,
+    FORGOTTEN,
+    GENERATE_RESPONSES,
+    INDEX_RESPONSES,
+    INFER_BODY,
+    INFER_RESPONSES,
+    LOAD_RESPONSES,
+    LOG_RESPONSES,
+    METADATA_RESPONSES,
+    NO_REGIONS,
+    SERVER_RESPONSES,
+    STATISTICS_RESPONSES,
+    STREAM_RESPONSES,
+    TRACE_RESPONSES,
+    Responses,
+    refused,
+)
 from service.api.protocol import Protocol, Route
 from service.api.protocols.open_inference import management
 from service.api.protocols.open_inference.compression import compressed
@@ -124,9 +143,9 @@ def refusing(message: str, summary: str) -> Endpoint:
     return refuse
 
 
-_NO_SHARED_MEMORY = refusing("shared memory is not offered: send tensors in the request", "Refused.")
-_NO_TRACING = refusing("tracing is set up by the environment of the service, not by requests", "Refused.")
-_NO_LOGGING = refusing("the log level is set by UNROLL_LOG_LEVEL when the service starts", "Refused.")
+_NO_SHARED_MEMORY = "shared memory is not offered: send tensors in the request"
+_NO_TRACING = "tracing is set up by the environment of the service, not by requests"
+_NO_LOGGING = "the log level is set by UNROLL_LOG_LEVEL when the service starts"
 
 
 def _named(call: Call) -> tuple[str, str | None]:
@@ -155,13 +174,30 @@ def _both(suffix: str, endpoint: Callable[[Call, Any], Awaitable[Response]], **m
     return [Route(f"{path}{suffix}", endpoint, **more) for path in (_MODEL, _VERSION)]
 
 
+def _server_route(
+    path: str,
+    endpoint: Endpoint,
+    method: Literal["GET", "POST"],
+    summary: str,
+    responses: Responses,
+    scope: Scope = "any",
+) -> Route[bytes]:
+    return Route(f"/v2/{path}", endpoint, bytes, method, scope, summary=summary, responses=responses)
+
+
+def _refused_route(path: str, message: str, summary: str) -> Route[bytes]:
+    return _server_route(path, refusing(message, "Refused."), "POST", summary, refused(message))
+
+
 def _shared_memory(kind: str) -> Sequence[Route[Any]]:
-    path = f"/v2/{kind}sharedmemory"
+    path = f"{kind}sharedmemory"
     return [
-        Route(f"{path}/status", list_shared_memory, bytes, method="GET", summary="List regions of shared memory"),
-        Route(f"{path}/region/{{region}}/register", _NO_SHARED_MEMORY, bytes, summary="Register shared memory"),
-        Route(f"{path}/region/{{region}}/unregister", forget_shared_memory, bytes, summary="Forget a region"),
-        Route(f"{path}/unregister", forget_shared_memory, bytes, summary="Forget all regions"),
+        _server_route(f"{path}/status", list_shared_memory, "GET", "List regions of shared memory", NO_REGIONS),
+        _refused_route(f"{path}/region/{{region}}/register", _NO_SHARED_MEMORY, "Register shared memory"),
+        _server_route(
+            f"{path}/region/{{region}}/unregister", forget_shared_memory, "POST", "Forget a region", FORGOTTEN
+        ),
+        _server_route(f"{path}/unregister", forget_shared_memory, "POST", "Forget all regions", FORGOTTEN),
     ]
 
 
@@ -176,25 +212,54 @@ PROTOCOL = Protocol(
         }
     ),
     routes=[
-        Route("/v2", describe_server, bytes, method="GET", summary="Describe the server"),
-        *_both("/infer", infer_tensors, summary="Infer: tensors in, tensors out"),
-        *_both("/generate", generate, body=GenerateForm, any_media_type=True, summary="Answer one text"),
+        Route("/v2", describe_server, bytes, method="GET", summary="Describe the server", responses=SERVER_RESPONSES),
         *_both(
-            "/generate_stream", generate_stream, body=GenerateForm, any_media_type=True, summary="Answer it, streamed"
+            "/infer",
+            infer_tensors,
+            summary="Infer: tensors in, tensors out",
+            request_body=INFER_BODY,
+            responses=INFER_RESPONSES,
         ),
-        *_both("", describe_model, method="GET", summary="Describe a model"),
-        *_both("/config", configure_model, method="GET", summary="The configuration of a model"),
-        *_both("/stats", count_model, method="GET", summary="Statistics of a model"),
-        Route("/v2/models/stats", count_all, bytes, method="GET", summary="Statistics of all models"),
-        *_both("/trace/setting", read_tracing, method="GET", summary="Trace settings of a model"),
-        *_both("/trace/setting", _NO_TRACING, summary="Change the trace settings of a model"),
-        Route("/v2/trace/setting", read_tracing, bytes, method="GET", summary="Trace settings"),
-        Route("/v2/trace/setting", _NO_TRACING, bytes, summary="Change trace settings"),
-        Route("/v2/logging", read_logging, bytes, method="GET", summary="Log settings"),
-        Route("/v2/logging", _NO_LOGGING, bytes, summary="Change log settings"),
-        Route("/v2/repository/index", list_repository, bytes, scope="any", summary="List the models"),
-        Route("/v2/repository/models/{model}/load", load_model, bytes, scope="admin", summary="Load a model"),
-        Route("/v2/repository/models/{model}/unload", unload_model, bytes, scope="admin", summary="Unload a model"),
+        *_both(
+            "/generate",
+            generate,
+            body=GenerateForm,
+            any_media_type=True,
+            summary="Answer one text",
+            responses=GENERATE_RESPONSES,
+        ),
+        *_both(
+            "/generate_stream",
+            generate_stream,
+            body=GenerateForm,
+            any_media_type=True,
+            summary="Answer it, streamed",
+            responses=STREAM_RESPONSES,
+        ),
+        *_both("", describe_model, method="GET", summary="Describe a model", responses=METADATA_RESPONSES),
+        *_both(
+            "/config", configure_model, method="GET", summary="The configuration of a model", responses=CONFIG_RESPONSES
+        ),
+        *_both("/stats", count_model, method="GET", summary="Statistics of a model", responses=STATISTICS_RESPONSES),
+        _server_route("models/stats", count_all, "GET", "Statistics of all models", STATISTICS_RESPONSES),
+        *_both(
+            "/trace/setting", read_tracing, method="GET", summary="Trace settings of a model", responses=TRACE_RESPONSES
+        ),
+        *_both(
+            "/trace/setting",
+            refusing(_NO_TRACING, "Refused."),
+            summary="Change the trace settings of a model",
+            responses=refused(_NO_TRACING),
+        ),
+        _server_route("trace/setting", read_tracing, "GET", "Trace settings", TRACE_RESPONSES),
+        _refused_route("trace/setting", _NO_TRACING, "Change trace settings"),
+        _server_route("logging", read_logging, "GET", "Log settings", LOG_RESPONSES),
+        _refused_route("logging", _NO_LOGGING, "Change log settings"),
+        _server_route("repository/index", list_repository, "POST", "List the models", INDEX_RESPONSES),
+        _server_route("repository/models/{model}/load", load_model, "POST", "Load a model", LOAD_RESPONSES, "admin"),
+        _server_route(
+            "repository/models/{model}/unload", unload_model, "POST", "Unload a model", LOAD_RESPONSES, "admin"
+        ),
         *_shared_memory("system"),
         *_shared_memory("cuda"),
     ],

@@ -1,0 +1,11 @@
+"""The reason in a close frame of a WebSocket."""
+
+from __future__ import annotations
+
+#: RFC 6455: a control frame has at most 125 bytes, of which the code takes two.
+MAX_REASON_BYTES = 123
+
+
+def shortened_reason(reason: str) -> str:
+    """As much of the reason as fits, in whole characters."""
+    return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
