@@ -190,14 +190,12 @@ def _refused_route(path: str, message: str, summary: str) -> Route[bytes]:
 
 
 def _shared_memory(kind: str) -> Sequence[Route[Any]]:
-    path = f"{kind}sharedmemory"
+    path, forget = f"{kind}sharedmemory", forget_shared_memory
     return [
         _server_route(f"{path}/status", list_shared_memory, "GET", "List regions of shared memory", NO_REGIONS),
         _refused_route(f"{path}/region/{{region}}/register", _NO_SHARED_MEMORY, "Register shared memory"),
-        _server_route(
-            f"{path}/region/{{region}}/unregister", forget_shared_memory, "POST", "Forget a region", FORGOTTEN
-        ),
-        _server_route(f"{path}/unregister", forget_shared_memory, "POST", "Forget all regions", FORGOTTEN),
+        _server_route(f"{path}/region/{{region}}/unregister", forget, "POST", "Forget a region", FORGOTTEN),
+        _server_route(f"{path}/unregister", forget, "POST", "Forget all regions", FORGOTTEN),
     ]
 
 
