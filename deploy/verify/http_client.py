@@ -56,6 +56,10 @@ class HttpClient:
         target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
         return self._ask("GET", target, None, {}, timeout_s)
 
+    def page(self, path: str) -> Answer:
+        """As a browser asks: `/` is the playground for those only."""
+        return self._ask("GET", path, None, {"Accept": "text/html"}, _TIMEOUT_S)
+
     def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> Answer:
         """A JSON body, or bytes as they are."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

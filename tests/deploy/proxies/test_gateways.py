@@ -99,7 +99,7 @@ def test_a_sub_path_with_https_is_kept_in_links_and_redirects(client: httpx.Clie
     assert client.get("/unroll/docs/").headers["location"] == f"{address_of(client)}/unroll/docs"
     assert "servers" not in client.get("/openapi.json").json()
     assert client.get("/docs/").headers["location"] == f"{address_of(client)}/docs"
-    page = client.get("/unroll", follow_redirects=True)
+    page = client.get("/unroll", follow_redirects=True, headers={"Accept": "text/html"})
     assert str(page.url).endswith("/unroll/")
     assert 'src="playground/' in page.text
     assert client.get("/unroll/playground/app.js").status_code == 200
