@@ -21,7 +21,6 @@ from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.inference.state.sealed_state import StateOwner
 from service.settings import Settings
-from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Route as TaskRoute
 from service.tasks.inputs.json_input import JsonInputs
 
@@ -100,7 +99,7 @@ class Call:
         """The engine of a model, whatever its task. Raises as `Registry.find`."""
         entries = self.registry.versions(model)
         named = [entry for entry in entries if entry.version == version] or entries
-        if any(entry.manifest is not None and entry.manifest.task in tasks_of_route("generate") for entry in named):
+        if any(entry.answers("generate") for entry in named):
             return self.generation_engine(model, version)
         return self.predict_engine(model, version)
 

@@ -15,6 +15,8 @@ from service.bundle.rollout_file import change_rollout, read_rollout
 from service.errors import BundleError, NotReadyCause
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import Found
+from service.tasks.catalogue import tasks_of_route
+from service.tasks.core.task import Route
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +105,10 @@ class BundleEntry:
     def manifest(self) -> Manifest | None:
         """The manifest, also while the bundle is idle; None where none was read."""
         return self.engine.opened.bundle.manifest if self.engine is not None else self.idle_manifest
+
+    def answers(self, route: Route) -> bool:
+        """Whether its task is one of this route, as far as it is known: that of a bundle which is idle, too."""
+        return self.manifest is not None and self.manifest.task in tasks_of_route(route)
 
     def idle(self, manifest: Manifest) -> None:
         """Keep nothing of the bundle but its manifest, until it is asked for."""

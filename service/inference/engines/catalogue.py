@@ -8,7 +8,6 @@ from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import ModelRollout
-from service.tasks.catalogue import tasks_of_route
 from service.tasks.core.task import Route
 
 
@@ -135,7 +134,7 @@ class Catalogue:
         return entry.engine
 
     def _require_route(self, entry: BundleEntry, route: Route) -> None:
-        if not _answers(entry, route):
+        if not entry.answers(route):
             task, other = entry.manifest and entry.manifest.task, "generate" if route == "predict" else "predict"
             raise InvalidInput(f"{entry.name} does {task}: send it to /{other}", ("model",))
 
@@ -145,7 +144,7 @@ class Catalogue:
         Where no default model answers and one has failed, that is the one which is not ready: a model that is no
         default must not take its place because of a fault.
         """
-        names = sorted({entry.name for entry in self.entries if _answers(entry, route)})
+        names = sorted({entry.name for entry in self.entries if entry.answers(route)})
         unknown = {entry.name for entry in self.entries if entry.engine is None} - {*names}
         defaults = [name for name in self._default_models if name in names or name in unknown]
         if answering := [name for name in defaults if name in names] or defaults:
@@ -163,9 +162,3 @@ class Catalogue:
 def _highest(versions: Sequence[BundleEntry]) -> BundleEntry:
     """The highest version, but for those that failed and are not required, or are unloaded."""
     return next((entry for entry in reversed(versions) if entry.may_be_default), versions[-1])
-
-
-def _answers(entry: BundleEntry, route: Route) -> bool:
-    if entry.engine is not None:
-        return entry.engine.task.route == route
-    return entry.idle_manifest is not None and entry.idle_manifest.task in tasks_of_route(route)

@@ -252,8 +252,7 @@ def _engine_for(call: Call, body: CompletionRequest) -> GenerationEngine:
 
 
 def _language_models(registry: Registry) -> list[str]:
-    engines = ((entry.name, entry.engine) for entry in registry.entries)
-    return sorted({name for name, engine in engines if engine is not None and engine.task.route == "generate"})
+    return sorted({entry.name for entry in registry.entries if entry.answers("generate")})
 
 
 def _following_seed(options: SamplingOptions, number: int) -> SamplingOptions:
