@@ -45,7 +45,7 @@ let isLive = false;
 
 /** Begin with the counters only now, which may need a key too. */
 function showLive() {
-  if (!isLive) installForgetButton(place["forget-key"], refresh);
+  if (!isLive) installLivePanel(place.live);
   isLive = true;
 }
 

@@ -10,7 +10,8 @@ from playwright.sync_api import BrowserContext, Page, expect
 def test_swagger_ui_sends_a_request(page: Page) -> None:
     """It shows every route, and a request can be sent from it: the policy blocks nothing that it needs."""
     page.goto("/docs")
-    expect(page.locator(".opblock")).to_have_count(8)
+    paths = page.request.get("/openapi.json").json()["paths"]
+    expect(page.locator(".opblock")).to_have_count(sum(map(len, paths.values())))
     route = page.locator("#operations-models-list_models_models_get")
     route.get_by_role("button", name="GET /models List the models").click()
     route.get_by_role("button", name="Try it out").click()

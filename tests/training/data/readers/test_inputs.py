@@ -30,7 +30,7 @@ def write(folder: Path, name: str, content: str) -> Path:
     return path
 
 
-def values(path: Path, task: Any, model: dict[str, Any] | None = None, **columns: Any) -> list[JsonInput | None]:
+def values(path: Path, task: Any, model: dict[str, Any] | None = None, *columns: str) -> list[JsonInput | None]:
     return [value for _, value in read_inputs(path, task, model or {}, {}, columns)]
 
 
@@ -52,15 +52,15 @@ def test_texts_keep_their_rows(name: str, content: str, tmp_path: Path) -> None:
 def test_the_column_of_training_is_taken_and_the_users_must_be_there(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "subject,Body,text\nhi,hello,no\n")
     known = {"text_column": "Body", "format": "tsv", "unknown": 1}
-    assert read_inputs(path, "classification", {}, known, {}) == [(2, "hello")]
-    assert read_inputs(path, "classification", {}, {"text_column": "gone"}, {}) == [(2, "no")]
-    assert read_inputs(path, "classification", {}, known, {"text_column": "subject"}) == [(2, "hi")]
+    assert read_inputs(path, "classification", {}, known, []) == [(2, "hello")]
+    assert read_inputs(path, "classification", {}, {"text_column": "gone"}, []) == [(2, "no")]
+    assert read_inputs(path, "classification", {}, known, ["text=subject"]) == [(2, "hi")]
     with pytest.raises(DataFault, match="no text column 'gone'"):
-        read_inputs(path, "classification", {}, known, {"text_column": "gone"})
+        read_inputs(path, "classification", {}, known, ["text=gone"])
     with pytest.raises(DataFault, match="pass --column text="):
         values(write(tmp_path, "b.csv", "a,b\n1,2\n"), "classification")
     with pytest.raises(UnrollError, match="--column"):
-        values(path, "classification", decimal="sometimes")
+        values(path, "classification", None, "decimal=sometimes")
 
 
 def test_tagged_files_give_their_words(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_sources_are_found_where_training_finds_them(content: str, tmp_path: Pat
 def test_sources_of_translations_are_the_first_column(tmp_path: Path) -> None:
     path = write(tmp_path, "a.tsv", "en\tde\nGood day.\tGuten Tag.\n")
     assert values(path, "translation") == ["Good day."]
-    assert values(path, "translation", source_column="de") == ["Guten Tag."]
+    assert values(path, "translation", None, "source=de") == ["Guten Tag."]
 
 
 def test_the_last_rows_of_a_series_come_with_their_times(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_the_last_rows_of_a_series_come_with_their_times(tmp_path: Path) -> None
         {"frames": [[2.0, 1.0], [3.0, 0.0]], "times": ["2023-12-31", "2024-01-01"]}
     ]
     known = {"time_column": "Month", "group_column": "who"}
-    assert len(read_inputs(path, "forecasting", SERIES, known, {})) == 1
+    assert len(read_inputs(path, "forecasting", SERIES, known, [])) == 1
     with pytest.raises(DataFault, match="no time column 'Month'"):
-        values(path, "forecasting", SERIES, time_column="Month")
+        values(path, "forecasting", SERIES, "time=Month")
     gap = write(tmp_path, "gap.csv", "wind,date,load\nNE,20231230,1\nNE,20231231,2\nNW,20240101,\n")
     with pytest.raises(DataFault, match=r"gap.csv:4: 'load' is missing, 1 rows before the end"):
         values(gap, "forecasting", SERIES)
@@ -136,7 +136,7 @@ def test_frames_are_cut_at_their_sequences(tmp_path: Path) -> None:
     assert values(path, "classification", FRAMES) == [{"frames": [[2.0, 1.0], [4.0, 3.0]]}, {"frames": [[6.0, 5.0]]}]
     one = write(tmp_path, "one.csv", "x,y\n1,2\n3,4\n5,6\n")
     assert values(one, "classification", FRAMES) == [{"frames": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]}]
-    windows = values(one, "classification", FRAMES, window_rows=2, stride_rows=1)
+    windows = values(one, "classification", FRAMES, "window=2", "stride=1")
     assert windows == [{"frames": [[1.0, 2.0], [3.0, 4.0]]}, {"frames": [[3.0, 4.0], [5.0, 6.0]]}]
     with pytest.raises(DataFault, match="no column 'y', which the model takes; the columns are: x, z"):
         values(write(tmp_path, "z.csv", "x,z\n1,2\n"), "classification", FRAMES)
@@ -168,7 +168,7 @@ def test_sounds_of_a_folder_or_an_index(tmp_path: Path) -> None:
     write(tmp_path, "all/._2.wav", "no sound")
     wanted = [{"wav": base64.b64encode(data).decode()} for data in content]
     assert values(tmp_path / "all", "classification", SOUND) == wanted[::-1]
-    assert [name for name, _ in read_inputs(tmp_path / "all", "classification", SOUND, {}, {})] == ["2.wav", "b/1.WAV"]
+    assert [name for name, _ in read_inputs(tmp_path / "all", "classification", SOUND, {}, [])] == ["2.wav", "b/1.WAV"]
     index = write(tmp_path, "index.csv", "file\nall/b/1.wav\nall/2.wav\n")
     assert values(index, "classification", SOUND) == wanted
     write(tmp_path, "all/2.wav", "fLaC")
