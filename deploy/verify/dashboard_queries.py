@@ -12,8 +12,11 @@ from typing import Any
 #: Panels below a row with this word in its title have data only with a GPU.
 GPU_ROW = re.compile(r"\bGPU", re.IGNORECASE)
 
-#: End of the name of a query that has data only while an alert is firing.
-_NEEDS_ALERT = "needs a firing alert"
+#: The name of a query says what it needs to have data.
+_NEEDS = re.compile(r" needs (.+)$")
+_ALERT = "a firing alert"
+#: What the stack that is tested does not have.
+_ABSENT = frozenset({"API keys", "WebSockets", "a limit of memory", "a split of traffic", "shadow traffic"})
 
 #: Values of Grafana's own variables, for a range of a few minutes.
 _INTERVALS = {
@@ -44,6 +47,7 @@ class Query:
     expression: str
     needs_gpu: bool = False
     needs_alert: bool = False
+    needs_absent: bool = False
 
     def __str__(self) -> str:
         return f"{self.dashboard} / {self.panel}: {self.expression}"
@@ -64,9 +68,10 @@ def queries_of(dashboard: dict[str, Any]) -> Iterator[Query]:
         needs_gpu = bool(GPU_ROW.search(row))
         for target in panel.get("targets", ()):
             if target.get("expr"):
-                needs_alert = str(target.get("refId", "")).endswith(_NEEDS_ALERT)
+                said = _NEEDS.search(str(target.get("refId", "")))
+                needs = said[1] if said else ""
                 written = without_variables(target["expr"])
-                yield Query(title, str(panel.get("title", "")), written, needs_gpu, needs_alert)
+                yield Query(title, str(panel.get("title", "")), written, needs_gpu, needs == _ALERT, needs in _ABSENT)
     for annotation in dashboard.get("annotations", {}).get("list", ()):
         expression = annotation.get("expr") or annotation.get("target", {}).get("expr")
         if expression:

@@ -50,6 +50,14 @@ def test_the_list_of_alerts_has_data_only_while_one_fires() -> None:
     assert [query.needs_alert for query in queries_of({"panels": [alerts, failures]})] == [True, False]
 
 
+def test_what_the_tested_stack_does_not_have_needs_no_data() -> None:
+    """Known by the name of the query: without API keys, for example, no request is counted by key."""
+    board = panel("Requests by API key", "a", "b")
+    board["targets"][0]["refId"] = "A needs API keys"
+    board["targets"][1]["refId"] = "B needs a reload"
+    assert [query.needs_absent for query in queries_of({"panels": [board]})] == [True, False]
+
+
 def test_exactly_the_list_of_alerts_of_our_dashboards_needs_one() -> None:
     waiting = [query for query in read_dashboards(DASHBOARDS) if query.needs_alert]
     assert [(query.dashboard, query.panel) for query in waiting] == [("Unroll / Overview", "Firing alerts")]
