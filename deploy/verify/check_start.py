@@ -97,7 +97,8 @@ def every_task(stack: Stack) -> str:
 def every_page(stack: Stack) -> str:
     """HTML pages are served, with all files that they refer to."""
     paths = ["/", "/docs", "/openapi.json", "/metrics", "/health/live"]
-    bodies = [expect(stack.service.page(path), 200).body for path in paths]
+    as_a_browser = {"Accept": "text/html"}
+    bodies = [expect(stack.service.get(path, headers=as_a_browser), 200).body for path in paths]
     named = sorted({"/" + path.decode().lstrip("/") for body in bodies[:2] for path in _NAMED_FILE.findall(body)})
     for path in named:
         if not expect(stack.service.get(path), 200).body:

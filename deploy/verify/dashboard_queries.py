@@ -16,7 +16,7 @@ GPU_ROW = re.compile(r"\bGPU", re.IGNORECASE)
 _NEEDS = re.compile(r" needs (.+)$")
 _ALERT = "a firing alert"
 #: What the stack that is tested does not have.
-_ABSENT = frozenset({"API keys", "WebSockets", "a limit of memory", "a split of traffic", "shadow traffic"})
+_ABSENT = frozenset({"API keys", "a limit of memory", "a split of traffic", "shadow traffic"})
 
 #: Values of Grafana's own variables, for a range of a few minutes.
 _INTERVALS = {

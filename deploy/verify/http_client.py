@@ -51,14 +51,16 @@ class HttpClient:
         self._host = host
         self._port = port
 
-    def get(self, path: str, query: Mapping[str, str] | None = None, timeout_s: float = _TIMEOUT_S) -> Answer:
+    def get(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """`query` becomes what follows the question mark."""
         target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
-        return self._ask("GET", target, None, {}, timeout_s)
-
-    def page(self, path: str) -> Answer:
-        """As a browser asks: `/` is the playground for those only."""
-        return self._ask("GET", path, None, {"Accept": "text/html"}, _TIMEOUT_S)
+        return self._ask("GET", target, None, headers or {}, timeout_s)
 
     def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> Answer:
         """A JSON body, or bytes as they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import threading
@@ -63,6 +64,7 @@ def one_round(service: HttpClient) -> None:
         ask(service, model)
     for name in [model["name"] for model in models if model["task"] == "generation"]:
         _generations(service, name)
+    _websocket(service)
     _refusals(service, models)
 
 
@@ -77,6 +79,13 @@ def _generations(service: HttpClient, name: str) -> None:
     service.post("/generate", _generate(name, 5, session="verify"))
     service.post("/generate", _generate(name, 5, n=3))
     service.post("/generate", _generate(name, 400), {"X-Request-Timeout-Ms": "1"})
+
+
+def _websocket(service: HttpClient) -> None:
+    """Open a stream of messages, and leave."""
+    offer = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    key = base64.b64encode(secrets.token_bytes(16)).decode()
+    expect(service.get("/stream", headers={**offer, "Sec-WebSocket-Key": key}), 101)
 
 
 def _refusals(service: HttpClient, models: list[dict[str, Any]]) -> None:

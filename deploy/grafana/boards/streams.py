@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from deploy.grafana.boards.board import Board, Row
 from deploy.grafana.boards.panels import GREEN, RED, TOKENS_PER_S, YELLOW, Chart, Link, Number, Panel, Step
 from deploy.grafana.boards.queries import INSTANCES, MODELS, Query, quantile, quantiles, rate, total
@@ -225,7 +223,7 @@ WEBSOCKETS: tuple[Panel, ...] = (
         title="WebSockets closed, by code",
         description="Connections per second that ended. 1000, 1001, 1005, 1006: the client left. 1012: the service "
         "stopped. 1013: overloaded or not ready. 4408: silent. Others: errors of clients, and 1011 of the service.",
-        queries=(Query(total("unroll_stream_closes_total", INSTANCES, by="code"), "{{code}}", needs="WebSockets"),),
+        queries=(Query(total("unroll_stream_closes_total", INSTANCES, by="code"), "{{code}}"),),
         unit="ops",
         at_least=1,
         stacked=True,
@@ -234,9 +232,7 @@ WEBSOCKETS: tuple[Panel, ...] = (
     Chart(
         title="Duration of WebSockets",
         description="How long connections stay open. Near the timeout of a proxy: raise it there.",
-        queries=tuple(
-            replace(query, needs="WebSockets") for query in quantiles("unroll_stream_duration_seconds", INSTANCES)
-        ),
+        queries=quantiles("unroll_stream_duration_seconds", INSTANCES),
         unit="s",
         width=6,
     ),
