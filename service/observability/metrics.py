@@ -150,24 +150,6 @@ class Metrics:
         self.max_open_requests = Gauge(
             "unroll_max_open_requests", "Maximum number of requests being answered at once.", registry=registry
         )
-        self.connections = Gauge("unroll_connections", "Number of open connections.", registry=registry)
-        self.max_connections = Gauge("unroll_max_connections", "Maximum number of open connections.", registry=registry)
-        self.connections_ended = Counter(
-            "unroll_connections_ended_total",
-            "Number of connections that the service ended, by reason; unread: the client does not read.",
-            ["reason"],
-            registry=registry,
-        )
-        self.held_body_bytes = Gauge(
-            "unroll_held_body_bytes",
-            "Size of the request bodies that are being received or answered, in bytes.",
-            registry=registry,
-        )
-        self.max_held_body_bytes = Gauge(
-            "unroll_max_held_body_bytes",
-            "Maximum size of the request bodies that are being received or answered, in bytes.",
-            registry=registry,
-        )
         self.stage_duration = Histogram(
             "unroll_stage_duration_seconds",
             "Duration of one stage of a request in seconds: preprocess, queue, inference, postprocess.",
@@ -261,7 +243,25 @@ class Metrics:
         )
 
     def _declare_connections(self, registry: CollectorRegistry) -> None:
-        """Connections over which many messages go both ways."""
+        """Connections and the bodies that they bring; streams of messages that go both ways."""
+        self.connections = Gauge("unroll_connections", "Number of open connections.", registry=registry)
+        self.max_connections = Gauge("unroll_max_connections", "Maximum number of open connections.", registry=registry)
+        self.connections_ended = Counter(
+            "unroll_connections_ended_total",
+            "Number of connections that the service ended, by reason; unread: the client does not read.",
+            ["reason"],
+            registry=registry,
+        )
+        self.held_body_bytes = Gauge(
+            "unroll_held_body_bytes",
+            "Size of the request bodies that are being received or answered, in bytes.",
+            registry=registry,
+        )
+        self.max_held_body_bytes = Gauge(
+            "unroll_max_held_body_bytes",
+            "Maximum size of the request bodies that are being received or answered, in bytes.",
+            registry=registry,
+        )
         self.stream_connections = Gauge(
             "unroll_stream_connections", "Number of open streams of messages.", ["protocol"], registry=registry
         )

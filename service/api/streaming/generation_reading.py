@@ -1,4 +1,4 @@
-"""A prompt that arrives in pieces, and its continuation token by token. The text goes on from one to the next."""
+"""Streaming text generation over a WebSocket: prompt chunks in, tokens out. The text goes on from one to the next."""
 
 from __future__ import annotations
 

@@ -99,12 +99,12 @@ def test_states_and_sessions_go_on_with_the_version_they_began_with(service: Tes
     change(service, GENERATOR, traffic={"1": 50, "2": 50})
     for number in range(12):
         begun = generated(service, inputs=f"Hello {number}", return_state=True)
-        generated(service, inputs="", state=begun["state"])
+        assert generated(service, inputs="", state=begun["state"])["generated_text"]
         session = generated(service, inputs="Hello", session=f"chat-{number}")["session"]
-        generated(service, inputs="", session=session)
+        assert generated(service, inputs="", session=session)["session"] == session
     begun = generated(service, inputs="Hello", version="1", return_state=True)
     change(service, GENERATOR, traffic={"2": 1})
-    generated(service, inputs="", state=begun["state"])
+    assert generated(service, inputs="", state=begun["state"])["generated_text"]
 
 
 def test_the_shadow_report_compares_off_the_callers_way(service: TestClient) -> None:
