@@ -122,7 +122,12 @@ class Application:
         self._num_open = 0
         self._num_other = 0
         self._streams = StreamEndpoint(
-            services, metrics, self.open_connections, lambda: self.num_open <= self._max_open, cors or ()
+            services,
+            metrics,
+            self.open_connections,
+            lambda: self.num_open <= self._max_open,
+            cors or (),
+            proxies.client_of,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

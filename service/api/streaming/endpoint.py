@@ -14,6 +14,7 @@ from service.api.call import Call, Services
 from service.api.error_table import PLAIN, error_response
 from service.api.protocol import Protocol, Route
 from service.api.request_record import RequestRecord
+from service.api.request_scope import Headers
 from service.api.schemas import ErrorResponse
 from service.api.streaming.channel import Channel, Left
 from service.api.streaming.origin import is_allowed_origin
@@ -71,18 +72,24 @@ class StreamEndpoint:
         held_bytes: HeldBytes,
         has_room: Callable[[], bool],
         allowed_origins: Container[str] = (),
+        client_of: Callable[[str, Headers], str] = lambda peer, _: peer,
     ) -> None:
-        """`has_room` says whether one more request may be answered now; `allowed_origins` are those of other sites."""
+        """`has_room` says whether one more request may be answered now; `allowed_origins` are those of other sites.
+
+        `client_of` gives the address of the client behind the address of the connection, by the request's headers.
+        """
         self.reports = StreamReports(metrics, has_room)
         self._services = services
         self._held_bytes = held_bytes
         self._allowed_origins = allowed_origins
+        self._client_of = client_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection. Raises CancelledError if its client leaves while it is answered."""
         await receive()  # the request, whose head is in the scope
         record = RequestRecord.of(PATH, scope["headers"])
-        record.protocol, record.client = NAME, (scope.get("client") or [""])[0]
+        record.protocol = NAME
+        record.client = self._client_of((scope.get("client") or [""])[0], scope["headers"])
         token = request_fields_var.set(record.identity)
         try:
             if not is_allowed_origin(scope["headers"], self._allowed_origins):

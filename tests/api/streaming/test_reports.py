@@ -43,6 +43,23 @@ def test_a_stream_is_counted_while_it_is_open_and_at_its_end(
     assert (line["messages_in"], line["messages_out"]) == (3, 3)
 
 
+@pytest.mark.parametrize(("proxies", "client"), [("127.0.0.1", "203.0.113.7"), ("none", "127.0.0.1")])
+def test_the_client_is_the_one_that_trusted_proxies_tell(
+    stream_models: Path, caplog: pytest.LogCaptureFixture, proxies: str, client: str
+) -> None:
+    """Fair share, log and limits are of the client behind a proxy; strangers cannot say that they are another."""
+    with (
+        live_server(stream_models, trusted_proxies=proxies) as server,
+        caplog.at_level(logging.INFO, "service.requests"),
+    ):
+        with stream_of(server, additional_headers={"X-Forwarded-For": "203.0.113.7"}) as stream:
+            stream.start("tiny-tagger-chunks")
+            stream.end()
+        wait_until(lambda: count(server, "stream_closes_total", code="1000") == 1)
+    (line,) = [vars(record) for record in caplog.records if record.name == "service.requests"]
+    assert line["client"] == client
+
+
 def test_a_refused_handshake_is_a_request_with_its_outcome(stream_models: Path) -> None:
     with live_server(stream_models) as server:
         with pytest.raises(InvalidStatus) as refused, stream_of(server, origin="https://elsewhere.example"):
