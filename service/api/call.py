@@ -136,11 +136,11 @@ class Call:
         self.record.outcome = failure.error_type
         return failure
 
-    async def unless_client_leaves(self, work: Coroutine[Any, Any, T]) -> T:
+    def unless_client_leaves(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """The result of `work`, which is cancelled if the client disconnects first. Raises ClientGone then."""
-        receive = self._receive
-        if receive is None:
-            return await work
+        return work if self._receive is None else self._while_connected(work, self._receive)
+
+    async def _while_connected(self, work: Coroutine[Any, Any, T], receive: Receive) -> T:
         working = asyncio.current_task()
         assert working is not None, "endpoints run in a task"
         has_left = False
@@ -168,7 +168,8 @@ class Call:
     ) -> Engine:
         if version is None and state is not None and model is not None:
             version = self._version_of(state, model)
-        affinity = self.record.headers.affinity.decode("latin-1") or self._session_root(session) or self.caller
+        header = self.record.headers.affinity
+        affinity = header.decode("latin-1") if header else self._session_root(session) or self.caller
         return self.registry.find(route, model, version, affinity)
 
     def _version_of(self, state: str, model: str) -> str | None:

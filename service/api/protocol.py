@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ from service.api.validation.json_body import BodyLimits, parse_body
 from service.errors import StillOpening
 
 BodyT = TypeVar("BodyT")
+Headers = Sequence[tuple[bytes, bytes]]
 Responses = dict[int | str, dict[str, Any]]
 
 _JSON = b"application/json"
@@ -61,19 +63,19 @@ class Route(Generic[BodyT]):
     examples: Mapping[str, Example] = field(default_factory=dict)
     responses: Responses = field(default_factory=dict)
 
-    @property
+    @cached_property
     def needs(self) -> Scope:
         """The scope that a request needs."""
         return self.scope or ("any" if self.method == "GET" else "predict")
 
-    @property
+    @cached_property
     def reads_json(self) -> bool:
         """Whether the body must be declared as JSON and is checked."""
         return issubclass(self.body, BaseModel)
 
     def require_media_type(self, content_type: bytes) -> None:
         """Raises HTTPException if the body must be JSON and is not declared as such."""
-        if self.any_media_type or not self.reads_json:
+        if content_type == _JSON or self.any_media_type or not self.reads_json:
             return
         media_type = content_type.partition(b";")[0].strip().lower()
         if media_type != _JSON and not media_type.endswith(b"+json"):
@@ -104,6 +106,15 @@ class Protocol:
     routes: Sequence[Route[Any]]
     errors: ErrorForm = PLAIN
     root: str = ""
+
+
+class PlainResponse(Response):
+    """A response whose body and headers are bytes already, and so need not be looked at again."""
+
+    def __init__(self, body: bytes, content_type: bytes = _JSON, more_headers: Headers = ()) -> None:
+        self.status_code, self.background, self.body = 200, None, body
+        length = b"content-length", b"%d" % len(body)
+        self.raw_headers = [length, (b"content-type", content_type), *more_headers]
 
 
 class Match(NamedTuple):
