@@ -98,8 +98,9 @@ class Call:
     def any_engine(self, model: str, version: str | None = None) -> TaskEngine:
         """The engine of a model, whatever its task. Raises as `Registry.find`."""
         entries = self.registry.versions(model)
-        named = [entry for entry in entries if entry.version == version] or entries
-        if any(entry.answers("generate") for entry in named):
+        if version is not None:
+            entries = [entry for entry in entries if entry.version == version] or entries
+        if any(entry.answers("generate") for entry in entries):
             return self.generation_engine(model, version)
         return self.predict_engine(model, version)
 

@@ -31,6 +31,8 @@ Responses = dict[int | str, dict[str, Any]]
 _JSON = b"application/json"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _NO_VALUES: Mapping[str, str] = MappingProxyType({})
+#: Paths with parameters that are remembered; clients choose them, so there is a bound on what they take.
+_MAX_KEPT_PATHS, _MAX_KEPT_CHARACTERS = 512, 256
 
 
 @dataclass(frozen=True)
@@ -136,20 +138,31 @@ class RouteTable:
     def __init__(self, protocols: Iterable[Protocol]) -> None:
         self._fixed: dict[tuple[str, str], Match] = {}
         self._patterns: dict[tuple[str, int], list[tuple[re.Pattern[str], Match]]] = {}
+        #: What patterns found last: clients ask for the same models again and again.
+        self._found: dict[tuple[str, str], Match] = {}
         for protocol in protocols:
             for route in protocol.routes:
                 self._add(route, Match(route, protocol))
 
     def find(self, method: str, path: str) -> Match | None:
         """The route of a decoded path, if a protocol has one. HEAD has the routes of GET."""
-        fixed = self._fixed.get((method, path))
-        if fixed is not None or not self._patterns:
-            return fixed
+        key = method, path
+        known = self._fixed.get(key) or self._found.get(key)
+        if known is not None:
+            return known
         for pattern, match in self._patterns.get((method, path.count("/")), ()):
             found = pattern.fullmatch(path)
             if found is not None:
-                return match._replace(path_values=found.groupdict())
+                return self._kept(key, match._replace(path_values=MappingProxyType(found.groupdict())))
         return None
+
+    def _kept(self, key: tuple[str, str], match: Match) -> Match:
+        """The match, found at once the next time, unless the path is too long to be a client's usual one."""
+        if len(key[1]) <= _MAX_KEPT_CHARACTERS:
+            if len(self._found) >= _MAX_KEPT_PATHS:
+                self._found.clear()
+            self._found[key] = match
+        return match
 
     def _add(self, route: Route[Any], match: Match) -> None:
         methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
