@@ -20,7 +20,6 @@ from service.server.connection_parts import AnsweredCycle, OpenTransport
 from service.server.edge.host_check import HostCheck
 from service.server.edge.http_1_0 import PlainSend
 from service.server.request_head import (
-    FRAMING_HEADERS,
     MAX_HEADERS,
     MAX_TARGET_BYTES,
     Refused,
@@ -188,7 +187,7 @@ class BoundedProtocol(BoundedLifetime):
         if not offers_websocket(method, version, self.headers) or not self.responder.has_websocket(self.url):
             return False
         self._check_head_size()
-        num_bytes, is_chunked = check_head(method, version, self._framing)
+        num_bytes, is_chunked, _ = check_head(method, version, self.headers)
         if num_bytes or is_chunked:
             return False
         self.is_in_body = True  # its head is complete, whatever becomes of it
@@ -227,11 +226,6 @@ class BoundedProtocol(BoundedLifetime):
 
     # What the parser calls, in this order.
 
-    def on_message_begin(self) -> None:
-        """Start to collect the head of a request."""
-        super().on_message_begin()
-        self._framing: list[tuple[bytes, bytes]] = []
-
     def on_url(self, url: bytes) -> None:
         """Collect the request target."""
         self.url += url
@@ -242,14 +236,10 @@ class BoundedProtocol(BoundedLifetime):
         """Collect a header. Trailers are ignored: they must not change what the headers said."""
         if self.is_in_body:
             return
-        name = name.lower()
-        if len(self.headers) >= MAX_HEADERS:
+        headers = self.headers
+        if len(headers) >= MAX_HEADERS:
             raise headers_too_large(f"{MAX_HEADERS} headers")
-        if name in FRAMING_HEADERS:
-            self._framing.append((name, value))
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Check the head, and begin to answer the request."""
@@ -261,7 +251,7 @@ class BoundedProtocol(BoundedLifetime):
         if parser.should_upgrade() and method != b"CONNECT":
             return
         self._check_head_size()
-        num_bytes, self.is_chunked = check_head(method, version, self._framing)
+        num_bytes, self.is_chunked, self.expect_100_continue = check_head(method, version, self.headers)
         self.is_in_body, self._pieces.num_left_bytes = True, num_bytes
         self._num_body_bytes = self._num_wire_bytes = self._num_dropped_bytes = 0
         self._body_began_s = 0.0

@@ -182,7 +182,7 @@ class GenerationEngine:
 
     def _require_tokens(self, *requests: GenerationRequest) -> None:
         """Raises InvalidInput if there is more to read and to write than one request of a client may have."""
-        num_tokens = sum(request.length + request.num_rows * request.max_new_tokens for request in requests)
+        num_tokens = sum([request.length + request.num_rows * request.max_new_tokens for request in requests])
         try:
             self._context.options.request.require_tokens(num_tokens, len(requests))
         except InvalidInput as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 # Must be set before the import: the official builds of onnxruntime send usage telemetry otherwise.
@@ -98,7 +99,7 @@ class OrtRunner:
             for graph, plan in plans.items()
         }
 
-    @property
+    @cached_property
     def provider(self) -> str:
         """The execution provider of the graphs; if they differ, the one that is not the plain CPU provider."""
         return next((name for name in self.providers if name != CPU_PROVIDER), CPU_PROVIDER)

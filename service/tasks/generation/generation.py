@@ -71,7 +71,8 @@ class Generation(Task):
         """
         delivery = delivery or Delivery()
         max_new_tokens = self._max_new_tokens(options, delivery)
-        require_biases(options.logit_bias, self._tokenizer.vocabulary_size)
+        if options.logit_bias:
+            require_biases(options.logit_bias, self._tokenizer.vocabulary_size)
         prompt_ids = [] if state is not None and not prompt else self._prompt_ids(prompt, options.max_prompt_tokens)
         automaton = None if options.constraint is None else self._constraints.compile(options.constraint)
         request = GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state, automaton)

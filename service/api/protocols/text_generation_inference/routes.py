@@ -21,7 +21,7 @@ from service.api.examples.answers import (
     TGI_RESPONSES,
     TOKENIZE_RESPONSES,
 )
-from service.api.protocol import Protocol, Route
+from service.api.protocol import PlainResponse, Protocol, Route
 from service.api.protocols.text_generation_inference.events import cut_short
 from service.api.protocols.text_generation_inference.generation import streamed_text, whole_text
 from service.api.protocols.text_generation_inference.information import endpoint_info, tokenized
@@ -86,9 +86,7 @@ async def info(call: Call, _: bytes) -> Response:
 
 
 def _json(body: Any, headers: Headers) -> Response:
-    response = Response(to_json(body), media_type="application/json")
-    response.raw_headers += headers
-    return response
+    return PlainResponse(to_json(body), more_headers=headers)
 
 
 def _compatible_route(path: str, summary: str) -> Route[GenerateRequest]:
