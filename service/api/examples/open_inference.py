@@ -51,7 +51,6 @@ INFER_BODY: dict[str, Any] = {
     "description": "JSON; or JSON and raw tensors after it, with its length in Inference-Header-Content-Length",
     "content": {
         "application/json": {
-            "schema": {"type": "object", "required": ["inputs"]},
             "example": {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["win a prize"]}]},
         },
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -84,19 +83,20 @@ STATISTICS_RESPONSES = answered(
 GENERATE_RESPONSES = answered(
     {"model_name": "shakespeare", "model_version": "1", "text_output": "\nWhat sh", "finish_reason": "length"}
 )
+_EVENT = 'data: {"model_name": "shakespeare", "text_output": "W"}\n\n'
 STREAM_RESPONSES: Responses = {
     200: {
         "description": "Events",
-        "content": {"text/event-stream": {"example": 'data: {"model_name": "shakespeare", "text_output": "W"}\n\n'}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
     }
 }
 INDEX_RESPONSES = answered([{"name": "spam-en", "version": "1", "state": "READY", "reason": ""}])
-LOAD_RESPONSES: Responses = {
-    200: {"description": "Done; the body is empty"},
-    404: {"content": {"application/json": {"example": {"error": "there is no model 'spam'; there are: spam-en"}}}},
-}
-TRACE_RESPONSES = answered({"trace_level": ["OFF"], "trace_rate": "0"})
-LOG_RESPONSES = answered({"log_info": True, "log_warning": True, "log_error": True, "log_verbose_level": 0})
+LOAD_RESPONSES = answered({})
+TRACE_RESPONSES = answered(
+    {"trace_level": ["OFF"], "trace_rate": "0", "trace_count": "0", "log_frequency": "0", "trace_file": ""}
+)
+_LEVELS = {"log_info": True, "log_warning": True, "log_error": True, "log_verbose_level": 0}
+LOG_RESPONSES = answered({"log_file": "", **_LEVELS, "log_format": "default"})
 NO_REGIONS = answered([])
 FORGOTTEN = answered({})
 PREDICT_RESPONSES = answered({"predictions": [{"label": "spam", "score": 0.8391}]})
