@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, FastAPI, Header, Path
@@ -69,14 +69,22 @@ def document(protocol: Protocol, app: FastAPI) -> None:
     app.include_router(router)
 
 
-def complete_document(app: FastAPI) -> dict[str, Any]:
+def complete_document(app: FastAPI, protocols: Iterable[Protocol]) -> dict[str, Any]:
     """The document of all routes, made once: to replace `app.openapi`.
 
-    FastAPI adds to each route with parameters an error that none of them answers with; it is taken out. Keys are
-    optional in the document, since the service may be run without.
+    FastAPI adds to each route with parameters an error that none of them answers with, which is taken out, and drops
+    every null of an example, which is put back. Keys are optional: the service may be run without.
     """
     if app.openapi_schema is None:
-        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        made = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            license_info=app.license_info,
+        )
+        for route in (route for protocol in protocols for route in protocol.routes):
+            _restore_examples(made["paths"], route)
         for methods in made["paths"].values():
             for operation in methods.values():
                 _drop_foreign_error(operation["responses"])
@@ -96,6 +104,15 @@ def written(document: dict[str, Any]) -> str:
 
 def _on_one_line(numbers: re.Match[str]) -> str:
     return f"[{' '.join(numbers[1].split())}]"
+
+
+def _restore_examples(paths: dict[str, Any], route: Route[Any]) -> None:
+    """Put the examples of answers in as they were declared."""
+    documented = paths[route.path][route.method.lower()]["responses"]
+    for status, response in route.responses.items():
+        for media_type, content in response.get("content", {}).items():
+            if "example" in content:
+                documented[str(status)]["content"][media_type]["example"] = content["example"]
 
 
 def _drop_foreign_error(responses: dict[str, Any]) -> None:

@@ -253,6 +253,7 @@ def _framework() -> FastAPI:
         title="Unroll",
         version=installed_version(),
         description=_DESCRIPTION,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         lifespan=_lifespan,
         docs_url=None,  # `reference` serves the pages, with security headers
         redoc_url=None,
@@ -262,7 +263,7 @@ def _framework() -> FastAPI:
         document(protocol, framework)
     for routes in (models, health, open_inference_probes, playground, playground_data, reference):
         framework.include_router(routes.router)
-    framework.openapi = partial(complete_document, framework)  # type: ignore[method-assign]
+    framework.openapi = partial(complete_document, framework, PROTOCOLS)  # type: ignore[method-assign]
     return framework
 
 

@@ -23,7 +23,8 @@ _SCORES = [
     {"name": "score", "datatype": "FP32", "shape": [-1]},
     {"name": "scores", "datatype": "FP32", "shape": [-1, 2]},
 ]
-_COUNT = {"count": 1, "ns": 1401000}
+_COUNT, _NONE = {"count": 1, "ns": 1401000}, {"count": 0, "ns": 0}
+_RUNS = {"batch_size": 1, "compute_input": _NONE, "compute_infer": _COUNT, "compute_output": _NONE}
 
 SERVER_RESPONSES = answered(
     {"name": "unroll", "version": "0.1.0", "extensions": ["binary_tensor_data", "classification", "statistics"]}
@@ -72,10 +73,11 @@ STATISTICS_RESPONSES = answered(
             {
                 "name": "spam-en",
                 "version": "1",
+                "last_inference": 1796022552000,
                 "inference_count": 1,
                 "execution_count": 1,
                 "inference_stats": {"success": _COUNT, "compute_infer": _COUNT},
-                "batch_stats": [{"batch_size": 1, "compute_infer": _COUNT}],
+                "batch_stats": [_RUNS],
             }
         ]
     }
