@@ -68,7 +68,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format bench bench-env soak abuse lock clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format openapi bench bench-env soak abuse lock clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ types: $(TEST_STAMP) ## mypy, strict
 format: $(TEST_STAMP) ## format the sources and apply ruff's automatic fixes
 	$(TEST)/bin/ruff check --fix .
 	$(TEST)/bin/ruff format .
+
+openapi: $(TEST_STAMP) ## write service/docs/openapi.json from the routes; a test fails when it differs
+	$(TEST)/bin/unroll openapi --out service/docs/openapi.json
 
 # Peers are installed into separate environments in .cache/bench; BENCH_CACHE names another folder.
 bench-env: $(TEST_STAMP) ## install the peers that `make bench` measures, each into its own environment

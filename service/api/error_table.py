@@ -135,6 +135,7 @@ class ErrorForm(NamedTuple):
         names: its own names of fields by those of `SamplingOptions`, for the paths of refused values.
         absent: for paths that its clients ask for and that are not served, a sentence about what there is instead.
         final: error types and rejections that a retry meets again: their responses have `x-should-retry: false`.
+        answer: the type of the body in the OpenAPI document; None for `ErrorResponse`.
     """
 
     body: Callable[[Failure], Mapping[str, Any]] = plain_body
@@ -142,6 +143,7 @@ class ErrorForm(NamedTuple):
     names: Mapping[str | int, str] = _NOTHING
     absent: Mapping[str, str] = _NOTHING
     final: frozenset[str] = frozenset()
+    answer: Any = None
 
 
 PLAIN = ErrorForm()

@@ -50,6 +50,9 @@ class Route(Generic[BodyT]):
         any_media_type: whether a JSON body may come without `Content-Type: application/json`, as some clients send it.
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
         request_body: what the document says about a body of bytes, as OpenAPI spells it.
+        documented_body: the type of the JSON in a body of bytes, for the document.
+        operation_id: the name of the operation in the document, from which generators make the names of methods.
+            Left out: the name of the endpoint. Unique, and kept from release to release.
     """
 
     path: str
@@ -59,6 +62,8 @@ class Route(Generic[BodyT]):
     scope: Scope | None = None
     answer: Any = None
     request_body: Mapping[str, Any] | None = None
+    documented_body: Any = None
+    operation_id: str = ""
     any_media_type: bool = False
     default_body: bytes = b""
     summary: str = ""

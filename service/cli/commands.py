@@ -20,7 +20,7 @@ from service.cli.plain_errors import fail as _fail
 from service.cli.plain_errors import plain_errors as _plain_errors
 from service.distribution import install_hint, installed_version
 
-OWN_COMMANDS = ("serve", "predict", "generate", "score", "models", "keys")
+OWN_COMMANDS = ("serve", "predict", "generate", "score", "models", "keys", "openapi")
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
@@ -72,6 +72,12 @@ _SCORE_EXAMPLES = """Examples:
   unroll score "To be, or not to be"\n
   unroll score -m shakespeare --json "To be"\n
   unroll score < lines.txt
+"""
+
+_OPENAPI_EXAMPLES = """Examples:
+
+  unroll openapi --out openapi.json\n
+  openapi-python-client generate --path openapi.json
 """
 
 app = typer.Typer(
@@ -246,6 +252,27 @@ def score(
                 print(json.dumps({"text": text} | {name: details.get(name) for name in known}, ensure_ascii=False))
             else:
                 print(f"{_rounded(details.get('perplexity'))}\t{_rounded(details.get('bits_per_character'))}\t{text}")
+
+
+@app.command(epilog=_OPENAPI_EXAMPLES)
+def openapi(
+    out: Annotated[
+        Path | None, typer.Option(help="Write the document to this file.", show_default="standard output")
+    ] = None,
+) -> None:
+    """Print the OpenAPI document of the HTTP API, for generators of clients and gateways.
+
+    It is what a server of this version has at /openapi.json, whatever models it serves; no server is needed.
+    """
+    from service.api.documentation import written
+    from service.server.app import openapi_document
+
+    text = written(openapi_document())
+    with _plain_errors():
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            out.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _rounded(value: float | None) -> str:

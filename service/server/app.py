@@ -8,6 +8,7 @@ import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -19,7 +20,7 @@ from service.access.access_control import AccessControl, open_access
 from service.access.usage_log import UsageLog
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
-from service.api.documentation import document
+from service.api.documentation import complete_document, document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.protocols import (
@@ -226,15 +227,7 @@ def create_app(settings: Settings) -> Application:
         settings.default_model_list,
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
-    # FastAPI with the scripts of /docs served from here, so that it works without internet access.
-    framework = FastAPIOffline(
-        title="Unroll",
-        version=installed_version(),
-        description=_DESCRIPTION,
-        lifespan=_lifespan,
-        docs_url=None,  # `reference` serves the pages, with security headers
-        redoc_url=None,
-    )
+    framework = _framework()
     services = Services(registry, settings, _state_storage(settings), access)
     metrics.watch(KeyCollector(access))
     metrics.watch(StateCollector(services.state_storage.sealer))
@@ -243,15 +236,35 @@ def create_app(settings: Settings) -> Application:
     metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
+    framework.state.tracer = open_tracer(installed_version())
+    application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
+    metrics.open_requests.set_function(lambda: application.num_open)
+    return application
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document, which `/openapi.json` serves. It does not depend on settings or models."""
+    return _framework().openapi()
+
+
+def _framework() -> FastAPI:
+    """FastAPI with every route, and the scripts of /docs served from here, so that it works without internet access."""
+    framework = FastAPIOffline(
+        title="Unroll",
+        version=installed_version(),
+        description=_DESCRIPTION,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        lifespan=_lifespan,
+        docs_url=None,  # `reference` serves the pages, with security headers
+        redoc_url=None,
+    )
     install_error_handlers(framework, {one.root: one.errors for one in PROTOCOLS if one.root})
     for protocol in PROTOCOLS:
         document(protocol, framework)
     for routes in (models, health, open_inference_probes, playground, playground_data, reference):
         framework.include_router(routes.router)
-    framework.state.tracer = open_tracer(installed_version())
-    application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
-    metrics.open_requests.set_function(lambda: application.num_open)
-    return application
+    framework.openapi = partial(complete_document, framework, PROTOCOLS)  # type: ignore[method-assign]
+    return framework
 
 
 @asynccontextmanager

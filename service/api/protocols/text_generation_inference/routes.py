@@ -89,13 +89,14 @@ def _json(body: Any, headers: Headers) -> Response:
     return PlainResponse(to_json(body), more_headers=headers)
 
 
-def _compatible_route(path: str, summary: str) -> Route[GenerateRequest]:
+def _compatible_route(path: str, operation_id: str, summary: str) -> Route[GenerateRequest]:
     return Route(
         path,
         generate_compatibly,
         GenerateRequest,
         scope="generate",
         answer=list[GenerateResponse],
+        operation_id=operation_id,
         summary=summary,
         examples=GENERATE_EXAMPLES,
         responses=TGI_RESPONSES,
@@ -126,8 +127,8 @@ PROTOCOL = Protocol(
             examples=GENERATE_EXAMPLES,
             responses=STREAM_RESPONSES,
         ),
-        _compatible_route("/", "Continue a prompt, for clients of text-generation-inference"),
-        _compatible_route("/invocations", "The same for SageMaker"),
+        _compatible_route("/", "compat_generate", "Continue a prompt, for clients of text-generation-inference"),
+        _compatible_route("/invocations", "invoke_endpoint", "The same for SageMaker"),
         Route(
             "/tokenize",
             tokenize,
@@ -143,6 +144,7 @@ PROTOCOL = Protocol(
             bytes,
             method="GET",
             answer=EndpointInfo,
+            operation_id="get_info",
             summary="The language model and its limits",
             responses=INFO_RESPONSES,
         ),
