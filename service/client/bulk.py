@@ -231,7 +231,7 @@ def _failed(batch: Batch, error: ClientError) -> BulkAnswer[Any]:
 def _concerns_inputs(error: ClientError) -> bool:
     """Whether other inputs may pass: this is neither about parameters, nor the key, nor the model, nor the network."""
     if isinstance(error, InvalidInput):
-        return not any(each.field.removeprefix("body.").startswith("parameters") for each in error.fields)
+        return not error.is_about_parameters
     if isinstance(error, ForeignAnswer):
         return error.status == _TOO_LARGE  # of a proxy, with its page
     return isinstance(error, InferenceFailed) or (type(error) is ServiceError and error.status == _INTERNAL)

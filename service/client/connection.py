@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import ssl
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -73,6 +72,11 @@ class Options:
         """Those given, and the API key."""
         return {**self.headers, **({"Authorization": f"Bearer {self.key}"} if self.key else {})}
 
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        """How the certificate of the service is verified. The authorities are not read where there is none."""
+        return self.tls or self.url.startswith("https")
+
     def attempts(self, timeout_s: float | None, retries: Retries | None = None) -> Attempts:
         """The attempts of a call within a timeout, in seconds."""
         return Attempts(retries or self.retries, Deadline(timeout_s))
@@ -88,8 +92,7 @@ class HttpConnection:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        verify: ssl.SSLContext | bool = options.tls or True
-        self._http = httpx.Client(headers=options.all_headers, verify=verify, timeout=None)
+        self._http = httpx.Client(headers=options.all_headers, verify=options.verify, timeout=None)
 
     def close(self) -> None:
         self._http.close()
@@ -101,7 +104,7 @@ class HttpConnection:
             try:
                 return call.read(self._attempt(call, self.options.timeout_of(attempts)))
             except ClientError as error:
-                time.sleep(attempts.pause_s(error, call.repeatable))
+                attempts.wait(error, call.repeatable)
 
     @contextmanager
     def stream(self, call: Call[T], timeout_s: float | None) -> Iterator[httpx.Response]:
@@ -137,8 +140,7 @@ class AsyncHttpConnection:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        verify: ssl.SSLContext | bool = options.tls or True
-        self._http = httpx.AsyncClient(headers=options.all_headers, verify=verify, timeout=None)
+        self._http = httpx.AsyncClient(headers=options.all_headers, verify=options.verify, timeout=None)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -150,8 +152,7 @@ class AsyncHttpConnection:
             try:
                 return call.read(await self._attempt(call, self.options.timeout_of(attempts)))
             except ClientError as error:
-                pause_s = attempts.pause_s(error, call.repeatable)
-            await asyncio.sleep(pause_s)
+                await attempts.wait_async(error, call.repeatable)
 
     @asynccontextmanager
     async def stream(self, call: Call[T], timeout_s: float | None) -> AsyncIterator[httpx.Response]:

@@ -133,6 +133,11 @@ class UnexpectedTask(ClientError):
 class InvalidInput(ClientError):
     """A value breaks a rule. `field` is its path, `fields` has them all."""
 
+    @property
+    def is_about_parameters(self) -> bool:
+        """Whether another input would be refused in the same way."""
+        return any(each.field.removeprefix("body.").startswith("parameters") for each in self.fields)
+
 
 class BodyTooLarge(InvalidInput):
     """The body is larger than the service or the API key allows: send less at once."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 import time
+from asyncio import sleep as sleep_async
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from time import sleep
 
 from service.client.errors import ClientError, ConnectionFailed, TimedOut
 
@@ -74,6 +76,14 @@ class Attempts:
             raise error
         self._num_failed += 1
         return pause_s
+
+    def wait(self, error: ClientError, repeatable: bool) -> None:
+        """Wait for the next attempt. Raises the error if there is none."""
+        sleep(self.pause_s(error, repeatable))
+
+    async def wait_async(self, error: ClientError, repeatable: bool) -> None:
+        """The same for asyncio."""
+        await sleep_async(self.pause_s(error, repeatable))
 
     def progressed(self, deadline: Deadline) -> None:
         """A stream brought something new: failures before it no longer count, and its time begins anew."""

@@ -123,8 +123,7 @@ class AsyncStream(Generic[P]):
             try:
                 return await connect_async(self._options, self._options.timeout_of(attempts))
             except ClientError as error:
-                pause_s = attempts.pause_s(error, repeatable=True)
-            await asyncio.sleep(pause_s)
+                await attempts.wait_async(error, repeatable=True)
 
     async def _is_there(self, waiting: asyncio.Task[Piece]) -> bool:
         """Whether the next piece came, or else an answer."""

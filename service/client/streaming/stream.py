@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Unpack
 
@@ -30,14 +30,14 @@ class Stream(Generic[P]):
     """
 
     def __init__(self, options: Options, conversation: Conversation, timeout_s: float | None) -> None:
-        self._talk, self._timeout_s = conversation, timeout_s
+        self._talk, self._timeout_s, self._resources = conversation, timeout_s, ExitStack()
         attempts = options.attempts(timeout_s)
         while True:
             try:
-                self._socket: ClientConnection = connect(options, options.timeout_of(attempts))
+                self._socket: ClientConnection = connect(options, options.timeout_of(attempts), self._resources)
                 break
             except ClientError as error:
-                time.sleep(attempts.pause_s(error, repeatable=True))
+                attempts.wait(error, repeatable=True)
         try:
             self._put(conversation.start)
             while conversation.started is None:
@@ -96,7 +96,7 @@ class Stream(Generic[P]):
 
     def close(self) -> None:
         """Close the connection, whatever is still to be answered."""
-        self._socket.close()
+        self._resources.close()
 
     def __enter__(self) -> Stream[P]:
         return self

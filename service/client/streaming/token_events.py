@@ -76,17 +76,18 @@ class StreamPosition:
         self._is_session = "session" in body
         self._resumes = resumes and not self._is_session
         self._body = _resumable(body) if self._resumes else dict(body)
-        self._num_before = 0
-        self._text_before = self._text = _text_before(body)
+        self._num_before = self._num_at_state = 0
+        self._text_before = self._text_at_state = self._text = _text_before(body)
 
     @property
     def is_repeatable(self) -> bool:
         """Whether another connection can go on without a token twice or missing."""
         return not self._is_session and (self._resumes or not self.num_tokens)
 
-    @property
-    def call(self) -> Call[dict[str, Any]]:
-        """The next request."""
+    def connect(self) -> Call[dict[str, Any]]:
+        """The next request. The events of its answer count from its state."""
+        self._num_before, self._text_before = self._num_at_state, self._text_at_state
+        self._text = self._text_before
         return plain_call("POST", "/generate_stream", self._body, self.is_repeatable)
 
     def next_event(self, data: bytes) -> TokenEvent | None:
@@ -99,7 +100,7 @@ class StreamPosition:
         event = validated(TokenEvent, _object(data, self._url), self._url)
         index = self._num_before + event.index
         whole = event.model_copy(update={"index": index, **self._end_of(event)})
-        if not event.token.special and index > self.num_tokens:
+        if not event.token.special:
             self._text += event.token.text
         if self._resumes and event.state is not None and event.tokens_left is not None:
             self._go_on_from(event.state, event.tokens_left, index)
@@ -121,7 +122,7 @@ class StreamPosition:
     def _go_on_from(self, state: str, tokens_left: int, index: int) -> None:
         parameters = {**self._body["parameters"], "max_new_tokens": tokens_left}
         self._body = {**self._body, "inputs": "", "state": state, "parameters": parameters}
-        self._num_before, self._text_before = index, self._text
+        self._num_at_state, self._text_at_state = index, self._text
 
     def broken(self) -> StreamBroken:
         """The error of a connection that ended early."""

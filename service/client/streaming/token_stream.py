@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
 from types import TracebackType
@@ -51,11 +49,11 @@ class TokenStream(Iterator[TokenEvent]):
                         yield event
                 return
             except ClientError as error:
-                time.sleep(attempts.pause_s(error, self._position.is_repeatable))
+                attempts.wait(error, self._position.is_repeatable)
 
     def _one_connection(self) -> Generator[TokenEvent, None, None]:
         position, connection = self._position, self._connection
-        with connection.stream(position.call, self._timeout_s) as response:
+        with connection.stream(position.connect(), self._timeout_s) as response:
             if not is_event_stream(response.status_code, response.headers):
                 raise refusal(connection.whole(response, Deadline(self._timeout_s)))
             decoder = EventDecoder(connection.options.max_answer_bytes)
@@ -101,12 +99,11 @@ class AsyncTokenStream(AsyncIterator[TokenEvent]):
                         yield event
                 return
             except ClientError as error:
-                pause_s = attempts.pause_s(error, self._position.is_repeatable)
-            await asyncio.sleep(pause_s)
+                await attempts.wait_async(error, self._position.is_repeatable)
 
     async def _one_connection(self) -> AsyncGenerator[TokenEvent, None]:
         position, connection = self._position, self._connection
-        async with connection.stream(position.call, self._timeout_s) as response:
+        async with connection.stream(position.connect(), self._timeout_s) as response:
             if not is_event_stream(response.status_code, response.headers):
                 raise refusal(await connection.whole(response, Deadline(self._timeout_s)))
             decoder = EventDecoder(connection.options.max_answer_bytes)
