@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import quote
 
-from service.cli.http_client import request_json
+from service.cli.http_client import connect, told_plainly
 from service.cli.prediction.answers import RefusedInput
 from service.cli.prediction.arguments import ModelFacts
 from service.errors import BundleError, InvalidInput, UnrollError
 
 if TYPE_CHECKING:
+    from service.client import Client, GenerationParameters
     from service.inference.engines.engine import OpenBundle
     from service.tasks.inputs.json_input import JsonInput
 
@@ -159,6 +160,11 @@ class Server:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
 
+    @cached_property
+    def _client(self) -> Client:
+        """Connections that all requests share."""
+        return connect(self._url, _TIMEOUT_S)
+
     def models(self) -> list[dict[str, Any]]:
         """The answer of `GET /models`."""
         listed: list[dict[str, Any]] = self._request("GET", "/models", None)["models"]
@@ -199,14 +205,18 @@ class Server:
         self, model: str | None, version: str | None, prompt: str, parameters: Mapping[str, Any]
     ) -> Iterator[str]:
         """The texts of the events of `POST /generate_stream`, resumed elsewhere if the connection is lost."""
-        from service.cli.resuming_stream import resuming_stream
-
-        for event in resuming_stream(self._url, _body(model, version, prompt, parameters), _TIMEOUT_S):
-            if not event["token"]["special"]:
-                yield event["token"]["text"]
+        given = cast("GenerationParameters", parameters)
+        with (
+            told_plainly(),
+            self._client.generate_stream(prompt, model=model, version=version, **given) as events,
+        ):
+            for event in events:
+                if not event.token.special:
+                    yield event.token.text
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        return request_json(self._url, method, path, body, _TIMEOUT_S)
+        with told_plainly():
+            return self._client.request(method, path, body)
 
 
 def readable(prediction: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from service.errors import UnrollError
+from service.errors import InvalidInput, UnrollError
 
 
 def fail(message: str) -> NoReturn:
@@ -25,8 +25,8 @@ class plain_errors:  # noqa: N801 - reads as a statement: `with plain_errors():`
         if isinstance(error, BrokenPipeError):
             return  # the reader of the output has left
         if isinstance(error, UnrollError):
-            field = getattr(error, "field", ())
-            where = f"{'.'.join(str(part) for part in field)}: " if field else ""
+            field = error.field if isinstance(error, InvalidInput) else ()
+            where = f"{'.'.join(map(str, field))}: " if field else ""
             fail(where + str(error))
         if isinstance(error, OSError) and error.filename is not None:
             fail(f"{error.filename}: {error.strerror}")

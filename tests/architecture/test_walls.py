@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 #: PIL is loaded with the first bundle that takes images.
 NEVER_IN_THE_SERVICE = {"PIL", "onnx", "safetensors", "sklearn", "torch", "training"}
+NEVER_IN_THE_CLIENT = {"fastapi", "numpy", "onnxruntime", "prometheus_client", "starlette", "tokenizers", "uvicorn"}
 NEVER_IN_TRAINING = {"fastapi", "prometheus_client", "starlette", "uvicorn"}
 NEVER_IN_THE_CONTRACT = {"asyncio", "fastapi", "onnxruntime", "prometheus_client", "torch", "training"}
 
@@ -52,6 +53,7 @@ def imported_names(path: Path) -> Iterator[tuple[int, str]]:
     [
         ("service.server.app", NEVER_IN_THE_SERVICE),
         ("service.cli.commands", NEVER_IN_THE_SERVICE),
+        ("service.client", NEVER_IN_THE_SERVICE | NEVER_IN_THE_CLIENT | {"websockets"}),
         ("service.bundle.load", NEVER_IN_THE_CONTRACT),
         ("service.tasks.catalogue", NEVER_IN_THE_CONTRACT),
         ("service.inference.engines.open_bundle", NEVER_IN_THE_SERVICE | NEVER_IN_TRAINING),

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from service.cli import http_client
 from service.cli.http_client import request_json
 from service.cli.prediction.answers import RefusedInput
 from service.errors import UnrollError
@@ -57,7 +56,7 @@ def error_of(answer: Answer) -> UnrollError:
 def test_a_busy_server_is_asked_again(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a gateway answers with a page; the pause is the longer of the server's wish and the client's."""
     slept: list[float] = []
-    monkeypatch.setattr(http_client.time, "sleep", slept.append)
+    monkeypatch.setattr("service.client.retries.sleep", slept.append)
     busy: Answer = (status, {"Retry-After": "3", "Content-Type": "text/html"}, b"<html>busy</html>")
     with server(lambda number: busy if number < 2 else (200, JSON, b'{"predictions": []}')) as (url, asked):
         assert request_json(url, "POST", "/predict", {}, 10.0) == {"predictions": []}
@@ -65,7 +64,7 @@ def test_a_busy_server_is_asked_again(status: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_server_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client.time, "sleep", lambda _: None)
+    monkeypatch.setattr("service.client.retries.sleep", lambda _: None)
     assert "too many requests" in str(error_of((429, JSON, b'{"error": "too many requests"}')))
 
 

@@ -6,14 +6,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from service.bundle.load import read_manifest
 from service.bundle.write import write_manifest
-from service.cli.resuming_stream import resuming_stream
+from service.client import Client, Token
 from tests.conftest import PATIENCE_S
 from tests.end_to_end.replicas import Replica, gateway_before, running_replicas
 from tests.tiny_bundles import write_tiny_bundle
@@ -45,13 +44,13 @@ def allow_long_texts(bundle: Path) -> None:
     write_manifest(bundle, manifest.model_copy(update={"limits": limits}))
 
 
-def tokens(url: str, on_token: Callable[[int], None] = lambda number: None) -> list[dict[str, Any]]:
-    """Yield the tokens of a long sampled text, from a client that resumes after a broken stream."""
-    parameters = {"max_new_tokens": LENGTH, "top_k": 3, "seed": 3}
+def tokens(url: str, on_token: Callable[[int], None] = lambda number: None) -> list[Token]:
+    """Return the tokens of a long sampled text, from a client that resumes after a broken stream."""
     said = []
-    for event in resuming_stream(url, {"inputs": "the cat", "parameters": parameters}, timeout_s=PATIENCE_S):
-        said.append(event["token"])
-        on_token(len(said))
+    with Client(url, timeout=PATIENCE_S) as client:
+        for event in client.generate_stream("the cat", max_new_tokens=LENGTH, top_k=3, seed=3):
+            said.append(event.token)
+            on_token(len(said))
     return said
 
 

@@ -84,7 +84,13 @@ def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Pa
     assert not [name for name in names if name.startswith("training/experiments")]
     expected = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("service/**/*.py", "service/playground/**/*.*", "training/**/*.py", "training/**/*.toml")
+        for pattern in (
+            "service/**/*.py",
+            "service/**/py.typed",
+            "service/playground/**/*.*",
+            "training/**/*.py",
+            "training/**/*.toml",
+        )
         for path in ROOT.glob(pattern)
         if "__pycache__" not in path.parts and "experiments" not in path.parts
     }

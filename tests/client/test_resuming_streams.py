@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from service.cli import resuming_stream
-from service.errors import InferenceFailed, UnrollError
+from service.client import InferenceFailed, NotReady, TokenEvent
+from service.client.streaming import token_events
+from tests.client.conftest import Connect
 from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_tiny_bundle
@@ -83,8 +84,7 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LiveServ
 
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resuming_stream, "STATE_EVERY_TOKENS", STATE_EVERY_TOKENS)
-    monkeypatch.setattr(resuming_stream, "PAUSES_S", (0.001,) * 3)
+    monkeypatch.setattr(token_events, "STATE_EVERY_TOKENS", STATE_EVERY_TOKENS)
 
 
 @contextmanager
@@ -100,10 +100,14 @@ def gateway(replicas: Sequence[LiveServer], *cuts: Cut) -> Iterator[Gateway]:
         server.server_close()
 
 
-def tokens_of(server: Gateway, **parameters: Any) -> list[dict[str, Any]]:
-    body = {"inputs": "the cat", "parameters": {"max_new_tokens": LENGTH, **parameters}}
-    url = f"http://127.0.0.1:{server.server_port}"
-    return [event["token"] for event in resuming_stream.resuming_stream(url, body, timeout_s=PATIENCE_S)]
+def events_of(connect: Connect, server: Gateway, **parameters: Any) -> list[TokenEvent]:
+    client = connect(f"http://127.0.0.1:{server.server_port}")
+    return list(client.generate_stream("the cat", max_new_tokens=LENGTH, **parameters))
+
+
+def told(events: list[TokenEvent]) -> list[dict[str, Any]]:
+    """What does not depend on where a stream was cut."""
+    return [event.model_dump(exclude={"state", "tokens_left"}, exclude_unset=True) for event in events]
 
 
 @pytest.mark.parametrize(
@@ -123,41 +127,51 @@ def tokens_of(server: Gateway, **parameters: Any) -> list[dict[str, Any]]:
     ids=str,
 )
 def test_a_lost_connection_does_not_change_the_stream(
-    replicas: list[LiveServer], cuts: list[Cut], parameters: dict[str, Any]
+    connect: Connect, replicas: list[LiveServer], cuts: list[Cut], parameters: dict[str, Any]
 ) -> None:
+    """Neither its tokens nor their numbers nor the whole text at its end."""
     with gateway(replicas) as whole, gateway(replicas, *cuts) as broken:
-        assert tokens_of(broken, **parameters) == tokens_of(whole, **parameters)
+        assert told(events_of(connect, broken, **parameters)) == told(events_of(connect, whole, **parameters))
         assert len(broken.bodies) == len(cuts) + 1
 
 
-def test_a_stream_continues_from_its_newest_state_and_not_from_the_prompt(replicas: list[LiveServer]) -> None:
+def test_a_prompt_that_is_returned_too_is_in_front_once(connect: Connect, replicas: list[LiveServer]) -> None:
+    with gateway(replicas, STATE_EVERY_TOKENS + 3) as broken:
+        events = events_of(connect, broken, return_full_text=True, details=True)
+    assert events[-1].generated_text == "the cat" + "".join(event.token.text for event in events)
+    assert events[-1].details is not None
+    assert events[-1].details.generated_tokens == LENGTH
+
+
+def test_a_stream_continues_from_its_newest_state_and_not_from_the_prompt(
+    connect: Connect, replicas: list[LiveServer]
+) -> None:
     with gateway(replicas, 2 * STATE_EVERY_TOKENS + 7) as broken:
-        assert len(tokens_of(broken)) == LENGTH
+        assert len(events_of(connect, broken)) == LENGTH
     first, second = broken.bodies
     assert "state" not in first
     assert (second["inputs"], second["parameters"]["max_new_tokens"]) == ("", LENGTH - 2 * STATE_EVERY_TOKENS)
 
 
-def test_a_text_that_is_drawn_without_a_seed_gets_one_before_it_begins(replicas: list[LiveServer]) -> None:
+def test_a_text_that_is_drawn_without_a_seed_gets_one_before_it_begins(
+    connect: Connect, replicas: list[LiveServer]
+) -> None:
     """A text sampled without a seed is given one, so a retry before the first state yields the same text."""
     with gateway(replicas, 0) as broken:  # before the first event: the text may be that short
-        tokens_of(broken, do_sample=True)
+        events_of(connect, broken, do_sample=True)
     first, second = broken.bodies
     assert first["parameters"]["seed"] == second["parameters"]["seed"]
 
 
-def test_after_too_many_failures_without_a_new_token_the_last_one_is_told(replicas: list[LiveServer]) -> None:
-    with (
-        gateway(replicas, 5, -503, -503, -503, -503) as broken,
-        pytest.raises(UnrollError, match="no replica is ready"),
-    ):
-        tokens_of(broken)
+def test_after_too_many_failures_without_a_new_token_the_last_one_is_told(
+    connect: Connect, replicas: list[LiveServer]
+) -> None:
+    with gateway(replicas, 5, -503, -503, -503, -503) as broken, pytest.raises(NotReady, match="no replica is ready"):
+        events_of(connect, broken)
     assert len(broken.bodies) == 4
 
 
-def test_a_refused_request_and_a_failed_inference_are_not_retried(replicas: list[LiveServer]) -> None:
-    with gateway(replicas, -503) as closed, pytest.raises(UnrollError, match="no replica is ready"):
-        tokens_of(closed)
+def test_a_failed_inference_is_not_retried(connect: Connect, replicas: list[LiveServer]) -> None:
     with gateway(replicas, (6, FAILED)) as failing, pytest.raises(InferenceFailed, match="graph step failed"):
-        tokens_of(failing)
-    assert (len(closed.bodies), len(failing.bodies)) == (1, 1)
+        events_of(connect, failing)
+    assert len(failing.bodies) == 1

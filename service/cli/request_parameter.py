@@ -1,0 +1,19 @@
+"""The option `--parameter KEY=VALUE` of commands that send requests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from service.cli.plain_errors import fail
+
+
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """`top_k=3` as a name and a JSON value; anything but JSON is a string."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        fail(f"--parameter {text}: write KEY=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

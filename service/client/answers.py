@@ -1,0 +1,395 @@
+"""Answers of the service as typed values. They cannot be changed; fields that this version does not know are kept.
+
+What a newer service adds is in `model_extra` of an answer, and an attribute of it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Answer(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True, protected_namespaces=())
+
+
+class LabelScore(Answer):
+    """A label and its probability, 0 to 1."""
+
+    label: str
+    score: float
+
+
+class Classification(Answer):
+    """The most likely label and its probability, 0 to 1; the best labels with the parameter `top_k`."""
+
+    label: str
+    score: float
+    top_k: list[LabelScore] | None = None
+
+
+class TaggedToken(Answer):
+    """A word and its tag. `start` and `end` in the unit of `offsets`; None if the input came as words."""
+
+    text: str
+    tag: str
+    score: float
+    start: int | None = None
+    end: int | None = None
+
+
+class TaggedSpan(Answer):
+    """Adjacent words that form a unit, such as a name: the tokens from `first_token` up to before `end_token`."""
+
+    label: str
+    text: str
+    score: float
+    start: int | None = None
+    end: int | None = None
+    first_token: int
+    end_token: int
+
+
+class Tagging(Answer):
+    """Every word with its tag; `spans` if the tags form spans, `label` if the model labels texts too."""
+
+    tokens: list[TaggedToken]
+    spans: list[TaggedSpan] | None = None
+    label: str | None = None
+    label_score: float | None = None
+
+
+class Attention(Answer):
+    """`weights[i][j]`: attention to source token j when target token i was chosen. Each row sums to 1."""
+
+    source_tokens: list[str]
+    target_tokens: list[str]
+    weights: list[list[float]]
+
+
+class Translation(Answer):
+    """The best translation; `score` is log-probability / ((5 + length) / 6) ** length_penalty, 0 is certain."""
+
+    text: str
+    score: float | None = None
+    attention: Attention | None = None
+
+
+class PictureAttention(Answer):
+    """`weights[i]`: attention to each of `rows` x `columns` places when token i was chosen, row by row."""
+
+    tokens: list[str]
+    rows: int
+    columns: int
+    weights: list[list[float]]
+
+
+class Captioning(Answer):
+    """The best caption, with `score` as in a translation."""
+
+    text: str
+    score: float | None = None
+    attention: PictureAttention | None = None
+
+
+class Forecasting(Answer):
+    """The steps after the last frame: `forecast[step][channel]`, `quantiles["0.9"][step][channel]`."""
+
+    forecast: list[list[float]]
+    channels: list[str]
+    times: list[str] | None = None
+    quantiles: dict[str, list[list[float]]] | None = None
+
+
+class OtherPrediction(Answer):
+    """A prediction of a task that this version does not know: everything is in `model_extra`."""
+
+
+AnyPrediction = Classification | Tagging | Translation | Captioning | Forecasting | OtherPrediction
+
+#: What the predictions of each task are.
+PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
+    "classification": Classification,
+    "tagging": Tagging,
+    "translation": Translation,
+    "captioning": Captioning,
+    "forecasting": Forecasting,
+}
+
+P = TypeVar("P", bound=Answer)
+
+
+class StageTimings(Answer):
+    """Duration of each stage in milliseconds, and the number of inputs that shared the run."""
+
+    preprocess_ms: float
+    queue_ms: float
+    inference_ms: float
+    postprocess_ms: float
+    total_ms: float
+    batch_size: int
+
+
+class PredictResponse(Answer, Generic[P]):
+    """One prediction for each input, in order; `state` if it was asked for."""
+
+    model: str
+    version: str
+    task: str
+    predictions: list[P]
+    timings: StageTimings | None = None
+    state: str | None = None
+
+    @property
+    def prediction(self) -> P:
+        """The prediction of a request with one input. Raises ValueError where there are several."""
+        (only,) = self.predictions
+        return only
+
+
+class PromptToken(Answer):
+    """A token of the prompt; the first of a text has no log-probability, nothing came before it."""
+
+    id: int
+    text: str
+    logprob: float | None = None
+
+
+class Token(Answer):
+    """A token of a text. `logprob` is natural; `special` is the end token, which is no part of the text."""
+
+    id: int
+    text: str
+    logprob: float
+    special: bool = False
+
+
+class TextDetails(Answer):
+    """How a text came about. `finish_reason`: length, eos_token, stop_sequence; `seed` is None if nothing was drawn."""
+
+    finish_reason: str
+    generated_tokens: int
+    seed: int | None = None
+    prefill: list[PromptToken] = []
+    perplexity: float | None = None
+    bits_per_character: float | None = None
+    tokens: list[Token] = []
+    top_tokens: list[list[Token]] | None = None
+
+
+class OtherText(TextDetails):
+    """A text that was made with `best_of` and is not the best."""
+
+    generated_text: str
+
+
+class GenerationDetails(TextDetails):
+    """How a text came about, and with `best_of` the others, the better first."""
+
+    best_of_sequences: list[OtherText] | None = None
+
+
+class Continuation(Answer):
+    """One text, with details and state if they were asked for."""
+
+    generated_text: str
+    details: GenerationDetails | None = None
+    state: str | None = None
+
+
+class GenerateResponse(Continuation):
+    """The text; with `n` above 1 the first of `continuations`. Continue a session with `session` of the answer.
+
+    `session_kept` is False if there was no room for the session: continue with `state`, which is then there.
+    """
+
+    continuations: list[Continuation] | None = None
+    session: str | None = None
+    session_kept: bool = True
+
+
+class TokenEvent(Answer):
+    """One token of a streamed text; `index` counts from 1. The last has `generated_text`, and details on request."""
+
+    index: int
+    token: Token
+    top_tokens: list[Token] | None = None
+    generated_text: str | None = None
+    details: GenerationDetails | None = None
+    state: str | None = None
+    tokens_left: int | None = None
+    session: str | None = None
+    session_kept: bool = True
+
+
+class TextScore(Answer):
+    """How well a language model predicts a text: lower is better, None for a text of one token.
+
+    `perplexity` is per token; `bits_per_character` compares models with different tokens.
+    """
+
+    perplexity: float | None = None
+    bits_per_character: float | None = None
+    tokens: list[PromptToken]
+
+
+class TextToken(Answer):
+    """A token of a text: `text[start:stop]`, in code points."""
+
+    id: int
+    text: str
+    start: int
+    stop: int
+
+
+class Health(Answer):
+    """`status`: live, not_live, ready or not_ready; `reasons` says why, one sentence each."""
+
+    status: str
+    reasons: list[str] = []
+
+    @property
+    def is_ready(self) -> bool:
+        return self.status == "ready"
+
+
+class ModelVersion(Answer):
+    """One version of a model. `state`: loading, ready, idle, failed or unloaded; `reason` says why it failed."""
+
+    name: str
+    version: str
+    state: str
+    reason: str | None = None
+    is_default: bool = False
+    aliases: list[str] = []
+    traffic_share: float | None = None
+    task: str | None = None
+    description: str | None = None
+    language: str | None = None
+    licence: str | None = None
+
+
+class ModelExample(Answer):
+    """A recorded example of the bundle, to try."""
+
+    inputs: Any
+    parameters: dict[str, Any] = {}
+    answer: Any = None
+
+
+class ModelDetails(ModelVersion):
+    """Everything known about one model; `parameters` is a JSON schema, `card` is Markdown."""
+
+    versions: list[str] = []
+    options: dict[str, Any] | None = None
+    limits: dict[str, int] | None = None
+    labels: list[str] | None = None
+    text_labels: list[str] | None = None
+    scores: list[dict[str, Any]] | None = None
+    parity: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
+    reads_chunks: bool | None = None
+    precision: str | None = None
+    provider: str | None = None
+    digest: str | None = None
+    examples: list[ModelExample] | None = None
+    card: str | None = None
+
+
+class KeptSession(Answer):
+    """One session of the caller; it is dropped after `expires_in_s` seconds, unless it is used before."""
+
+    name: str
+    model: str
+    version: str
+    state_bytes: int
+    expires_in_s: float
+
+
+class ShadowTraffic(Answer):
+    """A share of the requests, above 0 and at most 1, is repeated on the candidate `to`."""
+
+    to: str
+    share: float = 1.0
+
+
+class Rollout(Answer):
+    """`aliases` name versions; `traffic` has the weights of aliases and versions, relative to their sum."""
+
+    aliases: dict[str, str] = {}
+    traffic: dict[str, float] = {}
+    shadow: ShadowTraffic | None = None
+
+
+class VersionState(Answer):
+    """One version of a model and its share of the requests without a version."""
+
+    version: str
+    state: str
+    reason: str | None = None
+    aliases: list[str] = []
+    traffic_share: float | None = None
+
+
+class RolloutState(Answer):
+    """Aliases, weights and shadow of a model; `problem` says why the file that is there now was refused."""
+
+    name: str
+    rollout: Rollout
+    problem: str | None = None
+    versions: list[VersionState] = []
+
+
+class Latency(Answer):
+    """Time in the graph of the most recent requests, in milliseconds."""
+
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+
+
+class Difference(Answer):
+    """How often one version said `answer` where the candidate said `candidate`."""
+
+    answer: str
+    candidate: str
+    count: int
+
+
+class ShadowComparison(Answer):
+    """The answers of a version beside those of a candidate; `agreement` is 0 to 1, None without pairs."""
+
+    version: str
+    candidate: str
+    compared: int
+    agreed: int
+    agreement: float | None = None
+    failed: int = 0
+    dropped: int = 0
+    mean_score_distance: float | None = None
+    latency: Latency | None = None
+    candidate_latency: Latency | None = None
+    differences: list[Difference] = []
+    errors: dict[str, int] = {}
+    examples: list[dict[str, Any]] = []
+
+
+class ShadowReport(Answer):
+    """How the answers of a candidate compare with those that callers got; no candidate if nothing is repeated."""
+
+    name: str
+    candidate: str | None = None
+    share: float | None = None
+    comparisons: list[ShadowComparison] = []
+
+
+class ReloadAnswer(Answer):
+    """`outcome`: ok, unchanged or failed; `problems` has a sentence for each bundle that was refused."""
+
+    outcome: str
+    problems: list[str] = []

@@ -1,0 +1,44 @@
+"""Parameters of requests, as keyword arguments: names, units and limits are those of the HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+
+class PredictParameters(TypedDict, total=False):
+    """Of `predict`. Which of them a model takes depends on its task; others are refused with InvalidInput."""
+
+    top_k: int  # classification: also list this many of the most likely labels
+    offsets: Literal["codepoints", "utf16", "bytes"]  # tagging: the unit of `start` and `end`
+    num_beams: int  # translation and captioning, as all below: 1 is greedy
+    max_new_tokens: int
+    length_penalty: float
+    return_score: bool
+    return_attention: bool
+
+
+class GenerationParameters(TypedDict, total=False):
+    """Of `generate` and `generate_stream`. Without any the text is sampled; with any it is greedy by default."""
+
+    max_new_tokens: int
+    do_sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    typical_p: float
+    seed: int
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    logit_bias: Mapping[str, float]
+    choices: Sequence[str]
+    regex: str
+    bad_words: Sequence[str]
+    stop: Sequence[str]
+    truncate: int
+    return_full_text: bool
+    details: bool
+    decoder_input_details: bool
+    top_n_tokens: int
+    best_of: int

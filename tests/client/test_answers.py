@@ -1,0 +1,76 @@
+"""The types of the client have every field that the service declares: a new one is noticed here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from service.api.protocols.model_admin import ReloadAnswer, RolloutState
+from service.api.protocols.sessions import KeptSession
+from service.api.schemas import GenerateResponse, Health, ModelDetails, StageTimings, TextToken
+from service.api.streaming import messages
+from service.client import answers, parameters
+from service.client.streaming import messages as streamed
+from service.inference.rollout.shadow_report import ShadowReport
+from service.tasks.catalogue import tasks_of_route
+from service.tasks.generation.recorded_form import GenerationParameters, Token
+
+#: Accepted by the service for other clients, with values that change nothing, or as another way to say the same.
+LEFT_OUT = {"watermark", "adapter_id", "grammar"}
+
+PAIRS: list[tuple[Any, Any]] = [
+    (GenerateResponse, answers.GenerateResponse),
+    (Token, answers.Token),
+    (TextToken, answers.TextToken),
+    (StageTimings, answers.StageTimings),
+    (Health, answers.Health),
+    (ModelDetails, answers.ModelDetails),
+    (KeptSession, answers.KeptSession),
+    (RolloutState, answers.RolloutState),
+    (ReloadAnswer, answers.ReloadAnswer),
+    (ShadowReport, answers.ShadowReport),
+    (messages.Started, streamed.StreamStarted),
+    (messages.Final, streamed.StreamFinal),
+    (messages.StreamedToken, streamed.StreamToken),
+    (messages.StateHandedOut, streamed.StreamState),
+    *((task.answer_type, answers.PREDICTIONS[name]) for name, task in tasks_of_route("predict").items()),
+]
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, set[str]]:
+    """The names of the fields of every object in the schema of a model, by the title of the object."""
+    schema = model.model_json_schema(mode="serialization")
+    objects = [schema, *schema.get("$defs", {}).values()]
+    return {one["title"]: set(one.get("properties", {})) - {"type"} for one in objects if "properties" in one}
+
+
+@pytest.mark.parametrize(("theirs", "ours"), PAIRS, ids=lambda model: model.__name__)
+def test_every_field_of_an_answer_has_a_type(theirs: type[BaseModel], ours: type[BaseModel]) -> None:
+    declared, known = fields_of(theirs), set().union(*fields_of(ours).values())
+    assert declared
+    assert not set().union(*declared.values()) - known
+
+
+def test_every_task_has_predictions_of_a_type() -> None:
+    assert set(answers.PREDICTIONS) == set(tasks_of_route("predict"))
+
+
+def test_every_parameter_is_a_keyword_argument() -> None:
+    known = set(parameters.GenerationParameters.__annotations__)
+    assert known == set(GenerationParameters.model_fields) - LEFT_OUT
+    of_tasks = set().union(*(task.parameters_type.model_fields for task in tasks_of_route("predict").values()))
+    assert set(parameters.PredictParameters.__annotations__) == of_tasks
+
+
+def test_the_client_has_types_for_those_who_install_it() -> None:
+    assert (Path(answers.__file__).parent / "py.typed").is_file()
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    from service.client import AsyncClient, Client
+
+    names = {name for name in vars(Client) if not name.startswith("_")} - {"close"}
+    assert names == {name for name in vars(AsyncClient) if not name.startswith("_")} - {"aclose"}
