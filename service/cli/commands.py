@@ -1,4 +1,4 @@
-"""The `unroll` command: serve, predict, generate, score, models, keys, and the training commands if they are installed.
+"""The `unroll` command: what the service has, and the training commands if they are installed.
 
 Heavy imports (onnxruntime, FastAPI) are deferred until a command needs them, so that `unroll --help` starts fast.
 """
@@ -9,18 +9,19 @@ import importlib.metadata
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from service.cli import rollout_commands  # noqa: F401 - adds its commands to `unroll models`
+from service.cli.bench_commands import BENCH_EXAMPLES, bench
 from service.cli.keys_commands import keys_app
 from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
 from service.cli.plain_errors import fail as _fail
 from service.cli.plain_errors import plain_errors as _plain_errors
 from service.distribution import install_hint, installed_version
 
-OWN_COMMANDS = ("serve", "predict", "generate", "score", "models", "keys")
+OWN_COMMANDS = ("serve", "predict", "generate", "score", "models", "keys", "bench")
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
@@ -39,7 +40,8 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll predict --model intent-en "play some jazz"\n
   unroll generate "ROMEO:" --temperature 0.8 --seed 7\n
   unroll score "To be, or not to be"               perplexity of a text\n
-  unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs
+  unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs\n
+  unroll bench http://127.0.0.1:8000               measure what a running server takes
 
 predict, generate, score and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server,
 with the API key in UNROLL_API_KEY. `unroll keys` makes keys.
@@ -153,9 +155,10 @@ def predict(
     was trained on. All other arguments are texts.
     """
     from service.cli.predict import Prediction
+    from service.cli.prediction.arguments import parse_parameter
 
-    parameters = dict(_parameter(text) for text in parameter or [])
     with _plain_errors():
+        parameters = dict(parse_parameter(text) for text in parameter or [])
         prediction = Prediction(model, version, parameters, column or [], url, models)
         lines = None if texts else _lines_of_standard_input()
         num_refused = prediction.write(texts or [], lines, out) if out else prediction.show(texts or [], lines, as_json)
@@ -252,6 +255,7 @@ def _rounded(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+app.command(epilog=BENCH_EXAMPLES)(bench)
 app.add_typer(models_app)
 app.add_typer(keys_app)
 
@@ -309,14 +313,3 @@ def _lines_of_standard_input() -> list[str]:
         _fail(f"standard input is no text in UTF-8: {error.reason}")
     lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
     return lines if any(map(str.strip, lines)) else _fail("there is no text on standard input")
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    """`top_k=3` as a name and a JSON value; anything but JSON is a string."""
-    name, separator, value = text.partition("=")
-    if not separator:
-        _fail(f"--parameter {text}: write KEY=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,17 @@ class ModelFacts(NamedTuple):
         """The channels of a series or the features of frames; empty for other models."""
         signal = self.options.get("signal") or {}
         return tuple(self.options.get("channels") or signal.get("features") or ())
+
+
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """`top_k=3` as a name and a JSON value; anything but JSON is a string. Raises UnrollError without a name."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise UnrollError(f"--parameter {text}: write KEY=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def is_path(argument: str) -> bool:

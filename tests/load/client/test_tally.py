@@ -7,8 +7,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.load.client.tally import Reply, Tally, percentile
+
 from tests.load.workload.dialects import Question
 
 QUESTIONS = [Question(b"", [1, 2, 3], 3), Question(b"", [4], 1)]

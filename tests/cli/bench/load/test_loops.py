@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from service.cli.bench.load.closed_loop import ClosedLoop
+from service.cli.bench.load.open_loop import OpenLoop, arrival_times
+from service.cli.bench.load.tally import Tally
 
 from tests.conftest import until
-from tests.load.client.closed_loop import ClosedLoop
-from tests.load.client.open_loop import OpenLoop, arrival_times
-from tests.load.client.tally import Tally
 from tests.load.workload.dialects import Question, request
 
 #: Long enough for several answers on a busy machine.
