@@ -79,7 +79,8 @@ class ClosedLoop:
         self._note_end()
 
     def _ask(self, connection: Connection) -> None:
-        if not self._window.take():
+        now = self._window.clock.now()
+        if not self._window.take(now):
             self._waiting.discard(connection)
             connection.close()
             self._note_end()
@@ -87,7 +88,7 @@ class ClosedLoop:
         number = self._next % len(self._tally.payloads)
         self._next += 1
         self._waiting.add(connection)
-        connection.ask(self._tally.payloads[number], number, self._window.clock.now())
+        connection.ask(self._tally.payloads[number], number, now)
 
     def _on_reply(self, connection: Connection, reply: Reply) -> None:
         self._tally.note(connection.number, reply, self._window.counts(connection.started_s))

@@ -88,11 +88,13 @@ class OpenLoop:
     async def _arrive(self) -> None:
         for arrival_s in self._arrivals:
             await self._window.clock.until(arrival_s)
-            if not self._window.take():
+            if not self._window.take(arrival_s):
                 break
             self._num_counted += arrival_s >= self._window.begin_s
             self._due.append(arrival_s)
             self._send_due()
+            if not self._window.is_open:
+                break
         self._note_end()
 
     async def _drain(self) -> None:

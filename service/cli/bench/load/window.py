@@ -50,12 +50,11 @@ class Window:
         self.is_limited = requests is not None
         self._ended = asyncio.Event()
 
-    def take(self) -> bool:
-        """Whether one more request may be sent now; it is counted off."""
-        now = self.clock.now()
-        if now >= self.end_s:
+    def take(self, start_s: float) -> bool:
+        """Whether one more request may be sent, whose latency counts from `start_s`; it is counted off."""
+        if start_s >= self.end_s:
             return False
-        if now >= self.begin_s:
+        if start_s >= self.begin_s:
             if self._left < 1:
                 return False
             self._left -= 1

@@ -1,111 +1,148 @@
-"""The load loops keep their rate and count every request, against a minimal server in the same event loop."""
+"""The load loops count every request, keep to their window, and survive a server that dies, stalls or hangs up."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
+
+from service.cli.bench.load import closed_loop, open_loop
+from service.cli.bench.load.address import Address
 from service.cli.bench.load.closed_loop import ClosedLoop
+from service.cli.bench.load.connection import Answered, Connection, Lost, Reply
 from service.cli.bench.load.open_loop import OpenLoop, arrival_times
 from service.cli.bench.load.tally import Tally
-
+from service.cli.bench.load.window import Clock, Window
+from tests.cli.bench.tiny_server import Handler, answer, serving
 from tests.conftest import until
-from tests.load.workload.dialects import Question, request
 
-#: Long enough for several answers on a busy machine.
-_SECONDS = 1.0
-
-Handler = Callable[[int], Awaitable[tuple[int, Any]]]
-Drive = Callable[[Tally, int], ClosedLoop | OpenLoop]
+PAYLOADS = [Address("127.0.0.1", 1).post("/predict", {"inputs": number}) for number in range(10)]
 
 
-def questions(port: int) -> list[Question]:
-    return [Question(request("/", {"number": number}, port), number, 1) for number in range(10)]
+async def at_once(head: str, number: int) -> bytes:
+    return answer()
 
 
-async def serve_and_drive(handler: Handler, drive: Drive) -> dict[str, Any]:
-    """Answer requests with `handler` (number -> status, answer) while a loop of the client runs."""
-
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                status, answer = await handler(json.loads(await reader.readexactly(length))["number"])
-                content = json.dumps({"answer": answer}).encode()
-                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(content), content))
-        except asyncio.IncompleteReadError:
-            writer.close()
-
-    server = await asyncio.start_server(converse, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        tally = Tally(questions(port), lambda body: body["answer"])
-        seen = await drive(tally, port).run()
-        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
-    return {**tally.summary(_SECONDS), **seen}
+async def drive(handler: Handler, kind: str, window: Window, tally: Tally) -> dict[str, Any]:
+    """One load of two callers, or of 400 requests a second, on a server in the same event loop."""
+    async with serving(handler) as address:
+        loop = OpenLoop(tally, address, 400, window) if kind == "open" else ClosedLoop(tally, address, 2, window)
+        return await loop.run()
 
 
-async def echo(number: int) -> tuple[int, Any]:
-    await asyncio.sleep(0.001)
-    return 200, number
+def load(handler: Handler, kind: str, warm_s: float = 0.0, requests: int = 40) -> tuple[Tally, dict[str, Any], Window]:
+    """A load of so many counted requests."""
+    tally = Tally(PAYLOADS)
+
+    async def run() -> tuple[dict[str, Any], Window]:
+        window = Window(warm_s, None, requests)
+        return await drive(handler, kind, window, tally), window
+
+    return tally, *asyncio.run(run())
 
 
-def closed(connections: int) -> Drive:
-    return lambda tally, port: ClosedLoop(tally, port, connections, warm_s=0.02, seconds=_SECONDS)
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_every_request_is_counted_once(kind: str) -> None:
+    tally, seen, _ = load(at_once, kind)
+    assert (len(tally.latencies_s), tally.errors.total(), seen["unanswered"]) == (40, 0, 0)
 
 
-def open_at(rate: float) -> Drive:
-    return lambda tally, port: OpenLoop(tally, port, rate, warm_s=0.02, seconds=_SECONDS)
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_requests_of_the_warm_up_are_not_counted(kind: str) -> None:
+    served = []
+
+    async def note(head: str, number: int) -> bytes:
+        served.append(number)
+        return answer()
+
+    tally, _, window = load(note, kind, warm_s=0.3, requests=5)
+    assert len(tally.latencies_s) == 5
+    assert len(served) > 5
+    assert window.measured_s > 0
 
 
-def test_a_closed_loop_asks_again_and_checks_every_answer() -> None:
-    found = asyncio.run(serve_and_drive(echo, closed(4)))
-    assert found["checked"] > 4
-    assert found["checked"] >= found["answered"]
-    assert (found["wrong"], found["errors"], found["unanswered"]) == (0, 0, 0)
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_a_server_that_closes_after_each_answer_is_asked_again(kind: str) -> None:
+    """`Connection: close` is no error."""
+
+    async def once(head: str, number: int) -> bytes:
+        return answer(headers="Connection: close\r\n")
+
+    tally, seen, _ = load(once, kind)
+    assert (len(tally.latencies_s), tally.errors.total(), seen["unanswered"]) == (40, 0, 0)
 
 
-@pytest.mark.parametrize("drive", [closed(2), open_at(200)], ids=["closed", "open"])
-def test_wrong_answers_are_noticed(drive: Drive) -> None:
-    async def lie_about_three(number: int) -> tuple[int, Any]:
-        await asyncio.sleep(0.001)
-        return 200, number + (number == 3)
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_refusals_and_lost_connections_are_told_apart(kind: str) -> None:
+    async def in_turn(head: str, number: int) -> bytes:
+        return (answer(), answer(status=429, headers="Retry-After: 1\r\n"), b"")[number % 3]
 
-    found = asyncio.run(serve_and_drive(lie_about_three, drive))
-    assert 0 < found["wrong"] < found["checked"]
-
-
-def test_an_open_loop_keeps_coming_while_the_server_stalls() -> None:
-    """A stall of three tenths of the window delays every request scheduled during it, not only the one in flight."""
-    stalled = asyncio.Event()
-
-    async def stall_once(number: int) -> tuple[int, Any]:
-        if not stalled.is_set():
-            stalled.set()
-            loop = asyncio.get_running_loop()
-            end_s = loop.time() + 0.3 * _SECONDS
-            while loop.time() < end_s:
-                pass  # blocks the event loop: neither this server nor the client runs
-        return 200, number
-
-    found = asyncio.run(serve_and_drive(stall_once, open_at(400)))
-    assert found["errors"] == 0
-    assert found["p90_ms"] > 20
+    tally, _, _ = load(in_turn, kind, requests=30)
+    assert (len(tally.latencies_s), len(tally.refusals_s)) == (10, 10)
+    assert tally.errors == {"connection lost": 10}
+    assert not tally.refusals_without_retry_after
 
 
-def test_an_open_loop_counts_refusals_apart_and_goodput_within_the_window() -> None:
-    async def refuse_odd(number: int) -> tuple[int, Any]:
-        return (429 if number % 2 else 200), number
+def test_a_server_that_dies_is_noticed_and_tried_again() -> None:
+    """Its callers see the lost connection, then that nobody listens, and go on when it is there again."""
+    tally = Tally(PAYLOADS)
 
-    found = asyncio.run(serve_and_drive(refuse_odd, open_at(400)))
-    assert found["refused"] > 0
-    assert found["refused_without_retry_after"] == found["refused"]
-    assert found["wrong"] == 0
-    assert 0 < found["goodput"] <= 400
+    async def run() -> None:
+        window = Window(0.0, None)
+        async with serving(at_once) as address:
+            loop = asyncio.ensure_future(ClosedLoop(tally, address, 2, window).run())
+            await until(lambda: len(tally.latencies_s) > 10)
+        await until(lambda: tally.errors["no connection: connection refused"] > 2)
+        num_before = len(tally.latencies_s)
+        async with serving(at_once, address.port):
+            await until(lambda: len(tally.latencies_s) > num_before)
+            window.stop()
+            await loop
+
+    asyncio.run(run())
+    assert sum(count for kind, count in tally.errors.items() if kind.startswith("connection lost")) == 2
+
+
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_an_interrupted_load_ends_at_once_with_what_it_has(kind: str) -> None:
+    """The requests that were under way are neither answered nor faults."""
+    tally = Tally(PAYLOADS)
+
+    async def run() -> tuple[dict[str, Any], Window]:
+        window = Window(0.0, None)
+
+        async def then_hang(head: str, number: int) -> bytes:
+            if number >= 20:
+                window.stop()
+                await asyncio.Event().wait()
+            return answer()
+
+        return await drive(then_hang, kind, window, tally), window
+
+    seen, window = asyncio.run(run())
+    assert 0 < len(tally.latencies_s) <= 20
+    assert (tally.errors.total(), seen["unanswered"], window.is_stopped) == (0, 0, True)
+
+
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_what_is_never_answered_shows_as_unanswered(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (closed_loop, open_loop):
+        monkeypatch.setattr(module, "GRACE_S", 0.05)
+    tally = Tally(PAYLOADS)
+
+    async def never(head: str, number: int) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def run() -> dict[str, Any]:
+        return await drive(never, kind, Window(0.0, 0.4), tally)
+
+    seen = asyncio.run(run())
+    assert seen["unanswered"] > 1
+    assert seen["longest_wait_ms"] > 0
+    assert not tally.latencies_s
 
 
 def test_arrivals_are_poisson_and_repeatable() -> None:
@@ -118,3 +155,65 @@ def test_arrivals_are_poisson_and_repeatable() -> None:
     assert 5.0 <= times[0] < times[-1] < 15.0
     assert len(times) == pytest.approx(10_000, rel=0.05)
     assert spread == pytest.approx(mean, rel=0.1)
+
+
+class FakeClock(Clock):
+    """Time passes only while the loop waits for an arrival."""
+
+    def __init__(self) -> None:
+        self.time_s = 0.0
+
+    def now(self) -> float:
+        return self.time_s
+
+    async def until(self, when_s: float) -> None:
+        for _ in range(5):  # what the earlier arrivals began comes first
+            await asyncio.sleep(0)
+        self.time_s = max(self.time_s, when_s)
+
+
+class FakeConnection:
+    """Notes when it was asked, and from when the latency counts."""
+
+    def __init__(self, clock: FakeClock, answered: Answered) -> None:
+        self.number, self.started_s = -1, 0.0
+        self.sent: list[tuple[float, float]] = []
+        self._clock, self._answered = clock, answered
+
+    def ask(self, payload: bytes, number: int, started_s: float) -> None:
+        self.number, self.started_s = number, started_s
+        self.sent.append((self._clock.now(), started_s))
+
+    def answer(self) -> None:
+        latency_s = self._clock.now() - self.started_s
+        self._answered(cast(Connection, self), Reply(200, b"{}", latency_s, False))
+
+    def close(self) -> None: ...
+
+
+def test_the_schedule_does_not_wait_for_answers_and_latency_counts_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one connection that is busy, later arrivals are sent late, and their wait is part of their latency."""
+    monkeypatch.setattr(open_loop, "MAX_CONNECTIONS", 1)
+    clock, opened = FakeClock(), []
+    expected = list(itertools.islice(arrival_times(10, open_loop._START_S, 100.0), 3))
+
+    async def opener(address: Address, answered: Answered, lost: Lost) -> Connection:
+        opened.append(FakeConnection(clock, answered))
+        return cast(Connection, opened[-1])
+
+    async def run() -> tuple[Tally, dict[str, Any]]:
+        tally = Tally(PAYLOADS)
+        window = Window(0.0, None, 3, clock)
+        loop = asyncio.ensure_future(OpenLoop(tally, Address("", 0), 10, window, opener=opener).run())
+        await until(lambda: clock.time_s == expected[-1] and bool(opened and opened[0].sent))
+        for number in range(3):
+            await until(lambda: len(opened[0].sent) > number)  # noqa: B023 - awaited here
+            opened[0].answer()
+        return tally, await loop
+
+    tally, seen = asyncio.run(run())
+    assert [started_s for _, started_s in opened[0].sent] == expected
+    assert [sent_s for sent_s, _ in opened[0].sent[1:]] == [expected[-1]] * 2
+    assert list(tally.latencies_s) == pytest.approx([expected[-1] - started_s for started_s in expected])
+    assert seen["offered"] == 3
+    assert seen["late_max_ms"] == pytest.approx(1000 * (expected[-1] - expected[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from service.cli.bench.load.service_metrics import batches_between, parse
 
 BEFORE = """\
