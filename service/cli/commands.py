@@ -1,4 +1,4 @@
-"""The `unroll` command: serve, predict, generate, score, stream, models, keys, and the training commands if installed.
+"""The `unroll` command: what the service has, and the training commands if they are installed.
 
 Heavy imports (onnxruntime, FastAPI) are deferred until a command needs them, so that `unroll --help` starts fast.
 """
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from service.cli import rollout_commands  # noqa: F401 - adds its commands to `unroll models`
+from service.cli.bench_commands import BENCH_EXAMPLES, bench
 from service.cli.keys_commands import keys_app
 from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
 from service.cli.plain_errors import fail as _fail
@@ -22,7 +23,7 @@ from service.cli.request_parameter import parse_parameter
 from service.cli.stream_command import STREAM_EXAMPLES, stream
 from service.distribution import install_hint, installed_version
 
-OWN_COMMANDS = ("serve", "predict", "generate", "score", "stream", "models", "keys", "openapi")
+OWN_COMMANDS = ("serve", "predict", "generate", "score", "stream", "models", "keys", "openapi", "bench")
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
@@ -42,7 +43,8 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll generate "ROMEO:" --temperature 0.8 --seed 7\n
   unroll score "To be, or not to be"               perplexity of a text\n
   tail -f log.txt | unroll stream ner-en           answers while the text arrives, from a running server\n
-  unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs
+  unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs\n
+  unroll bench http://127.0.0.1:8000               measure what a running server takes
 
 predict, generate, score and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server,
 with the API key in UNROLL_API_KEY. `unroll keys` makes keys.
@@ -163,8 +165,8 @@ def predict(
     """
     from service.cli.predict import Prediction
 
-    parameters = dict(map(parse_parameter, parameter or []))
     with _plain_errors():
+        parameters = dict(map(parse_parameter, parameter or []))
         prediction = Prediction(model, version, parameters, column or [], url, models)
         lines = None if texts else _lines_of_standard_input()
         num_refused = prediction.write(texts or [], lines, out) if out else prediction.show(texts or [], lines, as_json)
@@ -283,6 +285,7 @@ def _rounded(value: float | None) -> str:
 
 
 app.command(epilog=STREAM_EXAMPLES)(stream)
+app.command(epilog=BENCH_EXAMPLES)(bench)
 app.add_typer(models_app)
 app.add_typer(keys_app)
 
