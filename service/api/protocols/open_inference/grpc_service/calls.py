@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple, NoReturn, Protocol
 from urllib.parse import unquote
 
@@ -87,8 +88,8 @@ class Calls:
             with self.recorded(method.route, arrival_of(context), is_counted=is_counted) as (record, arrival):
                 try:
                     call = self.call(record, arrival, method.scope)
-                    async with self.messages.only(context) as message:
-                        response = await self.respond(call, method.respond, message)
+                    raw = await self.messages.receive(context)
+                    response = await self.messages.using(raw, partial(self._respond, call, method.respond))
                 except Exception as error:
                     await _abort(context, refusal_of(record, error))
                 context.set_trailing_metadata(metadata_of(record))
@@ -124,7 +125,7 @@ class Calls:
             call.deadline_s = min(call.deadline_s, record.started_s + arrival.ends_s)
         return call
 
-    async def respond(self, call: Call, respond: Respond, message: bytes) -> bytes:
+    async def _respond(self, call: Call, respond: Respond, message: bytes) -> bytes:
         """The response to a message. Raises what the error table knows."""
         require_body(call, message)
         while True:

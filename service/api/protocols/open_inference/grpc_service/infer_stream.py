@@ -146,19 +146,21 @@ class InferStream:
 
     async def _answer_admitted(self, raw: bytes, turn: Turn) -> None:
         with self._calls.recorded(_ROUTE, self._present()) as (record, arrival):
-            request_id = ""
+            form = ModelInferRequest()
+
+            async def respond(message: bytes) -> None:
+                require_body(call, message)
+                form.CopyFrom(parse(ModelInferRequest, message))
+                await self._respond(call, form, turn)
+
             try:
                 call = self._calls.call(record, arrival, "any")
-                async with self._calls.messages.opened(raw) as message:
-                    require_body(call, message)
-                    form: ModelInferRequest = parse(ModelInferRequest, message)
-                    request_id = form.id
-                    await self._respond(call, form, turn)
+                await self._calls.messages.using(raw, respond)
             except Unread:
                 record.outcome = "cancelled"
                 raise
             except Exception as error:
-                await self._refuse(refusal_of(record, error), request_id, turn)
+                await self._refuse(refusal_of(record, error), form.id, turn)
 
     def _present(self) -> Arrival:
         """What the call said when it began, and how long it may still take."""
