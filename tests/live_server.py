@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,10 @@ _SEGMENT_PAUSE_S = 0.001
 
 
 class LiveServer:
-    """A running server. `short_paths` lists the paths of requests that took the fast path, without ASGI."""
+    """A running server. `stop` makes it stop gracefully before the test does.
+
+    `short_paths` lists the paths of requests that took the fast path, without ASGI.
+    """
 
     def __init__(self, app: Application, protocol: type[FastPathProtocol], port: int, grpc_port: int = 0) -> None:
         """`grpc_port` is 0 where gRPC is not spoken."""
@@ -40,6 +43,7 @@ class LiveServer:
         self.protocol = protocol
         self.port = port
         self.short_paths: list[str] = []
+        self.stop: Callable[[], None] = _nothing
         self._respond = app.respond
         app.respond = self._noting  # type: ignore[method-assign]
 
@@ -85,7 +89,9 @@ def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **se
     thread.start()
     try:
         wait_until(lambda: server.started and app.state.loading.done())
-        yield LiveServer(app, protocol, listening.getsockname()[1], 0 if grpc_port is None else grpc_port.port)
+        started = LiveServer(app, protocol, listening.getsockname()[1], 0 if grpc_port is None else grpc_port.port)
+        started.stop = partial(setattr, server, "should_exit", True)
+        yield started
     finally:
         server.should_exit = True
         thread.join(PATIENCE_S)

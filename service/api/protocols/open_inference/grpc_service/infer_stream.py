@@ -54,7 +54,11 @@ class Unread(Exception):
 
 
 class InferStreams:
-    """Answers the streams of a service. `open` is the number of them."""
+    """Answers the streams of a service.
+
+    Attributes:
+        open: the number of them, those included whose clients have not read how they ended: each of them holds memory.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self.open = 0
