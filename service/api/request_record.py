@@ -100,6 +100,7 @@ class RequestRecord:
         path: the path itself, cut and escaped, where nothing is served at it or not by this method: for the log alone.
         outcome: ok, cancelled, or the `error_type` of the response.
         rejection: why no model ran, in more detail than `outcome`; empty if one did.
+        grpc_status: the status of a call of gRPC, such as OK; `status` has that of HTTP beside it.
         timings: of a prediction, whose last stage ended at `timed_s`.
         stream_times: of a generation.
         begun_s: when a generation began to be prepared.
@@ -118,6 +119,7 @@ class RequestRecord:
     outcome: str = "ok"
     rejection: str = ""
     status: int = 0
+    grpc_status: str = ""
     timings: Timings | None = None
     timed_s: float = 0.0
     begun_s: float = 0.0

@@ -141,11 +141,32 @@ class RequestScope:
         self._report(record, "POST")
         request_fields_var.reset(token)
 
+    def begin(self, route: str, protocol: str, headers: Headers, client: str) -> RequestRecord:
+        """The record of a request that did not come by HTTP/1; `end` it. `client` is the address of the connection."""
+        record = RequestRecord.of(route, headers)
+        record.protocol = protocol
+        record.client = self._client_of(client, headers) if record.headers.forwarded_for else client
+        if self._tracer is not None:
+            record.trace = self._tracer.begin(record.trace, route)
+        return record
+
+    def end(self, record: RequestRecord) -> None:
+        """Report such a request, which has ended in whatever way."""
+        self._report(record, "POST")
+
+    def end_probe(self, record: RequestRecord) -> None:
+        """The same for a probe, which is neither counted nor logged where others are."""
+        log_request(logger, logging.DEBUG, log_fields(record, "POST", time.monotonic() - record.started_s))
+
+    def shed(self, protocol: str) -> None:
+        """Count a request beyond the limit of open ones. Nothing is logged."""
+        self._metrics.requests.labels(NO_MODEL, NO_MODEL, "overloaded").inc()
+        self._metrics.protocol_requests.labels(protocol, "overloaded").inc()
+        self._metrics.rejections.labels("too_many_open").inc()
+
     def refuse(self, match: Match, headers: Headers) -> Response:
         """The response to a request beyond the limit of open ones. Its body is not read, and nothing is logged."""
-        self._metrics.requests.labels(NO_MODEL, NO_MODEL, "overloaded").inc()
-        self._metrics.protocol_requests.labels(match.protocol.name, "overloaded").inc()
-        self._metrics.rejections.labels("too_many_open").inc()
+        self.shed(match.protocol.name)
         request_id = request_id_of(KnownHeaders.of(headers).request_id)
         body = to_json(match.errors.body(_TOO_MANY))
         response_headers = {"Retry-After": "1", REQUEST_ID_HEADER: request_id}

@@ -52,6 +52,7 @@ with the API key in UNROLL_API_KEY. `unroll keys` makes keys.
 _SERVE_EXAMPLES = """Examples:
 
   unroll serve --port 9000 --models /srv/models\n
+  unroll serve --grpc-port 8001\n
   UNROLL_MAX_BATCH_ITEMS=16 unroll serve
 
 The API documentation is at http://HOST:PORT/docs; SIGHUP reloads the models folder.
@@ -111,16 +112,23 @@ def _options(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(help="Port for the Open Inference Protocol over gRPC, as well.", show_default="none"),
+    ] = None,
     models: Annotated[
         Path | None, typer.Option(help="Folder with NAME/VERSION bundles.", show_default="models")
     ] = None,
 ) -> None:
-    """Serve the models over HTTP. All other settings are UNROLL_... environment variables."""
+    """Serve the models over HTTP, and over gRPC if a port is given.
+
+    All other settings are UNROLL_... environment variables.
+    """
     from service.server.run import run_server
     from service.settings import SettingsError, read_settings
 
     try:
-        settings = read_settings({"host": host, "port": port, "models_dir": models})
+        settings = read_settings({"host": host, "port": port, "grpc_port": grpc_port, "models_dir": models})
         run_server(settings)
     except (SettingsError, OSError) as error:
         _fail(str(error))

@@ -108,6 +108,8 @@ class Application:
         settings = services.settings
         self.framework = framework
         self.state = framework.state
+        self.services = services
+        self.metrics = metrics
         self.open_connections = OpenConnections(_connection_limits(settings), metrics)
         self._routes = RouteTable(protocols)
         self._root_path = root_path_of(settings.root_path)
@@ -158,6 +160,22 @@ class Application:
             await self._scope(scope, receive, send)
         finally:
             self._num_other -= scope["type"] == "http"
+
+    @property
+    def reports(self) -> RequestScope:
+        """What counts, logs and traces requests."""
+        return self._scope
+
+    def enter(self) -> bool:
+        """Begin a request that did not come by HTTP/1, if fewer than the limit are open; then `leave`."""
+        if self._num_open >= self._max_open:
+            return False
+        self._num_open += 1
+        return True
+
+    def leave(self) -> None:
+        """Such a request has ended."""
+        self._num_open -= 1
 
     @property
     def num_open(self) -> int:

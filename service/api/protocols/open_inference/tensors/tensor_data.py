@@ -80,6 +80,19 @@ def tensor_of_json(name: str, datatype: str, shape: tuple[int, ...], data: list[
     return Tensor(name, datatype, shape, array.reshape(shape))
 
 
+def tensor_of_elements(name: str, shape: tuple[int, ...], elements: list[bytes], max_elements: int) -> Tensor:
+    """A tensor of BYTES from its elements.
+
+    Raises:
+        InvalidInput: with the name of the tensor: shape and number of elements do not fit together.
+    """
+    count = number_of_elements(shape, name)
+    _require_few(name, count, max_elements)
+    if len(elements) != count:
+        raise InvalidInput(f"the shape {shown(shape)} has {count} elements, the data {len(elements)}", (name,))
+    return Tensor(name, BYTES, shape, elements)
+
+
 def bytes_of(tensor: Tensor) -> bytes:
     """The raw bytes of a tensor."""
     data = tensor.data
