@@ -121,6 +121,11 @@ class Settings(BaseSettings):
     max_stream_waiting_messages: int = Field(
         16, ge=1, description="messages of one /stream that wait; beyond that its socket is not read"
     )
+    max_streams_per_client: int = Field(
+        256,
+        ge=0,
+        description="open /stream of one address; the next one takes the place of a silent one; 0: no limit",
+    )
     stream_timeout_s: float = Field(
         300.0, gt=0.0, description="a /stream that is silent for so long while the service waits is closed"
     )

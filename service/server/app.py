@@ -63,6 +63,8 @@ from service.server.edge.implied_methods import ImpliedMethods
 from service.server.edge.pages import Compressed, Secured
 from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
+from service.server.websocket.parsing_turns import ParsingTurns
+from service.server.websocket.places import Places, SharedByWebSockets
 from service.settings import Settings
 from service.tasks.inputs.request_limits import RequestLimits
 
@@ -111,6 +113,7 @@ class Application:
         self.services = services
         self.metrics = metrics
         self.open_connections = OpenConnections(_connection_limits(settings), metrics)
+        self.websockets = SharedByWebSockets(ParsingTurns(), Places(settings.max_streams_per_client))
         self._routes = RouteTable(protocols)
         self._root_path = root_path_of(settings.root_path)
         proxies = TrustedProxies.of(settings.trusted_proxies)
@@ -119,6 +122,7 @@ class Application:
         pages = Secured(Compressed(ForwardedScope(framework, proxies, self._root_path)))
         self._dispatcher = Dispatcher(pages, services, self.open_connections)
         app = ImpliedMethods(self._dispatcher, framework.routes, cors)
+        self.client_of = proxies.client_of
         surroundings = Surroundings(proxies.client_of, None if cors is None else cors.add_headers)
         self._scope = RequestScope(app, self._routes, metrics, settings.max_body_bytes, tracer, surroundings)
         self._max_open = settings.max_open_requests

@@ -30,11 +30,13 @@ from service.server.request_head import (
     malformed,
     no_room,
     target_too_long,
+    too_many_websockets,
 )
 from service.server.request_pieces import RequestPieces
 from service.server.websocket.connection import WebSocketConnection
 from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders, accept_headers, offers_websocket, websocket_scope
+from service.server.websocket.places import SharedByWebSockets
 
 #: Requests that wait on one connection are held up to this size; beyond it the socket is not read.
 _MAX_HELD_BYTES = 16 * 1024
@@ -47,9 +49,10 @@ _FREE_CHUNK_OVERHEAD_BYTES = 256 * 1024
 
 
 class BoundedProtocol(BoundedLifetime):
-    """Use a subclass with `responder` and `open_connections` set, and `host_check` where hosts are checked."""
+    """Use a subclass with `responder`, `open_connections` and `websockets` set, and `host_check` where that is done."""
 
     host_check: HostCheck | None = None
+    websockets: SharedByWebSockets
 
     #: The bytes of requests that wait begin at the position.
     _held, _held_from, _num_held_bytes = b"", 0, 0
@@ -62,6 +65,7 @@ class BoundedProtocol(BoundedLifetime):
     _body_began_s = 0.0
     #: The headers of the response to a request for a WebSocket.
     _accept: RawHeaders | None = None
+    _address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Read requests from the connection."""
@@ -191,7 +195,11 @@ class BoundedProtocol(BoundedLifetime):
         if num_bytes or is_chunked:
             return False
         self.is_in_body = True  # its head is complete, whatever becomes of it
-        self._accept = accept_headers(self.headers)
+        accept = accept_headers(self.headers)
+        self._address = self.responder.client_of((self.client or ("",))[0], self.headers)
+        if not self.websockets.places.make_room(self._address):
+            raise too_many_websockets(self.websockets.places.max_each)
+        self._accept = accept
         self.is_ending = True
         return True
 
@@ -204,13 +212,14 @@ class BoundedProtocol(BoundedLifetime):
         self.cycle = None
         self.parser = None  # type: ignore[assignment]  # as uvicorn does: the two hold each other
         scope = websocket_scope(self.scope, self.url)
-        websocket = WebSocketConnection(
-            Handover(self.app, scope, accept, self.server_state, self.open_connections, self.loop)
-        )
+        shared = self.websockets, self._address
+        handover = Handover(self.app, scope, accept, self.server_state, self.open_connections, self.loop, *shared)
+        websocket = WebSocketConnection(handover)
+        self.flow.pause_reading()  # it is read in another way from here on
         self.transport.set_protocol(websocket)
         websocket.connection_made(self.transport)
         if rest:
-            websocket.data_received(rest)
+            websocket.take_bytes(rest)
 
     def _check_head_size(self) -> None:
         """Raises Refused if the head is too large so far."""

@@ -69,6 +69,12 @@ def no_room(reason: RoomReason) -> Refused:
     return Refused(Failure(429, "overloaded", message, headers=retry), reason)
 
 
+def too_many_websockets(max_each: int) -> Refused:
+    """429 for one WebSocket too many of a client, all of whose others are being answered."""
+    message = f"{max_each} WebSockets of your address are open, which is as many as one client may have"
+    return Refused(Failure(429, "overloaded", message, headers={"Retry-After": "1"}), "too_many_connections")
+
+
 def check_head(method: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bool, bool]:
     """The declared length of the body, whether it comes in chunks, and whether its client waits for 100 Continue.
 
