@@ -68,7 +68,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format bench bench-env soak abuse lock clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format openapi bench bench-env soak abuse lock clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ types: $(TEST_STAMP) ## mypy, strict
 format: $(TEST_STAMP) ## format the sources and apply ruff's automatic fixes
 	$(TEST)/bin/ruff check --fix .
 	$(TEST)/bin/ruff format .
+
+openapi: $(TEST_STAMP) ## write service/docs/openapi.json from the routes; a test fails when it differs
+	$(TEST)/bin/unroll openapi --out service/docs/openapi.json
 
 # Peers are installed into separate environments in .cache/bench; BENCH_CACHE names another folder.
 bench-env: $(TEST_STAMP) ## install the peers that `make bench` measures, each into its own environment
@@ -238,9 +241,9 @@ lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--up
 	@test -x $(LOCK)/bin/uv || { $(PYTHON) -m venv --clear $(LOCK) && $(LOCK)/bin/python -m pip install $(PIP_FLAGS) uv; }
 	$(COMPILE) --extra cpu --extra training --extra test $(LOCKS)/torch-needs.in --output-file $(LOCKS)/test.txt
 	$(COMPILE) --extra training $(LOCKS)/torch-needs.in --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/training.txt
-	$(COMPILE) --extra cpu --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-cpu.txt
-	$(COMPILE) --extra gpu --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
-	$(COMPILE) --extra openvino --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
+	$(COMPILE) --extra cpu --extra grpc --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-cpu.txt
+	$(COMPILE) --extra gpu --extra grpc --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
+	$(COMPILE) --extra openvino --extra grpc --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
 	$(COMPILE) --extra tracking --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/trackers.txt
 	for list in $(basename $(wildcard $(LOCKS)/clients/*.in)); do $(COMPILE_LIST) $$list.in --output-file $$list.txt || exit 1; done
 

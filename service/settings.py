@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
+    grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port for the Open Inference Protocol over gRPC; 0: any free one; unset: it is not spoken",
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")
     lanes: int = Field(0, ge=0, le=1024, description="concurrent graph runs; 0: one per usable core, or one on a GPU")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
@@ -114,6 +120,11 @@ class Settings(BaseSettings):
     )
     max_stream_waiting_messages: int = Field(
         16, ge=1, description="messages of one /stream that wait; beyond that its socket is not read"
+    )
+    max_streams_per_client: int = Field(
+        256,
+        ge=0,
+        description="open /stream of one address; the next one takes the place of a silent one; 0: no limit",
     )
     stream_timeout_s: float = Field(
         300.0, gt=0.0, description="a /stream that is silent for so long while the service waits is closed"
@@ -194,10 +205,10 @@ class Settings(BaseSettings):
             raise ValueError("must be all, any, or names of models separated by commas, such as ner-en,spam-en")
         return ",".join(names)
 
-    @field_validator("api_keys_file", "usage_dir", mode="before")
+    @field_validator("api_keys_file", "usage_dir", "grpc_port", mode="before")
     @classmethod
-    def _empty_is_none(cls, path: object) -> object:
-        return None if path == "" else path  # as a variable of a compose file is that nobody has set
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value  # as a variable of a compose file is that nobody has set
 
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Settings:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,8 @@ from service.server.app import Application, create_app
 from service.server.edge.tls import Tls
 from service.server.edge.tls_gate import TlsGate
 from service.server.fast_path import FastPathProtocol, fast_path_protocol
-from service.server.run import open_socket
+from service.server.grpc_port import GrpcPort
+from service.server.run import GracefulServer, open_socket
 from service.settings import Settings
 from tests.conftest import PATIENCE_S, wait_until
 
@@ -30,13 +31,19 @@ _SEGMENT_PAUSE_S = 0.001
 
 
 class LiveServer:
-    """A running server. `short_paths` lists the paths of requests that took the fast path, without ASGI."""
+    """A running server. `stop` makes it stop gracefully before the test does.
 
-    def __init__(self, app: Application, protocol: type[FastPathProtocol], port: int) -> None:
+    `short_paths` lists the paths of requests that took the fast path, without ASGI.
+    """
+
+    def __init__(self, app: Application, protocol: type[FastPathProtocol], port: int, grpc_port: int = 0) -> None:
+        """`grpc_port` is 0 where gRPC is not spoken."""
         self.app = app
+        self.grpc_port = grpc_port
         self.protocol = protocol
         self.port = port
         self.short_paths: list[str] = []
+        self.stop: Callable[[], None] = _nothing
         self._respond = app.respond
         app.respond = self._noting  # type: ignore[method-assign]
 
@@ -76,17 +83,24 @@ def live_server(models_dir: Path, *, send_bytes: int = 0, http: Any = None, **se
     config = uvicorn.Config(
         app, http=outer, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
     )
-    server = uvicorn.Server(config)
+    grpc_port = None if all_settings.grpc_port is None else GrpcPort(all_settings, app, tls)
+    server = uvicorn.Server(config) if grpc_port is None else GracefulServer(config, _nothing, 0, grpc_port=grpc_port)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
     thread.start()
     try:
         wait_until(lambda: server.started and app.state.loading.done())
-        yield LiveServer(app, protocol, listening.getsockname()[1])
+        started = LiveServer(app, protocol, listening.getsockname()[1], 0 if grpc_port is None else grpc_port.port)
+        started.stop = partial(setattr, server, "should_exit", True)
+        yield started
     finally:
         server.should_exit = True
         thread.join(PATIENCE_S)
         listening.close()
     assert not thread.is_alive(), "the server did not stop"
+
+
+def _nothing() -> None:
+    """A stop that is not announced."""
 
 
 @contextmanager

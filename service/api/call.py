@@ -98,8 +98,9 @@ class Call:
     def any_engine(self, model: str, version: str | None = None) -> TaskEngine:
         """The engine of a model, whatever its task. Raises as `Registry.find`."""
         entries = self.registry.versions(model)
-        named = [entry for entry in entries if entry.version == version] or entries
-        if any(entry.answers("generate") for entry in named):
+        if version is not None:
+            entries = [entry for entry in entries if entry.version == version] or entries
+        if any(entry.answers("generate") for entry in entries):
             return self.generation_engine(model, version)
         return self.predict_engine(model, version)
 
@@ -136,11 +137,11 @@ class Call:
         self.record.outcome = failure.error_type
         return failure
 
-    async def unless_client_leaves(self, work: Coroutine[Any, Any, T]) -> T:
+    def unless_client_leaves(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """The result of `work`, which is cancelled if the client disconnects first. Raises ClientGone then."""
-        receive = self._receive
-        if receive is None:
-            return await work
+        return work if self._receive is None else self._while_connected(work, self._receive)
+
+    async def _while_connected(self, work: Coroutine[Any, Any, T], receive: Receive) -> T:
         working = asyncio.current_task()
         assert working is not None, "endpoints run in a task"
         has_left = False
@@ -168,7 +169,8 @@ class Call:
     ) -> Engine:
         if version is None and state is not None and model is not None:
             version = self._version_of(state, model)
-        affinity = self.record.headers.affinity.decode("latin-1") or self._session_root(session) or self.caller
+        header = self.record.headers.affinity
+        affinity = header.decode("latin-1") if header else self._session_root(session) or self.caller
         return self.registry.find(route, model, version, affinity)
 
     def _version_of(self, state: str, model: str) -> str | None:

@@ -44,7 +44,12 @@ class Dispatcher:
     async def respond(self, match: Match, body: bytes, record: RequestRecord) -> Response:
         """Without ASGI: the response to a request whose body is complete; an EventStream has not begun yet."""
         try:
-            response = await self._respond(match, self._call(match, record, None), body)
+            call = self._call(match, record, None)
+            if record.headers.content_encoding:
+                response = await self._respond(match, call, body)
+            else:  # the same without two coroutines in between, through which every step of the work would go
+                _require_body(record, body)
+                response = await match.route.respond(call, body)
         except Exception as error:
             return error_response(record, error, match.errors)
         record.status = response.status_code
@@ -52,10 +57,13 @@ class Dispatcher:
 
     async def _respond(self, match: Match, call: Call, raw: bytes) -> Response:
         """Inflate the body if it was compressed, and answer. Raises what the error table knows."""
-        if not call.record.headers.content_encoding:
-            return await _answer(match, call, raw)
-        async with self._inflater.inflated(raw, call.record.headers.content_encoding) as body:
-            return await _answer(match, call, body)
+        record = call.record
+        if not record.headers.content_encoding:
+            _require_body(record, raw)
+            return await match.route.respond(call, raw)
+        async with self._inflater.inflated(raw, record.headers.content_encoding) as body:
+            _require_body(record, body)
+            return await match.route.respond(call, body)
 
     def _call(self, match: Match, record: RequestRecord, receive: Receive | None) -> Call:
         admit(self._services.access, record, match.route.needs)
@@ -63,11 +71,10 @@ class Dispatcher:
         return Call(self._services, record, match.path_values, match.errors, receive)
 
 
-async def _answer(match: Match, call: Call, body: bytes) -> Response:
-    caller = call.record.caller
-    if caller is not None:
-        caller.require_body(len(body))  # a body in chunks declares no length, and a compressed one another
-    return await match.route.respond(call, body)
+def _require_body(record: RequestRecord, body: bytes) -> None:
+    """Raises BodyTooLarge. A body in chunks declares no length, and a compressed one another."""
+    if record.caller is not None:
+        record.caller.require_body(len(body))
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -135,6 +135,7 @@ class ErrorForm(NamedTuple):
         names: its own names of fields by those of `SamplingOptions`, for the paths of refused values.
         absent: for paths that its clients ask for and that are not served, a sentence about what there is instead.
         final: error types and rejections that a retry meets again: their responses have `x-should-retry: false`.
+        answer: the type of the body in the OpenAPI document; None for `ErrorResponse`.
     """
 
     body: Callable[[Failure], Mapping[str, Any]] = plain_body
@@ -142,6 +143,7 @@ class ErrorForm(NamedTuple):
     names: Mapping[str | int, str] = _NOTHING
     absent: Mapping[str, str] = _NOTHING
     final: frozenset[str] = frozenset()
+    answer: Any = None
 
 
 PLAIN = ErrorForm()
@@ -216,8 +218,7 @@ def error_response(record: RequestRecord, error: Exception, form: ErrorForm = PL
     if isinstance(error, ClientGone):  # nobody reads this response; its status is for the log
         record.outcome, record.status = "cancelled", CLIENT_GONE_STATUS
         return Response(status_code=CLIENT_GONE_STATUS)
-    failure, record.rejection = _described(error, form, record.request_id)
-    failure = _fitted(failure)
+    failure, record.rejection = described(error, form, record.request_id)
     record.outcome, record.status = failure.error_type, failure.status
     is_final = failure.error_type in form.final or record.rejection in form.final
     headers = {**failure.headers, **_NO_RETRY} if is_final else failure.headers
@@ -255,8 +256,13 @@ def _with_what_there_is(request: Request, error: HTTPException, form: ErrorForm)
     return HTTPException(404, sentence, error.headers)
 
 
+def described(error: Exception, form: ErrorForm = PLAIN, request_id: str = "") -> tuple[Failure, str]:
+    """The failure for any error, cut so that its answer is small, and why no model ran."""
+    failure, rejection = _described(error, form, request_id)
+    return _fitted(failure), rejection
+
+
 def _described(error: Exception, form: ErrorForm, request_id: str) -> tuple[Failure, str]:
-    """The failure, and why no model ran."""
     if isinstance(error, UnrollError):
         failure = failure_of(error, form, request_id)
         return failure, rejection_of(error, failure.error_type)

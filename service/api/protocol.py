@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -24,11 +25,14 @@ from service.api.validation.json_body import BodyLimits, parse_body
 from service.errors import StillOpening
 
 BodyT = TypeVar("BodyT")
+Headers = Sequence[tuple[bytes, bytes]]
 Responses = dict[int | str, dict[str, Any]]
 
 _JSON = b"application/json"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _NO_VALUES: Mapping[str, str] = MappingProxyType({})
+#: Paths with parameters that are remembered; clients choose them, so there is a bound on what they take.
+_MAX_KEPT_PATHS, _MAX_KEPT_CHARACTERS = 512, 256
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Route(Generic[BodyT]):
         any_media_type: whether a JSON body may come without `Content-Type: application/json`, as some clients send it.
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
         request_body: what the document says about a body of bytes, as OpenAPI spells it.
+        documented_body: the type of the JSON in a body of bytes, for the document.
+        operation_id: the name of the operation in the document, from which generators make the names of methods.
+            Left out: the name of the endpoint. Unique, and kept from release to release.
     """
 
     path: str
@@ -55,25 +62,27 @@ class Route(Generic[BodyT]):
     scope: Scope | None = None
     answer: Any = None
     request_body: Mapping[str, Any] | None = None
+    documented_body: Any = None
+    operation_id: str = ""
     any_media_type: bool = False
     default_body: bytes = b""
     summary: str = ""
     examples: Mapping[str, Example] = field(default_factory=dict)
     responses: Responses = field(default_factory=dict)
 
-    @property
+    @cached_property
     def needs(self) -> Scope:
         """The scope that a request needs."""
         return self.scope or ("any" if self.method == "GET" else "predict")
 
-    @property
+    @cached_property
     def reads_json(self) -> bool:
         """Whether the body must be declared as JSON and is checked."""
         return issubclass(self.body, BaseModel)
 
     def require_media_type(self, content_type: bytes) -> None:
         """Raises HTTPException if the body must be JSON and is not declared as such."""
-        if self.any_media_type or not self.reads_json:
+        if content_type == _JSON or self.any_media_type or not self.reads_json:
             return
         media_type = content_type.partition(b";")[0].strip().lower()
         if media_type != _JSON and not media_type.endswith(b"+json"):
@@ -106,6 +115,15 @@ class Protocol:
     root: str = ""
 
 
+class PlainResponse(Response):
+    """A response whose body and headers are bytes already, and so need not be looked at again."""
+
+    def __init__(self, body: bytes, content_type: bytes = _JSON, more_headers: Headers = ()) -> None:
+        self.status_code, self.background, self.body = 200, None, body
+        length = b"content-length", b"%d" % len(body)
+        self.raw_headers = [length, (b"content-type", content_type), *more_headers]
+
+
 class Match(NamedTuple):
     """A request's route, its protocol, and the values of the parameters in its path."""
 
@@ -125,20 +143,31 @@ class RouteTable:
     def __init__(self, protocols: Iterable[Protocol]) -> None:
         self._fixed: dict[tuple[str, str], Match] = {}
         self._patterns: dict[tuple[str, int], list[tuple[re.Pattern[str], Match]]] = {}
+        #: What patterns found last: clients ask for the same models again and again.
+        self._found: dict[tuple[str, str], Match] = {}
         for protocol in protocols:
             for route in protocol.routes:
                 self._add(route, Match(route, protocol))
 
     def find(self, method: str, path: str) -> Match | None:
         """The route of a decoded path, if a protocol has one. HEAD has the routes of GET."""
-        fixed = self._fixed.get((method, path))
-        if fixed is not None or not self._patterns:
-            return fixed
+        key = method, path
+        known = self._fixed.get(key) or self._found.get(key)
+        if known is not None:
+            return known
         for pattern, match in self._patterns.get((method, path.count("/")), ()):
             found = pattern.fullmatch(path)
             if found is not None:
-                return match._replace(path_values=found.groupdict())
+                return self._kept(key, match._replace(path_values=MappingProxyType(found.groupdict())))
         return None
+
+    def _kept(self, key: tuple[str, str], match: Match) -> Match:
+        """The match, found at once the next time, unless the path is too long to be a client's usual one."""
+        if len(key[1]) <= _MAX_KEPT_CHARACTERS:
+            if len(self._found) >= _MAX_KEPT_PATHS:
+                self._found.clear()
+            self._found[key] = match
+        return match
 
     def _add(self, route: Route[Any], match: Match) -> None:
         methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)

@@ -7,7 +7,6 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.access.caller import Caller
@@ -20,6 +19,7 @@ TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 #: Requests with the same value get the same version of a model whose traffic is split.
 AFFINITY_HEADER = "X-Affinity-Key"
 
+_REQUEST_ID_NAME = REQUEST_ID_HEADER.lower().encode()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 # Generated ids are unique: a random part for each process, then a counter.
@@ -49,25 +49,27 @@ class KnownHeaders(NamedTuple):
 
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> KnownHeaders:
-        """Find them in one pass over lower-case names; the last of a repeated header counts."""
-        return cls(**{_FIELDS[name]: value for name, value in headers if name in _FIELDS})
+        """Find them by their names in lower case; the last of a repeated header counts."""
+        return cls._make(map(dict(headers).get, _NAMES, _DEFAULTS))
 
 
-_FIELDS = {
-    b"content-type": "content_type",
-    b"content-length": "content_length",
-    REQUEST_ID_HEADER.lower().encode(): "request_id",
-    TIMEOUT_HEADER.lower().encode(): "timeout_ms",
-    b"authorization": "authorization",
-    b"x-api-key": "api_key",
-    b"traceparent": "traceparent",
-    b"tracestate": "tracestate",
-    b"accept-encoding": "accept_encoding",
-    b"inference-header-content-length": "inference_header_length",
-    AFFINITY_HEADER.lower().encode(): "affinity",
-    b"content-encoding": "content_encoding",
-    b"x-forwarded-for": "forwarded_for",
-}
+#: In the order of the fields.
+_NAMES = (
+    b"content-type",
+    b"content-length",
+    REQUEST_ID_HEADER.lower().encode(),
+    TIMEOUT_HEADER.lower().encode(),
+    b"authorization",
+    b"x-api-key",
+    b"traceparent",
+    b"tracestate",
+    b"accept-encoding",
+    b"inference-header-content-length",
+    AFFINITY_HEADER.lower().encode(),
+    b"content-encoding",
+    b"x-forwarded-for",
+)
+_DEFAULTS = tuple(KnownHeaders())
 
 
 class StreamTimes(NamedTuple):
@@ -84,9 +86,10 @@ class StreamTimes(NamedTuple):
     num_tokens: int
 
 
-@dataclass(slots=True)
 class RequestRecord:
     """What logs, metrics and traces report about a request; routes fill it in.
+
+    Most requests leave most attributes as they are, so the class has these values and not each record.
 
     Attributes:
         route: the template of the path, never the path itself, so that clients cannot create label values.
@@ -97,15 +100,13 @@ class RequestRecord:
         path: the path itself, cut and escaped, where nothing is served at it or not by this method: for the log alone.
         outcome: ok, cancelled, or the `error_type` of the response.
         rejection: why no model ran, in more detail than `outcome`; empty if one did.
+        grpc_status: the status of a call of gRPC, such as OK; `status` has that of HTTP beside it.
         timings: of a prediction, whose last stage ended at `timed_s`.
         stream_times: of a generation.
         begun_s: when a generation began to be prepared.
         texts: the beginning of the inputs, if the settings allow to log them.
     """
 
-    request_id: str
-    route: str
-    headers: KnownHeaders
     protocol: str = ""
     client: str = ""
     caller: Caller | None = None
@@ -118,24 +119,32 @@ class RequestRecord:
     outcome: str = "ok"
     rejection: str = ""
     status: int = 0
+    grpc_status: str = ""
     timings: Timings | None = None
     timed_s: float = 0.0
     begun_s: float = 0.0
     stream_times: StreamTimes | None = None
     texts: Sequence[str] = ()
-    started_s: float = field(default_factory=time.monotonic)
+
+    def __init__(self, request_id: str, route: str, headers: KnownHeaders) -> None:
+        self.request_id = request_id
+        self.route = route
+        self.headers = headers
+        self.started_s = time.monotonic()
 
     @classmethod
     def of(cls, route: str, headers: Iterable[tuple[bytes, bytes]]) -> RequestRecord:
         """The record of a request that has just arrived."""
         known = KnownHeaders.of(headers)
-        trace = parse_traceparent(known.traceparent, known.tracestate) if known.traceparent else None
-        return cls(request_id_of(known.request_id), route, known, trace=trace)
+        record = cls(request_id_of(known.request_id), route, known)
+        if known.traceparent:
+            record.trace = parse_traceparent(known.traceparent, known.tracestate)
+        return record
 
     @property
     def id_header(self) -> tuple[bytes, bytes]:
         """The response header with the request id."""
-        return REQUEST_ID_HEADER.lower().encode(), self.request_id.encode()
+        return _REQUEST_ID_NAME, self.request_id.encode()
 
     @property
     def headers_out(self) -> list[tuple[bytes, bytes]]:

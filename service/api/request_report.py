@@ -23,6 +23,8 @@ def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[st
         "outcome": record.outcome,
         "duration_ms": round(duration_s * 1000, 3),
     }
+    if record.grpc_status:
+        fields["grpc_status"] = record.grpc_status
     if record.client:
         fields["client"] = record.client
     if record.caller is not None and record.caller.identity:
@@ -52,6 +54,10 @@ def traced_request(record: RequestRecord, trace: Trace, method: str, duration_s:
     }
     if record.status:  # absent if the client disconnected first
         attributes["http.response.status_code"] = record.status
+    if record.grpc_status:
+        service, method_name = record.route.lstrip("/").split("/")
+        attributes |= {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method_name}
+        attributes["rpc.grpc.status"] = record.grpc_status
     if record.outcome != "ok":
         attributes["error.type"] = record.outcome
     if record.model != NO_MODEL:

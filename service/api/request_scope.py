@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Token
 from typing import NamedTuple
 
-from prometheus_client import Counter, Histogram
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -21,6 +20,7 @@ from service.api.event_stream import EventStream
 from service.api.protocol import Match, RouteTable
 from service.api.request_record import REQUEST_ID_HEADER, KnownHeaders, RequestRecord, request_id_of
 from service.api.request_report import log_fields, traced_request
+from service.observability.collectors import LoopCount, LoopObservations
 from service.observability.json_logs import log_request, request_fields_var
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
@@ -38,6 +38,8 @@ UNMATCHED = "unmatched"
 NO_PROTOCOL = "none"
 
 Headers = Iterable[tuple[bytes, bytes]]
+#: What a request counts: requests, those of its protocol, its duration, and requests of the version that answered.
+Series = tuple[LoopCount, LoopCount, LoopObservations, LoopCount | None]
 StreamWriter = Callable[[EventStream], Awaitable[None]]
 
 
@@ -76,7 +78,7 @@ class RequestScope:
         self._tracer = tracer
         self._client_of, self._add_headers = surroundings or Surroundings()
         #: Found once for each combination of labels, of which there are few: looking them up takes as long as counting.
-        self._series: dict[tuple[str, str, str, str, str], tuple[Counter, Counter, Histogram, Counter | None]] = {}
+        self._series: dict[tuple[str, str, str, str, str], Series] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error that nothing else caught becomes a plain 500 with the request's id."""
@@ -139,11 +141,32 @@ class RequestScope:
         self._report(record, "POST")
         request_fields_var.reset(token)
 
+    def begin(self, route: str, protocol: str, headers: Headers, client: str) -> RequestRecord:
+        """The record of a request that did not come by HTTP/1; `end` it. `client` is the address of the connection."""
+        record = RequestRecord.of(route, headers)
+        record.protocol = protocol
+        record.client = self._client_of(client, headers) if record.headers.forwarded_for else client
+        if self._tracer is not None:
+            record.trace = self._tracer.begin(record.trace, route)
+        return record
+
+    def end(self, record: RequestRecord) -> None:
+        """Report such a request, which has ended in whatever way."""
+        self._report(record, "POST")
+
+    def end_probe(self, record: RequestRecord) -> None:
+        """The same for a probe, which is neither counted nor logged where others are."""
+        log_request(logger, logging.DEBUG, log_fields(record, "POST", time.monotonic() - record.started_s))
+
+    def shed(self, protocol: str) -> None:
+        """Count a request beyond the limit of open ones. Nothing is logged."""
+        self._metrics.requests.labels(NO_MODEL, NO_MODEL, "overloaded").inc()
+        self._metrics.protocol_requests.labels(protocol, "overloaded").inc()
+        self._metrics.rejections.labels("too_many_open").inc()
+
     def refuse(self, match: Match, headers: Headers) -> Response:
         """The response to a request beyond the limit of open ones. Its body is not read, and nothing is logged."""
-        self._metrics.requests.labels(NO_MODEL, NO_MODEL, "overloaded").inc()
-        self._metrics.protocol_requests.labels(match.protocol.name, "overloaded").inc()
-        self._metrics.rejections.labels("too_many_open").inc()
+        self.shed(match.protocol.name)
         request_id = request_id_of(KnownHeaders.of(headers).request_id)
         body = to_json(match.errors.body(_TOO_MANY))
         response_headers = {"Retry-After": "1", REQUEST_ID_HEADER: request_id}
@@ -249,9 +272,10 @@ class RequestScope:
 
     def _count(self, record: RequestRecord, duration_s: float) -> None:
         key = (record.protocol, record.model, record.task, record.outcome, record.version)
-        if key not in self._series:
-            self._series[key] = self._find_series(*key)
-        requests, by_protocol, duration, by_version = self._series[key]
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = self._find_series(*key)
+        requests, by_protocol, duration, by_version = found
         requests.inc()
         by_protocol.inc()
         if by_version is not None:
@@ -260,9 +284,7 @@ class RequestScope:
         if record.rejection:
             self._metrics.rejections.labels(record.rejection).inc()
 
-    def _find_series(
-        self, protocol: str, model: str, task: str, outcome: str, version: str
-    ) -> tuple[Counter, Counter, Histogram, Counter | None]:
+    def _find_series(self, protocol: str, model: str, task: str, outcome: str, version: str) -> Series:
         metrics = self._metrics
         return (
             metrics.requests.labels(model, task, outcome),

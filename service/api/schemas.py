@@ -319,12 +319,15 @@ class FieldError(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """The body of every error."""
+    """The body of every error. What does not belong to a kind of error is left out."""
 
-    error: str
-    error_type: str
-    detail: list[FieldError] | None = None
-    request_id: str | None = None
+    error: str = Field(description="the whole sentence")
+    error_type: str = Field(description="one word for programs")
+    detail: list[FieldError] | None = Field(None, description="each invalid field")
+    request_id: str | None = Field(None, description="finds the line in the log")
+    available: list[str] | None = Field(None, description="of an unknown model: those that there are")
+    reasons: list[str] | None = Field(None, description="why the service or a model is not ready")
+    reason: str | None = Field(None, description="of a refused state: why, as one word")
 
 
 HealthStatus = Literal["live", "not_live", "ready", "not_ready"]

@@ -32,13 +32,15 @@ MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 class Example:
     """A recorded input with its parameters, and torch's answer in the form of the service.
 
-    `label_scores` are what the graph computes for every label, by output and label; None where that is not recorded.
+    `label_scores` are what the graph computes for every label, by output and label; `embedding` is the hidden state of
+    the input as one vector. Both are None where they are not recorded.
     """
 
     inputs: Any
     parameters: dict[str, Any]
     answer: Any
     label_scores: Mapping[str, Mapping[str, float]] | None = None
+    embedding: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ def _load_examples(file: Path) -> tuple[Example, ...]:
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
         examples = tuple(
-            Example(row["inputs"], row["parameters"], row["answer"], row.get("label_scores")) for row in rows
+            Example(row["inputs"], row["parameters"], row["answer"], row.get("label_scores"), row.get("embedding"))
+            for row in rows
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleCorrupt(file, f"not a list of examples: {error!r}") from error

@@ -25,14 +25,15 @@ def staging_folder(models_root: Path, name: str) -> Path:
 
 
 def write_examples(folder: Path, examples: Iterable[Example]) -> None:
-    """Write `examples.jsonl`: one object per line with `inputs`, `parameters`, `answer` and, if any, `label_scores`."""
+    """Write `examples.jsonl`: one object per line with the fields of an `Example`, without those that are None."""
     lines = [json.dumps(_row(example), ensure_ascii=False) for example in examples]
     (folder / EXAMPLES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _row(example: Example) -> dict[str, Any]:
     row = {"inputs": example.inputs, "parameters": example.parameters, "answer": example.answer}
-    return row if example.label_scores is None else {**row, "label_scores": example.label_scores}
+    further = {"label_scores": example.label_scores, "embedding": example.embedding}
+    return row | {name: value for name, value in further.items() if value is not None}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

@@ -1,4 +1,4 @@
-"""The `unroll` command: serve, predict, generate, score, stream, models, keys, and the training commands if installed.
+"""The `unroll` command: what the service has, and the training commands if they are installed.
 
 Heavy imports (onnxruntime, FastAPI) are deferred until a command needs them, so that `unroll --help` starts fast.
 """
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from service.cli import rollout_commands  # noqa: F401 - adds its commands to `unroll models`
+from service.cli.bench_commands import BENCH_EXAMPLES, bench
 from service.cli.keys_commands import keys_app
 from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, models_app
 from service.cli.plain_errors import fail as _fail
@@ -22,7 +23,7 @@ from service.cli.request_parameter import parse_parameter
 from service.cli.stream_command import STREAM_EXAMPLES, stream
 from service.distribution import install_hint, installed_version
 
-OWN_COMMANDS = ("serve", "predict", "generate", "score", "stream", "models", "keys")
+OWN_COMMANDS = ("serve", "predict", "generate", "score", "stream", "models", "keys", "openapi", "bench")
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
@@ -42,7 +43,8 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll generate "ROMEO:" --temperature 0.8 --seed 7\n
   unroll score "To be, or not to be"               perplexity of a text\n
   tail -f log.txt | unroll stream ner-en           answers while the text arrives, from a running server\n
-  unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs
+  unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs\n
+  unroll bench http://127.0.0.1:8000               measure what a running server takes
 
 predict, generate, score and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server,
 with the API key in UNROLL_API_KEY. `unroll keys` makes keys.
@@ -50,6 +52,7 @@ with the API key in UNROLL_API_KEY. `unroll keys` makes keys.
 _SERVE_EXAMPLES = """Examples:
 
   unroll serve --port 9000 --models /srv/models\n
+  unroll serve --grpc-port 8001\n
   UNROLL_MAX_BATCH_ITEMS=16 unroll serve
 
 The API documentation is at http://HOST:PORT/docs; SIGHUP reloads the models folder.
@@ -75,6 +78,12 @@ _SCORE_EXAMPLES = """Examples:
   unroll score "To be, or not to be"\n
   unroll score -m shakespeare --json "To be"\n
   unroll score < lines.txt
+"""
+
+_OPENAPI_EXAMPLES = """Examples:
+
+  unroll openapi --out openapi.json\n
+  openapi-python-client generate --path openapi.json
 """
 
 app = typer.Typer(
@@ -103,16 +112,23 @@ def _options(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(help="Port for the Open Inference Protocol over gRPC, as well.", show_default="none"),
+    ] = None,
     models: Annotated[
         Path | None, typer.Option(help="Folder with NAME/VERSION bundles.", show_default="models")
     ] = None,
 ) -> None:
-    """Serve the models over HTTP. All other settings are UNROLL_... environment variables."""
+    """Serve the models over HTTP, and over gRPC if a port is given.
+
+    All other settings are UNROLL_... environment variables.
+    """
     from service.server.run import run_server
     from service.settings import SettingsError, read_settings
 
     try:
-        settings = read_settings({"host": host, "port": port, "models_dir": models})
+        settings = read_settings({"host": host, "port": port, "grpc_port": grpc_port, "models_dir": models})
         run_server(settings)
     except (SettingsError, OSError) as error:
         _fail(str(error))
@@ -157,8 +173,8 @@ def predict(
     """
     from service.cli.predict import Prediction
 
-    parameters = dict(map(parse_parameter, parameter or []))
     with _plain_errors():
+        parameters = dict(map(parse_parameter, parameter or []))
         prediction = Prediction(model, version, parameters, column or [], url, models)
         lines = None if texts else _lines_of_standard_input()
         num_refused = prediction.write(texts or [], lines, out) if out else prediction.show(texts or [], lines, as_json)
@@ -251,11 +267,33 @@ def score(
                 print(f"{_rounded(details.get('perplexity'))}\t{_rounded(details.get('bits_per_character'))}\t{text}")
 
 
+@app.command(epilog=_OPENAPI_EXAMPLES)
+def openapi(
+    out: Annotated[
+        Path | None, typer.Option(help="Write the document to this file.", show_default="standard output")
+    ] = None,
+) -> None:
+    """Print the OpenAPI document of the HTTP API, for generators of clients and gateways.
+
+    It is what a server of this version has at /openapi.json, whatever models it serves; no server is needed.
+    """
+    from service.api.documentation import written
+    from service.server.app import openapi_document
+
+    text = written(openapi_document())
+    with _plain_errors():
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            out.write_text(text, encoding="utf-8", newline="\n")
+
+
 def _rounded(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
 app.command(epilog=STREAM_EXAMPLES)(stream)
+app.command(epilog=BENCH_EXAMPLES)(bench)
 app.add_typer(models_app)
 app.add_typer(keys_app)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from service.cli.plain_errors import fail
+from service.errors import UnrollError
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:
-    """`top_k=3` as a name and a JSON value; anything but JSON is a string."""
+    """`top_k=3` as a name and a JSON value; anything but JSON is a string. Raises UnrollError without a name."""
     name, separator, value = text.partition("=")
     if not separator:
-        fail(f"--parameter {text}: write KEY=VALUE")
+        raise UnrollError(f"--parameter {text}: write KEY=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:

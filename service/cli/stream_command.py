@@ -73,11 +73,11 @@ def stream(
     name, _, version = model.partition("@")
     start: dict[str, Any] = {
         "version": version or None,
-        "parameters": dict(map(parse_parameter, parameter or [])) or None,
         "encoding": encoding or (_ENCODINGS.get(file.suffix.lower()) if file else None),
         "sample_rate_hz": sample_rate_hz,
     }
     with plain_errors(), _opened(file) as source, told_plainly(), connect(url, _TIMEOUT_S) as client:
+        start["parameters"] = dict(map(parse_parameter, parameter or [])) or None
         start["state"] = state.read_text(encoding="utf-8").strip() if state is not None and state.is_file() else None
         with client.stream(name, **start) as talk:
             has_rows = talk.started.encoding == _ROWS and encoding is None

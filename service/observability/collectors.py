@@ -1,20 +1,28 @@
 """Collectors: metrics that are read from their owners at each scrape, instead of being updated all the time.
 
 The values of several versions of one model are summed, because dashboards show models.
+
+Counters and histograms that every request changes are here too: those of the client library take a lock for each value
+and check each call, which together costs a request more than its answer does.
 """
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
 
 from service.observability.json_logs import num_dropped_lines
 
 ThingT = TypeVar("ThingT")
+SeriesT = TypeVar("SeriesT")
 
 #: Ends a `watch`.
 Forget = Callable[[], None]
@@ -72,6 +80,110 @@ class BusyLanes(Protocol):
     def busy_s(self) -> float: ...
     @property
     def run_age_s(self) -> float: ...
+
+
+class LoopCount:
+    """One series of a counter. Only the event loop adds to it; any thread may read it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, amount: float = 1) -> None:
+        """Add an amount, which is not negative."""
+        self.value += amount
+
+
+class LoopObservations:
+    """One series of a histogram. Only the event loop adds to it; any thread may read it.
+
+    Attributes:
+        bounds: the upper bounds of the buckets but for the last, which has none.
+        counts: observations in each bucket alone.
+        exemplars: the newest of each bucket that has one, by its number.
+    """
+
+    __slots__ = ("bounds", "counts", "exemplars", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.exemplars: dict[int, Exemplar] = {}
+        self.total = 0.0
+
+    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """Count an amount. `exemplar` has the trace id, which links the bucket to the trace."""
+        bucket = bisect_left(self.bounds, amount)
+        self.counts[bucket] += 1
+        self.total += amount
+        if exemplar is not None:
+            self.exemplars[bucket] = Exemplar(dict(exemplar), amount, time.time())
+
+
+class _LoopMetric(Collector, Generic[SeriesT]):
+    """A metric whose series are changed in the event loop alone, without locks."""
+
+    def __init__(
+        self, name: str, text: str, label_names: Sequence[str], make: Callable[[], SeriesT], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._text, self._label_names = name, text, tuple(label_names)
+        self._make = make
+        self._series: dict[tuple[str, ...], SeriesT] = {}
+        registry.register(self)
+
+    def labels(self, *values: str) -> SeriesT:
+        """The series with these values of the labels, in their order."""
+        if len(values) != len(self._label_names):
+            raise ValueError(f"{self._name} has the labels {', '.join(self._label_names)}")
+        series = self._series.get(values)
+        if series is None:
+            series = self._series[values] = self._make()
+        return series
+
+
+class LoopCounter(_LoopMetric[LoopCount]):
+    """A counter with labels, which counts in the event loop alone."""
+
+    def __init__(self, name: str, text: str, label_names: Sequence[str], registry: CollectorRegistry) -> None:
+        super().__init__(name, text, label_names, LoopCount, registry)
+
+    def describe(self) -> Iterator[Metric]:
+        yield _counter(self._name, self._text, *self._label_names)
+
+    def collect(self) -> Iterator[Metric]:
+        family = _counter(self._name, self._text, *self._label_names)
+        for values, series in list(self._series.items()):
+            family.add_metric(values, series.value)
+        yield family
+
+
+class LoopHistogram(_LoopMetric[LoopObservations]):
+    """A histogram with labels, which counts in the event loop alone."""
+
+    def __init__(
+        self, name: str, text: str, label_names: Sequence[str], buckets: Sequence[float], registry: CollectorRegistry
+    ) -> None:
+        """`buckets` are upper bounds, rising and at least 0; one without a bound is added."""
+        super().__init__(name, text, label_names, lambda: LoopObservations(buckets), registry)
+        self._written = [*map(floatToGoString, buckets), "+Inf"]
+
+    def describe(self) -> Iterator[Metric]:
+        yield HistogramMetricFamily(self._name, self._text, labels=self._label_names)
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self._name, self._text, labels=self._label_names)
+        for values, series in list(self._series.items()):
+            family.add_metric(values, self._buckets(series), series.total)
+        yield family
+
+    def _buckets(self, series: LoopObservations) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
+        """Name, number of observations up to its bound, and exemplar if there is one, of each bucket."""
+        sums, exemplars = accumulate(series.counts.copy()), series.exemplars.copy()
+        return [
+            (name, float(count), exemplars[number]) if number in exemplars else (name, float(count))
+            for number, (name, count) in enumerate(zip(self._written, sums, strict=True))
+        ]
 
 
 class _OfModels(Collector, Generic[ThingT]):

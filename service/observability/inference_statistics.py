@@ -15,58 +15,96 @@ class Total(NamedTuple):
     times: int = 0
     seconds: float = 0.0
 
-    def plus(self, seconds: float) -> Total:
-        """With one more that took so long."""
-        return Total(self.times + 1, self.seconds + seconds)
-
 
 class RunTotals:
     """Runs of graphs by the number of rows in them."""
 
     def __init__(self) -> None:
-        self.by_size: dict[int, Total] = {}
+        self._times: dict[int, int] = {}
+        self._seconds: dict[int, float] = {}
+
+    @property
+    def by_size(self) -> dict[int, Total]:
+        """The runs so far."""
+        return {size: Total(times, self._seconds[size]) for size, times in self._times.copy().items()}
 
     def add(self, size: int, seconds: float) -> None:
         """Count a run. Calls must not overlap."""
-        self.by_size[size] = self.by_size.get(size, Total()).plus(seconds)
+        self._seconds[size] = self._seconds.get(size, 0.0) + seconds
+        self._times[size] = self._times.get(size, 0) + 1
 
     @classmethod
     def merged(cls, parts: Iterable[RunTotals]) -> RunTotals:
         """The sum of several."""
         whole = cls()
         for part in parts:
-            for size, (times, seconds) in part.by_size.copy().items():
-                before = whole.by_size.get(size, Total())
-                whole.by_size[size] = Total(before.times + times, before.seconds + seconds)
+            for size, (times, seconds) in part.by_size.items():
+                whole._times[size] = whole._times.get(size, 0) + times
+                whole._seconds[size] = whole._seconds.get(size, 0.0) + seconds
         return whole
 
 
 class InferenceStatistics:
     """Requests that one version of a model answered or failed. Only the event loop uses it.
 
+    Sums are kept as plain numbers, which every request changes, and made into totals for whoever asks.
+
     Attributes:
         num_inputs: inputs of the requests that were answered.
         last_s: when the last answer was ready, in seconds since 1970; 0 before the first.
-        success, failure: requests, with the time from the first look at their inputs to the end.
-        preprocess, queue, inference, postprocess: the stages of the requests that were answered.
     """
 
     def __init__(self) -> None:
-        self.num_inputs = 0
-        self.last_s = 0.0
-        self.success = self.failure = Total()
-        self.preprocess = self.queue = self.inference = self.postprocess = Total()
+        self.num_inputs = self._num_answered = self._num_failed = 0
+        self.last_s = self._answered_ms = self._failed_s = 0.0
+        self._preprocess_ms = self._queue_ms = self._inference_ms = self._postprocess_ms = 0.0
 
     def succeed(self, timings: Timings, num_inputs: int) -> None:
         """Count a request that was answered."""
+        preprocess_ms, queue_ms, inference_ms, postprocess_ms, total_ms, _ = timings
         self.num_inputs += num_inputs
         self.last_s = time.time()
-        self.success = self.success.plus(timings.total_ms / 1000)
-        self.preprocess = self.preprocess.plus(timings.preprocess_ms / 1000)
-        self.queue = self.queue.plus(timings.queue_ms / 1000)
-        self.inference = self.inference.plus(timings.inference_ms / 1000)
-        self.postprocess = self.postprocess.plus(timings.postprocess_ms / 1000)
+        self._num_answered += 1
+        self._answered_ms += total_ms
+        self._preprocess_ms += preprocess_ms
+        self._queue_ms += queue_ms
+        self._inference_ms += inference_ms
+        self._postprocess_ms += postprocess_ms
 
     def fail(self, started_s: float) -> None:
         """Count a request that failed or was refused; it began at `started_s` by `time.monotonic()`."""
-        self.failure = self.failure.plus(time.monotonic() - started_s)
+        self._num_failed += 1
+        self._failed_s += time.monotonic() - started_s
+
+    @property
+    def success(self) -> Total:
+        """Requests that were answered, from the first look at their inputs to the end."""
+        return self._of_answered(self._answered_ms)
+
+    @property
+    def failure(self) -> Total:
+        """Requests that failed or were refused, likewise."""
+        return Total(self._num_failed, self._failed_s)
+
+    @property
+    def preprocess(self) -> Total:
+        """Of the requests that were answered, as are the other stages."""
+        return self._of_answered(self._preprocess_ms)
+
+    @property
+    def queue(self) -> Total:
+        """From the queue to the run."""
+        return self._of_answered(self._queue_ms)
+
+    @property
+    def inference(self) -> Total:
+        """In the graph."""
+        return self._of_answered(self._inference_ms)
+
+    @property
+    def postprocess(self) -> Total:
+        """From the run to the answer."""
+        return self._of_answered(self._postprocess_ms)
+
+    def _of_answered(self, milliseconds: float) -> Total:
+        return Total(self._num_answered, milliseconds / 1000)

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType, TracebackType
 from typing import Any, TextIO, cast
 
@@ -65,10 +66,16 @@ class JsonFormatter(logging.Formatter):
         return "\n".join(_without_texts(ei[1]))
 
 
+@lru_cache(maxsize=2)
+def _second(time_s: int) -> str:
+    """A second since 1970 as a time in UTC, written once for all lines of it."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapping[str, Any]) -> str:
     """One line; `time_s` is seconds since 1970."""
     line: dict[str, Any] = {
-        "time": datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds"),
+        "time": f"{_second(int(time_s))}.{int(time_s % 1 * 1000):03d}+00:00",
         "level": level,
         "logger": logger,
         "message": message,

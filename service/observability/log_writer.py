@@ -63,7 +63,8 @@ class LogWriter:
                 return
             self._lines.append(data)
             self._num_bytes += len(data)
-            self._is_empty.clear()
+            if self._is_empty.is_set():  # a look costs less than to clear it again
+                self._is_empty.clear()
             must_wake = is_urgent or self._num_bytes > _WAKE_BYTES
             if self._thread is None:
                 self._start()

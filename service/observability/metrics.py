@@ -15,6 +15,8 @@ from service.observability.collectors import (
     Forget,
     LabelCollector,
     LogCollector,
+    LoopCounter,
+    LoopHistogram,
     PrefixCollector,
     Prefixes,
     Queue,
@@ -115,19 +117,19 @@ class Metrics:
             self.registry.register(collector)
 
     def _declare_requests(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
+        self.requests = LoopCounter(
             "unroll_requests_total",
             "Number of requests. outcome is ok, cancelled, or the error_type of the response.",
             ["model", "task", "outcome"],
             registry=registry,
         )
-        self.protocol_requests = Counter(
+        self.protocol_requests = LoopCounter(
             "unroll_protocol_requests_total",
             "Number of requests by the protocol of their route, with the same outcomes.",
             ["protocol", "outcome"],
             registry=registry,
         )
-        self.request_duration = Histogram(
+        self.request_duration = LoopHistogram(
             "unroll_request_duration_seconds",
             "Duration of requests in seconds, until the response is ready or its stream has ended.",
             ["model", "task"],
@@ -150,7 +152,7 @@ class Metrics:
         self.max_open_requests = Gauge(
             "unroll_max_open_requests", "Maximum number of requests being answered at once.", registry=registry
         )
-        self.stage_duration = Histogram(
+        self.stage_duration = LoopHistogram(
             "unroll_stage_duration_seconds",
             "Duration of one stage of a request in seconds: preprocess, queue, inference, postprocess.",
             ["model", "stage"],
@@ -166,20 +168,20 @@ class Metrics:
             buckets=BATCH_SIZE_BUCKETS,
             registry=registry,
         )
-        self.batch_padding_ratio = Histogram(
+        self.batch_padding_ratio = LoopHistogram(
             "unroll_batch_padding_ratio",
             "Ratio of padding among the computed tokens of a batch.",
             ["model"],
             buckets=RATIO_BUCKETS,
             registry=registry,
         )
-        self.computed_tokens = Counter(
+        self.computed_tokens = LoopCounter(
             "unroll_computed_tokens_total",
             "Number of tokens computed by batches, including padding.",
             ["model"],
             registry=registry,
         )
-        self.padded_tokens = Counter(
+        self.padded_tokens = LoopCounter(
             "unroll_padded_tokens_total",
             "Number of padding tokens computed by batches.",
             ["model"],
@@ -187,7 +189,7 @@ class Metrics:
         )
 
     def _declare_rollouts(self, registry: CollectorRegistry) -> None:
-        self.version_requests = Counter(
+        self.version_requests = LoopCounter(
             "unroll_version_requests_total",
             "Number of requests by the version that answered, with the same outcomes.",
             ["model", "version", "outcome"],
@@ -215,21 +217,21 @@ class Metrics:
         )
 
     def _declare_streams(self, registry: CollectorRegistry) -> None:
-        self.time_to_first_token = Histogram(
+        self.time_to_first_token = LoopHistogram(
             "unroll_time_to_first_token_seconds",
             "Time in seconds from the arrival of a streamed generation to its first token.",
             ["model"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
-        self.token_gap = Histogram(
+        self.token_gap = LoopHistogram(
             "unroll_token_gap_seconds",
             "Mean time between tokens in seconds; one observation per text.",
             ["model"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
-        self.generated_tokens = Counter(
+        self.generated_tokens = LoopCounter(
             "unroll_generated_tokens_total", "Number of generated tokens.", ["model"], registry=registry
         )
         self.slot_joins = Counter(
@@ -286,17 +288,17 @@ class Metrics:
         )
 
     def _declare_answers(self, registry: CollectorRegistry) -> None:
-        self.prediction_confidence = Histogram(
+        self.prediction_confidence = LoopHistogram(
             "unroll_prediction_confidence",
             "Confidence of answers: probability of the label, or mean probability of the tags or tokens.",
             ["model"],
             buckets=CONFIDENCE_BUCKETS,
             registry=registry,
         )
-        self.read_tokens = Counter(
+        self.read_tokens = LoopCounter(
             "unroll_read_tokens_total", "Number of input tokens (words or subwords) read.", ["model"], registry=registry
         )
-        self.unknown_tokens = Counter(
+        self.unknown_tokens = LoopCounter(
             "unroll_unknown_tokens_total",
             "Number of input tokens that are not in the vocabulary.",
             ["model"],

@@ -8,6 +8,7 @@ import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -19,7 +20,7 @@ from service.access.access_control import AccessControl, open_access
 from service.access.usage_log import UsageLog
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
-from service.api.documentation import document
+from service.api.documentation import complete_document, document
 from service.api.error_table import Failure, install_error_handlers
 from service.api.protocol import Match, Protocol, RouteTable
 from service.api.protocols import (
@@ -62,6 +63,8 @@ from service.server.edge.implied_methods import ImpliedMethods
 from service.server.edge.pages import Compressed, Secured
 from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
+from service.server.websocket.parsing_turns import ParsingTurns
+from service.server.websocket.places import Places, SharedByWebSockets
 from service.settings import Settings
 from service.tasks.inputs.request_limits import RequestLimits
 
@@ -107,7 +110,10 @@ class Application:
         settings = services.settings
         self.framework = framework
         self.state = framework.state
+        self.services = services
+        self.metrics = metrics
         self.open_connections = OpenConnections(_connection_limits(settings), metrics)
+        self.websockets = SharedByWebSockets(ParsingTurns(), Places(settings.max_streams_per_client))
         self._routes = RouteTable(protocols)
         self._root_path = root_path_of(settings.root_path)
         proxies = TrustedProxies.of(settings.trusted_proxies)
@@ -116,6 +122,7 @@ class Application:
         pages = Secured(Compressed(ForwardedScope(framework, proxies, self._root_path)))
         self._dispatcher = Dispatcher(pages, services, self.open_connections)
         app = ImpliedMethods(self._dispatcher, framework.routes, cors)
+        self.client_of = proxies.client_of
         surroundings = Surroundings(proxies.client_of, None if cors is None else cors.add_headers)
         self._scope = RequestScope(app, self._routes, metrics, settings.max_body_bytes, tracer, surroundings)
         self._max_open = settings.max_open_requests
@@ -157,6 +164,22 @@ class Application:
             await self._scope(scope, receive, send)
         finally:
             self._num_other -= scope["type"] == "http"
+
+    @property
+    def reports(self) -> RequestScope:
+        """What counts, logs and traces requests."""
+        return self._scope
+
+    def enter(self) -> bool:
+        """Begin a request that did not come by HTTP/1, if fewer than the limit are open; then `leave`."""
+        if self._num_open >= self._max_open:
+            return False
+        self._num_open += 1
+        return True
+
+    def leave(self) -> None:
+        """Such a request has ended."""
+        self._num_open -= 1
 
     @property
     def num_open(self) -> int:
@@ -226,15 +249,7 @@ def create_app(settings: Settings) -> Application:
         settings.default_model_list,
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
-    # FastAPI with the scripts of /docs served from here, so that it works without internet access.
-    framework = FastAPIOffline(
-        title="Unroll",
-        version=installed_version(),
-        description=_DESCRIPTION,
-        lifespan=_lifespan,
-        docs_url=None,  # `reference` serves the pages, with security headers
-        redoc_url=None,
-    )
+    framework = _framework()
     services = Services(registry, settings, _state_storage(settings), access)
     metrics.watch(KeyCollector(access))
     metrics.watch(StateCollector(services.state_storage.sealer))
@@ -243,15 +258,35 @@ def create_app(settings: Settings) -> Application:
     metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services = services
+    framework.state.tracer = open_tracer(installed_version())
+    application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
+    metrics.open_requests.set_function(lambda: application.num_open)
+    return application
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document, which `/openapi.json` serves. It does not depend on settings or models."""
+    return _framework().openapi()
+
+
+def _framework() -> FastAPI:
+    """FastAPI with every route, and the scripts of /docs served from here, so that it works without internet access."""
+    framework = FastAPIOffline(
+        title="Unroll",
+        version=installed_version(),
+        description=_DESCRIPTION,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        lifespan=_lifespan,
+        docs_url=None,  # `reference` serves the pages, with security headers
+        redoc_url=None,
+    )
     install_error_handlers(framework, {one.root: one.errors for one in PROTOCOLS if one.root})
     for protocol in PROTOCOLS:
         document(protocol, framework)
     for routes in (models, health, open_inference_probes, playground, playground_data, reference):
         framework.include_router(routes.router)
-    framework.state.tracer = open_tracer(installed_version())
-    application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
-    metrics.open_requests.set_function(lambda: application.num_open)
-    return application
+    framework.openapi = partial(complete_document, framework, PROTOCOLS)  # type: ignore[method-assign]
+    return framework
 
 
 @asynccontextmanager

@@ -20,7 +20,6 @@ from service.server.connection_parts import AnsweredCycle, OpenTransport
 from service.server.edge.host_check import HostCheck
 from service.server.edge.http_1_0 import PlainSend
 from service.server.request_head import (
-    FRAMING_HEADERS,
     MAX_HEADERS,
     MAX_TARGET_BYTES,
     Refused,
@@ -31,11 +30,13 @@ from service.server.request_head import (
     malformed,
     no_room,
     target_too_long,
+    too_many_websockets,
 )
 from service.server.request_pieces import RequestPieces
 from service.server.websocket.connection import WebSocketConnection
 from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders, accept_headers, offers_websocket, websocket_scope
+from service.server.websocket.places import SharedByWebSockets
 
 #: Requests that wait on one connection are held up to this size; beyond it the socket is not read.
 _MAX_HELD_BYTES = 16 * 1024
@@ -48,9 +49,10 @@ _FREE_CHUNK_OVERHEAD_BYTES = 256 * 1024
 
 
 class BoundedProtocol(BoundedLifetime):
-    """Use a subclass with `responder` and `open_connections` set, and `host_check` where hosts are checked."""
+    """Use a subclass with `responder`, `open_connections` and `websockets` set, and `host_check` where that is done."""
 
     host_check: HostCheck | None = None
+    websockets: SharedByWebSockets
 
     #: The bytes of requests that wait begin at the position.
     _held, _held_from, _num_held_bytes = b"", 0, 0
@@ -63,6 +65,7 @@ class BoundedProtocol(BoundedLifetime):
     _body_began_s = 0.0
     #: The headers of the response to a request for a WebSocket.
     _accept: RawHeaders | None = None
+    _address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Read requests from the connection."""
@@ -188,11 +191,15 @@ class BoundedProtocol(BoundedLifetime):
         if not offers_websocket(method, version, self.headers) or not self.responder.has_websocket(self.url):
             return False
         self._check_head_size()
-        num_bytes, is_chunked = check_head(method, version, self._framing)
+        num_bytes, is_chunked, _ = check_head(method, version, self.headers)
         if num_bytes or is_chunked:
             return False
         self.is_in_body = True  # its head is complete, whatever becomes of it
-        self._accept = accept_headers(self.headers)
+        accept = accept_headers(self.headers)
+        self._address = self.responder.client_of((self.client or ("",))[0], self.headers)
+        if not self.websockets.places.make_room(self._address):
+            raise too_many_websockets(self.websockets.places.max_each)
+        self._accept = accept
         self.is_ending = True
         return True
 
@@ -205,13 +212,14 @@ class BoundedProtocol(BoundedLifetime):
         self.cycle = None
         self.parser = None  # type: ignore[assignment]  # as uvicorn does: the two hold each other
         scope = websocket_scope(self.scope, self.url)
-        websocket = WebSocketConnection(
-            Handover(self.app, scope, accept, self.server_state, self.open_connections, self.loop)
-        )
+        shared = self.websockets, self._address
+        handover = Handover(self.app, scope, accept, self.server_state, self.open_connections, self.loop, *shared)
+        websocket = WebSocketConnection(handover)
+        self.flow.pause_reading()  # it is read in another way from here on
         self.transport.set_protocol(websocket)
         websocket.connection_made(self.transport)
         if rest:
-            websocket.data_received(rest)
+            websocket.take_bytes(rest)
 
     def _check_head_size(self) -> None:
         """Raises Refused if the head is too large so far."""
@@ -227,11 +235,6 @@ class BoundedProtocol(BoundedLifetime):
 
     # What the parser calls, in this order.
 
-    def on_message_begin(self) -> None:
-        """Start to collect the head of a request."""
-        super().on_message_begin()
-        self._framing: list[tuple[bytes, bytes]] = []
-
     def on_url(self, url: bytes) -> None:
         """Collect the request target."""
         self.url += url
@@ -242,14 +245,10 @@ class BoundedProtocol(BoundedLifetime):
         """Collect a header. Trailers are ignored: they must not change what the headers said."""
         if self.is_in_body:
             return
-        name = name.lower()
-        if len(self.headers) >= MAX_HEADERS:
+        headers = self.headers
+        if len(headers) >= MAX_HEADERS:
             raise headers_too_large(f"{MAX_HEADERS} headers")
-        if name in FRAMING_HEADERS:
-            self._framing.append((name, value))
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Check the head, and begin to answer the request."""
@@ -261,7 +260,7 @@ class BoundedProtocol(BoundedLifetime):
         if parser.should_upgrade() and method != b"CONNECT":
             return
         self._check_head_size()
-        num_bytes, self.is_chunked = check_head(method, version, self._framing)
+        num_bytes, self.is_chunked, self.expect_100_continue = check_head(method, version, self.headers)
         self.is_in_body, self._pieces.num_left_bytes = True, num_bytes
         self._num_body_bytes = self._num_wire_bytes = self._num_dropped_bytes = 0
         self._body_began_s = 0.0

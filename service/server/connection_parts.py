@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 def response_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Status line and headers."""
-    return b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n"])
+    return STATUS_LINE[status] + b"\r\n".join([*map(b": ".join, headers), b"", b""])
 
 
 class StallWatch:

@@ -28,6 +28,7 @@ from service.server.bounded_protocol import BoundedProtocol
 from service.server.connection_parts import response_head
 from service.server.edge.host_check import HostCheck
 from service.server.open_connections import OpenConnections
+from service.server.websocket.places import SharedByWebSockets
 
 
 class Responder(Refuser, Protocol):
@@ -37,6 +38,8 @@ class Responder(Refuser, Protocol):
     def open_connections(self) -> OpenConnections: ...
     @property
     def host_check(self) -> HostCheck | None: ...
+    @property
+    def websockets(self) -> SharedByWebSockets: ...
     def find_post(self, url: bytes) -> Match | None: ...
     def refusal(self, match: Match, headers: Headers) -> Response | None: ...
     async def respond(
@@ -208,6 +211,7 @@ def fast_path_protocol(application: Responder) -> type[FastPathProtocol]:
         "responder": application,
         "open_connections": application.open_connections,
         "host_check": application.host_check,
+        "websockets": application.websockets,
     }
     return type("BoundFastPathProtocol", (FastPathProtocol,), members)
 

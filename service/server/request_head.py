@@ -7,7 +7,7 @@ may read it in the other one: a second `Host`, a coding other than `chunked`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from service.api.error_table import Failure
 from service.server.open_connections import EndReason, RoomReason
@@ -15,8 +15,8 @@ from service.server.open_connections import EndReason, RoomReason
 MAX_HEADERS = 100
 MAX_TARGET_BYTES = 8 * 1024
 
-#: The headers that decide where a request ends and for whom it is.
-FRAMING_HEADERS = frozenset({b"content-length", b"host", b"transfer-encoding"})
+#: The headers that decide where a request ends, for whom it is, and whether its body waits for a response.
+_FRAMING_HEADERS = frozenset({b"content-length", b"expect", b"host", b"transfer-encoding"})
 #: Left out where an upgrade is ignored, which RFC 9110 allows a server at any time.
 _UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 
@@ -69,22 +69,36 @@ def no_room(reason: RoomReason) -> Refused:
     return Refused(Failure(429, "overloaded", message, headers=retry), reason)
 
 
-def check_head(method: bytes, version: str, framing: Sequence[tuple[bytes, bytes]]) -> tuple[int, bool]:
-    """The declared length of the body and whether it comes in chunks, whose length is not declared.
+def too_many_websockets(max_each: int) -> Refused:
+    """429 for one WebSocket too many of a client, all of whose others are being answered."""
+    message = f"{max_each} WebSockets of your address are open, which is as many as one client may have"
+    return Refused(Failure(429, "overloaded", message, headers={"Retry-After": "1"}), "too_many_connections")
 
-    `framing` are the `FRAMING_HEADERS` of the request, with names in lower case.
+
+def check_head(method: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bool, bool]:
+    """The declared length of the body, whether it comes in chunks, and whether its client waits for 100 Continue.
+
+    The length of a body in chunks is not declared. `headers` have names in lower case.
 
     Raises:
         Refused: the head breaks a rule, or can be read in more than one way.
     """
-    hosts = [value for name, value in framing if name == b"host"]
-    lengths = [value for name, value in framing if name == b"content-length"]
-    codings = [value for name, value in framing if name == b"transfer-encoding"]
+    hosts, lengths, codings, waits = [], b"", [], False
+    for name, value in headers:
+        if name in _FRAMING_HEADERS:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"content-length":
+                lengths = lengths or value  # the parser refuses a second one
+            elif name == b"transfer-encoding":
+                codings.append(value)
+            else:
+                waits = waits or value.lower() == b"100-continue"
     _check_version(method, version)
     _check_host(version, hosts)
     if codings:
         _check_codings(version, codings)
-    return (_declared_bytes(lengths[0]) if lengths else 0), bool(codings)
+    return (_declared_bytes(lengths) if lengths else 0), bool(codings), waits
 
 
 def head_without_upgrade(method: bytes, url: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

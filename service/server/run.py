@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import ipaddress
 import logging
@@ -23,6 +24,7 @@ from service.observability.json_logs import configure_logging, flush_logs, print
 from service.server.app import Application, create_app
 from service.server.edge.tls import Tls
 from service.server.edge.tls_gate import TlsGate
+from service.server.grpc_port import GrpcPort, require_grpc
 from service.server.idle_collector import IdleCollector
 from service.settings import Settings, SettingsError
 
@@ -50,6 +52,8 @@ def run_server(settings: Settings) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     tls = Tls.of(settings)
     listening = open_socket(settings.host, settings.port)
+    if settings.grpc_port is not None:
+        require_grpc()
     allow_open_files(settings.max_connections + _OTHER_OPEN_FILES)
     application = create_app(settings)
     protocol = http_protocol(application, tls)
@@ -72,7 +76,8 @@ def run_server(settings: Settings) -> None:
         config.ssl = tls.context
     announce: Callable[[], None] = application.state.registry.announce_stop
     ticks = [IdleCollector(lambda: not application.num_open).tick, *([tls.tick] if tls else [])]
-    server = GracefulServer(config, announce, settings.stop_delay_s, ticks, "https" if tls else "http")
+    grpc_port = None if settings.grpc_port is None else GrpcPort(settings, application, tls)
+    server = GracefulServer(config, announce, settings.stop_delay_s, ticks, "https" if tls else "http", grpc_port)
     with printing_logged():
         server.run(sockets=[listening])
 
@@ -111,21 +116,35 @@ class GracefulServer(uvicorn.Server):
         delay_s: float,
         ticks: Sequence[Callable[[], None]] = (),
         scheme: str = "http",
+        grpc_port: GrpcPort | None = None,
     ) -> None:
-        """Each of `ticks` is called several times a second."""
+        """Each of `ticks` is called several times a second. `grpc_port` is opened and closed beside."""
         super().__init__(config)
         self._ticks = ticks
         self._scheme = scheme
+        self._grpc_port = grpc_port
         self._announce = announce
         self._delay_s = delay_s
         self._stop_at_s: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and log the address, which uvicorn does not for sockets that it was given."""
+        """Start, and log the address, which uvicorn does not for sockets that it was given. Raises OSError."""
         await super().startup(sockets)
+        if self._grpc_port is not None and self.started:
+            await self._grpc_port.start()
         for listening in (sockets or ()) if self.started else ():
             host, port = listening.getsockname()[:2]
             logger.info("listening on %s://%s:%d", self._scheme, f"[{host}]" if ":" in host else host, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse what is new on both ports, let what is in flight finish, and stop."""
+        if self._grpc_port is None:
+            await super().shutdown(sockets)
+            return
+        grace_s = self.config.timeout_graceful_shutdown or 0
+        stopping = asyncio.create_task(self._grpc_port.stop(0 if self.force_exit else grace_s))
+        await super().shutdown(sockets)
+        await stopping
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

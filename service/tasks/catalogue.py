@@ -35,6 +35,11 @@ def tasks_of_route(route: Route) -> dict[TaskName, type[AnyTask]]:
     return {name: task for name, task in TASKS.items() if task.route == route}
 
 
+def route_of(name: TaskName) -> Route:
+    """The route that serves a task."""
+    return TASKS[name].route
+
+
 def task_of(bundle: Bundle) -> AnyTask:
     """The task that runs this bundle's graphs."""
     return TASKS[bundle.manifest.task](bundle)

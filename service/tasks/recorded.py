@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from service.bundle.hidden_output import hidden_output
 from service.bundle.load import Bundle, Example
 from service.bundle.manifest import Manifest, Precision
 from service.errors import InferenceFailed, InvalidInput
-from service.tasks.core.task import Array, Runner, Task
+from service.tasks.core.hidden import finite_numbers
+from service.tasks.core.task import Array, Runner, Task, run_with_hidden
 from service.tasks.inputs.json_input import plain_value
 
 #: Largest allowed difference of a score or log-probability from the recorded one, which is torch's in fp32; text and
@@ -63,6 +65,29 @@ def faults_of_labels(bundle: Bundle, task: Task, runner: Runner) -> Iterator[str
         yield from (f"example {number}: {fault}" for fault in faults)
 
 
+def recorded_embedding(bundle: Bundle, task: Task, runner: Runner, inputs: Any) -> list[float] | None:
+    """The hidden state of an input as one vector; None if the bundle gives none. Raises as `Task.embed`."""
+    if hidden_output(bundle.manifest) is None:
+        return None
+    (vector,) = task.embed(runner, [task.embedding_example(plain_value(inputs))])
+    return [round(number, 6) for number in finite_numbers(vector)]
+
+
+def faults_of_embeddings(bundle: Bundle, task: Task, runner: Runner, tolerance: float) -> Iterator[str]:
+    """One sentence for each example whose recorded embedding is not what the graph gives."""
+    for number, example in enumerate(bundle.examples, start=1):
+        if example.embedding is None:
+            continue
+        try:
+            found = recorded_embedding(bundle, task, runner, example.inputs)
+        except (InferenceFailed, InvalidInput) as error:
+            yield f"the embedding of example {number} could not be computed: {error}"
+            continue
+        faults = _compare(example.embedding, found, tolerance, "embedding")
+        if faults:
+            yield f"example {number}: {faults[0]} ({len(faults)} of {len(example.embedding)} numbers differ)"
+
+
 class _Listener:
     """A runner that keeps the outputs of its last run."""
 
@@ -71,7 +96,7 @@ class _Listener:
         self.outputs: dict[str, Array] = {}
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        self.outputs = self._runner.run(graph, feeds)
+        self.outputs = run_with_hidden(self._runner, graph, feeds)
         return self.outputs
 
     def first_row(self, output: str) -> list[float]:

@@ -61,7 +61,7 @@ TOY = Protocol(
     routes=[
         Route("/toy/{model}", toy, ToyRequest, summary="Label a text"),
         Route("/toy/{model}/raw", raw, bytes),
-        Route("/toy/{model}:meta", raw, bytes, method="GET"),
+        Route("/toy/{model}:meta", raw, bytes, method="GET", operation_id="toy_meta"),
     ],
 )
 

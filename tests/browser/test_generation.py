@@ -19,13 +19,15 @@ MODEL = "tiny-generator"
 
 
 class Gate:
-    """Blocks runs of a graph until the test permits them."""
+    """Blocks runs of a graph until the test permits them. It is open until `let`: a page that opens asks for an example."""
 
     def __init__(self) -> None:
         self._runs = threading.Semaphore(0)
-        self._is_open = False
+        self._is_open = True
 
     def let(self, num_runs: int) -> None:
+        """Let only so many more runs pass."""
+        self._is_open = False
         self._runs.release(num_runs)
 
     def open_until(self, condition: Callable[[], bool]) -> None:

@@ -35,7 +35,7 @@ class Replica:
             "UNROLL_MODELS_DIR": str(models_dir),
             "UNROLL_DEVICE": "cpu",
             "UNROLL_LANES": "1",
-            "UNROLL_STOP_DELAY_S": "4",  # HAProxy detects within 0.7 s that a replica is not ready
+            "UNROLL_STOP_DELAY_S": "4",  # HAProxy detects within 0.9 s that a replica is not ready
             "UNROLL_STATE_KEYS": "one key for all the replicas of this test",
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -25,15 +25,18 @@ def pytest_configure(config):
 
 
 def outcome(folder: Path, test: str, *options: str) -> tuple[int, str]:
-    """Exit status and output of a run over one file that passes one test and skips as `test` says."""
+    """Exit status and output of a run over one file that passes one test and skips as `test` says.
+
+    No plugin is loaded but pytest-xdist: loading them costs far more than the run.
+    """
     (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     source = f"import pytest\n\ndef test_that_passes():\n    assert True\n\n{test}\n"
     (folder / "test_sample.py").write_text(source, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "xdist.plugin", *options],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -192,6 +192,9 @@ def export(
     fp32: Annotated[bool, typer.Option("--fp32", help="Store weights in single precision: twice the size.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Add 8-bit graphs, if the dev score holds.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Allow bf16 for the bundle, if the dev score holds.")] = False,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Add the hidden state to a bundle that was published without it.")
+    ] = False,
     runs: RunsFolder = Path("runs"),
 ) -> None:
     """Export the best weights of a run as a bundle (graphs, tokenizer, examples, model card), verify and publish it.
@@ -201,6 +204,8 @@ def export(
     A published version is never replaced: the next free one is taken.
 
     Add a faster variant to a published bundle: unroll export --int8 models/pos-en/1
+
+    Let an older bundle give embeddings, its weights unchanged: unroll export --hidden models/pos-en/1
     """
     asked: dict[VariantName, bool] = {"bf16": bf16, "int8": int8}
     wanted = [name for name, is_asked in asked.items() if is_asked]
@@ -208,7 +213,9 @@ def export(
         from service.bundle.load import MANIFEST_FILE
 
         bundle = source
-        if not (source / MANIFEST_FILE).is_file():
+        if hidden:
+            bundle = _add_hidden_state(bundle_at(source, models))
+        elif not (source / MANIFEST_FILE).is_file():
             from training.pipeline.run import open_run
 
             check_writable(models, "--models")
@@ -334,6 +341,15 @@ def _dry_run(prepared: Prepared, device: torch.device) -> None:
 
     typer.echo(with_remark(prepared).recipe.model_dump_json(indent=2, exclude_none=True))
     say(dry_run(prepared, device).summary())
+
+
+def _add_hidden_state(bundle: Path) -> Path:
+    from training.publish.hidden_state import add_hidden_state
+
+    say(f"{bundle}: adding the hidden state, then verifying ...")
+    published = add_hidden_state(bundle)
+    typer.echo(f"{published} gives its hidden state; every other output is unchanged")
+    return published
 
 
 def _add_variant(bundle: Path, name: VariantName) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from service.bundle.hidden_output import EMBEDDING
 from training.config.networks import ClassifierConfig
 from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
 from training.networks.layers.cells import State
@@ -43,34 +44,48 @@ class Classifier(Network):
         return recurrent_state(config.cell, config.layers, config.hidden_size) if self.reads_chunks else {}
 
     def graphs(self) -> dict[str, NetworkGraph]:
-        """`classifier`: tokens, characters where they are read, lengths -> logits.
+        """`classifier`: tokens, characters where they are read, lengths -> logits, and the embedding.
 
         A network that reads chunks also takes the state after the previous chunk and gives the next one.
         """
         reads_characters = self.character_features is not None
         characters = [int64("characters", "batch", "time", "chars")] if reads_characters else []
         inputs = [int64("tokens", "batch", "time"), *characters, int64("lengths", "batch"), *self.state_inputs()]
-        outputs = [float32("logits", "batch", self.output.out_features), *self.state_outputs()]
+        embedding = float32(EMBEDDING, "batch", self.output.in_features)
+        outputs = [float32("logits", "batch", self.output.out_features), *self.state_outputs(), embedding]
         return {"classifier": NetworkGraph(self._classify, tuple(inputs), tuple(outputs))}
 
     def _classify(self, feeds: Tensors) -> Tensors:
         tokens, lengths, characters = feeds["tokens"], feeds["lengths"], feeds.get("characters")
         if not self.reads_chunks:
-            return {"logits": self.logits(tokens, lengths, characters)}
-        logits, state = self.read_chunk(tokens, lengths, self.state_of(feeds), characters)
-        return {"logits": logits, **self.next_state(state)}
+            vector = self.embed(tokens, lengths, characters)
+            return {"logits": self.output(vector), EMBEDDING: vector}
+        vector, state = self.embed_chunk(tokens, lengths, self.state_of(feeds), characters)
+        return {"logits": self.output(vector), **self.next_state(state), EMBEDDING: vector}
 
     def logits(self, tokens: Tensor, lengths: Tensor, characters: Tensor | None = None) -> Tensor:
         """`[batch, time]`, `[batch]`, `[batch, time, chars]` where characters are read -> `[batch, labels]`."""
-        return self._logits_of(self.encoder(self._features(tokens, characters), lengths), lengths)
+        logits: Tensor = self.output(self.dropout(self.embed(tokens, lengths, characters)))
+        return logits
+
+    def embed(self, tokens: Tensor, lengths: Tensor, characters: Tensor | None = None) -> Tensor:
+        """What the output layer reads, `[batch, width]`; arguments as for `logits`."""
+        return self._pooled(self.encoder(self._features(tokens, characters), lengths), lengths)
 
     def read_chunk(
         self, tokens: Tensor, lengths: Tensor, state: State, characters: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """`logits` of all up to the end of a chunk, from the state after the previous one; and the next state."""
+        vector, after = self.embed_chunk(tokens, lengths, state, characters)
+        return self.output(self.dropout(vector)), after
+
+    def embed_chunk(
+        self, tokens: Tensor, lengths: Tensor, state: State, characters: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """`embed` of all up to the end of a chunk; arguments as for `read_chunk`."""
         assert isinstance(self.encoder, RecurrentEncoder)
         outputs, after = self.encoder.read_chunk(self._features(tokens, characters), lengths, state)
-        return self._logits_of(outputs, lengths), after
+        return self._pooled(outputs, lengths), after
 
     def _features(self, tokens: Tensor, characters: Tensor | None) -> Tensor:
         embedded = self.word_dropouts(self.embedding, tokens)
@@ -79,9 +94,9 @@ class Classifier(Network):
         features: Tensor = self.embedding_dropout(embedded)
         return features
 
-    def _logits_of(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.dropout(self.hidden(self.pooling(self.encoder, outputs, lengths))))
-        return logits
+    def _pooled(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        vector: Tensor = self.hidden(self.pooling(self.encoder, outputs, lengths))
+        return vector
 
     def loss(self, batch: ClassificationBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over texts of -log p(label), with label smoothing if configured."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from service.bundle.hidden_output import HIDDEN_STATES
 from training.config.networks import LanguageModelConfig
 from training.networks.layers.cells import State
 from training.networks.layers.dropout import EmbeddingDropout, sequence_dropout
@@ -65,19 +66,24 @@ class LanguageModel(Network):
         return recurrent_state(self.config.cell, self.config.layers, self.config.hidden_size)
 
     def graphs(self) -> dict[str, NetworkGraph]:
-        """`prompt`: tokens, lengths, state -> logits, next state; `step`: the same for one token of each row."""
+        """`prompt`: tokens, lengths, state -> logits, next state, hidden states; `step`: one token of each row.
+
+        The hidden states are what the output layer reads; a step does not give them.
+        """
         state, after, vocabulary = self.state_inputs(), self.state_outputs(), self.output.out_features
         tokens = int64("tokens", "batch", "time"), int64("lengths", "batch")
         prompt_logits = float32("logits", "batch", "time", vocabulary)
         step_logits = float32("logits", "batch", vocabulary)
+        hidden = float32(HIDDEN_STATES, "batch", "time", self.output.in_features)
         return {
-            "prompt": NetworkGraph(self._prompt, (*tokens, *state), (prompt_logits, *after)),
+            "prompt": NetworkGraph(self._prompt, (*tokens, *state), (prompt_logits, *after, hidden)),
             "step": NetworkGraph(self._step, (int64("token", "batch"), *state), (step_logits, *after)),
         }
 
     def _prompt(self, feeds: Tensors) -> Tensors:
-        logits, state = self.prompt(feeds["tokens"], feeds["lengths"], self.state_of(feeds))
-        return {"logits": logits, **self.next_state(state)}
+        reading = self.read(feeds["tokens"], feeds["lengths"], self.state_of(feeds))
+        hidden = self.projected(reading.dropped)
+        return {"logits": self.output(hidden), **self.next_state(reading.state), HIDDEN_STATES: hidden}
 
     def _step(self, feeds: Tensors) -> Tensors:
         logits, state = self.step(feeds["token"], self.state_of(feeds))

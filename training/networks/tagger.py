@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from service.bundle.hidden_output import HIDDEN_STATES
 from training.config.networks import TaggerConfig
 from training.networks.inputs.contextual import ContextualFeatures
 from training.networks.inputs.word_features import WordDropouts, character_features, feature_size, with_characters
@@ -22,16 +23,20 @@ from training.preprocessing.padded_sequences import length_mask
 
 
 class TaggerOutput(NamedTuple):
-    """Unnormalised scores: `emissions` `[batch, time, labels]`, `text_logits` `[batch, text labels]` if joint."""
+    """Unnormalised scores: `emissions` `[batch, time, labels]`, `text_logits` `[batch, text labels]` if joint.
+
+    `hidden` `[batch, time, width]` is what the output layer reads, without dropout.
+    """
 
     emissions: Tensor
     text_logits: Tensor | None
+    hidden: Tensor
 
     @property
     def tensors(self) -> Tensors:
-        """The scores by name, without text_logits if they are None."""
-        emissions = {"emissions": self.emissions}
-        return emissions if self.text_logits is None else {**emissions, "text_logits": self.text_logits}
+        """The outputs by name, without text_logits if they are None."""
+        tensors = {"emissions": self.emissions, HIDDEN_STATES: self.hidden}
+        return tensors if self.text_logits is None else {**tensors, "text_logits": self.text_logits}
 
 
 class TextHead(nn.Module):
@@ -99,7 +104,7 @@ class Tagger(Network):
         return None if self.crf is None else self.crf.transitions
 
     def graphs(self) -> dict[str, NetworkGraph]:
-        """`tagger`: words, characters where they are read, lengths -> emissions, and text_logits if it is joint.
+        """`tagger`: words, characters where they are read, lengths -> emissions, hidden states, text_logits if joint.
 
         A network that reads chunks also takes the state after the previous chunk and gives the next one.
         """
@@ -109,7 +114,8 @@ class Tagger(Network):
         outputs = [float32("emissions", "batch", "time", self.output.out_features)]
         if self.text_head is not None:
             outputs.append(float32("text_logits", "batch", self.text_head.output.out_features))
-        return {"tagger": NetworkGraph(self._tag, tuple(inputs), (*outputs, *self.state_outputs()))}
+        hidden = float32(HIDDEN_STATES, "batch", "time", self.output.in_features)
+        return {"tagger": NetworkGraph(self._tag, tuple(inputs), (*outputs, *self.state_outputs(), hidden))}
 
     def _tag(self, feeds: Tensors) -> Tensors:
         words = feeds["words"]
@@ -142,7 +148,7 @@ class Tagger(Network):
 
     def _reading(self, outputs: Tensor, lengths: Tensor) -> TaggerOutput:
         text_logits = None if self.text_head is None else self.text_head(self.encoder, outputs, lengths)
-        return TaggerOutput(self.output(self.dropout(outputs)), text_logits)
+        return TaggerOutput(self.output(self.dropout(outputs)), text_logits, outputs)
 
     def loss(self, batch: TaggingBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over words of -log p(tag), or of the CRF's -log p(tags) per word; plus the text loss if joint."""

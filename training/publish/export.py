@@ -17,7 +17,7 @@ from service.bundle.versions import taken_versions
 from service.bundle.write import publish_new, staging_folder, write_examples, write_manifest
 from service.errors import InvalidInput, ParityFailed
 from service.tasks.catalogue import answer, task_of
-from service.tasks.recorded import label_scores
+from service.tasks.recorded import label_scores, recorded_embedding
 from training.evaluation.task import Question
 from training.evaluation.torch_runner import TorchRunner, one_thread, transitions_of
 from training.networks.network import Network
@@ -147,7 +147,9 @@ def write_tokenizers(folder: Path, tokenizers: Mapping[str, TextTokenizer]) -> d
 
 @one_thread()
 def record_examples(bundle: Bundle, network: Network, questions: Sequence[Question]) -> list[Example]:
-    """The network's answer to each question, through the service's own task code; to the first with all label scores.
+    """The network's answer to each question, through the service's own task code.
+
+    The first also has all label scores, and the embedding.
 
     Raises:
         InvalidInput: the task refuses a question, or there is none.
@@ -161,7 +163,8 @@ def record_examples(bundle: Bundle, network: Network, questions: Sequence[Questi
         for question, found in zip(questions, answers, strict=True)
     ]
     scores = label_scores(bundle, task, runner, first.inputs, first.parameters)
-    return [replace(first, label_scores=scores), *others]
+    embedding = recorded_embedding(bundle, task, runner, first.inputs)
+    return [replace(first, label_scores=scores, embedding=embedding), *others]
 
 
 def write_card_and_manifest(folder: Path, manifest: Manifest, examples: Sequence[Example]) -> Manifest:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from service.tasks.core.task import Array, Runner
+from service.tasks.core.task import Array, Runner, run_with_hidden
 
 #: Outputs whose argmax is the decision of the model.
 _DECISIONS = frozenset({"emissions", "logits", "text_logits"})
@@ -31,7 +31,7 @@ class PairedRunner:
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run a graph with both runners."""
-        expected, found = self._reference.run(graph, feeds), self._candidate.run(graph, feeds)
+        expected, found = (run_with_hidden(runner, graph, feeds) for runner in (self._reference, self._candidate))
         for name in expected:
             one, other = (self._valid(values[name], feeds) for values in (expected, found))
             self.max_difference = max(self.max_difference, float(np.abs(one - other).max()))

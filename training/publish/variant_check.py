@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import Variant, VariantName
 from service.inference.runtime.ort_runner import OrtRunner, can_run
 from service.tasks.catalogue import task_of
-from service.tasks.recorded import TOLERANCE, faults_of_examples
+from service.tasks.recorded import TOLERANCE, faults_of_embeddings, faults_of_examples
 
 #: Largest accepted loss of the dev score in points; for a language model in percent of its perplexity, for a forecaster
 #: in percent of its error.
@@ -25,8 +26,10 @@ def faults_of_variants(bundle: Bundle) -> Iterator[str]:
             yield describe(name, variant)
         if can_run(bundle, name):
             runner = OrtRunner(bundle, "cpu", precision=name)
-            faults = faults_of_examples(task_of(bundle), bundle.examples, runner, TOLERANCE[name])
-            yield from (f"{name}, {fault}" for fault in faults)
+            task = task_of(bundle)
+            faults = faults_of_examples(task, bundle.examples, runner, TOLERANCE[name])
+            hidden = faults_of_embeddings(bundle, task, runner, TOLERANCE[name])
+            yield from (f"{name}, {fault}" for fault in chain(faults, hidden))
 
 
 def describe(name: VariantName, variant: Variant) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import onnx
@@ -23,7 +24,7 @@ from service.errors import UnrollError
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import task_of
 from service.tasks.core.task import Runner
-from service.tasks.recorded import TOLERANCE, faults_of_examples
+from service.tasks.recorded import TOLERANCE, faults_of_embeddings, faults_of_examples
 from training.config.recipe import parse_recipe
 from training.data.digests import changed_names
 from training.data.records import Record
@@ -100,7 +101,9 @@ def measure(bundle: Bundle, name: VariantName, drafted: Variant, dev: Sequence[R
     """The variant with its measurements: dev in fp32 and in the variant, on one CPU thread."""
     fp32 = OrtRunner(bundle, "cpu")
     paired = PairedRunner(fp32, OrtRunner(bundle, "cpu", precision=name))
-    fault = next(faults_of_examples(task_of(bundle), bundle.examples, paired, TOLERANCE[name]), None)
+    examined = task_of(bundle)
+    faults = faults_of_examples(examined, bundle.examples, paired, TOLERANCE[name])
+    fault = next(chain(faults, faults_of_embeddings(bundle, examined, paired, TOLERANCE[name])), None)
     if fault is not None:
         raise VariantRefused(f"{bundle.manifest.name}: in {name} a recorded answer differs. {fault}")
     deciding, before = dev_score(bundle, fp32, dev)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +31,8 @@ from service.bundle.manifest import GraphSpec, Parity
 from service.errors import InferenceFailed, InvalidInput
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
-from service.tasks.core.task import Array, Runner
-from service.tasks.recorded import differences, faults_of_labels
+from service.tasks.core.task import Array, Runner, run_with_hidden
+from service.tasks.recorded import differences, faults_of_embeddings, faults_of_labels
 from training.evaluation.tasks.catalogue import evaluation_task
 from training.evaluation.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
 from training.networks.encoder_decoder import EncoderDecoder
@@ -155,10 +156,10 @@ class _Opened:
 def _check_graphs(report: ParityReport, opened: _Opened) -> None:
     for graph, spec in opened.bundle.manifest.graphs.items():
         for feeds in opened.inputs.all_sizes(spec):
-            outputs = opened.runner.run(graph, feeds)
+            outputs = run_with_hidden(opened.runner, graph, feeds)
             _check_shapes(report, graph, spec, feeds, outputs)
             for row in _rows(graph, spec, feeds):
-                alone = opened.runner.run(graph, row.feeds)
+                alone = run_with_hidden(opened.runner, graph, row.feeds)
                 _compare_rows(report, "padding", row, alone, row.of(outputs))
 
 
@@ -166,7 +167,7 @@ def _check_against_torch(report: ParityReport, opened: _Opened, network: Network
     torch_runner = TorchRunner(network)
     for graph, spec in opened.bundle.manifest.graphs.items():
         for feeds in opened.inputs.all_sizes(spec):
-            expected, actual = torch_runner.run(graph, feeds), opened.runner.run(graph, feeds)
+            expected, actual = torch_runner.run(graph, feeds), run_with_hidden(opened.runner, graph, feeds)
             for row in _rows(graph, spec, feeds):
                 _compare_rows(report, "torch", row, row.of(expected), row.of(actual))
     if isinstance(network, EncoderDecoder):
@@ -242,13 +243,13 @@ def _check_chunks(report: ParityReport, opened: _Opened, reference: Runner) -> N
     manifest = opened.bundle.manifest
     ((graph, spec),) = manifest.graphs.items()
     whole = opened.inputs.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
-    lengths, expected = whole["lengths"], reference.run(graph, whole)
+    lengths, expected = whole["lengths"], run_with_hidden(reference, graph, whole)
     done = np.zeros_like(lengths)
     state = {part.name: whole[part.name].copy() for part in manifest.state}
     while (rows := np.flatnonzero(done < lengths)).size:
         starts, sizes = done[rows], opened.inputs.chunk_sizes(lengths[rows] - done[rows])
         before = {name: array[:, rows] for name, array in state.items()}
-        outputs = opened.runner.run(graph, {**chunk_of(spec, whole, rows, starts, sizes), **before})
+        outputs = run_with_hidden(opened.runner, graph, {**chunk_of(spec, whole, rows, starts, sizes), **before})
         for part in manifest.state:
             state[part.name][:, rows] = outputs[part.next_name]
         done[rows] += sizes
@@ -305,7 +306,8 @@ def _check_transitions(report: ParityReport, bundle: Bundle, network: Network) -
 
 def _check_examples(report: ParityReport, opened: _Opened) -> None:
     task = task_of(opened.bundle)
-    for fault in faults_of_labels(opened.bundle, task, opened.runner):
+    recorded = faults_of_labels(opened.bundle, task, opened.runner)
+    for fault in chain(recorded, faults_of_embeddings(opened.bundle, task, opened.runner, report.tolerance)):
         report.fail("examples", fault)
     for number, example in enumerate(opened.bundle.examples, start=1):
         try:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.openapi.models import Example
 
 from service.api.examples.files import short_sound, small_picture, week_of_air
-from service.api.schemas import ErrorResponse
+from service.api.schemas import ErrorResponse, Health
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -98,7 +98,7 @@ _FRAMES = (
     'data:{"index":2,"token":{"id":9,"text":"y","logprob":-0.3,"special":false},"generated_text":"Ay","details":null}'
     "\n\n"
 )
-_STREAMED = {"example": _FRAMES}
+_STREAMED = {"schema": {"type": "string"}, "example": _FRAMES}
 
 
 def _refusal(description: str, error: str, error_type: str, field: str = "") -> dict[str, Any]:
@@ -224,7 +224,10 @@ _MODEL = {
     "licence": "CC BY-SA 4.0",
 }
 
-MODELS_RESPONSES: Responses = {200: {"content": {"application/json": {"example": {"models": [_MODEL]}}}}}
+MODELS_RESPONSES: Responses = {
+    200: {"content": {"application/json": {"example": {"models": [_MODEL]}}}},
+    401: _REFUSALS[401],
+}
 
 MODEL_RESPONSES: Responses = {
     200: {
@@ -243,6 +246,7 @@ MODEL_RESPONSES: Responses = {
             }
         }
     },
+    401: _REFUSALS[401],
     404: _REFUSALS[404],
     422: _refusal("A name or version is too long", "must have at most 64 characters", "validation", "version"),
 }
@@ -250,6 +254,7 @@ MODEL_RESPONSES: Responses = {
 LIVE_RESPONSES: Responses = {
     200: {"content": {"application/json": {"example": {"status": "live", "reasons": []}}}},
     503: {
+        "model": Health,
         "description": "Not live: a restart is needed",
         "content": {"application/json": {"example": {"status": "not_live", "reasons": ["a graph has run for 75 s"]}}},
     },
@@ -258,6 +263,7 @@ LIVE_RESPONSES: Responses = {
 READY_RESPONSES: Responses = {
     200: {"content": {"application/json": {"example": {"status": "ready", "reasons": []}}}},
     503: {
+        "model": Health,
         "description": "Not ready",
         "content": {
             "application/json": {
@@ -278,10 +284,12 @@ METRICS_RESPONSES: Responses = {
     200: {
         "description": "Prometheus text format, or OpenMetrics if the client accepts it",
         "content": {
-            "text/plain": {"example": _COUNTED},
-            "application/openmetrics-text": {"example": f"{_COUNTED}# EOF\n"},
+            "text/plain": {"schema": {"type": "string"}, "example": _COUNTED},
+            "application/openmetrics-text": {"schema": {"type": "string"}, "example": f"{_COUNTED}# EOF\n"},
         },
-    }
+    },
+    401: _REFUSALS[401],
+    403: _REFUSALS[403],
 }
 
 _SESSION = {"name": "play-1", "model": "shakespeare", "version": "1", "state_bytes": 12040, "expires_in_s": 3541.2}

@@ -23,7 +23,8 @@ _SCORES = [
     {"name": "score", "datatype": "FP32", "shape": [-1]},
     {"name": "scores", "datatype": "FP32", "shape": [-1, 2]},
 ]
-_COUNT = {"count": 1, "ns": 1401000}
+_COUNT, _NONE = {"count": 1, "ns": 1401000}, {"count": 0, "ns": 0}
+_RUNS = {"batch_size": 1, "compute_input": _NONE, "compute_infer": _COUNT, "compute_output": _NONE}
 
 SERVER_RESPONSES = answered(
     {"name": "unroll", "version": "0.1.0", "extensions": ["binary_tensor_data", "classification", "statistics"]}
@@ -51,7 +52,6 @@ INFER_BODY: dict[str, Any] = {
     "description": "JSON; or JSON and raw tensors after it, with its length in Inference-Header-Content-Length",
     "content": {
         "application/json": {
-            "schema": {"type": "object", "required": ["inputs"]},
             "example": {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["win a prize"]}]},
         },
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -73,10 +73,11 @@ STATISTICS_RESPONSES = answered(
             {
                 "name": "spam-en",
                 "version": "1",
+                "last_inference": 1796022552000,
                 "inference_count": 1,
                 "execution_count": 1,
                 "inference_stats": {"success": _COUNT, "compute_infer": _COUNT},
-                "batch_stats": [{"batch_size": 1, "compute_infer": _COUNT}],
+                "batch_stats": [_RUNS],
             }
         ]
     }
@@ -84,19 +85,20 @@ STATISTICS_RESPONSES = answered(
 GENERATE_RESPONSES = answered(
     {"model_name": "shakespeare", "model_version": "1", "text_output": "\nWhat sh", "finish_reason": "length"}
 )
+_EVENT = 'data: {"model_name": "shakespeare", "text_output": "W"}\n\n'
 STREAM_RESPONSES: Responses = {
     200: {
         "description": "Events",
-        "content": {"text/event-stream": {"example": 'data: {"model_name": "shakespeare", "text_output": "W"}\n\n'}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
     }
 }
 INDEX_RESPONSES = answered([{"name": "spam-en", "version": "1", "state": "READY", "reason": ""}])
-LOAD_RESPONSES: Responses = {
-    200: {"description": "Done; the body is empty"},
-    404: {"content": {"application/json": {"example": {"error": "there is no model 'spam'; there are: spam-en"}}}},
-}
-TRACE_RESPONSES = answered({"trace_level": ["OFF"], "trace_rate": "0"})
-LOG_RESPONSES = answered({"log_info": True, "log_warning": True, "log_error": True, "log_verbose_level": 0})
+LOAD_RESPONSES = answered({})
+TRACE_RESPONSES = answered(
+    {"trace_level": ["OFF"], "trace_rate": "0", "trace_count": "0", "log_frequency": "0", "trace_file": ""}
+)
+_LEVELS = {"log_info": True, "log_warning": True, "log_error": True, "log_verbose_level": 0}
+LOG_RESPONSES = answered({"log_file": "", **_LEVELS, "log_format": "default"})
 NO_REGIONS = answered([])
 FORGOTTEN = answered({})
 PREDICT_RESPONSES = answered({"predictions": [{"label": "spam", "score": 0.8391}]})

@@ -342,6 +342,7 @@ PROTOCOL = Protocol(
             answer_task,
             bytes,
             scope="any",  # the engine of the model asks for `predict` or `generate`
+            operation_id="run_task",
             summary="Any task, for clients of Hugging Face endpoints",
             request_body=TASK_BODY,
             responses=TASK_RESPONSES,
@@ -352,6 +353,7 @@ PROTOCOL = Protocol(
             bytes,
             method="GET",
             answer=EndpointInfo,
+            operation_id="get_model_info",
             summary="One model and its limits",
             responses=INFO_RESPONSES,
         ),

@@ -108,8 +108,11 @@ def _renamed(error: InvalidInput) -> InvalidInput:
     return InvalidInput(error.message, ("instances", *error.field[1:]))
 
 
-def _both(suffix: str, **route: Any) -> list[Route[Any]]:
-    return [Route(f"{path}:{suffix}", scope="any", **route) for path in (_MODEL, _VERSION)]
+def _both(verb: str, **route: Any) -> list[Route[Any]]:
+    return [
+        Route(f"{path}:{verb}", scope="any", operation_id=f"v1_{subject}_{verb}", **route)
+        for path, subject in ((_MODEL, "model"), (_VERSION, "model_version"))
+    ]
 
 
 PROTOCOL = Protocol(

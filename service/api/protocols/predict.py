@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.api.call import Call
 from service.api.examples.answers import PREDICT_EXAMPLES, PREDICT_RESPONSES
-from service.api.protocol import Protocol, Route
+from service.api.protocol import PlainResponse, Protocol, Route
 from service.api.schemas import PredictRequest, PredictResponse
 from service.inference.engines.predict_engine import PredictEngine, Prediction
 from service.tasks.inputs.json_input import JsonInputs
@@ -48,7 +48,7 @@ def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: 
     }
     if token is not None:
         body["state"] = token
-    return Response(to_json(body), media_type="application/json")
+    return PlainResponse(to_json(body))
 
 
 PROTOCOL = Protocol(

@@ -25,7 +25,13 @@ router = APIRouter(tags=["operations"])
 ModelPath = Annotated[str, Path(max_length=64, examples=["shakespeare"])]
 
 
-@router.get("/health/live", response_model=Health, responses=LIVE_RESPONSES, summary="Is the process alive?")
+@router.get(
+    "/health/live",
+    operation_id="check_live",
+    response_model=Health,
+    responses=LIVE_RESPONSES,
+    summary="Is the process alive?",
+)
 async def live(request: Request, registry: RegistryDependency) -> Response:
     """200 while the server and its lanes work, also while bundles load; 503 if only a restart will help.
 
@@ -35,7 +41,13 @@ async def live(request: Request, registry: RegistryDependency) -> Response:
     return _health("not_live", [reason]) if reason else _health("live", [])
 
 
-@router.get("/health/ready", response_model=Health, responses=READY_RESPONSES, summary="Is the service ready?")
+@router.get(
+    "/health/ready",
+    operation_id="check_ready",
+    response_model=Health,
+    responses=READY_RESPONSES,
+    summary="Is the service ready?",
+)
 async def ready(registry: RegistryDependency) -> Response:
     """200 once every bundle has passed its self-check; 503 with reasons before that, or if one has failed.
 
@@ -47,9 +59,19 @@ async def ready(registry: RegistryDependency) -> Response:
 
 
 @router.get(
-    "/health", response_class=Response, responses=HEALTH_RESPONSES, summary="As /health/ready, for TGI's clients"
+    "/health",
+    operation_id="check_health",
+    response_class=Response,
+    responses=HEALTH_RESPONSES,
+    summary="As /health/ready, for TGI's clients",
 )
-@router.get("/ping", response_class=Response, responses=HEALTH_RESPONSES, summary="As /health/ready, for SageMaker")
+@router.get(
+    "/ping",
+    operation_id="ping",
+    response_class=Response,
+    responses=HEALTH_RESPONSES,
+    summary="As /health/ready, for SageMaker",
+)
 async def health(registry: RegistryDependency) -> Response:
     """200 without a body once the service is ready, else 503 with the reasons."""
     return _bare_health(registry.reasons())
@@ -57,6 +79,7 @@ async def health(registry: RegistryDependency) -> Response:
 
 @router.get(
     "/models/{name}/health",
+    operation_id="check_model",
     response_class=Response,
     responses={**HEALTH_RESPONSES, 404: MODEL_RESPONSES[404], 422: MODEL_RESPONSES[422]},
     summary="Is this model ready?",
@@ -69,6 +92,7 @@ async def model_health(name: ModelPath, registry: RegistryDependency) -> Respons
 
 @router.get(
     "/metrics",
+    operation_id="get_metrics",
     response_class=Response,
     responses=METRICS_RESPONSES,
     summary="Metrics for Prometheus",

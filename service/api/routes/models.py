@@ -25,7 +25,7 @@ VersionQuery = Annotated[
 ]
 
 
-@router.get("/models", responses=MODELS_RESPONSES, summary="List the models")
+@router.get("/models", operation_id="list_models", responses=MODELS_RESPONSES, summary="List the models")
 async def list_models(registry: RegistryDependency) -> ModelList:
     """Every version of every model, including failed ones. Available while the service is not ready."""
     defaults = {name: registry.entry(name) for name in {entry.name for entry in registry.entries}}
@@ -37,7 +37,7 @@ async def list_models(registry: RegistryDependency) -> ModelList:
     )
 
 
-@router.get("/models/{name}", responses=MODEL_RESPONSES, summary="Describe one model")
+@router.get("/models/{name}", operation_id="get_model", responses=MODEL_RESPONSES, summary="Describe one model")
 async def describe_model(name: ModelPath, registry: RegistryDependency, version: VersionQuery = None) -> ModelDetails:
     """Its model card, limits, scores and options, and the parameters of its requests."""
     entry = registry.entry(name, version)

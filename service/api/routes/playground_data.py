@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from fastapi import APIRouter, Request
 from markdown_it import MarkdownIt
-from prometheus_client import Counter, Histogram
+from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -59,9 +59,9 @@ def _traffic(metrics: Metrics) -> dict[str, object]:
     }
 
 
-def _samples(metric: Counter | Histogram, suffix: str) -> Iterable[Sample]:
+def _samples(metric: Collector, suffix: str) -> Iterable[Sample]:
     return (sample for family in metric.collect() for sample in family.samples if sample.name.endswith(suffix))
 
 
-def _total(metric: Counter | Histogram, suffix: str) -> float:
+def _total(metric: Collector, suffix: str) -> float:
     return sum(sample.value for sample in _samples(metric, suffix))

@@ -15,7 +15,7 @@ from service.bundle.rollout_file import change_rollout, read_rollout
 from service.errors import BundleError, NotReadyCause
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import Found
-from service.tasks.catalogue import tasks_of_route
+from service.tasks.catalogue import route_of
 from service.tasks.core.task import Route
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ class BundleEntry:
 
     def answers(self, route: Route) -> bool:
         """Whether its task is one of this route, as far as it is known: that of a bundle which is idle, too."""
-        return self.manifest is not None and self.manifest.task in tasks_of_route(route)
+        manifest = self.manifest
+        return manifest is not None and route_of(manifest.task) == route
 
     def idle(self, manifest: Manifest) -> None:
         """Keep nothing of the bundle but its manifest, until it is asked for."""

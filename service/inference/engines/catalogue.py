@@ -161,4 +161,7 @@ class Catalogue:
 
 def _highest(versions: Sequence[BundleEntry]) -> BundleEntry:
     """The highest version, but for those that failed and are not required, or are unloaded."""
-    return next((entry for entry in reversed(versions) if entry.may_be_default), versions[-1])
+    highest = versions[-1]
+    if highest.may_be_default:
+        return highest
+    return next((entry for entry in reversed(versions) if entry.may_be_default), highest)

@@ -6,17 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from service.inference.engines.engine import OpenBundle
 from service.inference.runtime.precision import WantedPrecision
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.scheduling.batcher import Batcher
 from service.inference.scheduling.continuous_batcher import StepLimits
+from service.inference.scheduling.embedder import Embedder, EmbeddingQueue, EmbeddingRun
 from service.inference.scheduling.graph_queues import GraphQueues, GraphRun
 from service.inference.scheduling.lanes import Lanes
 from service.inference.scheduling.preparation import Preparation
+from service.observability.inference_statistics import InferenceStatistics
 from service.observability.metrics import Metrics
+from service.tasks.core.hidden import EmbeddingTask
 from service.tasks.inputs.request_limits import RequestLimits
 
 T = TypeVar("T")
@@ -87,6 +90,16 @@ class EngineContext:
             return Batcher(manifest.name, run, self.lanes, options.batch, options.max_queue_items, self.metrics)
 
         return GraphQueues(opened.runner, manifest.graphs, open_batcher)
+
+    def embedder(self, opened: OpenBundle, task: EmbeddingTask[Any], statistics: InferenceStatistics) -> Embedder:
+        """Embeddings of a bundle, within the limits of its other requests."""
+        manifest, options = opened.bundle.manifest, self.options
+
+        def open_batcher(run: EmbeddingRun) -> Batcher:
+            return Batcher(manifest.name, run, self.lanes, options.batch, options.max_queue_items, self.metrics)
+
+        queue = EmbeddingQueue(open_batcher, lambda examples: task.embed(opened.runner, examples))
+        return Embedder(manifest, task, queue, self.for_each, options.request, self.metrics, statistics)
 
 
 def _work_on(work: Callable[[int], T], indices: range) -> list[T]:

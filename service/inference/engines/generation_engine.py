@@ -51,6 +51,7 @@ class GenerationEngine:
         #: Runs of single graphs, on tensors that a caller made.
         self.graphs = context.graph_queues(opened)
         self.statistics = InferenceStatistics()
+        self.embedder = context.embedder(opened, task, self.statistics)
         self._stage_duration = {
             stage: metrics.stage_duration.labels(model, stage) for stage in ("preprocess", "queue", "inference")
         }
@@ -64,12 +65,12 @@ class GenerationEngine:
 
     @property
     def num_pending(self) -> int:
-        return self._batcher.num_pending + self.graphs.num_pending
+        return self._batcher.num_pending + self.graphs.num_pending + self.embedder.num_pending
 
     @property
     def runs(self) -> RunTotals:
         """The runs of all graphs."""
-        return RunTotals.merged([self._batcher.runs, *self.graphs.runs])
+        return RunTotals.merged([self._batcher.runs, *self.graphs.runs, *self.embedder.runs])
 
     async def stream(
         self,
@@ -179,10 +180,11 @@ class GenerationEngine:
         self._forget()
         await self._batcher.close()
         await self.graphs.close()
+        await self.embedder.close()
 
     def _require_tokens(self, *requests: GenerationRequest) -> None:
         """Raises InvalidInput if there is more to read and to write than one request of a client may have."""
-        num_tokens = sum(request.length + request.num_rows * request.max_new_tokens for request in requests)
+        num_tokens = sum([request.length + request.num_rows * request.max_new_tokens for request in requests])
         try:
             self._context.options.request.require_tokens(num_tokens, len(requests))
         except InvalidInput as error:

@@ -85,6 +85,7 @@ class PredictEngine:
         #: Runs of single graphs, on tensors that a caller made.
         self.graphs = context.graph_queues(opened)
         self.statistics = InferenceStatistics()
+        self.embedder = context.embedder(opened, task, self.statistics)
         metrics = context.metrics
         self._stage_duration = [metrics.stage_duration.labels(model, stage) for stage in _STAGES]
         self._label_counts = metrics.label_counts(model)
@@ -100,12 +101,12 @@ class PredictEngine:
 
     @property
     def num_pending(self) -> int:
-        return self._queue.num_pending + self.graphs.num_pending
+        return self._queue.num_pending + self.graphs.num_pending + self.embedder.num_pending
 
     @property
     def runs(self) -> RunTotals:
         """The runs of all graphs."""
-        return RunTotals.merged([self._queue.runs, *self.graphs.runs])
+        return RunTotals.merged([self._queue.runs, *self.graphs.runs, *self.embedder.runs])
 
     async def predict(
         self, inputs: ReadInputs, parameters: Mapping[str, Any], deadline_s: float, caller: str = ""
@@ -176,6 +177,7 @@ class PredictEngine:
     async def close(self) -> None:
         await self._queue.close()
         await self.graphs.close()
+        await self.embedder.close()
 
     async def _answer(self, started_s: float, asked: _Asked, examples: Sequence[Any]) -> Prediction:
         """Run the examples, and write the answers."""

@@ -10,7 +10,7 @@ from itertools import chain
 from service.bundle.load import EXAMPLES_FILE
 from service.errors import ParityFailed
 from service.inference.engines.engine import OpenBundle
-from service.tasks.recorded import TOLERANCE, faults_of_examples, faults_of_labels
+from service.tasks.recorded import TOLERANCE, faults_of_embeddings, faults_of_examples, faults_of_labels
 
 
 def self_check(opened: OpenBundle, tolerance: float | None = None) -> None:
@@ -21,6 +21,7 @@ def self_check(opened: OpenBundle, tolerance: float | None = None) -> None:
     """
     allowed = TOLERANCE[opened.runner.precision] if tolerance is None else tolerance
     faults = faults_of_examples(opened.task, opened.bundle.examples, opened.runner, allowed)
+    faults = chain(faults, faults_of_embeddings(opened.bundle, opened.task, opened.runner, allowed))
     if opened.runner.precision == "fp32":
         faults = chain(faults, faults_of_labels(opened.bundle, opened.task, opened.runner))
     fault = next(faults, None)

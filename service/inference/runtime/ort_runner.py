@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 # Must be set before the import: the official builds of onnxruntime send usage telemetry otherwise.
@@ -16,6 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+from service.bundle.hidden_output import usual_outputs
 from service.bundle.load import WEIGHTS_FILE, Bundle
 from service.bundle.manifest import GraphSpec, Precision
 from service.errors import BundleCorrupt, BundleError, InferenceFailed
@@ -35,6 +37,7 @@ class _OpenGraph(NamedTuple):
     session: Any
     check: FeedCheck
     outputs: list[str]
+    all_outputs: list[str]
 
 
 class OrtRunner:
@@ -93,12 +96,13 @@ class OrtRunner:
             graph: _OpenGraph(
                 _open_session(plan, specs[graph], self._threads, weights),
                 FeedCheck(graph, specs[graph], self.id_limits),
+                usual_outputs(specs[graph]),
                 [output.name for output in specs[graph].outputs],
             )
             for graph, plan in plans.items()
         }
 
-    @property
+    @cached_property
     def provider(self) -> str:
         """The execution provider of the graphs; if they differ, the one that is not the plain CPU provider."""
         return next((name for name in self.providers if name != CPU_PROVIDER), CPU_PROVIDER)
@@ -113,15 +117,22 @@ class OrtRunner:
         return self._graphs[graph].check.problem(feeds)
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one graph once, with all inputs and all outputs by name.
+        """Run one graph once, with all inputs by name; returns its outputs by name, but for hidden states.
 
         Raises:
             InferenceFailed: a feed breaks the graph's contract, or onnxruntime refuses or fails.
         """
-        session, check, names = self._graphs[graph]
-        check(feeds)
+        return self._run(graph, feeds, self._graphs[graph].outputs)
+
+    def run_with_hidden(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """`run`, with the hidden states of the graph as well."""
+        return self._run(graph, feeds, self._graphs[graph].all_outputs)
+
+    def _run(self, graph: str, feeds: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
+        opened = self._graphs[graph]
+        opened.check(feeds)
         try:
-            outputs = session.run(names, dict(feeds))
+            outputs = opened.session.run(names, dict(feeds))
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             raise InferenceFailed(f"graph {graph!r} failed: {_first_line(error)}") from error
         return dict(zip(names, outputs, strict=True))

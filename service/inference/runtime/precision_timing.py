@@ -10,7 +10,7 @@ import numpy as np
 from service.bundle.load import Bundle
 from service.bundle.manifest import TensorSpec
 from service.inference.runtime.ort_runner import OrtRunner
-from service.tasks.core.task import Array, Runner, Task
+from service.tasks.core.task import Array, Runner, Task, run_with_hidden
 from service.tasks.inputs.json_input import plain_value
 
 #: Rows of a typical batch under load; a single row says little about the speed of a precision.
@@ -65,4 +65,4 @@ class _Recorder:
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         self.feeds.setdefault(graph, dict(feeds))
-        return self._runner.run(graph, feeds)
+        return run_with_hidden(self._runner, graph, feeds)

@@ -34,6 +34,14 @@ class TlsFiles(NamedTuple):
         return tuple(file.stat().st_mtime for file in files if file is not None and file.exists())
 
 
+class Pem(NamedTuple):
+    """The contents of the files."""
+
+    cert: bytes
+    key: bytes
+    client_ca: bytes | None
+
+
 class Tls:
     """The TLS context of the service, which takes over renewed files without a restart."""
 
@@ -44,6 +52,8 @@ class Tls:
         self._looked_s = clock()
         self._seen_s = files.changed_s
         self.context = _context(files)
+        #: For servers that take no context; renewed with it.
+        self.pem = _pem(files)
 
     @classmethod
     def of(cls, settings: Settings) -> Tls | None:
@@ -75,10 +85,16 @@ class Tls:
         try:
             _context(self._files)
             self.context.load_cert_chain(self._files.cert, self._files.key, _refuse_password)
+            self.pem = _pem(self._files)
         except (SettingsError, OSError) as error:
             logger.error("TLS files have changed and cannot be used; the ones before are", extra={"reason": str(error)})
         else:
             logger.info("TLS certificate was read again")
+
+
+def _pem(files: TlsFiles) -> Pem:
+    client_ca = None if files.client_ca is None else _read("UNROLL_TLS_CLIENT_CA", files.client_ca)
+    return Pem(_read("UNROLL_TLS_CERT", files.cert), _read("UNROLL_TLS_KEY", files.key), client_ca)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

@@ -1,7 +1,8 @@
 """A WebSocket connection as ASGI: `websockets` parses frames, messages wait in an inbox, and all of it is bounded.
 
-What arrives is parsed in slices, one in each turn of the event loop, so that a flood of tiny frames delays nobody. The
-socket is not read while messages wait for the application or the client does not read: TCP then slows the client down.
+What arrives is parsed in slices, in turns that all connections share, so that a flood of tiny frames delays nobody. The
+socket is not read while bytes wait to be parsed, messages wait for the application or the client does not read: TCP
+then slows the client down.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import cast
 
 from starlette.types import Message
 from uvicorn.protocols.utils import ClientDisconnected
-from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from service.server.connection_parts import StallWatch, response_head
@@ -22,6 +22,8 @@ from service.server.websocket.close_reason import shortened_reason
 from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders
 from service.server.websocket.inbox import Inbox
+from service.server.websocket.incoming import Incoming, Received, TooManyFrames
+from service.server.websocket.parsing_turns import SLICE_COST
 from service.server.websocket.pings import Pings
 
 logger = logging.getLogger(__name__)
@@ -29,20 +31,20 @@ logger = logging.getLogger(__name__)
 _frame_logger = logging.getLogger("websockets.server")
 _frame_logger.setLevel(logging.WARNING)
 
-#: Bytes that are parsed in one turn of the event loop; fewer where the last ones held many frames, of which each costs
-#: as much as kilobytes of a large one.
-_SLICE_BYTES, _SLICE_OF_MANY_BYTES, _MANY_FRAMES = 16 * 1024, 512, 32
+#: All connections read into the same buffer: little is held of each that waits for its turn.
+_READ_BUFFER = memoryview(bytearray(16 * 1024))
 #: How long a client may take to answer a close frame, and how much is read of it meanwhile.
 _CLOSE_S = 2.0
 _CLOSE_BYTES = 4 * 1024 * 1024
 
-NORMAL, GOING_AWAY, ABNORMAL, INVALID_TEXT, UNEXPECTED, RESTART, TRY_AGAIN = 1000, 1001, 1006, 1007, 1011, 1012, 1013
+NORMAL, GOING_AWAY, ABNORMAL, INVALID_TEXT, REFUSED = 1000, 1001, 1006, 1007, 1008
+UNEXPECTED, RESTART, TRY_AGAIN = 1011, 1012, 1013
 #: As HTTP status 408, among the codes that applications may give a meaning.
 IDLE = 4408
 _NO_BODY = [(b"content-length", b"0")]
 
 
-class WebSocketConnection(asyncio.Protocol):
+class WebSocketConnection(asyncio.BufferedProtocol):
     """One WebSocket from the handshake to its end, counted among the open connections.
 
     Besides the messages of ASGI the application gets `websocket.stop` when the service stops: it finishes, and closes.
@@ -50,23 +52,24 @@ class WebSocketConnection(asyncio.Protocol):
     Attributes:
         deadline_s: when the service stops waiting for the client; infinite while the client waits for the service.
         allowed_s: how long the client was given by this deadline.
+        heard_s: when the last message was complete; before the first one, when the connection was opened.
     """
 
     deadline_s = math.inf
     allowed_s = 0.0
 
     def __init__(self, handover: Handover) -> None:
-        self._app, self._scope, self._accept, self._server_state, self._open_connections, self._loop = handover
+        self._app, self._scope, self._accept, self._server_state = handover[:4]
+        self._open_connections, self._loop, self._shared, self._address = handover[4:]
         self._limits = self._open_connections.limits
         self._frames = Protocol(SERVER, max_size=self._limits.max_message_bytes, logger=_frame_logger)
         self._inbox = Inbox(self._limits.max_waiting_messages)
         self._pings = Pings(self._loop, self._limits.ping_interval_s)
-        #: What has arrived, of which the beginning is parsed; and the parts of a message that is not complete.
-        self._unparsed, self._parsed_up_to, self._parts, self._is_text = b"", 0, bytearray(), False
-        self._num_counted_bytes = self._num_dropped_bytes = 0
-        self._slice_bytes = _SLICE_OF_MANY_BYTES
+        self._incoming = Incoming(self._frames, self._loop.time)
+        self.heard_s = self._loop.time()
+        self._num_counted_bytes = self._num_partial_bytes = self._num_dropped_bytes = 0
         self._is_accepted = self._is_refused = self._is_lost = self._is_stopping = self._is_ending = False
-        self._is_paused = self._is_parsing_soon = False
+        self._is_paused = True
         self._message_began_s = 0.0
         self._drained: asyncio.Future[None] | None = None
         self._response: Message = {}
@@ -74,11 +77,13 @@ class WebSocketConnection(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the application, which accepts the connection or refuses it."""
+        """Begin the application, which accepts the connection or refuses it. The transport must be paused."""
         self._transport = cast(asyncio.Transport, transport)
         self._stall_watch = StallWatch(self._transport, self._loop, self._limits.unread_timeout_s)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # it is asked to `shutdown`, no more
         self._open_connections.admit(self)
+        self._shared.places.take(self._address, self)
+        self._pause_or_resume()
         self._inbox.put({"type": "websocket.connect"})
         self._task = self._loop.create_task(self._run())
         self._server_state.tasks.add(self._task)
@@ -95,16 +100,26 @@ class WebSocketConnection(asyncio.Protocol):
         self._frames.parser.close()  # it holds the frames, which hold it
         self.resume_writing()
 
-    def data_received(self, data: bytes) -> None:
-        """Parse what arrived, or keep it until there is room for its messages."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes are read to."""
+        return _READ_BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.take_bytes(bytes(_READ_BUFFER[:nbytes]))
+
+    def take_bytes(self, data: bytes) -> None:
+        """Keep what arrived until it is parsed."""
         self._pings.has_heard = True
         if self._is_ending:
             self._num_dropped_bytes += len(data)
         if self._num_dropped_bytes > _CLOSE_BYTES:
             self._transport.abort()
         elif not self._is_refused and not self._frames.eof_sent:
-            self._unparsed, self._parsed_up_to = self._unparsed[self._parsed_up_to :] + data, 0
-            self._parse()
+            self._incoming.add(data)
+            self._parse_soon()
+            self._pause_or_resume()
+            self._account()
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write: what it sends is not read either."""
@@ -225,66 +240,52 @@ class WebSocketConnection(asyncio.Protocol):
         self._begin_to_end(ABNORMAL)
         self._write_eof()
 
-    def _parse(self) -> None:
-        """Parse one slice; the next one has its turn later."""
-        if self._may_parse():
-            piece = self._unparsed[self._parsed_up_to : self._parsed_up_to + self._slice_bytes]
-            self._parsed_up_to += len(piece)
-            if self._parsed_up_to >= len(self._unparsed):
-                self._unparsed, self._parsed_up_to = b"", 0
-            self._feed(piece)
-            self._parse_soon()
-        self._pause_or_resume()
-        self._account()
+    def parse_slice(self) -> int:
+        """Parse one slice, as its turn has come. Returns what it cost."""
+        cost = 0
+        while cost < SLICE_COST and self._may_parse():
+            cost += self._parse_piece()
+        if cost:
+            self._write()
+            self._pause_or_resume()
+            self._account()
+        return cost
 
-    def _feed(self, piece: bytes) -> None:
-        self._frames.receive_data(piece)
-        frames = self._frames.events_received()
-        self._slice_bytes = _SLICE_OF_MANY_BYTES if len(frames) > _MANY_FRAMES else _SLICE_BYTES
-        for frame in frames:
-            self._take_frame(cast(Frame, frame))
+    def _parse_piece(self) -> int:
+        messages: list[Received] = []
+        cost = SLICE_COST
+        try:
+            cost = self._incoming.parse_piece(messages)
+        except TooManyFrames as error:
+            self._open_connections.count_ended("refused")
+            self._fail(REFUSED, str(error))
+        for message in messages:
+            self._take_message(message)
         if self._frames.parser_exc is not None and not self._is_ending:
             self._open_connections.count_ended("refused")
         if self._frames.state is not OPEN:
             closed = self._frames.close_rcvd or self._frames.close_sent
             self._begin_to_end(ABNORMAL if closed is None else closed.code)
-        self._write()
+        return cost
 
     def _may_parse(self) -> bool:
-        if not self._unparsed or not self._is_accepted or self._is_lost or self._frames.eof_sent:
+        if not self._incoming.has_unparsed or not self._is_accepted or self._is_lost or self._frames.eof_sent:
             return False
         return self._is_ending or not (self._is_stopping or self._inbox.is_full or self._drained is not None)
 
     def _parse_soon(self) -> None:
-        """Parse what waits in the next turn of the event loop; if nothing does, read the socket."""
-        if self._is_parsing_soon or self._is_lost:
-            return
-        if self._unparsed:
-            self._is_parsing_soon = True
-            self._loop.call_soon(self._parse_now)
-        else:
+        """Parse what waits when it is its turn; if nothing does, read the socket."""
+        if self._may_parse():
+            self._shared.turns.ask(self)
+        elif not self._is_lost:
             self._pause_or_resume()
 
-    def _parse_now(self) -> None:
-        self._is_parsing_soon = False
-        if not self._is_lost:
-            self._parse()
-
-    def _take_frame(self, frame: Frame) -> None:
-        """Collect the parts of a message. Control frames are answered by the library."""
-        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-            self._is_text = frame.opcode is Opcode.TEXT
-        elif frame.opcode is not Opcode.CONT:
-            return
+    def _take_message(self, message: Received) -> None:
         if self._is_ending:
             return
-        self._parts += frame.data
-        if frame.fin:
-            data, self._parts = bytes(self._parts), bytearray()
-            self._take_message(data)
-
-    def _take_message(self, data: bytes) -> None:
-        if not self._is_text:
+        self.heard_s = self._loop.time()
+        data, is_text = message
+        if not is_text:
             self._inbox.put({"type": "websocket.receive", "bytes": data}, len(data))
             return
         try:
@@ -344,10 +345,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._is_ending = True
         self._pings.stop()
         self._inbox.clear()
-        self._parts = bytearray()
+        self._shared.places.leave(self._address, self)
+        self._incoming.drop()
         if self._is_refused or self._frames.eof_sent:
-            self._unparsed, self._parsed_up_to = b"", 0
-            self._frames.reader.discard()
+            self._incoming.drop_all()
         self.deadline_s, self.allowed_s = self._loop.time() + _CLOSE_S, math.inf  # the first to make room
         self._inbox.put({"type": "websocket.disconnect", "code": code})
         if not self._inbox.is_awaited and asyncio.current_task() is not self._task:
@@ -358,7 +359,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _pause_or_resume(self) -> None:
         """Read the socket only if there is room for what it holds."""
         is_full = self._inbox.is_full or self._drained is not None or self._is_stopping
-        must_pause = bool(self._unparsed) or (is_full and not self._is_ending)
+        must_pause = self._incoming.has_unparsed or (is_full and not self._is_ending)
         if must_pause == self._is_paused or self._transport.is_closing():
             return
         self._is_paused = must_pause
@@ -369,13 +370,14 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _account(self) -> None:
         """Count what is held for this connection among the bodies of requests."""
+        num_partial = self._incoming.num_partial_bytes
         num_bytes = 0
         if not self._is_lost:
-            num_bytes = len(self._unparsed) - self._parsed_up_to + self._num_partial_bytes() + self._inbox.num_bytes
-        has_grown = num_bytes > self._num_counted_bytes
+            num_bytes = self._incoming.num_unparsed_bytes + num_partial + self._inbox.num_bytes
+        has_grown, self._num_partial_bytes = num_partial > self._num_partial_bytes, num_partial
         self._open_connections.body_bytes += num_bytes - self._num_counted_bytes
         self._num_counted_bytes = num_bytes
-        if self._is_ending or not self._num_partial_bytes():
+        if self._is_ending or not num_partial:
             self._open_connections.note_body_complete(self)
             self._message_began_s = 0.0
         elif has_grown:
@@ -385,13 +387,9 @@ class WebSocketConnection(asyncio.Protocol):
         if not self._is_ending and not self._open_connections.make_room_for_bodies():
             self.end_for_room("too_many_body_bytes")
 
-    def _num_partial_bytes(self) -> int:
-        """Of a message that is not complete."""
-        return len(self._frames.reader.buffer) + len(self._parts)
-
     def _expect_message(self) -> None:
         """Set the deadline, if the application waits: once a message has begun, it is that of a body of its size."""
-        limits, num_bytes = self._limits, self._num_partial_bytes()
+        limits, num_bytes = self._limits, self._num_partial_bytes
         if self._inbox.is_awaited and not self._is_ending:
             allowed_s = limits.body_timeout_s + num_bytes / limits.min_upload_bytes_per_s
             self.deadline_s, self.allowed_s = self._message_began_s + allowed_s, limits.body_timeout_s

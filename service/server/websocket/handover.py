@@ -10,10 +10,11 @@ from uvicorn.server import ServerState
 
 from service.server.open_connections import OpenConnections
 from service.server.websocket.handshake import RawHeaders
+from service.server.websocket.places import SharedByWebSockets
 
 
 class Handover(NamedTuple):
-    """The application and its scope, the headers of the response 101, and what all connections share."""
+    """The application and its scope, the headers of the response 101, what all share, and the client's address."""
 
     app: ASGIApp
     scope: Message
@@ -21,3 +22,5 @@ class Handover(NamedTuple):
     server_state: ServerState
     open_connections: OpenConnections
     loop: asyncio.AbstractEventLoop
+    shared: SharedByWebSockets
+    address: str

@@ -8,7 +8,15 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 from service.bundle.load import Bundle
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.step_batch import StepTask
-from service.tasks.core.task import Answer, AnswerStatistics, HasLength, InputStatistics, PredictInput, Runner, Task
+from service.tasks.core.task import (
+    Answer,
+    AnswerStatistics,
+    HasLength,
+    InputStatistics,
+    PredictInput,
+    Runner,
+    Task,
+)
 
 ExampleT = TypeVar("ExampleT", bound=HasLength)
 OutputT = TypeVar("OutputT")
@@ -65,6 +73,10 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
     def answer_statistics(self, plain_answer: Any) -> AnswerStatistics:
         """The labels and the confidence of a plain answer."""
         ...
+
+    def embedding_example(self, value: PredictInput) -> ExampleT:
+        """`preprocess` for `embed`: no parameters. Raises InvalidInput."""
+        return self.preprocess(value, self.parameters_type())
 
     def answer(self, runner: Runner, value: Any, parameters: Mapping[str, Any]) -> Answer:
         example = self.preprocess(value, check_parameters(self.parameters_type, parameters))

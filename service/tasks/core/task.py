@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from service.bundle import padding
 from service.bundle.tokenizer import UNK
-from service.errors import InvalidInput
+from service.errors import InferenceFailed, InvalidInput
 
 Array = padding.Array
 
@@ -60,8 +60,27 @@ class Runner(Protocol):
     """Runs the graphs of a bundle. It is stateless: recurrent state is an input and an output of each run."""
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run `graph` once with all its inputs by name; return all its outputs by name. Raises InferenceFailed."""
+        """Run `graph` once with all its inputs by name; return its outputs by name. Raises InferenceFailed.
+
+        Hidden states may be left out, see `run_with_hidden`.
+        """
         ...
+
+
+@runtime_checkable
+class LeavesOutHidden(Protocol):
+    """A runner whose `run` leaves out the hidden states of a graph, because few callers ask for them."""
+
+    def run_with_hidden(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """`run`, with every output of the graph."""
+        ...
+
+
+def run_with_hidden(runner: Runner, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Run a graph once, and return every output that it has. Raises InferenceFailed."""
+    if isinstance(runner, LeavesOutHidden):
+        return runner.run_with_hidden(graph, feeds)
+    return runner.run(graph, feeds)
 
 
 class Parameters(BaseModel):
@@ -123,6 +142,17 @@ class Task(Protocol):
             InferenceFailed: a graph failed, or gave numbers that are not finite.
         """
         ...
+
+    def embedding_example(self, value: Any) -> Any:
+        """Check and encode one input for `embed`. Raises InvalidInput, with a path relative to that input."""
+        ...
+
+    def embed(self, runner: Runner, examples: Sequence[Any]) -> list[Array]:
+        """The hidden state of each example as one vector `[width]`, see `hidden`; alone it would be the same.
+
+        Only for bundles that give it. Raises InferenceFailed.
+        """
+        raise InferenceFailed("this task has no embedding")
 
 
 def kind_of(value: PredictInput) -> str:

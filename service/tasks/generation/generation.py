@@ -7,7 +7,7 @@ batching). A single request is a batch of one: there is no second code path for 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import StateSpec
@@ -17,8 +17,10 @@ from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import (
     MAX_CHARACTERS_PER_TOKEN,
     Array,
+    InputStatistics,
     Runner,
     Task,
+    input_statistics_of,
     require_at_most,
     require_at_most_new_tokens,
     require_short_text,
@@ -35,6 +37,16 @@ from service.tasks.generation.result import GenerationResult, TokenEvent
 from service.tasks.generation.stream_state import StreamState
 
 _EMPTY_STREAM = "a stream has an event for each token, so at least 1; ask for 0 without streaming"
+
+
+class PromptToEmbed(NamedTuple):
+    """A text whose hidden state is asked for, as ids."""
+
+    ids: list[int]
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
 
 
 class Generation(Task):
@@ -71,13 +83,29 @@ class Generation(Task):
         """
         delivery = delivery or Delivery()
         max_new_tokens = self._max_new_tokens(options, delivery)
-        require_biases(options.logit_bias, self._tokenizer.vocabulary_size)
+        if options.logit_bias:
+            require_biases(options.logit_bias, self._tokenizer.vocabulary_size)
         prompt_ids = [] if state is not None and not prompt else self._prompt_ids(prompt, options.max_prompt_tokens)
         automaton = None if options.constraint is None else self._constraints.compile(options.constraint)
         request = GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state, automaton)
         if automaton is not None:
             self._constraints.require_context(request.text_before)
         return request
+
+    def embedding_example(self, value: str | Sequence[int]) -> PromptToEmbed:
+        """Check and encode a text, or the ids of its tokens. Raises InvalidInput."""
+        try:
+            return PromptToEmbed(self._prompt_ids(value, None))
+        except InvalidInput as error:
+            raise InvalidInput(error.message, error.field[1:]) from error
+
+    def embed(self, runner: Runner, examples: Sequence[PromptToEmbed]) -> list[Array]:
+        """The hidden state after the last token of each text, `[width]`. Raises InferenceFailed."""
+        return self._model.last_hidden(runner, [example.ids for example in examples])
+
+    def input_statistics(self, example: PromptToEmbed) -> InputStatistics:
+        """Tokens of a text, known and unknown."""
+        return input_statistics_of(example.ids)
 
     def is_costly(self, options: SamplingOptions) -> bool:
         """Whether to start with these options takes long: a constraint has to be compiled first."""

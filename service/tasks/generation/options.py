@@ -40,8 +40,8 @@ class DecodingRules:
     @property
     def has_penalty(self) -> bool:
         """Whether the choice depends on the tokens read and produced before."""
-        penalties = (self.repetition_penalty, self.frequency_penalty, self.presence_penalty)
-        return any(penalty is not None for penalty in penalties)
+        is_repetition = self.repetition_penalty is not None
+        return is_repetition or self.frequency_penalty is not None or self.presence_penalty is not None
 
 
 @dataclass(frozen=True)

@@ -156,8 +156,8 @@ class GenerationParameters(Parameters):
     @property
     def samples(self) -> bool:
         """Whether tokens are drawn. As in text-generation-inference, naming a distribution asks for sampling."""
-        shaped = (self.top_k, self.top_p, self.typical_p)
-        return self.do_sample or self.temperature not in (None, 1.0) or any(value is not None for value in shaped)
+        is_shaped = self.top_k is not None or self.top_p is not None or self.typical_p is not None
+        return self.do_sample or self.temperature not in (None, 1.0) or is_shaped
 
     @property
     def options(self) -> SamplingOptions:
@@ -167,7 +167,7 @@ class GenerationParameters(Parameters):
             repetition_penalty=self.repetition_penalty,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            logit_bias={int(token_id): bias for token_id, bias in (self.logit_bias or {}).items()},
+            logit_bias={int(token): bias for token, bias in self.logit_bias.items()} if self.logit_bias else {},
             top_k=self.top_k,
             top_p=self.top_p,
             typical_p=self.typical_p,
@@ -272,7 +272,7 @@ def written_answer(
     result: GenerationResult, parameters: GenerationParameters, prompt: str, states: Sequence[str] = ()
 ) -> dict[str, Any]:
     """A `GenerationAnswer` as JSON values, made without validation. `states` has one for each sequence, or none."""
-    about_prompt = _written_prompt(result)
+    about_prompt = _written_prompt(result) if parameters.details else {}
     answers = [_written_text(text, parameters, prompt, about_prompt) for text in result.sequences]
     for answer, state in zip(answers, states, strict=False):
         answer["state"] = state

@@ -92,7 +92,7 @@ class GenerationRequest:
     @property
     def length(self) -> int:
         """Number of tokens to read before the first step, without a cached prefix."""
-        return len(self.ids_to_read)
+        return len(self.prompt_ids) + (self._start is not None)
 
     @property
     def ids_to_read(self) -> list[int]:
@@ -138,7 +138,7 @@ class GenerationRequest:
     @property
     def num_produced(self) -> int:
         """Number of tokens chosen in all sequences, including end tokens."""
-        return sum(len(sequence.produced_ids) for sequence in self.sequences)
+        return sum([len(sequence.produced_ids) for sequence in self.sequences])
 
     def read_prompt(self, start: int, logits: Array) -> None:
         """Keep the log-probabilities of a chunk of the prompt.

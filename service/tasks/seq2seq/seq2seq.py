@@ -17,6 +17,7 @@ from service.bundle.load import Bundle
 from service.bundle.manifest import CaptioningOptions, TranslationOptions
 from service.bundle.padding import IntArray
 from service.errors import UnrollError
+from service.tasks.core.hidden import mean_states
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.step_batch import Outcome, StepTask
 from service.tasks.core.task import Answer, AnswerStatistics, Array, Parameters, Runner, require_at_most_new_tokens
@@ -90,6 +91,11 @@ class Seq2Seq(PredictTask[ExampleT, Hypothesis | UnrollError]):
             for outcome in batch.advance(runner):
                 found[outcome.request] = _output(outcome)
         return [found[example] for example in examples]
+
+    def embed(self, runner: Runner, examples: Sequence[ExampleT]) -> list[Array]:
+        """The mean of the encoder's memory, over the end token too."""
+        feeds, lengths = self.encoder_feeds(examples)
+        return list(mean_states(runner.run("encoder", feeds)["memory"], lengths))
 
     def plain_answer(self, example: ExampleT, output: Hypothesis | UnrollError) -> dict[str, Any]:
         """The answer as JSON values. Raises the error that ended the search, if one did."""

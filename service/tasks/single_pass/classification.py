@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
+from service.bundle.hidden_output import EMBEDDING
 from service.bundle.load import Bundle
+from service.bundle.padding import FloatArray
 from service.errors import InferenceFailed
+from service.tasks.core.hidden import HiddenForm, HiddenParameters, finite_numbers, formed
 from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import softmax
 from service.tasks.core.task import (
@@ -18,9 +22,9 @@ from service.tasks.core.task import (
     AnswerStatistics,
     Array,
     InputStatistics,
-    Parameters,
     PredictInput,
     Runner,
+    run_with_hidden,
 )
 from service.tasks.inputs.sequence_input import sequence_input
 from service.tasks.single_pass.chunk_state import (
@@ -33,7 +37,7 @@ from service.tasks.single_pass.chunk_state import (
 )
 
 
-class ClassificationParameters(Parameters):
+class ClassificationParameters(HiddenParameters):
     """How much of the distribution to return."""
 
     top_k: int | None = Field(default=None, ge=1, description="also list this many of the most likely labels")
@@ -52,6 +56,9 @@ class ClassificationAnswer(Answer):
     label: str
     score: float = Field(description="probability of the label, 0 to 1")
     top_k: list[LabelScore] | None = Field(default=None, exclude_if=lambda labels: labels is None)
+    hidden: list[float] | None = Field(
+        default=None, exclude_if=lambda hidden: hidden is None, description="the hidden state, if requested"
+    )
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class ClassificationExample:
     length: int
     top_k: int | None
     before: ChunkState | None = None
+    hidden: HiddenForm = ""
 
 
 class ClassificationOutput(NamedTuple):
@@ -75,6 +83,7 @@ class ClassificationOutput(NamedTuple):
     is_finite: bool
     after: RowState | None
     probabilities: Array
+    hidden: FloatArray | None = None
 
 
 class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
@@ -94,15 +103,26 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
     def preprocess(self, value: PredictInput, parameters: ClassificationParameters) -> ClassificationExample:
         """Validate and encode an input of the kind that this bundle reads."""
         sequence = self._input.encode(value)
-        return ClassificationExample(sequence, self._input.length(sequence), parameters.top_k)
+        hidden = parameters.hidden_form(self._manifest)
+        return ClassificationExample(sequence, self._input.length(sequence), parameters.top_k, hidden=hidden)
 
     def run(self, runner: Runner, examples: Sequence[ClassificationExample]) -> list[ClassificationOutput]:
-        specs = self._manifest.state
+        is_hidden = any(example.hidden for example in examples)
+        run = partial(run_with_hidden, runner) if is_hidden else runner.run
+        outputs = run("classifier", self._feeds(examples))
+        afters = rows_after(self._manifest.state, outputs, len(examples))
+        rows = most_likely_labels(outputs["logits"], [example.top_k or 1 for example in examples], afters)
+        if not is_hidden:
+            return rows
+        vectors = formed(outputs[EMBEDDING], [example.hidden for example in examples])
+        return [row._replace(hidden=vector) for row, vector in zip(rows, vectors, strict=True)]
+
+    def embed(self, runner: Runner, examples: Sequence[ClassificationExample]) -> list[Array]:
+        return list(run_with_hidden(runner, "classifier", self._feeds(examples))[EMBEDDING])
+
+    def _feeds(self, examples: Sequence[ClassificationExample]) -> dict[str, Array]:
         feeds = self._input.feeds([example.sequence for example in examples])
-        feeds |= states_before(specs, [example.before for example in examples])
-        outputs = runner.run("classifier", feeds)
-        afters = rows_after(specs, outputs, len(examples))
-        return most_likely_labels(outputs["logits"], [example.top_k or 1 for example in examples], afters)
+        return feeds | states_before(self._manifest.state, [example.before for example in examples])
 
     def plain_answer(self, example: ClassificationExample, output: ClassificationOutput) -> dict[str, Any]:
         """The answer of `postprocess` as JSON values, several times faster to build and serialise.
@@ -115,7 +135,10 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
         labels = self._labels
         pairs = zip(output.label_ids, output.scores, strict=True)
         ranked = [{"label": labels[label], "score": score} for label, score in pairs]
-        return {**ranked[0], "top_k": ranked} if example.top_k else ranked[0]
+        answer: dict[str, Any] = {**ranked[0], "top_k": ranked} if example.top_k else ranked[0]
+        if output.hidden is not None:
+            answer["hidden"] = finite_numbers(output.hidden)
+        return answer
 
     def postprocess(self, example: ClassificationExample, output: ClassificationOutput) -> ClassificationAnswer:
         return ClassificationAnswer.model_validate(self.plain_answer(example, output))

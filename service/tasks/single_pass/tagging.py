@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
+from service.bundle.hidden_output import HIDDEN_STATES
 from service.bundle.load import Bundle
 from service.bundle.manifest import TaggingOptions
-from service.bundle.padding import IntArray, lengths_of, pad_ids, pad_nested_ids
+from service.bundle.padding import FloatArray, IntArray, lengths_of, pad_ids, pad_nested_ids
 from service.errors import InferenceFailed, InvalidInput
+from service.tasks.core.hidden import HiddenForm, HiddenParameters, finite_numbers, formed, mean_states
 from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import DoubleArray, most_probable
 from service.tasks.core.task import (
@@ -21,13 +24,13 @@ from service.tasks.core.task import (
     AnswerStatistics,
     Array,
     InputStatistics,
-    Parameters,
     PredictInput,
     Runner,
     input_statistics_of,
     require_at_most,
     require_short_text,
     require_words,
+    run_with_hidden,
 )
 from service.tasks.single_pass.chunk_state import (
     ChunkState,
@@ -42,7 +45,7 @@ from service.tasks.single_pass.offsets import Offsets, OffsetUnit, in_unit
 from service.tasks.single_pass.spans import Span, bio_spans
 
 
-class TaggingParameters(Parameters):
+class TaggingParameters(HiddenParameters):
     """How to count the places of words and spans."""
 
     offsets: OffsetUnit = Field(
@@ -89,6 +92,11 @@ class TaggingAnswer(Answer):
     label_score: float | None = Field(
         default=None, exclude_if=lambda score: score is None, description="probability of the label, 0 to 1"
     )
+    hidden: list[float] | None = Field(
+        default=None,
+        exclude_if=lambda hidden: hidden is None,
+        description="the mean of the hidden states of its words, if requested",
+    )
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,7 @@ class TaggingExample:
     offsets: Offsets | None = None
     places: Offsets | None = None
     before: ChunkState | None = None
+    hidden: HiddenForm = ""
 
     @property
     def length(self) -> int:
@@ -128,6 +137,7 @@ class TaggingOutput(NamedTuple):
     is_finite: bool
     after: RowState | None
     text_label: TextLabel | None = None
+    hidden: FloatArray | None = None
 
 
 class Tagging(PredictTask[TaggingExample, TaggingOutput]):
@@ -152,8 +162,9 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
 
     def preprocess(self, value: PredictInput, parameters: TaggingParameters) -> TaggingExample:
         """Split a text into words, or take a list of words, and look them up."""
+        hidden = parameters.hidden_form(self._manifest)
         if not isinstance(value, str):
-            return self._encode(require_words(value, self._max_tokens))
+            return self._encode(require_words(value, self._max_tokens), hidden)
         text = require_short_text(value, self._max_tokens)
         pieces = self._words.pieces(text)
         if not pieces:
@@ -161,19 +172,33 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         require_at_most(len(pieces), self._max_tokens, "words")
         offsets = tuple((piece.start, piece.end) for piece in pieces)
         places = in_unit(text, offsets, parameters.offsets)
-        return self._encode(tuple(piece.text for piece in pieces), text, offsets, places)
+        return self._encode(tuple(piece.text for piece in pieces), hidden, text, offsets, places)
 
     def run(self, runner: Runner, examples: Sequence[TaggingExample]) -> list[TaggingOutput]:
-        lengths = lengths_of([example.word_ids for example in examples])
-        feeds = {"words": pad_ids([example.word_ids for example in examples]), "lengths": lengths}
+        is_hidden = any(example.hidden for example in examples)
+        run = partial(run_with_hidden, runner) if is_hidden else runner.run
+        feeds = self._feeds(examples)
+        outputs = run("tagger", feeds)
+        afters = rows_after(self._manifest.state, outputs, len(examples))
+        rows = decoded(outputs["emissions"], feeds["lengths"], afters, self._transitions)
+        if self._text_labels:
+            rows = with_text_labels(rows, outputs["text_logits"])
+        if not is_hidden:
+            return rows
+        means = mean_states(outputs[HIDDEN_STATES], feeds["lengths"])
+        vectors = formed(means, [example.hidden for example in examples])
+        return [row._replace(hidden=vector) for row, vector in zip(rows, vectors, strict=True)]
+
+    def embed(self, runner: Runner, examples: Sequence[TaggingExample]) -> list[Array]:
+        feeds = self._feeds(examples)
+        return list(mean_states(run_with_hidden(runner, "tagger", feeds)[HIDDEN_STATES], feeds["lengths"]))
+
+    def _feeds(self, examples: Sequence[TaggingExample]) -> dict[str, Array]:
+        sequences = [example.word_ids for example in examples]
+        feeds: dict[str, Array] = {"words": pad_ids(sequences), "lengths": lengths_of(sequences)}
         if self._reads_characters:
             feeds["characters"] = pad_nested_ids([example.character_ids for example in examples])
-        specs = self._manifest.state
-        feeds |= states_before(specs, [example.before for example in examples])
-        outputs = runner.run("tagger", feeds)
-        afters = rows_after(specs, outputs, len(examples))
-        rows = decoded(outputs["emissions"], lengths, afters, self._transitions)
-        return with_text_labels(rows, outputs["text_logits"]) if self._text_labels else rows
+        return feeds | states_before(self._manifest.state, [example.before for example in examples])
 
     def plain_answer(self, example: TaggingExample, output: TaggingOutput) -> dict[str, Any]:
         """The answer of `postprocess` as JSON values, several times faster to build and serialise.
@@ -195,6 +220,8 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         if output.text_label is not None:
             answer["label"] = self._text_labels[output.text_label.label_id]
             answer["label_score"] = output.text_label.score
+        if output.hidden is not None:
+            answer["hidden"] = finite_numbers(output.hidden)
         return answer
 
     def postprocess(self, example: TaggingExample, output: TaggingOutput) -> TaggingAnswer:
@@ -229,13 +256,14 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
     def _encode(
         self,
         words: tuple[str, ...],
+        hidden: HiddenForm,
         text: str | None = None,
         offsets: Offsets | None = None,
         places: Offsets | None = None,
     ) -> TaggingExample:
         limit = self._options.max_word_characters
         spelled = [self._characters.encode_characters(word, limit) for word in words] if self._characters else []
-        return TaggingExample(words, self._words.encode_words(words), spelled, text, offsets, places)
+        return TaggingExample(words, self._words.encode_words(words), spelled, text, offsets, places, hidden=hidden)
 
 
 def decoded(

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import PATIENCE_S
+from tests.conftest import PATIENCE_S, wait_until
 from tests.deploy.proxies.gateways import GATEWAYS, gateway
 from tests.live_server import LiveServer, live_server
 from tests.tls.certificates import Authority
@@ -133,3 +133,20 @@ def test_bodies_beyond_the_limit_are_refused(client: httpx.Client) -> None:
     assert (refused.status_code, refused.json()["error_type"]) == (413, "body_too_large")
     assert client.post("/predict", content=b" " * 6_000_000).status_code == 413
     assert client.post("/predict", json=TAG).status_code == 200
+
+
+@pytest.mark.parametrize("client", ["haproxy"], indirect=True)
+def test_failed_checks_of_all_replicas_do_not_fail_requests(
+    client: httpx.Client, service: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks that time out under load must not turn answers into 503: HAProxy goes on without them, and comes back."""
+    def replica() -> str:
+        answer = client.post("/predict", json=TAG)
+        assert answer.status_code == 200
+        return answer.headers["X-Unroll-Replica"].rpartition("-")[0]
+
+    assert replica() == "replica"
+    with monkeypatch.context() as patch:
+        patch.setattr(service.app.state.registry, "reasons", lambda: ["the check fails"])
+        wait_until(lambda: replica() == "unchecked")
+    wait_until(lambda: replica() == "replica")

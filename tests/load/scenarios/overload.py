@@ -30,7 +30,7 @@ def _show(values: Values) -> str:
     """Goodput, and the refusals with their latencies."""
     if "goodput" not in values:
         return show_rate(values)
-    late_ms = values.get("latest_start_ms", 0.0)
+    late_ms = values.get("late_max_ms") or 0.0
     parts = [
         f"{shown(values['goodput'])}/s good",
         *([_refusals(values)] if values.get("refused") else []),

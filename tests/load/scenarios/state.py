@@ -9,7 +9,7 @@ import statistics
 import time
 from typing import Any
 
-from tests.load.client.tally import OK
+from service.cli.bench.load.tally import OK
 from tests.load.measurement.ledger import Values
 from tests.load.measurement.scenario import Case, Plan, Results, Row, Scenario, Subject, at_most
 from tests.load.measurement.scenario import number as shown

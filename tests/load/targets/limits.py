@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.load.client.tally import percentile
+from service.cli.bench.load.tally import percentile
 from tests.load.peers.graphs import LanguageModel, Tagger, Translator, padded
 from tests.load.places import MODELS
 from tests.load.workload.corpus import FEW_NEW_TOKENS, NUM_STEPS, Item, load_corpus

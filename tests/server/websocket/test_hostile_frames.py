@@ -115,13 +115,31 @@ def test_frames_after_close_are_dropped(server: LiveServer) -> None:
         assert connection.is_closed()
 
 
-def test_a_message_of_a_hundred_thousand_empty_parts_is_one_message(server: LiveServer) -> None:
-    """Parts without content take no memory, and other connections have their turn between them."""
+def test_a_message_of_a_thousand_empty_parts_is_one_message(server: LiveServer) -> None:
     whole = json.dumps(START).encode()
     with open_socket(server) as connection:
-        connection.send(frame(TEXT, whole[:5], fin=False) + frame(CONTINUATION, fin=False) * 100_000)
+        connection.send(frame(TEXT, whole[:5], fin=False) + frame(CONTINUATION, fin=False) * 1000)
         connection.send(frame(CONTINUATION, whole[5:]))
         assert connection.receive().json["type"] == "started"
+
+
+FLOODS = {
+    "empty parts": frame(BINARY, b"x", fin=False) + frame(CONTINUATION, fin=False) * 5000,
+    "pings": frame(PING, b"x") * 5000,
+    "pongs": frame(PONG) * 5000,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_of_frames_that_carry_nothing_ends_its_connection(server: LiveServer, flood: str) -> None:
+    """Another connection is served as before."""
+    with open_socket(server) as other, RawSocket(server.port) as connection:
+        assert connection.ask(offer()).status == 101
+        connection.send(FLOODS[flood])
+        while (received := connection.receive()).opcode == PONG:
+            pass
+        assert received.close_code == 1008
+        assert other.say(START)["type"] == "started"
 
 
 def test_every_ping_is_answered_and_none_ends_the_stream(server: LiveServer) -> None:

@@ -16,18 +16,11 @@ from service.bundle.manifest import TaskName
 from service.errors import UnrollError
 from tests.ports import free_port
 from tests.training.worker_runs import SHARED_TASKS, begin, shared_recipe, train
-from training.fit import run_folder
 from training.fit.checkpoint import read_progress
 from training.fit.distributed import ALONE, Workers, interleaved, joined_workers
 from training.preprocessing.tensor_file import read_tensors
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable curves."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,11 @@ SLACK_BYTES = 6 * MEBIBYTE
 NUM_EPOCHS, EARLY = 6, 2
 
 
+@pytest.fixture(scope="module", autouse=True)
+def curves() -> None:
+    """Draw curves: their memory counts."""
+
+
 def resident_bytes() -> int:
     return int(STATM.read_text(encoding="ascii").split()[1]) * PAGE_BYTES
 

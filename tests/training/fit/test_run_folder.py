@@ -30,6 +30,11 @@ from training.preprocessing.vocabulary import Vocabulary, fit_characters, fit_wo
 SOURCE = DataSource(name="made", licence="none", splits={"train/a.csv": "1" * 64, "dev/b.csv": "2" * 64})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def curves() -> None:
+    """Draw curves: the picture is tested here."""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A classifier trained for three epochs; read-only."""

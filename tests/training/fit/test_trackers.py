@@ -12,17 +12,11 @@ import torch
 
 from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import Recipe
-from training.fit import run_folder, trackers
+from training.fit import trackers
 from training.fit.trackers import TRACKERS, TrackerMissing, flat_values, open_trackers
 from training.pipeline.run import prepare_run, start_run, train_run
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable curves."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 def trained(folder: Path, *names: str) -> tuple[Recipe, list[dict[str, float]]]:

@@ -35,9 +35,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable curves, and log every second step."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
+def _frequent_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log every second step."""
     monkeypatch.setattr(run_folder, "LOG_EVERY_STEPS", 2)
 
 

@@ -26,7 +26,6 @@ from tests.training.tiny_character_models import (
 )
 from training.config.networks import Cell
 from training.evaluation.dev_scorer import DevScorer
-from training.fit import run_folder
 from training.fit.trainer import DevScore, Interrupted
 from training.networks.inputs.contextual import ContextualFeatures, character_stream
 from training.networks.language_model import LanguageModel
@@ -40,12 +39,6 @@ from training.publish.export import export_bundle
 
 #: Ids of two sentences, of three words and of one; the third word of the second and its characters are padding.
 SENTENCES = [[[7, 8], [9], [10, 11, 12]], [[13, 14, 15]]]
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable curves."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 def padded(sentences: list[list[list[int]]]) -> torch.Tensor:

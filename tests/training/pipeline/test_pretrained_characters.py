@@ -12,18 +12,11 @@ from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import ConfigFault, parse_recipe
 from training.data.readers.text import MISSING_WORD, rejoined, spelt_out, turned_round
 from training.data.records import Passage, TaggedSentence
-from training.fit import run_folder
 from training.fit.run_folder import RunFolderFault
 from training.pipeline.pretrained_characters import read_character_models
 from training.pipeline.run import prepare_run, start_run, train_run
 from training.preprocessing.load_records import load_data, may_ship
 from training.tasks.catalogue import TASKS
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable curves."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 def test_the_first_model_must_read_forward(tmp_path: Path) -> None:

@@ -11,19 +11,12 @@ import torch
 from service.bundle.manifest import TaskName
 from service.errors import UnrollError
 from tests.training.tiny_runs import TASKS, tiny_recipe
-from training.fit import run_folder
 from training.fit.run_folder import RunFolderFault
 from training.pipeline.retrain import begin_again, compare_runs
 from training.pipeline.run import prepare_run, start_run, train_run
 from training.preprocessing.tensor_file import read_tensors, write_tensors
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable curves."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 def finished_run(task: TaskName, folder: Path, **changes: object) -> Path:

@@ -15,18 +15,11 @@ from service.errors import UnrollError
 from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import ConfigFault, Recipe, load_recipe
 from training.evaluation.dev_scorer import DevScorer
-from training.fit import run_folder
 from training.fit.trainer import DevScore, Diverged, Interrupted
 from training.networks.network import Network
 from training.pipeline import search
 from training.pipeline.search import Search, SearchFault
 from training.pipeline.search_space import parse_space
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable curves."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
 
 
 def make_search(folder: Path, *vary: str, **changes: Any) -> Search:

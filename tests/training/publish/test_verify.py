@@ -143,7 +143,7 @@ def test_a_wrong_shape_is_found(tmp_path: Path) -> None:
     manifest = read_manifest(path)
     spec = manifest.graphs["classifier"]
     wider = spec.outputs[0].model_copy(update={"shape": ("batch", 9)})
-    graphs = {"classifier": spec.model_copy(update={"outputs": (wider,)})}
+    graphs = {"classifier": spec.model_copy(update={"outputs": (wider, *spec.outputs[1:])})}
     write_manifest(path, manifest.model_copy(update={"graphs": graphs}))
     found = failures(verify_bundle(path), "shapes")
     assert found

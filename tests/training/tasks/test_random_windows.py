@@ -76,7 +76,6 @@ def test_dev_is_read_in_windows_of_one_length(tmp_path: Path) -> None:
 
 def test_resuming_within_an_epoch_is_never_having_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Resuming is exact with all randomness of language models: windows, word dropout, weight drop and sampling."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     monkeypatch.setattr(run_folder, "LOG_EVERY_STEPS", 2)
     recipe = tiny_recipe("generation", tmp_path / "data", epochs=2)
     menu = {"random_window": True, "weight_drop": 0.4, "embedding_dropout": 0.2, "sampled_softmax": 4}

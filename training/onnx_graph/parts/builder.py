@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,15 @@ class GraphBuilder:
         """Set the value of the declared output `name`."""
         self._require(name, self.outputs)
         self._nodes.append(helper.make_node("Identity", [value], [name]))
+
+    def named_output(self, name: str, value: str) -> str:
+        """Make a value that other nodes read too the declared output `name`; returns its new name.
+
+        The value is renamed, where `output` copies it: a run that does not ask for the output costs what it did.
+        """
+        self._require(name, self.outputs)
+        rename_value(self._nodes, value, name)
+        return name
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Append a node with one output; returns the output's name. An empty string omits an optional input."""
@@ -112,8 +121,8 @@ class GraphBuilder:
         Raises:
             onnx.checker.ValidationError, onnx.shape_inference.InferenceError: a node or a declared shape is wrong.
         """
-        inputs = [_value_info(spec) for spec in self.inputs]
-        outputs = [_value_info(spec) for spec in self.outputs]
+        inputs = [value_info(spec) for spec in self.inputs]
+        outputs = [value_info(spec) for spec in self.outputs]
         graph = helper.make_graph(self._nodes, self.name, inputs, outputs, self._initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="unroll")
         model.ir_version = IR_VERSION
@@ -148,12 +157,22 @@ class GraphBuilder:
         return f"{hint}_{self._num_names}"
 
 
+def rename_value(nodes: Iterable[onnx.NodeProto], value: str, name: str) -> None:
+    """Give the output of a node another name, there and where it is read."""
+    for node in nodes:
+        for names in (node.input, node.output):
+            for index, each in enumerate(names):
+                if each == value:
+                    names[index] = name
+
+
 def serialized(model: onnx.ModelProto) -> bytes:
     """A model as bytes, deterministic for the same network."""
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
+def value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
+    """A tensor as a graph declares it."""
     return helper.make_tensor_value_info(spec.name, _ELEMENT_TYPES[spec.dtype], list(spec.shape))
 
 

@@ -8,12 +8,14 @@ Each binary tensor has its size as `binary_data_size` in its `parameters`, and n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from service.api.protocol import PlainResponse
 from service.api.protocols.open_inference.tensors.messages import InferRequest, InferResponse, RequestedOutput, Tensor
 from service.api.protocols.open_inference.tensors.tensor_data import (
     bytes_of,
@@ -28,11 +30,15 @@ from service.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
+_LENGTH_NAME = HEADER_LENGTH.lower().encode()
 _BINARY_SIZE = "binary_data_size"
+_BINARY_OUTPUT = "binary_data_output"
 _SHARED_MEMORY = "shared_memory_region"
 _MAX_AXES = 16
 _MAX_TENSORS = 64
 _MAX_DIGITS = 19
+#: Of the JSON of a request that is kept.
+_MAX_KEPT_BYTES = 2048
 
 
 class JsonForm(BaseModel):
@@ -67,6 +73,26 @@ class InferForm(JsonForm):
     outputs: Annotated[list[OutputForm], Field(max_length=_MAX_TENSORS, fail_fast=True)] | None = None
 
 
+class _InputHead(NamedTuple):
+    """What the JSON says about an input: `num_bytes` of raw data follow, or `data` has the elements."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    num_bytes: int | None
+    data: Any
+
+
+class _RequestHead(NamedTuple):
+    """What the JSON of a request says. It may be shared by requests, and nobody changes it."""
+
+    inputs: Sequence[_InputHead]
+    outputs: Sequence[RequestedOutput]
+    parameters: Mapping[str, Any]
+    id: str
+    is_binary: bool
+
+
 def read_request(body: bytes, header_length: bytes, settings: Settings) -> InferRequest:
     """The request in a body. `header_length` is the header of that name, empty if it was not sent.
 
@@ -76,19 +102,37 @@ def read_request(body: bytes, header_length: bytes, settings: Settings) -> Infer
     """
     size = _json_size(header_length, len(body))
     limits = BodyLimits(settings.max_body_bytes, settings.max_inputs_per_request)
-    form = parse_body(InferForm, body if size == len(body) else body[:size], limits)
-    reader = _TensorReader(memoryview(body)[size:], settings.max_tokens_per_request)
-    tensors = [reader.read(tensor) for tensor in form.inputs]
-    reader.require_end()
-    parameters = dict(form.parameters or {})
-    is_binary = _flag(parameters, "binary_data_output", ("parameters",)) or False
-    inputs = {tensor.name: tensor for tensor in tensors}
-    if len(inputs) != len(tensors):
-        raise InvalidInput(f"two inputs are called {_repeated(tensors)!r}", ("inputs",))
+    has_raw = size < len(body)
+    read_head = _kept_head if has_raw and size <= _MAX_KEPT_BYTES else _read_head
+    head = read_head(body[:size] if has_raw else body, limits)
+    inputs = _read_tensors(head.inputs, memoryview(body)[size:], settings.max_tokens_per_request)
+    return InferRequest(inputs, head.outputs, head.parameters, head.id, head.is_binary)
+
+
+def _read_head(raw: bytes, limits: BodyLimits) -> _RequestHead:
+    form = parse_body(InferForm, raw, limits)
+    try:
+        inputs = [_input_head(tensor) for tensor in form.inputs]
+    except InvalidInput as error:
+        raise error.under("inputs") from error
+    parameters = form.parameters or {}
+    is_binary = _flag(parameters, _BINARY_OUTPUT, ("parameters",)) or False
+    parameters = {name: value for name, value in parameters.items() if name != _BINARY_OUTPUT}
     outputs = [_requested(output) for output in form.outputs or ()]
+    _require_distinct(inputs, outputs)
+    return _RequestHead(inputs, outputs, parameters, form.id, is_binary)
+
+
+#: The heads that came last: requests of one client differ in little but their raw bytes.
+_kept_head = lru_cache(maxsize=512)(_read_head)
+
+
+def _require_distinct(inputs: Sequence[_InputHead], outputs: Sequence[RequestedOutput]) -> None:
+    """Raises InvalidInput if a name is there twice."""
+    if len({tensor.name for tensor in inputs}) != len(inputs):
+        raise InvalidInput(f"two inputs are called {_repeated(inputs)!r}", ("inputs",))
     if len({output.name for output in outputs}) != len(outputs):
         raise InvalidInput(f"the output {_repeated(outputs)!r} is asked for twice", ("outputs",))
-    return InferRequest(inputs, outputs, parameters, form.id, is_binary)
 
 
 def write_response(response: InferResponse, request: InferRequest) -> Response:
@@ -99,69 +143,87 @@ def write_response(response: InferResponse, request: InferRequest) -> Response:
     """
     wishes = {output.name: output.is_binary for output in request.outputs if output.is_binary is not None}
     is_binary = request.is_binary
-    written, parts = [], []
+    written: list[bytes] = []
+    parts: list[bytes] = []
     for tensor in response.outputs:
-        name = tensor.name
-        entry: dict[str, Any] = {"name": name, "datatype": tensor.datatype, "shape": tensor.shape}
+        name, datatype, shape, *_ = tensor
         if wishes.get(name, is_binary):
             raw = bytes_of(tensor)
-            entry["parameters"] = {_BINARY_SIZE: len(raw)}
             parts.append(raw)
+            written.append(_binary_entry(name, datatype, len(shape)) % (*shape, len(raw)))
         else:
             require_short_json(name, tensor.num_elements)
-            entry["data"] = json_of(tensor)
-        written.append(entry)
-    body: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
-    if response.id:
-        body["id"] = response.id
-    body["outputs"] = written
-    head = to_json(body)
+            entry = _json_entry(name, datatype, len(shape)) % tuple(shape)
+            written.append(b"%b%b}" % (entry, to_json(json_of(tensor))))
+    named = _answer_beginning(response.model_name, response.model_version)
+    identified = b',"id":' + to_json(response.id) if response.id else b""
+    head = b'%b%b,"outputs":[%b]}' % (named, identified, b",".join(written))
     if not parts:
-        return Response(head, media_type="application/json")
-    length = {HEADER_LENGTH: str(len(head))}
-    return Response(b"".join([head, *parts]), headers=length, media_type="application/octet-stream")
+        return PlainResponse(head)
+    length = _LENGTH_NAME, b"%d" % len(head)
+    return PlainResponse(b"".join([head, *parts]), b"application/octet-stream", (length,))
 
 
-class _TensorReader:
-    """Reads tensors one after the other, and takes the raw bytes of each from what is left of the body."""
+# The head of an answer is the same but for a few numbers, so it is written from templates.
 
-    def __init__(self, raw: memoryview, max_elements: int) -> None:
-        self._raw = raw
-        self._max_elements = max_elements
 
-    def read(self, form: TensorForm) -> Tensor:
-        """The tensor that a form describes. Raises InvalidInput."""
-        try:
-            return self._read(form, form.parameters or {})
-        except InvalidInput as error:
-            raise error.under("inputs") from error
+@lru_cache(maxsize=256)
+def _answer_beginning(model_name: str, model_version: str) -> bytes:
+    return to_json({"model_name": model_name, "model_version": model_version})[:-1]
 
-    def require_end(self) -> None:
-        """Raises InvalidInput if there are bytes that belong to no tensor."""
-        if self._raw:
-            raise InvalidInput(f"{len(self._raw)} bytes at the end of the body belong to no input", ("inputs",))
 
-    def _read(self, form: TensorForm, parameters: Mapping[str, Any]) -> Tensor:
-        name, shape = form.name, tuple(form.shape)
-        if _SHARED_MEMORY in parameters:
-            raise InvalidInput("shared memory is not offered: send the tensor in the request", (name, "parameters"))
-        size = parameters.get(_BINARY_SIZE)
-        if size is None:
-            if type(form.data) is not list:
-                raise InvalidInput(f"it has neither a list `data` nor `{_BINARY_SIZE}`", (name,))
-            return tensor_of_json(name, form.datatype, shape, form.data, self._max_elements)
-        if form.data is not None:
-            raise InvalidInput(f"it has both `data` and `{_BINARY_SIZE}`", (name,))
-        return tensor_of_bytes(name, form.datatype, shape, self._take(name, size), self._max_elements)
+@lru_cache(maxsize=1024)
+def _entry(name: str, datatype: str, num_axes: int) -> bytes:
+    """The template of an output, up to its shape."""
+    named = to_json({"name": name, "datatype": datatype})[:-1].replace(b"%", b"%%")
+    return named + b',"shape":[' + b",".join([b"%d"] * num_axes) + b"]"
 
-    def _take(self, name: str, size: Any) -> memoryview:
-        if type(size) is not int or size < 0:
-            raise InvalidInput("must be a number of bytes", (name, "parameters", _BINARY_SIZE))
-        if size > len(self._raw):
-            left = f"{len(self._raw)} bytes are left of the body"
-            raise InvalidInput(f"it says that it has {min(size, 10**18)} bytes, and {left}", (name,))
-        taken, self._raw = self._raw[:size], self._raw[size:]
-        return taken
+
+@lru_cache(maxsize=1024)
+def _binary_entry(name: str, datatype: str, num_axes: int) -> bytes:
+    """The template of an output with raw bytes, for its shape and their number."""
+    return _entry(name, datatype, num_axes) + b',"parameters":{"%b":%%d}}' % _BINARY_SIZE.encode()
+
+
+@lru_cache(maxsize=1024)
+def _json_entry(name: str, datatype: str, num_axes: int) -> bytes:
+    """The template of an output in JSON, for its shape; its data and a bracket follow."""
+    return _entry(name, datatype, num_axes) + b',"data":'
+
+
+def _input_head(form: TensorForm) -> _InputHead:
+    """What a form says. Raises InvalidInput."""
+    name, parameters = form.name, form.parameters or {}
+    if _SHARED_MEMORY in parameters:
+        raise InvalidInput("shared memory is not offered: send the tensor in the request", (name, "parameters"))
+    size = parameters.get(_BINARY_SIZE)
+    if size is None and type(form.data) is not list:
+        raise InvalidInput(f"it has neither a list `data` nor `{_BINARY_SIZE}`", (name,))
+    if size is not None and form.data is not None:
+        raise InvalidInput(f"it has both `data` and `{_BINARY_SIZE}`", (name,))
+    if size is not None and (type(size) is not int or size < 0):
+        raise InvalidInput("must be a number of bytes", (name, "parameters", _BINARY_SIZE))
+    return _InputHead(name, form.datatype, tuple(form.shape), size, form.data)
+
+
+def _read_tensors(heads: Sequence[_InputHead], raw: memoryview, max_elements: int) -> dict[str, Tensor]:
+    """The tensors by name, each with its part of the raw bytes. Raises InvalidInput."""
+    inputs, end = {}, 0
+    try:
+        for name, datatype, shape, num_bytes, data in heads:
+            if num_bytes is None:
+                inputs[name] = tensor_of_json(name, datatype, shape, data, max_elements)
+                continue
+            start, end = end, end + num_bytes
+            if end > len(raw):
+                left = f"{len(raw) - start} bytes are left of the body"
+                raise InvalidInput(f"it says that it has {min(num_bytes, 10**18)} bytes, and {left}", (name,))
+            inputs[name] = tensor_of_bytes(name, datatype, shape, raw[start:end], max_elements)
+    except InvalidInput as error:
+        raise error.under("inputs") from error
+    if end < len(raw):
+        raise InvalidInput(f"{len(raw) - end} bytes at the end of the body belong to no input", ("inputs",))
+    return inputs
 
 
 def _json_size(header_length: bytes, body_size: int) -> int:
@@ -190,6 +252,6 @@ def _flag(parameters: Mapping[str, Any], name: str, where: Sequence[str]) -> boo
     return value
 
 
-def _repeated(named: Sequence[Tensor | RequestedOutput]) -> str:
+def _repeated(named: Sequence[_InputHead | RequestedOutput]) -> str:
     names = [one.name for one in named]
     return next(name for name in names if names.count(name) > 1)

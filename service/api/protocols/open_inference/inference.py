@@ -56,7 +56,7 @@ async def _infer_graph(
     call: Call, served: ServedModel, request: InferRequest, control: Control, deadline_s: float
 ) -> list[Tensor]:
     names = [tensor.name for tensor in served.spec.outputs]
-    wanted = _wanted(request, names, names)
+    wanted = wanted_outputs(request, names, names)
     require_scores(request.outputs, served.signature.outputs)
     if control.sequence_id or control.others:
         unknown = "sequence_id" if control.sequence_id else next(iter(control.others))
@@ -74,14 +74,14 @@ async def _infer_task(
     defaults = tensors.default_outputs
     if "top_k" in control.others and "top_labels" in tensors.writers:
         defaults = [*defaults, "top_labels", "top_scores"]
-    wanted = _wanted(request, tensors.output_names, defaults)
+    wanted = wanted_outputs(request, tensors.output_names, defaults)
     require_scores(request.outputs, tensors.signature.outputs)
-    rows = _rows(call, tensors, request)
+    rows = read_rows(call, tensors, request)
     call.note_texts(rows.texts)
     try:
         outputs = await _answered(call, served, tensors, request, control, rows, wanted, deadline_s)
     except InvalidInput as error:
-        raise _renamed(error, request) from error
+        raise renamed(error, request) from error
     return _ranked(outputs, request, tensors.labels)
 
 
@@ -151,7 +151,7 @@ async def _generate(
     return written(requests, prompts, rows.shape) | {STATE: state_tensor(token)}
 
 
-def _rows(call: Call, tensors: TaskTensors, request: InferRequest) -> Rows:
+def read_rows(call: Call, tensors: TaskTensors, request: InferRequest) -> Rows:
     """The values of the inputs, but for the state. Raises InvalidInput."""
     inputs = request.inputs
     if STATE in inputs and tensors.keeps_state:
@@ -162,7 +162,7 @@ def _rows(call: Call, tensors: TaskTensors, request: InferRequest) -> Rows:
         raise error if error.field[:1] == ("inputs",) else error.under("inputs") from error
 
 
-def _wanted(request: InferRequest, known: Sequence[str], defaults: Sequence[str]) -> Sequence[str]:
+def wanted_outputs(request: InferRequest, known: Sequence[str], defaults: Sequence[str]) -> Sequence[str]:
     """The names of the outputs, checked before anything is computed. Raises InvalidInput."""
     for output in request.outputs:
         if output.name not in known:
@@ -182,7 +182,7 @@ def _ranked(outputs: list[Tensor], request: InferRequest, labels: Mapping[str, S
     ]
 
 
-def _renamed(error: InvalidInput, request: InferRequest) -> InvalidInput:
+def renamed(error: InvalidInput, request: InferRequest) -> InvalidInput:
     """The error of an engine, whose path is `inputs.<row>`, with the name of the tensor in it."""
     kind, *rest = error.field or ("",)
     if kind != "inputs":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,9 +34,23 @@ from service.api.examples.open_inference import (
 )
 from service.api.protocol import Protocol, Route
 from service.api.protocols.open_inference import management
+from service.api.protocols.open_inference.answers import (
+    Done,
+    IndexEntry,
+    IndexForm,
+    InferAnswer,
+    LoadForm,
+    LogSetting,
+    ModelConfiguration,
+    ModelMetadata,
+    ModelStatistics,
+    ServerMetadata,
+    TextAnswer,
+    TraceSetting,
+)
 from service.api.protocols.open_inference.compression import compressed
 from service.api.protocols.open_inference.generate_extension import GenerateForm, generate, generate_stream
-from service.api.protocols.open_inference.http_codec import read_request, write_response
+from service.api.protocols.open_inference.http_codec import InferForm, read_request, write_response
 from service.api.protocols.open_inference.inference import infer
 from service.errors import BundleError, InvalidInput, StateRefused
 
@@ -168,34 +183,53 @@ def _json(value: Any) -> Response:
     return Response(to_json(value), media_type="application/json")
 
 
-def _both(suffix: str, endpoint: Callable[[Call, Any], Awaitable[Response]], **more: Any) -> list[Route[Any]]:
-    """The route for the version that answers by default, and for a given one."""
+def _both(
+    suffix: str, operation: str, endpoint: Callable[[Call, Any], Awaitable[Response]], **more: Any
+) -> list[Route[Any]]:
+    """The route for the version that answers by default, and for a given one. `operation` ends both operation ids."""
     more = {"body": bytes, "scope": "any", **more}  # the engine of the model asks for `predict` or `generate`
-    return [Route(f"{path}{suffix}", endpoint, **more) for path in (_MODEL, _VERSION)]
+    return [
+        Route(f"{path}{suffix}", endpoint, operation_id=f"v2_{subject}_{operation}", **more)
+        for path, subject in ((_MODEL, "model"), (_VERSION, "model_version"))
+    ]
 
 
 def _server_route(
     path: str,
+    operation: str,
     endpoint: Endpoint,
     method: Literal["GET", "POST"],
     summary: str,
     responses: Responses,
     scope: Scope = "any",
+    **more: Any,
 ) -> Route[bytes]:
-    return Route(f"/v2/{path}", endpoint, bytes, method, scope, summary=summary, responses=responses)
+    more = {"operation_id": f"v2_{operation}", "summary": summary, "responses": responses, **more}
+    return Route(f"/v2/{path}", endpoint, bytes, method, scope, **more)
 
 
-def _refused_route(path: str, message: str, summary: str) -> Route[bytes]:
-    return _server_route(path, refusing(message, "Refused."), "POST", summary, refused(message))
+def _refused_route(path: str, operation: str, message: str, summary: str) -> Route[bytes]:
+    return _server_route(path, operation, refusing(message, "Refused."), "POST", summary, refused(message))
 
 
 def _shared_memory(kind: str) -> Sequence[Route[Any]]:
-    path, forget = f"{kind}sharedmemory", forget_shared_memory
+    path, name = f"{kind}sharedmemory", f"{kind}_shared_memory"
+    forgetting = partial(_server_route, endpoint=forget_shared_memory, method="POST", responses=FORGOTTEN, answer=Done)
     return [
-        _server_route(f"{path}/status", list_shared_memory, "GET", "List regions of shared memory", NO_REGIONS),
-        _refused_route(f"{path}/region/{{region}}/register", _NO_SHARED_MEMORY, "Register shared memory"),
-        _server_route(f"{path}/region/{{region}}/unregister", forget, "POST", "Forget a region", FORGOTTEN),
-        _server_route(f"{path}/unregister", forget, "POST", "Forget all regions", FORGOTTEN),
+        _server_route(
+            f"{path}/status",
+            f"{name}_status",
+            list_shared_memory,
+            "GET",
+            "List regions of shared memory",
+            NO_REGIONS,
+            answer=list[dict[str, Any]],
+        ),
+        _refused_route(
+            f"{path}/region/{{region}}/register", f"{name}_register", _NO_SHARED_MEMORY, "Register shared memory"
+        ),
+        forgetting(f"{path}/region/{{region}}/unregister", f"{name}_unregister", summary="Forget a region"),
+        forgetting(f"{path}/unregister", f"{name}_unregister_all", summary="Forget all regions"),
     ]
 
 
@@ -210,53 +244,143 @@ PROTOCOL = Protocol(
         }
     ),
     routes=[
-        Route("/v2", describe_server, bytes, method="GET", summary="Describe the server", responses=SERVER_RESPONSES),
+        Route(
+            "/v2",
+            describe_server,
+            bytes,
+            method="GET",
+            operation_id="v2_server_metadata",
+            answer=ServerMetadata,
+            summary="Describe the server",
+            responses=SERVER_RESPONSES,
+        ),
         *_both(
             "/infer",
+            "infer",
             infer_tensors,
             summary="Infer: tensors in, tensors out",
+            documented_body=InferForm,
             request_body=INFER_BODY,
+            answer=InferAnswer,
             responses=INFER_RESPONSES,
         ),
         *_both(
             "/generate",
+            "generate",
             generate,
             body=GenerateForm,
+            answer=TextAnswer,
             any_media_type=True,
             summary="Answer one text",
             responses=GENERATE_RESPONSES,
         ),
         *_both(
             "/generate_stream",
+            "generate_stream",
             generate_stream,
             body=GenerateForm,
             any_media_type=True,
             summary="Answer it, streamed",
             responses=STREAM_RESPONSES,
         ),
-        *_both("", describe_model, method="GET", summary="Describe a model", responses=METADATA_RESPONSES),
         *_both(
-            "/config", configure_model, method="GET", summary="The configuration of a model", responses=CONFIG_RESPONSES
+            "",
+            "metadata",
+            describe_model,
+            method="GET",
+            answer=ModelMetadata,
+            summary="Describe a model",
+            responses=METADATA_RESPONSES,
         ),
-        *_both("/stats", count_model, method="GET", summary="Statistics of a model", responses=STATISTICS_RESPONSES),
-        _server_route("models/stats", count_all, "GET", "Statistics of all models", STATISTICS_RESPONSES),
         *_both(
-            "/trace/setting", read_tracing, method="GET", summary="Trace settings of a model", responses=TRACE_RESPONSES
+            "/config",
+            "config",
+            configure_model,
+            method="GET",
+            answer=ModelConfiguration,
+            summary="The configuration of a model",
+            responses=CONFIG_RESPONSES,
+        ),
+        *_both(
+            "/stats",
+            "statistics",
+            count_model,
+            method="GET",
+            answer=ModelStatistics,
+            summary="Statistics of a model",
+            responses=STATISTICS_RESPONSES,
+        ),
+        _server_route(
+            "models/stats",
+            "all_statistics",
+            count_all,
+            "GET",
+            "Statistics of all models",
+            STATISTICS_RESPONSES,
+            answer=ModelStatistics,
         ),
         *_both(
             "/trace/setting",
+            "trace_setting",
+            read_tracing,
+            method="GET",
+            answer=TraceSetting,
+            summary="Trace settings of a model",
+            responses=TRACE_RESPONSES,
+        ),
+        *_both(
+            "/trace/setting",
+            "change_trace_setting",
             refusing(_NO_TRACING, "Refused."),
             summary="Change the trace settings of a model",
             responses=refused(_NO_TRACING),
         ),
-        _server_route("trace/setting", read_tracing, "GET", "Trace settings", TRACE_RESPONSES),
-        _refused_route("trace/setting", _NO_TRACING, "Change trace settings"),
-        _server_route("logging", read_logging, "GET", "Log settings", LOG_RESPONSES),
-        _refused_route("logging", _NO_LOGGING, "Change log settings"),
-        _server_route("repository/index", list_repository, "POST", "List the models", INDEX_RESPONSES),
-        _server_route("repository/models/{model}/load", load_model, "POST", "Load a model", LOAD_RESPONSES, "admin"),
         _server_route(
-            "repository/models/{model}/unload", unload_model, "POST", "Unload a model", LOAD_RESPONSES, "admin"
+            "trace/setting",
+            "trace_setting",
+            read_tracing,
+            "GET",
+            "Trace settings",
+            TRACE_RESPONSES,
+            answer=TraceSetting,
+        ),
+        _refused_route("trace/setting", "change_trace_setting", _NO_TRACING, "Change trace settings"),
+        _server_route("logging", "log_setting", read_logging, "GET", "Log settings", LOG_RESPONSES, answer=LogSetting),
+        _refused_route("logging", "change_log_setting", _NO_LOGGING, "Change log settings"),
+        _server_route(
+            "repository/index",
+            "repository_index",
+            list_repository,
+            "POST",
+            "List the models",
+            INDEX_RESPONSES,
+            documented_body=IndexForm,
+            default_body=b"{}",
+            answer=list[IndexEntry],
+        ),
+        _server_route(
+            "repository/models/{model}/load",
+            "repository_model_load",
+            load_model,
+            "POST",
+            "Load a model",
+            LOAD_RESPONSES,
+            "admin",
+            documented_body=LoadForm,
+            default_body=b"{}",
+            answer=Done,
+        ),
+        _server_route(
+            "repository/models/{model}/unload",
+            "repository_model_unload",
+            unload_model,
+            "POST",
+            "Unload a model",
+            LOAD_RESPONSES,
+            "admin",
+            documented_body=LoadForm,
+            default_body=b"{}",
+            answer=Done,
         ),
         *_shared_memory("system"),
         *_shared_memory("cuda"),

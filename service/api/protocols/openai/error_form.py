@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.api.error_table import ErrorForm, Failure
+from service.api.protocols.openai.examples import OpenAIError
 from service.errors import InvalidInput, StateRefused
 
 #: Codes that OpenAI has a word for; the others are our own `error_type`.
@@ -58,6 +59,7 @@ def _param_of(failure: Failure) -> str | None:
 
 
 OPENAI_ERRORS = ErrorForm(
+    answer=OpenAIError,
     body=openai_body,
     rows={InvalidInput: (400, "validation"), StateRefused: (400, "state_refused")},
     absent={f"/v1/{name}": f"this is not served; {_INSTEAD}" for name in _OTHERS}

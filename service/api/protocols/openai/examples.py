@@ -72,7 +72,10 @@ MODEL_RESPONSES: Responses = {
 COMPLETION_RESPONSES: Responses = {
     200: {
         "description": "The texts; with `stream` server-sent events",
-        "content": {"application/json": {"example": _ANSWER}, "text/event-stream": {"example": _CHUNKS}},
+        "content": {
+            "application/json": {"example": _ANSWER},
+            "text/event-stream": {"schema": {"type": "string"}, "example": _CHUNKS},
+        },
     },
     400: _refusal("A value is invalid, or the body is not JSON", "top_p: must be at most 1", _INVALID, "invalid_value"),
     404: _NO_MODEL,

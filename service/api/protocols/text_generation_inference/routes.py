@@ -21,7 +21,7 @@ from service.api.examples.answers import (
     TGI_RESPONSES,
     TOKENIZE_RESPONSES,
 )
-from service.api.protocol import Protocol, Route
+from service.api.protocol import PlainResponse, Protocol, Route
 from service.api.protocols.text_generation_inference.events import cut_short
 from service.api.protocols.text_generation_inference.generation import streamed_text, whole_text
 from service.api.protocols.text_generation_inference.information import endpoint_info, tokenized
@@ -86,18 +86,17 @@ async def info(call: Call, _: bytes) -> Response:
 
 
 def _json(body: Any, headers: Headers) -> Response:
-    response = Response(to_json(body), media_type="application/json")
-    response.raw_headers += headers
-    return response
+    return PlainResponse(to_json(body), more_headers=headers)
 
 
-def _compatible_route(path: str, summary: str) -> Route[GenerateRequest]:
+def _compatible_route(path: str, operation_id: str, summary: str) -> Route[GenerateRequest]:
     return Route(
         path,
         generate_compatibly,
         GenerateRequest,
         scope="generate",
         answer=list[GenerateResponse],
+        operation_id=operation_id,
         summary=summary,
         examples=GENERATE_EXAMPLES,
         responses=TGI_RESPONSES,
@@ -128,8 +127,8 @@ PROTOCOL = Protocol(
             examples=GENERATE_EXAMPLES,
             responses=STREAM_RESPONSES,
         ),
-        _compatible_route("/", "Continue a prompt, for clients of text-generation-inference"),
-        _compatible_route("/invocations", "The same for SageMaker"),
+        _compatible_route("/", "compat_generate", "Continue a prompt, for clients of text-generation-inference"),
+        _compatible_route("/invocations", "invoke_endpoint", "The same for SageMaker"),
         Route(
             "/tokenize",
             tokenize,
@@ -145,6 +144,7 @@ PROTOCOL = Protocol(
             bytes,
             method="GET",
             answer=EndpointInfo,
+            operation_id="get_info",
             summary="The language model and its limits",
             responses=INFO_RESPONSES,
         ),

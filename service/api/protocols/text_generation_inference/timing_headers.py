@@ -19,19 +19,16 @@ def size_headers(engine: GenerationEngine, prompt: str) -> Headers:
 
 def timing_headers(stream: Stream[GenerationRequest], record: RequestRecord) -> Headers:
     """Of a finished generation: whole milliseconds, but for `x-compute-time`, which is in seconds."""
-    request, joined_s = stream.request, stream.started_s or stream.ended_s
-    inference_s, total_s = stream.ended_s - joined_s, stream.ended_s - record.started_s
+    request, joined_s, ended_s = stream.request, stream.started_s or stream.ended_s, stream.ended_s
+    arrived_s, enqueued_s, num_tokens = record.started_s, stream.enqueued_s, request.num_produced
+    inference_s, total_s = ended_s - joined_s, ended_s - arrived_s
     return [
         (b"x-compute-time", b"%.6f" % total_s),
-        (b"x-total-time", _ms(total_s)),
-        (b"x-validation-time", _ms(stream.enqueued_s - record.started_s)),
-        (b"x-queue-time", _ms(joined_s - stream.enqueued_s)),
-        (b"x-inference-time", _ms(inference_s)),
-        (b"x-time-per-token", _ms(inference_s / max(1, request.num_produced))),
+        (b"x-total-time", b"%d" % round(total_s * 1000)),
+        (b"x-validation-time", b"%d" % round((enqueued_s - arrived_s) * 1000)),
+        (b"x-queue-time", b"%d" % round((joined_s - enqueued_s) * 1000)),
+        (b"x-inference-time", b"%d" % round(inference_s * 1000)),
+        (b"x-time-per-token", b"%d" % round(inference_s * 1000 / max(1, num_tokens))),
         (b"x-prompt-tokens", b"%d" % len(request.prompt_ids)),
-        (b"x-generated-tokens", b"%d" % request.num_produced),
+        (b"x-generated-tokens", b"%d" % num_tokens),
     ]
-
-
-def _ms(seconds: float) -> bytes:
-    return b"%d" % round(seconds * 1000)

@@ -46,8 +46,9 @@ def test_state_goes_in_and_out_as_tensors(client: TestClient) -> None:
 
 def test_requests_that_wait_share_a_run(tiny_models: Path) -> None:
     """Rows of different requests and lengths are one batch, and each request gets its own."""
-    body = {"inputs": ids([4, 5])}
-    longer = {"inputs": ids([4, 5, 6])}
+    # Of near lengths: rows of 2 and 3 steps would run apart if one came much later, since age has a weight too.
+    body = {"inputs": ids([4, 5] * 5)}
+    longer = {"inputs": ids([4, 5] * 5 + [6])}
     with live_server(tiny_models, lanes=1) as server, ThreadPoolExecutor(4) as threads:
 
         def ask(asked: dict[str, Any]) -> Any:

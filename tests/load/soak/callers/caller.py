@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.load.client.connection import Connection, connect
-from tests.load.client.tally import OK, Reply
+from service.cli.bench.load.address import Address
+from service.cli.bench.load.connection import Connection, Reply, connect
+from service.cli.bench.load.tally import OK
 from tests.load.soak.callers.findings import Findings, Sort
 from tests.load.soak.callers.known_answers import KnownAnswers
 
@@ -102,7 +103,7 @@ class Caller:
         if self._connection is not None and time.monotonic() - self._last_s > _MAX_IDLE_S:
             self.close()
         if self._connection is None:
-            self._connection = await connect(self.port, self._on_answer, self._on_lost)
+            self._connection = await connect(Address("127.0.0.1", self.port), self._on_answer, self._on_lost)
         return self._connection
 
     def _on_answer(self, connection: Connection, reply: Reply) -> None:

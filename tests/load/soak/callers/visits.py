@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from tests.load.client.tally import OK
+from service.cli.bench.load.tally import OK
 from tests.load.soak.callers.caller import EVENT, Caller, encoded, events_of, http_request
 from tests.load.soak.callers.known_answers import KnownAnswers, Passage
 from tests.load.soak.callers.refusals import REFUSALS, Refusal, check_refusal

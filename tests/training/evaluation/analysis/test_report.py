@@ -16,7 +16,6 @@ from training.data.records import LabelledText, TaggedSentence
 from training.evaluation.analysis.report import write_analysis
 from training.evaluation.predictions import Prediction
 from training.evaluation.tasks.catalogue import EVALUATION_TASKS
-from training.fit import run_folder
 
 TAGGING, CLASSIFICATION = EVALUATION_TASKS["tagging"], EVALUATION_TASKS["classification"]
 CONFUSION = {"confusion.csv", "confusion.png"}
@@ -28,11 +27,8 @@ FILES: dict[TaskName, set[str]] = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_training_and_evaluating_leave_an_analysis(
-    task: TaskName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_and_evaluating_leave_an_analysis(task: TaskName, tmp_path: Path) -> None:
     """`train` writes the analysis into the run folder, `evaluate --analysis` to the given path; scores are equal."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     train, dev = write_files(task, tmp_path)
     files = [f"--train={train}", f"--dev={dev}", "--name=mine", "--device=cpu", "--set=training.trackers=[]"]
     places = [f"--runs={tmp_path / 'runs'}", f"--models={tmp_path / 'models'}"]

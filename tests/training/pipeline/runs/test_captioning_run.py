@@ -55,9 +55,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs, published below `models`, with its messages."""
     folder = tmp_path_factory.mktemp("captions")
     run = started(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folder, "draw_curves", lambda *_: None)
-        train_run(run, torch.device("cpu"))
+    train_run(run, torch.device("cpu"))
     said: list[str] = []
     publish_run(run, folder / "models", said.append)
     (folder / "said.txt").write_text("\n".join(said), encoding="utf-8")
@@ -108,12 +106,11 @@ def test_the_command_describes_a_png_file(published: Path) -> None:
     assert "a GIF file" in refused.output
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     """Training that is interrupted in its second epoch and resumed ends with bit-identical weights.
 
     A checkpoint holds the normalisation statistics and the random state of the image augmentation.
     """
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     changes = {"training.epochs": 3, "picture.shift": 0.2, "picture.mirror": 0.5, "training.patience": 9}
     whole = started(tmp_path / "whole", **changes)
     train_run(whole, torch.device("cpu"))

@@ -78,11 +78,8 @@ def test_perplexity_is_counted_by_words_whatever_the_tokens() -> None:
     assert perplexity_per_word(1e6, ["word"]) == {}
 
 
-def test_a_model_of_words_is_scored_by_words_beside_its_baselines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_of_words_is_scored_by_words_beside_its_baselines(tmp_path: Path) -> None:
     """The perplexity per word of the trained model is reported next to those of both n-gram models."""
-    monkeypatch.setattr(run_folder, "draw_curves", lambda *_: None)
     recipe = tiny_recipe("generation", tmp_path / "data", epochs=1)
     recipe = recipe.model_copy(update={"tokenizer": WHITESPACE})
     run = start_run(prepare_run(recipe), tmp_path / "run")

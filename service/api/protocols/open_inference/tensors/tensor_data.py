@@ -19,6 +19,7 @@ from service.errors import InvalidInput
 _LENGTH_BYTES = 4
 _MAX_RAW_BYTES = 0xFFFFFFFF
 _LENGTH = struct.Struct("<I")
+_MAX_KEPT_FRAMES, _MAX_KEPT_CHARACTERS = 4096, 32
 #: Of `struct`, for the datatypes of answers.
 _LETTERS = {"FP32": "f", "INT64": "q"}
 
@@ -79,6 +80,19 @@ def tensor_of_json(name: str, datatype: str, shape: tuple[int, ...], data: list[
     return Tensor(name, datatype, shape, array.reshape(shape))
 
 
+def tensor_of_elements(name: str, shape: tuple[int, ...], elements: list[bytes], max_elements: int) -> Tensor:
+    """A tensor of BYTES from its elements.
+
+    Raises:
+        InvalidInput: with the name of the tensor: shape and number of elements do not fit together.
+    """
+    count = number_of_elements(shape, name)
+    _require_few(name, count, max_elements)
+    if len(elements) != count:
+        raise InvalidInput(f"the shape {shown(shape)} has {count} elements, the data {len(elements)}", (name,))
+    return Tensor(name, BYTES, shape, elements)
+
+
 def bytes_of(tensor: Tensor) -> bytes:
     """The raw bytes of a tensor."""
     data = tensor.data
@@ -86,8 +100,27 @@ def bytes_of(tensor: Tensor) -> bytes:
         return data.astype(DTYPES[tensor.datatype], copy=False).tobytes()
     if tensor.datatype != BYTES:  # `struct` packs a list of numbers in less time than an array takes to be made
         return struct.pack(f"<{len(data)}{_LETTERS[tensor.datatype]}", *data)
+    if data and type(data[0]) is str:
+        return b"".join([_FRAMES[element] for element in data])
     elements = tensor.elements
     return b"".join([part for element in elements for part in (_LENGTH.pack(len(element)), element)])
+
+
+class _Frames(dict[str, bytes]):
+    """Texts as elements of BYTES, behind their lengths. Labels and most words are short, come again, and are kept."""
+
+    def __missing__(self, text: str) -> bytes:
+        raw = text.encode("utf-8")
+        frame = _LENGTH.pack(len(raw)) + raw
+        if len(text) <= _MAX_KEPT_CHARACTERS:
+            if len(self) >= _MAX_KEPT_FRAMES:
+                self.clear()
+            self[text] = frame
+        return frame
+
+
+#: Clients choose some of the texts, so there is a bound on what they take.
+_FRAMES = _Frames()
 
 
 def json_of(tensor: Tensor) -> Sequence[Any]:
@@ -129,6 +162,8 @@ def _unknown_datatype(name: str, datatype: str) -> InvalidInput:
 def _elements_of_bytes(name: str, raw: memoryview, count: int, max_elements: int) -> list[bytes]:
     _require_few(name, count, max_elements)
     elements, end, total = [], 0, len(raw)
+    if count == 1 and total == _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little") >= _LENGTH_BYTES:
+        return [bytes(raw[_LENGTH_BYTES:])]
     for index in range(count):
         start = end + _LENGTH_BYTES
         if start > total:

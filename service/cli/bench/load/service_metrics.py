@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
 
-from tests.load.client.connection import Connection, connect
-from tests.load.client.tally import Reply
+from service.cli.bench.load.address import Address
+from service.cli.bench.load.connection import fetch
+from service.cli.bench.load.tally import OK
+from service.errors import UnrollError
 
 _SAMPLE = re.compile(r"^(?P<name>[a-z_]+?)_(?P<part>sum|count|total)(?:\{[^}]*\})? (?P<value>\S+)$", re.MULTILINE)
 
 
-async def metrics_at(port: int, when_s: float) -> dict[str, float]:
-    """Return sums, counts and totals of a scrape over all labels, and its time on `time.perf_counter()`'s clock."""
-    page: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-    def lost(_: Connection, what: str) -> None:
-        if not page.done():
-            page.set_exception(OSError(what))
-
-    connection = await connect(port, lambda _, reply: page.set_result(reply), lost)
-    await asyncio.sleep(max(0.0, when_s - time.perf_counter()))
-    connection.ask(f"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode(), 0, when_s)
+async def scrape(address: Address) -> dict[str, float]:
+    """Sums, counts and totals of `/metrics` over all labels; empty if the server shows none."""
     try:
-        return parse((await page).body.decode("utf-8"))
-    finally:
-        connection.close()
+        reply = await fetch(address, address.get("/metrics"), limit_s=10.0)
+    except UnrollError:
+        return {}
+    return parse(reply.body.decode("utf-8", "replace")) if reply.status == OK else {}
 
 
 def parse(page: str) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.load.client.service_metrics import batches_between, parse
+from service.cli.bench.load.service_metrics import batches_between, parse
 
 BEFORE = """\
 # HELP unroll_batch_size Inputs in one run.

@@ -1,0 +1,175 @@
+"""Requests and answers as messages of gRPC.
+
+The tensors of a request are raw bytes in `raw_input_contents`, or typed `contents` in each of them; those of an answer
+are always raw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+
+from service.api.protocols.open_inference.grpc_service.open_inference_pb2 import (
+    InferParameter,
+    ModelInferRequest,
+    ModelInferResponse,
+)
+from service.api.protocols.open_inference.tensors.messages import (
+    BF16,
+    BYTES,
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    Tensor,
+)
+from service.api.protocols.open_inference.tensors.tensor_data import (
+    bytes_of,
+    tensor_of_bytes,
+    tensor_of_elements,
+    tensor_of_json,
+)
+from service.errors import InvalidInput
+from service.settings import Settings
+
+Path = tuple[str | int, ...]
+
+_SHARED_MEMORY = "shared_memory_region"
+_MAX_AXES = 16
+_MAX_TENSORS = 64
+_MAX_NAME_CHARACTERS = 64
+_MAX_ID_CHARACTERS = 256
+#: Parameters of Triton's that are about its own server.
+_TRITONS = "triton_"
+#: The field of the elements of each datatype.
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    BYTES: "bytes_contents",
+}
+_RAW_ONLY = ("FP16", BF16)
+
+
+def parse(kind: type[Message], raw: bytes) -> Any:
+    """A message of this kind. Raises InvalidInput: the bytes are none."""
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise InvalidInput(f"the request is no message {kind.DESCRIPTOR.full_name}") from error
+
+
+def read_request(message: ModelInferRequest, settings: Settings) -> InferRequest:
+    """The request in a message.
+
+    Raises:
+        InvalidInput: a tensor does not fit its description; the path begins with the name of the field.
+    """
+    if len(message.inputs) > _MAX_TENSORS or len(message.outputs) > _MAX_TENSORS:
+        raise InvalidInput(f"at most {_MAX_TENSORS} tensors are read", ("inputs",))
+    if len(message.id) > _MAX_ID_CHARACTERS:
+        raise InvalidInput(f"must have at most {_MAX_ID_CHARACTERS} characters", ("id",))
+    tensors = _tensors(message, settings.max_tokens_per_request)
+    inputs = {tensor.name: tensor for tensor in tensors}
+    if len(inputs) != len(tensors):
+        raise InvalidInput(f"two inputs are called {_repeated([one.name for one in tensors])!r}", ("inputs",))
+    outputs = [_requested(output) for output in message.outputs] if message.outputs else ()
+    if len(outputs) > 1 and len({output.name for output in outputs}) != len(outputs):
+        raise InvalidInput(f"the output {_repeated([one.name for one in outputs])!r} is asked for twice", ("outputs",))
+    parameters = _values(message.parameters, ("parameters",)) if message.parameters else {}
+    return InferRequest(inputs, outputs, parameters, message.id, is_binary=True)
+
+
+def response_message(response: InferResponse) -> ModelInferResponse:
+    """The answer, with raw tensors."""
+    message = ModelInferResponse(model_name=response.model_name, model_version=response.model_version, id=response.id)
+    outputs, raw = message.outputs, message.raw_output_contents
+    for tensor in response.outputs:
+        outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        raw.append(bytes_of(tensor))
+    return message
+
+
+def _tensors(message: ModelInferRequest, max_elements: int) -> list[Tensor]:
+    raw = message.raw_input_contents
+    try:
+        if not raw:
+            return [_typed(form, max_elements) for form in message.inputs]
+        if len(raw) != len(message.inputs):
+            raise InvalidInput(f"it has {len(raw)} contents, and there are {len(message.inputs)} inputs", (_RAW,))
+        return [_raw(form, data, max_elements) for form, data in zip(message.inputs, raw, strict=True)]
+    except InvalidInput as error:
+        raise error if error.field == (_RAW,) else error.under("inputs") from error
+
+
+_RAW = "raw_input_contents"
+
+
+def _raw(form: ModelInferRequest.InferInputTensor, data: bytes, max_elements: int) -> Tensor:
+    name, shape = _described(form)
+    if form.HasField("contents"):
+        message = f"it has both `contents` and bytes in `{_RAW}`: send all tensors in one of the two forms"
+        raise InvalidInput(message, (name,))
+    return tensor_of_bytes(name, form.datatype, shape, memoryview(data), max_elements)
+
+
+def _typed(form: ModelInferRequest.InferInputTensor, max_elements: int) -> Tensor:
+    name, shape = _described(form)
+    field = _CONTENTS.get(form.datatype)
+    if field is None and form.datatype in _RAW_ONLY:
+        raise InvalidInput(f"{form.datatype} is sent as bytes in `{_RAW}`", (name, "contents"))
+    filled = [descriptor.name for descriptor, _ in form.contents.ListFields()]
+    if field is not None and filled and filled != [field]:
+        raise InvalidInput(f"{form.datatype} is sent in {field}, this has {' and '.join(filled)}", (name, "contents"))
+    elements = getattr(form.contents, field) if field is not None else ()
+    if form.datatype == BYTES:
+        return tensor_of_elements(name, shape, list(elements), max_elements)
+    return tensor_of_json(name, form.datatype, shape, list(elements), max_elements)
+
+
+def _described(form: ModelInferRequest.InferInputTensor) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of an input."""
+    name, shape = form.name, tuple(form.shape)
+    if not 0 < len(name) <= _MAX_NAME_CHARACTERS:
+        raise InvalidInput(f"an input has a name of 1 to {_MAX_NAME_CHARACTERS} characters")
+    if len(shape) > _MAX_AXES:
+        raise InvalidInput(f"it has {len(shape)} axes, at most {_MAX_AXES} are read", (name, "shape"))
+    if form.parameters and _SHARED_MEMORY in form.parameters:
+        raise InvalidInput("shared memory is not offered: send the tensor in the request", (name, "parameters"))
+    return name, shape
+
+
+def _requested(form: ModelInferRequest.InferRequestedOutputTensor) -> RequestedOutput:
+    name, where = form.name, ("outputs", form.name[:_MAX_NAME_CHARACTERS], "parameters")
+    parameters = _values(form.parameters, where) if form.parameters else {}
+    if _SHARED_MEMORY in parameters:
+        raise InvalidInput("shared memory is not offered: the tensor comes in the answer", where)
+    num_classes = parameters.get("classification", 0)
+    if type(num_classes) is not int or num_classes < 0 or (not num_classes and "classification" in parameters):
+        raise InvalidInput("must be a number of classes, at least 1", (*where, "classification"))
+    return RequestedOutput(name, num_classes)
+
+
+def _values(parameters: Mapping[str, InferParameter], where: Path) -> dict[str, Any]:
+    """Parameters as plain values, without those about Triton's server."""
+    values = {}
+    for name, parameter in parameters.items():
+        choice = parameter.WhichOneof("parameter_choice")
+        if choice is None:
+            raise InvalidInput("it has no value", (*where, name[:_MAX_NAME_CHARACTERS]))
+        if not name.startswith(_TRITONS):
+            values[name] = getattr(parameter, choice)
+    return values
+
+
+def _repeated(names: Sequence[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
