@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -162,8 +163,10 @@ class Server:
 
     @cached_property
     def _client(self) -> Client:
-        """Connections that all requests share."""
-        return connect(self._url, _TIMEOUT_S)
+        """Connections that all requests share, and that end with this object."""
+        client = connect(self._url, _TIMEOUT_S)
+        weakref.finalize(self, client.close)
+        return client
 
     def models(self) -> list[dict[str, Any]]:
         """The answer of `GET /models`."""

@@ -112,7 +112,7 @@ def _print_answer(answer: StreamAnswer, as_json: bool) -> None:
         print("" if answer.token.special else answer.token.text, end="", flush=True)
     elif isinstance(answer, StreamResult):
         for prediction in answer.predictions:
-            print(readable(prediction.model_dump(exclude_none=True)), flush=True)
+            print(readable(prediction.model_dump(exclude_none=True)).rstrip("\n"), flush=True)
 
 
 @contextmanager

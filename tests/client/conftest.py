@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
+import wave
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,17 +16,22 @@ from service.client import AsyncClient, Client, Retries
 from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle
+from tests.tiny_signals import CONFIGS, RATE_HZ, STEPWISE, sounds, write_tiny_signal_bundle
 
 #: Pauses so short that tests do not wait.
 QUICK = Retries(times=3, first_pause_s=0.001, longest_pause_s=0.001)
 KEY = "a secret of more than sixteen characters"
+#: A classifier of rows of three numbers that reads forward only, and one of sounds.
+MOTION, SOUND = "tiny-motion", "tiny-sound"
 
 
 @pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """The tiny models, and a tagger that reads in chunks."""
+    """The tiny models, and some that read in chunks, rows of numbers, and sound."""
     models = write_all_tiny_bundles(tmp_path_factory.mktemp("client") / "models")
     write_tiny_bundle(models, "tagging", reads_chunks=True)
+    write_tiny_signal_bundle(models, STEPWISE, MOTION, reads_chunks=True)
+    write_tiny_signal_bundle(models, CONFIGS["waveform"], SOUND)
     with live_server(models, state_keys=KEY) as started:
         yield started
 
@@ -150,6 +157,17 @@ def noted_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
         patch.setattr("service.client.retries.sleep", pauses.append)
         patch.setattr("service.client.retries.sleep_async", note)
         yield pauses
+
+
+def wav_of() -> bytes:
+    """A short sound as a WAV file."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes((sounds()[3].values * 2.0**15).astype("<i2").tobytes())
+    return content.getvalue()
 
 
 def words_of(answers: Iterable[Any]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.client import (
@@ -21,7 +22,7 @@ from service.client import (
     UnknownModel,
     UnknownSession,
 )
-from tests.client.conftest import Connect, address, words_of
+from tests.client.conftest import MOTION, SOUND, Connect, address, wav_of, words_of
 from tests.live_server import LiveServer, live_server
 
 TEXT = "The cat sat on a mat."
@@ -54,6 +55,23 @@ def test_a_state_goes_from_chunk_to_chunk(client: Any) -> None:
     tags = [token.tag for part in parts for token in part.prediction.tokens]
     assert tags == [token.tag for token in whole.tokens]
     assert all(part.state for part in parts)
+
+
+def test_sounds_and_rows_of_numbers_are_inputs(client: Any, tmp_path: Path) -> None:
+    """As bytes, as a file, and as an array of numpy."""
+    (tmp_path / "a.wav").write_bytes(wav_of())
+    sound = client.predict([wav_of(), tmp_path / "a.wav"], model=SOUND, answer=Classification)
+    assert sound.predictions[0] == sound.predictions[1]
+    rows = [[20.5, 19.0, 20.0], [20.25, 19.5, 20.0]]
+    moved = client.predict([Frames(rows), Frames(np.array(rows))], model=MOTION, answer=Classification)
+    assert moved.predictions[0] == moved.predictions[1]
+    *_, last = client.predict_chunks([Frames(rows[:1]), Frames(rows[1:])], model=MOTION)
+    assert last.prediction.score == pytest.approx(moved.predictions[0].score, abs=1e-5)
+    with client.stream(MOTION) as stream:
+        stream.send(rows[:1])
+        stream.send(np.array(rows[1:]))
+        assert [answer.index for answer in stream] == [1, 2]
+        assert stream.end().predictions[0].label == last.prediction.label
 
 
 def test_texts_are_generated_scored_and_tokenized(client: Any) -> None:
