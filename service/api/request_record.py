@@ -67,6 +67,7 @@ _FIELDS = {
     AFFINITY_HEADER.lower().encode(): "affinity",
     b"content-encoding": "content_encoding",
     b"x-forwarded-for": "forwarded_for",
+    b"forwarded": "forwarded_for",  # whether a proxy names a client is all that is read of it here
 }
 
 
