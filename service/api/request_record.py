@@ -46,6 +46,12 @@ class KnownHeaders(NamedTuple):
     affinity: bytes = b""
     content_encoding: bytes = b""
     forwarded_for: bytes = b""
+    forwarded: bytes = b""
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether a proxy names a client."""
+        return bool(self.forwarded_for or self.forwarded)
 
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> KnownHeaders:
@@ -68,6 +74,7 @@ _NAMES = (
     AFFINITY_HEADER.lower().encode(),
     b"content-encoding",
     b"x-forwarded-for",
+    b"forwarded",
 )
 _DEFAULTS = tuple(KnownHeaders())
 

@@ -114,7 +114,7 @@ class RequestScope:
         Returns the response, or None once a stream has been written. Raises nothing but cancellation.
         """
         record, token = self._begin(match, headers)
-        record.client = self._client_of(client, headers) if record.headers.forwarded_for else client
+        record.client = self._client_of(client, headers) if record.headers.is_forwarded else client
         try:
             response = await respond(record)  # an error response where the route raised
             response.raw_headers += record.headers_out
@@ -145,7 +145,7 @@ class RequestScope:
         """The record of a request that did not come by HTTP/1; `end` it. `client` is the address of the connection."""
         record = RequestRecord.of(route, headers)
         record.protocol = protocol
-        record.client = self._client_of(client, headers) if record.headers.forwarded_for else client
+        record.client = self._client_of(client, headers) if record.headers.is_forwarded else client
         if self._tracer is not None:
             record.trace = self._tracer.begin(record.trace, route)
         return record

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
@@ -22,6 +23,7 @@ from tests.load.abuse.run import endure
 from tests.load.beside_triton.display import triton_table
 from tests.load.beside_triton.run import CONNECTIONS, CORPUS, FORMS, compare
 from tests.load.beside_triton.run import Extent as TritonExtent
+from tests.load.fair_share.run import FloodPlan, measure_fair_share
 from tests.load.machine import facts
 from tests.load.measurement.ledger import Ledger, ledger_file
 from tests.load.measurement.run import run_scenarios
@@ -191,6 +193,26 @@ def abuse_command(
         console.print(f"{name}: {outcomes[-1].peak_mb:,.0f} MB at the peak", highlight=False)
     console.print(table(outcomes, memory))
     raise typer.Exit(any(outcome.after_mb is None for outcome in outcomes))
+
+
+@app.command("fair-share")
+def fair_share_command(
+    models: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of bundles.")] = ROOT / "models",
+    connections: Annotated[int, typer.Option(min=1, max=200, help="Of the flood.")] = 16,
+    seconds: Annotated[float, typer.Option(min=1, help="Duration of each part.")] = 8.0,
+) -> None:
+    """Fair share between API keys: one caller's single requests beside a flood of another's.
+
+    Says how long they take alone, beside the flood of another key and of the
+    same key, and how much more a flood of twice the weight gets.
+    """
+    with _sentences(), tempfile.TemporaryDirectory(prefix="fair-share-") as scratch, console.status("four parts"):
+        plan = FloodPlan(num_connections=connections, seconds=seconds)
+        measured = measure_fair_share(models, Path(scratch), plan)
+    for name, latencies in measured.latencies.items():
+        median, high = (1000 * value for value in np.quantile(latencies, [0.5, 0.99]))
+        console.print(f"{name}: {len(latencies)} requests, p50 {median:.1f} ms, p99 {high:.1f} ms", highlight=False)
+    console.print(f"weight 2 beside weight 1: {measured.heavy_share:.2f} times as many requests", highlight=False)
 
 
 @contextmanager

@@ -7,9 +7,12 @@ the prefix in what it passes on, or remove it: both are understood.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.server.edge.forwarded_header import forwarded_elements
 from service.server.edge.trusted_proxies import TrustedProxies
 from service.settings import SettingsError
 
@@ -18,6 +21,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _HOST = re.compile(rb"[A-Za-z0-9.:\[\]_-]{1,253}")
 _MAX_PREFIX_CHARACTERS = 200
 _SCHEMES = (b"http", b"https")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def root_path_of(setting: str) -> str:
@@ -63,7 +67,9 @@ class ForwardedScope:
     def _note_forwarded(self, scope: Scope) -> str:
         """Take over scheme and host, and return the prefix."""
         found = {name: _last(value) for name, value in scope["headers"] if name.startswith(b"x-forwarded-")}
-        scheme, host = found.get(b"x-forwarded-proto", b"").lower(), found.get(b"x-forwarded-host", b"")
+        nearest = next(iter(forwarded_elements(scope["headers"])), _NOTHING)
+        scheme = (found.get(b"x-forwarded-proto") or nearest.get("proto", "").encode("latin-1")).lower()
+        host = found.get(b"x-forwarded-host") or nearest.get("host", "").encode("latin-1")
         if scheme in _SCHEMES:
             scope["scheme"] = scheme.decode()
         if _HOST.fullmatch(host):

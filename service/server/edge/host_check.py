@@ -10,6 +10,7 @@ import re
 
 from service.api.error_table import Failure
 from service.api.request_scope import Headers
+from service.server.edge.forwarded_header import forwarded_elements
 from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.request_head import Refused
 from service.settings import SettingsError
@@ -43,8 +44,8 @@ class HostCheck:
         """Raises Refused, with 421, if the request is for another host. A trusted proxy may say for which it is."""
         found = {name: value for name, value in headers if name in (b"host", b"x-forwarded-host")}
         host = found.get(b"host")
-        if b"x-forwarded-host" in found and self._proxies.trusts(peer):
-            host = found[b"x-forwarded-host"].rpartition(b",")[2]
+        if self._proxies.trusts(peer):
+            host = _forwarded_host(found.get(b"x-forwarded-host"), headers) or host
         if host is None:  # HTTP/1.0 without a host: no browser sends that
             return
         name = _without_port(host.strip().lower().decode("latin-1"))
@@ -53,6 +54,13 @@ class HostCheck:
         shown = name[:_MAX_SHOWN_CHARACTERS]
         message = f"the host {shown!r} is not served here: UNROLL_ALLOWED_HOSTS has the names that are"
         raise Refused(Failure(421, "misdirected_request", message))
+
+
+def _forwarded_host(of_header: bytes | None, headers: Headers) -> bytes:
+    """What the nearest proxy says; empty if it does not."""
+    if of_header is not None:
+        return of_header.rpartition(b",")[2]
+    return next((element.get("host", "") for element in forwarded_elements(headers)), "").encode("latin-1")
 
 
 def _without_port(host: str) -> str:

@@ -1,4 +1,4 @@
-"""Trusted proxies: whose `X-Forwarded-*` headers are believed, and the address of the client behind them.
+"""Trusted proxies: whose `X-Forwarded-*` or `Forwarded` is believed, and the address of the client behind them.
 
 Anyone can send such a header. It is read only where the connection comes from an address that the settings name, and of
 several addresses in `X-Forwarded-For` the last one that is no such proxy counts: what stands before it was sent by the
@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from service.api.request_scope import Headers
+from service.server.edge.forwarded_header import forwarded_elements
 from service.settings import SettingsError
 
 Address = IPv4Address | IPv6Address
@@ -72,6 +73,8 @@ def _network(name: str) -> Network:
 def _hops(headers: Headers) -> Iterable[str]:
     """The addresses in the headers, the one that the nearest proxy added first."""
     values = [value for name, value in headers if name == _FORWARDED_FOR]
+    if not values:
+        return (element.get("for", "") for element in forwarded_elements(headers))
     hops = b",".join(values).rsplit(b",", _MAX_HOPS)
     return (hop.decode("latin-1").strip() for hop in reversed(hops))
 

@@ -132,6 +132,74 @@ def test_the_client_is_the_last_address_that_is_no_proxy(peer: str, values: list
     assert proxies.client_of(peer, [(b"x-forwarded-for", value.encode()) for value in values]) == client
 
 
+ELEMENTS = [
+    (["for=203.0.113.9"], "203.0.113.9"),
+    (["For=203.0.113.9;Proto=https;by=10.0.0.1"], "203.0.113.9"),
+    (["proto=https; for=203.0.113.9"], "203.0.113.9"),
+    (['for="203.0.113.9:4711"'], "203.0.113.9"),
+    (['for="[2001:db8::9]:4711"'], "2001:db8::9"),
+    (["for=[2001:db8::9]:4711"], "2001:db8::9"),
+    (["for=198.51.100.1, for=203.0.113.9"], "203.0.113.9"),
+    (["for=198.51.100.1,for=203.0.113.9", "for=10.1.2.3"], "203.0.113.9"),
+    (['for="\\2\\03.0.113.9"'], "203.0.113.9"),
+    # What a client made up stands before what the proxy appends.
+    (['for="evil, for=203.0.113.9'], "203.0.113.9"),
+    (['for="evil, for="[2001:db8::9]"'], "2001:db8::9"),
+    (['for="evil\\, for="203.0.113.9:1";proto=https'], "203.0.113.9"),
+    (["nonsense, for=203.0.113.9"], "203.0.113.9"),
+    (["x=" + "y" * 10_000 + ",for=203.0.113.9"], "203.0.113.9"),
+    ([',;=",' * 2_000 + "for=203.0.113.9"], "203.0.113.9"),
+    (["for=1.1.1.1," * 500 + "for=203.0.113.9"], "203.0.113.9"),
+    # The proxy names no address.
+    (["for=unknown"], "10.1.2.3"),
+    (["for=_hidden"], "10.1.2.3"),
+    (["for=203.0.113.9, for=unknown"], "10.1.2.3"),
+    (["for=203.0.113.9, proto=https"], "10.1.2.3"),
+    (["for=203.0.113.9,"], "10.1.2.3"),
+    (["203.0.113.9"], "10.1.2.3"),
+    ([""], "10.1.2.3"),
+]
+
+
+@pytest.mark.parametrize(("values", "client"), ELEMENTS, ids=lambda value: str(value)[:40])
+def test_the_header_of_rfc_7239_names_the_client(values: list[str], client: str) -> None:
+    headers = [(b"forwarded", value.encode()) for value in values]
+    proxies = TrustedProxies.of("127.0.0.1, 10.0.0.0/8")
+    assert proxies.client_of("10.1.2.3", headers) == client
+    assert proxies.client_of("192.0.2.7", headers) == "192.0.2.7"
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix"])
+def test_a_proxy_that_writes_the_other_headers_is_not_overruled(name: str) -> None:
+    """It passes on what a client sent as `Forwarded`."""
+    headers = [(b"forwarded", b"for=203.0.113.9;host=evil.example"), (name.encode(), b"198.51.100.1")]
+    expected = "198.51.100.1" if name == "x-forwarded-for" else "127.0.0.1"
+    assert TrustedProxies.of("127.0.0.1").client_of("127.0.0.1", headers) == expected
+
+
+def test_links_and_log_follow_the_header_of_rfc_7239(
+    server: LiveServer, connection: Connection, logged: list[dict[str, Any]]
+) -> None:
+    """On the fast path too; what is no host or scheme is ignored."""
+    sent = {"forwarded": 'for=198.51.100.1;host=evil.example, for=203.0.113.9;proto=https;host="api.example.com"'}
+    moved = connection.ask(request("GET", "/docs/", **sent))
+    assert moved.headers["location"] == "https://api.example.com/docs"
+    for target in ("/predict", "/predict?"):
+        connection.ask(post(target, TAG, **sent))
+    assert [fields["client"] for fields in logged if fields["route"] == "/predict"] == ["203.0.113.9"] * 2
+    wrong = {"forwarded": 'for=203.0.113.9;proto=javascript;host="a/b"'}
+    assert connection.ask(request("GET", "/docs/", **wrong)).headers["location"] == "http://test/docs"
+
+
+def test_the_host_check_follows_the_header_of_rfc_7239(tiny_models: Path) -> None:
+    asked = []
+    with live_server(tiny_models, allowed_hosts="api.example.com") as server:
+        for value in ("host=api.example.com", "host=evil.example", "for=1.2.3.4"):
+            with server.connect() as connection:  # a refusal ends it
+                asked.append(connection.ask(request("GET", "/models", forwarded=value)).status)
+    assert asked == [200, 421, 421]
+
+
 def test_everyone_can_be_believed() -> None:
     headers = [(b"x-forwarded-for", b"203.0.113.9, 198.51.100.1")]
     assert TrustedProxies.of("*").client_of("192.0.2.7", headers) == "203.0.113.9"
