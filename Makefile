@@ -244,6 +244,10 @@ lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--up
 	$(COMPILE) --extra tracking --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/trackers.txt
 	for list in $(basename $(wildcard $(LOCKS)/clients/*.in)); do $(COMPILE_LIST) $$list.in --output-file $$list.txt || exit 1; done
 
+PROTO := service/api/protocols/open_inference/grpc_service/open_inference.proto
+proto: $(TEST_STAMP) ## write the Python code of the gRPC service from its .proto file
+	$(TEST)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. $(PROTO)
+
 clean: ## remove environments, builds and caches; keeps models/ and runs/
 	rm -rf $(SERVE) $(TEST) $(OPENVINO) $(TRACKERS) $(CLIENTS) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
 	find service training tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
