@@ -68,7 +68,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format bench bench-env soak abuse lock clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format bench bench-env soak abuse lock proto clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
