@@ -68,7 +68,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format openapi bench bench-env soak abuse lock clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -246,6 +246,10 @@ lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--up
 	$(COMPILE) --extra openvino --extra grpc --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
 	$(COMPILE) --extra tracking --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/trackers.txt
 	for list in $(basename $(wildcard $(LOCKS)/clients/*.in)); do $(COMPILE_LIST) $$list.in --output-file $$list.txt || exit 1; done
+
+PROTO := service/api/protocols/open_inference/grpc_service/open_inference.proto
+proto: $(TEST_STAMP) ## write the Python code of the gRPC service from its .proto file
+	$(TEST)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. $(PROTO)
 
 clean: ## remove environments, builds and caches; keeps models/ and runs/
 	rm -rf $(SERVE) $(TEST) $(OPENVINO) $(TRACKERS) $(CLIENTS) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench

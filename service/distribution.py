@@ -13,6 +13,7 @@ _MAKE_TARGETS = {
     "cpu": "make serve-env RUNTIME=cpu",
     "gpu": "make serve-env RUNTIME=gpu",
     "openvino": "make serve-env RUNTIME=openvino",
+    "grpc": "make serve-env",
     "redis": "make serve-env",
     "tracing": "make serve-env",
     "training": "make train-env",

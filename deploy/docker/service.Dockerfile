@@ -14,6 +14,12 @@ COPY LICENSE README.md pyproject.toml /src/
 COPY service /src/service
 RUN pip --python /opt/unroll install --no-compile --no-deps --no-build-isolation /src
 COPY deploy/docker/trim.py /src/
+# Symbols in libraries are for debuggers, and as large as gRPC is. Libraries that were moved by `patchelf`, as those of
+# numpy were, must not be stripped.
+RUN apt-get update -q && apt-get install -qy --no-install-recommends binutils \
+    && cd /opt/unroll/lib/python3*/site-packages \
+    && strip --strip-unneeded uvloop/loop.*.so tokenizers/tokenizers.abi3.so httptools/parser/*.so \
+        cryptography/hazmat/bindings/_rust.abi3.so
 # The root file system is read-only at run time: files that are not compiled now would be compiled at every start, the
 # standard library included, which the base image does not compile.
 RUN python /src/trim.py environment /opt/unroll \

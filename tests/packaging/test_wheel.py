@@ -19,6 +19,13 @@ import pytest
 from service.distribution import install_hint
 
 ROOT = Path(__file__).parents[2]
+SERVICE_FILES = (
+    "service/**/*.py",
+    "service/**/*.pyi",
+    "service/**/*.proto",
+    "service/**/py.typed",
+    "service/playground/**/*.*",
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,20 +84,14 @@ def unroll(installed: Path, *arguments: str, missing: tuple[str, ...] = ()) -> s
 
 
 def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
-    """The page, the recipes and the data sets are there; experiments, tests, bundles and deployment files are not."""
+    """What the service and training read is there; experiments, tests, bundles and deployment files are not."""
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in names} == {"service", "training"}
     assert not [name for name in names if name.startswith("training/experiments")]
     expected = {
         path.relative_to(ROOT).as_posix()
-        for pattern in (
-            "service/**/*.py",
-            "service/**/py.typed",
-            "service/playground/**/*.*",
-            "training/**/*.py",
-            "training/**/*.toml",
-        )
+        for pattern in (*SERVICE_FILES, "training/**/*.py", "training/**/*.toml")
         for path in ROOT.glob(pattern)
         if "__pycache__" not in path.parts and "experiments" not in path.parts
     }

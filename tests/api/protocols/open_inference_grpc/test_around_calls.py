@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from service.access.api_key import KeyLimits
+from service.api.protocols.open_inference.grpc_service import open_inference_pb2 as pb
 from service.api.protocols.open_inference.grpc_service.calls import NAME
 from tests.access.key_makers import bearer, key, key_file, secret_of
 from tests.api.protocols.open_inference_grpc.calls import MODEL, SERVICE, call, infer, request
@@ -54,6 +55,15 @@ def test_a_key_needs_the_scope_of_what_it_does(guarded: grpc.Channel) -> None:
         assert infer(guarded, request(b"hello"), metadata=of(name)).status == status
     assert call(guarded, "RepositoryModelUnload", metadata=of("predictor")).status == "PERMISSION_DENIED"
     assert call(guarded, "RepositoryModelUnload", metadata=of("admin")).status == "NOT_FOUND"
+
+
+def test_a_model_is_unloaded_and_loaded(guarded: grpc.Channel) -> None:
+    named = pb.RepositoryModelLoadRequest(model_name="tiny-translator")
+    ready = pb.ModelReadyRequest(name="tiny-translator")
+    for method, is_ready in (("RepositoryModelUnload", False), ("RepositoryModelLoad", True)):
+        assert call(guarded, method, named, metadata=of("admin")).status == "OK"
+        answered = pb.ModelReadyResponse.FromString(call(guarded, "ModelReady", ready).response)
+        assert answered.ready is is_ready
 
 
 def test_the_limits_of_a_key_are_said_and_kept(guarded: grpc.Channel) -> None:

@@ -8,13 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from service.api.protocols.open_inference.grpc_service import open_inference_pb2 as pb
 from service.api.protocols.open_inference.grpc_service.calls import NAME
-from tests.api.protocols.open_inference_grpc.calls import MODEL, SERVICE, infer, number, request
+from tests.api.protocols.open_inference_grpc.calls import MODEL, SERVICE, infer, number, request, tensor
 from tests.conftest import PATIENCE_S, wait_until
 from tests.live_server import LiveServer, held_runs, live_server
+
+
+def steps(num_rows: int) -> pb.ModelInferRequest:
+    """A request whose response is large, and costs little."""
+    state = np.zeros((1, num_rows, 6), np.float32)
+    arrays = {"token": np.full(num_rows, 4, np.int64), "hidden": state, "cell": state}
+    forms = [tensor(name, "INT64" if name == "token" else "FP32", array.shape) for name, array in arrays.items()]
+    raw = [array.tobytes() for array in arrays.values()]
+    return pb.ModelInferRequest(model_name="tiny-generator.step", inputs=forms, raw_input_contents=raw)
 
 
 class Streamed:
@@ -110,8 +120,8 @@ def test_streams_that_say_or_read_nothing_end(tiny_models: Path) -> None:
         grpc.insecure_channel(f"127.0.0.1:{own.grpc_port}", [("grpc.http2.bdp_probe", 0)]) as channel,
     ):
         silent, deaf = Streamed(channel), Streamed(channel)
-        for _ in range(24):  # their responses are larger than what HTTP/2 lets out unread
-            deaf.send(request(*[b"hello " * 20] * 100, model="tiny-tagger"))
+        for _ in range(100):  # their responses are larger than what HTTP/2 lets out unread
+            deaf.send(steps(num_rows=128))
         assert silent.status == "DEADLINE_EXCEEDED"
         assert "the stream was silent for 1 s" in silent.call.details()
         wait_until(lambda: own.metric("unroll_protocol_requests_total", protocol=NAME, outcome="cancelled") > 0)
