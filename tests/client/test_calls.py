@@ -23,6 +23,7 @@ from service.client import (
     UnknownSession,
 )
 from tests.client.conftest import MOTION, SOUND, Connect, address, wav_of, words_of
+from tests.client.scripted_server import http, scripted
 from tests.live_server import LiveServer, live_server
 
 TEXT = "The cat sat on a mat."
@@ -83,6 +84,24 @@ def test_texts_are_generated_scored_and_tokenized(client: Any) -> None:
     assert score.perplexity > 1
     assert len(score.tokens) == len("the cat")
     assert [token.text for token in client.tokenize("cat")] == ["c", "a", "t"]
+
+
+def test_texts_are_embedded(connect: Connect) -> None:
+    """And errors below /v1, which have OpenAI's form, are those of everywhere else."""
+    data = [{"object": "embedding", "index": number, "embedding": [0.6, 0.8]} for number in range(2)]
+    refused = {"error": {"message": "input.1: the text is empty", "param": "input.1", "code": "invalid_value"}}
+    unknown = {"error": {"message": "no such model", "param": "model", "code": "model_not_found"}}
+    with scripted(
+        http(200, {"object": "list", "data": data, "model": "m"}), http(400, refused), http(404, unknown)
+    ) as server:
+        client = connect(server.url)
+        assert client.embeddings(["hello", "one"], model="m", normalize=False).vectors == [[0.6, 0.8]] * 2
+        with pytest.raises(InvalidInput, match="the text is empty") as caught:
+            client.embeddings("a")
+        assert (caught.value.field, caught.value.status) == ("input.1", 400)
+        with pytest.raises(UnknownModel):
+            client.embeddings("a", model="no")
+    assert server.bodies[0] == {"model": "m", "input": ["hello", "one"], "normalize": False}
 
 
 def test_a_text_goes_on_from_its_state_and_in_a_session(client: Any) -> None:
@@ -216,8 +235,6 @@ def test_a_key_is_sent_and_shown_nowhere(connect: Connect, service: LiveServer, 
 
 
 def test_the_key_of_the_environment_is_the_default(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.client.scripted_server import http, scripted
-
     monkeypatch.setenv("UNROLL_API_KEY", " from-outside ")
     with scripted(http(200, {})) as server:
         connect(server.url).request("POST", "/any", {"a": 1})
