@@ -113,8 +113,8 @@ def bench(
     from service.cli.bench.result import read_recorded
     from service.cli.bench.run import Plan
     from service.cli.bench.workload import Options
-    from service.cli.http_client import key_header
     from service.cli.request_parameter import parse_parameter
+    from service.client.connection import key_header
 
     if len(urls) > 2:
         fail("give one URL, or two to compare")

@@ -29,6 +29,17 @@ _LONGEST_CONNECT_S = 10.0
 _ENDED = ("Server disconnected", "peer closed connection")
 
 
+def key_of(api_key: str | None) -> str | None:
+    """The API key: the one given, or that of UNROLL_API_KEY; an empty one is none."""
+    return (os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key).strip() or None
+
+
+def key_header(api_key: str | None = None) -> dict[str, str]:
+    """The header with the API key, see `key_of`."""
+    key = key_of(api_key)
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 @dataclass(frozen=True)
 class Options:
     """What holds for all calls of a client. `timeout_s` is for a call with all its attempts; None is no limit."""
@@ -65,12 +76,12 @@ class Options:
     @property
     def key(self) -> str | None:
         """The API key: the one given, or that of UNROLL_API_KEY; an empty one is none."""
-        return (os.environ.get(KEY_VARIABLE, "") if self.api_key is None else self.api_key).strip() or None
+        return key_of(self.api_key)
 
     @property
     def all_headers(self) -> dict[str, str]:
         """Those given, and the API key."""
-        return {**self.headers, **({"Authorization": f"Bearer {self.key}"} if self.key else {})}
+        return {**self.headers, **key_header(self.api_key)}
 
     @property
     def verify(self) -> ssl.SSLContext | bool:

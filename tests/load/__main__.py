@@ -19,6 +19,9 @@ from service.errors import BundleError
 from tests.load.abuse.attacks import ATTACKS
 from tests.load.abuse.display import table
 from tests.load.abuse.run import endure
+from tests.load.beside_triton.display import triton_table
+from tests.load.beside_triton.run import CONNECTIONS, CORPUS, FORMS, compare
+from tests.load.beside_triton.run import Extent as TritonExtent
 from tests.load.machine import facts
 from tests.load.measurement.ledger import Ledger, ledger_file
 from tests.load.measurement.run import run_scenarios
@@ -198,6 +201,38 @@ def _sentences() -> Iterator[None]:
     except (BundleError, StartFailed) as error:
         console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
+
+
+@app.command("triton")
+def triton_command(
+    rounds: Annotated[int, typer.Option(min=1, max=50)] = TritonExtent.rounds,
+    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="Of each measurement.")] = TritonExtent.seconds,
+    connections: Annotated[list[int] | None, typer.Option("-c", min=1, help="Callers; default 1, 16, 64.")] = None,
+    protocol: Annotated[str, typer.Option(help="Of tritonclient: http or grpc.")] = TritonExtent.protocol,
+    form: Annotated[
+        list[str] | None, typer.Option("--form", "-f", help="Part of the name of a form of Triton.")
+    ] = None,
+) -> None:
+    """The service beside Triton's own server: the same model and client, sentences of 3 to 128 words.
+
+    Installs nvidia-pytriton, which brings that server, into an environment of its own.
+
+    Example, the best form of Triton at 64 callers:
+
+      python -m tests.load triton -c 64 -f "batches of 8" --rounds 5
+    """
+    if protocol not in ("http", "grpc"):
+        raise typer.BadParameter("--protocol is http or grpc")
+    with console.status(f"bundles, requests and the environment of Triton, in {CACHE}"):
+        build_bundles()
+        build_corpora([CORPUS])
+        environments.install("pytriton")
+    forms = [each for each in FORMS if not form or any(part in each.name for part in form)]
+    with _sentences():
+        rows = compare(
+            forms, connections or CONNECTIONS, TritonExtent(rounds, seconds, protocol=protocol), console.print
+        )
+    console.print(triton_table(rows), width=150)
 
 
 def _prepare_artefacts() -> None:

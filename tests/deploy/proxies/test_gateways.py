@@ -140,6 +140,7 @@ def test_failed_checks_of_all_replicas_do_not_fail_requests(
     client: httpx.Client, service: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Checks that time out under load must not turn answers into 503: HAProxy goes on without them, and comes back."""
+
     def replica() -> str:
         answer = client.post("/predict", json=TAG)
         assert answer.status_code == 200

@@ -88,15 +88,36 @@ BENTOML = Target(
     "bentoml",
     {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": "{scratch}/bentoml"},
 )
-TRITON = Target(
-    "Triton",
+#: The helper process of Triton's Python backend must find the Python library of the same environment.
+_LIBRARIES = {"LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR") or ""}
+PYTRITON = Target(
+    "PyTriton",
     "inference-protocol",
     ("{python}", "pytriton_server.py"),
-    "PyTriton: Triton's HTTP front and dynamic batches of 4 within 1 ms, a Python callable behind",
+    "Triton's HTTP front and dynamic batches of 4 within 1 ms, a Python callable behind",
     "pytriton",
-    # Its helper process must find the Python library of the same environment.
-    {"LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR") or ""},
+    {**_LIBRARIES},
 )
+
+
+def triton(max_batch: int, wait_ms: float, group: int = 0) -> Target:
+    """Triton's own server, which PyTriton brings, with the graph in its Python backend.
+
+    `group` sorts each dynamic batch by length and runs so many at a time, in the model's own code.
+    """
+    name = f"Triton, batches of {max_batch}" + (f", sorted in groups of {group}" if group else "")
+    environ = {
+        **_LIBRARIES,
+        "BENCH_MAX_BATCH": str(max_batch),
+        "BENCH_WAIT_MS": str(wait_ms),
+        "BENCH_GROUP": str(group),
+    }
+    about = f"Triton's server and Python backend, ragged dynamic batches of {max_batch} within {wait_ms:g} ms"
+    about += f", sorted by length and run in groups of {group} by the model's code" if group else ""
+    command = ("{python}", "triton_server.py", "{scratch}/triton-{port}")
+    return Target(name, "graph-tensors", command, about, "pytriton", environ)
+
+
 RAY = Target(
     "Ray Serve",
     "ids",
@@ -110,7 +131,7 @@ NAIVE = Target("naive FastAPI", "ids", ("{python}", "naive.py"), "a `def` endpoi
 STATIC = Target("static batching", "ids", ("{python}", "static_batches.py"), "batches of 32 that run to their longest")
 FLOOR = Target("HTTP floor", "floor", ("{python}", "floor.py"), "FastAPI and uvicorn with a constant answer")
 
-PEERS_OF_TAGGER = (MOSEC, LITSERVE, MLSERVER, BENTOML, TRITON, RAY, NAIVE)
+PEERS_OF_TAGGER = (MOSEC, LITSERVE, MLSERVER, BENTOML, PYTRITON, RAY, NAIVE)
 
 
 def start(target: Target, corpus: str, setting: str) -> ServerProcess:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,11 @@ from tests.load.workload.corpus import (
     CHARACTERS,
     FEW_NEW_TOKENS,
     LEAST_NEW_TOKENS,
+    LEAST_OF_MIXED,
     MAX_LENGTH,
     MAX_NEW_TOKENS,
     MEAN_LENGTH,
+    MOST_OF_MIXED,
     NUM_PROMPTS,
     NUM_SENTENCES,
     NUM_SOURCES,
@@ -37,14 +39,14 @@ from tests.load.workload.corpus import (
 _LEAST_MARGIN = 1e-4
 
 
-def build_corpora() -> None:
-    """Write the missing corpora."""
+def build_corpora(names: Iterable[str] | None = None) -> None:
+    """Write the missing corpora, all or those of these names."""
     CORPORA.mkdir(parents=True, exist_ok=True)
-    for name, build in BUILDERS.items():
+    for name in BUILDERS if names is None else names:
         file = CORPORA / f"{name}.json"
         if not file.is_file():
             partial = Path(f"{file}.partial")
-            partial.write_text(json.dumps(build()), encoding="utf-8")
+            partial.write_text(json.dumps(BUILDERS[name]()), encoding="utf-8")
             partial.rename(file)
 
 
@@ -57,6 +59,13 @@ def sentence_lengths(number: int, rng: np.random.Generator) -> list[int]:
 def _sentences() -> list[Item]:
     rng = np.random.default_rng(12345)
     return _tagged(sentence_lengths(NUM_SENTENCES, rng), rng)
+
+
+def _sentences_of_mixed_lengths() -> list[Item]:
+    """Return sentences whose lengths are log-uniform, from 3 to 128 words."""
+    rng = np.random.default_rng(31)
+    drawn = rng.uniform(np.log(LEAST_OF_MIXED), np.log(MOST_OF_MIXED), NUM_SENTENCES // 2)
+    return _tagged([int(length) for length in np.round(np.exp(drawn))], rng)
 
 
 def _sentences_of_one_length() -> list[Item]:
@@ -154,6 +163,7 @@ def _open(name: str) -> OpenBundle:
 BUILDERS: dict[str, Callable[[], list[Item]]] = {
     "sentences": _sentences,
     "sentences-20": _sentences_of_one_length,
+    "sentences-mixed": _sentences_of_mixed_lengths,
     "prompts": _prompts,
     "prompts-mixed": _prompts_of_mixed_lengths,
     "sources": _sources,

@@ -18,6 +18,7 @@ from tests.load.workload.corpus import Item, load_corpus
 TASKS: Mapping[str, str] = {
     "sentences": "tagging",
     "sentences-20": "tagging",
+    "sentences-mixed": "tagging",
     "prompts": "generation",
     "prompts-mixed": "generation",
     "sources": "translation",
@@ -81,6 +82,19 @@ def _inference_protocol(item: Item) -> Any:
     return {"inputs": [{"name": "ids", "shape": [1, 1], "datatype": "BYTES", "data": data}]}
 
 
+def _graph_tensors(item: Item) -> Any:
+    """The same protocol with the tensors of the graph, which Triton needs."""
+    ids = item["ids"]
+    return {"inputs": [{"name": "words", "shape": [1, len(ids)], "datatype": "INT64", "data": [ids]}]}
+
+
+def _labels_of_emissions(answer: Any) -> list[int]:
+    (output,) = answer["outputs"]
+    _, length, num_labels = output["shape"]
+    rows = [output["data"][num_labels * row : num_labels * (row + 1)] for row in range(length)]
+    return [row.index(max(row)) for row in rows]
+
+
 #: (target, task) -> format.
 DIALECTS: dict[tuple[str, str], Dialect] = {
     ("unroll", "tagging"): Dialect(
@@ -132,6 +146,7 @@ DIALECTS: dict[tuple[str, str], Dialect] = {
         _labels,
         lambda answer: [int(label) for label in answer["outputs"][0]["data"][0].split()],
     ),
+    ("graph-tensors", "tagging"): Dialect("/v2/models/tagger/infer", _graph_tensors, _labels, _labels_of_emissions),
     ("floor", "tagging"): Dialect(
         "/predict", lambda item: {"model": TAGGER, "inputs": [item["words"]]}, lambda _: None, lambda _: None
     ),
