@@ -9,18 +9,12 @@ from service.client.answers import (
     AnyPrediction,
     Captioning,
     Classification,
+    Embeddings,
     Forecasting,
     GenerateResponse,
-    Health,
-    KeptSession,
     LabelScore,
-    ModelDetails,
-    ModelVersion,
     OtherPrediction,
     PredictResponse,
-    ReloadAnswer,
-    RolloutState,
-    ShadowReport,
     Tagging,
     TextScore,
     TextToken,
@@ -58,6 +52,15 @@ from service.client.errors import (
     UnknownSession,
 )
 from service.client.inputs import Frames, Input
+from service.client.model_answers import (
+    Health,
+    KeptSession,
+    ModelDetails,
+    ModelVersion,
+    ReloadAnswer,
+    RolloutState,
+    ShadowReport,
+)
 from service.client.parameters import GenerationParameters, PredictParameters
 from service.client.retries import Retries
 from service.client.streaming.messages import StreamAnswer, StreamFinal, StreamResult, StreamState, StreamToken
@@ -75,6 +78,7 @@ __all__ = [
     "ClientError",
     "ConnectionFailed",
     "DeadlineExceeded",
+    "Embeddings",
     "FieldError",
     "Forbidden",
     "Forecasting",

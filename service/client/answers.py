@@ -6,7 +6,7 @@ What a newer service adds is in `model_extra` of an answer, and an attribute of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +30,7 @@ class Classification(Answer):
     label: str
     score: float
     top_k: list[LabelScore] | None = None
+    hidden: list[float] | None = None
 
 
 class TaggedToken(Answer):
@@ -61,6 +62,7 @@ class Tagging(Answer):
     spans: list[TaggedSpan] | None = None
     label: str | None = None
     label_score: float | None = None
+    hidden: list[float] | None = None
 
 
 class Attention(Answer):
@@ -212,6 +214,25 @@ class GenerateResponse(Continuation):
     session_kept: bool = True
 
 
+class Embedding(Answer):
+    """The hidden state of one input as a vector."""
+
+    index: int
+    embedding: list[float]
+
+
+class Embeddings(Answer):
+    """One vector for each input, in order."""
+
+    model: str
+    data: list[Embedding]
+
+    @property
+    def vectors(self) -> list[list[float]]:
+        """Numbers `[inputs, width]`, for `numpy.array`."""
+        return [each.embedding for each in self.data]
+
+
 class TokenEvent(Answer):
     """One token of a streamed text; `index` counts from 1. The last has `generated_text`, and details on request."""
 
@@ -244,152 +265,3 @@ class TextToken(Answer):
     text: str
     start: int
     stop: int
-
-
-class Health(Answer):
-    """`status`: live, not_live, ready or not_ready; `reasons` says why, one sentence each."""
-
-    status: str
-    reasons: list[str] = []
-
-    @property
-    def is_ready(self) -> bool:
-        return self.status == "ready"
-
-
-class ModelVersion(Answer):
-    """One version of a model. `state`: loading, ready, idle, failed or unloaded; `reason` says why it failed."""
-
-    name: str
-    version: str
-    state: str
-    reason: str | None = None
-    is_default: bool = False
-    aliases: list[str] = []
-    traffic_share: float | None = None
-    task: str | None = None
-    description: str | None = None
-    language: str | None = None
-    licence: str | None = None
-
-
-class ModelExample(Answer):
-    """A recorded example of the bundle, to try."""
-
-    inputs: Any
-    parameters: dict[str, Any] = {}
-    answer: Any = None
-
-
-class ModelDetails(ModelVersion):
-    """Everything known about one model; `parameters` is a JSON schema, `card` is Markdown."""
-
-    versions: list[str] = []
-    options: dict[str, Any] | None = None
-    limits: dict[str, int] | None = None
-    labels: list[str] | None = None
-    text_labels: list[str] | None = None
-    scores: list[dict[str, Any]] | None = None
-    parity: dict[str, Any] | None = None
-    training: dict[str, Any] | None = None
-    parameters: dict[str, Any] | None = None
-    reads_chunks: bool | None = None
-    precision: str | None = None
-    provider: str | None = None
-    digest: str | None = None
-    examples: list[ModelExample] | None = None
-    card: str | None = None
-
-
-class KeptSession(Answer):
-    """One session of the caller; it is dropped after `expires_in_s` seconds, unless it is used before."""
-
-    name: str
-    model: str
-    version: str
-    state_bytes: int
-    expires_in_s: float
-
-
-class ShadowTraffic(Answer):
-    """A share of the requests, above 0 and at most 1, is repeated on the candidate `to`."""
-
-    to: str
-    share: float = 1.0
-
-
-class Rollout(Answer):
-    """`aliases` name versions; `traffic` has the weights of aliases and versions, relative to their sum."""
-
-    aliases: dict[str, str] = {}
-    traffic: dict[str, float] = {}
-    shadow: ShadowTraffic | None = None
-
-
-class VersionState(Answer):
-    """One version of a model and its share of the requests without a version."""
-
-    version: str
-    state: str
-    reason: str | None = None
-    aliases: list[str] = []
-    traffic_share: float | None = None
-
-
-class RolloutState(Answer):
-    """Aliases, weights and shadow of a model; `problem` says why the file that is there now was refused."""
-
-    name: str
-    rollout: Rollout
-    problem: str | None = None
-    versions: list[VersionState] = []
-
-
-class Latency(Answer):
-    """Time in the graph of the most recent requests, in milliseconds."""
-
-    mean_ms: float
-    p50_ms: float
-    p95_ms: float
-
-
-class Difference(Answer):
-    """How often one version said `answer` where the candidate said `candidate`."""
-
-    answer: str
-    candidate: str
-    count: int
-
-
-class ShadowComparison(Answer):
-    """The answers of a version beside those of a candidate; `agreement` is 0 to 1, None without pairs."""
-
-    version: str
-    candidate: str
-    compared: int
-    agreed: int
-    agreement: float | None = None
-    failed: int = 0
-    dropped: int = 0
-    mean_score_distance: float | None = None
-    latency: Latency | None = None
-    candidate_latency: Latency | None = None
-    differences: list[Difference] = []
-    errors: dict[str, int] = {}
-    examples: list[dict[str, Any]] = []
-
-
-class ShadowReport(Answer):
-    """How the answers of a candidate compare with those that callers got; no candidate if nothing is repeated."""
-
-    name: str
-    candidate: str | None = None
-    share: float | None = None
-    comparisons: list[ShadowComparison] = []
-
-
-class ReloadAnswer(Answer):
-    """`outcome`: ok, unchanged or failed; `problems` has a sentence for each bundle that was refused."""
-
-    outcome: str
-    problems: list[str] = []

@@ -13,19 +13,22 @@ from urllib.parse import quote
 
 from service.client.answers import (
     Answer,
+    Embeddings,
     GenerateResponse,
-    Health,
-    KeptSession,
-    ModelDetails,
-    ModelVersion,
     PredictResponse,
-    ReloadAnswer,
-    RolloutState,
-    ShadowReport,
     TextScore,
     TextToken,
 )
 from service.client.inputs import Input, json_body, json_inputs
+from service.client.model_answers import (
+    Health,
+    KeptSession,
+    ModelDetails,
+    ModelVersion,
+    ReloadAnswer,
+    RolloutState,
+    ShadowReport,
+)
 from service.client.response import Received, object_of, predictions_reader, read_as, validated
 
 T = TypeVar("T")
@@ -113,6 +116,16 @@ def tokenize_call(text: str, model: str | None, version: str | None) -> Call[lis
         return _entries(TextToken, object_of(received), "tokens", received)
 
     return Call("POST", "/tokenize", read, _body(model, version, text, {}))
+
+
+def embeddings_call(
+    inputs: str | Sequence[str], model: str | None, version: str | None, normalize: bool
+) -> Call[Embeddings]:
+    """`POST /v1/embeddings`."""
+    texts = [inputs] if isinstance(inputs, str) else list(inputs)
+    body = {"model": model, "version": version, "input": texts, "normalize": normalize}
+    given = {name: value for name, value in body.items() if value is not None}
+    return Call("POST", "/v1/embeddings", read_as(Embeddings), given)
 
 
 def models_call() -> Call[list[ModelVersion]]:

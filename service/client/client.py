@@ -11,22 +11,25 @@ from service.client import calls
 from service.client.answers import (
     Answer,
     AnyPrediction,
+    Embeddings,
     GenerateResponse,
-    Health,
-    KeptSession,
-    ModelDetails,
-    ModelVersion,
     P,
     PredictResponse,
-    ReloadAnswer,
-    RolloutState,
-    ShadowReport,
     TextScore,
     TextToken,
 )
 from service.client.bulk import BulkAnswer, BulkOptions, BulkProgress, in_threads, patient
 from service.client.connection import MAX_ANSWER_BYTES, HttpConnection, Options
 from service.client.inputs import Input
+from service.client.model_answers import (
+    Health,
+    KeptSession,
+    ModelDetails,
+    ModelVersion,
+    ReloadAnswer,
+    RolloutState,
+    ShadowReport,
+)
 from service.client.parameters import GenerationParameters, PredictParameters
 from service.client.retries import Retries
 from service.client.streaming.conversation import Conversation
@@ -319,14 +322,8 @@ class Client:
         """
         from service.client.streaming.stream import Stream
 
-        start = {
-            "model": model,
-            "version": version,
-            "state": state,
-            "encoding": encoding,
-            "sample_rate_hz": sample_rate_hz,
-            "parameters": parameters,
-        }
+        start: dict[str, Any] = {"model": model, "version": version, "state": state, "encoding": encoding}
+        start |= {"sample_rate_hz": sample_rate_hz, "parameters": parameters}
         return Stream(self._options, Conversation(self._options.url, start, answer), self._options.timeout_s)
 
     def score(self, text: str, *, model: str | None = None, version: str | None = None) -> TextScore:
@@ -336,6 +333,20 @@ class Client:
     def tokenize(self, text: str, *, model: str | None = None, version: str | None = None) -> list[TextToken]:
         """The tokens of a text, as a language model reads it, with their places in code points."""
         return self._send(calls.tokenize_call(text, model, version))
+
+    def embeddings(
+        self,
+        inputs: str | Sequence[str],
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        normalize: bool = True,
+    ) -> Embeddings:
+        """The hidden state of a text, or of each of a list, as a vector: `POST /v1/embeddings`.
+
+        `normalize` scales each vector to length 1; False leaves it as the model computes it.
+        """
+        return self._send(calls.embeddings_call(inputs, model, version, normalize))
 
     def models(self) -> list[ModelVersion]:
         """Every version of every model, in any state."""

@@ -220,6 +220,12 @@ BY_CODE: Mapping[str, type[ClientError]] = {
     "inference_failed": InferenceFailed,
     "generation": InferenceFailed,
     "body_too_large": BodyTooLarge,
+    # OpenAI's words, below `/v1`.
+    "invalid_api_key": Unauthenticated,
+    "invalid_value": InvalidInput,
+    "model_not_found": UnknownModel,
+    "rate_limit_exceeded": RateLimited,
+    "unknown_url": NotFound,
 }
 
 #: By the status, where the code is unknown.
@@ -246,6 +252,7 @@ def error_of(
     retry_after_s: float | None = None,
 ) -> ClientError:
     """The error in an answer, an event or a message of the service."""
+    body = _plain(body)
     code = body.get("error_type")
     kind = BY_CODE.get(str(code)) or BY_STATUS.get(status or 422, ServiceError)
     told_id = body.get("request_id")
@@ -261,6 +268,16 @@ def error_of(
 
 
 _MAX_MESSAGE_CHARACTERS = 1000
+
+
+def _plain(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """OpenAI's form of an error, which holds below `/v1`, as that of everywhere else."""
+    told = body.get("error")
+    if not isinstance(told, Mapping):
+        return body
+    message, field = told.get("message"), told.get("param")
+    fields = [{"field": field, "message": message}] if field else None
+    return {**body, "error": message, "error_type": told.get("code"), "detail": fields}
 
 
 def _fields(detail: Any) -> tuple[FieldError, ...]:

@@ -11,6 +11,8 @@ class PredictParameters(TypedDict, total=False):
 
     top_k: int  # classification: also list this many of the most likely labels
     offsets: Literal["codepoints", "utf16", "bytes"]  # tagging: the unit of `start` and `end`
+    return_hidden: bool  # tagging and classification: also the hidden state, as a vector
+    normalize: bool  # scale that vector to length 1
     num_beams: int  # translation and captioning, as all below: 1 is greedy
     max_new_tokens: int
     length_penalty: float

@@ -91,7 +91,7 @@ def predictions_reader(wanted: type[Answer] | None, num_inputs: int) -> Callable
 
 def _error(received: Received, found: Any) -> ClientError:
     wait_s = retry_after_s(received.headers)
-    if received.is_success or not (isinstance(found, dict) and isinstance(found.get("error"), str)):
+    if received.is_success or not (isinstance(found, dict) and isinstance(found.get("error"), str | dict)):
         message = f"{received.url} answered {received.status} {_nature(received)}; is it an Unroll server?"
         return ForeignAnswer(message, status=received.status, retry_after_s=wait_s)
     request_id = received.headers.get("x-request-id")

@@ -12,7 +12,7 @@ from service.api.protocols.model_admin import ReloadAnswer, RolloutState
 from service.api.protocols.sessions import KeptSession
 from service.api.schemas import GenerateResponse, Health, ModelDetails, StageTimings, TextToken
 from service.api.streaming import messages
-from service.client import answers, parameters
+from service.client import answers, model_answers, parameters
 from service.client.streaming import messages as streamed
 from service.inference.rollout.shadow_report import ShadowReport
 from service.tasks.catalogue import tasks_of_route
@@ -26,12 +26,12 @@ PAIRS: list[tuple[Any, Any]] = [
     (Token, answers.Token),
     (TextToken, answers.TextToken),
     (StageTimings, answers.StageTimings),
-    (Health, answers.Health),
-    (ModelDetails, answers.ModelDetails),
-    (KeptSession, answers.KeptSession),
-    (RolloutState, answers.RolloutState),
-    (ReloadAnswer, answers.ReloadAnswer),
-    (ShadowReport, answers.ShadowReport),
+    (Health, model_answers.Health),
+    (ModelDetails, model_answers.ModelDetails),
+    (KeptSession, model_answers.KeptSession),
+    (RolloutState, model_answers.RolloutState),
+    (ReloadAnswer, model_answers.ReloadAnswer),
+    (ShadowReport, model_answers.ShadowReport),
     (messages.Started, streamed.StreamStarted),
     (messages.Final, streamed.StreamFinal),
     (messages.StreamedToken, streamed.StreamToken),

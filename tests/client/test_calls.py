@@ -23,6 +23,7 @@ from service.client import (
     UnknownSession,
 )
 from tests.client.conftest import MOTION, SOUND, Connect, address, wav_of, words_of
+from tests.client.scripted_server import http, scripted
 from tests.live_server import LiveServer, live_server
 
 TEXT = "The cat sat on a mat."
@@ -85,6 +86,24 @@ def test_texts_are_generated_scored_and_tokenized(client: Any) -> None:
     assert [token.text for token in client.tokenize("cat")] == ["c", "a", "t"]
 
 
+def test_texts_are_embedded(connect: Connect) -> None:
+    """And errors below /v1, which have OpenAI's form, are those of everywhere else."""
+    data = [{"object": "embedding", "index": number, "embedding": [0.6, 0.8]} for number in range(2)]
+    refused = {"error": {"message": "input.1: the text is empty", "param": "input.1", "code": "invalid_value"}}
+    unknown = {"error": {"message": "no such model", "param": "model", "code": "model_not_found"}}
+    with scripted(
+        http(200, {"object": "list", "data": data, "model": "m"}), http(400, refused), http(404, unknown)
+    ) as server:
+        client = connect(server.url)
+        assert client.embeddings(["hello", "one"], model="m", normalize=False).vectors == [[0.6, 0.8]] * 2
+        with pytest.raises(InvalidInput, match="the text is empty") as caught:
+            client.embeddings("a")
+        assert (caught.value.field, caught.value.status) == ("input.1", 400)
+        with pytest.raises(UnknownModel):
+            client.embeddings("a", model="no")
+    assert server.bodies[0] == {"model": "m", "input": ["hello", "one"], "normalize": False}
+
+
 def test_a_text_goes_on_from_its_state_and_in_a_session(client: Any) -> None:
     whole = client.generate("the cat", max_new_tokens=8).generated_text
     first = client.generate("the cat", max_new_tokens=3, return_state=True)
@@ -111,7 +130,7 @@ def test_a_stream_without_parameters_samples_as_a_request_without_them(client: A
     assert len(texts) > 1
 
 
-@pytest.mark.parametrize("how", ["close", "break"])
+@pytest.mark.parametrize("how", ["close", "break", "drop"])
 def test_an_abandoned_stream_is_given_up_by_the_service(client: Any, service: LiveServer, how: str) -> None:
     from tests.conftest import wait_until
 
@@ -119,11 +138,16 @@ def test_an_abandoned_stream_is_given_up_by_the_service(client: Any, service: Li
     if how == "close":
         next(stream)
         stream.close()
-    else:
+    elif how == "break":
         with stream:
             for _ in stream:
                 break
-    assert list(stream) == []
+    else:
+        next(stream)
+    if how == "drop":
+        del stream
+    else:
+        assert list(stream) == []
     wait_until(lambda: service.metric("unroll_live_streams", model="tiny-generator") == 0)
     assert client.generate("the cat", max_new_tokens=2).generated_text
 
@@ -216,8 +240,6 @@ def test_a_key_is_sent_and_shown_nowhere(connect: Connect, service: LiveServer, 
 
 
 def test_the_key_of_the_environment_is_the_default(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.client.scripted_server import http, scripted
-
     monkeypatch.setenv("UNROLL_API_KEY", " from-outside ")
     with scripted(http(200, {})) as server:
         connect(server.url).request("POST", "/any", {"a": 1})

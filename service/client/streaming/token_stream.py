@@ -21,8 +21,8 @@ class TokenStream(Iterator[TokenEvent]):
     """
 
     def __init__(self, connection: HttpConnection, position: StreamPosition, timeout_s: float | None) -> None:
-        self._connection, self._position, self._timeout_s = connection, position, timeout_s
-        self._events = self._run()
+        # A function of its own, that holds no reference to this object: dropping the object then closes it.
+        self._events = _events(connection, position, timeout_s)
 
     def __next__(self) -> TokenEvent:
         return next(self._events)
@@ -39,40 +39,12 @@ class TokenStream(Iterator[TokenEvent]):
         """Close the connection; the service then stops generating."""
         self._events.close()
 
-    def _run(self) -> Generator[TokenEvent, None, None]:
-        attempts = self._connection.options.attempts(self._timeout_s)
-        while True:
-            try:
-                with closing(self._one_connection()) as events:
-                    for event in events:
-                        attempts.progressed(Deadline(self._timeout_s))
-                        yield event
-                return
-            except ClientError as error:
-                attempts.wait(error, self._position.is_repeatable)
-
-    def _one_connection(self) -> Generator[TokenEvent, None, None]:
-        position, connection = self._position, self._connection
-        with connection.stream(position.connect(), self._timeout_s) as response:
-            if not is_event_stream(response.status_code, response.headers):
-                raise refusal(connection.whole(response, Deadline(self._timeout_s)))
-            decoder = EventDecoder(connection.options.max_answer_bytes)
-            for part in response.iter_bytes():
-                for data in decoder.feed(part):
-                    event = position.next_event(data)
-                    if event is not None:
-                        yield event
-                    if position.is_complete:
-                        return
-        raise position.broken()
-
 
 class AsyncTokenStream(AsyncIterator[TokenEvent]):
     """As `TokenStream`, with `async for`. Close it with `aclose` or `async with` where it is left early."""
 
     def __init__(self, connection: AsyncHttpConnection, position: StreamPosition, timeout_s: float | None) -> None:
-        self._connection, self._position, self._timeout_s = connection, position, timeout_s
-        self._events = self._run()
+        self._events = _events_async(connection, position, timeout_s)
 
     async def __anext__(self) -> TokenEvent:
         return await anext(self._events)
@@ -89,29 +61,66 @@ class AsyncTokenStream(AsyncIterator[TokenEvent]):
         """Close the connection; the service then stops generating."""
         await self._events.aclose()
 
-    async def _run(self) -> AsyncGenerator[TokenEvent, None]:
-        attempts = self._connection.options.attempts(self._timeout_s)
-        while True:
-            try:
-                async with aclosing(self._one_connection()) as events:
-                    async for event in events:
-                        attempts.progressed(Deadline(self._timeout_s))
-                        yield event
-                return
-            except ClientError as error:
-                await attempts.wait_async(error, self._position.is_repeatable)
 
-    async def _one_connection(self) -> AsyncGenerator[TokenEvent, None]:
-        position, connection = self._position, self._connection
-        async with connection.stream(position.connect(), self._timeout_s) as response:
-            if not is_event_stream(response.status_code, response.headers):
-                raise refusal(await connection.whole(response, Deadline(self._timeout_s)))
-            decoder = EventDecoder(connection.options.max_answer_bytes)
-            async for part in response.aiter_bytes():
-                for data in decoder.feed(part):
-                    event = position.next_event(data)
-                    if event is not None:
-                        yield event
-                    if position.is_complete:
-                        return
-        raise position.broken()
+def _events(
+    connection: HttpConnection, position: StreamPosition, timeout_s: float | None
+) -> Generator[TokenEvent, None, None]:
+    attempts = connection.options.attempts(timeout_s)
+    while True:
+        try:
+            with closing(_one_connection(connection, position, timeout_s)) as events:
+                for event in events:
+                    attempts.progressed(Deadline(timeout_s))
+                    yield event
+            return
+        except ClientError as error:
+            attempts.wait(error, position.is_repeatable)
+
+
+def _one_connection(
+    connection: HttpConnection, position: StreamPosition, timeout_s: float | None
+) -> Generator[TokenEvent, None, None]:
+    with connection.stream(position.connect(), timeout_s) as response:
+        if not is_event_stream(response.status_code, response.headers):
+            raise refusal(connection.whole(response, Deadline(timeout_s)))
+        decoder = EventDecoder(connection.options.max_answer_bytes)
+        for part in response.iter_bytes():
+            for data in decoder.feed(part):
+                event = position.next_event(data)
+                if event is not None:
+                    yield event
+                if position.is_complete:
+                    return
+    raise position.broken()
+
+
+async def _events_async(
+    connection: AsyncHttpConnection, position: StreamPosition, timeout_s: float | None
+) -> AsyncGenerator[TokenEvent, None]:
+    attempts = connection.options.attempts(timeout_s)
+    while True:
+        try:
+            async with aclosing(_one_connection_async(connection, position, timeout_s)) as events:
+                async for event in events:
+                    attempts.progressed(Deadline(timeout_s))
+                    yield event
+            return
+        except ClientError as error:
+            await attempts.wait_async(error, position.is_repeatable)
+
+
+async def _one_connection_async(
+    connection: AsyncHttpConnection, position: StreamPosition, timeout_s: float | None
+) -> AsyncGenerator[TokenEvent, None]:
+    async with connection.stream(position.connect(), timeout_s) as response:
+        if not is_event_stream(response.status_code, response.headers):
+            raise refusal(await connection.whole(response, Deadline(timeout_s)))
+        decoder = EventDecoder(connection.options.max_answer_bytes)
+        async for part in response.aiter_bytes():
+            for data in decoder.feed(part):
+                event = position.next_event(data)
+                if event is not None:
+                    yield event
+                if position.is_complete:
+                    return
+    raise position.broken()
