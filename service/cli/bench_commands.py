@@ -37,6 +37,7 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _ROUNDS_OF_TWO = 5
 #: Callers, or requests a second.
 _MOST = 100_000
+_LONGEST_S = 86_400.0
 
 UrlsArgument = Annotated[
     list[str],
@@ -120,10 +121,12 @@ def bench(
         fail("give one URL, or two to compare")
     if duration is not None and requests is not None:
         fail("give --duration or --requests, not both")
+    seconds = None if requests else _seconds("--duration", duration or "5s")
+    if seconds == 0:
+        fail("--duration 0: measure for some time, such as 5s")
     with plain_errors():
         tls = TlsOptions(ca_file, cert_file, key_file, insecure)
         parameters = dict(parse_parameter(text) for text in parameter or [])
-        seconds = None if requests else _seconds("--duration", duration or "5s")
         plan = Plan(
             [parse_address(url, tls, key_header()) for url in urls],
             model or [],
@@ -234,4 +237,6 @@ def _seconds(option: str, text: str) -> float:
     if not found or not any(found.groups()):
         fail(f"{option} {text}: write seconds or minutes, such as 10s, 2m or 1m30s")
     minutes, seconds = (float(part or 0) for part in found.groups())
+    if 60 * minutes + seconds > _LONGEST_S:
+        fail(f"{option} {text}: at most a day")
     return 60 * minutes + seconds
