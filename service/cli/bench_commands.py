@@ -187,8 +187,10 @@ def _print_tables(cases: list[Case], comparisons: list[Comparison]) -> None:
     out = Console(highlight=False)
     if not out.is_terminal:
         out = Console(highlight=False, width=1000)
-    if cases:
-        out.print(results_table(cases))
+    if not cases:
+        print("unroll: interrupted before anything was measured", file=sys.stderr)
+        return
+    out.print(results_table(cases))
     if comparisons:
         out.print(f"\n{comparisons[0].second} beside {comparisons[0].first}", markup=False, soft_wrap=True)
         out.print(comparisons_table(comparisons))
