@@ -37,6 +37,7 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _ROUNDS_OF_TWO = 5
 #: Callers, or requests a second.
 _MOST = 100_000
+_LONGEST_S = 86_400.0
 
 UrlsArgument = Annotated[
     list[str],
@@ -120,10 +121,12 @@ def bench(
         fail("give one URL, or two to compare")
     if duration is not None and requests is not None:
         fail("give --duration or --requests, not both")
+    seconds = None if requests else _seconds("--duration", duration or "5s")
+    if seconds == 0:
+        fail("--duration 0: measure for some time, such as 5s")
     with plain_errors():
         tls = TlsOptions(ca_file, cert_file, key_file, insecure)
         parameters = dict(map(parse_parameter, parameter or []))
-        seconds = None if requests else _seconds("--duration", duration or "5s")
         plan = Plan(
             [parse_address(url, tls, key_header()) for url in urls],
             model or [],
@@ -184,8 +187,10 @@ def _print_tables(cases: list[Case], comparisons: list[Comparison]) -> None:
     out = Console(highlight=False)
     if not out.is_terminal:
         out = Console(highlight=False, width=1000)
-    if cases:
-        out.print(results_table(cases))
+    if not cases:
+        print("unroll: interrupted before anything was measured", file=sys.stderr)
+        return
+    out.print(results_table(cases))
     if comparisons:
         out.print(f"\n{comparisons[0].second} beside {comparisons[0].first}", markup=False, soft_wrap=True)
         out.print(comparisons_table(comparisons))
@@ -234,4 +239,6 @@ def _seconds(option: str, text: str) -> float:
     if not found or not any(found.groups()):
         fail(f"{option} {text}: write seconds or minutes, such as 10s, 2m or 1m30s")
     minutes, seconds = (float(part or 0) for part in found.groups())
+    if 60 * minutes + seconds > _LONGEST_S:
+        fail(f"{option} {text}: at most a day")
     return 60 * minutes + seconds

@@ -154,6 +154,8 @@ def test_two_servers_take_turns_and_are_compared(tmp_path: Path) -> None:
         (("--rate", "5", "-c", "5"), "not both"),
         (("-d", "5 parsecs"), "--duration 5 parsecs: write seconds or minutes"),
         (("-d", "5s", "-n", "5"), "not both"),
+        (("-d", "0"), "--duration 0: measure for some time"),
+        (("--warm-up", "99999m"), "--warm-up 99999m: at most a day"),
         (("-p", "top_k"), "--parameter top_k: write KEY=VALUE"),
         (("ftp://host",), "is no URL"),
         (("http://b:1", "http://c:1"), "give one URL, or two"),

@@ -46,6 +46,8 @@ from tests.load.workload.bundles import build_bundles
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
+#: Of a table that would not be readable in fewer.
+_TABLE_COLUMNS = 150
 
 QUICK = Options(rounds=1, seconds=2.0, warm_s=0.5, tries=1)
 
@@ -254,7 +256,7 @@ def triton_command(
         rows = compare(
             forms, connections or CONNECTIONS, TritonExtent(rounds, seconds, protocol=protocol), console.print
         )
-    console.print(triton_table(rows), width=150)
+    Console(width=max(console.width, _TABLE_COLUMNS)).print(triton_table(rows))
 
 
 def _prepare_artefacts() -> None:

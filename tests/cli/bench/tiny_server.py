@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -52,11 +53,11 @@ class _Conversation(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serving(handler: Handler, port: int = 0) -> AsyncIterator[Address]:
+async def serving(handler: Handler, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
     """Answer requests in this event loop."""
     count, open_ones = iter(range(1_000_000)), set[_Conversation]()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Conversation(handler, count, open_ones), "127.0.0.1", port)
+    server = await loop.create_server(lambda: _Conversation(handler, count, open_ones), "127.0.0.1", port, ssl=tls)
     try:
         yield Address("127.0.0.1", server.sockets[0].getsockname()[1])
     finally:

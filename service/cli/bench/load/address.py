@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from service.errors import UnrollError
 
@@ -88,5 +88,17 @@ def parse_address(url: str, tls: TlsOptions, headers: Mapping[str, str]) -> Addr
         raise UnrollError(f"{url} is no URL of a server: write it as http://127.0.0.1:8000 or https://host/prefix")
     if parts.query or parts.fragment or parts.username:
         raise UnrollError(f"{url}: give the base URL alone, without a user, a query or a fragment")
+    for name, value in headers.items():
+        if not value.isascii() or not value.isprintable():
+            raise UnrollError(f"the header {name} has characters that no header can have")
     context = tls.context() if parts.scheme == "https" else None
-    return Address(parts.hostname, port or _DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/"), context, headers)
+    prefix = quote(parts.path.rstrip("/"), safe="/%~:@!$&'()*+,;=")
+    return Address(_host(url, parts.hostname), port or _DEFAULT_PORTS[parts.scheme], prefix, context, headers)
+
+
+def _host(url: str, name: str) -> str:
+    """The name as it stands in a request: other alphabets in the form of international domain names."""
+    try:
+        return name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise UnrollError(f"{url} is no URL: {name} is no name of a host") from error

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
 from service.cli.bench.load.address import Address
 from service.cli.bench.load.connection import Connection, Reply, connect, reason
 from service.cli.bench.load.tally import Tally
-from service.cli.bench.load.window import GRACE_S, Window
+from service.cli.bench.load.window import Window
 
 #: Pauses before a lost connection is opened again, the last one for every further attempt.
 _PAUSES_S = (0.1, 0.2, 0.5, 1.0)
 
 
 class ClosedLoop:
-    """A load of bounded duration: requests within the window, then at most `GRACE_S` for the last answers."""
+    """A load of bounded duration: requests within the window, then some time for the last answers."""
 
     def __init__(self, tally: Tally, address: Address, connections: int, window: Window) -> None:
         self._tally = tally
@@ -27,7 +26,6 @@ class ClosedLoop:
         self._next = 0
         self._waiting: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._all_answered = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
@@ -42,8 +40,7 @@ class ClosedLoop:
         now = self._window.clock.now()
         # Waiting times of unanswered requests, which the latencies of answers do not show.
         longest_wait_s = max((now - connection.started_s for connection in self._waiting), default=0.0)
-        if not self._window.is_stopped:
-            await self._drain()
+        await self._window.drain(lambda: self.in_flight)
         for task in self._tasks:
             task.cancel()
         for connection in self._waiting:
@@ -54,11 +51,6 @@ class ClosedLoop:
     def _unanswered(self) -> int:
         """An interrupted load leaves its last requests; that is no fault of the server."""
         return 0 if self._window.is_stopped else len(self._waiting)
-
-    async def _drain(self) -> None:
-        if self._waiting:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_answered.wait(), GRACE_S)
 
     def _start(self, opening: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(opening)
@@ -116,5 +108,4 @@ class ClosedLoop:
 
     def _note_end(self) -> None:
         if not self._waiting and not self._window.is_open:
-            self._all_answered.set()
             self._window.finish()

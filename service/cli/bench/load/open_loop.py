@@ -17,7 +17,7 @@ from typing import Any
 from service.cli.bench.load.address import Address
 from service.cli.bench.load.connection import Answered, Connection, Lost, Reply, connect, reason
 from service.cli.bench.load.tally import OK, Tally, milliseconds
-from service.cli.bench.load.window import GRACE_S, Window
+from service.cli.bench.load.window import Window
 
 #: Open requests at a time; later arrivals wait in the client, and that wait counts as latency.
 MAX_CONNECTIONS = 2_000
@@ -68,8 +68,7 @@ class OpenLoop:
         arriving = asyncio.get_running_loop().create_task(self._arrive())
         await self._window.wait_for_end()
         arriving.cancel()
-        if not self._window.is_stopped:
-            await self._drain()
+        await self._window.drain(lambda: self.in_flight)
         now, seconds = self._window.clock.now(), self._window.measured_s
         waiting = [] if self._window.is_stopped else [*self._due, *(each.started_s for each in self._waiting)]
         for task in self._opening:
@@ -96,11 +95,6 @@ class OpenLoop:
             if not self._window.is_open:
                 break
         self._note_end()
-
-    async def _drain(self) -> None:
-        give_up_s = self._window.clock.now() + GRACE_S
-        while self.in_flight and self._window.clock.now() < give_up_s:  # noqa: ASYNC110 - bounded by time
-            await asyncio.sleep(0.01)
 
     def _send_due(self) -> None:
         while self._due and self._idle:

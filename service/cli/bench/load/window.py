@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 
 #: Time limit for outstanding answers after the load has ended.
 GRACE_S = 10.0
@@ -89,6 +90,12 @@ class Window:
             await asyncio.wait_for(self._ended.wait(), left_s)
         except TimeoutError:
             return
+
+    async def drain(self, in_flight: Callable[[], int]) -> None:
+        """Wait for the last answers, at most `GRACE_S`, or until `stop` is called."""
+        give_up_s = self.clock.now() + GRACE_S
+        while in_flight() and self.clock.now() < give_up_s and not self.is_stopped:  # noqa: ASYNC110 - bounded by time
+            await asyncio.sleep(0.01)
 
     @property
     def measured_s(self) -> float:

@@ -18,6 +18,7 @@ from service.errors import UnrollError
         ("localhost:9000/", "http://localhost:9000"),
         ("https://host/models/unroll/", "https://host:443/models/unroll"),
         ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://bücher.example:80/größe x", "http://xn--bcher-kva.example:80/gr%C3%B6%C3%9Fe%20x"),
     ],
 )
 def test_urls_are_read_with_their_defaults(url: str, expected: str) -> None:
@@ -30,6 +31,11 @@ def test_urls_are_read_with_their_defaults(url: str, expected: str) -> None:
 def test_what_is_no_base_url_is_refused(url: str) -> None:
     with pytest.raises(UnrollError, match="URL"):
         parse_address(url, TlsOptions(), {})
+
+
+def test_a_key_that_no_header_can_hold_is_refused() -> None:
+    with pytest.raises(UnrollError, match="Authorization"):
+        parse_address("http://host", TlsOptions(), {"Authorization": "Bearer schlüssel"})
 
 
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from service.cli.bench.load import closed_loop, open_loop
+from service.cli.bench.load import open_loop, window
 from service.cli.bench.load.address import Address
 from service.cli.bench.load.closed_loop import ClosedLoop
 from service.cli.bench.load.connection import Answered, Connection, Lost, Reply
@@ -25,10 +25,10 @@ async def at_once(head: str, number: int) -> bytes:
     return answer()
 
 
-async def drive(handler: Handler, kind: str, window: Window, tally: Tally) -> dict[str, Any]:
+async def drive(handler: Handler, kind: str, measured: Window, tally: Tally) -> dict[str, Any]:
     """One load of two callers, or of 400 requests a second, on a server in the same event loop."""
     async with serving(handler) as address:
-        loop = OpenLoop(tally, address, 400, window) if kind == "open" else ClosedLoop(tally, address, 2, window)
+        loop = OpenLoop(tally, address, 400, measured) if kind == "open" else ClosedLoop(tally, address, 2, measured)
         return await loop.run()
 
 
@@ -37,8 +37,8 @@ def load(handler: Handler, kind: str, warm_s: float = 0.0, requests: int = 40) -
     tally = Tally(PAYLOADS)
 
     async def run() -> tuple[dict[str, Any], Window]:
-        window = Window(warm_s, None, requests)
-        return await drive(handler, kind, window, tally), window
+        limited = Window(warm_s, None, requests)
+        return await drive(handler, kind, limited, tally), limited
 
     return tally, *asyncio.run(run())
 
@@ -57,10 +57,10 @@ def test_requests_of_the_warm_up_are_not_counted(kind: str) -> None:
         served.append(number)
         return answer()
 
-    tally, _, window = load(note, kind, warm_s=0.3, requests=5)
+    tally, _, measured = load(note, kind, warm_s=0.3, requests=5)
     assert len(tally.latencies_s) == 5
     assert len(served) > 5
-    assert window.measured_s > 0
+    assert measured.measured_s > 0
 
 
 @pytest.mark.parametrize("kind", ["closed", "open"])
@@ -90,15 +90,15 @@ def test_a_server_that_dies_is_noticed_and_tried_again() -> None:
     tally = Tally(PAYLOADS)
 
     async def run() -> None:
-        window = Window(0.0, None)
+        opened = Window(0.0, None)
         async with serving(at_once) as address:
-            loop = asyncio.ensure_future(ClosedLoop(tally, address, 2, window).run())
+            loop = asyncio.ensure_future(ClosedLoop(tally, address, 2, opened).run())
             await until(lambda: len(tally.latencies_s) > 10)
         await until(lambda: tally.errors["no connection: connection refused"] > 2)
         num_before = len(tally.latencies_s)
         async with serving(at_once, address.port):
             await until(lambda: len(tally.latencies_s) > num_before)
-            window.stop()
+            opened.stop()
             await loop
 
     asyncio.run(run())
@@ -111,25 +111,24 @@ def test_an_interrupted_load_ends_at_once_with_what_it_has(kind: str) -> None:
     tally = Tally(PAYLOADS)
 
     async def run() -> tuple[dict[str, Any], Window]:
-        window = Window(0.0, None)
+        opened = Window(0.0, None)
 
         async def then_hang(head: str, number: int) -> bytes:
             if number >= 20:
-                window.stop()
+                opened.stop()
                 await asyncio.Event().wait()
             return answer()
 
-        return await drive(then_hang, kind, window, tally), window
+        return await drive(then_hang, kind, opened, tally), opened
 
-    seen, window = asyncio.run(run())
+    seen, opened = asyncio.run(run())
     assert 0 < len(tally.latencies_s) <= 20
-    assert (tally.errors.total(), seen["unanswered"], window.is_stopped) == (0, 0, True)
+    assert (tally.errors.total(), seen["unanswered"], opened.is_stopped) == (0, 0, True)
 
 
 @pytest.mark.parametrize("kind", ["closed", "open"])
 def test_what_is_never_answered_shows_as_unanswered(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (closed_loop, open_loop):
-        monkeypatch.setattr(module, "GRACE_S", 0.05)
+    monkeypatch.setattr(window, "GRACE_S", 0.05)
     tally = Tally(PAYLOADS)
 
     async def never(head: str, number: int) -> bytes:
@@ -203,8 +202,8 @@ def test_the_schedule_does_not_wait_for_answers_and_latency_counts_from_it(monke
 
     async def run() -> tuple[Tally, dict[str, Any]]:
         tally = Tally(PAYLOADS)
-        window = Window(0.0, None, 3, clock)
-        loop = asyncio.ensure_future(OpenLoop(tally, Address("", 0), 10, window, opener=opener).run())
+        limited = Window(0.0, None, 3, clock)
+        loop = asyncio.ensure_future(OpenLoop(tally, Address("", 0), 10, limited, opener=opener).run())
         await until(lambda: clock.time_s == expected[-1] and bool(opened and opened[0].sent))
         for number in range(3):
             await until(lambda: len(opened[0].sent) > number)  # noqa: B023 - awaited here
