@@ -143,6 +143,7 @@ def test_image_to_text_takes_files(found: Found, served: LiveServer, files: tupl
         ("text_for_sound", "tiny-classifier reads no files: send JSON"),
         ("no_picture", "png: "),
         ("absent", "there is no model 'absent'"),
+        ("truncate", "truncate: texts are not cut here"),
     ],
 )
 def test_what_is_refused_says_why(found: Found, call: str, words: str) -> None:
