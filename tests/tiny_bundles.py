@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from service.bundle.hidden_output import HIDDEN_STATES
 from service.bundle.load import CARD_FILE, MANIFEST_FILE, Example, read_manifest
 from service.bundle.manifest import (
     ClassificationOptions,
@@ -34,7 +35,7 @@ from service.bundle.manifest import (
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.inference.engines.open_bundle import answer_one, open_bundle
-from service.tasks.recorded import label_scores
+from service.tasks.recorded import label_scores, recorded_embedding
 from tests.tiny_graph import EMBEDDING, HIDDEN, Graph, floats, ids
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "ada", "lives", "in", "london", "hello", "world", "one", "two", ".")
@@ -83,6 +84,7 @@ def write_tiny_bundle(
             parameters,
             answer_one(opened, inputs, parameters).model_dump(mode="json"),
             label_scores(opened.bundle, opened.task, opened.runner, inputs, parameters),
+            recorded_embedding(opened.bundle, opened.task, opened.runner, inputs),
         )
         for inputs, parameters in questions
     ]
@@ -145,6 +147,7 @@ _STATES, _NEXT_STATES = (_state("hidden"), _state("cell")), (_state("next_hidden
 _LSTM_STATE = tuple(
     StateSpec(name=name, next_name=f"next_{name}", layers=1, width=HIDDEN) for name in ("hidden", "cell")
 )
+_ALL_HIDDEN = floats(HIDDEN_STATES, "batch", "time", HIDDEN)
 _TOKENS, _TOKEN, _LENGTHS = ids("tokens", "batch", "time"), ids("token", "batch"), ids("lengths", "batch")
 
 
@@ -164,10 +167,11 @@ def _tagging(
     before, after = (_STATES, _NEXT_STATES) if reads_chunks else ((), ())
     steps = graph.time_first(both, "steps")
     y, *state = graph.recurrent("LSTM", steps, 2 * EMBEDDING, lengths, [tensor.name for tensor in before])
-    graph.dense(graph.batch_first(y, "encoded"), HIDDEN, len(labels), "emissions")
+    graph.dense(graph.batch_first(y, HIDDEN_STATES), HIDDEN, len(labels), "emissions")
     graph.next_state(*state[: len(after)])
     inputs = [ids("words", "batch", "time"), ids("characters", "batch", "time", "chars"), _LENGTHS, *before]
-    spec = graph.save(folder / "tagger.onnx", inputs, [floats("emissions", "batch", "time", len(labels)), *after])
+    outputs = [floats("emissions", "batch", "time", len(labels)), *after, _ALL_HIDDEN]
+    spec = graph.save(folder / "tagger.onnx", inputs, outputs)
     return Manifest(
         name=name,
         version=version,
@@ -195,9 +199,9 @@ def _classification(
     steps = graph.time_first(embedded, "steps")
     last = graph.recurrent("GRU", steps, EMBEDDING, lengths, [tensor.name for tensor in before])[1]
     graph.next_state(*[last][: len(after)])
-    pooled = graph.node("Squeeze", [last, graph.constant("direction_axis", [0])], "pooled")
+    pooled = graph.node("Squeeze", [last, graph.constant("direction_axis", [0])], "embedding")
     graph.dense(pooled, HIDDEN, len(labels), "logits")
-    outputs = [floats("logits", "batch", len(labels)), *after]
+    outputs = [floats("logits", "batch", len(labels)), *after, floats("embedding", "batch", HIDDEN)]
     spec = graph.save(folder / "classifier.onnx", [_TOKENS, _LENGTHS, *before], outputs)
     return Manifest(
         name=name,
@@ -293,8 +297,8 @@ def _prompt(folder: Path, rng: np.random.Generator, vocabulary_size: int) -> Gra
     embedded = graph.embedding("token", "tokens", vocabulary_size)
     lengths = graph.int32_lengths()
     y = _language_model(graph, graph.time_first(embedded, "steps"), lengths)
-    graph.dense(graph.batch_first(y, "encoded"), HIDDEN, vocabulary_size, "logits")
-    outputs = [floats("logits", "batch", "time", vocabulary_size), *_NEXT_STATES]
+    graph.dense(graph.batch_first(y, HIDDEN_STATES), HIDDEN, vocabulary_size, "logits")
+    outputs = [floats("logits", "batch", "time", vocabulary_size), *_NEXT_STATES, _ALL_HIDDEN]
     return graph.save(folder / "prompt.onnx", [_TOKENS, _LENGTHS, *_STATES], outputs)
 
 

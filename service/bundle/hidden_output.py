@@ -58,6 +58,12 @@ def why_no_embedding(manifest: Manifest) -> str:
     )
 
 
-def usual_outputs(spec: GraphSpec) -> list[str]:
-    """The outputs that every run returns."""
-    return [tensor.name for tensor in spec.outputs if tensor.name not in ON_REQUEST]
+def gives_hidden(spec: GraphSpec) -> bool:
+    """Whether a graph has an output that runs leave out."""
+    return any(tensor.name in ON_REQUEST for tensor in spec.outputs)
+
+
+def without_hidden(spec: GraphSpec) -> GraphSpec:
+    """A graph with the outputs that every run returns."""
+    outputs = tuple(tensor for tensor in spec.outputs if tensor.name not in ON_REQUEST)
+    return spec.model_copy(update={"outputs": outputs})

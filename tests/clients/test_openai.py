@@ -104,7 +104,7 @@ def test_every_parameter_is_taken(report: Any) -> None:
         ("too long", ["BadRequestError", 400, "invalid_request_error", "max_tokens", "invalid_value", True]),
         ("in a stream", ["BadRequestError", 400, "invalid_request_error", "prompt", "invalid_value", True]),
         ("chat", ["NotFoundError", 404, "invalid_request_error", None, "unknown_url", True]),
-        ("embeddings", ["NotFoundError", 404, "invalid_request_error", None, "unknown_url", True]),
+        ("moderations", ["NotFoundError", 404, "invalid_request_error", None, "unknown_url", True]),
         ("responses", ["NotFoundError", 404, "invalid_request_error", None, "unknown_url", True]),
         ("delete", ["APIStatusError", 405, "invalid_request_error", None, "method_not_allowed", True]),
     ],
@@ -164,3 +164,19 @@ def test_langchain(service: LiveServer, run_client: RunClient) -> None:
     assert (num_generated, model) == (1, NAME)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert report["best of"] == 2
+
+
+def test_embeddings_are_read_as_base64_and_by_langchain(service: LiveServer, run_client: RunClient) -> None:
+    """The client asks for base64 unless told otherwise; refusals are its own exceptions."""
+    found = run_client("openai", "openai/openai_embeddings", url_of(service))
+    floats = [pytest.approx(vector, abs=1e-6) for vector in found["floats"]]
+    assert found["base64"] == floats
+    assert found["documents"] == floats
+    assert found["single"] == found["query"] == floats[1]
+    assert found["usage"] == {"prompt_tokens": 5, "total_tokens": 5}
+    assert found["ids"] == {"prompt_tokens": 4, "total_tokens": 4}
+    assert sum(number * number for number in found["floats"][0]) == pytest.approx(1.0)
+    assert sum(number * number for number in found["plain"]) != pytest.approx(1.0)
+    assert found["cut"] == ["BadRequestError", 400, "dimensions", "invalid_value"]
+    assert found["unknown"] == ["NotFoundError", 404, "model", "model_not_found"]
+    assert found["empty"] == ["BadRequestError", 400, "input.0", "invalid_value"]

@@ -21,6 +21,7 @@ from service.api.call import Call
 from service.api.error_table import ErrorForm
 from service.api.examples.answers import INFO_RESPONSES, TASK_BODY, TASK_RESPONSES
 from service.api.protocol import Protocol, Route
+from service.api.protocols.hugging_face_features import FEATURE_ROUTES
 from service.api.protocols.text_generation_inference.information import INLINE_CHARACTERS, endpoint_info
 from service.api.protocols.text_generation_inference.routes import compatible_response
 from service.api.schemas import EndpointInfo, GenerateRequest, Inputs, RequestBody
@@ -357,5 +358,6 @@ PROTOCOL = Protocol(
             summary="One model and its limits",
             responses=INFO_RESPONSES,
         ),
+        *FEATURE_ROUTES,
     ],
 )

@@ -17,7 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
-from service.bundle.hidden_output import usual_outputs
+from service.bundle.hidden_output import without_hidden
 from service.bundle.load import WEIGHTS_FILE, Bundle
 from service.bundle.manifest import GraphSpec, Precision
 from service.errors import BundleCorrupt, BundleError, InferenceFailed
@@ -96,7 +96,7 @@ class OrtRunner:
             graph: _OpenGraph(
                 _open_session(plan, specs[graph], self._threads, weights),
                 FeedCheck(graph, specs[graph], self.id_limits),
-                usual_outputs(specs[graph]),
+                [output.name for output in without_hidden(specs[graph]).outputs],
                 [output.name for output in specs[graph].outputs],
             )
             for graph, plan in plans.items()

@@ -14,12 +14,13 @@ from functools import partial
 
 import numpy as np
 
+from service.bundle.hidden_output import gives_hidden, without_hidden
 from service.bundle.manifest import GraphSpec, TensorSpec
 from service.bundle.padding import Array
 from service.errors import NotReady
 from service.inference.scheduling.batcher import Batcher, Output
 from service.observability.inference_statistics import RunTotals
-from service.tasks.core.task import Runner
+from service.tasks.core.task import Runner, run_with_hidden
 
 BATCH_AXIS = "batch"
 _LENGTHS = "lengths"
@@ -55,7 +56,7 @@ class GraphQueues:
         self._runner = runner
         self._specs = specs
         self._open_batcher = open_batcher
-        self._batchers: dict[str, Batcher] = {}
+        self._batchers: dict[tuple[str, bool], Batcher] = {}
         self._is_closed = False
 
     @property
@@ -68,10 +69,13 @@ class GraphQueues:
         """The runs of every graph."""
         return [batcher.runs for batcher in self._batchers.values()]
 
-    def submit(self, graph: str, feeds: Arrays, deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]:
+    def submit(
+        self, graph: str, feeds: Arrays, deadline_s: float, caller: str = "", *, hidden: bool = False
+    ) -> asyncio.Future[list[Output]]:
         """Queue the rows of a request, all or none. `feeds` are what `FeedCheck` accepts.
 
-        The value of each output is the row's outputs by name, without the axis `batch`.
+        The value of each output is the row's outputs by name, without the axis `batch`; with `hidden` also those that
+        a run leaves out otherwise.
 
         Raises:
             Overloaded: they do not fit the queue.
@@ -79,10 +83,11 @@ class GraphQueues:
         """
         if self._is_closed:
             raise NotReady("this version is no longer served", cause="draining")
-        spec = self._specs[graph]
-        if graph not in self._batchers:
-            self._batchers[graph] = self._open_batcher(partial(run_rows, self._runner, graph, spec))
-        return self._batchers[graph].submit(rows_of(spec, feeds), deadline_s, caller)
+        spec = self._specs[graph] if hidden else without_hidden(self._specs[graph])
+        key = graph, hidden
+        if key not in self._batchers:
+            self._batchers[key] = self._open_batcher(partial(run_rows, self._runner, graph, spec))
+        return self._batchers[key].submit(rows_of(spec, feeds), deadline_s, caller)
 
     async def close(self) -> None:
         """Take no more requests; those that wait get NotReady."""
@@ -128,7 +133,7 @@ def axis_sizes(tensors: Sequence[TensorSpec], arrays: Arrays) -> dict[str, int]:
 
 def _run_together(runner: Runner, graph: str, spec: GraphSpec, rows: Sequence[GraphRow]) -> list[Arrays]:
     feeds = {tensor.name: _stacked(tensor, [row.feeds[tensor.name] for row in rows]) for tensor in spec.inputs}
-    outputs = runner.run(graph, feeds)
+    outputs = run_with_hidden(runner, graph, feeds) if gives_hidden(spec) else runner.run(graph, feeds)
     split = {tensor.name: _rows_first(tensor, outputs[tensor.name]) for tensor in spec.outputs}
     return [
         {tensor.name: _cut(tensor, split[tensor.name][index], row.sizes) for tensor in spec.outputs}

@@ -78,3 +78,9 @@ def _whole_number(parameters: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or value < 0:
         raise InvalidInput("must be a whole number, at least 0", (_PATH, name))
     return value
+
+
+def without_normalize(control: Control) -> tuple[Control, bool]:
+    """The parameters without `normalize`, which is for embeddings, and its value. Raises InvalidInput."""
+    others = {name: value for name, value in control.others.items() if name != "normalize"}
+    return control._replace(others=others), _flag(control.others, "normalize")

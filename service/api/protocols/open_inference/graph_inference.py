@@ -23,7 +23,8 @@ from service.api.protocols.open_inference.tensors.messages import (
     shown,
 )
 from service.api.protocols.open_inference.tensors.tensor_data import require_short_json
-from service.bundle.manifest import ClassificationOptions, TensorSpec, WaveformSpec
+from service.bundle.hidden_output import ON_REQUEST, without_hidden
+from service.bundle.manifest import ClassificationOptions, GraphSpec, TensorSpec, WaveformSpec
 from service.bundle.padding import Array
 from service.errors import InvalidInput, UnrollError
 from service.inference.scheduling.batcher import Output
@@ -36,21 +37,23 @@ _TIME_AXIS = "time"
 
 
 async def run_graph(call: Call, served: ServedModel, request: InferRequest, deadline_s: float) -> list[Tensor]:
-    """All outputs of a graph.
+    """All outputs of a graph; the hidden state only if it is asked for.
 
     Raises:
         InvalidInput: the inputs are not those of the graph, or there is too much of them.
         Overloaded, NotReady, DeadlineExceeded, InferenceFailed.
     """
     started_s, engine = time.monotonic(), served.engine
+    is_hidden = any(output.name in ON_REQUEST for output in request.outputs)
+    spec = served.spec if is_hidden else without_hidden(served.spec)
     try:
         feeds = _feeds(served, request.inputs)
-        _require_few(call, served, request, feeds)
+        _require_few(call, served, spec, request, feeds)
         queued_s = time.monotonic()
-        work = engine.graphs.submit(served.graph, feeds, deadline_s, call.sharer)
+        work = engine.graphs.submit(served.graph, feeds, deadline_s, call.sharer, hidden=is_hidden)
         outputs = await call.unless_client_leaves(_awaited(work))
         ran_s = time.monotonic()
-        batch = batch_of(served.spec, [output.value for output in outputs])
+        batch = batch_of(spec, [output.value for output in outputs])
     except UnrollError:
         engine.statistics.fail(started_s)
         raise
@@ -113,9 +116,11 @@ def _array(spec: TensorSpec, tensor: Tensor) -> Array:
     return converted
 
 
-def _require_few(call: Call, served: ServedModel, request: InferRequest, feeds: Mapping[str, Array]) -> None:
+def _require_few(
+    call: Call, served: ServedModel, spec: GraphSpec, request: InferRequest, feeds: Mapping[str, Array]
+) -> None:
     """Raises InvalidInput if there are more rows, steps or numbers of output than one request may have."""
-    spec, settings, limits = served.spec, call.settings, served.manifest.limits
+    settings, limits = call.settings, served.manifest.limits
     sizes = axis_sizes(spec.inputs, feeds)
     num_rows, num_steps = sizes.get(BATCH_AXIS, 1), sizes.get(_TIME_AXIS, 1)
     if num_rows > settings.max_inputs_per_request:

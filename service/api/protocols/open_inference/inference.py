@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.api.call import Call
-from service.api.protocols.open_inference.control import Control, read_control
+import numpy as np
+
+from service.api.call import Call, TaskEngine
+from service.api.protocols.open_inference.control import Control, read_control, without_normalize
 from service.api.protocols.open_inference.generation import Prompts, generate_all, read_parameters, written
 from service.api.protocols.open_inference.graph_inference import matching_graph, run_graph
 from service.api.protocols.open_inference.sequences import (
@@ -21,11 +23,13 @@ from service.api.protocols.open_inference.sequences import (
 )
 from service.api.protocols.open_inference.served_models import STATE, ServedModel, TaskTensors, find_model, task_tensors
 from service.api.protocols.open_inference.tensors.classes import ranked_classes, require_scores
-from service.api.protocols.open_inference.tensors.messages import InferRequest, InferResponse, Tensor
+from service.api.protocols.open_inference.tensors.messages import InferRequest, InferResponse, Tensor, numbers
 from service.api.protocols.open_inference.tensors.task_inputs import Rows
+from service.bundle.hidden_output import EMBEDDING, without_hidden
 from service.errors import InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
+from service.tasks.core.hidden import unit_vector
 
 #: What values are called in `POST /predict`, where they are members of objects.
 _JSON_NAMES = frozenset({"frames", "wav", "png"})
@@ -56,7 +60,7 @@ async def _infer_graph(
     call: Call, served: ServedModel, request: InferRequest, control: Control, deadline_s: float
 ) -> list[Tensor]:
     names = [tensor.name for tensor in served.spec.outputs]
-    wanted = wanted_outputs(request, names, names)
+    wanted = wanted_outputs(request, names, [tensor.name for tensor in without_hidden(served.spec).outputs])
     require_scores(request.outputs, served.signature.outputs)
     if control.sequence_id or control.others:
         unknown = "sequence_id" if control.sequence_id else next(iter(control.others))
@@ -96,6 +100,13 @@ async def _answered(
     deadline_s: float,
 ) -> list[Tensor]:
     engine = served.engine
+    if EMBEDDING in wanted:
+        others = [name for name in wanted if name != EMBEDDING]
+        control, normalizes = without_normalize(control)
+        vectors = await _embedded(call, engine, rows, deadline_s, normalizes=normalizes)
+        further = await _answered(call, served, tensors, request, control, rows, others, deadline_s) if others else []
+        found = {tensor.name: tensor for tensor in (vectors, *further)}
+        return [found[name] for name in wanted]
     run = _generate if isinstance(engine, GenerationEngine) else _predict
     if not is_continued(request, control):
         found = await run(call, engine, rows, control, deadline_s, wanted, None)
@@ -103,6 +114,13 @@ async def _answered(
     async with open_continuation(call, engine, tensors, request, control) as continuation:
         found = await run(call, engine, rows, control, deadline_s, wanted, continuation)
         return [found[name] for name in wanted]
+
+
+async def _embedded(call: Call, engine: TaskEngine, rows: Rows, deadline_s: float, *, normalizes: bool) -> Tensor:
+    """The hidden state of each row as one vector."""
+    vectors, _, timings = await call.unless_client_leaves(engine.embedder.embed(rows.values, deadline_s, call.sharer))
+    call.record.note_timings(timings)
+    return numbers(EMBEDDING, np.stack([unit_vector(vector) for vector in vectors]) if normalizes else vectors)
 
 
 async def _predict(

@@ -15,6 +15,7 @@ from service.api.protocols.open_inference.tensors.task_outputs import (
     Writer,
     task_outputs,
 )
+from service.bundle.hidden_output import EMBEDDING, embedding_size
 from service.bundle.manifest import GraphSpec, Manifest, TensorSpec
 from service.errors import NotReady, UnknownModel
 from service.inference.engines.engine import Engine
@@ -129,7 +130,8 @@ def _task_tensors(engine: TaskEngine) -> TaskTensors:
     outputs: TaskOutputs = GenerationOutputs() if isinstance(engine, GenerationEngine) else task_outputs(manifest)
     keeps_state = isinstance(engine, GenerationEngine) or manifest.reads_chunks
     defaults = [tensor.name for tensor in outputs.metadata]
-    names = [*(outputs.writers or defaults), *([STATE] if keeps_state else [])]
+    hidden = [EMBEDDING] if embedding_size(manifest) is not None else []
+    names = [*(outputs.writers or defaults), *hidden, *([STATE] if keeps_state else [])]
     signature = Signature(reader.metadata, outputs.metadata)
     return TaskTensors(reader, signature, outputs.labels, outputs.writers, keeps_state, defaults, names)
 

@@ -26,7 +26,9 @@ _PARAMS = {
 }
 _RATE_LIMIT_STATUS = 429
 
-_INSTEAD = "POST /v1/completions continues a prompt, and GET /v1/models lists the models"
+_INSTEAD = (
+    "POST /v1/completions continues a prompt, POST /v1/embeddings gives vectors, and GET /v1/models lists the models"
+)
 _NO_CHAT = f"these models continue text and know no chat; {_INSTEAD}"
 _OTHERS = (
     "assistants", "audio/speech", "audio/transcriptions", "audio/translations", "batches", "edits", "files",
@@ -63,10 +65,6 @@ OPENAI_ERRORS = ErrorForm(
     body=openai_body,
     rows={InvalidInput: (400, "validation"), StateRefused: (400, "state_refused")},
     absent={f"/v1/{name}": f"this is not served; {_INSTEAD}" for name in _OTHERS}
-    | {
-        "/v1/chat/completions": _NO_CHAT,
-        "/v1/responses": _NO_CHAT,
-        "/v1/embeddings": f"there are no embeddings yet; {_INSTEAD}",
-    },
+    | {"/v1/chat/completions": _NO_CHAT, "/v1/responses": _NO_CHAT},
     final=frozenset({"deadline_exceeded", "failed_bundle", "internal"}),
 )

@@ -87,3 +87,30 @@ COMPLETION_RESPONSES: Responses = {
     503: _NOT_READY,
     504: _refusal("Deadline exceeded", "the answer was not ready in time", _SERVER, "deadline_exceeded"),
 }
+
+EMBEDDING_EXAMPLES: dict[str, Example] = {
+    "one": {
+        "summary": "One text",
+        "value": {"model": "intent-en", "input": "book a flight to Rome"},
+    },
+    "several": {
+        "summary": "Several texts, as the model computes them",
+        "value": {"model": "intent-en", "input": ["book a flight", "order a pizza"], "normalize": False},
+    },
+    "base64": {
+        "summary": "float32 in base64, as OpenAI's clients ask for it",
+        "value": {"model": "shakespeare", "input": "To be, or not to be", "encoding_format": "base64"},
+    },
+}
+
+_VECTORS = {
+    "object": "list",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.0412, -0.0173, 0.0958]}],
+    "model": "intent-en",
+    "usage": {"prompt_tokens": 5, "total_tokens": 5},
+}
+EMBEDDING_RESPONSES: Responses = {
+    **{status: answer for status, answer in COMPLETION_RESPONSES.items() if status not in (200, 409)},
+    200: {"description": "A vector for each input", "content": {"application/json": {"example": _VECTORS}}},
+    400: _refusal("A value is invalid, or the body is not JSON", "input: must be text", _INVALID, "invalid_value"),
+}

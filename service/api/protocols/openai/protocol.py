@@ -5,8 +5,15 @@ from __future__ import annotations
 from service.api.protocol import Protocol, Route
 from service.api.protocols.openai.answer import CompletionResponse
 from service.api.protocols.openai.completions import complete
+from service.api.protocols.openai.embeddings import EmbeddingsRequest, EmbeddingsResponse, embed
 from service.api.protocols.openai.error_form import OPENAI_ERRORS
-from service.api.protocols.openai.examples import COMPLETION_EXAMPLES, COMPLETION_RESPONSES, MODEL_RESPONSES
+from service.api.protocols.openai.examples import (
+    COMPLETION_EXAMPLES,
+    COMPLETION_RESPONSES,
+    EMBEDDING_EXAMPLES,
+    EMBEDDING_RESPONSES,
+    MODEL_RESPONSES,
+)
 from service.api.protocols.openai.models import ModelObject, ModelObjects, list_models, retrieve_model
 from service.api.protocols.openai.request_body import CompletionRequest
 
@@ -46,6 +53,16 @@ PROTOCOL = Protocol(
             summary="Continue prompts, as OpenAI does",
             examples=COMPLETION_EXAMPLES,
             responses=COMPLETION_RESPONSES,
+        ),
+        Route(
+            "/v1/embeddings",
+            embed,
+            EmbeddingsRequest,
+            scope="any",  # the engine of the model asks for `predict` or `generate`
+            answer=EmbeddingsResponse,
+            summary="Texts as vectors, as OpenAI does",
+            examples=EMBEDDING_EXAMPLES,
+            responses=EMBEDDING_RESPONSES,
         ),
     ],
 )

@@ -71,7 +71,7 @@ report = {
         "chat": refused(
             lambda: client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": "hi"}])
         ),
-        "embeddings": refused(lambda: client.embeddings.create(model=NAME, input="hi")),
+        "moderations": refused(lambda: client.moderations.create(input="hi")),
         "responses": refused(lambda: client.responses.create(model=NAME, input="hi")),
         "delete": refused(lambda: client.models.delete(NAME)),
     },

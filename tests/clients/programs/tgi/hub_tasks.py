@@ -22,6 +22,9 @@ def main(base, sound, picture):
     def model(name):
         return InferenceClient(model=f"{base}/models/{name}")
 
+    def features(name):
+        return InferenceClient(model=f"{base}/models/{name}/pipeline/feature-extraction")
+
     classifier, tagger, translator = model("tiny-classifier"), model("tiny-tagger"), model("tiny-translator")
     listener, describer = model("tiny-sounds"), model("tiny-captioner")
     heard, seen = Path(sound).read_bytes(), Path(picture).read_bytes()
@@ -50,7 +53,16 @@ def main(base, sound, picture):
         "one_sound": [dict(one) for one in listener.audio_classification(heard, top_k=1)],
         "picture": describer.image_to_text(seen).generated_text,
         "picture_of_file": describer.image_to_text(picture).generated_text,
+        "vectors": {
+            "one": features("tiny-tagger").feature_extraction(TEXT).tolist(),
+            "unit": features("tiny-tagger").feature_extraction(TEXT, normalize=True).tolist(),
+            "of_generator": features("tiny-generator").feature_extraction("hello").tolist(),
+        },
+        "similarity": InferenceClient(
+            model=f"{base}/models/tiny-classifier/pipeline/sentence-similarity"
+        ).sentence_similarity("hello world", ["hello world", "one two"]),
         "refused": {
+            "truncate": outcome(lambda: features("tiny-tagger").feature_extraction(TEXT, truncate=True)),
             "language": outcome(lambda: translator.translation("the cat", src_lang="fr", tgt_lang="de")),
             "function": outcome(lambda: classifier.text_classification("hello", function_to_apply="sigmoid")),
             "top_k": outcome(lambda: classifier.text_classification("hello", top_k=0)),
