@@ -6,7 +6,7 @@ import time
 from collections import Counter
 
 from service.access.api_key import ANONYMOUS, GRANTED_SCOPES, ApiKey, Scope
-from service.access.rate_limit import RateLimit
+from service.access.rate_limit import Headers, RateLimit
 from service.access.usage import UsageCounter, UsageLedger
 from service.errors import BodyTooLarge, Forbidden, RateLimited
 
@@ -15,7 +15,6 @@ _APART = "\0key\0"
 _RETRY_WHEN_BUSY_S = 1.0
 _MAX_DIGITS = 19
 
-Headers = list[tuple[bytes, bytes]]
 _NO_HEADERS: Headers = []
 
 
@@ -55,8 +54,8 @@ class Caller:
         self._max_open = key.limits.concurrent_requests
         self._scopes = frozenset({"any", *(scope.partition(":")[0] for scope in key.scopes)})
         self._granted = frozenset(key.scopes)
-        self._requests = _changed(self._requests, key.limits.requests_per_minute)
-        self._tokens = _changed(self._tokens, key.limits.tokens_per_minute)
+        self._requests = _changed(self._requests, key.limits.requests_per_minute, "requests")
+        self._tokens = _changed(self._tokens, key.limits.tokens_per_minute, "tokens")
         self._counters = {}
 
     def admit(self, scope: Scope, content_length: bytes = b"") -> None:
@@ -78,10 +77,8 @@ class Caller:
             now_s = time.monotonic()
             if tokens is not None and (wait_s := tokens.wait_s(now_s)) > 0:
                 raise self._limited("tokens_per_minute", wait_s)
-            if requests is not None:
-                if (wait_s := requests.wait_s(now_s)) > 0:
-                    raise self._limited("requests_per_minute", wait_s)
-                requests.take(now_s)
+            if requests is not None and (wait_s := requests.take_one(now_s)):
+                raise self._limited("requests_per_minute", wait_s)
         self.num_open += 1
 
     def end(self, model: str) -> None:
@@ -122,18 +119,8 @@ class Caller:
         if self._requests is None and self._tokens is None:
             return _NO_HEADERS
         now_s = time.monotonic()
-        headers: Headers = []
-        if (limit := self._requests) is not None:
-            remaining, reset_ms = limit.state(now_s)
-            headers.append((b"x-ratelimit-limit-requests", limit.written))
-            headers.append((b"x-ratelimit-remaining-requests", b"%d" % remaining))
-            headers.append((b"x-ratelimit-reset-requests", b"%dms" % reset_ms))
-        if (limit := self._tokens) is not None:
-            remaining, reset_ms = limit.state(now_s)
-            headers.append((b"x-ratelimit-limit-tokens", limit.written))
-            headers.append((b"x-ratelimit-remaining-tokens", b"%d" % remaining))
-            headers.append((b"x-ratelimit-reset-tokens", b"%dms" % reset_ms))
-        return headers
+        headers = [] if self._requests is None else self._requests.headers(now_s)
+        return headers if self._tokens is None else headers + self._tokens.headers(now_s)
 
     def _counter(self, model: str) -> UsageCounter:
         counter = self._counters.get(model)
@@ -157,10 +144,10 @@ class Caller:
         return RateLimited(f"the key {self.name} allows {amount}: {wait}", limit, wait_s)
 
 
-def _changed(limit: RateLimit | None, per_minute: int | None) -> RateLimit | None:
+def _changed(limit: RateLimit | None, per_minute: int | None, kind: str) -> RateLimit | None:
     if per_minute is None:
         return None
     if limit is None:
-        return RateLimit(per_minute)
+        return RateLimit(per_minute, kind)
     limit.change(per_minute)
     return limit

@@ -29,6 +29,7 @@ def admit(access: AccessControl, record: RequestRecord, scope: Scope) -> None:
 
 def settle(record: RequestRecord) -> None:
     """The request has ended: it is counted, and no longer among the open ones of its key."""
-    if record.is_admitted and record.caller is not None:
+    if record.is_admitted:
         record.is_admitted = False
+        assert record.caller is not None, "who was admitted is known"
         record.caller.end(record.model)

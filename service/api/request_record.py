@@ -156,9 +156,8 @@ class RequestRecord:
     @property
     def headers_out(self) -> list[tuple[bytes, bytes]]:
         """The response headers with the request id, and with what the caller's limits still allow."""
-        if self.caller is None:
-            return [self.id_header]
-        return [self.id_header, *self.caller.limit_headers()]
+        own = _REQUEST_ID_NAME, self.request_id.encode()
+        return [own] if self.caller is None else [own, *self.caller.limit_headers()]
 
     @property
     def identity(self) -> dict[str, str]:
