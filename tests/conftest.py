@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from service.inference.runtime.device import OPENVINO_PROVIDER
 from service.inference.runtime.ort_runner import available_providers
 from service.inference.runtime.precision import cpu_has_bf16
+from service.server import background
 from service.server.app import create_app
 from service.settings import Settings
 from tests import skip_gate
@@ -49,6 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(skip_gate.SkipGate(config.getoption("strict_skips")), "skip-gate")
 
 
+def pytest_collection_finish() -> None:
+    """Exclude the imported modules and collected tests from garbage collection: each full one would traverse them."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.worker_groups import make_scheduler
@@ -62,6 +70,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("UNROLL_", "OTEL_")) and name not in ("UNROLL_DATA_DIR", "UNROLL_CACHE_DIR"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collected_tests_stay_frozen() -> Iterator[None]:
+    """A service that starts unfreezes all objects of its process, to freeze them again; here it only collects."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "_freeze", gc.collect)
+        yield
 
 
 @pytest.fixture(scope="session")
