@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import huggingface_hub
@@ -16,6 +17,16 @@ def outcome(call):
         return call()
     except Exception as error:  # the class is what is asked for
         return f"{type(error).__name__}: {error}"
+
+
+def vectors(tagger, generator):
+    """What feature extraction returns; the client needs numpy for it."""
+    return {
+        "one": tagger.feature_extraction(TEXT).tolist(),
+        "unit": tagger.feature_extraction(TEXT, normalize=True).tolist(),
+        "of_generator": generator.feature_extraction("hello").tolist(),
+        "truncated": outcome(lambda: tagger.feature_extraction(TEXT, truncate=True).tolist()),
+    }
 
 
 def main(base, sound, picture):
@@ -53,16 +64,11 @@ def main(base, sound, picture):
         "one_sound": [dict(one) for one in listener.audio_classification(heard, top_k=1)],
         "picture": describer.image_to_text(seen).generated_text,
         "picture_of_file": describer.image_to_text(picture).generated_text,
-        "vectors": {
-            "one": features("tiny-tagger").feature_extraction(TEXT).tolist(),
-            "unit": features("tiny-tagger").feature_extraction(TEXT, normalize=True).tolist(),
-            "of_generator": features("tiny-generator").feature_extraction("hello").tolist(),
-        },
+        "vectors": vectors(features("tiny-tagger"), features("tiny-generator")) if find_spec("numpy") else None,
         "similarity": InferenceClient(
             model=f"{base}/models/tiny-classifier/pipeline/sentence-similarity"
         ).sentence_similarity("hello world", ["hello world", "one two"]),
         "refused": {
-            "truncate": outcome(lambda: features("tiny-tagger").feature_extraction(TEXT, truncate=True)),
             "language": outcome(lambda: translator.translation("the cat", src_lang="fr", tgt_lang="de")),
             "function": outcome(lambda: classifier.text_classification("hello", function_to_apply="sigmoid")),
             "top_k": outcome(lambda: classifier.text_classification("hello", top_k=0)),
