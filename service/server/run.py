@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import ipaddress
 import logging
@@ -21,6 +22,7 @@ from prometheus_client import disable_created_metrics
 
 from service.observability.json_logs import configure_logging, flush_logs, printing_logged
 from service.server.app import Application, create_app
+from service.server.burst_acceptor import BurstAcceptor, accepts_singly
 from service.server.edge.tls import Tls
 from service.server.edge.tls_gate import TlsGate
 from service.server.idle_collector import IdleCollector
@@ -123,6 +125,11 @@ class GracefulServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and log the address, which uvicorn does not for sockets that it was given."""
         await super().startup(sockets)
+        if sockets and self.config.ssl is None and accepts_singly(asyncio.get_running_loop()):
+            for listening in sockets:
+                listening.setblocking(False)
+            acceptor = BurstAcceptor(self.config.http_protocol_class, sockets)
+            self.config.http_protocol_class = acceptor  # type: ignore[assignment]  # uvicorn only calls it
         for listening in (sockets or ()) if self.started else ():
             host, port = listening.getsockname()[:2]
             logger.info("listening on %s://%s:%d", self._scheme, f"[{host}]" if ":" in host else host, port)
