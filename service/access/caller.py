@@ -72,6 +72,14 @@ class Caller:
             self.require_body(int(content_length.lstrip(b"0")[:_MAX_DIGITS] or b"0"))
         if self._max_open is not None and self.num_open >= self._max_open:
             raise self._limited("concurrent_requests", _RETRY_WHEN_BUSY_S)
+        self.take_request()
+        self.num_open += 1
+
+    def take_request(self) -> None:
+        """Count one request against the limits a minute; those within an open connection count so too.
+
+        Raises RateLimited.
+        """
         requests, tokens = self._requests, self._tokens
         if requests is not None or tokens is not None:
             now_s = time.monotonic()
@@ -79,7 +87,6 @@ class Caller:
                 raise self._limited("tokens_per_minute", wait_s)
             if requests is not None and (wait_s := requests.take_one(now_s)):
                 raise self._limited("requests_per_minute", wait_s)
-        self.num_open += 1
 
     def end(self, model: str) -> None:
         """The request has ended, in whatever way."""

@@ -22,6 +22,7 @@ from prometheus_client import disable_created_metrics
 
 from service.observability.json_logs import configure_logging, flush_logs, printing_logged
 from service.server.app import Application, create_app
+from service.server.burst_acceptor import BurstAcceptor, accepts_singly
 from service.server.edge.tls import Tls
 from service.server.edge.tls_gate import TlsGate
 from service.server.grpc_port import GrpcPort, require_grpc
@@ -132,6 +133,11 @@ class GracefulServer(uvicorn.Server):
         await super().startup(sockets)
         if self._grpc_port is not None and self.started:
             await self._grpc_port.start()
+        if sockets and self.config.ssl is None and accepts_singly(asyncio.get_running_loop()):
+            for listening in sockets:
+                listening.setblocking(False)
+            acceptor = BurstAcceptor(self.config.http_protocol_class, sockets)
+            self.config.http_protocol_class = acceptor  # type: ignore[assignment]  # uvicorn only calls it
         for listening in (sockets or ()) if self.started else ():
             host, port = listening.getsockname()[:2]
             logger.info("listening on %s://%s:%d", self._scheme, f"[{host}]" if ":" in host else host, port)

@@ -7,6 +7,7 @@ from service.api.streaming.byte_pieces import byte_format
 from service.api.streaming.generation_reading import GenerationReading
 from service.api.streaming.messages import Start
 from service.api.streaming.reading import Body, ChunkReading, Reading, StreamContext, WholeReading
+from service.api.streaming.stream_state import StreamState
 from service.errors import InvalidInput
 from service.inference.engines.engine import Engine
 from service.inference.engines.generation_engine import GenerationEngine
@@ -15,24 +16,31 @@ from service.inference.engines.registry import Registry
 from service.tasks.core.parameters import check_parameters
 
 
-def begin_reading(registry: Registry, context: StreamContext, start: Start) -> tuple[Reading, Engine, Body]:
-    """The reading of an input, its engine, and the fields of `started`.
+async def begin_reading(
+    registry: Registry, context: StreamContext, start: Start
+) -> tuple[Reading, Engine, StreamState, Body]:
+    """The reading of an input, its engine, where its state is kept, and the fields of `started`.
 
     Raises:
-        InvalidInput, StateRefused, UnknownModel, NotReady.
+        InvalidInput, StateRefused, SessionBusy, UnknownModel, NotReady.
     """
     call = context.call
     engine = _engine(registry, call, start)
     manifest = engine.opened.bundle.manifest
     form = byte_format(manifest, start.encoding, start.sample_rate_hz)
+    owner = call.owner_of_states(engine)
+    state = StreamState(call.state_storage, owner)
     reading: Reading
     if isinstance(engine, GenerationEngine):
-        reading = GenerationReading(context, engine, start)
+        state = await StreamState.of(call.state_storage, owner, start)
+        reading = GenerationReading(context, engine, start, state.before)
     else:
         check_parameters(engine.task.parameters_type, start.parameters or {})
-        has_steps = form is None or form.encoding == "f32le"
-        kind = ChunkReading if manifest.reads_chunks and has_steps else WholeReading
-        reading = kind(context, engine, start, form)
+        if manifest.reads_chunks and (form is None or form.encoding == "f32le"):
+            state = await StreamState.of(call.state_storage, owner, start)
+            reading = ChunkReading(context, engine, start, form, state.before)
+        else:
+            reading = WholeReading(context, engine, start, form)
     started: Body = {
         "model": manifest.name,
         "version": manifest.version,
@@ -42,7 +50,9 @@ def begin_reading(registry: Registry, context: StreamContext, start: Start) -> t
         "sample_rate_hz": form.sample_rate_hz if form else None,
         "request_id": call.record.request_id,
     }
-    return reading, engine, started
+    if state.session is not None:
+        started["session"] = state.session
+    return reading, engine, state, started
 
 
 def _engine(registry: Registry, call: Call, start: Start) -> PredictEngine | GenerationEngine:
@@ -51,6 +61,6 @@ def _engine(registry: Registry, call: Call, start: Start) -> PredictEngine | Gen
     if start.model is None and len(names) > 1:
         raise InvalidInput(f"say which model; there are: {', '.join(names)}", ("model",))
     try:
-        return call.predict_engine(start.model, start.version)
+        return call.predict_engine(start.model, start.version, start.state, start.session)
     except InvalidInput:  # it generates text
-        return call.generation_engine(start.model, start.version)
+        return call.generation_engine(start.model, start.version, start.state, start.session)

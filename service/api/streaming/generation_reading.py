@@ -8,7 +8,7 @@ from typing import Any
 
 from service.api.request_record import StreamTimes
 from service.api.streaming.messages import Reads, Start
-from service.api.streaming.reading import Body, Collected, Piece, StreamContext, TextPiece, opened_state
+from service.api.streaming.reading import Body, Collected, Piece, StreamContext, TextPiece
 from service.errors import InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.scheduling.stream import Stream
@@ -24,15 +24,15 @@ class GenerationReading:
     reads: Reads = "prompt"
     held = ""
 
-    def __init__(self, context: StreamContext, engine: GenerationEngine, start: Start) -> None:
-        """Raises InvalidInput, StateRefused."""
+    def __init__(self, context: StreamContext, engine: GenerationEngine, start: Start, before: bytes | None) -> None:
+        """`before` is the state to continue from. Raises InvalidInput."""
         self._context, self._engine = context, engine
         self._parameters: GenerationParameters = (
             GenerationParameters.when_absent()
             if start.parameters is None
             else check_parameters(GenerationParameters, start.parameters)
         )
-        self._state = opened_state(context, engine, start)
+        self._state = before
         self._prompt = Collected(context)
         self._has_generated = False
 

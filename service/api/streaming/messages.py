@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import models_json_schema
 
-from service.api.schemas import FieldError, FrameList, ModelName, State, Version
+from service.api.schemas import FieldError, FrameList, ModelName, SessionName, State, Version
 from service.tasks.generation.recorded_form import GenerationDetails, GenerationParameters, Token
 
 #: How the messages of bytes of a stream are read: samples or rows as little-endian numbers, or the parts of a file.
@@ -31,6 +31,9 @@ class Start(ClientMessage):
     version: Version | None = None
     parameters: dict[str, Any] | None = Field(None, description="as for POST /predict or POST /generate")
     state: State | None = Field(None, description="continue where the input with this state ended")
+    session: SessionName | None = Field(
+        None, description="keep the state here under this name, after each answer, and continue from it, as in /predict"
+    )
     encoding: Encoding | None = Field(
         None, description="of messages of bytes; default: pcm_s16le for sound, f32le for rows, png for pictures"
     )
@@ -101,6 +104,7 @@ class Started(ServerMessage):
     encoding: Encoding | None = Field(description="of messages of bytes; null if the model takes none")
     sample_rate_hz: int | None = Field(description="of these, if they are sound")
     request_id: str
+    session: str | None = Field(None, description="the name to continue with, if there is a session")
 
 
 class Span(ServerMessage):
@@ -122,6 +126,7 @@ class Result(ServerMessage):
         None, description="place of what was read: in characters of the unit `offsets` of a text, else in rows"
     )
     generated_text: str | None = None
+    session_kept: bool = Field(True, description="false if there was no room for the session: ask for the `state`")
     details: GenerationDetails | None = None
 
 
@@ -168,6 +173,7 @@ class Error(ServerMessage):
     error_type: str
     detail: list[FieldError] | None = None
     reason: str | None = Field(None, description="why a state was refused")
+    retry_after_s: float | None = Field(None, description="when to try again, where waiting helps")
     reasons: list[str] | None = Field(None, description="why the service or a model is not ready")
     available: list[str] | None = Field(None, description="the models or versions that there are")
     request_id: str

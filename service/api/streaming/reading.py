@@ -89,11 +89,18 @@ class ChunkReading:
 
     reads: Reads = "chunks"
 
-    def __init__(self, context: StreamContext, engine: PredictEngine, start: Start, form: ByteFormat | None) -> None:
-        """Raises StateRefused."""
+    def __init__(
+        self,
+        context: StreamContext,
+        engine: PredictEngine,
+        start: Start,
+        form: ByteFormat | None,
+        before: bytes | None,
+    ) -> None:
+        """`before` is the state to continue from."""
         self._context, self._engine, self._form = context, engine, form
         self._parameters = start.parameters or {}
-        self._state = opened_state(context, engine, start)
+        self._state = before
         bundle = engine.opened.bundle
         self._text = None if form else TextPieces(bundle, _offset_unit(self._parameters))
         self._bytes = BytePieces(form.unit_bytes) if form else None
@@ -156,8 +163,9 @@ class WholeReading:
     def __init__(self, context: StreamContext, engine: PredictEngine, start: Start, form: ByteFormat | None) -> None:
         """Raises InvalidInput if there is a state, which such a model cannot continue from."""
         manifest = engine.opened.bundle.manifest
-        if start.state is not None:
-            raise InvalidInput(f"{manifest.name} {manifest.options.why_whole}: it has no state", ("state",))
+        for field in ("state", "session"):
+            if getattr(start, field) is not None:
+                raise InvalidInput(f"{manifest.name} {manifest.options.why_whole}: it has no state", (field,))
         self._context, self._engine, self._form = context, engine, form
         self._parameters = start.parameters or {}
         self._collected = Collected(context)
@@ -255,13 +263,6 @@ class Collected:
         self._data = bytearray()
 
     close = clear
-
-
-def opened_state(context: StreamContext, engine: Any, start: Start) -> bytes | None:
-    """The state that a `start` continues from. Raises StateRefused."""
-    if start.state is None:
-        return None
-    return context.call.state_storage.sealer.open(start.state, context.call.owner_of_states(engine))
 
 
 def writes_no_text(engine: PredictEngine) -> InvalidInput:

@@ -40,8 +40,11 @@ class StreamReports:
         metrics.stream_connections.labels(NAME).set_function(lambda: self._num_open)
 
     @contextmanager
-    def piece(self, record: RequestRecord) -> Iterator[None]:
-        """Around the answer to one piece, which counts as a request of the model. Raises Overloaded."""
+    def piece(self, record: RequestRecord, *, is_request: bool = True) -> Iterator[None]:
+        """Around the answer to one piece, which counts as a request of the model, and of its API key with `is_request`.
+
+        Raises Overloaded, RateLimited.
+        """
         started_s = time.monotonic()
         outcome = "internal"
         self.num_busy += 1
@@ -49,6 +52,8 @@ class StreamReports:
             if not self._has_room():
                 self._metrics.rejections.labels("too_many_open").inc()
                 raise Overloaded("too many requests are being answered at this moment")
+            if is_request and record.caller is not None:
+                record.caller.take_request()
             yield
             outcome = "ok"
         except UnrollError as error:

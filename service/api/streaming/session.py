@@ -17,8 +17,9 @@ from service.api.streaming.generation_reading import GenerationReading
 from service.api.streaming.messages import End, Frames, Generate, GetState, ReceivedMessage, Start, Text
 from service.api.streaming.reading import Body, Piece, Reading, StreamContext, TextPiece
 from service.api.streaming.report import StreamReports
+from service.api.streaming.stream_state import StreamState
 from service.api.validation.json_body import BodyLimits, parse_body
-from service.errors import InvalidInput, UnrollError
+from service.errors import InvalidInput, RateLimited, UnrollError
 from service.inference.engines.engine import Engine
 from service.inference.engines.registry import Registry
 
@@ -30,6 +31,7 @@ class StreamSession:
         self._registry, self._context, self._channel, self._reports = registry, context, channel, reports
         self._reading: Reading | None = None
         self._engine: Engine | None = None
+        self._state: StreamState | None = None
         #: The number of inputs that were answered.
         self._index = 0
 
@@ -74,13 +76,14 @@ class StreamSession:
         if self._reading is not None:
             raise HTTPException(409, "an input is open: send end before the next start")
         self._index = 0
-        self._reading, self._engine, started = begin_reading(self._registry, self._context, message)
+        begun = await begin_reading(self._registry, self._context, message)
+        self._reading, self._engine, self._state, started = begun
         await self._channel.send({"type": "started", **started})
 
     async def _take(self, piece: Piece) -> None:
         reading = self._open("an input")
-        with self._reports.piece(self._context.call.record):
-            body = await reading.take(piece)
+        with self._reports.piece(self._context.call.record, is_request=reading.reads == "chunks"):
+            body = await self._kept(await reading.take(piece))
         self._index += 1
         await self._channel.send({"type": "result", "index": self._index, **body})
 
@@ -94,7 +97,7 @@ class StreamSession:
             body = {} if reading.is_continued else await self._written(reading, None)
         else:
             with self._reports.piece(self._context.call.record):
-                body = await reading.finish()
+                body = await self._kept(await reading.finish())
         if message.return_state:
             body = {**body, "state": self._where().get("state")}
         self._close()
@@ -107,9 +110,15 @@ class StreamSession:
             async with aclosing(bodies):  # type: ignore[type-var]  # generators of ours
                 async for body in bodies:
                     if "number" not in body:
-                        return body
+                        return await self._kept(body)
                     await self._channel.send({"type": "token", "index": self._index, **body})
         raise AssertionError("a continuation ends with its text")
+
+    async def _kept(self, body: Body) -> Body:
+        """The answer, after the state behind it is in the session, if there is one."""
+        if self._state is None or self._reading is None or await self._state.keep(self._reading.state()):
+            return body
+        return {**body, "session_kept": False}
 
     def _open(self, what: str) -> Reading:
         """The input that is open. Raises HTTPException if there is none."""
@@ -139,6 +148,8 @@ class StreamSession:
             error = InvalidInput(error.message, error.field[1:])
         response = error_response(record, error)
         body = json.loads(bytes(response.body)) | self._where_if_known()
+        if isinstance(error, RateLimited):
+            body["retry_after_s"] = round(error.retry_after_s, 1)
         await self._channel.send({"type": "error", **body, "index": self._index})
         await self._channel.close(close_code_of(response.status_code), str(body["error"]))
 

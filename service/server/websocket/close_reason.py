@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+NORMAL, GOING_AWAY, ABNORMAL, INVALID_TEXT, REFUSED = 1000, 1001, 1006, 1007, 1008
+UNEXPECTED, RESTART, TRY_AGAIN = 1011, 1012, 1013
+#: As HTTP status 408, among the codes that applications may give a meaning.
+IDLE = 4408
+
 #: RFC 6455: a control frame has at most 125 bytes, of which the code takes two.
 MAX_REASON_BYTES = 123
 

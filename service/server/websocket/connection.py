@@ -18,7 +18,18 @@ from websockets.protocol import OPEN, SERVER, Protocol
 
 from service.server.connection_parts import StallWatch, response_head
 from service.server.open_connections import RoomReason
-from service.server.websocket.close_reason import shortened_reason
+from service.server.websocket.close_reason import (
+    ABNORMAL,
+    GOING_AWAY,
+    IDLE,
+    INVALID_TEXT,
+    NORMAL,
+    REFUSED,
+    RESTART,
+    TRY_AGAIN,
+    UNEXPECTED,
+    shortened_reason,
+)
 from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders
 from service.server.websocket.inbox import Inbox
@@ -37,10 +48,6 @@ _READ_BUFFER = memoryview(bytearray(16 * 1024))
 _CLOSE_S = 2.0
 _CLOSE_BYTES = 4 * 1024 * 1024
 
-NORMAL, GOING_AWAY, ABNORMAL, INVALID_TEXT, REFUSED = 1000, 1001, 1006, 1007, 1008
-UNEXPECTED, RESTART, TRY_AGAIN = 1011, 1012, 1013
-#: As HTTP status 408, among the codes that applications may give a meaning.
-IDLE = 4408
 _NO_BODY = [(b"content-length", b"0")]
 
 
@@ -52,7 +59,6 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     Attributes:
         deadline_s: when the service stops waiting for the client; infinite while the client waits for the service.
         allowed_s: how long the client was given by this deadline.
-        heard_s: when the last message was complete; before the first one, when the connection was opened.
     """
 
     deadline_s = math.inf
@@ -66,11 +72,12 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._inbox = Inbox(self._limits.max_waiting_messages)
         self._pings = Pings(self._loop, self._limits.ping_interval_s)
         self._incoming = Incoming(self._frames, self._loop.time)
-        self.heard_s = self._loop.time()
         self._num_counted_bytes = self._num_partial_bytes = self._num_dropped_bytes = 0
         self._is_accepted = self._is_refused = self._is_lost = self._is_stopping = self._is_ending = False
         self._is_paused = True
         self._message_began_s = 0.0
+        #: When its turn has come: each application that begins costs as much as a slice.
+        self._has_begun: asyncio.Future[None] = self._loop.create_future()
         self._drained: asyncio.Future[None] | None = None
         self._response: Message = {}
 
@@ -84,10 +91,13 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._open_connections.admit(self)
         self._shared.places.take(self._address, self)
         self._pause_or_resume()
+        self.allowed_s = self._limits.head_timeout_s
+        self.deadline_s = self._loop.time() + self.allowed_s
         self._inbox.put({"type": "websocket.connect"})
         self._task = self._loop.create_task(self._run())
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._server_state.tasks.discard)
+        self._shared.turns.ask(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: what it has sent is dropped, and the application ends."""
@@ -167,6 +177,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     async def _run(self) -> None:
         try:
+            await self._has_begun
+            self.deadline_s = math.inf
             await self._app(self._scope, self._receive, self._send)
         except (ClientDisconnected, asyncio.CancelledError):  # the client has left, or the time to stop is over
             self._fail(RESTART if self._is_stopping else GOING_AWAY)
@@ -241,7 +253,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._write_eof()
 
     def parse_slice(self) -> int:
-        """Parse one slice, as its turn has come. Returns what it cost."""
+        """Begin the application, or parse one slice, as its turn has come. Returns what it cost."""
+        if not self._has_begun.done():
+            self._has_begun.set_result(None)
+            return SLICE_COST
         cost = 0
         while cost < SLICE_COST and self._may_parse():
             cost += self._parse_piece()
@@ -283,7 +298,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def _take_message(self, message: Received) -> None:
         if self._is_ending:
             return
-        self.heard_s = self._loop.time()
+        self._shared.places.note_message(self._address, self)
         data, is_text = message
         if not is_text:
             self._inbox.put({"type": "websocket.receive", "bytes": data}, len(data))
@@ -323,7 +338,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._begin_to_end(code)
             self._write()
         else:
-            self._refuse(503 if code in (RESTART, TRY_AGAIN) else 500, _NO_BODY, b"")
+            self._refuse(500 if code == UNEXPECTED else 503, _NO_BODY, b"")
 
     def _end_stalled(self) -> None:
         """The client has read nothing for too long, and what it should read piles up."""

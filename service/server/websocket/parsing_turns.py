@@ -13,7 +13,7 @@ from typing import Protocol
 
 #: What is parsed in one slice of a connection and in one turn of the event loop, as a number of small frames: each
 #: takes about 20 microseconds. The last piece of a slice may exceed it.
-SLICE_COST, TURN_COST = 32, 256
+SLICE_COST, TURN_COST = 32, 128
 
 
 class Parsing(Protocol):

@@ -7,6 +7,7 @@ found one is dead. Both have limits on their size, so that no pattern costs more
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ _MAX_CELLS = 1 << 19
 #: Visits of nondeterministic states; a fraction of a second.
 _MAX_WORK = 420_000
 _MAX_GRAPH_STATES = 40_000
+#: Visits between two pauses, about a millisecond, and their length. Without them other threads, among them the one that
+#: answers everybody, would get the interpreter only when its switch interval has passed.
+_VISITS_BETWEEN_PAUSES, _PAUSE_S = 4096, 0.0001
 
 
 class TooComplexError(ValueError):
@@ -172,7 +176,7 @@ class _Determiniser:
         self._numbers: dict[frozenset[int], int] = {self._subsets[DEAD]: DEAD}
         #: The states that some states lead to, by those states before jumps are followed.
         self._closures: dict[frozenset[int], int] = {}
-        self._work = 0
+        self._work = self._work_before_pause = 0
 
     def automaton(self) -> ByteAutomaton:
         self._number_of(frozenset(self._begins))
@@ -243,6 +247,9 @@ class _Determiniser:
         self._work += work
         if self._work > _MAX_WORK:
             raise TooComplexError
+        if self._work - self._work_before_pause > _VISITS_BETWEEN_PAUSES:
+            self._work_before_pause = self._work
+            time.sleep(_PAUSE_S)
 
 
 def _with_classes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from itertools import product
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidInput
-from service.tasks.generation.constraints.byte_automaton import ByteAutomaton, byte_automaton
+from service.tasks.generation.constraints.byte_automaton import ByteAutomaton, TooComplexError, byte_automaton
 from service.tasks.generation.constraints.character_sets import ALL_CHARACTERS, category, complement, utf8_ranges
 from service.tasks.generation.constraints.pattern import parse_pattern
 
@@ -189,3 +190,14 @@ def test_ranges_of_bytes_are_the_encodings_of_their_characters(ranges: tuple[tup
 
 def _holds(piece: tuple[tuple[int, int], ...], data: bytes) -> bool:
     return all(low <= byte <= high for byte, (low, high) in zip(data, piece, strict=True))
+
+
+def test_a_large_pattern_is_compiled_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads have the interpreter many times meanwhile; a small pattern is compiled without a pause."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    automaton_of("[a-z]+")
+    assert not pauses
+    with pytest.raises(TooComplexError):
+        automaton_of("[a-z ]*a[a-z ]{60}x")
+    assert len(pauses) > 50
