@@ -14,6 +14,14 @@ def response_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return STATUS_LINE[status] + b"\r\n".join([*map(b": ".join, headers), b"", b""])
 
 
+def end_writing(transport: asyncio.Transport) -> None:
+    """End our side, so that the client can still read it: a connection with unread data would be reset."""
+    if transport.can_write_eof():
+        transport.write_eof()
+    else:
+        transport.close()
+
+
 class StallWatch:
     """Ends a connection whose client reads nothing while responses wait to be sent: nothing else would end it."""
 

@@ -14,9 +14,9 @@ from typing import cast
 
 from starlette.types import Message
 from uvicorn.protocols.utils import ClientDisconnected
-from websockets.protocol import OPEN, SERVER, Protocol
+from websockets.protocol import OPEN
 
-from service.server.connection_parts import StallWatch, response_head
+from service.server.connection_parts import StallWatch, end_writing, response_head
 from service.server.open_connections import RoomReason
 from service.server.websocket.close_reason import (
     ABNORMAL,
@@ -33,14 +33,11 @@ from service.server.websocket.close_reason import (
 from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders
 from service.server.websocket.inbox import Inbox
-from service.server.websocket.incoming import Incoming, Received, TooManyFrames
+from service.server.websocket.incoming import Incoming, Received, TooManyFrames, frames_of_server
 from service.server.websocket.parsing_turns import SLICE_COST
 from service.server.websocket.pings import Pings
 
 logger = logging.getLogger(__name__)
-#: The library tells about every frame and every connection.
-_frame_logger = logging.getLogger("websockets.server")
-_frame_logger.setLevel(logging.WARNING)
 
 #: All connections read into the same buffer: little is held of each that waits for its turn.
 _READ_BUFFER = memoryview(bytearray(16 * 1024))
@@ -68,7 +65,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._app, self._scope, self._accept, self._server_state = handover[:4]
         self._open_connections, self._loop, self._shared, self._address = handover[4:]
         self._limits = self._open_connections.limits
-        self._frames = Protocol(SERVER, max_size=self._limits.max_message_bytes, logger=_frame_logger)
+        self._frames = frames_of_server(self._limits.max_message_bytes)
         self._inbox = Inbox(self._limits.max_waiting_messages)
         self._pings = Pings(self._loop, self._limits.ping_interval_s)
         self._incoming = Incoming(self._frames, self._loop.time)
@@ -250,7 +247,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._transport.write(response_head(status, lines) + body)
         self._is_refused = True
         self._begin_to_end(ABNORMAL)
-        self._write_eof()
+        end_writing(self._transport)
 
     def parse_slice(self) -> int:
         """Begin the application, or parse one slice, as its turn has come. Returns what it cost."""
@@ -315,14 +312,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         if pieces and not self._transport.is_closing():
             self._transport.write(b"".join(pieces))
             if not pieces[-1]:
-                self._write_eof()
-
-    def _write_eof(self) -> None:
-        """End our side, so that the client can still read it: a connection with unread data would be reset."""
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
-            self._transport.close()
+                end_writing(self._transport)
 
     def _ping(self) -> None:
         if self._drained is None and not self._is_ending:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Protocol
+from websockets.protocol import SERVER, Protocol
+
+#: The library tells about every frame and every connection.
+_frame_logger = logging.getLogger("websockets.server")
+_frame_logger.setLevel(logging.WARNING)
 
 #: Bytes that are parsed at once: few, as each frame costs as much as a kilobyte, unless they are within a large one.
 _PIECE_BYTES, _PIECE_OF_LARGE_BYTES = 512, 2048
@@ -18,6 +23,11 @@ _MESSAGE_COST = 16
 CONTROL_BURST, CONTROLS_PER_S = 1024, 100
 #: A message may be cut into so many parts, and one more for each of so many bytes.
 FREE_PARTS, BYTES_PER_PART = 1024, 16
+
+
+def frames_of_server(max_message_bytes: int) -> Protocol:
+    """Frames as a server reads and writes them, after the handshake."""
+    return Protocol(SERVER, max_size=max_message_bytes, logger=_frame_logger)
 
 
 class Received(NamedTuple):
