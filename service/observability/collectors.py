@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from threading import Lock
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -121,6 +122,21 @@ class LoopObservations:
             self.exemplars[bucket] = Exemplar(dict(exemplar), amount, time.time())
 
 
+class SharedObservations(LoopObservations):
+    """The same for a series to which other threads add as well."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        super().__init__(bounds)
+        self._lock = Lock()
+
+    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """Count an amount, in any thread."""
+        with self._lock:
+            super().observe(amount, exemplar)
+
+
 class _LoopMetric(Collector, Generic[SeriesT]):
     """A metric whose series are changed in the event loop alone, without locks."""
 
@@ -159,13 +175,19 @@ class LoopCounter(_LoopMetric[LoopCount]):
 
 
 class LoopHistogram(_LoopMetric[LoopObservations]):
-    """A histogram with labels, which counts in the event loop alone."""
+    """A histogram with labels, which counts in the event loop alone, or with `series=SharedObservations` anywhere."""
 
     def __init__(
-        self, name: str, text: str, label_names: Sequence[str], buckets: Sequence[float], registry: CollectorRegistry
+        self,
+        name: str,
+        text: str,
+        label_names: Sequence[str],
+        buckets: Sequence[float],
+        registry: CollectorRegistry,
+        series: type[LoopObservations] = LoopObservations,
     ) -> None:
         """`buckets` are upper bounds, rising and at least 0; one without a bound is added."""
-        super().__init__(name, text, label_names, lambda: LoopObservations(buckets), registry)
+        super().__init__(name, text, label_names, lambda: series(buckets), registry)
         self._written = [*map(floatToGoString, buckets), "+Inf"]
 
     def describe(self) -> Iterator[Metric]:

@@ -188,7 +188,7 @@ def log_request(logger: logging.Logger, level: int, fields: Mapping[str, Any]) -
     """Log one request; without a LogRecord if the handler is ours, because creating it costs most."""
     if not logger.isEnabledFor(level):
         return
-    handlers = logging.getLogger().handlers
+    handlers = logging.root.handlers
     if len(handlers) != 1 or not isinstance(handlers[0], QueueHandler):
         logger.log(level, "request", extra=dict(fields))
         return

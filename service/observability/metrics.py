@@ -21,6 +21,7 @@ from service.observability.collectors import (
     Prefixes,
     Queue,
     QueueCollector,
+    SharedObservations,
     SlotCollector,
     Slots,
 )
@@ -161,12 +162,13 @@ class Metrics:
         )
 
     def _declare_batches(self, registry: CollectorRegistry) -> None:
-        self.batch_size = Histogram(
+        self.batch_size = LoopHistogram(
             "unroll_batch_size",
             "Number of inputs in one run of a graph; for step models, rows in one step.",
             ["model"],
             buckets=BATCH_SIZE_BUCKETS,
             registry=registry,
+            series=SharedObservations,
         )
         self.batch_padding_ratio = LoopHistogram(
             "unroll_batch_padding_ratio",

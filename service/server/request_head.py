@@ -94,8 +94,10 @@ def check_head(method: bytes, version: str, headers: Iterable[tuple[bytes, bytes
                 codings.append(value)
             else:
                 waits = waits or value.lower() == b"100-continue"
-    _check_version(method, version)
-    _check_host(version, hosts)
+    if version != "1.1" or method == b"CONNECT":
+        _check_version(method, version)
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        _check_host(version, hosts)
     if codings:
         _check_codings(version, codings)
     return (_declared_bytes(lengths) if lengths else 0), bool(codings), waits

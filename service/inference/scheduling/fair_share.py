@@ -123,8 +123,9 @@ class FairShare:
         self._placed(turn)
 
     def _placed(self, turn: Turn) -> Turn:
-        long_s = max(0.0, turn.run_s - _SHORT_S)
-        turn.key = turn.tag_s + long_s * self._weight(turn) + _AGEING * turn.since_s
+        turn.key = turn.tag_s + _AGEING * turn.since_s
+        if turn.run_s > _SHORT_S:
+            turn.key += (turn.run_s - _SHORT_S) * self._weight(turn)
         if turn.caller == BACKGROUND:
             turn.key += _BACKGROUND_S
         return turn
