@@ -51,6 +51,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(skip_gate.SkipGate(config.getoption("strict_skips")), "skip-gate")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        from tests.worker_groups import begin_long_ones_first
+
+        begin_long_ones_first(items)
+
+
 def pytest_collection_finish() -> None:
     """Exclude the imported modules and collected tests from garbage collection: each full one would traverse them."""
     gc.collect()

@@ -19,7 +19,7 @@ MODEL = "tiny-generator"
 
 
 class Gate:
-    """Blocks runs of a graph until the test permits them. Open until `let`: a page that opens asks for an example."""
+    """Blocks runs of a graph until the test permits them. Open until `let`: a page that opens sends an example."""
 
     def __init__(self) -> None:
         self._runs = threading.Semaphore(0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
-from tests.worker_groups import GROUPS, group_of
+from tests.worker_groups import GROUPS, SLOW_FILES, begin_long_ones_first, group_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,3 +23,11 @@ def test_browsers_and_fleets_of_servers_are_started_by_one_worker_each() -> None
 
 def test_every_group_names_a_folder_that_exists() -> None:
     assert all((ROOT / folder).is_dir() for folder in GROUPS)
+    assert all((ROOT / file).is_file() for file in SLOW_FILES)
+
+
+def test_long_groups_are_begun_first_then_those_of_many_tests() -> None:
+    names = ["a.py::x", "b.py::x", "b.py::y", f"{SLOW_FILES[0]}::x", "tests/browser/c.py::x", "tests/browser/c.py::y"]
+    items = [SimpleNamespace(nodeid=name) for name in names]
+    begin_long_ones_first(items)
+    assert [item.nodeid for item in items] == [*names[4:], names[3], *names[1:3], names[0]]
