@@ -102,7 +102,8 @@ def test_a_fault_of_onnxruntime_becomes_inference_failed(
 
 def changed(bundle: Bundle, tensor: TensorSpec) -> Bundle:
     """The bundle with its first output declared as given."""
-    spec = bundle.manifest.graphs["classifier"].model_copy(update={"outputs": (tensor,)})
+    spec = bundle.manifest.graphs["classifier"]
+    spec = spec.model_copy(update={"outputs": (tensor, *spec.outputs[1:])})
     manifest = bundle.manifest.model_copy(update={"graphs": {"classifier": spec}})
     return Bundle(bundle.path, manifest, bundle.tokenizers, bundle.examples)
 

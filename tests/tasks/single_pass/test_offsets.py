@@ -61,5 +61,5 @@ def test_an_unknown_unit_is_refused_with_those_that_there_are(client: TestClient
 def test_the_document_and_the_model_say_what_offsets_count(client: TestClient) -> None:
     places = client.get("/openapi.json").json()["components"]["schemas"]["TaggedToken"]["properties"]
     assert "code points" in places["start"]["description"]
-    (offsets,) = client.get("/models/tiny-tagger").json()["parameters"]["properties"].values()
+    offsets = client.get("/models/tiny-tagger").json()["parameters"]["properties"]["offsets"]
     assert (offsets["default"], offsets["enum"]) == ("codepoints", ["codepoints", "utf16", "bytes"])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from torch import nn
 
 from service.bundle.hidden_output import EMBEDDING, HIDDEN_STATES, hidden_output, hidden_place, without_hidden
 from service.bundle.load import Bundle, load_bundle, read_manifest
@@ -23,15 +24,20 @@ from service.inference.engines.self_check import self_check
 from service.inference.runtime.ort_runner import session_options
 from tests.training.exportable import classifier, draft_of, language_model, questions_of, tagger, translator
 from training.evaluation.torch_runner import TorchRunner
+from training.networks.network import Network
 from training.onnx_graph.parts.builder import rename_value, serialized
 from training.publish.export import export_bundle
 from training.publish.hidden_state import NoHiddenState, add_hidden_state
 from training.publish.int8 import int8_graph
 
-NETWORKS = {"tagger": tagger, "classifier": classifier, "language model": language_model}
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "tagger": tagger,
+    "classifier": classifier,
+    "language model": language_model,
+}
 
 
-def published(network: nn.Module, root: Path) -> Path:
+def published(network: Network, root: Path) -> Path:
     return export_bundle(network, draft_of(network), questions_of(network), root).path
 
 
@@ -56,7 +62,13 @@ def made_older(path: Path, *, with_int8: bool = False) -> Bundle:
     if with_int8:
         (graph,) = graphs
         (path / "form.int8.onnx").write_bytes(serialized(int8_graph(onnx.load(path / graphs[graph].file), False)))
-        figures = {"score": 1.0, "fp32_score": 1.0, "drop": 0.0, "max_difference": 0.0, "agreement": 100.0}
+        figures: dict[str, Any] = {
+            "score": 1.0,
+            "fp32_score": 1.0,
+            "drop": 0.0,
+            "max_difference": 0.0,
+            "agreement": 100.0,
+        }
         variants = {"int8": Variant(graphs={graph: "form.int8.onnx"}, measure="f1", **figures)}
     older = manifest.model_copy(update={"graphs": graphs, "variants": variants})
     write_manifest(path, older)
