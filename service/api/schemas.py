@@ -379,6 +379,7 @@ class ModelDetails(ModelVersion):
     training: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = Field(None, description="JSON schema of `parameters`")
     reads_chunks: bool | None = Field(None, description="whether /predict accepts a text in chunks, with states")
+    embedding_size: int | None = Field(None, description="numbers of an embedding; null: the model gives none")
     precision: str | None = Field(None, description="precision in which the graphs run: fp32, bf16 or int8")
     provider: str | None = Field(None, description="the onnxruntime execution provider in use")
     digest: str | None = Field(None, description="SHA-256 of the bundle's manifest, which has the digests of its files")

@@ -57,6 +57,7 @@ class ModelDetails(ModelVersion):
     training: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
     reads_chunks: bool | None = None
+    embedding_size: int | None = None
     precision: str | None = None
     provider: str | None = None
     digest: str | None = None

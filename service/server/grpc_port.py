@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from service.api.call import Services
@@ -69,7 +69,7 @@ class GrpcPort:
         self._host = host
         self._tls = tls
         self._server: grpc.aio.Server | None = None
-        self._announce: Callable[[], None] = lambda: None
+        self._announce: Sequence[Callable[[], None]] = ()
 
     async def start(self) -> None:
         """Listen. Raises OSError with a plain message."""
@@ -86,15 +86,16 @@ class GrpcPort:
         server = grpc.aio.server(options=channel_options(settings))
         server.add_generic_rpc_handlers((handlers_of(calls, streams, health),))
         self.port = self._listen(server)
-        self._announce = health.stop
+        self._announce = (health.stop, streams.stop)
         host.metrics.stream_connections.labels(NAME).set_function(lambda: streams.open)
         await server.start()
         self._server = server
         logger.info("listening on %s://%s", "grpcs" if self._tls else "grpc", _address(settings.host, self.port))
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, and give those in flight so long."""
-        self._announce()
+        """Refuse new calls, and give those in flight so long. Streams end with what they have read."""
+        for announce in self._announce:
+            announce()
         if self._server is not None:
             await self._server.stop(grace_s)
 

@@ -61,11 +61,15 @@ class Sentences(RequestBody):
     sentences: Annotated[list[Text], Field(min_length=1), BeforeValidator(require_few)]
 
 
+class NoParameters(RequestBody):
+    """There are none."""
+
+
 class SimilarityRequest(RequestBody):
     """Texts to compare."""
 
     inputs: Sentences
-    parameters: dict[str, Any] | None = Field(None, max_length=0)
+    parameters: NoParameters | None = None
     options: dict[str, Any] | None = None
 
 

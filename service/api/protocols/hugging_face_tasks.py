@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Annotated, Any, Literal, NamedTuple, cast
@@ -21,7 +22,7 @@ from service.api.call import Call
 from service.api.error_table import ErrorForm
 from service.api.examples.answers import INFO_RESPONSES, TASK_BODY, TASK_RESPONSES
 from service.api.protocol import Protocol, Route
-from service.api.protocols.hugging_face_features import FEATURE_ROUTES
+from service.api.protocols.hugging_face_features import FEATURE_ROUTES, SimilarityRequest, compare_sentences
 from service.api.protocols.text_generation_inference.information import INLINE_CHARACTERS, endpoint_info
 from service.api.protocols.text_generation_inference.routes import compatible_response
 from service.api.schemas import EndpointInfo, GenerateRequest, Inputs, RequestBody
@@ -41,6 +42,8 @@ from service.tasks.core.task import Parameters
 from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, items_of
 
 _OUTSIDE = "O"
+#: A member of a JSON object, which a text that holds these characters is not: its quotes are escaped.
+_KEY_OF_SIMILARITY = re.compile(rb'(?<!\\)"source_sentence"\s*:')
 #: What a client calls a body that is a file, or a body that it says nothing about.
 _FILE_TYPES = (b"audio/", b"image/", b"application/octet-stream")
 
@@ -130,8 +133,12 @@ async def answer_task(call: Call, raw: bytes) -> Response:
     | image to text | `[{"generated_text"}]` |
     | text generation | as `POST /`, with `stream` too |
     | forecasting | a list with the prediction of `POST /predict` |
+
+    `inputs` with `source_sentence` and `sentences` are answered as sentence similarity, whatever the task.
     """
     name = call.path_values["name"]
+    if _KEY_OF_SIMILARITY.search(raw):
+        return await compare_sentences(call, _parsed(call, SimilarityRequest, raw))
     engine = _engine(call, name)
     if isinstance(engine, GenerationEngine):
         return await _generated(call, _parsed(call, TextRequest, raw), name)

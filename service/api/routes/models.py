@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query
 from service.api.dependencies import KeyDependency, RegistryDependency
 from service.api.examples.answers import MODEL_RESPONSES, MODELS_RESPONSES
 from service.api.schemas import ModelDetails, ModelList, ModelVersion
+from service.bundle.hidden_output import embedding_size
 from service.bundle.load import CARD_FILE, Bundle
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
@@ -65,6 +66,7 @@ def _details(engine: Engine) -> dict[str, Any]:
     return details | {
         "parameters": engine.task.parameters_type.model_json_schema(),
         "reads_chunks": bundle.manifest.reads_chunks,
+        "embedding_size": embedding_size(bundle.manifest),
         "precision": engine.opened.runner.precision,
         "provider": engine.opened.runner.provider,
         "digest": bundle.digest,

@@ -250,6 +250,31 @@ def test_a_body_that_cannot_be_read_is_refused_in_words(
     assert words in response.json()["error"]
 
 
+def test_sentences_are_compared_at_the_path_of_the_model(served: TestClient) -> None:
+    """As `sentence_similarity` asks of a URL; a text that has the word in quotes is a text."""
+    inputs = {"source_sentence": "hello world", "sentences": ["one two", "hello world"]}
+    (other, same) = answered(served, "text", inputs)
+    assert (same, other < same) == (pytest.approx(1.0), True)
+    assert served.post(f"{PATHS['text']}/pipeline/sentence-similarity", json={"inputs": inputs}).json() == [other, same]
+    assert "label" in answered(served, "text", 'hello "source_sentence": world')[0][0]
+    refused = served.post(PATHS["text"], json={"inputs": inputs, "parameters": {"top_k": 2}}).json()
+    assert [one["field"] for one in refused["detail"]] == ["parameters.top_k"]
+
+
+@pytest.mark.parametrize("kind", ["sound", "picture"])
+def test_embeddings_of_what_is_no_text_have_a_route_of_their_own(served: TestClient, kind: str) -> None:
+    """`POST /v1/embeddings` takes texts: it names the other route, and lists no such model."""
+    model = PATHS[kind].rpartition("/")[2]
+    refused = served.post("/v1/embeddings", json={"model": model, "input": "hello"})
+    assert (refused.status_code, f"{PATHS[kind]}/pipeline/feature-extraction" in refused.text) == (400, True)
+    assert model not in served.post("/v1/embeddings", json={"model": "absent", "input": "hello"}).text
+    details = served.get(PATHS[kind]).json()
+    raw = {"sound": WAV, "picture": PNG}[kind]
+    value = {{"sound": "wav", "picture": "png"}[kind]: base64.b64encode(raw).decode()}
+    (vector,) = served.post(f"{PATHS[kind]}/pipeline/feature-extraction", json={"inputs": value}).json()
+    assert len(vector) == details["embedding_size"]
+
+
 def test_json_needs_no_content_type(served: TestClient) -> None:
     """As curl sends it without one; `options` of the Hugging Face API change nothing."""
     expected = answered(served, "text", "hello")

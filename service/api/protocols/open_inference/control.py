@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from service.bundle.hidden_output import EMBEDDING
 from service.errors import InvalidInput
 
 _PATH = "parameters"
 _NAMES = frozenset({"sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "binary_data_output"})
 _MAX_SEQUENCE_CHARACTERS = 128
+#: Parameters of `POST /predict`; here an output takes their place.
+_FOR_EMBEDDINGS = ("return_hidden", "normalize")
 
 
 class Control(NamedTuple):
@@ -57,6 +60,14 @@ def read_control(parameters: Mapping[str, Any]) -> Control:
 _PLAIN = Control("", False, False, 0.0, {})
 
 
+def refuse_hidden_parameters(control: Control) -> None:
+    """Raises InvalidInput for parameters of embeddings where none is asked for."""
+    for name in _FOR_EMBEDDINGS:
+        if control.others.get(name):
+            used = "goes with" if name == "normalize" else "is"
+            raise InvalidInput(f"{used} the output {EMBEDDING!r} here: ask for that", (_PATH, name))
+
+
 def _sequence_id(value: Any) -> str:
     if type(value) is int and 0 <= value < 1 << 64:
         return str(value) if value else ""
@@ -81,6 +92,6 @@ def _whole_number(parameters: Mapping[str, Any], name: str) -> int:
 
 
 def without_normalize(control: Control) -> tuple[Control, bool]:
-    """The parameters without `normalize`, which is for embeddings, and its value. Raises InvalidInput."""
-    others = {name: value for name, value in control.others.items() if name != "normalize"}
+    """The parameters without those for embeddings, and the value of `normalize`. Raises InvalidInput."""
+    others = {name: value for name, value in control.others.items() if name not in _FOR_EMBEDDINGS}
     return control._replace(others=others), _flag(control.others, "normalize")

@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from service.api.call import Call, TaskEngine
-from service.api.protocols.open_inference.control import Control, read_control, without_normalize
+from service.api.protocols.open_inference.control import (
+    Control,
+    read_control,
+    refuse_hidden_parameters,
+    without_normalize,
+)
 from service.api.protocols.open_inference.generation import Prompts, generate_all, read_parameters, written
 from service.api.protocols.open_inference.graph_inference import matching_graph, run_graph
 from service.api.protocols.open_inference.sequences import (
@@ -25,7 +30,8 @@ from service.api.protocols.open_inference.served_models import STATE, ServedMode
 from service.api.protocols.open_inference.tensors.classes import ranked_classes, require_scores
 from service.api.protocols.open_inference.tensors.messages import InferRequest, InferResponse, Tensor, numbers
 from service.api.protocols.open_inference.tensors.task_inputs import Rows
-from service.bundle.hidden_output import EMBEDDING, without_hidden
+from service.bundle.hidden_output import EMBEDDING, why_no_embedding, without_hidden
+from service.bundle.manifest import Manifest
 from service.errors import InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
@@ -78,7 +84,7 @@ async def _infer_task(
     defaults = tensors.default_outputs
     if "top_k" in control.others and "top_labels" in tensors.writers:
         defaults = [*defaults, "top_labels", "top_scores"]
-    wanted = wanted_outputs(request, tensors.output_names, defaults)
+    wanted = wanted_outputs(request, tensors.output_names, defaults, served.manifest)
     require_scores(request.outputs, tensors.signature.outputs)
     rows = read_rows(call, tensors, request)
     call.note_texts(rows.texts)
@@ -101,12 +107,16 @@ async def _answered(
 ) -> list[Tensor]:
     engine = served.engine
     if EMBEDDING in wanted:
+        if control.sequence_id or STATE in request.inputs:
+            message = "an embedding is that of a whole input: ask for it without a sequence or state"
+            raise InvalidInput(message, ("outputs", EMBEDDING))
         others = [name for name in wanted if name != EMBEDDING]
         control, normalizes = without_normalize(control)
         vectors = await _embedded(call, engine, rows, deadline_s, normalizes=normalizes)
         further = await _answered(call, served, tensors, request, control, rows, others, deadline_s) if others else []
         found = {tensor.name: tensor for tensor in (vectors, *further)}
         return [found[name] for name in wanted]
+    refuse_hidden_parameters(control)
     run = _generate if isinstance(engine, GenerationEngine) else _predict
     if not is_continued(request, control):
         found = await run(call, engine, rows, control, deadline_s, wanted, None)
@@ -180,10 +190,18 @@ def read_rows(call: Call, tensors: TaskTensors, request: InferRequest) -> Rows:
         raise error if error.field[:1] == ("inputs",) else error.under("inputs") from error
 
 
-def wanted_outputs(request: InferRequest, known: Sequence[str], defaults: Sequence[str]) -> Sequence[str]:
-    """The names of the outputs, checked before anything is computed. Raises InvalidInput."""
+def wanted_outputs(
+    request: InferRequest, known: Sequence[str], defaults: Sequence[str], manifest: Manifest | None = None
+) -> Sequence[str]:
+    """The names of the outputs, checked before anything is computed. `manifest` is that of a task's model.
+
+    Raises:
+        InvalidInput: there is no such output.
+    """
     for output in request.outputs:
         if output.name not in known:
+            if output.name == EMBEDDING and manifest is not None:
+                raise InvalidInput(why_no_embedding(manifest), ("outputs", output.name))
             message = f"there is no such output; this model has: {', '.join(known)}"
             raise InvalidInput(message, ("outputs", output.name))
     return [output.name for output in request.outputs] or defaults

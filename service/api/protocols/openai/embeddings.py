@@ -16,6 +16,7 @@ from service.api.call import Call, TaskEngine
 from service.api.protocols.openai.request_body import Prompt
 from service.api.schemas import RequestBody, Version
 from service.bundle.hidden_output import embedding_size
+from service.bundle.manifest import Manifest
 from service.bundle.padding import FloatArray
 from service.errors import InvalidInput, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
@@ -125,6 +126,10 @@ def _check(body: EmbeddingsRequest, engine: TaskEngine) -> None:
     size = embedding_size(manifest)
     if size is None:
         return  # the engine says why
+    if not _reads_texts(manifest):
+        path = f"POST /models/{manifest.name}/pipeline/feature-extraction"
+        message = f"{manifest.name} reads no texts, and inputs here are texts: send what it reads to {path}"
+        raise InvalidInput(message, ("model",))
     if body.dimensions is not None and body.dimensions != size:
         message = f"the vectors of {manifest.name} have {size} numbers, and cannot be cut: leave it out, or send {size}"
         raise InvalidInput(message, ("dimensions",))
@@ -173,5 +178,11 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
+def _reads_texts(manifest: Manifest) -> bool:
+    return any(role != "target" for role in manifest.tokenizers)  # a captioner writes texts, and reads none
+
+
 def _gives_embeddings(entry: BundleEntry) -> bool:
-    return entry.manifest is not None and embedding_size(entry.manifest) is not None
+    """Whether a model gives embeddings of texts."""
+    manifest = entry.manifest
+    return manifest is not None and _reads_texts(manifest) and embedding_size(manifest) is not None

@@ -23,7 +23,8 @@ KEY_BYTES = 16
 #: Of the way in which automata number their states, which travel between replicas: a change begins constraints anew.
 _NUMBERING = 1
 
-#: Compiled constraints that are kept, the latest.
+#: Compiled constraints that are kept, the latest. Each takes 7 MiB at most: a table of 2 (`byte_automaton`), masks of 4
+#: (`token_automaton`), and the constraint itself.
 _NUM_KEPT = 8
 
 

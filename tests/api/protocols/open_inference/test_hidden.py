@@ -53,3 +53,28 @@ def test_a_graph_gives_its_hidden_states_only_on_request(client: TestClient) -> 
     assert infer(client, "tiny-generator.prompt", body).keys() == names - {"hidden_states"}
     found = infer(client, "tiny-generator.prompt", body | {"outputs": [{"name": "hidden_states"}]})
     assert found["hidden_states"]["shape"] == [1, 3, HIDDEN]
+
+
+@pytest.mark.parametrize(
+    ("model", "wishes", "field", "message"),
+    [
+        ("tiny-classifier", {"parameters": {"return_hidden": True}}, "parameters.return_hidden", "'embedding'"),
+        ("tiny-classifier", {"parameters": {"normalize": True}}, "parameters.normalize", "'embedding'"),
+        (
+            "tiny-generator",
+            {"outputs": [{"name": "embedding"}], "parameters": {"sequence_id": 7, "sequence_start": True}},
+            "outputs.embedding",
+            "without a sequence",
+        ),
+    ],
+)
+def test_an_embedding_that_would_not_be_given_is_refused(
+    client: TestClient, model: str, wishes: dict[str, Any], field: str, message: str
+) -> None:
+    """Where a parameter would have no effect, or a sequence would not be continued."""
+    response = client.post(f"/v2/models/{model}/infer", json=texts("hello") | wishes)
+    assert response.status_code == 400
+    (detail,) = response.json()["detail"]
+    assert (detail["field"], message in detail["message"]) == (field, True)
+    both = {"outputs": [{"name": "embedding"}, {"name": "label"}], "parameters": {"return_hidden": True}}
+    assert list(infer(client, "tiny-classifier", texts("hello") | both)) == ["embedding", "label"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from tests.access.key_makers import bearer, key, key_file, secret_of
 from tests.api.protocols.open_inference_grpc.calls import MODEL, SERVICE, call, infer, request
 from tests.conftest import PATIENCE_S, wait_until
 from tests.live_server import LiveServer, held_runs, live_server
+from tests.tiny_bundles import copy_bundle
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,38 @@ def test_each_call_is_counted_by_its_protocol_and_has_an_id(service: LiveServer,
     wait_until(
         lambda: service.metric("unroll_protocol_requests_total", protocol=NAME, outcome="unknown_model") == refused + 1
     )
+
+
+def test_an_alias_is_a_version(tiny_models: Path, tmp_path: Path) -> None:
+    """Of requests, of what is ready, and of metadata."""
+    copy_bundle(tiny_models / MODEL / "1", tmp_path)
+    (tmp_path / MODEL / "rollout.json").write_text('{"aliases": {"stable": "1"}}')
+    with (
+        live_server(tmp_path, grpc_port=0) as own,
+        grpc.insecure_channel(f"127.0.0.1:{own.grpc_port}") as channel,
+    ):
+        answered = infer(channel, request(b"hello", model_version="stable"))
+        assert pb.ModelInferResponse.FromString(answered.response).model_version == "1"
+        ready = call(channel, "ModelReady", pb.ModelReadyRequest(name=MODEL, version="stable"))
+        assert pb.ModelReadyResponse.FromString(ready.response).ready is True
+        refused = infer(channel, request(b"hello", model_version="canary"))
+        assert (refused.status, "tiny-classifier stable" in refused.message) == ("NOT_FOUND", True)
+
+
+def test_each_call_is_a_line_of_the_log(channel: grpc.Channel, caplog: pytest.LogCaptureFixture) -> None:
+    """With its route, model, outcome and both statuses."""
+    with caplog.at_level("INFO", logger="service.requests"):
+        infer(channel, request(b"hello"))
+        infer(channel, request(b" "))
+        wait_until(lambda: len(lines_of(caplog)) == 2)
+    good, refused = lines_of(caplog)
+    told = {"route": f"{SERVICE}/ModelInfer", "model": MODEL, "status": 200, "outcome": "ok"}
+    assert told.items() <= good.items()
+    assert (refused["outcome"], refused["grpc_status"]) == ("validation", "INVALID_ARGUMENT")
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [vars(record) for record in caplog.records if record.name == "service.requests"]
 
 
 @pytest.mark.parametrize("ending", ["deadline", "cancel"])

@@ -130,3 +130,21 @@ def test_streams_that_say_or_read_nothing_end(tiny_models: Path) -> None:
         with pytest.raises(grpc.RpcError):
             deaf.end()
         assert (deaf.status, deaf.call.details()) == ("ABORTED", "no response was read for 1 s")
+
+
+def test_streams_end_when_the_service_stops_with_what_they_have_read_answered(tiny_models: Path) -> None:
+    """A client that leaves its stream open holds up no stop: it is told to open another one."""
+    with (
+        live_server(tiny_models, grpc_port=0) as own,
+        grpc.insecure_channel(f"127.0.0.1:{own.grpc_port}") as channel,
+    ):
+        idle, asking = Streamed(channel), Streamed(channel)
+        wait_until(lambda: own.metric("unroll_stream_connections", protocol=NAME) == 2)
+        with held_runs(own, MODEL) as begun:
+            asking.send(request(b"hello", id="in flight"))
+            assert begun.wait(PATIENCE_S)
+            own.stop()
+            assert (idle.status, idle.call.details()) == ("UNAVAILABLE", "the service stops: open another one")
+            asking.send(request(b"hello", id="too late"))
+        assert next(asking.call).infer_response.id == "in flight"
+        assert asking.status == "UNAVAILABLE"

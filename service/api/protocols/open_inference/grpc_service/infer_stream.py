@@ -63,7 +63,15 @@ class InferStreams:
     def __init__(self, calls: Calls) -> None:
         self.open = 0
         self._calls = calls
+        self._running: set[InferStream] = set()
+        self._is_stopping = False
         self._most = calls.services.settings.max_connections
+
+    def stop(self) -> None:
+        """Let each stream end once what it has read is answered, so that its client opens another one elsewhere."""
+        self._is_stopping = True
+        for stream in self._running:
+            stream.stop()
 
     async def answer(self, _requests: object, context: Context) -> None:
         """Answer one call until its client has sent the last request, and has every response."""
@@ -78,21 +86,26 @@ class InferStreams:
 
     async def _answer(self, context: Context) -> None:
         settings = self._calls.services.settings
+        stream = InferStream(self._calls, context)
+        self._running.add(stream)
         try:
-            await InferStream(self._calls, context).run()
+            await stream.run()
             return
         except TimeoutError:
-            code = grpc.StatusCode.DEADLINE_EXCEEDED
-            message = f"the stream was silent for {settings.stream_timeout_s:g} s: open another one"
+            code = grpc.StatusCode.UNAVAILABLE if self._is_stopping else grpc.StatusCode.DEADLINE_EXCEEDED
+            cause = "the service stops" if self._is_stopping else f"the stream was silent for {stream.silent_s:g} s"
+            message = f"{cause}: open another one"
         except ExceptionGroup as errors:
             if errors.subgroup(Unread) is None:
                 raise
             code, message = grpc.StatusCode.ABORTED, f"no response was read for {settings.unread_timeout_s:g} s"
+        finally:
+            self._running.discard(stream)
         await context.abort(code, message)
 
 
 class InferStream:
-    """One call."""
+    """One call. It ends when nothing is being answered and `silent_s` have passed without a request."""
 
     def __init__(self, calls: Calls, context: Context) -> None:
         settings = calls.services.settings
@@ -100,23 +113,32 @@ class InferStream:
         self._context = context
         self._arrival = arrival_of(context)
         self._started_s = time.monotonic()
-        self._unread_s, self._silent_s = settings.unread_timeout_s, settings.stream_timeout_s
+        self._unread_s, self.silent_s = settings.unread_timeout_s, settings.stream_timeout_s
         self._room = asyncio.Semaphore(settings.max_stream_waiting_messages)
         self._num_answering = 0
+        self._silence = asyncio.timeout(self.silent_s)
         self._last_turn: asyncio.Future[None] | None = None
         self._sequences: dict[str, asyncio.Lock] = {}
         self._in_sequence: Counter[str] = Counter()
         self._writing = asyncio.Lock()
 
+    def stop(self) -> None:
+        """End with what has been read."""
+        self.silent_s = 0.0
+        if not self._num_answering:
+            self._end_if_silent()
+
     async def run(self) -> None:
         """Read requests and answer them.
 
         Raises:
-            TimeoutError: no request came, and none was being answered.
+            TimeoutError: no request came, or none is read any more, and none was being answered.
             ExceptionGroup: with Unread.
         """
-        async with asyncio.timeout(self._silent_s) as self._silence, asyncio.TaskGroup() as tasks:
+        async with self._silence, asyncio.TaskGroup() as tasks:
             while isinstance(raw := await self._read(), bytes):
+                if not self.silent_s:  # the service stops: what came too late is left unanswered
+                    continue
                 self._silence.reschedule(None)
                 await self._room.acquire()  # what waits is not read, which the client notices
                 self._num_answering += 1
@@ -146,7 +168,11 @@ class InferStream:
             self._room.release()
             self._num_answering -= 1
             if not self._num_answering and self._silence.when() is None:
-                self._silence.reschedule(asyncio.get_running_loop().time() + self._silent_s)
+                self._end_if_silent()
+
+    def _end_if_silent(self) -> None:
+        """Wait for the next request from now on."""
+        self._silence.reschedule(asyncio.get_running_loop().time() + self.silent_s)
 
     async def _answer_admitted(self, raw: bytes, turn: Turn) -> None:
         with self._calls.recorded(_ROUTE, self._present()) as (record, arrival):
