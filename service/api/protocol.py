@@ -51,6 +51,7 @@ class Route(Generic[BodyT]):
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
         request_body: what the document says about a body of bytes, as OpenAPI spells it.
         documented_body: the type of the JSON in a body of bytes, for the document.
+        parts: a body may have so many times the inputs of other requests, since the endpoint takes them in parts.
         operation_id: the name of the operation in the document, from which generators make the names of methods.
             Left out: the name of the endpoint. Unique, and kept from release to release.
     """
@@ -66,6 +67,7 @@ class Route(Generic[BodyT]):
     operation_id: str = ""
     any_media_type: bool = False
     default_body: bytes = b""
+    parts: int = 1
     summary: str = ""
     examples: Mapping[str, Example] = field(default_factory=dict)
     responses: Responses = field(default_factory=dict)
@@ -92,7 +94,7 @@ class Route(Generic[BodyT]):
         """Check the body and answer. Raises what the error table knows."""
         body: Any = raw
         if self.reads_json:
-            limits = BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request)
+            limits = BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request * self.parts)
             body = parse_body(self.body, raw or self.default_body, limits)  # type: ignore[type-var]  # a model
         while True:
             try:

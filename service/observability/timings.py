@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -18,3 +19,15 @@ class Timings(NamedTuple):
     postprocess_ms: float
     total_ms: float
     batch_size: int
+
+
+def in_succession(parts: Sequence[Timings]) -> Timings:
+    """The timings of a request that was taken in parts, one after the other."""
+    return Timings(
+        sum(part.preprocess_ms for part in parts),
+        sum(part.queue_ms for part in parts),
+        sum(part.inference_ms for part in parts),
+        sum(part.postprocess_ms for part in parts),
+        sum(part.total_ms for part in parts),
+        max(part.batch_size for part in parts),
+    )

@@ -21,8 +21,12 @@ from service.bundle.padding import FloatArray
 from service.errors import InvalidInput, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.generation_engine import GenerationEngine
+from service.observability.timings import Timings, in_succession
 from service.tasks.core.hidden import unit_vector
 
+#: A request may have so many times the inputs of others, 2,048 by default as at OpenAI: clients such as LangChain send
+#: a thousand at once. They are taken in parts, one after the other.
+MAX_PARTS = 16
 #: Answers with more numbers are written in a thread, so that they delay nobody else.
 _INLINE_NUMBERS = 20_000
 #: An answer is held in memory as a whole, at about this many bytes for each number.
@@ -94,11 +98,9 @@ async def embed(call: Call, body: EmbeddingsRequest) -> Response:
     _check(body, engine)
     call.note_texts([item for item in items if isinstance(item, str)])
     try:
-        work = engine.embedder.embed(items, call.deadline_s, call.sharer)
-        vectors, num_tokens, timings = await call.unless_client_leaves(work)
+        vectors, num_tokens = await _in_parts(call, engine, items)
     except InvalidInput as error:
         raise InvalidInput(error.message, _path(error.field, body)) from error
-    call.record.note_timings(timings)
 
     def written() -> bytes:
         rows = [unit_vector(vector) for vector in vectors] if body.normalize else list(vectors)
@@ -111,6 +113,29 @@ async def embed(call: Call, body: EmbeddingsRequest) -> Response:
 
     content = await asyncio.to_thread(written) if vectors.size > _INLINE_NUMBERS else written()
     return Response(content, media_type="application/json")
+
+
+async def _in_parts(call: Call, engine: TaskEngine, items: Sequence[str | list[int]]) -> tuple[FloatArray, int]:
+    """The vectors of all inputs, and how many tokens were read. Raises InvalidInput with the path `inputs.<index>`."""
+    size = call.settings.max_inputs_per_request
+    found: list[tuple[FloatArray, int, Timings]] = []
+    for first in range(0, len(items), size):
+        work = engine.embedder.embed(items[first : first + size], call.deadline_s, call.sharer)
+        try:
+            found.append(await call.unless_client_leaves(work))
+        except InvalidInput as error:
+            raise InvalidInput(error.message, _moved(error.field, first)) from error
+    vectors, num_tokens, timings = zip(*found, strict=True)
+    call.record.note_timings(in_succession(timings))
+    return np.concatenate(vectors), sum(num_tokens)
+
+
+def _moved(field: Sequence[str | int], first: int) -> Sequence[str | int]:
+    """The path of an input of a part, counted from the first of all."""
+    kind, *rest = field or ("",)
+    if kind != "inputs" or not rest or not isinstance(rest[0], int):
+        return field
+    return (kind, rest[0] + first, *rest[1:])
 
 
 def _written(vector: FloatArray, encoding: str | None) -> list[float] | str:

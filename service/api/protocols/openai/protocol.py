@@ -5,7 +5,7 @@ from __future__ import annotations
 from service.api.protocol import Protocol, Route
 from service.api.protocols.openai.answer import CompletionResponse
 from service.api.protocols.openai.completions import complete
-from service.api.protocols.openai.embeddings import EmbeddingsRequest, EmbeddingsResponse, embed
+from service.api.protocols.openai.embeddings import MAX_PARTS, EmbeddingsRequest, EmbeddingsResponse, embed
 from service.api.protocols.openai.error_form import OPENAI_ERRORS
 from service.api.protocols.openai.examples import (
     COMPLETION_EXAMPLES,
@@ -60,6 +60,7 @@ PROTOCOL = Protocol(
             EmbeddingsRequest,
             scope="any",  # the engine of the model asks for `predict` or `generate`
             answer=EmbeddingsResponse,
+            parts=MAX_PARTS,
             summary="Texts as vectors, as OpenAI does",
             examples=EMBEDDING_EXAMPLES,
             responses=EMBEDDING_RESPONSES,

@@ -48,6 +48,18 @@ def test_vectors_are_of_length_1_in_the_order_of_the_inputs(client: TestClient) 
     assert found == pytest.approx(alone, abs=1e-6)
 
 
+def test_more_inputs_than_a_request_may_have_elsewhere_are_taken_in_parts(client: TestClient) -> None:
+    """Clients send a thousand at once: order, usage and the place of a bad input are those of the whole list."""
+    texts = [TEXTS[index % 3] for index in range(300)]
+    answer = embed(client, input=texts)
+    assert [one["index"] for one in answer["data"]] == list(range(300))
+    assert answer["usage"]["prompt_tokens"] == 100 * embed(client)["usage"]["prompt_tokens"]
+    found = np.array([one["embedding"] for one in answer["data"]])
+    assert found == pytest.approx(np.tile(vectors(client), (100, 1)), abs=1e-6)
+    error = refusal(client, {"model": "tiny-classifier", "input": [*texts, " "]})
+    assert (error["param"], "empty" in error["message"]) == ("input.300", True)
+
+
 def test_without_normalisation_they_are_what_the_model_computes(client: TestClient) -> None:
     """The direction is the same, and the vector is that of `return_hidden`."""
     plain, unit = vectors(client, normalize=False), vectors(client)
@@ -104,7 +116,7 @@ def test_a_language_models_vector_is_that_of_its_last_token(tiny_models: Any) ->
         ({"input": [[5], [6]]}, "input", "check_embedding_ctx_length=False"),
         ({"input": {"text": "one"}}, "input", "text"),
         ({"input": None}, "input", ""),
-        ({"input": ["one"] * 2000}, "input", "2000 inputs"),
+        ({"input": ["one"] * 2049}, "input", "2049 inputs in one request, at most 2048"),
         ({"input": "one " * 50}, "input", "at most 40"),
         ({"encoding_format": "int8"}, "encoding_format", "base64"),
         ({"dimensions": 3}, "dimensions", f"have {HIDDEN} numbers"),
