@@ -150,6 +150,10 @@ class RequestScope:
             record.trace = self._tracer.begin(record.trace, route)
         return record
 
+    def client_of(self, client: str, headers: Headers) -> str:
+        """The address of the client behind the address of a connection, by the headers of its request."""
+        return self._client_of(client, headers)
+
     def end(self, record: RequestRecord) -> None:
         """Report such a request, which has ended in whatever way."""
         self._report(record, "POST")

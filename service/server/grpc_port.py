@@ -82,7 +82,7 @@ class GrpcPort:
 
         host, settings = self._host, self._settings
         calls = Calls(host.services, host.reports, host, host.open_connections)
-        streams, health = InferStreams(calls), Health(host.services.registry)
+        streams, health = InferStreams(calls), Health(host.services.registry, settings.max_streams_per_client)
         server = grpc.aio.server(options=channel_options(settings))
         server.add_generic_rpc_handlers((handlers_of(calls, streams, health),))
         self.port = self._listen(server)
@@ -123,7 +123,7 @@ def channel_options(settings: Settings) -> Options:
         ("grpc.absolute_max_metadata_size", math.ceil(settings.max_head_bytes * _HARD_METADATA_SHARE)),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_concurrent_streams", _MAX_CONCURRENT_STREAMS),
-        ("grpc.max_connection_idle_ms", _milliseconds(max(settings.keep_alive_s, settings.stream_timeout_s))),
+        ("grpc.max_connection_idle_ms", _milliseconds(settings.keep_alive_s)),  # without a call
         ("grpc.server_handshake_timeout_ms", _milliseconds(settings.head_timeout_s)),
         ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(_MIN_CLIENT_PING_S)),

@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from service.errors import BundleError
-from tests.load.abuse.attacks import ATTACKS
 from tests.load.abuse.display import table
-from tests.load.abuse.run import endure
+from tests.load.abuse.run import ATTACKS, endure
 from tests.load.beside_triton.display import triton_table
 from tests.load.beside_triton.run import CONNECTIONS, CORPUS, FORMS, compare
 from tests.load.beside_triton.run import Extent as TritonExtent

@@ -206,9 +206,14 @@ PREFIXES: tuple[Panel, ...] = (
 
 WEBSOCKETS: tuple[Panel, ...] = (
     Chart(
-        title="Open WebSockets",
-        description="Open connections of /stream, by instance. They count among the connections.",
-        queries=(Query(f"sum by (instance) (unroll_stream_connections{{{INSTANCES}}})", "{{instance}}"),),
+        title="Open WebSockets and gRPC streams",
+        description="Open connections of /stream, which count among the connections, and open calls of "
+        "ModelStreamInfer, which do not; by instance and protocol.",
+        queries=(
+            Query(
+                f"sum by (instance, protocol) (unroll_stream_connections{{{INSTANCES}}})", "{{instance}} {{protocol}}"
+            ),
+        ),
         width=6,
     ),
     Chart(

@@ -25,7 +25,10 @@ STATE_KEYS = "a secret of more than sixteen characters"
 Resource = dict[str, Any]
 
 #: Files for kustomize itself, and patches.
-_NOT_RESOURCES = {"kustomization.yaml", "gpu.yaml", "mount.yaml", "copy.yaml"}
+_NOT_RESOURCES = {
+    *("kustomization.yaml", "gpu.yaml", "mount.yaml", "copy.yaml"),
+    *("container-port.yaml", "service-port.yaml", "ingress-rule.yaml"),
+}
 
 
 def resource_files() -> list[Path]:

@@ -90,6 +90,23 @@ def test_ports_and_labels_lead_from_the_service_to_the_image() -> None:
     assert SERVICE["spec"]["sessionAffinity"] == "None"
 
 
+def test_kserve_leads_to_the_port_of_grpc_by_its_name() -> None:
+    """KServe takes a port for HTTP/2 if it is called h2c, and the runtime differs from that of HTTP in nothing else."""
+    grpc, (http,) = read(KSERVE / "serving-runtime-grpc.yaml"), RUNTIME["spec"]["containers"]
+    (container,) = grpc["spec"]["containers"]
+    (port,) = container["ports"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert port == {"name": "h2c", "containerPort": int(environment.pop("UNROLL_GRPC_PORT")), "protocol": "TCP"}
+    assert environment == {entry["name"]: entry["value"] for entry in http["env"]}
+    assert container["readinessProbe"]["grpc"] == {"port": port["containerPort"]}
+    assert grpc["spec"]["protocolVersions"] == ["grpc-v2"]
+    assert RUNTIME["spec"]["protocolVersions"] == ["v1", "v2"]
+    differing = ("ports", "env", "readinessProbe")
+    assert {name: container[name] for name in container if name not in differing} == {
+        name: http[name] for name in http if name not in differing
+    }
+
+
 @pytest.mark.parametrize("name", ["poddisruptionbudget.yaml", "networkpolicy.yaml"])
 def test_what_guards_the_pods_chooses_the_pods(name: str) -> None:
     spec = read(KUBERNETES / "base" / name)["spec"]
@@ -186,11 +203,10 @@ def test_the_operators_prometheus_finds_the_service_under_the_name_that_rules_as
     assert endpoint["path"] == "/metrics"
 
 
-def test_the_runtime_reads_bundles_where_kserve_puts_them_and_promises_no_foreign_protocol() -> None:
+def test_the_runtime_reads_bundles_where_kserve_puts_them() -> None:
     (container,) = RUNTIME["spec"]["containers"]
     assert container["name"] == "kserve-container"
     assert {"name": "UNROLL_MODELS_DIR", "value": "/mnt/models"} in container["env"]
-    assert "protocolVersions" not in RUNTIME["spec"]
     (supported,) = RUNTIME["spec"]["supportedModelFormats"]
     model = INFERENCE_SERVICE["spec"]["predictor"]["model"]
     assert model["runtime"] == RUNTIME["metadata"]["name"]

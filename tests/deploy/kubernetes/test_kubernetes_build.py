@@ -67,6 +67,25 @@ def test_pods_get_the_generated_settings_and_secrets_and_read_the_models(
     assert "replicas" not in one(resources, "Deployment")["spec"]
 
 
+def test_the_component_of_grpc_opens_its_port_everywhere(tmp_path: Path) -> None:
+    """In the settings, the pod, the Service and the network policy; an overlay without it has none of them."""
+    manifests = copy_with_secrets(tmp_path)
+    overlay = manifests / "overlays" / "cpu" / "kustomization.yaml"
+    text = overlay.read_text(encoding="utf-8")
+    assert "grpc" not in str(build(overlay.parent)).lower()
+    overlay.write_text(text.replace("images:", "  - ../../components/grpc\nimages:"), encoding="utf-8")
+    resources = build(overlay.parent)
+    for resource in resources:
+        assert_valid(resource)
+    (container,) = containers(one(resources, "Deployment"))
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"http": 8000, "grpc": 9000}
+    assert one(resources, "ConfigMap")["data"]["UNROLL_GRPC_PORT"] == "9000"
+    ports = {port["name"]: port for port in one(resources, "Service")["spec"]["ports"]}
+    assert (ports["grpc"]["targetPort"], ports["grpc"]["appProtocol"]) == ("grpc", "kubernetes.io/h2c")
+    rules = one(resources, "NetworkPolicy")["spec"]["ingress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in rules] == [["http"], ["grpc"]]
+
+
 def test_the_gpu_overlay_asks_for_one_gpu_and_for_cuda(built: Callable[[str], list[Resource]]) -> None:
     """Only the GPU overlay requests one GPU and selects CUDA."""
     for overlay, device, num_gpus in (("cpu", "cpu", 0), ("gpu", "cuda", 1)):

@@ -13,6 +13,8 @@ from functools import partial
 from typing import NamedTuple, NoReturn, Protocol
 from urllib.parse import unquote
 
+import grpc.aio
+
 from service.access.api_key import Scope
 from service.api.admission import admit
 from service.api.call import Call, Services
@@ -83,7 +85,7 @@ class Calls:
         is_counted = method.scope != "open"
         if is_counted and not self.room.enter():
             self.reports.shed(NAME)
-            await _abort(context, overload_of(TOO_MANY))
+            await abort(context, overload_of(TOO_MANY))
         try:
             with self.recorded(method.route, arrival_of(context), is_counted=is_counted) as (record, arrival):
                 try:
@@ -91,7 +93,7 @@ class Calls:
                     raw = await self.messages.receive(context)
                     response = await self.messages.using(raw, partial(self._respond, call, method.respond))
                 except Exception as error:
-                    await _abort(context, refusal_of(record, error))
+                    await abort(context, refusal_of(record, error))
                 context.set_trailing_metadata(metadata_of(record))
             return response
         finally:
@@ -165,5 +167,11 @@ def _address_of(peer: str) -> str:
     return host if kind == "ipv4" else unquote(host).strip("[]")
 
 
-async def _abort(context: Context, refusal: Refusal) -> NoReturn:
-    await context.abort(refusal.code, refusal.message, refusal.metadata)
+async def abort(context: Context, refusal: Refusal) -> NoReturn:
+    """End a call by a status, if its client is still there to be told."""
+    try:
+        await context.abort(refusal.code, refusal.message, refusal.metadata)
+    except grpc.aio.AbortError:
+        raise
+    except grpc.aio.BaseError as error:  # the client has left, which gRPC is about to tell this call
+        raise asyncio.CancelledError from error

@@ -6,11 +6,12 @@ The empty name and `inference.GRPCInferenceService` stand for the service: SERVI
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from service.api.protocols.open_inference.grpc_service.calls import SERVICE
+from service.api.protocols.open_inference.grpc_service.calls import SERVICE, abort, arrival_of, overload_of
 from service.api.protocols.open_inference.grpc_service.received import Context
 from service.errors import UnknownModel
 from service.inference.engines.registry import Registry
@@ -25,8 +26,11 @@ _UNREADABLE = "the request is no message grpc.health.v1.HealthCheckRequest"
 class Health:
     """Answers from the registry, so that nothing has to be told when a model changes."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, max_watches_each: int) -> None:
+        """One address may watch so many times at once; 0: any number."""
         self._registry = registry
+        self._max_watches_each = max_watches_each
+        self._watches: Counter[str] = Counter()
         self._is_stopping = False
 
     def stop(self) -> None:
@@ -46,6 +50,17 @@ class Health:
     async def watch(self, message: bytes, context: Context) -> None:
         """The status of one name now, and whenever it changes."""
         request = await _parsed(message, context)
+        address = arrival_of(context).client
+        if self._max_watches_each and self._watches[address] >= self._max_watches_each:
+            await abort(context, overload_of("too many watches are open at this moment"))
+        self._watches[address] += 1
+        try:
+            await self._watch(request, context)
+        finally:
+            self._watches[address] -= 1
+            self._watches += Counter()  # without those that have none
+
+    async def _watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         last: int | None = None
         while not (self._is_stopping and last == health_pb2.HealthCheckResponse.NOT_SERVING):
             status = self._status(request.service)

@@ -22,6 +22,7 @@ from service.api.protocols.open_inference.grpc_service.calls import (
     TOO_MANY,
     Arrival,
     Calls,
+    abort,
     arrival_of,
     overload_of,
     require_body,
@@ -32,6 +33,7 @@ from service.api.protocols.open_inference.grpc_service.open_inference_pb2 import
     ModelInferResponse,
     ModelStreamInferResponse,
 )
+from service.api.protocols.open_inference.grpc_service.places import Places
 from service.api.protocols.open_inference.grpc_service.received import Context
 from service.api.protocols.open_inference.grpc_service.status import Refusal, refusal_of
 from service.api.protocols.open_inference.grpc_service.token_stream import (
@@ -62,10 +64,10 @@ class InferStreams:
 
     def __init__(self, calls: Calls) -> None:
         self.open = 0
+        self._places = Places(calls.services.settings)
         self._calls = calls
         self._running: set[InferStream] = set()
         self._is_stopping = False
-        self._most = calls.services.settings.max_connections
 
     def stop(self) -> None:
         """Let each stream end once what it has read is answered, so that its client opens another one elsewhere."""
@@ -75,48 +77,66 @@ class InferStreams:
 
     async def answer(self, _requests: object, context: Context) -> None:
         """Answer one call until its client has sent the last request, and has every response."""
-        if self.open >= self._most:
-            refusal = overload_of("too many streams are open at this moment")
-            await context.abort(refusal.code, refusal.message, refusal.metadata)
+        stream = InferStream(self._calls, self._places, context)
+        if not self._places.take(stream.address, stream):
+            self._calls.reports.shed(NAME)
+            await abort(context, overload_of("too many streams are open at this moment"))
         self.open += 1
         try:
-            await self._answer(context)
+            await self._answer(stream, context)
         finally:
             self.open -= 1
+            self._places.leave(stream)
 
-    async def _answer(self, context: Context) -> None:
+    async def _answer(self, stream: InferStream, context: Context) -> None:
         settings = self._calls.services.settings
-        stream = InferStream(self._calls, context)
         self._running.add(stream)
         try:
             await stream.run()
             return
         except TimeoutError:
-            code = grpc.StatusCode.UNAVAILABLE if self._is_stopping else grpc.StatusCode.DEADLINE_EXCEEDED
-            cause = "the service stops" if self._is_stopping else f"the stream was silent for {stream.silent_s:g} s"
-            message = f"{cause}: open another one"
+            code, message = self._end_of(stream)
         except ExceptionGroup as errors:
             if errors.subgroup(Unread) is None:
                 raise
             code, message = grpc.StatusCode.ABORTED, f"no response was read for {settings.unread_timeout_s:g} s"
         finally:
             self._running.discard(stream)
-        await context.abort(code, message)
+        await abort(context, Refusal(code, message, ()))
+
+    def _end_of(self, stream: InferStream) -> tuple[grpc.StatusCode, str]:
+        """How a stream ends that was silent."""
+        if self._is_stopping:
+            return grpc.StatusCode.UNAVAILABLE, "the service stops: open another one"
+        if stream.has_made_room:
+            message = "the stream was silent while others needed its place: open another one"
+            return grpc.StatusCode.RESOURCE_EXHAUSTED, message
+        message = f"the stream was silent for {stream.silent_s:g} s: open another one"
+        return grpc.StatusCode.DEADLINE_EXCEEDED, message
 
 
 class InferStream:
-    """One call. It ends when nothing is being answered and `silent_s` have passed without a request."""
+    """One call. It ends when nothing is being answered and `silent_s` have passed without a request.
 
-    def __init__(self, calls: Calls, context: Context) -> None:
+    Attributes:
+        address: of its client.
+        has_made_room: whether others needed its place.
+    """
+
+    def __init__(self, calls: Calls, places: Places, context: Context) -> None:
         settings = calls.services.settings
+        self.has_made_room = False
         self._calls = calls
+        self._places = places
         self._context = context
         self._arrival = arrival_of(context)
+        self.address = calls.reports.client_of(self._arrival.client, self._arrival.headers)
+        #: While requests are read.
+        self._silence: asyncio.Timeout | None = None
         self._started_s = time.monotonic()
         self._unread_s, self.silent_s = settings.unread_timeout_s, settings.stream_timeout_s
         self._room = asyncio.Semaphore(settings.max_stream_waiting_messages)
         self._num_answering = 0
-        self._silence = asyncio.timeout(self.silent_s)
         self._last_turn: asyncio.Future[None] | None = None
         self._sequences: dict[str, asyncio.Lock] = {}
         self._in_sequence: Counter[str] = Counter()
@@ -125,8 +145,8 @@ class InferStream:
     def stop(self) -> None:
         """End with what has been read."""
         self.silent_s = 0.0
-        if not self._num_answering:
-            self._end_if_silent()
+        if self.is_silent:
+            self._end()
 
     async def run(self) -> None:
         """Read requests and answer them.
@@ -135,17 +155,43 @@ class InferStream:
             TimeoutError: no request came, or none is read any more, and none was being answered.
             ExceptionGroup: with Unread.
         """
-        async with self._silence, asyncio.TaskGroup() as tasks:
-            while isinstance(raw := await self._read(), bytes):
-                if not self.silent_s:  # the service stops: what came too late is left unanswered
-                    continue
+        await self._begin()
+        try:
+            async with asyncio.timeout(self.silent_s) as self._silence, asyncio.TaskGroup() as tasks:
+                while isinstance(raw := await self._read(), bytes):
+                    if not self.silent_s:  # the service stops: what came too late is left unanswered
+                        continue
+                    self._silence.reschedule(None)
+                    await self._room.acquire()  # what waits is not read, which the client notices
+                    self._num_answering += 1
+                    turn = Turn(self._last_turn)
+                    self._last_turn = turn.ended
+                    tasks.create_task(self._answer(raw, turn))
                 self._silence.reschedule(None)
-                await self._room.acquire()  # what waits is not read, which the client notices
-                self._num_answering += 1
-                turn = Turn(self._last_turn)
-                self._last_turn = turn.ended
-                tasks.create_task(self._answer(raw, turn))
-            self._silence.reschedule(None)
+        finally:
+            self._silence = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its client is waited for."""
+        silence = self._silence
+        return silence is not None and silence.when() is not None and not silence.expired()
+
+    def end_for_room(self) -> None:
+        """End it, which is silent: others need its place."""
+        self.has_made_room = True
+        self._end()
+
+    def _end(self) -> None:
+        assert self._silence is not None, "it is silent"
+        self._silence.reschedule(asyncio.get_running_loop().time())
+
+    async def _begin(self) -> None:
+        """Send metadata before the first response: while that is not read, no status could be sent that has to."""
+        try:
+            await self._context.send_initial_metadata(())
+        except grpc.aio.BaseError as error:  # the client has left, which gRPC is about to tell this call
+            raise asyncio.CancelledError from error
 
     async def _read(self) -> object:
         """The next message; something else at the end."""
@@ -155,24 +201,27 @@ class InferStream:
         """Answer one request, which counts as a request of its own. Raises Unread."""
         room = self._calls.room
         try:
-            if not room.enter():
-                self._calls.reports.shed(NAME)
-                await self._refuse(overload_of(TOO_MANY), "", turn)
-                return
-            try:
-                await self._answer_admitted(raw, turn)
-            finally:
-                room.leave()
+            with self._places.request(self.address) as has_place:
+                if not has_place or not room.enter():
+                    self._calls.reports.shed(NAME)
+                    await self._refuse(overload_of(TOO_MANY), "", turn)
+                    return
+                try:
+                    await self._answer_admitted(raw, turn)
+                finally:
+                    room.leave()
         finally:
             turn.end()
             self._room.release()
             self._num_answering -= 1
-            if not self._num_answering and self._silence.when() is None:
-                self._end_if_silent()
+            self._note_answered()
 
-    def _end_if_silent(self) -> None:
-        """Wait for the next request from now on."""
-        self._silence.reschedule(asyncio.get_running_loop().time() + self.silent_s)
+    def _note_answered(self) -> None:
+        """Wait for the client if nothing is being answered any more."""
+        silence = self._silence
+        if not self._num_answering and silence is not None and silence.when() is None:
+            self._places.note_silent(self)
+            silence.reschedule(asyncio.get_running_loop().time() + self.silent_s)
 
     async def _answer_admitted(self, raw: bytes, turn: Turn) -> None:
         with self._calls.recorded(_ROUTE, self._present()) as (record, arrival):
