@@ -7,6 +7,7 @@ are always raw.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -58,6 +59,8 @@ _CONTENTS = {
     BYTES: "bytes_contents",
 }
 _RAW_ONLY = ("FP16", BF16)
+#: The wire type of bytes.
+_DELIMITED = 2
 
 
 def parse(kind: type[Message], raw: bytes) -> Any:
@@ -97,6 +100,43 @@ def response_message(response: InferResponse) -> ModelInferResponse:
         outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         raw.append(bytes_of(tensor))
     return message
+
+
+def response_bytes(response: InferResponse) -> bytes:
+    """`response_message`, serialised. Messages joined are one message, so the parts that come again are kept."""
+    parts = [_named(response.model_name, response.model_version)]
+    if response.id:
+        parts.append(ModelInferResponse(id=response.id).SerializeToString())
+    contents = []
+    for tensor in response.outputs:
+        parts.append(_described_output(tensor.name, tensor.datatype, tuple(tensor.shape)))
+        raw = bytes_of(tensor)
+        contents += [_beginning_of_raw(len(raw)), raw]
+    return b"".join([*parts, *contents])
+
+
+@lru_cache(maxsize=256)
+def _named(model_name: str, model_version: str) -> bytes:
+    return ModelInferResponse(model_name=model_name, model_version=model_version).SerializeToString()
+
+
+@lru_cache(maxsize=4096)
+def _described_output(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """The description of an output, as part of a response."""
+    output = ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+    return ModelInferResponse(outputs=[output]).SerializeToString()
+
+
+@lru_cache(maxsize=4096)
+def _beginning_of_raw(num_bytes: int) -> bytes:
+    """What stands before the bytes of an output: the key of the field, and their number as a varint."""
+    number = ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+    written = bytearray([number << 3 | _DELIMITED])
+    while num_bytes > 0x7F:
+        written.append(num_bytes & 0x7F | 0x80)
+        num_bytes >>= 7
+    written.append(num_bytes)
+    return bytes(written)
 
 
 def _tensors(message: ModelInferRequest, max_elements: int) -> list[Tensor]:
