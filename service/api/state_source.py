@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -121,23 +121,28 @@ class RequestState:
         return True
 
 
-@asynccontextmanager
-async def open_request_state(
+def open_request_state(
     storage: StateStorage, owner: StateOwner, parameters: StateParameters
-) -> AsyncIterator[RequestState]:
+) -> AbstractAsyncContextManager[RequestState]:
     """Hold the session, if one is named, for this request alone.
 
-    Raises:
+    Raises, when it is entered:
         InvalidInput: both a state and a session are named.
         SessionBusy: another request has the session.
         NotReady: the sessions cannot be reached.
     """
     if parameters.session is None:
-        yield RequestState(storage, owner, parameters)
-        return
+        return nullcontext(RequestState(storage, owner, parameters))
+    return _open_session(storage, owner, parameters, parameters.session)
+
+
+@asynccontextmanager
+async def _open_session(
+    storage: StateStorage, owner: StateOwner, parameters: StateParameters, session: str
+) -> AsyncIterator[RequestState]:
     if parameters.state is not None:
         raise InvalidInput("a request continues from a state or from a session, not from both", ("state",))
-    name = _bound_name(parameters.session, owner, storage.names)
+    name = _bound_name(session, owner, storage.names)
     # Callers that cannot be told apart have no list in common.
     label = storage.labels.write(name, owner) if owner.caller.strip() else None
     async with storage.sessions.hold(owner.fingerprint(name), label) as held:

@@ -48,9 +48,10 @@ class Detokenizer:
         self._stop = stop
         self._max_tail = max(map(len, stop), default=1) - 1
         self._tail = position.tail
-        self._context = list(position.context_ids)
         self._held = list(position.held_ids)
-        self._num_context_characters = len(tokenizer.decode(self._context)) if self._context else 0
+        self._context = list(position.context_ids)
+        self._num_context_characters: int | None = None if self._context else 0
+        self._characters_before()
 
     def append(self, token_id: int) -> str:
         """Add a token. Returns the text that it completes, empty while bytes of a character are missing."""
@@ -68,7 +69,7 @@ class Detokenizer:
             for token_id in token_ids:
                 self.append(token_id)
         else:
-            self.text += whole[self._num_context_characters :]
+            self.text += whole[self._characters_before() :]
             self._held = []
             self._set_context(ids[-_CONTEXT_TOKENS:])
 
@@ -86,7 +87,7 @@ class Detokenizer:
         return self._tokenizer.decode([*self._context, *self._held])
 
     def _release(self, whole: str) -> str:
-        piece = whole[self._num_context_characters :]
+        piece = whole[self._characters_before() :]
         self._context += self._held
         self._held = []
         self._num_context_characters = len(whole)
@@ -99,7 +100,13 @@ class Detokenizer:
 
     def _set_context(self, ids: list[int]) -> None:
         self._context = ids
-        self._num_context_characters = len(self._tokenizer.decode(ids))
+        self._num_context_characters = None if ids else 0
+
+    def _characters_before(self) -> int:
+        """Characters of the context alone, counted when text follows: a text that came at once has mostly ended."""
+        if self._num_context_characters is None:
+            self._num_context_characters = len(self._tokenizer.decode(self._context))
+        return self._num_context_characters
 
     def _until_stop(self, piece: str) -> str:
         """`piece` up to the end of the first complete stop string, which may begin in earlier pieces."""

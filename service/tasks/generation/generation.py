@@ -86,7 +86,8 @@ class Generation(Task):
         if options.logit_bias:
             require_biases(options.logit_bias, self._tokenizer.vocabulary_size)
         prompt_ids = [] if state is not None and not prompt else self._prompt_ids(prompt, options.max_prompt_tokens)
-        automaton = None if options.constraint is None else self._constraints.compile(options.constraint)
+        constraint = options.constraint
+        automaton = None if constraint is None else self._constraints.compile(constraint)
         request = GenerationRequest(self._tokenizer, prompt_ids, options, max_new_tokens, delivery, state, automaton)
         if automaton is not None:
             self._constraints.require_context(request.text_before)
@@ -109,7 +110,8 @@ class Generation(Task):
 
     def is_costly(self, options: SamplingOptions) -> bool:
         """Whether to start with these options takes long: a constraint has to be compiled first."""
-        return options.constraint is not None and not self._constraints.is_kept(options.constraint)
+        constraint = options.constraint
+        return constraint is not None and not self._constraints.is_kept(constraint)
 
     def batch(
         self,

@@ -21,7 +21,8 @@ MAX_LOGIT_BIAS = 100.0
 DEFAULT_NEW_TOKENS = 200
 
 
-@dataclass(frozen=True)
+# Not frozen, and with slots: a frozen dataclass sets each of its fields by a call, for every request.
+@dataclass(slots=True)
 class DecodingRules:
     """The rules that shape the distribution of the next token; None for no rule.
 
@@ -44,7 +45,7 @@ class DecodingRules:
         return is_repetition or self.frequency_penalty is not None or self.presence_penalty is not None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class SamplingOptions(DecodingRules):
     """Everything a caller chooses for one text. Protocols translate their own parameters into these.
 

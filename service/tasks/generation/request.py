@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,7 @@ from service.tasks.generation.stream_state import StreamState
 _CHOSEN_SEED_BITS = 53
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """How results are delivered.
 
     Attributes:
@@ -80,7 +79,8 @@ class GenerationRequest:
         self._start = start
         self._best_first = delivery.best_first
         self._automaton = automaton
-        self._constraint_key = b"" if options.constraint is None else options.constraint.key
+        constraint = None if automaton is None else options.constraint
+        self._constraint_key = b"" if constraint is None else constraint.key
         self._prompt_log_probabilities: list[float] = []
         self._prompt_tops: list[Sequence[Token]] = []
         self.sequences = [self._new_sequence(number, delivery) for number in range(delivery.num_continuations)]

@@ -66,8 +66,7 @@ class TokenEvent:
     finish_reason: FinishReason | None = None
 
 
-@dataclass(frozen=True)
-class GeneratedText:
+class GeneratedText(NamedTuple):
     """One finished sequence.
 
     Attributes:
@@ -90,8 +89,7 @@ class GeneratedText:
         return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
 
 
-@dataclass(frozen=True)
-class GenerationResult:
+class GenerationResult(NamedTuple):
     """All sequences of one request. What concerns the prompt is left out unless it was asked for."""
 
     sequences: Sequence[GeneratedText]

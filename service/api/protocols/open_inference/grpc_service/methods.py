@@ -13,7 +13,7 @@ from service.api.call import Call
 from service.api.protocols.open_inference import management
 from service.api.protocols.open_inference.grpc_service import open_inference_pb2 as pb
 from service.api.protocols.open_inference.grpc_service.calls import Method, Respond
-from service.api.protocols.open_inference.grpc_service.codec import parse, read_request, response_message
+from service.api.protocols.open_inference.grpc_service.codec import parse, read_request, response_bytes
 from service.api.protocols.open_inference.inference import infer
 from service.errors import UnknownModel
 
@@ -28,7 +28,7 @@ async def model_infer(call: Call, message: bytes) -> bytes:
     """Tensors in, tensors out."""
     request: pb.ModelInferRequest = parse(pb.ModelInferRequest, message)
     answer = await infer(call, request.model_name, request.model_version or None, read_request(request, call.settings))
-    return response_message(answer).SerializeToString()
+    return response_bytes(answer)
 
 
 def server_live(call: Call, request: pb.ServerLiveRequest) -> Message:
