@@ -149,8 +149,9 @@ class PredictResponse(Answer, Generic[P]):
     @property
     def prediction(self) -> P:
         """The prediction of a request with one input. Raises ValueError where there are several."""
-        (only,) = self.predictions
-        return only
+        if len(self.predictions) != 1:
+            raise ValueError(f"there are {len(self.predictions)} predictions: take them from `predictions`")
+        return self.predictions[0]
 
 
 class PromptToken(Answer):

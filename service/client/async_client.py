@@ -31,7 +31,7 @@ from service.client.model_answers import (
     ShadowReport,
 )
 from service.client.parameters import GenerationParameters, PredictParameters
-from service.client.retries import Retries
+from service.client.retries import Retries, retries_of
 from service.client.streaming.conversation import Conversation
 from service.client.streaming.token_events import StreamPosition
 from service.client.streaming.token_stream import AsyncTokenStream
@@ -63,12 +63,12 @@ class AsyncClient:
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         """As `Client`."""
-        told = Retries(times=retries) if isinstance(retries, int) else retries or Retries()
+        told = retries_of(retries)
         self._options = Options(base_url, api_key, timeout, told, headers or {}, tls, max_answer_bytes)
         self._http = AsyncHttpConnection(self._options)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._options.base_url!r})"
+        return f"{type(self).__name__}({self._options.url!r})"
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -273,6 +273,7 @@ class AsyncClient:
         answer: type[P],
         version: str | None = ...,
         state: str | None = ...,
+        session: str | None = ...,
         encoding: str | None = ...,
         sample_rate_hz: int | None = ...,
         parameters: Mapping[str, Any] | None = ...,
@@ -285,6 +286,7 @@ class AsyncClient:
         *,
         version: str | None = ...,
         state: str | None = ...,
+        session: str | None = ...,
         encoding: str | None = ...,
         sample_rate_hz: int | None = ...,
         parameters: Mapping[str, Any] | None = ...,
@@ -297,6 +299,7 @@ class AsyncClient:
         answer: type[Answer] | None = None,
         version: str | None = None,
         state: str | None = None,
+        session: str | None = None,
         encoding: str | None = None,
         sample_rate_hz: int | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -305,6 +308,7 @@ class AsyncClient:
 
         Args:
             state: continue where an input with this state ended.
+            session: keep the state on the service under this name; continue with `started.session`.
             encoding: of bytes: pcm_s16le, pcm_f32le, f32le, wav or png; default: by the model.
             sample_rate_hz: of samples; default: that of the model.
             parameters: as of `predict` or `generate`.
@@ -312,7 +316,7 @@ class AsyncClient:
         from service.client.streaming.async_stream import AsyncStream
 
         start: dict[str, Any] = {"model": model, "version": version, "state": state, "encoding": encoding}
-        start |= {"sample_rate_hz": sample_rate_hz, "parameters": parameters}
+        start |= {"session": session, "sample_rate_hz": sample_rate_hz, "parameters": parameters}
         return AsyncStream(self._options, Conversation(self._options.url, start, answer), self._options.timeout_s)
 
     async def score(self, text: str, *, model: str | None = None, version: str | None = None) -> TextScore:

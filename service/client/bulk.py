@@ -15,7 +15,7 @@ from typing import Any, Generic
 
 from service.client.answers import P, PredictResponse
 from service.client.errors import ClientError, ForeignAnswer, InferenceFailed, InvalidInput, ServiceError
-from service.client.inputs import Input, each_of
+from service.client.inputs import Input, each_input, each_of
 from service.client.retries import Retries
 
 #: Characters of inputs in one request, about; a batch is sent when it has so many.
@@ -83,7 +83,7 @@ def patient(retries: Retries) -> Retries:
 def batches(inputs: Iterable[Input], batch_size: int) -> Iterator[Batch]:
     """Inputs in order, so many at once, fewer if they are long."""
     gathered = _Gathering(batch_size)
-    for each in inputs:
+    for each in each_input(inputs):
         yield from gathered.add(each)
     yield from gathered.rest()
 
@@ -91,7 +91,7 @@ def batches(inputs: Iterable[Input], batch_size: int) -> Iterator[Batch]:
 async def batches_async(inputs: Iterable[Input] | AsyncIterable[Input], batch_size: int) -> AsyncIterator[Batch]:
     """The same from either kind of iterable."""
     gathered = _Gathering(batch_size)
-    async for each in each_of(inputs):
+    async for each in each_of(inputs if isinstance(inputs, AsyncIterable) else each_input(inputs)):
         for batch in gathered.add(each):
             yield batch
     for batch in gathered.rest():

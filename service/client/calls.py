@@ -19,7 +19,7 @@ from service.client.answers import (
     TextScore,
     TextToken,
 )
-from service.client.inputs import Input, json_body, json_inputs
+from service.client.inputs import Input, json_body, json_inputs, texts_of
 from service.client.model_answers import (
     Health,
     KeptSession,
@@ -55,7 +55,7 @@ class Call(Generic[T]):
 
 def plain_call(method: str, path: str, body: Mapping[str, Any] | None, repeatable: bool) -> Call[dict[str, Any]]:
     """Any route that answers a JSON object."""
-    return Call(method, path, object_of, body, repeatable)
+    return Call(method, f"/{path.lstrip('/')}", object_of, body, repeatable)
 
 
 def predict_call(
@@ -122,8 +122,7 @@ def embeddings_call(
     inputs: str | Sequence[str], model: str | None, version: str | None, normalize: bool
 ) -> Call[Embeddings]:
     """`POST /v1/embeddings`."""
-    texts = [inputs] if isinstance(inputs, str) else list(inputs)
-    body = {"model": model, "version": version, "input": texts, "normalize": normalize}
+    body = {"model": model, "version": version, "input": texts_of(inputs), "normalize": normalize}
     given = {name: value for name, value in body.items() if value is not None}
     return Call("POST", "/v1/embeddings", read_as(Embeddings), given)
 

@@ -31,7 +31,7 @@ from service.client.model_answers import (
     ShadowReport,
 )
 from service.client.parameters import GenerationParameters, PredictParameters
-from service.client.retries import Retries
+from service.client.retries import Retries, retries_of
 from service.client.streaming.conversation import Conversation
 from service.client.streaming.token_events import StreamPosition
 from service.client.streaming.token_stream import TokenStream
@@ -76,12 +76,12 @@ class Client:
         Raises:
             InvalidAddress: the base URL is none.
         """
-        told = Retries(times=retries) if isinstance(retries, int) else retries or Retries()
+        told = retries_of(retries)
         self._options = Options(base_url, api_key, timeout, told, headers or {}, tls, max_answer_bytes)
         self._http = HttpConnection(self._options)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._options.base_url!r})"
+        return f"{type(self).__name__}({self._options.url!r})"
 
     def __enter__(self) -> Client:
         return self
@@ -284,6 +284,7 @@ class Client:
         answer: type[P],
         version: str | None = ...,
         state: str | None = ...,
+        session: str | None = ...,
         encoding: str | None = ...,
         sample_rate_hz: int | None = ...,
         parameters: Mapping[str, Any] | None = ...,
@@ -296,6 +297,7 @@ class Client:
         *,
         version: str | None = ...,
         state: str | None = ...,
+        session: str | None = ...,
         encoding: str | None = ...,
         sample_rate_hz: int | None = ...,
         parameters: Mapping[str, Any] | None = ...,
@@ -308,6 +310,7 @@ class Client:
         answer: type[Answer] | None = None,
         version: str | None = None,
         state: str | None = None,
+        session: str | None = None,
         encoding: str | None = None,
         sample_rate_hz: int | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -316,6 +319,7 @@ class Client:
 
         Args:
             state: continue where an input with this state ended.
+            session: keep the state on the service under this name; continue with `started.session`.
             encoding: of bytes: pcm_s16le, pcm_f32le, f32le, wav or png; default: by the model.
             sample_rate_hz: of samples; default: that of the model.
             parameters: as of `predict` or `generate`.
@@ -323,7 +327,7 @@ class Client:
         from service.client.streaming.stream import Stream
 
         start: dict[str, Any] = {"model": model, "version": version, "state": state, "encoding": encoding}
-        start |= {"sample_rate_hz": sample_rate_hz, "parameters": parameters}
+        start |= {"session": session, "sample_rate_hz": sample_rate_hz, "parameters": parameters}
         return Stream(self._options, Conversation(self._options.url, start, answer), self._options.timeout_s)
 
     def score(self, text: str, *, model: str | None = None, version: str | None = None) -> TextScore:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
@@ -25,12 +27,15 @@ KEY_VARIABLE = "UNROLL_API_KEY"
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 MAX_ANSWER_BYTES = 256 << 20
 _LONGEST_CONNECT_S = 10.0
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: How h11 says that the connection ended; everything else that it objects to is no HTTP.
 _ENDED = ("Server disconnected", "peer closed connection")
 
 
 def key_of(api_key: str | None) -> str | None:
     """The API key: the one given, or that of UNROLL_API_KEY; an empty one is none."""
+    if api_key is not None and not isinstance(api_key, str):
+        raise TypeError(f"api_key is text, and no {type(api_key).__name__}")
     return (os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key).strip() or None
 
 
@@ -38,6 +43,42 @@ def key_header(api_key: str | None = None) -> dict[str, str]:
     """The header with the API key, see `key_of`."""
     key = key_of(api_key)
     return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _check_address(base_url: str) -> None:
+    """Raises InvalidAddress, with what was probably meant, and without a password."""
+    if not isinstance(base_url, str):  # of a caller who checks no types
+        raise InvalidAddress(f"a base URL is text, such as http://127.0.0.1:8000, and no {type(base_url).__name__}")
+    address = base_url.strip()
+    shown = re.sub("//.*@", "//", address)
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        httpx.URL(address)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise InvalidAddress(f"{shown}: {error}") from error
+    if is_address and not (parts.query or parts.fragment or any(map(str.isspace, address))):
+        return
+    rest = re.sub("^wss?://", "", shown, flags=re.IGNORECASE)
+    meant = f"http://{rest}" if rest and "/" not in rest else "http://127.0.0.1:8000"
+    raise InvalidAddress(f"{shown or 'nothing'}: a base URL is http:// or https:// with a host, such as {meant}")
+
+
+def _is_above_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0
+
+
+def _is_header_text(text: Any) -> bool:
+    return isinstance(text, str) and text.isascii() and (text.isprintable() or not text)
+
+
+def _basic_header(base_url: str) -> dict[str, str]:
+    """The header for user and password in a URL, for a proxy that asks for them."""
+    parts = urlsplit(base_url.strip())
+    if parts.username is None:
+        return {}
+    told = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(told.encode()).decode()}"}
 
 
 @dataclass(frozen=True)
@@ -53,25 +94,28 @@ class Options:
     max_answer_bytes: int = MAX_ANSWER_BYTES
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.base_url)
-            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-            httpx.URL(self.base_url)
-        except (ValueError, httpx.InvalidURL) as error:
-            raise InvalidAddress(f"{self.base_url}: {error}") from error
-        if not is_address or parts.query or parts.fragment:
-            raise InvalidAddress(
-                f"{self.base_url}: a base URL is http:// or https:// with a host, such as http://a:8000"
-            )
-        if self.timeout_s is not None and not self.timeout_s > 0:
+        _check_address(self.base_url)
+        if self.timeout_s is not None and not _is_above_zero(self.timeout_s):
             raise ValueError("timeout is a number of seconds above 0, or None")
-        if any(not (sign.isascii() and sign.isprintable()) for sign in self.key or ""):
+        if self.tls is not None and not isinstance(self.tls, ssl.SSLContext):
+            raise TypeError('tls is an ssl.SSLContext, such as ssl.create_default_context(cafile="ca.pem")')
+        if not _is_header_text(self.key or ""):
             raise ValueError("api_key holds a character that no header can have")
+        for name, value in self.headers.items():
+            if not (_is_header_text(name) and _HEADER_NAME.fullmatch(name) and _is_header_text(value)):
+                raise ValueError(f"headers: {name!r} is no header, or its value is not printable ASCII text")
 
     @property
     def url(self) -> str:
-        """The base URL without a slash at its end."""
-        return self.base_url.rstrip("/")
+        """The base URL without user and password, and without a slash at its end."""
+        parts = urlsplit(self.base_url.strip())
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service is on this machine, which no proxy of the environment can reach."""
+        host = urlsplit(self.url).hostname or ""
+        return host == "localhost" or host == "::1" or host.startswith("127.")
 
     @property
     def key(self) -> str | None:
@@ -80,8 +124,8 @@ class Options:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """Those given, and the API key."""
-        return {**self.headers, **key_header(self.api_key)}
+        """Those given, and the API key, or else user and password of the base URL."""
+        return {**_basic_header(self.base_url), **self.headers, **key_header(self.api_key)}
 
     @property
     def verify(self) -> ssl.SSLContext | bool:
@@ -103,7 +147,20 @@ class HttpConnection:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._http = httpx.Client(headers=options.all_headers, verify=options.verify, timeout=None)
+        self._open()
+
+    def _open(self) -> None:
+        options = self.options
+        direct = httpx.HTTPTransport(verify=options.verify) if options.is_loopback else None
+        self._pid = os.getpid()
+        self._http = httpx.Client(headers=options.all_headers, verify=options.verify, timeout=None, transport=direct)
+
+    def _send(self, call: Call[T], timeout_s: float | None, is_stream: bool = False) -> httpx.Response:
+        """An answer whose body is still to be read. A forked process has connections of its own: on those of its
+        parent, each would read answers to the other."""
+        if self._pid != os.getpid():
+            self._open()
+        return self._http.send(_request(self._http, self.options, call, timeout_s, is_stream), stream=True)
 
     def close(self) -> None:
         self._http.close()
@@ -120,9 +177,8 @@ class HttpConnection:
     @contextmanager
     def stream(self, call: Call[T], timeout_s: float | None) -> Iterator[httpx.Response]:
         """An answer whose body is still to be read. `timeout_s` is for each part. Raises ClientError."""
-        request = _request(self._http, self.options, call, timeout_s, is_stream=True)
         with _translated(self.options.url):
-            response = self._http.send(request, stream=True)
+            response = self._send(call, timeout_s, is_stream=True)
             try:
                 yield response
             finally:
@@ -130,9 +186,8 @@ class HttpConnection:
 
     def _attempt(self, call: Call[T], timeout_s: float | None) -> Received:
         deadline = Deadline(timeout_s)
-        request = _request(self._http, self.options, call, timeout_s)
         with _translated(self.options.url):
-            response = self._http.send(request, stream=True)
+            response = self._send(call, timeout_s)
             try:
                 return self.whole(response, deadline)
             finally:
@@ -151,10 +206,21 @@ class AsyncHttpConnection:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._http = httpx.AsyncClient(headers=options.all_headers, verify=options.verify, timeout=None)
+        direct = httpx.AsyncHTTPTransport(verify=options.verify) if options.is_loopback else None
+        self._http = httpx.AsyncClient(
+            headers=options.all_headers, verify=options.verify, timeout=None, transport=direct
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
         await self._http.aclose()
+
+    def _check_loop(self) -> None:
+        """Connections that another event loop opened would fail, now or later, with an error that tells nothing."""
+        running = asyncio.get_running_loop()
+        self._loop = self._loop or running
+        if self._loop is not running:
+            raise RuntimeError("an AsyncClient belongs to one event loop: make another for each asyncio.run")
 
     async def send(self, call: Call[T], timeout_s: float | None, retries: Retries | None = None) -> T:
         """The answer, after as many attempts as it takes. Raises ClientError."""
@@ -168,6 +234,7 @@ class AsyncHttpConnection:
     @asynccontextmanager
     async def stream(self, call: Call[T], timeout_s: float | None) -> AsyncIterator[httpx.Response]:
         """An answer whose body is still to be read. `timeout_s` is for each part. Raises ClientError."""
+        self._check_loop()
         request = _request(self._http, self.options, call, timeout_s, is_stream=True)
         with _translated(self.options.url):
             response = await self._http.send(request, stream=True)
@@ -177,6 +244,7 @@ class AsyncHttpConnection:
                 await response.aclose()
 
     async def _attempt(self, call: Call[T], timeout_s: float | None) -> Received:
+        self._check_loop()
         request = _request(self._http, self.options, call, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):

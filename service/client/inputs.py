@@ -71,13 +71,12 @@ def rows_of(rows: Any, field: str) -> list[list[float]]:
 def json_body(body: Any) -> bytes:
     """A body in UTF-8. Raises InvalidInput where it has NaN, an infinity, half a surrogate pair, or no JSON value."""
     try:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain).encode()
+        return _written(body)
     except UnicodeEncodeError as error:
-        raise _invalid(
-            "inputs", f"a text holds {error.object[error.start]!r}, which is no Unicode character"
-        ) from error
+        sign = error.object[error.start]
+        raise _invalid(_place_in(body), f"a text holds {sign!r}, which is no Unicode character") from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise _invalid("inputs", f"this cannot be written as JSON: {error}") from error
+        raise _invalid(_place_in(body), f"this cannot be written as JSON: {error}") from error
 
 
 async def each_of(values: Iterable[V] | AsyncIterable[V]) -> AsyncIterator[V]:
@@ -88,6 +87,38 @@ async def each_of(values: Iterable[V] | AsyncIterable[V]) -> AsyncIterator[V]:
     else:
         for value in values:
             yield value
+
+
+def texts_of(inputs: str | Sequence[str]) -> list[str]:
+    """One text, or each of a list. Raises InvalidInput for anything else, such as words or bytes."""
+    if isinstance(inputs, str):
+        return [inputs]
+    if isinstance(inputs, list | tuple) and all(isinstance(each, str) for each in inputs):
+        return list(inputs)
+    raise _invalid("inputs", "give a text, or a list of texts")
+
+
+def each_input(inputs: Iterable[V]) -> Iterable[V]:
+    """Many inputs. Raises InvalidInput for a single one, whose letters, bytes or names would be taken for inputs."""
+    if isinstance(inputs, str | bytes | bytearray | Mapping | Frames | Path):
+        raise _invalid("inputs", f"give an iterable of inputs, such as a list, and no single {type(inputs).__name__}")
+    return inputs
+
+
+def _written(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain).encode()
+
+
+def _place_in(body: Any, depth: int = 2) -> str:
+    """The path of the first value that cannot be written, at most two names or numbers of it."""
+    if not isinstance(body, Mapping | list | tuple) or not depth:
+        return ""
+    for name, value in body.items() if isinstance(body, Mapping) else enumerate(body):
+        try:
+            _written(value)
+        except (TypeError, ValueError, RecursionError):
+            return f"{name}.{_place_in(value, depth - 1)}".rstrip(".")
+    return ""
 
 
 def _plain(value: Any) -> Any:
@@ -115,4 +146,6 @@ def _read(path: Path, field: str) -> bytes:
 
 
 def _invalid(field: str, message: str) -> InvalidInput:
-    return InvalidInput(f"{field}: {message}", code="validation", fields=(FieldError(field, message),))
+    return InvalidInput(
+        f"{field}: {message}" if field else message, code="validation", fields=(FieldError(field, message),)
+    )

@@ -43,6 +43,15 @@ class Retries:
             raise ValueError("times is 0 or more, and 0 <= first_pause_s <= longest_pause_s")
 
 
+def retries_of(told: Retries | int | None) -> Retries:
+    """As a caller says it: how often and when, or only how often; None is the default."""
+    if told is None or isinstance(told, Retries):
+        return told or Retries()
+    if isinstance(told, bool) or not isinstance(told, int):
+        raise TypeError(f"retries is a number, or Retries(...), and no {type(told).__name__}")
+    return Retries(times=told)
+
+
 class Deadline:
     """The end of a call, all attempts and pauses together; None is never."""
 

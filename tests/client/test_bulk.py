@@ -14,6 +14,7 @@ from service.client import (
     BulkProgress,
     Classification,
     ConnectionFailed,
+    Frames,
     InferenceFailed,
     InvalidInput,
     TimedOut,
@@ -60,6 +61,12 @@ def test_what_all_inputs_would_meet_is_raised(client: Any, parameters: dict[str,
         list(client.predict_many(["a", "b"], **parameters))
 
 
+@pytest.mark.parametrize("single", ["a text", b"RIFF", {"wav": "UklG"}, Frames([[1.0]])])
+def test_a_single_input_is_not_taken_apart(client: Any, single: Any) -> None:
+    with pytest.raises(InvalidInput, match="an iterable of inputs"):
+        list(client.predict_many(single, model="tiny-classifier"))
+
+
 def test_an_endless_input_is_read_only_as_far_as_its_answers_are_wanted(client: Any) -> None:
     taken = itertools.count()
     endless = (f"hello {number}" for number in taken)
@@ -71,7 +78,7 @@ def test_an_endless_input_is_read_only_as_far_as_its_answers_are_wanted(client: 
 def test_a_busy_service_is_waited_for_and_nothing_is_lost(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """More often than a single call is repeated: a bulk call has patience."""
     with Echo(answer_to_each(), busy=8) as server, noted_pauses(monkeypatch) as pauses:
-        found = list(connect(server.url).predict_many("abcdef", batch_size=2, concurrency=2))
+        found = list(connect(server.url).predict_many(list("abcdef"), batch_size=2, concurrency=2))
     assert [each.prediction.label for each in found] == list("abcdef")
     assert pauses == [2.0] * 8
 
@@ -87,7 +94,7 @@ def test_patience_ends(connect: Connect) -> None:
 
 def test_an_input_on_which_a_graph_fails_harms_no_other(connect: Connect) -> None:
     with Echo(answer_to_each(lambda value: value == "c")) as server:
-        found = list(connect(server.url).predict_many("abcdef", batch_size=6))
+        found = list(connect(server.url).predict_many(list("abcdef"), batch_size=6))
     assert [each.prediction and each.prediction.label for each in found] == ["a", "b", None, "d", "e", "f"]
     assert isinstance(found[2].error, InferenceFailed)
 
@@ -99,7 +106,7 @@ def test_a_batch_that_is_too_large_for_a_proxy_is_sent_in_halves(connect: Connec
         answer_to_each(lambda _: len(body["inputs"]) > 2, too_large)(connection, body)
 
     with Echo(answer) as server:
-        found = list(connect(server.url).predict_many("abcdefg", batch_size=7))
+        found = list(connect(server.url).predict_many(list("abcdefg"), batch_size=7))
         assert [each.prediction.label for each in found] == list("abcdefg")
 
 
@@ -107,7 +114,7 @@ def test_batches_are_limited_in_number_and_size() -> None:
     long = "x" * (BATCH_CHARACTERS // 2 - 1)
     sizes = [len(batch.inputs) for batch in batches([long, long, long, "a", "b", "c", "d"], 3)]
     assert sizes == [2, 3, 2]
-    assert [batch.first for batch in batches("abcdefgh", 3)] == [0, 3, 6]
+    assert [batch.first for batch in batches(list("abcdefgh"), 3)] == [0, 3, 6]
 
 
 class Echo:

@@ -137,6 +137,37 @@ def test_what_a_model_does_not_read_ends_the_stream_with_an_error(client: Any) -
         stream.send([1, 2])
 
 
+@pytest.mark.parametrize("piece", [[1, 2], "\ud800", [[float("nan")]]])
+def test_a_piece_that_cannot_be_sent_is_not_waited_for(client: Any, piece: Any) -> None:
+    with client.stream("tiny-tagger-chunks") as stream:
+        with pytest.raises(InvalidInput):
+            stream.send(piece)
+        assert words_of(answers_to(stream, "the cat ")) == ["the", "cat"]
+
+
+def test_after_an_error_of_the_service_every_call_raises_it_again(client: Any) -> None:
+    with client.stream("tiny-tagger-chunks") as stream:
+        with pytest.raises(InvalidInput) as first:
+            answers_to(stream, b"bytes")
+        for again in (lambda: answers_to(stream, "the "), stream.state, stream.end):
+            with pytest.raises(InvalidInput) as caught:
+                again()
+            assert caught.value is first.value
+    with pytest.raises(InvalidInput, match="has ended"):
+        stream.send("the ")
+
+
+def test_a_session_goes_on_with_another_stream(client: Any) -> None:
+    with client.stream("tiny-tagger-chunks", session="s") as stream:
+        answers_to(stream, "the cat ")
+        name = stream.started.session
+        stream.end()
+    assert name
+    with client.stream("tiny-tagger-chunks", session=name) as stream:
+        assert words_of(answers_to(stream, "sat ")) == ["sat"]
+    assert client.delete_session(name) == 1
+
+
 @contextmanager
 def websocket(answer: Callable[[ServerConnection], None]) -> Iterator[str]:
     """A WebSocket server that begins every stream, and goes on as `answer` says."""

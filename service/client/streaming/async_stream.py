@@ -108,6 +108,7 @@ class AsyncStream(Generic[P]):
 
     async def aclose(self) -> None:
         """Close the connection, whatever is still to be answered."""
+        self._talk.leave()
         if self._opened is not None:
             await self._opened.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from service.client.answers import Answer
@@ -21,6 +21,8 @@ from service.client.streaming.messages import (
     StreamState,
     StreamToken,
 )
+
+M = TypeVar("M", str, str | bytes)
 
 #: What may be sent: a piece of a text, samples or a part of a file as bytes, or rows of numbers.
 Piece = str | bytes | Sequence[Sequence[float]]
@@ -55,6 +57,7 @@ class Conversation:
         self._start = start
         self._wanted = wanted
         self._prediction: type[Answer] = Answer  # until `started` says the task
+        self._failure: ClientError | None = None
 
     @property
     def start(self) -> str:
@@ -64,24 +67,20 @@ class Conversation:
 
     def piece(self, piece: Piece, flush: bool) -> str | bytes:
         """The message of one input. Raises InvalidInput."""
-        self._begin_input()
-        if isinstance(piece, bytes | bytearray | memoryview):
-            return bytes(piece)
-        if isinstance(piece, str):
-            return json_body({"type": "text", "text": piece, **({"flush": True} if flush else {})}).decode()
-        return json_body({"type": "frames", "frames": rows_of(piece, "frames")}).decode()
+        return self._counted(_message(piece, flush))
 
     def request(self, kind: str, **fields: Any) -> str:
         """A message other than an input: generate, state or end."""
-        self._begin_input()
-        return json_body({"type": kind, **fields}).decode()
+        return self._counted(json_body({"type": kind, **fields}).decode())
 
-    def _begin_input(self) -> None:
+    def _counted(self, message: M) -> M:
+        """The message, which waits for an answer from now on: one that could not be written is never waited for."""
         if self.is_over:
             raise InvalidInput("this stream has ended: open another one for the next input")
         if len(self.unread) >= MAX_UNREAD:
             raise InvalidInput(f"{MAX_UNREAD:,} answers of this stream are unread: iterate over it while sending")
         self.num_unanswered += 1
+        return message
 
     def receive(self, message: str | bytes) -> StreamAnswer | None:
         """The answer in a message; None for `started`.
@@ -93,16 +92,21 @@ class Conversation:
         found = self._object(message)
         kind = found.pop("type", None)
         if kind == "error":
-            raise error_of(found)
+            self._failure = error_of(found)
+            raise self._failure
         if kind == "closing":
-            raise StreamClosing(f"{self._url}: the service stops", found.get("state"), str(found.get("held", "")))
+            message = f"{self._url}: the service stops; open another stream with `state`, and send `held` first"
+            self._failure = StreamClosing(message, found.get("state"), str(found.get("held", "")))
+            raise self._failure
         if kind == "started":
             self._begin(validated(StreamStarted, found, self._url))
             return None
         return self._answer(str(kind), found)
 
     def closed(self, code: int | None, reason: str) -> ClientError:
-        """The error of a connection that ended before its last answer."""
+        """The error of a connection that ended before its last answer: what the service said before it closed it."""
+        if self._failure is not None:
+            return self._failure
         why = f"close code {code}{f', {reason}' if reason else ''}" if code else "without a close code"
         return ConnectionFailed(f"{self._url}: the connection ended before the last answer ({why})", was_sent=True)
 
@@ -125,6 +129,10 @@ class Conversation:
             return validated(StreamFinal[self._prediction], found, self._url)  # type: ignore[name-defined]
         return validated(OtherMessage, {"type": kind, **found}, self._url)
 
+    def leave(self) -> None:
+        """Nothing more is sent: this end closes the connection."""
+        self.is_over = True
+
     def _object(self, message: str | bytes) -> dict[str, Any]:
         try:
             found = json.loads(message)
@@ -133,3 +141,12 @@ class Conversation:
         if not isinstance(found, dict):
             raise ForeignAnswer(f"{self._url} sent a message that is no JSON object; is it an Unroll server?")
         return found
+
+
+def _message(piece: Piece, flush: bool) -> str | bytes:
+    """The message of one input. Raises InvalidInput."""
+    if isinstance(piece, bytes | bytearray | memoryview):
+        return bytes(piece)
+    if isinstance(piece, str):
+        return json_body({"type": "text", "text": piece, **({"flush": True} if flush else {})}).decode()
+    return json_body({"type": "frames", "frames": rows_of(piece, "frames")}).decode()

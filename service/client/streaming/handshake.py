@@ -60,6 +60,7 @@ def _arguments(options: Options, timeout_s: float | None) -> dict[str, Any]:
         "open_timeout": timeout_s,
         "max_size": options.max_answer_bytes,
         "compression": None,
+        "proxy": None if options.is_loopback else True,
         **({"ssl": options.tls} if options.tls is not None else {}),
     }
 

@@ -22,6 +22,7 @@ class StreamStarted(Answer):
     reads: str
     encoding: str | None = None
     sample_rate_hz: int | None = None
+    session: str | None = None
     request_id: str = ""
 
 
@@ -33,12 +34,16 @@ class StreamSpan(Answer):
 
 
 class StreamResult(Answer, Generic[P]):
-    """The answer to one input, or to `generate`. `predictions` has one entry, none if nothing could be read yet."""
+    """The answer to one input, or to `generate`. `predictions` has one entry, none if nothing could be read yet.
+
+    `session_kept` is False if there was no room for the session: continue with the state.
+    """
 
     index: int
     predictions: list[P] = Field(default_factory=list)
     span: StreamSpan | None = None
     generated_text: str | None = None
+    session_kept: bool = True
     details: GenerationDetails | None = None
 
 

@@ -96,6 +96,7 @@ class Stream(Generic[P]):
 
     def close(self) -> None:
         """Close the connection, whatever is still to be answered."""
+        self._talk.leave()
         self._resources.close()
 
     def __enter__(self) -> Stream[P]:
