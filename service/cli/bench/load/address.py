@@ -87,7 +87,8 @@ def parse_address(url: str, tls: TlsOptions, headers: Mapping[str, str]) -> Addr
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise UnrollError(f"{url} is no URL of a server: write it as http://127.0.0.1:8000 or https://host/prefix")
     if parts.query or parts.fragment or parts.username:
-        raise UnrollError(f"{url}: give the base URL alone, without a user, a query or a fragment")
+        shown = f"{parts.scheme}://{parts.hostname}"  # without a password
+        raise UnrollError(f"{shown}: give the base URL alone, without a user, a query or a fragment")
     for name, value in headers.items():
         if not value.isascii() or not value.isprintable():
             raise UnrollError(f"the header {name} has characters that no header can have")

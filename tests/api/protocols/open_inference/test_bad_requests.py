@@ -65,7 +65,7 @@ JSON_CASES = {
         "shared memory is not offered",
     ),
     "shared memory for an output": (body(HELLO, **output("label", shared_memory_region="r")), "is not offered"),
-    "an unknown parameter": (body(HELLO, parameters={"nothing": 1}), "this task has: top_k"),
+    "an unknown parameter": (body(HELLO, parameters={"nothing": 1}), "this task has: normalize, return_hidden, top_k"),
     "a parameter out of range": (body(HELLO, parameters={"top_k": 0}), "parameters.top_k"),
     "a negative timeout": (body(HELLO, parameters={"timeout": -1}), "parameters.timeout"),
     "a priority that is no number": (body(HELLO, parameters={"priority": "high"}), "parameters.priority"),
