@@ -125,7 +125,11 @@ def test_a_model_is_described_with_card_limits_scores_and_parameters(client: Tes
     assert described["options"]["scheme"] == "bio"
     assert described["versions"] == ["1"]
     assert described["provider"] == "CPUExecutionProvider"
-    assert client.get("/models/tiny-classifier").json()["parameters"]["properties"].keys() == {"top_k"}
+    assert client.get("/models/tiny-classifier").json()["parameters"]["properties"].keys() == {
+        "normalize",
+        "return_hidden",
+        "top_k",
+    }
 
 
 def test_an_unknown_model_or_version_cannot_be_described(client: TestClient) -> None:

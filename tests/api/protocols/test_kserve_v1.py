@@ -42,7 +42,12 @@ def test_a_language_model_continues_each_instance(client: TestClient) -> None:
         (PATH, {"instances": [3]}, 400, "instances.0: must be text"),
         (PATH, {"instances": ["a", " "]}, 400, "instances.1: the text is empty"),
         (PATH, {"instances": ["a"] * 129}, 400, "129 inputs in one request"),
-        (PATH, {"instances": ["a"], "parameters": {"nothing": 1}}, 400, "this task has: top_k"),
+        (
+            PATH,
+            {"instances": ["a"], "parameters": {"nothing": 1}},
+            400,
+            "this task has: normalize, return_hidden, top_k",
+        ),
         (
             PATH,
             {"instances": [{"b64": base64.b64encode(b"abc").decode()}]},
