@@ -214,8 +214,7 @@ class Server:
             self._client.generate_stream(prompt, model=model, version=version, **given) as events,
         ):
             for event in events:
-                if not event.token.special:
-                    yield event.token.text
+                yield event.text
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         with told_plainly():

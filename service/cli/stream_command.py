@@ -109,7 +109,7 @@ def _print_answer(answer: StreamAnswer, as_json: bool) -> None:
     if as_json:
         print(json.dumps(answer.model_dump(exclude_unset=True), ensure_ascii=False), flush=True)
     elif isinstance(answer, StreamToken):
-        print("" if answer.token.special else answer.token.text, end="", flush=True)
+        print(answer.text, end="", flush=True)
     elif isinstance(answer, StreamResult):
         for prediction in answer.predictions:
             print(readable(prediction.model_dump(exclude_none=True)).rstrip("\n"), flush=True)

@@ -247,6 +247,11 @@ class TokenEvent(Answer):
     session: str | None = None
     session_kept: bool = True
 
+    @property
+    def text(self) -> str:
+        """What the token adds to the text: nothing if it is special, as the end of a text is."""
+        return "" if self.token.special else self.token.text
+
 
 class TextScore(Answer):
     """How well a language model predicts a text: lower is better, None for a text of one token.

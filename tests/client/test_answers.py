@@ -54,6 +54,15 @@ def test_every_field_of_an_answer_has_a_type(theirs: type[BaseModel], ours: type
     assert not set().union(*declared.values()) - known
 
 
+@pytest.mark.parametrize("kind", [answers.TokenEvent, streamed.StreamToken])
+def test_the_end_of_a_text_adds_nothing_to_it(kind: type[answers.TokenEvent | streamed.StreamToken]) -> None:
+    """Special tokens are told by their names, which are not part of the text."""
+    told = {"index": 1, "number": 1, "token": {"id": 5, "text": "ab", "logprob": -1.0, "special": False}}
+    assert kind.model_validate(told).text == "ab"
+    end = {"id": 3, "text": "<eos>", "logprob": -1.0, "special": True}
+    assert kind.model_validate(told | {"token": end}).text == ""
+
+
 def test_every_task_has_predictions_of_a_type() -> None:
     assert set(answers.PREDICTIONS) == set(tasks_of_route("predict"))
 

@@ -61,6 +61,11 @@ class StreamToken(Answer):
     token: Token
     top_tokens: list[Token] | None = None
 
+    @property
+    def text(self) -> str:
+        """What the token adds to the text: nothing if it is special, as the end of a text is."""
+        return "" if self.token.special else self.token.text
+
 
 class StreamState(Answer):
     """The state after all that is complete; None as long as nothing was read.

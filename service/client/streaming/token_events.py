@@ -100,8 +100,7 @@ class StreamPosition:
         event = validated(TokenEvent, _object(data, self._url), self._url)
         index = self._num_before + event.index
         whole = event.model_copy(update={"index": index, **self._end_of(event)})
-        if not event.token.special:
-            self._text += event.token.text
+        self._text += event.text
         if self._resumes and event.state is not None and event.tokens_left is not None:
             self._go_on_from(event.state, event.tokens_left, index)
         if index <= self.num_tokens:

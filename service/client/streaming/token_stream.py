@@ -17,7 +17,7 @@ class TokenStream(Iterator[TokenEvent]):
     """The tokens of a text, one event each, as they are made. Leaving it, or `close`, ends the work for it.
 
     for event in client.generate_stream("ROMEO:", model="shakespeare"):
-        print(event.token.text, end="", flush=True)
+        print(event.text, end="", flush=True)
     """
 
     def __init__(self, connection: HttpConnection, position: StreamPosition, timeout_s: float | None) -> None:

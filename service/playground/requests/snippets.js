@@ -52,7 +52,8 @@ const javascriptLiteral = (value) => literalWith({ null: "null", true: "true", f
 
 const PYTHON_STREAM = `    for line in answer:
         if line.startswith(b"data:"):
-            print(json.loads(line[5:])["token"]["text"], end="", flush=True)`;
+            token = json.loads(line[5:])["token"]
+            print("" if token["special"] else token["text"], end="", flush=True)`;
 
 function pythonOf(exchange) {
   const file = (name) => `base64.b64encode(open(${JSON.stringify(name)}, "rb").read()).decode()`;
@@ -75,7 +76,10 @@ const JAVASCRIPT_STREAM = `let rest = "";
 for await (const part of answer.body.pipeThrough(new TextDecoderStream())) {
   const events = (rest + part).split("\\n\\n");
   rest = events.pop();
-  for (const event of events) console.log(JSON.parse(event.slice("data:".length)).token.text);
+  for (const event of events) {
+    const { token } = JSON.parse(event.slice("data:".length));
+    if (!token.special) console.log(token.text);
+  }
 }`;
 
 function javascriptOf(exchange) {
