@@ -45,64 +45,77 @@ UrlsArgument = Annotated[
         metavar="URL [URL]", envvar="UNROLL_URL", help="A server, such as http://host:8000; two are compared."
     ),
 ]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="Model to ask; repeatable.", show_default="every model that answers"),
+]
+VersionOption = Annotated[str | None, typer.Option(help="Version of the model.", show_default="the server's choice")]
+FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="Inputs, one a line: JSON in .jsonl, text in every other file.",
+        show_default="made of the model's examples",
+    ),
+]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Request parameter, such as top_k=3; repeatable."),
+]
+MaxNewTokensOption = Annotated[int, typer.Option(min=1, help="Tokens of each generated text.")]
+StreamOption = Annotated[bool, typer.Option(help="Read generated texts as a stream, and time every token.")]
+ConcurrencyOption = Annotated[
+    str | None,
+    typer.Option("--concurrency", "-c", help="Callers of a closed loop, as a list.", show_default="1,16,64"),
+]
+RateOption = Annotated[str | None, typer.Option("--rate", help="Requests a second of an open loop, as a list.")]
+DurationOption = Annotated[
+    str | None, typer.Option("--duration", "-d", help="Of each measurement: 10s, 2m.", show_default="5s")
+]
+RequestsOption = Annotated[
+    int | None, typer.Option("--requests", "-n", min=1, help="Stop each measurement after so many instead.")
+]
+WarmUpOption = Annotated[str, typer.Option(help="Before each measurement, not counted.")]
+RoundsOption = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Repetitions.", show_default="1; 5 to compare two servers")
+]
+JsonFileOption = Annotated[Path | None, typer.Option("--json", help="Write all figures to a file; - prints them.")]
+CsvFileOption = Annotated[Path | None, typer.Option("--csv", help="Write the figures of each round as a table.")]
+BaselineOption = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="Compare with a file that --json wrote.")
+]
+CaFileOption = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Certificates to trust, in PEM.")]
+CertFileOption = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="Certificate of this client, for mTLS.")
+]
+KeyFileOption = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="Private key of that certificate.")
+]
+InsecureOption = Annotated[bool, typer.Option("--insecure", help="Do not check the server's certificate.")]
 
 
 def bench(
     urls: UrlsArgument,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Model to ask; repeatable.", show_default="every model that answers"),
-    ] = None,
-    version: Annotated[
-        str | None, typer.Option(help="Version of the model.", show_default="the server's choice")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Inputs, one a line: JSON in .jsonl, text in every other file.",
-            show_default="made of the model's examples",
-        ),
-    ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Request parameter, such as top_k=3; repeatable."),
-    ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each generated text.")] = 64,
-    stream: Annotated[bool, typer.Option(help="Read generated texts as a stream, and time every token.")] = True,
-    concurrency: Annotated[
-        str | None,
-        typer.Option("--concurrency", "-c", help="Callers of a closed loop, as a list.", show_default="1,16,64"),
-    ] = None,
-    rate: Annotated[str | None, typer.Option("--rate", help="Requests a second of an open loop, as a list.")] = None,
-    duration: Annotated[
-        str | None, typer.Option("--duration", "-d", help="Of each measurement: 10s, 2m.", show_default="5s")
-    ] = None,
-    requests: Annotated[
-        int | None, typer.Option("--requests", "-n", min=1, help="Stop each measurement after so many instead.")
-    ] = None,
-    warm_up: Annotated[str, typer.Option(help="Before each measurement, not counted.")] = "1s",
-    rounds: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Repetitions.", show_default="1; 5 to compare two servers")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures to a file; - prints them.")
-    ] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures of each round as a table.")] = None,
-    baseline: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Compare with a file that --json wrote.")
-    ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Certificates to trust, in PEM.")
-    ] = None,
-    cert_file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Certificate of this client, for mTLS.")
-    ] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Private key of that certificate.")
-    ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Do not check the server's certificate.")] = False,
+    model: ModelOption = None,
+    version: VersionOption = None,
+    file: FileOption = None,
+    parameter: ParameterOption = None,
+    max_new_tokens: MaxNewTokensOption = 64,
+    stream: StreamOption = True,
+    concurrency: ConcurrencyOption = None,
+    rate: RateOption = None,
+    duration: DurationOption = None,
+    requests: RequestsOption = None,
+    warm_up: WarmUpOption = "1s",
+    rounds: RoundsOption = None,
+    json_file: JsonFileOption = None,
+    csv_file: CsvFileOption = None,
+    baseline: BaselineOption = None,
+    ca_file: CaFileOption = None,
+    cert_file: CertFileOption = None,
+    key_file: KeyFileOption = None,
+    insecure: InsecureOption = False,
 ) -> None:
     """Measure what a running server takes: throughput, latency percentiles, errors.
 

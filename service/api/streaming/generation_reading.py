@@ -1,4 +1,4 @@
-"""Streaming text generation over a WebSocket: prompt chunks in, tokens out. The text goes on from one to the next."""
+"""Streaming text generation over a WebSocket: prompt chunks in, tokens out, recurrent state carried across turns."""
 
 from __future__ import annotations
 

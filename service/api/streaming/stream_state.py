@@ -1,4 +1,4 @@
-"""From where an input of a stream goes on, and the session that keeps its state for the next connection or request."""
+"""State and session of a WebSocket stream: where the recurrent state comes from, and where it is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-sent events of `POST /generate_stream`, and the place from which a broken stream goes on.
+"""Parser of the server-sent events of `POST /generate_stream`, with resumption after a lost connection.
 
 Every replica with the same bundle and the same `UNROLL_STATE_KEYS` continues from a state with exactly the same tokens.
 Tokens that were received after the last state are generated a second time and skipped.
