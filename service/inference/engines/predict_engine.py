@@ -11,7 +11,7 @@ from service.access.metering import meter_var
 from service.errors import InvalidInput, UnrollError
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
-from service.inference.scheduling.batcher import Batcher, Output
+from service.inference.scheduling.batcher import Batcher, Output, timings_of
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.step_queue import StepQueue
@@ -187,7 +187,7 @@ class PredictEngine:
         written = await self._context.for_each(
             asked.efforts, lambda index: self._written(examples[index], outputs[index]), asked.deadline_s, asked.caller
         )
-        timings = _timings(started_s, queued_s, ran_s, outputs)
+        timings = timings_of(started_s, queued_s, ran_s, outputs)
         if asked.caller != BACKGROUND:  # shadow traffic is no traffic of the model's
             self._observe(timings, [notes for _, notes in written])
             self.statistics.succeed(timings, len(examples))
@@ -269,20 +269,3 @@ def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineConte
         options.max_queue_items,
         context.metrics,
     )
-
-
-def _timings(started_s: float, queued_s: float, ran_s: float, outputs: Sequence[Output]) -> Timings:
-    ended_s = time.monotonic()
-    last = outputs[0] if len(outputs) == 1 else max(outputs, key=lambda output: output.queue_s + output.run_s)
-    return Timings(
-        preprocess_ms=_ms(queued_s - started_s),
-        queue_ms=_ms(last.queue_s),
-        inference_ms=_ms(last.run_s),
-        postprocess_ms=_ms(ended_s - ran_s),
-        total_ms=_ms(ended_s - started_s),
-        batch_size=max([output.batch_size for output in outputs]),
-    )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)

@@ -26,6 +26,7 @@ from service.inference.scheduling.kept_rows import RESERVED
 from service.inference.scheduling.lanes import Lanes, Work
 from service.observability.inference_statistics import RunTotals
 from service.observability.metrics import Metrics
+from service.observability.timings import Timings
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,24 @@ class Output(NamedTuple):
     queue_s: float
     run_s: float
     batch_size: int
+
+
+def timings_of(started_s: float, queued_s: float, ran_s: float, outputs: Sequence[Output]) -> Timings:
+    """The stages of a request that ends now. Times are `time.monotonic()`'s: begun, queued, and back from the runs."""
+    ended_s = time.monotonic()
+    last = outputs[0] if len(outputs) == 1 else max(outputs, key=lambda output: output.queue_s + output.run_s)
+    return Timings(
+        preprocess_ms=_ms(queued_s - started_s),
+        queue_ms=_ms(last.queue_s),
+        inference_ms=_ms(last.run_s),
+        postprocess_ms=_ms(ended_s - ran_s),
+        total_ms=_ms(ended_s - started_s),
+        batch_size=max([output.batch_size for output in outputs]),
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 @dataclass(eq=False, slots=True)

@@ -15,7 +15,7 @@ from service.access.metering import meter_var
 from service.bundle.manifest import Manifest
 from service.bundle.padding import FloatArray
 from service.errors import InferenceFailed, InvalidInput, NotReady, UnrollError
-from service.inference.scheduling.batcher import Batcher, Output
+from service.inference.scheduling.batcher import Batcher, Output, timings_of
 from service.observability.inference_statistics import InferenceStatistics, RunTotals
 from service.observability.metrics import Metrics
 from service.observability.timings import Timings
@@ -137,7 +137,7 @@ class Embedder:
         if not np.isfinite(vectors).all():
             raise InferenceFailed("the model computed a hidden state that is not of finite numbers")
         num_tokens = self._count(examples)
-        return Embeddings(vectors, num_tokens, _timings(started_s, queued_s, ran_s, outputs))
+        return Embeddings(vectors, num_tokens, timings_of(started_s, queued_s, ran_s, outputs))
 
     async def _examples(self, inputs: Sequence[EmbeddingInput], deadline_s: float, caller: str) -> list[Any]:
         samples = SampleCount(self._limits)
@@ -174,16 +174,3 @@ def _effort_of(item: EmbeddingInput) -> int:
     if isinstance(item, list) and item and isinstance(item[0], int):
         return len(item)
     return effort_of(item)  # type: ignore[arg-type]  # these are no ids
-
-
-def _timings(started_s: float, queued_s: float, ran_s: float, outputs: Sequence[Output]) -> Timings:
-    ended_s = time.monotonic()
-    last = max(outputs, key=lambda output: output.queue_s + output.run_s)
-    return Timings(
-        preprocess_ms=round((queued_s - started_s) * 1000, 3),
-        queue_ms=round(last.queue_s * 1000, 3),
-        inference_ms=round(last.run_s * 1000, 3),
-        postprocess_ms=round((ended_s - ran_s) * 1000, 3),
-        total_ms=round((ended_s - started_s) * 1000, 3),
-        batch_size=max(output.batch_size for output in outputs),
-    )

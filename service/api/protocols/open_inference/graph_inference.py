@@ -27,9 +27,8 @@ from service.bundle.hidden_output import ON_REQUEST, without_hidden
 from service.bundle.manifest import ClassificationOptions, GraphSpec, TensorSpec, WaveformSpec
 from service.bundle.padding import Array
 from service.errors import InvalidInput, UnrollError
-from service.inference.scheduling.batcher import Output
+from service.inference.scheduling.batcher import Output, timings_of
 from service.inference.scheduling.graph_queues import BATCH_AXIS, axis_sizes, batch_of
-from service.observability.timings import Timings
 
 #: An answer is held in memory as a whole.
 _MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -57,7 +56,7 @@ async def run_graph(call: Call, served: ServedModel, request: InferRequest, dead
     except UnrollError:
         engine.statistics.fail(started_s)
         raise
-    timings = _timings(started_s, queued_s, ran_s, outputs)
+    timings = timings_of(started_s, queued_s, ran_s, outputs)
     engine.statistics.succeed(timings, len(outputs))
     call.record.note_timings(timings)
     return [numbers(name, array) for name, array in batch.items()]
@@ -152,16 +151,3 @@ def _samples_per_step(served: ServedModel) -> int:
 
 def _num_elements(tensor: TensorSpec, sizes: Mapping[str, int]) -> int:
     return math.prod(axis if isinstance(axis, int) else sizes.get(axis, 1) for axis in tensor.shape)
-
-
-def _timings(started_s: float, queued_s: float, ran_s: float, outputs: list[Output]) -> Timings:
-    ended_s = time.monotonic()
-    last = max(outputs, key=lambda output: output.queue_s + output.run_s)
-    return Timings(
-        round((queued_s - started_s) * 1000, 3),
-        round(last.queue_s * 1000, 3),
-        round(last.run_s * 1000, 3),
-        round((ended_s - ran_s) * 1000, 3),
-        round((ended_s - started_s) * 1000, 3),
-        max(output.batch_size for output in outputs),
-    )
