@@ -121,6 +121,13 @@ def test_workers_get_their_setting_and_memory_to_share(helm: Helm) -> None:
     assert "UNROLL_WORKERS" not in one(helm.render().resources, "ConfigMap")["data"]
 
 
+def test_a_path_of_a_route_is_told_to_the_service(helm: Helm) -> None:
+    """The service takes requests under it, and probes, which know nothing of it."""
+    for values in (preset("gateway"), {"ingress": {"enabled": True, "path": "/unroll/"}}):
+        assert one(helm.render(values).resources, "ConfigMap")["data"]["UNROLL_ROOT_PATH"] == "/unroll"
+    assert "UNROLL_ROOT_PATH" not in one(helm.render(preset("secured")).resources, "ConfigMap")["data"]
+
+
 @pytest.mark.parametrize("name", ["", "unroll", "texts", "a.b.c", "x" * 53, "unroll-" + "y" * 46])
 @pytest.mark.parametrize("override", ["", "unroll-of-another-name-that-is-46-characters-ok"[:46]])
 def test_names_are_valid_and_fit_into_those_of_pods(name: str, override: str, helm: Helm) -> None:
@@ -136,6 +143,15 @@ def test_names_are_valid_and_fit_into_those_of_pods(name: str, override: str, he
     (pattern,) = set(re.findall(r'pod=~"([^"]*)"', query))
     assert re.fullmatch(pattern, f"{deployment}-5d8f7c9b64-x2x4z")
     assert not re.fullmatch(pattern, f"{deployment}-canary-5d8f7c9b64-x2x4z")
+
+
+def test_names_that_yaml_would_take_for_something_else_stay_names(helm: Helm) -> None:
+    values = {"fullnameOverride": "true", "priorityClassName": "yes", "serviceAccountName": "1e3"}
+    resources = helm.render(values | {"secrets": {"existingSecret": "0123"}}, name="null").resources
+    assert one(resources, "Service")["metadata"]["name"] == "true"
+    assert one(resources, "Service")["spec"]["selector"]["app.kubernetes.io/instance"] == "null"
+    for resource in resources:
+        assert_valid(resource)
 
 
 def test_two_long_names_that_begin_alike_do_not_meet(helm: Helm) -> None:

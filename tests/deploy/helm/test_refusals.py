@@ -26,6 +26,14 @@ MISTAKES: list[tuple[Values, str]] = [
     ({"models": {"source": "s3"}}, "at '/models/source': value must be one of 'volume', 'image', 'none'"),
     ({"models": {"volume": {"size": "5 GB"}}}, "at '/models/volume/size'"),
     ({"settings": {"LOG_LEVEL": "info"}}, "at '/settings': additional properties 'LOG_LEVEL' not allowed"),
+    ({"settings": {"UNROLL_DRAIN_TIMEOUT_S": "soon"}}, "at '/settings/UNROLL_DRAIN_TIMEOUT_S'"),
+    ({"settings": None}, "at '': missing property 'settings'"),
+    ({"autoscaling": {"keda": None}}, "at '/autoscaling': missing property 'keda'"),
+    ({"replicas": 1e9}, "at '/replicas': maximum"),
+    ({"image": {"tag": 1.0}}, "at '/image/tag': got number, want string"),
+    ({"apiKeys": {"existingSecret": "keys", "file": "../keys"}}, "at '/apiKeys/file'"),
+    ({"httpRoute": {"path": '/a b"c'}}, "at '/httpRoute/path'"),
+    ({"extraEnv": [{"value": "x"}]}, "at '/extraEnv/0': missing property 'name'"),
     ({"settings": {"UNROLL_READY": ["a"]}}, "at '/settings/UNROLL_READY': got array"),
     ({"fullnameOverride": "x" * 47}, "at '/fullnameOverride': maxLength: got 47, want 46"),
     ({"fullnameOverride": "Unroll_1"}, "at '/fullnameOverride'"),
@@ -64,6 +72,10 @@ CONFLICTS: list[tuple[Values, str]] = [
         "Prometheus needs monitoring.apiKey.existingSecret",
     ),
     ({"httpRoute": {"enabled": True}}, "httpRoute.enabled needs httpRoute.parentRefs"),
+    (
+        {"httpRoute": {"enabled": True, "parentRefs": [PARENT], "path": "/a"}, "ingress": {"enabled": True}},
+        "httpRoute.path /a and ingress.path / differ",
+    ),
     ({"grpcRoute": {"enabled": True, "parentRefs": [PARENT]}}, "grpcRoute.enabled needs grpc.enabled"),
     ({"grpc": {"enabled": True, "port": 8000}}, "grpc.port 8000 is the port of HTTP"),
     (
@@ -76,6 +88,7 @@ CONFLICTS: list[tuple[Values, str]] = [
     ),
     ({"settings": {"UNROLL_DRAIN_TIMEOUT_S": 60}}, "set 80 or more"),
     ({"preStopSeconds": 30}, "set 60 or more"),
+    ({"strategy": {"maxSurge": 0, "maxUnavailable": "0%"}}, "strategy: maxSurge and maxUnavailable are both 0"),
     ({"podLabels": {"app.kubernetes.io/name": "x"}}, "is a label by which the release finds its pods"),
 ]
 
@@ -122,7 +135,7 @@ def test_a_release_that_begins_with_a_digit_is_told_to_name_its_resources(helm: 
 
 
 def test_the_schema_knows_exactly_the_values_that_there_are() -> None:
-    """A value that is not in the schema would be refused, and one of the schema alone would do nothing."""
+    """One that is not in the schema would be refused, one of the schema alone would do nothing; null removes none."""
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     del schema["properties"]["global"]  # may come from a chart above this one
@@ -132,9 +145,10 @@ def test_the_schema_knows_exactly_the_values_that_there_are() -> None:
 def unlike(schema: dict[str, Any], values: dict[str, Any], path: str = "") -> list[str]:
     """Paths that only one of schema and values has, down to lists and to objects that are empty by default."""
     found = [f"{path}/{name}" for name in schema["properties"].keys() ^ values.keys()]
+    found += [f"{path} does not require {name}" for name in values.keys() ^ schema["required"]]
     for name in schema["properties"].keys() & values.keys():
         below = schema["properties"][name]
-        if "properties" in below and values[name]:
+        if "properties" in below and "patternProperties" not in below and values[name]:
             found += unlike(below, values[name], f"{path}/{name}")
     return found
 

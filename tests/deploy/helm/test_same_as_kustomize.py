@@ -104,8 +104,8 @@ SETTLED: list[Callable[[Resource], None]] = [
     _in_one_order,
     _without_namespace,
 ]
-#: Resources that only one of the two makes. Helm does not make its namespace, and should not make Secrets, which would be
-#: kept in every revision. Kustomize has no tests.
+#: Resources that only one of the two makes. Helm does not make its namespace, and should not make Secrets, which each
+#: revision would keep. Kustomize has no tests.
 ONLY_ONE_HAS = {"Namespace", "Secret", "Pod"}
 
 

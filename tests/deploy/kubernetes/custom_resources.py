@@ -98,21 +98,12 @@ _HOST: Schema = {
 }
 _PARENT = _object(("name",), group=_TEXT, kind=_TEXT, name=_TEXT, namespace=_TEXT, port=_NUMBER, sectionName=_TEXT)
 _BACKENDS = _list(_object(("name", "port"), name=_TEXT, port=_NUMBER))
-_REWRITE = _object(
-    ("type", "urlRewrite"),
-    type={"const": "URLRewrite"},
-    urlRewrite=_object(
-        ("path",),
-        path=_object(("type", "replacePrefixMatch"), type={"const": "ReplacePrefixMatch"}, replacePrefixMatch=_TEXT),
-    ),
-)
 _MATCH = _object(
     ("path",), path=_object(("type", "value"), type={"enum": ["Exact", "PathPrefix", "RegularExpression"]}, value=_TEXT)
 )
 _HTTP_RULE = _object(
     ("backendRefs",),
     matches=_list(_MATCH),
-    filters=_list(_REWRITE),
     backendRefs=_BACKENDS,
     timeouts=_object(request=_DURATION, backendRequest=_DURATION),
 )

@@ -99,6 +99,9 @@ monitoring: serviceMonitor.enabled and podMonitor.enabled exclude each other, be
 {{- end }}
 
 {{- define "unroll.check.routes" -}}
+{{- if and .Values.httpRoute.enabled .Values.ingress.enabled (ne (trimSuffix "/" .Values.httpRoute.path) (trimSuffix "/" .Values.ingress.path)) }}
+httpRoute.path {{ .Values.httpRoute.path }} and ingress.path {{ .Values.ingress.path }} differ, and the service can be shown under one path only
+{{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
 httpRoute.enabled needs httpRoute.parentRefs, the Gateways to attach to
 {{- end }}
@@ -121,6 +124,11 @@ grpc.port {{ .Values.grpc.port }} is the port of HTTP
 {{- end }}
 
 {{- define "unroll.check.stop" -}}
+{{- range $name, $strategy := dict "strategy" .Values.strategy "gpu.strategy" .Values.gpu.strategy }}
+{{- if and (has (toString $strategy.maxSurge) (list "0" "0%")) (has (toString $strategy.maxUnavailable) (list "0" "0%")) }}
+{{ $name }}: maxSurge and maxUnavailable are both 0, so a roll-out could neither begin with a new pod nor with an old one
+{{- end }}
+{{- end }}
 {{- $drain := .Values.settings.UNROLL_DRAIN_TIMEOUT_S | default "20" | toString | float64 -}}
 {{- $needed := addf $drain .Values.preStopSeconds 10 | ceil | int -}}
 {{- if lt (int .Values.terminationGracePeriodSeconds) $needed }}

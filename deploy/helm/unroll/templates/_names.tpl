@@ -20,7 +20,7 @@ longer one is cut and ends in a digest, so that two long ones differ.
 {{- define "unroll.selector" -}}
 app.kubernetes.io/name: unroll
 app.kubernetes.io/component: service
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "unroll.labels" -}}

@@ -12,6 +12,7 @@
 {{- end -}}
 {{- if .Values.apiKeys.existingSecret }}{{ $_ := set $own "UNROLL_API_KEYS_FILE" (printf "/keys/%s" .Values.apiKeys.file) }}{{ end -}}
 {{- if and .Values.redis.enabled .Values.redis.url }}{{ $_ := set $own "UNROLL_REDIS_URL" .Values.redis.url }}{{ end -}}
+{{- with include "unroll.prefix" . }}{{ $_ := set $own "UNROLL_ROOT_PATH" . }}{{ end -}}
 {{- if .Values.tracing.endpoint }}{{ $_ := set $own "OTEL_EXPORTER_OTLP_ENDPOINT" .Values.tracing.endpoint }}{{ end -}}
 {{- range $name, $value := .Values.settings -}}
 {{- $_ := set $own $name (include "unroll.text" $value) -}}
@@ -22,4 +23,11 @@
 {{/* A value as text. Whole numbers reach templates as floats, and large ones would be written as 4e+09. */}}
 {{- define "unroll.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end -}}
+{{- end }}
+
+{{/* Path under which an Ingress or a Gateway shows the service; empty: at the root. The service takes requests with it. */}}
+{{- define "unroll.prefix" -}}
+{{- $ingress := ternary .Values.ingress.path "/" .Values.ingress.enabled | trimSuffix "/" -}}
+{{- $route := ternary .Values.httpRoute.path "/" .Values.httpRoute.enabled | trimSuffix "/" -}}
+{{- $route | default $ingress -}}
 {{- end }}

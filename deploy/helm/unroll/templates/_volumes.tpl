@@ -24,22 +24,22 @@
   emptyDir: {sizeLimit: 64Mi}
 {{- if eq .Values.models.source "volume" }}
 - name: models
-  persistentVolumeClaim: {claimName: {{ include "unroll.claim" . }}, readOnly: true}
+  persistentVolumeClaim: {claimName: {{ include "unroll.claim" . | quote }}, readOnly: true}
 {{- else if eq .Values.models.source "image" }}
 - name: models
-  emptyDir: {sizeLimit: {{ .Values.models.image.sizeLimit }}}
+  emptyDir: {sizeLimit: {{ include "unroll.text" .Values.models.image.sizeLimit | quote }}}
 {{- end }}
 {{- if include "unroll.hasWorkers" . }}
 - name: shared-memory
-  emptyDir: {medium: Memory, sizeLimit: {{ .Values.sharedMemory.sizeLimit }}}
+  emptyDir: {medium: Memory, sizeLimit: {{ include "unroll.text" .Values.sharedMemory.sizeLimit | quote }}}
 {{- end }}
 {{- if .Values.tls.enabled }}
 - name: tls
-  secret: {secretName: {{ .Values.tls.existingSecret }}, defaultMode: 0440}
+  secret: {secretName: {{ .Values.tls.existingSecret | quote }}, defaultMode: 0440}
 {{- end }}
 {{- if .Values.apiKeys.existingSecret }}
 - name: api-keys
-  secret: {secretName: {{ .Values.apiKeys.existingSecret }}, defaultMode: 0440}
+  secret: {secretName: {{ .Values.apiKeys.existingSecret | quote }}, defaultMode: 0440}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

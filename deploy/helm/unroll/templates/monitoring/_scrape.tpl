@@ -11,7 +11,7 @@ tlsConfig: {insecureSkipVerify: true}
 {{- end }}
 {{- with .Values.monitoring.apiKey.existingSecret }}
 authorization:
-  credentials: {name: {{ . }}, key: {{ $.Values.monitoring.apiKey.key }}}
+  credentials: {name: {{ . | quote }}, key: {{ $.Values.monitoring.apiKey.key | quote }}}
 {{- end }}
 {{- end }}
 
