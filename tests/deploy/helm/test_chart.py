@@ -23,6 +23,8 @@ ALL_VALUES: dict[str, Values] = {"defaults": {}} | {
     path.stem.removesuffix("-values"): yaml.safe_load(path.read_text(encoding="utf-8")) for path in PRESETS
 }
 
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
 
 @pytest.fixture(scope="module", params=ALL_VALUES)
 def rendered(request: pytest.FixtureRequest, helm: Helm) -> Rendered:
@@ -68,6 +70,10 @@ def test_names_lead_from_each_resource_to_the_next(rendered: Rendered) -> None:
                 assert backend["port"] in ports
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["envFrom"][0]["configMapRef"]["name"] == one(resources, "ConfigMap")["metadata"]["name"]
+    for resource in resources:
+        if resource["kind"] == "ServiceMonitor":
+            found_by = resource["spec"]["selector"]["matchLabels"]
+            assert found_by.items() <= one(resources, "Service")["metadata"]["labels"].items()
     open_ports = {port["name"] for port in container["ports"]}
     assert {port["targetPort"] for port in one(resources, "Service")["spec"]["ports"]} == open_ports
 
@@ -177,6 +183,23 @@ def test_the_program_of_helm_test_asks_a_service(helm: Helm, tiny_models: Path) 
     assert '"ready"' in well.stdout
     badly = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
     assert badly.returncode != 0
+
+
+def test_where_clients_show_a_certificate_the_image_asks_itself(helm: Helm) -> None:
+    """The kubelet has none: readiness is the health check that the image carries, and liveness an open port."""
+    dockerfile = (ROOT / "deploy" / "docker" / "service.Dockerfile").read_text(encoding="utf-8")
+    (health_check,) = re.findall(r"^    CMD (\[.*\])$", dockerfile, re.MULTILINE)
+    asked_inside, asked_by_kubelet = (container_of(helm.render(preset(name))) for name in ("mutual-tls", "secured"))
+    assert asked_inside["readinessProbe"]["exec"]["command"] == yaml.safe_load(health_check)
+    assert asked_inside["livenessProbe"]["tcpSocket"] == {"port": "http"}
+    assert {asked_by_kubelet[probe]["httpGet"]["scheme"] for probe in PROBES} == {"HTTPS"}
+
+
+def container_of(rendered: Rendered) -> dict[str, Any]:
+    """The service's container."""
+    container: dict[str, Any]
+    (container,) = one(rendered.resources, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return container
 
 
 def test_the_chart_is_of_this_release() -> None:
