@@ -127,6 +127,15 @@ def test_workers_get_their_setting_and_memory_to_share(helm: Helm) -> None:
     assert "UNROLL_WORKERS" not in one(helm.render().resources, "ConfigMap")["data"]
 
 
+def test_a_gpu_is_added_to_requests_and_limits_as_they_are(helm: Helm) -> None:
+    amounts = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2"}}
+    values = {"gpu": {"enabled": True, "count": 2, "resourceName": "amd.com/gpu", "resources": amounts}}
+    assert container_of(helm.render(values))["resources"] == {
+        "requests": {"cpu": "1", "memory": "1Gi", "amd.com/gpu": 2},
+        "limits": {"cpu": "2", "memory": "6Gi", "amd.com/gpu": 2},
+    }
+
+
 def test_a_path_of_a_route_is_told_to_the_service(helm: Helm) -> None:
     """The service takes requests under it, and probes, which know nothing of it."""
     for values in (preset("gateway"), {"ingress": {"enabled": True, "path": "/unroll/"}}):

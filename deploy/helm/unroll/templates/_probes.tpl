@@ -34,7 +34,7 @@ exec:
 {{- define "unroll.probes" -}}
 {{- $startup := .Values.probes.startup -}}
 {{- if .Values.gpu.enabled -}}
-{{- $tries := divf .Values.gpu.startupSeconds $startup.periodSeconds | ceil | int -}}
+{{- $tries := divf .Values.gpu.startupSeconds ($startup.periodSeconds | default 10) | ceil | int -}}
 {{- $startup = merge (dict "failureThreshold" $tries) $startup -}}
 {{- end -}}
 # Liveness, not readiness: a pod with a damaged model needs inspection, not a restart.
