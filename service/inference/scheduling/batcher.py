@@ -171,7 +171,7 @@ class Batcher:
             for index, example in enumerate(examples)
         ]
         self._arrived.extend(items)
-        self._lanes.wake()
+        self._lanes.wake(self)
         request.timer = self._loop.call_later(max(0.0, deadline_s - now_s), self._expire, request)
         return request.result
 

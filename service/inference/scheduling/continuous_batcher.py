@@ -196,7 +196,7 @@ class ContinuousBatcher(Generic[RequestT]):
         stream = Stream(request, deadline_s, self._limits.max_backlog, turn, self._on_end)
         self._open.add(stream)
         self._arrived.append(stream)
-        self._lanes.wake()
+        self._lanes.wake(self)
         return stream
 
     def require_room(self, num_requests: int, caller: str = "") -> None:
@@ -377,7 +377,7 @@ class ContinuousBatcher(Generic[RequestT]):
         elif stream.end_reason != "failed":
             # It is still in a batch, or in the queue: a lane has to take it out.
             self._ended_early.append(stream)
-            self._lanes.wake()
+            self._lanes.wake(self)
 
     def _all_waiting(self) -> list[Stream[RequestT]]:
         """Any thread may ask. A deque must not change while it is iterated, so it is copied."""
