@@ -67,6 +67,7 @@ from service.server.websocket.parsing_turns import ParsingTurns
 from service.server.websocket.places import Places, SharedByWebSockets
 from service.settings import Settings
 from service.tasks.inputs.request_limits import RequestLimits
+from service.worker_group import WorkerGroup
 
 logger = logging.getLogger(__name__)
 
@@ -228,8 +229,11 @@ class Application:
         self._scope.note_left(match, headers)
 
 
-def create_app(settings: Settings) -> Application:
+def create_app(settings: Settings, group: WorkerGroup | None = None) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
+
+    `group` is the place of this process among the workers that share the port, and `settings` are then its part of the
+    limits; None: it serves alone.
 
     Raises:
         SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none.
@@ -257,7 +261,7 @@ def create_app(settings: Settings) -> Application:
         metrics.watch(SessionCollector(services.state_storage.sessions))
     metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
-    framework.state.services = services
+    framework.state.services, framework.state.group = services, group
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
     metrics.open_requests.set_function(lambda: application.num_open)
