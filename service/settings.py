@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     )
     workers_dir: Path | None = Field(
         None,
-        description="folder in which they make one for what they share; unset: /dev/shm, or the temporary folder if that "
-        "has no room",
+        description="folder in which they make one for what they share; unset: /dev/shm, or the temporary folder if "
+        "that has no room",
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")
     lanes: int = Field(0, ge=0, le=1024, description="concurrent graph runs; 0: one per usable core, or one on a GPU")
