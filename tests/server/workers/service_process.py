@@ -136,5 +136,5 @@ def _open_files(pid: int) -> set[str]:
     with suppress(OSError):  # it has ended, or a file was closed meanwhile
         for file in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
-                found.add(os.readlink(file))
+                found.add(str(file.readlink()))
     return found
