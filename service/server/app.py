@@ -41,6 +41,7 @@ from service.api.streaming.endpoint import StreamEndpoint
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.registry import Registry
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
@@ -228,8 +229,11 @@ class Application:
         self._scope.note_left(match, headers)
 
 
-def create_app(settings: Settings) -> Application:
+def create_app(settings: Settings, inherited: InheritedBundles = NONE_INHERITED) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
+
+    Args:
+        inherited: bundles that were opened before this process was forked, see `open_before_fork`.
 
     Raises:
         SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none.
@@ -247,6 +251,7 @@ def create_app(settings: Settings) -> Application:
         policy,
         settings.link_root_list,
         settings.default_model_list,
+        inherited,
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     framework = _framework()

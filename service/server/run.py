@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.observability.json_logs import configure_logging, flush_logs, printing_logged
 from service.server.app import Application, create_app
 from service.server.burst_acceptor import BurstAcceptor, accepts_singly
@@ -36,10 +37,11 @@ _OTHER_OPEN_FILES = 256
 _COLLECTION_THRESHOLDS = (1_000, 500, 1_000)
 
 
-def run_server(settings: Settings) -> None:
+def run_server(settings: Settings, inherited: InheritedBundles = NONE_INHERITED) -> None:
     """Serve until SIGINT or SIGTERM, then give requests in flight `drain_timeout_s` to finish.
 
-    With `stop_delay_s`, SIGTERM makes the service unready at once and stops it after that delay.
+    With `stop_delay_s`, SIGTERM makes the service unready at once and stops it after that delay. `inherited` are
+    bundles that were opened before this process was forked.
 
     Raises:
         OSError: cannot listen on the address; the message says which and why.
@@ -56,7 +58,7 @@ def run_server(settings: Settings) -> None:
     if settings.grpc_port is not None:
         require_grpc()
     allow_open_files(settings.max_connections + _OTHER_OPEN_FILES)
-    application = create_app(settings)
+    application = create_app(settings, inherited)
     protocol = http_protocol(application, tls)
     warn_if_open(settings, application)
     config = uvicorn.Config(

@@ -15,6 +15,7 @@ from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
 from service.inference.engines.health import ReadinessPolicy
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.lifecycle.on_demand import OnDemand
 from service.inference.engines.lifecycle.shadowing import Shadowing
 from service.inference.engines.open_bundle import open_bundle
@@ -51,8 +52,11 @@ class BundleLoader:
         metrics: Metrics,
         catalogue: Catalogue,
         policy: ReadinessPolicy,
+        inherited: InheritedBundles = NONE_INHERITED,
     ) -> None:
+        """`inherited`: bundles that were opened before this process was forked."""
         self._folder = folder
+        self._inherited = inherited
         self._options = options
         self._policy = policy
         self._metrics = metrics
@@ -277,8 +281,9 @@ class BundleLoader:
         self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
 
     async def _open(self, entry: BundleEntry, context: EngineContext) -> None:
+        roots, inherited = self._folder.link_roots, self._inherited.take(entry.path, entry.fingerprint)
         try:
-            opened = await asyncio.to_thread(_open_and_check, entry.path, self._options, self._folder.link_roots)
+            opened = await asyncio.to_thread(_open_and_check, entry.path, self._options, roots, inherited)
         except Exception as error:  # whatever is wrong with one bundle, the others still load
             entry.state, entry.reason = "failed", str(error) or type(error).__name__
             logger.error(
@@ -355,10 +360,14 @@ def _gone(known: Mapping[Path, BundleEntry], scan: Scan) -> list[Path]:
     return [path for path in known if path not in scan.found and path.parent not in scan.unreadable]
 
 
-def _open_and_check(path: Path, options: EngineOptions, link_roots: Sequence[Path]) -> OpenBundle:
-    """Load a bundle, open its graphs and let it answer its examples. Raises BundleError."""
-    num_lanes = options.num_lanes or default_lanes(options.device)
-    opened = open_bundle(path, options.device, precision=options.precision, num_lanes=num_lanes, link_roots=link_roots)
+def _open_and_check(
+    path: Path, options: EngineOptions, link_roots: Sequence[Path], inherited: OpenBundle | None
+) -> OpenBundle:
+    """Load a bundle and open its graphs, if it is not open; let it answer its examples. Raises BundleError."""
+    lanes = options.num_lanes or default_lanes(options.device)
+    opened = inherited or open_bundle(
+        path, options.device, precision=options.precision, num_lanes=lanes, link_roots=link_roots
+    )
     manifest = opened.bundle.manifest
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise BundleCorrupt(path, f"its manifest says {manifest.name}/{manifest.version}: move it there")

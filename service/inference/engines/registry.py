@@ -11,6 +11,7 @@ from service.inference.engines.catalogue import Catalogue, IdleModel
 from service.inference.engines.engine import Engine
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import Health, ReadinessPolicy
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.loader import BundleLoader, ReloadOutcome
 from service.inference.rollout.model_rollout import ModelRollout
 from service.inference.rollout.shadow_report import ShadowReport
@@ -29,14 +30,15 @@ class Registry:
         policy: ReadinessPolicy | None = None,
         link_roots: Sequence[Path] = (),
         default_models: Sequence[str] = (),
+        inherited: InheritedBundles = NONE_INHERITED,
     ) -> None:
         """`link_roots` are folders besides `models_dir` that links in it may lead to; `default_models` are for requests
-        that name no model, the first choice first."""
+        that name no model, the first choice first; `inherited` are bundles that were opened before a fork."""
         policy = policy or ReadinessPolicy()
         self._catalogue = Catalogue(default_models)
         self._health = Health(self._catalogue, policy)
         folder = WatchedFolder(models_dir, link_roots)
-        self._loader = BundleLoader(folder, options, metrics, self._catalogue, policy)
+        self._loader = BundleLoader(folder, options, metrics, self._catalogue, policy, inherited)
 
     @property
     def entries(self) -> list[BundleEntry]:
