@@ -52,6 +52,7 @@ from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
 from service.observability.collectors import SessionCollector, SessionStoreCollector, StateCollector
+from service.observability.exposition import Scrape, exposition
 from service.observability.key_collector import KeyCollector
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
@@ -66,8 +67,10 @@ from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
 from service.server.websocket.parsing_turns import ParsingTurns
 from service.server.websocket.places import Places, SharedByWebSockets
+from service.server.workers.worker_peers import WorkerPeers
 from service.settings import Settings
 from service.tasks.inputs.request_limits import RequestLimits
+from service.worker_group import WorkerGroup
 
 logger = logging.getLogger(__name__)
 
@@ -229,11 +232,13 @@ class Application:
         self._scope.note_left(match, headers)
 
 
-def create_app(settings: Settings, inherited: InheritedBundles = NONE_INHERITED) -> Application:
+def create_app(
+    settings: Settings, group: WorkerGroup | None = None, inherited: InheritedBundles = NONE_INHERITED
+) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
 
-    Args:
-        inherited: bundles that were opened before this process was forked, see `open_before_fork`.
+    `group` is the place of this process among the workers that share the port, and `settings` are then its part of the
+    limits; None: it serves alone. `inherited` are bundles that were opened before it was forked.
 
     Raises:
         SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none.
@@ -251,6 +256,7 @@ def create_app(settings: Settings, inherited: InheritedBundles = NONE_INHERITED)
         policy,
         settings.link_root_list,
         settings.default_model_list,
+        None if group is None else WorkerPeers(group),
         inherited,
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
@@ -262,7 +268,8 @@ def create_app(settings: Settings, inherited: InheritedBundles = NONE_INHERITED)
         metrics.watch(SessionCollector(services.state_storage.sessions))
     metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
-    framework.state.services = services
+    framework.state.services, framework.state.group = services, group
+    framework.state.scrape = _scrape_of(metrics)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
     metrics.open_requests.set_function(lambda: application.num_open)
@@ -299,7 +306,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the bundles while `/health/live` already answers; on shutdown, let requests in flight finish."""
     state = app.state
     sessions = state.services.state_storage.sessions
-    access, usage = state.services.access, _usage(state.settings, state.services.access)
+    access = state.services.access
+    usage = _usage(state.settings, access, state.group)
     background_tasks = BackgroundTasks(
         state.registry, state.metrics, state.settings.reload_every_s, sessions.check, access, usage
     )
@@ -334,11 +342,19 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _usage(settings: Settings, access: AccessControl) -> PeriodicUsage | None:
-    """The log of usage, if there is a folder for it."""
+def _scrape_of(metrics: Metrics) -> Scrape:
+    async def scrape(accept: str) -> tuple[bytes, str]:
+        return await asyncio.to_thread(exposition, metrics.registry, accept)
+
+    return scrape
+
+
+def _usage(settings: Settings, access: AccessControl, group: WorkerGroup | None) -> PeriodicUsage | None:
+    """The log of usage, if there is a folder for it; each worker has files of its own."""
     if settings.usage_dir is None:
         return None
-    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+    worker = "" if group is None else f".{group.index}"
+    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger, worker=worker), settings.usage_every_s)
 
 
 def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineOptions:
