@@ -41,6 +41,7 @@ from service.api.streaming.endpoint import StreamEndpoint
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.registry import Registry
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
@@ -231,11 +232,13 @@ class Application:
         self._scope.note_left(match, headers)
 
 
-def create_app(settings: Settings, group: WorkerGroup | None = None) -> Application:
+def create_app(
+    settings: Settings, group: WorkerGroup | None = None, inherited: InheritedBundles = NONE_INHERITED
+) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
 
     `group` is the place of this process among the workers that share the port, and `settings` are then its part of the
-    limits; None: it serves alone.
+    limits; None: it serves alone. `inherited` are bundles that were opened before it was forked.
 
     Raises:
         SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none.
@@ -254,6 +257,7 @@ def create_app(settings: Settings, group: WorkerGroup | None = None) -> Applicat
         settings.link_root_list,
         settings.default_model_list,
         None if group is None else WorkerPeers(group),
+        inherited,
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     framework = _framework()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -19,6 +18,7 @@ from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
 from service.observability.process import process_age_s
 from service.observability.supervision import Work, supervise
+from service.server.idle_collector import settle_memory
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class BackgroundTasks:
 
     async def _load(self) -> None:
         await self._registry.load()
-        _freeze()
+        settle_memory()
         if not self._registry.reasons():
             self._metrics.start_duration.set(process_age_s())
 
@@ -97,7 +97,7 @@ class BackgroundTasks:
             # Bundles that failed are retried on SIGHUP, not at every interval.
             if await self._registry.reload(retry=is_asked) == "ok":
                 await self._registry.retired()
-                _freeze()
+                settle_memory(is_reload=True)
 
     def _reload_all(self) -> None:
         self._hangup.set()
@@ -124,16 +124,6 @@ class BackgroundTasks:
             planned_s = loop.time() + _MEASURE_LAG_EVERY_S
             await asyncio.sleep(_MEASURE_LAG_EVERY_S)
             self._metrics.event_loop_lag.observe(max(0.0, loop.time() - planned_s))
-
-
-def _freeze() -> None:
-    """Exclude permanent objects from garbage collection, after freeing what a reload has replaced.
-
-    Every full collection would traverse them, which takes tens of milliseconds in the middle of requests.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
 
 
 def _on_hangup(act: Callable[[], None]) -> None:

@@ -20,13 +20,15 @@ from typing import Any
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from service.inference.engines.bundle_entry import WatchedFolder
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles, open_before_fork
 from service.observability.json_logs import configure_logging, flush_logs, printing_logged
 from service.server.app import Application, create_app
 from service.server.burst_acceptor import BurstAcceptor, accepts_singly
 from service.server.edge.tls import Tls
 from service.server.edge.tls_gate import TlsGate
 from service.server.grpc_port import GrpcPort, require_grpc
-from service.server.idle_collector import IdleCollector
+from service.server.idle_collector import IdleCollector, settle_memory
 from service.server.workers.division import number_of_workers, part_of
 from service.server.workers.seat import Seat
 from service.server.workers.supervisor import run_workers
@@ -72,6 +74,7 @@ def _serve_with_workers(settings: Settings, count: int) -> None:
     if settings.grpc_port is not None:
         reserved = reserve_shared_port(settings.host, settings.grpc_port)
         settings = settings.model_copy(update={"grpc_port": reserved.getsockname()[1]})
+    inherited = _open_for_workers(settings)
 
     def serve(seat: Seat) -> None:
         turn = LogTurn(seat.group.folder)
@@ -81,9 +84,21 @@ def _serve_with_workers(settings: Settings, count: int) -> None:
         if own.grpc_port is not None:
             require_grpc()
         allow_open_files(own.max_connections + _OTHER_OPEN_FILES)
-        _serve(own, create_app(own, seat.group), Tls.of(own), [], seat)
+        _serve(own, create_app(own, seat.group, inherited), Tls.of(own), [], seat)
 
     run_workers(settings, count, listening, serve)
+
+
+def _open_for_workers(settings: Settings) -> InheritedBundles:
+    """Open the bundles that all workers will share, as the last act before they are forked; see `open_before_fork`.
+
+    Where the memory of open models is limited, bundles are opened for their first request, and so none here.
+    """
+    folder = WatchedFolder(settings.models_dir, settings.link_root_list)
+    is_limited = settings.model_memory_bytes > 0
+    inherited = NONE_INHERITED if is_limited else open_before_fork(folder, settings.device, settings.precision)
+    settle_memory()
+    return inherited
 
 
 def _prepare_process() -> None:

@@ -13,6 +13,7 @@ from service.inference.engines.catalogue import Catalogue, IdleModel
 from service.inference.engines.engine import Engine
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import Health, ReadinessPolicy
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.loader import BundleLoader, ReloadOutcome
 from service.inference.engines.peers import Peers
 from service.inference.rollout.model_rollout import ModelRollout
@@ -36,16 +37,18 @@ class Registry:
         link_roots: Sequence[Path] = (),
         default_models: Sequence[str] = (),
         peers: Peers | None = None,
+        inherited: InheritedBundles = NONE_INHERITED,
     ) -> None:
         """`link_roots` are folders besides `models_dir` that links in it may lead to; `default_models` are for requests
-        that name no model, the first choice first; `peers` are the other workers, if this process is one of several.
+        that name no model, the first choice first; `peers` are the other workers, if this process is one of several,
+        and `inherited` the bundles that were opened before it was forked.
         """
         self._peers = peers
         policy = policy or ReadinessPolicy()
         self._catalogue = Catalogue(default_models)
         self._health = Health(self._catalogue, policy)
         folder = WatchedFolder(models_dir, link_roots)
-        self._loader = BundleLoader(folder, options, metrics, self._catalogue, policy)
+        self._loader = BundleLoader(folder, options, metrics, self._catalogue, policy, inherited)
 
     @property
     def entries(self) -> list[BundleEntry]:
