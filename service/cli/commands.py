@@ -53,6 +53,7 @@ _SERVE_EXAMPLES = """Examples:
 
   unroll serve --port 9000 --models /srv/models\n
   unroll serve --grpc-port 8001\n
+  unroll serve --workers auto\n
   UNROLL_MAX_BATCH_ITEMS=16 unroll serve
 
 The API documentation is at http://HOST:PORT/docs; SIGHUP reloads the models folder.
@@ -119,6 +120,12 @@ def serve(
     models: Annotated[
         Path | None, typer.Option(help="Folder with NAME/VERSION bundles.", show_default="models")
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Processes that serve together: a number, or auto for one per usable core.", show_default="1"
+        ),
+    ] = None,
 ) -> None:
     """Serve the models over HTTP, and over gRPC if a port is given.
 
@@ -128,7 +135,8 @@ def serve(
     from service.settings import SettingsError, read_settings
 
     try:
-        settings = read_settings({"host": host, "port": port, "grpc_port": grpc_port, "models_dir": models})
+        given = {"host": host, "port": port, "grpc_port": grpc_port, "models_dir": models, "workers": workers}
+        settings = read_settings(given)
         run_server(settings)
     except (SettingsError, OSError) as error:
         _fail(str(error))

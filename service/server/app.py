@@ -231,7 +231,8 @@ class Application:
 def create_app(settings: Settings, group: WorkerGroup | None = None) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
 
-    `group` is this process's place among workers with which it shares states and limits; None: it is alone.
+    `group` is the place of this process among the workers that share the port, its states and the limits of keys with
+    it, and `settings` are then its part of the other limits; None: it serves alone.
 
     Raises:
         SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none; or
@@ -260,7 +261,7 @@ def create_app(settings: Settings, group: WorkerGroup | None = None) -> Applicat
         metrics.watch(SessionCollector(services.state_storage.sessions))
     metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
-    framework.state.services = services
+    framework.state.services, framework.state.group = services, group
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
     metrics.open_requests.set_function(lambda: application.num_open)

@@ -77,6 +77,10 @@ class Health:
 
     def reasons(self) -> list[str]:
         """Why the service is not ready, one sentence each; empty when it is."""
+        return self.own_reasons()
+
+    def own_reasons(self) -> list[str]:
+        """Why this process is not ready."""
         if self._phase != "serving":
             return ["the service is stopping"]
         if not self._catalogue.is_listed:

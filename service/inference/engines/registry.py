@@ -79,6 +79,10 @@ class Registry:
         """Why the service is not ready, one sentence each; empty when it is."""
         return self._health.reasons()
 
+    def own_reasons(self) -> list[str]:
+        """The same of this process alone, where several workers serve together."""
+        return self._health.own_reasons()
+
     def standstill(self, max_run_s: float) -> str:
         """Why the process cannot recover without a restart; "" while it can. See `Health.standstill`."""
         return self._health.standstill(self._loader.lanes, max_run_s)
