@@ -330,7 +330,8 @@ class _HeldSharedSession:
                 )
             )
 
-        store.num_evicted += store.change(change)
+        evicted = store.change(change)  # which may evict more, and count it
+        store.num_evicted += evicted
 
     async def _delete_old_state(self) -> None:
         """Raises NotReady where there is no room for that either: the request fails, and the session is as it was."""

@@ -38,6 +38,8 @@ _MENDING, _PATIENCE_S = 0, 10.0
 _MAX_EVICTIONS = 8
 #: A key that nobody reads.
 _SETTLED = b"\0settled"
+#: What says nothing about the content of a store.
+_PASSING = (lmdb.DiskError, lmdb.MemoryError, lmdb.ReadersFullError, lmdb.LockError)
 #: Pages at the end that a transaction took and gave back are never written.
 _UNWRITTEN_BYTES = 1024 * 1024
 
@@ -73,8 +75,8 @@ class SharedStore:
         self._environment: lmdb.Environment | None = None
         try:
             self._now_open()
-        except StoreBroken as error:
-            raise OSError(f"{path}: {error}") from error
+        except StoreBroken:  # what was there is put aside
+            self._open_anew()
 
     def look(self, look: Look[T]) -> T:
         """What `look` finds; it gets views that end with the transaction. Raises StoreBroken."""
@@ -87,6 +89,8 @@ class SharedStore:
                 environment.reader_check()  # those of processes that were killed
                 with environment.begin(buffers=True) as transaction:
                     return look(transaction)
+        except _PASSING as error:
+            raise StoreBroken(str(error)) from error
         except lmdb.Error as error:
             raise self._broken(error) from error
 
@@ -124,6 +128,12 @@ class SharedStore:
             self._environment = None  # closed when the last thread has left it
             self._locks.close()
 
+    def _open_anew(self) -> None:
+        try:
+            self._now_open()
+        except StoreBroken as error:
+            raise OSError(str(error)) from error
+
     def _now_open(self) -> lmdb.Environment:
         environment = self._environment
         if environment is None or self._generations[0] != self._generation:
@@ -137,6 +147,8 @@ class SharedStore:
             generation = self._generations[0]
             try:
                 self._environment = _environments.open(self.path / str(generation), self._map_bytes)
+            except _PASSING as error:
+                raise StoreBroken(str(error)) from error
             except lmdb.Error as error:
                 raise self._replaced(generation, error) from error
             except OSError as error:
