@@ -37,12 +37,13 @@ class SharedCaller(Caller):
             super().admit(scope, content_length)
             return
         self.require_scope(scope)
-        if self._max_open is not None and not place.open_one(self.num_open, self._max_open):
-            raise self._limited("concurrent_requests", RETRY_WHEN_BUSY_S)
-        try:
-            super().admit(scope, content_length)
-        finally:
-            place.set_open(self.num_open)
+        with place:
+            if self._max_open is not None and not place.open_one(self.num_open, self._max_open):
+                raise self._limited("concurrent_requests", RETRY_WHEN_BUSY_S)
+            try:
+                super().admit(scope, content_length)
+            finally:
+                place.set_open(self.num_open)
 
     def end(self, model: str) -> None:
         """See `Caller.end`."""

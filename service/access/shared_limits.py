@@ -69,15 +69,18 @@ class SharedLimits:
             return None
         return KeyPlace(self, number)
 
-    def num_open_of_others(self, number: int, *, without_dead: bool = False) -> int:
-        """Requests of a key that other processes have open; `without_dead` forgets those of processes that ended."""
+    def num_open_of_others(self, number: int) -> int:
+        """Requests of a key that other processes have open."""
         start = self.first_word(number) + _KEY_WORDS
-        own = start + self._process
-        others = [word for word in range(start, start + self._num_processes) if word != own and self.counts[word]]
-        for word in others if without_dead else ():
-            if self._locks.is_free(_PROCESS_LOCKS + word - start):
-                self.counts[word] = 0
-        return sum([self.counts[word] for word in others])
+        return sum(self.counts[start : start + self._num_processes]) - self.counts[start + self._process]
+
+    def forget_dead(self, number: int) -> None:
+        """Count what processes that ended had open of a key no more."""
+        start = self.first_word(number) + _KEY_WORDS
+        for process in range(self._num_processes):
+            is_open = process != self._process and self.counts[start + process]
+            if is_open and self._locks.is_free(_PROCESS_LOCKS + process):
+                self.counts[start + process] = 0
 
     def set_open(self, number: int, num_open: int) -> None:
         """Tell the others how many requests of a key this process has open."""
@@ -145,23 +148,32 @@ class SharedLimits:
 
 
 class KeyPlace:
-    """The place of one key. Inside `with` no other process changes it, unless the one that did was stopped there."""
+    """The place of one key. Inside `with`, which may be nested, no other process changes it.
+
+    Unless a process was stopped in the middle of a change: it is waited for a second, and no longer.
+    """
 
     def __init__(self, limits: SharedLimits, number: int) -> None:
         self._limits = limits
         self._number = number
         self._taking, self._giving_back = taking(number), giving_back(number)
         self._first_word = limits.first_word(number)
+        self._depth = 0
         self.times = limits.times
 
     def __enter__(self) -> None:
+        self._depth += 1
+        if self._depth > 1:
+            return
         try:
             self._limits.locks.lock_within(self._taking, _PATIENCE_S)
         except OSError as error:
             logger.error("a limit of a key is counted without a lock", extra={"reason": str(error)})
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._limits.locks.give_back(self._giving_back)
+        self._depth -= 1
+        if not self._depth:
+            self._limits.locks.give_back(self._giving_back)
 
     def rate_limit(self, per_minute: int, kind: str) -> RateLimit:
         """A limit a minute of this key, which all processes count."""
@@ -171,9 +183,10 @@ class KeyPlace:
         """Whether one more request may be open, besides `num_open` of this process; then it counts."""
         limits, number = self._limits, self._number
         with self:
-            is_full = num_open + limits.num_open_of_others(number) >= max_open
-            if is_full and num_open + limits.num_open_of_others(number, without_dead=True) >= max_open:
-                return False
+            if num_open + limits.num_open_of_others(number) >= max_open:
+                limits.forget_dead(number)
+                if num_open + limits.num_open_of_others(number) >= max_open:
+                    return False
             limits.set_open(number, num_open + 1)
             return True
 

@@ -34,14 +34,20 @@ class UsageLog:
     """
 
     def __init__(
-        self, folder: Path, ledger: UsageLedger, clock: Callable[[], float] = time.time, host: str = _HOST
+        self,
+        folder: Path,
+        ledger: UsageLedger,
+        clock: Callable[[], float] = time.time,
+        host: str = _HOST,
+        worker: str = "",
     ) -> None:
-        """`clock` gives seconds since 1970."""
+        """`clock` gives seconds since 1970; `worker` tells the files of processes on one host apart."""
         self.num_failures = 0
         self._folder = folder
         self._ledger = ledger
         self._clock = clock
         self._host = host
+        self._worker = worker
         self._written: dict[tuple[str, str], Usage] = {}
         self._since_s = clock()
 
@@ -56,7 +62,7 @@ class UsageLog:
         ]
         try:
             if lines:
-                _append(self._folder / f"usage-{_time(now_s)[:10]}.{self._host}.jsonl", lines)
+                _append(self._folder / f"usage-{_time(now_s)[:10]}.{self._host}{self._worker}.jsonl", lines)
         except OSError as error:
             self.num_failures += 1
             logger.error("usage could not be written, and is kept for the next time", extra={"reason": str(error)})

@@ -50,6 +50,7 @@ from service.inference.state.session_labels import SessionLabels
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
 from service.observability.collectors import SessionCollector, Sessions, SessionStoreCollector, StateCollector
+from service.observability.exposition import Scrape, exposition
 from service.observability.key_collector import KeyCollector
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
@@ -64,6 +65,7 @@ from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
 from service.server.websocket.parsing_turns import ParsingTurns
 from service.server.websocket.places import Places, SharedByWebSockets
+from service.server.workers.worker_peers import WorkerPeers
 from service.settings import Settings, SettingsError
 from service.tasks.inputs.request_limits import RequestLimits
 from service.worker_group import WorkerGroup
@@ -251,6 +253,7 @@ def create_app(settings: Settings, group: WorkerGroup | None = None) -> Applicat
         policy,
         settings.link_root_list,
         settings.default_model_list,
+        None if group is None else WorkerPeers(group),
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     framework = _framework()
@@ -262,6 +265,7 @@ def create_app(settings: Settings, group: WorkerGroup | None = None) -> Applicat
     metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
     framework.state.services, framework.state.group = services, group
+    framework.state.scrape = _scrape_of(metrics)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
     metrics.open_requests.set_function(lambda: application.num_open)
@@ -298,7 +302,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the bundles while `/health/live` already answers; on shutdown, let requests in flight finish."""
     state = app.state
     sessions = state.services.state_storage.sessions
-    access, usage = state.services.access, _usage(state.settings, state.services.access)
+    access = state.services.access
+    usage = _usage(state.settings, access, state.group)
     background_tasks = BackgroundTasks(
         state.registry, state.metrics, state.settings.reload_every_s, sessions.check, access, usage
     )
@@ -333,11 +338,19 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _usage(settings: Settings, access: AccessControl) -> PeriodicUsage | None:
-    """The log of usage, if there is a folder for it."""
+def _scrape_of(metrics: Metrics) -> Scrape:
+    async def scrape(accept: str) -> tuple[bytes, str]:
+        return await asyncio.to_thread(exposition, metrics.registry, accept)
+
+    return scrape
+
+
+def _usage(settings: Settings, access: AccessControl, group: WorkerGroup | None) -> PeriodicUsage | None:
+    """The log of usage, if there is a folder for it; each worker has files of its own."""
     if settings.usage_dir is None:
         return None
-    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+    worker = "" if group is None else f".{group.index}"
+    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger, worker=worker), settings.usage_every_s)
 
 
 def _engine_options(settings: Settings, weights: Mapping[str, float], group: WorkerGroup | None) -> EngineOptions:

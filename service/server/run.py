@@ -248,7 +248,7 @@ class GracefulServer(uvicorn.Server):
     def _protocol(self) -> asyncio.Protocol:
         """The protocol of a new connection, as uvicorn makes it."""
         arguments = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
-        made: asyncio.Protocol = self.config.http_protocol_class(**arguments)  # type: ignore[assignment, arg-type]
+        made: asyncio.Protocol = self.config.http_protocol_class(**arguments)
         return made
 
     async def on_tick(self, counter: int) -> bool:

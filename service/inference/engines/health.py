@@ -77,10 +77,6 @@ class Health:
 
     def reasons(self) -> list[str]:
         """Why the service is not ready, one sentence each; empty when it is."""
-        return self.own_reasons()
-
-    def own_reasons(self) -> list[str]:
-        """Why this process is not ready."""
         if self._phase != "serving":
             return ["the service is stopping"]
         if not self._catalogue.is_listed:
@@ -104,6 +100,11 @@ class Health:
         """Rollouts of required models that were never readable: who should answer is not known."""
         found = self._catalogue.rollouts.values()
         return [rollout for rollout in found if not rollout.is_known and self._policy.requires(rollout.model)]
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the stop was announced, or has begun."""
+        return self._phase != "serving"
 
     def require_serving(self) -> None:
         """Raises NotReady before the bundles are listed and while the service drains."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.lifecycle.on_demand import OnDemand
 from service.inference.engines.lifecycle.shadowing import Shadowing
 from service.inference.engines.open_bundle import open_bundle
+from service.inference.engines.peers import Unloaded
 from service.inference.engines.retirement import RetiredEngines, close_within
 from service.inference.engines.self_check import self_check
 from service.inference.engines.start_engine import start_engine
@@ -60,7 +61,7 @@ class BundleLoader:
         self._context: EngineContext | None = None
         self._is_closed = False
         #: Models and versions (None: all) that are not opened, whatever the folder holds, until they are loaded again.
-        self._unloaded: set[tuple[str, str | None]] = set()
+        self._unloaded: set[Unloaded] = set()
         #: Held while the catalogue changes.
         self._changing = asyncio.Lock()
         self.retired = RetiredEngines()
@@ -74,9 +75,15 @@ class BundleLoader:
         """The threads that run the graphs; None before loading."""
         return self._context.lanes if self._context else None
 
-    async def load(self) -> None:
-        """Open, check and start every bundle, one per lane at a time; failures are recorded, not raised."""
+    @property
+    def unloaded(self) -> list[Unloaded]:
+        """Models and versions that are not opened until they are loaded again."""
+        return sorted(self._unloaded, key=str)
+
+    async def load(self, unloaded: Collection[Unloaded] = ()) -> None:
+        """Open, check and start all but the `unloaded`, one per lane at a time; failures are recorded, not raised."""
         async with self._changing:
+            self._unloaded.update(unloaded)
             if self._context is None:  # a start that failed in the middle is repeated
                 weights = self._options.weights
                 lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device), weights=weights)
@@ -92,9 +99,13 @@ class BundleLoader:
             ]
             self._catalogue.replace(entries, scan.problem)
             self._take_rollouts(scan)
+            wanted = [entry for entry in entries if not self._is_unloaded(entry)]
             for entry in entries:
+                if entry not in wanted:
+                    entry.unload()
+                    continue
                 self._metrics.parity_passed.labels(entry.name, entry.version).set(0)
-            await self._bring_up(entries, self._context)
+            await self._bring_up(wanted, self._context)
             self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
             self._metrics.last_reload_time.set(time.time())
             is_broken = any(rollout.problem for rollout in self._catalogue.rollouts.values())
@@ -170,6 +181,11 @@ class BundleLoader:
             self._require_context()
             there = [entry.version for entry in self._catalogue.versions(name)]
             await asyncio.to_thread(self._folder.change_rollout, name, changes, there)
+            self._take_rollouts(await asyncio.to_thread(self._folder.scan))
+
+    async def take_rollouts(self) -> None:
+        """Apply what the files of rollouts say now."""
+        async with self._changing:
             self._take_rollouts(await asyncio.to_thread(self._folder.scan))
 
     async def close(self, drain_timeout_s: float) -> None:

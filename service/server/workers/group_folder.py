@@ -21,6 +21,8 @@ PREFIX = "unroll-workers-"
 _LOCK = "owner.lock"
 #: What workers share should find so much room; containers have 64 MB there by default, and spill to the disk then.
 _ROOM_BYTES = 128 * 1024 * 1024
+#: The name of a socket has 107 bytes at most.
+_MAX_PARENT_BYTES = 107 - len(f"/{PREFIX}12345678/connections-255")
 #: A folder without a lock that is younger is being made.
 _YOUNG_S = 60.0
 
@@ -57,6 +59,9 @@ def _candidates() -> list[Path]:
 def _make(parents: list[Path]) -> Path:
     reasons = []
     for parent in parents:
+        if len(os.fsencode(parent)) > _MAX_PARENT_BYTES:
+            reasons.append(f"{parent}: its name is longer than {_MAX_PARENT_BYTES} bytes, which sockets in it allow")
+            continue
         try:
             return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # readable by its owner alone
         except OSError as error:

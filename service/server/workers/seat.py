@@ -6,19 +6,27 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from service.api.call import Services
+from service.inference.engines.registry import COMMANDS
+from service.observability.exposition import exposition
+from service.observability.metrics import Metrics
 from service.server.open_connections import OpenConnections
 from service.server.workers.connection_spread import ConnectionSpread, MakeProtocol
+from service.server.workers.control import ControlServer
+from service.server.workers.published_metrics import MetricsFile, read_all
 from service.server.workers.stop_requests import StopRequests
+from service.server.workers.worker_peers import WorkerPeers
 from service.server.workers.worker_table import WorkerState, WorkerTable
 from service.worker_group import WorkerGroup
 
 #: What the supervisor writes to a worker.
 ORDERS = {b"T"[0]: signal.SIGTERM, b"I"[0]: signal.SIGINT}
 _STARTED = b"+"
+_PUBLISH_EVERY_S = 2.0
 
 
 class Seated(Protocol):
@@ -26,6 +34,8 @@ class Seated(Protocol):
 
     open_connections: OpenConnections
     services: Services
+    metrics: Metrics
+    state: Any
 
 
 class Seat:
@@ -42,6 +52,9 @@ class Seat:
         self._orders = orders
         self._status = status
         self._spread: ConnectionSpread | None = None
+        self._control: ControlServer | None = None
+        self._metrics_file: MetricsFile | None = None
+        self._publishing: asyncio.Task[None] | None = None
         self._is_stuck: Callable[[], bool] = lambda: False
         self._is_ready: Callable[[], bool] = lambda: False
         table.enter(group.index, WorkerState.STARTING)
@@ -63,6 +76,7 @@ class Seat:
             self.group, self._table, self.listening, make_protocol, lambda: len(connections), ssl
         )
         connections.on_change = self._spread.publish
+        await self._open_channel(application)
         self._spread.start()
         asyncio.get_running_loop().add_reader(self._orders, self._take_order, stop)
         os.write(self._status, _STARTED)
@@ -75,13 +89,41 @@ class Seat:
             self._table.set_state(self.group.index, WorkerState.READY if self._is_ready() else WorkerState.LOADING)
 
     async def close(self) -> None:
-        """The server has stopped."""
+        """The server has stopped: say the last of its counts."""
+        if self._publishing is not None:
+            self._publishing.cancel()
+        if self._metrics_file is not None:
+            await asyncio.to_thread(self._metrics_file.publish)
 
     def stop_accepting(self) -> None:
         """Leave new connections to others."""
         self._table.set_state(self.group.index, WorkerState.STOPPING)
         if self._spread is not None:
             self._spread.stop()
+        if self._control is not None:
+            self._control.close()
+
+    async def _open_channel(self, application: Seated) -> None:
+        """Answer the other workers, and answer for them."""
+        registry, metrics, group = application.services.registry, application.metrics, self.group
+        metrics.max_workers.set(group.count)
+        metrics.workers.set_function(lambda: group.count - len(registry.missing_workers()))
+        file = self._metrics_file = MetricsFile(group.folder, group.index, metrics.registry)
+        self._publishing = asyncio.create_task(_publish_on(file))
+        peers = WorkerPeers(group)
+
+        async def publish(_: Mapping[str, Any]) -> bool:
+            await asyncio.to_thread(file.publish)
+            return True
+
+        async def scrape(accept: str) -> tuple[bytes, str]:
+            await asyncio.gather(publish({}), peers.ask("publish", {}))
+            return await asyncio.to_thread(lambda: exposition(read_all(group.folder, group.index), accept))
+
+        application.state.scrape = scrape
+        commands = {name: partial(registry.carry_out, name) for name in COMMANDS}
+        self._control = ControlServer(group.folder, group.index, {**commands, "publish": publish})
+        await self._control.start()
 
     def _take_order(self, stop: Callable[[int], None]) -> None:
         try:
@@ -94,3 +136,10 @@ class Seat:
         for order in orders:
             if order in ORDERS and self.stops.is_new(ORDERS[order], "order"):
                 stop(ORDERS[order])
+
+
+async def _publish_on(file: MetricsFile) -> None:
+    """Publish metrics from time to time, so that little is lost when the worker is killed."""
+    while True:
+        await asyncio.sleep(_PUBLISH_EVERY_S)
+        await asyncio.to_thread(file.publish, weighs=False)

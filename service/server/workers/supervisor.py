@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from service.server.workers.group_folder import group_folder
+from service.server.workers.published_metrics import keep_of_ended
 from service.server.workers.supervisor_log import configure_supervisor_log
 from service.server.workers.worker_process import REFUSED, Serve, WorkerProcess, start_worker
 from service.server.workers.worker_table import WorkerState, WorkerTable
@@ -150,6 +151,7 @@ class Supervisor:
         self._pauses_s[index] = _pause_s(self._pauses_s[index], lived_s)
         self._start_at_s[index] = time.monotonic() + self._pauses_s[index]
         self.num_restarts += 1
+        keep_of_ended(self._folder, index)
         fields = {"of_worker": index, "pid": worker.pid, "ended": how, "lived_s": round(lived_s, 1)}
         logger.error("a worker has ended and is replaced", extra=fields | {"reason": worker.failure or how})
 
