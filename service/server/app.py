@@ -8,7 +8,7 @@ import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -69,6 +69,9 @@ from service.server.workers.worker_peers import WorkerPeers
 from service.settings import Settings, SettingsError
 from service.tasks.inputs.request_limits import RequestLimits
 from service.worker_group import WorkerGroup
+
+if TYPE_CHECKING:
+    from service.access.pending_usage import PendingUsage
 
 logger = logging.getLogger(__name__)
 
@@ -349,8 +352,21 @@ def _usage(settings: Settings, access: AccessControl, group: WorkerGroup | None)
     """The log of usage, if there is a folder for it; each worker has files of its own."""
     if settings.usage_dir is None:
         return None
-    worker = "" if group is None else f".{group.index}"
-    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger, worker=worker), settings.usage_every_s)
+    if group is None:
+        return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+    log = UsageLog(settings.usage_dir, access.ledger, worker=f".{group.index}", pending=_pending_usage(group))
+    return PeriodicUsage(log, settings.usage_every_s)
+
+
+def _pending_usage(group: WorkerGroup) -> PendingUsage | None:
+    """What workers leave for each other; without it, one that is killed loses what it has not written."""
+    from service.access.pending_usage import PendingUsage
+
+    try:
+        return PendingUsage(group.folder)
+    except (OSError, ValueError) as error:
+        logger.error("workers cannot keep usage for each other", extra={"reason": str(error)})
+        return None
 
 
 def _engine_options(settings: Settings, weights: Mapping[str, float], group: WorkerGroup | None) -> EngineOptions:
