@@ -8,7 +8,7 @@ import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -48,10 +48,9 @@ from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateSealer
 from service.inference.state.session_labels import SessionLabels
-from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
-from service.observability.collectors import SessionCollector, SessionStoreCollector, StateCollector
+from service.observability.collectors import SessionCollector, Sessions, SessionStoreCollector, StateCollector
 from service.observability.exposition import Scrape, exposition
 from service.observability.key_collector import KeyCollector
 from service.observability.metrics import NO_MODEL, Metrics
@@ -68,9 +67,12 @@ from service.server.open_connections import ConnectionLimits, OpenConnections
 from service.server.websocket.parsing_turns import ParsingTurns
 from service.server.websocket.places import Places, SharedByWebSockets
 from service.server.workers.worker_peers import WorkerPeers
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.tasks.inputs.request_limits import RequestLimits
 from service.worker_group import WorkerGroup
+
+if TYPE_CHECKING:
+    from service.access.pending_usage import PendingUsage
 
 logger = logging.getLogger(__name__)
 
@@ -237,13 +239,15 @@ def create_app(
 ) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
 
-    `group` is the place of this process among the workers that share the port, and `settings` are then its part of the
-    limits; None: it serves alone. `inherited` are bundles that were opened before it was forked.
+    `group` is the place of this process among the workers that share the port, its states and the limits of keys with
+    it, and `settings` are then its part of the other limits; None: it serves alone. `inherited` are bundles that were
+    opened before it was forked.
 
     Raises:
-        SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none.
+        SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none; or
+            the folder of the group has no room.
     """
-    access = open_access(settings)
+    access = open_access(settings, group)
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
@@ -251,7 +255,7 @@ def create_app(
     policy = ReadinessPolicy(settings.required_models)
     registry = Registry(
         settings.models_dir,
-        _engine_options(settings, access.weights),
+        _engine_options(settings, access.weights, group),
         metrics,
         policy,
         settings.link_root_list,
@@ -261,10 +265,10 @@ def create_app(
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     framework = _framework()
-    services = Services(registry, settings, _state_storage(settings), access)
+    services = Services(registry, settings, _state_storage(settings, group), access)
     metrics.watch(KeyCollector(access))
     metrics.watch(StateCollector(services.state_storage.sealer))
-    if isinstance(services.state_storage.sessions, LocalSessions):
+    if isinstance(services.state_storage.sessions, Sessions):
         metrics.watch(SessionCollector(services.state_storage.sessions))
     metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
@@ -353,12 +357,26 @@ def _usage(settings: Settings, access: AccessControl, group: WorkerGroup | None)
     """The log of usage, if there is a folder for it; each worker has files of its own."""
     if settings.usage_dir is None:
         return None
-    worker = "" if group is None else f".{group.index}"
-    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger, worker=worker), settings.usage_every_s)
+    if group is None:
+        return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+    log = UsageLog(settings.usage_dir, access.ledger, worker=f".{group.index}", pending=_pending_usage(group))
+    return PeriodicUsage(log, settings.usage_every_s)
 
 
-def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineOptions:
+def _pending_usage(group: WorkerGroup) -> PendingUsage | None:
+    """What workers leave for each other; without it, one that is killed loses what it has not written."""
+    from service.access.pending_usage import PendingUsage
+
+    try:
+        return PendingUsage(group.folder)
+    except (OSError, ValueError) as error:
+        logger.error("workers cannot keep usage for each other", extra={"reason": str(error)})
+        return None
+
+
+def _engine_options(settings: Settings, weights: Mapping[str, float], group: WorkerGroup | None) -> EngineOptions:
     return EngineOptions(
+        group=group,
         device=settings.device,
         weights=weights,
         precision=settings.precision,
@@ -377,14 +395,23 @@ def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineO
     )
 
 
-def _state_storage(settings: Settings) -> StateStorage:
-    """The state sealer and the session store. Raises SettingsError if Redis is configured and cannot be used."""
-    sealer = StateSealer(settings.state_key_list, settings.state_ttl_s, settings.max_state_bytes)
-    if sealer.has_made_up_key:
+def _state_storage(settings: Settings, group: WorkerGroup | None) -> StateStorage:
+    """The state sealer and the session store. Raises SettingsError if they cannot be used as configured."""
+    keys = settings.state_key_list or _keys_of(group)
+    if not settings.state_key_list:
         logger.warning("UNROLL_STATE_KEYS is not set: states are valid on this replica only, until it stops")
+    sealer = StateSealer(keys, settings.state_ttl_s, settings.max_state_bytes)
     limits = SessionLimits(
         settings.session_ttl_s, settings.max_state_bytes, settings.max_sessions, settings.max_session_total_bytes
     )
     max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
-    sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s)
-    return StateStorage(sealer, sessions, SessionNames(settings.state_key_list), SessionLabels(settings.state_key_list))
+    sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s, group)
+    return StateStorage(sealer, sessions, SessionNames(keys), SessionLabels(keys))
+
+
+def _keys_of(group: WorkerGroup | None) -> list[str]:
+    """The key that the workers of a group have in common, if there is a group. Raises SettingsError."""
+    try:
+        return [] if group is None else [group.secret()]
+    except OSError as error:
+        raise SettingsError(f"workers cannot share a key for states: {error}") from error

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,8 @@ from service.server.idle_collector import settle_memory
 logger = logging.getLogger(__name__)
 
 _MEASURE_LAG_EVERY_S = 0.1
+#: Usage since then is lost where a worker is killed.
+_NOTE_USAGE_EVERY_S = 1.0
 
 
 class PeriodicUsage(NamedTuple):
@@ -114,7 +117,11 @@ class BackgroundTasks:
         assert self._usage is not None, "it is written only where a folder is set"
         log, every_s = self._usage
         while True:
-            await asyncio.sleep(log.seconds_until_due(every_s))
+            ends_s = time.monotonic() + log.seconds_until_due(every_s)
+            while log.pending is not None and ends_s - time.monotonic() > _NOTE_USAGE_EVERY_S:
+                await asyncio.sleep(_NOTE_USAGE_EVERY_S)
+                await asyncio.to_thread(log.note)
+            await asyncio.sleep(max(0.0, ends_s - time.monotonic()))
             if not await asyncio.to_thread(log.write):
                 self._metrics.usage_write_failures.inc()
 

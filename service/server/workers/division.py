@@ -12,17 +12,15 @@ from service.inference.runtime.cpu_quota import usable_cores
 from service.inference.runtime.ort_runner import default_lanes
 from service.settings import Settings
 
-#: Totals of the whole service, of which each worker has a part.
+#: Totals of the whole service, of which each worker has a part. Sessions, states of prefixes and the limits of keys
+#: are no such: workers share them.
 DIVIDED = (
     "max_open_requests",
     "max_connections",
     "max_held_body_bytes",
     "max_queue_items",
     "max_live_streams",
-    "max_sessions",
-    "max_session_total_bytes",
     "max_streams_per_client",
-    "prefix_cache_bytes",
     "model_memory_bytes",
 )
 #: The least that a part may be, by the setting that says what one request may need.
@@ -30,7 +28,6 @@ _AT_LEAST = {
     "max_held_body_bytes": "max_body_bytes",
     "max_queue_items": "max_inputs_per_request",
     "max_live_streams": "max_continuations",
-    "max_session_total_bytes": "max_state_bytes",
 }
 
 
