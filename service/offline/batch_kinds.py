@@ -118,10 +118,3 @@ _KINDS: Mapping[tuple[str, str], type[BatchKind]] = {
     ("pyarrow", "RecordBatch"): _RecordBatch,
     ("pandas", "DataFrame"): _Frame,
 }
-
-
-_KINDS: Mapping[tuple[str, str], Callable[[], BatchKind]] = {
-    ("pyarrow", "Table"): _ArrowTable,
-    ("pyarrow", "RecordBatch"): _RecordBatch,
-    ("pandas", "DataFrame"): _Frame,
-}
