@@ -5,7 +5,7 @@ Neither pyarrow nor pandas need be installed: a batch of theirs comes from who h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np

@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,12 @@ _USUAL: Mapping[InputKind, tuple[str, ...]] = {
 }
 
 
+class RowFault(NamedTuple):
+    """In place of a cell: the row could not be read from its file, and why."""
+
+    message: str
+
+
 class MissingColumn(UnrollError):
     """The table has no column of inputs, or several that may be it."""
 
@@ -45,8 +51,10 @@ def input_kind(manifest: Manifest) -> InputKind:
     return "text" if signal is None else "wav"
 
 
-def input_column(columns: Sequence[str], kind: InputKind, named: str | None = None) -> str:
-    """The column of inputs: the one that is named, else the only one, else the one with a usual name.
+def input_column(columns: Sequence[str], kind: InputKind, named: str | None = None, is_file: bool = False) -> str:
+    """The column of inputs: the one that is named, else the first with a usual name, else the only one.
+
+    The only column of a file needs a usual name too: what looks like its header may be the first row.
 
     Raises:
         MissingColumn: with the nearest name and all names.
@@ -56,10 +64,12 @@ def input_column(columns: Sequence[str], kind: InputKind, named: str | None = No
         return named
     by_name = {column.strip().casefold(): column for column in reversed(columns)}
     found = next((by_name[usual] for usual in _USUAL[kind] if usual in by_name), None)
-    if found is None and len(columns) == 1:
+    if found is None and len(columns) == 1 and not is_file:
         return columns[0]
     if found is None:
-        raise MissingColumn(f"which column has the {_CALLED[kind]}? Name it as the text column: {listed(columns)}")
+        raise MissingColumn(
+            f"no column has a usual name of {_CALLED[kind]}: name it. The columns are: {listed(columns)}"
+        )
     return found
 
 
@@ -86,15 +96,15 @@ def row_values(cells: Sequence[Any], kind: InputKind) -> list[PredictInput | Unr
     found: list[PredictInput | UnrollError] = []
     for cell in cells:
         try:
-            found.append(cell if type(cell) is str and kind == "text" else _read(cell, read, kind))
+            found.append(cell if kind == "text" and type(cell) is str else _read(cell, read, kind))
         except InvalidInput as error:
             found.append(error)
     return found
 
 
 def _read(cell: Any, read: Callable[[Any], PredictInput], kind: InputKind) -> PredictInput:
-    if isinstance(cell, UnrollError):  # a row that could not be read from its file
-        raise InvalidInput(str(cell))
+    if isinstance(cell, RowFault):
+        raise InvalidInput(cell.message)
     if is_missing(cell):
         raise InvalidInput(f"there is no {_ONE[kind]}: the cell is null")
     return read(cell)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from service.bundle.load import MANIFEST_FILE, read_manifest
+from service.bundle.load import MANIFEST_FILE, file_digest, read_manifest
 from service.bundle.manifest import Manifest
 from service.bundle.models_folder import find_bundles, is_version
 from service.bundle.versions import named
@@ -62,7 +62,7 @@ class Scorer:
         output_columns: Sequence[str] | None = None,
         prefix: str = "",
         device: str = "auto",
-        precision: WantedPrecision = "auto",
+        precision: WantedPrecision = "fp32",
         threads: int = 1,
         models: str | Path = "models",
     ) -> None:
@@ -76,7 +76,7 @@ class Scorer:
             output_columns: which columns to add, besides `error`; None for the usual ones of the model's task.
             prefix: of the names of the added columns. A name that the batch has already gets `predicted_` as well.
             device: auto, cpu, cuda or cuda:N.
-            precision: auto, fp32, bf16 or int8.
+            precision: fp32, bf16 or int8, as far as the bundle has them; auto takes the faster of fp32 and bf16.
             threads: of one run of a graph; 0 for all cores.
 
         Raises:
@@ -112,6 +112,16 @@ class Scorer:
     def columns(self) -> tuple[AnswerColumn, ...]:
         """The columns that are added, but for that of the errors."""
         return self._columns
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters of the requests."""
+        return self._parameters
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The digest of the bundle and the precision it is opened in: another one may give other answers."""
+        return {"digest": file_digest(self._path / MANIFEST_FILE), "precision": self._precision}
 
     def names(self, taken: Sequence[str]) -> list[str]:
         """The names of the added columns, `error` the last, in a batch that has the columns `taken`."""
