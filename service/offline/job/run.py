@@ -73,6 +73,12 @@ class Progress:
         """Rows of this run a second."""
         return (self.rows - self.rows_before) / max(1e-9, time.monotonic() - self.started_s)
 
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace of this run; None before its first part."""
+        done = self.position - self.before
+        return (self.size - self.position) * (time.monotonic() - self.started_s) / done if done > 0 else None
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -160,7 +166,7 @@ class _Run:
             progress.rows_before += len(window.values)
 
     def _join(self, counts: PartCounts) -> None:
-        """The parts as the output, renamed into place; a note says so, in case the run is stopped before it cleans up."""
+        """The parts as the output, renamed into place; a note serves a run that is stopped before it cleans up."""
         job, store = self._job, self._store
         parts = [store.part(number) for number in range(self._num_parts)]
         joined = store.folder / f"joined{self._plan.suffix}.tmp"
