@@ -15,9 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
-
-from torch.distributed import Store
+from typing import Final, Protocol, TypeVar
 
 from service.errors import UnrollError
 
@@ -36,6 +34,22 @@ _DONE: Final = b"done"
 _ENDED: Final = b"ended with "
 
 T = TypeVar("T")
+
+
+class Store(Protocol):
+    """A key-value store that all processes reach: `torch.distributed.Store`. A lost connection is a RuntimeError."""
+
+    def set(self, key: str, value: str) -> None:
+        """Set a key."""
+
+    def get(self, key: str) -> bytes:
+        """The value of a key."""
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a number, 0 at first; returns it."""
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether all keys are set."""
 
 
 class WorkersLost(UnrollError):
@@ -234,16 +248,15 @@ def choose_interface(environment: MutableMapping[str, str]) -> None:
 
 def _interface_of(address: str) -> str:
     """The name of the network interface with an IPv4 address; "" where there is none."""
-    if fcntl is None:
-        return ""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            try:
-                found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()))
-            except OSError:  # this interface has no address
-                continue
-            if socket.inet_ntoa(found[20:24]) == address:
-                return name
+    if fcntl is not None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            for _, name in socket.if_nameindex():
+                try:
+                    found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()))
+                except OSError:  # this interface has no address
+                    continue
+                if socket.inet_ntoa(found[20:24]) == address:
+                    return name
     return ""
 
 

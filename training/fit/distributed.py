@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from service.errors import UnrollError
 from training.fit.coordination import Coordination, Place, WorkersLost, choose_interface, first_line
@@ -180,7 +181,7 @@ def _join(device: torch.device, environment: MutableMapping[str, str]) -> Worker
     timeout = timedelta(seconds=timeout_s)
     choose_interface(environment)
     try:
-        store, rank, count = next(dist.rendezvous("env://", timeout=timeout))
+        store, rank, count = next(rendezvous("env://", timeout=timeout))
     except (RuntimeError, TimeoutError, ValueError) as error:
         where = f"{environment.get('MASTER_ADDR', '?')}:{environment.get('MASTER_PORT', '?')}"
         raise WorkersLost(f"the store of node 0 at {where} cannot be reached: {first_line(error)}") from error
