@@ -127,7 +127,18 @@ class FastPathCycle:
     async def _write_stream(self, response: EventStream) -> None:
         """Write a stream in chunks, as fast as the client reads."""
         self._disconnect = self._protocol.loop.create_future()
+        response.open_outlet(self)
         await response({}, self._receive, self._send)
+
+    @property
+    def is_ready(self) -> bool:
+        """Of a stream: whether its client reads as fast as frames are written."""
+        protocol = self._protocol
+        return not (protocol.flow.write_paused or self.disconnected or protocol.transport.is_closing())
+
+    def write_frame(self, frame: bytes) -> None:
+        """Write a part of a stream: a chunk of its own, so that it is not held back."""
+        self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))
 
     async def _receive(self) -> Message:
         """The only ASGI message that a stream waits for."""
@@ -146,7 +157,7 @@ class FastPathCycle:
             head = self._head(message["status"], message["headers"], (b"transfer-encoding", b"chunked"))
             protocol.transport.write(head)
         elif message["more_body"]:
-            protocol.transport.write(b"%x\r\n%b\r\n" % (len(message["body"]), message["body"]))
+            self.write_frame(message["body"])
         else:
             protocol.transport.write(b"0\r\n\r\n")
             self._complete()
