@@ -202,10 +202,19 @@ class ContinuousBatcher(Generic[RequestT]):
             raise self._stopped
         if not self._lanes.is_alive:
             raise NotReady(f"the continuous batcher of {self._model} has stopped")
+        if (refusal := self.refusal(num_requests, caller)) is not None:
+            raise refusal
+
+    def refusal(self, num_requests: int, caller: str = "") -> Overloaded | None:
+        """The refusal of this many more requests, if they do not fit the queue."""
         num_more = self.num_waiting + num_requests - self._limits.max_waiting
-        is_waiting = num_more > 0 and any(stream.turn.caller == caller for stream in self._all_waiting())
-        if num_more > 0 and (is_waiting or num_more > self._limits.max_waiting * RESERVED):
-            raise Overloaded(f"{self._model} has {self.num_waiting} requests waiting", self._retry_after_s())
+        if num_more > 0 and (num_more > self._limits.max_waiting * RESERVED or self._is_waiting(caller)):
+            return Overloaded(f"{self._model} has {self.num_waiting} requests waiting", self._retry_after_s())
+        return None
+
+    def _is_waiting(self, caller: str) -> bool:
+        queues = (self._waiting, self._arrived)  # copied one by one, as mostly the first has one of the caller
+        return any(any(stream.turn.caller == caller for stream in queue.copy()) for queue in queues)
 
     async def close(self) -> None:
         """Take no more requests; streams that have not ended end with NotReady."""
