@@ -21,6 +21,8 @@ _BYTE_OF_SIGN = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + n): byte f
 #: How tokenizers that fall back to bytes spell one.
 _ONE_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _REPLACEMENT = "\ufffd"
+#: Decoders that turn each token but the first into the same text wherever it stands, if it is whole characters.
+_DECODERS_BY_TOKEN = (decoders.ByteLevel, decoders.Fuse, decoders.Metaspace)
 
 _CACHED_WORDS = 100_000
 #: Longer words are not cached, which bounds the memory of the cache.
@@ -53,6 +55,7 @@ class TextTokenizer:
             raise ValueError(f"the special tokens {SPECIAL_TOKENS} must have the ids 0 to 3, not {found}")
         self._character_ids = lru_cache(maxsize=_CACHED_WORDS)(self._encode_characters)
         self._known_words: dict[str, int] = {}
+        self._texts_after: dict[int, str | None] = {}
 
     @classmethod
     def load(cls, path: Path) -> TextTokenizer:
@@ -108,6 +111,11 @@ class TextTokenizer:
         """The text of ids; special tokens are skipped."""
         return str(self._tokenizer.decode([i for i in ids if i > EOS], skip_special_tokens=False))
 
+    def text_after(self, token_id: int) -> str | None:
+        """What a token adds to any text of other tokens; None if that depends on them, or if it adds nothing."""
+        known = self._texts_after
+        return known[token_id] if token_id in known else known.setdefault(token_id, self._find_text_after(token_id))
+
     def bytes_of_tokens(self) -> list[bytes]:
         """What each token adds to a text after others, in UTF-8, by id; parts of characters too.
 
@@ -117,11 +125,22 @@ class TextTokenizer:
         if isinstance(self._tokenizer.decoder, decoders.ByteLevel):
             found = [bytes([_BYTE_OF_SIGN.get(sign, 0) for sign in self.token(token_id)]) for token_id in ids]
         else:
-            # Decoders take the space off the first token of a text, so that each is decoded after another.
-            context = next((token_id for token_id in ids if self.decode([token_id]).strip()), PAD)
+            context = self._any_visible()
             start = len(self.decode([context]))
             found = [self._bytes_of(token_id, self.decode([context, token_id])[start:]) for token_id in ids]
         return [b""] * (EOS + 1) + found
+
+    def _any_visible(self) -> int:
+        """A token after which others can be decoded: decoders take the space off the first token of a text."""
+        ids = range(EOS + 1, self.vocabulary_size)
+        return next((one for one in ids if (text := self.decode([one])).strip() and _REPLACEMENT not in text), PAD)
+
+    def _find_text_after(self, token_id: int) -> str | None:
+        if not isinstance(self._tokenizer.decoder, _DECODERS_BY_TOKEN):
+            return None
+        context = self._any_visible()
+        added = self.decode([context, token_id])[len(self.decode([context])) :]
+        return added if added and _REPLACEMENT not in added else None
 
     def _bytes_of(self, token_id: int, text: str) -> bytes:
         token = self.token(token_id)

@@ -64,6 +64,8 @@ from service.server.edge.implied_methods import ImpliedMethods
 from service.server.edge.pages import Compressed, Secured
 from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
+from service.server.shedding.encoded_refusal import EncodedRefusal, head_of
+from service.server.shedding.load_shedding import LoadShedding
 from service.server.websocket.parsing_turns import ParsingTurns
 from service.server.websocket.places import Places, SharedByWebSockets
 from service.server.workers.worker_peers import WorkerPeers
@@ -126,10 +128,13 @@ class Application:
         cors = Cors.of(settings.cors_origins, settings.cors_credentials)
         self.host_check = HostCheck.of(settings.allowed_hosts, proxies)
         pages = Secured(Compressed(ForwardedScope(framework, proxies, self._root_path)))
-        self._dispatcher = Dispatcher(pages, services, self.open_connections)
+        self._shedding = LoadShedding(services, metrics, proxies.client_of)
+        self._dispatcher = Dispatcher(pages, services, self.open_connections, self._shedding.note)
         app = ImpliedMethods(self._dispatcher, framework.routes, cors)
         self.client_of = proxies.client_of
         surroundings = Surroundings(proxies.client_of, None if cors is None else cors.add_headers)
+        #: Pages of other origins need headers, and traces a record of each request.
+        self._sheds_early = cors is None and tracer is None
         self._scope = RequestScope(app, self._routes, metrics, settings.max_body_bytes, tracer, surroundings)
         self._max_open = settings.max_open_requests
         self._num_open = 0
@@ -202,9 +207,17 @@ class Application:
         """Whether a WebSocket may be opened at this request target."""
         return without_prefix(target.partition(b"?")[0].decode("latin-1"), self._root_path) == streaming.PATH
 
-    def refusal(self, match: Match, headers: Headers) -> Response | None:
-        """The response to a request beyond the limit of open ones; None if there is room."""
-        return None if self._num_open < self._max_open else self._scope.refuse(match, headers)
+    def shed(self, match: Match, headers: Headers, body: bytes | bytearray, client: str) -> EncodedRefusal | None:
+        """The response to a request that must be refused for want of room, or for its key; None if it may be answered.
+
+        Nothing has been done for it yet: load shedding must cost little.
+        """
+        if self._num_open < self._max_open:
+            return self._shedding.refusal(match, headers, body, client) if self._sheds_early else None
+        if self._sheds_early:
+            return self._shedding.too_many(match, headers)
+        response = self._scope.refuse(match, headers)
+        return EncodedRefusal(response.status_code, head_of(response.raw_headers) + bytes(response.body))
 
     def turn_away(
         self, failure: Failure, method: str, target: bytes, headers: Headers, *, is_counted: bool

@@ -31,6 +31,7 @@ from service.server.connection_parts import response_head
 from service.server.edge.host_check import HostCheck
 from service.server.known_heads import KnownHead, KnownHeads
 from service.server.open_connections import SMALL_BODY_BYTES, OpenConnections
+from service.server.shedding.encoded_refusal import EncodedRefusal
 from service.server.websocket.places import SharedByWebSockets
 
 
@@ -44,7 +45,7 @@ class Responder(Refuser, Protocol):
     @property
     def websockets(self) -> SharedByWebSockets: ...
     def find_post(self, url: bytes) -> Match | None: ...
-    def refusal(self, match: Match, headers: Headers) -> Response | None: ...
+    def shed(self, match: Match, headers: Headers, body: bytes | bytearray, client: str) -> EncodedRefusal | None: ...
     async def respond(
         self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
     ) -> Response | None: ...
@@ -102,9 +103,10 @@ class FastPathCycle:
 
     def _begin(self) -> None:
         """Start the work, or refuse it before anything is done for it: load shedding must cost little."""
-        refusal = self._protocol.responder.refusal(self._match, self._headers)
-        if refusal is not None:
-            self._write(refusal)
+        client = (self._protocol.client or ("",))[0]
+        shed = self._protocol.responder.shed(self._match, self._headers, self._body, client)
+        if shed is not None:
+            self._write_bytes(self._first_lines(shed.status) + shed.rest)
             return
         self._task = self._protocol.loop.create_task(self._answer())
         self._protocol.tasks.add(self._task)
@@ -124,13 +126,32 @@ class FastPathCycle:
 
     def _write(self, response: Response) -> None:
         head = self._head(response.status_code, response.raw_headers)
-        self._protocol.transport.write(head + bytes(response.body))
+        self._write_bytes(head + bytes(response.body))
+
+    def _write_bytes(self, response: bytes) -> None:
+        self._protocol.transport.write(response)
         self._complete()
+
+    def _first_lines(self, status: int) -> bytes:
+        """Status line, and the headers that every response has."""
+        lines = [] if self.keep_alive else [(b"connection", b"close")]
+        return response_head(status, [*self._protocol.server_state.default_headers, *lines])[:-2]
 
     async def _write_stream(self, response: EventStream) -> None:
         """Write a stream in chunks, as fast as the client reads."""
         self._disconnect = self._protocol.loop.create_future()
+        response.open_outlet(self)
         await response({}, self._receive, self._send)
+
+    @property
+    def is_ready(self) -> bool:
+        """Of a stream: whether its client reads as fast as frames are written."""
+        protocol = self._protocol
+        return not (protocol.flow.write_paused or self.disconnected or protocol.transport.is_closing())
+
+    def write_frame(self, frame: bytes) -> None:
+        """Write a part of a stream: a chunk of its own, so that it is not held back."""
+        self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))
 
     async def _receive(self) -> Message:
         """The only ASGI message that a stream waits for."""
@@ -149,7 +170,7 @@ class FastPathCycle:
             head = self._head(message["status"], message["headers"], (b"transfer-encoding", b"chunked"))
             protocol.transport.write(head)
         elif message["more_body"]:
-            protocol.transport.write(b"%x\r\n%b\r\n" % (len(message["body"]), message["body"]))
+            self.write_frame(message["body"])
         else:
             protocol.transport.write(b"0\r\n\r\n")
             self._complete()

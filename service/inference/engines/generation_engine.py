@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from service.access.metering import meter_var
 from service.bundle.tokenizer import PlacedToken
-from service.errors import InvalidInput
+from service.errors import InvalidInput, Overloaded
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import LARGE_EFFORT, EngineContext, EngineOptions
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
@@ -73,6 +73,9 @@ class GenerationEngine:
     @property
     def num_pending(self) -> int:
         return self._batcher.num_pending + self.graphs.num_pending + self.embedder.num_pending
+
+    def refusal(self, caller: str = "") -> Overloaded | None:
+        return self._batcher.refusal(1, caller)
 
     @property
     def runs(self) -> RunTotals:

@@ -288,12 +288,19 @@ class Batcher:
             raise self._closed
         if not self._lanes.is_alive:
             raise NotReady(f"the batcher of {self._model} has stopped")
+        if (refusal := self.refusal(num_items, caller)) is not None:
+            raise refusal
+
+    def refusal(self, num_items: int, caller: str = "") -> Overloaded | None:
+        """The refusal of this many more inputs, if they do not fit the queue."""
         num_more = self.num_waiting + num_items - self._max_queue_items
         if num_more > 0 and (num_more > self._max_queue_items * RESERVED or self._is_waiting(caller)):
-            raise Overloaded(f"{self._model} has {self.num_waiting} inputs waiting", self._retry_after_s())
+            return Overloaded(f"{self._model} has {self.num_waiting} inputs waiting", self._retry_after_s())
+        return None
 
     def _is_waiting(self, caller: str) -> bool:
-        return any(item.request.turn.caller == caller for item in self._all_waiting())
+        queues = (self._waiting, self._arrived)  # copied one by one, as mostly the first has one of the caller
+        return any(any(item.request.turn.caller == caller for item in queue.copy()) for queue in queues)
 
     def _run_batch(self, batch: list[WorkItem]) -> None:
         """In a lane: run, and pass the result or the error to the event loop."""
