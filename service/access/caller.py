@@ -78,7 +78,7 @@ class Caller:
     def refusal(self) -> RateLimited | None:
         """How a request would be refused now, which is counted as one that was; None if the limits allow it."""
         if self._max_open is not None and self.num_open >= self._max_open:
-            return self._limited("concurrent_requests", _RETRY_WHEN_BUSY_S)
+            return self._limited("concurrent_requests", RETRY_WHEN_BUSY_S)
         now_s = time.monotonic()
         if self._tokens is not None and (wait_s := self._tokens.wait_s(now_s)) > 0:
             return self._limited("tokens_per_minute", wait_s)

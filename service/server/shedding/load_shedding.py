@@ -173,7 +173,7 @@ class LoadShedding:
             match.protocol.name,
             match.route.path,
             told,
-            manifest and Model(manifest.name, manifest.version, manifest.task),
+            None if manifest is None else Model(manifest.name, manifest.version, manifest.task),
             "" if caller is None else caller.name,
         )
         self._counts.add(refused)
