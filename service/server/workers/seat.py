@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from service.api.call import Services
+from service.api.protocols.open_inference.management import statistics_of_worker
+from service.api.routes.playground_data import traffic_of
 from service.inference.engines.registry import COMMANDS
 from service.observability.exposition import exposition
 from service.observability.metrics import Metrics
@@ -121,8 +123,16 @@ class Seat:
             return await asyncio.to_thread(lambda: exposition(read_all(group.folder, group.index), accept))
 
         application.state.scrape = scrape
+
+        async def statistics(_: Mapping[str, Any]) -> dict[str, Any]:
+            return statistics_of_worker(registry)
+
+        async def traffic(_: Mapping[str, Any]) -> dict[str, Any]:
+            return traffic_of(metrics)
+
         commands = {name: partial(registry.carry_out, name) for name in COMMANDS}
-        self._control = ControlServer(group.folder, group.index, {**commands, "publish": publish})
+        handlers = {**commands, "publish": publish, "statistics": statistics, "traffic": traffic}
+        self._control = ControlServer(group.folder, group.index, handlers)
         await self._control.start()
 
     def _take_order(self, stop: Callable[[int], None]) -> None:
