@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+
 from service.distribution import install_hint
 from service.inference.state.session_memory import LocalSessions
 from service.inference.state.sessions import SessionLimits, SessionStore
 from service.settings import SettingsError
 from service.worker_group import WorkerGroup
+
+logger = logging.getLogger(__name__)
 
 
 def open_session_store(
@@ -33,6 +38,10 @@ def _shared(group: WorkerGroup, limits: SessionLimits) -> SessionStore:
     from service.inference.state.session_lmdb import SharedSessions
 
     try:
+        total = shutil.disk_usage(group.folder).total
+        if total < limits.max_total_bytes:
+            fields = {"folder": str(group.folder), "bytes": total, "wanted": limits.max_total_bytes}
+            logger.warning("sessions are evicted before UNROLL_MAX_SESSION_TOTAL_BYTES: memory is small", extra=fields)
         return SharedSessions(group.folder, limits)
     except OSError as error:
         raise SettingsError(

@@ -7,6 +7,7 @@ broken; the others notice it by a number that all of them see.
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -38,8 +39,9 @@ _MENDING, _PATIENCE_S = 0, 10.0
 _MAX_EVICTIONS = 8
 #: A key that nobody reads.
 _SETTLED = b"\0settled"
-#: What says nothing about the content of a store.
-_PASSING = (lmdb.DiskError, lmdb.MemoryError, lmdb.ReadersFullError, lmdb.LockError)
+#: Of the system, where a file cannot grow: no space, no quota, or a limit on files. LMDB says EIO if it grew by a part.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_CORRUPTED = -30796
 #: Pages at the end that a transaction took and gave back are never written.
 _UNWRITTEN_BYTES = 1024 * 1024
 
@@ -89,8 +91,6 @@ class SharedStore:
                 environment.reader_check()  # those of processes that were killed
                 with environment.begin(buffers=True) as transaction:
                     return look(transaction)
-        except _PASSING as error:
-            raise StoreBroken(str(error)) from error
         except lmdb.Error as error:
             raise self._broken(error) from error
 
@@ -100,12 +100,12 @@ class SharedStore:
         try:
             with environment.begin(write=True) as transaction:
                 return change(transaction)
-        except (lmdb.MapFullError, lmdb.DiskError, lmdb.TxnFullError) as error:
+        except lmdb.Error as error:
+            if not (isinstance(error, lmdb.MapFullError | lmdb.TxnFullError) or error.code in _NO_ROOM):
+                raise self._broken(error) from error
             # A reader that was killed keeps what it could see from being used again.
             environment.reader_check()
             raise StoreFull(str(error)) from error
-        except lmdb.Error as error:
-            raise self._broken(error) from error
 
     def change_with_room(self, change: Change[T], make_room: Change[bool]) -> T:
         """Make a change, after `make_room` as often as needed: it deletes something; False: there is nothing left.
@@ -147,8 +147,6 @@ class SharedStore:
             generation = self._generations[0]
             try:
                 self._environment = _environments.open(self.path / str(generation), self._map_bytes)
-            except _PASSING as error:
-                raise StoreBroken(str(error)) from error
             except lmdb.Error as error:
                 raise self._replaced(generation, error) from error
             except OSError as error:
@@ -161,7 +159,12 @@ class SharedStore:
             return self._replaced(self._generation, error)
 
     def _replaced(self, generation: int, error: lmdb.Error) -> StoreBroken:
-        """Begin a new generation, unless another process has: this change fails, and the next one finds it empty."""
+        """Begin a new generation, unless another process has: this change fails, and the next one finds it empty.
+
+        Not for what says nothing about the content of the store: an error of the system, or too many readers.
+        """
+        if error.code >= 0 or isinstance(error, lmdb.ReadersFullError):
+            return StoreBroken(str(error))
         logger.error("a store that workers share is broken, and begins anew", extra={"reason": str(error)})
         if self._locks.lock_within(taking(_MENDING), _PATIENCE_S):
             try:
@@ -210,7 +213,7 @@ def _new_environment(path: Path, map_bytes: int) -> lmdb.Environment:
     pages = environment.info()["last_pgno"] + 1
     missing = pages * environment.stat()["psize"] - (path / "data.mdb").stat().st_size
     if missing > _UNWRITTEN_BYTES:  # reading what was cut off would be a signal as well
-        raise lmdb.CorruptedError(f"the file lacks {missing} bytes")
+        raise lmdb.CorruptedError(f"the file lacks {missing} bytes", _CORRUPTED)
     environment.reader_check()
     return environment
 

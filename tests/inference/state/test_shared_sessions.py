@@ -62,6 +62,27 @@ async def hold():
 asyncio.run(hold())
 """
 
+#: Saves far more than the file may have, and prints how many of them it finds.
+FILL = """
+import asyncio, resource, sys
+from pathlib import Path
+from service.inference.state.session_lmdb import SharedSessions
+from service.inference.state.sessions import SessionLimits
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+store = SharedSessions(Path(sys.argv[1]), SessionLimits(100.0, 10_000, 1000, 10_000_000))
+async def load(name):
+    async with store.hold(name) as session:
+        return await session.load()
+async def fill():
+    for number in range(200):
+        async with store.hold(str(number)) as session:
+            await session.save(bytes(5000))
+    print("ready", flush=True)
+    found = [number for number in range(200) if await load(str(number)) is not None]
+    print(found[-1] == 199, 20 < len(found) < 200, len(store) == len(found), store.num_evicted + len(found), flush=True)
+asyncio.run(fill())
+"""
+
 Scenario = Callable[[SharedSessions, SharedSessions], Awaitable[None]]
 
 
@@ -183,6 +204,13 @@ def test_where_there_is_no_room_the_least_recently_used_make_some(tmp_path: Path
         assert len(ours) + ours.num_evicted + theirs.num_evicted == 200
 
     play(tmp_path, scenario, BIG)
+
+
+def test_where_the_folder_has_no_room_the_least_recently_used_make_some(tmp_path: Path) -> None:
+    """The system refuses to let the file grow, as in a container with little memory for /dev/shm."""
+    with worker(FILL, tmp_path) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True True True 200\n"
 
 
 @pytest.mark.usefixtures("small_map")
