@@ -18,7 +18,7 @@ from service.observability.exposition import exposition
 from service.observability.metrics import Metrics
 from service.server.open_connections import OpenConnections
 from service.server.workers.connection_spread import ConnectionSpread, MakeProtocol
-from service.server.workers.control import ControlServer
+from service.server.workers.control import ControlServer, Handler
 from service.server.workers.published_metrics import MetricsFile, read_all
 from service.server.workers.stop_requests import StopRequests
 from service.server.workers.worker_peers import WorkerPeers
@@ -130,7 +130,7 @@ class Seat:
         async def traffic(_: Mapping[str, Any]) -> dict[str, Any]:
             return traffic_of(metrics)
 
-        commands = {name: partial(registry.carry_out, name) for name in COMMANDS}
+        commands: dict[str, Handler] = {name: partial(registry.carry_out, name) for name in COMMANDS}
         handlers = {**commands, "publish": publish, "statistics": statistics, "traffic": traffic}
         self._control = ControlServer(group.folder, group.index, handlers)
         await self._control.start()
