@@ -1,4 +1,4 @@
-"""Generate the PrometheusRule for the Prometheus operator from the rule files of Prometheus.
+"""Generate the PrometheusRule of kustomize and the rules of the Helm chart from the rule files of Prometheus.
 
 Run it after a change under deploy/prometheus/rules: `python -m deploy.kubernetes.prometheus_rule`.
 """
@@ -13,6 +13,8 @@ import yaml
 DEPLOY = Path(__file__).parents[1]
 RULES = DEPLOY / "prometheus" / "rules"
 TARGET = DEPLOY / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
+#: The `spec` alone: the chart gives the resource its name and labels.
+CHART_TARGET = DEPLOY / "helm" / "unroll" / "files" / "rules.yaml"
 _HEADING = "# Written from deploy/prometheus/rules by deploy/kubernetes/prometheus_rule.py: change it there.\n"
 _NO_WRAPPING = 10_000
 
@@ -46,3 +48,4 @@ _Dumper.add_representer(str, _represent_text)
 
 if __name__ == "__main__":
     TARGET.write_text(text_of(prometheus_rule()), encoding="utf-8")
+    CHART_TARGET.write_text(text_of(prometheus_rule()["spec"]), encoding="utf-8")

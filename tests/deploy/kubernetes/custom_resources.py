@@ -59,7 +59,16 @@ _GROUP = _object(
     ("name", "rules"), name=_TEXT, interval=_DURATION, limit=_NUMBER, rules=_list({"oneOf": [_ALERT, _RECORD]})
 )
 
-_ENDPOINT = _object(("port", "path"), port=_TEXT, path=_TEXT, interval=_DURATION, scrapeTimeout=_DURATION)
+_ENDPOINT = _object(
+    ("port", "path"),
+    port=_TEXT,
+    path=_TEXT,
+    interval=_DURATION,
+    scrapeTimeout=_DURATION,
+    scheme={"enum": ["http", "https"]},
+    tlsConfig=_object(insecureSkipVerify=_TRUE_OR_FALSE),
+    authorization=_object(("credentials",), credentials=_object(("name", "key"), name=_TEXT, key=_TEXT)),
+)
 _PROTOCOL: Schema = {
     "enum": [
         "PrometheusProto",
@@ -69,6 +78,75 @@ _PROTOCOL: Schema = {
         "PrometheusText1.0.0",
     ]
 }
+
+
+def _monitor(endpoints: str) -> Schema:
+    """A ServiceMonitor or PodMonitor, which differ in the name of this field."""
+    spec = _object(
+        ("selector", endpoints),
+        selector=_object(matchLabels=_TEXTS),
+        jobLabel=_TEXT,
+        scrapeProtocols=_list(_PROTOCOL),
+        **{endpoints: _list(_ENDPOINT)},
+    )
+    return _resource("monitoring.coreos.com/v1", spec)
+
+
+_HOST: Schema = {
+    "type": "string",
+    "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+}
+_PARENT = _object(("name",), group=_TEXT, kind=_TEXT, name=_TEXT, namespace=_TEXT, port=_NUMBER, sectionName=_TEXT)
+_BACKENDS = _list(_object(("name", "port"), name=_TEXT, port=_NUMBER))
+_MATCH = _object(
+    ("path",), path=_object(("type", "value"), type={"enum": ["Exact", "PathPrefix", "RegularExpression"]}, value=_TEXT)
+)
+_HTTP_RULE = _object(
+    ("backendRefs",),
+    matches=_list(_MATCH),
+    backendRefs=_BACKENDS,
+    timeouts=_object(request=_DURATION, backendRequest=_DURATION),
+)
+
+
+def _route(rule: Schema) -> Schema:
+    """An HTTPRoute or GRPCRoute with rules of this kind."""
+    spec = _object(("parentRefs", "rules"), parentRefs=_list(_PARENT), hostnames=_list(_HOST), rules=_list(rule))
+    return _resource("gateway.networking.k8s.io/v1", spec)
+
+
+#: What the trigger `prometheus` reads; all of it is text.
+_QUERY = _object(
+    ("serverAddress", "query", "threshold"),
+    serverAddress=_TEXT,
+    query=_TEXT,
+    threshold={"type": "string", "pattern": r"^[0-9.]+$"},
+    ignoreNullValues={"enum": ["true", "false"]},
+)
+_TRIGGER = _object(
+    ("type", "metadata"),
+    type={"const": "prometheus"},
+    name=_TEXT,
+    metricType={"enum": ["AverageValue", "Value"]},
+    metadata=_QUERY,
+    authenticationRef=_object(("name",), name=_TEXT),
+)
+_SCALED_OBJECT = _object(
+    ("scaleTargetRef", "triggers"),
+    scaleTargetRef=_object(("name",), apiVersion=_TEXT, kind=_TEXT, name=_TEXT),
+    pollingInterval=_NUMBER,
+    minReplicaCount=_NUMBER,
+    maxReplicaCount=_NUMBER,
+    fallback=_object(
+        ("failureThreshold", "replicas"),
+        failureThreshold=_NUMBER,
+        replicas=_NUMBER,
+        behavior={"enum": ["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"]},
+    ),
+    # The behaviour is that of a HorizontalPodAutoscaler, and validated as such.
+    advanced=_object(horizontalPodAutoscalerConfig=_object(behavior=_ANYTHING)),
+    triggers=_list(_TRIGGER),
+)
 
 _FORMAT = _object(("name",), name=_TEXT, version=_TEXT)
 _SUPPORTED = _object(("name",), name=_TEXT, version=_TEXT, autoSelect=_TRUE_OR_FALSE, priority=_NUMBER)
@@ -84,20 +162,16 @@ _PREDICTOR = _object(
 
 SCHEMAS: dict[str, Schema] = {
     "PrometheusRule": _resource("monitoring.coreos.com/v1", _object(("groups",), groups=_list(_GROUP))),
-    "ServiceMonitor": _resource(
-        "monitoring.coreos.com/v1",
-        _object(
-            ("selector", "endpoints"),
-            selector=_object(matchLabels=_TEXTS),
-            jobLabel=_TEXT,
-            scrapeProtocols=_list(_PROTOCOL),
-            endpoints=_list(_ENDPOINT),
-        ),
-    ),
+    "ServiceMonitor": _monitor("endpoints"),
+    "PodMonitor": _monitor("podMetricsEndpoints"),
+    "HTTPRoute": _route(_HTTP_RULE),
+    "GRPCRoute": _route(_object(("backendRefs",), backendRefs=_BACKENDS)),
+    "ScaledObject": _resource("keda.sh/v1alpha1", _SCALED_OBJECT),
     "ServingRuntime": _resource(
         "serving.kserve.io/v1alpha1",
         _object(
             ("supportedModelFormats", "containers"),
+            annotations=_TEXTS,
             supportedModelFormats=_list(_SUPPORTED),
             protocolVersions=_list({"enum": ["v1", "v2", "grpc-v1", "grpc-v2"]}),
             containers=_list(_ANYTHING),

@@ -49,6 +49,11 @@ def assert_valid(resource: Resource) -> None:
         _assert_known_to_kubernetes(resource)
         return
     jsonschema.validate(resource, schema)
+    if resource["kind"] == "ScaledObject":  # it becomes a HorizontalPodAutoscaler
+        behavior = resource["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+        spec = {"scaleTargetRef": resource["spec"]["scaleTargetRef"], "maxReplicas": 1, "behavior": behavior}
+        scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": resource["metadata"]}
+        _assert_known_to_kubernetes(scaler | {"spec": spec})
     if resource["kind"] == "ServingRuntime":  # its containers have the schema of a pod's
         spec = {"containers": resource["spec"]["containers"]}
         _assert_known_to_kubernetes({"apiVersion": "v1", "kind": "Pod", "metadata": resource["metadata"], "spec": spec})

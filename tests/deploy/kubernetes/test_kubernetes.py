@@ -101,6 +101,8 @@ def test_kserve_leads_to_the_port_of_grpc_by_its_name() -> None:
     assert container["readinessProbe"]["grpc"] == {"port": port["containerPort"]}
     assert grpc["spec"]["protocolVersions"] == ["grpc-v2"]
     assert RUNTIME["spec"]["protocolVersions"] == ["v1", "v2"]
+    assert grpc["spec"]["annotations"] == RUNTIME["spec"]["annotations"]
+    assert RUNTIME["spec"]["annotations"]["prometheus.kserve.io/port"] == str(http["ports"][0]["containerPort"])
     differing = ("ports", "env", "readinessProbe")
     assert {name: container[name] for name in container if name not in differing} == {
         name: http[name] for name in http if name not in differing
