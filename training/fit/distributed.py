@@ -32,6 +32,8 @@ TIMEOUT_VARIABLE: Final = "UNROLL_TRAIN_TIMEOUT_S"
 TIMEOUT_S: Final = 600.0
 #: How gloo says that a connection has ended or is silent.
 _OF_CONNECTION: Final = re.compile(r"connection|timed? ?out|socket|peer|gloo|broken pipe", re.IGNORECASE)
+#: The line of source that gloo puts before a message.
+_SOURCE: Final = re.compile(r"^\[\S+:\d+\] ")
 _ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 T = TypeVar("T")
@@ -148,7 +150,8 @@ class Workers:
                 raise
             address = _ADDRESS.search(said)
             lost = dict.fromkeys(str(place) for place in self.places if address and place.address == address[0])
-            raise WorkersLost(f"the connection to {' or '.join(lost) or 'another process'} is lost ({said})") from error
+            why = _SOURCE.sub("", said).partition(". This is")[0]
+            raise WorkersLost(f"the connection to {' or '.join(lost) or 'another process'} is lost ({why})") from error
 
 
 ALONE: Final = Workers()

@@ -72,7 +72,7 @@ def _taking_part(
     folder = RunFolder(_copied(contents), writes=False, original=path)
     asked = folder.recipe()
     if recipe is not None:
-        differing = differences(recipe, asked, ("here", "on node 0"), _OWN_KEYS)
+        differing = differences(recipe, asked, ("there", "on node 0"), _OWN_KEYS)
         if differing:
             raise UnrollError(f"another recipe: {', '.join(differing)}; give every node the same command")
         asked = asked.model_copy(update={"data": recipe.data})
@@ -81,7 +81,9 @@ def _taking_part(
     before, now = folder.source().splits, data.source.splits
     changed = changed_names(before, now)
     if changed:
-        each = ", ".join(f"{name} is {_short(now, name)} here and {_short(before, name)} on node 0" for name in changed)
+        each = ", ".join(
+            f"{name} is {_short(now, name)} there and {_short(before, name)} on node 0" for name in changed
+        )
         raise UnrollError(f"other data (sha256): {each}; give every node the same files")
     return Run(task, asked, data, vocabulary, folder, build_network(task, asked, vocabulary))
 
