@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "UNROLL_"
 MIN_STATE_KEY_CHARACTERS = 16
+MAX_WORKERS = 256
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 #: Variables with the prefix that are read elsewhere: by training, and by the command line as a client.
@@ -58,6 +59,16 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         description="port for the Open Inference Protocol over gRPC; 0: any free one; unset: it is not spoken",
+    )
+    workers: int | Literal["auto"] = Field(
+        1,
+        description="processes that serve the port together, each with its part of the cores and limits; auto: one per "
+        "usable core",
+    )
+    workers_dir: Path | None = Field(
+        None,
+        description="folder in which they make one for what they share; unset: /dev/shm, or the temporary folder if "
+        "that has no room",
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", description="auto, cpu, cuda or cuda:N")
     lanes: int = Field(0, ge=0, le=1024, description="concurrent graph runs; 0: one per usable core, or one on a GPU")
@@ -205,7 +216,17 @@ class Settings(BaseSettings):
             raise ValueError("must be all, any, or names of models separated by commas, such as ner-en,spam-en")
         return ",".join(names)
 
-    @field_validator("api_keys_file", "usage_dir", "grpc_port", mode="before")
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _workers_are_a_number_or_auto(cls, workers: object) -> int | Literal["auto"]:
+        text = str(workers).strip().lower()
+        if text == "auto":
+            return "auto"
+        if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_WORKERS:
+            return int(text)
+        raise ValueError(f"must be auto, or a number of processes from 1 to {MAX_WORKERS}")
+
+    @field_validator("api_keys_file", "usage_dir", "grpc_port", "workers_dir", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value  # as a variable of a compose file is that nobody has set

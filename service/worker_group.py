@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -19,3 +24,26 @@ class WorkerGroup:
     index: int
     count: int
     folder: Path
+
+    def secret(self) -> str:
+        """A random text that all workers of the group have, and nobody else. The first one who asks makes it.
+
+        Raises:
+            OSError: the folder has no room, or is not there.
+        """
+        path = self.folder / "secret"
+        if not path.exists():
+            self._make_secret(path)
+        return path.read_text(encoding="ascii")
+
+    def _make_secret(self, path: Path) -> None:
+        """Write the file beside and link it, which only one worker can: so it is there whole, or not at all."""
+        descriptor, staged = tempfile.mkstemp(dir=self.folder, prefix=".secret-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(secrets.token_urlsafe(_SECRET_BYTES))
+            os.link(staged, path)
+        except FileExistsError:
+            pass  # another worker was faster
+        finally:
+            Path(staged).unlink()

@@ -11,9 +11,10 @@ NO_DATA = "UNROLL_DATA_DIR is not set, or its folder lacks this data set"
 NOT_ROOT = "only root can do this"
 OTHER_SYSTEM = "not on this operating system"
 NO_REPOSITORY = "the sources are not a git repository"
+NO_NAMESPACES = "the machine allows no network namespaces"
 OTHER_RUNTIME = "this build of onnxruntime has what the test must not find"
 
-ALLOWED = (NO_GPU, NO_BF16, NO_DATA, NOT_ROOT, OTHER_SYSTEM, NO_REPOSITORY, OTHER_RUNTIME)
+ALLOWED = (NO_GPU, NO_BF16, NO_DATA, NOT_ROOT, OTHER_SYSTEM, NO_REPOSITORY, NO_NAMESPACES, OTHER_RUNTIME)
 
 
 def is_allowed(reason: str) -> bool:

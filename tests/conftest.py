@@ -81,9 +81,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _collected_tests_stay_frozen() -> Iterator[None]:
-    """A service that starts unfreezes all objects of its process, to freeze them again; here it only collects."""
+    """A service that reloads unfreezes all objects of its process, to freeze them again; here it only collects."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(background, "_freeze", gc.collect)
+        patch.setattr(background, "settle_memory", lambda is_reload=False: gc.collect())
         yield
 
 

@@ -8,6 +8,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
@@ -19,10 +20,12 @@ from service.access.key_file import KeyFileError, keys_of_text, read_keys
 from service.access.usage import UsageLedger
 from service.errors import KeyRefusal, Unauthenticated
 from service.settings import Settings, SettingsError
+from service.worker_group import WorkerGroup
 
 logger = logging.getLogger(__name__)
 
 ReadKeys = Callable[[], list[ApiKey]]
+NewCaller = Callable[[ApiKey, UsageLedger, Counter[tuple[str, str]]], Caller]
 ReloadOutcome = Literal["ok", "unchanged", "failed"]
 
 #: By so much of its digest a key is found; the rest is compared in constant time. Whoever measured how long the search
@@ -46,11 +49,14 @@ class AccessControl:
         is_current: whether the last reading succeeded.
     """
 
-    def __init__(self, read: ReadKeys | None, *, counts_usage: bool = False) -> None:
+    def __init__(self, read: ReadKeys | None, *, counts_usage: bool = False, group: WorkerGroup | None = None) -> None:
         """Read the keys; None: requests need none. `counts_usage`: count what callers without keys use as well.
+
+        The limits of keys are those of all workers of `group` together.
 
         Raises:
             KeyFileError: they cannot be read.
+            OSError: the workers cannot share limits in the folder of their group.
         """
         self.is_on = read is not None
         self.ledger = UsageLedger()
@@ -64,8 +70,12 @@ class AccessControl:
         self._by_digest: dict[bytes, tuple[bytes, Caller]] = {}
         self._anonymous = Caller(None, self.ledger, self.refusals) if counts_usage and read is None else None
         self.is_idle = read is None and self._anonymous is None
+        self._new_caller: NewCaller = Caller
         if read is not None:
-            self._replace(read())
+            keys = read()
+            if group is not None:
+                self._new_caller = _shared_callers(group, len(keys))
+            self._replace(keys)
             if not self._keys:
                 logger.warning("there are no API keys yet: every request is refused until one is added")
 
@@ -126,7 +136,7 @@ class AccessControl:
         for key in keys:
             caller = self._callers.get(key.identity)
             if caller is None:
-                caller = Caller(key, self.ledger, self.refusals)
+                caller = self._new_caller(key, self.ledger, self.refusals)
             else:
                 caller.renew(key)
             callers[key.identity] = caller
@@ -152,11 +162,11 @@ class AccessControl:
         return Unauthenticated(message, reason)
 
 
-def open_access(settings: Settings) -> AccessControl:
-    """Access control by the settings.
+def open_access(settings: Settings, group: WorkerGroup | None = None) -> AccessControl:
+    """Access control by the settings. The limits of keys are those of all workers of `group` together.
 
     Raises:
-        SettingsError: keys are configured and cannot be read.
+        SettingsError: keys are configured and cannot be read, or workers cannot share their limits.
     """
     counts_usage = settings.usage_dir is not None
     path, text = settings.api_keys_file, settings.api_keys.get_secret_value()
@@ -167,12 +177,22 @@ def open_access(settings: Settings) -> AccessControl:
         return _all_keys(path, text)
 
     try:
-        access = AccessControl(read, counts_usage=counts_usage)
+        access = AccessControl(read, counts_usage=counts_usage, group=group)
         if path is not None and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             logger.warning("others may write the file of API keys, and so give themselves keys: chmod 600 it")
         return access
     except KeyFileError as error:
         raise SettingsError(f"{error}; `unroll keys --help` says how keys are made") from error
+    except OSError as error:
+        raise SettingsError(f"workers cannot share the limits of API keys: {error.strerror or error}") from error
+
+
+def _shared_callers(group: WorkerGroup, num_keys: int) -> NewCaller:
+    """Callers whose limits all workers count together. Raises OSError."""
+    from service.access.shared_caller import SharedCaller  # Windows has not what it needs
+    from service.access.shared_limits import SharedLimits
+
+    return partial(SharedCaller, limits=SharedLimits(group.folder, group.count, num_keys))
 
 
 def _all_keys(path: Path | None, text: str) -> list[ApiKey]:

@@ -12,7 +12,7 @@ from service.errors import BodyTooLarge, Forbidden, RateLimited
 
 #: No header can contain it, so that no `Authorization` header of the time without keys is taken for a key.
 _APART = "\0key\0"
-_RETRY_WHEN_BUSY_S = 1.0
+RETRY_WHEN_BUSY_S = 1.0
 _MAX_DIGITS = 19
 
 _NO_HEADERS: Headers = []
@@ -54,8 +54,8 @@ class Caller:
         self._max_open = key.limits.concurrent_requests
         self._scopes = frozenset({"any", *(scope.partition(":")[0] for scope in key.scopes)})
         self._granted = frozenset(key.scopes)
-        self._requests = _changed(self._requests, key.limits.requests_per_minute, "requests")
-        self._tokens = _changed(self._tokens, key.limits.tokens_per_minute, "tokens")
+        self._requests = self._changed(self._requests, key.limits.requests_per_minute, "requests")
+        self._tokens = self._changed(self._tokens, key.limits.tokens_per_minute, "tokens")
         self._counters = {}
 
     def admit(self, scope: Scope, content_length: bytes = b"") -> None:
@@ -71,9 +71,20 @@ class Caller:
         if self.max_body_bytes is not None and content_length.isdigit():
             self.require_body(int(content_length.lstrip(b"0")[:_MAX_DIGITS] or b"0"))
         if self._max_open is not None and self.num_open >= self._max_open:
-            raise self._limited("concurrent_requests", _RETRY_WHEN_BUSY_S)
+            raise self._limited("concurrent_requests", RETRY_WHEN_BUSY_S)
         self.take_request()
         self.num_open += 1
+
+    def refusal(self) -> RateLimited | None:
+        """How a request would be refused now, which is counted as one that was; None if the limits allow it."""
+        if self._max_open is not None and self.num_open >= self._max_open:
+            return self._limited("concurrent_requests", RETRY_WHEN_BUSY_S)
+        now_s = time.monotonic()
+        if self._tokens is not None and (wait_s := self._tokens.wait_s(now_s)) > 0:
+            return self._limited("tokens_per_minute", wait_s)
+        if self._requests is not None and (wait_s := self._requests.wait_s(now_s)) > 0:
+            return self._limited("requests_per_minute", wait_s)
+        return None
 
     def take_request(self) -> None:
         """Count one request against the limits a minute; those within an open connection count so too.
@@ -150,11 +161,13 @@ class Caller:
         wait = "wait for one to end" if limit == "concurrent_requests" else f"wait for {wait_s:.1f} s"
         return RateLimited(f"the key {self.name} allows {amount}: {wait}", limit, wait_s)
 
+    def _changed(self, limit: RateLimit | None, per_minute: int | None, kind: str) -> RateLimit | None:
+        if per_minute is None:
+            return None
+        if limit is None:
+            return self._new_limit(per_minute, kind)
+        limit.change(per_minute)
+        return limit
 
-def _changed(limit: RateLimit | None, per_minute: int | None, kind: str) -> RateLimit | None:
-    if per_minute is None:
-        return None
-    if limit is None:
+    def _new_limit(self, per_minute: int, kind: str) -> RateLimit:
         return RateLimit(per_minute, kind)
-    limit.change(per_minute)
-    return limit

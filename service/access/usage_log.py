@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.access.usage import Usage, UsageLedger
+
+if TYPE_CHECKING:  # Windows has not what it needs
+    from service.access.pending_usage import PendingUsage
 
 logger = logging.getLogger(__name__)
 
@@ -34,35 +37,66 @@ class UsageLog:
     """
 
     def __init__(
-        self, folder: Path, ledger: UsageLedger, clock: Callable[[], float] = time.time, host: str = _HOST
+        self,
+        folder: Path,
+        ledger: UsageLedger,
+        clock: Callable[[], float] = time.time,
+        host: str = _HOST,
+        worker: str = "",
+        pending: PendingUsage | None = None,
     ) -> None:
-        """`clock` gives seconds since 1970."""
+        """`clock` gives seconds since 1970; `worker` tells the files of processes on one host apart.
+
+        `pending` keeps what is not written yet where other workers find it, should this one be killed.
+        """
         self.num_failures = 0
         self._folder = folder
         self._ledger = ledger
         self._clock = clock
         self._host = host
+        self._worker = worker
+        self.pending = pending
         self._written: dict[tuple[str, str], Usage] = {}
         self._since_s = clock()
 
     def write(self) -> bool:
         """Append what is new. Blocks until the disk has it: call it in a thread. Returns whether it was written."""
         now_s = self._clock()
+        readings, lines = self._new_lines(now_s)
+        try:
+            if lines:
+                _append(self._path(now_s), lines, self.pending)
+            self._written, self._since_s = readings, now_s
+            if self.pending is not None:
+                self.pending.write_left()
+        except OSError as error:
+            self.num_failures += 1
+            logger.error("usage could not be written, and is kept for the next time", extra={"reason": str(error)})
+            return False
+        return True
+
+    def note(self) -> None:
+        """Note what is new for the other workers. Where there is no room, a worker that is killed loses it."""
+        now_s = self._clock()
+        _, lines = self._new_lines(now_s)
+        if self.pending is not None and lines:
+            try:
+                self.pending.note(self._path(now_s), _data_of(lines))
+            except OSError as error:
+                logger.warning("usage could not be noted for other workers", extra={"reason": str(error)})
+
+    def _new_lines(self, now_s: float) -> tuple[dict[tuple[str, str], Usage], list[dict[str, Any]]]:
+        """The counts now, and lines of what has been added since the last writing."""
         readings = {(key, model): usage for key, model, usage in self._ledger.readings()}
         lines = [
             self._line(key, model, usage.minus(self._written.get((key, model), Usage())), now_s)
             for (key, model), usage in readings.items()
             if usage != self._written.get((key, model), Usage())
         ]
-        try:
-            if lines:
-                _append(self._folder / f"usage-{_time(now_s)[:10]}.{self._host}.jsonl", lines)
-        except OSError as error:
-            self.num_failures += 1
-            logger.error("usage could not be written, and is kept for the next time", extra={"reason": str(error)})
-            return False
-        self._written, self._since_s = readings, now_s
-        return True
+        return readings, lines
+
+    def _path(self, now_s: float) -> Path:
+        return self._folder / f"usage-{_time(now_s)[:10]}.{self._host}{self._worker}.jsonl"
 
     def seconds_until_due(self, every_s: float) -> float:
         """How long until the next writing: after the interval, and before an hour ends."""
@@ -75,15 +109,21 @@ class UsageLog:
         return {"from": begun, "to": _time(now_s), "host": self._host, "key": key, "model": model, **counts}
 
 
-def _append(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+def _data_of(lines: Sequence[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n" for line in lines)
+
+
+def _append(path: Path, lines: Sequence[dict[str, Any]], pending: PendingUsage | None) -> None:
     """Append all lines or none. Raises OSError."""
-    data = b"".join(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n" for line in lines)
+    data = _data_of(lines)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _FILE_MODE)
     try:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":  # the end of a line that a crash cut off
             data = b"\n" + data
+        if pending is not None:
+            pending.note(path, data, size)
         try:
             written = os.write(descriptor, data)
             if written < len(data):
@@ -94,6 +134,8 @@ def _append(path: Path, lines: Sequence[dict[str, Any]]) -> None:
             raise
     finally:
         os.close(descriptor)
+    if pending is not None:
+        pending.clear()
 
 
 def _time(seconds: float) -> str:

@@ -7,6 +7,8 @@ straight into pydantic's own JSON parser.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,14 +19,23 @@ from service.api.protocol import Match
 from service.api.request_record import RequestRecord
 from service.api.validation.content_coding import HeldBodies, Inflater, UncountedBodies
 
+OnFailure = Callable[[Match, bytes, RequestRecord, Exception], None]
+
 
 class Dispatcher:
     """Answers requests to routes of protocols, and passes all others to the framework."""
 
-    def __init__(self, framework: ASGIApp, services: Services, held: HeldBodies | None = None) -> None:
-        """`held` counts the bytes of all bodies that are held."""
+    def __init__(
+        self,
+        framework: ASGIApp,
+        services: Services,
+        held: HeldBodies | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> None:
+        """`held` counts the bytes of all bodies that are held; `on_failure` learns of requests that were refused."""
         self._framework = framework
         self._services = services
+        self._on_failure = on_failure
         self._inflater = Inflater(services.settings.max_body_bytes, UncountedBodies() if held is None else held)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,6 +62,8 @@ class Dispatcher:
                 _require_body(record, body)
                 response = await match.route.respond(call, body)
         except Exception as error:
+            if self._on_failure is not None:
+                self._on_failure(match, body, record, error)
             return error_response(record, error, match.errors)
         record.status = response.status_code
         return response

@@ -51,6 +51,8 @@ class Route(Generic[BodyT]):
         answer: the type of the response in the OpenAPI document; None for a stream and for bodies that are not JSON.
         request_body: what the document says about a body of bytes, as OpenAPI spells it.
         documented_body: the type of the JSON in a body of bytes, for the document.
+        names_model: the JSON of the body names the model, or none, and the answer takes a place in that model's queue:
+            so a request can be refused before its body is read.
         parts: a body may have so many times the inputs of other requests, since the endpoint takes them in parts.
         operation_id: the name of the operation in the document, from which generators make the names of methods.
             Left out: the name of the endpoint. Unique, and kept from release to release.
@@ -67,6 +69,7 @@ class Route(Generic[BodyT]):
     operation_id: str = ""
     any_media_type: bool = False
     default_body: bytes = b""
+    names_model: bool = False
     parts: int = 1
     summary: str = ""
     examples: Mapping[str, Example] = field(default_factory=dict)

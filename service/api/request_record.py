@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import secrets
 import time
@@ -25,6 +26,16 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 # Generated ids are unique: a random part for each process, then a counter.
 _PROCESS_ID = secrets.token_hex(12)
 _COUNTER = itertools.count(1)
+
+
+def _begin_anew() -> None:
+    """Give a forked process ids of its own."""
+    global _PROCESS_ID, _COUNTER
+    _PROCESS_ID, _COUNTER = secrets.token_hex(12), itertools.count(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class KnownHeaders(NamedTuple):
@@ -56,6 +67,8 @@ class KnownHeaders(NamedTuple):
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> KnownHeaders:
         """Find them by their names in lower case; the last of a repeated header counts."""
+        if isinstance(headers, RememberedHeaders):
+            return headers.known
         return cls._make(map(dict(headers).get, _NAMES, _DEFAULTS))
 
 
@@ -77,6 +90,14 @@ _NAMES = (
     b"forwarded",
 )
 _DEFAULTS = tuple(KnownHeaders())
+
+
+class RememberedHeaders(list[tuple[bytes, bytes]]):
+    """The headers of many requests that were sent alike: what the service reads of them is found once."""
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        super().__init__(headers)
+        self.known = KnownHeaders.of(list(self))
 
 
 class StreamTimes(NamedTuple):

@@ -27,7 +27,7 @@ from service.observability.spans import Tracer
 
 logger = logging.getLogger("service.requests")
 
-_TOO_MANY = Failure(429, "overloaded", "too many requests are being answered at this moment")
+TOO_MANY_OPEN = Failure(429, "overloaded", "too many requests are being answered at this moment")
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _OTHER_METHOD = "other"
 #: Of a declared length: more of them are too many whatever they are.
@@ -172,9 +172,11 @@ class RequestScope:
         """The response to a request beyond the limit of open ones. Its body is not read, and nothing is logged."""
         self.shed(match.protocol.name)
         request_id = request_id_of(KnownHeaders.of(headers).request_id)
-        body = to_json(match.errors.body(_TOO_MANY))
+        body = to_json(match.errors.body(TOO_MANY_OPEN))
         response_headers = {"Retry-After": "1", REQUEST_ID_HEADER: request_id}
-        return self._shared(headers, Response(body, _TOO_MANY.status, response_headers, media_type="application/json"))
+        return self._shared(
+            headers, Response(body, TOO_MANY_OPEN.status, response_headers, media_type="application/json")
+        )
 
     def turn_away(
         self, failure: Failure, match: Match | None, method: str, headers: Headers, *, is_counted: bool
@@ -185,7 +187,7 @@ class RequestScope:
         """
         record, token = self._begin(match, headers)
         record.outcome, record.status, record.rejection = failure.error_type, failure.status, failure.error_type
-        if is_counted and failure.error_type == _TOO_MANY.error_type:
+        if is_counted and failure.error_type == TOO_MANY_OPEN.error_type:
             self._count(record, 0.0)
         elif is_counted:
             self._report(record, method)

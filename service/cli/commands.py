@@ -20,10 +20,15 @@ from service.cli.models_commands import JsonOption, ModelsOption, UrlOption, mod
 from service.cli.plain_errors import fail as _fail
 from service.cli.plain_errors import plain_errors as _plain_errors
 from service.cli.request_parameter import parse_parameter
+from service.cli.scoring.perplexity import PERPLEXITY_EXAMPLES, perplexity
+from service.cli.scoring.score import SCORE_EXAMPLES, score
+from service.cli.standard_input import lines_of_standard_input
 from service.cli.stream_command import STREAM_EXAMPLES, stream
 from service.distribution import install_hint, installed_version
 
-OWN_COMMANDS = ("serve", "predict", "generate", "score", "stream", "models", "keys", "openapi", "bench")
+OWN_COMMANDS = (
+    "serve", "predict", "generate", "score", "perplexity", "stream", "models", "keys", "openapi", "bench",
+)  # fmt: skip
 TRAINING_COMMANDS = (
     "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
@@ -41,18 +46,20 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll models                                    list the models\n
   unroll predict --model intent-en "play some jazz"\n
   unroll generate "ROMEO:" --temperature 0.8 --seed 7\n
-  unroll score "To be, or not to be"               perplexity of a text\n
+  unroll score intent-en in.csv out.parquet        answers to a file of any size\n
+  unroll perplexity "To be, or not to be"          how well a language model predicts a text\n
   tail -f log.txt | unroll stream ner-en           answers while the text arrives, from a running server\n
   unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs\n
   unroll bench http://127.0.0.1:8000               measure what a running server takes
 
-predict, generate, score and models open the bundles themselves; with --url (or UNROLL_URL) they query a running server,
-with the API key in UNROLL_API_KEY. `unroll keys` makes keys.
+predict, generate, perplexity and models open the bundles themselves; with --url (or UNROLL_URL) they query a running
+server, with the API key in UNROLL_API_KEY. score never needs one. `unroll keys` makes keys.
 """
 _SERVE_EXAMPLES = """Examples:
 
   unroll serve --port 9000 --models /srv/models\n
   unroll serve --grpc-port 8001\n
+  unroll serve --workers auto\n
   UNROLL_MAX_BATCH_ITEMS=16 unroll serve
 
 The API documentation is at http://HOST:PORT/docs; SIGHUP reloads the models folder.
@@ -71,13 +78,6 @@ _GENERATE_EXAMPLES = """Examples:
   unroll generate "ROMEO:" --greedy --stop "JULIET:" --json\n
   unroll generate "To be, or not to be? " --choices yes --choices no\n
   unroll generate "ROMEO:" --regex "( [a-z]+){3}[.!]" --bad-words thou
-"""
-
-_SCORE_EXAMPLES = """Examples:
-
-  unroll score "To be, or not to be"\n
-  unroll score -m shakespeare --json "To be"\n
-  unroll score < lines.txt
 """
 
 _OPENAPI_EXAMPLES = """Examples:
@@ -119,6 +119,12 @@ def serve(
     models: Annotated[
         Path | None, typer.Option(help="Folder with NAME/VERSION bundles.", show_default="models")
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Processes that serve together: a number, or auto for one per usable core.", show_default="1"
+        ),
+    ] = None,
 ) -> None:
     """Serve the models over HTTP, and over gRPC if a port is given.
 
@@ -128,7 +134,8 @@ def serve(
     from service.settings import SettingsError, read_settings
 
     try:
-        settings = read_settings({"host": host, "port": port, "grpc_port": grpc_port, "models_dir": models})
+        given = {"host": host, "port": port, "grpc_port": grpc_port, "models_dir": models, "workers": workers}
+        settings = read_settings(given)
         run_server(settings)
     except (SettingsError, OSError) as error:
         _fail(str(error))
@@ -176,7 +183,7 @@ def predict(
     with _plain_errors():
         parameters = dict(map(parse_parameter, parameter or []))
         prediction = Prediction(model, version, parameters, column or [], url, models)
-        lines = None if texts else _lines_of_standard_input()
+        lines = None if texts else lines_of_standard_input()
         num_refused = prediction.write(texts or [], lines, out) if out else prediction.show(texts or [], lines, as_json)
     if num_refused:
         _fail(f"{num_refused:,} inputs were refused: the column `error` says why")
@@ -238,35 +245,6 @@ def generate(
     print()
 
 
-@app.command(epilog=_SCORE_EXAMPLES)
-def score(
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT...", help="Texts.", show_default="lines of standard input")
-    ] = None,
-    model: ModelOption = None,
-    version: VersionOption = None,
-    url: UrlOption = None,
-    models: ModelsOption = Path("models"),
-    as_json: JsonOption = False,
-) -> None:
-    """Print how well a language model predicts each text: perplexity per token, and bits per character.
-
-    With --json also every token with its log-probability. Lower is better; a text of one token has no score.
-    """
-    from service.cli import backends as client
-
-    parameters = {"max_new_tokens": 0, "details": True, "decoder_input_details": True}
-    with _plain_errors():
-        source = client.open_source(url, models)
-        for text in texts or _lines_of_standard_input():
-            details = source.generate(model, version, text, parameters)["details"]
-            if as_json:
-                known = ("perplexity", "bits_per_character", "prefill")
-                print(json.dumps({"text": text} | {name: details.get(name) for name in known}, ensure_ascii=False))
-            else:
-                print(f"{_rounded(details.get('perplexity'))}\t{_rounded(details.get('bits_per_character'))}\t{text}")
-
-
 @app.command(epilog=_OPENAPI_EXAMPLES)
 def openapi(
     out: Annotated[
@@ -288,10 +266,8 @@ def openapi(
             out.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _rounded(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
+app.command(epilog=SCORE_EXAMPLES)(score)
+app.command(epilog=PERPLEXITY_EXAMPLES)(perplexity)
 app.command(epilog=STREAM_EXAMPLES)(stream)
 app.command(epilog=BENCH_EXAMPLES)(bench)
 app.add_typer(models_app)
@@ -340,14 +316,3 @@ _ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True, "hel
 
 def _training_missing() -> None:
     _fail(TRAINING_MISSING)
-
-
-def _lines_of_standard_input() -> list[str]:
-    if sys.stdin.isatty():
-        _fail("give a TEXT argument, or lines on standard input")
-    try:
-        lines = [line.rstrip("\r\n") for line in sys.stdin]
-    except UnicodeDecodeError as error:
-        _fail(f"standard input is no text in UTF-8: {error.reason}")
-    lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
-    return lines if any(map(str.strip, lines)) else _fail("there is no text on standard input")

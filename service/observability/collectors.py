@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from threading import Lock
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -51,15 +51,21 @@ class Prefixes(Protocol):
     num_misses: int
     num_hit_tokens: int
     num_evictions: int
-    num_bytes: int
+
+    @property
+    def num_bytes(self) -> int: ...
 
 
+@runtime_checkable
 class Sessions(Protocol):
-    """The counts of a session store in this process."""
+    """The counts of a session store in the memory of this machine."""
 
-    num_bytes: int
-    num_evicted: int
-    num_expired: int
+    @property
+    def num_bytes(self) -> int: ...
+    @property
+    def num_evicted(self) -> int: ...
+    @property
+    def num_expired(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -327,7 +333,7 @@ class LogCollector(Collector):
 
 
 class SessionCollector(Collector):
-    """The counts of the session store in this process."""
+    """The counts of the session store in memory."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions

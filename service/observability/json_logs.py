@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -41,6 +41,9 @@ _MAX_PRINTED_CHARACTERS = 2000
 
 #: Errors about files, memory and graphs, whose messages never quote an input.
 _HARMLESS = (BundleError, ImportError, InferenceFailed, MemoryError, OSError)
+
+#: Fields of every line of this process.
+_process_fields: dict[str, Any] = {}
 
 _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -79,6 +82,7 @@ def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapp
         "level": level,
         "logger": logger,
         "message": message,
+        **_process_fields,
         **request_fields_var.get(),
         **fields,
     }
@@ -135,18 +139,26 @@ class LoggedStream(io.TextIOBase):
         return len(text)
 
 
-def configure_logging(level: str, shows_texts: bool = False) -> None:
+def configure_logging(
+    level: str,
+    shows_texts: bool = False,
+    fields: Mapping[str, Any] = MappingProxyType({}),
+    turn: AbstractContextManager[None] | None = None,
+) -> None:
     """Log everything to standard error as JSON, from a thread; uvicorn's access log is replaced by ours.
 
-    Warnings of Python, and errors that end a thread, are log lines too.
+    Warnings of Python, and errors that end a thread, are log lines too. `fields` are added to every line; `turn` is
+    held while lines are written, where several processes write to one pipe.
     """
+    _process_fields.clear()
+    _process_fields.update(fields)
     # Do not collect what our lines never show: the logging library's own advice for speed.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     # Python found it closed at the start: its number may be that of a file which was opened since.
     is_closed = sys.stderr is None
     descriptor = os.open(os.devnull, os.O_WRONLY) if is_closed else keep_standard_error()
-    handler = QueueHandler(LogWriter(descriptor, dropped_notice))
+    handler = QueueHandler(LogWriter(descriptor, dropped_notice, turn=turn))
     handler.setFormatter(JsonFormatter(shows_texts))
     atexit.register(flush_logs)
     root = logging.getLogger()

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 #: The longest time that a line waits before it is written, unless it is urgent.
 _WRITE_EVERY_S = 0.25
@@ -26,6 +26,9 @@ _MAX_WRITE_BYTES = 64 * 1024
 #: Pause after a failed write; a full disk is asked again this often.
 _RETRY_S = 0.5
 
+#: A line that was begun is finished for so long before others may write: its reader has gone to sleep then.
+_TURN_S = 5.0
+
 #: Makes the line that tells of lost ones, from their number and the reason.
 Notice = Callable[[int, str], str]
 
@@ -37,9 +40,19 @@ class LogWriter:
         num_dropped: lines that were lost since the start.
     """
 
-    def __init__(self, descriptor: int, notice: Notice, max_queue_bytes: int = _MAX_QUEUE_BYTES) -> None:
-        """Take a descriptor, which stays open; a duplicate keeps it from being closed under the thread."""
+    def __init__(
+        self,
+        descriptor: int,
+        notice: Notice,
+        max_queue_bytes: int = _MAX_QUEUE_BYTES,
+        turn: AbstractContextManager[None] | None = None,
+    ) -> None:
+        """Take a descriptor, which stays open; a duplicate keeps it from being closed under the thread.
+
+        `turn` is held while whole lines are written, where other processes write to the same pipe.
+        """
         self.num_dropped = 0
+        self._turn = turn or nullcontext()
         self._descriptor = descriptor
         self._notice = notice
         self._max_bytes = max_queue_bytes
@@ -107,7 +120,8 @@ class LogWriter:
                 self._wake.clear()
                 continue
             try:
-                rest = rest[self._write(rest) :]
+                with self._turn:
+                    rest = self._written(rest)
             except Exception as error:  # whatever is wrong with the file, the next attempt may work
                 self._reason = str(error) or type(error).__name__
                 time.sleep(_RETRY_S)
@@ -127,6 +141,15 @@ class LogWriter:
             if not taken:
                 self._is_empty.set()
         return b"".join(taken)
+
+    def _written(self, lines: bytes) -> bytes:
+        """Write until a line ends, since others may write next; what is left. Raises OSError."""
+        rest, deadline_s = lines[self._write(lines) :], time.monotonic() + _TURN_S
+        while rest and len(rest) < len(lines) and lines[-len(rest) - 1 : -len(rest)] != b"\n":
+            if time.monotonic() > deadline_s:
+                break
+            rest = rest[self._write(rest) :]
+        return rest
 
     def _write(self, data: bytes) -> int:
         """The number of bytes written, 0 if the reader is behind. Raises OSError."""

@@ -85,6 +85,14 @@ def memory_limit_bytes(cgroup: Path = CGROUP, proc: Path = PROC) -> int | None:
     return None
 
 
+def proportional_memory_bytes(proc: Path = PROC) -> int | None:
+    """Memory of this process with its part of the pages that it shares (PSS); None where that is not reported."""
+    for line in _read(proc / "self" / "smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def cpu_throttled_s(cgroup: Path = CGROUP) -> float | None:
     """Total throttled time of the container in seconds; None if the kernel does not report it."""
     for file, key, unit_s in (

@@ -8,7 +8,7 @@ import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -41,16 +41,17 @@ from service.api.streaming.endpoint import StreamEndpoint
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.registry import Registry
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateSealer
 from service.inference.state.session_labels import SessionLabels
-from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
-from service.observability.collectors import SessionCollector, SessionStoreCollector, StateCollector
+from service.observability.collectors import SessionCollector, Sessions, SessionStoreCollector, StateCollector
+from service.observability.exposition import Scrape, exposition
 from service.observability.key_collector import KeyCollector
 from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.spans import Tracer
@@ -63,10 +64,17 @@ from service.server.edge.implied_methods import ImpliedMethods
 from service.server.edge.pages import Compressed, Secured
 from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
+from service.server.shedding.encoded_refusal import EncodedRefusal, head_of
+from service.server.shedding.load_shedding import LoadShedding
 from service.server.websocket.parsing_turns import ParsingTurns
 from service.server.websocket.places import Places, SharedByWebSockets
-from service.settings import Settings
+from service.server.workers.worker_peers import WorkerPeers
+from service.settings import Settings, SettingsError
 from service.tasks.inputs.request_limits import RequestLimits
+from service.worker_group import WorkerGroup
+
+if TYPE_CHECKING:
+    from service.access.pending_usage import PendingUsage
 
 logger = logging.getLogger(__name__)
 
@@ -120,10 +128,13 @@ class Application:
         cors = Cors.of(settings.cors_origins, settings.cors_credentials)
         self.host_check = HostCheck.of(settings.allowed_hosts, proxies)
         pages = Secured(Compressed(ForwardedScope(framework, proxies, self._root_path)))
-        self._dispatcher = Dispatcher(pages, services, self.open_connections)
+        self._shedding = LoadShedding(services, metrics, proxies.client_of)
+        self._dispatcher = Dispatcher(pages, services, self.open_connections, self._shedding.note)
         app = ImpliedMethods(self._dispatcher, framework.routes, cors)
         self.client_of = proxies.client_of
         surroundings = Surroundings(proxies.client_of, None if cors is None else cors.add_headers)
+        #: Pages of other origins need headers, and traces a record of each request.
+        self._sheds_early = cors is None and tracer is None
         self._scope = RequestScope(app, self._routes, metrics, settings.max_body_bytes, tracer, surroundings)
         self._max_open = settings.max_open_requests
         self._num_open = 0
@@ -196,9 +207,17 @@ class Application:
         """Whether a WebSocket may be opened at this request target."""
         return without_prefix(target.partition(b"?")[0].decode("latin-1"), self._root_path) == streaming.PATH
 
-    def refusal(self, match: Match, headers: Headers) -> Response | None:
-        """The response to a request beyond the limit of open ones; None if there is room."""
-        return None if self._num_open < self._max_open else self._scope.refuse(match, headers)
+    def shed(self, match: Match, headers: Headers, body: bytes | bytearray, client: str) -> EncodedRefusal | None:
+        """The response to a request that must be refused for want of room, or for its key; None if it may be answered.
+
+        Nothing has been done for it yet: load shedding must cost little.
+        """
+        if self._num_open < self._max_open:
+            return self._shedding.refusal(match, headers, body, client) if self._sheds_early else None
+        if self._sheds_early:
+            return self._shedding.too_many(match, headers)
+        response = self._scope.refuse(match, headers)
+        return EncodedRefusal(response.status_code, head_of(response.raw_headers) + bytes(response.body))
 
     def turn_away(
         self, failure: Failure, method: str, target: bytes, headers: Headers, *, is_counted: bool
@@ -228,13 +247,20 @@ class Application:
         self._scope.note_left(match, headers)
 
 
-def create_app(settings: Settings) -> Application:
+def create_app(
+    settings: Settings, group: WorkerGroup | None = None, inherited: InheritedBundles = NONE_INHERITED
+) -> Application:
     """Create the application. Bundles are loaded in the background once it has started.
 
+    `group` is the place of this process among the workers that share the port, its states and the limits of keys with
+    it, and `settings` are then its part of the other limits; None: it serves alone. `inherited` are bundles that were
+    opened before it was forked.
+
     Raises:
-        SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none.
+        SettingsError: Redis, tracing or API keys cannot be used as configured, or a setting of the network is none; or
+            the folder of the group has no room.
     """
-    access = open_access(settings)
+    access = open_access(settings, group)
     metrics = Metrics(CollectorRegistry())
     metrics.build_info.labels(installed_version(), runtime_version(), platform.python_version()).set(1)
     metrics.max_open_requests.set(settings.max_open_requests)
@@ -242,22 +268,25 @@ def create_app(settings: Settings) -> Application:
     policy = ReadinessPolicy(settings.required_models)
     registry = Registry(
         settings.models_dir,
-        _engine_options(settings, access.weights),
+        _engine_options(settings, access.weights, group),
         metrics,
         policy,
         settings.link_root_list,
         settings.default_model_list,
+        None if group is None else WorkerPeers(group),
+        inherited,
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     framework = _framework()
-    services = Services(registry, settings, _state_storage(settings), access)
+    services = Services(registry, settings, _state_storage(settings, group), access)
     metrics.watch(KeyCollector(access))
     metrics.watch(StateCollector(services.state_storage.sealer))
-    if isinstance(services.state_storage.sessions, LocalSessions):
+    if isinstance(services.state_storage.sessions, Sessions):
         metrics.watch(SessionCollector(services.state_storage.sessions))
     metrics.watch(SessionStoreCollector(services.state_storage.sessions.failures))
     framework.state.settings, framework.state.metrics, framework.state.registry = settings, metrics, registry
-    framework.state.services = services
+    framework.state.services, framework.state.group = services, group
+    framework.state.scrape = _scrape_of(metrics)
     framework.state.tracer = open_tracer(installed_version())
     application = Application(framework, services, PROTOCOLS, metrics, framework.state.tracer)
     metrics.open_requests.set_function(lambda: application.num_open)
@@ -294,7 +323,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load the bundles while `/health/live` already answers; on shutdown, let requests in flight finish."""
     state = app.state
     sessions = state.services.state_storage.sessions
-    access, usage = state.services.access, _usage(state.settings, state.services.access)
+    access = state.services.access
+    usage = _usage(state.settings, access, state.group)
     background_tasks = BackgroundTasks(
         state.registry, state.metrics, state.settings.reload_every_s, sessions.check, access, usage
     )
@@ -329,15 +359,37 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _usage(settings: Settings, access: AccessControl) -> PeriodicUsage | None:
-    """The log of usage, if there is a folder for it."""
+def _scrape_of(metrics: Metrics) -> Scrape:
+    async def scrape(accept: str) -> tuple[bytes, str]:
+        return await asyncio.to_thread(exposition, metrics.registry, accept)
+
+    return scrape
+
+
+def _usage(settings: Settings, access: AccessControl, group: WorkerGroup | None) -> PeriodicUsage | None:
+    """The log of usage, if there is a folder for it; each worker has files of its own."""
     if settings.usage_dir is None:
         return None
-    return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+    if group is None:
+        return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+    log = UsageLog(settings.usage_dir, access.ledger, worker=f".{group.index}", pending=_pending_usage(group))
+    return PeriodicUsage(log, settings.usage_every_s)
 
 
-def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineOptions:
+def _pending_usage(group: WorkerGroup) -> PendingUsage | None:
+    """What workers leave for each other; without it, one that is killed loses what it has not written."""
+    from service.access.pending_usage import PendingUsage
+
+    try:
+        return PendingUsage(group.folder)
+    except (OSError, ValueError) as error:
+        logger.error("workers cannot keep usage for each other", extra={"reason": str(error)})
+        return None
+
+
+def _engine_options(settings: Settings, weights: Mapping[str, float], group: WorkerGroup | None) -> EngineOptions:
     return EngineOptions(
+        group=group,
         device=settings.device,
         weights=weights,
         precision=settings.precision,
@@ -356,14 +408,23 @@ def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineO
     )
 
 
-def _state_storage(settings: Settings) -> StateStorage:
-    """The state sealer and the session store. Raises SettingsError if Redis is configured and cannot be used."""
-    sealer = StateSealer(settings.state_key_list, settings.state_ttl_s, settings.max_state_bytes)
-    if sealer.has_made_up_key:
+def _state_storage(settings: Settings, group: WorkerGroup | None) -> StateStorage:
+    """The state sealer and the session store. Raises SettingsError if they cannot be used as configured."""
+    keys = settings.state_key_list or _keys_of(group)
+    if not settings.state_key_list:
         logger.warning("UNROLL_STATE_KEYS is not set: states are valid on this replica only, until it stops")
+    sealer = StateSealer(keys, settings.state_ttl_s, settings.max_state_bytes)
     limits = SessionLimits(
         settings.session_ttl_s, settings.max_state_bytes, settings.max_sessions, settings.max_session_total_bytes
     )
     max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
-    sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s)
-    return StateStorage(sealer, sessions, SessionNames(settings.state_key_list), SessionLabels(settings.state_key_list))
+    sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s, group)
+    return StateStorage(sealer, sessions, SessionNames(keys), SessionLabels(keys))
+
+
+def _keys_of(group: WorkerGroup | None) -> list[str]:
+    """The key that the workers of a group have in common, if there is a group. Raises SettingsError."""
+    try:
+        return [] if group is None else [group.secret()]
+    except OSError as error:
+        raise SettingsError(f"workers cannot share a key for states: {error}") from error

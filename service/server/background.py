@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,10 +19,13 @@ from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
 from service.observability.process import process_age_s
 from service.observability.supervision import Work, supervise
+from service.server.idle_collector import settle_memory
 
 logger = logging.getLogger(__name__)
 
 _MEASURE_LAG_EVERY_S = 0.1
+#: Usage since then is lost where a worker is killed.
+_NOTE_USAGE_EVERY_S = 1.0
 
 
 class PeriodicUsage(NamedTuple):
@@ -83,7 +86,7 @@ class BackgroundTasks:
 
     async def _load(self) -> None:
         await self._registry.load()
-        _freeze()
+        settle_memory()
         if not self._registry.reasons():
             self._metrics.start_duration.set(process_age_s())
 
@@ -97,7 +100,7 @@ class BackgroundTasks:
             # Bundles that failed are retried on SIGHUP, not at every interval.
             if await self._registry.reload(retry=is_asked) == "ok":
                 await self._registry.retired()
-                _freeze()
+                settle_memory(is_reload=True)
 
     def _reload_all(self) -> None:
         self._hangup.set()
@@ -114,7 +117,11 @@ class BackgroundTasks:
         assert self._usage is not None, "it is written only where a folder is set"
         log, every_s = self._usage
         while True:
-            await asyncio.sleep(log.seconds_until_due(every_s))
+            ends_s = time.monotonic() + log.seconds_until_due(every_s)
+            while log.pending is not None and ends_s - time.monotonic() > _NOTE_USAGE_EVERY_S:
+                await asyncio.sleep(_NOTE_USAGE_EVERY_S)
+                await asyncio.to_thread(log.note)
+            await asyncio.sleep(max(0.0, ends_s - time.monotonic()))
             if not await asyncio.to_thread(log.write):
                 self._metrics.usage_write_failures.inc()
 
@@ -124,16 +131,6 @@ class BackgroundTasks:
             planned_s = loop.time() + _MEASURE_LAG_EVERY_S
             await asyncio.sleep(_MEASURE_LAG_EVERY_S)
             self._metrics.event_loop_lag.observe(max(0.0, loop.time() - planned_s))
-
-
-def _freeze() -> None:
-    """Exclude permanent objects from garbage collection, after freeing what a reload has replaced.
-
-    Every full collection would traverse them, which takes tens of milliseconds in the middle of requests.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
 
 
 def _on_hangup(act: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """The bounded protocol with a fast path for plain requests.
 
 ASGI needs a task, two queues of messages and several calls through layers for each request, which costs as much as a
-small model. A plain POST to a route of a protocol goes straight to the application instead: one task, one write.
+small model. A plain POST to a route of a protocol goes straight to the application instead: one task, one write. If its
+head is byte for byte one that was parsed before, it is not parsed again.
 Everything else, and every unusual form of the same request, takes uvicorn's own path through ASGI.
 
 It subclasses what uvicorn does not promise to keep: `missing_pieces` says at start whether it is still there.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from typing import Protocol
 
 import httptools
@@ -27,7 +29,9 @@ from service.server.bounded_lifetime import Refuser
 from service.server.bounded_protocol import BoundedProtocol
 from service.server.connection_parts import response_head
 from service.server.edge.host_check import HostCheck
-from service.server.open_connections import OpenConnections
+from service.server.known_heads import KnownHead, KnownHeads
+from service.server.open_connections import SMALL_BODY_BYTES, OpenConnections
+from service.server.shedding.encoded_refusal import EncodedRefusal
 from service.server.websocket.places import SharedByWebSockets
 
 
@@ -41,7 +45,7 @@ class Responder(Refuser, Protocol):
     @property
     def websockets(self) -> SharedByWebSockets: ...
     def find_post(self, url: bytes) -> Match | None: ...
-    def refusal(self, match: Match, headers: Headers) -> Response | None: ...
+    def shed(self, match: Match, headers: Headers, body: bytes | bytearray, client: str) -> EncodedRefusal | None: ...
     async def respond(
         self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
     ) -> Response | None: ...
@@ -99,9 +103,10 @@ class FastPathCycle:
 
     def _begin(self) -> None:
         """Start the work, or refuse it before anything is done for it: load shedding must cost little."""
-        refusal = self._protocol.responder.refusal(self._match, self._headers)
-        if refusal is not None:
-            self._write(refusal)
+        client = (self._protocol.client or ("",))[0]
+        shed = self._protocol.responder.shed(self._match, self._headers, self._body, client)
+        if shed is not None:
+            self._write_bytes(self._first_lines(shed.status) + shed.rest)
             return
         self._task = self._protocol.loop.create_task(self._answer())
         self._protocol.tasks.add(self._task)
@@ -121,13 +126,32 @@ class FastPathCycle:
 
     def _write(self, response: Response) -> None:
         head = self._head(response.status_code, response.raw_headers)
-        self._protocol.transport.write(head + bytes(response.body))
+        self._write_bytes(head + bytes(response.body))
+
+    def _write_bytes(self, response: bytes) -> None:
+        self._protocol.transport.write(response)
         self._complete()
+
+    def _first_lines(self, status: int) -> bytes:
+        """Status line, and the headers that every response has."""
+        lines = [] if self.keep_alive else [(b"connection", b"close")]
+        return response_head(status, [*self._protocol.server_state.default_headers, *lines])[:-2]
 
     async def _write_stream(self, response: EventStream) -> None:
         """Write a stream in chunks, as fast as the client reads."""
         self._disconnect = self._protocol.loop.create_future()
+        response.open_outlet(self)
         await response({}, self._receive, self._send)
+
+    @property
+    def is_ready(self) -> bool:
+        """Of a stream: whether its client reads as fast as frames are written."""
+        protocol = self._protocol
+        return not (protocol.flow.write_paused or self.disconnected or protocol.transport.is_closing())
+
+    def write_frame(self, frame: bytes) -> None:
+        """Write a part of a stream: a chunk of its own, so that it is not held back."""
+        self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))
 
     async def _receive(self) -> Message:
         """The only ASGI message that a stream waits for."""
@@ -146,7 +170,7 @@ class FastPathCycle:
             head = self._head(message["status"], message["headers"], (b"transfer-encoding", b"chunked"))
             protocol.transport.write(head)
         elif message["more_body"]:
-            protocol.transport.write(b"%x\r\n%b\r\n" % (len(message["body"]), message["body"]))
+            self.write_frame(message["body"])
         else:
             protocol.transport.write(b"0\r\n\r\n")
             self._complete()
@@ -169,6 +193,43 @@ class FastPathProtocol(BoundedProtocol):
     """Use a subclass with `responder` and `open_connections` set: see `fast_path_protocol`."""
 
     responder: Responder
+    known_heads: KnownHeads
+    #: What arrived last, if a request begins with it, until its head has been read.
+    _beginning: bytes | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a whole plain request whose head is known; leave all else to the parser."""
+        if not self._is_between_requests():
+            super().data_received(data)
+            return
+        found = self.known_heads.find(data)
+        if found is None or not self._take_known(*found):
+            self._beginning = data
+            super().data_received(data)
+
+    def _is_between_requests(self) -> bool:
+        """Whether what arrives is the beginning of a request, which may be answered at once."""
+        is_parsing = self.is_in_body or self.num_head_bytes or self.num_held_bytes
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        return not (is_parsing or is_busy or self.is_ending or self.flow.write_paused)
+
+    def _take_known(self, head: KnownHead, body: bytes) -> bool:
+        """Begin to answer a request; False if it must be looked at closely after all."""
+        if head.num_body_bytes > SMALL_BODY_BYTES or not self.may_take(head.headers, head.num_body_bytes):
+            return False
+        self.deadline_s = math.inf
+        self.cycle = cycle = FastPathCycle(self, head.match, head.headers)
+        cycle.take(body)
+        cycle.more_body = False
+        cycle.set()
+        return True
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and begin to answer the request."""
+        try:
+            super().on_headers_complete()
+        finally:
+            self._beginning = None  # what follows is not the beginning
 
     def begin_request(self) -> None:
         """Take the fast path if the request has the plain form."""
@@ -176,6 +237,8 @@ class FastPathProtocol(BoundedProtocol):
         if match is None:
             super().begin_request()
         else:
+            if self._beginning is not None:
+                self.known_heads.learn(self._beginning, match, self.headers, self.num_left_bytes)
             self.cycle = FastPathCycle(self, match, self.headers)
 
     def take_body(self, body: bytes) -> None:
@@ -212,6 +275,7 @@ def fast_path_protocol(application: Responder) -> type[FastPathProtocol]:
         "open_connections": application.open_connections,
         "host_check": application.host_check,
         "websockets": application.websockets,
+        "known_heads": KnownHeads(),
     }
     return type("BoundFastPathProtocol", (FastPathProtocol,), members)
 

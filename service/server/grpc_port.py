@@ -61,9 +61,10 @@ def require_grpc() -> None:
 class GrpcPort:
     """The server of gRPC. `port` is the one it listens on once it has started."""
 
-    def __init__(self, settings: Settings, host: Host, tls: Tls | None) -> None:
-        """Raises SettingsError if the extra is not installed."""
+    def __init__(self, settings: Settings, host: Host, tls: Tls | None, *, is_shared: bool = False) -> None:
+        """`is_shared`: other workers listen on the same port. Raises SettingsError if the extra is not installed."""
         require_grpc()
+        self._is_shared = is_shared
         self.port = 0
         self._settings = settings
         self._host = host
@@ -83,7 +84,7 @@ class GrpcPort:
         host, settings = self._host, self._settings
         calls = Calls(host.services, host.reports, host, host.open_connections)
         streams, health = InferStreams(calls), Health(host.services.registry, settings.max_streams_per_client)
-        server = grpc.aio.server(options=channel_options(settings))
+        server = grpc.aio.server(options=channel_options(settings, is_shared=self._is_shared))
         server.add_generic_rpc_handlers((handlers_of(calls, streams, health),))
         self.port = self._listen(server)
         self._announce = (health.stop, streams.stop)
@@ -111,11 +112,11 @@ class GrpcPort:
             raise OSError(f"cannot listen on {address}: {error}; choose another with --grpc-port") from error
 
 
-def channel_options(settings: Settings) -> Options:
+def channel_options(settings: Settings, *, is_shared: bool = False) -> Options:
     """The limits of the service as gRPC spells them."""
     keepalive_s = settings.stream_ping_interval_s
     return [
-        ("grpc.so_reuseport", 0),  # two services must not share a port without noticing
+        ("grpc.so_reuseport", int(is_shared)),  # two services must not share a port without noticing
         ("grpc.max_receive_message_length", settings.max_body_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.per_message_decompression", 0),  # see `received`

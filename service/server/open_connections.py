@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -93,12 +94,16 @@ class Waiting(Protocol):
 
 
 class OpenConnections:
-    """All connections of one service. Use it in the event loop."""
+    """All connections of one service. Use it in the event loop.
+
+    `on_change` is called when their number has changed.
+    """
 
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits
         #: Bytes of bodies that are being received or answered, and of requests that wait for their turn.
         self.body_bytes = 0
+        self.on_change: Callable[[], None] = _nobody_asks
         self._open: set[Waiting] = set()
         #: Connections in the middle of a body; the one that has not grown for longest is the first.
         self._in_body: dict[Waiting, None] = {}
@@ -122,6 +127,7 @@ class OpenConnections:
         A refused one gets a response; a closed one does not.
         """
         self._open.add(connection)
+        self.on_change()
         if self._timer is None:
             self._schedule_check(asyncio.get_running_loop())
         excess = len(self._open) - self.limits.max_connections
@@ -134,6 +140,7 @@ class OpenConnections:
         """A connection has closed."""
         self._open.discard(connection)
         self._in_body.pop(connection, None)
+        self.on_change()
 
     def has_room_for(self, num_bytes: int) -> bool:
         """Whether a body of this declared length may be received; bodies that do not grow make room for it."""
@@ -182,6 +189,10 @@ class OpenConnections:
         self._timer = None
         if self._open:
             self._schedule_check(loop)
+
+
+def _nobody_asks() -> None:
+    """The number of connections is of interest only among several workers."""
 
 
 def _waiting_since_s(connection: Waiting) -> float:

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -20,13 +20,19 @@ from typing import Any
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from service.inference.engines.bundle_entry import WatchedFolder
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles, open_before_fork
 from service.observability.json_logs import configure_logging, flush_logs, printing_logged
 from service.server.app import Application, create_app
 from service.server.burst_acceptor import BurstAcceptor, accepts_singly
 from service.server.edge.tls import Tls
 from service.server.edge.tls_gate import TlsGate
 from service.server.grpc_port import GrpcPort, require_grpc
-from service.server.idle_collector import IdleCollector
+from service.server.idle_collector import IdleCollector, settle_memory
+from service.server.workers.division import number_of_workers, part_of
+from service.server.workers.seat import Seat
+from service.server.workers.supervisor import run_workers
+from service.server.workers.supervisor_log import LogTurn
 from service.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -45,20 +51,84 @@ def run_server(settings: Settings) -> None:
         OSError: cannot listen on the address; the message says which and why.
         SettingsError: a setting does not fit what it names, such as the files of a certificate.
     """
+    count = number_of_workers(settings)
+    if count > 1:
+        _serve_with_workers(settings, count)
+        return
     configure_logging(settings.log_level, settings.log_texts)
-    # Requests create no reference cycles and permanent objects are frozen, so frequent, short collections of young
-    # objects are enough; `IdleCollector` finds the rest.
-    gc.set_threshold(*_COLLECTION_THRESHOLDS)
-    # The library adds a creation time to every series, which doubles the size of a scrape.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
+    _prepare_process()
     tls = Tls.of(settings)
     listening = open_socket(settings.host, settings.port)
     if settings.grpc_port is not None:
         require_grpc()
     allow_open_files(settings.max_connections + _OTHER_OPEN_FILES)
-    application = create_app(settings)
+    _serve(settings, create_app(settings), tls, [listening])
+
+
+def _serve_with_workers(settings: Settings, count: int) -> None:
+    """Have several processes serve. Raises SettingsError, OSError."""
+    _import_what_workers_use()
+    Tls.of(settings)  # so that a wrong file ends it before any process is started
+    listening = open_socket(settings.host, settings.port)
+    reserved = None
+    if settings.grpc_port is not None:
+        reserved = reserve_shared_port(settings.host, settings.grpc_port)
+        settings = settings.model_copy(update={"grpc_port": reserved.getsockname()[1]})
+    inherited = _open_for_workers(settings)
+
+    def serve(seat: Seat) -> None:
+        turn = LogTurn(seat.group.folder)
+        configure_logging(settings.log_level, settings.log_texts, {"worker": seat.group.index}, turn)
+        _prepare_process()
+        own = part_of(settings, seat.group.index, count)
+        if own.grpc_port is not None:
+            require_grpc()
+        allow_open_files(own.max_connections + _OTHER_OPEN_FILES)
+        _serve(own, create_app(own, seat.group, inherited), Tls.of(own), [], seat)
+
+    run_workers(settings, count, listening, serve)
+
+
+def _open_for_workers(settings: Settings) -> InheritedBundles:
+    """Open the bundles that all workers will share, as the last act before they are forked; see `open_before_fork`.
+
+    Where the memory of open models is limited, bundles are opened for their first request, and so none here.
+    """
+    folder = WatchedFolder(settings.models_dir, settings.link_root_list)
+    is_limited = settings.model_memory_bytes > 0
+    inherited = NONE_INHERITED if is_limited else open_before_fork(folder, settings.device, settings.precision)
+    settle_memory()
+    return inherited
+
+
+def _prepare_process() -> None:
+    # Requests create no reference cycles and permanent objects are frozen, so frequent, short collections of young
+    # objects are enough; `IdleCollector` finds the rest.
+    gc.set_threshold(*_COLLECTION_THRESHOLDS)
+    # The library adds a creation time to every series, which doubles the size of a scrape.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+def _import_what_workers_use() -> None:
+    """Import before forking what a server imports when it starts, so that workers share it."""
+    with suppress(ImportError):
+        import httptools  # noqa: F401
+        import uvloop  # noqa: F401
+
+        import service.server.fast_path  # noqa: F401
+
+
+def _serve(
+    settings: Settings,
+    application: Application,
+    tls: Tls | None,
+    sockets: list[socket.socket],
+    seat: Seat | None = None,
+) -> None:
+    """Serve on the sockets, or as a worker in its seat, until a signal."""
     protocol = http_protocol(application, tls)
-    warn_if_open(settings, application)
+    if seat is None or seat.group.index == 0:
+        warn_if_open(settings, application)
     config = uvicorn.Config(
         application,
         http=protocol,
@@ -77,10 +147,14 @@ def run_server(settings: Settings) -> None:
         config.ssl = tls.context
     announce: Callable[[], None] = application.state.registry.announce_stop
     ticks = [IdleCollector(lambda: not application.num_open).tick, *([tls.tick] if tls else [])]
-    grpc_port = None if settings.grpc_port is None else GrpcPort(settings, application, tls)
-    server = GracefulServer(config, announce, settings.stop_delay_s, ticks, "https" if tls else "http", grpc_port)
+    is_shared = seat is not None
+    grpc_port = None if settings.grpc_port is None else GrpcPort(settings, application, tls, is_shared=is_shared)
+    scheme = "https" if tls else "http"
+    server = GracefulServer(config, announce, settings.stop_delay_s, ticks, scheme, grpc_port)
+    if seat is not None:
+        server.take_seat(seat, application)
     with printing_logged():
-        server.run(sockets=[listening])
+        server.run(sockets=sockets)
 
 
 def warn_if_open(settings: Settings, application: Application) -> None:
@@ -127,6 +201,13 @@ class GracefulServer(uvicorn.Server):
         self._announce = announce
         self._delay_s = delay_s
         self._stop_at_s: float | None = None
+        self._seat: Seat | None = None
+        self._application: Application | None = None
+
+    def take_seat(self, seat: Seat, application: Application) -> None:
+        """Serve as one of several workers: connections and orders to stop come from there."""
+        self._seat, self._application = seat, application
+        self._ticks = [*self._ticks, seat.tick]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and log the address, which uvicorn does not for sockets that it was given. Raises OSError."""
@@ -138,19 +219,25 @@ class GracefulServer(uvicorn.Server):
                 listening.setblocking(False)
             acceptor = BurstAcceptor(self.config.http_protocol_class, sockets)
             self.config.http_protocol_class = acceptor  # type: ignore[assignment]  # uvicorn only calls it
+        if self._seat is not None and self._application is not None and self.started:
+            await self._seat.open(self._application, self._protocol, self.config.ssl, self._handle_stop)
         for listening in (sockets or ()) if self.started else ():
             host, port = listening.getsockname()[:2]
             logger.info("listening on %s://%s:%d", self._scheme, f"[{host}]" if ":" in host else host, port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse what is new on both ports, let what is in flight finish, and stop."""
+        if self._seat is not None:
+            self._seat.stop_accepting()
         if self._grpc_port is None:
             await super().shutdown(sockets)
-            return
-        grace_s = self.config.timeout_graceful_shutdown or 0
-        stopping = asyncio.create_task(self._grpc_port.stop(0 if self.force_exit else grace_s))
-        await super().shutdown(sockets)
-        await stopping
+        else:
+            grace_s = self.config.timeout_graceful_shutdown or 0
+            stopping = asyncio.create_task(self._grpc_port.stop(0 if self.force_exit else grace_s))
+            await super().shutdown(sockets)
+            await stopping
+        if self._seat is not None:
+            await self._seat.close()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -163,11 +250,21 @@ class GracefulServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle a signal: announce the stop, or stop."""
+        if self._seat is None or self._seat.stops.is_new(sig, "signal"):
+            self._handle_stop(sig)
+
+    def _handle_stop(self, sig: int) -> None:
         if sig != signal.SIGTERM or not self._delay_s or self._stop_at_s is not None:
-            super().handle_exit(sig, frame)
+            super().handle_exit(sig, None)
         else:
             self._announce()
             self._stop_at_s = time.monotonic() + self._delay_s
+
+    def _protocol(self) -> asyncio.Protocol:
+        """The protocol of a new connection, as uvicorn makes it."""
+        arguments = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
+        made: asyncio.Protocol = self.config.http_protocol_class(**arguments)
+        return made
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop; uvicorn asks several times a second."""
@@ -216,6 +313,17 @@ def allow_open_files(num_files: int) -> None:
             "Too few files may be open for UNROLL_MAX_CONNECTIONS: raise ulimit -n, or lower the setting",
             extra={"open_files": allowed, "needed": num_files},
         )
+
+
+def reserve_shared_port(host: str, port: int) -> socket.socket:
+    """A socket that keeps a port for the workers, which listen on it beside it. Raises OSError with a plain message."""
+    if port:
+        open_socket(host, port).close()  # a port that somebody else shares would not be refused below
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reserved = socket.socket(family)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind((host, port))
+    return reserved
 
 
 def open_socket(host: str, port: int) -> socket.socket:

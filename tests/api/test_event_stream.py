@@ -185,7 +185,7 @@ def test_events_that_are_ready_together_are_written_together(
         connection.send(stream_request(num_tokens))
         read_head(connection)
         assert held.entered.wait(PATIENCE_S)
-        batcher._loop.call_soon_threadsafe(keep_the_loop_busy)
+        batcher._hand_over.call(keep_the_loop_busy)
         assert loop_is_busy.wait(PATIENCE_S)
         held.gate.set()
         wait_until(lambda: batcher.num_rows == 0)

@@ -22,7 +22,8 @@ from training.config.recipe import Recipe
 from training.fit import run_folder
 from training.fit.distributed import Workers, joined_workers, leave
 from training.fit.trainer import DevScore, Interrupted
-from training.pipeline.run import Run, fit, open_run, prepare_run, shared_run, start_run
+from training.pipeline.run import Run, fit, open_run, prepare_run, start_run
+from training.pipeline.shared_run import shared_run
 from training.preprocessing.batching import Order
 
 CPU = torch.device("cpu")

@@ -32,12 +32,12 @@ from training.cli.options import (
 )
 from training.cli.recipe import TASKS, DevFile, NameOption, RecipeArgument, SetOption, TrainFile, choose_recipe
 from training.cli.running import (
+    Attempt,
+    Beginning,
     ExamplesFile,
     ExamplesFromDev,
     Publication,
     PublishIfBetter,
-    begun,
-    check_new,
     example_settings,
     publish,
     reopened,
@@ -84,6 +84,13 @@ def train(
     examples: ExamplesFile = None,
     examples_from_dev: ExamplesFromDev = False,
     overwrite: Overwrite = False,
+    go_on: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the run of this name and recipe if there is one, else begin it: for restarted jobs.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Read the data, try a few updates, estimate a full run; write nothing."),
@@ -104,28 +111,32 @@ def train(
     status 1 otherwise).
 
     Several GPUs:      torchrun --nproc-per-node 4 -m training train pos-en
+
+    Several machines:  see "Several nodes" in training/docs/clusters.md
     """
     overrides = [*(settings or []), *(["training.deterministic=true"] if deterministic else [])]
     with friendly_errors():
         overrides += example_settings(examples, examples_from_dev)
-        chosen, records = choose_recipe(
-            recipe, name, train_file, dev_file, read_options(file_format, columns), overrides
-        )
+        read = read_options(file_format, columns)
+        choice = Attempt(lambda: choose_recipe(recipe, name, train_file, dev_file, read, overrides))
         from training.fit.distributed import joined_workers
-        from training.pipeline.run import choose_device, prepare_run, shared_run
+        from training.pipeline.run import choose_device, prepare_run
+        from training.pipeline.shared_run import shared_run
 
-        chosen_device, path = choose_device(device), runs / chosen.name
+        chosen_device = choose_device(device)
         if dry_run:
+            chosen, records = choice.outcome()
             _dry_run(prepare_run(chosen, train=records), chosen_device)
             return
         places = Publication(models if export_after else None, only_if_better)
-        places.check(path)
-        check_new(path, overwrite)
         with joined_workers(chosen_device) as workers, ExitStack() as held:
+            chosen, records = workers.together(choice.outcome)
             workers.check_batch_size(chosen.training.batch_size)
+            beginning = Beginning(chosen, runs / chosen.name, places, overwrite, go_on)
             prepare = partial(prepare_run, chosen, train=records)
-            run = shared_run(lambda: begun(with_remark(prepare()), path, overwrite, places, held), path, workers)
-            train_and_publish(run, chosen_device, workers, places)
+            beginning.check_nodes(workers)
+            run = shared_run(lambda: beginning.run(prepare, held), beginning.path, workers, chosen, records)
+            train_and_publish(run, chosen_device, workers, places, resuming=run.folder.checkpoint.exists())
 
 
 @app.command()
@@ -145,12 +156,13 @@ def resume(
     """
     with friendly_errors():
         from training.fit.distributed import joined_workers
-        from training.pipeline.run import choose_device, shared_run
+        from training.pipeline.run import choose_device
+        from training.pipeline.shared_run import shared_run
 
-        chosen_device, path = choose_device(device), run_at(run_folder, runs)
+        chosen_device = choose_device(device)
         places = Publication(models if export_after else None, only_if_better)
-        places.check(path)
         with joined_workers(chosen_device) as workers, ExitStack() as held:
+            path = workers.from_first(lambda: run_at(run_folder, runs))
             run = shared_run(lambda: reopened(path, places, held), path, workers)
             train_and_publish(run, chosen_device, workers, places, resuming=True)
 

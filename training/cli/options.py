@@ -117,8 +117,11 @@ def friendly_errors() -> Iterator[None]:
             yield
     except UnrollError as error:
         stopped_by = getattr(error, "signal_number", None)
+        if not getattr(error, "told", True):  # another process of torchrun tells it
+            sys.exit(2)
         if stopped_by is not None:  # an interrupted run is no error; shells expect 128 + the number of the signal
-            say(str(error))
+            if os.environ.get("RANK", "0") == "0":
+                say(str(error))
             sys.exit(128 + int(signal.Signals(stopped_by)))
         fail(str(error))
     except BrokenPipeError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from training.fit.run_lock import check_free, locked_run
 if TYPE_CHECKING:
     import torch
 
+    from training.cli.recipe import Chosen
+    from training.config.recipe import Recipe
     from training.fit.distributed import Workers
     from training.pipeline.run import Prepared, Run
 
@@ -67,22 +71,69 @@ def example_settings(file: Path | None, from_dev: bool) -> list[str]:
     return [*settings, f"examples={json.dumps(lines, ensure_ascii=False)}"]
 
 
-def check_new(path: Path, overwrite: bool) -> None:
-    """Raises RunFolderFault where the folder holds a run already: before the data are read."""
-    from training.fit.run_folder import RunFolder
+class Attempt:
+    """What was computed, or the error that it ended with, which is raised when it is asked for.
 
-    RunFolder(path).check_new(overwrite)
+    The first error of a process that is alone is raised at once, before PyTorch is imported; of several processes, all
+    come together first, so that all hear of it.
+    """
+
+    def __init__(self, compute: Callable[[], Chosen]) -> None:
+        self._error: UnrollError | None = None
+        try:
+            self._found: Chosen = compute()
+        except UnrollError as error:
+            if os.environ.get("WORLD_SIZE", "1") == "1":
+                raise
+            self._error = error
+
+    def outcome(self) -> Chosen:
+        """What was computed. Raises the error instead, if there was one."""
+        if self._error is not None:
+            raise self._error
+        return self._found
 
 
-def begun(prepared: Prepared, path: Path, overwrite: bool, places: Publication, held: ExitStack) -> Run:
-    """A new run in `path`, whose lock `held` keeps."""
-    from training.pipeline.run import room_of_bundle, start_run
+@dataclass(frozen=True)
+class Beginning:
+    """How `train` begins: anew, or from the checkpoint of the run that the folder holds."""
 
-    held.enter_context(locked_run(path))
-    run = start_run(prepared, path, overwrite)
-    if places.models is not None:
-        check_room(places.models, room_of_bundle(run.network), "--models")
-    return run
+    recipe: Recipe
+    path: Path
+    places: Publication
+    overwrite: bool
+    resume: bool
+
+    def check_nodes(self, workers: Workers) -> None:
+        """Raises StoppedTogether where the checkpoint to go on from is on another node than the first."""
+        from training.pipeline.shared_run import check_checkpoint_at_first, was_restarted
+
+        if workers.count > 1 and any(workers.gather(self.resume or was_restarted(self.path))):
+            check_checkpoint_at_first(self.path, workers)
+
+    def run(self, prepare: Callable[[], Prepared], held: ExitStack) -> Run:
+        """The run, whose lock `held` keeps; the data are read once the folder is known to be free for it."""
+        from training.fit.run_folder import RunFolder
+        from training.pipeline.shared_run import was_restarted
+
+        self.places.check(self.path)
+        if self.resume or was_restarted(self.path):
+            found = _continued(self.recipe, self.path, self.places, held)
+            if found is not None:
+                return found
+        RunFolder(self.path).check_new(self.overwrite)
+        return self._anew(with_remark(prepare()), held)
+
+    def _anew(self, prepared: Prepared, held: ExitStack) -> Run:
+        from training.pipeline.run import room_of_bundle, start_run
+        from training.pipeline.shared_run import note_launch
+
+        held.enter_context(locked_run(self.path))
+        run = start_run(prepared, self.path, self.overwrite)
+        note_launch(run.folder)
+        if self.places.models is not None:
+            check_room(self.places.models, room_of_bundle(run.network), "--models")
+        return run
 
 
 def reopened(path: Path, places: Publication, held: ExitStack) -> Run:
@@ -95,6 +146,7 @@ def reopened(path: Path, places: Publication, held: ExitStack) -> Run:
     from training.fit.run_folder import RunFolder
     from training.pipeline.run import open_run, published_before
 
+    places.check(path)
     held.enter_context(locked_run(path))
     folder = RunFolder(path)
     if remark := folder.recover():
@@ -108,6 +160,29 @@ def reopened(path: Path, places: Publication, held: ExitStack) -> Run:
     return open_run(path)
 
 
+def _continued(recipe: Recipe, path: Path, places: Publication, held: ExitStack) -> Run | None:
+    """The run of this recipe that `path` holds, None where it holds none that has a checkpoint.
+
+    Raises:
+        UnrollError: it holds a run of another recipe.
+        typer.Exit: see `reopened`.
+    """
+    from training.config.comparison import differences
+    from training.fit.checkpoint import previous_of
+    from training.fit.run_folder import RunFolder
+
+    folder = RunFolder(path)
+    if not folder.checkpoint.exists() and not previous_of(folder.checkpoint).exists():
+        return None
+    differing = differences(recipe, folder.recipe(), ("now", f"in {path}"))
+    if differing:
+        raise UnrollError(
+            f"{path} holds a run of another recipe: {', '.join(differing)}; take another --name, or --overwrite"
+        )
+    say(f"{path} goes on from its last checkpoint")
+    return reopened(path, places, held)
+
+
 def with_remark(prepared: Prepared) -> Prepared:
     """Print the remarks about the data, if any, to stderr."""
     if prepared.data.remark:
@@ -118,17 +193,25 @@ def with_remark(prepared: Prepared) -> Prepared:
 def train_and_publish(
     run: Run, device: torch.device, workers: Workers, places: Publication | None = None, *, resuming: bool = False
 ) -> None:
-    """Train to the end; the first worker then publishes the bundle."""
+    """Train to the end; the first worker then publishes the bundle, and the others wait for it."""
     from training.pipeline.run import describe, train_run
 
-    if not workers.is_first:
-        train_run(run, device, resuming, workers)
-        return
-    say(describe(run, device) + (f", by {workers.count} workers" if workers.count > 1 else ""))
+    if workers.is_first:
+        say(describe(run, device) + _shared_by(workers))
     progress = train_run(run, device, resuming, workers)
-    say(f"best epoch {progress.best_epoch} after {progress.seconds / 60:.1f} minutes; run: {run.folder.path}")
-    if places is not None and places.models is not None:
-        publish(run, places.models, only_if_better=places.only_if_better)
+
+    def finish() -> None:
+        say(f"best epoch {progress.best_epoch} after {progress.seconds / 60:.1f} minutes; run: {run.folder.path}")
+        if places is not None and places.models is not None:
+            publish(run, places.models, only_if_better=places.only_if_better)
+
+    workers.from_first(finish)
+
+
+def _shared_by(workers: Workers) -> str:
+    """How many processes and nodes share the run, for its first line."""
+    nodes = len({place.node for place in workers.places})
+    return f", by {workers.count} workers" * (workers.count > 1) + f" on {nodes} nodes" * (nodes > 1)
 
 
 def publish(run: Run, models: Path, half: bool = True, *, only_if_better: bool = False) -> Path:

@@ -2,15 +2,16 @@
 
 The batch size is that of the recipe for any number of workers: gradients are combined as if one process had seen the
 whole batch. Each worker has the whole network and makes the same update; the first one scores dev and writes the run
-folder.
+folder. Workers on several nodes share nothing but the network between them.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,11 +22,19 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from service.errors import UnrollError
+from training.fit.coordination import Coordination, Place, WorkersLost, choose_interface, first_line
 
-#: Timeout of a collective: the other workers wait while the first one scores dev.
-PATIENCE: Final = timedelta(hours=2)
+#: The environment variable with the seconds that a worker waits for a silent one, and their default.
+TIMEOUT_VARIABLE: Final = "UNROLL_TRAIN_TIMEOUT_S"
+TIMEOUT_S: Final = 600.0
+#: How gloo says that a connection has ended or is silent.
+_OF_CONNECTION: Final = re.compile(r"connection|timed? ?out|socket|peer|gloo|broken pipe", re.IGNORECASE)
+#: The line of source that gloo puts before a message.
+_SOURCE: Final = re.compile(r"^\[\S+:\d+\] ")
+_ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 T = TypeVar("T")
 
@@ -36,6 +45,8 @@ class Workers:
 
     rank: int = 0
     count: int = 1
+    link: Coordination | None = None
+    places: tuple[Place, ...] = ()
 
     @property
     def is_first(self) -> bool:
@@ -59,8 +70,9 @@ class Workers:
         """Broadcast the weights of the first worker and give each worker its own random state."""
         if self.count == 1:
             return
-        for value in network.state_dict().values():
-            dist.broadcast(value, src=0)
+        with self._losses_in_words():
+            for value in network.state_dict().values():
+                dist.broadcast(value, src=0)
         torch.manual_seed(torch.initial_seed() + self.rank)
 
     def combine(self, network: nn.Module, loss: Tensor, num_terms: int) -> Tensor:
@@ -74,7 +86,8 @@ class Workers:
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         counts = torch.stack([loss, torch.ones_like(loss)])
         flat = num_terms * torch.cat([*(part.reshape(-1) for part in parts), counts])
-        dist.all_reduce(flat)
+        with self._losses_in_words():
+            dist.all_reduce(flat)
         flat /= flat[-1].clone()
         for parameter, part in zip(parameters, flat.split([*(part.numel() for part in parts), 2]), strict=False):
             parameter.grad = part.view_as(parameter)
@@ -86,51 +99,117 @@ class Workers:
             return wishes
         device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
         agreed = torch.tensor(wishes, device=device)
-        dist.all_reduce(agreed, dist.ReduceOp.MAX)
+        with self._losses_in_words():
+            dist.all_reduce(agreed, dist.ReduceOp.MAX)
         return tuple(int(wish) for wish in agreed)
 
     def from_first(self, compute: Callable[[], T]) -> T:
-        """Compute on the first worker and broadcast the result."""
-        if self.count == 1:
+        """Compute on the first worker, however long it takes, and broadcast the result.
+
+        Raises:
+            StoppedTogether: on the other workers, if the first one failed.
+            WorkersLost: on the other workers, if the first one died.
+        """
+        if self.link is None:
             return compute()
-        answer: list[Any] = [compute() if self.is_first else None]
-        dist.broadcast_object_list(answer, src=0)
+        answer: list[Any] = [self.link.by_first(compute)]
+        with self._losses_in_words():
+            dist.broadcast_object_list(answer, src=0)
         found: T = answer[0]
         return found
+
+    def together(self, compute: Callable[[], T]) -> T:
+        """Compute on every worker, each for itself. Raises StoppedTogether on all of them if one fails."""
+        return compute() if self.link is None else self.link.by_all(compute)
 
     def gather(self, value: T) -> list[T]:
         """All-gather: the values of all workers in order of rank."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        dist.all_gather_object(values, value)
+        with self._losses_in_words():
+            dist.all_gather_object(values, value)
         return values
 
     def wait(self) -> None:
         """Barrier: wait for all workers."""
         if self.count > 1:
-            dist.barrier()
+            with self._losses_in_words():
+                dist.barrier()
+
+    @contextmanager
+    def _losses_in_words(self) -> Iterator[None]:
+        """Turn the errors of a collective whose partner is gone into WorkersLost, with the node if it is known."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            said = first_line(error)
+            if not isinstance(error, dist.DistError) and not _OF_CONNECTION.search(said):
+                raise
+            address = _ADDRESS.search(said)
+            lost = dict.fromkeys(str(place) for place in self.places if address and place.address == address[0])
+            why = _SOURCE.sub("", said).partition(". This is")[0]
+            raise WorkersLost(f"the connection to {' or '.join(lost) or 'another process'} is lost ({why})") from error
 
 
 ALONE: Final = Workers()
 
 
 @contextmanager
-def joined_workers(device: torch.device, environment: Mapping[str, str] = os.environ) -> Iterator[Workers]:
-    """The process group of `torchrun`, each process with its own GPU if there are any; else this process alone."""
+def joined_workers(device: torch.device, environment: MutableMapping[str, str] = os.environ) -> Iterator[Workers]:
+    """The process group of `torchrun`, each process with its own GPU if there are any; else this process alone.
+
+    Raises:
+        WorkersLost: not all processes came in time.
+        UnrollError: some have a GPU and some do not.
+    """
     count = int(environment.get("WORLD_SIZE", "1"))
     if count == 1:
         yield ALONE
         return
-    use_cuda = device.type == "cuda"
-    if use_cuda:
+    if device.type == "cuda":
         torch.cuda.set_device(int(environment["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if use_cuda else "gloo", timeout=PATIENCE)
+    workers = _join(device, environment)
     try:
-        yield Workers(dist.get_rank(), count)
-        dist.barrier()  # a process that exits while another one still closes its connections can crash it
+        yield workers
+        workers.wait()  # a process that exits while another one still closes its connections can crash it
     finally:
         dist.destroy_process_group()
+
+
+def _join(device: torch.device, environment: MutableMapping[str, str]) -> Workers:
+    timeout_s = _timeout_s(environment)
+    timeout = timedelta(seconds=timeout_s)
+    choose_interface(environment)
+    try:
+        store, rank, count = next(rendezvous("env://", timeout=timeout))
+    except (RuntimeError, TimeoutError, ValueError) as error:
+        where = f"{environment.get('MASTER_ADDR', '?')}:{environment.get('MASTER_PORT', '?')}"
+        raise WorkersLost(f"the store of node 0 at {where} cannot be reached: {first_line(error)}") from error
+    link = Coordination(store, rank, count, Place.of(environment), timeout_s)
+    places = link.places()
+    devices = link.exchange(device.type)
+    if len(set(devices)) > 1:
+        found = ", ".join(dict.fromkeys(f"{device} on {place}" for device, place in zip(devices, places, strict=True)))
+        raise UnrollError(f"the processes train on different devices: {found}; --device cpu trains on the CPU of all")
+    workers = Workers(rank, count, link, tuple(places))
+    with workers._losses_in_words():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
+    return workers
+
+
+def _timeout_s(environment: MutableMapping[str, str]) -> float:
+    given = environment.get(TIMEOUT_VARIABLE, "")
+    try:
+        found = float(given or TIMEOUT_S)
+    except ValueError:
+        found = 0.0
+    if not 1 <= found <= 10**6:
+        raise UnrollError(f"{TIMEOUT_VARIABLE} is {given!r}: give a number of seconds, 1 or more, such as 600")
+    return found
 
 
 def leave(status: int) -> NoReturn:

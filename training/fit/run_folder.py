@@ -64,9 +64,12 @@ class RunFolderFault(UnrollError):
 class RunFolder:
     """Paths, logs and the progress bar of one run."""
 
-    def __init__(self, path: Path, console: Console | None = None, writes: bool = True) -> None:
-        """`writes` is false for workers that do not write the folder."""
+    def __init__(
+        self, path: Path, console: Console | None = None, writes: bool = True, original: Path | None = None
+    ) -> None:
+        """`writes` is false for workers that do not write the folder but read `path`, their copy of `original`."""
         self.path = path
+        self.original = original or path
         self.trackers: tuple[Tracker, ...] = ()
         self._writes = writes
         self.checkpoint = path / "last.safetensors"
@@ -102,6 +105,12 @@ class RunFolder:
         folder._write_json("environment.json", {"hardware": machine, "libraries": library_versions()})
         return folder
 
+    def contents(self) -> dict[str, bytes]:
+        """The files, by name, that another node needs to take part in the run, with the checkpoint if there is one."""
+        names = ("config.toml", "data.json", "labels.json", _TEXT_LABELS, _SCALE, _SIGNAL_SCALE, _CHARACTER_MODELS)
+        files = [*(self.path / name for name in names), *self.path.glob("tokenizer-*.json"), self.checkpoint]
+        return {file.name: file.read_bytes() for file in files if file.is_file()}
+
     def check_new(self, overwrite: bool = False) -> None:
         """Raises RunFolderFault if the folder already holds a run, unless `overwrite` is set."""
         if self.checkpoint.exists() and not overwrite:
@@ -127,8 +136,8 @@ class RunFolder:
 
     def how_to_go_on(self) -> str:
         """The command that continues a run that could not go on."""
-        path = shlex.quote(str(self.path))
-        if self.checkpoint.exists():
+        path = shlex.quote(str(self.original))
+        if self.checkpoint.exists() or not self._writes:
             return f"`unroll resume {path}` continues it from its last checkpoint"
         return f"`unroll train {path}/config.toml` starts it again"
 

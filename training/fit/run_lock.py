@@ -45,7 +45,7 @@ def locked_run(path: Path) -> Iterator[None]:
     descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         _take(descriptor, path)
-        _write(descriptor, json.dumps(_this_process()))
+        _write(descriptor, json.dumps(this_process()))
         try:
             yield
         finally:
@@ -76,7 +76,7 @@ def _take(descriptor: int, path: Path) -> None:
                 raise RunBusy(_busy(path, holder)) from error
         else:
             return
-    if _still_runs(holder):
+    if still_runs(holder):
         raise RunBusy(_busy(path, holder))
 
 
@@ -98,7 +98,8 @@ def _write(descriptor: int, text: str) -> None:
         pass
 
 
-def _this_process() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
+    """This process, as lock files and trials of a search name their holder."""
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -108,9 +109,14 @@ def _this_process() -> dict[str, Any]:
     }
 
 
-def _still_runs(holder: dict[str, Any]) -> bool:
-    """Whether the holder is a living process of this machine since it was started. Others are not known about."""
-    if holder.get("host") != socket.gethostname() or holder.get("boot") != _boot_id():
+def runs_here(holder: dict[str, Any]) -> bool:
+    """Whether the holder is, or was, a process of this machine since it was started."""
+    return holder.get("host") == socket.gethostname() and holder.get("boot") == _boot_id()
+
+
+def still_runs(holder: dict[str, Any]) -> bool:
+    """Whether the holder is another living process of this machine. Those of other machines are not known about."""
+    if not runs_here(holder):
         return False
     pid = holder.get("pid")
     if not isinstance(pid, int) or pid == os.getpid():

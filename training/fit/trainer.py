@@ -201,7 +201,7 @@ class Trainer:
         (number,) = self._workers.most(self._signal or 0)
         if number:
             self._save()
-            command = f"unroll resume {shlex.quote(str(self._folder.path))}"
+            command = f"unroll resume {shlex.quote(str(self._folder.original))}"
             raise Interrupted(f"stopped and saved; continue with: {command}", number)
 
     @contextmanager

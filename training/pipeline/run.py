@@ -33,6 +33,7 @@ from training.evaluation.evaluate import evaluate_records
 from training.evaluation.predictions import Prediction
 from training.evaluation.task import Question, TrainingTask
 from training.fit.checkpoint import Progress, load_weights, read_progress
+from training.fit.coordination import WorkersLost
 from training.fit.distributed import ALONE, Workers
 from training.fit.environment import hardware, library_versions, torch_settings
 from training.fit.places import check_room, refusal
@@ -157,21 +158,14 @@ def memory_in_words(what: str) -> Iterator[None]:
         ) from error
 
 
-def open_run(path: Path, writes: bool = True) -> Run:
-    """Open an existing run folder, without loading weights. See `RunFolder` for `writes`."""
-    folder = RunFolder(path, writes=writes)
+def open_run(path: Path) -> Run:
+    """Open an existing run folder, without loading weights."""
+    folder = RunFolder(path)
     recipe, vocabulary = folder.recipe(), folder.vocabulary()
     task = training_task(recipe)
     data = load_data(task, recipe)
     folder.check_data(data.source)
     return Run(task, recipe, data, vocabulary, folder, build_network(task, recipe, vocabulary))
-
-
-def shared_run(begin: Callable[[], Run], path: Path, workers: Workers) -> Run:
-    """The run that the first worker starts in `path`; the other workers then open it."""
-    run = begin() if workers.is_first else None
-    workers.wait()
-    return run or open_run(path, writes=False)
 
 
 def trained_network(path: Path) -> Network:
@@ -241,7 +235,7 @@ def _stops_in_words(folder: RunFolder) -> Iterator[None]:
         yield
     except OSError as error:
         raise UnrollError(f"the run has stopped: {refusal(error)}; then {folder.how_to_go_on()}") from error
-    except CheckpointFault as error:
+    except (CheckpointFault, WorkersLost) as error:
         raise UnrollError(f"the run has stopped: {error}; then {folder.how_to_go_on()}") from error
 
 

@@ -1,14 +1,18 @@
 """Hyperparameter search with Optuna: each trial is a run, scored on dev (`unroll search`).
 
 A search is a folder. `study.db` has all trials, so that an interrupted search can be resumed; `trials.csv`,
-`trials.png` and `best.toml` are rewritten after every trial. Unpromising trials are pruned.
+`trials.png` and `best.toml` are rewritten after every trial. Unpromising trials are pruned. With another storage
+(`--storage`) several processes, on one or several machines, work on one study.
 """
 
 from __future__ import annotations
 
 import csv
+import os
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,12 +30,19 @@ from training.fit.trainer import DevScore, Diverged, Interrupted
 from training.networks.network import Network
 from training.pipeline.run import fit, prepare_run, start_run
 from training.pipeline.search_space import Choice, Range
+from training.pipeline.studies.claims import Claims, alive, per_trial_sampler
+from training.pipeline.studies.identity import Identity
+from training.pipeline.studies.storage import open_storage, storage_in_words
+from training.preprocessing.load_records import load_data
+from training.tasks.catalogue import training_task
 
 if TYPE_CHECKING:
     import optuna
 
 #: Number of trials that run all epochs before pruning starts.
 NUM_UNPRUNED: Final = 4
+#: Seconds between two looks at the trials of other processes.
+WAIT_S: Final = 1.0
 
 Space = Sequence[Range | Choice]
 Say = Callable[[str], None]
@@ -49,6 +60,7 @@ class Search:
     space: Space
     folder: Path
     device: torch.device
+    storage: str = ""
 
     def run(self, num_trials: int, say: Say) -> Path:
         """Run trials until the folder has `num_trials`; returns the file of the best recipe.
@@ -60,21 +72,57 @@ class Search:
         """
         optuna = _optuna()
         self._check_keys()
-        with locked_run(self.folder):
+        # With a storage of its own the study is shared, and the folder may be.
+        with nullcontext() if self.storage else locked_run(self.folder), storage_in_words(self._where):
             return self._run(optuna, num_trials, say)
+
+    @property
+    def _where(self) -> str:
+        return self.storage or str(self.folder / "study.db")
 
     def _run(self, optuna: Any, num_trials: int, say: Say) -> Path:
         study = self._study(optuna)
-        while (number := len(_done(study))) < num_trials:
-            trial = study.ask()
-            changes = {each.key: each.suggest(trial) for each in self.space}
-            value = self._run_trial(trial, changes, say)
-            study.tell(trial, value, None if value is not None else optuna.trial.TrialState.PRUNED)
-            outcome = "pruned" if value is None else f"dev {value:.4g}"
-            say(f"trial {number + 1}/{num_trials}: {_listed(changes)}: {outcome}")
-            self._write_results(study)
+        identity = Identity(self.recipe, self._digests(), self.space)
+        claims = Claims(study, num_trials)
+        if not self.storage:  # trials that were running when the search was interrupted
+            claims.fail_all_running()
+        waited_for = 0
+        while len(_done(study)) < num_trials:
+            identity.check(study)
+            for sentence in claims.give_up_dead():
+                say(sentence)
+            trial = claims.next()
+            if trial is not None:
+                self._take(optuna, study, trial, num_trials, say)
+                continue
+            if (running := len(claims.running())) not in (0, waited_for):
+                say(f"waiting for {running} {'trial' if running == 1 else 'trials'} that other processes run")
+                waited_for = running
+            time.sleep(WAIT_S)
         self._write_results(study)
         return self._best_recipe(study)
+
+    def _take(self, optuna: Any, study: optuna.Study, trial: optuna.Trial, num_trials: int, say: Say) -> None:
+        """Run one trial and tell its outcome."""
+        changes = {each.key: each.suggest(trial) for each in self.space}
+        try:
+            with alive(trial):
+                value = self._run_trial(trial, changes, say)
+            study.tell(trial, value, None if value is not None else optuna.trial.TrialState.PRUNED)
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError) as error:
+            if not study.trials[trial.number].state.is_finished():
+                raise
+            say(f"trial {trial.number} was taken for dead and is run again elsewhere; its result is dropped ({error})")
+            return
+        except Interrupted:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            raise
+        outcome = "pruned" if value is None else f"dev {value:.4g}"
+        say(f"trial {len(_done(study))}/{num_trials}: {_listed(changes)}: {outcome}")
+        self._write_results(study)
+
+    def _digests(self) -> dict[str, str]:
+        return dict(load_data(training_task(self.recipe), self.recipe).source.splits)
 
     def _check_keys(self) -> None:
         """Reject an invalid key or value before the first trial, not in each of them."""
@@ -92,15 +140,12 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study: optuna.Study = optuna.create_study(
             study_name=self.recipe.name,
-            storage=f"sqlite:///{self.folder.absolute() / 'study.db'}",
+            storage=open_storage(self._where),
             direction="maximize",
             load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=self.recipe.seed % 2**32),
+            sampler=per_trial_sampler(self.recipe.seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=NUM_UNPRUNED),
         )
-        for trial in study.get_trials(deepcopy=False):
-            if not trial.state.is_finished():  # it was running when the search was interrupted
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return study
 
     def _run_trial(self, trial: optuna.Trial, changes: dict[str, Any], say: Say) -> float | None:
@@ -127,7 +172,7 @@ class Search:
     def _write_results(self, study: optuna.Study) -> None:
         trials = _done(study)
         keys = [each.key for each in self.space]
-        with (self.folder / "trials.csv").open("w", encoding="utf-8", newline="") as file:
+        with _replaced(self.folder / "trials.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["trial", *keys, "dev", "epochs", "state"])
             for trial in trials:
@@ -136,15 +181,16 @@ class Search:
                 epochs = len(trial.intermediate_values)
                 writer.writerow([trial.number, *values, score, epochs, trial.state.name.lower()])
         if _completed(trials):
-            _draw(study, self.folder / "trials.png")
+            with _replaced(self.folder / "trials.png") as path:
+                _draw(study, path)
             best = self._changed(study.best_params).model_dump(mode="json", exclude_none=True)
-            (self.folder / "best.toml").write_text(tomli_w.dumps(best), encoding="utf-8")
-            self._delete_weights_except(study.best_trial.number)
+            with _replaced(self.folder / "best.toml") as path:
+                path.write_text(tomli_w.dumps(best), encoding="utf-8")
+            self._delete_weights({trial.number for trial in trials} - {study.best_trial.number})
 
-    def _delete_weights_except(self, number: int) -> None:
-        for weights in self.folder.glob("trial-*/best.safetensors"):
-            if weights.parent.name != f"trial-{number:03d}":
-                weights.unlink()
+    def _delete_weights(self, numbers: set[int]) -> None:
+        for number in numbers:
+            (self.folder / f"trial-{number:03d}" / "best.safetensors").unlink(missing_ok=True)
 
     def _best_recipe(self, study: optuna.Study) -> Path:
         if not _completed(_done(study)):
@@ -168,6 +214,14 @@ def _reporting(score: Callable[[Network], DevScore], trial: optuna.Trial) -> Cal
         return found
 
     return reporting
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A file to write that then takes the place of `path`, which other processes may read and write as well."""
+    partial = path.with_name(f".{os.getpid()}-{path.name}")
+    yield partial
+    partial.replace(path)
 
 
 def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -76,7 +76,7 @@ async def load(call: Call, body: ModelChoice) -> Response:
 
 
 async def unload(call: Call, body: ModelChoice) -> Response:
-    """Close a model until it is loaded again; requests in flight finish. It holds for this process only."""
+    """Close a model until it is loaded again; requests in flight finish. It holds for this replica only."""
     name = call.path_values["name"]
     await call.registry.unload_model(name, _resolved(call, name, body.version))
     return _state(call, name)
@@ -85,7 +85,7 @@ async def unload(call: Call, body: ModelChoice) -> Response:
 async def reload(call: Call, _: bytes) -> Response:
     """Take over what changed in the models folder, as on SIGHUP; what failed before is opened once more."""
     registry = call.registry
-    outcome = await registry.reload(retry=True)
+    outcome = await registry.reload_everywhere()
     names = sorted({entry.name for entry in registry.entries})
     problems = [f"{entry.name} version {entry.version}: {entry.reason}" for entry in registry.entries if entry.reason]
     problems += [rollout.problem for name in names if (rollout := registry.rollout(name)).problem]
@@ -108,9 +108,9 @@ async def change_rollout(call: Call, body: RolloutChange) -> Response:
 
 
 async def describe_shadow(call: Call, _: bytes) -> Response:
-    """How the answers of the candidate compare with those that callers got, since this process takes both."""
+    """How the answers of the candidate compare with those that callers got, since this replica takes both."""
     name = call.path_values["name"]
-    return _json(call.registry.shadow_report(name))
+    return _json(await call.registry.shadow_report(name))
 
 
 def _resolved(call: Call, name: str, version: str | None) -> str | None:

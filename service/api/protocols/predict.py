@@ -60,6 +60,7 @@ PROTOCOL = Protocol(
             predict,
             PredictRequest,
             answer=PredictResponse,
+            names_model=True,
             summary="Tag, classify, translate, forecast, describe",
             examples=PREDICT_EXAMPLES,
             responses=PREDICT_RESPONSES,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
 from service.api.dependencies import RegistryDependency, require_admin_for_metrics
@@ -53,9 +52,12 @@ async def ready(registry: RegistryDependency) -> Response:
 
     The other models still answer if one has failed, but the service is not ready, so that a rollout stops.
     `UNROLL_READY` is the policy: all bundles (the default), any of them, or those of the models that it names.
+    Of several workers at least half must be ready; `reasons` names those that are not, also with 200.
     """
     reasons = registry.reasons()
-    return _health("not_ready" if reasons else "ready", reasons)
+    if reasons:
+        return _health("not_ready", reasons)
+    return _health("ready", registry.missing_workers())
 
 
 @router.get(
@@ -98,13 +100,13 @@ async def model_health(name: ModelPath, registry: RegistryDependency) -> Respons
     summary="Metrics for Prometheus",
     dependencies=[Depends(require_admin_for_metrics)],
 )
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """All metrics of the service, in the OpenMetrics format with exemplars if the client accepts it.
 
-    Runs in a worker thread, because a scrape formats thousands of lines.
+    Whichever worker is asked answers for all.
     """
-    encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(request.app.state.metrics.registry), media_type=media_type)
+    text, media_type = await request.app.state.scrape(request.headers.get("accept", ""))
+    return Response(text, media_type=media_type)
 
 
 def _bare_health(reasons: Sequence[str]) -> Response:
@@ -116,4 +118,5 @@ def _bare_health(reasons: Sequence[str]) -> Response:
 
 def _health(status: HealthStatus, reasons: list[str]) -> Response:
     health = Health(status=status, reasons=reasons)
-    return Response(health.model_dump_json(), 503 if reasons else 200, media_type="application/json")
+    code = 200 if status in ("live", "ready") else 503
+    return Response(health.model_dump_json(), code, media_type="application/json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from service.bundle.manifest import Manifest
 from service.bundle.models_folder import Stray, list_models_folder, printable
 from service.bundle.rollout_file import change_rollout, read_rollout
-from service.errors import BundleError, NotReadyCause
+from service.errors import BundleError, NotReadyCause, UnknownModel
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import Found
 from service.tasks.catalogue import route_of
@@ -144,6 +144,23 @@ class Scan:
     unreadable: frozenset[Path] = frozenset()
     problem: str = ""
     rollouts: Mapping[str, Found] = field(default_factory=dict)
+
+    def named(self, name: str, version: str | None) -> list[Path]:
+        """The bundles of a model, or the one of a version. Raises UnknownModel with those that there are."""
+        versions = [path for path in self.found if path.parent.name == name]
+        if not versions:
+            names = sorted({path.parent.name for path in self.found})
+            there = self.problem or f"there are: {', '.join(names)}"
+            raise UnknownModel(f"there is no model {name!r} in the models folder; {there}", names)
+        wanted = [path for path in versions if version in (None, path.name)]
+        if not wanted:
+            numbers = [path.name for path in versions]
+            raise UnknownModel(f"{name} has no version {version!r}; there are: {', '.join(numbers)}", numbers)
+        return wanted
+
+    def gone(self, known: Iterable[Path]) -> list[Path]:
+        """Known bundles that are there no longer. Of a folder that cannot be listed right now that is not known."""
+        return [path for path in known if path not in self.found and path.parent not in self.unreadable]
 
 
 class WatchedFolder:

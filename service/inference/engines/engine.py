@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 from service.bundle.load import Bundle
+from service.errors import Overloaded
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.core.task import Task
 
@@ -69,6 +70,10 @@ class Engine(Protocol):
     @property
     def num_pending(self) -> int:
         """Inputs or streams that have no answer yet."""
+        ...
+
+    def refusal(self, caller: str = "") -> Overloaded | None:
+        """How a request for one answer would be refused now for want of room in the queue; None if there is room."""
         ...
 
     async def close(self) -> None:

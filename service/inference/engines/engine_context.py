@@ -21,6 +21,7 @@ from service.observability.inference_statistics import InferenceStatistics
 from service.observability.metrics import Metrics
 from service.tasks.core.hidden import EmbeddingTask
 from service.tasks.inputs.request_limits import RequestLimits
+from service.worker_group import WorkerGroup
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class EngineOptions:
 
     `keeps_texts`: inputs that shadow traffic answers differently may be logged and reported.
     `model_memory_bytes`: bundles are opened on demand, as many as fit; 0: all of them at the start.
+    `group`: the workers with which this process shares the states of prefixes; None: it is alone.
     `weights` are those of callers whose share of the lanes is another than 1; they may change at any time.
     """
 
@@ -54,6 +56,7 @@ class EngineOptions:
     keeps_texts: bool = False
     model_memory_bytes: int = 0
     request: RequestLimits = field(default_factory=RequestLimits)
+    group: WorkerGroup | None = None
 
     @property
     def steps(self) -> StepLimits:

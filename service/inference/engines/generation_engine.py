@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from service.access.metering import meter_var
 from service.bundle.tokenizer import PlacedToken
-from service.errors import InvalidInput
+from service.errors import InvalidInput, Overloaded
 from service.inference.engines.engine import OpenBundle
-from service.inference.engines.engine_context import LARGE_EFFORT, EngineContext
+from service.inference.engines.engine_context import LARGE_EFFORT, EngineContext, EngineOptions
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.stream import Stream
@@ -21,6 +23,11 @@ from service.tasks.generation.generation import Generation
 from service.tasks.generation.options import SamplingOptions
 from service.tasks.generation.request import Delivery, GenerationRequest
 from service.tasks.generation.stream_state import StreamState
+
+if TYPE_CHECKING:
+    from service.inference.state.prefix_lmdb import SharedPrefixCache
+
+logger = logging.getLogger(__name__)
 
 OnText = Callable[[str, SamplingOptions, Stream[GenerationRequest]], None]
 
@@ -37,7 +44,7 @@ class GenerationEngine:
         self._context = context
         options, metrics = context.options, context.metrics
         model = opened.bundle.manifest.name
-        prefixes = PrefixCache(options.prefix_cache_bytes, options.prefix_checkpoint_tokens)
+        prefixes = self._prefixes = _open_prefixes(opened, options)
         self._forget = metrics.watch_prefixes(model, prefixes)
         self._batcher = ContinuousBatcher(
             model,
@@ -66,6 +73,9 @@ class GenerationEngine:
     @property
     def num_pending(self) -> int:
         return self._batcher.num_pending + self.graphs.num_pending + self.embedder.num_pending
+
+    def refusal(self, caller: str = "") -> Overloaded | None:
+        return self._batcher.refusal(1, caller)
 
     @property
     def runs(self) -> RunTotals:
@@ -181,6 +191,7 @@ class GenerationEngine:
         await self._batcher.close()
         await self.graphs.close()
         await self.embedder.close()
+        self._prefixes.close()
 
     def _require_tokens(self, *requests: GenerationRequest) -> None:
         """Raises InvalidInput if there is more to read and to write than one request of a client may have."""
@@ -198,6 +209,23 @@ class GenerationEngine:
         vocabulary_size = self.opened.bundle.tokenizers["text"].vocabulary_size
         state = StreamState.from_bytes(before, self.task.state_specs, vocabulary_size)
         return self.task.start(prompt, options, delivery, state)
+
+
+def _open_prefixes(opened: OpenBundle, options: EngineOptions) -> PrefixCache | SharedPrefixCache:
+    """The prefix cache of a model: of all workers, or of this process."""
+    max_bytes, block_tokens, group = options.prefix_cache_bytes, options.prefix_checkpoint_tokens, options.group
+    if group is None or not max_bytes:
+        return PrefixCache(max_bytes, block_tokens)
+    from service.inference.state.prefix_lmdb import SharedPrefixCache
+
+    manifest = opened.bundle.manifest
+    identity = f"{manifest.name} {manifest.version} {opened.identity}"
+    try:
+        return SharedPrefixCache(group.folder, group.secret(), identity, max_bytes, block_tokens)
+    except OSError as error:
+        fields = {"model": manifest.name, "reason": str(error)}
+        logger.warning("workers cannot share the prefix cache: each has its part of it", extra=fields)
+        return PrefixCache(max_bytes // group.count, block_tokens)
 
 
 def _numbered(error: InvalidInput, number: int) -> InvalidInput:

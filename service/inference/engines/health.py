@@ -101,6 +101,11 @@ class Health:
         found = self._catalogue.rollouts.values()
         return [rollout for rollout in found if not rollout.is_known and self._policy.requires(rollout.model)]
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the stop was announced, or has begun."""
+        return self._phase != "serving"
+
     def require_serving(self) -> None:
         """Raises NotReady before the bundles are listed and while the service drains."""
         if self._phase == "draining":

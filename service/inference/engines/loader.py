@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from service.errors import BundleCorrupt, BundleError, NotReady, NotReadyCause, UnknownModel
+from service.errors import BundleCorrupt, BundleError, NotReady, NotReadyCause
 from service.inference.engines.bundle_entry import BundleEntry, Scan, WatchedFolder
 from service.inference.engines.catalogue import Catalogue
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext, EngineOptions
 from service.inference.engines.health import ReadinessPolicy
+from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.lifecycle.on_demand import OnDemand
 from service.inference.engines.lifecycle.shadowing import Shadowing
 from service.inference.engines.open_bundle import open_bundle
+from service.inference.engines.peers import Unloaded
 from service.inference.engines.retirement import RetiredEngines, close_within
 from service.inference.engines.self_check import self_check
 from service.inference.engines.start_engine import start_engine
@@ -51,8 +53,11 @@ class BundleLoader:
         metrics: Metrics,
         catalogue: Catalogue,
         policy: ReadinessPolicy,
+        inherited: InheritedBundles = NONE_INHERITED,
     ) -> None:
+        """`inherited`: bundles that were opened before this process was forked."""
         self._folder = folder
+        self._inherited = inherited
         self._options = options
         self._policy = policy
         self._metrics = metrics
@@ -60,7 +65,7 @@ class BundleLoader:
         self._context: EngineContext | None = None
         self._is_closed = False
         #: Models and versions (None: all) that are not opened, whatever the folder holds, until they are loaded again.
-        self._unloaded: set[tuple[str, str | None]] = set()
+        self._unloaded: set[Unloaded] = set()
         #: Held while the catalogue changes.
         self._changing = asyncio.Lock()
         self.retired = RetiredEngines()
@@ -74,9 +79,15 @@ class BundleLoader:
         """The threads that run the graphs; None before loading."""
         return self._context.lanes if self._context else None
 
-    async def load(self) -> None:
-        """Open, check and start every bundle, one per lane at a time; failures are recorded, not raised."""
+    @property
+    def unloaded(self) -> list[Unloaded]:
+        """Models and versions that are not opened until they are loaded again."""
+        return sorted(self._unloaded, key=str)
+
+    async def load(self, unloaded: Collection[Unloaded] = ()) -> None:
+        """Open, check and start all but the `unloaded`, one per lane at a time; failures are recorded, not raised."""
         async with self._changing:
+            self._unloaded.update(unloaded)
             if self._context is None:  # a start that failed in the middle is repeated
                 weights = self._options.weights
                 lanes = Lanes(self._options.num_lanes or default_lanes(self._options.device), weights=weights)
@@ -92,9 +103,13 @@ class BundleLoader:
             ]
             self._catalogue.replace(entries, scan.problem)
             self._take_rollouts(scan)
+            wanted = [entry for entry in entries if not self._is_unloaded(entry)]
             for entry in entries:
+                if entry not in wanted:
+                    entry.unload()
+                    continue
                 self._metrics.parity_passed.labels(entry.name, entry.version).set(0)
-            await self._bring_up(entries, self._context)
+            await self._bring_up(wanted, self._context)
             self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
             self._metrics.last_reload_time.set(time.time())
             is_broken = any(rollout.problem for rollout in self._catalogue.rollouts.values())
@@ -127,7 +142,7 @@ class BundleLoader:
         async with self._changing:
             context = self._require_context()
             scan = await asyncio.to_thread(self._folder.scan)
-            wanted = _named(scan, name, version)
+            wanted = scan.named(name, version)
             self._unmark(name, wanted, scan)
             known = {entry.path: entry for entry in self._catalogue.entries}
             candidates = [
@@ -135,7 +150,7 @@ class BundleLoader:
                 for path in wanted
                 if path not in known or known[path].fingerprint != scan.found[path] or known[path].is_faulty
             ]
-            removed = [path for path in _gone(known, scan) if path.parent.name == name]
+            removed = [path for path in scan.gone(known) if path.parent.name == name]
             await self._take_over(known, candidates, removed, context, is_asked=True)
             self._take_rollouts(scan)
         failed = next((candidate for candidate in candidates if candidate.state == "failed"), None)
@@ -172,6 +187,11 @@ class BundleLoader:
             await asyncio.to_thread(self._folder.change_rollout, name, changes, there)
             self._take_rollouts(await asyncio.to_thread(self._folder.scan))
 
+    async def take_rollouts(self) -> None:
+        """Apply what the files of rollouts say now."""
+        async with self._changing:
+            self._take_rollouts(await asyncio.to_thread(self._folder.scan))
+
     async def close(self, drain_timeout_s: float) -> None:
         """Give waiting requests up to `drain_timeout_s` seconds, then close all engines and end the lanes."""
         self._is_closed = True
@@ -197,7 +217,7 @@ class BundleLoader:
             for path, fingerprint in scan.found.items()
             if path not in known or known[path].fingerprint != fingerprint or (retry and known[path].has_failed)
         ]
-        removed = _gone(known, scan)
+        removed = scan.gone(known)
         before = self._catalogue.rollouts
         await self._take_over(known, candidates, removed, context)
         self._take_rollouts(scan)
@@ -277,8 +297,9 @@ class BundleLoader:
         self.shadowing.connect(self._catalogue.entries, self._catalogue.rollouts)
 
     async def _open(self, entry: BundleEntry, context: EngineContext) -> None:
+        roots, inherited = self._folder.link_roots, self._inherited.take(entry.path, entry.fingerprint)
         try:
-            opened = await asyncio.to_thread(_open_and_check, entry.path, self._options, self._folder.link_roots)
+            opened = await asyncio.to_thread(_open_and_check, entry.path, self._options, roots, inherited)
         except Exception as error:  # whatever is wrong with one bundle, the others still load
             entry.state, entry.reason = "failed", str(error) or type(error).__name__
             logger.error(
@@ -336,29 +357,14 @@ class BundleLoader:
             self.retired.retire(entry.engine)
 
 
-def _named(scan: Scan, name: str, version: str | None) -> list[Path]:
-    """The bundles of a model, or the one of a version, in the folder. Raises UnknownModel with those that there are."""
-    names = sorted({path.parent.name for path in scan.found})
-    versions = [path for path in scan.found if path.parent.name == name]
-    if not versions:
-        there = scan.problem or f"there are: {', '.join(names)}"
-        raise UnknownModel(f"there is no model {name!r} in the models folder; {there}", names)
-    wanted = [path for path in versions if version in (None, path.name)]
-    if not wanted:
-        numbers = [path.name for path in versions]
-        raise UnknownModel(f"{name} has no version {version!r}; there are: {', '.join(numbers)}", numbers)
-    return wanted
-
-
-def _gone(known: Mapping[Path, BundleEntry], scan: Scan) -> list[Path]:
-    """The bundles that are there no longer. Of a folder that cannot be listed right now that is not known."""
-    return [path for path in known if path not in scan.found and path.parent not in scan.unreadable]
-
-
-def _open_and_check(path: Path, options: EngineOptions, link_roots: Sequence[Path]) -> OpenBundle:
-    """Load a bundle, open its graphs and let it answer its examples. Raises BundleError."""
-    num_lanes = options.num_lanes or default_lanes(options.device)
-    opened = open_bundle(path, options.device, precision=options.precision, num_lanes=num_lanes, link_roots=link_roots)
+def _open_and_check(
+    path: Path, options: EngineOptions, link_roots: Sequence[Path], inherited: OpenBundle | None
+) -> OpenBundle:
+    """Load a bundle and open its graphs, if it is not open; let it answer its examples. Raises BundleError."""
+    lanes = options.num_lanes or default_lanes(options.device)
+    opened = inherited or open_bundle(
+        path, options.device, precision=options.precision, num_lanes=lanes, link_roots=link_roots
+    )
     manifest = opened.bundle.manifest
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise BundleCorrupt(path, f"its manifest says {manifest.name}/{manifest.version}: move it there")

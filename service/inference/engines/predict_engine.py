@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from service.access.metering import meter_var
-from service.errors import InvalidInput, UnrollError
+from service.errors import InvalidInput, Overloaded, UnrollError
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.engine_context import EngineContext
 from service.inference.scheduling.batcher import Batcher, Output, timings_of
@@ -37,6 +37,7 @@ class Queue(Protocol):
     @property
     def runs(self) -> RunTotals: ...
     def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]: ...
+    def refusal(self, num_items: int, caller: str = "") -> Overloaded | None: ...
     async def close(self) -> None: ...
 
 
@@ -102,6 +103,9 @@ class PredictEngine:
     @property
     def num_pending(self) -> int:
         return self._queue.num_pending + self.graphs.num_pending + self.embedder.num_pending
+
+    def refusal(self, caller: str = "") -> Overloaded | None:
+        return self._queue.refusal(1, caller)
 
     @property
     def runs(self) -> RunTotals:

@@ -22,10 +22,17 @@ from service.bundle.load import WEIGHTS_FILE, Bundle
 from service.bundle.manifest import GraphSpec, Precision
 from service.errors import BundleCorrupt, BundleError, InferenceFailed
 from service.inference.runtime.cpu_quota import usable_cores
-from service.inference.runtime.device import CPU_PROVIDER, CUDA_PROVIDER, Device, DeviceUnavailable, choose_device
+from service.inference.runtime.device import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    OPENVINO_PROVIDER,
+    Device,
+    DeviceUnavailable,
+    choose_device,
+)
 from service.inference.runtime.feed_check import FeedCheck, id_limits
 from service.inference.runtime.graph_check import check_placement, check_tensors
-from service.inference.runtime.precision import GraphPlan, cpu_has_bf16, graph_plans, obstacle
+from service.inference.runtime.precision import GraphPlan, WantedPrecision, cpu_has_bf16, graph_plans, obstacle
 from service.tasks.core.task import Array
 
 logger = logging.getLogger(__name__)
@@ -151,6 +158,17 @@ def runtime_version() -> str:
 def can_run(bundle: Bundle, precision: Precision) -> bool:
     """Whether the bundle was verified in `precision`, and this machine and onnxruntime support it."""
     return not obstacle(bundle, precision, available_providers(), cpu_has_bf16())
+
+
+def survives_fork(device: str, precision: WantedPrecision) -> bool:
+    """Whether sessions for this device and precision still work in a process that is forked from this one.
+
+    They do on the plain CPU provider. CUDA cannot be used after a fork, and OpenVINO has threads, which a fork loses.
+    """
+    available = available_providers()
+    may_use_gpu = device != "cpu" and CUDA_PROVIDER in available
+    may_use_openvino = precision in ("auto", "bf16") and OPENVINO_PROVIDER in available and cpu_has_bf16()
+    return not device.startswith("cuda") and precision != "bf16" and not may_use_gpu and not may_use_openvino
 
 
 def _device_for(bundle: Bundle, wanted: str, precision: Precision) -> Device:

@@ -1,7 +1,8 @@
 """Dynamic batching for single-pass models: inputs wait in a bounded queue, and the lanes run them in batches.
 
 There is no batching delay: a batch is chosen from the waiting inputs the moment a lane is free, and a single input runs
-immediately. Request handlers on the event loop only enqueue; one call per batch resolves the requests there.
+immediately. Request handlers on the event loop only enqueue; one call per batch resolves the requests there. Where one
+lane is idle and all that waits is known to be done in less than a millisecond, the event loop runs it by itself.
 
 Requests take turns (`fair_share`): a batch holds inputs of the request whose turn it is, and of others of near lengths,
 and each is charged its share of the run. A request that has had no run yet goes before the second run of any other.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -20,7 +22,13 @@ from typing import Any, NamedTuple
 
 from service.access.metering import Meter, meter_var
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded, UnrollError
-from service.inference.scheduling.batch_policy import BatchLimits, next_batch, padding_ratio, split_expired
+from service.inference.scheduling.batch_policy import (
+    BatchLimits,
+    next_batch,
+    padding_ratio,
+    split_expired,
+    tokens_computed,
+)
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, Turn
 from service.inference.scheduling.kept_rows import RESERVED
 from service.inference.scheduling.lanes import Lanes, Work
@@ -32,6 +40,14 @@ logger = logging.getLogger(__name__)
 
 #: Weight of the newest batch in the moving average of the time per item, from which Retry-After is computed.
 _NEWEST_WEIGHT = 0.2
+#: The same for a batch that was slower than that average, where it is of the time that a run takes undisturbed.
+_SLOWER_WEIGHT = 0.02
+#: What a run costs beside its graph: choosing it, filling and reading arrays, and handing over to the lane and back.
+_RUN_COST_S = 0.0002
+#: The event loop runs what it expects to take no longer than this, ...
+_SHORT_S = 0.001
+#: ... and nothing for a while after a run that has taken so much longer than expected.
+_LONG_S, _PAUSE_S = 0.005, 1.0
 _LATE = "the answer was not ready before the request's deadline"
 
 
@@ -120,6 +136,11 @@ class Batcher:
         self._running: list[list[WorkItem]] = []
         self._closed: UnrollError | None = None
         self._seconds_per_item = 0.0
+        #: What a token takes in a run that nothing disturbs, as `tokens_computed` counts them; 0 until a batch has run.
+        self._seconds_per_token = 0.0
+        self._loop_thread = threading.get_ident()
+        #: Whether the event loop has been asked to run what waits; until when it must not.
+        self._is_asked, self._paused_until_s = False, 0.0
         #: Of this batcher alone, while the metrics are those of all versions of the model.
         self.runs = RunTotals()
         self._batch_size = metrics.batch_size.labels(model)
@@ -171,9 +192,39 @@ class Batcher:
             for index, example in enumerate(examples)
         ]
         self._arrived.extend(items)
-        self._lanes.wake()
+        self._begin()
         request.timer = self._loop.call_later(max(0.0, deadline_s - now_s), self._expire, request)
         return request.result
+
+    def _begin(self) -> None:
+        """See that what has arrived is run: by a lane, or on the event loop once all that came with it has arrived."""
+        if not self._lanes.may_run_here or not self._is_short(time.monotonic()):
+            self._lanes.wake(self)
+        elif not self._is_asked:
+            self._is_asked = True
+            self._loop.call_soon(self._run_here)
+
+    def _run_here(self) -> None:
+        """Run what waits on the event loop, if that is still short and the lane is idle."""
+        self._is_asked = False
+        started_s = time.monotonic()
+        if not self._is_short(started_s) or not self._lanes.run_here(self):
+            self._lanes.wake(self)
+            return
+        ended_s = time.monotonic()
+        if ended_s - started_s > _LONG_S:
+            self._paused_until_s = ended_s + _PAUSE_S
+        if self.num_waiting:
+            self._lanes.wake(self)
+
+    def _is_short(self, now_s: float) -> bool:
+        """Whether all that waits is known to be run in a short time. Call it on the event loop, the lane being idle."""
+        if not self._seconds_per_token or now_s < self._paused_until_s:
+            return False
+        lengths = [item.length for item in self._all_waiting()]
+        if len(lengths) > self._limits.max_items:
+            return False
+        return not lengths or tokens_computed(len(lengths), max(lengths)) * self._seconds_per_token <= _SHORT_S
 
     async def close(self) -> None:
         """Accept no more and fail waiting requests with NotReady. Batches that are running are still answered."""
@@ -198,7 +249,7 @@ class Batcher:
         now_s = time.monotonic()
         live, expired = split_expired(self._waiting, now_s)
         live.sort(key=_key)
-        batch = next_batch(live, self._limits, now_s, _is_first_due(live))
+        batch = next_batch(live, self._limits, now_s, _is_first_due(live), self._run_tokens)
         chosen = set(map(id, batch))
         self._waiting = [item for item in live if id(item) not in chosen]
         if expired:
@@ -217,6 +268,11 @@ class Batcher:
         self._closed = self._closed or failure
         self._call_in_loop(self._break, failure)
 
+    @property
+    def _run_tokens(self) -> float:
+        """What a run costs beside its tokens, in tokens."""
+        return _RUN_COST_S / self._seconds_per_token if self._seconds_per_token else 0.0
+
     def _all_waiting(self) -> list[WorkItem]:
         """Any thread may ask. A deque must not change while it is iterated, so it is copied."""
         return [*self._waiting, *self._arrived.copy()]
@@ -232,12 +288,19 @@ class Batcher:
             raise self._closed
         if not self._lanes.is_alive:
             raise NotReady(f"the batcher of {self._model} has stopped")
+        if (refusal := self.refusal(num_items, caller)) is not None:
+            raise refusal
+
+    def refusal(self, num_items: int, caller: str = "") -> Overloaded | None:
+        """The refusal of this many more inputs, if they do not fit the queue."""
         num_more = self.num_waiting + num_items - self._max_queue_items
         if num_more > 0 and (num_more > self._max_queue_items * RESERVED or self._is_waiting(caller)):
-            raise Overloaded(f"{self._model} has {self.num_waiting} inputs waiting", self._retry_after_s())
+            return Overloaded(f"{self._model} has {self.num_waiting} inputs waiting", self._retry_after_s())
+        return None
 
     def _is_waiting(self, caller: str) -> bool:
-        return any(item.request.turn.caller == caller for item in self._all_waiting())
+        queues = (self._waiting, self._arrived)  # copied one by one, as mostly the first has one of the caller
+        return any(any(item.request.turn.caller == caller for item in queue.copy()) for queue in queues)
 
     def _run_batch(self, batch: list[WorkItem]) -> None:
         """In a lane: run, and pass the result or the error to the event loop."""
@@ -270,6 +333,9 @@ class Batcher:
 
     def _call_in_loop(self, answer: Callable[..., None], *arguments: Any) -> None:
         """Call `answer` on the event loop; if that has ended, nobody is waiting any more."""
+        if threading.get_ident() == self._loop_thread:
+            answer(*arguments)
+            return
         try:
             self._loop.call_soon_threadsafe(answer, *arguments)
         except RuntimeError:
@@ -316,6 +382,10 @@ class Batcher:
         self._computed_tokens.inc(padded_tokens)
         self._padded_tokens.inc(padded_tokens - sum(lengths))
         self._seconds_per_item += _NEWEST_WEIGHT * (run_s / len(lengths) - self._seconds_per_item)
+        token_s = run_s / tokens_computed(len(lengths), max(lengths))
+        known_s = self._seconds_per_token or token_s
+        weight = _NEWEST_WEIGHT if token_s < known_s else _SLOWER_WEIGHT
+        self._seconds_per_token = known_s + weight * (token_s - known_s)
 
     def _retry_after_s(self) -> float:
         seconds = self.num_waiting * self._seconds_per_item / self._lanes.num_lanes

@@ -15,8 +15,8 @@ while others are stepped, the two kinds of runs take turns, so that a long promp
 
 Each lane has a running batch of its own, so that all cores work; rows are spread evenly over them. Who does what:
 
-    event loop            `submit` puts a `Stream` into `_arrived` and wakes a lane; `_hand_out` gives the streams what
-                          a run produced.
+    event loop            `submit` puts a `Stream` into `_arrived` and wakes a lane; `HandOver` gives the streams
+                          what runs produced.
     lane, lock held       `next_work` chooses a running batch and the streams that join it. One lane at a time chooses,
                           so what is changed only here needs no lock of its own.
     lane, no lock held    `_advance` makes one run of the chosen batch, and one call into the event loop for all its
@@ -36,8 +36,6 @@ Requests take turns (`fair_share`) to join, and the running batch takes turns wi
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import math
 import time
 from collections import deque
@@ -48,17 +46,16 @@ from typing import Any, Generic, get_args
 from service.errors import NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, split_expired
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, FairShare, Turn
+from service.inference.scheduling.hand_over import HandOver
 from service.inference.scheduling.kept_rows import RESERVED, KeptRows
 from service.inference.scheduling.lanes import Lanes, Work
-from service.inference.scheduling.running_batch import Handed, RunningBatch
+from service.inference.scheduling.running_batch import RunningBatch
 from service.inference.scheduling.stream import EndReason, Stream
 from service.observability.collectors import Forget
 from service.observability.inference_statistics import RunTotals
 from service.observability.metrics import Metrics
 from service.tasks.core.step_batch import RequestT, StepBatch
 from service.tasks.core.task import Runner
-
-logger = logging.getLogger(__name__)
 
 #: Weight of the newest stream in the moving average of the time per stream, from which Retry-After is computed.
 _NEWEST_WEIGHT = 0.1
@@ -109,7 +106,6 @@ class ContinuousBatcher(Generic[RequestT]):
         self._lanes = lanes
         self._limits = limits
         self._count_tokens = count_tokens
-        self._loop = asyncio.get_running_loop()
         self._running = [RunningBatch(model, make_batch(), lanes.share.begin_shared()) for _ in range(lanes.num_lanes)]
         #: Every stream that has not ended. Only the event loop uses it.
         self._open: set[Stream[RequestT]] = set()
@@ -117,6 +113,7 @@ class ContinuousBatcher(Generic[RequestT]):
         # taking need no lock.
         self._arrived: deque[Stream[RequestT]] = deque()
         self._ended_early: deque[Stream[RequestT]] = deque()
+        self._hand_over = HandOver[RequestT](model)
         #: Streams in no batch yet, in order of arrival. Only the choosing lane changes it.
         self._waiting: list[Stream[RequestT]] = []
         #: The running batch of each stream that has joined one, whether or not its prompt has been read.
@@ -196,7 +193,7 @@ class ContinuousBatcher(Generic[RequestT]):
         stream = Stream(request, deadline_s, self._limits.max_backlog, turn, self._on_end)
         self._open.add(stream)
         self._arrived.append(stream)
-        self._lanes.wake()
+        self._lanes.wake(self)
         return stream
 
     def require_room(self, num_requests: int, caller: str = "") -> None:
@@ -205,10 +202,19 @@ class ContinuousBatcher(Generic[RequestT]):
             raise self._stopped
         if not self._lanes.is_alive:
             raise NotReady(f"the continuous batcher of {self._model} has stopped")
+        if (refusal := self.refusal(num_requests, caller)) is not None:
+            raise refusal
+
+    def refusal(self, num_requests: int, caller: str = "") -> Overloaded | None:
+        """The refusal of this many more requests, if they do not fit the queue."""
         num_more = self.num_waiting + num_requests - self._limits.max_waiting
-        is_waiting = num_more > 0 and any(stream.turn.caller == caller for stream in self._all_waiting())
-        if num_more > 0 and (is_waiting or num_more > self._limits.max_waiting * RESERVED):
-            raise Overloaded(f"{self._model} has {self.num_waiting} requests waiting", self._retry_after_s())
+        if num_more > 0 and (num_more > self._limits.max_waiting * RESERVED or self._is_waiting(caller)):
+            return Overloaded(f"{self._model} has {self.num_waiting} requests waiting", self._retry_after_s())
+        return None
+
+    def _is_waiting(self, caller: str) -> bool:
+        queues = (self._waiting, self._arrived)  # copied one by one, as mostly the first has one of the caller
+        return any(any(stream.turn.caller == caller for stream in queue.copy()) for queue in queues)
 
     async def close(self) -> None:
         """Take no more requests; streams that have not ended end with NotReady."""
@@ -256,7 +262,7 @@ class ContinuousBatcher(Generic[RequestT]):
         """For the lanes: choosing or running raised, so this batcher stops."""
         failure = NotReady(f"the continuous batcher of {self._model} has stopped: {type(error).__name__}")
         self._stopped = self._stopped or failure
-        self._hand_over(self._stop, failure)
+        self._hand_over.call(self._stop, failure)
 
     def _sort_out(self) -> None:
         """Take over what the event loop has appended: streams that arrived, and streams that ended early."""
@@ -345,19 +351,8 @@ class ContinuousBatcher(Generic[RequestT]):
         # Hand over before another lane may choose the batch. That lane could finish the next run and hand over first:
         # the stream would get its tokens out of order, and lose those that come after its end.
         if handed:
-            self._hand_over(self._hand_out, handed)
+            self._hand_over.put(handed)
         batch.is_running = False
-
-    def _hand_over(self, take: Callable[..., None], argument: object) -> None:
-        """Continue in the event loop. If that has been closed, nobody waits for an answer."""
-        try:
-            self._loop.call_soon_threadsafe(take, argument)
-        except RuntimeError:
-            logger.debug("the event loop was closed before a run ended", extra={"model": self._model})
-
-    def _hand_out(self, handed: Sequence[Handed[RequestT]]) -> None:
-        for stream, outcome in handed:
-            stream.take(outcome)
 
     def _on_end(self, stream: Stream[RequestT]) -> None:
         """In the event loop, once for each stream, however it ended."""
@@ -377,7 +372,7 @@ class ContinuousBatcher(Generic[RequestT]):
         elif stream.end_reason != "failed":
             # It is still in a batch, or in the queue: a lane has to take it out.
             self._ended_early.append(stream)
-            self._lanes.wake()
+            self._lanes.wake(self)
 
     def _all_waiting(self) -> list[Stream[RequestT]]:
         """Any thread may ask. A deque must not change while it is iterated, so it is copied."""

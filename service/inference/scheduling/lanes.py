@@ -4,7 +4,8 @@ On a CPU there is one lane per core that the container may use, and every graph 
 are too small to be split, so concurrent runs are faster than multi-threaded ones. A GPU has one lane.
 
 Code on the event loop only appends to a deque and calls `wake`; it never waits for a lane. The result of a unit of work
-goes back to the event loop in one `call_soon_threadsafe`.
+goes back to the event loop in one `call_soon_threadsafe`. Lanes look through the sources that may have work, not
+through all: hundreds of models that nobody asks cost nothing.
 """
 
 from __future__ import annotations
@@ -57,14 +58,16 @@ class Lanes:
         self.num_lanes = num_lanes
         self.lock = threading.Lock()
         self.share = FairShare(weights)
-        self._sources: list[WorkSource] = []
+        self._sources: set[WorkSource] = set()
+        #: Those that may have work, the earliest first: producers add to it without the lock, so it must stay a dict.
+        self._ready: dict[WorkSource, None] = {}
         self._num_idle = 0
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._is_closing = False
         self._num_alive = num_lanes
-        #: For each lane: the total time of its finished runs, and the start of its current run (0 if idle). Both in
-        #: one tuple, so that a reader counts no run twice and misses none.
-        self._clocks = [(0.0, 0.0)] * num_lanes
+        #: For each lane, and for the event loop: the total time of its finished runs, and the start of its current run
+        #: (0 if idle). Both in one tuple, so that a reader counts no run twice and misses none.
+        self._clocks = [(0.0, 0.0)] * (num_lanes + 1)
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=f"{name}-{number}", daemon=True)
             for number in range(num_lanes)
@@ -94,22 +97,48 @@ class Lanes:
         with self.lock:
             if self._is_closing:
                 raise NotReady("the service is stopping", cause="draining")
-            self._sources.append(source)
-        self.wake()
+            self._sources.add(source)
+        self.wake(source)
 
     def remove(self, source: WorkSource) -> None:
         """Take no more work from a source, if it is served; a unit that is running is finished."""
         with self.lock:
-            self._sources = [other for other in self._sources if other is not source]
+            self._sources.discard(source)
+            self._ready.pop(source, None)
 
-    def wake(self) -> None:
-        """Wake an idle lane, as there is new work; busy lanes find it when they finish. Any thread may call it.
+    def wake(self, source: WorkSource) -> None:
+        """Wake an idle lane, as this source has new work; busy lanes find it when they finish. Any thread may call it.
 
         No wake-up is lost: a lane first counts itself idle and then looks for work once more, while a producer first
         queues its work and then looks for idle lanes.
         """
+        self._ready[source] = None
+        self._wake_idle()
+
+    def _wake_idle(self) -> None:
         if self._num_idle:
             self._wakeups.put(None)
+
+    @property
+    def may_run_here(self) -> bool:
+        """Whether the event loop may do a short unit of work itself: there is one lane, and it has nothing to do."""
+        return self.num_lanes == 1 and self._num_idle == 1 and not self._is_closing
+
+    def run_here(self, source: WorkSource) -> bool:
+        """Do the next unit of work of `source` in the thread that calls, which must be the event loop's.
+
+        Handing over to a lane and back takes longer than a short run. Returns False, with nothing done, if the lane has
+        something to do or is about to look for it.
+        """
+        if not self.may_run_here or not self.lock.acquire(blocking=False):
+            return False
+        try:
+            work = _next_work(source)
+        finally:
+            self.lock.release()
+        if work is not None:
+            self._run(self.num_lanes, source, work)
+        return True
 
     def close(self) -> None:
         """End every lane after its current unit of work."""
@@ -142,6 +171,7 @@ class Lanes:
             source.fail(error)
         finally:
             self._clocks[lane] = (past_s + time.monotonic() - started_s, 0.0)
+            self._ready[source] = None  # what ran may have been all that kept it from having more
 
     def _choose(self) -> tuple[WorkSource, Work] | None:
         with self.lock:
@@ -160,14 +190,25 @@ class Lanes:
 
     def _take(self) -> tuple[WorkSource, Work] | None:
         """The work whose turn it is; if there is more, another idle lane is woken."""
-        waiting = [(key, source) for source in self._sources if (key := source.next_key) is not None]
+        waiting = self._waiting()
         for _, source in sorted(waiting, key=lambda entry: entry[0]):
             work = _next_work(source)
             if work is not None:
                 if len(waiting) > 1 or source.next_key is not None:
-                    self.wake()
+                    self._wake_idle()
                 return source, work
         return None
+
+    def _waiting(self) -> list[tuple[float, WorkSource]]:
+        """The sources that have work, each with the key of its next turn."""
+        waiting = []
+        for source in tuple(self._ready):
+            # Removed before it is asked: work that is queued after the question puts it back.
+            self._ready.pop(source, None)
+            if source in self._sources and (key := source.next_key) is not None:
+                self._ready[source] = None
+                waiting.append((key, source))
+        return waiting
 
 
 def _next_work(source: WorkSource) -> Work | None:

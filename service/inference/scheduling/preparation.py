@@ -57,7 +57,7 @@ class Preparation:
             raise NotReady("the threads that prepare inputs have ended")
         job = _Job(pieces, deadline_s, self._loop.create_future(), self._lanes.share.begin(caller))
         self._jobs[id(job)] = job
-        self._lanes.wake()
+        self._lanes.wake(self)
         timer = self._loop.call_later(max(0.0, deadline_s - time.monotonic()), _expire, job)
         try:
             return await job.done

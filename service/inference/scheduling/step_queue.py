@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from service.errors import Overloaded
 from service.inference.scheduling.batcher import Output
 from service.inference.scheduling.continuous_batcher import LONG_TOKENS, ContinuousBatcher
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
@@ -33,6 +34,10 @@ class StepQueue:
     @property
     def runs(self) -> RunTotals:
         return self._batcher.runs
+
+    def refusal(self, num_items: int, caller: str = "") -> Overloaded | None:
+        """The refusal of so many examples, if they do not fit the queue."""
+        return self._batcher.refusal(num_items, caller)
 
     def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]:
         """Queue examples, all or none; the future has one output each, in order. Cancel it to drop them.

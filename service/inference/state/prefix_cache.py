@@ -19,8 +19,10 @@ import numpy as np
 
 from service.tasks.core.task import Array
 
+BlockHasher = hashlib.blake2b
+
 _DIGEST_BYTES = 16
-_ID_BYTES = 8
+ID_BYTES = 8
 #: Overhead of one entry: digests, dicts, array objects.
 _OVERHEAD_BYTES = 1024
 
@@ -42,12 +44,40 @@ class PrefixEntry:
 
 
 @dataclass(frozen=True)
-class _PrefixKey:
+class PrefixKey:
     """Identity of a prefix: its digest, the digest of its whole blocks, and the number of tokens after those."""
 
     digest: bytes
     blocks_digest: bytes
     num_tail_tokens: int
+
+
+class PrefixHashing:
+    """How prefixes are identified: by a keyed hash of their ids, block by block."""
+
+    def __init__(self, key: bytes, block_tokens: int) -> None:
+        if block_tokens < 1:
+            raise ValueError(f"a block has at least one token, not {block_tokens}")
+        self._block_tokens = block_tokens
+        self._first = hashlib.blake2b(digest_size=_DIGEST_BYTES, key=key)
+
+    def blocks(self, data: bytes) -> list[BlockHasher]:
+        """Hashers after 0, 1, 2, ... whole blocks of `data`."""
+        step = self._block_tokens * ID_BYTES
+        hashers = [self._first]
+        for start in range(0, len(data) - step + 1, step):
+            hasher = hashers[-1].copy()
+            hasher.update(data[start : start + step])
+            hashers.append(hasher)
+        return hashers
+
+    def key_of(self, data: bytes) -> PrefixKey:
+        """The identity of a prefix."""
+        num_tokens = len(data) // ID_BYTES
+        blocks = self.blocks(data)[-1]
+        num_tail_tokens = num_tokens % self._block_tokens
+        digest = digest_after(blocks, data, num_tokens - num_tail_tokens, num_tokens)
+        return PrefixKey(digest, blocks.digest(), num_tail_tokens)
 
 
 class PrefixCache:
@@ -65,8 +95,6 @@ class PrefixCache:
     """
 
     def __init__(self, max_bytes: int, block_tokens: int) -> None:
-        if block_tokens < 1:
-            raise ValueError(f"a block has at least one token, not {block_tokens}")
         self.max_bytes = max_bytes
         self.block_tokens = block_tokens
         self.num_hits = 0
@@ -74,9 +102,9 @@ class PrefixCache:
         self.num_hit_tokens = 0
         self.num_evictions = 0
         self.num_bytes = 0
-        self._hash_key = secrets.token_bytes(hashlib.blake2b.MAX_KEY_SIZE)
+        self._hashing = PrefixHashing(secrets.token_bytes(hashlib.blake2b.MAX_KEY_SIZE), block_tokens)
         self._lock = threading.Lock()
-        self._entries: OrderedDict[bytes, tuple[_PrefixKey, PrefixEntry]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[PrefixKey, PrefixEntry]] = OrderedDict()
         #: Digest of whole blocks -> the number of entries by their count of tokens after those blocks.
         self._tails: dict[bytes, Counter[int]] = {}
 
@@ -88,8 +116,8 @@ class PrefixCache:
 
         A caller that must read at least one token passes `ids[:-1]`.
         """
-        data = _bytes_of(ids)
-        hashers = self._hash_blocks(data)
+        data = bytes_of(ids)
+        hashers = self._hashing.blocks(data)
         with self._lock:
             found = self._find(data, hashers)
             if found is None:
@@ -101,30 +129,37 @@ class PrefixCache:
 
     def put(self, ids: Sequence[int] | Array, arrays: Mapping[str, Array]) -> None:
         """Cache the state after `ids`; the arrays are copied. An existing entry is kept."""
-        data = _bytes_of(ids)
+        data = bytes_of(ids)
         if not data:
             raise ValueError("an empty prefix is not cached: the state before the first token is constant")
-        key = self._key_of(data)
+        key = self._hashing.key_of(data)
         with self._lock:
             if key.digest in self._entries:
                 self._entries.move_to_end(key.digest)
             else:
                 self._insert(key, _frozen_entry(arrays))
 
-    def _find(self, data: bytes, hashers: Sequence[hashlib.blake2b]) -> tuple[int, PrefixEntry] | None:
+    def close(self) -> None:
+        """Drop all entries."""
+        with self._lock:
+            self._entries.clear()
+            self._tails.clear()
+            self.num_bytes = 0
+
+    def _find(self, data: bytes, hashers: Sequence[BlockHasher]) -> tuple[int, PrefixEntry] | None:
         for num_blocks in range(len(hashers) - 1, -1, -1):
             num_block_tokens = num_blocks * self.block_tokens
-            max_tail_tokens = len(data) // _ID_BYTES - num_block_tokens
+            max_tail_tokens = len(data) // ID_BYTES - num_block_tokens
             tails = self._tails.get(hashers[num_blocks].digest(), ())
             for tail in sorted((tail for tail in tails if tail <= max_tail_tokens), reverse=True):
                 num_tokens = num_block_tokens + tail
-                digest = _digest_after(hashers[num_blocks], data, num_block_tokens, num_tokens)
+                digest = digest_after(hashers[num_blocks], data, num_block_tokens, num_tokens)
                 if digest in self._entries:
                     self._entries.move_to_end(digest)
                     return num_tokens, self._entries[digest][1]
         return None
 
-    def _insert(self, key: _PrefixKey, entry: PrefixEntry) -> None:
+    def _insert(self, key: PrefixKey, entry: PrefixEntry) -> None:
         if entry.num_bytes > self.max_bytes:
             return
         self._entries[key.digest] = (key, entry)
@@ -144,32 +179,16 @@ class PrefixCache:
         if not tails:
             del self._tails[key.blocks_digest]
 
-    def _key_of(self, data: bytes) -> _PrefixKey:
-        num_tokens = len(data) // _ID_BYTES
-        blocks = self._hash_blocks(data)[-1]
-        num_tail_tokens = num_tokens % self.block_tokens
-        digest = _digest_after(blocks, data, num_tokens - num_tail_tokens, num_tokens)
-        return _PrefixKey(digest, blocks.digest(), num_tail_tokens)
 
-    def _hash_blocks(self, data: bytes) -> list[hashlib.blake2b]:
-        """Hashers after 0, 1, 2, ... whole blocks of `data`."""
-        step = self.block_tokens * _ID_BYTES
-        hashers = [hashlib.blake2b(digest_size=_DIGEST_BYTES, key=self._hash_key)]
-        for start in range(0, len(data) - step + 1, step):
-            hasher = hashers[-1].copy()
-            hasher.update(data[start : start + step])
-            hashers.append(hasher)
-        return hashers
-
-
-def _digest_after(hasher: hashlib.blake2b, data: bytes, num_hashed_tokens: int, num_tokens: int) -> bytes:
+def digest_after(hasher: BlockHasher, data: bytes, num_hashed_tokens: int, num_tokens: int) -> bytes:
     """The digest of the first `num_tokens` of `data`, of which `hasher` has seen some; `hasher` is not changed."""
     hasher = hasher.copy()
-    hasher.update(data[num_hashed_tokens * _ID_BYTES : num_tokens * _ID_BYTES])
+    hasher.update(data[num_hashed_tokens * ID_BYTES : num_tokens * ID_BYTES])
     return hasher.digest()
 
 
-def _bytes_of(ids: Sequence[int] | Array) -> bytes:
+def bytes_of(ids: Sequence[int] | Array) -> bytes:
+    """Ids as they are hashed."""
     return np.asarray(ids, dtype="<i8").tobytes()
 
 

@@ -55,6 +55,10 @@ class Detokenizer:
 
     def append(self, token_id: int) -> str:
         """Add a token. Returns the text that it completes, empty while bytes of a character are missing."""
+        if not self._held and self._characters_before():
+            added = self._tokenizer.text_after(token_id)
+            if added is not None:
+                return self._add_known(token_id, added)
         self._held.append(token_id)
         whole = self._decode_held()
         if whole.endswith(_INCOMPLETE) and len(self._held) < _MAX_HELD_TOKENS:
@@ -91,6 +95,15 @@ class Detokenizer:
         self._context += self._held
         self._held = []
         self._num_context_characters = len(whole)
+        return self._add(piece)
+
+    def _add_known(self, token_id: int, piece: str) -> str:
+        """Add a token whose text needs no decoder."""
+        self._context.append(token_id)
+        self._num_context_characters = self._characters_before() + len(piece)
+        return self._add(piece)
+
+    def _add(self, piece: str) -> str:
         if len(self._context) > _MAX_CONTEXT_TOKENS:
             self._set_context(self._context[-_CONTEXT_TOKENS:])
         if self._stop:

@@ -170,6 +170,9 @@ def _outcomes(events: Sequence[RowEvent]) -> list[Outcome[GenerationRequest]]:
     outcomes = []
     ended: set[int] = set()
     for (request, _), event in events:
+        if event is not None and event.finish_reason is None and request.num_rows == 1:
+            outcomes.append(Outcome(request, event))
+            continue
         error = request.error
         finished = error is not None or request.finished
         if id(request) in ended or (event is None and not finished):

@@ -56,7 +56,7 @@ class PromptToken(NamedTuple):
     top: Sequence[Token] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each token of a stream, and that would take three times as long
 class TokenEvent:
     """One step of a stream. `index` counts from 1; `finish_reason` is set at the last step."""
 

@@ -34,6 +34,7 @@ import numpy as np
 from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS
 from service.errors import InferenceFailed
+from service.tasks.core.probabilities import DoubleArray
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array
 from service.tasks.generation.prompt_reader import PromptReader
@@ -100,10 +101,11 @@ class StepRows:
             # The row is copied out of the state only if a checkpoint of the prompt is due.
             reader.move_on(1, partial(state.rows, [number]))
         events = self._choose(logits[:num_live]) if num_live else []
-        if events:
+        has_ended = any(event is None or event.finish_reason is not None for _, event in events)
+        if has_ended or self._live.has_states_on_the_way:
             self._keep_states(events)
-        # Without an event no row has ended, so rows change only where a prompt has come to its last token.
-        if events or any(reader.num_before_last == 0 for reader in self.readers):
+        # Unless a row has ended, rows change only where a prompt has come to its last token.
+        if has_ended or any(reader.num_before_last == 0 for reader in self.readers):
             self._arrange(lambda request: request.error is None)
         return events
 
@@ -167,6 +169,7 @@ class LiveRows:
 
     Attributes:
         token_ids: `[rows]`, the newest token of each row, which the next step reads.
+        has_states_on_the_way: whether a row has to keep states before its end.
     """
 
     def __init__(self, rows: Sequence[Row], token_ids: IntArray) -> None:
@@ -184,6 +187,7 @@ class LiveRows:
         self._counts = count_matrix([sequences[row] for row in self._rules.penalised])
         self._num_left: IntArray = np.array([sequence.num_left for sequence in sequences], dtype=np.int64)
         self._followed = [number for number, sequence in enumerate(sequences) if sequence.is_followed]
+        self.has_states_on_the_way = any(sequence.has_states_on_the_way for sequence in sequences)
         #: `[rows]` per step since rows changed last: the tokens that sequences which are not followed have yet to get.
         self._unseen: list[IntArray] = []
 
@@ -227,19 +231,27 @@ class LiveRows:
 
     def _follow(self, choice: Choice) -> list[RowEvent]:
         """Pass each followed sequence its token. An exception in one fails that request alone."""
-        log_probabilities = () if choice.log_probabilities is None else choice.log_probabilities
-        reported = dict(zip(self._rules.reporting, log_probabilities, strict=True))
+        token_ids: list[int] = choice.token_ids.tolist()
+        reported = self._reported(choice)
         events = []
         for number in self._followed:
             row, event = self.rows[number], None
             try:
-                event = row.sequence.follow(int(choice.token_ids[number]), reported.get(number))
+                event = row.sequence.follow(token_ids[number], reported.get(number))
             except Exception as error:
                 logger.exception("a token could not be used")
                 row.sequence.error = InferenceFailed(f"using a token failed with {type(error).__name__}")
             if event is not None or row.sequence.is_done:
                 events.append(RowEvent(row, event))
         return events
+
+    def _reported(self, choice: Choice) -> dict[int, tuple[float, DoubleArray]]:
+        """For each reporting row the log-probability of its token, and those of all, `[vocab]`."""
+        rows, scores = self._rules.reporting, choice.log_probabilities
+        if scores is None:
+            return {}
+        chosen = scores[np.arange(len(rows)), choice.token_ids[rows]].tolist()
+        return dict(zip(rows, zip(chosen, scores, strict=True), strict=True))
 
     def _at(self, is_wanted: Array) -> list[Row]:
         return [self.rows[number] for number in np.flatnonzero(is_wanted).tolist()]

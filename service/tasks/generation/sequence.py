@@ -115,6 +115,11 @@ class GeneratedSequence:
         return GeneratedText(self.text, self.produced_ids, self.finish_reason, self.seed, self.tokens, self.top_tokens)
 
     @property
+    def has_states_on_the_way(self) -> bool:
+        """Whether states before the end are asked for."""
+        return self._state_every > 0
+
+    @property
     def wants_state(self) -> bool:
         """Whether the state after the newest token is asked for."""
         if self.finish_reason is not None:
@@ -147,14 +152,17 @@ class GeneratedSequence:
         elif self.num_left <= 0:
             self.finish_reason = "length"
 
-    def follow(self, token_id: int, log_probabilities: DoubleArray | None) -> TokenEvent | None:
-        """Add one token, chosen by log-probabilities `[vocab]`. Returns its event if the sequence is streamed."""
+    def follow(self, token_id: int, scores: tuple[float, DoubleArray] | None) -> TokenEvent | None:
+        """Add one token. Returns its event if the sequence is streamed.
+
+        `scores` has its log-probability, and all that it was chosen by, `[vocab]`.
+        """
         self.produced_ids.append(token_id)
         piece = self._append_text(token_id)
-        if log_probabilities is None:
+        if scores is None:
             return None
-        token = self._token(token_id, log_probabilities, piece)
-        top = self._list_top_tokens(log_probabilities)
+        token = self._token(token_id, scores[0], piece)
+        top = self._list_top_tokens(scores[1]) if self._num_top_tokens else []
         if self._lists_tokens:
             self.tokens.append(token)
             self.top_tokens += [top] if top else []
@@ -193,15 +201,13 @@ class GeneratedSequence:
         return "" if continues else self._stream.flush()
 
     def _list_top_tokens(self, log_probabilities: DoubleArray) -> list[Token]:
-        if not self._num_top_tokens:
-            return []
         listed = most_likely(log_probabilities, self._num_top_tokens)
-        return [self._token(i, log_probabilities, text_of(self._tokenizer, i)) for i in listed]
+        return [self._token(i, float(log_probabilities[i]), text_of(self._tokenizer, i)) for i in listed]
 
-    def _token(self, token_id: int, log_probabilities: DoubleArray, text: str) -> Token:
+    def _token(self, token_id: int, log_probability: float, text: str) -> Token:
         special = token_id <= EOS
         text = text_of(self._tokenizer, token_id) if special else text
-        return Token(token_id, text, float(log_probabilities[token_id]), special)
+        return Token(token_id, text, log_probability, special)
 
 
 def text_of(tokenizer: TextTokenizer, token_id: int) -> str:

@@ -133,13 +133,13 @@ def test_a_run_is_handed_over_before_its_batch_may_run_again(generator: OpenBund
     is_running: list[bool] = []
 
     async def scenario(batcher: ContinuousBatcher[GenerationRequest], _: Watched) -> None:
-        hand_over = batcher._hand_over
+        put = batcher._hand_over.put
 
         def watched(*arguments: Any) -> None:
             is_running.append(any(batch.is_running for batch in batcher._running))
-            hand_over(*arguments)
+            put(*arguments)
 
-        batcher._hand_over = watched  # type: ignore[method-assign]
+        batcher._hand_over.put = watched  # type: ignore[method-assign]
         indices: list[int] = []
         await read_into(indices, batcher.submit(start(generator, "a", is_streamed=True, max_new_tokens=8), FAR_S))
         assert indices == list(range(1, 9))

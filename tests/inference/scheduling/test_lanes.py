@@ -37,7 +37,7 @@ def test_every_job_is_done_once_whatever_the_moment_it_comes() -> None:
     lanes.add(jobs)
     for number in range(2_000):
         jobs.queue.append(lambda number=number: done.append(number))  # type: ignore[misc]
-        lanes.wake()
+        lanes.wake(jobs)
         if number % 7 == 0:
             wait_until(lambda number=number: len(done) == number + 1)  # type: ignore[misc]
     wait_until(lambda: len(done) == 2_000)
@@ -55,6 +55,8 @@ def test_the_source_that_has_waited_longest_comes_first() -> None:
     wait_until(lambda: not blocking.queue)
     new.queue.append(lambda: order.append("new"))
     old.queue.append(lambda: order.append("old"))
+    lanes.wake(new)
+    lanes.wake(old)
     hold.set()
     wait_until(lambda: len(order) == 2)
     lanes.close()
@@ -69,10 +71,10 @@ def test_a_fault_is_told_to_its_source_and_the_lane_lives_on() -> None:
     lanes.add(broken)
     lanes.add(healthy)
     broken.queue.append(faulty)
-    lanes.wake()
+    lanes.wake(broken)
     wait_until(lambda: broken.error is not None)
     healthy.queue.append(lambda: done.append(1))
-    lanes.wake()
+    lanes.wake(healthy)
     wait_until(lambda: done == [1])
     assert lanes.is_alive
     lanes.close()
@@ -90,7 +92,8 @@ def test_a_fault_in_choosing_is_told_to_its_source_too() -> None:
     lanes.add(healthy)
     broken.queue.append(lambda: None)
     healthy.queue.append(lambda: done.append(1))
-    lanes.wake()
+    lanes.wake(broken)
+    lanes.wake(healthy)
     wait_until(lambda: done == [1])
     assert lanes.is_alive
     lanes.close()
@@ -104,10 +107,60 @@ def test_a_removed_source_is_not_asked_again() -> None:
     lanes.remove(gone)
     gone.queue.append(lambda: done.append("gone"))
     kept.queue.append(lambda: done.append("kept"))
-    lanes.wake()
+    lanes.wake(gone)
+    lanes.wake(kept)
     wait_until(lambda: done != [])
     lanes.close()
     assert done == ["kept"]
+
+
+def test_a_source_that_has_had_no_work_since_it_was_last_asked_is_not_asked_again() -> None:
+    """Hundreds of sources without work cost the lanes nothing: each was asked when it was added, and then no more."""
+
+    class Silent(Jobs):
+        num_questions = 0
+
+        @property
+        def next_key(self) -> float | None:
+            type(self).num_questions += 1
+            return None
+
+    lanes, jobs, done = Lanes(1), Jobs(), []
+    for _ in range(300):
+        lanes.add(Silent())
+    wait_until(lambda: Silent.num_questions == 300)
+    for number in range(50):
+        jobs.queue.append(lambda number=number: done.append(number))  # type: ignore[misc]
+    lanes.add(jobs)
+    wait_until(lambda: len(done) == 50)
+    lanes.close()
+    assert Silent.num_questions == 300
+
+
+def test_work_that_comes_to_be_while_its_source_runs_is_found_after_the_run() -> None:
+    """A source that can run nothing during a run, as one step at a time, is asked again when the run has ended."""
+
+    class OneAtATime(Jobs):
+        is_running = False
+
+        @property
+        def next_key(self) -> float | None:
+            return None if self.is_running else super().next_key
+
+        def next_work(self) -> Work | None:
+            self.is_running = True
+            return self.run_one
+
+        def run_one(self) -> None:
+            self.queue.popleft()()
+            self.is_running = False
+
+    lanes, steps, done = Lanes(2), OneAtATime(), []
+    steps.queue.extend(lambda number=number: done.append(number) for number in range(100))  # type: ignore[misc]
+    lanes.add(steps)
+    wait_until(lambda: len(done) == 100)
+    lanes.close()
+    assert done == list(range(100))
 
 
 def test_closed_lanes_take_no_source() -> None:
@@ -129,7 +182,7 @@ def test_a_lane_that_ends_by_itself_is_told_to_every_source() -> None:
     lanes.add(culprit)
     lanes.add(other)
     culprit.queue.append(end_the_thread)
-    lanes.wake()
+    lanes.wake(culprit)
     wait_until(lambda: culprit.error is not None and other.error is not None)
     assert not lanes.is_alive
     lanes.close()

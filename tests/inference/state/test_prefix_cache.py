@@ -9,24 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.inference.state.prefix_cache import PrefixCache, PrefixEntry
+from service.inference.state.prefix_cache import PrefixCache
 from service.tasks.generation.prompt_reader import PrefixCheckpoints
+from tests.inference.state.prefix_machine import PrefixMachine, assert_is_after, state_after, texts
 
 MUCH_BYTES = 10**9
-
-#: A small vocabulary, so that texts share prefixes.
-texts = st.lists(st.integers(4, 5), min_size=1, max_size=12)
-
-
-def state_after(ids: Sequence[int]) -> dict[str, np.ndarray]:
-    """A state that identifies its text."""
-    return {"hidden": np.array([[len(ids), *ids]], dtype=np.float32)}
-
-
-def assert_is_after(entry: PrefixEntry, ids: Sequence[int]) -> None:
-    np.testing.assert_array_equal(entry.arrays["hidden"], state_after(ids)["hidden"])
 
 
 def filled(texts: Sequence[Sequence[int]], max_bytes: int = MUCH_BYTES, block_tokens: int = 4) -> PrefixCache:
@@ -49,36 +37,11 @@ def test_the_longest_known_prefix_is_found(known: list[list[int]], asked: list[i
         assert_is_after(found[1], longest)
 
 
-class AgainstADict(RuleBasedStateMachine):
-    """A cache with room for a few entries, compared with a dict in LRU order."""
+class AgainstADict(PrefixMachine):
+    """The cache of one process."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.max_bytes = 5 * 1100
-        self.cache = PrefixCache(self.max_bytes, block_tokens=3)
-        self.model: dict[tuple[int, ...], int] = {}
-
-    @rule(ids=texts)
-    def put(self, ids: list[int]) -> None:
-        self.cache.put(ids, state_after(ids))
-        self.model.pop(tuple(ids), None)
-        self.model[tuple(ids)] = 1024 + state_after(ids)["hidden"].nbytes
-        while sum(self.model.values()) > self.max_bytes:
-            del self.model[next(iter(self.model))]
-
-    @rule(ids=texts)
-    def look_up(self, ids: list[int]) -> None:
-        longest = max((known for known in self.model if tuple(ids[: len(known)]) == known), key=len, default=None)
-        found = self.cache.longest(np.array(ids))
-        assert (longest is None) == (found is None)
-        if longest is not None and found is not None:
-            assert_is_after(found[1], longest)
-            self.model[longest] = self.model.pop(longest)
-
-    @invariant()
-    def the_same_is_kept(self) -> None:
-        assert len(self.cache) == len(self.model)
-        assert self.cache.num_bytes == sum(self.model.values()) <= self.max_bytes
+    def new_cache(self) -> PrefixCache:
+        return PrefixCache(self.max_bytes, self.block_tokens)
 
 
 TestAgainstADict = AgainstADict.TestCase
@@ -201,11 +164,11 @@ def _count_digests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list to which each digest of a prefix appends its length."""
     import service.inference.state.prefix_cache as module
 
-    original, seen = module._digest_after, []
+    original, seen = module.digest_after, []
 
     def counted(hasher: object, data: bytes, num_hashed_tokens: int, num_tokens: int) -> bytes:
         seen.append(num_tokens)
         return original(hasher, data, num_hashed_tokens, num_tokens)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "_digest_after", counted)
+    monkeypatch.setattr(module, "digest_after", counted)
     return seen

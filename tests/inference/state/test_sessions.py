@@ -1,4 +1,4 @@
-"""Both session stores behave the same, and the Redis store handles an unavailable server."""
+"""All session stores behave the same, and the Redis store handles an unavailable server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from service.errors import SessionBusy, StateRefused
 from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateOwner
+from service.inference.state.session_lmdb import SharedSessions
 from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_redis import RedisSessions
 from service.inference.state.sessions import SessionLimits, SessionStore
@@ -62,11 +64,13 @@ class Backend:
         asyncio.run(run())
 
 
-@pytest.fixture(params=["local", "redis"])
-def backend(request: pytest.FixtureRequest) -> Backend:
+@pytest.fixture(params=["local", "shared", "redis"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    clock = Clock()
     if request.param == "local":
-        clock = Clock()
         return Backend(lambda: LocalSessions(LIMITS, clock), clock.let_time_pass)
+    if request.param == "shared":
+        return Backend(lambda: SharedSessions(tmp_path, LIMITS, clock), clock.let_time_pass)
     server = request.getfixturevalue("redis_server")
     server.clear()
     return Backend(lambda: redis_sessions(server), server.let_time_pass)
@@ -199,13 +203,29 @@ def test_a_state_that_is_too_large_is_refused(backend: Backend) -> None:
     backend.play(scenario)
 
 
-def play_locally(scenario: Callable[[LocalSessions, Clock], Awaitable[None]]) -> None:
-    clock = Clock()
-    asyncio.run(scenario(LocalSessions(LIMITS, clock), clock))  # type: ignore[arg-type]
+CountingStore = LocalSessions | SharedSessions
+PlayCounting = Callable[[Callable[[CountingStore, Clock], Awaitable[None]]], None]
 
 
-def test_the_least_recently_used_session_is_evicted_first() -> None:
-    async def scenario(store: LocalSessions, _: Clock) -> None:
+@pytest.fixture(params=["local", "shared"])
+def play_counting(request: pytest.FixtureRequest, tmp_path: Path) -> PlayCounting:
+    """Runs a scenario with a new store that counts what it keeps."""
+
+    def play(scenario: Callable[[CountingStore, Clock], Awaitable[None]]) -> None:
+        async def run() -> None:
+            clock = Clock()
+            is_local = request.param == "local"
+            store = LocalSessions(LIMITS, clock) if is_local else SharedSessions(tmp_path, LIMITS, clock)
+            await scenario(store, clock)
+            await store.close()
+
+        asyncio.run(run())
+
+    return play
+
+
+def test_the_least_recently_used_session_is_evicted_first(play_counting: PlayCounting) -> None:
+    async def scenario(store: CountingStore, _: Clock) -> None:
         for key in "abc":
             await save(store, key, key.encode())
         await load(store, "a")
@@ -213,25 +233,25 @@ def test_the_least_recently_used_session_is_evicted_first() -> None:
         assert [await load(store, key) for key in "abcd"] == [b"a", None, b"c", b"d"]
         assert (len(store), store.num_bytes, store.num_evicted) == (3, 3, 1)
 
-    play_locally(scenario)
+    play_counting(scenario)
 
 
-def test_sessions_are_evicted_until_all_fit() -> None:
+def test_sessions_are_evicted_until_all_fit(play_counting: PlayCounting) -> None:
     """A large session evicts as many small ones as needed."""
 
-    async def scenario(store: LocalSessions, _: Clock) -> None:
+    async def scenario(store: CountingStore, _: Clock) -> None:
         for key, size in [("a", 900), ("b", 900), ("c", 700), ("d", 1000)]:
             await save(store, key, bytes(size))
         assert [await load(store, key) is not None for key in "abcd"] == [False, False, True, True]
         assert (len(store), store.num_bytes, store.num_evicted) == (2, 1700, 2)
 
-    play_locally(scenario)
+    play_counting(scenario)
 
 
-def test_expired_sessions_take_no_memory_and_no_place() -> None:
+def test_expired_sessions_take_no_memory_and_no_place(play_counting: PlayCounting) -> None:
     """Expired sessions are dropped at the next use of the store, for any session."""
 
-    async def scenario(store: LocalSessions, clock: Clock) -> None:
+    async def scenario(store: CountingStore, clock: Clock) -> None:
         await save(store, "a", bytes(900))
         clock.let_time_pass(TTL_S / 2)
         await save(store, "b", bytes(900))
@@ -240,7 +260,7 @@ def test_expired_sessions_take_no_memory_and_no_place() -> None:
         assert (len(store), store.num_bytes) == (2, 1800)
         assert (store.num_expired, store.num_evicted) == (1, 0)
 
-    play_locally(scenario)
+    play_counting(scenario)
 
 
 def test_limits_must_let_one_session_in() -> None:

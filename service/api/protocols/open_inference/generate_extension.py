@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from service.api.call import Call
 from service.api.error_table import plain_body
-from service.api.event_stream import EventStream
+from service.api.event_stream import EventStream, Outlet, json_text
 from service.api.protocols.open_inference.control import Control, read_control
 from service.api.protocols.open_inference.generation import Prompts, read_parameters, start, times_of
 from service.api.protocols.open_inference.http_codec import JsonForm
@@ -27,6 +27,7 @@ from service.errors import InvalidInput, UnrollError
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.scheduling.stream import Stream
 from service.tasks.generation.request import Delivery, GenerationRequest
+from service.tasks.generation.result import TokenEvent
 
 
 class GenerateForm(JsonForm):
@@ -70,7 +71,8 @@ async def generate_stream(call: Call, body: GenerateForm) -> Response:
         stream = await _begin(call, served.engine, body, control)
         stack.callback(_note_end, call, served.engine, stream)
         stack.callback(stream.close)
-        return EventStream(_frames(call, served, stream, body.id), stack.pop_all(), on_leave=stream.close)
+        outlet = Outlet()
+        return EventStream(_frames(call, served, stream, body.id, outlet), stack.pop_all(), stream.close, outlet)
     raise AssertionError("no context of ours swallows errors")
 
 
@@ -108,18 +110,26 @@ async def _one(answer: Mapping[str, Any]) -> AsyncIterator[bytes]:
 
 
 async def _frames(
-    call: Call, served: ServedModel, stream: Stream[GenerationRequest], request_id: str
+    call: Call, served: ServedModel, stream: Stream[GenerationRequest], request_id: str, outlet: Outlet
 ) -> AsyncIterator[bytes]:
     """An event for each token; the last says why the text ended. Those that are ready together are written together."""
     head = {"model_name": served.name, "model_version": served.manifest.version}
     if request_id:
         head["id"] = request_id
     call.record.outcome = "cancelled"  # until the last event has been handed over
+    beginning = b"data: %b,%b:" % (to_json(head)[:-1], to_json(TEXT_OUTPUT))
+
+    def at_once(events: Sequence[TokenEvent]) -> bool:
+        is_written = events[-1].finish_reason is None and outlet.is_ready
+        if is_written:
+            outlet.write(b"".join([b"%b%b}\n\n" % (beginning, json_text(_text_of(event))) for event in events]))
+        return is_written
+
     try:
-        async for events in stream.batches():
+        async for events in stream.batches(at_once):
             written = []
             for event in events:
-                body = head | {TEXT_OUTPUT: "" if event.token.is_special else event.token.text}
+                body = head | {TEXT_OUTPUT: _text_of(event)}
                 if event.finish_reason is not None:
                     body["finish_reason"] = event.finish_reason
                 written.append(_frame(body))
@@ -127,6 +137,10 @@ async def _frames(
         call.record.outcome = "ok"
     except UnrollError as error:
         yield _frame(plain_body(call.failure_in_stream(error)))
+
+
+def _text_of(event: TokenEvent) -> str:
+    return "" if event.token.is_special else event.token.text
 
 
 def _frame(body: Mapping[str, Any]) -> bytes:

@@ -52,7 +52,9 @@ def before_stop(text: str, stop: Sequence[str]) -> str:
 
 def num_undecided(text: str, stop: Sequence[str]) -> int:
     """How many characters at the end of a text may be the beginning of a stop string."""
-    longest = max(map(len, stop), default=1) - 1
+    if not stop:
+        return 0
+    longest = max(map(len, stop)) - 1
     lengths = range(min(longest, len(text)), 0, -1)
     return next((length for length in lengths if any(one.startswith(text[-length:]) for one in stop)), 0)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, NamedTuple
 
 from service.api.call import Call
+from service.api.event_stream import Outlet, json_text
 from service.api.protocols.openai.answer import LAST_FRAME, frame, usage_of, written_choice
 from service.api.protocols.openai.choice_text import Piece, StreamedText
 from service.api.protocols.openai.error_form import openai_body
@@ -62,6 +63,15 @@ class StreamedChoice:
             chunks[-1].update(of_chunk)
         return chunks
 
+    def adds_text_alone(self, events: Sequence[TokenEvent]) -> bool:
+        """Whether `texts` has all that these tokens add."""
+        return events[-1].finish_reason is None and self._text is not None and not self._is_scored
+
+    def texts(self, events: Sequence[TokenEvent]) -> list[str]:
+        """The texts that tokens add to a choice without log-probabilities; none of those that are held back."""
+        assert self._text is not None, "an earlier token began it"
+        return [piece.text for event in events if (piece := self._text.take(event)) is not None]
+
     def _pieces(self, event: TokenEvent) -> list[Piece]:
         pieces = []
         if self._text is None:
@@ -80,6 +90,7 @@ async def completion_frames(
     choices: Sequence[StreamedChoice],
     texts_per_prompt: int,
     wanted: StreamOptions | None,
+    outlet: Outlet,
 ) -> AsyncIterator[bytes]:
     """Server-sent events. Those that are ready at the same time are written together."""
     record = call.record
@@ -91,8 +102,17 @@ async def completion_frames(
     def usage() -> dict[str, int]:
         return usage_of([stream.request for stream in streams], texts_per_prompt)
 
+    around_text = _around_text(head, has_usage=has_usage)
+
+    def at_once(events: Sequence[TokenEvent]) -> bool:
+        (choice,) = choices
+        is_written = choice.adds_text_alone(events) and outlet.is_ready
+        if is_written and (texts := choice.texts(events)):
+            outlet.write(b"".join([json_text(text).join(around_text) for text in texts]))
+        return is_written
+
     try:
-        async for number, events in merged(streams):
+        async for number, events in merged(streams, None if counts_on else at_once):
             chunks = await choices[number].chunks(events)
             if has_usage:
                 chunks = [chunk | {"usage": usage() if counts_on else None} for chunk in chunks]
@@ -104,3 +124,10 @@ async def completion_frames(
     if all(choice.is_done for choice in choices):
         yield (frame({**head, "choices": [], "usage": usage()}) if has_usage else b"") + LAST_FRAME
         record.outcome = "ok"
+
+
+def _around_text(head: Mapping[str, Any], *, has_usage: bool) -> list[bytes]:
+    """A frame that adds a text to the only choice of a stream: what comes before the JSON of the text, and after it."""
+    chunk = {**head, "choices": [written_choice(0, [Piece("", ())], is_scored=False)]}
+    before, _, after = frame(chunk | {"usage": None} if has_usage else chunk).rpartition(b'"text":""')
+    return [before + b'"text":', after]

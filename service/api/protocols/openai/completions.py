@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from service.api.call import Call
-from service.api.event_stream import EventStream
+from service.api.event_stream import EventStream, Outlet
 from service.api.protocols.openai.answer import answer_head, usage_of, written_choice
 from service.api.protocols.openai.choice_text import Piece, prompt_piece, starts_of, whole_piece
 from service.api.protocols.openai.chunks import Ending, StreamedChoice, completion_frames
@@ -100,8 +100,9 @@ class _Completion:
             streams = await self._start(asked, 1, request_state, is_streamed=True)
             stack.callback(self._end, streams)
             choices = [self._streamed_choice(index, stream, request_state) for index, stream in enumerate(streams)]
-            frames = completion_frames(self._call, self._head, choices, body.num_texts, body.stream_options)
-            return EventStream(frames, stack.pop_all(), on_leave=lambda: _close(streams))
+            outlet = Outlet()
+            frames = completion_frames(self._call, self._head, choices, body.num_texts, body.stream_options, outlet)
+            return EventStream(frames, stack.pop_all(), lambda: _close(streams), outlet)
         raise AssertionError("no context of ours swallows errors")
 
     def _asked(self) -> list[_Asked]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from service.errors import UnrollError
 from service.inference.scheduling.stream import Stream
@@ -13,10 +13,15 @@ from service.tasks.generation.result import TokenEvent
 _Given = tuple[int, list[TokenEvent] | UnrollError | None]
 
 
-async def merged(streams: Sequence[Stream[GenerationRequest]]) -> AsyncIterator[tuple[int, list[TokenEvent]]]:
-    """The events of all streams as they come, each with the number of its stream. Raises the first error of any."""
+async def merged(
+    streams: Sequence[Stream[GenerationRequest]], at_once: Callable[[list[TokenEvent]], bool] | None = None
+) -> AsyncIterator[tuple[int, list[TokenEvent]]]:
+    """The events of all streams as they come, each with the number of its stream. Raises the first error of any.
+
+    Of a single stream, `at_once` may take events: see `Stream.batches`.
+    """
     if len(streams) == 1:  # nearly always, and it needs no further task
-        async for events in streams[0].batches():
+        async for events in streams[0].batches(at_once):
             yield 0, events
         return
     given: asyncio.Queue[_Given] = asyncio.Queue(maxsize=1)  # a slow reader holds up all of them

@@ -50,6 +50,7 @@ PROTOCOL = Protocol(
             scope="generate",
             answer=CompletionResponse,
             operation_id="openai_create_completion",
+            names_model=True,
             summary="Continue prompts, as OpenAI does",
             examples=COMPLETION_EXAMPLES,
             responses=COMPLETION_RESPONSES,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from pydantic_core import to_json
 
 from service.api.error_table import Failure, plain_body
+from service.api.event_stream import json_text
 from service.api.state_source import RequestState
 from service.tasks.generation.recorded_form import written_token
 from service.tasks.generation.request import GenerationRequest
@@ -15,6 +17,11 @@ from service.tasks.generation.result import TokenEvent
 
 #: The error types for which the clients of text-generation-inference have exceptions of their own.
 _KNOWN_ERROR_TYPES = frozenset({"generation", "incomplete_generation", "overloaded", "validation"})
+
+#: Index, id, JSON of the text, log-probability, whether the token is special.
+_TOKEN_FRAME = (
+    b'data:{"index":%d,"token":{"id":%d,"text":%b,"logprob":%a,"special":%b},"generated_text":null,"details":null}\n\n'
+)
 
 
 def token_event(event: TokenEvent) -> dict[str, Any]:
@@ -24,6 +31,15 @@ def token_event(event: TokenEvent) -> dict[str, Any]:
         body["top_tokens"] = [written_token(token) for token in event.top_tokens]
     body["generated_text"] = body["details"] = None
     return body
+
+
+def token_frame(event: TokenEvent) -> bytes:
+    """The event of one token as a server-sent event: `frame(token_event(event))`, in one formatting."""
+    token_id, text, log_probability, is_special = event.token
+    if event.top_tokens or not isfinite(log_probability):
+        return frame(token_event(event))
+    written = event.index, token_id, json_text(text), log_probability, b"true" if is_special else b"false"
+    return _TOKEN_FRAME % written
 
 
 def intermediate_event(event: TokenEvent, request: GenerationRequest, states: Mapping[int, str]) -> dict[str, Any]:

@@ -7,14 +7,20 @@ one can be resumed, and `n` continues one prompt several times.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
 from service.api.call import Call
 from service.api.error_table import Failure, plain_body
-from service.api.event_stream import EventStream
-from service.api.protocols.text_generation_inference.events import frame, intermediate_event, states_of, token_event
+from service.api.event_stream import EventStream, Outlet
+from service.api.protocols.text_generation_inference.events import (
+    frame,
+    intermediate_event,
+    states_of,
+    token_event,
+    token_frame,
+)
 from service.api.protocols.text_generation_inference.timing_headers import Headers, size_headers, timing_headers
 from service.api.request_record import StreamTimes
 from service.api.schemas import GenerateRequest
@@ -68,8 +74,9 @@ async def streamed_text(
         stream = await generation.start(request_state, is_streamed=True)
         stack.callback(generation.note_end, stream)
         stack.callback(stream.close)
-        frames = generation.frames(stream, request_state, error_event)
-        response = EventStream(frames, stack.pop_all(), on_leave=stream.close)
+        outlet = Outlet()
+        frames = generation.frames(stream, request_state, error_event, outlet)
+        response = EventStream(frames, stack.pop_all(), stream.close, outlet)
         response.raw_headers += generation.size_headers
         return response
     raise AssertionError("no context of ours swallows errors")
@@ -127,13 +134,24 @@ class _Generation:
         return await request_state.after(states[:1] if self.parameters.ranks else states)
 
     async def frames(
-        self, stream: Stream[GenerationRequest], request_state: RequestState, error_event: ErrorEvent
+        self,
+        stream: Stream[GenerationRequest],
+        request_state: RequestState,
+        error_event: ErrorEvent,
+        outlet: Outlet,
     ) -> AsyncIterator[bytes]:
         """Server-sent events. Those that are ready at the same time are written together."""
         record, request = self._call.record, stream.request
         record.outcome = "cancelled"  # until the last event has been handed over
+
+        def at_once(events: Sequence[TokenEvent]) -> bool:
+            is_written = events[-1].finish_reason is None and outlet.is_ready
+            if is_written:
+                outlet.write(b"".join(map(token_frame, events)))
+            return is_written
+
         try:
-            async for events in stream.batches():
+            async for events in stream.batches(None if self._body.state_every else at_once):
                 states = await states_of(events, request, request_state)
                 *firsts, last = events
                 frames = [frame(intermediate_event(event, request, states)) for event in firsts]

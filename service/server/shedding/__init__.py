@@ -1,0 +1,1 @@
+"""Load shedding: requests that are refused before anything is done for them."""

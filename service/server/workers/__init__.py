@@ -1,0 +1,1 @@
+"""Several worker processes behind one port: their supervisor, and what they tell each other."""

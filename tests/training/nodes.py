@@ -1,0 +1,88 @@
+"""Two nodes as network namespaces of this machine, joined by a cable (veth): each has its own address and no other way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.allowed_skips import NO_NAMESPACES, NOT_ROOT
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[2]
+ADDRESSES = ("10.77.0.1", "10.77.0.2")
+_PORT = 29500  # each namespace has its own ports
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Names of the namespaces, in the order of `ADDRESSES`."""
+
+    names: tuple[str, str]
+
+    def torchrun(self, node: int, folder: Path, command: Sequence[str], *options: str) -> subprocess.Popen[str]:
+        """Start the launcher of one node in `folder`, which holds `said.txt` afterwards; node 0 keeps the rendezvous."""
+        is_host = "true" if node == 0 else "false"
+        rendezvous = [
+            "--rdzv-backend=c10d",
+            f"--rdzv-endpoint={ADDRESSES[0]}:{_PORT}",
+            f"--rdzv-conf=is_host={is_host},join_timeout=60",
+            "--rdzv-id=test",
+            f"--local-addr={ADDRESSES[node]}",
+        ]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *rendezvous]
+        with (folder / "said.txt").open("w", encoding="utf-8") as said:
+            return subprocess.Popen(
+                ["ip", "netns", "exec", self.names[node], *launcher, *options, "-m", "training", *command],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+
+
+@contextmanager
+def two_nodes() -> Iterator[Nodes]:
+    """Create the namespaces, and remove them; skips the test where the machine does not allow it."""
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip(NOT_ROOT)
+    if shutil.which("ip") is None:
+        pytest.skip(f"{NO_NAMESPACES}: iproute2 is not installed")
+    names = (f"unroll-{os.getpid()}-a", f"unroll-{os.getpid()}-b")
+    try:
+        _ip(*(f"netns add {name}" for name in names))
+        _ip(f"link add v0 netns {names[0]} type veth peer name v0 netns {names[1]}")
+        for name, address in zip(names, ADDRESSES, strict=True):
+            _ip(f"-n {name} addr add {address}/24 dev v0", f"-n {name} link set v0 up", f"-n {name} link set lo up")
+    except subprocess.CalledProcessError as error:
+        _remove(names)
+        pytest.skip(f"{NO_NAMESPACES}: {error.stderr.strip()}")
+    try:
+        yield Nodes(names)
+    finally:
+        _remove(names)
+
+
+def _ip(*commands: str) -> None:
+    for command in commands:
+        subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
+
+
+def _remove(names: Sequence[str]) -> None:
+    for name in names:
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def worker_of(launcher: subprocess.Popen[str]) -> int:
+    """The process that a launcher has started."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+    wait_until(lambda: bool(children.read_text().split()))
+    return int(children.read_text().split()[0])
