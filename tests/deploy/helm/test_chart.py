@@ -101,9 +101,8 @@ def test_every_setting_is_one_of_the_service_with_a_value_it_takes(
     """A ConfigMap holds text alone, and large numbers are not written in the form that Helm gives them (4e+09)."""
     settings = one(rendered.resources, "ConfigMap")["data"]
     assert all(isinstance(value, str) for value in settings.values())
-    known = {name: value for name, value in settings.items() if name != "UNROLL_WORKERS"}
-    refuse_unknown_variables(known)
-    for name, value in {"UNROLL_STATE_KEYS": STATE_KEYS, **known}.items():
+    refuse_unknown_variables(settings)
+    for name, value in {"UNROLL_STATE_KEYS": STATE_KEYS, **settings}.items():
         monkeypatch.setenv(name, value)
     assert Settings().drain_timeout_s == 20.0
     assert Settings().model_memory_bytes in (0, 4_000_000_000)
@@ -178,6 +177,8 @@ def test_the_notes_name_what_is_missing(helm: Helm) -> None:
     """Without a cluster no Secret is found, so the notes say how to make it; one pod without one gets a warning."""
     assert "create secret generic unroll-secrets" in helm.render().notes
     assert "WARNING: without a Secret" in helm.render(preset("small")).notes
+    assert "WARNING: workers" in helm.render({"gpu": {"enabled": True}, "workers": 2}).notes
+    assert "WARNING" not in helm.render({"workers": 2}).notes
     assert "https://models.example.com/" in helm.render(preset("secured")).notes
 
 

@@ -164,13 +164,15 @@ def test_a_preset_is_the_overlay_of_its_name(name: str, manifests: Path, helm: H
 
 
 def test_components_are_values(manifests: Path, helm: Helm) -> None:
-    """An Ingress, routes of a Gateway, gRPC, KEDA, a PodMonitor and bundles from an image, with the same settings."""
+    """Workers, an Ingress, routes of a Gateway, gRPC, KEDA, a PodMonitor and bundles from an image."""
     parents = [{"name": "public", "namespace": "gateway"}]
     host = "unroll.example.com"
-    components = ("models-image", "grpc", "ingress", "gateway", "gateway/grpc", "keda", "monitoring", "pod-monitor")
+    routes = ("ingress", "gateway", "gateway/grpc")
+    components = ("models-image", "workers", "grpc", *routes, "keda", "monitoring", "pod-monitor")
     built = settled(overlay(manifests, "all", *components))
     values: Values = {
         "models": {"source": "image"},
+        "workers": "auto",
         "grpc": {"enabled": True},
         "ingress": {
             "enabled": True,

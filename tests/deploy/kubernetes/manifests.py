@@ -27,7 +27,7 @@ Resource = dict[str, Any]
 #: Files for kustomize itself, and patches.
 _NOT_RESOURCES = {
     *("kustomization.yaml", "gpu.yaml", "mount.yaml", "copy.yaml"),
-    *("container-port.yaml", "service-port.yaml", "ingress-rule.yaml"),
+    *("container-port.yaml", "service-port.yaml", "ingress-rule.yaml", "shared-memory.yaml"),
 }
 
 
