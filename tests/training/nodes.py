@@ -1,4 +1,4 @@
-"""Two nodes as network namespaces of this machine, joined by a cable (veth): each has its own address and no other way."""
+"""Two nodes as network namespaces of this machine, joined by a cable (veth): each has an address and no other way."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[2]
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
+#: `ip netns exec` shows what is in here to the programs of a namespace in /etc.
+_ETC = Path("/etc/netns")
 _PORT = 29500  # each namespace has its own ports
 
 
@@ -28,7 +30,7 @@ class Nodes:
     names: tuple[str, str]
 
     def torchrun(self, node: int, folder: Path, command: Sequence[str], *options: str) -> subprocess.Popen[str]:
-        """Start the launcher of one node in `folder`, which holds `said.txt` afterwards; node 0 keeps the rendezvous."""
+        """Start the launcher of one node in `folder`, which gets `said.txt`; node 0 keeps the rendezvous."""
         is_host = "true" if node == 0 else "false"
         rendezvous = [
             "--rdzv-backend=c10d",
@@ -57,6 +59,7 @@ def two_nodes() -> Iterator[Nodes]:
     if shutil.which("ip") is None:
         pytest.skip(f"{NO_NAMESPACES}: iproute2 is not installed")
     names = (f"unroll-{os.getpid()}-a", f"unroll-{os.getpid()}-b")
+    _write_names(names)
     try:
         _ip(*(f"netns add {name}" for name in names))
         _ip(f"link add v0 netns {names[0]} type veth peer name v0 netns {names[1]}")
@@ -76,8 +79,21 @@ def _ip(*commands: str) -> None:
         subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
 
 
+def _write_names(names: Sequence[str]) -> None:
+    """Names of the nodes for the programs inside; without them each look-up waits for a name server out of reach."""
+    hosts = "127.0.0.1 localhost\n" + "".join(
+        f"{address} {name}\n" for address, name in zip(ADDRESSES, names, strict=True)
+    )
+    for name in names:
+        folder = _ETC / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts").write_text(hosts, encoding="utf-8")
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n", encoding="utf-8")
+
+
 def _remove(names: Sequence[str]) -> None:
     for name in names:
+        shutil.rmtree(_ETC / name, ignore_errors=True)
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 

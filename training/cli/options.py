@@ -43,6 +43,9 @@ BundleArgument = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", min=1, max=256, help="Number of processes of this machine that share the work.")
+]
 ExportAfter = Annotated[bool, typer.Option("--export/--no-export", help="Publish a bundle at the end.")]
 
 

@@ -12,6 +12,7 @@ from training.cli.options import (
     Device,
     ExportAfter,
     FormatOption,
+    Jobs,
     ModelsFolder,
     RunsFolder,
     friendly_errors,
@@ -36,6 +37,7 @@ def seeds(
     models: ModelsFolder = Path("models"),
     export_after: ExportAfter = True,
     device: Device = "auto",
+    jobs: Jobs = 1,
 ) -> None:
     """Train a recipe with several seeds, and print mean and standard deviation of the dev scores beside the baseline.
 
@@ -43,6 +45,9 @@ def seeds(
 
     Publishes the bundle of the first seed, not of the best; its model card has the means. Runs and the table are in
     runs/NAME-seeds. Repeat the command to resume an interrupted series.
+
+    Several processes may run the same command: each trains the next seed that none has taken. --jobs starts them here;
+    on other machines, run it with --runs on a disk that all share.
     """
     with friendly_errors():
         read = read_options(file_format, columns)
@@ -51,6 +56,12 @@ def seeds(
         from training.pipeline.series import by_seed, publish_first, run_series, table
 
         members, folder = by_seed(chosen, count), runs / f"{chosen.name}-seeds"
+        if jobs > 1:
+            from training.cli.jobs import run_jobs, written_recipe
+
+            given = written_recipe(chosen, folder)
+            options = [f"--seeds={count}", f"--runs={runs}", f"--device={device}", "--no-export"]
+            run_jobs(jobs, ["seeds", str(given), *options], say)
         manifests = run_series(members, folder, choose_device(device), say)
         typer.echo(table(members, manifests), nl=False)
         if export_after:

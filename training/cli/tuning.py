@@ -13,6 +13,7 @@ from training.cli.options import (
     ColumnOption,
     Device,
     FormatOption,
+    Jobs,
     RunsFolder,
     friendly_errors,
     read_options,
@@ -78,6 +79,14 @@ def search(
     columns: ColumnOption = None,
     runs: RunsFolder = Path("runs"),
     device: Device = "auto",
+    jobs: Jobs = 1,
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="Study that processes and machines share: a file on a shared disk (SQLite if it ends in .db, else a "
+            "journal), or a URL: postgresql://..., mysql://..., redis://...  [default: study.db in the folder]"
+        ),
+    ] = "",
 ) -> None:
     """Search for better hyperparameters by dev score with Optuna; unpromising trials are pruned.
 
@@ -85,6 +94,12 @@ def search(
 
     Writes the table of trials and best.toml, a recipe for `unroll train`, into runs/NAME-search. Repeat the command
     to resume an interrupted search.
+
+    Several processes:  --jobs 4
+
+    Several machines:   run the same command on each, with --storage /shared/study.journal
+
+    The trial of a process that died is run again by another one.
     """
     with friendly_errors():
         read = read_options(file_format, columns)
@@ -94,6 +109,16 @@ def search(
         from training.pipeline.search_space import parse_space
 
         folder = runs / f"{chosen.name}-search"
-        best = Search(chosen, parse_space(vary), folder, choose_device(device)).run(trials, say)
+        storage = storage or (str(folder / "study.db") if jobs > 1 else "")
+        searching = Search(chosen, parse_space(vary), folder, choose_device(device), storage)
+        if jobs > 1:
+            from training.cli.jobs import run_jobs, written_recipe
+
+            searching.check()
+            given = written_recipe(chosen, folder)
+            varied = [f"--vary={setting}" for setting in vary]
+            options = [f"--trials={trials}", f"--runs={runs}", f"--device={device}", f"--storage={storage}"]
+            run_jobs(jobs, ["search", str(given), *varied, *options], say)
+        best = searching.run(trials, say)
         typer.echo((folder / "trials.csv").read_text(encoding="utf-8"), nl=False)
         typer.echo(f"best recipe: {best}")

@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import struct
 import threading
@@ -208,6 +209,45 @@ class Coordination:
             return bytes(self.store.get(key))
         except RuntimeError as error:
             raise WorkersLost(f"node 0, which keeps the store, cannot be reached: {first_line(error)}") from error
+
+
+def agree_on_round(store: Store, rank: int, count: int, timeout_s: float) -> str:
+    """A name that the processes of this round alone share, for what they keep in the store.
+
+    torchrun keeps one store over its restarts (`--max-restarts`), with all keys of the processes that died: addresses
+    of gloo that nobody listens at any more, for example. Each process says hello with a number of its own, and the
+    first one answers to that number, until all have answered back.
+
+    Raises:
+        WorkersLost: a process does not come in time.
+    """
+    mine, started, pause_s = secrets.token_hex(8), time.monotonic(), 0.002
+    others = range(1, count)
+    if rank:
+        store.set(f"hello/{rank}", mine)
+    while True:
+        if rank:
+            name, _, number = _get(store, f"answer/{rank}").partition(" ")
+            if number == mine:
+                store.set(f"{name}/ready/{rank}", "1")
+                if store.check([f"{name}/go"]):
+                    return name
+        else:
+            for other in others:
+                store.set(f"answer/{other}", f"{mine} {_get(store, f'hello/{other}')}")
+            missing = [other for other in others if not store.check([f"{mine}/ready/{other}"])]
+            if not missing:
+                store.set(f"{mine}/go", "1")
+                return mine
+        if time.monotonic() - started > timeout_s:
+            who = "process 0" if rank else f"of {count} processes, {', '.join(map(str, missing))}"
+            raise WorkersLost(f"{who} did not come within {timeout_s:g} s")
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _get(store: Store, key: str) -> str:
+    return store.get(key).decode() if store.check([key]) else ""
 
 
 def _in_words(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from service.errors import UnrollError
-from training.fit.coordination import Coordination, Place, WorkersLost, choose_interface, first_line
+from training.fit.coordination import Coordination, Place, WorkersLost, agree_on_round, choose_interface, first_line
 
 #: The environment variable with the seconds that a worker waits for a silent one, and their default.
 TIMEOUT_VARIABLE: Final = "UNROLL_TRAIN_TIMEOUT_S"
@@ -184,7 +184,8 @@ def _join(device: torch.device, environment: MutableMapping[str, str]) -> Worker
     timeout = timedelta(seconds=timeout_s)
     choose_interface(environment)
     try:
-        store, rank, count = next(rendezvous("env://", timeout=timeout))
+        shared, rank, count = next(rendezvous("env://", timeout=timeout))
+        store = dist.PrefixStore(agree_on_round(shared, rank, count, timeout_s), shared)
     except (RuntimeError, TimeoutError, ValueError) as error:
         where = f"{environment.get('MASTER_ADDR', '?')}:{environment.get('MASTER_PORT', '?')}"
         raise WorkersLost(f"the store of node 0 at {where} cannot be reached: {first_line(error)}") from error

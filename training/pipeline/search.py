@@ -70,11 +70,16 @@ class Search:
             RunBusy: another process searches in the folder.
             ConfigFault: a varied key or value is not valid in a recipe; DataFault: the data cannot be read.
         """
-        optuna = _optuna()
-        self._check_keys()
+        optuna = self.check()
         # With a storage of its own the study is shared, and the folder may be.
         with nullcontext() if self.storage else locked_run(self.folder), storage_in_words(self._where):
             return self._run(optuna, num_trials, say)
+
+    def check(self) -> Any:
+        """The module of Optuna. Raises what `run` raises before its first trial."""
+        optuna = _optuna()
+        self._check_keys()
+        return optuna
 
     @property
     def _where(self) -> str:

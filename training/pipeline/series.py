@@ -8,9 +8,11 @@ every member.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
 from training.fit.checkpoint import read_progress
 from training.fit.run_folder import RunFolder
-from training.fit.run_lock import locked_run
+from training.fit.run_lock import RunBusy, locked_run
 from training.fit.trainer import Interrupted
 from training.pipeline.run import Run, describe, open_run, prepare_run, publish_run, start_run, train_run
 from training.preprocessing.load_records import load_data
@@ -35,6 +37,8 @@ Say = Callable[[str], None]
 
 #: The longest name of a member's folder.
 _MOST_CHARACTERS = 60
+#: Seconds between two looks at members that other processes train.
+WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -107,20 +111,52 @@ def _holding_out(recipe: Recipe, group: str) -> Recipe:
 def run_series(members: Sequence[Member], folder: Path, device: torch.device, say: Say) -> list[Manifest]:
     """Train, verify and score unfinished members; returns the manifests of all members in order.
 
+    Several processes may run one series: each takes the next member that none trains, and waits for the others at the
+    end. A member whose process died is taken on by another one from its checkpoint.
+
     Raises:
         UnrollError: a folder holds a run of another recipe.
         Interrupted: a signal arrived; the same command continues.
     """
-    manifests: list[Manifest] = []
     for member in members:
-        path = folder / member.name
-        bundle = _bundle_in(path, member.recipe)
-        _check_recipe(path, member.recipe)
-        if not (bundle / MANIFEST_FILE).is_file():
-            _train(member, path, device, say)
-        manifests.append(read_manifest(bundle))
-        write_table(folder, members[: len(manifests)], manifests)
+        _check_recipe(folder / member.name, member.recipe)
+    was_waiting = False
+    while open_members := [each for each in members if not _is_finished(folder, each)]:
+        if any(_train_if_free(each, folder / each.name, device, say) for each in open_members):
+            was_waiting = False
+        elif not was_waiting:
+            say(f"waiting for {', '.join(each.name for each in open_members)}, which other processes train")
+            was_waiting = True
+        else:
+            time.sleep(WAIT_S)
+        _write_finished(folder, members)
+    manifests = [read_manifest(_bundle_in(folder / member.name, member.recipe)) for member in members]
+    write_table(folder, members, manifests)
     return manifests
+
+
+def _is_finished(folder: Path, member: Member) -> bool:
+    return (_bundle_in(folder / member.name, member.recipe) / MANIFEST_FILE).is_file()
+
+
+def _write_finished(folder: Path, members: Sequence[Member]) -> None:
+    """The table of the members that are finished so far."""
+    finished = [member for member in members if _is_finished(folder, member)]
+    if finished:
+        found = [read_manifest(_bundle_in(folder / member.name, member.recipe)) for member in finished]
+        write_table(folder, finished, found)
+
+
+def _train_if_free(member: Member, path: Path, device: torch.device, say: Say) -> bool:
+    """Train a member; false where another process trains it, or has done so."""
+    try:
+        with locked_run(path):
+            if _is_finished(path.parent, member):
+                return False
+            _train(member, path, device, say)
+    except RunBusy:
+        return False
+    return True
 
 
 def _bundle_in(path: Path, recipe: Recipe) -> Path:
@@ -134,17 +170,16 @@ def _check_recipe(path: Path, recipe: Recipe) -> None:
 
 
 def _train(member: Member, path: Path, device: torch.device, say: Say) -> None:
-    with locked_run(path):
-        has_begun = RunFolder(path).checkpoint.is_file()
-        if has_begun and (remark := RunFolder(path).recover()):
-            say(remark)
-        run = open_run(path) if has_begun else start_run(prepare_run(member.recipe), path)
-        say(f"{member.name}: {describe(run, device)}")
-        try:
-            _finish(run, device, has_begun)
-        except Interrupted as error:
-            raise Interrupted("stopped; the same command continues", error.signal_number) from error
-        publish_run(run, path / "models", say)
+    has_begun = RunFolder(path).checkpoint.is_file()
+    if has_begun and (remark := RunFolder(path).recover()):
+        say(remark)
+    run = open_run(path) if has_begun else start_run(prepare_run(member.recipe), path)
+    say(f"{member.name}: {describe(run, device)}")
+    try:
+        _finish(run, device, has_begun)
+    except Interrupted as error:
+        raise Interrupted("stopped; the same command continues", error.signal_number) from error
+    publish_run(run, path / "models", say)
 
 
 def _finish(run: Run, device: torch.device, has_begun: bool) -> None:
@@ -162,6 +197,13 @@ def spreads(manifests: Sequence[Manifest]) -> Iterator[Spread]:
             yield Spread(first.measure, values, tuple(score.baseline for score in found), first.baseline_name)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that other processes may write at the same time: one of their contents stands there whole."""
+    partial = path.with_name(f".{os.getpid()}-{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
 def _score(manifest: Manifest, like: Score) -> Score | None:
     same = (score for score in manifest.scores if (score.measure, score.split) == (like.measure, like.split))
     return next(same, None)
@@ -169,7 +211,7 @@ def _score(manifest: Manifest, like: Score) -> Score | None:
 
 def write_table(folder: Path, members: Sequence[Member], manifests: Sequence[Manifest]) -> None:
     """`table.md` for people and `table.json` for programs."""
-    (folder / "table.md").write_text(table(members, manifests), encoding="utf-8")
+    write_whole(folder / "table.md", table(members, manifests))
     facts = {
         "runs": [member.name for member in members],
         "minutes": [manifest.training.minutes for manifest in manifests],
@@ -183,7 +225,7 @@ def write_table(folder: Path, members: Sequence[Member], manifests: Sequence[Man
             for spread in spreads(manifests)
         },
     }
-    (folder / "table.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / "table.json", json.dumps(facts, indent=2) + "\n")
 
 
 def table(members: Sequence[Member], manifests: Sequence[Manifest]) -> str:

@@ -81,10 +81,8 @@ def _taking_part(
     before, now = folder.source().splits, data.source.splits
     changed = changed_names(before, now)
     if changed:
-        each = ", ".join(
-            f"{name} is {_short(now, name)} there and {_short(before, name)} on node 0" for name in changed
-        )
-        raise UnrollError(f"other data (sha256): {each}; give every node the same files")
+        found = [f"{name} is {_short(now, name)} there and {_short(before, name)} on node 0" for name in changed]
+        raise UnrollError(f"other data (sha256): {', '.join(found)}; give every node the same files")
     return Run(task, asked, data, vocabulary, folder, build_network(task, asked, vocabulary))
 
 

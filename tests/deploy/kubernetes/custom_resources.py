@@ -160,7 +160,43 @@ _PREDICTOR = _object(
     model=_object(("modelFormat", "storageUri"), modelFormat=_FORMAT, runtime=_TEXT, storageUri=_TEXT),
 )
 
+#: Kubeflow Trainer 2.2; its Jobs and pods have the schema of Kubernetes and are validated apart.
+_REPLICATED_JOB = _object(("name", "template"), name=_TEXT, replicas=_NUMBER, template=_ANYTHING)
+_JOB_SET = _object(
+    ("replicatedJobs",),
+    replicatedJobs=_list(_REPLICATED_JOB),
+    failurePolicy=_object(("maxRestarts",), maxRestarts=_NUMBER),
+)
+_TRAINER = _object(
+    (),
+    image=_TEXT,
+    command=_list(_TEXT),
+    args=_list(_TEXT),
+    env=_list(_object(("name",), name=_TEXT, value=_TEXT)),
+    numNodes=_NUMBER,
+    numProcPerNode=_NUMBER,
+    resourcesPerNode=_object(requests=_TEXTS, limits=_TEXTS),
+)
+
 SCHEMAS: dict[str, Schema] = {
+    "TrainJob": _resource(
+        "trainer.kubeflow.org/v1alpha1",
+        _object(
+            ("runtimeRef",),
+            runtimeRef=_object(("name",), name=_TEXT, kind=_TEXT, apiGroup=_TEXT),
+            trainer=_TRAINER,
+            suspend=_TRUE_OR_FALSE,
+            activeDeadlineSeconds=_NUMBER,
+        ),
+    ),
+    "TrainingRuntime": _resource(
+        "trainer.kubeflow.org/v1alpha1",
+        _object(
+            ("template",),
+            mlPolicy=_object(numNodes=_NUMBER, torch=_object()),
+            template=_object(("spec",), metadata=_METADATA, spec=_JOB_SET),
+        ),
+    ),
     "PrometheusRule": _resource("monitoring.coreos.com/v1", _object(("groups",), groups=_list(_GROUP))),
     "ServiceMonitor": _monitor("endpoints"),
     "PodMonitor": _monitor("podMetricsEndpoints"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from training.networks.network import Network
 from training.pipeline import search
 from training.pipeline.search import Search, SearchFault
 from training.pipeline.search_space import parse_space
+from training.pipeline.studies.identity import StudyDiffers
 
 
 def make_search(folder: Path, *vary: str, **changes: Any) -> Search:
@@ -131,3 +133,33 @@ def test_without_optuna_there_is_a_plain_message(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UnrollError, match=r"pip install -e '\.\[search\]'"):
         make_search(tmp_path, "seed=1,2").run(1, lambda _: None)
+
+
+def test_machines_work_on_one_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second machine adds its trials to those of the first, in a folder of its own, and finds the same best recipe."""
+    scores_by(monkeypatch, lambda recipe: recipe.training.momentum)
+    here, there = (make_search(tmp_path / name, "training.momentum=0.1..0.9") for name in ("a", "b"))
+    storage = str(tmp_path / "study.journal")
+    here, there = (dataclasses.replace(each, storage=storage) for each in (here, there))
+    here.run(2, lambda _: None)
+    best = there.run(4, lambda _: None)
+    assert here.run(4, lambda _: None).read_text().splitlines()[0] == best.read_text().splitlines()[0]
+    rows = rows_of(tmp_path / "b")
+    assert rows == rows_of(tmp_path / "a")
+    assert len({row["training.momentum"] for row in rows}) == 4
+    assert load_recipe(best).training.momentum == max(float(row["training.momentum"]) for row in rows)
+
+
+def test_trials_of_something_else_are_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another recipe, other data and other choices are refused before a trial, with both values."""
+    scores_by(monkeypatch, lambda _: 1.0)
+    make_search(tmp_path, "network.cell=lstm,gru").run(1, lambda _: None)
+    with pytest.raises(StudyDiffers, match=r"training.weight_decay is 0.25 here and 0.0 in the study"):
+        make_search(tmp_path, "network.cell=lstm,gru", weight_decay=0.25).run(2, lambda _: None)
+    with pytest.raises(StudyDiffers, match=r"--vary network.cell has lstm, rnn here and lstm, gru in the study"):
+        make_search(tmp_path, "network.cell=lstm,rnn").run(2, lambda _: None)
+    searched = make_search(tmp_path, "network.cell=lstm,gru")
+    file = Path(searched.recipe.data.train)
+    file.write_text(file.read_text() + "a cat,cat\n")
+    with pytest.raises(StudyDiffers, match=r"train/train.csv has sha256 \w+ here and \w+ in the study"):
+        searched.run(2, lambda _: None)

@@ -60,10 +60,8 @@ class Identity:
     def _of_data(self, before: Mapping[str, Mapping[str, str]]) -> list[str]:
         theirs = before.get(_DATA, self._data)
         changed = changed_names(theirs, self._data)
-        return [
-            f"{name} has sha256 {self._data.get(name, 'none')[:12]} here and {theirs.get(name, 'none')[:12]} in the study"
-            for name in changed
-        ]
+        mine, other = ({name: known.get(name, "none")[:12] for name in changed} for known in (self._data, theirs))
+        return [f"{name} has sha256 {mine[name]} here and {other[name]} in the study" for name in changed]
 
     def _of_choices(self, before: Mapping[str, Mapping[str, object]]) -> list[str]:
         theirs = before.get(_CHOICES, {})

@@ -84,6 +84,8 @@ def storage_in_words(where: str, opening: bool = False) -> Iterator[None]:
     except kinds as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
         reason = " ".join(str(cause).split())[:300]
+        if isinstance(cause, ImportError):
+            reason += " A driver is a package such as psycopg2-binary or PyMySQL (a URL mysql+pymysql://...)."
         shown, reason = (_PASSWORD.sub(r"\1:***@", text) for text in (where, reason))
         raise StorageFault(f"--storage {shown}: {type(cause).__name__}: {reason}") from error
 
