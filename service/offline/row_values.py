@@ -67,9 +67,8 @@ def input_column(columns: Sequence[str], kind: InputKind, named: str | None = No
     if found is None and len(columns) == 1 and not is_file:
         return columns[0]
     if found is None:
-        raise MissingColumn(
-            f"no column has a usual name of {_CALLED[kind]}: name it. The columns are: {listed(columns)}"
-        )
+        told = f"which column has the {_CALLED[kind]}? None has a usual name; the columns are: {listed(columns)}"
+        raise MissingColumn(told)
     return found
 
 

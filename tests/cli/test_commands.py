@@ -96,12 +96,12 @@ def test_generate_obeys_constraints(where: list[str]) -> None:
     assert "lookahead" in refused("generate", *where, "Hello ", "--regex", "(?=a)")
 
 
-def test_score_prints_the_perplexity_of_each_text(where: list[str]) -> None:
+def test_perplexity_is_printed_for_each_text(where: list[str]) -> None:
     """Arguments, or lines of standard input; the JSON form has the log-probabilities that the figures come from."""
-    first, second = run("score", *where, text="Hello world\na\n").splitlines()
+    first, second = run("perplexity", *where, text="Hello world\na\n").splitlines()
     perplexity, bits, text = first.split("\t")
     assert (text, second) == ("Hello world", "-\t-\ta")
-    (line,) = run("score", *where, "--json", "Hello world").splitlines()
+    (line,) = run("perplexity", *where, "--json", "Hello world").splitlines()
     found = json.loads(line)
     scores = [token["logprob"] for token in found["prefill"]][1:]
     assert float(perplexity) == pytest.approx(found["perplexity"], rel=1e-3)

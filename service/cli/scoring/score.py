@@ -43,6 +43,7 @@ def score(
     precision: options.PrecisionOption = "fp32",
     device: options.DeviceOption = "auto",
     compression: options.CompressionOption = None,
+    part_rows: options.PartRowsOption = None,
     shards: options.ShardsOption = False,
     force: options.ForceOption = False,
     restart: options.RestartOption = False,
@@ -73,7 +74,7 @@ def score(
             found, parameters=dict(map(parse_parameter, parameter or [])), text_column=text_column, keep=_names(keep),
             output_columns=_names(output_columns), prefix=prefix, encoding=encoding, separator=separator,
             has_header=header, num_workers=workers, precision=precision, device=device, compression=compression,
-            is_sharded=shards, overwrites=force, restarts=restart, models=models,
+            is_sharded=shards, overwrites=force, restarts=restart, part_rows=part_rows, models=models,
         )  # fmt: skip
         scoring.run(as_json)
 

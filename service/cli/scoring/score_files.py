@@ -45,6 +45,7 @@ class FileScoring:
     is_sharded: bool
     overwrites: bool
     restarts: bool
+    part_rows: int | None
     models: Path
 
     def run(self, as_json: bool) -> None:
@@ -91,6 +92,7 @@ class FileScoring:
             self.is_sharded,
             self.overwrites,
             self.restarts,
+            self.part_rows,
         )
 
 

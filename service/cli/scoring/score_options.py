@@ -39,6 +39,10 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 CompressionOption = Annotated[
     str | None, typer.Option(help="Of Parquet: zstd, snappy, gzip, lz4 or none.", show_default="zstd")
 ]
+PartRowsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Rows that are scored and written at a time.", show_default="8192; 256 of texts to write"),
+]
 ShardsOption = Annotated[bool, typer.Option("--shards", help="Write a folder of parts instead of one file.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT, once the new one is whole.")]
 RestartOption = Annotated[bool, typer.Option("--restart", help="Throw away what an earlier run has done.")]

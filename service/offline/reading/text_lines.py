@@ -59,11 +59,18 @@ class TextLines:
         try:
             self._size = path.stat().st_size
             self._raw = path.open("rb")
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
             self._file = self._unpacked()
             self._head = self._file.read(HEAD_BYTES)
+            self._look_at_head(encoding is not None)
         except (OSError, EOFError, zlib.error) as error:
+            self._raw.close()
             raise _unreadable(path, error) from error
-        self._look_at_head(encoding is not None)
+        except UnreadableInput:
+            self._raw.close()
+            raise
 
     @property
     def position(self) -> int:
