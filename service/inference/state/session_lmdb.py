@@ -43,8 +43,6 @@ _TOTALS = struct.Struct("<QQQ")
 _PLACE = struct.Struct(">Q")
 #: Of a session besides its state, in the store.
 _RECORD_BYTES = 1024
-#: Sessions that are evicted at once where the memory of the folder has no room.
-_EVICTED_AT_ONCE = 16
 
 
 class _Info(NamedTuple):
@@ -243,9 +241,9 @@ class SharedSessions:
         self.num_expired += expired
         return result
 
-    def _evict(self, transaction: lmdb.Transaction[bytes]) -> bool:
+    def _evict(self, transaction: lmdb.Transaction[bytes], count: int) -> bool:
         table = _Table(transaction)
-        left = iter(range(_EVICTED_AT_ONCE))
+        left = iter(range(count))
         evicted = table.drop_until(lambda _: next(left, None) is None)
         table.finish()
         self.num_evicted += evicted
@@ -341,7 +339,9 @@ class _HeldSharedSession:
             raise NotReady("sessions cannot be reached at the moment", [_FULL]) from error
 
 
-def _nothing(_: Any) -> bool:
+def _nothing(_: Any, *, count: int) -> bool:
+    """Make no room, however much is asked for."""
+    del count
     return False
 
 
