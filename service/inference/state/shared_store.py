@@ -77,6 +77,7 @@ class SharedStore:
         self._generations = _shared_number(path / "generation")
         self._opening = threading.Lock()
         self._generation = -1
+        self._is_closed = False
         self._environment: lmdb.Environment | None = None
         try:
             self._now_open()
@@ -139,6 +140,7 @@ class SharedStore:
     def close(self) -> None:
         """Leave the store. What it has stays for the others."""
         with self._opening:
+            self._is_closed = True
             self._environment = None  # closed when the last thread has left it
             self._locks.close()
 
@@ -157,6 +159,8 @@ class SharedStore:
 
     def _opened(self) -> lmdb.Environment:
         """The environment of the current generation. Raises StoreBroken."""
+        if self._is_closed:
+            raise StoreBroken("the store was closed")
         if self._environment is None or self._generations[0] != self._generation:
             generation = self._generations[0]
             self._environment = None  # its memory is free when all have left it
