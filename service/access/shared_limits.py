@@ -39,7 +39,13 @@ _PATIENCE_S, _TABLE_PATIENCE_S = 1.0, 30.0
 
 
 class SharedLimits:
-    """The array, as one process uses it, in its event loop."""
+    """The array, as one process uses it, in its event loop.
+
+    Attributes:
+        locks: one for each place, held while it is changed.
+        process, num_processes: the column of this process among all that can be open.
+        times, counts: the words of the array, as floating-point and as whole numbers.
+    """
 
     def __init__(self, folder: Path, num_workers: int, num_keys: int) -> None:
         """Open the array, or make it, for so many workers and keys to begin with.
@@ -47,56 +53,47 @@ class SharedLimits:
         Raises:
             OSError: the folder has no room, or more processes than expected have it open.
         """
-        self._locks = ProcessLocks(folder / "limits.locks")
-        if not self._locks.lock_within(taking(_TABLE_LOCK), _TABLE_PATIENCE_S):
+        self.locks = ProcessLocks(folder / "limits.locks")
+        if not self.locks.lock_within(taking(_TABLE_LOCK), _TABLE_PATIENCE_S):
             raise TimeoutError("the limits of keys are being changed by another process, which does not go on")
         try:
             self._map(folder / "limits", num_workers, num_keys)
         finally:
-            self._locks.unlock(_TABLE_LOCK)
-        self._process = self._enter()
+            self.locks.unlock(_TABLE_LOCK)
+        self.process = self._enter()
 
     def place_of(self, identity: str) -> KeyPlace | None:
         """The place of a key, by its identity; None if there is none left, which is logged."""
-        if not self._locks.lock_within(taking(_TABLE_LOCK), _TABLE_PATIENCE_S):
+        if not self.locks.lock_within(taking(_TABLE_LOCK), _TABLE_PATIENCE_S):
             return None
         try:
             number = self._find(hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).digest())
         finally:
-            self._locks.unlock(_TABLE_LOCK)
+            self.locks.unlock(_TABLE_LOCK)
         if number is None:
             logger.error("too many keys with limits since the start: this one's are counted by each worker for itself")
             return None
         return KeyPlace(self, number)
 
-    def num_open_of_others(self, number: int) -> int:
-        """Requests of a key that other processes have open."""
-        start = self.first_word(number) + _KEY_WORDS
-        return sum(self.counts[start : start + self._num_processes]) - self.counts[start + self._process]
-
     def forget_dead(self, number: int) -> None:
         """Count what processes that ended had open of a key no more."""
-        start = self.first_word(number) + _KEY_WORDS
-        for process in range(self._num_processes):
-            is_open = process != self._process and self.counts[start + process]
-            if is_open and self._locks.is_free(_PROCESS_LOCKS + process):
+        start = self.first_open(number)
+        for process in range(self.num_processes):
+            is_open = process != self.process and self.counts[start + process]
+            if is_open and self.locks.is_free(_PROCESS_LOCKS + process):
                 self.counts[start + process] = 0
 
-    def set_open(self, number: int, num_open: int) -> None:
-        """Tell the others how many requests of a key this process has open."""
-        self.counts[self.first_word(number) + _KEY_WORDS + self._process] = num_open
+    def first_open(self, number: int) -> int:
+        """Where a place has what processes have open, one word for each."""
+        return self.first_word(number) + _KEY_WORDS
 
     def first_word(self, number: int) -> int:
         """Where a place begins."""
-        return _HEADER_WORDS + number * (_KEY_WORDS + self._num_processes)
-
-    @property
-    def locks(self) -> ProcessLocks:
-        return self._locks
+        return _HEADER_WORDS + number * (_KEY_WORDS + self.num_processes)
 
     def close(self) -> None:
         """Leave: what this process has open counts no more."""
-        self._locks.close()
+        self.locks.close()
 
     def _map(self, path: Path, num_workers: int, num_keys: int) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -115,22 +112,21 @@ class SharedLimits:
             raise
         finally:
             os.close(descriptor)
-        #: The same words, as times and as counts.
         self.times, self.counts = view.cast("d"), view.cast("q")
         if is_new:
             self.counts[1], self.counts[2] = num_places, num_processes
             self.counts[0] = _MAGIC
-        _, self._num_places, self._num_processes = self.counts[:_HEADER_WORDS]
+        _, self._num_places, self.num_processes = self.counts[:_HEADER_WORDS]
 
     def _enter(self) -> int:
         """Take one of the columns, and clear what a process before has left in it. Raises OSError."""
-        for process in range(self._num_processes):
-            if self._locks.lock_now(_PROCESS_LOCKS + process):
-                step = _KEY_WORDS + self._num_processes
+        for process in range(self.num_processes):
+            if self.locks.lock_now(_PROCESS_LOCKS + process):
+                step = _KEY_WORDS + self.num_processes
                 for word in range(_HEADER_WORDS + _KEY_WORDS + process, len(self.counts), step):
                     self.counts[word] = 0
                 return process
-        raise OSError(f"{self._num_processes} processes have the limits of keys open, more than were expected")
+        raise OSError(f"{self.num_processes} processes have the limits of keys open, more than were expected")
 
     def _find(self, digest: bytes) -> int | None:
         """The place with a digest, or the first free one, which is taken."""
@@ -158,6 +154,10 @@ class KeyPlace:
         self._number = number
         self._taking, self._giving_back = taking(number), giving_back(number)
         self._first_word = limits.first_word(number)
+        first = limits.first_open(number)
+        self._open_words = slice(first, first + limits.num_processes)
+        self._own_word = first + limits.process
+        self._counts = limits.counts
         self._depth = 0
         self.times = limits.times
 
@@ -181,18 +181,20 @@ class KeyPlace:
 
     def open_one(self, num_open: int, max_open: int) -> bool:
         """Whether one more request may be open, besides `num_open` of this process; then it counts."""
-        limits, number = self._limits, self._number
         with self:
-            if num_open + limits.num_open_of_others(number) >= max_open:
-                limits.forget_dead(number)
-                if num_open + limits.num_open_of_others(number) >= max_open:
+            if num_open + self._num_open_of_others() >= max_open:
+                self._limits.forget_dead(self._number)
+                if num_open + self._num_open_of_others() >= max_open:
                     return False
-            limits.set_open(number, num_open + 1)
+            self._counts[self._own_word] = num_open + 1
             return True
 
     def set_open(self, num_open: int) -> None:
         """Tell the others how many requests this process has open."""
-        self._limits.set_open(self._number, num_open)
+        self._counts[self._own_word] = num_open
+
+    def _num_open_of_others(self) -> int:
+        return sum(self._counts[self._open_words]) - self._counts[self._own_word]
 
 
 class SharedRateLimit(RateLimit):

@@ -56,6 +56,7 @@ class UsageLog:
         self._host = host
         self._worker = worker
         self.pending = pending
+        self._is_noted = True
         self._written: dict[tuple[str, str], Usage] = {}
         self._since_s = clock()
 
@@ -82,8 +83,11 @@ class UsageLog:
         if self.pending is not None and lines:
             try:
                 self.pending.note(self._path(now_s), _data_of(lines))
+                self._is_noted = True
             except OSError as error:
-                logger.warning("usage could not be noted for other workers", extra={"reason": str(error)})
+                if self._is_noted:  # else it is known already
+                    logger.warning("usage could not be noted for other workers", extra={"reason": str(error)})
+                self._is_noted = False
 
     def _new_lines(self, now_s: float) -> tuple[dict[tuple[str, str], Usage], list[dict[str, Any]]]:
         """The counts now, and lines of what has been added since the last writing."""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.errors import InvalidInput, SessionStoreFull, StateRefused
+from service.inference.state.open_sessions import open_session_store
 from service.inference.state.sealed_state import StateOwner, StateSealer
 from service.inference.state.session_labels import SessionLabels
 from service.inference.state.session_names import SessionNames
-from service.inference.state.sessions import HeldSession, SessionStore
+from service.inference.state.sessions import HeldSession, SessionLimits, SessionStore
+from service.settings import Settings, SettingsError
+from service.worker_group import WorkerGroup
+
+logger = logging.getLogger(__name__)
+
+#: A session is held for as long as its request may take, plus this margin.
+_HOLD_MARGIN_S = 5.0
 
 
 class StateParameters(Protocol):
@@ -34,6 +43,28 @@ class StateStorage:
     sessions: SessionStore
     names: SessionNames
     labels: SessionLabels
+
+
+def open_state_storage(settings: Settings, group: WorkerGroup | None) -> StateStorage:
+    """The state sealer and the session store. Raises SettingsError if they cannot be used as configured."""
+    keys = settings.state_key_list or _keys_of(group)
+    if not settings.state_key_list:
+        logger.warning("UNROLL_STATE_KEYS is not set: states are valid on this replica only, until it stops")
+    sealer = StateSealer(keys, settings.state_ttl_s, settings.max_state_bytes)
+    limits = SessionLimits(
+        settings.session_ttl_s, settings.max_state_bytes, settings.max_sessions, settings.max_session_total_bytes
+    )
+    max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
+    sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s, group)
+    return StateStorage(sealer, sessions, SessionNames(keys), SessionLabels(keys))
+
+
+def _keys_of(group: WorkerGroup | None) -> list[str]:
+    """The key that the workers of a group have in common, if there is a group. Raises SettingsError."""
+    try:
+        return [] if group is None else [group.secret()]
+    except OSError as error:
+        raise SettingsError(f"workers cannot share a key for states: {error}") from error
 
 
 class RequestState:

@@ -35,7 +35,7 @@ from service.api.protocols.open_inference import routes as open_inference
 from service.api.protocols.openai import protocol as openai
 from service.api.request_scope import Headers, RequestScope, StreamWriter, Surroundings
 from service.api.routes import health, models, open_inference_probes, playground, playground_data, reference
-from service.api.state_source import StateStorage
+from service.api.state_source import open_state_storage
 from service.api.streaming import endpoint as streaming
 from service.api.streaming.endpoint import StreamEndpoint
 from service.distribution import installed_version
@@ -45,11 +45,6 @@ from service.inference.engines.lifecycle.inherited import NONE_INHERITED, Inheri
 from service.inference.engines.registry import Registry
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
-from service.inference.state.open_sessions import open_session_store
-from service.inference.state.sealed_state import StateSealer
-from service.inference.state.session_labels import SessionLabels
-from service.inference.state.session_names import SessionNames
-from service.inference.state.sessions import SessionLimits
 from service.observability.collectors import SessionCollector, Sessions, SessionStoreCollector, StateCollector
 from service.observability.exposition import Scrape, exposition
 from service.observability.key_collector import KeyCollector
@@ -69,7 +64,7 @@ from service.server.shedding.load_shedding import LoadShedding
 from service.server.websocket.parsing_turns import ParsingTurns
 from service.server.websocket.places import Places, SharedByWebSockets
 from service.server.workers.worker_peers import WorkerPeers
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from service.tasks.inputs.request_limits import RequestLimits
 from service.worker_group import WorkerGroup
 
@@ -90,9 +85,6 @@ PROTOCOLS = (
     kserve_v1.PROTOCOL,
     streaming.PROTOCOL,
 )
-
-#: A session is held for as long as its request may take, plus this margin.
-_HOLD_MARGIN_S = 5.0
 
 _DESCRIPTION = """Recurrent sequence models over HTTP: tagging, classification, translation, forecasting, captioning and
 text generation.
@@ -278,7 +270,7 @@ def create_app(
     )
     metrics.ready.set_function(lambda: float(not registry.reasons()))
     framework = _framework()
-    services = Services(registry, settings, _state_storage(settings, group), access)
+    services = Services(registry, settings, open_state_storage(settings, group), access)
     metrics.watch(KeyCollector(access))
     metrics.watch(StateCollector(services.state_storage.sealer))
     if isinstance(services.state_storage.sessions, Sessions):
@@ -406,25 +398,3 @@ def _engine_options(settings: Settings, weights: Mapping[str, float], group: Wor
             settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
         ),
     )
-
-
-def _state_storage(settings: Settings, group: WorkerGroup | None) -> StateStorage:
-    """The state sealer and the session store. Raises SettingsError if they cannot be used as configured."""
-    keys = settings.state_key_list or _keys_of(group)
-    if not settings.state_key_list:
-        logger.warning("UNROLL_STATE_KEYS is not set: states are valid on this replica only, until it stops")
-    sealer = StateSealer(keys, settings.state_ttl_s, settings.max_state_bytes)
-    limits = SessionLimits(
-        settings.session_ttl_s, settings.max_state_bytes, settings.max_sessions, settings.max_session_total_bytes
-    )
-    max_hold_s = settings.default_timeout_ms / 1000 + _HOLD_MARGIN_S
-    sessions = open_session_store(settings.redis_url.get_secret_value(), limits, max_hold_s, group)
-    return StateStorage(sealer, sessions, SessionNames(keys), SessionLabels(keys))
-
-
-def _keys_of(group: WorkerGroup | None) -> list[str]:
-    """The key that the workers of a group have in common, if there is a group. Raises SettingsError."""
-    try:
-        return [] if group is None else [group.secret()]
-    except OSError as error:
-        raise SettingsError(f"workers cannot share a key for states: {error}") from error

@@ -13,7 +13,7 @@ import pytest
 from service.access.pending_usage import PendingUsage
 from service.access.usage import UsageLedger
 from service.access.usage_log import UsageLog
-from tests.processes import tell, worker
+from tests.inference.state.processes import tell, worker
 
 #: Counts requests; `noted`: notes them and waits, else writes some, and waits at a point of writing the others.
 COUNT = """

@@ -17,7 +17,7 @@ from service.access.shared_limits import KeyPlace, SharedLimits
 from service.errors import Forbidden, RateLimited
 from service.worker_group import WorkerGroup
 from tests.access.key_makers import key, secret_of
-from tests.processes import tell, worker
+from tests.inference.state.processes import tell, worker
 
 #: Takes units of a limit at one moment and prints how many it got.
 TAKE = """

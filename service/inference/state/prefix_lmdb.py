@@ -52,7 +52,6 @@ _TOTALS = struct.Struct("<QQQ")
 _HEAD = struct.Struct("<II")
 #: An entry is moved to the end of the order of use when it has fallen behind by this part of all: not at every use.
 _MOVED_AFTER = 1 / 8
-_EVICTED_AT_ONCE = 16
 #: Locks say who uses the cache of a model: numbers from that of the model, one of them for each user.
 _USERS = 1 << 20
 _OPENING_LOCK, _PATIENCE_S = (1 << 62) - 1, 10.0
@@ -181,8 +180,8 @@ class SharedPrefixCache:
             total -= freed
             self.num_evictions += 1
 
-    def _evict(self, transaction: lmdb.Transaction[bytes]) -> bool:
-        evicted = sum([_drop_oldest(transaction) > 0 for _ in range(_EVICTED_AT_ONCE)])
+    def _evict(self, transaction: lmdb.Transaction[bytes], count: int) -> bool:
+        evicted = sum([_drop_oldest(transaction) > 0 for _ in range(count)])
         self.num_evictions += evicted
         return evicted > 0
 

@@ -43,8 +43,6 @@ _TOTALS = struct.Struct("<QQQ")
 _PLACE = struct.Struct(">Q")
 #: Of a session besides its state, in the store.
 _RECORD_BYTES = 1024
-#: Sessions that are evicted at once where the memory of the folder has no room.
-_EVICTED_AT_ONCE = 16
 
 
 class _Info(NamedTuple):
@@ -75,12 +73,14 @@ class _Table:
 
     def put(self, key: bytes, data: bytes, now_s: float, label: SessionLabel | None) -> None:
         """Store a state as the one used last."""
-        self.drop(key)
+        before = self._info(key)
+        if before is not None:
+            self._displace(before)
         owner, text = (b"", b"") if label is None else (label.owner.encode("ascii"), label.text)
         self._transaction.put(b"D" + key, data)
         self._place(key, _Info(now_s, 0, len(data), owner, text))
-        self.num_sessions += 1
-        self.num_bytes += len(data)
+        self.num_sessions += before is None
+        self.num_bytes += len(data) - (0 if before is None else before.num_bytes)
 
     def touch(self, key: bytes, now_s: float) -> None:
         """Make a session the one used last, if it is there."""
@@ -100,6 +100,10 @@ class _Table:
         self.num_sessions -= 1
         self.num_bytes -= info.num_bytes
         return True
+
+    def fits(self, limits: SessionLimits) -> bool:
+        """Whether the sessions are within their limits."""
+        return self.num_sessions <= limits.max_sessions and self.num_bytes <= limits.max_total_bytes
 
     def drop_until(self, is_enough: Callable[[_Info], bool]) -> int:
         """Delete the sessions used least recently until `is_enough` of the next one; how many that were."""
@@ -243,9 +247,9 @@ class SharedSessions:
         self.num_expired += expired
         return result
 
-    def _evict(self, transaction: lmdb.Transaction[bytes]) -> bool:
+    def _evict(self, transaction: lmdb.Transaction[bytes], count: int) -> bool:
         table = _Table(transaction)
-        left = iter(range(_EVICTED_AT_ONCE))
+        left = iter(range(count))
         evicted = table.drop_until(lambda _: next(left, None) is None)
         table.finish()
         self.num_evicted += evicted
@@ -324,11 +328,7 @@ class _HeldSharedSession:
 
         def change(table: _Table) -> int:
             table.put(self._key, data, store.clock(), self._label)
-            return table.drop_until(
-                lambda _: (
-                    table.num_sessions <= store.limits.max_sessions and table.num_bytes <= store.limits.max_total_bytes
-                )
-            )
+            return 0 if table.fits(store.limits) else table.drop_until(lambda _: table.fits(store.limits))
 
         evicted = store.change(change)  # which may evict more, and count it
         store.num_evicted += evicted
@@ -341,7 +341,9 @@ class _HeldSharedSession:
             raise NotReady("sessions cannot be reached at the moment", [_FULL]) from error
 
 
-def _nothing(_: Any) -> bool:
+def _nothing(_: Any, *, count: int) -> bool:
+    """Make no room, however much is asked for."""
+    del count
     return False
 
 

@@ -14,6 +14,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Change = Callable[["lmdb.Transaction[bytes]"], T]
+MakeRoom = Callable[..., bool]
 Look = Callable[["lmdb.Transaction[memoryview]"], T]
 
 #: Transactions that may read at once, over all processes: each thread that reads takes part.
@@ -37,6 +39,7 @@ _SPARE_BYTES = 4 * 1024 * 1024
 _ROOM = 1.5
 _MENDING, _PATIENCE_S = 0, 10.0
 _MAX_EVICTIONS = 8
+_DELETED_AT_ONCE = (16, 4, 1)
 #: A key that nobody reads.
 _SETTLED = b"\0settled"
 #: Of the system, where a file cannot grow: no space, no quota, or a limit on files. LMDB says EIO if it grew by a part.
@@ -74,6 +77,7 @@ class SharedStore:
         self._generations = _shared_number(path / "generation")
         self._opening = threading.Lock()
         self._generation = -1
+        self._is_closed = False
         self._environment: lmdb.Environment | None = None
         try:
             self._now_open()
@@ -107,8 +111,8 @@ class SharedStore:
             environment.reader_check()
             raise StoreFull(str(error)) from error
 
-    def change_with_room(self, change: Change[T], make_room: Change[bool]) -> T:
-        """Make a change, after `make_room` as often as needed: it deletes something; False: there is nothing left.
+    def change_with_room(self, change: Change[T], make_room: MakeRoom) -> T:
+        """Make a change, after `make_room` as often as needed: it deletes `count` values; False: there were none.
 
         Raises StoreFull, StoreBroken.
         """
@@ -116,15 +120,27 @@ class SharedStore:
             try:
                 return self.change(change)
             except StoreFull:
-                if not self.change(make_room):
+                if not self._make_room(make_room):
                     raise
+        return self.change(change)
+
+    def _make_room(self, make_room: MakeRoom) -> bool:
+        """Deleting takes a little room as well: the less is deleted at once, the less."""
+        for count in _DELETED_AT_ONCE:
+            try:
+                if not self.change(partial(make_room, count=count)):
+                    return False
                 # The room of what a transaction deletes can be used by the one after the next.
                 self.change(lambda transaction: transaction.put(_SETTLED, b""))
-        return self.change(change)
+            except StoreFull:
+                continue
+            return True
+        return False
 
     def close(self) -> None:
         """Leave the store. What it has stays for the others."""
         with self._opening:
+            self._is_closed = True
             self._environment = None  # closed when the last thread has left it
             self._locks.close()
 
@@ -143,8 +159,11 @@ class SharedStore:
 
     def _opened(self) -> lmdb.Environment:
         """The environment of the current generation. Raises StoreBroken."""
+        if self._is_closed:
+            raise StoreBroken("the store was closed")
         if self._environment is None or self._generations[0] != self._generation:
             generation = self._generations[0]
+            self._environment = None  # its memory is free when all have left it
             try:
                 self._environment = _environments.open(self.path / str(generation), self._map_bytes)
             except lmdb.Error as error:

@@ -19,7 +19,7 @@ from hypothesis import settings
 from service.inference.state.prefix_lmdb import SharedPrefixCache
 from service.tasks.generation.prompt_reader import PrefixCheckpoints
 from tests.inference.state.prefix_machine import PrefixMachine, assert_is_after, state_after
-from tests.processes import worker
+from tests.inference.state.processes import worker
 
 SECRET = "s" * 43
 MUCH_BYTES = 50_000_000

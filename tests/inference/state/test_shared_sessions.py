@@ -20,8 +20,8 @@ from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLabel, SessionLimits, SessionStore
 from service.settings import SettingsError
 from service.worker_group import WorkerGroup
+from tests.inference.state.processes import tell, worker
 from tests.inference.state.session_stores import LIMITS, MAX_HOLD_S, load, save
-from tests.processes import tell, worker
 
 OWNER = "o" * 64
 #: Counts a session up, again and again, and prints how often.
