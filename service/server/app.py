@@ -43,6 +43,7 @@ from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.registry import Registry
+from service.inference.runtime.mapped_graphs import MappedGraphs
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.state.open_sessions import open_session_store
@@ -251,7 +252,7 @@ def create_app(
     policy = ReadinessPolicy(settings.required_models)
     registry = Registry(
         settings.models_dir,
-        _engine_options(settings, access.weights),
+        _engine_options(settings, access.weights, group),
         metrics,
         policy,
         settings.link_root_list,
@@ -357,7 +358,7 @@ def _usage(settings: Settings, access: AccessControl, group: WorkerGroup | None)
     return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger, worker=worker), settings.usage_every_s)
 
 
-def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineOptions:
+def _engine_options(settings: Settings, weights: Mapping[str, float], group: WorkerGroup | None) -> EngineOptions:
     return EngineOptions(
         device=settings.device,
         weights=weights,
@@ -374,6 +375,7 @@ def _engine_options(settings: Settings, weights: Mapping[str, float]) -> EngineO
         request=RequestLimits(
             settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
         ),
+        mapped_graphs=None if group is None else MappedGraphs(group.folder / "graphs"),
     )
 
 

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from service.inference.engines.engine import OpenBundle
+from service.inference.runtime.mapped_graphs import MappedGraphs
 from service.inference.runtime.precision import WantedPrecision
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.scheduling.batcher import Batcher
@@ -39,6 +40,7 @@ class EngineOptions:
     `keeps_texts`: inputs that shadow traffic answers differently may be logged and reported.
     `model_memory_bytes`: bundles are opened on demand, as many as fit; 0: all of them at the start.
     `weights` are those of callers whose share of the lanes is another than 1; they may change at any time.
+    `mapped_graphs`: where workers share the weights of bundles that they open.
     """
 
     device: str = "auto"
@@ -54,6 +56,7 @@ class EngineOptions:
     keeps_texts: bool = False
     model_memory_bytes: int = 0
     request: RequestLimits = field(default_factory=RequestLimits)
+    mapped_graphs: MappedGraphs | None = None
 
     @property
     def steps(self) -> StepLimits:
