@@ -110,6 +110,13 @@ class BoundedLifetime(HttpToolsProtocol):
         """Others need the room."""
         self._end_waiting(no_room(reason), reason)
 
+    def move_on(self) -> bool:
+        """Have the client come again with a new connection, if a response is awaited that can say so."""
+        if self.cycle is None or not getattr(self.cycle, "can_say_close", False):
+            return False
+        self.cycle.keep_alive = False
+        return True
+
     def refuse(self, refused: Refused) -> None:
         """End the connection, with a last response unless the request in question already has one."""
         cycle = self.cycle if self.has_cycle else None

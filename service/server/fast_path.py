@@ -72,6 +72,11 @@ class FastPathCycle:
         """What the protocol sets. A property, since an object that holds itself waits for the garbage collector."""
         return self
 
+    @property
+    def can_say_close(self) -> bool:
+        """Whether the head of the response is still to be written."""
+        return not self.response_complete and self._disconnect is None
+
     def set(self) -> None:
         """Something has changed: the body is complete, or the client has disconnected."""
         if self.disconnected:

@@ -92,6 +92,9 @@ class Waiting(Protocol):
     def end_for_room(self, reason: RoomReason) -> None:
         """End it: others need the room."""
 
+    def move_on(self) -> bool:
+        """Whether it closes after a response that says so."""
+
 
 class OpenConnections:
     """All connections of one service. Use it in the event loop.
@@ -141,6 +144,13 @@ class OpenConnections:
         self._open.discard(connection)
         self._in_body.pop(connection, None)
         self.on_change()
+
+    def move_on(self, num_connections: int) -> None:
+        """Have some clients open a new connection after their response: other workers have fewer."""
+        for connection in list(self._open) if num_connections > 0 else ():
+            num_connections -= connection.move_on()
+            if num_connections <= 0:
+                break
 
     def has_room_for(self, num_bytes: int) -> bool:
         """Whether a body of this declared length may be received; bodies that do not grow make room for it."""

@@ -176,6 +176,26 @@ LOOP: tuple[Panel, ...] = (
 )
 
 START: tuple[Panel, ...] = (
+    Chart(
+        title="Workers ready",
+        description="Worker processes that are ready, by instance, and (dashed) how many there should be. Below that for "
+        "long: see the runbook workers-failing.",
+        queries=(
+            Query(f"unroll_workers{{{INSTANCES}}}", "{{instance}}"),
+            Query(f"unroll_max_workers{{{INSTANCES}}}", "{{instance}} wanted"),
+        ),
+        faint=".* wanted",
+        width=12,
+    ),
+    Chart(
+        title="Workers replaced",
+        description="Workers per minute that ended and were replaced, by instance. Each took its requests with it; the "
+        "log says how it ended.",
+        queries=(Query(f"60 * {rate('unroll_worker_restarts_total', INSTANCES)}", "{{instance}}"),),
+        unit="cpm",
+        at_least=1,
+        width=12,
+    ),
     Number(
         title="Time to start",
         description="From the start of the process until it was ready, by instance. Above 2 s on a CPU: many or large "

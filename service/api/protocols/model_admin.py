@@ -108,9 +108,9 @@ async def change_rollout(call: Call, body: RolloutChange) -> Response:
 
 
 async def describe_shadow(call: Call, _: bytes) -> Response:
-    """How the answers of the candidate compare with those that callers got, since this process takes both."""
+    """How the answers of the candidate compare with those that callers got, since this replica takes both."""
     name = call.path_values["name"]
-    return _json(call.registry.shadow_report(name))
+    return _json(await call.registry.shadow_report(name))
 
 
 def _resolved(call: Call, name: str, version: str | None) -> str | None:

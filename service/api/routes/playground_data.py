@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from fastapi import APIRouter, Request
 from markdown_it import MarkdownIt
@@ -27,9 +28,10 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("i
 
 
 @router.get("/playground-traffic")
-async def traffic(request: Request) -> Response:
+async def traffic(request: Request, registry: RegistryDependency) -> Response:
     """Counters since the start, summed over all models: a few hundred bytes where `/metrics` has as many kilobytes."""
-    return JSONResponse(_traffic(request.app.state.metrics), headers=_UNCACHED)
+    counts = [traffic_of(request.app.state.metrics), *await registry.ask_peers("traffic")]
+    return JSONResponse(_added(counts), headers=_UNCACHED)
 
 
 @router.get("/playground-card/{name}")
@@ -42,7 +44,16 @@ async def card(name: ModelPath, registry: RegistryDependency, version: VersionQu
     return HTMLResponse(await asyncio.to_thread(_MARKDOWN.render, text), headers=_UNCACHED)
 
 
-def _traffic(metrics: Metrics) -> dict[str, object]:
+def _added(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The counters of all workers as one."""
+    total = {name: sum(one[name] for one in counts) for name in counts[0] if name != "durations"}
+    counted = [one["durations"] for one in counts if one["durations"]]  # none before the first request
+    buckets = [[same[0][0], sum(count for _, count in same)] for same in zip(*counted, strict=True)]
+    return total | {"durations": buckets}
+
+
+def traffic_of(metrics: Metrics) -> dict[str, Any]:
+    """The counters of this process."""
     durations = _samples(metrics.request_duration, "_bucket")
     buckets: dict[float, float] = {}
     for sample in durations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from service.inference.rollout.shadow_report import ShadowReport
 from service.observability.metrics import Metrics
 from service.tasks.core.task import Route
 
-#: What one worker tells the others to do.
-COMMANDS = ("load", "unload", "take_rollouts", "reload")
+#: What one worker tells or asks the others.
+COMMANDS = ("load", "unload", "take_rollouts", "reload", "shadow")
 
 
 class Registry:
@@ -154,6 +155,8 @@ class Registry:
             await self._loader.unload_model(**arguments)
         elif command == "take_rollouts":
             await self._loader.take_rollouts()
+        elif command == "shadow":
+            return self._loader.shadowing.plain_tallies(arguments["name"])
         elif command == "reload":
             return await self._loader.reload(retry=True)
         return "done"
@@ -168,10 +171,15 @@ class Registry:
         if self._peers is not None:
             self._peers.keep_unloaded(self._loader.unloaded)
 
-    def shadow_report(self, name: str) -> ShadowReport:
-        """How the candidate of a model compares with the versions that answer. Raises UnknownModel."""
+    async def shadow_report(self, name: str) -> ShadowReport:
+        """How the candidate of a model compares with the versions that answer, in all workers. Raises UnknownModel."""
         self.versions(name)
-        return self._loader.shadowing.report(name, self.rollout(name))
+        of_others = chain.from_iterable(await self.ask_peers("shadow", name=name))
+        return self._loader.shadowing.report(name, self.rollout(name), of_others)
+
+    async def ask_peers(self, question: str, **arguments: Any) -> list[Any]:
+        """The answers of the other workers that give one at once."""
+        return [] if self._peers is None else await self._peers.ask(question, arguments)
 
     async def retired(self) -> None:
         """Wait until every engine that was replaced has answered its last request and is closed."""

@@ -1,9 +1,9 @@
-"""The shadow report: how a candidate's answers compare with those that callers got. Counts are of this process."""
+"""The shadow report: how a candidate's answers compare with those that callers got. Each process counts its own."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,33 @@ class ShadowTally:
     def add_durations(self, run_ms: float, candidate_ms: float) -> None:
         """Keep the time in the graph of one request, of both."""
         self._durations.append((run_ms, candidate_ms))
+
+    def plain(self) -> dict[str, Any]:
+        """All counts as values of JSON, for another worker to add."""
+        return {
+            "pair": [self.version, self.candidate],
+            "counts": [self.num_compared, self.num_agreed, self.num_failed, self.num_dropped],
+            "differences": [[*pair, count] for pair, count in self.differences.items()],
+            "errors": dict(self.errors),
+            "distances": [self._distance_sum, self._num_distances],
+            "durations": list(self._durations),
+            "examples": list(self._examples),
+        }
+
+    def absorb(self, plain: Mapping[str, Any]) -> None:
+        """Add the counts of another tally of the same pair, as `plain` gives them."""
+        compared, agreed, failed, dropped = plain["counts"]
+        self.num_compared += compared
+        self.num_agreed += agreed
+        self.num_failed += failed
+        self.num_dropped += dropped
+        for answer, candidate, count in plain["differences"]:
+            self.differences[answer, candidate] += count
+        self.errors.update(plain["errors"])
+        self._distance_sum += plain["distances"][0]
+        self._num_distances += plain["distances"][1]
+        self._durations.extend((run_ms, candidate_ms) for run_ms, candidate_ms in plain["durations"])
+        self._examples.extend(plain["examples"])
 
     def report(self) -> ShadowComparison:
         """What is known so far."""

@@ -23,8 +23,10 @@ from service.worker_group import WorkerGroup
 _MAX_ACCEPTED_IN_TURN = 64
 #: Descriptors in one message; the kernel allows 253.
 _MAX_HANDED = 64
+#: Connections of one worker by those of the mean, beyond which some are sent away; as after another was replaced.
+_UNEVEN = 1.1
 #: A worker that has given no sign of life for so long is handed nothing.
-_SILENT_S = 1.0
+_SILENT_S = 3.0
 #: Pause after the system had no descriptor or memory for a connection.
 _PAUSE_S = 1.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -80,6 +82,15 @@ class ConnectionSpread:
     def publish(self) -> None:
         """Show the others how many connections this worker has."""
         self._table.set_connections(self._group.index, self._num_open() + len(self._opening))
+
+    def num_too_many(self) -> int:
+        """How many connections others should have instead: more than a tenth above the mean of those who are ready."""
+        loads = self._loads()
+        own = loads.get(self._group.index)
+        if own is None or len(loads) < 2:
+            return 0
+        mean = sum(loads.values()) / len(loads)
+        return int(own - mean) if own > _UNEVEN * mean + 1 else 0
 
     def _accept(self) -> None:
         chosen: dict[int, list[socket.socket]] = {}

@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from service.api.call import Services
+from service.api.protocols.open_inference.management import statistics_of_worker
+from service.api.routes.playground_data import traffic_of
 from service.inference.engines.registry import COMMANDS
 from service.observability.exposition import exposition
 from service.observability.metrics import Metrics
@@ -26,7 +28,9 @@ from service.worker_group import WorkerGroup
 #: What the supervisor writes to a worker.
 ORDERS = {b"T"[0]: signal.SIGTERM, b"I"[0]: signal.SIGINT}
 _STARTED = b"+"
-_PUBLISH_EVERY_S = 2.0
+_PUBLISH_EVERY_S = 5.0
+#: About a second.
+_EVEN_OUT_TICKS = 10
 
 
 class Seated(Protocol):
@@ -55,6 +59,8 @@ class Seat:
         self._control: ControlServer | None = None
         self._metrics_file: MetricsFile | None = None
         self._publishing: asyncio.Task[None] | None = None
+        self._num_ticks = 0
+        self._move_on: Callable[[int], None] = lambda _: None
         self._is_stuck: Callable[[], bool] = lambda: False
         self._is_ready: Callable[[], bool] = lambda: False
         table.enter(group.index, WorkerState.STARTING)
@@ -76,6 +82,7 @@ class Seat:
             self.group, self._table, self.listening, make_protocol, lambda: len(connections), ssl
         )
         connections.on_change = self._spread.publish
+        self._move_on = connections.move_on
         await self._open_channel(application)
         self._spread.start()
         asyncio.get_running_loop().add_reader(self._orders, self._take_order, stop)
@@ -83,6 +90,9 @@ class Seat:
 
     def tick(self) -> None:
         """Give a sign of life, and say whether this worker is ready; called several times a second."""
+        self._num_ticks += 1
+        if self._num_ticks % _EVEN_OUT_TICKS == 0 and self._spread is not None:
+            self._move_on(self._spread.num_too_many())
         self._table.beat(self.group.index, self._is_stuck())
         state = self._table.state(self.group.index)
         if state in (WorkerState.LOADING, WorkerState.READY):
@@ -121,8 +131,16 @@ class Seat:
             return await asyncio.to_thread(lambda: exposition(read_all(group.folder, group.index), accept))
 
         application.state.scrape = scrape
+
+        async def statistics(_: Mapping[str, Any]) -> dict[str, Any]:
+            return statistics_of_worker(registry)
+
+        async def traffic(_: Mapping[str, Any]) -> dict[str, Any]:
+            return traffic_of(metrics)
+
         commands = {name: partial(registry.carry_out, name) for name in COMMANDS}
-        self._control = ControlServer(group.folder, group.index, {**commands, "publish": publish})
+        handlers = {**commands, "publish": publish, "statistics": statistics, "traffic": traffic}
+        self._control = ControlServer(group.folder, group.index, handlers)
         await self._control.start()
 
     def _take_order(self, stop: Callable[[int], None]) -> None:

@@ -1,7 +1,7 @@
 """The other workers as the registry sees them: commands that reach all, and the readiness of all.
 
-The service is ready while at least half of its workers are: new connections go to those that are ready, so that a
-worker that is being replaced takes capacity away and no answer.
+The service is ready once all of its workers are, so that the first connections are spread over all, and from then on
+while at least half are: new connections go to those, so that one that is being replaced takes capacity away, no answer.
 """
 
 from __future__ import annotations
@@ -78,10 +78,11 @@ class WorkerPeers:
         return [one for one in found if one is not None]
 
     def reasons(self, own: Sequence[str]) -> list[str]:
-        """See `Peers.reasons`: at least half of the workers must be ready."""
-        needed = (self._group.count + 1) // 2
+        """See `Peers.reasons`: at the start all workers must be ready, later at least half."""
+        count = self._group.count
+        needed = (count + 1) // 2 if self._table.was_complete else count
         missing = self.missing(own)
-        return missing if self._group.count - len(missing) < needed else []
+        return missing if count - len(missing) < needed else []
 
     def missing(self, own: Sequence[str]) -> list[str]:
         """See `Peers.missing`."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _FILE = "workers.table"
 _WORD_BYTES = 8
-_PID, _STATE, _CONNECTIONS, _SEEN_NS, _STANDSTILL, _NUM_FIELDS = range(6)
+_PID, _STATE, _CONNECTIONS, _SEEN_NS, _STANDSTILL, _WAS_READY, _NUM_FIELDS = range(7)
 
 
 class WorkerState(IntEnum):
@@ -60,6 +60,8 @@ class WorkerTable:
         self._cells[self._at(index, _SEEN_NS)] = time.monotonic_ns()
 
     def set_state(self, index: int, state: WorkerState) -> None:
+        if state is WorkerState.READY:
+            self._cells[self._at(index, _WAS_READY)] = 1
         self._cells[self._at(index, _STATE)] = state
 
     def set_connections(self, index: int, num_connections: int) -> None:
@@ -73,6 +75,11 @@ class WorkerTable:
 
     def connections(self, index: int) -> int:
         return self._cells[self._at(index, _CONNECTIONS)]
+
+    @property
+    def was_complete(self) -> bool:
+        """Whether every worker, or one that it replaces, has been ready."""
+        return all(self._cells[self._at(index, _WAS_READY)] for index in range(self.count))
 
     def is_stuck(self, index: int) -> bool:
         return bool(self._cells[self._at(index, _STANDSTILL)])

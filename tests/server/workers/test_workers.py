@@ -240,11 +240,16 @@ def kill_and_await(service: ServiceProcess, index: int) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process, and not only its exit status."""
+    """Whether there is such a process with any thread, and not only its exit status."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+        states = [file.read_text(encoding="ascii").rpartition(")")[2].split()[0] for file in _threads(pid)]
     except OSError:
         return False
+    return any(state not in "ZX" for state in states)
+
+
+def _threads(pid: int) -> list[Path]:
+    return [thread / "stat" for thread in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def test_a_folder_that_sockets_cannot_be_made_in_is_refused(tmp_path: Path) -> None:

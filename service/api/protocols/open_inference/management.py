@@ -7,10 +7,11 @@ from typing import Any
 
 from service.api.call import Call, TaskEngine
 from service.api.protocols.open_inference.served_models import describe_model, model_config, model_metadata, split_name
-from service.api.protocols.open_inference.statistics import model_statistics
+from service.api.protocols.open_inference.statistics import added, model_statistics
 from service.distribution import installed_version
 from service.errors import InvalidInput, NotReady
 from service.inference.engines.bundle_entry import BundleEntry
+from service.inference.engines.registry import Registry
 
 #: What is offered beyond the protocol itself, by Triton's names.
 EXTENSIONS = (
@@ -45,10 +46,23 @@ def configuration(call: Call, name: str, version: str | None) -> dict[str, Any]:
     return model_config(describe_model(call, name, version), call.settings.max_inputs_per_request)
 
 
-def statistics(call: Call, name: str | None, version: str | None) -> dict[str, Any]:
-    """Counts and times: of a version, of every version of a model, or of all. Raises UnknownModel, NotReady."""
+async def statistics(call: Call, name: str | None, version: str | None) -> dict[str, Any]:
+    """Counts and times: of a version, of every version of a model, or of all; in all workers.
+
+    Raises UnknownModel, NotReady.
+    """
+    own = _statistics(call, name, version)
+    return added(own, await call.registry.ask_peers("statistics"))
+
+
+def statistics_of_worker(registry: Registry) -> dict[str, Any]:
+    """Counts and times of all models in this process."""
+    return model_statistics(_engines(registry.entries))
+
+
+def _statistics(call: Call, name: str | None, version: str | None) -> dict[str, Any]:
     if name is None:
-        return model_statistics(_engines(call.registry.entries))
+        return statistics_of_worker(call.registry)
     model, _ = split_name(call, name)
     entries = [call.registry.entry(model, version)] if version else call.registry.versions(model)
     engines = _engines(entries)

@@ -95,13 +95,13 @@ async def configure_model(call: Call, body: bytes) -> Response:
 async def count_model(call: Call, body: bytes) -> Response:
     """Requests, runs and times of a model since it was loaded: of each version, or of one."""
     del body
-    return _json(management.statistics(call, *_named(call)))
+    return _json(await management.statistics(call, *_named(call)))
 
 
 async def count_all(call: Call, body: bytes) -> Response:
     """The same of every model."""
     del body
-    return _json(management.statistics(call, None, None))
+    return _json(await management.statistics(call, None, None))
 
 
 async def list_repository(call: Call, body: bytes) -> Response:

@@ -16,6 +16,41 @@ def model_statistics(engines: Sequence[TaskEngine]) -> dict[str, Any]:
     return {"model_stats": [_statistics(engine) for engine in engines]}
 
 
+def added(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The statistics of the same versions in several workers, as sums."""
+    return {"model_stats": [_added(one, _same_version(one, others)) for one in own["model_stats"]]}
+
+
+def _same_version(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    key = own["name"], own["version"]
+    return [one for other in others for one in other["model_stats"] if (one["name"], one["version"]) == key]
+
+
+def _added(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    parts = [own, *others]
+    batches: dict[int, list[dict[str, Any]]] = {}
+    for part in parts:
+        for batch in part["batch_stats"]:
+            batches.setdefault(batch["batch_size"], []).append(batch)
+    return {
+        **own,
+        "last_inference": max(part["last_inference"] for part in parts),
+        "inference_count": sum(part["inference_count"] for part in parts),
+        "execution_count": sum(part["execution_count"] for part in parts),
+        "inference_stats": _summed([part["inference_stats"] for part in parts]),
+        "batch_stats": [{**_summed(batches[size]), "batch_size": size} for size in sorted(batches)],
+    }
+
+
+def _summed(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Durations by name, each added."""
+    return {
+        name: {key: sum(part[name][key] for part in parts) for key in ("count", "ns")}
+        for name, duration in parts[0].items()
+        if isinstance(duration, dict)
+    }
+
+
 def _statistics(engine: TaskEngine) -> dict[str, Any]:
     manifest, found, runs = engine.opened.bundle.manifest, engine.statistics, engine.runs.by_size
     return {

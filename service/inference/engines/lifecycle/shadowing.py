@@ -41,9 +41,17 @@ class Shadowing:
             if entry.engine is not None:
                 self._connect(entry, entry.engine, rollout, entries)
 
-    def report(self, name: str, rollout: ModelRollout) -> ShadowReport:
-        """The counts of a model, the most recent pair of versions last."""
-        comparisons = [tally.report() for tally in self._tallies.get(name, {}).values()]
+    def plain_tallies(self, name: str) -> list[dict[str, Any]]:
+        """The counts of a model as values of JSON."""
+        return [tally.plain() for tally in self._tallies.get(name, {}).values()]
+
+    def report(self, name: str, rollout: ModelRollout, of_others: Iterable[Mapping[str, Any]] = ()) -> ShadowReport:
+        """The counts of a model, the most recent pair of versions last, with those that other workers have."""
+        tallies = {}
+        for plain in (*of_others, *self.plain_tallies(name)):
+            version, candidate = plain["pair"]
+            tallies.setdefault((version, candidate), ShadowTally(version, candidate)).absorb(plain)
+        comparisons = [tally.report() for tally in tallies.values()]
         shadow = rollout.rollout.shadow
         candidate = None if shadow is None else rollout.rollout.version_of(shadow.to)
         return ShadowReport(

@@ -70,10 +70,11 @@ def model_config(call: Call, request: pb.ModelConfigRequest) -> Message:
     return ParseDict({"config": found}, pb.ModelConfigResponse())
 
 
-def model_statistics(call: Call, request: pb.ModelStatisticsRequest) -> Message:
+async def model_statistics(call: Call, message: bytes) -> bytes:
     """Counts and times: of a version, of every version of a model, or of all."""
-    found = management.statistics(call, request.name or None, request.version or None)
-    return ParseDict(found, pb.ModelStatisticsResponse())
+    request = parse(pb.ModelStatisticsRequest, message)
+    found = await management.statistics(call, request.name or None, request.version or None)
+    return ParseDict(found, pb.ModelStatisticsResponse()).SerializeToString()
 
 
 def repository_index(call: Call, request: pb.RepositoryIndexRequest) -> Message:
@@ -146,7 +147,7 @@ UNARY_METHODS = (
     Method("ServerMetadata", _plain(pb.ServerMetadataRequest, server_metadata)),
     Method("ModelMetadata", _plain(pb.ModelMetadataRequest, model_metadata)),
     Method("ModelConfig", _plain(pb.ModelConfigRequest, model_config)),
-    Method("ModelStatistics", _plain(pb.ModelStatisticsRequest, model_statistics)),
+    Method("ModelStatistics", model_statistics),
     Method("ModelInfer", model_infer),
     Method("RepositoryIndex", _plain(pb.RepositoryIndexRequest, repository_index)),
     Method("RepositoryModelLoad", load, "admin"),
