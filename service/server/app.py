@@ -43,6 +43,7 @@ from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.registry import Registry
+from service.inference.runtime.mapped_graphs import MappedGraphs
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.observability.collectors import SessionCollector, Sessions, SessionStoreCollector, StateCollector
@@ -397,4 +398,5 @@ def _engine_options(settings: Settings, weights: Mapping[str, float], group: Wor
         request=RequestLimits(
             settings.max_tokens_per_request, settings.max_pixels_per_request, settings.max_samples_per_request
         ),
+        mapped_graphs=None if group is None else MappedGraphs(group.folder / "graphs"),
     )

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from service.inference.engines.engine import OpenBundle
+from service.inference.runtime.mapped_graphs import MappedGraphs
 from service.inference.runtime.precision import WantedPrecision
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.scheduling.batcher import Batcher
@@ -41,6 +42,7 @@ class EngineOptions:
     `model_memory_bytes`: bundles are opened on demand, as many as fit; 0: all of them at the start.
     `group`: the workers with which this process shares the states of prefixes; None: it is alone.
     `weights` are those of callers whose share of the lanes is another than 1; they may change at any time.
+    `mapped_graphs`: where workers share the weights of bundles that they open.
     """
 
     device: str = "auto"
@@ -57,6 +59,7 @@ class EngineOptions:
     model_memory_bytes: int = 0
     request: RequestLimits = field(default_factory=RequestLimits)
     group: WorkerGroup | None = None
+    mapped_graphs: MappedGraphs | None = None
 
     @property
     def steps(self) -> StepLimits:

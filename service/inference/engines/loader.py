@@ -363,7 +363,7 @@ def _open_and_check(
     """Load a bundle and open its graphs, if it is not open; let it answer its examples. Raises BundleError."""
     lanes = options.num_lanes or default_lanes(options.device)
     opened = inherited or open_bundle(
-        path, options.device, precision=options.precision, num_lanes=lanes, link_roots=link_roots
+        path, options.device, 1, options.precision, lanes, link_roots, options.mapped_graphs
     )
     manifest = opened.bundle.manifest
     if (manifest.name, manifest.version) != (path.parent.name, path.name):

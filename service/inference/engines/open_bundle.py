@@ -10,6 +10,7 @@ from service.bundle.load import MANIFEST_FILE, Bundle, load_bundle
 from service.errors import BundleCorrupt, InvalidInput
 from service.inference.engines.engine import OpenBundle
 from service.inference.runtime.device import CPU_PROVIDER
+from service.inference.runtime.mapped_graphs import MappedGraphs
 from service.inference.runtime.ort_runner import OrtRunner, can_run
 from service.inference.runtime.precision import WantedPrecision
 from service.inference.runtime.precision_timing import faster_of
@@ -30,6 +31,7 @@ def open_bundle(
     precision: WantedPrecision = "auto",
     num_lanes: int = 1,
     link_roots: Sequence[Path] | None = None,
+    mapped: MappedGraphs | None = None,
 ) -> OpenBundle:
     """Load a bundle and open its graphs; see `OrtRunner` and `load_bundle` for the arguments.
 
@@ -40,7 +42,7 @@ def open_bundle(
     """
     bundle = load_bundle(path, link_roots)
     task = _task_of(bundle)
-    runner = OrtRunner(bundle, device, threads, "fp32" if precision == "auto" else precision, num_lanes)
+    runner = OrtRunner(bundle, device, threads, "fp32" if precision == "auto" else precision, num_lanes, mapped)
     if precision == "auto" and runner.provider == CPU_PROVIDER and can_run(bundle, "bf16"):
         runner = faster_of(bundle, task, runner, OrtRunner(bundle, device, threads, "bf16", num_lanes))
     return OpenBundle(bundle, runner, task)

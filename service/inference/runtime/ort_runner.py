@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # Must be set before the import: the official builds of onnxruntime send usage telemetry otherwise.
@@ -32,10 +34,14 @@ from service.inference.runtime.device import (
 )
 from service.inference.runtime.feed_check import FeedCheck, id_limits
 from service.inference.runtime.graph_check import check_placement, check_tensors
+from service.inference.runtime.mapped_graphs import DATA_FILE, GRAPH_FILE, MakeFiles, MappedGraph, MappedGraphs
 from service.inference.runtime.precision import GraphPlan, WantedPrecision, cpu_has_bf16, graph_plans, obstacle
 from service.tasks.core.task import Array
 
 logger = logging.getLogger(__name__)
+
+#: The prepared file of a graph, from what is in the bundle and how to prepare it; None: there is none.
+Hold = Callable[[bytes, bytes, MakeFiles], Path | None]
 
 
 class _OpenGraph(NamedTuple):
@@ -57,6 +63,7 @@ class OrtRunner:
         threads: int = 1,
         precision: Precision = "fp32",
         num_lanes: int = 1,
+        mapped: MappedGraphs | None = None,
     ) -> None:
         """Open every graph.
 
@@ -67,6 +74,7 @@ class OrtRunner:
                 time use more of the machine than threads inside one run.
             precision: fp32, bf16 or int8; the last two run on the CPU only.
             num_lanes: how many threads will call `run` at the same time.
+            mapped: files that other processes map as well, for weights on the CPU; None: a copy of them.
 
         Raises:
             BundleCorrupt: a graph cannot be read, or differs from the manifest.
@@ -80,6 +88,9 @@ class OrtRunner:
         self.precision: Precision = precision
         #: Why the graphs are not on the GPU although there is one and `device` is auto; "" otherwise.
         self.fallback_reason = ""
+        self._mapped = mapped
+        self._held: list[MappedGraph] = []
+        weakref.finalize(self, _release, self._held)
         self._open(device)
 
     def _open(self, wanted: str) -> None:
@@ -101,13 +112,21 @@ class OrtRunner:
         weights = self._bundle.shared_weights()
         return {
             graph: _OpenGraph(
-                _open_session(plan, specs[graph], self._threads, weights),
+                _open_session(plan, specs[graph], self._threads, weights, self._hold),
                 FeedCheck(graph, specs[graph], self.id_limits),
                 [output.name for output in without_hidden(specs[graph]).outputs],
                 [output.name for output in specs[graph].outputs],
             )
             for graph, plan in plans.items()
         }
+
+    def _hold(self, content: bytes, weights: bytes, make: MakeFiles) -> Path | None:
+        """The file of a graph that other workers map too, for as long as this runner lives; None: there is none."""
+        held = self._mapped and self._mapped.hold(content, weights, ort.__version__, make)
+        if not held:
+            return None
+        self._held.append(held)
+        return held.file
 
     @cached_property
     def provider(self) -> str:
@@ -203,22 +222,56 @@ def default_lanes(device: str) -> int:
     return 1 if found.provider == CUDA_PROVIDER else usable_cores()
 
 
-def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int, weights: bytes) -> Any:
+def _open_session(plan: GraphPlan, spec: GraphSpec, threads: int, weights: bytes, hold: Hold) -> Any:
     provider = plan.device.provider
     providers = [(provider, plan.device.options)]
     if provider != CPU_PROVIDER:
         providers.append((CPU_PROVIDER, {}))
+    session = _open_mapped(plan.file, threads, weights, hold) if provider == CPU_PROVIDER else None
+    if session is None:
+        try:
+            session = ort.InferenceSession(str(plan.file), _options_with(weights, threads), providers=providers)
+        except Exception as error:
+            raise BundleCorrupt(plan.file, f"not a graph that onnxruntime can open: {_first_line(error)}") from error
+    check_tensors(plan.file, session, spec)
+    check_placement(plan.file, session, provider)
+    return session
+
+
+def _open_mapped(file: Path, threads: int, weights: bytes, hold: Hold) -> Any | None:
+    """A session whose weights are pages of a file that other workers map too; None if that cannot be."""
+    try:
+        content = file.read_bytes()
+        prepared = hold(content, weights, lambda folder: _prepare(content, threads, weights, folder))
+        if prepared is None:
+            return None
+        return ort.InferenceSession(str(prepared), session_options(threads), providers=[CPU_PROVIDER])
+    except Exception as error:  # no memory left in the folder, or a graph that is none: opening it itself will tell
+        logger.warning("a graph is not shared with other workers", extra={"path": file, "reason": _first_line(error)})
+        return None
+
+
+def _prepare(content: bytes, threads: int, weights: bytes, folder: Path) -> None:
+    """Write a graph as it is run: optimised, with its weights in single precision and packed for the kernels."""
+    options = _options_with(weights, threads)
+    options.optimized_model_filepath = str(folder / GRAPH_FILE)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", DATA_FILE)
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    ort.InferenceSession(content, options, providers=[CPU_PROVIDER])
+
+
+def _options_with(weights: bytes, threads: int) -> ort.SessionOptions:
     options = session_options(threads)
     if weights:
         # By default onnxruntime maps the file into memory, and overwriting it would then crash the process.
         options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [weights], [len(weights)])
-    try:
-        session = ort.InferenceSession(str(plan.file), options, providers=providers)
-    except Exception as error:
-        raise BundleCorrupt(plan.file, f"not a graph that onnxruntime can open: {_first_line(error)}") from error
-    check_tensors(plan.file, session, spec)
-    check_placement(plan.file, session, provider)
-    return session
+    return options
+
+
+def _release(held: list[MappedGraph]) -> None:
+    for graph in held:
+        graph.release()
 
 
 def session_options(threads: int) -> ort.SessionOptions:

@@ -127,7 +127,9 @@ def test_auto_takes_bf16_only_where_it_is_clearly_faster(
     """`auto` selects bf16 only where the measured speedup is clear; timings are fake, runners are real."""
 
     class InBf16(OrtRunner):
-        def __init__(self, bundle: Bundle, device: str, threads: int, precision: Any, num_lanes: int) -> None:
+        def __init__(
+            self, bundle: Bundle, device: str, threads: int, precision: Any, num_lanes: int, mapped: Any = None
+        ) -> None:
             super().__init__(bundle, device, threads, "fp32", num_lanes)
             self.precision = precision
 
