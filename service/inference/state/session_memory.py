@@ -6,6 +6,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import NamedTuple
 
 from service.inference.state.sessions import (
@@ -44,6 +45,8 @@ class LocalSessions:
         self._clock = clock
         #: The least recently used session first, which is also the first to expire.
         self._stored: OrderedDict[str, _StoredState] = OrderedDict()
+        #: The keys of each owner's labelled sessions, those used last at the end.
+        self._keys_of: dict[str, OrderedDict[str, None]] = {}
         self._held: set[str] = set()
 
     def __len__(self) -> int:
@@ -64,12 +67,8 @@ class LocalSessions:
         """See `SessionStore.kept_by`."""
         self._drop_expired()
         now_s = self._clock()
-        found: list[KeptSession] = []
-        for key, stored in reversed(self._stored.items()):
-            if stored.label is not None and stored.label.owner == owner:
-                expires_in_s = stored.last_used_s + self._limits.ttl_s - now_s
-                found.append(KeptSession(key, stored.label.text, len(stored.data), expires_in_s))
-        return found[:MAX_LISTED]
+        keys = islice(reversed(self._keys_of.get(owner, ())), MAX_LISTED)
+        return [self._listed(key, self._stored[key], now_s) for key in keys]
 
     async def check(self) -> None:
         """See `SessionStore.check`: memory is always there."""
@@ -101,15 +100,29 @@ class LocalSessions:
         self._drop_expired()
         return self._drop(key) is not None
 
+    def _listed(self, key: str, stored: _StoredState, now_s: float) -> KeptSession:
+        text = b"" if stored.label is None else stored.label.text
+        return KeptSession(key, text, len(stored.data), stored.last_used_s + self._limits.ttl_s - now_s)
+
     def _store(self, key: str, data: bytes, label: SessionLabel | None) -> None:
         self._stored[key] = _StoredState(data, self._clock(), label)
         self.num_bytes += len(data)
+        if label is not None:
+            self._keys_of.setdefault(label.owner, OrderedDict())[key] = None
 
     def _drop(self, key: str) -> _StoredState | None:
         stored = self._stored.pop(key, None)
         if stored is not None:
             self.num_bytes -= len(stored.data)
+            self._unlist(key, stored.label)
         return stored
+
+    def _unlist(self, key: str, label: SessionLabel | None) -> None:
+        if label is not None:
+            keys = self._keys_of[label.owner]
+            del keys[key]
+            if not keys:
+                del self._keys_of[label.owner]
 
     def _drop_expired(self) -> None:
         oldest_s = self._clock() - self._limits.ttl_s
