@@ -1,4 +1,4 @@
-"""Texts are encoded part by part, with a cache: the ids and places are those that the tokenizer gives the whole text."""
+"""Texts are encoded part by part, with a cache: ids and places are those that the whole text would have."""
 
 from __future__ import annotations
 

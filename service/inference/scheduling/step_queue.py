@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from service.inference.scheduling.batcher import Output
+from service.inference.scheduling.batching.queued_request import Output
 from service.inference.scheduling.continuous_batcher import LONG_TOKENS, ContinuousBatcher
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
 from service.inference.scheduling.stream import Stream
