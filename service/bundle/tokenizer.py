@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,10 +98,11 @@ class TextTokenizer:
         """Ids of a text: normalised, tokenised and looked up, without special tokens."""
         if not self._reads_parts:
             return self._encode(text)
-        known, ids = self._known_parts, list[int]()
-        for part in text.split(" "):
-            ids += known[part] if part in known else self._encode_part(part)
-        return ids
+        parts, known = text.split(" "), self._known_parts
+        try:  # in most texts all parts are known
+            return list(chain.from_iterable(map(known.__getitem__, parts)))
+        except KeyError:
+            return list(chain.from_iterable([known.get(part) or self._encode_part(part) for part in parts]))
 
     def encode_with_tokens(self, text: str) -> tuple[list[int], list[str]]:
         """Like `encode`, with the text of each token."""

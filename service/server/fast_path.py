@@ -29,7 +29,7 @@ from service.server.bounded_lifetime import Refuser
 from service.server.bounded_protocol import BoundedProtocol
 from service.server.connection_parts import response_head
 from service.server.edge.host_check import HostCheck
-from service.server.known_heads import KnownHead, KnownHeads
+from service.server.edge.known_heads import KnownHead, KnownHeads
 from service.server.open_connections import SMALL_BODY_BYTES, OpenConnections
 from service.server.shedding.encoded_refusal import EncodedRefusal
 from service.server.websocket.places import SharedByWebSockets
@@ -102,6 +102,7 @@ class FastPathCycle:
         if self._task is None:
             self._protocol.responder.note_left(self._match, self._headers)
         elif self._disconnect is None:
+            self._task.add_done_callback(self._protocol.tasks.discard)  # it may not have begun
             self._task.cancel()
         elif not self._disconnect.done():
             self._disconnect.set_result(None)
@@ -113,11 +114,17 @@ class FastPathCycle:
         if shed is not None:
             self._write_bytes(self._first_lines(shed.status) + shed.rest)
             return
-        self._task = self._protocol.loop.create_task(self._answer())
-        self._protocol.tasks.add(self._task)
-        self._task.add_done_callback(self._protocol.tasks.discard)
+        self._task = task = self._protocol.loop.create_task(self._answer())
+        self._protocol.tasks.add(task)  # for which the server waits when it stops
 
     async def _answer(self) -> None:
+        try:
+            await self._respond()
+        finally:
+            assert self._task is not None, "this is it"
+            self._protocol.tasks.discard(self._task)
+
+    async def _respond(self) -> None:
         responder = self._protocol.responder
         client = (self._protocol.client or ("",))[0]
         body, self._body = bytes(self._body), b""

@@ -2,9 +2,9 @@
 
 onnxruntime's recurrent operators compute every row up to the longest of the batch, so a batch of very different lengths
 is slower than no batch at all. The items are sorted by length, and the contiguous run with the highest gain is taken:
-useful tokens per computed token, padding included. A run also costs the same whatever is in it, so that a fast graph
-has larger batches than a slow one. Older items weigh more, and the first in the order of turns is taken once it has
-waited beyond a bound, so that no item starves.
+useful tokens per computed token, padding included. A run has a cost of its own too, so that a fast graph has larger
+batches than a slow one. Older items weigh more, and the first in the order of turns is taken once it has waited
+beyond a bound, so that no item starves.
 """
 
 from __future__ import annotations

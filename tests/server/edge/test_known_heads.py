@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.api.protocol import Match, Protocol, Route
-from service.server.known_heads import KnownHeads
+from service.server.edge.known_heads import KnownHeads
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
 HEADERS = [(b"host", b"a"), (b"content-length", b"2")]
