@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from service.api.event_stream import EventStream
+from service.api.protocols.text_generation_inference import generation
 from service.bundle.load import read_manifest
 from service.bundle.write import write_manifest
+from service.server.fast_path import FastPathCycle
 from tests.conftest import PATIENCE_S, until, wait_until
 from tests.live_server import Connection, LiveServer, live_server, post, request
 from tests.tiny_bundles import copy_bundle
@@ -192,6 +194,40 @@ def test_events_that_are_ready_together_are_written_together(
         may_go_on.set()
         (chunk,) = iter(connection.read_chunk, b"")
     assert chunk.count(b"data:") == num_tokens
+
+
+def test_the_tokens_of_a_client_that_reads_wake_no_task(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a long text only the first and the last events pass through the task of the request."""
+    sent: list[str] = []
+    send = FastPathCycle._send
+
+    async def watched(cycle: FastPathCycle, message: Any) -> None:
+        sent.append(message["type"])
+        await send(cycle, message)
+
+    monkeypatch.setattr(FastPathCycle, "_send", watched)
+    with server.connect() as connection:
+        for path, body in (
+            ("/generate_stream", {"inputs": "a", "parameters": {"max_new_tokens": 300, "seed": 1, "do_sample": True}}),
+            ("/v1/completions", {"prompt": "a", "max_tokens": 300, "seed": 1, "stream": True}),
+            ("/v2/models/tiny-generator/generate_stream", {"text_input": "a", "max_tokens": 300, "seed": 1}),
+        ):
+            sent.clear()
+            events = connection.ask(post(path, body)).body
+            assert events.count(b"data:") > 60, path
+            assert len(sent) < 15, path
+
+
+def test_an_error_while_a_frame_is_written_at_once_breaks_that_stream_alone(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server.connect() as connection, monkeypatch.context() as patched:
+        patched.setattr(generation, "token_frame", lambda _: 1 / 0)
+        connection.send(stream_request(50))
+        read_head(connection)
+        assert b"generated_text" not in connection.rest().replace(b'"generated_text":null', b"")
+    wait_until(lambda: all_slots_are_free(server))
+    assert_others_are_answered(server)
 
 
 def test_resources_are_given_back_however_a_stream_ends() -> None:

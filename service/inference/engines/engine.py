@@ -72,6 +72,11 @@ class Engine(Protocol):
         """Inputs or streams that have no answer yet."""
         ...
 
+    @property
+    def num_waiting(self) -> int:
+        """Inputs or streams in the queue."""
+        ...
+
     def refusal(self, caller: str = "") -> Overloaded | None:
         """How a request for one answer would be refused now for want of room in the queue; None if there is room."""
         ...

@@ -74,6 +74,10 @@ class GenerationEngine:
     def num_pending(self) -> int:
         return self._batcher.num_pending + self.graphs.num_pending + self.embedder.num_pending
 
+    @property
+    def num_waiting(self) -> int:
+        return self._batcher.num_waiting
+
     def refusal(self, caller: str = "") -> Overloaded | None:
         return self._batcher.refusal(1, caller)
 

@@ -38,6 +38,8 @@ class Queue(Protocol):
     @property
     def runs(self) -> RunTotals: ...
     def submit(self, examples: Sequence[Any], deadline_s: float, caller: str = "") -> asyncio.Future[list[Output]]: ...
+    @property
+    def num_waiting(self) -> int: ...
     def refusal(self, num_items: int, caller: str = "") -> Overloaded | None: ...
     async def close(self) -> None: ...
 
@@ -104,6 +106,10 @@ class PredictEngine:
     @property
     def num_pending(self) -> int:
         return self._queue.num_pending + self.graphs.num_pending + self.embedder.num_pending
+
+    @property
+    def num_waiting(self) -> int:
+        return self._queue.num_waiting
 
     def refusal(self, caller: str = "") -> Overloaded | None:
         return self._queue.refusal(1, caller)

@@ -35,6 +35,10 @@ class StepQueue:
     def runs(self) -> RunTotals:
         return self._batcher.runs
 
+    @property
+    def num_waiting(self) -> int:
+        return self._batcher.num_waiting
+
     def refusal(self, num_items: int, caller: str = "") -> Overloaded | None:
         """The refusal of so many examples, if they do not fit the queue."""
         return self._batcher.refusal(num_items, caller)

@@ -23,13 +23,20 @@ from service.access.api_key import Scope
 from service.access.caller import Caller
 from service.api.call import Services
 from service.api.protocol import Match
-from service.api.request_record import KnownHeaders, RequestRecord, request_id_of
+from service.api.request_record import REQUEST_ID_HEADER, RequestRecord, request_id_of
 from service.api.request_scope import TOO_MANY_OPEN, Headers
 from service.errors import Overloaded, RateLimited, UnknownModel
 from service.inference.engines.engine import Engine
 from service.observability.metrics import NO_MODEL, Metrics
-from service.server.shedding.encoded_refusal import EncodedRefusal, RefusalForms, head_of
-from service.server.shedding.refusal_report import Model, RefusalCounts, RefusalLog, Refused
+from service.server.shedding.encoded_refusal import (
+    MIN_ID_CHARACTERS,
+    EncodedRefusal,
+    RefusalForms,
+    Template,
+    Told,
+    head_of,
+)
+from service.server.shedding.refusal_report import Model, RefusalReport, Refused
 
 #: How long a model or a key is looked at after it has refused a request.
 _WATCHED_S = 1.0
@@ -42,8 +49,9 @@ _MODEL = re.compile(rb'"model"\s*:\s*(?:"([^"\\]*)")?')
 
 #: By what a key is known before it is checked: the headers that may have it, and what is asked for.
 _KeyHeaders = tuple[bytes, bytes, Scope]
-#: The scope that is asked for, and the name in the body, "" for none.
-_Named = tuple[Scope, str]
+#: The path, and the name of the model in the body, "" for none.
+_Named = tuple[str, str]
+_ID_NAME = REQUEST_ID_HEADER.lower().encode()
 
 
 class _Watched:
@@ -63,27 +71,32 @@ class _Watched:
 
 
 class _FullModel(_Watched):
-    __slots__ = ("name",)
+    """Attributes: `decision` and what it was made for, which holds until the queue or the caller is another."""
+
+    __slots__ = ("decided_for", "decision", "engine", "name")
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
+        self.engine: Engine | None = None
+        self.decided_for: tuple[object, ...] = ()
+        self.decision: _Decision | None = None
 
 
 class _LimitedKey(_Watched):
-    __slots__ = ("caller",)
+    __slots__ = ("caller", "refused")
 
     def __init__(self, caller: Caller) -> None:
         super().__init__()
         self.caller = caller
+        self.refused: dict[tuple[str, Told], Refused] = {}
 
 
-class _Refusing(NamedTuple):
-    """Who refuses: the engine whose queue is full, or the caller whose limit is used up."""
+class _Decision(NamedTuple):
+    """A response, and what is told of those who get it."""
 
-    error: Overloaded | RateLimited
-    engine: Engine | None = None
-    caller: Caller | None = None
+    template: Template
+    refused: Refused
 
 
 class LoadShedding:
@@ -94,8 +107,9 @@ class LoadShedding:
         self._services = services
         self._client_of = client_of
         self._forms = RefusalForms()
-        self._counts = RefusalCounts(metrics)
-        self._log = RefusalLog()
+        self._report = RefusalReport(metrics)
+        self._too_many: dict[str, Refused] = {}
+        self._refused: dict[tuple[str, str, Told, Model], Refused] = {}
         self._full: dict[_Named, _FullModel] = {}
         self._limited: dict[_KeyHeaders, _LimitedKey] = {}
 
@@ -108,51 +122,101 @@ class LoadShedding:
         elif isinstance(error, Overloaded) and match.route.names_model and record.model != NO_MODEL:
             name = None if record.headers.content_encoding else _model_of(body)
             if name is not None and len(self._full) < _MAX_WATCHED:
-                self._full[match.route.needs, name] = _FullModel(record.model)
+                self._full[match.route.path, name] = _FullModel(record.model)
 
     def refusal(self, match: Match, headers: Headers, body: bytes | bytearray, client: str) -> EncodedRefusal | None:
         """The response to a request that must be refused; None if it may be answered. `client` is its connection's."""
         if not self._limited and not self._full:
             return None
-        known = KnownHeaders.of(headers)
-        refusing = self._limited_key(match, known) if self._limited else None
-        if refusing is None and self._full and match.route.names_model and not known.content_encoding:
-            sharer = self._client_of(client, headers) if known.is_forwarded else client
-            refusing = self._full_model(match, body, sharer)
-        return None if refusing is None else self._refused(match, known, refusing, headers, client)
+        known = dict(headers)
+        if self._limited and (limited := self._limited_key(match, known, client)) is not None:
+            return limited
+        if self._full and match.route.names_model and b"content-encoding" not in known:
+            return self._full_model(match, known, body, client)
+        return None
 
     def too_many(self, match: Match, headers: Headers) -> EncodedRefusal:
         """The response to a request beyond the limit of open ones. It is counted, and not logged."""
-        request_id = request_id_of(KnownHeaders.of(headers).request_id)
-        self._counts.add_too_many(match.protocol.name)
-        return EncodedRefusal(TOO_MANY_OPEN.status, self._forms.too_many(match.protocol.name, match.errors, request_id))
+        protocol = match.protocol.name
+        refused = self._too_many.get(protocol)
+        if refused is None:
+            told = Told(TOO_MANY_OPEN.status, TOO_MANY_OPEN.error_type, "too_many_open")
+            refused = self._too_many[protocol] = Refused(protocol, "", told)
+        request_id = request_id_of(dict(headers).get(_ID_NAME, b""))
+        self._tell(refused, request_id, "")
+        return EncodedRefusal(refused.told.status, self._forms.too_many(protocol, match.errors, request_id))
 
-    def _limited_key(self, match: Match, known: KnownHeaders) -> _Refusing | None:
-        key = known.authorization, known.api_key, match.route.needs
+    def _limited_key(self, match: Match, known: dict[bytes, bytes], client: str) -> EncodedRefusal | None:
+        key = known.get(b"authorization", b""), known.get(b"x-api-key", b""), match.route.needs
         watched = self._limited.get(key)
         if watched is None:
             return None
-        error = watched.caller.refusal()
-        if error is not None:
-            watched.renew()
-            return _Refusing(error, caller=watched.caller)
-        if watched.is_over:
-            del self._limited[key]
-        return None
+        caller, error = watched.caller, watched.caller.refusal()
+        if error is None:
+            if watched.is_over:
+                del self._limited[key]
+            return None
+        watched.renew()
+        request_id = request_id_of(known.get(_ID_NAME, b""))
+        template = self._forms.template(match.protocol.name, match.errors, error, request_id)
+        kind = match.route.path, template.told
+        refused = watched.refused.get(kind)
+        if refused is None:
+            refused = Refused(match.protocol.name, match.route.path, template.told, key=caller.name)
+            watched.refused[kind] = refused
+        self._tell(refused, request_id, self._client(known, client))
+        limits = head_of(caller.limit_headers())[:-2]
+        return EncodedRefusal(template.told.status, limits + template.written(request_id))
 
-    def _full_model(self, match: Match, body: bytes | bytearray, sharer: str) -> _Refusing | None:
+    def _full_model(
+        self, match: Match, known: dict[bytes, bytes], body: bytes | bytearray, client: str
+    ) -> EncodedRefusal | None:
         """Where requests need a key, that is checked first, on the other way."""
         name = _model_of(body) if self._services.access.is_idle else None
-        if name is None or (watched := self._full.get((match.route.needs, name))) is None:
+        if name is None or (watched := self._full.get((match.route.path, name))) is None:
             return None
+        client = self._client(known, client)
+        request_id = request_id_of(known.get(_ID_NAME, b""))
+        engine = watched.engine
+        decided_for = client, len(request_id), -1 if engine is None else engine.num_waiting
+        if engine is None or decided_for != watched.decided_for:
+            self._decide(match, watched, client, request_id)
+        decision = watched.decision
+        if decision is None:
+            if watched.is_over:
+                del self._full[match.route.path, name]
+            return None
+        self._tell(decision.refused, request_id, client)
+        return EncodedRefusal(decision.refused.told.status, decision.template.written(request_id))
+
+    def _decide(self, match: Match, watched: _FullModel, client: str, request_id: str) -> None:
+        """Look at the queues of the model. It is full if those of all its versions are."""
+        watched.engine = watched.decision = None
         engines = self._engines(watched.name)
-        errors = [error for engine in engines if (error := engine.refusal(sharer)) is not None]
-        if errors and len(errors) == len(engines):
-            watched.renew()
-            return _Refusing(errors[-1], engines[-1])
-        if watched.is_over:
-            del self._full[match.route.needs, name]
-        return None
+        errors = [error for engine in engines if (error := engine.refusal(client)) is not None]
+        if not errors or len(errors) < len(engines):
+            return
+        watched.renew()
+        engine, protocol, path = engines[-1], match.protocol.name, match.route.path
+        template = self._forms.template(protocol, match.errors, errors[-1], request_id)
+        manifest = engine.opened.bundle.manifest
+        model = Model(manifest.name, manifest.version, manifest.task)
+        refused = self._refused.setdefault(
+            (protocol, path, template.told, model), Refused(protocol, path, template.told, model)
+        )
+        watched.decision = _Decision(template, refused)
+        if len(engines) == 1 and len(request_id) >= MIN_ID_CHARACTERS:
+            watched.engine, watched.decided_for = engine, (client, len(request_id), engine.num_waiting)
+
+    def _tell(self, refused: Refused, request_id: str, client: str) -> None:
+        if self._report.has_room():
+            self._report.tell(refused, request_id, client)
+        else:
+            self._report.add(refused)
+
+    def _client(self, known: dict[bytes, bytes], client: str) -> str:
+        is_forwarded = b"x-forwarded-for" in known or b"forwarded" in known
+        return self._client_of(client, known.items()) if is_forwarded else client
 
     def _engines(self, model: str) -> list[Engine]:
         """The engines of all versions that answer, the highest last."""
@@ -161,28 +225,6 @@ class LoadShedding:
         except UnknownModel:
             return []
         return [entry.engine for entry in versions if entry.engine is not None and entry.engine.is_alive]
-
-    def _refused(
-        self, match: Match, known: KnownHeaders, refusing: _Refusing, headers: Headers, client: str
-    ) -> EncodedRefusal:
-        request_id = request_id_of(known.request_id)
-        error, engine, caller = refusing
-        told, written = self._forms.encoded(match.protocol.name, match.errors, error, request_id)
-        manifest = None if engine is None else engine.opened.bundle.manifest
-        refused = Refused(
-            match.protocol.name,
-            match.route.path,
-            told,
-            None if manifest is None else Model(manifest.name, manifest.version, manifest.task),
-            "" if caller is None else caller.name,
-        )
-        self._counts.add(refused)
-        if self._log.has_room():
-            self._log.write(refused, request_id, self._client_of(client, headers))
-        else:
-            self._log.count(refused)
-        limits = b"" if caller is None else head_of(caller.limit_headers())[:-2]
-        return EncodedRefusal(told.status, limits + written)
 
 
 def _model_of(body: bytes | bytearray) -> str | None:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from service.api.request_scope import TOO_MANY_OPEN
+from service.observability.collectors import LoopObservations
 from service.observability.json_logs import log_request
 from service.observability.metrics import NO_MODEL, Metrics
 from service.server.shedding.encoded_refusal import Told
 
 logger = logging.getLogger("service.requests")
 
-#: Refusals of a second that have a line each: a flood must not cost a line for each request.
-LOGGED_EACH_SECOND = 20
-_SECOND_S = 1.0
-
-_Counts = tuple[Callable[[], None], ...]
+#: A flood must not cost a log line for each request: of each period so many have one.
+PERIOD_S = 0.25
+TOLD_AT_ONCE = 8
 
 
 class Model(NamedTuple):
@@ -30,14 +27,15 @@ class Model(NamedTuple):
     task: str
 
 
-class Refused(NamedTuple):
-    """What refusals have in common that are counted together. `key` is the name of an API key."""
+class Refused:
+    """Refusals that are counted together. `key` is the name of an API key."""
 
-    protocol: str
-    route: str
-    told: Told
-    model: Model | None = None
-    key: str = ""
+    __slots__ = ("_counts", "key", "model", "num_untold", "protocol", "route", "told")
+
+    def __init__(self, protocol: str, route: str, told: Told, model: Model | None = None, key: str = "") -> None:
+        self.protocol, self.route, self.told, self.model, self.key = protocol, route, told, model, key
+        self.num_untold = 0
+        self._counts: Sequence[Callable[[float], None]] = ()
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -46,78 +44,81 @@ class Refused(NamedTuple):
         model = {} if self.model is None else self.model._asdict()
         return {"method": "POST", "route": self.route, **key, **model, **self.told._asdict()}
 
+    def count(self, metrics: Metrics, number: int) -> None:
+        """Count so many of them in the metrics, as `RequestScope` counts requests."""
+        for count in self._counts or self._found(metrics):
+            count(number)
 
-class RefusalCounts:
-    """Counts refusals in the metrics, as `RequestScope` counts requests."""
+    def _found(self, metrics: Metrics) -> Sequence[Callable[[float], None]]:
+        told = self.told
+        if self.model is None:
+            name = task = NO_MODEL
+            by_version = []
+        else:
+            name, version, task = self.model
+            by_version = [metrics.version_requests.labels(name, version, told.outcome).inc]
+        duration = metrics.request_duration.labels(name, task)
+        self._counts = (
+            metrics.requests.labels(name, task, told.outcome).inc,
+            metrics.protocol_requests.labels(self.protocol, told.outcome).inc,
+            metrics.rejections.labels(told.rejection).inc,
+            *([] if self.is_silent else [lambda number: _observe_none(duration, int(number))]),
+            *by_version,
+        )
+        return self._counts
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is logged: what is beyond the limit of open requests has no route yet."""
+        return not self.route
+
+
+class RefusalReport:
+    """Counts refusals, and writes their log lines. Use it in the event loop.
+
+    Of each period a few are told at once. The others cost an addition each, and are told at its end.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._found: dict[Refused, _Counts] = {}
-        self._too_many: dict[str, _Counts] = {}
-
-    def add(self, refused: Refused) -> None:
-        found = self._found.get(refused)
-        if found is None:
-            found = self._found[refused] = self._find(refused)
-        for count in found:
-            count()
-
-    def add_too_many(self, protocol: str) -> None:
-        """One beyond the limit of open requests, whose body was not looked at."""
-        found = self._too_many.get(protocol)
-        if found is None:
-            metrics, outcome = self._metrics, TOO_MANY_OPEN.error_type
-            found = self._too_many[protocol] = (
-                metrics.requests.labels(NO_MODEL, NO_MODEL, outcome).inc,
-                metrics.protocol_requests.labels(protocol, outcome).inc,
-                metrics.rejections.labels("too_many_open").inc,
-            )
-        for count in found:
-            count()
-
-    def _find(self, refused: Refused) -> _Counts:
-        metrics, told = self._metrics, refused.told
-        name, version, task = refused.model or (NO_MODEL, "", NO_MODEL)
-        duration = metrics.request_duration.labels(name, task)
-        by_version = (metrics.version_requests.labels(name, version, told.outcome).inc,) if version else ()
-        return (
-            metrics.requests.labels(name, task, told.outcome).inc,
-            metrics.protocol_requests.labels(refused.protocol, told.outcome).inc,
-            metrics.rejections.labels(told.rejection).inc,
-            lambda: duration.observe(0.0),
-            *by_version,
-        )
-
-
-class RefusalLog:
-    """Writes log lines. Use it in the event loop."""
-
-    def __init__(self) -> None:
-        self._num_written = 0
-        self._others: Counter[Refused] = Counter()
+        self._num_told = 0
+        self._untold: list[Refused] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def has_room(self) -> bool:
-        """Whether one more refusal of this second gets a line of its own."""
-        return self._num_written < LOGGED_EACH_SECOND
+        """Whether one more refusal of this period is told at once."""
+        return self._num_told < TOLD_AT_ONCE
 
-    def write(self, refused: Refused, request_id: str, client: str) -> None:
-        """A line for one refusal."""
-        self._begin_second()
-        self._num_written += 1
-        log_request(logger, logging.INFO, {"request_id": request_id, **refused.fields, "client": client})
+    def tell(self, refused: Refused, request_id: str, client: str) -> None:
+        """Tell of one refusal."""
+        self._begin_period()
+        self._num_told += 1
+        refused.count(self._metrics, 1)
+        if not refused.is_silent:
+            log_request(logger, logging.INFO, {"request_id": request_id, **refused.fields, "client": client})
 
-    def count(self, refused: Refused) -> None:
+    def add(self, refused: Refused) -> None:
         """One that is told together with others."""
-        self._begin_second()
-        self._others[refused] += 1
+        if not refused.num_untold:
+            self._begin_period()
+            self._untold.append(refused)
+        refused.num_untold += 1
 
-    def _begin_second(self) -> None:
+    def _begin_period(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_SECOND_S, self._end_second)
+            self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self._end_period)
 
-    def _end_second(self) -> None:
-        self._timer, self._num_written = None, 0
-        others, self._others = self._others, Counter()
-        for refused, num_requests in others.items():
-            log_request(logger, logging.INFO, {**refused.fields, "num_requests": num_requests})
+    def _end_period(self) -> None:
+        self._timer, self._num_told = None, 0
+        untold, self._untold = self._untold, []
+        for refused in untold:
+            number, refused.num_untold = refused.num_untold, 0
+            refused.count(self._metrics, number)
+            if not refused.is_silent:
+                log_request(logger, logging.INFO, {**refused.fields, "num_requests": number})
+
+
+def _observe_none(duration: LoopObservations, number: int) -> None:
+    """Refusals take no time that could be measured."""
+    for _ in range(number):
+        duration.observe(0.0)
