@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 
-from service.server.idle_collector import IdleCollector
+from service.server.idle_collector import IdleCollector, return_free_memory
+from tests.allowed_skips import OTHER_SYSTEM
 
 
 class Cycle:
@@ -44,3 +48,19 @@ def test_collections_keep_their_distance() -> None:
     now_s[0] += 5.0
     collector.tick()
     assert garbage() is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason=f"{OTHER_SYSTEM}: memory is read from /proc")
+def test_memory_that_was_freed_goes_back_to_the_system() -> None:
+    """Pieces that lie between others that stay, as opening a bundle leaves them."""
+    pieces = [b"x" * 100_000 for _ in range(800)]
+    used = _resident_bytes()
+    kept = pieces[::50]
+    pieces.clear()
+    return_free_memory()
+    assert len(kept) == 16
+    assert used - _resident_bytes() > 60_000_000
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

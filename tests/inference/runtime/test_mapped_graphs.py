@@ -157,6 +157,7 @@ def test_a_bundle_whose_weights_cannot_be_mapped_still_loads(
         monkeypatch.setattr(mapped_graphs, "_complete", cut)
     opened = open_bundle(CLASSIFIER, "cpu", mapped=mapped)
     self_check(opened)
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text(encoding="utf-8")
 
 
 def test_a_graph_that_is_none_leaves_nothing_behind(mapped: MappedGraphs) -> None:

@@ -23,12 +23,12 @@ _RELOAD_S = 120.0
 #: Longer than replaced bundles stay open for requests that have found them.
 _RETIRED_S = 10.0
 _RELOADS = re.compile(r'^unroll_reloads_total\{outcome="ok"\} (\S+)', re.MULTILINE)
-_MB = 1_000_000
+_MB = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of a service in MB (10^6 bytes), its supervisor included.
+    """Memory of a service in MB (2^20 bytes), its supervisor included.
 
     `reloaded_mb` is the memory after all bundles were opened anew; 0 where that was not asked for. `parts_mb` are those
     of the largest process.
