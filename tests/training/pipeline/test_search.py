@@ -136,7 +136,7 @@ def test_without_optuna_there_is_a_plain_message(tmp_path: Path, monkeypatch: py
 
 
 def test_machines_work_on_one_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second machine adds its trials to those of the first, in a folder of its own, and finds the same best recipe."""
+    """A second machine adds its trials to those of the first, in a folder of its own, and finds the same best."""
     scores_by(monkeypatch, lambda recipe: recipe.training.momentum)
     here, there = (make_search(tmp_path / name, "training.momentum=0.1..0.9") for name in ("a", "b"))
     storage = str(tmp_path / "study.journal")
