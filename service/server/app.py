@@ -51,9 +51,9 @@ from service.inference.state.session_memory import LocalSessions
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLimits
 from service.observability.collectors import SessionCollector, SessionStoreCollector, StateCollector
-from service.observability.exposition import Scrape, exposition
 from service.observability.key_collector import KeyCollector
 from service.observability.metrics import NO_MODEL, Metrics
+from service.observability.scrape.exposition import Scrape, exposition
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
 from service.server.background import BackgroundTasks, PeriodicUsage

@@ -14,11 +14,11 @@ from service.api.call import Services
 from service.api.protocols.open_inference.management import statistics_of_worker
 from service.api.routes.playground_data import traffic_of
 from service.inference.engines.registry import COMMANDS
-from service.observability.exposition import exposition
 from service.observability.metrics import Metrics
+from service.observability.scrape.exposition import exposition
 from service.server.open_connections import OpenConnections
 from service.server.workers.connection_spread import ConnectionSpread, MakeProtocol
-from service.server.workers.control import ControlServer
+from service.server.workers.control import ControlServer, Handler
 from service.server.workers.published_metrics import MetricsFile, read_all
 from service.server.workers.stop_requests import StopRequests
 from service.server.workers.worker_peers import WorkerPeers
@@ -116,8 +116,7 @@ class Seat:
     async def _open_channel(self, application: Seated) -> None:
         """Answer the other workers, and answer for them."""
         registry, metrics, group = application.services.registry, application.metrics, self.group
-        metrics.max_workers.set(group.count)
-        metrics.workers.set_function(lambda: group.count - len(registry.missing_workers()))
+        metrics.workers.watch(group.count, lambda: group.count - len(registry.missing_workers()))
         file = self._metrics_file = MetricsFile(group.folder, group.index, metrics.registry)
         self._publishing = asyncio.create_task(_publish_on(file))
         peers = WorkerPeers(group)
@@ -138,7 +137,7 @@ class Seat:
         async def traffic(_: Mapping[str, Any]) -> dict[str, Any]:
             return traffic_of(metrics)
 
-        commands = {name: partial(registry.carry_out, name) for name in COMMANDS}
+        commands: dict[str, Handler] = {name: partial(registry.carry_out, name) for name in COMMANDS}
         handlers = {**commands, "publish": publish, "statistics": statistics, "traffic": traffic}
         self._control = ControlServer(group.folder, group.index, handlers)
         await self._control.start()

@@ -47,7 +47,7 @@ class Shadowing:
 
     def report(self, name: str, rollout: ModelRollout, of_others: Iterable[Mapping[str, Any]] = ()) -> ShadowReport:
         """The counts of a model, the most recent pair of versions last, with those that other workers have."""
-        tallies = {}
+        tallies: dict[tuple[str, str], ShadowTally] = {}
         for plain in (*of_others, *self.plain_tallies(name)):
             version, candidate = plain["pair"]
             tallies.setdefault((version, candidate), ShadowTally(version, candidate)).absorb(plain)
