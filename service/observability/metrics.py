@@ -25,6 +25,7 @@ from service.observability.collectors import (
     Slots,
 )
 from service.observability.process import ContainerCollector, find_gpus
+from service.observability.scrape.worker_metrics import WorkerMetrics
 
 #: 100 µs to 10 s: small recurrent models answer faster than the smallest bucket of common defaults.
 DURATION_BUCKETS_S = (
@@ -384,21 +385,9 @@ class Metrics:
             "Number of times that usage could not be written to its file; it is kept for the next time.",
             registry=registry,
         )
-        self.workers = Gauge(
-            "unroll_workers", "Number of worker processes that are ready; 1 where one serves alone.", registry=registry
-        )
-        self.max_workers = Gauge(
-            "unroll_max_workers", "Number of worker processes that should be ready.", registry=registry
-        )
-        self.worker_restarts = Counter(
-            "unroll_worker_restarts_total", "Number of workers that ended and were replaced.", registry=registry
-        )
-        self.workers.set(1)
-        self.max_workers.set(1)
+        self.workers = WorkerMetrics(registry)
         self.start_duration = Gauge(
-            "unroll_start_seconds",
-            "Time from process start until ready, in seconds.",
-            registry=registry,
+            "unroll_start_seconds", "Time from process start until ready, in seconds.", registry=registry
         )
         self.build_info = Gauge(
             "unroll_build_info",

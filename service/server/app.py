@@ -47,9 +47,9 @@ from service.inference.runtime.mapped_graphs import MappedGraphs
 from service.inference.runtime.ort_runner import runtime_version
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.observability.collectors import SessionCollector, Sessions, SessionStoreCollector, StateCollector
-from service.observability.exposition import Scrape, exposition
 from service.observability.key_collector import KeyCollector
 from service.observability.metrics import NO_MODEL, Metrics
+from service.observability.scrape.exposition import Scrape, exposition
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
 from service.server.background import BackgroundTasks, PeriodicUsage

@@ -12,7 +12,7 @@ import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from service.observability.metrics import Metrics
 
@@ -92,6 +92,11 @@ class Waiting(Protocol):
     def end_for_room(self, reason: RoomReason) -> None:
         """End it: others need the room."""
 
+
+@runtime_checkable
+class Movable(Protocol):
+    """A connection whose client can be asked to come again with a new one."""
+
     def move_on(self) -> bool:
         """Whether it closes after a response that says so."""
 
@@ -148,7 +153,7 @@ class OpenConnections:
     def move_on(self, num_connections: int) -> None:
         """Have some clients open a new connection after their response: other workers have fewer."""
         for connection in list(self._open) if num_connections > 0 else ():
-            num_connections -= connection.move_on()
+            num_connections -= isinstance(connection, Movable) and connection.move_on()
             if num_connections <= 0:
                 break
 

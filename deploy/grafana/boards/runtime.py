@@ -178,8 +178,8 @@ LOOP: tuple[Panel, ...] = (
 START: tuple[Panel, ...] = (
     Chart(
         title="Workers ready",
-        description="Worker processes that are ready, by instance, and (dashed) how many there should be. Below that"
-        " for long: see the runbook workers-failing.",
+        description="Worker processes that are ready, by instance, and (dashed) how many there should be. Below that "
+        "for long: see the runbook workers-failing.",
         queries=(
             Query(f"unroll_workers{{{INSTANCES}}}", "{{instance}}"),
             Query(f"unroll_max_workers{{{INSTANCES}}}", "{{instance}} wanted"),

@@ -17,9 +17,9 @@ from service.inference.engines.engine_context import EngineContext, EngineOption
 from service.inference.engines.health import ReadinessPolicy
 from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
 from service.inference.engines.lifecycle.on_demand import OnDemand
+from service.inference.engines.lifecycle.peers import Unloaded
 from service.inference.engines.lifecycle.shadowing import Shadowing
 from service.inference.engines.open_bundle import open_bundle
-from service.inference.engines.peers import Unloaded
 from service.inference.engines.retirement import RetiredEngines, close_within
 from service.inference.engines.self_check import self_check
 from service.inference.engines.start_engine import start_engine

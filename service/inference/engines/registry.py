@@ -14,8 +14,8 @@ from service.inference.engines.engine import Engine
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import Health, ReadinessPolicy
 from service.inference.engines.lifecycle.inherited import NONE_INHERITED, InheritedBundles
+from service.inference.engines.lifecycle.peers import Peers
 from service.inference.engines.loader import BundleLoader, ReloadOutcome
-from service.inference.engines.peers import Peers
 from service.inference.rollout.model_rollout import ModelRollout
 from service.inference.rollout.shadow_report import ShadowReport
 from service.observability.metrics import Metrics

@@ -67,10 +67,6 @@ class TlsGate(asyncio.Protocol):
         """Others need the room."""
         self._end(reason)
 
-    def move_on(self) -> bool:
-        """It has no response that could say so."""
-        return False
-
     def shutdown(self) -> None:
         """The service stops: uvicorn calls this."""
         self._leave()

@@ -144,10 +144,6 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     # What the server and the other connections call.
 
-    def move_on(self) -> bool:
-        """Its stream stays where it is."""
-        return False
-
     def shutdown(self) -> None:
         """The service stops: messages that have arrived are answered, then the application closes."""
         self._is_stopping = True

@@ -16,8 +16,8 @@ from pathlib import Path
 from prometheus_client.registry import Collector
 from pydantic_core import from_json, to_json
 
-from service.observability.merged_metrics import MergedMetrics, Snapshot, lasting, snapshot_of, with_value
 from service.observability.process import proportional_memory_bytes
+from service.observability.scrape.merged_metrics import MergedMetrics, Snapshot, lasting, snapshot_of, with_value
 
 #: Pages that workers share are counted once in the sum over all, as each has its part of them.
 _MEMORY = "process_resident_memory_bytes"

@@ -14,8 +14,8 @@ from service.api.call import Services
 from service.api.protocols.open_inference.management import statistics_of_worker
 from service.api.routes.playground_data import traffic_of
 from service.inference.engines.registry import COMMANDS
-from service.observability.exposition import exposition
 from service.observability.metrics import Metrics
+from service.observability.scrape.exposition import exposition
 from service.server.open_connections import OpenConnections
 from service.server.workers.connection_spread import ConnectionSpread, MakeProtocol
 from service.server.workers.control import ControlServer, Handler
@@ -116,8 +116,7 @@ class Seat:
     async def _open_channel(self, application: Seated) -> None:
         """Answer the other workers, and answer for them."""
         registry, metrics, group = application.services.registry, application.metrics, self.group
-        metrics.max_workers.set(group.count)
-        metrics.workers.set_function(lambda: group.count - len(registry.missing_workers()))
+        metrics.workers.watch(group.count, lambda: group.count - len(registry.missing_workers()))
         file = self._metrics_file = MetricsFile(group.folder, group.index, metrics.registry)
         self._publishing = asyncio.create_task(_publish_on(file))
         peers = WorkerPeers(group)

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from service.errors import NotReady
-from service.inference.engines.peers import Unloaded
+from service.inference.engines.lifecycle.peers import Unloaded
 from service.server.workers.control import ControlFailed, ask_worker
 from service.server.workers.worker_table import WorkerState, WorkerTable
 from service.worker_group import WorkerGroup

@@ -1,0 +1,1 @@
+"""What a scrape of `/metrics` gets: the text, and the values of several workers as one."""
