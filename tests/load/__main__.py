@@ -40,6 +40,8 @@ from tests.load.soak.watch.server_log import ServerLog
 from tests.load.targets import environments
 from tests.load.targets.own_server import own_server
 from tests.load.targets.server_process import StartFailed
+from tests.load.workers.display import workers_table
+from tests.load.workers.run import WorkersPlan, measure_workers
 from tests.load.workload.answers import build_corpora
 from tests.load.workload.bundles import build_bundles
 
@@ -214,6 +216,24 @@ def fair_share_command(
         median, high = (1000 * value for value in np.quantile(latencies, [0.5, 0.99]))
         console.print(f"{name}: {len(latencies)} requests, p50 {median:.1f} ms, p99 {high:.1f} ms", highlight=False)
     console.print(f"weight 2 beside weight 1: {measured.heavy_share:.2f} times as many requests", highlight=False)
+
+
+@app.command("workers")
+def workers_command(
+    models: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of bundles.")] = ROOT / "models",
+    model: Annotated[str, typer.Option(help="A classifier or tagger in it.")] = "intent-en",
+    inputs: Annotated[int, typer.Option(min=1, max=128, help="Texts in each request.")] = 1,
+    slices: Annotated[int, typer.Option(min=1, help="Short measurements of each kind.")] = 20,
+) -> None:
+    """CPU time of a request with two workers on two cores beside one on one, and the next limits for more of them.
+
+    Example: python -m tests.load workers --inputs 16
+    """
+    with _sentences(), tempfile.TemporaryDirectory(prefix="workers-") as scratch, console.status("in turns"):
+        texts = [[f"play some jazz at {hour} tomorrow"] * inputs for hour in range(1, 9)]
+        measured = measure_workers(models, Path(scratch), WorkersPlan(model, texts, slices))
+    console.print(measured, f"two workers answer {measured.scale:.2f} times as much", highlight=False)
+    console.print(workers_table(measured))
 
 
 @contextmanager
