@@ -44,7 +44,6 @@ _DELETED_AT_ONCE = (16, 4, 1)
 _SETTLED = b"\0settled"
 #: Of the system, where a file cannot grow: no space, no quota, or a limit on files. LMDB says EIO if it grew by a part.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_CORRUPTED = -30796
 #: Pages at the end that a transaction took and gave back are never written.
 _UNWRITTEN_BYTES = 1024 * 1024
 
@@ -105,7 +104,7 @@ class SharedStore:
             with environment.begin(write=True) as transaction:
                 return change(transaction)
         except lmdb.Error as error:
-            if not (isinstance(error, lmdb.MapFullError | lmdb.TxnFullError) or error.code in _NO_ROOM):
+            if not (isinstance(error, lmdb.MapFullError | lmdb.TxnFullError) or _code_of(error) in _NO_ROOM):
                 raise self._broken(error) from error
             # A reader that was killed keeps what it could see from being used again.
             environment.reader_check()
@@ -182,7 +181,9 @@ class SharedStore:
 
         Not for what says nothing about the content of the store: an error of the system, or too many readers.
         """
-        if error.code >= 0 or isinstance(error, lmdb.ReadersFullError):
+        if not isinstance(error, lmdb.CorruptedError) and (
+            _code_of(error) >= 0 or isinstance(error, lmdb.ReadersFullError)
+        ):
             return StoreBroken(str(error))
         logger.error("a store that workers share is broken, and begins anew", extra={"reason": str(error)})
         if self._locks.lock_within(taking(_MENDING), _PATIENCE_S):
@@ -213,6 +214,11 @@ class _Environments:
             return environment
 
 
+def _code_of(error: lmdb.Error) -> int:
+    """Of the system if it is positive, of LMDB if negative; what the binding itself refuses has none."""
+    return getattr(error, "code", 0)
+
+
 def _file_of(path: Path) -> tuple[int, int]:
     try:
         found = (path / "data.mdb").stat()
@@ -232,7 +238,7 @@ def _new_environment(path: Path, map_bytes: int) -> lmdb.Environment:
     pages = environment.info()["last_pgno"] + 1
     missing = pages * environment.stat()["psize"] - (path / "data.mdb").stat().st_size
     if missing > _UNWRITTEN_BYTES:  # reading what was cut off would be a signal as well
-        raise lmdb.CorruptedError(f"the file lacks {missing} bytes", _CORRUPTED)
+        raise lmdb.CorruptedError(f"the file lacks {missing} bytes")
     environment.reader_check()
     return environment
 

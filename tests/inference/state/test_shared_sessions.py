@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from service.inference.state.sealed_state import StateSealer
 from service.inference.state.session_lmdb import SharedSessions
 from service.inference.state.session_names import SessionNames
 from service.inference.state.sessions import SessionLabel, SessionLimits, SessionStore
+from service.inference.state.shared_store import SharedStore
 from service.settings import SettingsError
 from service.worker_group import WorkerGroup
 from tests.inference.state.processes import tell, worker
@@ -261,6 +263,21 @@ def test_a_store_that_was_spoiled_before_a_worker_starts(tmp_path: Path) -> None
             assert await load(store, "a") == b"state"
 
         play(tmp_path, scenario)
+
+
+def test_a_store_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
+    """Reading what was cut off would be a signal that ends each worker in turn: it is noticed at the start of one."""
+    store = SharedStore(tmp_path / "store", 50_000_000)
+    for number in range(400):
+        store.change(lambda transaction, name=b"%d" % number: transaction.put(name, bytes(5000)))  # type: ignore[misc]
+    store.close()
+    del store
+    gc.collect()
+    os.truncate(tmp_path / "store" / "0" / "data.mdb", 100_000)
+    again = SharedStore(tmp_path / "store", 50_000_000)
+    assert again.look(lambda transaction: transaction.get(b"1")) is None
+    assert again.change(lambda transaction: transaction.put(b"1", b"new"))
+    again.close()
 
 
 def test_a_folder_that_cannot_be_used_is_named_at_the_start(tmp_path: Path) -> None:
