@@ -153,11 +153,12 @@ class Caller:
 
     def _limited(self, limit: str, wait_s: float) -> RateLimited:
         self._refusals[self.name, limit] += 1
-        amount = {
-            "concurrent_requests": f"{self._max_open} requests at once",
-            "requests_per_minute": f"{self._requests.per_minute if self._requests else 0} requests a minute",
-            "tokens_per_minute": f"{self._tokens.per_minute if self._tokens else 0} tokens a minute",
-        }[limit]
+        if limit == "concurrent_requests":
+            amount = f"{self._max_open} requests at once"
+        elif limit == "requests_per_minute":
+            amount = f"{self._requests.per_minute if self._requests else 0} requests a minute"
+        else:
+            amount = f"{self._tokens.per_minute if self._tokens else 0} tokens a minute"
         wait = "wait for one to end" if limit == "concurrent_requests" else f"wait for {wait_s:.1f} s"
         return RateLimited(f"the key {self.name} allows {amount}: {wait}", limit, wait_s)
 
