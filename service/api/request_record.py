@@ -56,6 +56,8 @@ class KnownHeaders(NamedTuple):
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> KnownHeaders:
         """Find them by their names in lower case; the last of a repeated header counts."""
+        if isinstance(headers, RememberedHeaders):
+            return headers.known
         return cls._make(map(dict(headers).get, _NAMES, _DEFAULTS))
 
 
@@ -77,6 +79,14 @@ _NAMES = (
     b"forwarded",
 )
 _DEFAULTS = tuple(KnownHeaders())
+
+
+class RememberedHeaders(list[tuple[bytes, bytes]]):
+    """The headers of many requests that were sent alike: what the service reads of them is found once."""
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        super().__init__(headers)
+        self.known = KnownHeaders.of(list(self))
 
 
 class StreamTimes(NamedTuple):

@@ -32,7 +32,7 @@ def log_fields(record: RequestRecord, method: str, duration_s: float) -> dict[st
     if record.path:
         fields["path"] = record.path
     if record.model != NO_MODEL:
-        fields |= {"model": record.model, "version": record.version, "task": record.task}
+        fields["model"], fields["version"], fields["task"] = record.model, record.version, record.task
     if record.rejection:
         fields["rejection"] = record.rejection
     if record.timings is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer, decoders
 
@@ -24,7 +26,16 @@ _REPLACEMENT = "\ufffd"
 #: Decoders that turn each token but the first into the same text wherever it stands, if it is whole characters.
 _DECODERS_BY_TOKEN = (decoders.ByteLevel, decoders.Fuse, decoders.Metaspace)
 
+#: Normalizers that look at one character, or at one and its combining marks: never across a blank.
+_NORMALIZERS = (
+    {"type": "NFC"},
+    {"type": "Lowercase"},
+    {"type": "Replace", "pattern": {"Regex": "[0-9]"}, "content": "0"},
+)
+
 _CACHED_WORDS = 100_000
+#: Parts of texts between blanks: words with the punctuation beside them.
+_CACHED_PARTS = 50_000
 #: Longer words are not cached, which bounds the memory of the cache.
 _MAX_CACHED_CHARACTERS = 64
 
@@ -56,6 +67,11 @@ class TextTokenizer:
         self._character_ids = lru_cache(maxsize=_CACHED_WORDS)(self._encode_characters)
         self._known_words: dict[str, int] = {}
         self._texts_after: dict[int, str | None] = {}
+        form = json.loads(tokenizer.to_str())
+        self._cuts_at_blanks = _cuts_at_blanks(form["pre_tokenizer"])
+        self._reads_parts = self._cuts_at_blanks and _reads_parts(form)
+        self._known_parts: dict[str, tuple[int, ...]] = {}
+        self._known_cuts: dict[str, tuple[tuple[str, int, int], ...]] = {}
 
     @classmethod
     def load(cls, path: Path) -> TextTokenizer:
@@ -80,7 +96,13 @@ class TextTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text: normalised, tokenised and looked up, without special tokens."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        if not self._reads_parts:
+            return self._encode(text)
+        parts, known = text.split(" "), self._known_parts
+        try:  # in most texts all parts are known
+            return list(chain.from_iterable(map(known.__getitem__, parts)))
+        except KeyError:
+            return list(chain.from_iterable([known.get(part) or self._encode_part(part) for part in parts]))
 
     def encode_with_tokens(self, text: str) -> tuple[list[int], list[str]]:
         """Like `encode`, with the text of each token."""
@@ -94,9 +116,14 @@ class TextTokenizer:
 
     def pieces(self, text: str) -> list[Piece]:
         """Split a text into words by the pre-tokenizer; white space is dropped, offsets refer to `text`."""
-        pre_tokenizer = self._tokenizer.pre_tokenizer
-        cut = [(text, (0, len(text)))] if pre_tokenizer is None else pre_tokenizer.pre_tokenize_str(text)
-        return [Piece(text[start:end], start, end) for _, (start, end) in cut if text[start:end].strip()]
+        if not self._cuts_at_blanks:
+            return [Piece(*cut) for cut in self._cut(text)]
+        known, pieces, place = self._known_cuts, list[Piece](), 0
+        for part in text.split(" "):
+            for word, start, end in known[part] if part in known else self._cut_part(part):
+                pieces.append(Piece(word, place + start, place + end))
+            place += len(part) + 1
+        return pieces
 
     def encode_words(self, words: Sequence[str]) -> list[int]:
         """One id per word: normalised, then looked up; UNK if it is not in the vocabulary."""
@@ -148,6 +175,31 @@ class TextTokenizer:
             return bytes([int(token[3:5], 16)])
         return b"" if _REPLACEMENT in text and _REPLACEMENT not in token else text.encode()
 
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _encode_part(self, part: str) -> Sequence[int]:
+        """The ids of a part that is not cached yet; they are cached while there is room."""
+        ids = tuple(self._encode(part))
+        if len(part) <= _MAX_CACHED_CHARACTERS and len(self._known_parts) < _CACHED_PARTS:
+            self._known_parts[part] = ids
+        return ids
+
+    def _cut(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """The words of a text, and where they begin and end."""
+        pre_tokenizer = self._tokenizer.pre_tokenizer
+        cuts = [(text, (0, len(text)))] if pre_tokenizer is None else pre_tokenizer.pre_tokenize_str(text)
+        for _, (start, end) in cuts:
+            if text[start:end].strip():
+                yield text[start:end], start, end
+
+    def _cut_part(self, part: str) -> Sequence[tuple[str, int, int]]:
+        """The words of a part that is not cached yet; they are cached while there is room."""
+        cuts = tuple(self._cut(part))
+        if len(part) <= _MAX_CACHED_CHARACTERS and len(self._known_cuts) < _CACHED_PARTS:
+            self._known_cuts[part] = cuts
+        return cuts
+
     def _look_up(self, word: str) -> int:
         """The id of a word that is not cached yet; it is cached while there is room."""
         word_id = self._word_id(word)
@@ -164,3 +216,20 @@ class TextTokenizer:
 
     def _encode_characters(self, word: str) -> tuple[int, ...]:
         return tuple(self._word_id(character) for character in word)
+
+
+def _cuts_at_blanks(pre_tokenizer: Mapping[str, Any] | None) -> bool:
+    """Whether what is between two blanks is cut by itself, by the serialised form of the pre-tokenizer."""
+    if pre_tokenizer is None:
+        return False
+    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer["type"] == "Sequence" else [pre_tokenizer]
+    return [step["type"] for step in steps[:1]] == ["WhitespaceSplit"]
+
+
+def _reads_parts(form: Mapping[str, Any]) -> bool:
+    """Whether a text that is cut at blanks has the ids of its parts, one after the other, by the serialised form."""
+    normalizer = form["normalizer"]
+    steps = [] if normalizer is None else normalizer.get("normalizers", [normalizer])
+    special = [token["content"] for token in form["added_tokens"]]
+    is_plain = form["post_processor"] is None and form["truncation"] is None and form["padding"] is None
+    return is_plain and all(step in _NORMALIZERS for step in steps) and not any(" " in token for token in special)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from threading import Lock
@@ -24,6 +24,9 @@ from service.observability.json_logs import num_dropped_lines
 
 ThingT = TypeVar("ThingT")
 SeriesT = TypeVar("SeriesT")
+
+#: Observations that a series keeps until they are counted.
+_MOST_KEPT = 1024
 
 #: Ends a `watch`.
 Forget = Callable[[], None]
@@ -97,44 +100,54 @@ class LoopCount:
 
 
 class LoopObservations:
-    """One series of a histogram. Only the event loop adds to it; any thread may read it.
+    """One series of a histogram. Any thread may add to it and read it.
+
+    What is observed is only kept, and counted when somebody reads or much has come: that costs a request least.
 
     Attributes:
         bounds: the upper bounds of the buckets but for the last, which has none.
-        counts: observations in each bucket alone.
         exemplars: the newest of each bucket that has one, by its number.
     """
 
-    __slots__ = ("bounds", "counts", "exemplars", "total")
+    __slots__ = ("_counts", "_kept", "_lock", "_total", "bounds", "exemplars")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
         self.exemplars: dict[int, Exemplar] = {}
-        self.total = 0.0
-
-    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
-        """Count an amount. `exemplar` has the trace id, which links the bucket to the trace."""
-        bucket = bisect_left(self.bounds, amount)
-        self.counts[bucket] += 1
-        self.total += amount
-        if exemplar is not None:
-            self.exemplars[bucket] = Exemplar(dict(exemplar), amount, time.time())
-
-
-class SharedObservations(LoopObservations):
-    """The same for a series to which other threads add as well."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        super().__init__(bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+        self._kept: deque[float] = deque()
         self._lock = Lock()
 
+    @property
+    def counts(self) -> list[int]:
+        """Observations in each bucket alone."""
+        self._count()
+        return self._counts
+
+    @property
+    def total(self) -> float:
+        """The sum of what was observed."""
+        self._count()
+        return self._total
+
     def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
-        """Count an amount, in any thread."""
+        """Keep an amount. `exemplar` has the trace id, which links the bucket to the trace."""
+        kept = self._kept
+        kept.append(amount)
+        if exemplar is not None:
+            self.exemplars[bisect_left(self.bounds, amount)] = Exemplar(dict(exemplar), amount, time.time())
+        if len(kept) >= _MOST_KEPT:
+            self._count()
+
+    def _count(self) -> None:
+        """Count what was kept so far."""
+        bounds, counts, kept = self.bounds, self._counts, self._kept
         with self._lock:
-            super().observe(amount, exemplar)
+            for _ in range(len(kept)):
+                amount = kept.popleft()
+                counts[bisect_left(bounds, amount)] += 1
+                self._total += amount
 
 
 class _LoopMetric(Collector, Generic[SeriesT]):
@@ -175,7 +188,7 @@ class LoopCounter(_LoopMetric[LoopCount]):
 
 
 class LoopHistogram(_LoopMetric[LoopObservations]):
-    """A histogram with labels, which counts in the event loop alone, or with `series=SharedObservations` anywhere."""
+    """A histogram with labels."""
 
     def __init__(
         self,
@@ -184,10 +197,9 @@ class LoopHistogram(_LoopMetric[LoopObservations]):
         label_names: Sequence[str],
         buckets: Sequence[float],
         registry: CollectorRegistry,
-        series: type[LoopObservations] = LoopObservations,
     ) -> None:
         """`buckets` are upper bounds, rising and at least 0; one without a bound is added."""
-        super().__init__(name, text, label_names, lambda: series(buckets), registry)
+        super().__init__(name, text, label_names, lambda: LoopObservations(buckets), registry)
         self._written = [*map(floatToGoString, buckets), "+Inf"]
 
     def describe(self) -> Iterator[Metric]:

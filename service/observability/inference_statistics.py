@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from service.observability.timings import Timings
 
+#: Timings that are kept until they are summed.
+_MOST_KEPT = 1024
+
 
 class Total(NamedTuple):
     """How often something happened, and how long it took in all."""
@@ -47,7 +50,7 @@ class RunTotals:
 class InferenceStatistics:
     """Requests that one version of a model answered or failed. Only the event loop uses it.
 
-    Sums are kept as plain numbers, which every request changes, and made into totals for whoever asks.
+    What every request adds is only kept, and summed when somebody asks or much has come.
 
     Attributes:
         num_inputs: inputs of the requests that were answered.
@@ -58,18 +61,16 @@ class InferenceStatistics:
         self.num_inputs = self._num_answered = self._num_failed = 0
         self.last_s = self._answered_ms = self._failed_s = 0.0
         self._preprocess_ms = self._queue_ms = self._inference_ms = self._postprocess_ms = 0.0
+        self._kept: list[Timings] = []
 
     def succeed(self, timings: Timings, num_inputs: int) -> None:
         """Count a request that was answered."""
-        preprocess_ms, queue_ms, inference_ms, postprocess_ms, total_ms, _ = timings
         self.num_inputs += num_inputs
         self.last_s = time.time()
-        self._num_answered += 1
-        self._answered_ms += total_ms
-        self._preprocess_ms += preprocess_ms
-        self._queue_ms += queue_ms
-        self._inference_ms += inference_ms
-        self._postprocess_ms += postprocess_ms
+        kept = self._kept
+        kept.append(timings)
+        if len(kept) >= _MOST_KEPT:
+            self._sum()
 
     def fail(self, started_s: float) -> None:
         """Count a request that failed or was refused; it began at `started_s` by `time.monotonic()`."""
@@ -79,7 +80,7 @@ class InferenceStatistics:
     @property
     def success(self) -> Total:
         """Requests that were answered, from the first look at their inputs to the end."""
-        return self._of_answered(self._answered_ms)
+        return self._of_answered("answered")
 
     @property
     def failure(self) -> Total:
@@ -89,22 +90,35 @@ class InferenceStatistics:
     @property
     def preprocess(self) -> Total:
         """Of the requests that were answered, as are the other stages."""
-        return self._of_answered(self._preprocess_ms)
+        return self._of_answered("preprocess")
 
     @property
     def queue(self) -> Total:
         """From the queue to the run."""
-        return self._of_answered(self._queue_ms)
+        return self._of_answered("queue")
 
     @property
     def inference(self) -> Total:
         """In the graph."""
-        return self._of_answered(self._inference_ms)
+        return self._of_answered("inference")
 
     @property
     def postprocess(self) -> Total:
         """From the run to the answer."""
-        return self._of_answered(self._postprocess_ms)
+        return self._of_answered("postprocess")
 
-    def _of_answered(self, milliseconds: float) -> Total:
+    def _sum(self) -> None:
+        """Add up what was kept so far."""
+        kept, self._kept = self._kept, []
+        self._num_answered += len(kept)
+        for preprocess_ms, queue_ms, inference_ms, postprocess_ms, total_ms, _ in kept:
+            self._answered_ms += total_ms
+            self._preprocess_ms += preprocess_ms
+            self._queue_ms += queue_ms
+            self._inference_ms += inference_ms
+            self._postprocess_ms += postprocess_ms
+
+    def _of_answered(self, stage: str) -> Total:
+        self._sum()
+        milliseconds: float = getattr(self, f"_{stage}_ms")
         return Total(self._num_answered, milliseconds / 1000)

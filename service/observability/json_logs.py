@@ -35,6 +35,9 @@ request_fields_var: ContextVar[Mapping[str, str]] = ContextVar("request_fields",
 _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
 
+#: Of the lines about requests.
+_LEVEL_NAMES = {logging.DEBUG: "debug", logging.INFO: "info"}
+
 #: At the end, how long to wait for a log that is not read.
 _FLUSH_S = 2.0
 _MAX_PRINTED_CHARACTERS = 2000
@@ -74,6 +77,10 @@ def _second(time_s: int) -> str:
 
 def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapping[str, Any]) -> str:
     """One line; `time_s` is seconds since 1970."""
+    return _line(time_s, level, logger, message, fields).decode("utf-8")
+
+
+def _line(time_s: float, level: str, logger: str, message: str, fields: Mapping[str, Any]) -> bytes:
     line: dict[str, Any] = {
         "time": f"{_second(int(time_s))}.{int(time_s % 1 * 1000):03d}+00:00",
         "level": level,
@@ -83,9 +90,9 @@ def json_line(time_s: float, level: str, logger: str, message: str, fields: Mapp
         **fields,
     }
     try:
-        return to_json(line, fallback=str, inf_nan_mode="constants").decode("utf-8")
+        return to_json(line, fallback=str, inf_nan_mode="constants")
     except PydanticSerializationError:  # half a surrogate pair, which a client can send, is no UTF-8
-        return json.dumps(line, default=str, skipkeys=True)
+        return json.dumps(line, default=str, skipkeys=True).encode()
 
 
 def _without_texts(error: BaseException) -> Iterator[str]:
@@ -194,7 +201,7 @@ def log_request(logger: logging.Logger, level: int, fields: Mapping[str, Any]) -
         return
     writer = handlers[0].writer
     try:
-        writer.add(json_line(time.time(), logging.getLevelName(level).lower(), logger.name, "request", fields))
+        writer.add(_line(time.time(), _LEVEL_NAMES[level], logger.name, "request", fields))
     except Exception as error:
         writer.drop(_unmade(error))
 

@@ -43,6 +43,7 @@ class LogWriter:
         self._descriptor = descriptor
         self._notice = notice
         self._max_bytes = max_queue_bytes
+        self._ordinary_bytes = int(max_queue_bytes * _ORDINARY_SHARE)
         self._lines: deque[bytes] = deque()
         self._num_bytes = 0
         self._num_untold = 0
@@ -51,24 +52,27 @@ class LogWriter:
         self._wake = threading.Event()
         self._is_empty = threading.Event()
         self._is_empty.set()
+        #: False means that `_is_empty` is clear.
+        self._may_be_empty = True
         self._thread: threading.Thread | None = None
 
-    def add(self, line: str, is_urgent: bool = False) -> None:
+    def add(self, line: str | bytes, is_urgent: bool = False) -> None:
         """Queue a line without its line end, or drop it if there is no room. Urgent ones are written at once."""
-        data = _encoded(line)
-        room = self._max_bytes if is_urgent else int(self._max_bytes * _ORDINARY_SHARE)
+        data = line + b"\n" if isinstance(line, bytes) else _encoded(line)
+        room = self._max_bytes if is_urgent else self._ordinary_bytes
         with self._lock:
-            if self._num_bytes + len(data) > room:
+            num_bytes = self._num_bytes + len(data)
+            if num_bytes > room:
                 self._count_dropped()
                 return
             self._lines.append(data)
-            self._num_bytes += len(data)
-            if self._is_empty.is_set():  # a look costs less than to clear it again
+            self._num_bytes = num_bytes
+            if self._may_be_empty:  # a look costs less than to clear the event again
+                self._may_be_empty = False
                 self._is_empty.clear()
-            must_wake = is_urgent or self._num_bytes > _WAKE_BYTES
             if self._thread is None:
                 self._start()
-        if must_wake:
+        if is_urgent or num_bytes > _WAKE_BYTES:
             self._wake.set()
 
     def drop(self, reason: str) -> None:
@@ -125,6 +129,7 @@ class LogWriter:
                 num_bytes += len(line)
             self._num_bytes -= num_bytes
             if not taken:
+                self._may_be_empty = True
                 self._is_empty.set()
         return b"".join(taken)
 

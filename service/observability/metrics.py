@@ -21,7 +21,6 @@ from service.observability.collectors import (
     Prefixes,
     Queue,
     QueueCollector,
-    SharedObservations,
     SlotCollector,
     Slots,
 )
@@ -168,7 +167,6 @@ class Metrics:
             ["model"],
             buckets=BATCH_SIZE_BUCKETS,
             registry=registry,
-            series=SharedObservations,
         )
         self.batch_padding_ratio = LoopHistogram(
             "unroll_batch_padding_ratio",

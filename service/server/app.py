@@ -61,6 +61,7 @@ from service.server.edge.forwarded import ForwardedScope, root_path_of, without_
 from service.server.edge.host_check import HostCheck
 from service.server.edge.implied_methods import ImpliedMethods
 from service.server.edge.pages import Compressed, Secured
+from service.server.edge.remembered_routes import remember_routes
 from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
 from service.server.shedding.encoded_refusal import EncodedRefusal, head_of
@@ -298,6 +299,7 @@ def _framework() -> FastAPI:
         document(protocol, framework)
     for routes in (models, health, open_inference_probes, playground, playground_data, reference):
         framework.include_router(routes.router)
+    remember_routes(framework.router)
     framework.openapi = partial(complete_document, framework, PROTOCOLS)  # type: ignore[method-assign]
     return framework
 

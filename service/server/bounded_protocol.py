@@ -67,6 +67,33 @@ class BoundedProtocol(BoundedLifetime):
     _accept: RawHeaders | None = None
     _address = ""
 
+    @property
+    def num_held_bytes(self) -> int:
+        """Of requests that wait for their turn."""
+        return self._num_held_bytes
+
+    @property
+    def num_left_bytes(self) -> int:
+        """What is missing of a body of declared length."""
+        return self._pieces.num_left_bytes
+
+    def may_take(self, headers: RawHeaders, num_bytes: int) -> bool:
+        """Whether a request with these headers is for a host that is served here, and there is room for its body.
+
+        The body is then counted until the request is answered.
+        """
+        if not self.open_connections.make_room_for_bodies(num_bytes):
+            return False
+        if self.host_check is not None:
+            try:
+                self.host_check.check(headers, (self.client or ("",))[0], (self.server or ("",))[0])
+            except Refused:
+                return False
+        self._num_counted_bytes += num_bytes
+        self.open_connections.body_bytes += num_bytes
+        self._head_is_timed = False  # the next one is
+        return True
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Read requests from the connection."""
         self._pieces = RequestPieces()

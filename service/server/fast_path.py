@@ -1,7 +1,8 @@
 """The bounded protocol with a fast path for plain requests.
 
 ASGI needs a task, two queues of messages and several calls through layers for each request, which costs as much as a
-small model. A plain POST to a route of a protocol goes straight to the application instead: one task, one write.
+small model. A plain POST to a route of a protocol goes straight to the application instead: one task, one write. If its
+head is byte for byte one that was parsed before, it is not parsed again.
 Everything else, and every unusual form of the same request, takes uvicorn's own path through ASGI.
 
 It subclasses what uvicorn does not promise to keep: `missing_pieces` says at start whether it is still there.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from typing import Protocol
 
 import httptools
@@ -27,7 +29,8 @@ from service.server.bounded_lifetime import Refuser
 from service.server.bounded_protocol import BoundedProtocol
 from service.server.connection_parts import response_head
 from service.server.edge.host_check import HostCheck
-from service.server.open_connections import OpenConnections
+from service.server.edge.known_heads import KnownHead, KnownHeads
+from service.server.open_connections import SMALL_BODY_BYTES, OpenConnections
 from service.server.shedding.encoded_refusal import EncodedRefusal
 from service.server.websocket.places import SharedByWebSockets
 
@@ -94,6 +97,7 @@ class FastPathCycle:
         if self._task is None:
             self._protocol.responder.note_left(self._match, self._headers)
         elif self._disconnect is None:
+            self._task.add_done_callback(self._protocol.tasks.discard)  # it may not have begun
             self._task.cancel()
         elif not self._disconnect.done():
             self._disconnect.set_result(None)
@@ -105,11 +109,17 @@ class FastPathCycle:
         if shed is not None:
             self._write_bytes(self._first_lines(shed.status) + shed.rest)
             return
-        self._task = self._protocol.loop.create_task(self._answer())
-        self._protocol.tasks.add(self._task)
-        self._task.add_done_callback(self._protocol.tasks.discard)
+        self._task = task = self._protocol.loop.create_task(self._answer())
+        self._protocol.tasks.add(task)  # for which the server waits when it stops
 
     async def _answer(self) -> None:
+        try:
+            await self._respond()
+        finally:
+            assert self._task is not None, "this is it"
+            self._protocol.tasks.discard(self._task)
+
+    async def _respond(self) -> None:
         responder = self._protocol.responder
         client = (self._protocol.client or ("",))[0]
         body, self._body = bytes(self._body), b""
@@ -190,6 +200,43 @@ class FastPathProtocol(BoundedProtocol):
     """Use a subclass with `responder` and `open_connections` set: see `fast_path_protocol`."""
 
     responder: Responder
+    known_heads: KnownHeads
+    #: What arrived last, if a request begins with it, until its head has been read.
+    _beginning: bytes | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a whole plain request whose head is known; leave all else to the parser."""
+        if not self._is_between_requests():
+            super().data_received(data)
+            return
+        found = self.known_heads.find(data)
+        if found is None or not self._take_known(*found):
+            self._beginning = data
+            super().data_received(data)
+
+    def _is_between_requests(self) -> bool:
+        """Whether what arrives is the beginning of a request, which may be answered at once."""
+        is_parsing = self.is_in_body or self.num_head_bytes or self.num_held_bytes
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        return not (is_parsing or is_busy or self.is_ending or self.flow.write_paused)
+
+    def _take_known(self, head: KnownHead, body: bytes) -> bool:
+        """Begin to answer a request; False if it must be looked at closely after all."""
+        if head.num_body_bytes > SMALL_BODY_BYTES or not self.may_take(head.headers, head.num_body_bytes):
+            return False
+        self.deadline_s = math.inf
+        self.cycle = cycle = FastPathCycle(self, head.match, head.headers)
+        cycle.take(body)
+        cycle.more_body = False
+        cycle.set()
+        return True
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and begin to answer the request."""
+        try:
+            super().on_headers_complete()
+        finally:
+            self._beginning = None  # what follows is not the beginning
 
     def begin_request(self) -> None:
         """Take the fast path if the request has the plain form."""
@@ -197,6 +244,8 @@ class FastPathProtocol(BoundedProtocol):
         if match is None:
             super().begin_request()
         else:
+            if self._beginning is not None:
+                self.known_heads.learn(self._beginning, match, self.headers, self.num_left_bytes)
             self.cycle = FastPathCycle(self, match, self.headers)
 
     def take_body(self, body: bytes) -> None:
@@ -233,6 +282,7 @@ def fast_path_protocol(application: Responder) -> type[FastPathProtocol]:
         "open_connections": application.open_connections,
         "host_check": application.host_check,
         "websockets": application.websockets,
+        "known_heads": KnownHeads(),
     }
     return type("BoundFastPathProtocol", (FastPathProtocol,), members)
 

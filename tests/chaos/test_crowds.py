@@ -20,7 +20,8 @@ from service.errors import InferenceFailed
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.inference.scheduling.batch_policy import BatchLimits
-from service.inference.scheduling.batcher import Batcher, Output
+from service.inference.scheduling.batcher import Batcher
+from service.inference.scheduling.batching.queued_request import Output
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher, StepLimits
 from service.inference.scheduling.lanes import Lanes
 from service.inference.scheduling.step_queue import StepQueue

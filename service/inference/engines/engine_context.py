@@ -77,7 +77,7 @@ class EngineContext:
 
         `efforts` are in characters of text, one for each input. Raises DeadlineExceeded, and what `work` raises.
         """
-        if sum(efforts) <= _INLINE_CHARACTERS:
+        if is_small(efforts):
             return [work(index) for index in range(len(efforts))]
         pieces = [partial(_work_on, work, indices) for indices in _pieces(efforts)]
         return list(chain.from_iterable(await self.preparation.run(pieces, deadline_s, caller)))
@@ -100,6 +100,11 @@ class EngineContext:
 
         queue = EmbeddingQueue(open_batcher, lambda examples: task.embed(opened.runner, examples))
         return Embedder(manifest, task, queue, self.for_each, options.request, self.metrics, statistics)
+
+
+def is_small(efforts: Sequence[int]) -> bool:
+    """Whether so much work, in characters of text for each input, may be done on the event loop."""
+    return sum(efforts) <= _INLINE_CHARACTERS
 
 
 def _work_on(work: Callable[[int], T], indices: range) -> list[T]:

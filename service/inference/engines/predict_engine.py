@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 from service.access.metering import meter_var
 from service.errors import InvalidInput, Overloaded, UnrollError
 from service.inference.engines.engine import OpenBundle
-from service.inference.engines.engine_context import EngineContext
-from service.inference.scheduling.batcher import Batcher, Output, timings_of
+from service.inference.engines.engine_context import EngineContext, is_small
+from service.inference.scheduling.batcher import Batcher
+from service.inference.scheduling.batching.queued_request import Output, timings_of
 from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.step_queue import StepQueue
@@ -130,8 +131,11 @@ class PredictEngine:
         """
         started_s = time.monotonic()
         try:
-            asked = _Asked(inputs, [effort_of(item) for item in items_of(inputs)], deadline_s, caller)
-            examples = await self._preprocess(asked, parameters)
+            asked = _Asked(inputs, _efforts_of(inputs), deadline_s, caller)
+            if is_small(asked.efforts) and isinstance(inputs, str):
+                examples = [self._preprocess_text(inputs, parameters)]
+            else:
+                examples = await self._preprocess(asked, parameters)
             prediction = await self._answer(started_s, asked, examples)
         except UnrollError:
             self.statistics.fail(started_s)
@@ -174,7 +178,7 @@ class PredictEngine:
         require_chunks(self.opened.bundle.manifest, ("state",) if before is not None else ("return_state",))
         reader = self.task.chunks
         assert reader is not None, "a bundle reads chunks only if its task does"
-        asked = _Asked(inputs, [effort_of(item) for item in items_of(inputs)], deadline_s, caller)
+        asked = _Asked(inputs, _efforts_of(inputs), deadline_s, caller)
         examples = await self._preprocess(asked, parameters)
         if len(examples) != 1:
             raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
@@ -194,14 +198,32 @@ class PredictEngine:
         queued_s = time.monotonic()
         outputs = await self._queue.submit(examples, asked.deadline_s, asked.caller)
         ran_s = time.monotonic()
-        written = await self._context.for_each(
-            asked.efforts, lambda index: self._written(examples[index], outputs[index]), asked.deadline_s, asked.caller
-        )
+        if is_small(asked.efforts):
+            written = [self._written(example, output) for example, output in zip(examples, outputs, strict=True)]
+        else:
+            written = await self._context.for_each(
+                asked.efforts,
+                lambda index: self._written(examples[index], outputs[index]),
+                asked.deadline_s,
+                asked.caller,
+            )
         timings = timings_of(started_s, queued_s, ran_s, outputs)
         if asked.caller != BACKGROUND:  # shadow traffic is no traffic of the model's
             self._observe(timings, [notes for _, notes in written])
             self.statistics.succeed(timings, len(examples))
         return Prediction([answer for answer, _ in written], timings, outputs=outputs)
+
+    def _preprocess_text(self, text: str, parameters: Mapping[str, Any]) -> Any:
+        """`_preprocess` for one short text, which most requests have."""
+        checked = check_parameters(self.task.parameters_type, parameters)
+        try:
+            example = self.task.preprocess(text, checked)
+            self._context.options.request.require_tokens(example.length, 1)
+        except InvalidInput as error:
+            if error.field[:1] == ("parameters",):
+                raise
+            raise error.under("inputs") from error
+        return example
 
     async def _preprocess(self, asked: _Asked, parameters: Mapping[str, Any]) -> list[Any]:
         """The inputs as examples, each checked, and all together against the limits of a request."""
@@ -255,6 +277,10 @@ class PredictEngine:
                 self._label_counts[label] += 1
             if answer_statistics.confidence is not None:
                 self._confidence.observe(answer_statistics.confidence)
+
+
+def _efforts_of(inputs: ReadInputs) -> list[int]:
+    return [len(inputs)] if isinstance(inputs, str) else [effort_of(item) for item in items_of(inputs)]
 
 
 def _queue(opened: OpenBundle, task: PredictTask[Any, Any], context: EngineContext) -> Queue:

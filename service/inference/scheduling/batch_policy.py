@@ -2,8 +2,9 @@
 
 onnxruntime's recurrent operators compute every row up to the longest of the batch, so a batch of very different lengths
 is slower than no batch at all. The items are sorted by length, and the contiguous run with the highest gain is taken:
-useful tokens per computed token, padding included. Older items weigh more, and the first in the order of turns is taken
-once it has waited beyond a bound, so that no item starves.
+useful tokens per computed token, padding included. A run has a cost of its own too, so that a fast graph has larger
+batches than a slow one. Older items weigh more, and the first in the order of turns is taken once it has waited
+beyond a bound, so that no item starves.
 """
 
 from __future__ import annotations
@@ -59,9 +60,11 @@ def split_expired(waiting: Sequence[WaitingT], now_s: float) -> tuple[list[Waiti
 
 
 def next_batch(
-    waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float, is_first_due: bool = False
+    waiting: Sequence[WaitingT], limits: BatchLimits, now_s: float, is_first_due: bool = False, run_tokens: float = 0.0
 ) -> list[WaitingT]:
     """The items of the next batch, sorted by length; `[]` only if nothing waits.
+
+    `run_tokens` is what a run costs beside its tokens, in computed tokens: see `tokens_computed`.
 
     `waiting` is in the order in which its items have their turns. The first is part of the batch if it has waited
     `max_overtaken_s`, or if it is due: a request must not be passed over for the second run of another one, nor made to
@@ -78,8 +81,13 @@ def next_batch(
     ages_s = now_s - np.array([item.enqueued_s for item in considered])
     is_first_due = is_first_due or bool(ages_s[0] >= limits.max_overtaken_s)
     anchor = int(np.flatnonzero(by_length == 0)[0]) if is_first_due else None
-    start, end = _best_run(lengths[by_length], ages_s[by_length], limits, anchor)
+    start, end = _best_run(lengths[by_length], ages_s[by_length], limits, anchor, run_tokens)
     return [considered[index] for index in by_length[start:end].tolist()]
+
+
+def tokens_computed(num_rows: int, num_steps: int) -> float:
+    """The cost of a batch in tokens: its rows, padding included, and what each step costs beside them."""
+    return (num_rows + _ROWS_PER_STEP) * num_steps
 
 
 def padding_ratio(lengths: Sequence[int]) -> float:
@@ -87,7 +95,9 @@ def padding_ratio(lengths: Sequence[int]) -> float:
     return 1.0 - sum(lengths) / (max(lengths) * len(lengths))
 
 
-def _best_run(lengths: NDArray[Any], ages_s: NDArray[Any], limits: BatchLimits, anchor: int | None) -> tuple[int, int]:
+def _best_run(
+    lengths: NDArray[Any], ages_s: NDArray[Any], limits: BatchLimits, anchor: int | None, run_tokens: float
+) -> tuple[int, int]:
     """Start and end of the contiguous run with the most weighted tokens per computed token.
 
     Args:
@@ -95,6 +105,7 @@ def _best_run(lengths: NDArray[Any], ages_s: NDArray[Any], limits: BatchLimits, 
         ages_s: `[items]`, in the same order.
         limits: maximum items and padded tokens of the run; a single item is always allowed.
         anchor: the run must contain this position.
+        run_tokens: the cost of any run, beside its tokens.
     """
     oldest_s = max(float(ages_s.max()), 1e-9)
     weights = lengths * (1.0 + _AGE_WEIGHT * (ages_s / oldest_s) ** 2)
@@ -103,7 +114,8 @@ def _best_run(lengths: NDArray[Any], ages_s: NDArray[Any], limits: BatchLimits, 
     for size in _sizes(min(len(lengths), limits.max_items)):
         first, last = (0, len(lengths) - size) if anchor is None else _starts_around(anchor, size, len(lengths))
         longest = lengths[first + size - 1 : last + size]
-        gain = (total[first + size : last + size + 1] - total[first : last + 1]) / ((size + _ROWS_PER_STEP) * longest)
+        cost = (size + _ROWS_PER_STEP) * longest + run_tokens
+        gain = (total[first + size : last + size + 1] - total[first : last + 1]) / cost
         if size > 1:
             gain[longest * size > limits.max_padded_tokens] = -1.0
         start = int(gain.argmax())

@@ -1,7 +1,8 @@
 """Dynamic batching for single-pass models: inputs wait in a bounded queue, and the lanes run them in batches.
 
 There is no batching delay: a batch is chosen from the waiting inputs the moment a lane is free, and a single input runs
-immediately. Request handlers on the event loop only enqueue; one call per batch resolves the requests there.
+immediately. Request handlers on the event loop only enqueue; one call per batch resolves the requests there. Where one
+lane is idle and all that waits is known to be done in less than a millisecond, the event loop runs it by itself.
 
 Requests take turns (`fair_share`): a batch holds inputs of the request whose turn it is, and of others of near lengths,
 and each is charged its share of the run. A request that has had no run yet goes before the second run of any other.
@@ -12,86 +13,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-from service.access.metering import Meter, meter_var
+from service.access.metering import meter_var
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded, UnrollError
 from service.inference.scheduling.batch_policy import BatchLimits, next_batch, padding_ratio, split_expired
-from service.inference.scheduling.fair_share import SEVERAL_RUNS_S, Turn
+from service.inference.scheduling.batching.deadlines import Deadlines
+from service.inference.scheduling.batching.queued_request import Output, Request, WorkItem, fail, finish
+from service.inference.scheduling.batching.run_cost import RunCost
+from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
 from service.inference.scheduling.kept_rows import RESERVED
 from service.inference.scheduling.lanes import Lanes, Work
 from service.observability.inference_statistics import RunTotals
 from service.observability.metrics import Metrics
-from service.observability.timings import Timings
 
 logger = logging.getLogger(__name__)
 
 #: Weight of the newest batch in the moving average of the time per item, from which Retry-After is computed.
 _NEWEST_WEIGHT = 0.2
 _LATE = "the answer was not ready before the request's deadline"
-
-
-class Output(NamedTuple):
-    """The result of one input, with the timings of its batch in seconds."""
-
-    value: Any
-    queue_s: float
-    run_s: float
-    batch_size: int
-
-
-def timings_of(started_s: float, queued_s: float, ran_s: float, outputs: Sequence[Output]) -> Timings:
-    """The stages of a request that ends now. Times are `time.monotonic()`'s: begun, queued, and back from the runs."""
-    ended_s = time.monotonic()
-    last = outputs[0] if len(outputs) == 1 else max(outputs, key=lambda output: output.queue_s + output.run_s)
-    return Timings(
-        preprocess_ms=_ms(queued_s - started_s),
-        queue_ms=_ms(last.queue_s),
-        inference_ms=_ms(last.run_s),
-        postprocess_ms=_ms(ended_s - ran_s),
-        total_ms=_ms(ended_s - started_s),
-        batch_size=max([output.batch_size for output in outputs]),
-    )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
-
-
-@dataclass(eq=False, slots=True)
-class Request:
-    """The inputs of one caller, which may be split over several batches. `outputs` is in the order of the inputs.
-
-    `is_running` is true once a lane has taken the first input. `meter` counts for whoever sent it.
-    """
-
-    result: asyncio.Future[list[Output]]
-    outputs: list[Output | None]
-    num_missing: int
-    turn: Turn
-    meter: Meter | None = None
-    timer: asyncio.TimerHandle | None = None
-    is_running: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class WorkItem:
-    """One queued input. Times are those of `time.monotonic()`."""
-
-    example: Any
-    length: int
-    enqueued_s: float
-    deadline_s: float
-    request: Request = field(repr=False)
-    index: int = 0
-
-    @property
-    def is_cancelled(self) -> bool:
-        return self.request.result.done()
 
 
 class Batcher:
@@ -120,6 +65,11 @@ class Batcher:
         self._running: list[list[WorkItem]] = []
         self._closed: UnrollError | None = None
         self._seconds_per_item = 0.0
+        self._cost = RunCost()
+        self._deadlines = Deadlines(self._loop, self._expire)
+        self._loop_thread = threading.get_ident()
+        #: Whether the event loop has been asked to run what waits.
+        self._is_asked = False
         #: Of this batcher alone, while the metrics are those of all versions of the model.
         self.runs = RunTotals()
         self._batch_size = metrics.batch_size.labels(model)
@@ -164,21 +114,55 @@ class Batcher:
         self._admit(len(examples), caller)
         now_s = time.monotonic()
         turn = self._lanes.share.begin(caller, self._expected_run_s(examples))
-        request = Request(self._loop.create_future(), [None] * len(examples), len(examples), turn, meter_var.get())
-        request.result.add_done_callback(lambda _: self._lanes.share.end(turn))
+        num_items, result = len(examples), self._loop.create_future()
+        request = Request(result, [None] * num_items, num_items, turn, deadline_s, meter_var.get())
+        result.add_done_callback(partial(self._end, request))
         items = [
             WorkItem(example, example.length, now_s, deadline_s, request, index)
             for index, example in enumerate(examples)
         ]
         self._arrived.extend(items)
-        self._lanes.wake()
-        request.timer = self._loop.call_later(max(0.0, deadline_s - now_s), self._expire, request)
-        return request.result
+        self._begin()
+        self._deadlines.watch(request, now_s)
+        return result
+
+    def _end(self, request: Request, _: asyncio.Future[list[Output]]) -> None:
+        """A request has its answer or its error, or its caller has left."""
+        self._lanes.share.end(request.turn)
+        self._deadlines.forget(request)
+
+    def _begin(self) -> None:
+        """See that what has arrived is run: by a lane, or on the event loop once all that came with it has arrived."""
+        if self._is_asked:
+            return
+        if self._cost.is_known and self._lanes.may_run_here:
+            self._is_asked = True
+            self._loop.call_soon(self._run_here)
+        else:
+            self._lanes.wake()
+
+    def _run_here(self) -> None:
+        """Run what waits on the event loop, if that is still short and the lane is idle."""
+        self._is_asked = False
+        started_s = time.monotonic()
+        if not self._is_short(started_s) or not self._lanes.run_here(self):
+            self._lanes.wake()
+            return
+        ended_s = time.monotonic()
+        self._cost.note_on_loop(ended_s - started_s, ended_s)
+        if self.num_waiting:
+            self._lanes.wake()
+
+    def _is_short(self, now_s: float) -> bool:
+        """Whether all that waits fits one batch that may hold up the event loop. Call it there, the lane being idle."""
+        lengths = [item.length for item in self._all_waiting()]
+        return len(lengths) <= self._limits.max_items and self._cost.is_short(lengths, now_s)
 
     async def close(self) -> None:
         """Accept no more and fail waiting requests with NotReady. Batches that are running are still answered."""
         self._lanes.remove(self)
         self._forget()
+        self._deadlines.close()
         self._forget = _nothing  # it refers to this batcher: without it the graphs are freed at once
         self._stop(NotReady("the service is stopping", cause="draining"))
 
@@ -198,7 +182,7 @@ class Batcher:
         now_s = time.monotonic()
         live, expired = split_expired(self._waiting, now_s)
         live.sort(key=_key)
-        batch = next_batch(live, self._limits, now_s, _is_first_due(live))
+        batch = next_batch(live, self._limits, now_s, _is_first_due(live), self._cost.run_tokens)
         chosen = set(map(id, batch))
         self._waiting = [item for item in live if id(item) not in chosen]
         if expired:
@@ -277,6 +261,9 @@ class Batcher:
 
     def _call_in_loop(self, answer: Callable[..., None], *arguments: Any) -> None:
         """Call `answer` on the event loop; if that has ended, nobody is waiting any more."""
+        if threading.get_ident() == self._loop_thread:
+            answer(*arguments)
+            return
         try:
             self._loop.call_soon_threadsafe(answer, *arguments)
         except RuntimeError:
@@ -293,11 +280,11 @@ class Batcher:
             if request.meter is not None:
                 request.meter.charge(self._model, compute_s=run_s / size)
             if not request.num_missing:
-                _finish(request)
+                finish(request)
 
     def _answer_failure(self, batch: list[WorkItem], error: UnrollError) -> None:
         self._remove_running(batch)
-        _fail(batch, error)
+        fail(batch, error)
 
     def _expire_all(self, items: list[WorkItem]) -> None:
         for item in items:
@@ -305,8 +292,6 @@ class Batcher:
 
     def _expire(self, request: Request) -> None:
         """On the event loop: the deadline has passed."""
-        if request.timer is not None:
-            request.timer.cancel()
         if not request.result.done():
             self._misses["running" if request.is_running else "queue"].inc()
             request.result.set_exception(DeadlineExceeded(_LATE))
@@ -323,6 +308,7 @@ class Batcher:
         self._computed_tokens.inc(padded_tokens)
         self._padded_tokens.inc(padded_tokens - sum(lengths))
         self._seconds_per_item += _NEWEST_WEIGHT * (run_s / len(lengths) - self._seconds_per_item)
+        self._cost.note(lengths, run_s)
 
     def _retry_after_s(self) -> float:
         seconds = self.num_waiting * self._seconds_per_item / self._lanes.num_lanes
@@ -333,14 +319,14 @@ class Batcher:
             self._closed = self._closed or error
             left, self._waiting = [*self._waiting, *self._arrived], []
             self._arrived.clear()
-        _fail(left, error)
+        fail(left, error)
 
     def _break(self, error: UnrollError) -> None:
         """Fail the running batches too: their lane may have ended."""
         self._stop(error)
         for batch in self._running.copy():
             self._remove_running(batch)
-            _fail(batch, error)
+            fail(batch, error)
 
 
 def _nothing() -> None:
@@ -356,19 +342,3 @@ def _is_first_due(waiting: Sequence[WorkItem]) -> bool:
     which would otherwise be dealt run after run.
     """
     return bool(waiting) and (waiting[0].request.turn.is_modest or any(item.request.is_running for item in waiting))
-
-
-def _finish(request: Request) -> None:
-    if request.timer is not None:
-        request.timer.cancel()
-    if not request.result.done():
-        request.result.set_result(request.outputs)  # type: ignore[arg-type]  # none is missing
-
-
-def _fail(items: Sequence[WorkItem], error: UnrollError) -> None:
-    """Fail every request that is still waiting."""
-    for item in items:
-        if item.request.timer is not None:
-            item.request.timer.cancel()
-        if not item.request.result.done():
-            item.request.result.set_exception(error)

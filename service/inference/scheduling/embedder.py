@@ -15,7 +15,8 @@ from service.access.metering import meter_var
 from service.bundle.manifest import Manifest
 from service.bundle.padding import FloatArray
 from service.errors import InferenceFailed, InvalidInput, NotReady, UnrollError
-from service.inference.scheduling.batcher import Batcher, Output, timings_of
+from service.inference.scheduling.batcher import Batcher
+from service.inference.scheduling.batching.queued_request import Output, timings_of
 from service.observability.inference_statistics import InferenceStatistics, RunTotals
 from service.observability.metrics import Metrics
 from service.observability.timings import Timings

@@ -18,7 +18,8 @@ from service.bundle.hidden_output import gives_hidden, without_hidden
 from service.bundle.manifest import GraphSpec, TensorSpec
 from service.bundle.padding import Array
 from service.errors import NotReady
-from service.inference.scheduling.batcher import Batcher, Output
+from service.inference.scheduling.batcher import Batcher
+from service.inference.scheduling.batching.queued_request import Output
 from service.observability.inference_statistics import RunTotals
 from service.tasks.core.task import Runner, run_with_hidden
 

@@ -62,9 +62,9 @@ class Lanes:
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._is_closing = False
         self._num_alive = num_lanes
-        #: For each lane: the total time of its finished runs, and the start of its current run (0 if idle). Both in
-        #: one tuple, so that a reader counts no run twice and misses none.
-        self._clocks = [(0.0, 0.0)] * num_lanes
+        #: For each lane, and for the event loop: the total time of its finished runs, and the start of its current run
+        #: (0 if idle). Both in one tuple, so that a reader counts no run twice and misses none.
+        self._clocks = [(0.0, 0.0)] * (num_lanes + 1)
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=f"{name}-{number}", daemon=True)
             for number in range(num_lanes)
@@ -110,6 +110,27 @@ class Lanes:
         """
         if self._num_idle:
             self._wakeups.put(None)
+
+    @property
+    def may_run_here(self) -> bool:
+        """Whether the event loop may do a short unit of work itself: there is one lane, and it has nothing to do."""
+        return self.num_lanes == 1 and self._num_idle == 1 and not self._is_closing
+
+    def run_here(self, source: WorkSource) -> bool:
+        """Do the next unit of work of `source` in the thread that calls, which must be the event loop's.
+
+        Handing over to a lane and back takes longer than a short run. Returns False, with nothing done, if the lane has
+        something to do or is about to look for it.
+        """
+        if not self.may_run_here or not self.lock.acquire(blocking=False):
+            return False
+        try:
+            work = _next_work(source)
+        finally:
+            self.lock.release()
+        if work is not None:
+            self._run(self.num_lanes, source, work)
+        return True
 
     def close(self) -> None:
         """End every lane after its current unit of work."""

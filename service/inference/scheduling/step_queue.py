@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.errors import Overloaded
-from service.inference.scheduling.batcher import Output
+from service.inference.scheduling.batching.queued_request import Output
 from service.inference.scheduling.continuous_batcher import LONG_TOKENS, ContinuousBatcher
 from service.inference.scheduling.fair_share import SEVERAL_RUNS_S
 from service.inference.scheduling.stream import Stream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,11 +25,19 @@ _KIND_SHOULD = re.compile(r"\b(Dictionary|List|String) should")
 
 def check_parameters(parameters_type: type[Parameters], given: Mapping[str, Any]) -> Any:
     """The typed parameters. Raises InvalidInput with the path `parameters.<name>`."""
+    if not given:
+        return _defaults(parameters_type)
     try:
         return parameters_type.model_validate(given)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         raise InvalidInput(_message(problem, parameters_type), ("parameters", *problem["loc"])) from error
+
+
+@lru_cache
+def _defaults(parameters_type: type[Parameters]) -> Parameters:
+    """The parameters of a request that has none. They are frozen, so all such requests may have the same."""
+    return parameters_type()
 
 
 def plain_message(problem: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ class ClassificationAnswer(Answer):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen, which takes longer to make than to tokenize a text
 class ClassificationExample:
     """One preprocessed input: the sequence, see `SequenceInput`, and its length in steps."""
 

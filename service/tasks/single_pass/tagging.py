@@ -99,7 +99,7 @@ class TaggingAnswer(Answer):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen, which takes longer to make than to tokenize a text
 class TaggingExample:
     """One sentence as ids. `text`, `offsets` and `places` are set if the input was a text, not a list of words.
 

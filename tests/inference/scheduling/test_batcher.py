@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 from service.inference.scheduling.batch_policy import BatchLimits
-from service.inference.scheduling.batcher import Batcher, Output
+from service.inference.scheduling.batcher import Batcher
+from service.inference.scheduling.batching.queued_request import Output
 from service.inference.scheduling.lanes import Lanes
 from service.observability.metrics import Metrics
 from tests.conftest import PATIENCE_S, until

@@ -33,13 +33,14 @@ def own_server(
     environ = kept | {"OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"} | dict(settings)
     process = ServerProcess(command, environ, ROOT, port, log)
     try:
-        _wait_until_ready(process)
+        wait_until_ready(process)
         yield process
     finally:
         process.stop()
 
 
-def _wait_until_ready(process: ServerProcess) -> None:
+def wait_until_ready(process: ServerProcess) -> None:
+    """Wait until the service says that it is ready. Raises StartFailed."""
     give_up_s = time.monotonic() + _START_S
     reason = ""
     while process.pids() and time.monotonic() < give_up_s:

@@ -27,7 +27,7 @@ from service.bundle.hidden_output import ON_REQUEST, without_hidden
 from service.bundle.manifest import ClassificationOptions, GraphSpec, TensorSpec, WaveformSpec
 from service.bundle.padding import Array
 from service.errors import InvalidInput, UnrollError
-from service.inference.scheduling.batcher import Output, timings_of
+from service.inference.scheduling.batching.queued_request import Output, timings_of
 from service.inference.scheduling.graph_queues import BATCH_AXIS, axis_sizes, batch_of
 
 #: An answer is held in memory as a whole.
