@@ -75,16 +75,20 @@ class Caller:
         self.take_request()
         self.num_open += 1
 
-    def refusal(self) -> RateLimited | None:
-        """How a request would be refused now, which is counted as one that was; None if the limits allow it."""
+    def reached_limit(self) -> tuple[str, float] | None:
+        """The limit for which a request would be refused now, and how long it has to wait; None if it would not."""
         if self._max_open is not None and self.num_open >= self._max_open:
-            return self._limited("concurrent_requests", RETRY_WHEN_BUSY_S)
+            return "concurrent_requests", RETRY_WHEN_BUSY_S
         now_s = time.monotonic()
         if self._tokens is not None and (wait_s := self._tokens.wait_s(now_s)) > 0:
-            return self._limited("tokens_per_minute", wait_s)
+            return "tokens_per_minute", wait_s
         if self._requests is not None and (wait_s := self._requests.wait_s(now_s)) > 0:
-            return self._limited("requests_per_minute", wait_s)
+            return "requests_per_minute", wait_s
         return None
+
+    def count_refusal(self, limit: str) -> None:
+        """One more request has been refused for this limit."""
+        self._refusals[self.name, limit] += 1
 
     def take_request(self) -> None:
         """Count one request against the limits a minute; those within an open connection count so too.
@@ -152,12 +156,17 @@ class Caller:
         return Forbidden(f"{message}; it has {held}")
 
     def _limited(self, limit: str, wait_s: float) -> RateLimited:
-        self._refusals[self.name, limit] += 1
-        amount = {
-            "concurrent_requests": f"{self._max_open} requests at once",
-            "requests_per_minute": f"{self._requests.per_minute if self._requests else 0} requests a minute",
-            "tokens_per_minute": f"{self._tokens.per_minute if self._tokens else 0} tokens a minute",
-        }[limit]
+        self.count_refusal(limit)
+        return self.refusal(limit, wait_s)
+
+    def refusal(self, limit: str, wait_s: float) -> RateLimited:
+        """The error of a request that has to wait so long for this limit."""
+        if limit == "concurrent_requests":
+            amount = f"{self._max_open} requests at once"
+        elif limit == "requests_per_minute":
+            amount = f"{self._requests.per_minute if self._requests else 0} requests a minute"
+        else:
+            amount = f"{self._tokens.per_minute if self._tokens else 0} tokens a minute"
         wait = "wait for one to end" if limit == "concurrent_requests" else f"wait for {wait_s:.1f} s"
         return RateLimited(f"the key {self.name} allows {amount}: {wait}", limit, wait_s)
 

@@ -68,7 +68,7 @@ def test_several_states_are_sealed_off_the_event_loop(tiny_models: Path, monkeyp
                 yield products
 
         batches = Stream.batches
-        monkeypatch.setattr(Stream, "batches", lambda stream: all_at_once(stream, batches))
+        monkeypatch.setattr(Stream, "batches", lambda stream, _: all_at_once(stream, batches))
         monkeypatch.setattr(StateSealer, "seal", noting)
         body = connection.ask(post("/generate_stream", {**STREAM, "state_every": 8})).body
     events = [json.loads(line[5:]) for line in body.split(b"\n\n") if line.startswith(b"data:")]

@@ -40,6 +40,8 @@ from service.server.shedding.refusal_report import Model, RefusalReport, Refused
 
 #: How long a model or a key is looked at after it has refused a request.
 _WATCHED_S = 1.0
+#: Refusals of a key have times to wait in them, which are written anew so often.
+_TIMES_HOLD_S = 0.02
 #: Models and keys that are looked at: clients choose the names of neither, but there may be many.
 _MAX_WATCHED = 1024
 #: The model is looked for in so many bytes of a body.
@@ -84,12 +86,15 @@ class _FullModel(_Watched):
 
 
 class _LimitedKey(_Watched):
-    __slots__ = ("caller", "refused")
+    __slots__ = ("caller", "decided_for", "decision", "limits", "refused")
 
     def __init__(self, caller: Caller) -> None:
         super().__init__()
         self.caller = caller
         self.refused: dict[tuple[str, Told], Refused] = {}
+        self.decided_for: tuple[object, ...] = ()
+        self.decision: _Decision | None = None
+        self.limits = b""
 
 
 class _Decision(NamedTuple):
@@ -151,22 +156,32 @@ class LoadShedding:
         watched = self._limited.get(key)
         if watched is None:
             return None
-        caller, error = watched.caller, watched.caller.refusal()
-        if error is None:
+        reached = watched.caller.reached_limit()
+        if reached is None:
             if watched.is_over:
                 del self._limited[key]
             return None
-        watched.renew()
+        limit, wait_s = reached
         request_id = request_id_of(known.get(_ID_NAME, b""))
-        template = self._forms.template(match.protocol.name, match.errors, error, request_id)
-        kind = match.route.path, template.told
-        refused = watched.refused.get(kind)
-        if refused is None:
-            refused = Refused(match.protocol.name, match.route.path, template.told, key=caller.name)
-            watched.refused[kind] = refused
-        self._tell(refused, request_id, self._client(known, client))
-        limits = head_of(caller.limit_headers())[:-2]
-        return EncodedRefusal(template.told.status, limits + template.written(request_id))
+        decided_for = limit, match.route.path, len(request_id), int(time.monotonic() / _TIMES_HOLD_S)
+        if decided_for != watched.decided_for:
+            self._decide_limited(match, watched, watched.caller.refusal(limit, wait_s), request_id)
+            watched.decided_for = decided_for if len(request_id) >= MIN_ID_CHARACTERS else ()
+        decision = watched.decision
+        assert decision is not None, "it was just made"
+        watched.caller.count_refusal(limit)
+        self._tell(decision.refused, request_id, self._client(known, client))
+        written = watched.limits + decision.template.written(request_id)
+        return EncodedRefusal(decision.refused.told.status, written)
+
+    def _decide_limited(self, match: Match, watched: _LimitedKey, error: RateLimited, request_id: str) -> None:
+        watched.renew()
+        protocol, path, caller = match.protocol.name, match.route.path, watched.caller
+        template = self._forms.template(protocol, match.errors, error, request_id)
+        kind = path, template.told
+        refused = watched.refused.setdefault(kind, Refused(protocol, path, template.told, key=caller.name))
+        watched.decision = _Decision(template, refused)
+        watched.limits = head_of(caller.limit_headers())[:-2]
 
     def _full_model(
         self, match: Match, known: dict[bytes, bytes], body: bytes | bytearray, client: str

@@ -72,6 +72,13 @@ def test_near_lengths_share_a_batch() -> None:
     assert [item.length for item in next_batch(waiting, BatchLimits(), NOW_S)] == [10, 10, 11]
 
 
+def test_a_run_that_costs_more_than_its_tokens_makes_larger_batches() -> None:
+    """A little padding costs less than one more run of a fast graph; otherwise lengths are kept apart."""
+    waiting = [Item(length) for length in (5, 5, 6, 8, 9, 9)]
+    assert len(next_batch(waiting, BatchLimits(), NOW_S)) < len(waiting)
+    assert next_batch(waiting, BatchLimits(), NOW_S, run_tokens=50.0) == waiting
+
+
 def test_of_equal_lengths_all_that_fit_go_the_older_first() -> None:
     waiting = [Item(5) for _ in range(4)]
     assert next_batch(waiting, BatchLimits(max_items=3), NOW_S) == waiting[:3]

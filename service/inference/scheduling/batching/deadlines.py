@@ -52,7 +52,8 @@ class Deadlines:
     def _look(self) -> None:
         """The next deadline has come, or its request has been answered."""
         self._timer, self._next_s, now_s = None, math.inf, time.monotonic()
-        for request in [one for one in self._open if one.deadline_s <= now_s]:
+        due = [one for one in self._open if one.deadline_s <= now_s]
+        for request in sorted(due, key=lambda one: one.deadline_s):
             self._open.discard(request)
             self._on_expiry(request)
         if self._open:
