@@ -18,7 +18,9 @@ MAX_WORKERS = 256
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 #: Variables with the prefix that are read elsewhere: by training, and by the command line as a client.
-OTHER_VARIABLES = frozenset({"UNROLL_DATA_DIR", "UNROLL_CACHE_DIR", "UNROLL_URL", "UNROLL_API_KEY"})
+OTHER_VARIABLES = frozenset(
+    {"UNROLL_DATA_DIR", "UNROLL_TRAIN_TIMEOUT_S", "UNROLL_CACHE_DIR", "UNROLL_URL", "UNROLL_API_KEY"}
+)
 
 
 class SettingsError(ValueError):

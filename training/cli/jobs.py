@@ -86,8 +86,11 @@ def _gpu_of(number: int) -> dict[str, str]:
 
 
 def _relay(job: subprocess.Popen[str], mark: str, say: Say) -> None:
-    for line in job.stderr or ():
-        say(mark + line.rstrip("\n"))
+    if job.stderr is None:
+        return
+    with job.stderr as lines:
+        for line in lines:
+            say(mark + line.rstrip("\n"))
 
 
 @contextmanager

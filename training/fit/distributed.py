@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from service.errors import UnrollError
@@ -185,7 +186,7 @@ def _join(device: torch.device, environment: MutableMapping[str, str]) -> Worker
     choose_interface(environment)
     try:
         shared, rank, count = next(rendezvous("env://", timeout=timeout))
-        store = dist.PrefixStore(agree_on_round(shared, rank, count, timeout_s), shared)
+        store = PrefixStore(agree_on_round(shared, rank, count, timeout_s), shared)
     except (RuntimeError, TimeoutError, ValueError) as error:
         where = f"{environment.get('MASTER_ADDR', '?')}:{environment.get('MASTER_PORT', '?')}"
         raise WorkersLost(f"the store of node 0 at {where} cannot be reached: {first_line(error)}") from error

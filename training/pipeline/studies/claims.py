@@ -130,7 +130,7 @@ def per_trial_sampler(seed: int) -> Any:
     """A TPE sampler whose random numbers depend on seed and trial: no two processes draw the same values."""
     from optuna.samplers import BaseSampler, TPESampler
 
-    class PerTrial(BaseSampler):
+    class PerTrial(BaseSampler):  # type: ignore[misc]
         """TPE, begun anew for each trial from the history of the study."""
 
         def __init__(self) -> None:
