@@ -8,7 +8,7 @@ import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -16,8 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.access.access_control import AccessControl, open_access
-from service.access.usage_log import UsageLog
+from service.access.access_control import open_access
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
 from service.api.documentation import complete_document, document
@@ -52,7 +51,7 @@ from service.observability.metrics import NO_MODEL, Metrics
 from service.observability.scrape.exposition import Scrape, exposition
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
-from service.server.background import BackgroundTasks, PeriodicUsage
+from service.server.background import BackgroundTasks, open_usage
 from service.server.edge.cors import Cors
 from service.server.edge.forwarded import ForwardedScope, root_path_of, without_prefix
 from service.server.edge.host_check import HostCheck
@@ -69,9 +68,6 @@ from service.server.workers.worker_peers import WorkerPeers
 from service.settings import Settings
 from service.tasks.inputs.request_limits import RequestLimits
 from service.worker_group import WorkerGroup
-
-if TYPE_CHECKING:
-    from service.access.pending_usage import PendingUsage
 
 logger = logging.getLogger(__name__)
 
@@ -319,7 +315,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     sessions = state.services.state_storage.sessions
     access = state.services.access
-    usage = _usage(state.settings, access, state.group)
+    usage = open_usage(state.settings, access, state.group)
     background_tasks = BackgroundTasks(
         state.registry, state.metrics, state.settings.reload_every_s, sessions.check, access, usage
     )
@@ -359,27 +355,6 @@ def _scrape_of(metrics: Metrics) -> Scrape:
         return await asyncio.to_thread(exposition, metrics.registry, accept)
 
     return scrape
-
-
-def _usage(settings: Settings, access: AccessControl, group: WorkerGroup | None) -> PeriodicUsage | None:
-    """The log of usage, if there is a folder for it; each worker has files of its own."""
-    if settings.usage_dir is None:
-        return None
-    if group is None:
-        return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
-    log = UsageLog(settings.usage_dir, access.ledger, worker=f".{group.index}", pending=_pending_usage(group))
-    return PeriodicUsage(log, settings.usage_every_s)
-
-
-def _pending_usage(group: WorkerGroup) -> PendingUsage | None:
-    """What workers leave for each other; without it, one that is killed loses what it has not written."""
-    from service.access.pending_usage import PendingUsage
-
-    try:
-        return PendingUsage(group.folder)
-    except (OSError, ValueError) as error:
-        logger.error("workers cannot keep usage for each other", extra={"reason": str(error)})
-        return None
 
 
 def _engine_options(settings: Settings, weights: Mapping[str, float], group: WorkerGroup | None) -> EngineOptions:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.access.access_control import AccessControl
 from service.access.usage_log import UsageLog
@@ -20,6 +20,11 @@ from service.observability.metrics import Metrics
 from service.observability.process import process_age_s
 from service.observability.supervision import Work, supervise
 from service.server.idle_collector import settle_memory
+from service.settings import Settings
+from service.worker_group import WorkerGroup
+
+if TYPE_CHECKING:
+    from service.access.pending_usage import PendingUsage
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +38,27 @@ class PeriodicUsage(NamedTuple):
 
     log: UsageLog
     every_s: float
+
+
+def open_usage(settings: Settings, access: AccessControl, group: WorkerGroup | None) -> PeriodicUsage | None:
+    """The log of usage, if there is a folder for it; each worker has files of its own."""
+    if settings.usage_dir is None:
+        return None
+    if group is None:
+        return PeriodicUsage(UsageLog(settings.usage_dir, access.ledger), settings.usage_every_s)
+    log = UsageLog(settings.usage_dir, access.ledger, worker=f".{group.index}", pending=_pending_usage(group))
+    return PeriodicUsage(log, settings.usage_every_s)
+
+
+def _pending_usage(group: WorkerGroup) -> PendingUsage | None:
+    """What workers leave for each other; without it, one that is killed loses what it has not written."""
+    from service.access.pending_usage import PendingUsage
+
+    try:
+        return PendingUsage(group.folder)
+    except (OSError, ValueError) as error:
+        logger.error("workers cannot keep usage for each other", extra={"reason": str(error)})
+        return None
 
 
 class BackgroundTasks:
