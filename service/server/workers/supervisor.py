@@ -159,8 +159,8 @@ class Supervisor:
         logger.error("a worker has ended and is replaced", extra=fields | {"reason": worker.failure or how})
         try:
             keep_of_ended(self._folder, index)
-        except (OSError, ValueError):
-            logger.exception("the counters of a worker that has ended are lost", extra={"of_worker": index})
+        except (OSError, ValueError) as error:
+            logger.error("counters of workers that ended cannot be added up", extra={"reason": str(error)})
 
     def _pause(self, index: int, reason: str, lived_s: float) -> None:
         """Start a worker later. Raises OSError where none becomes ready, again and again."""

@@ -6,6 +6,7 @@ import fcntl
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +19,11 @@ from service.server.workers import worker_table
 from service.server.workers.group_folder import group_folder
 from service.server.workers.published_metrics import MetricsFile, keep_of_ended, read_all
 from service.server.workers.supervisor import Supervisor
+from service.server.workers.worker_peers import WorkerPeers
 from service.server.workers.worker_process import WorkerProcess, end_of
 from service.server.workers.worker_table import WorkerState
 from service.settings import Settings, SettingsError
+from service.worker_group import WorkerGroup
 
 
 @pytest.fixture
@@ -66,14 +69,15 @@ def test_metrics_that_cannot_be_written_stay_as_they_were(tmp_path: Path) -> Non
     assert "done_total 3.0" in _shown(tmp_path)
 
 
-def test_a_folder_that_cannot_be_locked_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_locked_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(SettingsError, match="No space left"), group_folder(tmp_path):
-        pass
-    assert not list(tmp_path.iterdir())
+    with TemporaryDirectory() as parent:  # its name is short, as sockets need
+        with pytest.raises(SettingsError, match="No space left"), group_folder(Path(parent)):
+            pass
+        assert not list(Path(parent).iterdir())
 
 
 def test_workers_that_cannot_be_forked_are_tried_again(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +113,17 @@ def test_workers_that_were_stopped_with_their_supervisor_are_not_taken_for_hung(
         clock.now_s += 1
         supervisor._end_overdue()
     assert killed == [1000.0 + 3600 + 61]
+
+
+def test_without_room_a_model_is_unloaded_in_the_workers_that_are_there(tmp_path: Path) -> None:
+    """And what is loaded again is not taken for unloaded, since that needs no room."""
+    peers = WorkerPeers(WorkerGroup(0, 2, tmp_path))
+    peers.keep_unloaded([("pos-en", "1")])
+    (tmp_path / "unloaded.new").mkdir()
+    peers.keep_unloaded([("pos-en", "1"), ("ner-en", "1")])
+    assert peers.kept_unloaded() == [("pos-en", "1")]
+    peers.keep_unloaded([])
+    assert peers.kept_unloaded() == []
 
 
 def test_any_signal_can_end_a_worker() -> None:
