@@ -67,6 +67,8 @@ def run_server(settings: Settings) -> None:
 
 def _serve_with_workers(settings: Settings, count: int) -> None:
     """Have several processes serve. Raises SettingsError, OSError."""
+    with suppress(AttributeError):  # of Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # it waits for the supervisor, and ends nothing now
     _import_what_workers_use()
     Tls.of(settings)  # so that a wrong file ends it before any process is started
     listening = open_socket(settings.host, settings.port)

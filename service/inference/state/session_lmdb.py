@@ -27,7 +27,7 @@ from service.inference.state.sessions import (
     busy,
     require_small,
 )
-from service.inference.state.shared_store import SharedStore, StoreBroken, StoreFull
+from service.inference.state.shared_store import SharedStore, StoreBroken, StoreClosed, StoreFull
 from service.process_locks import NUMBERS, ProcessLocks
 
 if TYPE_CHECKING:
@@ -264,6 +264,8 @@ class SharedSessions:
     def _read_totals(self) -> tuple[int, int, int]:
         try:
             return self._store.look(lambda transaction: _totals(transaction.get(b"T")))
+        except StoreClosed:  # the last metrics are measured after it
+            return 0, 0, 0
         except StoreBroken as error:
             self._away(error)
             return 0, 0, 0

@@ -56,6 +56,10 @@ class StoreBroken(Exception):
     """The store cannot be used at the moment. The message says why."""
 
 
+class StoreClosed(StoreBroken):
+    """This process has closed the store."""
+
+
 class SharedStore:
     """One store. Any thread may use it.
 
@@ -159,7 +163,7 @@ class SharedStore:
     def _opened(self) -> lmdb.Environment:
         """The environment of the current generation. Raises StoreBroken."""
         if self._is_closed:
-            raise StoreBroken("the store was closed")
+            raise StoreClosed("the store was closed")
         if self._environment is None or self._generations[0] != self._generation:
             generation = self._generations[0]
             self._environment = None  # its memory is free when all have left it

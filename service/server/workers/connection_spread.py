@@ -84,11 +84,14 @@ class ConnectionSpread:
         self._table.set_connections(self._group.index, self._num_open() + len(self._opening))
 
     def num_too_many(self) -> int:
-        """How many connections others should have instead: more than a tenth above the mean of those who are ready."""
+        """How many connections others should have instead: more than a tenth above the mean of those who are ready.
+
+        All of them, where others are ready and this worker is not.
+        """
         loads = self._loads()
         own = loads.get(self._group.index)
-        if own is None or len(loads) < 2:
-            return 0
+        if own is None:
+            return self._num_open()
         mean = sum(loads.values()) / len(loads)
         return int(own - mean) if own > _UNEVEN * mean + 1 else 0
 
@@ -137,7 +140,7 @@ class ConnectionSpread:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
             inbox = str(_inbox_path(self._group.folder, target))
             try:
-                self._outbox.sendmsg([b"%d" % self._group.index], rights, 0, inbox)
+                self._outbox.sendmsg([b"%d %d" % (self._group.index, len(part))], rights, 0, inbox)
             except OSError:  # it is gone, or its queue is full
                 self._open(part)
                 continue
@@ -159,7 +162,8 @@ class ConnectionSpread:
             except OSError:
                 return
             self._open([socket.socket(fileno=descriptor) for descriptor in descriptors])
-            self._table.add_received(self._group.index, int(data), len(descriptors))
+            sender, num_handed = map(int, data.split())  # where descriptors run out, some are lost
+            self._table.add_received(self._group.index, sender, num_handed)
 
     def _open(self, connections: Sequence[socket.socket]) -> None:
         """Begin to serve accepted connections; they count at once."""

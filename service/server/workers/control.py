@@ -54,7 +54,11 @@ class ControlServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            question = from_json(await _read_all(reader))
+            data = await _read_all(reader)
+            if not data:  # whoever asks has ended, or does not wait any more
+                writer.close()
+                return
+            question = from_json(data)
             handler = self._handlers[question["command"]]
             answer = {"answer": await handler(question["arguments"])}
         except UnrollError as error:

@@ -37,9 +37,7 @@ def group_folder(wanted: Path | None) -> Iterator[Path]:
     parents = [wanted] if wanted is not None else _candidates()
     for parent in parents:
         _remove_left(parent)
-    folder = _make(parents)
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    folder, lock = _make(parents)
     try:
         yield folder
     finally:
@@ -56,19 +54,38 @@ def _candidates() -> list[Path]:
     return [MEMORY, temporary] if has_room else [temporary, MEMORY]
 
 
-def _make(parents: list[Path]) -> Path:
+def _make(parents: list[Path]) -> tuple[Path, int]:
+    """A folder in the first of the parents that has room for it, and the descriptor that holds its lock."""
     reasons = []
     for parent in parents:
         if len(os.fsencode(parent)) > _MAX_PARENT_BYTES:
             reasons.append(f"{parent}: its name is longer than {_MAX_PARENT_BYTES} bytes, which sockets in it allow")
             continue
         try:
-            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # readable by its owner alone
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # readable by its owner alone
+            try:
+                return folder, _own(folder)
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         except OSError as error:
             reasons.append(f"{parent}: {error.strerror or error}")
     raise SettingsError(
         f"workers need a folder that they can write, and there is none ({'; '.join(reasons)}): set UNROLL_WORKERS_DIR"
     )
+
+
+def _own(folder: Path) -> int:
+    """Lock a new folder. The lock is held before it has its name, so that nobody finds it free."""
+    staged = folder / f".{_LOCK}"
+    lock = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        staged.rename(folder / _LOCK)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def _remove_left(parent: Path) -> None:

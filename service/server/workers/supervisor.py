@@ -17,7 +17,7 @@ from pathlib import Path
 from service.server.workers.group_folder import group_folder
 from service.server.workers.published_metrics import keep_of_ended
 from service.server.workers.supervisor_log import configure_supervisor_log
-from service.server.workers.worker_process import REFUSED, Serve, WorkerProcess, start_worker
+from service.server.workers.worker_process import REFUSED, Serve, WorkerProcess, end_of, start_worker
 from service.server.workers.worker_table import WorkerState, WorkerTable
 from service.settings import Settings, SettingsError
 from service.worker_group import WorkerGroup
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 SIGNALS = (*_STOPPING, signal.SIGHUP, signal.SIGCHLD)
 _LOOK_EVERY_S = 0.5
+#: A supervisor that has not looked for so long was stopped, with its workers: by a terminal, or a container's freezer.
+_PAUSED_S = 5.0
 #: Pauses before a worker is replaced: it doubles with each that dies young, and is short again after a long life.
 _FIRST_PAUSE_S, _LAST_PAUSE_S, _YOUNG_S = 0.5, 30.0, 30.0
 #: Deaths of as many workers as there are, so many times over without one that was ready, are the end.
@@ -70,6 +72,7 @@ class Supervisor:
         self._start_at_s = [0.0] * count
         self._num_deaths = 0
         self._stopped_by: int | None = None
+        self._looked_s = self._awake_since_s = time.monotonic()
         self._finish_s = settings.stop_delay_s + settings.drain_timeout_s + _KILL_MARGIN_S
         self.num_restarts = 0
 
@@ -93,9 +96,16 @@ class Supervisor:
         now_s = time.monotonic()
         for index in range(self._count):
             if self._stopped_by is None and index not in self._workers and now_s >= self._start_at_s[index]:
-                group = WorkerGroup(index, self._count, self._folder)
-                siblings = tuple(self._workers.values())
-                self._workers[index] = start_worker(group, self._table, self._listening, self._serve, siblings, SIGNALS)
+                self._start(index)
+
+    def _start(self, index: int) -> None:
+        group, siblings = WorkerGroup(index, self._count, self._folder), tuple(self._workers.values())
+        try:
+            self._workers[index] = start_worker(group, self._table, self._listening, self._serve, siblings, SIGNALS)
+        except OSError as error:  # no process, memory or descriptor is left: those that run go on
+            fields = {"of_worker": index, "reason": error.strerror or str(error)}
+            self._pause(index, error.strerror or str(error), lived_s=0.0)
+            logger.error("a worker could not be started: it is tried again", extra=fields)
 
     def _take(self, taken: signal.struct_siginfo | None) -> None:
         if taken is None:
@@ -140,29 +150,37 @@ class Supervisor:
         del self._workers[index]
         if self._stopped_by is not None:
             return
-        how = f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        how = end_of(code)
         if code == REFUSED and not worker.has_started and self.num_restarts == 0:
             raise SettingsError(worker.failure)
-        self._num_deaths += 1
-        if self._num_deaths >= _MAX_ROUNDS * self._count:
-            raise OSError(
-                f"no worker stays alive: {self._num_deaths} ended before one was ready; {worker.failure or how}"
-            )
-        self._pauses_s[index] = _pause_s(self._pauses_s[index], lived_s)
-        self._start_at_s[index] = time.monotonic() + self._pauses_s[index]
+        self._pause(index, worker.failure or how, lived_s)
         self.num_restarts += 1
-        keep_of_ended(self._folder, index)
         fields = {"of_worker": index, "pid": worker.pid, "ended": how, "lived_s": round(lived_s, 1)}
         logger.error("a worker has ended and is replaced", extra=fields | {"reason": worker.failure or how})
+        try:
+            keep_of_ended(self._folder, index)
+        except (OSError, ValueError) as error:
+            logger.error("counters of workers that ended cannot be added up", extra={"reason": str(error)})
+
+    def _pause(self, index: int, reason: str, lived_s: float) -> None:
+        """Start a worker later. Raises OSError where none becomes ready, again and again."""
+        self._num_deaths += 1
+        if self._num_deaths >= _MAX_ROUNDS * self._count:
+            raise OSError(f"no worker stays alive: {self._num_deaths} ended before one was ready; {reason}")
+        self._pauses_s[index] = _pause_s(self._pauses_s[index], lived_s)
+        self._start_at_s[index] = time.monotonic() + self._pauses_s[index]
 
     def _end_overdue(self) -> None:
         """Kill workers that do not end when they should, and end those that stand still."""
         now_s, max_run_s = time.monotonic(), self._settings.max_run_s
+        if now_s - self._looked_s > _PAUSED_S:
+            self._awake_since_s = now_s
+        self._looked_s = now_s
         for worker in self._workers.values():
             if worker.must_end_s and now_s > worker.must_end_s:
                 logger.error("a worker does not end and is killed", extra={"of_worker": worker.index})
                 worker.kill()
-            elif max_run_s and not worker.must_end_s and self._table.silent_s(worker.index) > max_run_s:
+            elif max_run_s and not worker.must_end_s and self._silent_s(worker.index, now_s) > max_run_s:
                 logger.error("a worker does not answer and is killed", extra={"of_worker": worker.index})
                 worker.kill()
                 worker.must_end_s = now_s + _KILL_AFTER_FORCE_S
@@ -170,6 +188,10 @@ class Supervisor:
                 logger.error("the lanes of a worker stand still: it is stopped", extra={"of_worker": worker.index})
                 worker.order(signal.SIGTERM)
                 worker.must_end_s = now_s + self._finish_s
+
+    def _silent_s(self, index: int, now_s: float) -> float:
+        """How long a worker could have given a sign of life and has not."""
+        return min(self._table.silent_s(index), now_s - self._awake_since_s)
 
     def _kill_all(self) -> None:
         """At the end by an error, leave nobody behind."""

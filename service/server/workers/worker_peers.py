@@ -93,8 +93,14 @@ class WorkerPeers:
         """See `Peers.keep_unloaded`."""
         path = self._group.folder / _UNLOADED
         temporary = path.with_suffix(".new")
-        temporary.write_bytes(to_json(list(unloaded)))
-        temporary.replace(path)
+        try:
+            if unloaded:
+                temporary.write_bytes(to_json(list(unloaded)))
+                temporary.replace(path)
+            else:  # which needs no room
+                path.unlink(missing_ok=True)
+        except OSError as error:  # no room: it holds in the workers that are there
+            logger.error("workers that start later will not know what is unloaded", extra={"reason": str(error)})
 
     def kept_unloaded(self) -> list[Unloaded]:
         """See `Peers.kept_unloaded`."""

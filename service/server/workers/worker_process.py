@@ -82,8 +82,16 @@ def start_worker(
     Raises:
         OSError: the system has no more processes or descriptors.
     """
-    orders, status = os.pipe(), os.pipe()
-    pid = os.fork()
+    pipes: list[tuple[int, int]] = []
+    try:
+        pipes += [os.pipe()]
+        pipes += [os.pipe()]
+        pid = os.fork()
+    except OSError:
+        for end in (end for pipe in pipes for end in pipe):
+            os.close(end)
+        raise
+    orders, status = pipes
     if pid == 0:
         code = 1
         try:
@@ -102,6 +110,16 @@ def start_worker(
     os.close(status[1])
     os.set_blocking(status[0], False)
     return WorkerProcess(group.index, pid, orders[1], status[0])
+
+
+def end_of(code: int) -> str:
+    """How a process ended, by its exit code: negative for a signal, also one that has no name."""
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
 
 
 def _serve(seat: Seat, serve: Serve) -> int:

@@ -30,13 +30,12 @@ class WorkerTable:
     """The cells of `count` workers. Times are of the clock `time.monotonic`, which all processes share."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        """Map the table in a group's folder; the first to do so makes it."""
+        """Map the table in a group's folder; the first to do so makes it. Raises OSError where it has no room."""
         self.count = count
         size = _WORD_BYTES * count * (_NUM_FIELDS + count)
         descriptor = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(descriptor).st_size < size:
-                os.ftruncate(descriptor, size)
+            os.posix_fallocate(descriptor, 0, size)  # memory that is not there would be a signal that kills the process
             self._cells = memoryview(mmap.mmap(descriptor, size)).cast("q")
         finally:
             os.close(descriptor)

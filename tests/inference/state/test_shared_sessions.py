@@ -280,6 +280,13 @@ def test_a_store_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
     again.close()
 
 
+def test_looking_at_a_closed_store_is_no_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The last metrics of a worker that ends are measured after it."""
+    store = SharedSessions(tmp_path, LIMITS)
+    asyncio.run(store.close())
+    assert (len(store), store.num_bytes, store.failures, caplog.messages) == (0, 0, {}, [])
+
+
 def test_a_folder_that_cannot_be_used_is_named_at_the_start(tmp_path: Path) -> None:
     group = WorkerGroup(0, 2, tmp_path / "gone" / "file")
     (tmp_path / "gone").write_text("a file")

@@ -171,7 +171,8 @@ class Load:
 
     Attributes:
         num_answered: for each caller.
-        closed: workers whose connections ended without an answer, which callers then repeat on a new one.
+        closed: workers whose connections ended without an answer, which callers then repeat on a new one. One that
+            says so with its last answer (`Connection: close`), as those with many do when another is new, is not.
         failures: what else went wrong.
     """
 
@@ -201,26 +202,30 @@ class Load:
     def _call(self, number: int, index: int, connection: Connection) -> None:
         while True:
             with connection:
-                self._ask_on(number, connection)
+                has_said_so = self._ask_on(number, connection)
             if self._is_over.is_set():
                 return
-            self.closed.add(index)
+            if not has_said_so:
+                self.closed.add(index)
             try:
                 connection = Connection(self._port)
             except OSError:  # the service has stopped
                 return
 
-    def _ask_on(self, number: int, connection: Connection) -> None:
-        """Ask until the connection or the load ends."""
+    def _ask_on(self, number: int, connection: Connection) -> bool:
+        """Ask until the connection or the load ends; whether an answer has announced it."""
         while not self._is_over.is_set():
             try:
                 connection.send(ASKED)
                 answer = connection.answer()
             except (OSError, ValueError):  # closed before the first byte of an answer
-                return
+                return False
             if answer.status != 200:
                 self.failures.append(f"{answer.status}: {answer.body!r}")
             self.num_answered[number] += 1
+            if answer.headers.get("connection") == "close":
+                return True
+        return False
 
 
 @contextmanager
