@@ -91,21 +91,23 @@ class AccessControl:
         """
         if self._anonymous is not None:
             return self._anonymous
-        scheme, _, secret = authorization.partition(b" ")
-        if scheme != b"Bearer" and scheme.lower() != _BEARER:
-            secret = api_key
-        secret = secret.strip()
+        scheme, secret = _secret_of(authorization, api_key)
         if not secret:
             raise self._without_key(scheme)
-        hashing = _SHA256.copy()
-        hashing.update(secret)
-        digest = hashing.digest()  # as `digest_of`
-        expected, caller = self._by_digest.get(digest[:_INDEX_BYTES], (b"", None))
-        if not compare_digest(expected, digest) or caller is None:
+        caller = self._by_secret(secret)
+        if caller is None:
             raise self._refused("unknown", "the API key is unknown: it was revoked, or never made")
         if caller.expires_s != math.inf and caller.expires_s <= time.time():
             raise self._refused("expired", f"the API key {caller.name} has expired", caller.name)
         return caller
+
+    def find(self, authorization: bytes, api_key: bytes) -> Caller | None:
+        """As `identify`, but where that would refuse the request it is None, and nothing is counted."""
+        if self._anonymous is not None:
+            return self._anonymous
+        _, secret = _secret_of(authorization, api_key)
+        caller = self._by_secret(secret) if secret else None
+        return caller if caller is not None and caller.expires_s > time.time() else None
 
     def read_again(self) -> list[ApiKey] | None:
         """The keys as they are now; None if they cannot be read, which is logged. Any thread may call it."""
@@ -124,6 +126,13 @@ class AccessControl:
         self._replace(keys)
         logger.info("API keys were read", extra={"num_keys": len(keys)})
         return self._noted("ok")
+
+    def _by_secret(self, secret: bytes) -> Caller | None:
+        hashing = _SHA256.copy()
+        hashing.update(secret)
+        digest = hashing.digest()  # as `digest_of`
+        expected, caller = self._by_digest.get(digest[:_INDEX_BYTES], (b"", None))
+        return caller if compare_digest(expected, digest) else None
 
     def _noted(self, outcome: ReloadOutcome) -> ReloadOutcome:
         self.reloads[outcome] += 1
@@ -160,6 +169,14 @@ class AccessControl:
     def _refused(self, reason: KeyRefusal, message: str, name: str = UNKNOWN) -> Unauthenticated:
         self.refusals[name, reason] += 1
         return Unauthenticated(message, reason)
+
+
+def _secret_of(authorization: bytes, api_key: bytes) -> tuple[bytes, bytes]:
+    """The scheme of `Authorization`, and the secret; empty if there is none."""
+    scheme, _, secret = authorization.partition(b" ")
+    if scheme != b"Bearer" and scheme.lower() != _BEARER:
+        secret = api_key
+    return scheme, secret.strip()
 
 
 def open_access(settings: Settings, group: WorkerGroup | None = None) -> AccessControl:

@@ -127,6 +127,12 @@ class Caller:
             what = f"{scope}:{model}" if scope in self._scopes else scope
             raise self._forbidden(f"the key {self.name} may not use {model}: it needs the scope {what}", "model")
 
+    def may_ask(self, scope: Scope, model: str, num_bytes: int) -> bool:
+        """Whether the key allows this to be asked of the model now, in a body of so many bytes. Nothing is counted."""
+        granted = scope in self._granted or (scope in self._scopes and f"{scope}:{model}" in self._granted)
+        fits = self.max_body_bytes is None or num_bytes <= self.max_body_bytes
+        return granted and fits and self.reached_limit() is None
+
     def charge(self, model: str, read_tokens: int = 0, written_tokens: int = 0, compute_s: float = 0.0) -> None:
         """Count what a request has used. Tokens count against the limit after the fact, so they may exceed it."""
         counter = self._counter(model)

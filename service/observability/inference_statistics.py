@@ -77,6 +77,10 @@ class InferenceStatistics:
         self._num_failed += 1
         self._failed_s += time.monotonic() - started_s
 
+    def refuse(self) -> None:
+        """Count a request that was refused at once."""
+        self._num_failed += 1
+
     @property
     def success(self) -> Total:
         """Requests that were answered, from the first look at their inputs to the end."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from service.bundle.load import Bundle
 from service.errors import Overloaded
 from service.inference.runtime.ort_runner import OrtRunner
+from service.observability.inference_statistics import InferenceStatistics
 from service.tasks.core.task import Task
 
 
@@ -75,6 +76,11 @@ class Engine(Protocol):
     @property
     def num_waiting(self) -> int:
         """Inputs or streams in the queue."""
+        ...
+
+    @property
+    def statistics(self) -> InferenceStatistics:
+        """The requests that it answered or failed."""
         ...
 
     def refusal(self, caller: str = "") -> Overloaded | None:

@@ -108,7 +108,11 @@ class GenerationEngine:
             [effort], lambda _: self._begin(prompt, options, delivery, before), deadline_s, caller
         )
         self._require_tokens(request)
-        stream = self._batcher.submit(request, deadline_s, caller)
+        try:
+            stream = self._batcher.submit(request, deadline_s, caller)
+        except Overloaded:
+            self.statistics.fail(started_s)
+            raise
         if caller == BACKGROUND:  # shadow traffic is no traffic of the model's
             return stream
         if self.on_answer is not None and isinstance(prompt, str) and before is None and request.num_rows == 1:

@@ -27,6 +27,7 @@ from service.api.request_record import REQUEST_ID_HEADER, RequestRecord, request
 from service.api.request_scope import TOO_MANY_OPEN, Headers
 from service.errors import Overloaded, RateLimited, UnknownModel
 from service.inference.engines.engine import Engine
+from service.observability.inference_statistics import InferenceStatistics
 from service.observability.metrics import NO_MODEL, Metrics
 from service.server.shedding.encoded_refusal import (
     MIN_ID_CHARACTERS,
@@ -37,6 +38,7 @@ from service.server.shedding.encoded_refusal import (
     head_of,
 )
 from service.server.shedding.refusal_report import Model, RefusalReport, Refused
+from service.tasks.catalogue import route_of
 
 #: How long a model or a key is looked at after it has refused a request.
 _WATCHED_S = 1.0
@@ -75,11 +77,12 @@ class _Watched:
 class _FullModel(_Watched):
     """Attributes: `decision` and what it was made for, which holds until the queue or the caller is another."""
 
-    __slots__ = ("decided_for", "decision", "engine", "name")
+    __slots__ = ("decided_for", "decision", "engine", "name", "scope")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, scope: Scope) -> None:
         super().__init__()
         self.name = name
+        self.scope = scope
         self.engine: Engine | None = None
         self.decided_for: tuple[object, ...] = ()
         self.decision: _Decision | None = None
@@ -102,6 +105,8 @@ class _Decision(NamedTuple):
 
     template: Template
     refused: Refused
+    #: Of the version that would have answered.
+    statistics: InferenceStatistics | None = None
 
 
 class LoadShedding:
@@ -114,7 +119,7 @@ class LoadShedding:
         self._forms = RefusalForms()
         self._report = RefusalReport(metrics)
         self._too_many: dict[str, Refused] = {}
-        self._refused: dict[tuple[str, str, Told, Model], Refused] = {}
+        self._refused: dict[tuple[str, str, Told, Model, str], Refused] = {}
         self._full: dict[_Named, _FullModel] = {}
         self._limited: dict[_KeyHeaders, _LimitedKey] = {}
 
@@ -127,7 +132,9 @@ class LoadShedding:
         elif isinstance(error, Overloaded) and match.route.names_model and record.model != NO_MODEL:
             name = None if record.headers.content_encoding else _model_of(body)
             if name is not None and len(self._full) < _MAX_WATCHED:
-                self._full[match.route.path, name] = _FullModel(record.model)
+                needs = match.route.needs
+                scope = route_of(record.task) if needs == "any" else needs  # type: ignore[arg-type]
+                self._full[match.route.path, name] = _FullModel(record.model, scope)
 
     def refusal(self, match: Match, headers: Headers, body: bytes | bytearray, client: str) -> EncodedRefusal | None:
         """The response to a request that must be refused; None if it may be answered. `client` is its connection's."""
@@ -167,10 +174,13 @@ class LoadShedding:
         if decided_for != watched.decided_for:
             self._decide_limited(match, watched, watched.caller.refusal(limit, wait_s), request_id)
             watched.decided_for = decided_for if len(request_id) >= MIN_ID_CHARACTERS else ()
+        watched.caller.count_refusal(limit)
+        return self._told_limited(watched, request_id, self._client(known, client))
+
+    def _told_limited(self, watched: _LimitedKey, request_id: str, client: str) -> EncodedRefusal:
         decision = watched.decision
         assert decision is not None, "it was just made"
-        watched.caller.count_refusal(limit)
-        self._tell(decision.refused, request_id, self._client(known, client))
+        self._tell(decision.refused, request_id, client)
         written = watched.limits + decision.template.written(request_id)
         return EncodedRefusal(decision.refused.told.status, written)
 
@@ -181,34 +191,57 @@ class LoadShedding:
         kind = path, template.told
         refused = watched.refused.setdefault(kind, Refused(protocol, path, template.told, key=caller.name))
         watched.decision = _Decision(template, refused)
-        watched.limits = head_of(caller.limit_headers())[:-2]
+        watched.limits = _limits_of(caller)
 
     def _full_model(
         self, match: Match, known: dict[bytes, bytes], body: bytes | bytearray, client: str
     ) -> EncodedRefusal | None:
-        """Where requests need a key, that is checked first, on the other way."""
-        name = _model_of(body) if self._services.access.is_idle else None
+        """A request that its key does not allow goes the other way."""
+        name = _model_of(body)
         if name is None or (watched := self._full.get((match.route.path, name))) is None:
             return None
+        access, caller = self._services.access, None
+        if not access.is_idle:
+            caller = access.find(known.get(b"authorization", b""), known.get(b"x-api-key", b""))
+            if caller is None or not caller.may_ask(watched.scope, watched.name, len(body)):
+                return None
         client = self._client(known, client)
         request_id = request_id_of(known.get(_ID_NAME, b""))
-        engine = watched.engine
-        decided_for = client, len(request_id), -1 if engine is None else engine.num_waiting
-        if engine is None or decided_for != watched.decided_for:
-            self._decide(match, watched, client, request_id)
-        decision = watched.decision
+        decision = self._full_decision(match, watched, client, caller, request_id)
         if decision is None:
             if watched.is_over:
                 del self._full[match.route.path, name]
             return None
+        limits = b""
+        if caller is not None:
+            try:
+                limits = _counted(caller, match, known, watched.name)
+            except RateLimited as error:  # a request of another worker was faster
+                limited = _LimitedKey(caller)
+                self._decide_limited(match, limited, error, request_id)
+                return self._told_limited(limited, request_id, client)
+        if decision.statistics is not None:
+            decision.statistics.refuse()
         self._tell(decision.refused, request_id, client)
-        return EncodedRefusal(decision.refused.told.status, decision.template.written(request_id))
+        return EncodedRefusal(decision.refused.told.status, limits + decision.template.written(request_id))
 
-    def _decide(self, match: Match, watched: _FullModel, client: str, request_id: str) -> None:
+    def _full_decision(
+        self, match: Match, watched: _FullModel, client: str, caller: Caller | None, request_id: str
+    ) -> _Decision | None:
+        """The decision for this caller: the one before, if nothing has changed."""
+        engine = watched.engine
+        key = caller.name if caller is not None and caller.identity else ""
+        sharer = caller.sharer if caller is not None and key else client
+        decided_for = sharer, key, len(request_id), -1 if engine is None else engine.num_waiting
+        if engine is None or decided_for != watched.decided_for:
+            self._decide(match, watched, sharer, key, request_id)
+        return watched.decision
+
+    def _decide(self, match: Match, watched: _FullModel, sharer: str, key: str, request_id: str) -> None:
         """Look at the queues of the model. It is full if those of all its versions are."""
         watched.engine = watched.decision = None
         engines = self._engines(watched.name)
-        errors = [error for engine in engines if (error := engine.refusal(client)) is not None]
+        errors = [error for engine in engines if (error := engine.refusal(sharer)) is not None]
         if not errors or len(errors) < len(engines):
             return
         watched.renew()
@@ -217,11 +250,11 @@ class LoadShedding:
         manifest = engine.opened.bundle.manifest
         model = Model(manifest.name, manifest.version, manifest.task)
         refused = self._refused.setdefault(
-            (protocol, path, template.told, model), Refused(protocol, path, template.told, model)
+            (protocol, path, template.told, model, key), Refused(protocol, path, template.told, model, key)
         )
-        watched.decision = _Decision(template, refused)
+        watched.decision = _Decision(template, refused, engine.statistics)
         if len(engines) == 1 and len(request_id) >= MIN_ID_CHARACTERS:
-            watched.engine, watched.decided_for = engine, (client, len(request_id), engine.num_waiting)
+            watched.engine, watched.decided_for = engine, (sharer, key, len(request_id), engine.num_waiting)
 
     def _tell(self, refused: Refused, request_id: str, client: str) -> None:
         if self._report.has_room():
@@ -240,6 +273,22 @@ class LoadShedding:
         except UnknownModel:
             return []
         return [entry.engine for entry in versions if entry.engine is not None and entry.engine.is_alive]
+
+
+def _counted(caller: Caller, match: Match, known: dict[bytes, bytes], model: str) -> bytes:
+    """Count a request against the limits of its key, as one that was answered; then their header lines.
+
+    Raises RateLimited.
+    """
+    caller.admit(match.route.needs, known.get(b"content-length", b""))
+    limits = _limits_of(caller)
+    caller.end(model)
+    return limits
+
+
+def _limits_of(caller: Caller) -> bytes:
+    """Header lines with what the limits of a key still allow."""
+    return head_of(caller.limit_headers())[:-2]
 
 
 def _model_of(body: bytes | bytearray) -> str | None:

@@ -31,15 +31,15 @@ def server(tiny_models: Path) -> Iterator[LiveServer]:
 
 
 @contextmanager
-def full_queue(server: LiveServer, path: str, body: Any) -> Iterator[Connection]:
+def full_queue(server: LiveServer, path: str, body: Any, **headers: str) -> Iterator[Connection]:
     """The queue of this model is full, and one request has been refused. Gives a connection to ask on."""
     engine = server.engine(body["model"])
     with ExitStack() as stack, held_runs(server, body["model"]) as begun:
         openings = [stack.enter_context(server.connect()) for _ in range(_MAX_WAITING + 1)]
-        openings[0].send(post(path, body))
+        openings[0].send(post(path, body, **headers))
         assert begun.wait(60)
         for opening in openings[1:]:
-            opening.send(post(path, body))
+            opening.send(post(path, body, **headers))
         wait_until(lambda: engine.num_waiting == _MAX_WAITING)
         yield stack.enter_context(server.connect())
     wait_until(lambda: not engine.num_pending)
@@ -66,6 +66,8 @@ def test_a_refusal_is_the_same_before_the_body_is_read(server: LiveServer, path:
     """Status, headers and body are those of the first refusal, which has gone the long way; nothing else is run."""
     labels = {"model": body["model"], "task": server.engine(body["model"]).opened.bundle.manifest.task}
     counted = server.metric("unroll_requests_total", outcome="overloaded", **labels)
+    statistics = server.engine(body["model"]).statistics
+    num_failed = statistics.failure.times
     rejected = server.metric("unroll_rejections_total", reason="queue_full")
     with full_queue(server, path, body) as connection:
         first = connection.ask(post(path, body))
@@ -80,6 +82,7 @@ def test_a_refusal_is_the_same_before_the_body_is_read(server: LiveServer, path:
     assert len({answer.headers["x-request-id"] for answer in later}) == 20
     assert (mine.headers["x-request-id"], brief.headers["x-request-id"]) == ("mine-123456", "q")
     assert json.loads(brief.body).keys() == json.loads(first.body).keys()
+    assert statistics.failure.times == num_failed + 23
     wait_until(lambda: server.metric("unroll_requests_total", outcome="overloaded", **labels) == counted + 23)
     wait_until(lambda: server.metric("unroll_rejections_total", reason="queue_full") == rejected + 23)
     with server.connect() as connection:
@@ -140,6 +143,42 @@ def test_a_key_that_has_used_up_its_limit_is_refused_alike(tiny_models: Path, tm
         assert connection.ask(post("/predict", TAG)).status == 401
         reason = {"reason": "key_requests_per_minute"}
         wait_until(lambda: server.metric("unroll_rejections_total", **reason) == 22)
+
+
+def test_a_full_queue_refuses_requests_with_keys_alike(tiny_models: Path, tmp_path: Path) -> None:
+    """They are counted against their key and carry its limits; a key that may not ask gets its own error, as before."""
+    keys = key_file(
+        tmp_path,
+        key("many", limits={"requests_per_minute": 1000}),
+        key("last", limits={"requests_per_minute": 1}),
+        key("small", limits={"max_body_bytes": 10}),
+        key("other", scopes=[f"predict:{CLASSIFIER}"]),
+        key("narrow", scopes=[f"predict:{TAGGER}"]),
+    )
+    limits = {"max_queue_items": _MAX_WAITING, "max_inputs_per_request": _MAX_WAITING, "max_batch_items": 1}
+    with live_server(tiny_models, lanes=1, default_timeout_ms=600_000, api_keys_file=keys, **limits) as server:
+        callers = {name: {"authorization": bearer(name)} for name in ("many", "last", "small", "other", "narrow")}
+        with full_queue(server, "/predict", TAG, **callers["narrow"]) as connection:
+
+            def ask(name: str) -> Answer:
+                return connection.ask(post("/predict", TAG, **callers[name]))
+
+            first = ask("many")
+            num_asked = len(server.short_paths)
+            later = [ask("many") for _ in range(20)]
+            others = [ask("narrow") for _ in range(2)]
+            last = ask("last")
+            assert len(server.short_paths) == num_asked, "none of them was looked at"
+            assert [answer.status for answer in (first, *later, *others, last)] == [429] * 24
+            assert all(answer.headers.keys() == first.headers.keys() for answer in later)
+            assert [told(answer)[2] for answer in later] == [told(first)[2]] * 20
+            assert last.json["error_type"] == "overloaded"
+            assert server.metric("unroll_usage_requests_total", key="many", model=TAGGER) == 21
+            limited = ask("last")
+            assert (limited.status, limited.json["error_type"]) == (429, "rate_limited")
+            assert [ask("small").status, ask("other").status] == [413, 403]
+            assert connection.ask(post("/predict", TAG, authorization="Bearer none")).status == 401
+            assert connection.ask(post("/predict", TAG)).status == 401
 
 
 def test_a_flood_of_refusals_has_few_log_lines(server: LiveServer, caplog: pytest.LogCaptureFixture) -> None:
