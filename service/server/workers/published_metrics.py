@@ -55,7 +55,7 @@ def read_all(folder: Path, own: int) -> MergedMetrics:
 
 def keep_of_ended(folder: Path, index: int) -> None:
     """Add the counters of a worker that has ended to those of the others that have, and count its restart."""
-    restart = Snapshot([(*_RESTARTS, [[f"{_RESTARTS[0]}_total", {}, 1.0, None]])])
+    restart = Snapshot([(*_RESTARTS, [[f"{_RESTARTS[0]}_total", {}, 1.0, None]])], [])
     with _locked(folder, fcntl.LOCK_EX):
         paths = [path for path in (folder / _ENDED, _path(folder, index)) if path.exists()]
         kept = MergedMetrics([restart, *(lasting(_parsed(path.read_bytes())) for path in paths)])
@@ -69,12 +69,12 @@ def _path(folder: Path, index: int) -> Path:
 
 def _write(path: Path, snapshot: Snapshot) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.new")
-    temporary.write_bytes(to_json(snapshot.families, inf_nan_mode="constants"))
+    temporary.write_bytes(to_json(snapshot, inf_nan_mode="constants"))
     temporary.replace(path)
 
 
 def _parsed(data: bytes) -> Snapshot:
-    return Snapshot([tuple(family) for family in from_json(data)])
+    return Snapshot(*from_json(data))
 
 
 @contextmanager
