@@ -20,9 +20,9 @@ from service.api.event_stream import EventStream
 from service.api.protocol import Match, RouteTable
 from service.api.request_record import REQUEST_ID_HEADER, KnownHeaders, RequestRecord, request_id_of
 from service.api.request_report import log_fields, traced_request
-from service.observability.collectors import LoopCount, LoopObservations
 from service.observability.json_logs import log_request, request_fields_var
 from service.observability.metrics import NO_MODEL, Metrics
+from service.observability.scrape.loop_metrics import LoopCount, LoopObservations
 from service.observability.spans import Tracer
 
 logger = logging.getLogger("service.requests")

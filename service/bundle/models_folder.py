@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,8 @@ STAGING_FOLDER: Final = ".staging"
 
 #: Folders with files, but none of these, hold something else than a bundle that was copied in part.
 _SUFFIXES_OF_BUNDLES = frozenset({".onnx", ".json", ".jsonl", ".npy", ".bin"})
+#: Manifests whose name and version are remembered.
+_MOST_IDENTITIES = 4096
 _IS_NAME, _IS_VERSION = re.compile(NAME_PATTERN).search, re.compile(VERSION_PATTERN).search
 
 
@@ -143,7 +146,8 @@ def _may_be_bundle(path: Path, entry: os.DirEntry[str]) -> bool:
     try:
         if not _is_folder(entry):
             return False
-        suffixes = {Path(file.name).suffix for file in _entries(path)}
+        with os.scandir(path) as files:
+            suffixes = {os.path.splitext(file.name)[1] for file in files}
     except FileNotFoundError:
         return entry.is_symlink()  # to what is not mounted; or else it was removed meanwhile
     except OSError:
@@ -163,22 +167,31 @@ def _copies(bundles: Sequence[Path]) -> list[Stray]:
     there = {(path.parent.name, path.name) for path in bundles}
     copies = []
     for path in bundles:
-        identity = _identity(path / MANIFEST_FILE)
+        identity = _identity(f"{path}{os.sep}{MANIFEST_FILE}")
         if identity in there and identity != (path.parent.name, path.name):
             name, version = identity
             copies.append(Stray(path, f"by its manifest it is a copy of {name} version {version}"))
     return copies
 
 
-def _identity(file: Path) -> tuple[str, str]:
+def _identity(file: str) -> tuple[str, str]:
     """Name and version that a manifest states; "" if it cannot be read, which whoever loads it will say."""
     try:
-        state = file.stat()
+        state = os.stat(file)
         if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_MANIFEST_BYTES:
             return "", ""
-        values = json.loads(file.read_bytes())
+        return _identity_in(file, (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
     except (OSError, ValueError, RecursionError):
         return "", ""
+
+
+@lru_cache(maxsize=_MOST_IDENTITIES)
+def _identity_in(file: str, state: tuple[int, ...]) -> tuple[str, str]:
+    """The same; a folder that is looked at every few seconds has hundreds. Raises OSError, ValueError, RecursionError.
+
+    `state` is what differs when the file has changed.
+    """
+    values = json.loads(Path(file).read_bytes())
     return (str(values.get("name")), str(values.get("version", "1"))) if isinstance(values, dict) else ("", "")
 
 

@@ -1,32 +1,20 @@
 """Collectors: metrics that are read from their owners at each scrape, instead of being updated all the time.
 
 The values of several versions of one model are summed, because dashboards show models.
-
-Counters and histograms that every request changes are here too: those of the client library take a lock for each value
-and check each call, which together costs a request more than its answer does.
 """
 
 from __future__ import annotations
 
-import time
-from bisect import bisect_left
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
-from threading import Lock
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector, CollectorRegistry
-from prometheus_client.utils import floatToGoString
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from service.observability.json_logs import num_dropped_lines
 
 ThingT = TypeVar("ThingT")
-SeriesT = TypeVar("SeriesT")
-
-#: Observations that a series keeps until they are counted.
-_MOST_KEPT = 1024
 
 #: Ends a `watch`.
 Forget = Callable[[], None]
@@ -90,140 +78,6 @@ class BusyLanes(Protocol):
     def busy_s(self) -> float: ...
     @property
     def run_age_s(self) -> float: ...
-
-
-class LoopCount:
-    """One series of a counter. Only the event loop adds to it; any thread may read it."""
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0.0
-
-    def inc(self, amount: float = 1) -> None:
-        """Add an amount, which is not negative."""
-        self.value += amount
-
-
-class LoopObservations:
-    """One series of a histogram. Any thread may add to it and read it.
-
-    What is observed is only kept, and counted when somebody reads or much has come: that costs a request least.
-
-    Attributes:
-        bounds: the upper bounds of the buckets but for the last, which has none.
-        exemplars: the newest of each bucket that has one, by its number.
-    """
-
-    __slots__ = ("_counts", "_kept", "_lock", "_total", "bounds", "exemplars")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.exemplars: dict[int, Exemplar] = {}
-        self._counts = [0] * (len(bounds) + 1)
-        self._total = 0.0
-        self._kept: deque[float] = deque()
-        self._lock = Lock()
-
-    @property
-    def counts(self) -> list[int]:
-        """Observations in each bucket alone."""
-        self._count()
-        return self._counts
-
-    @property
-    def total(self) -> float:
-        """The sum of what was observed."""
-        self._count()
-        return self._total
-
-    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
-        """Keep an amount. `exemplar` has the trace id, which links the bucket to the trace."""
-        kept = self._kept
-        kept.append(amount)
-        if exemplar is not None:
-            self.exemplars[bisect_left(self.bounds, amount)] = Exemplar(dict(exemplar), amount, time.time())
-        if len(kept) >= _MOST_KEPT:
-            self._count()
-
-    def _count(self) -> None:
-        """Count what was kept so far."""
-        bounds, counts, kept = self.bounds, self._counts, self._kept
-        with self._lock:
-            for _ in range(len(kept)):
-                amount = kept.popleft()
-                counts[bisect_left(bounds, amount)] += 1
-                self._total += amount
-
-
-class _LoopMetric(Collector, Generic[SeriesT]):
-    """A metric whose series are changed in the event loop alone, without locks."""
-
-    def __init__(
-        self, name: str, text: str, label_names: Sequence[str], make: Callable[[], SeriesT], registry: CollectorRegistry
-    ) -> None:
-        self._name, self._text, self._label_names = name, text, tuple(label_names)
-        self._make = make
-        self._series: dict[tuple[str, ...], SeriesT] = {}
-        registry.register(self)
-
-    def labels(self, *values: str) -> SeriesT:
-        """The series with these values of the labels, in their order."""
-        if len(values) != len(self._label_names):
-            raise ValueError(f"{self._name} has the labels {', '.join(self._label_names)}")
-        series = self._series.get(values)
-        if series is None:
-            series = self._series[values] = self._make()
-        return series
-
-
-class LoopCounter(_LoopMetric[LoopCount]):
-    """A counter with labels, which counts in the event loop alone."""
-
-    def __init__(self, name: str, text: str, label_names: Sequence[str], registry: CollectorRegistry) -> None:
-        super().__init__(name, text, label_names, LoopCount, registry)
-
-    def describe(self) -> Iterator[Metric]:
-        yield _counter(self._name, self._text, *self._label_names)
-
-    def collect(self) -> Iterator[Metric]:
-        family = _counter(self._name, self._text, *self._label_names)
-        for values, series in list(self._series.items()):
-            family.add_metric(values, series.value)
-        yield family
-
-
-class LoopHistogram(_LoopMetric[LoopObservations]):
-    """A histogram with labels."""
-
-    def __init__(
-        self,
-        name: str,
-        text: str,
-        label_names: Sequence[str],
-        buckets: Sequence[float],
-        registry: CollectorRegistry,
-    ) -> None:
-        """`buckets` are upper bounds, rising and at least 0; one without a bound is added."""
-        super().__init__(name, text, label_names, lambda: LoopObservations(buckets), registry)
-        self._written = [*map(floatToGoString, buckets), "+Inf"]
-
-    def describe(self) -> Iterator[Metric]:
-        yield HistogramMetricFamily(self._name, self._text, labels=self._label_names)
-
-    def collect(self) -> Iterator[Metric]:
-        family = HistogramMetricFamily(self._name, self._text, labels=self._label_names)
-        for values, series in list(self._series.items()):
-            family.add_metric(values, self._buckets(series), series.total)
-        yield family
-
-    def _buckets(self, series: LoopObservations) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
-        """Name, number of observations up to its bound, and exemplar if there is one, of each bucket."""
-        sums, exemplars = accumulate(series.counts.copy()), series.exemplars.copy()
-        return [
-            (name, float(count), exemplars[number]) if number in exemplars else (name, float(count))
-            for number, (name, count) in enumerate(zip(self._written, sums, strict=True))
-        ]
 
 
 class _OfModels(Collector, Generic[ThingT]):

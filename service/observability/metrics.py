@@ -15,8 +15,6 @@ from service.observability.collectors import (
     Forget,
     LabelCollector,
     LogCollector,
-    LoopCounter,
-    LoopHistogram,
     PrefixCollector,
     Prefixes,
     Queue,
@@ -25,6 +23,7 @@ from service.observability.collectors import (
     Slots,
 )
 from service.observability.process import ContainerCollector, find_gpus
+from service.observability.scrape.loop_metrics import LoopCounter, LoopHistogram
 from service.observability.scrape.worker_metrics import WorkerMetrics
 
 #: 100 µs to 10 s: small recurrent models answer faster than the smallest bucket of common defaults.

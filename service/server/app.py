@@ -48,7 +48,7 @@ from service.inference.scheduling.batch_policy import BatchLimits
 from service.observability.collectors import SessionCollector, Sessions, SessionStoreCollector, StateCollector
 from service.observability.key_collector import KeyCollector
 from service.observability.metrics import NO_MODEL, Metrics
-from service.observability.scrape.exposition import Scrape, exposition
+from service.observability.scrape.exposition import Exposition, Scrape
 from service.observability.spans import Tracer
 from service.observability.tracing import open_tracer
 from service.server.background import BackgroundTasks, open_usage
@@ -351,8 +351,10 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def _scrape_of(metrics: Metrics) -> Scrape:
+    exposition = Exposition()
+
     async def scrape(accept: str) -> tuple[bytes, str]:
-        return await asyncio.to_thread(exposition, metrics.registry, accept)
+        return await asyncio.to_thread(exposition.write, metrics.registry, accept)
 
     return scrape
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from service.observability.collectors import LoopObservations
 from service.observability.inference_statistics import InferenceStatistics, Total
+from service.observability.scrape.loop_metrics import LoopObservations
 from service.observability.timings import Timings
 
 

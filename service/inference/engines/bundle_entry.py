@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -213,12 +214,13 @@ def _rollout_of(model: Path) -> Found:
 def fingerprint_of(path: Path) -> Fingerprint:
     """The fingerprint of a bundle folder. What cannot be read is part of it, and is reported when it is opened."""
     try:
-        return tuple(state for file in sorted(path.iterdir()) for state in _states(file))
+        with os.scandir(path) as files:
+            return tuple(sorted(state for file in files for state in _states(file)))
     except OSError as error:
         return (("", -1, error.errno or 0),)
 
 
-def _states(file: Path) -> Iterator[tuple[str, int, int]]:
+def _states(file: os.DirEntry[str]) -> Iterator[tuple[str, int, int]]:
     try:
         state = file.stat()
     except OSError as error:  # such as a link to nothing

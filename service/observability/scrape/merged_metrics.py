@@ -1,17 +1,21 @@
 """Metrics of several processes as one: counters and histograms are added, gauges as their meaning asks.
 
-A snapshot is what one process has measured, as plain values that become JSON. The values of processes that have ended
-are kept as one more snapshot, without gauges, so that no counter ever goes backwards.
+A snapshot is what one process has measured, as plain values that become JSON: of histograms that is the number in each
+bucket, not a sample with labels for each, as there may be many thousands, written every few seconds. The values of
+processes that have ended are kept as one more snapshot, without gauges, so that no counter ever goes backwards.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from prometheus_client.core import Exemplar, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+
+from service.observability.scrape.series_family import SeriesFamily, SeriesValues
 
 Rule = Literal["sum", "max", "min", "own"]
 
@@ -54,21 +58,34 @@ _LASTING = ("counter", "histogram", "summary")
 Series = list[Any]
 
 
+#: Values of the labels, numbers in the buckets, sum, and the exemplar of each bucket that has one.
+PlainValues = Sequence[Any]
+
+
 class Snapshot(NamedTuple):
-    """What one process has measured: name, type and text of each metric, and its series."""
+    """What one process has measured.
+
+    Attributes:
+        families: name, type and text of a metric, and its series.
+        loops: of a `SeriesFamily` its name, text, names of labels, bounds and series.
+    """
 
     families: list[tuple[str, str, str, list[Series]]]
+    loops: list[tuple[str, str, Sequence[str], Sequence[str], list[PlainValues]]]
 
 
 def snapshot_of(registry: Collector) -> Snapshot:
     """The values at this moment. Any thread may call it."""
-    families = []
+    families, loops = [], []
     for metric in registry.collect():
+        if isinstance(metric, SeriesFamily):
+            loops.append((metric.name, metric.documentation, metric.label_names, metric.bounds, _plain_values(metric)))
+            continue
         series: list[Series] = [
             [sample.name, sample.labels, sample.value, _plain(sample.exemplar)] for sample in metric.samples
         ]
         families.append((metric.name, metric.type, metric.documentation, series))
-    return Snapshot(families)
+    return Snapshot(families, loops)
 
 
 def with_value(snapshot: Snapshot, name: str, value: float | None) -> Snapshot:
@@ -82,7 +99,8 @@ def with_value(snapshot: Snapshot, name: str, value: float | None) -> Snapshot:
 def lasting(snapshot: Snapshot) -> Snapshot:
     """What remains of a process that has ended."""
     return Snapshot(
-        [family for family in snapshot.families if family[1] in _LASTING and family[0] not in _SHARED_COUNTERS]
+        [family for family in snapshot.families if family[1] in _LASTING and family[0] not in _SHARED_COUNTERS],
+        snapshot.loops,
     )
 
 
@@ -95,13 +113,19 @@ class MergedMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         merged: dict[str, _MergedFamily] = {}
+        loops: dict[str, _MergedLoop] = {}
         for number, snapshot in enumerate(self._snapshots):
             for name, kind, text, series in snapshot.families:
                 family = merged.get(name)
                 if family is None:
                     family = merged[name] = _MergedFamily(name, kind, text)
                 family.add(series, is_own=number == 0)
-        return (family.metric() for family in merged.values())
+            for name, text, label_names, bounds, values in snapshot.loops:
+                loop = loops.get(name)
+                if loop is None:
+                    loop = loops[name] = _MergedLoop(name, text, label_names, bounds)
+                loop.add(values)
+        return (family.metric() for family in (*merged.values(), *loops.values()))
 
     def snapshot(self) -> Snapshot:
         """The sum as a snapshot."""
@@ -145,6 +169,40 @@ class _MergedFamily:
             key = frozenset(item for item in one[1].items() if item[0] != "le")
             groups.setdefault(key, []).append(one)
         return (one for group in groups.values() for one in group)
+
+
+class _MergedLoop:
+    """The series of one counter or histogram that requests change."""
+
+    def __init__(self, name: str, text: str, label_names: Sequence[str], bounds: Sequence[str]) -> None:
+        self._head = name, text, label_names, bounds
+        self._series: dict[tuple[str, ...], SeriesValues] = {}
+
+    def add(self, series: Iterable[PlainValues]) -> None:
+        for labels, counts, total, exemplars in series:
+            values = SeriesValues(counts, total, {int(number): Exemplar(*one) for number, one in exemplars.items()})
+            known = self._series.get(tuple(labels))
+            self._series[tuple(labels)] = values if known is None else _sum(known, values)
+
+    def metric(self) -> Metric:
+        return SeriesFamily(*self._head, list(self._series.items()))
+
+
+def _sum(one: SeriesValues, other: SeriesValues) -> SeriesValues:
+    counts = list(map(operator.add, one.counts, other.counts))
+    exemplars = dict(other.exemplars)
+    for number, exemplar in one.exemplars.items():
+        newer = exemplars.get(number)
+        if newer is None or (newer.timestamp or 0.0) <= (exemplar.timestamp or 0.0):
+            exemplars[number] = exemplar
+    return SeriesValues(counts, one.total + other.total, exemplars)
+
+
+def _plain_values(family: SeriesFamily) -> list[PlainValues]:
+    return [
+        (labels, values.counts, values.total, {number: _plain(one) for number, one in values.exemplars.items()})
+        for labels, values in family.series
+    ]
 
 
 def _joined(rule: Rule, one: float, other: float) -> float:

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from service.observability.collectors import LoopObservations
 from service.observability.json_logs import log_request
 from service.observability.metrics import NO_MODEL, Metrics
+from service.observability.scrape.loop_metrics import LoopObservations
 from service.server.shedding.encoded_refusal import Told
 
 logger = logging.getLogger("service.requests")

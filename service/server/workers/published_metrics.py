@@ -72,7 +72,7 @@ def keep_of_ended(folder: Path, index: int) -> None:
 
     Raises OSError where the folder has no room. Its file is kept then, and is added after the next one has ended.
     """
-    restart = Snapshot([(*_RESTARTS, [[f"{_RESTARTS[0]}_total", {}, 1.0, None]])])
+    restart = Snapshot([(*_RESTARTS, [[f"{_RESTARTS[0]}_total", {}, 1.0, None]])], [])
     with _locked(folder, fcntl.LOCK_EX):
         with suppress(FileNotFoundError):  # it had not got as far as to measure anything
             _path(folder, index).rename(folder / f"{_ENDED}{time.monotonic_ns()}.json")
@@ -93,13 +93,13 @@ def _is_of_ended(path: Path) -> bool:
 
 
 def _write(path: Path, snapshot: Snapshot) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(to_json(snapshot.families, inf_nan_mode="constants"))
+    temporary = path.with_suffix(f".{os.getpid()}.new")
+    temporary.write_bytes(to_json(snapshot, inf_nan_mode="constants"))
     temporary.replace(path)
 
 
 def _parsed(data: bytes) -> Snapshot:
-    return Snapshot([tuple(family) for family in from_json(data)])
+    return Snapshot(*from_json(data))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from service.api.protocols.open_inference.management import statistics_of_worker
 from service.api.routes.playground_data import traffic_of
 from service.inference.engines.registry import COMMANDS
 from service.observability.metrics import Metrics
-from service.observability.scrape.exposition import exposition
+from service.observability.scrape.exposition import Exposition
 from service.server.open_connections import OpenConnections
 from service.server.workers.connection_spread import ConnectionSpread, MakeProtocol
 from service.server.workers.control import ControlServer, Handler
@@ -119,7 +119,7 @@ class Seat:
         metrics.workers.watch(group.count, lambda: group.count - len(registry.missing_workers()))
         file = self._metrics_file = MetricsFile(group.folder, group.index, metrics.registry)
         self._publishing = asyncio.create_task(_publish_on(file))
-        peers = WorkerPeers(group)
+        peers, exposition = WorkerPeers(group), Exposition()
 
         async def publish(_: Mapping[str, Any]) -> bool:
             await asyncio.to_thread(file.publish)
@@ -127,7 +127,7 @@ class Seat:
 
         async def scrape(accept: str) -> tuple[bytes, str]:
             await asyncio.gather(publish({}), peers.ask("publish", {}))
-            return await asyncio.to_thread(lambda: exposition(read_all(group.folder, group.index), accept))
+            return await asyncio.to_thread(lambda: exposition.write(read_all(group.folder, group.index), accept))
 
         application.state.scrape = scrape
 

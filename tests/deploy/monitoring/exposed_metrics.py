@@ -65,7 +65,9 @@ def _families(registry: CollectorRegistry) -> list[tuple[Metric, frozenset[str]]
     for collector in [*registry._collector_to_names, GpuCollector(_NVML), ContainerCollector()]:
         declared = getattr(collector, "_labelnames", None)
         for family in collector.collect():
-            names = declared if declared is not None else getattr(family, "_labelnames", ())
+            names = (
+                declared if declared is not None else getattr(family, "_labelnames", getattr(family, "label_names", ()))
+            )
             seen = {label for sample in family.samples for label in sample.labels} - {"le"}
             found.append((family, frozenset(names) | seen))
     return found

@@ -56,5 +56,6 @@ def test_every_gauge_with_a_rule_is_one_of_ours() -> None:
     of_kernel = {"process_max_fds", "process_start_time_seconds", "unroll_memory_limit_bytes"}
     of_others = of_kernel | {name for name in GAUGE_RULES if name.startswith("unroll_gpu_")}
     of_others |= {"unroll_last_key_reload_successful", "unroll_api_keys", "unroll_lane_run_age_seconds"}
+    of_others |= {"unroll_sessions", "unroll_session_bytes"}
     declared = {family.name for family in Metrics(CollectorRegistry()).registry.collect()}
     assert set(GAUGE_RULES) - of_others <= declared
