@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.allowed_skips import NO_NAMESPACES, NOT_ROOT
-from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[2]
+PROGRAM = "tests.training.node_program"
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 #: `ip netns exec` shows what is in here to the programs of a namespace in /etc.
 _ETC = Path("/etc/netns")
 _PORT = 29500  # each namespace has its own ports
+#: Seconds and attempts of torchrun's rendezvous, so that a node on a busy machine is not taken for a dead one.
+_PATIENT = "join_timeout=300,read_timeout=300,keep_alive_max_attempt=60"
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,21 @@ class Nodes:
 
     names: tuple[str, str]
 
-    def torchrun(self, node: int, folder: Path, command: Sequence[str], *options: str) -> subprocess.Popen[str]:
+    def torchrun(self, node: int, folder: Path, command: Sequence[str]) -> subprocess.Popen[str]:
         """Start the launcher of one node in `folder`, which gets `said.txt`; node 0 keeps the rendezvous."""
         is_host = "true" if node == 0 else "false"
         rendezvous = [
             "--rdzv-backend=c10d",
             f"--rdzv-endpoint={ADDRESSES[0]}:{_PORT}",
-            f"--rdzv-conf=is_host={is_host},join_timeout=60",
+            f"--rdzv-conf=is_host={is_host},{_PATIENT}",
             "--rdzv-id=test",
             f"--local-addr={ADDRESSES[node]}",
         ]
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *rendezvous]
+        restarts = ["--max-restarts=5", "--monitor-interval=0.1"]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", *restarts, *rendezvous]
         with (folder / "said.txt").open("w", encoding="utf-8") as said:
             return subprocess.Popen(
-                ["ip", "netns", "exec", self.names[node], *launcher, *options, "-m", "training", *command],
+                ["ip", "netns", "exec", self.names[node], *launcher, "-m", PROGRAM, *command],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
                 stdout=said,
@@ -95,10 +98,3 @@ def _remove(names: Sequence[str]) -> None:
     for name in names:
         shutil.rmtree(_ETC / name, ignore_errors=True)
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-
-
-def worker_of(launcher: subprocess.Popen[str]) -> int:
-    """The process that a launcher has started."""
-    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
-    wait_until(lambda: bool(children.read_text().split()))
-    return int(children.read_text().split()[0])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.svm import LinearSVC
 
 from training.data.records import LabelledSignal, LabelledText
 from training.evaluation.baselines.result import BaselineResult
 from training.evaluation.scoring import classification_scores
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 LINEAR = "TF-IDF + linear SVM"
 _ONE_WORD_TEXTS = 1.5
@@ -54,6 +55,11 @@ def linear_labels(train: Sequence[LabelledText], dev: Sequence[LabelledText]) ->
 
 
 def _fitted(train: Sequence[LabelledText]) -> Pipeline:
+    # Imported here: scikit-learn and SciPy take as long as PyTorch, and a process that only trains needs neither.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
     mean_words = sum(len(record.text.split()) for record in train) / len(train)
     if mean_words < _ONE_WORD_TEXTS:
         features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from training.data.records import LabelledSignal
 from training.evaluation.baselines.classification import majority_label
@@ -26,6 +23,11 @@ def linear_on_summaries(train: Sequence[LabelledSignal], dev: Sequence[LabelledS
     labels = [record.label for record in train]
     if len(set(labels)) == 1:
         return majority_label(train, dev)
+    # Imported here, see classification.py.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(np.stack([summary(record) for record in train]), labels)
     predicted = [str(label) for label in model.predict(np.stack([summary(record) for record in dev]))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,9 @@ from service.errors import UnrollError
 #: Seconds that a process waits for the others to let go of an SQLite file.
 _SQLITE_WAIT_S: Final = 60
 _SQLITE_SUFFIXES: Final = frozenset({".db", ".sqlite", ".sqlite3"})
+#: How databases say that another process has just created a table, or the one row of a table.
+_CREATED_ELSEWHERE: Final = re.compile(r"already exists|duplicate|unique constraint", re.IGNORECASE)
+_PAUSES_S: Final = (0.1, 0.3, 1.0, 3.0)
 _PASSWORD: Final = re.compile(r"(?<=://)([^/@:]*):[^@/]*@")
 
 
@@ -28,12 +33,15 @@ def open_storage(where: str) -> Any:
     Raises:
         StorageFault: it cannot be opened, or another version of Optuna wrote it.
     """
+    from optuna.exceptions import ExperimentalWarning
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
     with storage_in_words(where, opening=True):
         if where.startswith(("redis://", "rediss://")):
-            return JournalStorage(JournalRedisBackend(where))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # meant for who calls Optuna, not for users
+                return JournalStorage(JournalRedisBackend(where))
         if "://" in where:
             return _database(where)
         file = Path(where).absolute()
@@ -44,6 +52,24 @@ def open_storage(where: str) -> Any:
 
 
 def _database(url: str) -> Any:
+    """The storage in a database. Processes that open a new one at once create its tables at once, and all but one fail.
+
+    Optuna takes no lock for that; who comes second finds the tables at the next attempt.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for pause_s in _PAUSES_S:
+        try:
+            return _connected(url)
+        except (StorageInternalError, SQLAlchemyError) as error:
+            if not _CREATED_ELSEWHERE.search(f"{error} {error.__cause__}"):
+                raise
+            time.sleep(pause_s)
+    return _connected(url)
+
+
+def _connected(url: str) -> Any:
     from optuna.storages import RDBStorage
 
     if not url.startswith("sqlite"):

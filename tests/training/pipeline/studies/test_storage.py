@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from tests.ports import free_port
 from training.pipeline.studies.storage import StorageFault, open_storage, storage_in_words
+
+#: What SQLite says to the second of two processes that create Optuna's tables.
+IN_THE_WAY = IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed: alembic_version.version_num"))
 
 
 @pytest.mark.parametrize(
@@ -42,3 +48,18 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
         open_storage(str(tmp_path / "a.db"))
     with pytest.raises(StorageFault, match="directory"):
         open_storage(str(tmp_path))
+
+
+def test_tables_that_another_process_creates_at_once_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two open a new database at once, the one that comes second opens it again."""
+    where, created, refusals = str(tmp_path / "study.db"), optuna.storages.RDBStorage, [IN_THE_WAY]
+
+    def create(*arguments: Any, **options: Any) -> Any:
+        created(*arguments, **options)  # the other process
+        if refusals:
+            raise refusals.pop()
+        return created(*arguments, **options)
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", create)
+    assert open_storage(where).get_all_studies() == []
+    assert not refusals
