@@ -66,22 +66,26 @@ class RowAnswers:
             except UnrollError as error:
                 found.append(RowAnswer(None, _told(error)))
         answers = iter(self._answerer.answers(prepared))
-        return [self._row(next(answers)) if row is None else row for row in found]
+        labels = self._answerer.labels
+        for row, refused in enumerate(found):
+            if refused is None:
+                answer = next(answers)
+                if isinstance(answer, UnrollError):
+                    found[row] = RowAnswer(None, _told(answer))
+                else:
+                    found[row] = RowAnswer(answer, None, labels(answer))
+        return cast(list[RowAnswer], found)
 
     def _prepared(self, value: PredictInput | UnrollError) -> HasLength:
         """A row within the limits of a request with this one input. Raises UnrollError."""
-        if isinstance(value, UnrollError):
-            raise value
-        self._limits.require_pixels([value])
-        SampleCount(self._limits).add(value)
+        if not isinstance(value, str):
+            if isinstance(value, UnrollError):
+                raise value
+            self._limits.require_pixels([value])
+            SampleCount(self._limits).add(value)
         prepared = self._answerer.prepare(value)
         self._limits.require_tokens(prepared.length, 1)
         return prepared
-
-    def _row(self, answer: dict[str, Any] | UnrollError) -> RowAnswer:
-        if isinstance(answer, UnrollError):
-            return RowAnswer(None, _told(answer))
-        return RowAnswer(answer, None, self._answerer.labels(answer))
 
 
 def _told(error: UnrollError) -> str:
@@ -107,16 +111,18 @@ class _PredictRows:
         self._parameters = check_parameters(task.parameters_type, parameters)
 
     def prepare(self, value: PredictInput) -> HasLength:
-        return cast(HasLength, self._task.preprocess(value, self._parameters))
+        example: HasLength = self._task.preprocess(value, self._parameters)
+        return example
 
     def labels(self, answer: dict[str, Any]) -> Sequence[str]:
         return self._task.answer_statistics(answer).labels
 
     def _written(self, example: Any, output: Any) -> dict[str, Any] | UnrollError:
         try:
-            return cast(dict[str, Any], self._task.plain_answer(example, output))
+            answer: dict[str, Any] = self._task.plain_answer(example, output)
         except UnrollError as error:
             return error
+        return answer
 
 
 class _SinglePassRows(_PredictRows):

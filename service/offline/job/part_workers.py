@@ -6,6 +6,7 @@ process would wait for each other, processes do not.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -28,6 +29,8 @@ from service.offline.writing.part_files import write_part
 
 #: Windows that wait while every worker has one: reading goes on meanwhile.
 _MAX_WAITING = 2
+#: A window makes this many objects, none of which is garbage before its end: to look for it more often costs time.
+_OBJECTS_BETWEEN_COLLECTIONS = 200_000
 
 
 class Written(NamedTuple):
@@ -90,6 +93,7 @@ _workers: list[PartWorker] = []
 def _begin(worker: PartWorker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends the work
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     _workers.append(worker)
 
 
