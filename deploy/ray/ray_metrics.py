@@ -17,8 +17,8 @@ PERIOD_S = 5.0
 class RayMetrics:
     """Copies the samples of a registry to gauges of Ray, with the replica as a label.
 
-    Counters and histograms become gauges that only grow: `rate` and `histogram_quantile` work on them as before. A series
-    keeps its last value until the replica ends, also that of a model which is no longer there.
+    Counters and histograms become gauges that only grow: `rate` and `histogram_quantile` work on them as before. A
+    series keeps its last value until the replica ends, also that of a model which is no longer there.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -1,7 +1,7 @@
 """Ray Serve deployment: each replica is a whole service, with batching, limits, streams, keys and metrics of its own.
 
-`serve run unroll_on_ray:app`, or `serve deploy serve.yaml`. The service is set by its usual variables `UNROLL_*`, in the
-`env_vars` of the runtime environment.
+`serve run unroll_on_ray:app`, or `serve deploy serve.yaml`. The service is set by its usual variables `UNROLL_*`, in
+the `env_vars` of the runtime environment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from service.settings import Settings
 
 
 class Loaded:
-    """ASGI middleware whose start is complete once the bundles are loaded: Ray sends requests to a replica from then on.
+    """ASGI middleware whose start is complete once the bundles are loaded: from then on Ray sends requests.
 
     The start fails if the service is not ready then, by `UNROLL_READY`, and Ray tells the reasons.
     """

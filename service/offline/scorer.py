@@ -128,7 +128,7 @@ class Scorer:
         return added_names([*(column.name for column in self._columns), ERROR], taken, self._prefix)
 
     def arrow_schema(self, schema: Any) -> Any:
-        """The `pyarrow.Schema` of the results for tables of this schema, for engines that ask before the first batch."""
+        """The `pyarrow.Schema` of the results for tables of this one, for engines that ask before the first batch."""
         from service.offline.arrow_types import arrow_field
 
         types: list[CellType] = [*(column.type for column in self._columns), "text"]

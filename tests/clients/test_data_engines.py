@@ -123,6 +123,12 @@ _JSON = {"Content-Type": "application/json"}
 
 
 @pytest.mark.slow
+def test_ray_reads_the_configuration_file(on_ray: dict[str, Any]) -> None:
+    """Ray's schema, which knows every field, accepts it, and its deployment is that of the module."""
+    assert on_ray["configured"]["named"] == [on_ray["configured"]["bound"]]
+
+
+@pytest.mark.slow
 def test_ray_exports_the_metrics_of_a_replica(on_ray: dict[str, Any]) -> None:
     """The requests of the service are counted among Ray's metrics, with the replica as a label."""
     lines = on_ray["serve"]["metrics"]
@@ -144,3 +150,4 @@ def test_spark_scores_as_the_service(tiny_models: Path, tmp_path: Path) -> None:
         pytest.skip(NO_SPARK)
     found = run_program("spark", "spark/spark_session", tmp_path, {"models": str(tiny_models), "texts": TEXTS})
     assert_scored(found, tiny_models)
+    assert found["labels"] == [row["label"] for row in found["rows"]]

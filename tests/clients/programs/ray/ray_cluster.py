@@ -92,6 +92,18 @@ def serve(plan):
     return {"answers": answers, "metrics": metrics, "drained": drained}
 
 
+def configured():
+    """The deployments that Ray reads from the configuration file, by its own schema, for the application it names."""
+    import unroll_on_ray
+    import yaml
+    from ray.serve.schema import ServeDeploySchema
+
+    text = (ROOT / "deploy" / "ray" / "serve.yaml").read_text(encoding="utf-8")
+    (application,) = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
+    deployments = [deployment.name for deployment in application.deployments]
+    return {"named": deployments, "bound": unroll_on_ray.app._bound_deployment.name}
+
+
 def wait_for_metrics(url):
     """The lines of the service's requests among Ray's metrics."""
     deadline = time.monotonic() + PATIENCE_S
@@ -121,4 +133,4 @@ def delete_during_a_stream(url, ray_serve):
 if __name__ == "__main__":
     given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     start(given)
-    print(json.dumps({"data": score(given), "serve": serve(given)}))
+    print(json.dumps({"data": score(given), "serve": serve(given), "configured": configured()}))
