@@ -19,7 +19,7 @@ def score(rows: ray.data.Dataset, model: str, processes: int = 2, **options: Any
         Scorer,
         fn_constructor_args=(model,),
         fn_constructor_kwargs=options,
-        concurrency=processes,
+        compute=ray.data.ActorPoolStrategy(size=processes),
         batch_size=4096,
         batch_format="pyarrow",
     )

@@ -53,7 +53,7 @@ class Loaded:
 
 def replica_settings(variables: Mapping[str, str], num_cpus: float) -> Settings:
     """The settings of a replica: unless they say otherwise, it has a lane for each CPU that Ray gives it."""
-    settings = Settings()
+    settings = Settings()  # type: ignore[call-arg]  # all of them have defaults, or a variable
     if "UNROLL_LANES" in variables:
         return settings
     return settings.model_copy(update={"lanes": max(1, int(num_cpus))})

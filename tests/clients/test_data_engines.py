@@ -68,7 +68,7 @@ def run_program(environment: str, program: str, folder: Path, plan: dict[str, An
     }
     settings.pop("PYTHONDONTWRITEBYTECODE", None)  # each of Ray's processes would compile its modules anew
     command = [str(python), str(PROGRAMS / f"{program}.py"), str(folder / "plan.json")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=6 * PATIENCE_S, env=settings)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10 * PATIENCE_S, env=settings)
     assert done.returncode == 0, f"{program} failed:\n{done.stdout[-5000:]}\n{done.stderr[-20000:]}"
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -139,7 +139,7 @@ def test_ray_exports_the_metrics_of_a_replica(on_ray: dict[str, Any]) -> None:
 def test_a_stream_ends_whole_though_its_deployment_is_deleted(on_ray: dict[str, Any]) -> None:
     """Ray lets requests in flight finish, the service drains, and no event is lost."""
     drained = on_ray["serve"]["drained"]
-    assert drained["events"] == drained["last"]["index"] == 2000
+    assert drained["events"] == drained["last"]["index"] == 30
     assert drained["last"]["generated_text"]
 
 

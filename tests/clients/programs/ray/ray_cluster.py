@@ -118,7 +118,7 @@ def wait_for_metrics(url):
 
 def delete_during_a_stream(url, ray_serve):
     """Events of a stream during which the application is deleted."""
-    body = json.dumps({"inputs": "hello", "parameters": {"max_new_tokens": 2000}}).encode()
+    body = json.dumps({"inputs": "hello", "parameters": {"max_new_tokens": 30}}).encode()
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as stream:
         lines = [stream.readline()]

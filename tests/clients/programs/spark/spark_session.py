@@ -1,5 +1,6 @@
-"""A local session of Spark with two cores: a table of eight partitions, scored. Prints the rows and what was opened, then the
-labels of a pandas UDF.
+"""A local session of Spark with two cores: a table of eight partitions, scored by a module and by a pandas UDF.
+
+Prints the rows, how often a bundle was opened for them, and the labels of the UDF.
 """
 
 import json
