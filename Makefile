@@ -49,6 +49,12 @@ OPENVINO := .venv-openvino
 OPENVINO_STAMP := $(OPENVINO)/.installed-$(KEY)
 TRACKERS := .venv-trackers
 TRACKERS_STAMP := $(TRACKERS)/.installed-$(KEY)
+# Two more: engines of data and of services, for `Scorer` and deploy/ray in their processes. Spark needs Java and half a
+# gigabyte, so that its test is skipped unless `make spark-env` was called.
+RAY := .venv-ray
+RAY_STAMP := $(RAY)/.installed-$(KEY)
+SPARK := .venv-spark
+SPARK_STAMP := $(SPARK)/.installed-$(KEY)
 # Clients of other projects, which the service must answer unchanged: one environment for each list of packages in
 # deploy/locks/clients, apart from everything else, since some of them exclude each other.
 CLIENTS := .venv-clients
@@ -68,7 +74,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers spark-env wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,7 +108,9 @@ test-system: ## install the programs that tests start (Chromium, Redis, HAProxy,
 	@.ci/install-system
 	@.ci/install-system --has-browser || { $(MAKE) test-env && $(TEST)/bin/playwright install --with-deps chromium; }
 
-test-env: $(TEST_STAMP) $(CLIENT_STAMPS) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## create the test environments .venv-test, .venv-clients, .venv-trackers and .venv-openvino
+test-env: $(TEST_STAMP) $(CLIENT_STAMPS) $(RAY_STAMP) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## create the test environments .venv-test, .venv-clients, .venv-ray, .venv-trackers and .venv-openvino
+
+spark-env: $(SPARK_STAMP) ## create .venv-spark, for the test of PySpark, which also needs Java 17
 
 # The order puts the summary of the main test run last.
 test: lint types pytest-layers pytest ## run every check: ruff, import-linter, mypy and the tests
@@ -110,7 +118,7 @@ test: lint types pytest-layers pytest ## run every check: ruff, import-linter, m
 # Worker processes of pytest-xdist; more than four gain little, because the largest group of tests is not split.
 WORKERS ?= auto
 PYTEST := -m pytest --strict-skips
-pytest: $(TEST_STAMP) $(CLIENT_STAMPS) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
+pytest: $(TEST_STAMP) $(CLIENT_STAMPS) $(RAY_STAMP) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
 	$(TEST_SETTINGS) $(TEST)/bin/python $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 -m "not openvino and not trackers" $(ARGS)
 
 pytest-layers: $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## run the tests that need OpenVINO, MLflow or Weights & Biases
@@ -201,6 +209,12 @@ $(OPENVINO_STAMP): $(LOCKS)/service-openvino.txt $(TEST_STAMP) | check-python
 $(TRACKERS_STAMP): $(LOCKS)/trackers.txt $(TEST_STAMP) | check-python
 	$(call INSTALL_LAYER,$(TRACKERS),trackers.txt)
 
+$(RAY_STAMP): $(LOCKS)/engines/ray.txt $(TEST_STAMP) | check-python
+	$(call INSTALL_LAYER,$(RAY),engines/ray.txt)
+
+$(SPARK_STAMP): $(LOCKS)/engines/spark.txt $(TEST_STAMP) | check-python
+	$(call INSTALL_LAYER,$(SPARK),engines/spark.txt)
+
 $(CLIENTS)/%/.installed-$(KEY): $(LOCKS)/clients/%.txt | check-python
 	@echo "installing the clients of $* into $(@D)"
 	@$(PYTHON) -m venv --clear $(@D)
@@ -245,6 +259,7 @@ lock: | check-python ## resolve the lock files from pyproject.toml; UPGRADE=--up
 	$(COMPILE) --extra gpu --extra grpc --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-gpu.txt
 	$(COMPILE) --extra openvino --extra grpc --extra redis --extra tracing --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/service-openvino.txt
 	$(COMPILE) --extra tracking --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/trackers.txt
+	for list in $(basename $(wildcard $(LOCKS)/engines/*.in)); do $(COMPILE_LIST) --constraint $(LOCKS)/test.txt $$list.in --output-file $$list.txt || exit 1; done
 	for list in $(basename $(wildcard $(LOCKS)/clients/*.in)); do $(COMPILE_LIST) $$list.in --output-file $$list.txt || exit 1; done
 
 PROTO := service/api/protocols/open_inference/grpc_service/open_inference.proto
@@ -252,5 +267,5 @@ proto: $(TEST_STAMP) ## write the Python code of the gRPC service from its .prot
 	$(TEST)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. $(PROTO)
 
 clean: ## remove environments, builds and caches; keeps models/ and runs/
-	rm -rf $(SERVE) $(TEST) $(OPENVINO) $(TRACKERS) $(CLIENTS) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
+	rm -rf $(SERVE) $(TEST) $(OPENVINO) $(TRACKERS) $(RAY) $(SPARK) $(CLIENTS) $(LOCK) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .cache/bench
 	find service training tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ from service.bundle.versions import named
 from service.errors import BundleIncomplete
 from service.inference.engines.open_bundle import open_bundle
 from service.inference.runtime.precision import WantedPrecision
-from service.offline.answer_columns import ERROR, AnswerColumn, added_names, answer_columns, cells_of
+from service.offline.answer_columns import ERROR, AnswerColumn, CellType, added_names, answer_columns, cells_of
 from service.offline.answering.row_answers import RowAnswer, RowAnswers
 from service.offline.batch_kinds import batch_kind
 from service.offline.row_values import InputKind, input_column, input_kind, row_values
@@ -126,6 +126,15 @@ class Scorer:
     def names(self, taken: Sequence[str]) -> list[str]:
         """The names of the added columns, `error` the last, in a batch that has the columns `taken`."""
         return added_names([*(column.name for column in self._columns), ERROR], taken, self._prefix)
+
+    def arrow_schema(self, schema: Any) -> Any:
+        """The `pyarrow.Schema` of the results for tables of this one, for engines that ask before the first batch."""
+        from service.offline.arrow_types import arrow_field
+
+        types: list[CellType] = [*(column.type for column in self._columns), "text"]
+        for name, kind in zip(self.names(schema.names), types, strict=True):
+            schema = schema.append(arrow_field(name, kind))
+        return schema
 
     def open(self) -> None:
         """Open the bundle now, rather than with the first batch.

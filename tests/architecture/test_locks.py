@@ -14,6 +14,8 @@ SERVICES = ("service-cpu", "service-gpu", "service-openvino")
 ENVIRONMENTS = (*SERVICES, "training", "trackers", "test")
 #: Clients of other projects, which the tests run in environments of their own.
 CLIENTS = [f"clients/{path.stem}" for path in sorted((LOCKS / "clients").glob("*.txt"))]
+#: Engines of data and of services, each in a layer over the test environment.
+ENGINES = ("engines/ray", "engines/spark")
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ]+)")
 NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -37,14 +39,14 @@ def names_of(requirements: list[str]) -> set[str]:
     return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
 
 
-@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *CLIENTS])
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *ENGINES, *CLIENTS])
 def test_every_entry_is_one_version_with_hashes(environment: str) -> None:
     entries = entries_of(environment)
-    assert len(entries) > (0 if environment in CLIENTS else 20)
+    assert len(entries) > (0 if environment in (*CLIENTS, *ENGINES) else 20)
     assert not [entry for entry in entries if not PIN.match(entry) or "--hash=sha256:" not in entry]
 
 
-@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *CLIENTS])
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, *ENGINES, *CLIENTS])
 def test_no_lock_names_an_address_or_a_path(environment: str) -> None:
     """A lock file contains no index options, URLs or local paths."""
     text = (LOCKS / f"{environment}.txt").read_text(encoding="utf-8")
@@ -82,7 +84,7 @@ def test_no_lock_holds_two_runtimes_or_torch() -> None:
         assert "torch" not in pins
 
 
-@pytest.mark.parametrize("environment", [*SERVICES, "training", "trackers"])
+@pytest.mark.parametrize("environment", [*SERVICES, "training", "trackers", *ENGINES])
 def test_what_is_served_is_what_was_tested(environment: str) -> None:
     """A package in two lock files has the same version in both."""
     tested = pins_of("test")

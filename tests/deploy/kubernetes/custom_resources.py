@@ -178,7 +178,35 @@ _TRAINER = _object(
     resourcesPerNode=_object(requests=_TEXTS, limits=_TEXTS),
 )
 
+#: KubeRay 1.6, `ray.io/v1`. Pods have the schema of Kubernetes, and the configuration of Serve that of Ray: both apart.
+_RAY_POD = _object(("spec",), metadata=_METADATA, spec=_ANYTHING)
+_RAY_CLUSTER = _object(
+    ("headGroupSpec",),
+    rayVersion=_TEXT,
+    enableInTreeAutoscaling=_TRUE_OR_FALSE,
+    headGroupSpec=_object(("template", "rayStartParams"), rayStartParams=_TEXTS, template=_RAY_POD),
+    workerGroupSpecs=_list(
+        _object(
+            ("groupName", "template", "rayStartParams"),
+            groupName=_TEXT,
+            replicas=_NUMBER,
+            minReplicas=_NUMBER,
+            maxReplicas=_NUMBER,
+            rayStartParams=_TEXTS,
+            template=_RAY_POD,
+        )
+    ),
+)
+
 SCHEMAS: dict[str, Schema] = {
+    "RayService": _resource(
+        "ray.io/v1",
+        _object(
+            ("serveConfigV2", "rayClusterConfig"),
+            serveConfigV2=_TEXT,
+            rayClusterConfig=_RAY_CLUSTER,
+        ),
+    ),
     "TrainJob": _resource(
         "trainer.kubeflow.org/v1alpha1",
         _object(

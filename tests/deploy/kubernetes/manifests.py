@@ -1,4 +1,4 @@
-"""Reads, builds and validates the manifests under `deploy/kubernetes` and `deploy/kserve`."""
+"""Reads, builds and validates the manifests under `deploy/kubernetes`, `deploy/kserve` and `deploy/ray`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.programs import find_program
 ROOT = Path(__file__).parents[3]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 KSERVE = ROOT / "deploy" / "kserve"
+RAY_SERVICE = ROOT / "deploy" / "ray" / "ray-service.yaml"
 #: The oldest release that supports the `sleep` lifecycle hook without a feature gate, and the newest with schemas.
 RELEASES = ("1.30.0", kubernetes_validate.latest_version())
 STATE_KEYS = "a secret of more than sixteen characters"
@@ -33,7 +34,7 @@ _NOT_RESOURCES = {
 
 def resource_files() -> list[Path]:
     """Return the files that contain whole resources."""
-    files = [*KUBERNETES.rglob("*.yaml"), *KSERVE.rglob("*.yaml")]
+    files = [*KUBERNETES.rglob("*.yaml"), *KSERVE.rglob("*.yaml"), RAY_SERVICE]
     return sorted(path for path in files if path.name not in _NOT_RESOURCES and path.parent.name != "adapter")
 
 
@@ -54,6 +55,11 @@ def assert_valid(resource: Resource) -> None:
         spec = {"scaleTargetRef": resource["spec"]["scaleTargetRef"], "maxReplicas": 1, "behavior": behavior}
         scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": resource["metadata"]}
         _assert_known_to_kubernetes(scaler | {"spec": spec})
+    if resource["kind"] == "RayService":
+        cluster = resource["spec"]["rayClusterConfig"]
+        for group in (cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", ())):
+            pod = {"metadata": resource["metadata"], **group["template"]}
+            _assert_known_to_kubernetes({"apiVersion": "v1", "kind": "Pod", **pod})
     if resource["kind"] == "ServingRuntime":  # its containers have the schema of a pod's
         spec = {"containers": resource["spec"]["containers"]}
         _assert_known_to_kubernetes({"apiVersion": "v1", "kind": "Pod", "metadata": resource["metadata"], "spec": spec})

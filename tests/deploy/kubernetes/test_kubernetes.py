@@ -17,7 +17,16 @@ from deploy.kubernetes.prometheus_rule import TARGET, prometheus_rule, text_of
 from service.observability.metrics import Metrics
 from service.settings import ENV_PREFIX, Settings, refuse_unknown_variables
 from tests.conftest import running_service
-from tests.deploy.kubernetes.manifests import KSERVE, KUBERNETES, ROOT, STATE_KEYS, assert_valid, read, resource_files
+from tests.deploy.kubernetes.manifests import (
+    KSERVE,
+    KUBERNETES,
+    RAY_SERVICE,
+    ROOT,
+    STATE_KEYS,
+    assert_valid,
+    read,
+    resource_files,
+)
 
 DEPLOYMENT = read(KUBERNETES / "base" / "deployment.yaml")
 POD = DEPLOYMENT["spec"]["template"]["spec"]
@@ -27,6 +36,7 @@ AUTOSCALER = read(KUBERNETES / "components" / "autoscaling" / "horizontalpodauto
 ADAPTER = read(KUBERNETES / "adapter" / "config.yaml")
 RUNTIME = read(KSERVE / "serving-runtime.yaml")
 INFERENCE_SERVICE = read(KSERVE / "inference-service.yaml")
+_RAY_GROUP = ("spec", "rayClusterConfig", "workerGroupSpecs", 0)
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 DOCKERFILE = (ROOT / "deploy" / "docker" / "service.Dockerfile").read_text(encoding="utf-8")
 
@@ -61,6 +71,9 @@ def spoiled(resource: dict[str, Any], *way: str | int, value: object) -> dict[st
         spoiled(RUNTIME, "spec", "containers", 0, "imag", value="x"),
         spoiled(RUNTIME, "spec", "supportedModelFormat", value=[]),
         spoiled(INFERENCE_SERVICE, "spec", "predictor", "minReplicas", value="3"),
+        spoiled(read(RAY_SERVICE), "spec", "serveConfig", value="x"),
+        spoiled(read(RAY_SERVICE), *_RAY_GROUP, "replica", value=1),
+        spoiled(read(RAY_SERVICE), *_RAY_GROUP, "template", "spec", "containers", 0, "resource", value={}),
         spoiled(read(TARGET), "spec", "groups", 0, "rules", 0, "alerts", value="x"),
     ],
 )
