@@ -62,9 +62,10 @@ class Call:
         self.record = record
         #: The parameters of the path, such as `{"model": "pos-en"}`.
         self.path_values = path_values
-        limit_ms = self.settings.default_timeout_ms
-        timeout_ms = _milliseconds(record.headers.timeout_ms) or limit_ms
-        self.deadline_s = record.started_s + min(timeout_ms, limit_ms) / 1000
+        timeout_ms = self.settings.default_timeout_ms
+        if record.headers.timeout_ms is not None:
+            timeout_ms = min(timeout_ms, _milliseconds(record.headers.timeout_ms))
+        self.deadline_s = record.started_s + timeout_ms / 1000
         caller = record.caller if record.caller is not None and record.caller.identity else None
         #: Who asks: the API key, or without keys the value of the Authorization header. States are only accepted from
         #: the same caller.
@@ -195,10 +196,8 @@ class Call:
         return engine
 
 
-def _milliseconds(value: bytes | None) -> int:
-    """The number in a header, 0 if the header is absent."""
-    if value is None:
-        return 0
+def _milliseconds(value: bytes) -> int:
+    """The number in a header. Raises InvalidInput."""
     if not value.isdigit() or not int(value[:10]):
         raise InvalidInput("must be a whole number of milliseconds, at least 1", (TIMEOUT_HEADER,))
     return int(value[:10])

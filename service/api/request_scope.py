@@ -40,6 +40,8 @@ NO_PROTOCOL = "none"
 Headers = Iterable[tuple[bytes, bytes]]
 #: What a request counts: requests, those of its protocol, its duration, and requests of the version that answered.
 Series = tuple[LoopCount, LoopCount, LoopObservations, LoopCount | None]
+#: Answers a POST request of a protocol whose body is complete; errors are responses too.
+Respond = Callable[[Match, bytes, RequestRecord], Awaitable[Response]]
 StreamWriter = Callable[[EventStream], Awaitable[None]]
 
 
@@ -60,18 +62,24 @@ class RequestScope:
 
     Requests to protocols are counted, logged and traced, and so are requests for which there is no route or no such
     method. Requests to the service's own pages and probes are logged at debug level only.
+
+    Attributes:
+        num_open: requests to protocols that are being answered.
     """
 
     def __init__(
         self,
         app: ASGIApp,
+        respond: Respond,
         routes: RouteTable,
         metrics: Metrics,
         max_body_bytes: int,
         tracer: Tracer | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
+        self.num_open = 0
         self._app = app
+        self._respond = respond
         self._routes = routes
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -105,7 +113,7 @@ class RequestScope:
         self,
         match: Match,
         headers: Headers,
-        respond: Callable[[RequestRecord], Awaitable[Response]],
+        body: bytes,
         write_stream: StreamWriter,
         client: str = "",
     ) -> Response | None:
@@ -113,10 +121,11 @@ class RequestScope:
 
         Returns the response, or None once a stream has been written. Raises nothing but cancellation.
         """
+        self.num_open += 1
         record, token = self._begin(match, headers)
         record.client = self._client_of(client, headers) if record.headers.is_forwarded else client
         try:
-            response = await respond(record)  # an error response where the route raised
+            response = await self._respond(match, body, record)  # an error response where the route raised
             response.raw_headers += record.headers_out
             if self._add_headers is not None:
                 self._add_headers(headers, response.raw_headers)
@@ -130,6 +139,7 @@ class RequestScope:
             record.outcome = "cancelled"
             raise
         finally:
+            self.num_open -= 1
             self._report(record, "POST")
             request_fields_var.reset(token)
         return response
@@ -282,10 +292,10 @@ class RequestScope:
         if found is None:
             found = self._series[key] = self._find_series(*key)
         requests, by_protocol, duration, by_version = found
-        requests.inc()
-        by_protocol.inc()
+        requests.value += 1
+        by_protocol.value += 1
         if by_version is not None:
-            by_version.inc()
+            by_version.value += 1
         duration.observe(duration_s, record.exemplar)
         if record.rejection:
             self._metrics.rejections.labels(record.rejection).inc()

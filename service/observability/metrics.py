@@ -25,6 +25,7 @@ from service.observability.collectors import (
 from service.observability.process import ContainerCollector, find_gpus
 from service.observability.scrape.loop_metrics import LoopCounter, LoopHistogram
 from service.observability.scrape.worker_metrics import WorkerMetrics
+from service.observability.timings import StageHistogram
 
 #: 100 µs to 10 s: small recurrent models answer faster than the smallest bucket of common defaults.
 DURATION_BUCKETS_S = (
@@ -152,10 +153,9 @@ class Metrics:
         self.max_open_requests = Gauge(
             "unroll_max_open_requests", "Maximum number of requests being answered at once.", registry=registry
         )
-        self.stage_duration = LoopHistogram(
+        self.stage_duration = StageHistogram(
             "unroll_stage_duration_seconds",
             "Duration of one stage of a request in seconds: preprocess, queue, inference, postprocess.",
-            ["model", "stage"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )

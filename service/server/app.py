@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -57,6 +57,7 @@ from service.server.edge.forwarded import ForwardedScope, root_path_of, without_
 from service.server.edge.host_check import HostCheck
 from service.server.edge.implied_methods import ImpliedMethods
 from service.server.edge.pages import Compressed, Secured
+from service.server.edge.probes import Probes
 from service.server.edge.remembered_routes import remember_routes
 from service.server.edge.trusted_proxies import TrustedProxies
 from service.server.open_connections import ConnectionLimits, OpenConnections
@@ -125,10 +126,13 @@ class Application:
         surroundings = Surroundings(proxies.client_of, None if cors is None else cors.add_headers)
         #: Pages of other origins need headers, and traces a record of each request.
         self._sheds_early = cors is None and tracer is None
-        self._scope = RequestScope(app, self._routes, metrics, settings.max_body_bytes, tracer, surroundings)
+        self._scope = RequestScope(
+            app, self._dispatcher.respond, self._routes, metrics, settings.max_body_bytes, tracer, surroundings
+        )
         self._max_open = settings.max_open_requests
-        self._num_open = 0
         self._num_other = 0
+        #: Pages of other origins need headers.
+        self._probes = Probes(services.registry, settings.max_run_s) if cors is None else None
         self._streams = StreamEndpoint(
             services,
             metrics,
@@ -149,14 +153,14 @@ class Application:
             await self._streams(scope, receive, send)
         elif match is None:
             await self._answer_other(scope, receive, send)
-        elif self._num_open >= self._max_open:
+        elif self._scope.num_open >= self._max_open:
             await self._scope.refuse(match, scope["headers"])(scope, receive, send)
         else:
-            self._num_open += 1
+            self._scope.num_open += 1
             try:
                 await self._scope(scope, receive, send)
             finally:
-                self._num_open -= 1
+                self._scope.num_open -= 1
 
     async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what no protocol serves: probes and pages must be answered under any load."""
@@ -173,25 +177,31 @@ class Application:
 
     def enter(self) -> bool:
         """Begin a request that did not come by HTTP/1, if fewer than the limit are open; then `leave`."""
-        if self._num_open >= self._max_open:
+        if self._scope.num_open >= self._max_open:
             return False
-        self._num_open += 1
+        self._scope.num_open += 1
         return True
 
     def leave(self) -> None:
         """Such a request has ended."""
-        self._num_open -= 1
+        self._scope.num_open -= 1
 
     @property
     def num_open(self) -> int:
         """Requests being answered: streams of events, pieces of WebSockets and health checks included."""
-        return self._num_open + self._num_other + self._streams.reports.num_busy
+        return self._scope.num_open + self._num_other + self._streams.reports.num_busy
 
     def find_post(self, url: bytes) -> Match | None:
         """The route of a POST request by its target as sent; targets with a query or escapes need ASGI."""
         if b"%" in url or b"?" in url:
             return None
         return self._routes.find("POST", without_prefix(url.decode("latin-1"), self._root_path))
+
+    def probe(self, url: bytes, headers: Headers) -> bytes | None:
+        """What answers a GET request, if it is a probe that finds all well. See `Probes.answer`."""
+        if self._probes is None:
+            return None
+        return self._probes.answer(without_prefix(url.decode("latin-1"), self._root_path), headers)
 
     def has_websocket(self, target: bytes) -> bool:
         """Whether a WebSocket may be opened at this request target."""
@@ -202,7 +212,7 @@ class Application:
 
         Nothing has been done for it yet: load shedding must cost little.
         """
-        if self._num_open < self._max_open:
+        if self._scope.num_open < self._max_open:
             return self._shedding.refusal(match, headers, body, client) if self._sheds_early else None
         if self._sheds_early:
             return self._shedding.too_many(match, headers)
@@ -217,20 +227,15 @@ class Application:
         match = self._routes.find(method, path)
         return self._scope.turn_away(failure, match, method, headers, is_counted=is_counted)
 
-    async def respond(
+    def respond(
         self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
-    ) -> Response | None:
+    ) -> Coroutine[Any, Any, Response | None]:
         """Answer a POST request whose body is complete, without ASGI; cancelled when the client disconnects.
 
         `client` is the address from which it came.
         Returns None once a stream has been written.
         """
-        self._num_open += 1
-        try:
-            answer = partial(self._dispatcher.respond, match, body)
-            return await self._scope.around(match, headers, answer, write_stream, client)
-        finally:
-            self._num_open -= 1
+        return self._scope.around(match, headers, body, write_stream, client)
 
     def note_left(self, match: Match, headers: Headers) -> None:
         """Report a POST request whose client disconnected before the body was complete."""

@@ -1,8 +1,9 @@
 """The bounded protocol with a fast path for plain requests.
 
 ASGI needs a task, two queues of messages and several calls through layers for each request, which costs as much as a
-small model. A plain POST to a route of a protocol goes straight to the application instead: one task, one write. If its
-head is byte for byte one that was parsed before, it is not parsed again.
+small model. A plain POST to a route of a protocol goes straight to the application instead: one task, one write. A
+health probe that finds all well takes no task. A head that is byte for byte one that was parsed before is not parsed
+again.
 Everything else, and every unusual form of the same request, takes uvicorn's own path through ASGI.
 
 It subclasses what uvicorn does not promise to keep: `missing_pieces` says at start whether it is still there.
@@ -13,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 import httptools
 from starlette.responses import Response
@@ -45,36 +47,78 @@ class Responder(Refuser, Protocol):
     @property
     def websockets(self) -> SharedByWebSockets: ...
     def find_post(self, url: bytes) -> Match | None: ...
+    def probe(self, url: bytes, headers: Headers) -> bytes | None: ...
     def shed(self, match: Match, headers: Headers, body: bytes | bytearray, client: str) -> EncodedRefusal | None: ...
-    async def respond(
+    def respond(
         self, match: Match, headers: Headers, body: bytes, write_stream: StreamWriter, client: str = ""
-    ) -> Response | None: ...
+    ) -> Coroutine[Any, Any, Response | None]: ...
     def note_left(self, match: Match, headers: Headers) -> None: ...
 
 
-class FastPathCycle:
+class PlainCycle:
     """One request and its response, in the shape in which uvicorn's protocol keeps track of them.
 
     The protocol clears `more_body`, sets `disconnected`, and calls `message_event.set()` after each.
     """
 
-    def __init__(self, protocol: FastPathProtocol, match: Match, headers: list[tuple[bytes, bytes]]) -> None:
-        self._body: bytes | bytearray = b""
+    def __init__(self, protocol: FastPathProtocol) -> None:
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
         self.keep_alive = True
         self._protocol = protocol
+
+    @property
+    def message_event(self) -> PlainCycle:
+        """What the protocol sets. A property, since an object that holds itself waits for the garbage collector."""
+        return self
+
+    @property
+    def can_say_close(self) -> bool:
+        """Whether the head of the response is still to be written."""
+        return not self.response_complete
+
+    def _write_bytes(self, response: bytes) -> None:
+        self._protocol.transport.write(response)
+        self._complete()
+
+    def _first_lines(self, status: int) -> bytes:
+        """Status line, and the headers that every response has."""
+        lines = [] if self.keep_alive else [(b"connection", b"close")]
+        return response_head(status, [*self._protocol.server_state.default_headers, *lines])[:-2]
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        if not self.keep_alive:
+            self._protocol.transport.close()
+        self._protocol.on_response_complete()
+
+
+class ProbeCycle(PlainCycle):
+    """A probe, whose answer was known when its head was complete."""
+
+    def __init__(self, protocol: FastPathProtocol, rest: bytes) -> None:
+        """`rest` is what follows the headers that every response has."""
+        super().__init__(protocol)
+        self._rest = rest
+
+    def set(self) -> None:
+        """Answer, once the request is complete."""
+        if not (self.disconnected or self.more_body or self.response_complete):
+            self._write_bytes(self._first_lines(200) + self._rest)
+
+
+class FastPathCycle(PlainCycle):
+    """A request to a route of a protocol."""
+
+    def __init__(self, protocol: FastPathProtocol, match: Match, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(protocol)
+        self._body: bytes | bytearray = b""
         self._match = match
         self._headers = headers
         self._task: asyncio.Task[None] | None = None
         #: Of a stream: done when the client disconnects.
         self._disconnect: asyncio.Future[None] | None = None
-
-    @property
-    def message_event(self) -> FastPathCycle:
-        """What the protocol sets. A property, since an object that holds itself waits for the garbage collector."""
-        return self
 
     @property
     def can_say_close(self) -> bool:
@@ -109,45 +153,29 @@ class FastPathCycle:
 
     def _begin(self) -> None:
         """Start the work, or refuse it before anything is done for it: load shedding must cost little."""
-        client = (self._protocol.client or ("",))[0]
-        shed = self._protocol.responder.shed(self._match, self._headers, self._body, client)
+        protocol = self._protocol
+        client = (protocol.client or ("",))[0]
+        shed = protocol.responder.shed(self._match, self._headers, self._body, client)
         if shed is not None:
             self._write_bytes(self._first_lines(shed.status) + shed.rest)
             return
-        self._task = task = self._protocol.loop.create_task(self._answer())
-        self._protocol.tasks.add(task)  # for which the server waits when it stops
+        self._task = task = protocol.loop.create_task(self._answer(client))
+        protocol.tasks.add(task)  # for which the server waits when it stops
 
-    async def _answer(self) -> None:
-        try:
-            await self._respond()
-        finally:
-            assert self._task is not None, "this is it"
-            self._protocol.tasks.discard(self._task)
-
-    async def _respond(self) -> None:
-        responder = self._protocol.responder
-        client = (self._protocol.client or ("",))[0]
+    async def _answer(self, client: str) -> None:
+        """The task of the request."""
+        protocol = self._protocol
         body, self._body = bytes(self._body), b""
-        response = await responder.respond(self._match, self._headers, body, self._write_stream, client)
-        if self._protocol.transport.is_closing():
-            return
-        if response is not None:
-            self._write(response)
-        elif not self.response_complete:  # a stream that failed: without its end the client knows
-            self._protocol.transport.close()
-
-    def _write(self, response: Response) -> None:
-        head = self._head(response.status_code, response.raw_headers)
-        self._write_bytes(head + bytes(response.body))
-
-    def _write_bytes(self, response: bytes) -> None:
-        self._protocol.transport.write(response)
-        self._complete()
-
-    def _first_lines(self, status: int) -> bytes:
-        """Status line, and the headers that every response has."""
-        lines = [] if self.keep_alive else [(b"connection", b"close")]
-        return response_head(status, [*self._protocol.server_state.default_headers, *lines])[:-2]
+        try:
+            response = await protocol.responder.respond(self._match, self._headers, body, self._write_stream, client)
+            if protocol.transport.is_closing():
+                return
+            if response is not None:
+                self._write_bytes(self._head(response.status_code, response.raw_headers) + response.body)
+            elif not self.response_complete:  # a stream that failed: without its end the client knows
+                protocol.transport.close()
+        finally:
+            protocol.tasks.discard(self._task)  # type: ignore[arg-type]  # it runs this
 
     async def _write_stream(self, response: EventStream) -> None:
         """Write a stream in chunks, as fast as the client reads."""
@@ -194,12 +222,6 @@ class FastPathCycle:
             lines.append((b"connection", b"close"))
         return response_head(status, lines)
 
-    def _complete(self) -> None:
-        self.response_complete = True
-        if not self.keep_alive:
-            self._protocol.transport.close()
-        self._protocol.on_response_complete()
-
 
 class FastPathProtocol(BoundedProtocol):
     """Use a subclass with `responder` and `open_connections` set: see `fast_path_protocol`."""
@@ -227,11 +249,20 @@ class FastPathProtocol(BoundedProtocol):
 
     def _take_known(self, head: KnownHead, body: bytes) -> bool:
         """Begin to answer a request; False if it must be looked at closely after all."""
-        if head.num_body_bytes > SMALL_BODY_BYTES or not self.may_take(head.headers, head.num_body_bytes):
+        if head.num_body_bytes > SMALL_BODY_BYTES:
+            return False
+        cycle: FastPathCycle | ProbeCycle
+        if head.match is not None:
+            cycle = FastPathCycle(self, head.match, head.headers)
+            cycle.take(body)
+        elif (rest := self.responder.probe(head.target, head.headers)) is not None:
+            cycle = ProbeCycle(self, rest)
+        else:
+            return False
+        if not self.may_take(head.headers, head.num_body_bytes):
             return False
         self.deadline_s = math.inf
-        self.cycle = cycle = FastPathCycle(self, head.match, head.headers)
-        cycle.take(body)
+        self.cycle = cycle
         cycle.more_body = False
         cycle.set()
         return True
@@ -245,13 +276,24 @@ class FastPathProtocol(BoundedProtocol):
 
     def begin_request(self) -> None:
         """Take the fast path if the request has the plain form."""
-        match = None if self.is_chunked else self._plain_match()
-        if match is None:
-            super().begin_request()
-        else:
-            if self._beginning is not None:
-                self.known_heads.learn(self._beginning, match, self.headers, self.num_left_bytes)
+        match = self.responder.find_post(self.url) if self._is_plain(b"POST") else None
+        if match is not None:
+            self._learn(match)
             self.cycle = FastPathCycle(self, match, self.headers)
+        elif self._is_plain(b"GET") and (rest := self._probe()) is not None:
+            self._learn(None)
+            self.cycle = ProbeCycle(self, rest)
+        else:
+            super().begin_request()
+
+    def _probe(self) -> bytes | None:
+        """The answer to a probe without a body that finds all well."""
+        return None if self.num_left_bytes else self.responder.probe(self.url, self.headers)
+
+    def _learn(self, match: Match | None) -> None:
+        """Remember the head, if it arrived in one piece."""
+        if self._beginning is not None:
+            self.known_heads.learn(self._beginning, match, self.headers, self.num_left_bytes, self.url)
 
     def take_body(self, body: bytes) -> None:
         """Give a part of the body to the cycle."""
@@ -267,17 +309,17 @@ class FastPathProtocol(BoundedProtocol):
         else:
             super().drop_request()
 
-    def _plain_match(self) -> Match | None:
-        """The route of a POST of declared length."""
+    def _is_plain(self, method: bytes) -> bool:
+        """Whether the request has this method, and a body of declared length or none."""
         parser = self.parser
-        is_plain = (
-            parser.get_method() == b"POST"
+        return (
+            parser.get_method() == method
+            and not self.is_chunked
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
             and not self.expect_100_continue
             and self.limit_concurrency is None
         )
-        return self.responder.find_post(self.url) if is_plain else None
 
 
 def fast_path_protocol(application: Responder) -> type[FastPathProtocol]:

@@ -17,7 +17,8 @@ from service.api.examples.answers import (
     MODEL_RESPONSES,
     READY_RESPONSES,
 )
-from service.api.schemas import Health, HealthStatus
+from service.api.schemas import Health
+from service.inference.engines.registry import Registry
 
 router = APIRouter(tags=["operations"])
 
@@ -36,8 +37,7 @@ async def live(request: Request, registry: RegistryDependency) -> Response:
 
     That is the case if a lane has ended, or has been in one run of a graph for longer than `UNROLL_MAX_RUN_S`.
     """
-    reason = registry.standstill(request.app.state.settings.max_run_s)
-    return _health("not_live", [reason]) if reason else _health("live", [])
+    return _answer(live_health(registry, request.app.state.settings.max_run_s))
 
 
 @router.get(
@@ -54,10 +54,7 @@ async def ready(registry: RegistryDependency) -> Response:
     `UNROLL_READY` is the policy: all bundles (the default), any of them, or those of the models that it names.
     Of several workers at least half must be ready; `reasons` names those that are not, also with 200.
     """
-    reasons = registry.reasons()
-    if reasons:
-        return _health("not_ready", reasons)
-    return _health("ready", registry.missing_workers())
+    return _answer(ready_health(registry))
 
 
 @router.get(
@@ -116,7 +113,20 @@ def _bare_health(reasons: Sequence[str]) -> Response:
     return json_response(body, 503)
 
 
-def _health(status: HealthStatus, reasons: list[str]) -> Response:
-    health = Health(status=status, reasons=reasons)
-    code = 200 if status in ("live", "ready") else 503
+def live_health(registry: Registry, max_run_s: float) -> Health:
+    """What `/health/live` says; a run that takes longer than `max_run_s` is stuck."""
+    reason = registry.standstill(max_run_s)
+    return Health(status="not_live", reasons=[reason]) if reason else Health(status="live")
+
+
+def ready_health(registry: Registry) -> Health:
+    """What `/health/ready` says."""
+    reasons = registry.reasons()
+    if reasons:
+        return Health(status="not_ready", reasons=reasons)
+    return Health(status="ready", reasons=registry.missing_workers())
+
+
+def _answer(health: Health) -> Response:
+    code = 200 if health.status in ("live", "ready") else 503
     return Response(health.model_dump_json(), code, media_type="application/json")

@@ -125,18 +125,20 @@ class Catalogue:
         """
         name = name or self._model_without_name(route)
         entry = self.choose(name, affinity) if version is None else self.entry(name, version)
-        if entry.state == "idle":
-            self._require_route(entry, route)
-            raise IdleModel(entry)
-        if entry.engine is None or not entry.engine.is_alive:
-            raise NotReady(f"{name} version {entry.version} is not ready", [entry.obstacle], entry.cause)
-        self._require_route(entry, route)
-        return entry.engine
+        engine = entry.engine
+        if engine is not None and engine.is_alive and engine.task.route == route:
+            return engine
+        raise self._obstacle(entry, route)
 
-    def _require_route(self, entry: BundleEntry, route: Route) -> None:
+    def _obstacle(self, entry: BundleEntry, route: Route) -> Exception:
+        """Why an entry does not answer on a route."""
+        is_alive = entry.engine is not None and entry.engine.is_alive
+        if entry.state != "idle" and not is_alive:
+            return NotReady(f"{entry.name} version {entry.version} is not ready", [entry.obstacle], entry.cause)
         if not entry.answers(route):
             task, other = entry.manifest and entry.manifest.task, "generate" if route == "predict" else "predict"
-            raise InvalidInput(f"{entry.name} does {task}: send it to /{other}", ("model",))
+            return InvalidInput(f"{entry.name} does {task}: send it to /{other}", ("model",))
+        return IdleModel(entry)
 
     def _model_without_name(self, route: Route) -> str:
         """The first default model that can answer on a route, or the only model.

@@ -25,8 +25,6 @@ from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, it
 from service.tasks.inputs.request_limits import SampleCount
 from service.tasks.single_pass.chunk_state import require_chunks
 
-_STAGES = ("preprocess", "queue", "inference", "postprocess")
-
 
 class Queue(Protocol):
     """Takes examples and returns outputs: a `Batcher`, or a continuous batcher behind a `StepQueue`."""
@@ -91,7 +89,7 @@ class PredictEngine:
         self.statistics = InferenceStatistics()
         self.embedder = context.embedder(opened, task, self.statistics)
         metrics = context.metrics
-        self._stage_duration = [metrics.stage_duration.labels(model, stage) for stage in _STAGES]
+        self._stage_durations = metrics.stage_duration.of_predictions(model)
         self._label_counts = metrics.label_counts(model)
         self._confidence = metrics.prediction_confidence.labels(model)
         self._read_tokens, self._unknown_tokens = (
@@ -264,8 +262,7 @@ class PredictEngine:
         return answer, _Statistics(self.task.input_statistics(example), self.task.answer_statistics(answer))
 
     def _observe(self, timings: Timings, notes: Sequence[_Statistics]) -> None:
-        for histogram, milliseconds in zip(self._stage_duration, timings, strict=False):
-            histogram.observe(milliseconds / 1000)
+        self._stage_durations.keep(timings)
         if (meter := meter_var.get()) is not None:
             num_tokens = sum([one.input_statistics.num_tokens for one in notes])
             meter.charge(self.opened.bundle.manifest.name, read_tokens=num_tokens)

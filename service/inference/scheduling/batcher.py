@@ -1,8 +1,9 @@
 """Dynamic batching for single-pass models: inputs wait in a bounded queue, and the lanes run them in batches.
 
 There is no batching delay: a batch is chosen from the waiting inputs the moment a lane is free, and a single input runs
-immediately. Request handlers on the event loop only enqueue; one call per batch resolves the requests there. Where one
-lane is idle and all that waits is known to be done in less than a millisecond, the event loop runs it by itself.
+immediately. Request handlers on the event loop only enqueue; one call per batch resolves the requests there. Where the
+only lane is idle and all that waits is known to be done in less than a millisecond, the event loop runs it by itself;
+likewise a single request where all of several lanes are idle.
 
 Requests take turns (`fair_share`): a batch holds inputs of the request whose turn it is, and of others of near lengths,
 and each is charged its share of the run. A request that has had no run yet goes before the second run of any other.
@@ -142,7 +143,7 @@ class Batcher:
             self._lanes.wake(self)
 
     def _run_here(self) -> None:
-        """Run what waits on the event loop, if that is still short and the lane is idle."""
+        """Run what waits on the event loop, if that is still short and the lanes are idle."""
         self._is_asked = False
         started_s = time.monotonic()
         if not self._is_short(started_s) or not self._lanes.run_here(self):
@@ -154,7 +155,7 @@ class Batcher:
             self._lanes.wake(self)
 
     def _is_short(self, now_s: float) -> bool:
-        """Whether all that waits fits one batch that may hold up the event loop. Call it there, the lane being idle."""
+        """Whether all that waits fits one batch that may hold up the event loop. Call it there, all lanes idle."""
         lengths = [item.length for item in self._all_waiting()]
         return len(lengths) <= self._limits.max_items and self._cost.is_short(lengths, now_s)
 
@@ -207,7 +208,7 @@ class Batcher:
 
     def _expected_run_s(self, examples: Sequence[Any]) -> float:
         """0 for a request that fits one run: such requests are served in order of arrival."""
-        num_tokens = sum([example.length for example in examples])
+        num_tokens = examples[0].length if len(examples) == 1 else sum([example.length for example in examples])
         fits_one = len(examples) <= self._limits.max_items and num_tokens <= self._limits.max_padded_tokens
         return 0.0 if fits_one else SEVERAL_RUNS_S
 

@@ -80,25 +80,26 @@ class FairShare:
         """`weights` are those of callers, where they are not 1; they may change at any time."""
         self._weights = weights
         self._virtual_s = 0.0
-        self._num_open = 0
+        #: Requests that have begun and not ended, but for shadow traffic.
+        self.num_open = 0
         self._open_by_caller: dict[str, int] = {}
 
     def begin(self, caller: str, run_s: float = 0.0) -> Turn:
         """The turn of a request that has just arrived; `end` it. `run_s` is the expected duration of its first run."""
         if caller == BACKGROUND:  # it takes no share from anybody
             return self._placed(Turn(caller, self._virtual_s, run_s, time.monotonic()))
-        self._open_by_caller[caller] = self._open_by_caller.get(caller, 0) + 1
-        self._num_open += 1
+        num_own = self._open_by_caller[caller] = self._open_by_caller.get(caller, 0) + 1
+        self.num_open += 1
         turn = Turn(caller, self._virtual_s, run_s, time.monotonic())
-        turn.is_modest = self._crowd(turn) <= _MODEST_WEIGHT
-        turn.tag_s -= _CREDIT_S * turn.is_modest
+        if num_own * len(self._open_by_caller) <= _MODEST_WEIGHT * self.num_open:
+            turn.is_modest, turn.tag_s = True, turn.tag_s - _CREDIT_S
         return self._placed(turn)
 
     def end(self, turn: Turn) -> None:
         """The request has been answered or has left. Call it once."""
         if turn.caller == BACKGROUND:
             return
-        self._num_open -= 1
+        self.num_open -= 1
         self._open_by_caller[turn.caller] -= 1
         if not self._open_by_caller[turn.caller]:
             del self._open_by_caller[turn.caller]
@@ -138,4 +139,4 @@ class FairShare:
     def _crowd(self, turn: Turn) -> float:
         """Open requests of the turn's caller over the mean of all callers."""
         num_own = self._open_by_caller.get(turn.caller, 0)
-        return num_own * len(self._open_by_caller) / max(1, self._num_open) if num_own else 1.0
+        return num_own * len(self._open_by_caller) / max(1, self.num_open) if num_own else 1.0

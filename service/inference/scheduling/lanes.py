@@ -51,6 +51,7 @@ class Lanes:
 
     Attributes:
         share: the turns of all requests that wait for these lanes, whatever their source.
+        is_alive: False once the lanes are closed, or one has crashed; in that case `fail` was called on every source.
     """
 
     def __init__(self, num_lanes: int, name: str = "lane", weights: Mapping[str, float] = EQUAL_WEIGHTS) -> None:
@@ -64,7 +65,7 @@ class Lanes:
         self._num_idle = 0
         self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._is_closing = False
-        self._num_alive = num_lanes
+        self.is_alive = True  # asked by every request: no property
         #: For each lane, and for the event loop: the total time of its finished runs, and the start of its current run
         #: (0 if idle). Both in one tuple, so that a reader counts no run twice and misses none.
         self._clocks = [(0.0, 0.0)] * (num_lanes + 1)
@@ -74,11 +75,6 @@ class Lanes:
         ]
         for thread in self._threads:
             thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        """False once the lanes are closed, or one has crashed; in that case `fail` was called on every source."""
-        return self._num_alive == self.num_lanes and not self._is_closing
 
     @property
     def busy_s(self) -> float:
@@ -121,13 +117,16 @@ class Lanes:
 
     @property
     def may_run_here(self) -> bool:
-        """Whether the event loop may do a short unit of work itself: there is one lane, and it has nothing to do."""
-        return self.num_lanes == 1 and self._num_idle == 1 and not self._is_closing
+        """Whether the event loop may do a short unit of work itself: no lane has anything to do, and there is one lane,
+        or one request, since lanes would work on several at the same time.
+        """
+        is_idle = self._num_idle == self.num_lanes and not self._is_closing
+        return is_idle and (self.num_lanes == 1 or self.share.num_open <= 1)
 
     def run_here(self, source: WorkSource) -> bool:
         """Do the next unit of work of `source` in the thread that calls, which must be the event loop's.
 
-        Handing over to a lane and back takes longer than a short run. Returns False, with nothing done, if the lane has
+        Handing over to a lane and back takes longer than a short run. Returns False, with nothing done, if a lane has
         something to do or is about to look for it.
         """
         if not self.may_run_here or not self.lock.acquire(blocking=False):
@@ -143,7 +142,7 @@ class Lanes:
     def close(self) -> None:
         """End every lane after its current unit of work."""
         with self.lock:
-            self._is_closing = True
+            self._is_closing, self.is_alive = True, False
             for _ in self._threads:
                 self._wakeups.put(None)
 
@@ -156,7 +155,7 @@ class Lanes:
                 if taken is not None:
                     self._run(lane, *taken)
         except BaseException as error:  # ends this thread; what it was running gets no answer from here
-            self._num_alive -= 1
+            self.is_alive = False
             logger.critical("a lane has ended", exc_info=error)
             for source in tuple(self._sources):
                 source.fail(error)

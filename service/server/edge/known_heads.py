@@ -19,11 +19,15 @@ _CHANGING = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"idempot
 
 
 class KnownHead(NamedTuple):
-    """A head that was found to be plain and valid. `num_body_bytes` is the declared length of the body."""
+    """A head that was found to be plain and valid. `num_body_bytes` is the declared length of the body.
 
-    match: Match
+    A probe has no match: it is known by its target.
+    """
+
+    match: Match | None
     headers: RememberedHeaders
     num_body_bytes: int
+    target: bytes
 
 
 class KnownHeads:
@@ -43,14 +47,14 @@ class KnownHeads:
             return None
         return head, data[end:]
 
-    def learn(self, data: bytes, match: Match, headers: Headers, num_body_bytes: int) -> None:
+    def learn(self, data: bytes, match: Match | None, headers: Headers, num_body_bytes: int, target: bytes) -> None:
         """Remember the head that `data` begins with, which has been parsed and checked."""
         head = data[: data.find(_HEAD_END) + len(_HEAD_END)]
         if len(head) > _MAX_HEAD_BYTES or any(name in _CHANGING for name, _ in headers) or not _is_whole(head, headers):
             return
         if len(self._heads) >= _MAX_HEADS:
             self._heads.clear()
-        self._heads[head] = KnownHead(match, RememberedHeaders(headers), num_body_bytes)
+        self._heads[head] = KnownHead(match, RememberedHeaders(headers), num_body_bytes, target)
 
 
 def _is_whole(head: bytes, headers: Headers) -> bool:
@@ -59,4 +63,4 @@ def _is_whole(head: bytes, headers: Headers) -> bool:
     The parser also takes empty lines before a request, and may take a line feed alone for the end of a line.
     """
     num_lines = len(headers) + 2  # the request line, and the empty one
-    return head.startswith(b"POST ") and head.count(b"\r\n") == head.count(b"\n") == num_lines
+    return head.startswith((b"POST ", b"GET ")) and head.count(b"\r\n") == head.count(b"\n") == num_lines

@@ -22,7 +22,7 @@ MATCH = Match(ROUTE, Protocol("predict", "inference", [ROUTE]))
 def test_a_request_with_the_same_head_is_found_with_its_own_body() -> None:
     """A known head gives its route and headers, and the bytes after it are the body."""
     known = KnownHeads()
-    known.learn(HEAD + b"{}", MATCH, HEADERS, 2)
+    known.learn(HEAD + b"{}", MATCH, HEADERS, 2, b"/predict")
     found = known.find(HEAD + b"[]")
     assert found is not None
     head, body = found
@@ -45,7 +45,7 @@ def test_a_request_with_the_same_head_is_found_with_its_own_body() -> None:
 def test_anything_but_one_whole_request_with_a_known_head_is_left_to_the_parser(data: bytes) -> None:
     """A part of a request, more than one, and another head, are not found."""
     known = KnownHeads()
-    known.learn(HEAD + b"{}", MATCH, HEADERS, 2)
+    known.learn(HEAD + b"{}", MATCH, HEADERS, 2, b"/predict")
     assert known.find(data) is None
 
 
@@ -67,7 +67,7 @@ def test_a_head_that_could_be_read_in_two_ways_or_is_used_once_is_not_remembered
 ) -> None:
     """Empty lines before it, bare line feeds, an incomplete or long head, and one with the id of a request."""
     known = KnownHeads()
-    known.learn(data, MATCH, headers, 2)
+    known.learn(data, MATCH, headers, 2, b"/predict")
     assert len(known) == 0
 
 
@@ -76,6 +76,6 @@ def test_what_clients_choose_does_not_fill_the_memory() -> None:
     known = KnownHeads()
     for number in range(5000):
         name = b"x-%d" % number
-        known.learn(HEAD.replace(b"Host", name) + b"{}", MATCH, [(name, b"a"), HEADERS[1]], 2)
+        known.learn(HEAD.replace(b"Host", name) + b"{}", MATCH, [(name, b"a"), HEADERS[1]], 2, b"/predict")
     assert len(known) <= 1024
     assert known.find(HEAD.replace(b"Host", b"x-4999") + b"{}") is not None

@@ -1,4 +1,4 @@
-"""Short runs are done on the event loop where the only lane is idle, and nothing else is."""
+"""Short runs are done on the event loop where all lanes are idle, and with several lanes for a single request."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def play(
         lanes = Lanes(num_lanes)
         batcher = Batcher("m", threads.run, lanes, BatchLimits(), 100, Metrics(CollectorRegistry()))
         batcher._cost = Known(SHORT_S)
-        while num_lanes == 1 and (True, 1) not in threads.calls:  # until the lane has nothing more to look for
+        while (True, 1) not in threads.calls:  # until the lanes have nothing more to look for
             await batcher.submit([Item()], FAR_S)
         threads.calls.clear()
         batcher._cost = Known(run_s)
@@ -84,14 +84,20 @@ async def _one(batcher: Batcher, _: Threads) -> None:
     await batcher.submit([Item()], FAR_S)
 
 
-@pytest.mark.parametrize(
-    ("run_s", "num_lanes", "is_on_loop"), [(SHORT_S, 1, True), (LONG_S, 1, False), (SHORT_S, 2, False)]
-)
-def test_only_a_short_run_is_done_on_the_event_loop_and_only_with_one_lane(
-    run_s: float, num_lanes: int, is_on_loop: bool
-) -> None:
-    """A long run must not hold up the event loop, and with several lanes it has better things to do."""
+@pytest.mark.parametrize("num_lanes", [1, 3])
+@pytest.mark.parametrize(("run_s", "is_on_loop"), [(SHORT_S, True), (LONG_S, False)])
+def test_only_a_short_run_is_done_on_the_event_loop(run_s: float, num_lanes: int, is_on_loop: bool) -> None:
+    """A long run must not hold up the event loop."""
     assert play(_one, run_s, num_lanes) == [(is_on_loop, 1)]
+
+
+def test_with_several_lanes_two_requests_are_left_to_them() -> None:
+    """They could run at the same time there."""
+
+    async def scenario(batcher: Batcher, _: Threads) -> None:
+        await asyncio.gather(*(batcher.submit([Item()], FAR_S) for _ in range(2)))
+
+    assert not any(is_on_loop for is_on_loop, _ in play(scenario, SHORT_S, num_lanes=2))
 
 
 def test_what_arrives_together_is_run_together() -> None:
