@@ -24,8 +24,8 @@ from service.observability.collectors import (
 )
 from service.observability.process import ContainerCollector, find_gpus
 from service.observability.scrape.loop_metrics import LoopCounter, LoopHistogram
+from service.observability.scrape.stage_histogram import StageHistogram
 from service.observability.scrape.worker_metrics import WorkerMetrics
-from service.observability.timings import StageHistogram
 
 #: 100 µs to 10 s: small recurrent models answer faster than the smallest bucket of common defaults.
 DURATION_BUCKETS_S = (

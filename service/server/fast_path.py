@@ -175,7 +175,7 @@ class FastPathCycle(PlainCycle):
             elif not self.response_complete:  # a stream that failed: without its end the client knows
                 protocol.transport.close()
         finally:
-            protocol.tasks.discard(self._task)  # type: ignore[arg-type]  # it runs this
+            protocol.tasks.discard(self._task)  # it runs this
 
     async def _write_stream(self, response: EventStream) -> None:
         """Write a stream in chunks, as fast as the client reads."""
