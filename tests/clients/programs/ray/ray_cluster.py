@@ -78,12 +78,12 @@ def call(url, body):
 def serve(plan):
     """The deployment: its answers, its metrics, and a stream that is open while it is deleted."""
     import ray
-    import unroll_on_ray
+    import serve_on_ray
     from ray import serve as ray_serve
 
     port = free_port()
     ray_serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
-    ray_serve.run(unroll_on_ray.app, route_prefix="/")
+    ray_serve.run(serve_on_ray.app, route_prefix="/")
     base = f"http://127.0.0.1:{port}"
     answers = [call(base + path, body) for path, body in plan["requests"]]
     metrics = wait_for_metrics(f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}/metrics")
@@ -94,14 +94,14 @@ def serve(plan):
 
 def configured():
     """The deployments that Ray reads from the configuration file, by its own schema, for the application it names."""
-    import unroll_on_ray
+    import serve_on_ray
     import yaml
     from ray.serve.schema import ServeDeploySchema
 
     text = (ROOT / "deploy" / "ray" / "serve.yaml").read_text(encoding="utf-8")
     (application,) = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
     deployments = [deployment.name for deployment in application.deployments]
-    return {"named": deployments, "bound": unroll_on_ray.app._bound_deployment.name}
+    return {"named": deployments, "bound": serve_on_ray.app._bound_deployment.name}
 
 
 def wait_for_metrics(url):

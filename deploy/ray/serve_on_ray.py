@@ -1,6 +1,6 @@
 """Ray Serve deployment: each replica is a whole service, with batching, limits, streams, keys and metrics of its own.
 
-`serve run unroll_on_ray:app`, or `serve deploy serve.yaml`. The service is set by its usual variables `UNROLL_*`, in
+`serve run serve_on_ray:app`, or `serve deploy serve.yaml`. The service is set by its usual variables `UNROLL_*`, in
 the `env_vars` of the runtime environment.
 """
 
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.observability.json_logs import JsonFormatter
 from service.server.app import Application, create_app
-from service.settings import Settings
+from service.settings import Settings, read_settings
 
 
 class Loaded:
@@ -53,7 +53,7 @@ class Loaded:
 
 def replica_settings(variables: Mapping[str, str], num_cpus: float) -> Settings:
     """The settings of a replica: unless they say otherwise, it has a lane for each CPU that Ray gives it."""
-    settings = Settings()  # type: ignore[call-arg]  # all of them have defaults, or a variable
+    settings = read_settings({}, variables)
     if "UNROLL_LANES" in variables:
         return settings
     return settings.model_copy(update={"lanes": max(1, int(num_cpus))})
