@@ -53,6 +53,8 @@ class Stream(Generic[RequestT]):
         self.end_reason: EndReason | None = None
         self.error: UnrollError | None = None
         self.last_product: Any = None
+        #: Whether products have been passed on.
+        self.is_begun = False
         #: Counts for whoever sent the request.
         self.meter = meter_var.get()
         self._clock: RowClock | None = None
@@ -124,6 +126,7 @@ class Stream(Generic[RequestT]):
 
     def pass_on(self) -> None:
         """Pass what was taken to the reader, if it waits."""
+        self.is_begun = True
         reader = self._reader
         if reader is None or reader.done() or not self._products:
             return
