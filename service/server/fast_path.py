@@ -116,6 +116,7 @@ class FastPathCycle(PlainCycle):
         self._body: bytes | bytearray = b""
         self._match = match
         self._headers = headers
+        self._has_begun = False
         self._task: asyncio.Task[None] | None = None
         #: Of a stream: done when the client disconnects.
         self._disconnect: asyncio.Future[None] | None = None
@@ -129,7 +130,7 @@ class FastPathCycle(PlainCycle):
         """Something has changed: the body is complete, or the client has disconnected."""
         if self.disconnected:
             self._drop()
-        elif not self.more_body and self._task is None and not self.response_complete:
+        elif not (self.more_body or self._has_begun or self.response_complete):
             self._begin()
 
     def take(self, part: bytes) -> None:
@@ -143,13 +144,15 @@ class FastPathCycle(PlainCycle):
 
     def _drop(self) -> None:
         """The client has disconnected."""
-        if self._task is None:
+        task, disconnect = self._task, self._disconnect
+        if not self._has_begun:
             self._protocol.responder.note_left(self._match, self._headers)
-        elif self._disconnect is None:
-            self._task.add_done_callback(self._protocol.tasks.discard)  # it may not have begun
-            self._task.cancel()
-        elif not self._disconnect.done():
-            self._disconnect.set_result(None)
+        elif disconnect is None and task is not None:
+            task.add_done_callback(self._protocol.tasks.discard)  # it may not have begun
+            task.cancel()
+            self._task = None  # its error has this: else the two wait for the garbage collector
+        elif disconnect is not None and not disconnect.done():
+            disconnect.set_result(None)
 
     def _begin(self) -> None:
         """Start the work, or refuse it before anything is done for it: load shedding must cost little."""
@@ -159,6 +162,7 @@ class FastPathCycle(PlainCycle):
         if shed is not None:
             self._write_bytes(self._first_lines(shed.status) + shed.rest)
             return
+        self._has_begun = True
         self._task = task = protocol.loop.create_task(self._answer(client))
         protocol.tasks.add(task)  # for which the server waits when it stops
 
@@ -175,7 +179,8 @@ class FastPathCycle(PlainCycle):
             elif not self.response_complete:  # a stream that failed: without its end the client knows
                 protocol.transport.close()
         finally:
-            protocol.tasks.discard(self._task)  # it runs this
+            if self._task is not None:
+                protocol.tasks.discard(self._task)
 
     async def _write_stream(self, response: EventStream) -> None:
         """Write a stream in chunks, as fast as the client reads."""
