@@ -49,8 +49,8 @@ OPENVINO := .venv-openvino
 OPENVINO_STAMP := $(OPENVINO)/.installed-$(KEY)
 TRACKERS := .venv-trackers
 TRACKERS_STAMP := $(TRACKERS)/.installed-$(KEY)
-# Two more: engines of data and of services, for `Scorer` and deploy/ray in their processes. Spark needs Java and half a
-# gigabyte, so that its test is skipped unless `make spark-env` was called.
+# Two more: engines of data and of services, for `Scorer` and deploy/ray in their processes. They take 320 and 500 MB, and
+# Spark needs Java, so that their tests are skipped unless `make ray-env` and `make spark-env` were called.
 RAY := .venv-ray
 RAY_STAMP := $(RAY)/.installed-$(KEY)
 SPARK := .venv-spark
@@ -74,7 +74,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers spark-env wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers ray-env spark-env wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,7 +108,9 @@ test-system: ## install the programs that tests start (Chromium, Redis, HAProxy,
 	@.ci/install-system
 	@.ci/install-system --has-browser || { $(MAKE) test-env && $(TEST)/bin/playwright install --with-deps chromium; }
 
-test-env: $(TEST_STAMP) $(CLIENT_STAMPS) $(RAY_STAMP) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## create the test environments .venv-test, .venv-clients, .venv-ray, .venv-trackers and .venv-openvino
+test-env: $(TEST_STAMP) $(CLIENT_STAMPS) $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## create the test environments .venv-test, .venv-clients, .venv-trackers and .venv-openvino
+
+ray-env: $(RAY_STAMP) ## create .venv-ray, for the tests of Ray Data and Ray Serve
 
 spark-env: $(SPARK_STAMP) ## create .venv-spark, for the test of PySpark, which also needs Java 17
 
@@ -118,7 +120,7 @@ test: lint types pytest-layers pytest ## run every check: ruff, import-linter, m
 # Worker processes of pytest-xdist; more than four gain little, because the largest group of tests is not split.
 WORKERS ?= auto
 PYTEST := -m pytest --strict-skips
-pytest: $(TEST_STAMP) $(CLIENT_STAMPS) $(RAY_STAMP) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
+pytest: $(TEST_STAMP) $(CLIENT_STAMPS) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
 	$(TEST_SETTINGS) $(TEST)/bin/python $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 -m "not openvino and not trackers" $(ARGS)
 
 pytest-layers: $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## run the tests that need OpenVINO, MLflow or Weights & Biases

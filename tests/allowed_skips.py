@@ -13,9 +13,21 @@ OTHER_SYSTEM = "not on this operating system"
 NO_REPOSITORY = "the sources are not a git repository"
 NO_NAMESPACES = "the machine allows no network namespaces"
 OTHER_RUNTIME = "this build of onnxruntime has what the test must not find"
+NO_RAY = "Ray is not installed: `make ray-env` installs it"
 NO_SPARK = "PySpark or Java is not installed: `make spark-env` installs the former"
 
-ALLOWED = (NO_GPU, NO_BF16, NO_DATA, NOT_ROOT, OTHER_SYSTEM, NO_REPOSITORY, NO_NAMESPACES, OTHER_RUNTIME, NO_SPARK)
+ALLOWED = (
+    NO_GPU,
+    NO_BF16,
+    NO_DATA,
+    NOT_ROOT,
+    OTHER_SYSTEM,
+    NO_REPOSITORY,
+    NO_NAMESPACES,
+    OTHER_RUNTIME,
+    NO_RAY,
+    NO_SPARK,
+)
 
 
 def is_allowed(reason: str) -> bool:

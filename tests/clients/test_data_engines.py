@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from service.offline import Scorer
-from tests.allowed_skips import NO_SPARK
+from tests.allowed_skips import NO_RAY, NO_SPARK
 from tests.clients.conftest import PROGRAMS, ROOT
 from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer
@@ -51,7 +51,7 @@ REQUESTS: list[tuple[str, str | None]] = [
 def run_program(environment: str, program: str, folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """What a program prints that is run in `.venv-ENVIRONMENT`, which lies over the test environment."""
     python = ROOT / f".venv-{environment}" / "bin" / "python"
-    assert python.exists(), f"{python} is missing: run `make test-env`"
+    assert python.exists(), f"{python} is missing: run `make {environment}-env`"
     (folder / "plan.json").write_text(json.dumps({**plan, "folder": str(folder)}), encoding="utf-8")
     places = [ROOT, PROGRAMS, ROOT / "deploy" / "ray", ROOT / "deploy" / "spark"]
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("UNROLL_", "VIRTUAL_ENV"))}
@@ -77,6 +77,8 @@ def run_program(environment: str, program: str, folder: Path, plan: dict[str, An
 @pytest.fixture(scope="module")
 def on_ray(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one local cluster scored and served: all tests of Ray share it."""
+    if not (ROOT / ".venv-ray").exists():
+        pytest.skip(NO_RAY)
     plan = {"models": str(tiny_models), "texts": TEXTS, "requests": REQUESTS}
     return run_program("ray", "ray/ray_cluster", tmp_path_factory.mktemp("ray"), plan)
 
