@@ -147,12 +147,18 @@ def _may_be_bundle(path: Path, entry: os.DirEntry[str]) -> bool:
         if not _is_folder(entry):
             return False
         with os.scandir(path) as files:
-            suffixes = {os.path.splitext(file.name)[1] for file in files}
+            suffixes = {_suffix(file.name) for file in files}
     except FileNotFoundError:
         return entry.is_symlink()  # to what is not mounted; or else it was removed meanwhile
     except OSError:
         return True
     return not suffixes or not suffixes.isdisjoint(_SUFFIXES_OF_BUNDLES)
+
+
+def _suffix(name: str) -> str:
+    """As `Path.suffix`, of which a folder of hundreds of bundles would make thousands at each look."""
+    stem, dot, suffix = name.rpartition(".")
+    return dot + suffix if stem and suffix else ""
 
 
 def _may_be_folder(entry: os.DirEntry[str]) -> bool:
@@ -167,17 +173,17 @@ def _copies(bundles: Sequence[Path]) -> list[Stray]:
     there = {(path.parent.name, path.name) for path in bundles}
     copies = []
     for path in bundles:
-        identity = _identity(f"{path}{os.sep}{MANIFEST_FILE}")
+        identity = _identity(path / MANIFEST_FILE)
         if identity in there and identity != (path.parent.name, path.name):
             name, version = identity
             copies.append(Stray(path, f"by its manifest it is a copy of {name} version {version}"))
     return copies
 
 
-def _identity(file: str) -> tuple[str, str]:
+def _identity(file: Path) -> tuple[str, str]:
     """Name and version that a manifest states; "" if it cannot be read, which whoever loads it will say."""
     try:
-        state = os.stat(file)
+        state = file.stat()
         if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_MANIFEST_BYTES:
             return "", ""
         return _identity_in(file, (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
@@ -186,12 +192,12 @@ def _identity(file: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=_MOST_IDENTITIES)
-def _identity_in(file: str, state: tuple[int, ...]) -> tuple[str, str]:
+def _identity_in(file: Path, _state: tuple[int, ...]) -> tuple[str, str]:
     """The same; a folder that is looked at every few seconds has hundreds. Raises OSError, ValueError, RecursionError.
 
-    `state` is what differs when the file has changed.
+    `_state` differs when the file has changed.
     """
-    values = json.loads(Path(file).read_bytes())
+    values = json.loads(file.read_bytes())
     return (str(values.get("name")), str(values.get("version", "1"))) if isinstance(values, dict) else ("", "")
 
 

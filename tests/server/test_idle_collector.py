@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import weakref
-from pathlib import Path
 
 import pytest
 
-from service.server.idle_collector import IdleCollector, return_free_memory
+from service.server.idle_collector import IdleCollector, resident_bytes, return_free_memory
 from tests.allowed_skips import OTHER_SYSTEM
 
 
@@ -54,13 +52,23 @@ def test_collections_keep_their_distance() -> None:
 def test_memory_that_was_freed_goes_back_to_the_system() -> None:
     """Pieces that lie between others that stay, as opening a bundle leaves them."""
     pieces = [b"x" * 100_000 for _ in range(800)]
-    used = _resident_bytes()
+    used = resident_bytes()
     kept = pieces[::50]
     pieces.clear()
     return_free_memory()
     assert len(kept) == 16
-    assert used - _resident_bytes() > 60_000_000
+    assert used - resident_bytes() > 60_000_000
 
 
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+@pytest.mark.skipif(sys.platform != "linux", reason=f"{OTHER_SYSTEM}: memory is read from /proc")
+def test_what_a_long_input_took_is_returned_when_idle() -> None:
+    now_s = [100.0]
+    collector = IdleCollector(lambda: True, lambda: now_s[0])
+    pieces = [b"x" * 100_000 for _ in range(800)]
+    used = resident_bytes()
+    kept = pieces[::50]
+    pieces.clear()
+    now_s[0] += 11.0
+    collector.tick()
+    assert len(kept) == 16
+    assert used - resident_bytes() > 60_000_000

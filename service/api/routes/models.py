@@ -53,7 +53,7 @@ def _summary(entry: BundleEntry, is_default: bool, rollout: ModelRollout) -> dic
     summary |= {"reason": entry.reason or rollout.problem or None, "is_default": is_default}
     summary |= {"aliases": rollout.aliases_of(entry.version), "traffic_share": rollout.shares.get(entry.version)}
     if (manifest := entry.manifest) is not None:
-        summary |= manifest.model_dump(include={"task", "description", "language", "licence"})
+        summary |= {field: getattr(manifest, field) for field in ("task", "description", "language", "licence")}
     return summary
 
 

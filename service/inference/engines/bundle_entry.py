@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,17 +57,19 @@ class BundleEntry:
     memory_bytes: int = 0
     replaces_open: bool = False
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.path.parent.name
 
-    @property
+    @cached_property
     def version(self) -> str:
         return self.path.name
 
     @property
     def obstacle(self) -> str:
         """Why the bundle does not answer, as a sentence; "" if it does."""
+        if self.state == "ready" and self.engine is not None and self.engine.is_alive:
+            return ""
         where = f"{self.name} version {self.version}"
         if self.state == "loading":
             return f"{where} is still loading"
@@ -76,7 +79,7 @@ class BundleEntry:
             return f"{where} is unloaded"
         if self.state == "idle":
             return ""
-        return "" if self.engine and self.engine.is_alive else f"{where} has stopped answering"
+        return f"{where} has stopped answering"
 
     @property
     def cause(self) -> NotReadyCause:

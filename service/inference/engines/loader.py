@@ -246,6 +246,8 @@ class BundleLoader:
             known[candidate.path] = self._chosen(known.get(candidate.path), candidate)
         for path in removed:
             self._remove(known.pop(path))
+        if not candidates and not removed and not self._catalogue.problem:
+            return
         self._catalogue.replace(sorted(known.values(), key=lambda entry: (entry.name, entry.order)))
 
     def _take_rollouts(self, scan: Scan) -> None:

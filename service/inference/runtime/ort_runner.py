@@ -44,6 +44,11 @@ logger = logging.getLogger(__name__)
 Hold = Callable[[bytes, bytes, MakeFiles], Path | None]
 
 
+#: A run with feeds of this size (a token id has 8 bytes) returns its memory when it ends: the arena would keep what the
+#: largest run took for good, kilobytes for each step.
+_LARGE_FEEDS_BYTES = 64 * 1024
+
+
 class _OpenGraph(NamedTuple):
     """A graph that is ready to run."""
 
@@ -90,6 +95,7 @@ class OrtRunner:
         self.fallback_reason = ""
         self._mapped = mapped
         self._held: list[MappedGraph] = []
+        self._shrinking: ort.RunOptions | None = None
         weakref.finalize(self, _release, self._held)
         self._open(device)
 
@@ -102,6 +108,7 @@ class OrtRunner:
                 raise
             device = Device(CPU_PROVIDER, fallback_reason=error.message)
             self._graphs = self._open_on(device)
+        self._shrinking = _shrinking_options() if device.provider == CPU_PROVIDER else None
         self.fallback_reason = device.fallback_reason
         if device.fallback_reason:
             logger.warning("falling back from the GPU to the CPU", extra={"reason": device.fallback_reason})
@@ -157,8 +164,9 @@ class OrtRunner:
     def _run(self, graph: str, feeds: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
         opened = self._graphs[graph]
         opened.check(feeds)
+        options = self._shrinking if sum([feed.nbytes for feed in feeds.values()]) >= _LARGE_FEEDS_BYTES else None
         try:
-            outputs = opened.session.run(names, dict(feeds))
+            outputs = opened.session.run(names, dict(feeds), options)
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             raise InferenceFailed(f"graph {graph!r} failed: {_first_line(error)}") from error
         return dict(zip(names, outputs, strict=True))
@@ -290,6 +298,13 @@ def session_options(threads: int) -> ort.SessionOptions:
     # Products of int8 saturate on x86 CPUs without VNNI instructions, and scores then differ by more than 1; with this
     # onnxruntime takes a slower, exact product there. It changes nothing on other CPUs, nor in fp32.
     options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def _shrinking_options() -> ort.RunOptions:
+    """Options of a run after which the arena keeps no more than it began with."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 
 

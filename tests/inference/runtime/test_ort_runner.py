@@ -213,3 +213,19 @@ def test_without_a_usable_gpu_there_is_a_lane_per_core(monkeypatch: pytest.Monke
     monkeypatch.setattr("service.inference.runtime.ort_runner.usable_cores", lambda: 6)
     monkeypatch.setattr("service.inference.runtime.ort_runner.available_providers", lambda: ["CPUExecutionProvider"])
     assert default_lanes("cuda") == 6
+
+
+def test_only_long_runs_return_the_memory_of_the_arena(classifier: OpenBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its blocks would be allocated anew for each of many small runs."""
+    told: list[object] = []
+
+    def run(_names: list[str], _feeds: object, options: object) -> list[object]:
+        told.append(options)
+        return []
+
+    outputs = SimpleNamespace(session=SimpleNamespace(run=run), check=lambda _: None, outputs=[])
+    monkeypatch.setitem(classifier.runner._graphs, "classifier", outputs)
+    for length in (10, 20_000):
+        classifier.runner.run("classifier", {"words": np.zeros((1, length), np.int64)})
+    assert told[0] is None
+    assert isinstance(told[1], ort_runner.ort.RunOptions)

@@ -36,10 +36,10 @@ class Shadowing:
 
     def connect(self, entries: Iterable[BundleEntry], rollouts: Mapping[str, ModelRollout]) -> None:
         """Call it after every change of the engines or the rollouts."""
-        for entry in entries:
-            rollout = rollouts.get(entry.name)
+        there = {(entry.name, entry.version): entry for entry in entries}
+        for entry in there.values():
             if entry.engine is not None:
-                self._connect(entry, entry.engine, rollout, entries)
+                self._connect(entry, entry.engine, rollouts.get(entry.name), there)
 
     def plain_tallies(self, name: str) -> list[dict[str, Any]]:
         """The counts of a model as values of JSON."""
@@ -63,11 +63,15 @@ class Shadowing:
         await self._mirror.close()
 
     def _connect(
-        self, entry: BundleEntry, engine: Engine, rollout: ModelRollout | None, entries: Iterable[BundleEntry]
+        self,
+        entry: BundleEntry,
+        engine: Engine,
+        rollout: ModelRollout | None,
+        there: Mapping[tuple[str, str], BundleEntry],
     ) -> None:
         shadow = rollout.rollout.shadow if rollout is not None else None
         version = rollout.rollout.version_of(shadow.to) if rollout is not None and shadow is not None else entry.version
-        candidate = next((other for other in entries if (other.name, other.version) == (entry.name, version)), None)
+        candidate = there.get((entry.name, version))
         is_shadowed = shadow is not None and version != entry.version and candidate is not None
         if isinstance(engine, PredictEngine):
             engine.on_answer = None
