@@ -56,8 +56,6 @@ _LASTING = ("counter", "histogram", "summary")
 
 #: Name, labels and value of a sample, and its exemplar: labels, value and time.
 Series = list[Any]
-
-
 #: Values of the labels, numbers in the buckets, sum, and the exemplar of each bucket that has one.
 PlainValues = Sequence[Any]
 
@@ -76,7 +74,8 @@ class Snapshot(NamedTuple):
 
 def snapshot_of(registry: Collector) -> Snapshot:
     """The values at this moment. Any thread may call it."""
-    families, loops = [], []
+    families: list[tuple[str, str, str, list[Series]]] = []
+    loops: list[tuple[str, str, Sequence[str], Sequence[str], list[PlainValues]]] = []
     for metric in registry.collect():
         if isinstance(metric, SeriesFamily):
             loops.append((metric.name, metric.documentation, metric.label_names, metric.bounds, _plain_values(metric)))
@@ -125,7 +124,8 @@ class MergedMetrics(Collector):
                 if loop is None:
                     loop = loops[name] = _MergedLoop(name, text, label_names, bounds)
                 loop.add(values)
-        return (family.metric() for family in (*merged.values(), *loops.values()))
+        yield from (family.metric() for family in merged.values())
+        yield from (loop.metric() for loop in loops.values())
 
     def snapshot(self) -> Snapshot:
         """The sum as a snapshot."""
@@ -193,7 +193,7 @@ def _sum(one: SeriesValues, other: SeriesValues) -> SeriesValues:
     exemplars = dict(other.exemplars)
     for number, exemplar in one.exemplars.items():
         newer = exemplars.get(number)
-        if newer is None or (newer.timestamp or 0.0) <= (exemplar.timestamp or 0.0):
+        if newer is None or float(newer.timestamp or 0.0) <= float(exemplar.timestamp or 0.0):
             exemplars[number] = exemplar
     return SeriesValues(counts, one.total + other.total, exemplars)
 

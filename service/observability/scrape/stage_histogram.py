@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from prometheus_client.core import Metric
 from prometheus_client.registry import CollectorRegistry
 
 from service.observability.scrape.loop_metrics import LoopHistogram, LoopObservations
+from service.observability.scrape.series_family import SeriesFamily
 from service.observability.timings import Timings
 
 #: Of a prediction, in the order of `Timings`.
@@ -61,7 +61,7 @@ class StageHistogram(LoopHistogram):
             self._of_models[model] = found
         return found
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[SeriesFamily]:
         for durations in list(self._of_models.values()):
             durations.observe()
         yield from super().collect()
