@@ -93,7 +93,7 @@ class PartStore:
 
     def is_of(self, job: Mapping[str, Any]) -> bool:
         """Whether the parts that are there, if any, are those of this job."""
-        return self._job() == json.loads(json.dumps(job))
+        return bool(self._job() == json.loads(json.dumps(job)))
 
     def part(self, number: int) -> Path:
         """The file of a part."""
