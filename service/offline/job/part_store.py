@@ -112,7 +112,12 @@ class PartStore:
         move_durably(temporary, path)
 
     def remove(self) -> None:
-        """Remove the folder with all parts."""
+        """Remove the folder with all parts; what tells a run that it is finished goes last."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (_JOB, "done.json"):
+                path.unlink()
         shutil.rmtree(self.folder)
 
     def _counts(self, number: int) -> Path:
