@@ -67,8 +67,11 @@ def input_column(columns: Sequence[str], kind: InputKind, named: str | None = No
     if found is None and len(columns) == 1 and not is_file:
         return columns[0]
     if found is None:
-        told = f"which column has the {_CALLED[kind]}? None has a usual name; the columns are: {listed(columns)}"
-        raise MissingColumn(told)
+        option = "--text-column" if is_file else "text_column"
+        raise MissingColumn(
+            f"which column has the {_CALLED[kind]}? Name it by {option}: none has a usual name; "
+            f"the columns are: {listed(columns)}"
+        )
     return found
 
 
@@ -77,8 +80,8 @@ def require_columns(columns: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in columns:
             near = difflib.get_close_matches(name, columns, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ";"
-            raise MissingColumn(f"there is no column {name!r}{meant} The columns are: {listed(columns)}")
+            meant = f"; did you mean {near[0]!r}? The" if near else "; the"
+            raise MissingColumn(f"there is no column {name!r}{meant} columns are: {listed(columns)}")
 
 
 def listed(columns: Sequence[str]) -> str:

@@ -11,8 +11,9 @@ from service.bundle.load import MANIFEST_FILE, file_digest, read_manifest
 from service.bundle.manifest import Manifest
 from service.bundle.models_folder import find_bundles, is_version
 from service.bundle.versions import named
-from service.errors import BundleIncomplete
+from service.errors import BundleIncomplete, InvalidInput
 from service.inference.engines.open_bundle import open_bundle
+from service.inference.runtime.device import is_device_name
 from service.inference.runtime.precision import WantedPrecision
 from service.offline.answer_columns import ERROR, AnswerColumn, CellType, added_names, answer_columns, cells_of
 from service.offline.answering.row_answers import RowAnswer, RowAnswers
@@ -81,7 +82,7 @@ class Scorer:
 
         Raises:
             UnknownModel, BundleError: there is no such bundle, or its manifest cannot be read.
-            InvalidInput: a parameter is none of the task's.
+            InvalidInput: a parameter is none of the task's, or there is no such device.
             MissingColumn: one of `output_columns` is none of the model's.
         """
         self._path = find_bundle(model, models).absolute()
@@ -90,6 +91,8 @@ class Scorer:
         self._output_columns = None if output_columns is None else tuple(output_columns)
         self._prefix = prefix
         self._device, self._precision, self._threads = device, precision, threads
+        if not is_device_name(device):
+            raise InvalidInput(f"there is no device {device!r}; there are: auto, cpu, cuda, cuda:N", ("device",))
         check_parameters(TASKS[self.manifest.task].parameters_type, self._parameters)
         self._columns = answer_columns(self.manifest, self._parameters, self._output_columns)
 

@@ -130,6 +130,22 @@ def test_sentences_of_conll_files_are_lists_of_words(tmp_path: Path) -> None:
     assert read(written(tmp_path, "a.iob", "-DOCSTART- O\n\nEU B-ORG\nsays O\n\nhi O\n")) == [["EU", "says"], ["hi"]]
 
 
+def test_numbers_and_comments_of_conll_files_are_no_words(tmp_path: Path) -> None:
+    """Whatever the file is called; a word that is a number or `#` is still one."""
+    content = "# id 3333\n1\tAl\tB-PER\n2\tis\tO\n\n1\tHi\tO\n"
+    assert read(written(tmp_path, "a.iob2", content)) == [["Al", "is"], ["Hi"]]
+    assert read(written(tmp_path, "b.conll", "# id 17\tdomain=en\nsome O\n# NN\n\n1 CD\n. O\n")) == [
+        ["some", "#"],
+        ["1", "."],
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_wide_encodings_are_found(tmp_path: Path, encoding: str) -> None:
+    """Also without a mark, by where the zero bytes are."""
+    assert read(written(tmp_path, "a.csv", "text,id\r\nplay jazz,1\r\n".encode(encoding))) == ["play jazz"]
+
+
 def test_parquet_files_keep_their_types(tmp_path: Path) -> None:
     """Also those in a folder, as other programs write them; numbers of rows count as positions."""
     table = pa.table({"text": ["a", None, "c"], "at": pa.array([1, 2, 3], pa.timestamp("ms"))})
@@ -159,7 +175,7 @@ def test_sounds_and_pictures_of_a_folder_are_rows(tmp_path: Path) -> None:
     [
         ("empty.csv", "", "is empty"),
         ("a.csv", "id,body\n1,x\n", "did you mean 'body'"),
-        ("one.csv", "first row\nsecond row\n", "None has a usual name"),
+        ("one.csv", "first row\nsecond row\n", "none has a usual name"),
         ("a.jsonl", "1\n2\n", "no line with a JSON object"),
         ("book.csv", b"PK\x03\x04abc", "export the sheet"),
         ("a.xlsx", "x", "what is read is"),

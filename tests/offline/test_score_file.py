@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
 import os
@@ -19,9 +20,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from service.errors import UnrollError
 from service.offline import Scorer
 from service.offline.job import part_store, run
-from service.offline.job.part_store import OtherJob, OutputBusy, PartStore
+from service.offline.job.part_store import ForeignFolder, OtherJob, OutputBusy, PartStore
 from service.offline.job.run import FileJob, score_file
 from service.offline.reading.options import ReadOptions
 from service.offline.reading.text_lines import UnreadableInput
@@ -201,6 +203,79 @@ def test_an_input_that_changes_while_it_is_read_is_refused(
     with pytest.raises(UnreadableInput, match="changed while it was read"):
         score_file(job, lambda _: os.utime(table, (1, 1)))
     assert not job.out.exists()
+
+
+def test_other_files_beside_the_input_change_nothing(
+    tiny_models: Path, scorer: Scorer, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output and its parts may be in the folder that is read."""
+    folder = tmp_path / "shards"
+    score_file(job_of(scorer, table, tmp_path / "in.parquet"))
+    folder.mkdir()
+    (tmp_path / "in.parquet").rename(folder / "in.parquet")
+    job = job_of(scorer, folder, folder / "out.csv")
+    with stopped_before(5, monkeypatch), pytest.raises(_Stopped):
+        score_file(job)
+    summary = score_file(job)
+    assert summary.progress.rows_before > 0
+    assert summary.counts.rows == NUM_ROWS
+
+
+def test_what_a_finished_run_left_is_no_answer_to_another_one(
+    scorer: Scorer, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed after its output was in place: another one is scored anew, the same one is finished."""
+    job = job_of(scorer, table, tmp_path / "out.csv", overwrites=True)
+    for options, was_finished in (({"keep": ("id",)}, False), ({}, True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(PartStore, "remove", _stop)
+            with pytest.raises(_Stopped):
+                score_file(job)
+        again = job_of(scorer, table, job.out, overwrites=True, **options)
+        assert score_file(again).was_finished is was_finished
+        assert not (tmp_path / "out.csv.parts").exists()
+        assert ("text" in rows_of(job.out)[0]) is was_finished
+
+
+def _stop(_: object) -> None:
+    raise _Stopped
+
+
+def test_a_folder_of_somebody_else_is_not_removed(scorer: Scorer, table: Path, tmp_path: Path) -> None:
+    """Nor is a file in the place of the parts a traceback."""
+    thesis = tmp_path / "out.csv.parts" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("precious", encoding="utf-8")
+    with pytest.raises(ForeignFolder, match=r"thesis\.txt"):
+        score_file(job_of(scorer, table, tmp_path / "out.csv"))
+    assert thesis.exists()
+    (tmp_path / "b.csv.parts").touch()
+    with pytest.raises(ForeignFolder, match="is a file"):
+        score_file(job_of(scorer, table, tmp_path / "b.csv"))
+
+
+def test_a_link_as_output_stays_one(scorer: Scorer, table: Path, tmp_path: Path) -> None:
+    """Its target is written, and is not replaced unasked."""
+    link, target = tmp_path / "link.csv", tmp_path / "target.csv"
+    link.symlink_to(target)
+    score_file(job_of(scorer, table, link))
+    assert link.is_symlink()
+    assert len(rows_of(target)) == NUM_ROWS
+    with pytest.raises(RefusedOutput, match="--force"):
+        score_file(job_of(scorer, table, link))
+
+
+def test_a_full_disk_is_said_in_a_sentence(
+    scorer: Scorer, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of a write has no name of a file."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(PartStore, "commit", full)
+    with pytest.raises(UnrollError, match=r"out\.csv: No space left on device; repeat"):
+        score_file(job_of(scorer, table, tmp_path / "out.csv"))
 
 
 def test_two_runs_never_write_one_output(scorer: Scorer, table: Path, tmp_path: Path) -> None:

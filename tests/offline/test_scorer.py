@@ -145,7 +145,7 @@ def test_what_is_no_batch_is_said(classifier: Scorer) -> None:
         classifier(["hello"])
     with pytest.raises(InvalidInput, match="as many rows"):
         classifier({"text": ["a", "b"], "id": [1]})
-    with pytest.raises(MissingColumn, match="None has a usual name; the columns are: 'a', 'b'"):
+    with pytest.raises(MissingColumn, match="none has a usual name; the columns are: 'a', 'b'"):
         classifier({"a": ["x"], "b": ["y"]})
     with pytest.raises(MissingColumn, match="did you mean 'Body'"):
         Scorer(classifier.path, text_column="body")({"Body": ["x"], "b": ["y"]})

@@ -13,6 +13,8 @@ _SUFFIXES = frozenset(
     (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq", ".conllu", ".conll", ".iob", ".bio", ".txt", ".gz")
 )
 
+_STREAMS = ("-", "/dev/stdin")
+
 
 class FileArguments(NamedTuple):
     """A file to score: `model` as it was given, with its version after `@`."""
@@ -29,9 +31,11 @@ def file_arguments(given: Sequence[str], model: str | None, version: str | None)
         UnrollError: they are neither: a file is not there, or one of the three is missing.
     """
     paths = list(given) if model is not None else list(given[1:])
-    if not paths or not is_input(paths[0]):
+    if not paths or not (is_input(paths[0]) or (len(paths) == 2 and is_input(paths[1]))):
         return None
     named = model if model is not None else given[0]
+    if paths[0] in _STREAMS:
+        raise UnrollError("a stream cannot be read twice, as a run that is stopped needs: save it in a file first")
     if not Path(paths[0]).exists():
         raise UnrollError(f"{paths[0]}: there is no such file or folder to score")
     if len(paths) != 2:

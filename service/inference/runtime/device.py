@@ -34,6 +34,11 @@ class Device:
     fallback_reason: str = ""
 
 
+def is_device_name(name: str) -> bool:
+    """Whether a name is one that `choose_device` knows."""
+    return _DEVICE.fullmatch(name) is not None
+
+
 def choose_device(
     wanted: str,
     available: Collection[str],

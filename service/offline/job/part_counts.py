@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from service.offline.answering.row_answers import RowAnswer
 
-_NUMBER = re.compile(r"\d[\d,.]*")
+_NUMBER = re.compile(r"\b(?<!-)\d(?:[\w,.]*\w)?")
 _QUOTED = re.compile(r"'[^']*'")
 #: The most kinds of errors, and labels, that are counted apart.
 _MAX_KINDS, _MAX_LABELS = 50, 10_000

@@ -26,6 +26,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _JOB, _LOCK = "job.json", "lock"
+#: What this folder may hold; any other file is somebody else's, and the folder is removed at the end.
+_OURS = ("part-????????.*", "*.tmp", _JOB, _LOCK, "done.json")
 
 
 class OutputBusy(UnrollError):
@@ -34,6 +36,10 @@ class OutputBusy(UnrollError):
 
 class OtherJob(UnrollError):
     """The parts that are there are of another input or model, or made with other options."""
+
+
+class ForeignFolder(UnrollError):
+    """Where the parts should be is something else."""
 
 
 class PartStore:
@@ -45,7 +51,8 @@ class PartStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, which is created. Raises OutputBusy."""
+        """Hold the folder, which is created. Raises OutputBusy, ForeignFolder."""
+        self._require_own()
         self.folder.mkdir(exist_ok=True)
         descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -56,6 +63,13 @@ class PartStore:
             raise OutputBusy(f"{self.folder}: another process is writing this output: wait for it") from error
         finally:
             os.close(descriptor)
+
+    def _require_own(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ForeignFolder(f"{self.folder} is a file, where the parts of the output should be: rename it")
+        others = [path.name for path in self.folder.glob("*") if not any(map(path.match, _OURS))]
+        if others:
+            raise ForeignFolder(f"{self.folder} is for the parts of the output, but holds {others[0]!r}: rename it")
 
     def begin(self, job: Mapping[str, Any], restart: bool) -> set[int]:
         """Begin a job, or continue it; returns the numbers of the parts that are there.
@@ -77,6 +91,10 @@ class PartStore:
             self._write(self.folder / _JOB, json.dumps(dict(job), indent=2, ensure_ascii=False))
         return {int(path.name[5:13]) for path in self.folder.glob(f"part-????????{self._suffix}")}
 
+    def is_of(self, job: Mapping[str, Any]) -> bool:
+        """Whether the parts that are there, if any, are those of this job."""
+        return bool(self._job() == json.loads(json.dumps(job)))
+
     def part(self, number: int) -> Path:
         """The file of a part."""
         return self.folder / f"part-{number:08}{self._suffix}"
@@ -94,7 +112,12 @@ class PartStore:
         move_durably(temporary, path)
 
     def remove(self) -> None:
-        """Remove the folder with all parts."""
+        """Remove the folder with all parts; what tells a run that it is finished goes last."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (_JOB, "done.json"):
+                path.unlink()
         shutil.rmtree(self.folder)
 
     def _counts(self, number: int) -> Path:

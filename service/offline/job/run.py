@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from service.offline.job.fingerprint import input_fingerprint, time_stamp
+from service.errors import UnrollError
+from service.offline.job.fingerprint import input_fingerprint, time_stamps
 from service.offline.job.part_counts import PartCounts
 from service.offline.job.part_store import PartStore, move_durably
 from service.offline.job.part_workers import PartWorker, write_parts
@@ -99,37 +100,67 @@ def score_file(job: FileJob, on_progress: OnProgress = lambda _: None) -> Summar
         UnreadableInput, MissingColumn: the input cannot be read, or lacks a column.
         RefusedOutput: the output is there already, or cannot be written as asked.
         OutputBusy: another process writes the same output.
+        ForeignFolder: the folder of the parts holds something else.
         OtherJob: the parts of an earlier run are of another input or model, or made with other options.
+        UnrollError: a file cannot be read or written, such as for lack of space; the parts stay.
         BundleError, InvalidInput: the model cannot be used, or refuses the parameters.
     """
-    store_folder = job.out.with_name(f"{job.out.name}.parts")
-    _require_place(job)
-    finished = _finished_before(job.out, store_folder)
-    if finished is not None:
-        return finished
-    _require_free(job)
-    return _Run(job, store_folder).finish(on_progress)
+    job = replace(job, out=_place(job.out))
+    _require_other(job.out, [job.source])
+    if not (_parts_of(job.out) / _DONE).exists():
+        _require_free(job)  # before a large file is read
+    run = _Run(job)
+    _require_other(job.out, run.files)
+    try:
+        finished = None if job.restarts else run.finished_before()
+        if finished is not None:
+            return finished
+        _require_free(job)
+        return run.finish(on_progress)
+    except OSError as error:  # of a worker it comes without the name of a file
+        problem = f"{error.filename or job.out}: {error.strerror or error}"
+        raise UnrollError(f"{problem}; repeat the command to continue") from error
 
 
 class _Run:
     """One run of a job, from its first window to the output."""
 
-    def __init__(self, job: FileJob, folder: Path) -> None:
+    def __init__(self, job: FileJob) -> None:
         self._job = job
         self._source: Source = open_source(job.source, job.read)
+        self._stamps = time_stamps(self.files)
         scorer = job.scorer
         types = [*(column.type for column in scorer.columns), "text"]
         names = scorer.names(list(self._source.kept))
         self._plan: OutputPlan = output_plan(job.out, self._source, names, types, job.compression)
-        self._store = PartStore(folder, self._plan.suffix)
+        self._store = PartStore(_parts_of(job.out), self._plan.suffix)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """What is read."""
+        return self._source.files
+
+    def finished_before(self) -> Summary | None:
+        """The end of a run that was stopped after its output was in place, if this is the same: removes its folder."""
+        store = self._store
+        try:
+            note = json.loads((store.folder / _DONE).read_text(encoding="utf-8"))
+            is_there = self._job.out.stat().st_ino == note["inode"]
+        except (OSError, ValueError):
+            return None
+        if not is_there:
+            return None
+        is_same = store.is_of(self._described())
+        store.remove()
+        counts = PartCounts.from_json(note["counts"])
+        return Summary(counts, Progress(1, 1, counts.rows, 1, counts.rows), was_finished=True) if is_same else None
 
     def finish(self, on_progress: OnProgress) -> Summary:
         job = self._job
         with self._store.locked():
-            stamp = time_stamp(job.source)
             there = self._store.begin(self._described(), job.restarts)
             counts, progress = self._score(there, on_progress)
-            if time_stamp(job.source) != stamp:
+            if time_stamps(self.files) != self._stamps:
                 raise UnreadableInput(f"{job.source} was changed while it was read: --restart scores it anew")
             self._join(counts)
             self._store.remove()
@@ -200,7 +231,7 @@ class _Run:
         columns = {"keep": list(plan.kept), "names": list(plan.names), "text column": read.text_column}
         reading = {"encoding": read.encoding, "separator": read.separator, "header": read.has_header}
         return {
-            "input": {"path": str(job.source.absolute()), **input_fingerprint(job.source)},
+            "input": {"path": str(job.source.absolute()), **input_fingerprint(job.source, self.files)},
             "model": {"name": manifest.name, "version": manifest.version, **job.scorer.identity},
             "columns": columns,
             "reading": reading,
@@ -209,12 +240,22 @@ class _Run:
         }
 
 
-def _require_place(job: FileJob) -> None:
-    """Raises RefusedOutput where the output has no folder, or would replace the input."""
-    if not job.out.absolute().parent.is_dir():
-        raise RefusedOutput(f"{job.out}: there is no folder {job.out.absolute().parent}")
-    if job.out.exists() and job.source.exists() and job.out.samefile(job.source):
-        raise RefusedOutput(f"{job.out}: this is what is read")
+def _parts_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.parts")
+
+
+def _place(out: Path) -> Path:
+    """Where a link leads, so that the file is replaced and the link stays. Raises RefusedOutput: there is no folder."""
+    found = out.resolve()
+    if not found.parent.is_dir():
+        raise RefusedOutput(f"{out}: there is no folder {found.parent}")
+    return found
+
+
+def _require_other(out: Path, read: Sequence[Path]) -> None:
+    """Raises RefusedOutput where the output would replace the input."""
+    if out.exists() and any(file.exists() and out.samefile(file) for file in read):
+        raise RefusedOutput(f"{out}: this is what is read")
 
 
 def _require_free(job: FileJob) -> None:
@@ -222,20 +263,6 @@ def _require_free(job: FileJob) -> None:
         raise RefusedOutput(f"{job.out} is there already: --force replaces it, once the new one is whole")
     if job.out.is_dir() and any(job.out.iterdir()) and not any(job.out.glob("part-*")):
         raise RefusedOutput(f"{job.out}: this folder holds no parts of an output, and is not replaced")
-
-
-def _finished_before(out: Path, folder: Path) -> Summary | None:
-    """The end of a run that was stopped after its output was in place: removes its folder."""
-    try:
-        note = json.loads((folder / _DONE).read_text(encoding="utf-8"))
-        is_there = out.stat().st_ino == note["inode"]
-    except (OSError, ValueError):
-        return None
-    if not is_there:
-        return None
-    shutil.rmtree(folder)
-    counts = PartCounts.from_json(note["counts"])
-    return Summary(counts, Progress(1, 1, counts.rows, 1, counts.rows), was_finished=True)
 
 
 def _replace_folder(new: Path, out: Path, aside: Path) -> None:

@@ -26,6 +26,7 @@ class JsonLinesFile:
     def __init__(self, path: Path, options: ReadOptions) -> None:
         """Raises UnreadableInput, MissingColumn."""
         self._path, self._options = path, options
+        self.files = [path]
         self.size = path.stat().st_size
         types = _Types()
         for line in TextLines(path, options.encoding):

@@ -30,7 +30,8 @@ def open_source(path: Path, options: ReadOptions) -> Source:
     if path.is_dir():
         return _folder(path, options)
     if not path.is_file():
-        raise UnreadableInput(f"{path}: there is no such file or folder")
+        what = "this is a stream: save it in a file first" if path.exists() else "there is no such file or folder"
+        raise UnreadableInput(f"{path}: {what}")
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix in _TABLES:
         return TableFile(path, options, _TABLES[suffix])

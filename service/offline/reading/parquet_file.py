@@ -22,13 +22,16 @@ class ParquetFile:
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         """Raises UnreadableInput, MissingColumn."""
-        self._files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-        opened = [_open(file) for file in self._files]
+        self.files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        opened = [_open(file) for file in self.files]
         self.schema = opened[0].schema_arrow
         self.columns = list(self.schema.names)
+        twice = next((name for name in self.columns if self.columns.count(name) > 1), None)
+        if twice is not None:
+            raise UnreadableInput(f"{self.files[0]} has several columns named {twice!r}: rename all but one")
         other = next((i for i, one in enumerate(opened) if not one.schema_arrow.equals(self.schema)), None)
         if other is not None:
-            raise UnreadableInput(f"{self._files[other]} has other columns than {self._files[0]}")
+            raise UnreadableInput(f"{self.files[other]} has other columns than {self.files[0]}")
         self.size = sum(one.metadata.num_rows for one in opened)
         self._input = options.input_column(self.columns)
         self._times = "times" if options.kind == "frames" and "times" in self.columns else None
@@ -42,7 +45,7 @@ class ParquetFile:
     def windows(self, max_rows: int = WINDOW_ROWS) -> Iterator[Window]:
         number, position = 0, 0
         read = list(dict.fromkeys([self._input, *filter(None, [self._times]), *self.kept]))
-        for file in self._files:
+        for file in self.files:
             for batch in _batches(file, read, max_rows):
                 values = self._values(batch)
                 for start, end in _pieces(values):

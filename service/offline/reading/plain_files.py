@@ -22,6 +22,7 @@ class TextFile:
     def __init__(self, path: Path, options: ReadOptions) -> None:
         """Raises UnreadableInput, MissingColumn."""
         self._path, self._options = path, options
+        self.files = [path]
         self.size = path.stat().st_size
         TextLines(path, options.encoding).close()
         options.input_column(["text"])
@@ -48,9 +49,11 @@ class ConllFile:
     def __init__(self, path: Path, options: ReadOptions) -> None:
         """Raises UnreadableInput, MissingColumn."""
         self._path, self._options = path, options
+        self.files = [path]
         self.size = path.stat().st_size
         self._is_conllu = path.name.lower().removesuffix(".gz").endswith(".conllu")
         lines = TextLines(path, options.encoding)
+        self._has_numbers = self._is_conllu or _has_numbers(lines.head())
         lines.close()
         columns: dict[str, KeptType] = {"text": "text", "sent_id": "text", "tokens": "texts"}
         if not self._is_conllu:
@@ -61,7 +64,7 @@ class ConllFile:
 
     def windows(self, max_rows: int = WINDOW_ROWS) -> Iterator[Window]:
         lines = TextLines(self._path, self._options.encoding)
-        rows = map(self._row, _sentences(iter(lines), self._is_conllu))
+        rows = map(self._row, _sentences(iter(lines), self._has_numbers))
         return windows_of(rows, list(self.kept), lambda: lines.position, max_rows)
 
     def _row(self, sentence: _Sentence) -> Row:
@@ -69,7 +72,20 @@ class ConllFile:
         return Row(value, [getattr(sentence, name) for name in self.kept])
 
 
-def _sentences(lines: Iterator[Line], is_conllu: bool) -> Iterator[_Sentence]:
+def _has_numbers(head: Sequence[str]) -> bool:
+    """Whether the first column numbers the words of each sentence from 1, and the second has the words."""
+    sentences: list[list[str]] = [[]]
+    for line in head:
+        if not line.strip():
+            sentences.append([])
+        elif not line.startswith("#"):
+            cells = line.split("\t") if "\t" in line else line.split()
+            sentences[-1].append(cells[0] if len(cells) > 1 else "")
+    starts = [[cell for cell in firsts if "-" not in cell][:2] for firsts in sentences if firsts]
+    return ["1", "2"] in starts and all(start in (["1"], ["1", "2"]) for start in starts)
+
+
+def _sentences(lines: Iterator[Line], has_numbers: bool) -> Iterator[_Sentence]:
     comments: dict[str, str] = {}
     tokens: list[str] = []
     fault = ""
@@ -78,12 +94,12 @@ def _sentences(lines: Iterator[Line], is_conllu: bool) -> Iterator[_Sentence]:
             if tokens or fault:
                 yield _Sentence(comments.get("text"), comments.get("sent_id"), tokens, fault)
             comments, tokens, fault = {}, [], ""
-        elif is_conllu and line.text.startswith("#"):
+        elif _is_comment(line.text, has_numbers, is_first=not tokens):
             name, _, value = line.text[1:].partition("=")
             comments[name.strip()] = value.strip()
         else:
             fault = fault or line.fault
-            tokens += _token(line.text, is_conllu)
+            tokens += _token(line.text, has_numbers)
 
 
 def _ended(lines: Iterator[Line]) -> Iterator[Line]:
@@ -92,10 +108,15 @@ def _ended(lines: Iterator[Line]) -> Iterator[Line]:
     yield Line("")
 
 
-def _token(line: str, is_conllu: bool) -> list[str]:
+def _is_comment(line: str, has_numbers: bool, is_first: bool) -> bool:
+    """Without numbers, `# id 17` before a sentence is a comment, and `# NN O` may be the word `#` with its tags."""
+    return line.startswith("#" if has_numbers else ("# id ", "# text ", "# sent_id ")) and (has_numbers or is_first)
+
+
+def _token(line: str, has_numbers: bool) -> list[str]:
     """The word of a line; none for a multi-word token, whose words follow, an empty node and a document's start."""
     cells = line.split("\t") if "\t" in line else line.split()
-    if not is_conllu:
+    if not has_numbers:
         return [] if cells[0].startswith("-DOCSTART-") else cells[:1]
     return cells[1:2] if cells[0].isdigit() else []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 #: Rows of a window, and characters or bytes of its inputs, about: so much is in memory at once, and in one part of the
@@ -42,6 +43,11 @@ class Source(Protocol):
     @property
     def kept(self) -> Mapping[str, KeptType]:
         """The columns that are kept, with their types."""
+        ...
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that are read, in order."""
         ...
 
     @property

@@ -23,6 +23,7 @@ class TableFile:
             MissingColumn: there is no such column, or none with a usual name.
         """
         self._path, self._options = path, options
+        self.files = [path]
         self.size = path.stat().st_size
         lines = TextLines(path, options.encoding)
         self._dialect = find_dialect(lines.head(), is_tsv, options.separator)

@@ -20,7 +20,13 @@ MAX_LINE_BYTES = 1 << 24
 HEAD_BYTES = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
 _SKIP_BYTES = 1 << 20
-_WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+#: Marks at the start of a file; that of UTF-32 begins with one of UTF-16.
+_WIDE = {
+    **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-32"),
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"),
+}
+#: Which of four bytes are zero in most characters of a European text.
+_ZEROS = {"utf-32-le": (0, 1, 1, 1), "utf-32-be": (1, 1, 1, 0), "utf-16-le": (0, 1, 0, 1), "utf-16-be": (1, 0, 1, 0)}
 #: Files that are no text, by their first bytes.
 _FOREIGN = {
     b"PK\x03\x04": "a workbook or another zip archive: export the sheet as CSV",
@@ -103,7 +109,7 @@ class TextLines:
         foreign = next((what for magic, what in _FOREIGN.items() if self._head.startswith(magic)), None)
         if foreign is not None:
             raise UnreadableInput(f"{self._path}: this is {foreign}")
-        wide = next((name for mark, name in _WIDE.items() if self._head.startswith(mark)), None)
+        wide = _wide_encoding(self._head)
         if wide is not None and not is_named:
             self._encoding = wide
 
@@ -162,6 +168,17 @@ class _Translated(io.RawIOBase):
         if self._decoder is not None:
             data = self._decoder.decode(data, final=not data).encode("utf-8")
         return data.replace(b"\r", b"\n") if self._has_old_ends else data
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 by the mark, or by where the zero bytes are."""
+    marked = next((name for mark, name in _WIDE.items() if head.startswith(mark)), None)
+    if marked is not None or b"\0" not in head:
+        return marked
+    parts = [head[start : len(head) // 4 * 4 : 4] for start in range(4)]
+    shares = [part.count(0) / len(part) if part else 0.0 for part in parts]
+    fits = (name for name, zeros in _ZEROS.items() if all(abs(s - z) < 0.3 for s, z in zip(shares, zeros, strict=True)))
+    return next(fits, None)
 
 
 def _decoded(data: bytes, encoding: str, fault: str) -> Line:

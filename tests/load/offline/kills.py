@@ -52,6 +52,9 @@ def main(
             process.wait()
             num_killed += 1
             places[_place(out, rows // part_rows)] += 1
+            if out.exists() and not out.with_name(f"{out.name}.parts").exists():
+                _compare(out, wanted)  # killed when all was done
+                num_finished += 1
             continue
         assert process.returncode == 0, f"a run failed with {process.returncode}: see {folder}"
         _compare(out, wanted)
