@@ -98,7 +98,7 @@ class _FamilyTexts:
                 self._labels.clear()
             pairs = [_pair(*label) for label in sorted(sample.labels.items())]
             name = self._labels[key] = f"{sample.name}{_braced(pairs)}"
-        return f"{name} {floatToGoString(sample.value)}\n"
+        return f"{name} {_number(sample.value)}\n"
 
 
 def _is_plain(sample: Sample) -> bool:
@@ -130,7 +130,7 @@ def _with_pauses(texts: Iterable[str]) -> Iterator[str]:
 
 def _counter_text(family: SeriesFamily, values: tuple[str, ...], measured: SeriesValues) -> str:
     pairs = [_pair(*label) for label in sorted(zip(family.label_names, values, strict=True))]
-    return f"{family.name}_total{_braced(pairs)} {floatToGoString(measured.total)}\n"
+    return f"{family.name}_total{_braced(pairs)} {_number(measured.total)}\n"
 
 
 def _histogram_text(family: SeriesFamily, values: tuple[str, ...], measured: SeriesValues) -> str:
@@ -141,12 +141,12 @@ def _histogram_text(family: SeriesFamily, values: tuple[str, ...], measured: Ser
     start, exemplars = f'{family.name}_bucket{{{before}le="', measured.exemplars
     sums = list(accumulate(measured.counts))
     lines = [
-        f'{start}{bound}"{after}}} {floatToGoString(count)}{_exemplar(exemplars.get(number))}\n'
+        f'{start}{bound}"{after}}} {_number(count)}{_exemplar(exemplars.get(number))}\n'
         for number, (bound, count) in enumerate(zip(family.bounds, sums, strict=True))
     ]
     braced = _braced(pairs)
-    lines.append(f"{family.name}_count{braced} {floatToGoString(sums[-1])}\n")
-    lines.append(f"{family.name}_sum{braced} {floatToGoString(measured.total)}\n")
+    lines.append(f"{family.name}_count{braced} {_number(sums[-1])}\n")
+    lines.append(f"{family.name}_sum{braced} {_number(measured.total)}\n")
     return "".join(lines)
 
 
@@ -154,7 +154,12 @@ def _exemplar(exemplar: Exemplar | None) -> str:
     if exemplar is None:
         return ""
     labels = ",".join(_pair(*label) for label in sorted(exemplar.labels.items()))
-    return f" # {{{labels}}} {floatToGoString(exemplar.value)} {exemplar.timestamp}"
+    return f" # {{{labels}}} {_number(exemplar.value)} {exemplar.timestamp}"
+
+
+def _number(value: float) -> str:
+    """As Go writes it, which is what scrapers are used to."""
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
 
 
 def _braced(pairs: list[str]) -> str:

@@ -109,7 +109,7 @@ class _LoopMetric(Collector, Generic[SeriesT]):
         self, name: str, text: str, label_names: Sequence[str], make: Callable[[], SeriesT], registry: CollectorRegistry
     ) -> None:
         self._name, self._text, self._label_names = name, text, tuple(label_names)
-        self._make = make
+        self._make: Callable[[], SeriesT] = make
         self._series: dict[tuple[str, ...], SeriesT] = {}
         registry.register(self)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from prometheus_client.core import Exemplar, Metric
@@ -62,21 +63,23 @@ Series = list[Any]
 PlainValues = Sequence[Any]
 
 
+#: Name, type and text of a metric, and its series.
+Family = tuple[str, str, str, list[Series]]
+#: Name, text, names of labels, bounds and series of a `SeriesFamily`.
+Loop = tuple[str, str, Sequence[str], Sequence[str], list[PlainValues]]
+
+
 class Snapshot(NamedTuple):
-    """What one process has measured.
+    """What one process has measured: in `loops` the counters and histograms that requests change."""
 
-    Attributes:
-        families: name, type and text of a metric, and its series.
-        loops: of a `SeriesFamily` its name, text, names of labels, bounds and series.
-    """
-
-    families: list[tuple[str, str, str, list[Series]]]
-    loops: list[tuple[str, str, Sequence[str], Sequence[str], list[PlainValues]]]
+    families: list[Family]
+    loops: list[Loop]
 
 
 def snapshot_of(registry: Collector) -> Snapshot:
     """The values at this moment. Any thread may call it."""
-    families, loops = [], []
+    families: list[Family] = []
+    loops: list[Loop] = []
     for metric in registry.collect():
         if isinstance(metric, SeriesFamily):
             loops.append((metric.name, metric.documentation, metric.label_names, metric.bounds, _plain_values(metric)))
@@ -125,7 +128,7 @@ class MergedMetrics(Collector):
                 if loop is None:
                     loop = loops[name] = _MergedLoop(name, text, label_names, bounds)
                 loop.add(values)
-        return (family.metric() for family in (*merged.values(), *loops.values()))
+        return chain((family.metric() for family in merged.values()), (loop.metric() for loop in loops.values()))
 
     def snapshot(self) -> Snapshot:
         """The sum as a snapshot."""
@@ -193,7 +196,7 @@ def _sum(one: SeriesValues, other: SeriesValues) -> SeriesValues:
     exemplars = dict(other.exemplars)
     for number, exemplar in one.exemplars.items():
         newer = exemplars.get(number)
-        if newer is None or (newer.timestamp or 0.0) <= (exemplar.timestamp or 0.0):
+        if newer is None or float(newer.timestamp or 0.0) <= float(exemplar.timestamp or 0.0):
             exemplars[number] = exemplar
     return SeriesValues(counts, one.total + other.total, exemplars)
 
