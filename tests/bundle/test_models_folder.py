@@ -197,3 +197,20 @@ def test_a_thousand_strays_cost_one_line_each(models: Path) -> None:
 def test_a_root_that_is_no_folder_is_an_error(models: Path, root: str) -> None:
     with pytest.raises(BundleIncomplete):
         find_bundles(models / root)
+
+
+def test_a_second_look_reads_only_manifests_that_have_changed(
+    tmp_path: Path, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of bundles are looked at every few seconds."""
+    shutil.copytree(tiny_models, tmp_path / "models")
+    first = list_models_folder(tmp_path / "models")
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: (read.append(self), read_bytes(self))[1])
+    assert list_models_folder(tmp_path / "models") == first
+    assert not read
+    manifest = first.bundles[0] / "manifest.json"
+    manifest.write_bytes(read_bytes(manifest) + b"\n")
+    list_models_folder(tmp_path / "models")
+    assert read == [manifest]

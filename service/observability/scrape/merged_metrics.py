@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from prometheus_client.core import Exemplar, Metric
@@ -56,26 +57,29 @@ _LASTING = ("counter", "histogram", "summary")
 
 #: Name, labels and value of a sample, and its exemplar: labels, value and time.
 Series = list[Any]
+
+
 #: Values of the labels, numbers in the buckets, sum, and the exemplar of each bucket that has one.
 PlainValues = Sequence[Any]
 
 
+#: Name, type and text of a metric, and its series.
+Family = tuple[str, str, str, list[Series]]
+#: Name, text, names of labels, bounds and series of a `SeriesFamily`.
+Loop = tuple[str, str, Sequence[str], Sequence[str], list[PlainValues]]
+
+
 class Snapshot(NamedTuple):
-    """What one process has measured.
+    """What one process has measured: in `loops` the counters and histograms that requests change."""
 
-    Attributes:
-        families: name, type and text of a metric, and its series.
-        loops: of a `SeriesFamily` its name, text, names of labels, bounds and series.
-    """
-
-    families: list[tuple[str, str, str, list[Series]]]
-    loops: list[tuple[str, str, Sequence[str], Sequence[str], list[PlainValues]]]
+    families: list[Family]
+    loops: list[Loop]
 
 
 def snapshot_of(registry: Collector) -> Snapshot:
     """The values at this moment. Any thread may call it."""
-    families: list[tuple[str, str, str, list[Series]]] = []
-    loops: list[tuple[str, str, Sequence[str], Sequence[str], list[PlainValues]]] = []
+    families: list[Family] = []
+    loops: list[Loop] = []
     for metric in registry.collect():
         if isinstance(metric, SeriesFamily):
             loops.append((metric.name, metric.documentation, metric.label_names, metric.bounds, _plain_values(metric)))
@@ -124,8 +128,7 @@ class MergedMetrics(Collector):
                 if loop is None:
                     loop = loops[name] = _MergedLoop(name, text, label_names, bounds)
                 loop.add(values)
-        yield from (family.metric() for family in merged.values())
-        yield from (loop.metric() for loop in loops.values())
+        return chain((family.metric() for family in merged.values()), (loop.metric() for loop in loops.values()))
 
     def snapshot(self) -> Snapshot:
         """The sum as a snapshot."""
