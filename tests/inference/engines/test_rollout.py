@@ -20,6 +20,7 @@ from service.inference.engines import retirement
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.registry import Registry
 from service.inference.rollout import mirror
+from service.inference.rollout.shadow_report import ShadowReport
 from service.observability.metrics import Metrics
 from service.tasks.generation.options import SamplingOptions
 from tests.conftest import until
@@ -253,13 +254,23 @@ def test_shadow_answers_are_compared_and_callers_get_the_other_ones(models: Path
         await registry.change_rollout(MODEL, {"shadow": None})
         await predict(registry)
         assert report(registry)["compared"] == 2
-        assert registry.shadow_report(MODEL).candidate is None
+        assert shadow_report(registry, MODEL).candidate is None
 
     play(models, scenario)
 
 
+def shadow_report(registry: Registry, name: str) -> ShadowReport:
+    """The report at once: a registry without other workers waits for nobody."""
+    try:
+        registry.shadow_report(name).send(None)
+    except StopIteration as end:
+        found: ShadowReport = end.value
+        return found
+    raise AssertionError("it waited for other workers")
+
+
 def report(registry: Registry) -> dict[str, Any]:
-    comparisons = registry.shadow_report(MODEL).model_dump()["comparisons"]
+    comparisons = shadow_report(registry, MODEL).model_dump()["comparisons"]
     return comparisons[-1] if comparisons else {"compared": 0}
 
 
@@ -268,7 +279,7 @@ def test_a_candidate_that_fails_harms_nobody_and_is_counted(models: Path) -> Non
         await registry.change_rollout(MODEL, {"traffic": {"1": 1}, "shadow": {"to": "2"}})
         await registry.unload_model(MODEL, "2")
         assert (await predict(registry)).answers
-        await until(lambda: bool(registry.shadow_report(MODEL).comparisons))
+        await until(lambda: bool(shadow_report(registry, MODEL).comparisons))
         await until(lambda: report(registry)["failed"] == 1)
         assert report(registry)["errors"] == {"NotReady": 1}
 
@@ -315,8 +326,8 @@ def test_texts_of_language_models_are_compared_too(tmp_path: Path, tiny_models: 
         await stream.result()
         stream.close()
         engine.observe(stream)
-        await until(lambda: any(each.compared for each in registry.shadow_report(name).comparisons))
-        (found,) = registry.shadow_report(name).comparisons
+        await until(lambda: any(each.compared for each in shadow_report(registry, name).comparisons))
+        (found,) = shadow_report(registry, name).comparisons
         assert (found.compared, found.agreed, found.failed) == (1, 0, 0)
 
     play(tmp_path, scenario)
