@@ -13,11 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import pytest
 import uvicorn
 from starlette.responses import Response
 
 from service.api.protocol import Match
 from service.api.request_scope import Headers, StreamWriter
+from service.inference.scheduling.batching.run_cost import RunCost
 from service.server.app import Application, create_app
 from service.server.edge.tls import Tls
 from service.server.edge.tls_gate import TlsGate
@@ -104,6 +106,14 @@ def _nothing() -> None:
 
 
 @contextmanager
+def runs_in_lanes() -> Iterator[None]:
+    """No run is short enough for the event loop, so that one that a test holds up holds up nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunCost, "is_short", lambda *_: False)
+        yield
+
+
+@contextmanager
 def held_runs(server: LiveServer, model: str) -> Iterator[threading.Event]:
     """No run of a model ends while this context lasts. The event says that one has begun."""
     runner = server.engine(model).opened.runner
@@ -116,11 +126,12 @@ def held_runs(server: LiveServer, model: str) -> Iterator[threading.Event]:
         return original(*arguments)
 
     runner.run = held
-    try:
-        yield begun
-    finally:
-        go_on.set()
-        runner.run = original
+    with runs_in_lanes():
+        try:
+            yield begun
+        finally:
+            go_on.set()
+            runner.run = original
 
 
 class Answer(NamedTuple):

@@ -107,7 +107,7 @@ def failed(client: TestClient) -> list[int]:
     tagger, classifier = engine(client, "tiny-tagger"), engine(client, "tiny-classifier")
     generator = engine(client, "tiny-generator")
     sent: list[tuple[object, str, str, dict[str, Any]]] = [
-        (tagger, "_preprocess", "/predict", {"model": "tiny-tagger", "inputs": SECRET}),
+        (tagger, "_preprocess_text", "/predict", {"model": "tiny-tagger", "inputs": SECRET}),
         (tagger, "_written", "/predict", {"model": "tiny-tagger", "inputs": SECRET}),
         (classifier._queue, "_run", "/predict", {"model": "tiny-classifier", "inputs": SECRET}),
         (generator, "_begin", "/generate", GENERATE | {"inputs": SECRET}),

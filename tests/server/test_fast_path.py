@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import PATIENCE_S, wait_until
-from tests.live_server import Answer, Connection, LiveServer, live_server, post, request
+from tests.live_server import Answer, Connection, LiveServer, live_server, post, request, runs_in_lanes
 from tests.ports import free_port
 from tests.tiny_bundles import copy_bundle
 
@@ -225,14 +225,15 @@ def test_the_work_of_a_caller_that_leaves_is_dropped(
         return run(*arguments)
 
     monkeypatch.setattr(engine.opened.runner, "run", gated)
-    with server.connect() as leaving:
+    with runs_in_lanes(), server.connect() as leaving:
         leaving.send(post(target, CLASSIFY))
         assert entered.wait(PATIENCE_S)
-    wait_until(lambda: server.metric(REQUESTS, **labels) == before + 1)
-    with server.connect() as staying:
-        staying.send(post(target, CLASSIFY))
-        gate.set()
-        assert predictions(staying.answer())
+        leaving.close()
+        wait_until(lambda: server.metric(REQUESTS, **labels) == before + 1)
+        with server.connect() as staying:
+            staying.send(post(target, CLASSIFY))
+            gate.set()
+            assert predictions(staying.answer())
     wait_until(lambda: engine.num_pending == 0)
 
 
@@ -276,7 +277,7 @@ def is_ready(port: int) -> bool:
     try:
         with Connection(port) as connection:
             return connection.ask(request("GET", "/health/ready")).status == 200
-    except OSError:
+    except (OSError, ValueError):  # refused, or closed before it was asked
         return False
 
 

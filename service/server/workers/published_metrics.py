@@ -93,7 +93,7 @@ def _is_of_ended(path: Path) -> bool:
 
 
 def _write(path: Path, snapshot: Snapshot) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.new")
+    temporary = path.with_suffix(".new")
     temporary.write_bytes(to_json(snapshot, inf_nan_mode="constants"))
     temporary.replace(path)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from service.observability.scrape.exposition import exposition
+from service.observability.scrape.exposition import Exposition
 from service.server.workers import supervisor as supervising
 from service.server.workers import worker_table
 from service.server.workers.group_folder import group_folder
@@ -140,4 +140,4 @@ def _publish(folder: Path, num_done: int = 3) -> None:
 
 
 def _shown(folder: Path) -> list[str]:
-    return exposition(read_all(folder, own=0), "")[0].decode().splitlines()
+    return Exposition().write(read_all(folder, own=0), "")[0].decode().splitlines()
