@@ -35,6 +35,12 @@ class Asked:
         self._pid = server.pid
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
 
+    def __enter__(self) -> Asked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
     @property
     def memory_mb(self) -> float:
         """Resident memory now."""

@@ -38,8 +38,7 @@ def lengths(sizes: tuple[int, ...] = LENGTHS) -> Iterator[Point]:
             ("read a prompt", "/generate", _read),
             ("write a text", "/generate", _write),
         ):
-            with own_server(models, LOGS / "curves.log", _SETTINGS) as server:
-                asked = Asked(server)
+            with own_server(models, LOGS / "curves.log", _SETTINGS) as server, Asked(server) as asked:
                 asked.send(path, body(3))
                 for size in sizes:
                     seconds = asked.cost_of(path, body(size), max(1, _TOKENS // size))
@@ -61,11 +60,10 @@ def _of_vocabulary(
 ) -> Iterator[Point]:
     with tempfile.TemporaryDirectory(prefix="curves-") as folder:
         write(Path(folder), size)
-        with own_server(Path(folder), LOGS / "curves.log", _SETTINGS) as server:
-            asked = Asked(server)
+        with own_server(Path(folder), LOGS / "curves.log", _SETTINGS) as server, Asked(server) as asked:
             yield Point(f"start, {what}", size, asked.cpu_s, asked.memory_mb)
             asked.send(path, body)
-            yield Point(what, size, asked.cost_of(path, body, 100 if size < VOCABULARIES[-1] else 20))
+            yield Point(what, size, asked.cost_of(path, body, 100 if size < 100_000 else 20))
 
 
 def bundles(sizes: tuple[int, ...] = BUNDLES) -> Iterator[Point]:
@@ -79,8 +77,7 @@ def bundles(sizes: tuple[int, ...] = BUNDLES) -> Iterator[Point]:
 
 
 def _of_bundles(models: Path, size: int) -> Iterator[Point]:
-    with own_server(models, LOGS / "curves.log", _SETTINGS) as server:
-        asked = Asked(server)
+    with own_server(models, LOGS / "curves.log", _SETTINGS) as server, Asked(server) as asked:
         yield Point("start", size, asked.cpu_s, asked.memory_mb)
         for number in range(size):
             asked.send("/predict", {"model": f"m{number}", "inputs": "w1 w2 w3"})
@@ -88,8 +85,9 @@ def _of_bundles(models: Path, size: int) -> Iterator[Point]:
         yield Point("GET /metrics", size, asked.cost_of("/metrics", times=5), asked.memory_mb)
         yield Point("GET /models", size, asked.cost_of("/models", times=5))
         yield Point("a second without requests", size, asked.cost_of_waiting(_WAIT_S))
-    with own_server(models, LOGS / "curves.log", _SETTINGS | {"UNROLL_RELOAD_EVERY_S": "1"}) as server:
-        yield Point("a check for changes", size, Asked(server).cost_of_waiting(_WAIT_S))
+    watching = _SETTINGS | {"UNROLL_RELOAD_EVERY_S": "1"}
+    with own_server(models, LOGS / "curves.log", watching) as server, Asked(server) as asked:
+        yield Point("a check for changes", size, asked.cost_of_waiting(_WAIT_S))
 
 
 def _tag(length: int) -> object:
