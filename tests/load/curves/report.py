@@ -32,10 +32,10 @@ def draw(groups: Mapping[str, Sequence[Point]], file: Path) -> None:
     figure, panels = plt.subplots(1, len(groups), figsize=(width * len(groups), height), squeeze=False)
     for panel, (title, points) in zip(panels[0], groups.items(), strict=True):
         for what in dict.fromkeys(point.what for point in points):
-            curve = [point for point in points if point.what == what]
+            curve = [point for point in points if point.what == what and point.seconds >= _LEAST_S]
             panel.plot(
                 [point.size for point in curve],
-                [1000 * max(point.seconds, _LEAST_S) for point in curve],
+                [1000 * point.seconds for point in curve],
                 marker="o",
                 markersize=3,
                 label=what,
@@ -67,4 +67,5 @@ _METHOD = """\
   one lane, no prefix cache, limits raised.
 - Vocabulary: the same networks with ever more words.
 - Bundles: copies of a small tagger under different names; every one is asked once before anything is measured.
-- Sessions: states of 512 bytes, ten sessions an owner; "use" is what a request does: lock, read, write, unlock."""
+- Sessions: states of 512 bytes, ten sessions an owner; "use" is what a request does: lock, read, write, unlock. Their
+  memory is that of the process which measures, with all that it has imported and measured before."""
