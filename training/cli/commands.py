@@ -59,6 +59,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the run folder of the same name; published bundles stay.")
 ]
+ResumeIfBegun = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Continue the run of this name and recipe if there is one, else begin it: for restarted jobs."
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Read the data, try a few updates, estimate a full run; write nothing.")
+]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Reproducible to the bit on a GPU too, but slower.")
+]
 
 
 app.command()(experiment)
@@ -84,21 +96,9 @@ def train(
     examples: ExamplesFile = None,
     examples_from_dev: ExamplesFromDev = False,
     overwrite: Overwrite = False,
-    go_on: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue the run of this name and recipe if there is one, else begin it: for restarted jobs.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Read the data, try a few updates, estimate a full run; write nothing."),
-    ] = False,
-    deterministic: Annotated[
-        bool,
-        typer.Option("--deterministic", help="Reproducible to the bit on a GPU too, but slower."),
-    ] = False,
+    go_on: ResumeIfBegun = False,
+    dry_run: DryRun = False,
+    deterministic: Deterministic = False,
     device: Device = "auto",
 ) -> None:
     """Train a model and publish it as a bundle.

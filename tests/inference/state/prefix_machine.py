@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.inference.state.prefix_cache import PrefixEntry
+from service.inference.state.prefix_cache import PrefixCache, PrefixEntry
 
 #: A small vocabulary, so that texts share prefixes.
 texts = st.lists(st.integers(4, 5), min_size=1, max_size=12)
@@ -25,7 +25,7 @@ def assert_is_after(entry: PrefixEntry, ids: Sequence[int]) -> None:
 
 
 class PrefixMachine(RuleBasedStateMachine):
-    """A cache with room for a few entries, compared with a dict in LRU order."""
+    """A cache with room for a few entries, compared with a dict in LRU order: that of one process, unless replaced."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,8 @@ class PrefixMachine(RuleBasedStateMachine):
         self.model: dict[tuple[int, ...], int] = {}
 
     def new_cache(self) -> Any:
-        raise NotImplementedError
+        """An empty cache of these bounds."""
+        return PrefixCache(self.max_bytes, self.block_tokens)
 
     @rule(ids=texts)
     def put(self, ids: list[int]) -> None:

@@ -37,14 +37,7 @@ def test_the_longest_known_prefix_is_found(known: list[list[int]], asked: list[i
         assert_is_after(found[1], longest)
 
 
-class AgainstADict(PrefixMachine):
-    """The cache of one process."""
-
-    def new_cache(self) -> PrefixCache:
-        return PrefixCache(self.max_bytes, self.block_tokens)
-
-
-TestAgainstADict = AgainstADict.TestCase
+TestAgainstADict = PrefixMachine.TestCase
 TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
