@@ -19,17 +19,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from service.bundle.hidden_output import HIDDEN_STATES
 from service.bundle.load import CARD_FILE, MANIFEST_FILE, Example, read_manifest
-from service.bundle.manifest import (
+from service.bundle.manifest import GraphSpec, Limits, Manifest, Score, StateSpec, TensorSpec
+from service.bundle.task_options import (
     ClassificationOptions,
     GenerationOptions,
-    GraphSpec,
-    Limits,
-    Manifest,
-    Score,
-    StateSpec,
     TaggingOptions,
     TaskName,
-    TensorSpec,
     TranslationOptions,
 )
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer

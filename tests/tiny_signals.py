@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from service.bundle.manifest import ClassificationOptions, Limits
+from service.bundle.manifest import Limits
+from service.bundle.task_options import ClassificationOptions
 from tests.training.exportable import lively
 from training.config.networks import ClassifierConfig
 from training.config.signals import AugmentConfig, SignalConfig, SignalKind

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import Answer, Route, Runner, Task
 from service.tasks.generation.generation import Generation

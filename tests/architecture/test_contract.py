@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from service.bundle.manifest import OptionsOfTask, TaskOptions
+from service.bundle.task_options import OptionsOfTask, TaskOptions
 
 ROOT = Path(__file__).parents[2]
 OPTIONS: tuple[type[OptionsOfTask], ...] = get_args(get_args(TaskOptions)[0])

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 
 ROOT = Path(__file__).parents[2] / "training"
 NAMES = set(get_args(TaskName))

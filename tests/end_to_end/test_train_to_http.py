@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from service.bundle.load import Bundle, load_bundle
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.tasks.catalogue import answer, task_of
 from service.tasks.recorded import differences
 from tests.conftest import running_service

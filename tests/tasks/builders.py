@@ -10,16 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import (
-    GraphSpec,
-    Limits,
-    Manifest,
-    StateSpec,
-    TaggingOptions,
-    TaskOptions,
-    TensorSpec,
-    TranslationOptions,
-)
+from service.bundle.manifest import GraphSpec, Limits, Manifest, StateSpec, TensorSpec
+from service.bundle.task_options import TaggingOptions, TaskOptions, TranslationOptions
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.tasks.core.task import Array
 

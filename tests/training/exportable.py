@@ -7,14 +7,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from service.bundle.manifest import (
-    ClassificationOptions,
-    GenerationOptions,
-    Limits,
-    Score,
-    TaggingOptions,
-    TranslationOptions,
-)
+from service.bundle.manifest import Limits, Score
+from service.bundle.task_options import ClassificationOptions, GenerationOptions, TaggingOptions, TranslationOptions
 from service.bundle.tokenizer import TextTokenizer
 from training.config.networks import Cell, ClassifierConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.config.recipe import TokenizerConfig

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from service.bundle.manifest import CaptioningOptions, Limits
+from service.bundle.manifest import Limits
+from service.bundle.task_options import CaptioningOptions
 from tests.tiny_pictures import as_json, shape_pictures
 from tests.training.exportable import lively, words_tokenizer
 from training.config.networks import CaptionerConfig

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.config.recipe import Recipe
 from training.data.formats.options import ReadOptions
 from training.pipeline.own_files import read_own_files

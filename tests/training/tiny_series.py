@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle.manifest import ForecastingOptions, Limits
+from service.bundle.manifest import Limits
+from service.bundle.task_options import ForecastingOptions
 from tests.training.exportable import lively
 from training.config.networks import ForecasterConfig
 from training.data.records import Series

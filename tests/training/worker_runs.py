@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import Recipe

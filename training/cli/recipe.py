@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.cli.options import parse_settings
 from training.data.formats.options import ReadOptions

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.config.recipe import ConfigFault, DataConfig, Recipe, parse_recipe
 from training.data.read import split_paths
 

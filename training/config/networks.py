@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.bundle.manifest import Quantiles
+from service.bundle.task_options import Quantiles
 
 #: `gru` applies the reset gate after the recurrent product, as torch and cuDNN do; `gru_before` before it (Cho et al.
 #: 2014).

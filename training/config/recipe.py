@@ -14,7 +14,8 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits, TaskName
+from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits
+from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.config.faults import in_words, oversized
 from training.config.networks import NetworkConfig, NetworkTable, Strict

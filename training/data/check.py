@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.data.channels import channel_profiles, render_channels
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Located, ReadOptions

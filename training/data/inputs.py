@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.errors import InvalidInput, UnrollError
 from service.tasks.inputs.json_input import JsonInput
 from service.tasks.inputs.wav import read_wav

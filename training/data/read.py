@@ -6,7 +6,7 @@ import logging
 import re
 from pathlib import Path
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.foreign_files import is_web_page
 from training.data.formats.lines import read_head, read_text

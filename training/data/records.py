@@ -76,6 +76,33 @@ class LabelledSignal(NamedTuple):
         return (own, f"stretch:{self.stretch}") if self.stretch else (own,)
 
 
+class Utterance(NamedTuple):
+    """Speech with its transcript: audio samples `[time]` or frames `[time, features]`, float32.
+
+    `group` is the speaker, if the data names one.
+    """
+
+    values: NDArray[np.float32]
+    text: str
+    features: Words = ()
+    sample_rate_hz: int = 0
+    group: str = ""
+
+    @property
+    def kind(self) -> Literal["frames", "waveform"]:
+        return "waveform" if self.sample_rate_hz else "frames"
+
+    @property
+    def value(self) -> Frames | Waveform:
+        """Input as a task takes it."""
+        return Waveform(self.values, self.sample_rate_hz) if self.sample_rate_hz else Frames(self.values)
+
+    @property
+    def keys(self) -> Words:
+        """Those of the sound: many speakers say the same text."""
+        return (hashlib.sha1(self.values.tobytes(), usedforsecurity=False).hexdigest(),)
+
+
 class SentencePair(NamedTuple):
     """Sentence with its translation."""
 
@@ -136,4 +163,4 @@ class Series(NamedTuple):
         return ()
 
 
-Record = TaggedSentence | LabelledText | LabelledSignal | SentencePair | CaptionedPicture | Passage | Series
+Record = TaggedSentence | LabelledText | LabelledSignal | Utterance | SentencePair | CaptionedPicture | Passage | Series

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ForecastingOptions
+from service.bundle.task_options import ForecastingOptions
 from service.tasks.core.task import Frames, Runner
 from service.tasks.single_pass.forecasting import Forecasting, ForecastingParameters
 from training.data.records import Series

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ForecastingOptions
+from service.bundle.task_options import ForecastingOptions
 from service.tasks.core.task import Array, Frames, Runner
 from service.tasks.single_pass.forecasting import Forecasting, ForecastingParameters
 from training.data.records import Series

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import Manifest, TaskName, TaskOptions
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import TaskName, TaskOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Array, Runner
 from training.config.recipe import Recipe

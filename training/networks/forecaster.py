@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from service.bundle.manifest import MEDIAN
+from service.bundle.task_options import MEDIAN
 from training.config.networks import ForecasterConfig
 from training.networks.layers.cells import State, recurrence, run_recurrence, state_names
 from training.networks.network import Network, NetworkGraph, Tensors, float32

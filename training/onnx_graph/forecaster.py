@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.bundle.manifest import MEDIAN
+from service.bundle.task_options import MEDIAN
 from training.networks.forecaster import Forecaster
 from training.onnx_graph.parts.builder import GraphBuilder
 from training.onnx_graph.parts.cells import recurrence

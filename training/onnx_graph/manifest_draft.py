@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from service.bundle.manifest import GraphSpec, Limits, Manifest, Score, StateSpec, TaskOptions, TrainingFacts
+from service.bundle.manifest import GraphSpec, Limits, Manifest, Score, StateSpec, TrainingFacts
+from service.bundle.task_options import TaskOptions
 from service.bundle.tokenizer import TextTokenizer
 from training.config.recipe import Recipe
 from training.networks.network import Network, next_name

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from service.bundle.manifest import DataSource, TaskName
+from service.bundle.manifest import DataSource
+from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
 from training.data.digests import dev_rows_digest, file_digests

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from service.bundle.manifest import FramesSpec, WaveformSpec
+from service.bundle.task_options import FramesSpec, WaveformSpec
 from service.tasks.core.task import PredictInput
 from service.tasks.inputs.resample import resampled
 from training.data.records import LabelledSignal, Record

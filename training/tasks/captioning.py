@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import CaptioningOptions
 from service.bundle.padding import pad_ids
+from service.bundle.task_options import CaptioningOptions
 from service.bundle.tokenizer import BOS, EOS
 from service.tasks.core.task import Runner
 from service.tasks.inputs.png import PictureSize, read_png

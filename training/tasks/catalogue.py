@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.config.recipe import Recipe
 from training.data.records import LabelledSignal, Record
 from training.evaluation.task import TrainingTask

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ClassificationOptions
 from service.bundle.padding import pad_ids, pad_nested_ids
+from service.bundle.task_options import ClassificationOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Runner
 from training.config.networks import ClassifierConfig

@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ForecastingOptions
+from service.bundle.task_options import ForecastingOptions
 from service.tasks.core.task import Runner
 from training.config.forecast_windows import window_of
 from training.config.networks import ForecasterConfig

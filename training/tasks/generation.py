@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import GenerationOptions
+from service.bundle.task_options import GenerationOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
 from service.tasks.catalogue import answer, task_of

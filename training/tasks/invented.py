@@ -28,6 +28,7 @@ from training.data.records import (
     SentencePair,
     Series,
     TaggedSentence,
+    Utterance,
     text_key,
 )
 from training.tasks.examples import NUM_EXAMPLES
@@ -55,7 +56,12 @@ def invented_records(recipe: Recipe, train: Sequence[Record], dev: Sequence[Reco
             return [_like(first, text) for text in invented_texts(known, chance)]
         case LabelledSignal():
             signals = [record for record in train if isinstance(record, LabelledSignal)]
-            return [_signal(signals, recipe, number) for number in range(NUM_EXAMPLES)]
+            made = [_noise(signals, recipe, number) for number in range(NUM_EXAMPLES)]
+            return [signals[0]._replace(values=values, label="", group="", stretch="") for values in made]
+        case Utterance():
+            speech = [record for record in train if isinstance(record, Utterance)]
+            made = [_noise(speech, recipe, number) for number in range(NUM_EXAMPLES)]
+            return [speech[0]._replace(values=values, text="", group="") for values in made]
         case CaptionedPicture():
             return [CaptionedPicture(_picture(chance), "") for _ in range(NUM_EXAMPLES)]
         case Series():
@@ -130,7 +136,7 @@ def _frequent(known: Sequence[str]) -> tuple[list[str], list[str]]:
     return often, letters or list("abcdefghijklmnopqrstuvwxyz")
 
 
-def _signal(train: Sequence[LabelledSignal], recipe: Recipe, number: int) -> LabelledSignal:
+def _noise(train: Sequence[LabelledSignal] | Sequence[Utterance], recipe: Recipe, number: int) -> NDArray[np.float32]:
     """Noise with the mean and the deviation of each feature; of sound a tone in noise, as loud as the data."""
     generator = np.random.default_rng((recipe.seed, number))
     first = train[0]
@@ -145,7 +151,7 @@ def _signal(train: Sequence[LabelledSignal], recipe: Recipe, number: int) -> Lab
         length = max(1, min(usual, _MOST_FRAMES, limit))
         rows = np.concatenate([record.values for record in train]).astype(np.float64)
         values = rows.mean(axis=0) + rows.std(axis=0) * generator.standard_normal((length, rows.shape[1]))
-    return first._replace(values=values.astype(np.float32), label="", group="", stretch="")
+    return values.astype(np.float32)
 
 
 def _picture(chance: random.Random) -> bytes:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ClassificationOptions, FramesSpec, WaveformSpec
 from service.bundle.padding import pad_floats
+from service.bundle.task_options import ClassificationOptions, FramesSpec, WaveformSpec
 from service.tasks.core.task import Runner
 from training.config.networks import ClassifierConfig
 from training.config.recipe import Recipe

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import TaggingOptions
 from service.bundle.padding import pad_ids, pad_nested_ids
+from service.bundle.task_options import TaggingOptions
 from service.tasks.core.task import Runner
 from training.config.networks import TaggerConfig
 from training.config.recipe import ConfigFault, Recipe, TokenizerConfig

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import TranslationOptions
 from service.bundle.padding import pad_ids
+from service.bundle.task_options import TranslationOptions
 from service.bundle.tokenizer import BOS, EOS
 from service.tasks.core.task import Runner
 from training.config.networks import TranslatorConfig

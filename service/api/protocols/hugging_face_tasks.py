@@ -27,13 +27,8 @@ from service.api.protocols.text_generation_inference.information import INLINE_C
 from service.api.protocols.text_generation_inference.routes import compatible_response
 from service.api.schemas import EndpointInfo, GenerateRequest, Inputs, RequestBody
 from service.api.validation.json_body import BodyLimits, BodyT, parse_body
-from service.bundle.manifest import (
-    CaptioningOptions,
-    ClassificationOptions,
-    Manifest,
-    TranslationOptions,
-    WaveformSpec,
-)
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import CaptioningOptions, ClassificationOptions, TranslationOptions, WaveformSpec
 from service.errors import InferenceFailed, InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from service.api.streaming.messages import Encoding
-from service.bundle.manifest import (
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import (
     CaptioningOptions,
     ClassificationOptions,
     ForecastingOptions,
     FramesSpec,
-    Manifest,
     WaveformSpec,
 )
 from service.errors import InvalidInput

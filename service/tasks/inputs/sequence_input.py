@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ClassificationOptions, FramesSpec, WaveformSpec
 from service.bundle.padding import FloatArray, lengths_of, pad_floats, pad_ids
+from service.bundle.task_options import ClassificationOptions, FramesSpec, WaveformSpec
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput
 from service.tasks.core.task import (

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import CaptioningOptions
 from service.bundle.padding import IntArray
+from service.bundle.task_options import CaptioningOptions
 from service.errors import InvalidInput, UnrollError
 from service.tasks.core.task import Answer, Array, InputStatistics, Picture, PredictInput, kind_of
 from service.tasks.inputs.png import PictureSize, Pixels, read_png, require_pillow

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import Field
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import CaptioningOptions, TranslationOptions
 from service.bundle.padding import IntArray
+from service.bundle.task_options import CaptioningOptions, TranslationOptions
 from service.errors import UnrollError
 from service.tasks.core.hidden import mean_states
 from service.tasks.core.predict_task import PredictTask

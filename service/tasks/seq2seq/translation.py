@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import TranslationOptions
 from service.bundle.padding import IntArray, lengths_of, pad_ids
+from service.bundle.task_options import TranslationOptions
 from service.bundle.tokenizer import EOS, SPECIAL_TOKENS
 from service.errors import InvalidInput, UnrollError
 from service.tasks.core.task import (

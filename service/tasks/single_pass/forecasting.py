@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ForecastingOptions
 from service.bundle.padding import FloatArray
+from service.bundle.task_options import ForecastingOptions
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import (

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from service.bundle.hidden_output import HIDDEN_STATES
 from service.bundle.load import Bundle
-from service.bundle.manifest import TaggingOptions
 from service.bundle.padding import FloatArray, IntArray, lengths_of, pad_ids, pad_nested_ids
+from service.bundle.task_options import TaggingOptions
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.hidden import HiddenForm, HiddenParameters, finite_numbers, formed, mean_states
 from service.tasks.core.predict_task import ChunkReader, PredictTask

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.bundle.load import read_manifest
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.errors import InvalidInput, NotReady, StillOpening, UnknownModel
 from service.inference.engines import loader, retirement
 from service.inference.engines.engine import Lease

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.bundle.load import EXAMPLES_FILE, read_manifest
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.bundle.write import write_manifest
 from service.errors import ParityFailed
 from service.inference.engines.open_bundle import open_bundle

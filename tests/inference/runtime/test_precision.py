@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.bundle.load import Bundle, load_bundle
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.errors import BundleCorrupt, BundleError
 from service.inference.engines import open_bundle as direct
 from service.inference.engines.open_bundle import open_bundle

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from service.bundle.load import read_manifest
-from service.bundle.manifest import GenerationOptions, Limits, TaggingOptions
+from service.bundle.manifest import Limits
+from service.bundle.task_options import GenerationOptions, TaggingOptions
 from service.bundle.write import write_manifest
 from tests.load.workload.bundles import LABELS, words
 from tests.load.workload.corpus import NUM_CHARACTERS

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from service.bundle.load import read_manifest
-from service.bundle.manifest import GenerationOptions, Limits, TaggingOptions, TranslationOptions, Variant
+from service.bundle.manifest import Limits, Variant
+from service.bundle.task_options import GenerationOptions, TaggingOptions, TranslationOptions
 from service.bundle.tokenizer import EOS, SPECIAL_TOKENS, TextTokenizer
 from service.bundle.write import write_manifest
 from service.errors import UnrollError

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import GenerationOptions, Limits
+from service.bundle.manifest import Limits
+from service.bundle.task_options import GenerationOptions
 from service.bundle.tokenizer import EOS
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.recurrent_state import RecurrentState

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.bundle.manifest import GenerationOptions, Limits
+from service.bundle.manifest import Limits
+from service.bundle.task_options import GenerationOptions
 from service.bundle.tokenizer import UNK
 from service.errors import InvalidInput
 from service.inference.state.prefix_cache import PrefixCache

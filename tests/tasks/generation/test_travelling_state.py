@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.bundle.manifest import GenerationOptions, Limits
+from service.bundle.manifest import Limits
+from service.bundle.task_options import GenerationOptions
 from service.bundle.tokenizer import EOS, TextTokenizer
 from service.errors import InvalidInput
 from service.tasks.core.task import Array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.bundle.manifest import ClassificationOptions
+from service.bundle.task_options import ClassificationOptions
 from service.errors import InvalidInput
 from service.tasks.single_pass.classification import Classification, ClassificationParameters
 from tests.tasks.builders import FunctionRunner, bundle, character_tokenizer, word_tokenizer

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.bundle.manifest import ClassificationOptions, Manifest, StateSpec
+from service.bundle.manifest import Manifest, StateSpec
+from service.bundle.task_options import ClassificationOptions
 from service.errors import InferenceFailed, InvalidInput, StateRefused
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.open_bundle import open_bundle

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from service.bundle.manifest import ClassificationOptions
+from service.bundle.task_options import ClassificationOptions
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.task import Array
 from service.tasks.single_pass.classification import Classification, ClassificationAnswer, ClassificationParameters

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from service.bundle.manifest import ForecastingOptions, Limits
+from service.bundle.manifest import Limits
+from service.bundle.task_options import ForecastingOptions
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.task import Array, Frames, PredictInput
 from service.tasks.single_pass.forecasting import Forecasting, ForecastingParameters, plain_rows

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.data import check as check_data
 from training.data.check import DataReport
 

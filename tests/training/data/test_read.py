@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import ReadOptions
 from training.data.read import read_located, read_records

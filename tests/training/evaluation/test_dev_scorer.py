@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from service.bundle.manifest import Limits, TaskName
+from service.bundle.manifest import Limits
+from service.bundle.task_options import TaskName
 from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.config.recipe import Recipe
 from training.data.records import LabelledText, Passage, Record, SentencePair, TaggedSentence

@@ -16,16 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from service.bundle.load import Bundle, Example, load_bundle
-from service.bundle.manifest import (
-    ClassificationOptions,
-    GenerationOptions,
-    GraphSpec,
-    Limits,
-    Manifest,
-    StateSpec,
-    TaggingOptions,
-    TensorSpec,
-)
+from service.bundle.manifest import GraphSpec, Limits, Manifest, StateSpec, TensorSpec
+from service.bundle.task_options import ClassificationOptions, GenerationOptions, TaggingOptions
 from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
 from service.bundle.write import write_examples, write_manifest
 from service.errors import BundleError, InvalidInput, UnrollError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from tests.ports import free_port
 from tests.training.worker_runs import SHARED_TASKS, begin, shared_recipe, train

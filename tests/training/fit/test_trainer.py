@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from tests.conftest import wait_until
 from tests.training.interrupting import interrupt
 from tests.training.tiny_runs import TASKS, tiny_recipe

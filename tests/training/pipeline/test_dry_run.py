@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.networks.build import build_network
 from training.pipeline.dry_run import dry_run, largest_batch

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from tests.training.tiny_runs import TASKS, own_recipe, settings_of, write_files
 from training.cli.commands import app

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import ConfigFault, Recipe
 from training.pipeline.pretrained_vectors import starting_vectors

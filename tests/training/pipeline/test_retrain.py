@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from tests.training.tiny_runs import TASKS, tiny_recipe
 from training.fit.run_folder import RunFolderFault

@@ -7,16 +7,8 @@ import re
 import pytest
 
 from service.bundle.load import Example
-from service.bundle.manifest import (
-    ClassificationOptions,
-    DataSource,
-    GenerationOptions,
-    GraphSpec,
-    Manifest,
-    Parity,
-    Score,
-    TrainingFacts,
-)
+from service.bundle.manifest import DataSource, GraphSpec, Manifest, Parity, Score, TrainingFacts
+from service.bundle.task_options import ClassificationOptions, GenerationOptions
 from training.publish.model_card import model_card
 
 EXAMPLE = Example("it's late", {"top_k": 2}, {"label": "b", "score": 0.75})

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from service.bundle.load import load_bundle
-from service.bundle.manifest import TaskName, Variant
+from service.bundle.manifest import Variant
+from service.bundle.task_options import TaskName
 from service.errors import BundleError, UnrollError
 from service.inference.runtime.device import OPENVINO_PROVIDER
 from service.inference.runtime.ort_runner import OrtRunner, available_providers

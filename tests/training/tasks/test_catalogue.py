@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from service.bundle.manifest import OptionsOfTask, TaskName, TaskOptions
+from service.bundle.task_options import OptionsOfTask, TaskName, TaskOptions
 from tests.training.tiny_runs import TASKS as TINY_TASKS
 from tests.training.tiny_runs import own_recipe, write_files
 from training.data.records import LabelledSignal, LabelledText, Record

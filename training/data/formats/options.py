@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from service.tasks.inputs.numbers import Decimal
 from service.tasks.inputs.times import ORDERS
 from training.data.records import Record

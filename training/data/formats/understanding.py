@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.bundle.manifest import Limits, TaskName
+from service.bundle.manifest import Limits
+from service.bundle.task_options import TaskName
 from training.data.formats.faults import Facts, Report
 from training.data.formats.options import Located
 from training.data.records import LabelledSignal, LabelledText, SentencePair, Series, TaggedSentence

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.data.formats.options import ReadOptions
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle.manifest import ForecastingOptions
+from service.bundle.task_options import ForecastingOptions
 from training.data.records import Series
 from training.evaluation.baselines.result import BaselineResult
 from training.evaluation.forecast_scores import ForecastErrors, batches_of

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
-from service.bundle.manifest import CaptioningOptions, Manifest, TaskOptions
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import CaptioningOptions, TaskOptions
 from training.data.records import CaptionedPicture
 from training.evaluation.analysis.errors import caption_errors
 from training.evaluation.analysis.findings import AttentionPicture, Findings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from service.bundle.manifest import ClassificationOptions, Manifest, TaskName
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import ClassificationOptions, TaskName
 from training.evaluation.task import EvaluationTask
 from training.evaluation.tasks.captioning import CaptioningEvaluation
 from training.evaluation.tasks.classification import ClassificationEvaluation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from service.bundle.manifest import ClassificationOptions, TaskOptions
+from service.bundle.task_options import ClassificationOptions, TaskOptions
 from service.tasks.core.task import PredictInput
 from training.data.records import LabelledSignal, LabelledText
 from training.evaluation.analysis.findings import Findings, label_findings

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ForecastingOptions, Manifest, TaskOptions
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import ForecastingOptions, TaskOptions
 from service.tasks.core.task import Array
 from training.config.forecast_windows import explain
 from training.config.recipe import Recipe

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import GenerationOptions, Manifest, TaskOptions
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import GenerationOptions, TaskOptions
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import UnrollError
 from service.tasks.core.recurrent_state import RecurrentState

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import ClassificationOptions, FramesSpec, Manifest, TaskOptions, WaveformSpec
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import ClassificationOptions, FramesSpec, TaskOptions, WaveformSpec
 from training.config.recipe import Recipe
 from training.data.formats.options import ReadOptions
 from training.data.records import LabelledSignal

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from service.bundle.manifest import TaggingOptions, TaskOptions
+from service.bundle.task_options import TaggingOptions, TaskOptions
 from service.tasks.single_pass.spans import bio_spans
 from training.config.networks import TaggerConfig
 from training.config.recipe import Recipe

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Final
 
-from service.bundle.manifest import Manifest, TaskOptions, TranslationOptions
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import TaskOptions, TranslationOptions
 from training.data.records import SentencePair
 from training.evaluation.analysis.attention import draw_attention
 from training.evaluation.analysis.errors import translation_errors

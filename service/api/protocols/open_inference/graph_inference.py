@@ -24,8 +24,9 @@ from service.api.protocols.open_inference.tensors.messages import (
 )
 from service.api.protocols.open_inference.tensors.tensor_data import require_short_json
 from service.bundle.hidden_output import ON_REQUEST, without_hidden
-from service.bundle.manifest import ClassificationOptions, GraphSpec, TensorSpec, WaveformSpec
+from service.bundle.manifest import GraphSpec, TensorSpec
 from service.bundle.padding import Array
+from service.bundle.task_options import ClassificationOptions, WaveformSpec
 from service.errors import InvalidInput, UnrollError
 from service.inference.scheduling.batching.queued_request import Output, timings_of
 from service.inference.scheduling.graph_queues import BATCH_AXIS, axis_sizes, batch_of

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from service.api.call import Call
-from service.bundle.manifest import ClassificationOptions, TaskName, WaveformSpec
+from service.bundle.task_options import ClassificationOptions, TaskName, WaveformSpec
 from service.distribution import installed_version
 from service.inference.engines.engine import Engine
 from service.inference.engines.generation_engine import GenerationEngine

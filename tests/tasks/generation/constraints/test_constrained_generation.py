@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from service.bundle.load import Bundle
-from service.bundle.manifest import GenerationOptions, Limits
+from service.bundle.manifest import Limits
+from service.bundle.task_options import GenerationOptions
 from service.bundle.tokenizer import EOS, UNK, TextTokenizer
 from service.errors import InvalidInput
 from service.tasks.generation.generation import Generation

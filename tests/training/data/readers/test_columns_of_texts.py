@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import ReadOptions
 from training.data.read import read_located

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.bundle.manifest import TaskName
+from service.bundle.task_options import TaskName
 from tests.training.tiny_runs import TASKS, settings_of, write_files
 from training.cli.commands import app
 from training.data.records import LabelledText, TaggedSentence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.bundle.manifest import ForecastingOptions
+from service.bundle.task_options import ForecastingOptions
 from tests.training.tiny_series import CHANNELS, options, series, wave
 from training.data.records import Series
 from training.evaluation.baselines.forecasting import linear_forecast

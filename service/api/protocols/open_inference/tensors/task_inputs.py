@@ -14,15 +14,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from service.api.protocols.open_inference.tensors.messages import BYTES, DTYPES, Tensor, TensorMetadata, shown
-from service.bundle.manifest import (
+from service.bundle.manifest import Manifest
+from service.bundle.padding import FloatArray, IntArray
+from service.bundle.task_options import (
     CaptioningOptions,
     ClassificationOptions,
     ForecastingOptions,
     FramesSpec,
-    Manifest,
     WaveformSpec,
 )
-from service.bundle.padding import FloatArray, IntArray
 from service.errors import InvalidInput
 from service.tasks.core.task import Frames, Picture, PredictInput, Waveform
 from service.tasks.inputs.wav import read_wav

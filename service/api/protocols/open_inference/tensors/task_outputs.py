@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, TensorMetadata, numbers, texts
-from service.bundle.manifest import ForecastingOptions, Manifest, TaggingOptions
+from service.bundle.manifest import Manifest
+from service.bundle.task_options import ForecastingOptions, TaggingOptions
 from service.inference.engines.predict_engine import Prediction
 
 #: Makes the tensor of a name from a prediction and the shape of what has one element for each input.

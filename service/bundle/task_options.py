@@ -1,0 +1,251 @@
+"""The options of each task in a manifest: how the service reads what the graphs of a bundle give."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+#: Every task that a bundle can be for. Each has a class of options below, and a place in the union `TaskOptions`.
+TaskName = Literal[
+    "tagging", "classification", "translation", "generation", "forecasting", "captioning", "transcription"
+]
+
+#: The quantile that is the point forecast of a model that forecasts quantiles.
+MEDIAN = 0.5
+
+
+class Strict(BaseModel):
+    """Base of immutable models that refuse unknown keys, so that a misspelt key is an error, not a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class OptionsOfTask(Strict):
+    """Base of the options of one task. The class attributes say what a bundle for the task holds.
+
+    Attributes:
+        graphs: the graphs that a bundle must have, and the only ones.
+        has_labels: whether the manifest must list labels; otherwise it must not.
+        may_label_texts: whether it may list `text_labels` as well.
+        may_read_chunks: whether a bundle with state reads its input in chunks.
+        needs_state: whether the manifest must declare the recurrent state between steps.
+    """
+
+    graphs: ClassVar[tuple[str, ...]]
+    has_labels: ClassVar[bool] = False
+    may_label_texts: ClassVar[bool] = False
+    may_read_chunks: ClassVar[bool] = False
+    needs_state: ClassVar[bool] = False
+
+    @property
+    def required_graphs(self) -> tuple[str, ...]:
+        """The graphs of a bundle with these options."""
+        return self.graphs
+
+    @property
+    def why_whole(self) -> str:
+        """Why a bundle cannot read its input in chunks, as the rest of a sentence about it."""
+        return "reads its input as a whole"
+
+
+class TaggingOptions(OptionsOfTask):
+    """How the emissions of a tagger become tags.
+
+    `scheme` is how tags form spans; None if they form none, such as parts of speech. With
+    `decoder="crf"` the bundle holds `transitions.npy`, float32 `[labels + 1, labels + 1]`, indexed `[from, to]`:
+    the last row scores the first tag of a sentence, the last column scores the end after a tag.
+    """
+
+    graphs: ClassVar = ("tagger",)
+    has_labels: ClassVar = True
+    may_label_texts: ClassVar = True
+    may_read_chunks: ClassVar = True
+
+    task: Literal["tagging"] = "tagging"
+    decoder: Literal["softmax", "crf"] = "softmax"
+    scheme: Literal["bio"] | None = None
+    max_word_characters: int = Field(default=24, ge=1, le=256)
+
+    @property
+    def why_whole(self) -> str:
+        if self.decoder == "crf":
+            return "chooses all tags of a sentence together (CRF)"
+        return "reads its input in both directions"
+
+
+class FramesSpec(Strict):
+    """Sequences of feature vectors, such as the readings of sensors: `frames` float32 `[batch, time, features]`."""
+
+    kind: Literal["frames"] = "frames"
+    features: tuple[str, ...] = Field(min_length=1, description="what each number of a frame is")
+
+
+class WaveformSpec(Strict):
+    """Sound of one channel: `samples` float32 `[batch, time]`. Its length in tokens is counted in steps."""
+
+    kind: Literal["waveform"] = "waveform"
+    sample_rate_hz: int = Field(ge=1)
+    samples_per_step: int = Field(ge=1, description="samples between two steps of the recurrence")
+
+
+#: The input of a model that does not read text.
+SignalSpec = Annotated[FramesSpec | WaveformSpec, Field(discriminator="kind")]
+
+
+class ClassificationOptions(OptionsOfTask):
+    """One label per text; or, with a `signal`, per sequence of numbers of that kind."""
+
+    graphs: ClassVar = ("classifier",)
+    has_labels: ClassVar = True
+    may_read_chunks: ClassVar = True
+
+    task: Literal["classification"] = "classification"
+    signal: SignalSpec | None = None
+    max_word_characters: int = Field(default=24, ge=1, le=256, description="where the graph reads `characters`")
+    outside_label: str = Field(
+        default="oos", description="given to what none of the other labels fits, if there is one"
+    )
+
+    @property
+    def why_whole(self) -> str:
+        return "reads its input in both directions, or weighs the whole of it for its label"
+
+
+class TranslationOptions(OptionsOfTask):
+    """Beam search defaults. Scores are divided by `((5 + length) / 6) ** length_penalty` (Wu et al. 2016, eq. 14)."""
+
+    graphs: ClassVar = ("encoder", "decoder_step")
+    needs_state: ClassVar = True
+
+    task: Literal["translation"] = "translation"
+    source_language: str
+    target_language: str
+    num_beams: int = Field(default=4, ge=1, le=16)
+    length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+
+    @property
+    def why_whole(self) -> str:
+        return "looks at the whole text for every word that it writes"
+
+
+class GenerationOptions(OptionsOfTask):
+    """`unit` is what one token is, for information only."""
+
+    graphs: ClassVar = ("prompt", "step")
+    needs_state: ClassVar = True
+
+    task: Literal["generation"] = "generation"
+    unit: Literal["character", "subword", "word"] = "character"
+
+
+def _check_quantiles(quantiles: tuple[float, ...]) -> tuple[float, ...]:
+    rising = list(quantiles) == sorted(set(quantiles)) and all(0 < quantile < 1 for quantile in quantiles)
+    if quantiles and not (rising and MEDIAN in quantiles):
+        raise ValueError(f"quantiles rise between 0 and 1, and {MEDIAN} is among them")
+    return quantiles
+
+
+#: Which quantiles are forecast beside the median; none for a forecast of points.
+Quantiles = Annotated[tuple[float, ...], AfterValidator(_check_quantiles)]
+
+
+class ForecastingOptions(OptionsOfTask):
+    """The channels of a window, and which of them are forecast, in the units of the data.
+
+    `deviations` are the standard deviations of the targets in train, the units of `mse` and `mae`.
+    """
+
+    graphs: ClassVar = ("forecaster",)
+
+    task: Literal["forecasting"] = "forecasting"
+    channels: tuple[str, ...] = Field(min_length=1, description="the numbers of a frame, in order")
+    targets: tuple[str, ...] = Field(min_length=1, description="the channels that are forecast, in order")
+    deviations: tuple[float, ...] = Field(description="of the targets")
+    look_back: int = Field(ge=1, description="frames of the past that one forecast is made from")
+    horizon: int = Field(ge=1, description="steps ahead that are forecast")
+    period: int = Field(default=0, ge=0, description="steps after which the series is much like itself; 0 is unknown")
+    step: str = Field(
+        default="",
+        max_length=32,
+        description='time from frame to frame: 15min, 1h, 1d, workday, 1w, 1mo, 1q, 1y, a number; "" is unknown',
+    )
+    quantiles: Quantiles = ()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> ForecastingOptions:
+        if len(set(self.channels)) != len(self.channels) or len(set(self.targets)) != len(self.targets):
+            raise ValueError("channels and targets must be distinct")
+        if not set(self.targets) <= set(self.channels):
+            raise ValueError("every target must be a channel")
+        if len(self.deviations) != len(self.targets) or not all(deviation > 0 for deviation in self.deviations):
+            raise ValueError("every target needs a deviation above 0")
+        return self
+
+
+class CaptioningOptions(OptionsOfTask):
+    """The size that pictures are resized to, the grid that attention is over, and defaults of beam search.
+
+    The places of the grid are numbered row by row. Scores are divided as for translations.
+    """
+
+    graphs: ClassVar = ("encoder", "decoder_step")
+    needs_state: ClassVar = True
+
+    task: Literal["captioning"] = "captioning"
+    image_rows: int = Field(ge=1, le=1024)
+    image_columns: int = Field(ge=1, le=1024)
+    grid_rows: int = Field(ge=1)
+    grid_columns: int = Field(ge=1)
+    num_beams: int = Field(default=4, ge=1, le=16)
+    length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+
+    @property
+    def why_whole(self) -> str:
+        return "looks at the whole picture for every word that it writes"
+
+
+class TranscriptionOptions(OptionsOfTask):
+    """Speech recognition: what the encoder reads, and how its outputs become text. The blank is token 0.
+
+    The graph `encoder` gives log-probabilities of tokens for each step (`ctc`, Graves et al. 2006), or vectors that
+    `joint` combines with those of `predictor` (`transducer`, Graves 2012). A graph `language_model` is optional.
+    """
+
+    graphs: ClassVar = ("encoder",)
+    may_read_chunks: ClassVar = True
+
+    task: Literal["transcription"] = "transcription"
+    signal: SignalSpec
+    frames_per_step: int = Field(default=1, ge=1, description="frames of one output step, where the input is frames")
+    step_ms: float = Field(default=0.0, ge=0.0, description="duration of an output step; 0 is unknown")
+    unit: Literal["character", "subword", "word"] = Field(default="character", description="what one token is")
+    decoder: Literal["ctc", "transducer"] = "ctc"
+    max_symbols_per_step: int = Field(default=4, ge=1, le=64, description="of a transducer")
+    flush_steps: int = Field(default=0, ge=0, le=1000, description="steps of silence read after the end of an input")
+    endpoint_ms: float = Field(default=800.0, ge=0.0, description="silence that ends an utterance; 0 never ends one")
+    max_utterance_s: float = Field(default=30.0, gt=0.0, description="after which an utterance is ended in any case")
+    num_beams: int = Field(default=1, ge=1, le=32, description="1 is greedy decoding")
+    language_model: bool = Field(default=False, description="whether there is a graph `language_model`")
+    language_model_weight: float = Field(default=0.3, ge=0.0, le=2.0, description="of its log-probabilities in beams")
+
+    @property
+    def required_graphs(self) -> tuple[str, ...]:
+        of_decoder = ("predictor", "joint") if self.decoder == "transducer" else ()
+        return (*self.graphs, *of_decoder, *(("language_model",) if self.language_model else ()))
+
+    @property
+    def why_whole(self) -> str:
+        return "reads its input in both directions"
+
+
+TaskOptions = Annotated[
+    TaggingOptions
+    | ClassificationOptions
+    | TranslationOptions
+    | GenerationOptions
+    | ForecastingOptions
+    | CaptioningOptions
+    | TranscriptionOptions,
+    Field(discriminator="task"),
+]
