@@ -12,7 +12,7 @@ import numpy as np
 from service.bundle.task_options import FramesSpec, WaveformSpec
 from service.tasks.core.task import PredictInput
 from service.tasks.inputs.resample import resampled
-from training.data.records import LabelledSignal, Record
+from training.data.records import LabelledSignal, Record, Utterance
 
 _SAMPLE_BYTES = 2
 #: Significant digits of numbers in examples: more than a sensor measures, in far fewer bytes.
@@ -40,7 +40,7 @@ def at_rate(records: Sequence[Record], rate_hz: int) -> list[Record]:
     """Sounds resampled to one rate exactly as the service does; other records unchanged."""
     return [
         record._replace(values=resampled(record.values, record.sample_rate_hz, rate_hz), sample_rate_hz=rate_hz)
-        if isinstance(record, LabelledSignal) and record.kind == "waveform"
+        if isinstance(record, LabelledSignal | Utterance) and record.kind == "waveform"
         else record
         for record in records
     ]
