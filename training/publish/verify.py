@@ -203,7 +203,7 @@ class _Row:
     values_per_step: int
 
     def of(self, outputs: Mapping[str, Array]) -> Feeds:
-        """This row of the outputs of a batch; without the next state after a part of a step, from which none goes on."""
+        """This row of the outputs of a batch, without the next state after a part of a step, which nothing follows."""
         is_whole = self.length % self.values_per_step == 0
         tensors = tuple(tensor for tensor in self.spec.outputs if is_whole or tensor.shape[0] == "batch")
         return row_alone(tensors, outputs, self.index, self.length, self.values_per_step)
