@@ -14,7 +14,7 @@ from training.data.records import Utterance
 from training.evaluation.analysis.interval import Interval, bootstrap, ratio, wilson
 from training.evaluation.answers import REFUSED, Job, Scores, answers
 from training.evaluation.baselines.result import BaselineResult, Encode
-from training.evaluation.baselines.transcription import most_frequent_text
+from training.evaluation.baselines.transcription import most_frequent_text, nearest_utterance
 from training.evaluation.predictions import Prediction
 from training.evaluation.speech.error_rates import Compared, edit_rates, rates_of, speaker_rates
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
@@ -118,8 +118,8 @@ class TranscriptionEvaluation(EvaluationTask[Utterance]):
         encode: Encode | None = None,
         options: TaskOptions | None = None,
     ) -> list[BaselineResult]:
-        """The most frequent text."""
-        return [most_frequent_text(train, dev)]
+        """The most frequent text, and that of the utterance that sounds most alike."""
+        return [most_frequent_text(train, dev), nearest_utterance(train, dev)]
 
     def interval(self, measure: str, predictions: Sequence[Prediction[Utterance]]) -> Interval | None:
         """Of rates by utterance, whose words depend on each other."""
