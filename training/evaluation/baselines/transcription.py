@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.records import Utterance
-from training.evaluation.baselines.cepstra import Features, features
 from training.evaluation.baselines.result import BaselineResult
+from training.evaluation.speech.cepstra import Features, features
 from training.evaluation.speech.error_rates import error_rates
 
 #: Frames of 10 ms that are averaged into one.

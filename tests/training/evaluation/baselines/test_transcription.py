@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from training.data.records import Utterance
-from training.evaluation.baselines.cepstra import features
 from training.evaluation.baselines.transcription import most_frequent_text, nearest_utterance, warped_distances
+from training.evaluation.speech.cepstra import features
 from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 
 RATE_HZ = 8000

@@ -1,4 +1,4 @@
-"""Mel cepstra of speech (Davis and Mermelstein 1980) in numpy, normalised by utterance: what baselines compare."""
+"""Log-mel energies and mel cepstra of speech (Davis and Mermelstein 1980) in numpy, for baselines and pictures."""
 
 from __future__ import annotations
 
