@@ -19,14 +19,14 @@ _SAMPLE_BYTES = 2
 _DIGITS = 5
 
 
-def json_form(record: LabelledSignal) -> dict[str, Any]:
+def json_form(record: LabelledSignal | Utterance) -> dict[str, Any]:
     """The request input: rounded frames, or a 16-bit wave file in base64."""
     if record.kind == "waveform":
         return {"wav": base64.b64encode(wav_file(record)).decode("ascii")}
     return {"frames": [[float(f"{number:.{_DIGITS}g}") for number in row] for row in record.values.tolist()]}
 
 
-def wav_file(record: LabelledSignal) -> bytes:
+def wav_file(record: LabelledSignal | Utterance) -> bytes:
     """A mono 16-bit RIFF wave file."""
     loudest = np.iinfo(np.int16)
     content: bytes = np.clip(np.rint(record.values * 2.0**15), loudest.min, loudest.max).astype("<i2").tobytes()
