@@ -267,7 +267,7 @@ class Metrics:
         self.stream_connections = Gauge(
             "unroll_stream_connections", "Number of open streams of messages.", ["protocol"], registry=registry
         )
-        self.stream_messages = Counter(
+        self.stream_messages = LoopCounter(
             "unroll_stream_messages_total",
             "Number of messages of streams, by direction: in or out.",
             ["protocol", "direction"],
