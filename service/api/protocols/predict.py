@@ -61,6 +61,7 @@ PROTOCOL = Protocol(
             PredictRequest,
             answer=PredictResponse,
             names_model=True,
+            takes_sound=True,
             summary="Tag, classify, translate, forecast, describe",
             examples=PREDICT_EXAMPLES,
             responses=PREDICT_RESPONSES,

@@ -168,7 +168,7 @@ class WholeReading:
                 raise InvalidInput(f"{manifest.name} {manifest.options.why_whole}: it has no state", (field,))
         self._context, self._engine, self._form = context, engine, form
         self._parameters = start.parameters or {}
-        self._collected = Collected(context)
+        self._collected = Collected(context, reads_sound=manifest.reads_sound)
         self._rows: list[list[float]] = []
 
     async def take(self, piece: Piece) -> Body:
@@ -227,9 +227,10 @@ _ROW_NUMBER_BYTES = 32
 class Collected:
     """Pieces of an input that is answered at its end, counted among what all connections hold."""
 
-    def __init__(self, context: StreamContext) -> None:
+    def __init__(self, context: StreamContext, *, reads_sound: bool = False) -> None:
+        settings = context.call.settings
         self._held_bytes = context.held_bytes
-        self._max_bytes = context.call.settings.max_body_bytes
+        self._max_bytes = settings.most_sound_body_bytes if reads_sound else settings.max_body_bytes
         self._data = bytearray()
         self._num_counted = 0
 
