@@ -57,10 +57,10 @@ def test_a_large_sound_is_read(http: httpx.Client, way: str) -> None:
 @pytest.mark.parametrize(
     ("model", "inputs"),
     [
-        pytest.param("tiny-tagging", "a " * (2 * MB), id="a text"),
+        pytest.param("tiny-tagger", "a " * (2 * MB), id="a text"),
         pytest.param("tiny-sound", "a " * (2 * MB), id="a text for a model of sound"),
         pytest.param("tiny-sound", '"wav": "' + "a" * 3 * MB, id="a text that looks like sound"),
-        pytest.param("tiny-tagging", {"wav": LARGE}, id="sound for a model of text"),
+        pytest.param("tiny-tagger", {"wav": LARGE}, id="sound for a model of text"),
     ],
 )
 def test_other_large_bodies_are_refused(http: httpx.Client, model: str, inputs: object) -> None:
