@@ -48,6 +48,9 @@ def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: 
         "predictions": prediction.answers,
         "timings": prediction.timings._asdict(),
     }
+    if sound_s := prediction.sound_s:
+        body["audio_s"] = round(sound_s, 6)
+        body["real_time_factor"] = round(prediction.timings.total_ms / 1000 / sound_s, 6)
     if token is not None:
         body["state"] = token
     return PlainResponse(to_json(body))

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol, cast
 from starlette.exceptions import HTTPException
 
 from service.api.call import Call
-from service.api.streaming.byte_pieces import ByteFormat, BytePieces
 from service.api.streaming.messages import Reads, Start
-from service.api.streaming.text_pieces import TextPieces
+from service.api.streaming.pieces.byte_pieces import ByteFormat, BytePieces
+from service.api.streaming.pieces.text_pieces import TextPieces
 from service.errors import InvalidInput, Overloaded
 from service.inference.engines.predict_engine import PredictEngine, Prediction
 from service.tasks.core.predict_task import InputState
@@ -60,8 +60,12 @@ class Reading(Protocol):
         """Continue the text so far: the fields of `token` messages, then those of the `result`."""
         ...
 
-    async def finish(self) -> Body:
-        """The fields of `final`."""
+    def put_by(self, piece: bytes) -> bool:
+        """Keep a piece that is read together with the next one, if that is possible. It has no answer of its own."""
+        ...
+
+    async def finish(self, *, goes_on: bool = False) -> Body:
+        """The fields of `final`. With `goes_on` the state is asked for, to continue later."""
         ...
 
     def state(self) -> bytes | None:
@@ -116,7 +120,7 @@ class ChunkReading:
     async def take(self, piece: Piece) -> Body:
         if isinstance(piece, TextPiece):
             if self._text is None:
-                raise _takes_no_text(self._engine)
+                raise takes_no_text(self._engine)
             part = self._text.add(piece.text, piece.flush)
             return {"predictions": []} if part is None else await self._read(part.text, part.start, part.end)
         if isinstance(piece, bytes):
@@ -131,7 +135,10 @@ class ChunkReading:
     def generate(self, parameters: Any | None) -> AsyncIterator[Body]:
         raise writes_no_text(self._engine)
 
-    async def finish(self) -> Body:
+    def put_by(self, piece: bytes) -> bool:
+        return False
+
+    async def finish(self, *, goes_on: bool = False) -> Body:
         if self._bytes is not None:
             self._bytes.require_complete()
         part = self._text.rest() if self._text else None
@@ -177,7 +184,7 @@ class WholeReading:
     async def take(self, piece: Piece) -> Body:
         if isinstance(piece, TextPiece):
             if self._form is not None:
-                raise _takes_no_text(self._engine)
+                raise takes_no_text(self._engine)
             self._collected.add(piece.text.encode("utf-8", "surrogatepass"))
         elif isinstance(piece, bytes):
             if self._form is None:
@@ -193,7 +200,10 @@ class WholeReading:
     def generate(self, parameters: Any | None) -> AsyncIterator[Body]:
         raise writes_no_text(self._engine)
 
-    async def finish(self) -> Body:
+    def put_by(self, piece: bytes) -> bool:
+        return False
+
+    async def finish(self, *, goes_on: bool = False) -> Body:
         context = self._context
         value = self._whole()
         if value is None:
@@ -274,7 +284,8 @@ def writes_no_text(engine: PredictEngine) -> InvalidInput:
     return InvalidInput(f"{engine.opened.bundle.manifest.name} writes no text: send end instead of generate")
 
 
-def _takes_no_text(engine: PredictEngine) -> InvalidInput:
+def takes_no_text(engine: PredictEngine) -> InvalidInput:
+    """The error of `text` for a model that reads numbers or bytes."""
     return InvalidInput(f"{engine.opened.bundle.manifest.name} takes numbers or bytes, not text", ("text",))
 
 

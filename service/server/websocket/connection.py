@@ -197,6 +197,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             event = self._inbox.take()
         if not self._is_ending:
             self.deadline_s = math.inf
+            event["more_bytes_wait"] = self._inbox.has_bytes
             self._parse_soon()
             self._account()
         return event
