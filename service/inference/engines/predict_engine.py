@@ -181,9 +181,8 @@ class PredictEngine:
             require_chunks(self.opened.bundle.manifest, ("state",) if before is not None else ("return_state",))
             reader = self.task.chunks
             assert reader is not None, "a bundle reads chunks only if its task does"
-            state = reader.read_state(before) if isinstance(before, bytes) else before
             asked = _Asked(inputs, [] if inputs is None else _efforts_of(inputs), deadline_s, caller)
-            return await self._predict_chunk(started_s, reader, asked, parameters, state, is_last)
+            return await self._predict_chunk(started_s, reader, asked, parameters, before, is_last)
         except UnrollError:
             self.statistics.fail(started_s)
             raise
@@ -194,7 +193,7 @@ class PredictEngine:
         reader: ChunkReader[Any, Any, Any],
         asked: _Asked,
         parameters: Mapping[str, Any],
-        before: InputState | None,
+        before: InputState | bytes | None,
         is_last: bool,
     ) -> Prediction:
         def chunk(value: PredictInput | None, checked: Any) -> Any:

@@ -100,15 +100,15 @@ def rows_after(specs: Sequence[StateSpec], outputs: Mapping[str, Array], num_row
     return [RowState(states, row) for row in range(num_rows)]
 
 
-def state_before(manifest: Manifest, data: bytes) -> ChunkState:
-    """The state before a chunk, from its bytes.
+def state_before(manifest: Manifest, before: ChunkState | bytes | None) -> ChunkState | None:
+    """The state before a chunk, which may be in bytes.
 
     Raises:
         InvalidInput: the bundle cannot read in chunks; the message says why.
         StateRefused: it is not a state of this bundle.
     """
     require_chunks(manifest)
-    return ChunkState.from_bytes(data, manifest.state)
+    return ChunkState.from_bytes(before, manifest.state) if isinstance(before, bytes) else before
 
 
 def state_after(manifest: Manifest, after: RowState | None, before: ChunkState | None, length: int) -> ChunkState:

@@ -100,31 +100,25 @@ class InputState(Protocol):
 class ChunkReader(Protocol[ExampleT, OutputT_contra, StateT]):
     """Reading an input in chunks. The state between them is an object, or bytes where it leaves the process."""
 
-    def read_state(self, data: bytes) -> StateT:
-        """The inverse of `to_bytes`.
-
-        Raises:
-            InvalidInput: the bundle cannot read in chunks; the message says why.
-            StateRefused: it is not a state of this bundle.
-        """
-        ...
-
-    def chunk(self, value: PredictInput | None, parameters: Any, before: StateT | None, is_last: bool) -> ExampleT:
+    def chunk(
+        self, value: PredictInput | None, parameters: Any, before: StateT | bytes | None, is_last: bool
+    ) -> ExampleT:
         """`preprocess` for the next chunk of an input.
 
         Args:
             value: what is new; None for nothing, which only the last chunk of a sound may be.
-            before: the state after the chunk before it, None for the first.
+            before: the state after the chunk before it, or its bytes; None for the first.
             is_last: whether the input ends here. It matters to tasks that are late with their answer.
 
         Raises:
             InvalidInput: the input is refused, or the bundle cannot read in chunks; the message says why.
+            StateRefused: `before` is not a state of this bundle.
         """
         ...
 
     def answers(self, plain_answer: Any) -> list[Any]:
         """The predictions for a chunk, from the `plain_answer` to it: usually that one."""
-        return [plain_answer]
+        ...
 
     def state_after(self, example: ExampleT, output: OutputT_contra) -> StateT | None:
         """The state to pass with the next chunk; None if the input has ended and nothing can follow.

@@ -248,13 +248,15 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
     def chunks(self) -> ChunkReader[TaggingExample, TaggingOutput, ChunkState]:
         return self
 
-    def read_state(self, data: bytes) -> ChunkState:
-        return state_before(self._manifest, data)
-
     def chunk(
-        self, value: PredictInput | None, parameters: TaggingParameters, before: ChunkState | None, is_last: bool
+        self,
+        value: PredictInput | None,
+        parameters: TaggingParameters,
+        before: ChunkState | bytes | None,
+        is_last: bool,
     ) -> TaggingExample:
-        return replace(self.preprocess(require_value(value), parameters), before=before)
+        state = state_before(self._manifest, before)
+        return replace(self.preprocess(require_value(value), parameters), before=state)
 
     def answers(self, plain_answer: Any) -> list[Any]:
         return [plain_answer]

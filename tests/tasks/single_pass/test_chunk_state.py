@@ -94,8 +94,7 @@ def read(bundle_in_use: OpenBundle, parts: list[tuple[list[str], bytes]]) -> lis
     """The answers to chunks that share one batch, and the states after them; b"" starts a text."""
     task: Any = bundle_in_use.task
     parameters = check_parameters(task.parameters_type, {})
-    befores = [task.read_state(data) if data else None for _, data in parts]
-    examples = [task.chunk(words, parameters, before, False) for (words, _), before in zip(parts, befores, strict=True)]
+    examples = [task.chunk(words, parameters, data or None, False) for words, data in parts]
     pairs = list(zip(examples, task.run(bundle_in_use.runner, examples), strict=True))
     return [(task.plain_answer(e, o), task.state_after(e, o).to_bytes()) for e, o in pairs]
 
@@ -153,7 +152,7 @@ def test_offsets_count_from_the_start_of_the_chunk(opened: dict[str, OpenBundle]
     """Raw text is tokenized per chunk, and offsets count from the start of the chunk."""
     ((_, state),) = read(opened["tagging"], [(["hello"], b"")])
     task: Any = opened["tagging"].task
-    example = task.chunk("a mat", check_parameters(task.parameters_type, {}), task.read_state(state), False)
+    example = task.chunk("a mat", check_parameters(task.parameters_type, {}), state, False)
     (output,) = task.run(opened["tagging"].runner, [example])
     assert [(token.start, token.end) for token in task.postprocess(example, output).tokens] == [(0, 1), (2, 5)]
 
@@ -181,9 +180,10 @@ def test_a_task_without_state_neither_resumes_nor_hands_one_out(tmp_path: Path) 
     for name in ("tagging", "classification"):
         in_use = open_bundle(write_tiny_bundle(tmp_path, name), "cpu", 1)  # type: ignore[arg-type]
         task: Any = in_use.task
-        example = task.preprocess("hello world", check_parameters(task.parameters_type, {}))
+        parameters = check_parameters(task.parameters_type, {})
+        example = task.preprocess("hello world", parameters)
         (output,) = task.run(in_use.runner, [example])
         with pytest.raises(InvalidInput):
-            task.read_state(some_state().to_bytes())
+            task.chunk("hello world", parameters, some_state().to_bytes(), False)
         with pytest.raises(InvalidInput):
             task.state_after(example, output)
