@@ -39,7 +39,7 @@ def made(source: Path, target: Path) -> list[Utterance]:
 
 
 def test_strings_are_of_one_speaker_and_the_same_every_time(tmp_path: Path) -> None:
-    """Two to four words each, digits as words, as long as the recordings without their silence; nothing is left over."""
+    """Two to four words each, digits as words, never louder than full scale; no other file is left."""
     source = recordings(tmp_path)
     first, second = made(source, tmp_path / "made/a.tsv"), made(source, tmp_path / "made/b.tsv")
     assert [(one.text, one.group, one.values.tobytes()) for one in first] == [

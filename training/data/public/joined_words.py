@@ -61,12 +61,12 @@ def joined(recordings: _Recordings, made: JoinedWords, rate_hz: int) -> Iterator
     random = np.random.default_rng(made.seed)
     speakers = sorted(recordings)
     for _ in range(made.count):
-        speaker = speakers[random.integers(len(speakers))]
+        speaker = speakers[int(random.integers(len(speakers)))]
         of_speaker = recordings[speaker]
         vocabulary = sorted(of_speaker)
         num_words = random.integers(made.shortest, made.longest + 1)
         words = tuple(vocabulary[index] for index in random.integers(0, len(vocabulary), num_words))
-        chosen = [of_speaker[word][random.integers(len(of_speaker[word]))] for word in words]
+        chosen = [of_speaker[word][int(random.integers(len(of_speaker[word])))] for word in words]
         yield speaker, words, _string(chosen, random, rate_hz)
 
 
@@ -94,7 +94,8 @@ def _trimmed(samples: Samples, rate_hz: int) -> Samples:
 
 
 def _string(words: Sequence[Samples], random: np.random.Generator, rate_hz: int) -> Samples:
-    starts, end = [], int(random.uniform(*_AROUND_S) * rate_hz)
+    starts: list[int] = []
+    end = int(random.uniform(*_AROUND_S) * rate_hz)
     for word in words:
         pause = int(random.uniform(*_PAUSE_S) * rate_hz) if starts else 0
         starts.append(max(0, end + pause))
