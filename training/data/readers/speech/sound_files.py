@@ -27,9 +27,8 @@ class SpeechFiles:
         try:
             self._listed = ListedFiles(index)
         except zipfile.BadZipFile as error:
-            raise DataFault(
-                index.with_suffix(".zip"), None, f"the archive of the sounds is damaged: {error}"
-            ) from error
+            what = f"the archive of the sounds is damaged: {error}"
+            raise DataFault(index.with_suffix(".zip"), None, what) from error
         self._folders = [index.parent, *index.absolute().parents[1 : 1 + above]]
         self._is_told = False
 
