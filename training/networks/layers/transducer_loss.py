@@ -53,7 +53,7 @@ def transducer_loss(logits: Tensor, targets: Tensor, steps: Tensor, lengths: Ten
         steps: `[batch]`: valid steps of each row, at least 1.
         lengths: `[batch]`: valid targets of each row; 0 is allowed.
     """
-    loss: Tensor = _TransducerLoss.apply(logits, targets, steps, lengths)
+    loss: Tensor = _TransducerLoss.apply(logits, targets, steps, lengths)  # type: ignore[no-untyped-call]
     return loss
 
 
