@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -66,6 +67,11 @@ class SpeechEncoder(nn.Module):
             return {}
         return self.front_end.state_shapes | recurrent_state(config.cell, config.layers, config.hidden_size)
 
+    def zero_state(self, batch: int) -> Tensors:
+        """The state before an input, by name."""
+        shapes, device = self.state_shapes, self.front_end.mean.device
+        return {name: torch.zeros(shape.layers, batch, shape.width, device=device) for name, shape in shapes.items()}
+
     @property
     def input_name(self) -> str:
         """The name of the graph's input."""
@@ -108,6 +114,10 @@ class Transcriber(Network):
     def state_shapes(self) -> dict[str, StateShape]:
         return self.speech.state_shapes
 
+    @property
+    def values_per_step(self) -> int:
+        return self.speech.front_end.values_per_step
+
     def graphs(self) -> dict[str, NetworkGraph]:
         """`encoder`: samples or frames, lengths and state -> log-probabilities of tokens, and the next state."""
         inputs = (*self.speech.inputs(), *self.state_inputs())
@@ -125,8 +135,18 @@ class Transcriber(Network):
     def loss(self, batch: TranscriptionBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over utterances of -log p(transcript) / tokens. Transcripts longer than the steps count nothing."""
         encoded = self.speech(batch.values, batch.lengths)
-        by_step = self._log_probs(encoded.values).transpose(0, 1)
-        lost = F.ctc_loss(
-            by_step, batch.tokens, encoded.steps, batch.num_tokens, blank=BLANK, reduction="none", zero_infinity=True
-        )
-        return (lost / batch.num_tokens.clamp(min=1)).mean(), ()
+        return mean_per_token(ctc_losses(self.output(encoded.values), encoded.steps, batch), batch), ()
+
+
+def ctc_losses(logits: Tensor, steps: Tensor, batch: TranscriptionBatch) -> Tensor:
+    """`[batch]` of -log p(transcript) from `[batch, steps, vocab]`; 0 where there are too few steps for the tokens."""
+    by_step = F.log_softmax(logits.float(), dim=2).transpose(0, 1)
+    lost: Tensor = F.ctc_loss(
+        by_step, batch.tokens, steps, batch.num_tokens, blank=BLANK, reduction="none", zero_infinity=True
+    )
+    return lost
+
+
+def mean_per_token(losses: Tensor, batch: TranscriptionBatch) -> Tensor:
+    """The mean over utterances of their losses by token; an empty transcript counts as one token."""
+    return (losses / batch.num_tokens.clamp(min=1)).mean()

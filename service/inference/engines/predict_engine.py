@@ -22,7 +22,7 @@ from service.tasks.core.chunk_state import require_chunks
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.predict_task import ChunkReader, InputState, PredictTask
 from service.tasks.core.task import AnswerStatistics, InputStatistics, PredictInput
-from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, items_of, plain_value
+from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, items_of
 from service.tasks.inputs.request_limits import SampleCount
 
 
@@ -283,9 +283,7 @@ def _preprocess_one(
     item: ReadInput, encode: Encode, parameters: Any, path: tuple[str | int, ...], samples: SampleCount
 ) -> Any:
     try:
-        value = plain_value(item) if isinstance(item, dict) else item
-        samples.add(value)
-        return encode(value, parameters)
+        return encode(samples.plain(item), parameters)
     except InvalidInput as error:
         if error.field[:1] == ("parameters",):
             raise
