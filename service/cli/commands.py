@@ -30,7 +30,7 @@ OWN_COMMANDS = (
     "serve", "predict", "generate", "score", "perplexity", "stream", "models", "keys", "openapi", "bench",
 )  # fmt: skip
 TRAINING_COMMANDS = (
-    "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
+    "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "verify", "find-lr", "search", "seeds",
     "leave-one-out", "experiment",
 )  # fmt: skip
 TRAINING_MISSING = f"this command needs the training extra: {install_hint('training')}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from service.tasks.transcription.transcript import TranscriptionParameters
+from pydantic import BaseModel, ConfigDict
 
 from service.tasks.core.task import Waveform
 from training.data.formats.faults import DataFault
@@ -21,10 +21,18 @@ from training.evaluation.speech.keyword_spotting import Detection, best_point, d
 RATE_HZ = 100
 
 
+class Parameters(BaseModel):
+    """Those of keyword spotting."""
+
+    model_config = ConfigDict(extra="forbid")
+    keywords: list[str]
+    keyword_threshold: float
+
+
 class Loud:
     """Tells of "loud" where a sample is above the threshold, again and again while the utterance goes on."""
 
-    parameters_type = TranscriptionParameters
+    parameters_type = Parameters
 
     @property
     def chunks(self) -> Loud:
@@ -139,6 +147,6 @@ def test_faults_of_a_table_name_the_line(content: str, message: str, tmp_path: P
     (tmp_path / "a.wav").write_bytes(wav(0.1))
     table = tmp_path / "streams.tsv"
     table.write_text(content)
-    with pytest.raises(DataFault, match="") as fault:
+    with pytest.raises(DataFault, match=r"streams\.tsv") as fault:
         read_keyword_streams(table)
     assert message in str(fault.value)
