@@ -335,7 +335,16 @@ class TranscriberConfig(NetworkTable):
     layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
     dropout: float = Field(default=0.2, ge=0, lt=1)
     locked_dropout: bool = Field(default=True, description="the same dropout mask at every step of a sequence")
-    decoder: Literal["ctc"] = "ctc"
+    decoder: Literal["ctc", "transducer"] = Field(
+        default="ctc", description="a transducer also reads the tokens written so far"
+    )
+    predictor_size: int = Field(default=128, ge=1, le=MAX_SIZE, description="of a transducer: embedding and layer")
+    predictor_dropout: float = Field(default=0.2, ge=0, lt=1, description="of a transducer")
+    joint_size: int = Field(default=128, ge=1, le=MAX_SIZE, description="of a transducer: where both sides are added")
+    max_symbols_per_step: int = Field(default=4, ge=1, le=64, description="tokens of a transducer at one step")
+    ctc_weight: float = Field(
+        default=0.3, ge=0, description="of a transducer: weight of a CTC loss over the encoder, in training only"
+    )
     flush_ms: float = Field(
         default=300.0, ge=0, le=10_000, description="silence read after the end of a sound, by a network that streams"
     )

@@ -135,8 +135,18 @@ class Transcriber(Network):
     def loss(self, batch: TranscriptionBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over utterances of -log p(transcript) / tokens. Transcripts longer than the steps count nothing."""
         encoded = self.speech(batch.values, batch.lengths)
-        by_step = self._log_probs(encoded.values).transpose(0, 1)
-        lost = F.ctc_loss(
-            by_step, batch.tokens, encoded.steps, batch.num_tokens, blank=BLANK, reduction="none", zero_infinity=True
-        )
-        return (lost / batch.num_tokens.clamp(min=1)).mean(), ()
+        return mean_per_token(ctc_losses(self.output(encoded.values), encoded.steps, batch), batch), ()
+
+
+def ctc_losses(logits: Tensor, steps: Tensor, batch: TranscriptionBatch) -> Tensor:
+    """`[batch]` of -log p(transcript) from `[batch, steps, vocab]`; 0 where there are too few steps for the tokens."""
+    by_step = F.log_softmax(logits.float(), dim=2).transpose(0, 1)
+    lost: Tensor = F.ctc_loss(
+        by_step, batch.tokens, steps, batch.num_tokens, blank=BLANK, reduction="none", zero_infinity=True
+    )
+    return lost
+
+
+def mean_per_token(losses: Tensor, batch: TranscriptionBatch) -> Tensor:
+    """The mean over utterances of their losses by token; an empty transcript counts as one token."""
+    return (losses / batch.num_tokens.clamp(min=1)).mean()

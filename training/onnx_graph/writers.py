@@ -13,6 +13,7 @@ from training.networks.network import Network
 from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
 from training.networks.transcriber import Transcriber
+from training.networks.transducer import Transducer
 from training.networks.translator import Translator
 from training.onnx_graph.captioner import write_captioner_encoder, write_captioner_step
 from training.onnx_graph.classifier import write_classifier
@@ -22,6 +23,7 @@ from training.onnx_graph.parts.builder import GraphBuilder, Graphs
 from training.onnx_graph.signal_classifier import write_signal_classifier
 from training.onnx_graph.tagger import write_tagger
 from training.onnx_graph.transcriber import write_transcriber
+from training.onnx_graph.transducer import write_joint, write_predictor, write_transducer_encoder
 from training.onnx_graph.translator import write_translator_encoder, write_translator_step
 
 #: For each network the writers of its graphs.
@@ -33,6 +35,7 @@ WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] 
     Captioner: {"encoder": write_captioner_encoder, "decoder_step": write_captioner_step},
     Forecaster: {"forecaster": write_forecaster},
     Transcriber: {"encoder": write_transcriber},
+    Transducer: {"encoder": write_transducer_encoder, "predictor": write_predictor, "joint": write_joint},
     LanguageModel: {"prompt": write_prompt, "step": write_step},
 }
 

@@ -28,15 +28,25 @@ from onnx import TensorProto
 
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import GraphSpec, Parity
+from service.bundle.tokenizer import BOS
 from service.errors import InferenceFailed, InvalidInput
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
+from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, Runner, run_with_hidden
 from service.tasks.recorded import differences, faults_of_embeddings, faults_of_labels
+from service.tasks.transcription.greedy_transducer import predictor_state
 from training.evaluation.tasks.catalogue import evaluation_task
-from training.evaluation.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
+from training.evaluation.torch_runner import (
+    TorchRunner,
+    decode_whole,
+    joint_of_all_pairs,
+    one_thread,
+    transitions_of,
+)
 from training.networks.encoder_decoder import EncoderDecoder
-from training.networks.network import Network
+from training.networks.network import Network, next_name
+from training.networks.transducer import Transducer
 from training.onnx_graph.weights import round_to_half
 from training.publish.variant_check import faults_of_variants
 from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, num_steps, row_alone, shape_of
@@ -172,6 +182,8 @@ def _check_against_torch(report: ParityReport, opened: _Opened, network: Network
                 _compare_rows(report, "torch", row, row.of(expected), row.of(actual))
     if isinstance(network, EncoderDecoder):
         _check_decoder_steps(report, opened, network)
+    if isinstance(network, Transducer):
+        _check_transducer_steps(report, opened, network)
     _check_transitions(report, opened.bundle, network)
 
 
@@ -210,6 +222,8 @@ class _Row:
 
 
 def _rows(graph: str, spec: GraphSpec, feeds: Mapping[str, Array], values_per_step: int) -> list[_Row]:
+    if "lengths" not in feeds:  # one step of each row
+        values_per_step = 1
     lengths = feeds.get("lengths", np.ones(axes_of(spec, feeds)["batch"], dtype=np.int64))
     return [
         _Row(graph, spec, row, int(length), row_alone(spec.inputs, feeds, row, int(length)), values_per_step)
@@ -305,6 +319,21 @@ def _check_decoder_steps(report: ParityReport, opened: _Opened, network: Encoder
         where = f"graph 'decoder_step' at step {step}, output"
         report.compare("steps", f"{where} 'logits'", logits[:, step], outputs["logits"])
         report.compare("steps", f"{where} 'attention'", attention[:, step], outputs["attention"])
+
+
+def _check_transducer_steps(report: ParityReport, opened: _Opened, network: Transducer) -> None:
+    """Compare all pairs of steps and prefixes in torch, as in training, with predictor and joint run for each."""
+    specs, run = opened.bundle.manifest.graphs, opened.runner.run
+    encoded = np.stack([opened.inputs.feeds(specs["joint"], 3, 1)["encoded"] for _ in range(NUM_STEPS)], axis=1)
+    tokens = np.stack([opened.inputs.feeds(specs["predictor"], 3, 1)["token"] for _ in range(NUM_STEPS)], axis=1)
+    expected = joint_of_all_pairs(network, encoded, tokens)
+    state = RecurrentState.zeros(predictor_state(specs["predictor"]), 3).arrays
+    for column, token in enumerate([np.full(3, BOS), *tokens.T]):
+        outputs = run("predictor", {"token": token, **state})
+        state = {name: outputs[next_name(name)] for name in state}
+        for step in range(NUM_STEPS):
+            found = run("joint", {"encoded": encoded[:, step], "predicted": outputs["predicted"]})["log_probs"]
+            report.compare("steps", f"graph 'joint' at step {step}, token {column}", expected[:, step, column], found)
 
 
 def _check_transitions(report: ParityReport, bundle: Bundle, network: Network) -> None:

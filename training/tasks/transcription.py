@@ -25,6 +25,7 @@ from training.evaluation.torch_runner import one_thread
 from training.networks.inputs.streaming_front_end import StreamingFrontEnd
 from training.networks.network import Network
 from training.networks.transcriber import Transcriber
+from training.networks.transducer import Transducer
 from training.preprocessing.batches import TranscriptionBatch
 from training.preprocessing.batching import Bucketed, Order, ids_tensor, lengths_tensor
 from training.preprocessing.signal_scale import fit_signal_scale
@@ -77,7 +78,8 @@ class TranscriptionTask(TranscriptionEvaluation, TrainingTask[Utterance]):
     def network(self, recipe: Recipe, vocabulary: Vocabulary) -> Network:
         config = recipe.network_as(TranscriberConfig)
         front_end = StreamingFrontEnd(recipe.signal, recipe.augment, vocabulary.require_signal_scale(), config.dropout)
-        return Transcriber(config, front_end, vocabulary.size("text"))
+        kind = Transducer if config.decoder == "transducer" else Transcriber
+        return kind(config, front_end, vocabulary.size("text"))
 
     def options(self, recipe: Recipe, vocabulary: Vocabulary) -> TranscriptionOptions:
         config, signal = recipe.network_as(TranscriberConfig), recipe.signal
@@ -93,6 +95,8 @@ class TranscriptionTask(TranscriptionEvaluation, TrainingTask[Utterance]):
             frames_per_step=1 if is_sound else per_step,
             step_ms=_MS_PER_S * per_step / signal.sample_rate_hz if is_sound else 0.0,
             unit=recipe.tokenizer.unit,
+            decoder=config.decoder,
+            max_symbols_per_step=config.max_symbols_per_step,
             flush_steps=flush_steps(recipe),
             endpoint_ms=config.endpoint_ms,
             max_utterance_s=config.max_utterance_s,

@@ -94,7 +94,7 @@ def test_training_sets_leave_out_what_cannot_be_aligned_and_flush_the_rest() -> 
     tokenizer = transcript_tokenizer(speech_recipe(SOUND).tokenizer, records)
     assert needed_steps(tokenizer.encode("one one two")) == 4
     short = records[0]._replace(values=records[0].values[:320])
-    made = TranscriptionSet([short, *records[1:]], tokenizer, 320, 640, 8, 1)
+    made = TranscriptionSet([short, *records[1:]], tokenizer, 320, 960, 8, 1)
     assert made.num_left_out == 0, "three steps of silence follow"
     made = TranscriptionSet([short, *records[1:]], tokenizer, 320, 0, 8, 1)
     assert made.num_left_out == 1
