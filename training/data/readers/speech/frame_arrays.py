@@ -35,7 +35,9 @@ def has_arrays(path: Path) -> bool:
 def read_frame_arrays(path: Path, options: ReadOptions, report: Report) -> list[Located]:
     """Read all utterances of an archive and its table; either may be named."""
     index = _table_of(path)
-    table = read_table(index, TABLES[index.suffix.lower()], report, options)
+    # The names of the features are no columns of the table.
+    of_table = options.model_copy(update={"channel_columns": None})
+    table = read_table(index, TABLES[index.suffix.lower()], report, of_table)
     text_column = text_column_of(table, options, index)
     group_column = pick_column(table, options.group_column, GROUP_COLUMNS, "group", index)
     state_ignored(table, text_column, group_column)
