@@ -35,7 +35,7 @@ from service.bundle.task_options import (
     WaveformSpec,
     signal_of,
 )
-from service.errors import InferenceFailed, InvalidInput
+from service.errors import BodyTooLarge, InferenceFailed, InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
 from service.tasks.core.parameters import check_parameters
@@ -195,6 +195,8 @@ async def _generated(call: Call, body: GenerateRequest, name: str) -> Response:
 
 
 def _parsed(call: Call, body_type: type[BodyT], raw: bytes) -> BodyT:
+    if len(raw) > (most := call.settings.max_body_bytes):
+        raise BodyTooLarge(f"JSON here has at most {most} bytes: send sound as the body itself")
     return parse_body(body_type, raw, BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request))
 
 
@@ -375,6 +377,7 @@ PROTOCOL = Protocol(
             answer_task,
             bytes,
             scope="any",  # the engine of the model asks for `predict` or `generate`
+            takes_sound=True,
             operation_id="run_task",
             summary="Any task, for clients of Hugging Face endpoints",
             request_body=TASK_BODY,
