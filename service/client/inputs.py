@@ -23,14 +23,14 @@ class Frames:
     times: Sequence[str | float] | None = None
 
 
-#: A text; its words; frames; the bytes of a sound file or a PNG file; the path of one; or the JSON object itself.
+#: A text; its words; frames; the bytes of a WAV or PNG file; the path of one; or the JSON object itself.
 Input = str | Sequence[str] | Frames | bytes | Path | Mapping[str, Any]
 
 V = TypeVar("V")
 _PNG = b"\x89PNG"
-#: How sound files begin: WAV, FLAC, Ogg, AIFF, AU, and MP3 with a tag or without.
-_SOUNDS = (b"RIFF", b"RF64", b"BW64", b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
-_KINDS = "a text, a list of words, Frames(rows), bytes or the path of a sound file or a PNG file"
+#: First bytes of WAV, FLAC, Ogg, AIFF, AU and MP3 files.
+_SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+_KINDS = "a text, a list of words, Frames(rows), bytes or the path of a WAV or PNG file"
 
 
 def json_inputs(inputs: Input | Sequence[Input]) -> Any:
@@ -136,7 +136,7 @@ def _file_object(content: bytes, field: str) -> dict[str, str]:
     kinds = ((_SOUNDS, "wav"), (_PNG, "png"))
     kind = next((name for magic, name in kinds if content.startswith(magic)), None)
     if kind is None:
-        raise _invalid(field, "these bytes are neither a sound file (WAV, FLAC, Ogg, MP3, AIFF, AU) nor a PNG file")
+        raise _invalid(field, "these bytes are neither a sound (WAV, FLAC, Ogg, MP3, AIFF, AU) nor a PNG file")
     return {kind: base64.b64encode(content).decode("ascii")}
 
 

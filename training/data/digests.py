@@ -53,7 +53,7 @@ def file_digests(split: str, path: Path, names_files: bool) -> dict[str, str]:
     files = [path, *([beside] if beside != path and beside.is_file() else [])]
     found = {f"{split}/{file.name}": _digest(file) for file in files if file.is_file()}
     if names_files:
-        archives = [path.with_suffix(".zip"), *sorted(path.parent.glob(f"{path.stem}_*.zip"))]
+        archives = [path.with_suffix(".npz"), path.with_suffix(".zip"), *sorted(path.parent.glob(f"{path.stem}_*.zip"))]
         found |= {f"{split}/{archive.name}": _digest(archive) for archive in archives if archive.is_file()}
         named = sorted(set(_named_in(path)))
         if named:

@@ -18,6 +18,7 @@ from training.data.records import (
     SentencePair,
     Series,
     TaggedSentence,
+    Utterance,
     text_key,
 )
 
@@ -98,6 +99,8 @@ def _units(located: Located) -> Iterator[Unit]:
             yield _unit_of_text(located, text, (label,), (label,))
         case LabelledSignal(values, label):
             yield Unit(line, len(values), record.keys, (), (label,), (label,), LENGTH_UNITS[record.kind])
+        case Utterance(values, text):
+            yield Unit(line, len(values), record.keys, tuple(text.split()), (), (text,), LENGTH_UNITS[record.kind])
         case CaptionedPicture(_, caption):
             yield _unit_of_text(located, caption, (), (caption,))
         case SentencePair(source, target):

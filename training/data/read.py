@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from service.bundle.task_options import TaskName
@@ -17,6 +18,7 @@ from training.data.readers.classification import read_labelled_table, read_slot_
 from training.data.readers.pictures import index_of_pictures, read_pictures
 from training.data.readers.series import read_series
 from training.data.readers.signals import read_signals, signal_format
+from training.data.readers.speech.reading import index_of_speech, read_speech, speech_format
 from training.data.readers.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots, read_tagged_jsonl
 from training.data.readers.text import read_table_text, rejoined
 from training.data.readers.translation import read_pair_table, read_parallel
@@ -45,6 +47,19 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+}
+
+#: Tasks that read sounds and frames, which more than a name or a first line tells.
+_SIGNAL_FORMATS: dict[TaskName, Callable[[Path], Format | None]] = {
+    "classification": signal_format,
+    "transcription": speech_format,
+}
+
+#: Tasks with one reader for all formats.
+_ONE_READER: dict[TaskName, Callable[[Path, Format, ReadOptions, Report], list[Located]]] = {
+    "captioning": read_pictures,
+    "transcription": read_speech,
+    "forecasting": read_series,
 }
 
 
@@ -85,6 +100,8 @@ def read_located(
             raise DataFault(part, None, "no such file or folder")
     if task == "captioning":
         paths = tuple(map(index_of_pictures, paths))
+    if task == "transcription":
+        paths = tuple(map(index_of_speech, paths))
     file_format = options.format or ("frames" if options.window_rows else detect_format(task, paths, options))
     _check_format(task, file_format, paths)
     for part in paths:
@@ -123,7 +140,7 @@ def detect_format(task: TaskName, paths: tuple[Path, ...], options: ReadOptions 
         return "parallel"
     if task == "generation":
         return "text"
-    of_signals = signal_format(paths[0]) if task == "classification" else None
+    of_signals = _SIGNAL_FORMATS[task](paths[0]) if task in _SIGNAL_FORMATS else None
     if of_signals is not None:
         return of_signals
     if paths[0].is_dir():
@@ -223,10 +240,8 @@ def _read(
             return read_parallel(path, paths[1], report, options.encoding)
         case "translation", _:
             return read_pair_table(path, file_format, options, report)
-        case "captioning", _:
-            return read_pictures(path, file_format, options, report)
-        case "forecasting", _:
-            return read_series(path, file_format, options, report)
+        case (("captioning" | "transcription" | "forecasting"), _):
+            return _ONE_READER[task](path, file_format, options, report)
         case "generation", "csv" | "tsv" | "jsonl":
             return read_table_text(path, file_format, options, report)
         case _:

@@ -21,7 +21,7 @@ from service.observability.timings import Timings
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import AnswerStatistics, InputStatistics
-from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, items_of, plain_value
+from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, items_of
 from service.tasks.inputs.request_limits import SampleCount
 from service.tasks.single_pass.chunk_state import require_chunks
 
@@ -248,9 +248,7 @@ class PredictEngine:
         self, item: ReadInput, parameters: Any, path: tuple[str | int, ...], samples: SampleCount
     ) -> Any:
         try:
-            value = plain_value(item) if isinstance(item, dict) else item
-            samples.add(value)
-            return self.task.preprocess(value, parameters)
+            return self.task.preprocess(samples.plain(item), parameters)
         except InvalidInput as error:
             if error.field[:1] == ("parameters",):
                 raise

@@ -23,6 +23,7 @@ FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
     "generation": ("text", "csv", "tsv", "jsonl"),
     "forecasting": ("csv", "tsv", "jsonl"),
     "captioning": ("csv", "tsv", "jsonl"),
+    "transcription": ("csv", "tsv", "jsonl", "npz"),
 }
 
 
