@@ -323,7 +323,33 @@ class CaptionerConfig(NetworkTable):
         return self
 
 
+class TranscriberConfig(NetworkTable):
+    """Convolutional front end and recurrent encoder for speech recognition, with CTC or a transducer on top."""
+
+    task: Literal["transcription"] = "transcription"
+    cell: Cell = "lstm"
+    hidden_size: int = Field(default=256, ge=1, le=MAX_SIZE)
+    layers: int = Field(default=2, ge=1, le=MAX_LAYERS)
+    bidirectional: bool = Field(default=False, description="false reads forward only, so that speech can be streamed")
+    connection: Connection = Field(default="none", description="around each layer of a stack but the first")
+    layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    locked_dropout: bool = Field(default=True, description="the same dropout mask at every step of a sequence")
+    decoder: Literal["ctc"] = "ctc"
+    flush_ms: float = Field(
+        default=300.0, ge=0, le=10_000, description="silence read after the end of a sound, by a network that streams"
+    )
+    endpoint_ms: float = Field(default=800.0, ge=0, description="silence that ends an utterance of a stream")
+    max_utterance_s: float = Field(default=30.0, gt=0, description="after which an utterance is ended in any case")
+
+
 NetworkConfig = Annotated[
-    TaggerConfig | ClassifierConfig | TranslatorConfig | LanguageModelConfig | ForecasterConfig | CaptionerConfig,
+    TaggerConfig
+    | ClassifierConfig
+    | TranslatorConfig
+    | LanguageModelConfig
+    | ForecasterConfig
+    | CaptionerConfig
+    | TranscriberConfig,
     Field(discriminator="task"),
 ]

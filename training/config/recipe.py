@@ -39,6 +39,7 @@ _OTHER_WORDS: Final[dict[TaskName, tuple[str, ...]]] = {
     "generation": ("lm", "language-model", "text-generation"),
     "forecasting": ("time-series", "timeseries", "series"),
     "captioning": ("image-to-text", "captions"),
+    "transcription": ("asr", "speech", "speech-recognition", "speech-to-text", "stt", "ctc"),
 }
 _FEW: Final = 4
 

@@ -12,6 +12,7 @@ from training.networks.language_model import LanguageModel
 from training.networks.network import Network
 from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
+from training.networks.transcriber import Transcriber
 from training.networks.translator import Translator
 from training.onnx_graph.captioner import write_captioner_encoder, write_captioner_step
 from training.onnx_graph.classifier import write_classifier
@@ -20,6 +21,7 @@ from training.onnx_graph.language_model import write_prompt, write_step
 from training.onnx_graph.parts.builder import GraphBuilder, Graphs
 from training.onnx_graph.signal_classifier import write_signal_classifier
 from training.onnx_graph.tagger import write_tagger
+from training.onnx_graph.transcriber import write_transcriber
 from training.onnx_graph.translator import write_translator_encoder, write_translator_step
 
 #: For each network the writers of its graphs.
@@ -30,6 +32,7 @@ WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] 
     Translator: {"encoder": write_translator_encoder, "decoder_step": write_translator_step},
     Captioner: {"encoder": write_captioner_encoder, "decoder_step": write_captioner_step},
     Forecaster: {"forecaster": write_forecaster},
+    Transcriber: {"encoder": write_transcriber},
     LanguageModel: {"prompt": write_prompt, "step": write_step},
 }
 

@@ -1,0 +1,142 @@
+"""Speech recognition by connectionist temporal classification (CTC, Graves et al. 2006).
+
+A causal front end, a stack of recurrent layers, and for each output step a distribution over tokens and the blank. The
+loss sums over all alignments of the transcript with the steps. A network that reads forward only carries its state from
+chunk to chunk, so that speech can be streamed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from service.bundle.manifest import TensorSpec
+from service.bundle.tokenizer import PAD
+from training.config.networks import TranscriberConfig
+from training.networks.inputs.streaming_front_end import StreamingFrontEnd
+from training.networks.layers.cells import State, state_names
+from training.networks.layers.recurrent import RecurrentEncoder
+from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
+from training.preprocessing.batches import TranscriptionBatch
+
+#: The token of CTC's blank.
+BLANK = PAD
+
+
+class Encoded(NamedTuple):
+    """`values` `[batch, steps, width]`, the steps of each row, and the state after them, by name."""
+
+    values: Tensor
+    steps: Tensor
+    state: Tensors
+
+
+class SpeechEncoder(nn.Module):
+    """Front end and recurrent layers: the part that CTC and the transducer share."""
+
+    def __init__(self, config: TranscriberConfig, front_end: StreamingFrontEnd) -> None:
+        super().__init__()
+        self.config = config
+        self.front_end = front_end
+        self.encoder = RecurrentEncoder(
+            config.cell,
+            front_end.output_size,
+            config.hidden_size,
+            config.layers,
+            config.bidirectional,
+            config.dropout,
+            connection=config.connection,
+            layer_norm=config.layer_norm,
+            locked=config.locked_dropout,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.output_size = self.encoder.output_size
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether no output depends on what comes later than its step."""
+        return self.encoder.is_forward_only and not self.front_end.config.normalise_each
+
+    @property
+    def state_shapes(self) -> dict[str, StateShape]:
+        config = self.config
+        if not self.is_streaming:
+            return {}
+        return self.front_end.state_shapes | recurrent_state(config.cell, config.layers, config.hidden_size)
+
+    def zero_state(self, batch: int) -> Tensors:
+        """The state before an input, by name."""
+        shapes, device = self.state_shapes, self.front_end.mean.device
+        return {name: torch.zeros(shape.layers, batch, shape.width, device=device) for name, shape in shapes.items()}
+
+    @property
+    def input_name(self) -> str:
+        """The name of the graph's input."""
+        return "samples" if self.front_end.spectrogram is not None else "frames"
+
+    def inputs(self) -> list[TensorSpec]:
+        """The input of a graph of this encoder, without the state."""
+        features = () if self.front_end.spectrogram is not None else (len(self.front_end.mean),)
+        return [float32(self.input_name, "batch", "time", *features), int64("lengths", "batch")]
+
+    def read(self, feeds: Tensors) -> Encoded:
+        """What a graph computes: a chunk for a network with state, a whole input for others."""
+        values, lengths = feeds[self.input_name], feeds["lengths"]
+        return self.read_chunk(values, lengths, feeds) if self.is_streaming else self(values, lengths)
+
+    def forward(self, values: Tensor, lengths: Tensor) -> Encoded:
+        """A whole input: frames `[batch, time, features]` or samples `[batch, time]`, `[batch]`."""
+        features, steps, _ = self.front_end(values, lengths)
+        return Encoded(self.dropout(self.encoder(features, steps)), steps, {})
+
+    def read_chunk(self, values: Tensor, lengths: Tensor, state: Tensors) -> Encoded:
+        """A chunk that follows `state`. The state after it is right for rows of whole steps."""
+        features, steps, after = self.front_end(values, lengths, state)
+        parts = tuple(state[name].contiguous() for name in state_names(self.config.cell))
+        outputs, recurrent = self.encoder.read_chunk(features, steps, parts)
+        after |= dict(zip(state_names(self.config.cell), recurrent, strict=True))
+        return Encoded(self.dropout(outputs), steps, after)
+
+
+class Transcriber(Network):
+    """CTC over a speech encoder."""
+
+    def __init__(self, config: TranscriberConfig, front_end: StreamingFrontEnd, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.speech = SpeechEncoder(config, front_end)
+        self.output = nn.Linear(self.speech.output_size, vocabulary)
+
+    @property
+    def state_shapes(self) -> dict[str, StateShape]:
+        return self.speech.state_shapes
+
+    @property
+    def values_per_step(self) -> int:
+        return self.speech.front_end.values_per_step
+
+    def graphs(self) -> dict[str, NetworkGraph]:
+        """`encoder`: samples or frames, lengths and state -> log-probabilities of tokens, and the next state."""
+        inputs = (*self.speech.inputs(), *self.state_inputs())
+        outputs = (float32("log_probs", "batch", "steps", self.output.out_features), *self.state_outputs())
+        return {"encoder": NetworkGraph(self._encode, inputs, outputs)}
+
+    def _encode(self, feeds: Tensors) -> Tensors:
+        encoded = self.speech.read(feeds)
+        state = tuple(encoded.state[name] for name in self.state_shapes)
+        return {"log_probs": self._log_probs(encoded.values), **self.next_state(state)}
+
+    def _log_probs(self, encoded: Tensor) -> Tensor:
+        return F.log_softmax(self.output(encoded).float(), dim=2)
+
+    def loss(self, batch: TranscriptionBatch, carried: State = ()) -> tuple[Tensor, State]:
+        """Mean over utterances of -log p(transcript) / tokens. Transcripts longer than the steps count nothing."""
+        encoded = self.speech(batch.values, batch.lengths)
+        by_step = self._log_probs(encoded.values).transpose(0, 1)
+        lost = F.ctc_loss(
+            by_step, batch.tokens, encoded.steps, batch.num_tokens, blank=BLANK, reduction="none", zero_infinity=True
+        )
+        return (lost / batch.num_tokens.clamp(min=1)).mean(), ()
