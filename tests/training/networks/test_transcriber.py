@@ -28,7 +28,7 @@ def values_of(signal: SignalConfig, steps: int, rows: int = 2) -> Tensor:
 @pytest.mark.parametrize("signal", [SOUND, STREAMED], ids=["sound", "frames"])
 @pytest.mark.parametrize("cuts", [(1, 1, 1, 8), (4, 7), (10, 1), (2, 5, 4)], ids=str)
 def test_features_in_chunks_are_those_of_the_whole(signal: SignalConfig, cuts: tuple[int, ...]) -> None:
-    """Framing, running mean and subsampling carry over borders of chunks: the samples exactly, sums but for rounding."""
+    """Framing, running mean and subsampling carry over borders of chunks: samples exactly, sums but for rounding."""
     module = front_end(signal).eval()
     values, per_step = values_of(signal, sum(cuts)), module.values_per_step
     whole = module(values, torch.full((2,), values.shape[1]))
@@ -85,7 +85,7 @@ def test_the_loss_is_that_of_all_alignments() -> None:
             path for path in product(range(network.output.out_features), repeat=4) if collapsed(path) == transcript
         ]
         total = torch.logsumexp(torch.stack([log_probs[range(4), path].sum() for path in paths]), dim=0)
-        assert float(network.loss(batch)[0]) == pytest.approx(-float(total) / max(1, len(transcript)), rel=1e-4)
+        assert network.loss(batch)[0].item() == pytest.approx(-total.item() / max(1, len(transcript)), rel=1e-4)
 
 
 def test_training_sets_leave_out_what_cannot_be_aligned_and_flush_the_rest() -> None:
