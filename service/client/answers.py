@@ -111,8 +111,8 @@ class TranscribedWord(Answer):
     """A word of a transcript; places in seconds in the whole sound, confidence 0 to 1."""
 
     word: str
-    start_s: float
-    end_s: float
+    start_s: float | None = None
+    end_s: float | None = None
     confidence: float | None = None
 
 
@@ -120,7 +120,7 @@ class FoundKeyword(Answer):
     """A keyword that was spotted, with its place in seconds and its confidence, 0 to 1."""
 
     keyword: str
-    time_s: float
+    time_s: float | None = None
     confidence: float
 
 
@@ -128,13 +128,13 @@ class Transcription(Answer):
     """The text of speech: of a whole sound, or of an utterance of a stream.
 
     `is_final` is False for the text of an utterance that is still under way: a later answer replaces it. `confidence`
-    is 0 to 1, None for an empty text. Places are in seconds in the whole sound.
+    is 0 to 1, None for an empty text. Places are in seconds in the whole sound, None if the model knows no durations.
     """
 
     text: str
     confidence: float | None = None
-    start_s: float = 0.0
-    end_s: float = 0.0
+    start_s: float | None = None
+    end_s: float | None = None
     is_final: bool = True
     words: list[TranscribedWord] | None = None
     keywords: list[FoundKeyword] | None = None

@@ -70,7 +70,7 @@ class Output:
         name = f"{sound.name}\t" if self._has_names else ""
         if self._form is Form.WORDS:
             return [
-                f"{name}{word.start_s:.2f}\t{word.end_s:.2f}\t{_figure(word.confidence)}\t{word.word}"
+                name + "\t".join([*map(_figure, (word.start_s, word.end_s, word.confidence)), word.word])
                 for word in heard.words or []
             ]
         return [name + heard.text] if heard.text else []
@@ -79,7 +79,8 @@ class Output:
         """The same, with how far it is, and the text under way, in one line on a terminal."""
         for each in heard:
             if self._is_terminal:
-                place = f"{each.end_s:.1f} of {sound.duration_s:.1f} s" if sound.duration_s else f"{each.end_s:.1f} s"
+                whole = f" of {sound.duration_s:.1f}" if sound.duration_s else ""
+                place = f"{each.end_s or 0.0:.1f}{whole} s"
                 line = "" if each.is_final else f"[{place}] {each.text}"
                 print(_CLEAR_LINE + _end_of(line), end="", file=sys.stderr, flush=True)
             yield each
@@ -87,8 +88,8 @@ class Output:
             print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
 
 
-def _figure(confidence: float | None) -> str:
-    return "" if confidence is None else f"{confidence:.2f}"
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _end_of(line: str) -> str:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from service.client import TranscribedWord, Transcription
+from service.client import Transcription
 
 #: Two lines of 42 characters and 7 seconds are what broadcasters show at once.
 MAX_LINE_CHARACTERS = 42
@@ -54,11 +54,12 @@ def vtt_of(cues: Iterable[Cue]) -> str:
 
 
 def _cues_of_one(utterance: Transcription) -> Iterator[Cue]:
-    if not utterance.words:
-        yield Cue(utterance.start_s, utterance.end_s, utterance.text)
+    words = [Cue(each.start_s or 0.0, each.end_s or 0.0, each.word) for each in utterance.words or []]
+    if not words:
+        yield Cue(utterance.start_s or 0.0, utterance.end_s or 0.0, utterance.text)
         return
-    group: list[TranscribedWord] = []
-    for word in utterance.words:
+    group: list[Cue] = []
+    for word in words:
         if group and not _fits(group, word):
             yield _cue(group)
             group = []
@@ -66,14 +67,14 @@ def _cues_of_one(utterance: Transcription) -> Iterator[Cue]:
     yield _cue(group)
 
 
-def _fits(group: list[TranscribedWord], word: TranscribedWord) -> bool:
-    length = sum(len(each.word) + 1 for each in group) + len(word.word)
+def _fits(group: list[Cue], word: Cue) -> bool:
+    length = sum(len(each.text) + 1 for each in group) + len(word.text)
     is_near = word.start_s - group[-1].end_s <= MAX_PAUSE_S
     return is_near and length <= MAX_CUE_CHARACTERS and word.end_s - group[0].start_s <= MAX_CUE_S
 
 
-def _cue(words: list[TranscribedWord]) -> Cue:
-    return Cue(words[0].start_s, words[-1].end_s, " ".join(each.word for each in words))
+def _cue(words: list[Cue]) -> Cue:
+    return Cue(words[0].start_s, words[-1].end_s, " ".join(each.text for each in words))
 
 
 def _in_lines(text: str) -> str:

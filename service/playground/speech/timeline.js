@@ -57,6 +57,7 @@ export class Timeline {
   }
 
   #mark({ keyword, time_s, confidence }) {
+    if (typeof time_s !== "number") return;
     const id = `${keyword}@${time_s.toFixed(2)}`;
     if (this.words.querySelector(`[data-keyword="${CSS.escape(id)}"]`)) return;
     const item = marker({ word: keyword, start_s: time_s, end_s: time_s, confidence });
@@ -84,7 +85,8 @@ export class Timeline {
   }
 }
 
-const wordsOf = (heard) => heard.flatMap(({ words }) => words ?? []);
+/** Words whose times are known: a model of frames without a rate knows none. */
+const wordsOf = (heard) => heard.flatMap(({ words }) => words ?? []).filter(({ start_s }) => typeof start_s === "number");
 
 function marker({ word, start_s, end_s, confidence }) {
   const isKnown = typeof confidence === "number";

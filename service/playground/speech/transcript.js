@@ -64,8 +64,9 @@ export class Transcript {
   }
 }
 
-/** Seconds as minutes and seconds. */
+/** Seconds as minutes and seconds. @param {number|null} seconds */
 export function clock(seconds) {
+  if (typeof seconds !== "number") return ""; // a model of frames without a rate knows no times
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
