@@ -68,7 +68,11 @@ class Speaking {
   }
 
   async #toggle() {
-    if (this.#session) return this.stop();
+    if (this.button.ariaDisabled === "true") return;
+    if (this.#session) {
+      this.stop();
+      return;
+    }
     this.desk.begin();
     this.error.hidden = true;
     this.#isOpening = true;
@@ -168,7 +172,8 @@ class Speaking {
     this.#say(said);
     this.element.dataset.phase = phase;
     this.button.textContent = phase === "idle" || phase === "opening" ? "Speak" : "Stop";
-    this.button.disabled = phase === "opening" || phase === "finishing";
+    // A button that is disabled would lose the focus.
+    this.button.setAttribute("aria-disabled", String(phase === "opening" || phase === "finishing"));
     if (phase === "finishing") this.isListening = false;
   }
 
