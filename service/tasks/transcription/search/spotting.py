@@ -30,7 +30,9 @@ class Spotted(NamedTuple, Generic[HypothesesT]):
 class SpottingDecoder(Generic[HypothesesT]):
     """A `Decoder` that adds keywords to what another one decodes."""
 
-    def __init__(self, decoder: Decoder[HypothesesT], spotter: KeywordSpotter) -> None:
+    def __init__(self, decoder: Decoder[HypothesesT], spotter: KeywordSpotter, name: str = "keywords") -> None:
+        """`name` tells apart the states of decoders with other parameters."""
+        self.name = name
         self._decoder = decoder
         self._spotter = spotter
         self._numbers = {keyword.name: number for number, keyword in enumerate(spotter.keywords)}

@@ -148,15 +148,12 @@ def test_of_a_model_of_words_a_keyword_is_one_token() -> None:
     assert [(one.keyword, one.step) for one in [*found, *one.at_end(state)]] == [("four", 1), ("four", 4), ("five", 6)]
 
 
-@pytest.mark.parametrize(
-    "change", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: b"\xff" * len(data)]
-)
-def test_bytes_of_other_keywords_are_refused(change: object) -> None:
+def test_bytes_of_other_keywords_are_refused() -> None:
     """Whatever the bytes, the refusal is a StateRefused."""
     decoder = SpottingDecoder(GreedyCtc(SIZE), spotter("one"))
     data = decoder.to_bytes(decoder.start())
-    assert callable(change)
-    with pytest.raises(StateRefused):
-        decoder.from_bytes(change(data), 10)
+    for changed in (b"", data[:-1], data + b"\0", b"\xff" * len(data)):
+        with pytest.raises(StateRefused):
+            decoder.from_bytes(changed, 10)
     with pytest.raises(StateRefused):
         SpottingDecoder(GreedyCtc(SIZE), spotter("one", "ten")).from_bytes(data, 10)
