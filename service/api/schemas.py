@@ -93,11 +93,19 @@ class FramesObject(TypedDict):
 
 
 class WavObject(TypedDict):
-    """Audio: a RIFF wave file (PCM or float), in base64."""
+    """A sound file in base64: WAV (PCM, float, mu-law, A-law), FLAC, Ogg (Vorbis, Opus), MP3, AIFF or AU."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
 
     wav: Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
+
+
+class AudioObject(TypedDict):
+    """The same under another name."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
+
+    audio: Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
 
 
 class PngObject(TypedDict):
@@ -121,6 +129,8 @@ def _object_tag(value: dict[str, Any]) -> str | None:
         return "item_frames"
     if "wav" in value:
         return "item_wav"
+    if "audio" in value:
+        return "item_audio"
     return "item_png" if "png" in value else None
 
 
@@ -131,11 +141,12 @@ def _inputs_tag(value: Any) -> str | None:
 _OBJECT_KINDS = (
     Annotated[FramesObject, Tag("item_frames")]
     | Annotated[WavObject, Tag("item_wav")]
+    | Annotated[AudioObject, Tag("item_audio")]
     | Annotated[PngObject, Tag("item_png")]
 )
 _NO_KIND: dict[str, Any] = {
     "custom_error_type": "unknown_input_object",
-    "custom_error_message": 'an object as input has "frames", "wav" or "png"',
+    "custom_error_message": 'an object as input has "frames", "wav" (or "audio") or "png"',
 }
 # The tags choose the branch before validation, so that a wrong item is reported once, with its own path.
 Item = Annotated[

@@ -44,6 +44,11 @@ class OptionsOfTask(Strict):
         return self.graphs
 
     @property
+    def values_per_step(self) -> int:
+        """Steps of the input for each step of the output."""
+        return 1
+
+    @property
     def why_whole(self) -> str:
         """Why a bundle cannot read its input in chunks, as the rest of a sentence about it."""
         return "reads its input as a whole"
@@ -236,6 +241,11 @@ class TranscriptionOptions(OptionsOfTask):
     def required_graphs(self) -> tuple[str, ...]:
         of_decoder = ("predictor", "joint") if self.decoder == "transducer" else ()
         return (*self.graphs, *of_decoder, *(("language_model",) if self.language_model else ()))
+
+    @property
+    def values_per_step(self) -> int:
+        """Samples or frames of one output step."""
+        return self.signal.samples_per_step if isinstance(self.signal, WaveformSpec) else self.frames_per_step
 
     @property
     def why_whole(self) -> str:

@@ -27,7 +27,9 @@ class Frames:
 Input = str | Sequence[str] | Frames | bytes | Path | Mapping[str, Any]
 
 V = TypeVar("V")
-_RIFF, _PNG = b"RIFF", b"\x89PNG"
+_PNG = b"\x89PNG"
+#: First bytes of WAV, FLAC, Ogg, AIFF, AU and MP3 files.
+_SOUNDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
 _KINDS = "a text, a list of words, Frames(rows), bytes or the path of a WAV or PNG file"
 
 
@@ -131,10 +133,10 @@ def _plain(value: Any) -> Any:
 
 
 def _file_object(content: bytes, field: str) -> dict[str, str]:
-    kinds = ((_RIFF, "wav"), (_PNG, "png"))
+    kinds = ((_SOUNDS, "wav"), (_PNG, "png"))
     kind = next((name for magic, name in kinds if content.startswith(magic)), None)
     if kind is None:
-        raise _invalid(field, "these bytes are neither a WAV file (RIFF) nor a PNG file")
+        raise _invalid(field, "these bytes are neither a sound (WAV, FLAC, Ogg, MP3, AIFF, AU) nor a PNG file")
     return {kind: base64.b64encode(content).decode("ascii")}
 
 

@@ -14,7 +14,7 @@ from service.bundle.manifest import Manifest
 from service.errors import InvalidInput, UnrollError
 from service.tasks.core.task import Picture, PredictInput
 from service.tasks.inputs.json_input import plain_value
-from service.tasks.inputs.wav import read_wav
+from service.tasks.inputs.sound_file import read_sound
 
 #: What a model takes.
 InputKind = Literal["text", "frames", "wav", "png"]
@@ -171,9 +171,9 @@ def _from_json(text: str) -> Any:
 
 
 def _sound(cell: Any) -> PredictInput:
-    """The bytes of a wave file, or its base64."""
+    """The bytes of a sound file, or its base64."""
     content = _content(cell, "wav")
-    return plain_value({"wav": content}) if isinstance(content, str) else read_wav(content)
+    return plain_value({"wav": content}) if isinstance(content, str) else read_sound(content)
 
 
 def _picture(cell: Any) -> PredictInput:

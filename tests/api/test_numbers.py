@@ -114,7 +114,7 @@ def sound_of(**form: Any) -> str:
         ("tiny-sound", {"wav": ""}, "inputs.wav", "at least 1"),
         ("tiny-sound", {"wav": 5}, "inputs.wav", "must be text"),
         ("tiny-sound", {"wav": "%%%"}, "inputs.wav", "base64"),
-        ("tiny-sound", {"wav": "QUJD"}, "inputs.wav", "no wave file"),
+        ("tiny-sound", {"wav": "QUJD"}, "inputs.wav", "no sound file"),
         ("tiny-sound", [{"wav": sound_of(rate_hz=1000)}], "inputs.0.wav", "1000 Hz; sound of 4000 to 192000 Hz can be"),
         ("tiny-tagger", {"frames": [FRAME]}, "inputs", "takes text, not frames of numbers"),
         ("tiny-classifier", [{"wav": sound_of()}], "inputs.0", "takes text, not sound"),

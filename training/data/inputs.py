@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from service.bundle.task_options import TaskName
 from service.errors import InvalidInput, UnrollError
 from service.tasks.inputs.json_input import JsonInput
-from service.tasks.inputs.wav import read_wav
+from service.tasks.inputs.sound_file import read_sound
 from training.data.formats.column_roles import fields_of
 from training.data.formats.dialect import find_dialect, parse
 from training.data.formats.faults import DataFault, Report
@@ -300,7 +300,7 @@ def _encoded(kind: str, path: Path, line: int | None, content: Callable[[], byte
     try:
         data = content()
         if kind == "wav":
-            read_wav(data)
+            read_sound(data)
     except (OSError, KeyError, InvalidInput) as error:
         raise DataFault(path, line, f"cannot be read: {error}") from error
     return {kind: base64.b64encode(data).decode("ascii")}

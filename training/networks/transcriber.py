@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -66,6 +67,11 @@ class SpeechEncoder(nn.Module):
             return {}
         return self.front_end.state_shapes | recurrent_state(config.cell, config.layers, config.hidden_size)
 
+    def zero_state(self, batch: int) -> Tensors:
+        """The state before an input, by name."""
+        shapes, device = self.state_shapes, self.front_end.mean.device
+        return {name: torch.zeros(shape.layers, batch, shape.width, device=device) for name, shape in shapes.items()}
+
     @property
     def input_name(self) -> str:
         """The name of the graph's input."""
@@ -107,6 +113,10 @@ class Transcriber(Network):
     @property
     def state_shapes(self) -> dict[str, StateShape]:
         return self.speech.state_shapes
+
+    @property
+    def values_per_step(self) -> int:
+        return self.speech.front_end.values_per_step
 
     def graphs(self) -> dict[str, NetworkGraph]:
         """`encoder`: samples or frames, lengths and state -> log-probabilities of tokens, and the next state."""

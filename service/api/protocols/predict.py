@@ -29,9 +29,11 @@ async def predict(call: Call, body: PredictRequest) -> Response:
 async def _predict_chunk(body: PredictRequest, inputs: JsonInputs, call: Call, engine: PredictEngine) -> Response:
     owner, sealer = call.owner_of_states(engine), call.state_storage.sealer
     before = None if body.state is None else sealer.open(body.state, owner)
-    work = engine.predict_chunk(inputs, body.parameters or {}, call.deadline_s, before, call.sharer)
+    is_last = not body.return_state  # nobody can continue without the state
+    work = engine.predict_chunk(inputs, body.parameters or {}, call.deadline_s, before, call.sharer, is_last)
     prediction = await call.unless_client_leaves(work)
-    token = sealer.seal(prediction.state, owner) if body.return_state and prediction.state is not None else None
+    state = prediction.state if body.return_state else None
+    token = None if state is None else sealer.seal(state.to_bytes(), owner)
     return _response(call, engine, prediction, token)
 
 

@@ -14,6 +14,7 @@ from service.api.streaming.messages import Reads, Start
 from service.api.streaming.text_pieces import TextPieces
 from service.errors import InvalidInput, Overloaded
 from service.inference.engines.predict_engine import PredictEngine, Prediction
+from service.tasks.core.predict_task import InputState
 from service.tasks.inputs.json_input import JsonInput
 from service.tasks.single_pass.offsets import OffsetUnit
 
@@ -100,7 +101,7 @@ class ChunkReading:
         """`before` is the state to continue from."""
         self._context, self._engine, self._form = context, engine, form
         self._parameters = start.parameters or {}
-        self._state = before
+        self._state: InputState | bytes | None = before
         bundle = engine.opened.bundle
         self._text = None if form else TextPieces(bundle, _offset_unit(self._parameters))
         self._bytes = BytePieces(form.unit_bytes) if form else None
@@ -139,7 +140,9 @@ class ChunkReading:
         return {"predictions": self._last if self._is_summary else []}
 
     def state(self) -> bytes | None:
-        return self._state
+        if self._state is None or isinstance(self._state, bytes):
+            return self._state
+        return self._state.to_bytes()
 
     def close(self) -> None:
         """Nothing is held but a word."""

@@ -32,7 +32,7 @@ _MAX_NAMES_SHOWN = 12
 
 #: Tags of our unions in pydantic's error locations; they are not part of what the client sent.
 UNION_TAGS = frozenset(
-    {"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav", "item_png"}
+    {"list_of_inputs", "item_text", "item_words", "item_frames", "item_wav", "item_audio", "item_png"}
     | {"prompt_text", "prompt_texts", "prompt_ids", "prompt_id_lists"}
 )
 

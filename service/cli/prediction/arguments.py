@@ -13,6 +13,7 @@ from service.cli.prediction.content_files import content_of, has_names, read_fra
 from service.distribution import install_hint
 from service.errors import UnrollError
 from service.tasks.inputs.json_input import JsonInput
+from service.tasks.inputs.sound_file import SOUND_SUFFIXES
 
 #: The package of training reads data files: one reader for training, evaluation and prediction. It is found by this
 #: entry point, for the service itself needs no training.
@@ -21,7 +22,7 @@ _READERS_LOG = "training.data"
 #: Suffixes of files that are read. An argument that ends with one, and is no file, is a mistyped path.
 _SUFFIXES = frozenset(
     (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".txt", ".conllu", ".conll", ".iob", ".iob2", ".bio", ".npz",
-     ".wav", ".png", ".gz", ".xlsx", ".xls", ".ods", ".parquet", ".mp3", ".flac", ".jpg", ".jpeg")
+     ".png", ".gz", ".xlsx", ".xls", ".ods", ".parquet", ".m4a", ".jpg", ".jpeg", *SOUND_SUFFIXES)
 )  # fmt: skip
 _TABLES = frozenset((".csv", ".tsv", ".tab", ".txt"))
 

@@ -17,8 +17,9 @@ from typing import Any
 from service.errors import UnrollError
 from service.tasks.inputs.json_input import JsonInput
 from service.tasks.inputs.numbers import decimal_of, parse_number
+from service.tasks.inputs.sound_file import SOUND_SUFFIXES
 
-_KINDS = {".wav": "wav", ".wave": "wav", ".png": "png"}
+_KINDS = {**dict.fromkeys(SOUND_SUFFIXES, "wav"), ".png": "png"}
 _DELIMITERS = ("\t", ";", ",")
 _Row = tuple[int, list[str]]
 

@@ -21,7 +21,7 @@ from service.observability.inference_statistics import InferenceStatistics, RunT
 from service.observability.metrics import Metrics
 from service.observability.timings import Timings
 from service.tasks.core.hidden import EmbeddingTask, require_hidden
-from service.tasks.inputs.json_input import ReadInput, effort_of, plain_value
+from service.tasks.inputs.json_input import ReadInput, effort_of
 from service.tasks.inputs.request_limits import RequestLimits, SampleCount
 
 #: An input of `POST /predict`, or the ids of a text's tokens.
@@ -146,9 +146,7 @@ class Embedder:
         def read(index: int) -> Any:
             item = inputs[index]
             try:
-                value = plain_value(item) if isinstance(item, dict) else item
-                samples.add(value)  # type: ignore[arg-type]  # ids of tokens are no sound
-                return self._task.embedding_example(value)
+                return self._task.embedding_example(samples.plain(item))
             except InvalidInput as error:
                 raise error.under("inputs", index) from error
 

@@ -10,8 +10,9 @@ from service.offline.reading.options import ReadOptions
 from service.offline.reading.source import WINDOW_ROWS, KeptType, Row, Window, windows_of
 from service.offline.reading.text_lines import Line, TextLines, UnreadableInput
 from service.offline.row_values import RowFault
+from service.tasks.inputs.sound_file import SOUND_SUFFIXES
 
-_SUFFIXES = {"wav": (".wav", ".wave"), "png": (".png",)}
+_SUFFIXES = {"wav": SOUND_SUFFIXES, "png": (".png",)}
 #: A larger file is no sound or picture that a model takes.
 _MAX_FILE_BYTES = 1 << 26
 

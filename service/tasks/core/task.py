@@ -35,10 +35,14 @@ class Frames:
 
 @dataclass(frozen=True, eq=False)
 class Waveform:
-    """Mono audio: float32 `[time]`, at least one sample, full scale at -1 and 1."""
+    """Mono audio: float32 `[time]`, at least one sample, full scale at -1 and 1.
+
+    `key` is the one under which its file was sent, for the path of an error.
+    """
 
     samples: padding.FloatArray
     sample_rate_hz: int
+    key: str = "wav"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,9 @@
 """From an input in JSON, in a request or in `examples.jsonl`, to the plain value that tasks take.
 
 A text and a list of words are passed on. An object has numbers or a picture: `{"frames": [[0.1, 0.2], ...]}`, a
-sequence of feature vectors, also with `"times"` of the last of them, `{"wav": "UklGR..."}`, a wave file, or
-`{"png": "iVBOR..."}`, a PNG file, both in base64. A protocol that has read them already passes on `Frames`, a
-`Waveform` or a `Picture`.
+sequence of feature vectors, also with `"times"` of the last of them, `{"wav": "UklGR..."}`, a sound file of any kind
+that is read, which `"audio"` may name too, or `{"png": "iVBOR..."}`, a PNG file, both in base64. A protocol that has
+read them already passes on `Frames`, a `Waveform` or a `Picture`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from service.errors import InvalidInput
 from service.tasks.core.task import Frames, Picture, PredictInput, Waveform
 from service.tasks.inputs.png import size_of_png
-from service.tasks.inputs.wav import read_wav
+from service.tasks.inputs.sound_file import MAX_SAMPLES, is_wave_text, read_sound
 
 #: One input in its JSON form; an object has numbers or a picture.
 JsonInput = str | Sequence[str] | dict[str, Any]
@@ -29,8 +29,11 @@ JsonInputs = JsonInput | Sequence[JsonInput]
 ReadInput = JsonInput | Frames | Waveform | Picture
 ReadInputs = ReadInput | Sequence[ReadInput]
 
+_SOUND_NAMES = frozenset({"wav", "audio"})
 #: Characters of base64 that are decoded in the time in which one character of text is tokenised.
 _WAV_CHARACTERS_PER_CHARACTER = 32
+#: The least work of a sound file with compression, of which a few bytes may hold minutes.
+_ENCODED_SOUND_CHARACTERS = 1 << 14
 #: The same for the base64 of a PNG file, without decoding its pixels.
 _PNG_CHARACTERS_PER_CHARACTER = 8
 #: Numbers of an array that are checked, or resampled, in the time of one character of text.
@@ -40,8 +43,8 @@ _PNG_HEAD_CHARACTERS = 32
 _PIXELS_PER_CHARACTER = 32
 
 
-def plain_value(given: Any) -> PredictInput:
-    """The plain value of one input.
+def plain_value(given: Any, max_samples: int = MAX_SAMPLES) -> PredictInput:
+    """The plain value of one input. Of a sound file no more than `max_samples` are decoded.
 
     Raises:
         InvalidInput: the input is invalid; with the path of the field within the input.
@@ -52,11 +55,12 @@ def plain_value(given: Any) -> PredictInput:
     if "frames" in given and given.keys() <= {"frames", "times"}:
         frames = read_frames(given["frames"])
         return replace(frames, times=tuple(map(str, given["times"]))) if given.get("times") else frames
-    if given.keys() == {"wav"}:
-        return read_base64_wav(given["wav"])
+    if len(given) == 1 and given.keys() <= _SOUND_NAMES:
+        ((name, text),) = given.items()
+        return _read_base64_sound(text, name, max_samples)
     if given.keys() == {"png"}:
         return Picture(_from_base64(given["png"], "png"))
-    raise InvalidInput('an object as input has "frames", "wav" or "png", and nothing else')
+    raise InvalidInput('an object as input has "frames", "wav" (or "audio") or "png", and nothing else')
 
 
 def read_frames(rows: Sequence[Sequence[float]]) -> Frames:
@@ -78,13 +82,13 @@ def read_frames(rows: Sequence[Sequence[float]]) -> Frames:
     return Frames(values)
 
 
-def read_base64_wav(text: str) -> Waveform:
-    """A wave file in base64. Raises InvalidInput."""
-    data = _from_base64(text, "wav")
+def _read_base64_sound(text: str, name: str, max_samples: int) -> Waveform:
+    """A sound file in base64. Raises InvalidInput."""
+    data = _from_base64(text, name)
     try:
-        return read_wav(data)
+        return replace(read_sound(data, max_samples), key=name)
     except InvalidInput as error:
-        raise error.under("wav") from error
+        raise error.under(name) from error
 
 
 def _from_base64(text: str, field: str) -> bytes:
@@ -115,8 +119,10 @@ def effort_of(value: ReadInput) -> int:
 
 def _effort_of_object(value: dict[str, Any]) -> int:
     """A number of a frame counts as one character."""
-    if "wav" in value:
-        return len(value["wav"]) // _WAV_CHARACTERS_PER_CHARACTER
+    sound = value.get("wav", value.get("audio"))
+    if sound is not None:
+        effort = len(sound) // _WAV_CHARACTERS_PER_CHARACTER
+        return max(effort, _ENCODED_SOUND_CHARACTERS) if not is_wave_text(sound) else effort
     if "png" in value:
         return _effort_of_picture(value, len(value["png"]))
     return sum(map(len, value["frames"])) + len(value.get("times") or ())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, cast
 
 from service.errors import InvalidInput
 from service.tasks.core.task import PredictInput, Waveform
-from service.tasks.inputs.json_input import pixels_of
+from service.tasks.inputs.json_input import pixels_of, plain_value
+from service.tasks.inputs.sound_file import SoundTooLong
+
+_SAMPLES_SETTING: Final = "UNROLL_MAX_SAMPLES_PER_REQUEST"
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class RequestLimits:
     Attributes:
         max_tokens: tokens to read, and in generation to write, in every unit that batching counts.
         max_pixels: as the headers of the pictures declare them; nothing is decoded beyond.
-        max_samples: of mono sound, at the rate of the files.
+        max_samples: of mono sound, at the rate of the files; of a file with compression no more are decoded.
     """
 
     max_tokens: int = 1 << 16
@@ -51,13 +54,26 @@ class SampleCount:
         self._limit = limits.max_samples
         self._num_samples = 0
 
+    def plain(self, given: Any) -> PredictInput:
+        """The plain value of one input, counted. Raises InvalidInput."""
+        if not isinstance(given, dict):
+            self.add(given)
+            return cast(PredictInput, given)
+        try:
+            value = plain_value(given, self._limit - self._num_samples)
+        except SoundTooLong as error:
+            refused = _too_much("more samples than allowed", self._limit, _SAMPLES_SETTING, 0, 0)
+            raise refused.under(*error.field) from error
+        self.add(value)
+        return value
+
     def add(self, value: PredictInput) -> None:
         """Raises InvalidInput for the sound with which the request has more samples than allowed."""
         if isinstance(value, Waveform):
             self._num_samples += len(value.samples)
             if self._num_samples > self._limit:
                 sent = f"{self._num_samples:,} samples up to this sound"
-                raise _too_much(sent, self._limit, "UNROLL_MAX_SAMPLES_PER_REQUEST", 0, 0).under("wav")
+                raise _too_much(sent, self._limit, _SAMPLES_SETTING, 0, 0).under(value.key)
 
 
 def _too_much(sent: str, limit: int, setting: str, amount: int, num_inputs: int) -> InvalidInput:

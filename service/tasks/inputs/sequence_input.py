@@ -144,15 +144,16 @@ class WaveformInput:
 
     def encode(self, value: PredictInput) -> FloatArray:
         if not isinstance(value, Waveform):
-            wanted = f'sound of {self._rate_hz} Hz as {{"wav": "..."}}, a wave file in base64'
+            wanted = f'sound of {self._rate_hz} Hz as {{"wav": "..."}}, a sound file in base64'
             raise InvalidInput(f"this model takes {wanted}, not {kind_of(value)}")
         length_s, max_s = len(value.samples) / value.sample_rate_hz, self._max_samples / self._rate_hz
         if length_s > max_s:
-            raise InvalidInput(f"the sound lasts {length_s:.2f} s, this model takes at most {max_s:.2f} s", ("wav",))
+            what = f"the sound lasts {length_s:.2f} s, this model takes at most {max_s:.2f} s"
+            raise InvalidInput(what, (value.key,))
         try:
             return resampled(value.samples, value.sample_rate_hz, self._rate_hz)
         except InvalidInput as error:
-            raise InvalidInput(str(error), ("wav",)) from error
+            raise InvalidInput(str(error), (value.key,)) from error
 
     def length(self, sequence: FloatArray) -> int:
         return -(-len(sequence) // self._step)

@@ -1,4 +1,4 @@
-"""RIFF wave files to mono samples: PCM of 8 to 32 bits or floats, any number of channels."""
+"""RIFF wave files to mono samples: PCM of 8 to 32 bits, floats, or mu-law and A-law of telephony; any channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.bundle.padding import FloatArray
 from service.errors import InvalidInput
 from service.tasks.core.task import Waveform
 
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _HEAD = struct.Struct("<4sI4s")
 _CHUNK_HEAD = struct.Struct("<4sI")
 #: Format, channels, samples a second, bytes a second, bytes of a sample of all channels, bits of a sample.
@@ -20,7 +20,7 @@ _FORMAT = struct.Struct("<HHIIHH")
 #: Offset of the real format code in an extensible format.
 _SUBFORMAT_OFFSET = 24
 #: RF64 and BW64 are RIFF for more than 4 GB, with the size of the sound in a chunk of their own.
-_CONTAINERS = (b"RIFF", b"RF64", b"BW64")
+CONTAINERS = (b"RIFF", b"RF64", b"BW64")
 _DS64 = struct.Struct("<8xQ")
 _ALL_ONES = 0xFFFFFFFF
 #: From this size on, programs that write to a pipe mean "unknown": sox 0x7FFFF000, arecord 0x80000000, ffmpeg all ones.
@@ -44,32 +44,8 @@ _USUAL_NAMES = frozenset(
         b"id3 ",
     )
 )
-#: The first bytes of other sounds, for error messages: offset, bytes, name.
-_OTHER_KINDS = (
-    (0, b"ID3", "an MP3 file"),
-    (0, b"\xff\xfb", "an MP3 file"),
-    (0, b"\xff\xf3", "an MP3 file"),
-    (0, b"\xff\xf2", "an MP3 file"),
-    (0, b"\xff\xf1", "an AAC file"),
-    (0, b"\xff\xf9", "an AAC file"),
-    (0, b"fLaC", "a FLAC file"),
-    (0, b"OggS", "an Ogg file (Vorbis or Opus)"),
-    (0, b"FORM", "an AIFF file"),
-    (0, b".snd", "an AU file"),
-    (0, b"RIFX", "a RIFX file, with the bytes of numbers in the other order"),
-    (0, b"\x1a\x45\xdf\xa3", "a WebM or Matroska file"),
-    (0, b"#!AMR", "an AMR file"),
-    (0, b"NIST_1A", "a NIST SPHERE file"),
-    (0, b"riff", "a Wave64 file"),
-    (0, b"\x00\x05\x16\x07", "a file that macOS keeps beside another (AppleDouble)"),
-    (0, b"<", "a web page or another text with tags"),
-    (0, b"version https://git-lfs", "a Git LFS pointer, not the sound itself"),
-    (0, b"\x1f\x8b", "a gzip file"),
-    (0, b"PK\x03\x04", "a ZIP file"),
-    (4, b"ftyp", "an MP4 or M4A file"),
-)
 #: Names of formats of samples that are not read.
-_OTHER_FORMATS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "ADPCM", 49: "GSM", 80: "MPEG", 85: "MP3"}
+_OTHER_FORMATS = {2: "ADPCM", 17: "ADPCM", 49: "GSM", 80: "MPEG", 85: "MP3"}
 
 
 class _Format(NamedTuple):
@@ -85,8 +61,9 @@ def read_wav(data: bytes) -> Waveform:
     Raises:
         InvalidInput: it is not a wave file, or it is damaged, empty, or in an unsupported format.
     """
-    if len(data) < _HEAD.size or data[:4] not in _CONTAINERS or data[8:12] != b"WAVE":
-        raise InvalidInput(f"this is no wave file{_what_it_is(data)}")
+    if len(data) < _HEAD.size or data[:4] not in CONTAINERS or data[8:12] != b"WAVE":
+        begins = f": it begins with {data[:4].decode()}, but not with WAVE" if data[:4] in CONTAINERS else ""
+        raise InvalidInput(f"this is no wave file{begins}")
     chunks = _chunks(data)
     if b"fmt " not in chunks or b"data" not in chunks:
         raise InvalidInput("the wave file is damaged: it needs a chunk 'fmt ' and a chunk 'data'")
@@ -97,18 +74,6 @@ def read_wav(data: bytes) -> Waveform:
     if not np.isfinite(samples).all():
         raise InvalidInput("the wave file holds samples that are not finite numbers")
     return Waveform(samples, form.sample_rate_hz)
-
-
-def _what_it_is(data: bytes) -> str:
-    """` but an MP3 file: convert it to WAV`, or what a wave file begins with."""
-    if not data:
-        return ": the file is empty"
-    if data[:4] in _CONTAINERS:
-        return f": it begins with {data[:4].decode()}, but not with WAVE"
-    for offset, start, name in _OTHER_KINDS:
-        if data[offset : offset + len(start)] == start:
-            return f" but {name}: convert it to WAV"
-    return ": it does not begin with RIFF and WAVE"
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
@@ -166,7 +131,7 @@ def _format(chunk: bytes) -> _Format:
         name = f" ({_OTHER_FORMATS[code]})" if code in _OTHER_FORMATS else ""
         raise InvalidInput(
             f"the wave file has samples of format {code}{name} with {bits} bits; "
-            "read are PCM of 8, 16, 24 or 32 bits, and floats of 32 or 64"
+            "read are PCM of 8, 16, 24 or 32 bits, floats of 32 or 64, mu-law and A-law"
         )
     if not 1 <= num_channels <= _MAX_CHANNELS or sample_rate_hz < 1:
         raise InvalidInput(f"the wave file is damaged: {num_channels} channels of {sample_rate_hz} samples a second")
@@ -200,11 +165,29 @@ def _pcm32(data: bytes) -> FloatArray:
     return (np.frombuffer(data, "<i4") / 2.0**31).astype(np.float32)
 
 
+def _mu_law(data: bytes) -> FloatArray:
+    """G.711: all bits inverted; a sign, an exponent of 3 bits and 4 of the mantissa."""
+    codes = ~np.frombuffer(data, "u1")
+    exponent, mantissa = codes >> 4 & 7, (codes & 15).astype(np.int32)
+    size = (((mantissa << 3) + 132) << exponent) - 132
+    return np.where(codes & 128, -size, size).astype(np.float32) / 2.0**15
+
+
+def _a_law(data: bytes) -> FloatArray:
+    """G.711: every second bit inverted; the smallest exponent is linear."""
+    codes = np.frombuffer(data, "u1") ^ 0x55
+    exponent, mantissa = (codes >> 4 & 7).astype(np.int32), (codes & 15).astype(np.int32)
+    size = np.where(exponent == 0, (mantissa << 4) + 8, ((mantissa << 4) + 264) << np.maximum(exponent - 1, 0))
+    return np.where(codes & 128, size, -size).astype(np.float32) / 2.0**15
+
+
 _DECODERS: Mapping[tuple[int, int], Callable[[bytes], FloatArray]] = {
     (_PCM, 8): _pcm8,
     (_PCM, 16): _pcm16,
     (_PCM, 24): _pcm24,
     (_PCM, 32): _pcm32,
+    (_MU_LAW, 8): _mu_law,
+    (_A_LAW, 8): _a_law,
     (_FLOAT, 32): lambda data: np.frombuffer(data, "<f4"),
     (_FLOAT, 64): lambda data: np.frombuffer(data, "<f8"),
 }

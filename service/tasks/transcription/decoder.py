@@ -73,7 +73,13 @@ class Decoder(Protocol[HypothesesT]):
 
     `HypothesesT` is immutable and bounded in size, as an utterance has a bounded number of steps. A language model's
     state is part of it, or is computed again from the tokens of the utterance.
+
+    Attributes:
+        name: what its hypotheses are, a few ASCII characters: only a decoder of the same name continues them.
     """
+
+    @property
+    def name(self) -> str: ...
 
     def start(self) -> HypothesesT:
         """The hypotheses before the first step of an input."""

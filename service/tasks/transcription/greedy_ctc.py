@@ -39,6 +39,8 @@ class BestPath:
 class GreedyCtc:
     """A `Decoder` that follows the single best path."""
 
+    name = "greedy ctc"
+
     def __init__(self, vocabulary_size: int) -> None:
         self._vocabulary_size = vocabulary_size
 

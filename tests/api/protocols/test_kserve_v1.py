@@ -52,7 +52,7 @@ def test_a_language_model_continues_each_instance(client: TestClient) -> None:
             PATH,
             {"instances": [{"b64": base64.b64encode(b"abc").decode()}]},
             400,
-            "instances.0.wav: this is no wave file",
+            "instances.0.wav: this is no sound file",
         ),
         (PATH, {"instances": [{"b64": "a", "c": 1}]}, 400, "instances.0"),
         ("/v1/models/tiny-generator:predict", {"instances": [["a"]]}, 400, "a language model takes texts"),

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput
 from service.tasks.core.task import Waveform
 from service.tasks.inputs.json_input import read_frames
-from service.tasks.inputs.wav import read_wav
+from service.tasks.inputs.sound_file import read_sound
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.header import listed
 from training.data.formats.lines import read_lines
@@ -125,7 +125,7 @@ def _read_wav_index(path: Path, options: ReadOptions, report: Report) -> Iterato
 def _sound(name: str, path: Path, line: int | None, content: Callable[[], bytes], report: Report) -> Waveform | None:
     """Samples of a file at its own rate, or None after a fault, which is reported."""
     try:
-        return read_wav(content())
+        return read_sound(content())
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         report.fault(path, line, f"{name} cannot be read: {_reason(error)}")
     except InvalidInput as error:

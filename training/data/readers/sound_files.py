@@ -7,26 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from service.tasks.inputs.sound_file import SOUND_SUFFIXES
 from training.data.formats.faults import DataFault, Report
 from training.data.readers.columns import warn_of_spellings
 from training.data.readers.listed_files import files_in
 
-SOUND_SUFFIXES = (".wav", ".wave")
-_OTHER_SOUNDS = (
-    ".mp3",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".m4a",
-    ".aac",
-    ".aif",
-    ".aiff",
-    ".wma",
-    ".au",
-    ".sph",
-    ".amr",
-)
+_OTHER_SOUNDS = (".m4a", ".mp4", ".aac", ".wma", ".sph", ".amr", ".webm", ".caf", ".w64")
 #: Names of folders that are parts of a data set, not labels.
 _SPLITS = frozenset(
     {"train", "training", "dev", "development", "val", "valid", "validation", "test", "testing", "eval", "evaluation"}
@@ -43,7 +29,7 @@ class SoundFile(NamedTuple):
 
 
 def is_sound(path: Path) -> bool:
-    """Whether a file is named as a wave file, in any case."""
+    """Whether a file is named as a sound that is read, in any case."""
     return path.suffix.casefold() in SOUND_SUFFIXES
 
 
@@ -82,7 +68,7 @@ def _root(folder: Path, sounds: Sequence[Path]) -> Path:
 def _require_labels(root: Path, sounds: Sequence[Path], labelled: Sequence[Path], others: Counter[str]) -> None:
     tops = sorted({path.relative_to(root).parts[0] for path in labelled})
     if not sounds and others:
-        raise DataFault(root, None, f"no wave files, but {_counted(others)}", "convert them to WAV")
+        raise DataFault(root, None, f"no sounds that are read, but {_counted(others)}", "convert them to WAV")
     if not labelled:
         allowed = f"put each into a folder with the name of its label, or write {_INDEX}"
         raise DataFault(root, None, f"{len(sounds):,} sounds, none in a folder of its own label", allowed)
@@ -101,7 +87,7 @@ def _tell_left_out(root: Path, num_unlabelled: int, others: Counter[str], report
     if num_unlabelled:
         report.warn(root, None, f"left out: {num_unlabelled:,} sounds outside of the folders of labels")
     if others:
-        report.warn(root, None, f"left out: {_counted(others)}, which are no wave files; convert them to WAV")
+        report.warn(root, None, f"left out: {_counted(others)}, which are not read; convert them to WAV")
 
 
 def _counted(others: Counter[str]) -> str:

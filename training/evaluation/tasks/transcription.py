@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from service.bundle.manifest import Manifest
@@ -11,10 +12,14 @@ from service.bundle.task_options import TaskOptions, TranscriptionOptions, Wavef
 from service.tasks.core.task import PredictInput
 from training.config.recipe import Recipe
 from training.data.records import Utterance
+from training.evaluation.analysis.ctc_alignment import Alignment, PlacedWord, RecordingRunner, draw_alignment
+from training.evaluation.analysis.findings import AttentionPicture, Findings
 from training.evaluation.analysis.interval import Interval, bootstrap, ratio, wilson
+from training.evaluation.analysis.report import NUM_PICTURES
+from training.evaluation.analysis.transcripts import rate_tables, word_confusions, word_errors
 from training.evaluation.answers import REFUSED, Job, Scores, answers
 from training.evaluation.baselines.result import BaselineResult, Encode
-from training.evaluation.baselines.transcription import most_frequent_text
+from training.evaluation.baselines.transcription import most_frequent_text, nearest_utterance
 from training.evaluation.predictions import Prediction
 from training.evaluation.speech.error_rates import Compared, edit_rates, rates_of, speaker_rates
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
@@ -99,8 +104,9 @@ class TranscriptionEvaluation(EvaluationTask[Utterance]):
         values, num_cut = shortened_utterances(job.bundle.manifest, records)
         found = answers(job, values)
         texts = [REFUSED if answer is None else answer.text for answer in found]
-        for record, answer, text in zip(records, found, texts, strict=True):
-            job.keep(Prediction(record, text=text, attention=answer))
+        drawn = _alignments(job, records, values, found) if job.parameters.get("words") else {}
+        for row, (record, text) in enumerate(zip(records, texts, strict=True)):
+            job.keep(Prediction(record, text=text, attention=drawn.get(row)))
         compared = [Compared(record.text, text, record.group) for record, text in zip(records, texts, strict=True)]
         return {
             **rates_of(compared),
@@ -118,8 +124,8 @@ class TranscriptionEvaluation(EvaluationTask[Utterance]):
         encode: Encode | None = None,
         options: TaskOptions | None = None,
     ) -> list[BaselineResult]:
-        """The most frequent text."""
-        return [most_frequent_text(train, dev)]
+        """The most frequent text, and that of the utterance that sounds most alike."""
+        return [most_frequent_text(train, dev), nearest_utterance(train, dev)]
 
     def interval(self, measure: str, predictions: Sequence[Prediction[Utterance]]) -> Interval | None:
         """Of rates by utterance, whose words depend on each other."""
@@ -131,6 +137,38 @@ class TranscriptionEvaluation(EvaluationTask[Utterance]):
         if measure == "wer":
             return bootstrap([(each.edits.total, each.num_words) for each in compared], ratio)
         return bootstrap([(each.character_errors, each.num_characters) for each in compared], ratio)
+
+    def analyse(self, predictions: Sequence[Prediction[Utterance]]) -> Findings | None:
+        """Words by kind of error, error rates by speaker, and the alignment of a few utterances."""
+        if not predictions:
+            return None
+        compared = [_compared(p) for p in predictions]
+        pictures = [
+            AttentionPicture(f"said: {p.record.text}; heard: {p.text}", partial(draw_alignment, p.attention))
+            for p in predictions
+            if p.attention is not None
+        ]
+        return Findings(
+            len(predictions), word_errors(compared), word_confusions(compared), pictures, rate_tables(compared)
+        )
+
+
+def _alignments(
+    job: Job, records: Sequence[Utterance], values: Sequence[PredictInput], found: Sequence[Any]
+) -> dict[int, Alignment]:
+    """Some utterances by row, wrong ones and right ones, each run once more alone to see what the network gave."""
+    options, tokenizer = options_of(job.bundle.manifest), job.bundle.tokenizers["text"]
+    tokens = [tokenizer.token(token_id) for token_id in range(tokenizer.vocabulary_size)]
+    answered = [row for row, answer in enumerate(found) if answer is not None and answer.text]
+    wrong = [row for row in answered if found[row].text.split() != records[row].text.split()]
+    right = [row for row in answered if row not in set(wrong)]
+    drawn = {}
+    for row in sorted([*wrong[: NUM_PICTURES // 2], *right[: NUM_PICTURES // 2]]):
+        recorder = RecordingRunner(job.runner)
+        (answer,) = answers(replace(job, runner=recorder, advance=lambda _percent: None), [values[row]])
+        words = [PlacedWord(each.word, each.start_s, each.end_s) for each in answer.words or ()]
+        drawn[row] = Alignment(records[row], words, tokens, recorder.probabilities, options.step_ms / 1000)
+    return drawn
 
 
 def _compared(prediction: Prediction[Utterance]) -> Compared:

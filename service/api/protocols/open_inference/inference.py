@@ -153,7 +153,7 @@ async def _predict(
     call.record.note_timings(prediction.timings)
     found = {name: writers[name](name, prediction, rows.shape) for name in wanted if name != STATE}
     if continuation is not None and prediction.state is not None:
-        found[STATE] = state_tensor(await continuation.keep(prediction.state))
+        found[STATE] = state_tensor(await continuation.keep(prediction.state.to_bytes()))
     return found
 
 

@@ -13,7 +13,7 @@ from service.api.protocols.open_inference.tensors.messages import InferRequest, 
 from service.errors import InvalidInput
 from service.inference.state.sealed_state import StateOwner
 from service.inference.state.sessions import HeldSession
-from service.tasks.single_pass.chunk_state import require_chunks
+from service.tasks.core.chunk_state import require_chunks
 
 
 class Continuation:

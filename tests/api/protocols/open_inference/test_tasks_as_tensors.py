@@ -149,7 +149,7 @@ def test_numbers_that_do_not_fit_are_refused(
 
 def test_files_that_are_none_are_refused(client: TestClient) -> None:
     for model, name, sentence in (
-        ("tiny-sound", "wav", "inputs.wav.0: this is no wave file"),
+        ("tiny-sound", "wav", "inputs.wav.0: this is no sound file"),
         (name_of(client, "captioning"), "image", "inputs.image.0: this is no PNG file"),
     ):
         response = client.post(f"/v2/models/{model}/infer", json={"inputs": [text("abcd", name=name)]})

@@ -172,7 +172,7 @@ def test_sounds_of_a_folder_or_an_index(tmp_path: Path) -> None:
     index = write(tmp_path, "index.csv", "file\nall/b/1.wav\nall/2.wav\n")
     assert values(index, "classification", SOUND) == wanted
     write(tmp_path, "all/2.wav", "fLaC")
-    with pytest.raises(DataFault, match=r"index\.csv:3: cannot be read: this is no wave file but a FLAC file"):
+    with pytest.raises(DataFault, match=r"index\.csv:3: cannot be read: the FLAC file is damaged"):
         values(index, "classification", SOUND)
     (tmp_path / "none").mkdir()
     with pytest.raises(DataFault, match="no WAV file"):

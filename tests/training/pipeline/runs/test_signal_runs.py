@@ -126,7 +126,7 @@ def test_the_command_line_predicts_from_a_wave_file(tmp_path: Path) -> None:
     assert answer.stdout.split("\t")[0] in LABELS
     file.write_bytes(b"no sound")
     refused = CliRunner().invoke(app, ["predict", "--models", str(models), str(file)])
-    assert "wav: this is no wave file" in refused.stderr
+    assert "wav: this is no sound file" in refused.stderr
 
 
 def test_a_group_is_held_out(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.errors import InvalidInput
 from service.tasks.core.task import Waveform
-from service.tasks.inputs.wav import read_wav
+from service.tasks.inputs.sound_file import read_sound
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.lines import read_lines
 from training.data.formats.options import Format, Located, ReadOptions
@@ -73,7 +73,7 @@ def needed_column(table: Table, wanted: str | None, usual: tuple[str, ...], what
 def _sound(name: str, row: Row, files: ListedFiles, path: Path, report: Report) -> Waveform | None:
     """Samples of a file at its own rate, or None after a fault, which is reported."""
     try:
-        return read_wav(files.read(name))
+        return read_sound(files.read(name))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         report.fault(path, row.line, f"{name} cannot be read: {reason}")

@@ -24,8 +24,9 @@ from service.bundle.task_options import (
     WaveformSpec,
 )
 from service.errors import InvalidInput
-from service.tasks.core.task import Frames, Picture, PredictInput, Waveform
-from service.tasks.inputs.wav import read_wav
+from service.tasks.core.task import Frames, Picture, Waveform
+from service.tasks.inputs.json_input import ReadInput
+from service.tasks.inputs.sound_file import SOUND_STARTS, has_compression, read_sound
 
 TEXT = "text"
 #: The name of a text in Triton's extension for generation. Both are read.
@@ -36,13 +37,13 @@ WORDS, FRAMES, SAMPLES, WAV, IMAGE, LENGTHS = "words", "frames", "samples", "wav
 class Rows(NamedTuple):
     """The values of a request, and the shape of what has one element for each: `[batch]` or `[batch, 1]`."""
 
-    values: Sequence[PredictInput]
+    values: Sequence[ReadInput]
     shape: tuple[int, ...]
 
     @property
     def texts(self) -> list[str | Sequence[str]]:
         """Those of the values that are texts or lists of words."""
-        return [value for value in self.values if not isinstance(value, (Frames, Waveform, Picture))]
+        return [value for value in self.values if not isinstance(value, (dict, Frames, Waveform, Picture))]
 
     @property
     def prompts(self) -> list[str]:
@@ -135,7 +136,7 @@ class FramesTensor:
 
 
 class SoundTensor:
-    """Sounds as `samples` FP32 `[batch, time]` at the rate of the model; or as wave files in BYTES."""
+    """Sounds as `samples` FP32 `[batch, time]` at the rate of the model; or as sound files in BYTES."""
 
     metadata = (TensorMetadata(SAMPLES, "FP32", (-1, -1)),)
     alternatives = (f"{SAMPLES} and, if they differ, {LENGTHS}", WAV)
@@ -148,7 +149,7 @@ class SoundTensor:
         if WAV in inputs:
             tensor = _only(inputs, (WAV,))
             shape = _shape_of_elements(tensor, max_rows)
-            return Rows(_files(tensor, (b"RIFF", b"RF64", b"BW64"), read_wav), shape)
+            return Rows(_files(tensor, SOUND_STARTS, _sound), shape)
         tensor = _required(inputs, SAMPLES, frozenset({LENGTHS}))
         if len(tensor.shape) != 2:
             raise _wrong_shape(tensor, "[batch, time]")
@@ -251,15 +252,20 @@ def _ends(tensor: Tensor, lengths: Tensor | None) -> IntArray:
     return ends.reshape(-1).astype(np.int64)
 
 
-def _files(tensor: Tensor, starts: tuple[bytes, ...], read: Callable[[bytes], PredictInput]) -> list[PredictInput]:
+def _files(tensor: Tensor, starts: tuple[bytes, ...], read: Callable[[bytes], ReadInput]) -> list[ReadInput]:
     """Each element as a file, which may be in base64, as JSON needs it."""
-    files = []
+    files: list[ReadInput] = []
     for index, element in enumerate(tensor.elements):
         try:
             files.append(read(element if element.startswith(starts) else _from_base64(element)))
         except InvalidInput as error:
             raise error.under(tensor.name, index) from error
     return files
+
+
+def _sound(data: bytes) -> ReadInput:
+    """The sound; in base64 where it has to be decoded, which the engine does within its limits."""
+    return {"wav": base64.b64encode(data).decode("ascii")} if has_compression(data) else read_sound(data)
 
 
 def _from_base64(element: bytes) -> bytes:
