@@ -13,8 +13,8 @@ from training.data.formats.foreign_files import is_web_page
 from training.data.formats.lines import read_head, read_text
 from training.data.formats.options import FORMATS_OF_TASK, Format, Located, ReadOptions
 from training.data.formats.slot_folder import find_part
-from training.data.formats.understanding import describe_records, sentence_about, warn_of_length
 from training.data.formats.transcript_form import transcript_lines
+from training.data.formats.understanding import describe_records, sentence_about, warn_of_length
 from training.data.readers.classification import read_labelled_table, read_slot_labels
 from training.data.readers.pictures import index_of_pictures, read_pictures
 from training.data.readers.series import read_series
