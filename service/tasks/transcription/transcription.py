@@ -14,6 +14,7 @@ from service.tasks.core.step_batch import Outcome, StepTask
 from service.tasks.core.task import AnswerStatistics, InputStatistics, PredictInput, Runner
 from service.tasks.transcription.decoder import Decoder
 from service.tasks.transcription.greedy_ctc import GreedyCtc
+from service.tasks.transcription.greedy_transducer import GreedyTransducer
 from service.tasks.transcription.sound_chunks import SignalForm
 from service.tasks.transcription.speech_batch import SpeechBatch, SpeechExample, SpeechModel, SpeechOutput
 from service.tasks.transcription.speech_state import SpeechState, SpeechStateReader, StateLayout
@@ -42,7 +43,7 @@ class Transcription(PredictTask[SpeechExample, Output]):
         layout, num_flush_steps = StateLayout(manifest.state), manifest.options.flush_steps
         self._model = SpeechModel(self._form, layout, output_name, num_flush_steps, tokenizer.vocabulary_size)
         self._states = SpeechStateReader(layout, self._form)
-        self._greedy = GreedyCtc(tokenizer.vocabulary_size)
+        self._greedy = _greedy_decoder(bundle, manifest.options)
         self._speller = Speller(tokenizer, manifest.options.unit)
         self._writer = TranscriptWriter(self._form.step_s)
 
@@ -162,6 +163,13 @@ class Transcription(PredictTask[SpeechExample, Output]):
         if example.has_keywords:
             answer["keywords"] = self._writer.keywords(keywords, end_s)
         return answer
+
+
+def _greedy_decoder(bundle: Bundle, options: TranscriptionOptions) -> Decoder[Any]:
+    vocabulary_size = bundle.tokenizers["text"].vocabulary_size
+    if options.decoder == "ctc":
+        return GreedyCtc(vocabulary_size)
+    return GreedyTransducer(bundle.manifest.graphs["predictor"], vocabulary_size, options.max_symbols_per_step)
 
 
 def _output(outcome: Outcome[SpeechExample]) -> Output:
