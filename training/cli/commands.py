@@ -45,6 +45,7 @@ from training.cli.running import (
     with_remark,
 )
 from training.cli.series import leave_one_out, seeds
+from training.cli.synthesize import synthesize_app
 from training.cli.tuning import find_lr, search
 from training.fit.places import check_writable
 from training.fit.run_lock import locked_run
@@ -78,6 +79,7 @@ app.command("find-lr")(find_lr)
 app.command()(search)
 app.command()(seeds)
 app.command("leave-one-out")(leave_one_out)
+app.add_typer(synthesize_app, name="synthesize")
 
 
 @app.command()
