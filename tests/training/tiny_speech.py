@@ -13,6 +13,7 @@ from training.config.signals import AugmentConfig, SignalConfig
 from training.data.records import Utterance
 from training.networks.inputs.streaming_front_end import StreamingFrontEnd
 from training.networks.transcriber import Transcriber
+from training.networks.transducer import Transducer
 from training.preprocessing.signal_scale import SignalScale
 
 SOUND = SignalConfig(kind="waveform", mel_bands=12, channels=(6, 5), running_mean=True)
@@ -31,6 +32,13 @@ def transcriber(signal: SignalConfig, **changes: Any) -> Transcriber:
     """A network of CTC; forward only unless the changes say otherwise."""
     config = TranscriberConfig.model_validate({"hidden_size": 7, "layers": 2, **changes})
     return lively(Transcriber(config, front_end(signal), VOCABULARY))
+
+
+def transducer(signal: SignalConfig, **changes: Any) -> Transducer:
+    """A transducer; forward only unless the changes say otherwise."""
+    values = {"hidden_size": 7, "layers": 2, "predictor_size": 5, "joint_size": 6, "predictor_dropout": 0.0}
+    config = TranscriberConfig.model_validate({**values, "decoder": "transducer", **changes})
+    return lively(Transducer(config, front_end(signal), VOCABULARY))
 
 
 def utterances(signal: SignalConfig, count: int = 8) -> list[Utterance]:

@@ -7,6 +7,7 @@ chunk to chunk, so that speech can be streamed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -101,14 +102,13 @@ class SpeechEncoder(nn.Module):
         return Encoded(self.dropout(outputs), steps, after)
 
 
-class Transcriber(Network):
-    """CTC over a speech encoder."""
+class SpeechNetwork(Network):
+    """Base of the networks over a speech encoder. Their state is that of the encoder."""
 
-    def __init__(self, config: TranscriberConfig, front_end: StreamingFrontEnd, vocabulary: int) -> None:
+    def __init__(self, config: TranscriberConfig, front_end: StreamingFrontEnd) -> None:
         super().__init__()
         self.config = config
         self.speech = SpeechEncoder(config, front_end)
-        self.output = nn.Linear(self.speech.output_size, vocabulary)
 
     @property
     def state_shapes(self) -> dict[str, StateShape]:
@@ -118,16 +118,28 @@ class Transcriber(Network):
     def values_per_step(self) -> int:
         return self.speech.front_end.values_per_step
 
+    def encoder_graph(self, name: str, width: int, output: Callable[[Tensor], Tensor]) -> NetworkGraph:
+        """The graph `encoder`, whose output `name` `[batch, steps, width]` is computed from those of the encoder."""
+
+        def run(feeds: Tensors) -> Tensors:
+            encoded = self.speech.read(feeds)
+            state = tuple(encoded.state[part] for part in self.state_shapes)
+            return {name: output(encoded.values), **self.next_state(state)}
+
+        inputs = (*self.speech.inputs(), *self.state_inputs())
+        return NetworkGraph(run, inputs, (float32(name, "batch", "steps", width), *self.state_outputs()))
+
+
+class Transcriber(SpeechNetwork):
+    """CTC over a speech encoder."""
+
+    def __init__(self, config: TranscriberConfig, front_end: StreamingFrontEnd, vocabulary: int) -> None:
+        super().__init__(config, front_end)
+        self.output = nn.Linear(self.speech.output_size, vocabulary)
+
     def graphs(self) -> dict[str, NetworkGraph]:
         """`encoder`: samples or frames, lengths and state -> log-probabilities of tokens, and the next state."""
-        inputs = (*self.speech.inputs(), *self.state_inputs())
-        outputs = (float32("log_probs", "batch", "steps", self.output.out_features), *self.state_outputs())
-        return {"encoder": NetworkGraph(self._encode, inputs, outputs)}
-
-    def _encode(self, feeds: Tensors) -> Tensors:
-        encoded = self.speech.read(feeds)
-        state = tuple(encoded.state[name] for name in self.state_shapes)
-        return {"log_probs": self._log_probs(encoded.values), **self.next_state(state)}
+        return {"encoder": self.encoder_graph("log_probs", self.output.out_features, self._log_probs)}
 
     def _log_probs(self, encoded: Tensor) -> Tensor:
         return F.log_softmax(self.output(encoded).float(), dim=2)

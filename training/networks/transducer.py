@@ -17,8 +17,8 @@ from training.networks.inputs.streaming_front_end import StreamingFrontEnd
 from training.networks.layers.cells import State, state_names
 from training.networks.layers.recurrent import StatefulStack
 from training.networks.layers.transducer_loss import transducer_loss
-from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, next_name
-from training.networks.transcriber import SpeechEncoder, ctc_losses, mean_per_token
+from training.networks.network import NetworkGraph, Tensors, float32, int64, next_name
+from training.networks.transcriber import SpeechNetwork, ctc_losses, mean_per_token
 from training.preprocessing.batches import TranscriptionBatch
 
 
@@ -58,22 +58,15 @@ class Joint(nn.Module):
         return logits
 
 
-class Transducer(Network):
+class Transducer(SpeechNetwork):
     """A speech encoder, a predictor and a joint network; in training also CTC over the encoder, if configured."""
 
     def __init__(self, config: TranscriberConfig, front_end: StreamingFrontEnd, vocabulary: int) -> None:
-        super().__init__()
-        self.config = config
-        self.speech = SpeechEncoder(config, front_end)
+        super().__init__(config, front_end)
         self.projection = nn.Linear(self.speech.output_size, config.joint_size)
         self.predictor = Predictor(config, vocabulary)
         self.joint = Joint(config.joint_size, vocabulary)
         self.ctc_output = nn.Linear(self.speech.output_size, vocabulary) if config.ctc_weight else None
-
-    @property
-    def state_shapes(self) -> dict[str, StateShape]:
-        """Of the encoder alone: the predictor's advances with the tokens, not with the sound."""
-        return self.speech.state_shapes
 
     def graphs(self) -> dict[str, NetworkGraph]:
         """`encoder`: sound and state -> `encoded`; `predictor`: one token of each row; `joint`: one pair of each row.
@@ -82,21 +75,14 @@ class Transducer(Network):
         """
         size, vocabulary = self.config.joint_size, self.joint.output.out_features
         encoded, predicted = float32("encoded", "batch", size), float32("predicted", "batch", size)
-        encoder_inputs = *self.speech.inputs(), *self.state_inputs()
-        encoder_outputs = float32("encoded", "batch", "steps", size), *self.state_outputs()
         names, width = self.predictor.state_names, self.config.predictor_size
         state = [float32(name, 1, "batch", width) for name in names]
         after = [float32(next_name(name), 1, "batch", width) for name in names]
         return {
-            "encoder": NetworkGraph(self._encode, encoder_inputs, encoder_outputs),
+            "encoder": self.encoder_graph("encoded", size, self.projection),
             "predictor": NetworkGraph(self._predict, (int64("token", "batch"), *state), (predicted, *after)),
             "joint": NetworkGraph(self._join, (encoded, predicted), (float32("log_probs", "batch", vocabulary),)),
         }
-
-    def _encode(self, feeds: Tensors) -> Tensors:
-        encoded = self.speech.read(feeds)
-        state = tuple(encoded.state[name] for name in self.state_shapes)
-        return {"encoded": self.projection(encoded.values), **self.next_state(state)}
 
     def _predict(self, feeds: Tensors) -> Tensors:
         state = tuple(feeds[name].contiguous() for name in self.predictor.state_names)

@@ -63,6 +63,8 @@ class GreedyTransducer:
     `predictor` is that graph of the bundle, as its manifest declares it.
     """
 
+    name = "greedy transducer"
+
     def __init__(self, predictor: GraphSpec, vocabulary_size: int, max_symbols_per_step: int) -> None:
         self._vocabulary_size = vocabulary_size
         self._max_symbols = max_symbols_per_step

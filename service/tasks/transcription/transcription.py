@@ -12,7 +12,9 @@ from service.tasks.core.chunk_state import require_chunks
 from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.step_batch import Outcome, StepTask
 from service.tasks.core.task import AnswerStatistics, InputStatistics, PredictInput, Runner
+from service.tasks.transcription.decoder import Decoder
 from service.tasks.transcription.greedy_ctc import GreedyCtc
+from service.tasks.transcription.greedy_transducer import GreedyTransducer
 from service.tasks.transcription.search.decoders import Decoders
 from service.tasks.transcription.sound_chunks import SignalForm
 from service.tasks.transcription.speech_batch import SpeechBatch, SpeechExample, SpeechModel, SpeechOutput
@@ -42,7 +44,7 @@ class Transcription(PredictTask[SpeechExample, Output]):
         layout, num_flush_steps = StateLayout(manifest.state), manifest.options.flush_steps
         self._model = SpeechModel(self._form, layout, output_name, num_flush_steps, tokenizer.vocabulary_size)
         self._states = SpeechStateReader(layout, self._form)
-        self._decoders = Decoders(bundle, manifest.options, GreedyCtc(tokenizer.vocabulary_size))
+        self._decoders = Decoders(bundle, manifest.options, _greedy_decoder(bundle, manifest.options))
         self._speller = Speller(tokenizer, manifest.options.unit)
         self._writer = TranscriptWriter(self._form.step_s)
 
@@ -170,6 +172,13 @@ class Transcription(PredictTask[SpeechExample, Output]):
         if example.has_keywords:
             answer["keywords"] = self._writer.keywords(keywords, end_s)
         return answer
+
+
+def _greedy_decoder(bundle: Bundle, options: TranscriptionOptions) -> Decoder[Any]:
+    vocabulary_size = bundle.tokenizers["text"].vocabulary_size
+    if options.decoder == "ctc":
+        return GreedyCtc(vocabulary_size)
+    return GreedyTransducer(bundle.manifest.graphs["predictor"], vocabulary_size, options.max_symbols_per_step)
 
 
 def _output(outcome: Outcome[SpeechExample]) -> Output:

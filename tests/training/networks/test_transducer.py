@@ -10,36 +10,28 @@ from torch import Tensor
 
 from service.bundle.tokenizer import BOS
 from service.tasks.core.task import Array
-from tests.training.exportable import lively
-from training.config.networks import Cell, TranscriberConfig
-from training.config.signals import AugmentConfig, SignalConfig
+from tests.training.tiny_speech import NUM_FEATURES, VOCABULARY, transducer
+from training.config.networks import Cell
+from training.config.signals import SignalConfig
 from training.evaluation.torch_runner import TorchRunner
-from training.networks.inputs.streaming_front_end import StreamingFrontEnd
 from training.networks.transducer import Transducer
 from training.onnx_graph.parts.builder import serialized
 from training.onnx_graph.writers import network_graphs
 from training.preprocessing.batches import TranscriptionBatch
-from training.preprocessing.signal_scale import SignalScale
 
-VOCABULARY, FEATURES = 9, 3
+FRAMES = SignalConfig(kind="frames", channels=(4,), kernel_size=3, stride=2)
 LENGTHS, NUM_TOKENS = torch.tensor([11, 4, 8]), torch.tensor([2, 0, 4])
 
 
-def transducer(cell: Cell = "lstm", ctc_weight: float = 0.0) -> Transducer:
-    """A transducer on frames, two frames a step, with random weights that hide no mistake."""
-    config = TranscriberConfig(
-        decoder="transducer", cell=cell, hidden_size=6, layers=1, dropout=0.0, ctc_weight=ctc_weight
-    ).model_copy(update={"predictor_size": 5, "joint_size": 7, "predictor_dropout": 0.0})
-    names = tuple(f"f{number}" for number in range(FEATURES))
-    signal = SignalConfig(kind="frames", channels=(4,), kernel_size=3, stride=2)
-    scale = SignalScale(names, (0.0,) * FEATURES, (1.0,) * FEATURES)
+def plain_transducer(cell: Cell = "lstm", ctc_weight: float = 0.0) -> Transducer:
+    """A transducer on frames, two of them a step, without dropout."""
     torch.manual_seed(3)
-    return lively(Transducer(config, StreamingFrontEnd(signal, AugmentConfig(), scale, 0.0), VOCABULARY))
+    return transducer(FRAMES, cell=cell, layers=1, dropout=0.0, ctc_weight=ctc_weight)
 
 
 def batch_of(padding: int = 0) -> TranscriptionBatch:
     random = torch.Generator().manual_seed(4)
-    values = torch.randn(len(LENGTHS), int(LENGTHS.max()), FEATURES, generator=random)
+    values = torch.randn(len(LENGTHS), int(LENGTHS.max()), NUM_FEATURES, generator=random)
     tokens = torch.randint(4, VOCABULARY, (len(LENGTHS), int(NUM_TOKENS.max())), generator=random)
     beyond = torch.arange(tokens.shape[1]) >= NUM_TOKENS.unsqueeze(1)
     return TranscriptionBatch(values, LENGTHS, tokens.masked_fill(beyond, padding), NUM_TOKENS)
@@ -48,7 +40,7 @@ def batch_of(padding: int = 0) -> TranscriptionBatch:
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_steps_of_the_graphs_are_what_the_loss_is_taken_of(cell: Cell) -> None:
     """The predictor run token by token and the joint network on each pair give the log-probabilities of all pairs."""
-    network, batch = transducer(cell).eval(), batch_of()
+    network, batch = plain_transducer(cell).eval(), batch_of()
     runner = TorchRunner(network)
     feeds = {"frames": batch.values.numpy(), "lengths": LENGTHS.numpy()}
     start = {name: np.zeros((layers, 3, width), np.float32) for name, (layers, width) in network.state_shapes.items()}
@@ -56,7 +48,7 @@ def test_steps_of_the_graphs_are_what_the_loss_is_taken_of(cell: Cell) -> None:
     with torch.no_grad():
         expected = network.all_pairs(torch.from_numpy(encoded), batch.tokens).log_softmax(dim=3).numpy()
     token, names = np.full(3, BOS), network.predictor.state_names
-    state = {name: np.zeros((1, 3, 5), np.float32) for name in names}
+    state = {name: np.zeros((1, 3, network.config.predictor_size), np.float32) for name in names}
     for column in range(expected.shape[2]):
         outputs = runner.run("predictor", {"token": token, **state})
         state = {name: outputs[f"next_{name}"] for name in names}
@@ -69,7 +61,7 @@ def test_steps_of_the_graphs_are_what_the_loss_is_taken_of(cell: Cell) -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_before"])
 def test_graphs_of_predictor_and_joint_compute_what_torch_computes(cell: Cell) -> None:
-    network = transducer(cell).eval()
+    network = plain_transducer(cell).eval()
     runner, random = TorchRunner(network), np.random.default_rng(5)
     for name, graph in network_graphs(network).items():
         session = ort.InferenceSession(serialized(graph.model()))
@@ -94,7 +86,7 @@ def loss_of(network: Transducer, batch: TranscriptionBatch) -> Tensor:
 
 def test_loss_is_the_mean_of_each_utterance_alone() -> None:
     """Padding of sounds and transcripts changes nothing, an empty transcript included."""
-    network, batch = transducer().eval(), batch_of()
+    network, batch = plain_transducer().eval(), batch_of()
     alone = [
         TranscriptionBatch(
             batch.values[row : row + 1, : LENGTHS[row]],
@@ -111,7 +103,7 @@ def test_loss_is_the_mean_of_each_utterance_alone() -> None:
 
 def test_ctc_is_added_in_training_only() -> None:
     """With a weight for CTC the training loss rises by it, and every weight has a gradient; on dev nothing changes."""
-    plain, both = transducer(), transducer(ctc_weight=0.5)
+    plain, both = plain_transducer(), plain_transducer(ctc_weight=0.5)
     both.load_state_dict(plain.state_dict(), strict=False)
     batch = batch_of()
     assert (loss_of(both.train(), batch) > loss_of(plain.train(), batch)).all()
