@@ -149,9 +149,10 @@ class StreamSession:
 
     async def _kept(self, body: Body) -> Body:
         """The answer, after the state behind it is in the session, if there is one."""
-        if self._state is None or self._reading is None or await self._state.keep(self._reading.state()):
-            return body
-        return {**body, "session_kept": False}
+        if self._state is None or self._state.session is None or self._reading is None:
+            return body  # the state stays an object, as long as nobody asks for it
+        is_kept = await self._state.keep(self._reading.state())
+        return body if is_kept else {**body, "session_kept": False}
 
     def _open(self, what: str) -> Reading:
         """The input that is open. Raises HTTPException if there is none."""
