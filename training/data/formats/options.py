@@ -12,7 +12,21 @@ from service.tasks.inputs.numbers import Decimal
 from service.tasks.inputs.times import ORDERS
 from training.data.records import Record
 
-Format = Literal["conllu", "columns", "slots", "csv", "tsv", "jsonl", "parallel", "text", "wav", "frames", "npz"]
+Format = Literal[
+    "conllu",
+    "columns",
+    "slots",
+    "csv",
+    "tsv",
+    "jsonl",
+    "parallel",
+    "text",
+    "wav",
+    "frames",
+    "npz",
+    "transcripts",
+    "kaldi",
+]
 TagField = Literal["lemma", "upos", "xpos", "feats", "deprel"]
 
 #: Formats that each task can be read from.
@@ -23,7 +37,7 @@ FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
     "generation": ("text", "csv", "tsv", "jsonl"),
     "forecasting": ("csv", "tsv", "jsonl"),
     "captioning": ("csv", "tsv", "jsonl"),
-    "transcription": ("csv", "tsv", "jsonl", "npz"),
+    "transcription": ("csv", "tsv", "jsonl", "npz", "wav", "transcripts", "kaldi"),
 }
 
 
