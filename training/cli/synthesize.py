@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from service.errors import UnrollError
 from training.cli.options import Jobs, friendly_errors, say
 
 synthesize_app = typer.Typer(
@@ -57,3 +58,87 @@ def speech(
         request = SpeechRequest(sentences, groups, voices, leave_out, count, dev_count, seed, rate)
         for table in synthesize_speech(request, out, jobs, say):
             typer.echo(table)
+
+
+Words = Annotated[str, typer.Option("--words", help="Public data set of single words by several speakers.")]
+Prompts = Annotated[str, typer.Option("--prompts", help="Public data set of speech for between the words.")]
+LeaveOut = Annotated[str, typer.Option("--leave-out", help="A speaker to leave out.")]
+
+
+@synthesize_app.command()
+def digits(
+    out: Out,
+    words: Words = "fsdd",
+    split: Annotated[str, typer.Option("--split", help="Part of the data set: train or dev.")] = "train",
+    leave_out: LeaveOut = "",
+    only: Annotated[str, typer.Option("--only", help="The only speaker to take.")] = "",
+    shortest: Annotated[int, typer.Option("--shortest", min=1, max=100, help="Words in a string, at least.")] = 3,
+    longest: Annotated[int, typer.Option("--longest", min=1, max=100, help="Words in a string, at most.")] = 7,
+    count: Count = 4000,
+    seed: Seed = 1,
+    rate: Rate = 8000,
+    jobs: Jobs = 1,
+) -> None:
+    """Glue recordings of single digits into strings: connected digits to train on.
+
+    unroll synthesize digits --out digits --count 4000 --leave-out theo
+
+    Writes train.tsv (file, seconds, speaker, text) and train.zip.
+    """
+    with friendly_errors():
+        from training.synthesis.connected_digits import DigitsRequest, synthesize_digits
+
+        if shortest > longest:
+            raise UnrollError(f"--shortest {shortest} is more than --longest {longest}")
+        request = DigitsRequest(words, split, leave_out, only, shortest, longest, count, seed, rate)
+        for table in synthesize_digits(request, out, jobs):
+            typer.echo(table)
+
+
+@synthesize_app.command()
+def background(
+    out: Out,
+    words: Words = "fsdd",
+    prompts: Prompts = "asterisk_prompts_en",
+    leave_out: LeaveOut = "",
+    longest_s: Annotated[float, typer.Option("--longest", min=2, max=60, help="Seconds of a sound, at most.")] = 10.0,
+    count: Count = 1500,
+    seed: Seed = 1,
+    rate: Rate = 8000,
+    jobs: Jobs = 1,
+) -> None:
+    """Make utterances of digits among prompts, noise and silence, whose text is the digits alone: for keyword spotting.
+
+    unroll synthesize background --out background --count 1500
+
+    The text is empty where no digit is said. Prompts that hold a digit or a number made of one are not used.
+    """
+    with friendly_errors():
+        from training.synthesis.keyword_streams import StreamRequest, synthesize_background
+
+        request = StreamRequest(words, prompts, leave_out, seed, rate)
+        for table in synthesize_background(request, count, longest_s, out, jobs):
+            typer.echo(table)
+
+
+@synthesize_app.command()
+def streams(
+    out: Out,
+    words: Words = "fsdd",
+    prompts: Prompts = "asterisk_prompts_en",
+    leave_out: LeaveOut = "",
+    hours: Annotated[float, typer.Option("--hours", min=0.1, max=24, help="Hours of sound, at least.")] = 2.0,
+    seed: Seed = 1,
+    rate: Rate = 8000,
+) -> None:
+    """Make long streams with digits at known places, to score keyword spotting on.
+
+    unroll synthesize streams --out keyword-dev --hours 2
+
+    Writes dev.zip with streams of 5 to 10 minutes and dev.tsv (stream, keyword, start_s, end_s). The recordings are of
+    dev, and the prompts none that `background` uses.
+    """
+    with friendly_errors():
+        from training.synthesis.keyword_streams import StreamRequest, synthesize_keyword_streams
+
+        typer.echo(synthesize_keyword_streams(StreamRequest(words, prompts, leave_out, seed, rate), hours, out))

@@ -79,3 +79,31 @@ class AugmentConfig(_Table):
     time_mask_part: float = Field(default=0.2, gt=0, le=1, description="largest share of time that one mask covers")
     feature_masks: int = Field(default=0, ge=0, le=1000, description="number of masks over neighbouring features")
     feature_mask_size: int = Field(default=8, ge=1, le=65_536, description="largest width of a feature mask")
+    reverberation: float = Field(
+        default=0.0, ge=0, le=1, description="share of sounds put into a made room with echoes"
+    )
+    longest_reverberation_s: float = Field(
+        default=0.4, ge=0.1, le=3, description="seconds in which the echoes of the largest room fall by 60 dB"
+    )
+    sound_noise: float = Field(
+        default=0.0, ge=0, le=1, description="share of sounds with noise added: white, pink, brown or babble"
+    )
+    babble: float = Field(
+        default=0.25, ge=0, le=1, description="share of that noise which is other sounds of the batch, all at once"
+    )
+    lowest_snr_db: float = Field(default=5.0, ge=-20, le=80, description="loudest noise: dB below the sound")
+    highest_snr_db: float = Field(default=40.0, ge=-20, le=80, description="faintest noise: dB below the sound")
+    telephone: float = Field(default=0.0, ge=0, le=1, description="share of sounds cut to the band of a telephone")
+    volume_db: float = Field(default=0.0, ge=0, le=60, description="largest change of the level of sound, either way")
+    clipping: float = Field(default=0.0, ge=0, le=1, description="share of sounds clipped at 20 to 80 % of their peak")
+
+    @model_validator(mode="after")
+    def _noise_has_a_range(self) -> AugmentConfig:
+        if self.lowest_snr_db > self.highest_snr_db:
+            raise ValueError("lowest_snr_db must be no more than highest_snr_db")
+        return self
+
+    @property
+    def distorts_sound(self) -> bool:
+        """Whether raw samples are changed, but for their speed and length."""
+        return any((self.reverberation, self.sound_noise, self.telephone, self.volume_db, self.clipping))

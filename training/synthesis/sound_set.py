@@ -122,18 +122,33 @@ def _made(waiting: Path, number: int, make: Make) -> Row | None:
     return row
 
 
-def _pack(table: Path, rows: Iterable[tuple[Path, Row]]) -> None:
+def _pack(table: Path, rows: Sequence[tuple[Path, Row]]) -> None:
+    lines = [tuple(rows[0][1]), *(tuple(row.values()) for _, row in rows)]
+    _complete(table, ((path.name, path.read_bytes()) for path, _ in rows), lines)
+
+
+def write_together(folder: Path, name: str, waves: Mapping[str, bytes], rows: Sequence[tuple[str, ...]]) -> Path:
+    """Write sounds into `NAME.zip`, and `rows`, the header first, into `NAME.tsv`. Returns the table's path.
+
+    Raises:
+        UnrollError: there are such files already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / f"{name}.tsv"
+    if table.exists():
+        raise UnrollError(f"{table} exists already: choose another --out")
+    _complete(table, waves.items(), rows)
+    return table
+
+
+def _complete(table: Path, waves: Iterable[tuple[str, bytes]], rows: Iterable[tuple[str, ...]]) -> None:
     """The archive first, then the table that makes it complete; both by renaming."""
-    archive, lines = table.with_suffix(".zip"), list[str]()
     partial = table.with_suffix(".partial")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as packed:
-        for path, row in rows:
-            info = zipfile.ZipInfo(path.name, _ZIP_TIME)
+        for name, wave in waves:
+            info = zipfile.ZipInfo(name, _ZIP_TIME)
             info.compress_type = zipfile.ZIP_DEFLATED
-            packed.writestr(info, path.read_bytes())
-            if not lines:
-                lines.append("\t".join(row))
-            lines.append("\t".join(row.values()))
-    partial.replace(archive)
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            packed.writestr(info, wave)
+    partial.replace(table.with_suffix(".zip"))
+    partial.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
     partial.replace(table)

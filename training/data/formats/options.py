@@ -114,6 +114,9 @@ class ReadOptions(BaseModel):
         default=False,
         description="text: distinct lines as transcripts of speech write them, in lower-case letters and apostrophes",
     )
+    keep_silent: bool = Field(
+        default=False, description="speech: keep sounds without a text, from which to learn to write nothing"
+    )
     word_column: int | None = Field(default=None, description="CoNLL columns: number of the word column, usually 1")
     tag_column: int | None = Field(default=None, description="CoNLL columns: number of the tag column, usually -1")
 

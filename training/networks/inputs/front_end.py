@@ -51,6 +51,8 @@ class FrontEnd(nn.Module):
         """The features, and the number of steps of each row."""
         if self.training:
             values, lengths = self.augmentation.resample(values, lengths)
+            if self.spectrogram is not None:
+                values = self.augmentation.distort_samples(values, lengths, self.config.sample_rate_hz)
         if self.spectrogram is not None:
             values, lengths = self.spectrogram(values, lengths)
         features = (values - self.mean.float()) / self.deviation.float()

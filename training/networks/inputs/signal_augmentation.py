@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from training.config.signals import AugmentConfig
+from training.networks.inputs.sound_augmentation import distorted
 
 _AXES = 3
 
 
 class SignalAugmentation(nn.Module):
-    """`resample` augments raw samples or frames; `distort` augments features scaled to a standard deviation of 1."""
+    """`resample` augments raw samples or frames, `distort_samples` raw samples, `distort` scaled features."""
 
     def __init__(self, config: AugmentConfig) -> None:
         super().__init__()
@@ -35,8 +36,12 @@ class SignalAugmentation(nn.Module):
         places = torch.minimum(start[:, None] + steps * factor[:, None], (lengths - 1)[:, None])
         return _interpolated(values, places), resampled
 
+    def distort_samples(self, values: Tensor, lengths: Tensor, rate_hz: int) -> Tensor:
+        """`[batch, time]` of samples -> the same shape, as heard elsewhere: see `sound_augmentation`."""
+        return distorted(values, lengths, self.config, rate_hz) if self.config.distorts_sound else values
+
     def distort(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """`[batch, time, features]` -> the same shape."""
+        """`[batch, time, features]`, scaled to a standard deviation of 1 -> the same shape."""
         config = self.config
         if config.warp:
             features = warped(features, config.warp)

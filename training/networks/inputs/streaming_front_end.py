@@ -90,6 +90,8 @@ class StreamingFrontEnd(nn.Module):
         """Features of a chunk that follows `state`; of a whole input without one."""
         if self.training:
             values, lengths = self.augmentation.resample(values, lengths)
+            if self.spectrogram is not None:
+                values = self.augmentation.distort_samples(values, lengths, self.config.sample_rate_hz)
         state = self.zero_state(len(values)) if state is None else state
         steps = torch.div(lengths + self.values_per_step - 1, self.values_per_step, rounding_mode="floor")
         after: Tensors = {}

@@ -44,12 +44,15 @@ class LeftOut(NamedTuple):
     why: str
 
 
-def read_entries(entries: Iterable[Entry], report: Report) -> list[Located]:
-    """Utterances of entries whose sound can be read. Empty texts, and sounds too short for theirs, are left out."""
+def read_entries(entries: Iterable[Entry], report: Report, keep_silent: bool = False) -> list[Located]:
+    """Utterances of entries whose sound can be read. Sounds too short for their text are left out.
+
+    So are those without a text, unless `keep_silent`: a network learns from them to write nothing.
+    """
     found: list[Located] = []
     empty: list[LeftOut] = []
     short: list[LeftOut] = []
-    for entry, sound in _sounds(entries, report, empty):
+    for entry, sound in _sounds(entries, report, empty, keep_silent):
         text, samples = " ".join(entry.text.split()), sound.samples
         needed_s = _LEAST_S_PER_CHARACTER * least_steps(text)
         if len(samples) < needed_s * sound.sample_rate_hz:
@@ -76,11 +79,13 @@ def tell_left_out(left_out: list[LeftOut], kind: str, report: Report) -> None:
         report.warn(path, line, what)
 
 
-def _sounds(entries: Iterable[Entry], report: Report, empty: list[LeftOut]) -> Iterator[tuple[Entry, Waveform]]:
+def _sounds(
+    entries: Iterable[Entry], report: Report, empty: list[LeftOut], keep_silent: bool
+) -> Iterator[tuple[Entry, Waveform]]:
     """Entries with a text and their sounds. A file that several entries in a row are parts of is decoded once."""
     last: tuple[str, Waveform | None] = ("", None)
     for entry in entries:
-        if not entry.text.strip():
+        if not keep_silent and not entry.text.strip():
             empty.append(LeftOut(entry.path, entry.line, entry.name))
             continue
         if last[0] != entry.name or entry.seconds is None:

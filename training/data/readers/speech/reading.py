@@ -48,17 +48,17 @@ def _read(path: Path, file_format: Format, options: ReadOptions, report: Report)
         case "npz":
             return read_frame_arrays(path, options, report)
         case "kaldi":
-            return read_entries(kaldi_entries(path, report), report)
+            return read_entries(kaldi_entries(path, report), report, options.keep_silent)
         case "transcripts":
-            return read_entries(transcript_entries(path, report), report)
+            return read_entries(transcript_entries(path, report), report, options.keep_silent)
         case "wav":
             tables = indices_in(path) if path.is_dir() else [path]
-            return [
-                located
-                for table in tables
-                for located in read_entries(table_entries(table, _format_of(table), options, report), report)
-            ]
-    return read_entries(table_entries(path, file_format, options, report), report)
+            return [located for table in tables for located in _of_table(table, _format_of(table), options, report)]
+    return _of_table(path, file_format, options, report)
+
+
+def _of_table(table: Path, file_format: Format, options: ReadOptions, report: Report) -> list[Located]:
+    return read_entries(table_entries(table, file_format, options, report), report, options.keep_silent)
 
 
 def _format_of(table: Path) -> Format:
