@@ -107,11 +107,40 @@ class Forecasting(Answer):
     quantiles: dict[str, list[list[float]]] | None = None
 
 
+class TranscribedWord(Answer):
+    """A word, its place in the input in seconds, and the mean probability of its tokens, 0 to 1."""
+
+    word: str
+    start_s: float | None = None
+    end_s: float | None = None
+    confidence: float
+
+
+class SpottedKeyword(Answer):
+    """A keyword that was asked for, and where in the input it ends, in seconds."""
+
+    keyword: str
+    time_s: float | None = None
+    confidence: float
+
+
+class Transcript(Answer):
+    """What was said; in a stream one utterance, which may go on and change while `is_final` is false."""
+
+    text: str
+    confidence: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    is_final: bool = True
+    words: list[TranscribedWord] | None = None
+    keywords: list[SpottedKeyword] | None = None
+
+
 class OtherPrediction(Answer):
     """A prediction of a task that this version does not know: everything is in `model_extra`."""
 
 
-AnyPrediction = Classification | Tagging | Translation | Captioning | Forecasting | OtherPrediction
+AnyPrediction = Classification | Tagging | Translation | Captioning | Forecasting | Transcript | OtherPrediction
 
 #: What the predictions of each task are.
 PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
@@ -120,6 +149,7 @@ PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
     "translation": Translation,
     "captioning": Captioning,
     "forecasting": Forecasting,
+    "transcription": Transcript,
 }
 
 P = TypeVar("P", bound=Answer)

@@ -18,6 +18,14 @@ class PredictParameters(TypedDict, total=False):
     length_penalty: float
     return_score: bool
     return_attention: bool
+    words: bool  # transcription, as all below: also the words, with their times
+    endpoint_ms: float
+    language_model_weight: float
+    vocabulary: Sequence[str]
+    phrases: Sequence[str]
+    phrase_boost: float
+    keywords: Sequence[str]
+    keyword_threshold: float
 
 
 class GenerationParameters(TypedDict, total=False):

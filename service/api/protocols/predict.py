@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -41,13 +41,16 @@ def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: 
     """A `PredictResponse`, written without validation: every part was made by our own code."""
     manifest = engine.opened.bundle.manifest
     call.record.note_timings(prediction.timings)
-    body = {
+    body: dict[str, Any] = {
         "model": manifest.name,
         "version": manifest.version,
         "task": manifest.task,
         "predictions": prediction.answers,
         "timings": prediction.timings._asdict(),
     }
+    if sound_s := prediction.sound_s:
+        body["audio_s"] = round(sound_s, 6)
+        body["real_time_factor"] = round(prediction.timings.total_ms / 1000 / sound_s, 6)
     if token is not None:
         body["state"] = token
     return PlainResponse(to_json(body))
@@ -63,6 +66,7 @@ PROTOCOL = Protocol(
             PredictRequest,
             answer=PredictResponse,
             names_model=True,
+            takes_sound=True,
             summary="Tag, classify, translate, forecast, describe",
             examples=PREDICT_EXAMPLES,
             responses=PREDICT_RESPONSES,

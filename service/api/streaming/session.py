@@ -52,7 +52,8 @@ class StreamSession:
 
     async def _answer(self, received: Received) -> None:
         if isinstance(received, bytes):
-            await self._take(received)
+            if not (self._channel.more_bytes_wait and await self._put_by(received)):
+                await self._take(received)
             return
         settings = self._context.call.settings
         limits = BodyLimits(settings.max_stream_message_bytes, settings.max_inputs_per_request)
@@ -87,6 +88,16 @@ class StreamSession:
         self._index += 1
         await self._channel.send({"type": "result", "index": self._index, **body})
 
+    async def _put_by(self, piece: bytes) -> bool:
+        """Leave a piece to be read with the next, which waits already: the answer to that is the answer to both."""
+        reading = self._open("an input")
+        if not reading.put_by(piece):
+            return False
+        with self._reports.piece(self._context.call.record):
+            self._index += 1
+        await self._channel.send({"type": "result", "index": self._index, "predictions": []})
+        return True
+
     async def _generate(self, message: Generate) -> None:
         body = await self._written(self._open("generate"), message.parameters)
         await self._channel.send({"type": "result", "index": self._index, **body})
@@ -97,7 +108,7 @@ class StreamSession:
             body = {} if reading.is_continued else await self._written(reading, None)
         else:
             with self._reports.piece(self._context.call.record):
-                body = await self._kept(await reading.finish())
+                body = await self._kept(await reading.finish(goes_on=message.return_state))
         if message.return_state:
             body = {**body, "state": self._where().get("state")}
         self._close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from service.access.metering import meter_var
@@ -17,6 +18,7 @@ from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.step_queue import StepQueue
 from service.observability.inference_statistics import InferenceStatistics, RunTotals
+from service.observability.scrape.speech_series import SpeechSeries
 from service.observability.timings import Timings
 from service.tasks.core.chunk_state import require_chunks
 from service.tasks.core.parameters import check_parameters
@@ -45,13 +47,15 @@ class Queue(Protocol):
 class Prediction(NamedTuple):
     """One answer per input, in order, as JSON values; for a chunk all answers to it, and the state to continue from.
 
-    `outputs` are what the task computed for each input before it was written as JSON.
+    `outputs` are what the task computed for each input before it was written as JSON, `sound_s` is the duration of the
+    sounds that were new, 0 if there were none.
     """
 
     answers: list[Any]
     timings: Timings
     state: InputState | None = None
     outputs: Sequence[Output] = ()
+    sound_s: float = 0.0
 
 
 class _Asked(NamedTuple):
@@ -92,6 +96,7 @@ class PredictEngine:
         self.statistics = InferenceStatistics()
         self.embedder = context.embedder(opened, task, self.statistics)
         metrics = context.metrics
+        self._reads_sound = opened.bundle.manifest.reads_sound
         self._stage_durations = metrics.stage_duration.of_predictions(model)
         self._label_counts = metrics.label_counts(model)
         self._confidence = metrics.prediction_confidence.labels(model)
@@ -99,6 +104,11 @@ class PredictEngine:
             metrics.read_tokens.labels(model),
             metrics.unknown_tokens.labels(model),
         )
+
+    @cached_property
+    def speech(self) -> SpeechSeries:
+        """What the metrics say of sound."""
+        return self._context.metrics.speech_series(self.opened.bundle.manifest.name)
 
     @property
     def is_alive(self) -> bool:
@@ -222,7 +232,14 @@ class PredictEngine:
         if asked.caller != BACKGROUND:  # shadow traffic is no traffic of the model's
             self._observe(timings, [notes for _, notes in written])
             self.statistics.succeed(timings, len(examples))
-        return Prediction([answer for answer, _ in written], timings, outputs=outputs)
+        sound_s = self._sound_of(examples, timings) if self._reads_sound else 0.0
+        return Prediction([answer for answer, _ in written], timings, outputs=outputs, sound_s=sound_s)
+
+    def _sound_of(self, examples: Sequence[Any], timings: Timings) -> float:
+        """The duration of the sounds, which is counted."""
+        sound_s = sum([self.task.sound_s(example) for example in examples])
+        self.speech.read(sound_s, timings.total_ms / 1000)
+        return sound_s
 
     def _preprocess_text(self, text: str, parameters: Mapping[str, Any]) -> Any:
         """`_preprocess` for one short text, which most requests have."""

@@ -75,6 +75,10 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
         """The labels and the confidence of a plain answer."""
         ...
 
+    def sound_s(self, example: ExampleT) -> float:
+        """The duration of the sound in an example, in seconds: that of a chunk alone. 0 if there is none."""
+        return 0.0
+
     def embedding_example(self, value: PredictInput) -> ExampleT:
         """`preprocess` for `embed`: no parameters. Raises InvalidInput."""
         return self.preprocess(value, self.parameters_type())

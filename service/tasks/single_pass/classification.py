@@ -13,6 +13,7 @@ from pydantic import Field
 from service.bundle.hidden_output import EMBEDDING
 from service.bundle.load import Bundle
 from service.bundle.padding import FloatArray
+from service.bundle.task_options import WaveformSpec
 from service.errors import InferenceFailed
 from service.tasks.core.chunk_state import (
     ChunkState,
@@ -99,6 +100,8 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
     def __init__(self, bundle: Bundle) -> None:
         self._manifest = bundle.manifest
         self._labels = bundle.manifest.labels
+        signal = bundle.manifest.options.signal if bundle.manifest.options.task == "classification" else None
+        self._rate_hz = signal.sample_rate_hz if isinstance(signal, WaveformSpec) else 0
         self._input = sequence_input(bundle)
 
     def preprocess(self, value: PredictInput, parameters: ClassificationParameters) -> ClassificationExample:
@@ -143,6 +146,9 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
 
     def postprocess(self, example: ClassificationExample, output: ClassificationOutput) -> ClassificationAnswer:
         return ClassificationAnswer.model_validate(self.plain_answer(example, output))
+
+    def sound_s(self, example: ClassificationExample) -> float:
+        return len(example.sequence) / self._rate_hz if self._rate_hz else 0.0
 
     def input_statistics(self, example: ClassificationExample) -> InputStatistics:
         return self._input.input_statistics(example.sequence)
