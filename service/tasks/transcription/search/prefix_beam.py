@@ -34,6 +34,9 @@ from service.tasks.transcription.search.hypotheses import (
 from service.tasks.transcription.search.hypothesis_bytes import HypothesisBytes
 from service.tasks.transcription.search.language_model import LanguageModel, LanguagePoint
 
+#: The least probability of a token with a word list, which may allow none of the probable ones.
+_LEAST_OF_WORD_LIST = 1e-5
+
 
 @dataclass(frozen=True)
 class Pruning:
@@ -41,7 +44,7 @@ class Pruning:
 
     Attributes:
         certain_blank: a step whose blank has more is passed over.
-        min_probability: tokens of a step with less are left out, unless there is a word list.
+        min_probability: tokens of a step with less are left out; with a word list it is 1e-5 at most.
         max_tokens: most tokens of a step that hypotheses grow by.
         max_gap: hypotheses this far below the best one, in nats, are dropped.
     """
@@ -92,7 +95,8 @@ class PrefixBeamSearch:
         self._bonus = token_bonus
         self._pruning = pruning
         with np.errstate(divide="ignore"):
-            min_probability = 0.0 if biasing and biasing.words else pruning.min_probability
+            least = _LEAST_OF_WORD_LIST if biasing and biasing.words else 1.0
+            min_probability = min(pruning.min_probability, least)
             self._least = float(np.log(np.float64(min_probability)))
             self._certain = float(np.log(np.float64(pruning.certain_blank)))
 
