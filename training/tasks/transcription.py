@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -116,7 +117,7 @@ class TranscriptionTask(TranscriptionEvaluation, TrainingTask[Utterance]):
 
     def defaults(self, records: Sequence[Utterance]) -> dict[str, Any]:
         """Those of frames, or those of sound at the sample rate of most records; the others are resampled."""
-        found = _DEFAULTS[records[0].kind]
+        found = deepcopy(_DEFAULTS[records[0].kind])  # overrides are written into it
         if records[0].kind == "frames":
             return found
         rates = Counter(record.sample_rate_hz for record in records)

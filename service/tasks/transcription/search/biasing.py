@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
-from service.tasks.core.probabilities import DoubleArray
 from service.tasks.transcription.search.phrases import BoostedPhrases
 from service.tasks.transcription.search.spelling import Spelling
 from service.tasks.transcription.search.word_list import REFUSED, WordList
@@ -57,28 +55,19 @@ class Biasing:
         if self.words is not None:
             words = self.words.step(words, text)
             if words == REFUSED:
-                return Extension(context, -np.inf)
+                return Extension(context, -math.inf)
         if self.phrases is not None:
             phrases, gain = self.phrases.step(phrases, text)
         return Extension(Context(words, phrases), gain)
 
-    def after(self, token_ids: Sequence[int]) -> tuple[Context, float]:
-        """The context after tokens from the start, and the sum of their gains."""
-        context, total = self.start, 0.0
-        for token_id in token_ids:
-            context, gain = self.extended(context, token_id)
-            total += gain
-        return context, total
-
-    def gains(self, contexts: Sequence[Context], token_ids: Sequence[int]) -> DoubleArray:
-        """`[contexts, tokens]`: what each hypothesis gains by each token."""
-        gains = [[self.extended(context, token_id).gain for token_id in token_ids] for context in contexts]
-        return np.array(gains, dtype=np.float64).reshape(len(contexts), len(token_ids))
+    def gains(self, context: Context, token_ids: Sequence[int]) -> list[float]:
+        """What a hypothesis gains by each token."""
+        return [self.extended(context, token_id).gain for token_id in token_ids]
 
     def gain_at_end(self, context: Context) -> float:
         """What is due when the text ends; minus infinity within a word of the list."""
         if self.words is not None and not self.words.is_complete(context.words):
-            return -np.inf
+            return -math.inf
         return 0.0 if self.phrases is None else self.phrases.payment_at_end(context.phrases)
 
     def num_complete(self, token_ids: Sequence[int]) -> int:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-import numpy as np
-
-from service.bundle.padding import IntArray
-from service.tasks.core.probabilities import DoubleArray
 from service.tasks.transcription.decoder import BLANK, Token
 from service.tasks.transcription.search.biasing import NO_CONTEXT, Context
 from service.tasks.transcription.search.language_model import LanguagePoint
@@ -18,8 +14,22 @@ from service.tasks.transcription.search.language_model import LanguagePoint
 NOTHING: Final = -1
 #: The key of the text without tokens.
 ROOT_KEY: Final = 0
-#: Rows of `Hypotheses.scores`.
-ENDS_IN_BLANK, ENDS_IN_TOKEN, BEST_IN_BLANK, BEST_IN_TOKEN = range(4)
+NEVER: Final = -math.inf
+
+
+class Scores(NamedTuple):
+    """Natural logarithms of a text: of all alignments that end in a blank, of all that end in its last token, and of
+    the best of each kind (Hannun et al. 2014)."""
+
+    in_blank: float
+    in_token: float
+    best_in_blank: float
+    best_in_token: float
+
+    @property
+    def total(self) -> float:
+        """Of all alignments."""
+        return log_add(self.in_blank, self.in_token)
 
 
 class Written(NamedTuple):
@@ -59,8 +69,7 @@ class Hypotheses:
     """The texts that are followed, the best first.
 
     Attributes:
-        scores: `[4, texts]`, natural logarithms: of all alignments that end in a blank, of all that end in the last
-            token, and of the best of each kind (Hannun et al. 2014). All lack the term `base`.
+        scores: of each text; all lack the term `base`.
         base: log-probability of the steps that were blank beyond doubt.
         top_id: the most probable token of the last step.
         num_quiet: steps since one where that was not the blank.
@@ -68,33 +77,27 @@ class Hypotheses:
 
     prefixes: tuple[Prefix, ...]
     alignments: tuple[Alignments, ...]
-    scores: DoubleArray
+    scores: tuple[Scores, ...]
     base: float = 0.0
     top_id: int = BLANK
     num_steps: int = 0
     num_quiet: int = 0
 
     @property
-    def totals(self) -> DoubleArray:
-        """`[texts]`: the log-probability of each text, with what was added to it, but without `base`."""
-        totals: DoubleArray = np.logaddexp(self.scores[ENDS_IN_BLANK], self.scores[ENDS_IN_TOKEN]) + self.extras
-        return totals
+    def totals(self) -> list[float]:
+        """The log-probability of each text, with what was added to it, but without `base`."""
+        return [
+            log_add(score[0], score[1]) + prefix.extra for score, prefix in zip(self.scores, self.prefixes, strict=True)
+        ]
 
-    @property
-    def extras(self) -> DoubleArray:
-        """`[texts]`: what was added to each."""
-        return np.array([prefix.extra for prefix in self.prefixes], dtype=np.float64)
-
-    @property
-    def last_ids(self) -> IntArray:
-        """`[texts]`: the last token of each."""
-        return np.array([prefix.last_id for prefix in self.prefixes], dtype=np.int64)
+    def best_path(self, index: int) -> Written | None:
+        """The best alignment of a text."""
+        score, alignments = self.scores[index], self.alignments[index]
+        return alignments.in_blank if score.best_in_blank >= score.best_in_token else alignments.in_token
 
     def tokens(self, index: int) -> tuple[Token, ...]:
         """The tokens of a text, where its best alignment has them."""
-        ends_in_blank = self.scores[BEST_IN_BLANK, index] >= self.scores[BEST_IN_TOKEN, index]
-        path = self.alignments[index].in_blank if ends_in_blank else self.alignments[index].in_token
-        return tokens_of(path)
+        return tokens_of(self.best_path(index))
 
 
 def tokens_of(path: Written | None) -> tuple[Token, ...]:
@@ -109,10 +112,10 @@ def tokens_of(path: Written | None) -> tuple[Token, ...]:
 
 def first_hypotheses(context: Context, point: LanguagePoint | None, held_id: int = NOTHING) -> Hypotheses:
     """Before the first step: the empty text. A token `held_id` may still be sounding, which writes nothing."""
-    starts = [-np.inf, 0.0] if held_id != NOTHING else [0.0, -np.inf]
+    blank, token = (NEVER, 0.0) if held_id != NOTHING else (0.0, NEVER)
     prefix = Prefix(last_id=held_id, context=context, point=point)
-    scores = np.array([starts[0], starts[1], starts[0], starts[1]])[:, None]
-    return Hypotheses((prefix,), (Alignments(),), scores, top_id=max(held_id, BLANK))
+    scores = Scores(blank, token, blank, token)
+    return Hypotheses((prefix,), (Alignments(),), (scores,), top_id=max(held_id, BLANK))
 
 
 def key_after(key: int, token_id: int) -> int:
@@ -120,6 +123,8 @@ def key_after(key: int, token_id: int) -> int:
     return hash((key, token_id))
 
 
-def best_of(values: Sequence[float] | DoubleArray) -> int:
-    """The index of the highest value, the first of equals."""
-    return int(np.argmax(values))
+def log_add(first: float, second: float) -> float:
+    """`log(exp(first) + exp(second))`."""
+    if first < second:
+        first, second = second, first
+    return first if second == NEVER else first + math.log1p(math.exp(second - first))

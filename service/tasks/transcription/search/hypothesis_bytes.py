@@ -18,7 +18,15 @@ from service.bundle.tokenizer import EOS
 from service.tasks.core.state_bytes import malformed
 from service.tasks.transcription.decoder import Token
 from service.tasks.transcription.search.biasing import Biasing, Context
-from service.tasks.transcription.search.hypotheses import NOTHING, ROOT_KEY, Alignments, Hypotheses, Prefix, Written
+from service.tasks.transcription.search.hypotheses import (
+    NOTHING,
+    ROOT_KEY,
+    Alignments,
+    Hypotheses,
+    Prefix,
+    Scores,
+    Written,
+)
 from service.tasks.transcription.search.language_model import LanguageModel, LanguagePoint
 
 #: Steps, quiet steps, best token of the last step, tokens, texts, states of the language model; and `Hypotheses.base`.
@@ -65,7 +73,7 @@ class HypothesisBytes:
         for row, (prefix, alignments) in enumerate(zip(hypotheses.prefixes, hypotheses.alignments, strict=True)):
             in_blank, in_token = (places.get(id(path), -1) for path in alignments)
             point = -1 if prefix.point is None else numbers[id(prefix.point.before)]
-            scores = tuple(hypotheses.scores[:, row])
+            scores = tuple(hypotheses.scores[row])
             head = (prefix.key, prefix.parent_key, prefix.last_id, *prefix.context)
             texts[row] = (*head, in_blank, in_token, point, prefix.extra, scores)
         counts = _COUNTS.pack(
@@ -101,7 +109,7 @@ class HypothesisBytes:
         alignments = tuple(
             Alignments(_at(written, int(text["in_blank"])), _at(written, int(text["in_token"]))) for text in texts
         )
-        scores = np.ascontiguousarray(texts["scores"].T)
+        scores = tuple(Scores(*score) for score in texts["scores"].tolist())
         return Hypotheses(prefixes, alignments, scores, base, top_id, num_steps, num_quiet)
 
     def _read_written(self, rows: Array, num_steps: int) -> list[Written]:

@@ -9,35 +9,33 @@ cost nothing: every hypothesis stays. The best single alignment of each text is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS
-from service.tasks.core.probabilities import DoubleArray
 from service.tasks.core.task import Array, Runner
 from service.tasks.transcription.decoder import BLANK, Decoded, Token
 from service.tasks.transcription.search.biasing import Biasing
 from service.tasks.transcription.search.hypotheses import (
-    BEST_IN_BLANK,
-    BEST_IN_TOKEN,
-    ENDS_IN_BLANK,
-    ENDS_IN_TOKEN,
+    NEVER,
     NOTHING,
     Alignments,
     Hypotheses,
     Prefix,
+    Scores,
     Written,
-    best_of,
     first_hypotheses,
     key_after,
+    log_add,
 )
 from service.tasks.transcription.search.hypothesis_bytes import HypothesisBytes
 from service.tasks.transcription.search.language_model import LanguageModel, LanguagePoint
 
-_NEVER = -np.inf
+#: The least probability of a token with a word list, which may allow none of the probable ones.
+_LEAST_OF_WORD_LIST = 1e-5
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Pruning:
 
     Attributes:
         certain_blank: a step whose blank has more is passed over.
-        min_probability: tokens of a step with less are left out, unless there is a word list.
+        min_probability: tokens of a step with less are left out; with a word list it is 1e-5 at most.
         max_tokens: most tokens of a step that hypotheses grow by.
         max_gap: hypotheses this far below the best one, in nats, are dropped.
     """
@@ -58,10 +56,18 @@ class Pruning:
 
 
 class Growth(NamedTuple):
-    """The tokens that hypotheses may grow by at a step, `ids` `[tokens]`, and the log-probabilities of all tokens."""
+    """The tokens that hypotheses may grow by at a step, with their log-probabilities, and those of all tokens."""
 
-    ids: IntArray
-    log_probs: DoubleArray
+    log_probs: dict[int, float]
+    blank: float
+    row: Array
+
+    def of(self, token_id: int) -> float:
+        """The log-probability of any token; of no token minus infinity."""
+        if token_id == NOTHING:
+            return NEVER
+        found = self.log_probs.get(token_id)
+        return float(self.row[token_id]) if found is None else found
 
 
 class PrefixBeamSearch:
@@ -89,7 +95,8 @@ class PrefixBeamSearch:
         self._bonus = token_bonus
         self._pruning = pruning
         with np.errstate(divide="ignore"):
-            min_probability = 0.0 if biasing and biasing.words else pruning.min_probability
+            least = _LEAST_OF_WORD_LIST if biasing and biasing.words else 1.0
+            min_probability = min(pruning.min_probability, least)
             self._least = float(np.log(np.float64(min_probability)))
             self._certain = float(np.log(np.float64(pruning.certain_blank)))
 
@@ -115,9 +122,9 @@ class PrefixBeamSearch:
     def best(self, hypotheses: Hypotheses, is_final: bool) -> Decoded:
         totals = hypotheses.totals
         if is_final:
-            ended = totals + self._gains_at_end(hypotheses)
-            totals = ended if np.isfinite(ended).any() else totals
-        index = best_of(totals)
+            ended = [total + gain for total, gain in zip(totals, self._gains_at_end(hypotheses), strict=True)]
+            totals = ended if max(ended) > NEVER else totals
+        index = totals.index(max(totals))
         tokens = hypotheses.tokens(index)
         if is_final and self.biasing is not None:
             tokens = tokens[: self.biasing.num_complete([token.token_id for token in tokens])]
@@ -133,23 +140,23 @@ class PrefixBeamSearch:
         """The steps of a row that are not blank beyond doubt."""
         return np.flatnonzero(log_probs[:, BLANK] <= self._certain)
 
-    def growth(self, log_probs: Array) -> Growth:
+    def growth(self, row: Array) -> Growth:
         """The tokens that may be written at a step; of equals the lower ids."""
-        values = log_probs.astype(np.float64)
-        ids = np.flatnonzero(values[EOS + 1 :] > self._least) + EOS + 1
+        ids = np.flatnonzero(row[EOS + 1 :] > self._least) + EOS + 1
         if len(ids) > self._pruning.max_tokens:
-            order = np.argsort(-values[ids], kind="stable")[: self._pruning.max_tokens]
+            order = np.argsort(-row[ids], kind="stable")[: self._pruning.max_tokens]
             ids = np.sort(ids[order])
-        return Growth(ids, values)
+        return Growth(dict(zip(ids.tolist(), row[ids].tolist(), strict=True)), float(row[BLANK]), row)
 
-    def gains(self, prefixes: Sequence[Prefix], ids: IntArray) -> DoubleArray:
-        """`[texts, tokens]`: what is added to each text for growing by each token."""
-        gains = np.full((len(prefixes), len(ids)), self._bonus)
-        if self.language_model is not None:
-            rows = [prefix.point.log_probs[ids] for prefix in prefixes if prefix.point is not None]  # type: ignore[index]
-            gains += self._weight * np.stack(rows)
+    def gains(self, prefix: Prefix, ids: Sequence[int]) -> list[float]:
+        """What is added to a text for growing by each token."""
+        gains = [self._bonus] * len(ids)
+        if prefix.point is not None and prefix.point.log_probs is not None:
+            scores = prefix.point.log_probs.take(ids).tolist()
+            gains = [gain + self._weight * score for gain, score in zip(gains, scores, strict=True)]
         if self.biasing is not None:
-            gains += self.biasing.gains([prefix.context for prefix in prefixes], ids.tolist())
+            more = self.biasing.gains(prefix.context, ids)
+            gains = [gain + other for gain, other in zip(gains, more, strict=True)]
         return gains
 
     def grown(self, prefix: Prefix, token_id: int, gain: float) -> Prefix:
@@ -162,16 +169,9 @@ class PrefixBeamSearch:
         key = key_after(prefix.key, token_id)
         return Prefix(key, prefix.key, token_id, prefix.extra + gain, context, point)
 
-    def kept(self, totals: DoubleArray) -> list[int]:
-        """The indices of the best candidates, the best first, of equals the first."""
-        if len(totals) > self.num_beams:
-            edge = np.partition(totals, len(totals) - self.num_beams)[len(totals) - self.num_beams]
-            candidates = np.flatnonzero(totals >= edge)
-        else:
-            candidates = np.arange(len(totals))
-        order = candidates[np.argsort(-totals[candidates], kind="stable")][: self.num_beams]
-        least = totals[order[0]] - self._pruning.max_gap
-        return [int(index) for index in order if totals[index] >= least and totals[index] > _NEVER]
+    def least(self, total: float) -> float:
+        """What a candidate must have beside another one of that total."""
+        return total - self._pruning.max_gap
 
     def _first(self, held_id: int = NOTHING) -> Hypotheses:
         context = self.biasing.start if self.biasing is not None else Prefix().context
@@ -182,14 +182,12 @@ class PrefixBeamSearch:
         if self.language_model is not None:
             self.language_model.read(runner, _points(hypotheses))
 
-    def _gains_at_end(self, hypotheses: Hypotheses) -> DoubleArray:
-        """`[texts]`: what is due if no step follows."""
-        gains = np.zeros(len(hypotheses.prefixes))
-        for index, prefix in enumerate(hypotheses.prefixes):
-            if prefix.point is not None:
-                gains[index] += self._weight * prefix.point.end
-            if self.biasing is not None:
-                gains[index] += self.biasing.gain_at_end(prefix.context)
+    def _gains_at_end(self, hypotheses: Hypotheses) -> list[float]:
+        """What is due for each text if no step follows."""
+        gains = []
+        for prefix in hypotheses.prefixes:
+            gain = self._weight * prefix.point.end if prefix.point is not None else 0.0
+            gains.append(gain + (self.biasing.gain_at_end(prefix.context) if self.biasing is not None else 0.0))
         return gains
 
 
@@ -239,100 +237,121 @@ def _after_blanks(before: Hypotheses, blanks: Sequence[float]) -> Hypotheses:
     base = before.base
     for log_prob in blanks:
         base += log_prob
-    scores = before.scores
-    if not np.isneginf(scores[ENDS_IN_TOKEN]).all():
-        scores = np.full_like(scores, _NEVER)
-        scores[ENDS_IN_BLANK] = np.logaddexp(before.scores[ENDS_IN_BLANK], before.scores[ENDS_IN_TOKEN])
-        scores[BEST_IN_BLANK] = np.maximum(before.scores[BEST_IN_BLANK], before.scores[BEST_IN_TOKEN])
-        alignments = tuple(Alignments(path) for path in _best_paths(before))
-    else:
-        alignments = before.alignments
-    return Hypotheses(before.prefixes, alignments, scores, base, before.top_id, before.num_steps, before.num_quiet)
+    if all(score.in_token == NEVER for score in before.scores):
+        return replace(before, base=base)
+    scores = tuple(
+        Scores(score.total, NEVER, max(score.best_in_blank, score.best_in_token), NEVER) for score in before.scores
+    )
+    alignments = tuple(Alignments(before.best_path(index)) for index in range(len(scores)))
+    return replace(before, alignments=alignments, scores=scores, base=base)
 
 
-def _best_paths(hypotheses: Hypotheses) -> list[Written | None]:
-    """The best alignment of each text."""
-    in_blank = (hypotheses.scores[BEST_IN_BLANK] >= hypotheses.scores[BEST_IN_TOKEN]).tolist()
-    return [one.in_blank if blank else one.in_token for one, blank in zip(hypotheses.alignments, in_blank, strict=True)]
+class _Candidate(NamedTuple):
+    """A text that stays, `token_id` NOTHING, or grows by a token."""
+
+    total: float
+    index: int
+    token_id: int
+    gain: float
+    score: float
+    best: float
 
 
 def _advanced(search: PrefixBeamSearch, before: Hypotheses, growth: Growth, step: int) -> Hypotheses:
-    """The best texts after a step."""
-    candidates = _Candidates(before, growth, step)
-    candidates.merge()
-    gains = search.gains(before.prefixes, growth.ids)
-    extras = before.extras
-    stays = np.logaddexp(candidates.stays[ENDS_IN_BLANK], candidates.stays[ENDS_IN_TOKEN]) + extras
-    grows = candidates.grows + extras[:, None] + gains
-    kept = search.kept(np.concatenate((stays, grows.ravel())))
-    prefixes, alignments = [], []
-    scores = np.full((4, len(kept)), _NEVER)
-    for place, index in enumerate(kept):
-        if index < len(stays):
-            prefixes.append(before.prefixes[index])
-            alignments.append(candidates.alignments[index])
-            scores[:, place] = candidates.stays[:, index]
-            continue
-        parent, column = divmod(index - len(stays), len(growth.ids))
-        token_id = int(growth.ids[column])
-        prefixes.append(search.grown(before.prefixes[parent], token_id, float(gains[parent, column])))
-        alignments.append(Alignments(None, candidates.written(parent, token_id)))
-        scores[ENDS_IN_TOKEN, place] = candidates.grows[parent, column]
-        scores[BEST_IN_TOKEN, place] = candidates.best_grows[parent, column]
-    return Hypotheses(tuple(prefixes), tuple(alignments), scores, before.base)
+    """The best texts after a step, the best first, of equals the first."""
+    one = _Step(search, before, growth, step)
+    one.stay()
+    one.merge()
+    candidates = one.candidates()
+    candidates.sort(key=_total, reverse=True)
+    least = search.least(candidates[0].total)
+    kept = [candidate for candidate in candidates[: search.num_beams] if candidate.total >= least]
+    made = [one.made(candidate) for candidate in kept]
+    prefixes, alignments, scores = zip(*made, strict=True)
+    return Hypotheses(prefixes, alignments, scores, before.base)
 
 
-class _Candidates:
-    """The texts that stay, `stays` `[4, texts]` as `Hypotheses.scores`, and those that grow, `[texts, tokens]`."""
+def _total(candidate: _Candidate) -> float:
+    return candidate.total
 
-    def __init__(self, before: Hypotheses, growth: Growth, step: int) -> None:
-        self._before, self._growth, self._step = before, growth, step
-        self._paths = _best_paths(before)
-        last_ids = before.last_ids
-        totals = np.logaddexp(before.scores[ENDS_IN_BLANK], before.scores[ENDS_IN_TOKEN])
-        bests = np.maximum(before.scores[BEST_IN_BLANK], before.scores[BEST_IN_TOKEN])
-        of_last = np.where(last_ids == NOTHING, _NEVER, growth.log_probs[last_ids])
-        blank = growth.log_probs[BLANK]
-        self.stays = np.stack(
-            (
-                totals + blank,
-                before.scores[ENDS_IN_TOKEN] + of_last,
-                bests + blank,
-                before.scores[BEST_IN_TOKEN] + of_last,
-            )
-        )
-        # The last token again is a new token only after a blank.
-        again = last_ids[:, None] == growth.ids
-        log_probs = growth.log_probs[growth.ids]
-        self.grows = np.where(again, before.scores[ENDS_IN_BLANK][:, None], totals[:, None]) + log_probs
-        self.best_grows = np.where(again, before.scores[BEST_IN_BLANK][:, None], bests[:, None]) + log_probs
-        self.alignments = [
-            Alignments(path, self._sounding(one.in_token, float(log_prob)))
-            for path, one, log_prob in zip(self._paths, before.alignments, of_last, strict=True)
-        ]
+
+class _Step:
+    """The candidates of one step. There are few, so that plain numbers are faster than arrays."""
+
+    def __init__(self, search: PrefixBeamSearch, before: Hypotheses, growth: Growth, step: int) -> None:
+        self._search, self._before, self._growth, self._step = search, before, growth, step
+        self._totals = [score.total for score in before.scores]
+        self._bests = [max(score.best_in_blank, score.best_in_token) for score in before.scores]
+        self._stays: list[Scores] = []
+        self._alignments: list[Alignments] = []
+        self._merged: set[tuple[int, int]] = set()
+
+    def stay(self) -> None:
+        """Every text stays, by a blank or by its last token again."""
+        before, blank = self._before, self._growth.blank
+        for index, (prefix, score) in enumerate(zip(before.prefixes, before.scores, strict=True)):
+            of_last = self._growth.of(prefix.last_id)
+            total, best = self._totals[index] + blank, self._bests[index] + blank
+            self._stays.append(Scores(total, score.in_token + of_last, best, score.best_in_token + of_last))
+            sounding = _sounding(before.alignments[index].in_token, of_last)
+            self._alignments.append(Alignments(before.best_path(index), sounding))
 
     def merge(self) -> None:
         """Where a text grows to one that is followed already, add it to that one."""
         rows = {prefix.key: row for row, prefix in enumerate(self._before.prefixes)}
-        columns = {token_id: column for column, token_id in enumerate(self._growth.ids.tolist())}
         for index, prefix in enumerate(self._before.prefixes):
-            row, column = rows.get(prefix.parent_key), columns.get(prefix.last_id)
-            if row is None or column is None or row == index:
+            row, last_id = rows.get(prefix.parent_key), prefix.last_id
+            if row is None or row == index or last_id not in self._growth.log_probs:
                 continue
-            self.stays[ENDS_IN_TOKEN, index] = np.logaddexp(self.stays[ENDS_IN_TOKEN, index], self.grows[row, column])
-            if self.best_grows[row, column] > self.stays[BEST_IN_TOKEN, index]:
-                self.stays[BEST_IN_TOKEN, index] = self.best_grows[row, column]
-                self.alignments[index] = self.alignments[index]._replace(in_token=self.written(row, prefix.last_id))
-            self.grows[row, column] = _NEVER
+            score, best = self._grown(row, last_id)
+            stays = self._stays[index]
+            stays = stays._replace(in_token=log_add(stays.in_token, score))
+            if best > stays.best_in_token:
+                stays = stays._replace(best_in_token=best)
+                self._alignments[index] = self._alignments[index]._replace(in_token=self._written(row, last_id))
+            self._stays[index] = stays
+            self._merged.add((row, last_id))
 
-    def written(self, row: int, token_id: int) -> Written:
+    def candidates(self) -> list[_Candidate]:
+        """All that may be kept: those that stay, then those that grow."""
+        prefixes = self._before.prefixes
+        totals = [stays.total + prefix.extra for stays, prefix in zip(self._stays, prefixes, strict=True)]
+        found = [_Candidate(total, index, NOTHING, 0.0, 0.0, 0.0) for index, total in enumerate(totals)]
+        least, ids = self._search.least(max(totals)), list(self._growth.log_probs)
+        for index, prefix in enumerate(prefixes):
+            for token_id, gain in zip(ids, self._search.gains(prefix, ids), strict=True):
+                score, best = self._grown(index, token_id)
+                total = score + prefix.extra + gain
+                if total >= least and total > NEVER and (index, token_id) not in self._merged:
+                    found.append(_Candidate(total, index, token_id, gain, score, best))
+        return found
+
+    def made(self, candidate: _Candidate) -> tuple[Prefix, Alignments, Scores]:
+        """The text of a candidate."""
+        index, token_id = candidate.index, candidate.token_id
+        if token_id == NOTHING:
+            return self._before.prefixes[index], self._alignments[index], self._stays[index]
+        prefix = self._search.grown(self._before.prefixes[index], token_id, candidate.gain)
+        scores = Scores(NEVER, candidate.score, NEVER, candidate.best)
+        return prefix, Alignments(None, self._written(index, token_id)), scores
+
+    def _grown(self, index: int, token_id: int) -> tuple[float, float]:
+        """The scores of a text with one more token; the last token again is a new one only after a blank."""
+        log_prob = self._growth.log_probs[token_id]
+        if self._before.prefixes[index].last_id == token_id:
+            score = self._before.scores[index]
+            return score.in_blank + log_prob, score.best_in_blank + log_prob
+        return self._totals[index] + log_prob, self._bests[index] + log_prob
+
+    def _written(self, index: int, token_id: int) -> Written:
         """The best alignment of a text with one more token, written at this step."""
-        again = self._before.prefixes[row].last_id == token_id
-        path = self._before.alignments[row].in_blank if again else self._paths[row]
-        return Written(Token(token_id, self._step, min(float(self._growth.log_probs[token_id]), 0.0)), path)
+        again = self._before.prefixes[index].last_id == token_id
+        path = self._before.alignments[index].in_blank if again else self._alignments[index].in_blank
+        return Written(Token(token_id, self._step, min(self._growth.log_probs[token_id], 0.0)), path)
 
-    def _sounding(self, path: Written | None, log_prob: float) -> Written | None:
-        """An alignment whose last token sounds at this step too."""
-        if path is None or path.token.log_prob >= log_prob:
-            return path
-        return Written(path.token._replace(log_prob=min(log_prob, 0.0)), path.before)
+
+def _sounding(path: Written | None, log_prob: float) -> Written | None:
+    """An alignment whose last token sounds at this step too."""
+    if path is None or path.token.log_prob >= log_prob:
+        return path
+    return Written(path.token._replace(log_prob=min(log_prob, 0.0)), path.before)

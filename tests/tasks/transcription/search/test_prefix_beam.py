@@ -28,10 +28,8 @@ from tests.tasks.transcription.search.builders import (
 
 
 def texts_of(hypotheses: Hypotheses) -> dict[tuple[int, ...], float]:
-    totals = hypotheses.totals + hypotheses.base
-    return {
-        tuple(token.token_id for token in hypotheses.tokens(index)): float(total) for index, total in enumerate(totals)
-    }
+    totals = [total + hypotheses.base for total in hypotheses.totals]
+    return {tuple(token.token_id for token in hypotheses.tokens(index)): total for index, total in enumerate(totals)}
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -235,6 +233,6 @@ def test_a_flipped_byte_never_fails_otherwise() -> None:
 def test_pruning_of_tokens_bounds_the_work_of_a_step() -> None:
     """A flat distribution over a large vocabulary grows hypotheses by a named number of tokens only."""
     search = PrefixBeamSearch(4, 5000, pruning=Pruning(max_tokens=10))
-    assert len(search.growth(np.full(5000, -np.log(5000.0), dtype=np.float32)).ids) == 0
+    assert len(search.growth(np.full(5000, -np.log(5000.0), dtype=np.float32)).log_probs) == 0
     row = np.full(5000, -6.0, dtype=np.float32)
-    assert len(search.growth(row).ids) == 10
+    assert len(search.growth(row).log_probs) == 10
