@@ -19,7 +19,7 @@ COPY deploy/docker/trim.py /src/
 RUN apt-get update -q && apt-get install -qy --no-install-recommends binutils \
     && cd /opt/unroll/lib/python3*/site-packages \
     && strip --strip-unneeded uvloop/loop.*.so tokenizers/tokenizers.abi3.so httptools/parser/*.so \
-        cryptography/hazmat/bindings/_rust.abi3.so
+        cryptography/hazmat/bindings/_rust.abi3.so _soundfile_data/libsndfile*.so
 # The root file system is read-only at run time: files that are not compiled now would be compiled at every start, the
 # standard library included, which the base image does not compile.
 RUN python /src/trim.py environment /opt/unroll \

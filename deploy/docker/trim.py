@@ -37,6 +37,9 @@ UNUSED_IN_PACKAGES = (
     "numpy/_core/include",
     "numpy/_core/lib",
     "numpy/random/lib",
+    # For compiling bindings: those of cryptography and soundfile are, and need `_cffi_backend` only.
+    "cffi",
+    "pycparser",
     # PyYAML, which only huggingface-hub needs.
     "yaml",
     "_yaml",

@@ -233,6 +233,9 @@ class TranscriptionOptions(OptionsOfTask):
     num_beams: int = Field(default=1, ge=1, le=32, description="1 is greedy decoding")
     language_model: bool = Field(default=False, description="whether there is a graph `language_model`")
     language_model_weight: float = Field(default=0.3, ge=0.0, le=2.0, description="of its log-probabilities in beams")
+    token_bonus: float = Field(
+        default=0.0, ge=0.0, le=10.0, description="added for each token in beams, against the brevity it prefers"
+    )
 
     @property
     def required_graphs(self) -> tuple[str, ...]:
@@ -259,3 +262,8 @@ TaskOptions = Annotated[
     | TranscriptionOptions,
     Field(discriminator="task"),
 ]
+
+
+def signal_of(options: TaskOptions) -> SignalSpec | None:
+    """The signal that a bundle reads; None for text, pictures and the windows of a forecaster."""
+    return options.signal if isinstance(options, (ClassificationOptions, TranscriptionOptions)) else None

@@ -350,6 +350,14 @@ class TranscriberConfig(NetworkTable):
     )
     endpoint_ms: float = Field(default=800.0, ge=0, description="silence that ends an utterance of a stream")
     max_utterance_s: float = Field(default=30.0, gt=0, description="after which an utterance is ended in any case")
+    num_beams: int = Field(default=1, ge=1, le=32, description="of the bundle; 1 is greedy decoding, as in training")
+    language_model: str = Field(
+        default="", description="run folder of a language model with the same unit, for beam search in the bundle"
+    )
+    language_model_weight: float = Field(default=0.3, ge=0, le=2, description="of its log-probabilities in beams")
+    token_bonus: float = Field(
+        default=0.0, ge=0, le=10, description="added for each token in beams, against the brevity it prefers"
+    )
 
 
 NetworkConfig = Annotated[

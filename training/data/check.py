@@ -21,6 +21,8 @@ from training.data.split import shortened, shortened_name
 
 _BAR_CHARACTERS = 40
 _MAX_LABELS_SHOWN = 25
+#: What is compared between records, and what may differ where it is the same; of most tasks text and label.
+_COMPARED = {"transcription": ("sound", "text")}
 
 
 class Finding(BaseModel):
@@ -142,10 +144,12 @@ def render(report: DataReport, console: Console) -> None:
     for path, facts in report.understood.items():
         console.print(f"  {escape(sentence_about(path, facts))}", highlight=False, soft_wrap=True)
     for split in report.splits:
-        _render_split(split, console)
+        _render_split(split, report.task, console)
     for comparison in report.comparisons:
-        render_one = _render_comparison_of_series if report.task == "forecasting" else _render_comparison
-        render_one(comparison, console)
+        if report.task == "forecasting":
+            _render_comparison_of_series(comparison, console)
+        else:
+            _render_comparison(comparison, report.task, console)
     _render_findings("Warnings", report.warnings, console)
     _render_findings("Faults", report.faults, console)
     verdict = f"[red]{_counted(report.faults, 'fault')}[/]" if report.faults else "[green]no faults[/]"
@@ -156,7 +160,7 @@ def _counted(things: Sized, name: str) -> str:
     return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
 
 
-def _render_split(split: SplitProfile, console: Console) -> None:
+def _render_split(split: SplitProfile, task: str, console: Console) -> None:
     console.print(f"[bold]{split.name}[/] {escape(split.path)}", highlight=False, soft_wrap=True)
     if split.channels:
         console.print(f"  {split.records:,} rows; duplicate times: {split.duplicates:,}")
@@ -167,7 +171,8 @@ def _render_split(split: SplitProfile, console: Console) -> None:
         f"mean {split.mean_length:.1f} and at most {split.max_length:,} {split.length_unit}"
     )
     console.print(f"  duplicates: {split.duplicates:,}{_lines(split.duplicate_lines)}")
-    console.print(f"  same text with another label: {split.conflicts:,}{_lines(split.conflict_lines)}")
+    what, decision = _COMPARED.get(task, ("text", "label"))
+    console.print(f"  same {what} with another {decision}: {split.conflicts:,}{_lines(split.conflict_lines)}")
     bars = {
         f"{bar.shortest}-{bar.longest}" if bar.longest > 2 else str(bar.longest): bar.count for bar in split.lengths
     }
@@ -193,15 +198,18 @@ def _bar_table(title: str, counts: Mapping[str, int], total: int | None = None) 
     return table
 
 
-def _render_comparison(comparison: Comparison, console: Console) -> None:
+def _render_comparison(comparison: Comparison, task: str, console: Console) -> None:
     console.print(f"[bold]{comparison.name} compared with train[/]")
     console.print(
         f"  out of vocabulary: {comparison.out_of_vocabulary:.2f} % of the tokens ({comparison.unknown_tokens:,})"
     )
+    what, _ = _COMPARED.get(task, ("text", "label"))
     console.print(
-        f"  texts that are also in train (leaks): {comparison.leaks:,} ({comparison.leak_share:.2f} %)"
+        f"  {what}s that are also in train (leaks): {comparison.leaks:,} ({comparison.leak_share:.2f} %)"
         f"{_lines(comparison.leak_lines)}"
     )
+    if task == "transcription":
+        return
     names = shortened([f"{shortened_name(label)} ({count:,})" for label, count in comparison.unseen_labels.items()])
     console.print(f"  labels that are not in train: {escape(names) or 'none'}")
 

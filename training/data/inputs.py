@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.bundle.task_options import TaskName
@@ -42,6 +43,7 @@ from training.data.readers.pictures import FILE_COLUMNS as PICTURE_COLUMNS
 from training.data.readers.signals import FILE_COLUMNS as SOUND_COLUMNS
 from training.data.readers.signals import numbered_features
 from training.data.readers.sound_files import is_sound
+from training.data.readers.speech.frame_arrays import has_arrays
 from training.data.readers.translation import pick_source_column
 from training.data.records import Series, TaggedSentence
 
@@ -197,8 +199,8 @@ def _read_series(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inpu
 
 def _read_frames(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Input]:
     """Sequences of frames: an array, lines of JSON, or rows by the names of their columns."""
-    if path.suffix.lower() == ".npz":
-        return _read_arrays(path)
+    if has_arrays(path):
+        return _read_arrays(path.with_suffix(".npz"))
     if _TABLE_SUFFIXES.get(path.suffix.lower()) == "jsonl":
         return [(number, _frames_of_line(line, path, number)) for number, line in _numbered_lines(path)]
     table = read_table(path, _table_format(path, wanted.task, options) or "csv", Report(), options)
@@ -268,12 +270,21 @@ def _frames_of_line(line: str, path: Path, number: int) -> JsonInput:
 def _read_arrays(path: Path) -> list[Input]:
     try:
         with np.load(path, allow_pickle=False) as stored:
-            x = stored["x"]
+            x = stored["x"] if "lengths" not in stored else _pieces(stored["frames"], stored["lengths"])
     except (ValueError, OSError, KeyError) as error:
         raise DataFault(path, None, f"no array x can be read: {error}") from error
+    if isinstance(x, list):
+        return [(number, {"frames": values.tolist()}) for number, values in enumerate(x, start=1)]
     if x.ndim != 3 or not np.isfinite(x).all():
         raise DataFault(path, None, "invalid array", "x must be [sequences, time, features] and finite")
     return [(number, {"frames": values.tolist()}) for number, values in enumerate(x, start=1)]
+
+
+def _pieces(frames: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
+    """The frames of each sequence."""
+    if frames.ndim != 2 or lengths.ndim != 1 or int(lengths.sum()) != len(frames) or not np.isfinite(frames).all():
+        raise ValueError("frames must be [all frames, features] and finite, and lengths add up to them")
+    return np.split(frames, np.cumsum(lengths)[:-1])
 
 
 def _read_files(

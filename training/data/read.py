@@ -13,12 +13,13 @@ from training.data.formats.foreign_files import is_web_page
 from training.data.formats.lines import read_head, read_text
 from training.data.formats.options import FORMATS_OF_TASK, Format, Located, ReadOptions
 from training.data.formats.slot_folder import find_part
+from training.data.formats.transcript_form import transcript_lines
 from training.data.formats.understanding import describe_records, sentence_about, warn_of_length
 from training.data.readers.classification import read_labelled_table, read_slot_labels
 from training.data.readers.pictures import index_of_pictures, read_pictures
 from training.data.readers.series import read_series
 from training.data.readers.signals import read_signals, signal_format
-from training.data.readers.speech.reading import index_of_speech, read_speech, speech_format
+from training.data.readers.speech.reading import read_speech, speech_format
 from training.data.readers.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots, read_tagged_jsonl
 from training.data.readers.text import read_table_text, rejoined
 from training.data.readers.translation import read_pair_table, read_parallel
@@ -55,6 +56,7 @@ _SIGNAL_FORMATS: dict[TaskName, Callable[[Path], Format | None]] = {
     "transcription": speech_format,
 }
 
+_FOLDERS: tuple[Format, ...] = ("slots", "transcripts", "kaldi")
 #: Tasks with one reader for all formats.
 _ONE_READER: dict[TaskName, Callable[[Path, Format, ReadOptions, Report], list[Located]]] = {
     "captioning": read_pictures,
@@ -100,8 +102,6 @@ def read_located(
             raise DataFault(part, None, "no such file or folder")
     if task == "captioning":
         paths = tuple(map(index_of_pictures, paths))
-    if task == "transcription":
-        paths = tuple(map(index_of_speech, paths))
     file_format = options.format or ("frames" if options.window_rows else detect_format(task, paths, options))
     _check_format(task, file_format, paths)
     for part in paths:
@@ -219,8 +219,9 @@ def _check_format(task: TaskName, file_format: Format, paths: tuple[Path, ...]) 
         raise DataFault(
             paths[0], None, f"{len(paths)} paths for {file_format}", "only parallel takes two paths, as in a.en,a.de"
         )
-    if file_format != "wav" and paths[0].is_dir() != (file_format == "slots"):
-        raise DataFault(paths[0], None, f"cannot be read as {file_format}", "slots and wav are folders, others files")
+    if file_format != "wav" and paths[0].is_dir() != (file_format in _FOLDERS):
+        folders = ", ".join(("wav", *_FOLDERS))
+        raise DataFault(paths[0], None, f"cannot be read as {file_format}", f"folders are {folders}, others files")
 
 
 def _read(
@@ -265,6 +266,7 @@ def _read_text(path: Path, options: ReadOptions, report: Report) -> list[Located
     _doubt_text(path, options, report)
     text = read_text(path, report, options.encoding)
     text = rejoined(text) if options.rejoin else text
+    text = "".join(transcript_lines(text.splitlines())) if options.spoken else text
     return [Located(Passage(text), 1)] if text.strip() else []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from training.networks.captioner import Captioner
 from training.networks.classifier import Classifier
 from training.networks.forecaster import Forecaster
+from training.networks.fused_recogniser import LANGUAGE_MODEL, FusedRecogniser
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
 from training.networks.signal_classifier import SignalClassifier
@@ -46,6 +47,11 @@ def network_graphs(network: Network, half: bool = False) -> Graphs:
     Raises:
         ValueError: there is no writer for this kind of network, or a weight does not fit half precision.
     """
+    if isinstance(network, FusedRecogniser):
+        step = network.graphs()[LANGUAGE_MODEL]
+        graph = GraphBuilder(LANGUAGE_MODEL, step.inputs, step.outputs, half)
+        write_step(graph, network.language_model)
+        return {**network_graphs(network.recogniser, half), LANGUAGE_MODEL: graph}
     if type(network) not in WRITERS:
         raise ValueError(f"there is no graph writer for a {type(network).__name__}")
     writers = WRITERS[type(network)]

@@ -11,6 +11,7 @@ from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
 from training.data.digests import dev_rows_digest, file_digests
+from training.data.formats.options import ReadOptions
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import find_dataset, locate
 from training.data.public.named_dataset import NamedDataset
@@ -82,17 +83,17 @@ def running_text(data: RunData, config: DataConfig) -> RunData:
     """Records of a language model: with the text of further data sets, and reversed, where the recipe says so."""
     for name, times in times_read(config.also).items():
         for _ in range(times):
-            data = _with_text_of(data, find_dataset(name))
+            data = _with_text_of(data, find_dataset(name), config.read)
     if config.reverse:
         return replace(data, train=turned_round(_passages(data.train)), dev=turned_round(_passages(data.dev)))
     return data
 
 
-def _with_text_of(data: RunData, entry: NamedDataset) -> RunData:
-    train, dev = (spelt_out(_sentences(entry, split)) for split in ("train", "dev"))
+def _with_text_of(data: RunData, entry: NamedDataset, options: ReadOptions) -> RunData:
+    train, dev = (_text_of(entry, split, options) for split in ("train", "dev"))
     more = {f"{entry.name}/{file}": digest for file, digest in named_digests(entry).items()}
     source = _joined(data.source, entry.name, entry.licence, entry.attribution, more)
-    return replace(data, train=[*data.train, train], dev=[*data.dev, dev], source=source)
+    return replace(data, train=[*data.train, *train], dev=[*data.dev, *dev], source=source)
 
 
 def _joined(old: DataSource, name: str, licence: str, attribution: str, splits: dict[str, str]) -> DataSource:
@@ -104,11 +105,18 @@ def _joined(old: DataSource, name: str, licence: str, attribution: str, splits: 
     return DataSource(name=names, licence=licences, attribution=attributions, splits={**old.splits, **splits})
 
 
-def _sentences(entry: NamedDataset, split: str) -> list[TaggedSentence]:
-    if "tagging" not in entry.tasks:
-        raise UnrollError(f"data.also: {entry.name} is for {', '.join(entry.tasks)}; name sets for tagging")
-    records = read_records("tagging", locate(entry.name, split), entry.options)
-    return [record for record in records if isinstance(record, TaggedSentence)]
+def _text_of(entry: NamedDataset, split: str, options: ReadOptions) -> list[Passage]:
+    """The sentences of a set for tagging, or the transcripts of a set for speech recognition, one a line."""
+    path = locate(entry.name, split)
+    if "tagging" in entry.tasks:
+        records = read_records("tagging", path, entry.options)
+        return [spelt_out([record for record in records if isinstance(record, TaggedSentence)])]
+    if "transcription" in entry.tasks and entry.options.text_column is not None:
+        of_table = ReadOptions(format="tsv", text_column=entry.options.text_column, spoken=options.spoken)
+        return _passages(read_records("generation", path, of_table))
+    raise UnrollError(
+        f"data.also: {entry.name} is for {', '.join(entry.tasks)}; name sets for tagging or transcription"
+    )
 
 
 def _passages(records: Sequence[Record]) -> list[Passage]:

@@ -75,6 +75,9 @@ class TranscriptionTask(TranscriptionEvaluation, TrainingTask[Utterance]):
             records, vocabulary.tokenizers["text"], values_per_step(recipe.signal), flush, size, recipe.seed
         )
 
+    def language_model(self, recipe: Recipe) -> str:
+        return recipe.network_as(TranscriberConfig).language_model
+
     def network(self, recipe: Recipe, vocabulary: Vocabulary) -> Network:
         config = recipe.network_as(TranscriberConfig)
         front_end = StreamingFrontEnd(recipe.signal, recipe.augment, vocabulary.require_signal_scale(), config.dropout)
@@ -100,6 +103,9 @@ class TranscriptionTask(TranscriptionEvaluation, TrainingTask[Utterance]):
             flush_steps=flush_steps(recipe),
             endpoint_ms=config.endpoint_ms,
             max_utterance_s=config.max_utterance_s,
+            num_beams=config.num_beams,
+            language_model_weight=config.language_model_weight,
+            token_bonus=config.token_bonus,
         )
 
     def samples(self, bundle: Bundle, runner: Runner, recipe: Recipe, records: Sequence[Utterance]) -> tuple[str, ...]:

@@ -115,10 +115,7 @@ class SpeechStateReader:
         name, hypotheses = after[:name_size], after[name_size:]
         if len(hypotheses) != size:
             raise malformed(f"its hypotheses have {len(hypotheses)} bytes where {size} belong")
-        if name != decoder.name.encode("ascii"):
-            raise StateRefused(
-                "the chunks of one input are decoded alike: keep the parameters as they were", "malformed"
-            )
+        require_same_decoder(name.decode("ascii", "replace"), decoder)
         hearing = Hearing(decoder.from_bytes(hypotheses, rule.most_steps), first_step, num_steps)
         return SpeechState(self._layout, decoder, self._layout.row(tensors), signal, hearing)
 
@@ -133,3 +130,10 @@ class SpeechStateReader:
             raise malformed("it has samples that are not finite")
         shape = (-1, *self._form.empty.shape[1:])
         return numbers[:num_tail].reshape(shape), numbers[num_tail:].reshape(shape), data[size:]
+
+
+def require_same_decoder(name: str, decoder: Decoder[Any]) -> None:
+    """Raises StateRefused if the hypotheses of a state are those of a decoder with another name."""
+    if name != decoder.name:
+        message = "the chunks of one input are decoded alike: keep the parameters as they were"
+        raise StateRefused(message, "malformed")

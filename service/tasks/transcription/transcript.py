@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import Field
 
-from service.tasks.core.task import Answer, Parameters
+from service.tasks.core.task import Answer
 from service.tasks.transcription.decoder import FoundKeyword
+from service.tasks.transcription.search.parameters import SearchParameters
 from service.tasks.transcription.spelling import SpelledWord, confidence_of
 
 
-class TranscriptionParameters(Parameters):
+class TranscriptionParameters(SearchParameters):
     """What to tell besides the text, and where utterances end. Defaults are in the model's manifest."""
 
     words: bool = Field(default=False, description="also return the words with their times and confidences")

@@ -15,9 +15,10 @@ from service.tasks.core.task import AnswerStatistics, InputStatistics, PredictIn
 from service.tasks.transcription.decoder import Decoder
 from service.tasks.transcription.greedy_ctc import GreedyCtc
 from service.tasks.transcription.greedy_transducer import GreedyTransducer
+from service.tasks.transcription.search.decoders import Decoders
 from service.tasks.transcription.sound_chunks import SignalForm
 from service.tasks.transcription.speech_batch import SpeechBatch, SpeechExample, SpeechModel, SpeechOutput
-from service.tasks.transcription.speech_state import SpeechState, SpeechStateReader, StateLayout
+from service.tasks.transcription.speech_state import SpeechState, SpeechStateReader, StateLayout, require_same_decoder
 from service.tasks.transcription.spelling import Speller
 from service.tasks.transcription.transcript import Transcript, TranscriptionParameters, TranscriptWriter
 from service.tasks.transcription.utterances import EndpointRule, Utterance
@@ -43,7 +44,7 @@ class Transcription(PredictTask[SpeechExample, Output]):
         layout, num_flush_steps = StateLayout(manifest.state), manifest.options.flush_steps
         self._model = SpeechModel(self._form, layout, output_name, num_flush_steps, tokenizer.vocabulary_size)
         self._states = SpeechStateReader(layout, self._form)
-        self._greedy = _greedy_decoder(bundle, manifest.options)
+        self._decoders = Decoders(bundle, manifest.options, _greedy_decoder(bundle, manifest.options))
         self._speller = Speller(tokenizer, manifest.options.unit)
         self._writer = TranscriptWriter(self._form.step_s)
 
@@ -116,6 +117,8 @@ class Transcription(PredictTask[SpeechExample, Output]):
         example = self._example(value, parameters)
         if isinstance(before, bytes):
             before = self._states.read(before, example.decoder, example.rule)
+        elif before is not None:
+            require_same_decoder(before.decoder.name, example.decoder)
         example.before, example.is_chunk, example.is_last = before, True, is_last
         if is_last:
             example.length += self._options.flush_steps
@@ -141,11 +144,14 @@ class Transcription(PredictTask[SpeechExample, Output]):
         values, rate_hz = (self._form.empty, 0) if value is None else self._form.values_of(value)
         length = max(1, self._form.steps_of(len(values), rate_hz))
         return SpeechExample(
-            values, rate_hz, length, self._decoder(parameters), self._rule(parameters), has_words=parameters.words
+            values,
+            rate_hz,
+            length,
+            self._decoders.decoder(parameters),
+            self._rule(parameters),
+            has_words=parameters.words,
+            has_keywords=bool(parameters.keywords),
         )
-
-    def _decoder(self, parameters: TranscriptionParameters) -> Decoder[Any]:
-        return self._greedy
 
     def _rule(self, parameters: TranscriptionParameters) -> EndpointRule:
         asked = parameters.endpoint_ms

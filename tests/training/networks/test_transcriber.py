@@ -78,8 +78,9 @@ def test_the_loss_is_that_of_all_alignments() -> None:
     network = transcriber(SOUND).eval()
     values = values_of(SOUND, 4, rows=1)
     lengths = torch.tensor([values.shape[1]])
-    feeds = {"samples": values, "lengths": lengths, **network.speech.zero_state(1)}
-    log_probs = network.graphs()["encoder"].function(feeds)["log_probs"][0]
+    log_probs = network.graphs()["encoder"].function(
+        {"samples": values, "lengths": lengths, **network.speech.zero_state(1)}
+    )["log_probs"][0]
     for transcript in ((4,), (4, 5), (5, 5), ()):
         batch = TranscriptionBatch(values, lengths, torch.tensor([transcript]), torch.tensor([len(transcript)]))
         paths = [
@@ -95,7 +96,7 @@ def test_training_sets_leave_out_what_cannot_be_aligned_and_flush_the_rest() -> 
     tokenizer = transcript_tokenizer(speech_recipe(SOUND).tokenizer, records)
     assert needed_steps(tokenizer.encode("one one two")) == 4
     short = records[0]._replace(values=records[0].values[:320])
-    made = TranscriptionSet([short, *records[1:]], tokenizer, 320, 640, 8, 1)
+    made = TranscriptionSet([short, *records[1:]], tokenizer, 320, 960, 8, 1)
     assert made.num_left_out == 0, "three steps of silence follow"
     made = TranscriptionSet([short, *records[1:]], tokenizer, 320, 0, 8, 1)
     assert made.num_left_out == 1

@@ -12,7 +12,21 @@ from service.tasks.inputs.numbers import Decimal
 from service.tasks.inputs.times import ORDERS
 from training.data.records import Record
 
-Format = Literal["conllu", "columns", "slots", "csv", "tsv", "jsonl", "parallel", "text", "wav", "frames", "npz"]
+Format = Literal[
+    "conllu",
+    "columns",
+    "slots",
+    "csv",
+    "tsv",
+    "jsonl",
+    "parallel",
+    "text",
+    "wav",
+    "frames",
+    "npz",
+    "transcripts",
+    "kaldi",
+]
 TagField = Literal["lemma", "upos", "xpos", "feats", "deprel"]
 
 #: Formats that each task can be read from.
@@ -23,7 +37,7 @@ FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
     "generation": ("text", "csv", "tsv", "jsonl"),
     "forecasting": ("csv", "tsv", "jsonl"),
     "captioning": ("csv", "tsv", "jsonl"),
-    "transcription": ("csv", "tsv", "jsonl", "npz"),
+    "transcription": ("csv", "tsv", "jsonl", "npz", "wav", "transcripts", "kaldi"),
 }
 
 
@@ -96,6 +110,10 @@ class ReadOptions(BaseModel):
     stride_rows: int = Field(default=0, ge=0, description="frames: rows between windows; 0 is one window")
     tag_field: TagField = Field(default="upos", description="CoNLL-U: field of the tag")
     rejoin: bool = Field(default=False, description="text: rejoin words of WikiText, one sentence a line")
+    spoken: bool = Field(
+        default=False,
+        description="text: distinct lines as transcripts of speech write them, in lower-case letters and apostrophes",
+    )
     word_column: int | None = Field(default=None, description="CoNLL columns: number of the word column, usually 1")
     tag_column: int | None = Field(default=None, description="CoNLL columns: number of the tag column, usually -1")
 

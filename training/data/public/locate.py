@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import os
 import zlib
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ from pathlib import Path
 
 from training.data.formats.faults import DatasetUnavailable
 from training.data.public.catalogue import NAMED_DATASETS
-from training.data.public.named_dataset import DataFile, NamedDataset, Split
+from training.data.public.named_dataset import DataFile, JoinedWords, NamedDataset, Split
 
 DATA_DIR_VARIABLE = "UNROLL_DATA_DIR"
 CACHE_DIR_VARIABLE = "UNROLL_CACHE_DIR"
+_LOG = logging.getLogger("training.data")
 _CHUNK_BYTES = 1 << 16
 _TIMEOUT_S = 30.0
 
@@ -29,6 +31,8 @@ def locate(dataset: str, split: str) -> Path:
     if split not in entry.splits:
         raise DatasetUnavailable(f"{dataset} has no split {split!r}; it has {', '.join(entry.splits)}")
     wanted = entry.splits[split]
+    if wanted.made is not None:
+        return _made(entry, wanted, wanted.made)
     for folder in dataset_folders(dataset):
         if all(_present(folder, file) for file in wanted.files):
             return _verified(folder, wanted)
@@ -101,6 +105,24 @@ def _verified(folder: Path, split: Split) -> Path:
             )
         found = path if file.path == split.path else found
     return found
+
+
+def _made(dataset: NamedDataset, split: Split, made: JoinedWords) -> Path:
+    """The split in the cache, made from another data set at the first time; its name says which settings made it."""
+    name = f"{Path(split.path).stem}-{_settings_key(made)}{Path(split.path).suffix}"
+    target = cache_dir() / folder_name(dataset.name) / name
+    if not target.is_file():
+        from training.data.public.joined_words import make_split
+
+        source = locate(made.dataset, made.split)
+        _LOG.info("making %d utterances of %s from %s, once: %s", made.count, dataset.name, made.dataset, target)
+        make_split(source, made, target)
+    return target
+
+
+def _settings_key(made: JoinedWords) -> str:
+    """Short digest of settings."""
+    return hashlib.sha256(made.model_dump_json().encode()).hexdigest()[:12]
 
 
 def _downloaded(dataset: NamedDataset, split: Split) -> Path:

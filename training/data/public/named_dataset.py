@@ -26,11 +26,29 @@ class DataFile(_Entry):
     )
 
 
+class JoinedWords(_Entry):
+    """A split that is made on this machine: strings of words of one speaker, joined from single recordings."""
+
+    dataset: str = Field(min_length=1, description="data set of the recordings: a table with an archive beside it")
+    split: str = Field(default="train", min_length=1)
+    count: int = Field(ge=1, description="number of strings")
+    seed: int = Field(ge=0)
+    shortest: int = Field(default=3, ge=1, description="words of a string, at least")
+    longest: int = Field(default=7, ge=1, description="and at most")
+    file_column: str = "file"
+    word_column: str = Field(description="column of the words; a digit is written as a word")
+    speaker_column: str = "speaker"
+
+
 class Split(_Entry):
-    """Files of a split. `path` is what readers open: a file, a folder, or the stem that names of files share."""
+    """Files of a split. `path` is what readers open: a file, a folder, or the stem that names of files share.
+
+    With `made`, these are the files of another data set that the split is made from.
+    """
 
     files: tuple[DataFile, ...] = Field(min_length=1)
     path: str = Field(min_length=1)
+    made: JoinedWords | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -166,7 +166,8 @@ def _alignments(
     for row in sorted([*wrong[: NUM_PICTURES // 2], *right[: NUM_PICTURES // 2]]):
         recorder = RecordingRunner(job.runner)
         (answer,) = answers(replace(job, runner=recorder, advance=lambda _percent: None), [values[row]])
-        words = [PlacedWord(each.word, each.start_s, each.end_s) for each in answer.words or ()]
+        placed = [each for each in answer.words or () if each.start_s is not None]  # frames may have no known rate
+        words = [PlacedWord(each.word, each.start_s, each.end_s) for each in placed]
         drawn[row] = Alignment(records[row], words, tokens, recorder.probabilities, options.step_ms / 1000)
     return drawn
 

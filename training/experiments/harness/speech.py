@@ -15,22 +15,25 @@ from torch import Tensor
 from service.tasks.transcription.decoder import BLANK
 from training.config.recipe import Recipe, parse_recipe
 from training.data.records import Utterance
+from training.evaluation.dev_scorer import DevScorer
 from training.evaluation.speech.cepstra import HOP_S
 from training.evaluation.speech.error_rates import error_rates
 from training.evaluation.torch_runner import evaluating
 from training.experiments.harness.digits import DATASET
 from training.experiments.harness.fitting import Budget, Fit, fit, seeded
 from training.networks.build import build_network
+from training.networks.network import Network
 from training.networks.transcriber import Transcriber
 from training.preprocessing.vocabulary import Vocabulary
 from training.tasks.catalogue import TASKS
+from training.tasks.transcription import values_per_step
 
 
 @dataclass(frozen=True)
 class Recogniser:
     """A trained network with its vocabulary; `step_s` is the duration of an output step."""
 
-    network: Transcriber
+    network: Network
     recipe: Recipe
     vocabulary: Vocabulary
     history: Fit
@@ -64,7 +67,6 @@ def train_recogniser(
     data = task.training_set(recipe, vocabulary, train)
     with seeded(recipe.seed):
         network = build_network(task, recipe, vocabulary)
-        assert isinstance(network, Transcriber)
         num_epochs = budget.num_steps // len(data.epoch(0)) + 1
         orders = [order for epoch in range(num_epochs) for order in data.epoch(epoch)]
         begun = _recogniser(network, recipe, vocabulary, Fit())
@@ -77,15 +79,16 @@ def train_recogniser(
     return _recogniser(network, recipe, vocabulary, history)
 
 
-def _recogniser(network: Transcriber, recipe: Recipe, vocabulary: Vocabulary, history: Fit) -> Recogniser:
-    step_s = HOP_S * network.speech.front_end.values_per_step
+def _recogniser(network: Network, recipe: Recipe, vocabulary: Vocabulary, history: Fit) -> Recogniser:
+    step_s = HOP_S * values_per_step(recipe.signal)
     return Recogniser(network, recipe, vocabulary, history, step_s)
 
 
 @torch.no_grad()
 def log_probs(recogniser: Recogniser, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
-    """`[steps, tokens]` of each utterance, in order."""
+    """`[steps, tokens]` that CTC gives of each utterance, in order."""
     network = recogniser.network
+    assert isinstance(network, Transcriber), "a transducer gives no log-probabilities by step"
     found: list[NDArray[np.float32]] = []
     with evaluating(network):
         for each in utterances:
@@ -112,6 +115,12 @@ def greedy_rates(recogniser: Recogniser, utterances: Sequence[Utterance]) -> dic
     rows = log_probs(recogniser, utterances)
     heard = [text_of(recogniser, [token for token, _ in best_path(row)]) for row in rows]
     return error_rates([each.text for each in utterances], heard)
+
+
+def service_rates(recogniser: Recogniser, utterances: Sequence[Utterance]) -> dict[str, float]:
+    """Error rates of the service's own greedy decoding, and the loss, for CTC and transducers alike."""
+    score = DevScorer(TASKS["transcription"], recogniser.recipe, recogniser.vocabulary, utterances)
+    return score(recogniser.network).measures
 
 
 def seconds_of(utterances: Sequence[Utterance]) -> float:

@@ -23,14 +23,9 @@ ENDS_IN_BLANK, ENDS_IN_TOKEN, BEST_IN_BLANK, BEST_IN_TOKEN = range(4)
 
 
 class Written(NamedTuple):
-    """The last token of an alignment, and those before it; alignments share their common past.
+    """The last token of an alignment, and those before it; alignments share their common past."""
 
-    `step` is the first step that writes the token, `log_prob` the highest of its steps.
-    """
-
-    token_id: int
-    step: int
-    log_prob: float
+    token: Token
     before: Written | None
 
 
@@ -103,12 +98,13 @@ class Hypotheses:
 
 
 def tokens_of(path: Written | None) -> tuple[Token, ...]:
-    """The tokens of an alignment, the first one first; log-probabilities as float32 numbers of at most 0."""
+    """The tokens of an alignment, the first one first."""
     found: list[Token] = []
     while path is not None:
-        found.append(Token(path.token_id, path.step, float(np.float32(min(path.log_prob, 0.0)))))
+        found.append(path.token)
         path = path.before
-    return tuple(reversed(found))
+    found.reverse()
+    return tuple(found)
 
 
 def first_hypotheses(context: Context, point: LanguagePoint | None, held_id: int = NOTHING) -> Hypotheses:

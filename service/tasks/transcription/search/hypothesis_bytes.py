@@ -16,6 +16,7 @@ import numpy as np
 from service.bundle.padding import Array
 from service.bundle.tokenizer import EOS
 from service.tasks.core.state_bytes import malformed
+from service.tasks.transcription.decoder import Token
 from service.tasks.transcription.search.biasing import Biasing, Context
 from service.tasks.transcription.search.hypotheses import NOTHING, ROOT_KEY, Alignments, Hypotheses, Prefix, Written
 from service.tasks.transcription.search.language_model import LanguageModel, LanguagePoint
@@ -43,9 +44,8 @@ _FLOAT = np.dtype("<f4")
 
 @dataclass(frozen=True, eq=False)
 class HypothesisBytes:
-    """Writes and reads the hypotheses of one decoder; `fingerprint` tells its states from those of others."""
+    """Writes and reads the hypotheses of one decoder."""
 
-    fingerprint: bytes
     num_beams: int
     vocabulary_size: int
     language_model: LanguageModel | None
@@ -78,25 +78,19 @@ class HypothesisBytes:
             hypotheses.base,
         )
         states = [np.asarray(tensor, dtype=_FLOAT).tobytes() for before in befores.values() for tensor in before]
-        return b"".join([self.fingerprint, counts, np.array(written, _WRITTEN).tobytes(), texts.tobytes(), *states])
+        return b"".join([counts, np.array(written, _WRITTEN).tobytes(), texts.tobytes(), *states])
 
     def read(self, data: bytes, max_steps: int) -> Hypotheses:
         """The inverse of `write`. Raises StateRefused for bytes that `write` does not give within `max_steps`."""
-        if not data.startswith(self.fingerprint):
-            raise malformed(
-                "it was made with other parameters: beams, language model, word list and phrases stay the same as long "
-                "as a stream goes on"
-            )
-        start = len(self.fingerprint)
-        if len(data) < start + _COUNTS.size:
+        start = _COUNTS.size
+        if len(data) < start:
             raise malformed("its hypotheses are cut off")
-        num_steps, num_quiet, top_id, num_written, num_texts, num_states, base = _COUNTS.unpack_from(data, start)
+        num_steps, num_quiet, top_id, num_written, num_texts, num_states, base = _COUNTS.unpack_from(data)
         is_counted = num_quiet <= num_steps <= max_steps and top_id < self.vocabulary_size
         if not is_counted or not 0 < num_texts <= self.num_beams or not np.isfinite(base):
             raise malformed(f"no hypotheses are {num_texts} texts after {num_steps} steps, {num_quiet} of them quiet")
         width = 0 if self.language_model is None else sum(map(_size, self.language_model.state_shapes))
         sizes = num_written * _WRITTEN.itemsize, num_texts * _TEXT.itemsize, num_states * width * _FLOAT.itemsize
-        start += _COUNTS.size
         if len(data) != start + sum(sizes):
             raise malformed(f"its hypotheses have {len(data) - start} bytes where {sum(sizes)} belong")
         written = self._read_written(np.frombuffer(data, _WRITTEN, num_written, start), num_steps)
@@ -114,11 +108,11 @@ class HypothesisBytes:
         ids, steps = rows["token_id"], rows["step"]
         is_token = (ids > EOS) & (ids < self.vocabulary_size) & (steps >= 0) & (steps < num_steps)
         is_linked = (rows["before"] >= -1) & (rows["before"] < np.arange(len(rows)))
-        if not (is_token & is_linked & np.isfinite(rows["log_prob"])).all():
+        if not (is_token & is_linked & np.isfinite(rows["log_prob"]) & (rows["log_prob"] <= 0)).all():
             raise malformed("an alignment has a token that is not of this model, or of no step")
         written: list[Written] = []
         for token_id, step, before, log_prob in rows.tolist():
-            written.append(Written(token_id, step, log_prob, _at(written, before)))
+            written.append(Written(Token(token_id, step, log_prob), _at(written, before)))
         return written
 
     def _check_texts(self, texts: Array, num_written: int, num_states: int) -> None:
@@ -165,10 +159,10 @@ def _place(path: Written | None, places: dict[int, int], written: list[tuple[int
     while path is not None and id(path) not in places:
         new.append(path)
         path = path.before
-    for token in reversed(new):
-        before = -1 if token.before is None else places[id(token.before)]
-        places[id(token)] = len(written)
-        written.append((token.token_id, token.step, before, token.log_prob))
+    for one in reversed(new):
+        before = -1 if one.before is None else places[id(one.before)]
+        places[id(one)] = len(written)
+        written.append((*one.token[:2], before, one.token.log_prob))
 
 
 def _at(written: Sequence[Written], place: int) -> Written | None:

@@ -25,7 +25,7 @@ class BoostedPhrases:
     """An automaton over characters. It has at most one node for each character of the phrases, and two more each."""
 
     def __init__(self, phrases: Iterable[str], boost: float, begins_with_blank: bool, per_word: bool = False) -> None:
-        """`boost` is for each character of a phrase, or for each of its words. `phrases` have single blanks."""
+        """`boost` is for each character but blanks, or for each word of a phrase. `phrases` have single blanks."""
         self._nodes: list[dict[str, int]] = [{}]
         #: What is paid so far for the phrase under way; it is paid back if that breaks off.
         self._lent: list[float] = [0.0]
@@ -68,7 +68,7 @@ class BoostedPhrases:
         for place, character in enumerate(text):
             after = self._nodes[node].setdefault(character, len(self._nodes))
             if after == len(self._nodes):
-                is_paid = 0 < place < len(text) - 1 and (not per_word or text[place - 1] == " ")
+                is_paid = character != " " and (not per_word or text[place - 1] == " ")
                 self._nodes.append({})
                 self._lent.append(self._lent[node] + (boost if is_paid else 0.0))
                 self._earned.append(0.0)

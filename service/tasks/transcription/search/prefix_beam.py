@@ -18,7 +18,7 @@ from service.bundle.padding import IntArray
 from service.bundle.tokenizer import EOS
 from service.tasks.core.probabilities import DoubleArray
 from service.tasks.core.task import Array, Runner
-from service.tasks.transcription.decoder import BLANK, Decoded
+from service.tasks.transcription.decoder import BLANK, Decoded, Token
 from service.tasks.transcription.search.biasing import Biasing
 from service.tasks.transcription.search.hypotheses import (
     BEST_IN_BLANK,
@@ -77,13 +77,14 @@ class PrefixBeamSearch:
         token_bonus: float = 0.0,
         biasing: Biasing | None = None,
         pruning: Pruning = Pruning(),
-        fingerprint: bytes = b"",
+        name: str = "beam",
     ) -> None:
-        """`token_bonus` is added for each token. `fingerprint` tells apart the states of decoders with other words."""
+        """`token_bonus` is added for each token. `name` tells apart the states of decoders with other parameters."""
+        self.name = name
         self.num_beams = num_beams
         self.language_model = language_model if language_model_weight else None
         self.biasing = biasing
-        self._bytes = HypothesisBytes(fingerprint, num_beams, vocabulary_size, self.language_model, biasing)
+        self._bytes = HypothesisBytes(num_beams, vocabulary_size, self.language_model, biasing)
         self._weight = language_model_weight
         self._bonus = token_bonus
         self._pruning = pruning
@@ -328,10 +329,10 @@ class _Candidates:
         """The best alignment of a text with one more token, written at this step."""
         again = self._before.prefixes[row].last_id == token_id
         path = self._before.alignments[row].in_blank if again else self._paths[row]
-        return Written(token_id, self._step, float(self._growth.log_probs[token_id]), path)
+        return Written(Token(token_id, self._step, min(float(self._growth.log_probs[token_id]), 0.0)), path)
 
     def _sounding(self, path: Written | None, log_prob: float) -> Written | None:
         """An alignment whose last token sounds at this step too."""
-        if path is None or path.log_prob >= log_prob:
+        if path is None or path.token.log_prob >= log_prob:
             return path
-        return path._replace(log_prob=log_prob)
+        return Written(path.token._replace(log_prob=min(log_prob, 0.0)), path.before)

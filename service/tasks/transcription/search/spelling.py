@@ -34,30 +34,8 @@ class Spelling:
         self.unit = unit
         self.texts = ("",) * (EOS + 1) + tuple(_text(token, unit) for token in tokens)
         self.begins_with_blank = unit != "character"
-        self._ids: dict[str, list[int]] = {}
-        for token_id, text in enumerate(self.texts[EOS + 1 :], start=EOS + 1):
-            self._ids.setdefault(text, []).append(token_id)
         self._alphabet = frozenset("".join(self.texts))
         self._words = frozenset(tokens) if unit == "word" else frozenset()
-
-    def ids_of(self, text: str) -> tuple[int, ...]:
-        """The longest tokens first that spell a text, as `normalized` gives it; a blank before it where there is one.
-
-        Empty if no tokens do.
-        """
-        rest = f" {text}" if self.begins_with_blank else text
-        found: list[int] = []
-        while rest:
-            length = next((n for n in range(min(len(rest), 64), 0, -1) if rest[:n] in self._ids), 0)
-            if not length:
-                return ()
-            found.append(self._ids[rest[:length]][0])
-            rest = rest[length:]
-        return tuple(found)
-
-    def blank_id(self) -> int | None:
-        """The token that is a blank and nothing else; None if there is none."""
-        return self._ids.get(" ", [None])[0] if self.unit == "character" else None
 
     def normalized(self, text: str, field: Sequence[str | int]) -> str:
         """A word or phrase with single blanks, in the case that the model writes.

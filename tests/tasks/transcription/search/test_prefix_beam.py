@@ -201,7 +201,6 @@ BROKEN = {
     "nothing": lambda data: b"",
     "cut off": lambda data: data[:-1],
     "longer": lambda data: data + b"\0",
-    "other parameters": lambda data: b"#" + data[1:],
     "many texts": lambda data: data[:4] + b"\xff" * 24 + data[28:],
     "garbage": lambda data: data[:4] + bytes(range(256)) * 4,
     "not finite": lambda data: data[:-32] + b"\xff" * 32,
@@ -211,7 +210,7 @@ BROKEN = {
 @pytest.mark.parametrize("how", BROKEN)
 def test_bytes_that_are_no_hypotheses_are_refused(how: str) -> None:
     """Whatever the bytes, the refusal is a StateRefused."""
-    search = PrefixBeamSearch(4, 7, fingerprint=b"beam")
+    search = PrefixBeamSearch(4, 7)
     (found,) = search.advance(NO_RUNNER, [search.start()], [log_probs_of([4, 0, 5], 7)])
     data = search.to_bytes(found)
     with pytest.raises(StateRefused):
@@ -222,10 +221,10 @@ def test_bytes_that_are_no_hypotheses_are_refused(how: str) -> None:
 
 def test_a_flipped_byte_never_fails_otherwise() -> None:
     """Any byte that differs gives other hypotheses, or a StateRefused, and nothing else."""
-    search = PrefixBeamSearch(4, 7, fingerprint=b"beam")
+    search = PrefixBeamSearch(4, 7)
     (found,) = search.advance(NO_RUNNER, [search.start()], [log_probs_of([4, 0, 5], 7)])
     data = search.to_bytes(found)
-    for place in range(4, len(data)):
+    for place in range(len(data)):
         flipped = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
         try:
             search.advance(NO_RUNNER, [search.from_bytes(flipped, 10)], [log_probs_of([4], 7)])

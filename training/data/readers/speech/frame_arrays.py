@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Located, ReadOptions
-from training.data.formats.tables import Row, Table, cell_of, pick_column, read_table
+from training.data.formats.tables import Row, Table, pick_column, read_table
 from training.data.readers.columns import state_ignored
 from training.data.readers.signals import numbered_features
-from training.data.readers.speech.sound_table import GROUP_COLUMNS, TABLES, TEXT_COLUMNS, needed_column
+from training.data.readers.speech.entries import LeftOut, least_steps, tell_left_out
+from training.data.readers.speech.sound_table import GROUP_COLUMNS, TABLES, text_column_of
 from training.data.records import Utterance
 
 _FORM = "NAME.npz holds frames [all frames, features] and lengths [utterances], NAME.tsv their texts in the same order"
@@ -34,19 +35,29 @@ def has_arrays(path: Path) -> bool:
 def read_frame_arrays(path: Path, options: ReadOptions, report: Report) -> list[Located]:
     """Read all utterances of an archive and its table; either may be named."""
     index = _table_of(path)
-    table = read_table(index, TABLES[index.suffix.lower()], report, options)
-    text_column = needed_column(table, options.text_column, TEXT_COLUMNS, "text", index)
+    # The names of the features are no columns of the table.
+    of_table = options.model_copy(update={"channel_columns": None})
+    table = read_table(index, TABLES[index.suffix.lower()], report, of_table)
+    text_column = text_column_of(table, options, index)
     group_column = pick_column(table, options.group_column, GROUP_COLUMNS, "group", index)
     state_ignored(table, text_column, group_column)
     arrays = _arrays(path.with_suffix(".npz"))
     pieces = _pieces(arrays, table, path.with_suffix(".npz"))
     features = _features(arrays, pieces[0].shape[1] if pieces else 0, options)
-    found = []
+    found: list[Located] = []
+    empty: list[LeftOut] = []
+    short: list[LeftOut] = []
     for row, values in zip(table.rows, pieces, strict=True):
-        text = cell_of(row, text_column, index, report)
-        if text is not None and _has_its_length(row, values, index, report):
+        text = " ".join(row.cells.get(text_column, "").split())
+        if not text:
+            empty.append(LeftOut(index, row.line, f"line {row.line}"))
+        elif len(values) < least_steps(text):
+            short.append(LeftOut(index, row.line, f"{len(values)} frames for {text[:40]!r}"))
+        elif _has_its_length(row, values, index, report):
             group = row.cells.get(group_column or "", "").strip()
-            found.append(Located(Utterance(values, " ".join(text.split()), features, 0, group), row.line))
+            found.append(Located(Utterance(values, text, features, 0, group), row.line))
+    tell_left_out(empty, "without a text", report)
+    tell_left_out(short, "too short for the text", report)
     return found
 
 
