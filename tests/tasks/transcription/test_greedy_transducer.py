@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
 from service.bundle.tokenizer import BOS
 from service.errors import InferenceFailed, StateRefused
-from service.tasks.core.task import Array
+from service.tasks.core.task import Array, Waveform
 from service.tasks.transcription.decoder import BLANK, Token
 from service.tasks.transcription.greedy_transducer import LOOK_AHEAD, GreedyTransducer
-from tests.tasks.transcription.tiny_transducer import HIDDEN, PREDICTOR, VOCABULARY, WIDTH, TinyTransducer
+from service.tasks.transcription.transcript import TranscriptionParameters
+from service.tasks.transcription.transcription import Transcription
+from tests.tasks.transcription.builders import PER_STEP, sound
+from tests.tasks.transcription.tiny_transducer import (
+    HIDDEN,
+    PREDICTOR,
+    VOCABULARY,
+    WIDTH,
+    TinyRecogniser,
+    TinyTransducer,
+    transducer_bundle,
+)
 
 MAX_SYMBOLS = 3
 DECODER = GreedyTransducer(PREDICTOR, VOCABULARY, MAX_SYMBOLS)
@@ -47,7 +60,7 @@ def assert_equal(found: Sequence[Token], expected: Sequence[Token]) -> None:
     np.testing.assert_allclose([t.log_prob for t in found], [t.log_prob for t in expected], atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_any_division_of_the_steps_beside_any_strangers_gives_the_tokens_of_the_definition(seed: int) -> None:
     runner, random, rows = TinyTransducer(seed), np.random.default_rng(seed), random_rows(seed)
     expected = [decoded_step_by_step(runner, row) for row in rows]
@@ -140,3 +153,37 @@ def test_the_start_travels_as_bytes_too() -> None:
 def test_bytes_that_are_no_alignment_are_refused(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(StateRefused):
         DECODER.from_bytes(damage(_valid_bytes()), 1000)
+
+
+def _transcribed(task: Transcription, runner: TinyRecogniser, sounds: list[Waveform]) -> list[Any]:
+    """The words of whole inputs in one batch, with their steps and confidences."""
+    examples = [task.preprocess(sound, TranscriptionParameters(words=True)) for sound in sounds]
+    outputs = task.run(runner, examples)
+    return [task.plain_answer(*pair)["words"] for pair in zip(examples, outputs, strict=True)]
+
+
+@pytest.mark.parametrize("seed", [0, 3, 5])
+def test_speech_is_written_alike_whole_in_chunks_and_beside_strangers(seed: int) -> None:
+    """The whole task on a bundle of a transducer: utterances end, and the state travels as bytes."""
+    task, runner, random = Transcription(transducer_bundle()), TinyRecogniser(seed), np.random.default_rng(seed)
+    spelt = ["".join(random.choice(list("abc -----------"), 60)) for _ in range(3)]
+    sounds = [sound(text) for text in spelt]
+    alone = [_transcribed(task, runner, [one])[0] for one in sounds]
+    assert any(alone)
+    for whole, beside in zip(alone, _transcribed(task, runner, sounds), strict=True):
+        assert _rounded(beside) == _rounded(whole)
+    for one, whole in zip(sounds, alone, strict=True):
+        state, words, ends = None, list[Any](), [*sorted(random.integers(1, 60 * PER_STEP, 9).tolist()), 60 * PER_STEP]
+        for start, end in pairwise([0, *ends]):
+            piece, is_last = one.samples[start:end], end == len(one.samples)
+            chunk = task.chunk(Waveform(piece, one.sample_rate_hz), TranscriptionParameters(words=True), state, is_last)
+            (output,) = task.run(runner, [chunk])
+            words += [word for each in task.plain_answer(chunk, output) if each["is_final"] for word in each["words"]]
+            after = task.state_after(chunk, output)
+            state = None if after is None else after.to_bytes()
+        assert _rounded(words) == _rounded(whole)
+
+
+def _rounded(words: list[Any]) -> list[Any]:
+    """Word, start and confidence: where a word ends depends on the end of its utterance."""
+    return [(word["word"], word["start_s"], round(word["confidence"], 5)) for word in words]

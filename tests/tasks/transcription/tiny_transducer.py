@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from service.bundle.load import Bundle
 from service.bundle.manifest import GraphSpec, TensorSpec
 from service.tasks.core.probabilities import log_softmax
 from service.tasks.core.task import Array
+from tests.tasks.transcription.builders import LevelRunner, speech_bundle
 
 VOCABULARY, WIDTH, HIDDEN = 6, 5, 7
 
@@ -24,6 +27,11 @@ PREDICTOR = GraphSpec(
         _float32("predictor_hidden", 1, "batch", HIDDEN),
     ),
     outputs=(_float32("predicted", "batch", WIDTH), _float32("next_predictor_hidden", 1, "batch", HIDDEN)),
+)
+JOINT = GraphSpec(
+    file="joint.onnx",
+    inputs=(_float32("encoded", "batch", WIDTH), _float32("predicted", "batch", WIDTH)),
+    outputs=(_float32("log_probs", "batch", VOCABULARY),),
 )
 
 
@@ -60,3 +68,24 @@ class TinyTransducer:
 
 def _as_floats(values: Array) -> Array:
     return np.asarray(values, dtype=np.float32)
+
+
+class TinyRecogniser(TinyTransducer):
+    """The same with an encoder, for `transducer_bundle`: numbers of what `LevelRunner` gives."""
+
+    def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if graph != "encoder":
+            return super().run(graph, feeds)
+        outputs = LevelRunner().run(graph, feeds)
+        return {**outputs, "encoded": (outputs["log_probs"][:, :, -WIDTH:] + 2) / 2}
+
+
+def transducer_bundle() -> Bundle:
+    """A streaming bundle for `TinyRecogniser`."""
+    bundle = speech_bundle()
+    options = bundle.manifest.options.model_copy(update={"decoder": "transducer", "max_symbols_per_step": 2})
+    encoder = bundle.manifest.graphs["encoder"]
+    after = tuple(output for output in encoder.outputs if output.name != "log_probs")
+    encoder = encoder.model_copy(update={"outputs": (_float32("encoded", "batch", "steps", WIDTH), *after)})
+    graphs = {"encoder": encoder, "predictor": PREDICTOR, "joint": JOINT}
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"options": options, "graphs": graphs}))
