@@ -378,9 +378,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def _account(self) -> None:
         """Count what is held for this connection among the bodies of requests."""
         num_partial = self._incoming.num_partial_bytes
-        num_bytes = 0
-        if not self._is_lost:
-            num_bytes = self._incoming.num_unparsed_bytes + num_partial + self._inbox.num_bytes
+        num_bytes = 0 if self._is_lost else self._incoming.num_unparsed_bytes + num_partial + self._inbox.num_bytes
         has_grown, self._num_partial_bytes = num_partial > self._num_partial_bytes, num_partial
         self._open_connections.body_bytes += num_bytes - self._num_counted_bytes
         self._num_counted_bytes = num_bytes
