@@ -120,8 +120,9 @@ def byte_format(manifest: Manifest, encoding: Encoding | None, sample_rate_hz: i
         raise InvalidInput("only sound as pcm_s16le or pcm_f32le has a sample rate", ("sample_rate_hz",))
     if chosen is None:
         return None
-    if isinstance(signal, WaveformSpec) and sample_rate_hz not in (None, signal.sample_rate_hz):
-        require_rate(sample_rate_hz, signal.sample_rate_hz)
+    is_speech = isinstance(options, TranscriptionOptions) and isinstance(signal, WaveformSpec)
+    if is_speech and sample_rate_hz is not None and sample_rate_hz != signal.sample_rate_hz:
+        require_rate(sample_rate_hz, signal.sample_rate_hz)  # others are read, and refused, at the end
     rate = (sample_rate_hz or signal.sample_rate_hz) if isinstance(signal, WaveformSpec) and chosen != "wav" else None
     return ByteFormat(chosen, width, rate)
 
