@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.admission import admit
-from service.api.body_limit import max_body_bytes
 from service.api.call import Call, Services
 from service.api.error_table import ClientGone, error_response
 from service.api.protocol import Match
 from service.api.request_record import RequestRecord
 from service.api.validation.content_coding import HeldBodies, Inflater, UncountedBodies
+from service.api.validation.sound_body import max_body_bytes
 
 OnFailure = Callable[[Match, bytes, RequestRecord, Exception], None]
 
@@ -75,7 +75,7 @@ class Dispatcher:
         if not record.headers.content_encoding:
             _require_body(record, raw)
             return await match.route.respond(call, raw)
-        most = max_body_bytes(match, self._services.settings, self._services.registry)
+        most = max_body_bytes(self._services.settings, self._services.registry, takes_sound=match.route.takes_sound)
         async with self._inflater.inflated(raw, record.headers.content_encoding, most) as body:
             _require_body(record, body)
             return await match.route.respond(call, body)

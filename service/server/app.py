@@ -17,7 +17,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.access.access_control import open_access
-from service.api.body_limit import max_body_bytes
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
 from service.api.documentation import complete_document, document
@@ -38,6 +37,7 @@ from service.api.routes import health, models, open_inference_probes, playground
 from service.api.state_source import open_state_storage
 from service.api.streaming import endpoint as streaming
 from service.api.streaming.endpoint import StreamEndpoint
+from service.api.validation.sound_body import max_body_bytes
 from service.distribution import installed_version
 from service.inference.engines.engine_context import EngineOptions
 from service.inference.engines.health import ReadinessPolicy
@@ -210,7 +210,8 @@ class Application:
         return self._max_body_bytes(self._routes.find(method.decode("latin-1"), path))
 
     def _max_body_bytes(self, match: Match | None) -> int:
-        return max_body_bytes(match, self.services.settings, self.services.registry)
+        takes_sound = match is not None and match.route.takes_sound
+        return max_body_bytes(self.services.settings, self.services.registry, takes_sound=takes_sound)
 
     def has_websocket(self, target: bytes) -> bool:
         """Whether a WebSocket may be opened at this request target."""

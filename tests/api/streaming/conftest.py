@@ -13,11 +13,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.api.streaming.tiny_speech import FRAMES, write_tiny_speech_bundle
 from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle
 from tests.tiny_signals import CONFIGS, STEPWISE, write_tiny_signal_bundle
-from tests.tiny_speech import FRAMES, write_tiny_speech_bundle
 
 Message = dict[str, Any]
 

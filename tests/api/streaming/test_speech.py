@@ -14,8 +14,8 @@ import pytest
 
 from service.api.streaming.pieces.byte_pieces import ByteFormat
 from tests.api.streaming.conftest import Client, Message, Open
+from tests.api.streaming.tiny_speech import RATE_HZ, sound
 from tests.live_server import LiveServer
-from tests.tiny_speech import RATE_HZ, sound
 from tests.training.tiny_speech import FRAMES, utterances
 
 SOUND = (sound(3.0) * 2**15).astype("<i2")

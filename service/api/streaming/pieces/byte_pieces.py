@@ -119,15 +119,15 @@ def byte_format(manifest: Manifest, encoding: Encoding | None, sample_rate_hz: i
         raise InvalidInput("only sound as pcm_s16le or pcm_f32le has a sample rate", ("sample_rate_hz",))
     if chosen is None:
         return None
-    if isinstance(signal, WaveformSpec) and sample_rate_hz not in (None, signal.sample_rate_hz):
-        require_rate(sample_rate_hz, signal.sample_rate_hz)
+    if isinstance(options, TranscriptionOptions) and isinstance(signal, WaveformSpec) and sample_rate_hz is not None:
+        require_rate(sample_rate_hz, signal.sample_rate_hz)  # others are read, and refused, at the end
     rate = (sample_rate_hz or signal.sample_rate_hz) if isinstance(signal, WaveformSpec) and chosen != "wav" else None
     return ByteFormat(chosen, width, rate)
 
 
 def require_rate(rate_hz: int, model_hz: int) -> None:
     """Raises InvalidInput for a rate that cannot be brought to that of the model."""
-    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+    if rate_hz != model_hz and not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
         message = f"is {rate_hz} Hz; sound of {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can be brought to {model_hz} Hz"
         raise InvalidInput(message, ("sample_rate_hz",))
 
