@@ -259,3 +259,8 @@ TaskOptions = Annotated[
     | TranscriptionOptions,
     Field(discriminator="task"),
 ]
+
+
+def signal_of(options: TaskOptions) -> SignalSpec | None:
+    """The signal that a bundle reads; None for text, pictures and the windows of a forecaster."""
+    return options.signal if isinstance(options, (ClassificationOptions, TranscriptionOptions)) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -41,7 +41,7 @@ def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: 
     """A `PredictResponse`, written without validation: every part was made by our own code."""
     manifest = engine.opened.bundle.manifest
     call.record.note_timings(prediction.timings)
-    body = {
+    body: dict[str, Any] = {
         "model": manifest.name,
         "version": manifest.version,
         "task": manifest.task,

@@ -4,7 +4,7 @@ It holds the recurrent state, the samples that do not fill a step yet, and the h
 and is bounded by the longest utterance. In bytes, after the tensors (`state_bytes`), all numbers little-endian:
 
     counts      rate of the samples, samples or frames read, first step and steps of the utterance under way
-    sizes       numbers of the tail and of the rest, bytes of the decoder's name
+    sizes       numbers of the tail and of the rest, bytes of the decoder's name and of its hypotheses
     signal      float32: the tail, then the rest
     decoder     its name in ASCII, and its hypotheses
 """
@@ -27,7 +27,7 @@ from service.tasks.transcription.decoder import Decoder
 from service.tasks.transcription.sound_chunks import SignalForm, SignalState
 from service.tasks.transcription.utterances import EndpointRule, Hearing
 
-_HEAD = struct.Struct("<IQQIIIB")
+_HEAD = struct.Struct("<IQQIIIII")
 _FLOAT = np.dtype("<f4")
 #: Far beyond any stream, and small enough that sums with other counts still fit.
 _MAX_COUNT = 1 << 60
@@ -84,9 +84,10 @@ class SpeechState:
         """The whole value; equal states give equal bytes."""
         signal, hearing, name = self.signal, self.hearing, self.decoder.name.encode("ascii")
         counts = signal.rate_hz, signal.num_read, hearing.first_step, hearing.num_steps
-        head = _HEAD.pack(*counts, signal.tail.size, signal.rest.size, len(name))
+        hypotheses = self.decoder.to_bytes(hearing.hypotheses)
+        head = _HEAD.pack(*counts, signal.tail.size, signal.rest.size, len(name), len(hypotheses))
         numbers = [np.asarray(values, dtype=_FLOAT).tobytes() for values in (signal.tail, signal.rest)]
-        details = b"".join([head, *numbers, name, self.decoder.to_bytes(hearing.hypotheses)])
+        details = b"".join([head, *numbers, name, hypotheses])
         return write_state(StateKind.SPEECH, self.layout.tensors(self.recurrent), details)
 
 
@@ -105,13 +106,15 @@ class SpeechStateReader:
         tensors, details = read_state(StateKind.SPEECH, data, self._layout.specs)
         if len(details) < _HEAD.size:
             raise malformed(f"its details have {len(details)} bytes, at least {_HEAD.size} belong")
-        rate_hz, num_read, first_step, num_steps, *sizes, name_size = _HEAD.unpack_from(details)
+        rate_hz, num_read, first_step, num_steps, *sizes, name_size, size = _HEAD.unpack_from(details)
         if max(num_read, first_step) > _MAX_COUNT or num_steps > rule.most_steps:
             raise malformed("its counts are beyond any stream")
         tail, rest, after = self._signal(details[_HEAD.size :], *sizes)
         signal = SignalState(rate_hz, num_read, tail, rest)
         self._form.check_state(signal)
         name, hypotheses = after[:name_size], after[name_size:]
+        if len(hypotheses) != size:
+            raise malformed(f"its hypotheses have {len(hypotheses)} bytes where {size} belong")
         if name != decoder.name.encode("ascii"):
             raise StateRefused(
                 "the chunks of one input are decoded alike: keep the parameters as they were", "malformed"

@@ -88,6 +88,9 @@ class Transcription(PredictTask[SpeechExample, Output]):
     def postprocess(self, example: SpeechExample, output: Output) -> Transcript:
         return Transcript.model_validate(self.plain_answer(example, output))
 
+    def sound_s(self, example: SpeechExample) -> float:
+        return self._form.seconds_of(len(example.values), example.rate_hz)
+
     def input_statistics(self, example: SpeechExample) -> InputStatistics:
         return InputStatistics(example.length, 0)
 

@@ -96,7 +96,7 @@ def _spoken(levels: FloatArray) -> FloatArray:
 
 
 def speech_bundle(signal: Any = SOUND, max_steps: int = 4000, **options: Any) -> Bundle:
-    """A streaming bundle for `LevelRunner`. Steps take 10 ms; two blank steps... end nothing unless `options` say so."""
+    """A streaming bundle for `LevelRunner`, with steps of 10 ms: 80 ms of silence end an utterance."""
     settings = {"step_ms": 10.0, "flush_steps": 2, "endpoint_ms": 80.0, "max_utterance_s": 1.0} | options
     shape = ("batch", "time") if isinstance(signal, WaveformSpec) else ("batch", "time", len(signal.features))
     states = [TensorSpec(name=s.name, dtype="float32", shape=(s.layers, "batch", s.width)) for s in STATE]

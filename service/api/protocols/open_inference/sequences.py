@@ -53,6 +53,11 @@ class Continuation:
             await (self._held.delete() if self._is_end else self._held.save(token.encode("ascii")))
         return token
 
+    async def end(self) -> None:
+        """Forget the state of a sequence whose input has ended, so that there is none to keep."""
+        if self._held is not None:
+            await self._held.delete()
+
 
 def is_continued(request: InferRequest, control: Control) -> bool:
     """Whether a request continues another one or can be continued."""

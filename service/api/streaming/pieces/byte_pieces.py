@@ -15,11 +15,10 @@ from service.api.streaming.messages import Encoding
 from service.bundle.manifest import Manifest
 from service.bundle.task_options import (
     CaptioningOptions,
-    ClassificationOptions,
     ForecastingOptions,
     FramesSpec,
-    TranscriptionOptions,
     WaveformSpec,
+    signal_of,
 )
 from service.errors import InvalidInput
 from service.tasks.core.task import Frames, Waveform
@@ -103,7 +102,7 @@ def byte_format(manifest: Manifest, encoding: Encoding | None, sample_rate_hz: i
         InvalidInput: the model does not take what was asked for; the message says what it takes.
     """
     options = manifest.options
-    signal = options.signal if isinstance(options, (ClassificationOptions, TranscriptionOptions)) else None
+    signal = signal_of(options)
     known: tuple[Encoding, ...] = ()
     width = 1
     if isinstance(signal, WaveformSpec):
