@@ -136,6 +136,12 @@ class Settings(BaseSettings):
     max_stream_message_bytes: int = Field(
         256 * 1024, ge=1024, description="maximum size of one WebSocket message on /stream"
     )
+    max_stream_sound_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, description="the same for a message of samples, of a model that reads sound"
+    )
+    max_stream_s: float = Field(
+        0.0, ge=0.0, description="a /stream that has been open for so long is closed, with its state; 0: no limit"
+    )
     max_stream_waiting_messages: int = Field(
         16, ge=1, description="messages of one /stream that wait; beyond that its socket is not read"
     )

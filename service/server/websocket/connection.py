@@ -27,6 +27,7 @@ from service.server.websocket.close_reason import (
     NORMAL,
     REFUSED,
     RESTART,
+    TOO_BIG,
     TRY_AGAIN,
     UNEXPECTED,
     shortened_reason,
@@ -297,6 +298,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             return
         self._shared.places.note_message(self._address, self)
         data, is_text = message
+        if is_text and len(data) > self._limits.max_text_message_bytes:
+            self._open_connections.count_ended("refused")
+            self._fail(TOO_BIG, f"a text message has more than {self._limits.max_text_message_bytes} bytes")
+            return
         if not is_text:
             self._inbox.put({"type": "websocket.receive", "bytes": data}, len(data))
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -49,7 +50,7 @@ def cut(data: bytes, seed: int, most: int = 4000) -> list[bytes]:
     """Pieces of random sizes, some of them empty, mostly not at the borders of samples."""
     places = np.sort(np.random.default_rng(seed).integers(0, len(data), 2 * len(data) // most))
     ends = [0, 0, 1, *places.tolist(), len(data)]
-    return [data[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 def stream_all(stream: Client, model: str, pieces: Sequence[bytes | Message], **fields: Any) -> list[Message]:
@@ -252,3 +253,21 @@ def test_sound_and_transcripts_are_counted(server: LiveServer, stream: Client) -
     assert count("transcripts_total", kind="partial") - before["partial"] == sum(not one["is_final"] for one in said)
     assert count("transcripts_total", kind="endpoint") - before["endpoint"] == sum(one["is_final"] for one in said)
     assert count("transcripts_total", kind="final") - before["final"] == len(final["predictions"])
+
+
+def test_a_minute_of_sound_may_come_in_one_message(stream: Client, http: httpx.Client) -> None:
+    """Text and other bytes keep their smaller limit."""
+    minute = np.tile(SOUND, 20)
+    stream.start(MODEL)
+    answer = stream.say(minute.tobytes())
+    assert answer["audio_s"] == pytest.approx(60.0)
+    assert text_of([answer, stream.end()]) == whole_text(http, MODEL, wav(minute))
+
+
+@pytest.mark.parametrize("message", [b"\0" * 300_000, {"type": "text", "text": "a" * 300_000}], ids=["bytes", "text"])
+def test_other_messages_are_no_larger_than_before(stream: Client, message: bytes | Message) -> None:
+    stream.start(FRAMES_MODEL)
+    stream.socket.send(message if isinstance(message, bytes) else json.dumps(message))
+    if isinstance(message, bytes):
+        assert "at most 262144 are read" in stream.hear()["error"]
+    assert stream.close_code() == 1009
