@@ -12,10 +12,9 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from service.client import AsyncClient, Client, Transcript, UnexpectedTask, transcribe, transcribe_async
-from tests.client.conftest import QUICK, Loop, address
+from tests.client.conftest import QUICK, SPEECH, SPEECH_WHOLE, Loop, address
 from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer
-from tests.tiny_speech_bundle import SPEECH, SPEECH_WHOLE
 
 STARTED = {"type": "started", "model": "m", "version": "1", "task": "transcription", "reads": "chunks"}
 PIECES = [bytes([number]) * 2 for number in range(6)]

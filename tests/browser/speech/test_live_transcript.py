@@ -16,8 +16,9 @@ from tests.browser.conftest import new_context, watched_page
 from tests.browser.playground import answer_of, open_model
 from tests.browser.readable import PHONE, contrast_of, nameless_roles, width_of
 from tests.live_server import LiveServer, live_server
-from tests.tiny_speech_bundle import SPEECH, SPEECH_WHOLE, write_tiny_speech_bundle
+from tests.tiny_speech import write_tiny_speech_bundle
 
+SPEECH, SPEECH_WHOLE = "tiny-speech", "tiny-speech-whole"
 STARTED = {"type": "started", "model": SPEECH, "version": "1", "task": "transcription", "reads": "chunks"}
 KEEP_KEY = "sessionStorage.setItem('unroll-api-key', {secret})"
 
@@ -25,8 +26,8 @@ KEEP_KEY = "sessionStorage.setItem('unroll-api-key', {secret})"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speech") / "models"
-    write_tiny_speech_bundle(folder)
-    write_tiny_speech_bundle(folder, bidirectional=True)
+    write_tiny_speech_bundle(folder, SPEECH)
+    write_tiny_speech_bundle(folder, SPEECH_WHOLE, bidirectional=True)
     return folder
 
 
