@@ -24,7 +24,7 @@ from service.observability.collectors import (
 )
 from service.observability.process import ContainerCollector, find_gpus
 from service.observability.scrape.loop_metrics import LoopCounter, LoopHistogram
-from service.observability.scrape.speech_series import SpeechSeries
+from service.observability.scrape.speech_series import SpeechMetrics
 from service.observability.scrape.stage_histogram import StageHistogram
 from service.observability.scrape.worker_metrics import WorkerMetrics
 
@@ -36,7 +36,6 @@ DURATION_BUCKETS_S = (
 CONNECTION_BUCKETS_S = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 RATIO_BUCKETS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
-REAL_TIME_FACTOR_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 #: Outcomes that count against the availability objective: the request failed, but not because of the client.
@@ -68,7 +67,7 @@ class Metrics:
         self._declare_requests(registry)
         self._declare_batches(registry)
         self._declare_streams(registry)
-        self._declare_speech(registry)
+        self.speech = SpeechMetrics(registry, DURATION_BUCKETS_S)
         self._declare_connections(registry)
         self._declare_answers(registry)
         self._declare_rollouts(registry)
@@ -94,17 +93,6 @@ class Metrics:
     def label_counts(self, model: str) -> Counts[str]:
         """The counts of the labels of a model: `label_counts(model)[label] += 1`."""
         return self._labels.of(model)
-
-    def speech_series(self, model: str) -> SpeechSeries:
-        """The series of a model that reads sound."""
-        kinds = ("partial", "endpoint", "final")
-        return SpeechSeries(
-            self.speech_streams.labels(model),
-            self.speech_sound.labels(model),
-            self.speech_real_time_factor.labels(model),
-            self.speech_piece_duration.labels(model),
-            *[self.transcripts.labels(model, kind) for kind in kinds],
-        )
 
     def expect_requests(self, model: str, task: str) -> None:
         """Create the series of ok and of failures at 0: Prometheus cannot see an increase in a new series."""
@@ -255,40 +243,6 @@ class Metrics:
             "unroll_slot_leaves_total",
             "Number of requests that left a running batch, by reason; overrun: the client reads too slowly.",
             ["model", "reason"],
-            registry=registry,
-        )
-
-    def _declare_speech(self, registry: CollectorRegistry) -> None:
-        self.speech_streams = Gauge(
-            "unroll_speech_streams",
-            "Number of open streams of sound that are read as it comes.",
-            ["model"],
-            registry=registry,
-        )
-        self.speech_sound = LoopCounter(
-            "unroll_speech_sound_seconds_total",
-            "Duration of the sound that was read, in seconds.",
-            ["model"],
-            registry=registry,
-        )
-        self.speech_real_time_factor = LoopHistogram(
-            "unroll_speech_real_time_factor",
-            "Time of processing, waiting included, over the duration of the sound, of each request or piece.",
-            ["model"],
-            buckets=REAL_TIME_FACTOR_BUCKETS,
-            registry=registry,
-        )
-        self.speech_piece_duration = LoopHistogram(
-            "unroll_speech_piece_duration_seconds",
-            "Time in seconds from the arrival of a piece of a stream, whose last sample is the newest, to its result.",
-            ["model"],
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
-        )
-        self.transcripts = LoopCounter(
-            "unroll_speech_transcripts_total",
-            "Number of transcripts in streams: partial, endpoint (an utterance has ended), or final (the input has).",
-            ["model", "kind"],
             registry=registry,
         )
 

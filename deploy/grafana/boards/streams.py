@@ -243,9 +243,45 @@ WEBSOCKETS: tuple[Panel, ...] = (
     ),
 )
 
+SPEECH: tuple[Panel, ...] = (
+    Chart(
+        title="Open streams of speech",
+        description="Streams whose sound is read as it comes, by model.",
+        queries=(Query(f"sum by (model) (unroll_speech_streams{{{MODELS}}})", "{{model}}"),),
+        width=4,
+    ),
+    Chart(
+        title="Sound per second",
+        description="Seconds of sound that are read in a second, streams and whole files. One stream in real time is 1.",
+        queries=(Query(total("unroll_speech_sound_seconds_total", by="model"), "{{model}}"),),
+        width=4,
+    ),
+    Chart(
+        title="Latency of a piece of sound",
+        description="From the arrival of a piece to its result. Above 300 ms text lags behind the speaker.",
+        queries=quantiles("unroll_speech_piece_duration_seconds"),
+        unit="s",
+        width=6,
+    ),
+    Chart(
+        title="Real-time factor",
+        description="Time of a piece or a file, its wait included, over its sound. Above 1 a stream falls behind.",
+        queries=quantiles("unroll_speech_real_time_factor"),
+        width=5,
+    ),
+    Chart(
+        title="Transcripts",
+        description="Transcripts per second: partial, at the end of an utterance (endpoint), at the end of the input "
+        "(final). Many partials and no endpoints: silence is not recognised.",
+        queries=(Query(total("unroll_speech_transcripts_total", by="kind"), "{{kind}}"),),
+        unit="ops",
+        width=5,
+    ),
+)
+
 BOARD = Board(
     "streams",
-    "Generation: token latency, decode slots, state tokens, sessions and the prefix cache; and WebSockets.",
+    "Generation: token latency, decode slots, state tokens, sessions and the prefix cache; WebSockets and speech.",
     (
         Row("", ANSWERS),
         Row("Token latency", FLOW),
@@ -253,5 +289,6 @@ BOARD = Board(
         Row("State tokens and sessions", STATE),
         Row("Prefix cache", PREFIXES),
         Row("WebSockets", WEBSOCKETS),
+        Row("Speech", SPEECH),
     ),
 )

@@ -108,7 +108,7 @@ class PredictEngine:
     @cached_property
     def speech(self) -> SpeechSeries:
         """What the metrics say of sound."""
-        return self._context.metrics.speech_series(self.opened.bundle.manifest.name)
+        return self._context.metrics.speech.of(self.opened.bundle.manifest.name)
 
     @property
     def is_alive(self) -> bool:

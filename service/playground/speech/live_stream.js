@@ -105,6 +105,7 @@ export class LiveStream {
 
   #onAnswer(message) {
     const isFinal = message.type === "final";
+    this.#numResumes = 0;
     const answered = isFinal ? this.#sent.splice(0) : this.#sent.splice(0, 1);
     const heardMs = answered.at(-1)?.heardMs ?? (this.endedMs || performance.now());
     const durationS = answered.reduce((sum, { samples }) => sum + samples.length, 0) / this.rateHz;

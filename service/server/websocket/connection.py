@@ -14,7 +14,6 @@ from typing import cast
 
 from starlette.types import Message
 from uvicorn.protocols.utils import ClientDisconnected
-from websockets.frames import Opcode
 from websockets.protocol import OPEN
 
 from service.server.connection_parts import StallWatch, end_writing, response_head
@@ -35,7 +34,7 @@ from service.server.websocket.close_reason import (
 from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders
 from service.server.websocket.inbox import Inbox
-from service.server.websocket.incoming import Incoming, Received, TooManyFrames, frame_head, frames_of_server
+from service.server.websocket.incoming import Incoming, Received, TooManyFrames, frame_of, frames_of_server
 from service.server.websocket.parsing_turns import SLICE_COST
 from service.server.websocket.pings import Pings
 
@@ -222,10 +221,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._refuse(self._response["status"], self._response["headers"], message["body"])
 
     def _send_data(self, message: Message) -> None:
-        text = message.get("text")
-        opcode, data = (Opcode.BINARY, message["bytes"]) if text is None else (Opcode.TEXT, text.encode())
         if self._frames.state is OPEN:  # nothing of the library waits to be written: `_write` follows all it says
-            self._transport.write(frame_head(opcode, len(data)) + data)
+            self._transport.write(frame_of(message))
 
     def _send_accept(self, message: Message) -> None:
         lines = [*self._server_state.default_headers, *self._accept, *message.get("headers", ())]
@@ -270,8 +267,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         try:
             cost = self._incoming.parse_piece(messages)
         except TooManyFrames as error:
-            self._open_connections.count_ended("refused")
-            self._fail(REFUSED, str(error))
+            self._refuse_message(REFUSED, str(error))
         for message in messages:
             self._take_message(message)
         if self._frames.parser_exc is not None and not self._is_ending:
@@ -298,18 +294,19 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             return
         self._shared.places.note_message(self._address, self)
         data, is_text = message
-        if is_text and len(data) > self._limits.max_text_message_bytes:
-            self._open_connections.count_ended("refused")
-            self._fail(TOO_BIG, f"a text message has more than {self._limits.max_text_message_bytes} bytes")
-            return
         if not is_text:
             self._inbox.put({"type": "websocket.receive", "bytes": data}, len(data))
-            return
-        try:
-            self._inbox.put({"type": "websocket.receive", "text": data.decode()}, len(data))
-        except UnicodeDecodeError:
-            self._open_connections.count_ended("refused")
-            self._fail(INVALID_TEXT, "a text message is not valid UTF-8")
+        elif len(data) > (most := self._limits.max_text_message_bytes):
+            self._refuse_message(TOO_BIG, f"a text message has more than {most} bytes")
+        else:
+            try:
+                self._inbox.put({"type": "websocket.receive", "text": data.decode()}, len(data))
+            except UnicodeDecodeError:
+                self._refuse_message(INVALID_TEXT, "a text message is not valid UTF-8")
+
+    def _refuse_message(self, code: int, reason: str) -> None:
+        self._open_connections.count_ended("refused")
+        self._fail(code, reason)
 
     def _write(self) -> None:
         """Write what the library has to say; an empty piece is the end."""

@@ -6,7 +6,7 @@ import logging
 import struct
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol
@@ -36,13 +36,17 @@ def frames_of_server(max_message_bytes: int) -> Protocol:
     return Protocol(SERVER, max_size=max_message_bytes, logger=_frame_logger)
 
 
-def frame_head(opcode: Opcode, num_bytes: int) -> bytes:
-    """The head of a frame of the service that is a whole message: no mask, no extension (RFC 6455, section 5.2)."""
-    if num_bytes < 126:
-        return _SHORT_HEAD.pack(_FINAL | opcode, num_bytes)
-    if num_bytes < 1 << 16:
-        return _MEDIUM_HEAD.pack(_FINAL | opcode, 126, num_bytes)
-    return _LONG_HEAD.pack(_FINAL | opcode, 127, num_bytes)
+def frame_of(message: Mapping[str, Any]) -> bytes:
+    """A message of ASGI as one frame of the service: no mask, no extension (RFC 6455, section 5.2)."""
+    text = message.get("text")
+    code, data = (Opcode.BINARY, message["bytes"]) if text is None else (Opcode.TEXT, text.encode())
+    if (num_bytes := len(data)) < 126:
+        head = _SHORT_HEAD.pack(_FINAL | code, num_bytes)
+    elif num_bytes < 1 << 16:
+        head = _MEDIUM_HEAD.pack(_FINAL | code, 126, num_bytes)
+    else:
+        head = _LONG_HEAD.pack(_FINAL | code, 127, num_bytes)
+    return head + bytes(data)
 
 
 class Received(NamedTuple):
