@@ -56,7 +56,8 @@ def test_each_form_has_the_same_words(service: LiveServer, tmp_path: Path) -> No
     words = " ".join(texts(transcribe(service, str(path), "-m", SPEECH))).split()
     rows = [line.split("\t") for line in texts(transcribe(service, str(path), "-m", SPEECH, "--words"))]
     assert [row[-1] for row in rows] == words
-    lines = [json.loads(line) for line in texts(transcribe(service, str(path), "-m", SPEECH, "--json", "--partials"))]
+    live = transcribe(service, "-", "-m", SPEECH, "--json", "--partials", given=sound_file("WAV"))
+    lines = [json.loads(line) for line in texts(live)]
     assert " ".join(line["text"] for line in lines if line["is_final"]).split() == words
     assert not all(line["is_final"] for line in lines)
     srt = transcribe(service, str(path), "-m", SPEECH, "--srt").stdout
