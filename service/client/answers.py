@@ -108,28 +108,24 @@ class Forecasting(Answer):
 
 
 class TranscribedWord(Answer):
-    """A word of a transcript; places in seconds in the whole sound, confidence 0 to 1."""
+    """A word, its place in the input in seconds, and the mean probability of its tokens, 0 to 1."""
 
     word: str
     start_s: float | None = None
     end_s: float | None = None
-    confidence: float | None = None
+    confidence: float
 
 
-class FoundKeyword(Answer):
-    """A keyword that was spotted, with its place in seconds and its confidence, 0 to 1."""
+class SpottedKeyword(Answer):
+    """A keyword that was asked for, and where in the input it ends, in seconds."""
 
     keyword: str
     time_s: float | None = None
     confidence: float
 
 
-class Transcription(Answer):
-    """The text of speech: of a whole sound, or of an utterance of a stream.
-
-    `is_final` is False for the text of an utterance that is still under way: a later answer replaces it. `confidence`
-    is 0 to 1, None for an empty text. Places are in seconds in the whole sound, None if the model knows no durations.
-    """
+class Transcript(Answer):
+    """What was said; in a stream one utterance, which may go on and change while `is_final` is false."""
 
     text: str
     confidence: float | None = None
@@ -137,14 +133,14 @@ class Transcription(Answer):
     end_s: float | None = None
     is_final: bool = True
     words: list[TranscribedWord] | None = None
-    keywords: list[FoundKeyword] | None = None
+    keywords: list[SpottedKeyword] | None = None
 
 
 class OtherPrediction(Answer):
     """A prediction of a task that this version does not know: everything is in `model_extra`."""
 
 
-AnyPrediction = Classification | Tagging | Translation | Captioning | Forecasting | Transcription | OtherPrediction
+AnyPrediction = Classification | Tagging | Translation | Captioning | Forecasting | Transcript | OtherPrediction
 
 #: What the predictions of each task are.
 PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
@@ -153,7 +149,7 @@ PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
     "translation": Translation,
     "captioning": Captioning,
     "forecasting": Forecasting,
-    "transcription": Transcription,
+    "transcription": Transcript,
 }
 
 P = TypeVar("P", bound=Answer)

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from service import client as public
-from tests.client.conftest import MOTION, address
+from tests.client.conftest import MOTION, SPEECH, address
 from tests.live_server import LiveServer
-from tests.tiny_speech_bundle import SPEECH
 
 GUIDE = Path(__file__).parents[2] / "service/docs/python-client.md"
 TEXT = GUIDE.read_text(encoding="utf-8")

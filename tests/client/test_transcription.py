@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
-from service.client import AsyncClient, Client, Transcription, UnexpectedTask, transcribe, transcribe_async
-from tests.client.conftest import QUICK, Loop, address
+from service.client import AsyncClient, Client, Transcript, UnexpectedTask, transcribe, transcribe_async
+from tests.client.conftest import QUICK, SPEECH, SPEECH_WHOLE, Loop, address
 from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer
-from tests.tiny_speech_bundle import SPEECH, SPEECH_WHOLE
 
 STARTED = {"type": "started", "model": "m", "version": "1", "task": "transcription", "reads": "chunks"}
 PIECES = [bytes([number]) * 2 for number in range(6)]
@@ -37,14 +36,14 @@ def hear(request: pytest.FixtureRequest) -> Iterator[Any]:
     """`hear(url, pieces, **arguments)` gives all transcripts, by the function for either client."""
     if request.param == "sync":
 
-        def with_threads(url: str, pieces: list[bytes], **arguments: Any) -> list[Transcription]:
+        def with_threads(url: str, pieces: list[bytes], **arguments: Any) -> list[Transcript]:
             with Client(url, retries=QUICK, timeout=PATIENCE_S) as client:
                 return list(transcribe(client, pieces, **arguments))
 
         yield with_threads
         return
 
-    async def gather(url: str, pieces: list[bytes], **arguments: Any) -> list[Transcription]:
+    async def gather(url: str, pieces: list[bytes], **arguments: Any) -> list[Transcript]:
         async with AsyncClient(url, retries=QUICK, timeout=PATIENCE_S) as client:
             return [heard async for heard in transcribe_async(client, slowly(pieces), **arguments)]
 

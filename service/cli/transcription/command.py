@@ -133,9 +133,7 @@ def _check(files: list[str], form: Form, out_dir: Path | None, encoding: str) ->
         raise UnrollError(f"subtitles of several files need a file each: --out-dir, or one file for --{form}")
     stems = [Path(name).stem for name in files]
     if out_dir is not None and len(set(stems)) < len(stems):
-        raise UnrollError(
-            "two of the files have the same name without suffix, and would have the same file in --out-dir"
-        )
+        raise UnrollError("two of the files differ in folder or suffix only, and would be the same file in --out-dir")
 
 
 def _speech_model(client: Client, wanted: str | None) -> tuple[str, str | None]:
@@ -144,10 +142,10 @@ def _speech_model(client: Client, wanted: str | None) -> tuple[str, str | None]:
     for_speech = sorted({each.name for each in models if each.task == _TASK})
     there = f"for speech there {'is' if len(for_speech) == 1 else 'are'} {', '.join(for_speech) or 'none'}"
     if wanted is None:
-        if len(for_speech) != 1:
-            raise UnrollError(
-                f"choose a model with --model: {there}" if for_speech else f"this server has no model: {there}"
-            )
+        if not for_speech:
+            raise UnrollError("this server has no model for speech (task transcription)")
+        if len(for_speech) > 1:
+            raise UnrollError(f"choose a model with --model: {there}")
         return for_speech[0], None
     name, _, version = wanted.partition("@")
     task = next((each.task for each in models if each.name == name and each.task), None)

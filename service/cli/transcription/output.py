@@ -12,7 +12,7 @@ from typing import IO
 
 from service.cli.transcription.sound_source import Sound
 from service.cli.transcription.subtitles import cues_of, srt_of, vtt_of
-from service.client import Transcription
+from service.client import Transcript
 from service.errors import UnrollError
 
 _CLEAR_LINE = "\r\x1b[K"
@@ -38,7 +38,7 @@ class Output:
         self._has_names, self._with_partials = has_names, with_partials
         self._is_terminal = sys.stderr.isatty()
 
-    def write(self, sound: Sound, heard: Iterable[Transcription]) -> None:
+    def write(self, sound: Sound, heard: Iterable[Transcript]) -> None:
         """Write everything that is heard in a sound, line by line as it comes. Raises UnrollError."""
         shown = self._with_progress(sound, heard)
         if self._folder is None:
@@ -54,7 +54,7 @@ class Output:
             raise UnrollError(f"{path} cannot be written: {error.strerror}") from error
         print(f"{sound.name} -> {path}", file=sys.stderr)
 
-    def _write_to(self, file: IO[str], sound: Sound, heard: Iterator[Transcription]) -> None:
+    def _write_to(self, file: IO[str], sound: Sound, heard: Iterator[Transcript]) -> None:
         if self._form in (Form.SRT, Form.VTT):
             cues = cues_of([each for each in heard if each.is_final])
             file.write(srt_of(cues) if self._form is Form.SRT else vtt_of(cues))
@@ -64,7 +64,7 @@ class Output:
                 for line in self._lines(sound, each):
                     print(line, file=file, flush=True)
 
-    def _lines(self, sound: Sound, heard: Transcription) -> list[str]:
+    def _lines(self, sound: Sound, heard: Transcript) -> list[str]:
         if self._form is Form.JSON:
             return [json.dumps({"file": sound.name, **heard.model_dump(exclude_none=True)}, ensure_ascii=False)]
         name = f"{sound.name}\t" if self._has_names else ""
@@ -75,7 +75,7 @@ class Output:
             ]
         return [name + heard.text] if heard.text else []
 
-    def _with_progress(self, sound: Sound, heard: Iterable[Transcription]) -> Iterator[Transcription]:
+    def _with_progress(self, sound: Sound, heard: Iterable[Transcript]) -> Iterator[Transcript]:
         """The same, with how far it is, and the text under way, in one line on a terminal."""
         for each in heard:
             if self._is_terminal:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from service.client import Transcription
+from service.client import Transcript
 
 #: Two lines of 42 characters and 7 seconds are what broadcasters show at once.
 MAX_LINE_CHARACTERS = 42
@@ -26,7 +26,7 @@ class Cue(NamedTuple):
     text: str
 
 
-def cues_of(heard: Iterable[Transcription]) -> list[Cue]:
+def cues_of(heard: Iterable[Transcript]) -> list[Cue]:
     """Cues of finished utterances, in order: by their words where they have times, else one for each utterance."""
     found = [cue for utterance in heard if utterance.text for cue in _cues_of_one(utterance)]
     nexts = [cue.start_s for cue in found[1:]] + [float("inf")]
@@ -53,7 +53,7 @@ def vtt_of(cues: Iterable[Cue]) -> str:
     return "\n".join(["WEBVTT\n", *parts])
 
 
-def _cues_of_one(utterance: Transcription) -> Iterator[Cue]:
+def _cues_of_one(utterance: Transcript) -> Iterator[Cue]:
     words = [Cue(each.start_s or 0.0, each.end_s or 0.0, each.word) for each in utterance.words or []]
     if not words:
         yield Cue(utterance.start_s or 0.0, utterance.end_s or 0.0, utterance.text)

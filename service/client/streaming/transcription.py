@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
-from service.client.answers import Transcription
+from service.client.answers import Transcript
 from service.client.errors import StreamClosing
 from service.client.inputs import each_of
 from service.client.parameters import PredictParameters
@@ -34,7 +34,7 @@ def transcribe(
     sample_rate_hz: int | None = None,
     max_unanswered: int = 1,
     **parameters: Unpack[PredictParameters],
-) -> Iterator[Transcription]:
+) -> Iterator[Transcript]:
     """The text of speech while it arrives: an utterance under way (`is_final` False) is replaced by the next answer.
 
     with Client("http://127.0.0.1:8000") as client, open("speech.raw", "rb") as sound:
@@ -61,7 +61,7 @@ def transcribe(
     coming = iter(pieces)
     while True:
         try:
-            with client.stream(answer=Transcription, **sent.start) as stream:
+            with client.stream(answer=Transcript, **sent.start) as stream:
                 for answer in stream.answers_to(sent.noted(coming), max_unanswered=max_unanswered):
                     yield from sent.heard(answer)
                 yield from stream.end().predictions
@@ -80,7 +80,7 @@ async def transcribe_async(
     sample_rate_hz: int | None = None,
     max_unanswered: int = 8,
     **parameters: Unpack[PredictParameters],
-) -> AsyncIterator[Transcription]:
+) -> AsyncIterator[Transcript]:
     """As `transcribe`, for asyncio; answers also come while an asynchronous iterable waits for its next piece.
 
     async with AsyncClient("http://127.0.0.1:8000") as client:
@@ -91,7 +91,7 @@ async def transcribe_async(
     async with _Reader(pieces, max_unanswered) as coming:
         while True:
             try:
-                async with client.stream(answer=Transcription, **sent.start) as stream:
+                async with client.stream(answer=Transcript, **sent.start) as stream:
                     async for answer in stream.answers_to(sent.noted_async(coming), max_unanswered=max_unanswered):
                         for heard in sent.heard(answer):
                             yield heard
@@ -157,7 +157,7 @@ class _Sent:
             self._unanswered.append(piece)
             yield piece
 
-    def heard(self, answer: StreamAnswer) -> list[Transcription]:
+    def heard(self, answer: StreamAnswer) -> list[Transcript]:
         """The transcripts of one answer. Each answers the oldest piece."""
         if not isinstance(answer, StreamResult):
             return []

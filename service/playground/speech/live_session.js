@@ -15,7 +15,7 @@ const CLIPPED_PEAK = 0.999;
  * @property {(peak: number, hint: string) => void} onLevel of each piece, 0 to 1, and what is wrong with it
  * @property {(samples: Float32Array, rateHz: number) => void} onSound each piece
  * @property {(started: object) => void} onStarted
- * @property {(message: object, delayMs: number, durationS: number) => void} onResult
+ * @property {(message: object, delayMs: number) => void} onResult
  * @property {(isBack: boolean) => void} onMoved
  * @property {(reason: string|null) => void} onOver
  */

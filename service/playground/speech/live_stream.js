@@ -23,8 +23,8 @@ const KEY_PROTOCOL = "unroll.bearer.";
  *
  * @typedef {object} Listener
  * @property {(started: object) => void} onStarted the message of the service
- * @property {(message: object, delayMs: number, durationS: number) => void} onResult a `result` or `final`; how long
- *   after the sound it came, and how much sound it answers
+ * @property {(message: object, delayMs: number) => void} onResult a `result` or `final`, and how long after the sound
+ *   it came
  * @property {(isBack: boolean) => void} onMoved the service stopped, and the stream goes on elsewhere; then true
  * @property {(reason: string|null) => void} onOver no more comes: null after `final`, else a sentence
  */
@@ -105,10 +105,10 @@ export class LiveStream {
 
   #onAnswer(message) {
     const isFinal = message.type === "final";
+    this.#numResumes = 0;
     const answered = isFinal ? this.#sent.splice(0) : this.#sent.splice(0, 1);
     const heardMs = answered.at(-1)?.heardMs ?? (this.endedMs || performance.now());
-    const durationS = answered.reduce((sum, { samples }) => sum + samples.length, 0) / this.rateHz;
-    this.listener.onResult(message, performance.now() - heardMs, durationS);
+    this.listener.onResult(message, performance.now() - heardMs);
     if (isFinal) this.#finish(null);
   }
 

@@ -3,12 +3,9 @@
 import { el, milliseconds } from "../elements/dom.js";
 
 const NUM_KEPT = 1000;
-/** Answers over which the real-time factor is taken. */
-const NUM_RECENT = 20;
 
 export class Readings {
   #delaysMs = [];
-  #recent = [];
   #heardS = 0;
 
   constructor() {
@@ -28,25 +25,16 @@ export class Readings {
   }
 
   /**
-   * One answer. The real-time factor is what the service says; else the delay over the sound, which is an upper bound.
+   * One answer. The real-time factor is that of the service, without the network.
    * @param {object} message
    * @param {number} delayMs from the sound to its answer
-   * @param {number} durationS of the sound that it answers
    */
-  addAnswer(message, delayMs, durationS) {
+  addAnswer(message, delayMs) {
     this.#delaysMs.push(delayMs);
     if (this.#delaysMs.length > NUM_KEPT) this.#delaysMs.shift();
     this.#set("latency", milliseconds(delayMs));
     this.#set("p95", milliseconds(quantile(this.#delaysMs, 0.95)));
-    const stated = message.real_time_factor;
-    if (typeof stated === "number") this.#set("real-time factor", stated.toFixed(3));
-    else if (durationS) this.#set("real-time factor", `≤ ${this.#factorOf(delayMs / 1000, durationS).toFixed(2)}`);
-  }
-
-  #factorOf(delayS, durationS) {
-    this.#recent = [...this.#recent, [delayS, durationS]].slice(-NUM_RECENT);
-    const [busyS, soundS] = [0, 1].map((part) => this.#recent.reduce((sum, pair) => sum + pair[part], 0));
-    return busyS / soundS;
+    if (typeof message.real_time_factor === "number") this.#set("real-time factor", message.real_time_factor.toFixed(3));
   }
 
   #set(name, text) {

@@ -127,7 +127,7 @@ class Speaking {
         if (reads === "whole") this.transcript.say("The text appears when you stop.");
         this.#say("Listening …");
       },
-      onResult: (message, delayMs, durationS) => this.#onResult(message, delayMs, durationS),
+      onResult: (message, delayMs) => this.#onResult(message, delayMs),
       onMoved: (isBack) => {
         this.isListening = isBack;
         this.#say(isBack ? "Listening …" : "The service restarts: the sound is kept, and sent when it is back …");
@@ -136,9 +136,9 @@ class Speaking {
     };
   }
 
-  #onResult(message, delayMs, durationS) {
+  #onResult(message, delayMs) {
     const heard = message.predictions ?? [];
-    this.readings.addAnswer(message, delayMs, durationS);
+    this.readings.addAnswer(message, delayMs);
     if (heard.some(({ text }) => text)) this.transcript.say("");
     this.transcript.show(heard);
     this.timeline.show(heard);

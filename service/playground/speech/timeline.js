@@ -46,14 +46,12 @@ export class Timeline {
   /** @param {import("./transcript.js").Heard[]} heard */
   show(heard) {
     if (!heard.length) return;
-    const isAtEnd = this.element.scrollWidth - this.element.scrollLeft - this.element.clientWidth < NEAR_END_PX;
     const [done, underWay] = [true, false].map((wanted) => heard.filter(({ is_final }) => is_final === wanted));
     this.words.append(...wordsOf(done).map(marker));
     this.partial.replaceChildren(...wordsOf(underWay).map(marker));
     for (const found of heard.flatMap(({ keywords }) => keywords ?? [])) this.#mark(found);
     this.#extend(Math.max(...heard.map(({ end_s }) => end_s), 0));
     this.#forget();
-    if (isAtEnd) this.element.scrollLeft = this.element.scrollWidth;
   }
 
   #mark({ keyword, time_s, confidence }) {
@@ -66,7 +64,9 @@ export class Timeline {
     this.words.append(item);
   }
 
+  /** Show times up to there, and follow unless the reader looks at earlier ones. */
   #extend(endS) {
+    const isAtEnd = this.element.scrollWidth - this.element.scrollLeft - this.element.clientWidth < NEAR_END_PX;
     for (let second = this.ticks.childElementCount; second <= endS; second += 1) {
       this.ticks.append(el("span", { "--start": second }, second % 5 ? "" : clock(second)));
     }
@@ -74,6 +74,7 @@ export class Timeline {
     this.element.hidden = !this.#endS;
     this.strip.style.setProperty("--seconds", this.#endS.toFixed(2));
     this.picture.setAttribute("viewBox", `0 0 ${Math.max(this.#endS, 0.1)} ${HEIGHT}`);
+    if (isAtEnd) this.element.scrollLeft = this.element.scrollWidth;
   }
 
   #forget() {

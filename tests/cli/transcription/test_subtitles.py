@@ -7,17 +7,17 @@ import itertools
 import pytest
 
 from service.cli.transcription.subtitles import MAX_CUE_CHARACTERS, MAX_CUE_S, Cue, cues_of, srt_of, vtt_of
-from service.client import TranscribedWord, Transcription
+from service.client import TranscribedWord, Transcript
 
 
-def spoken(words: list[str], each_s: float = 0.4, start_s: float = 0.0) -> Transcription:
+def spoken(words: list[str], each_s: float = 0.4, start_s: float = 0.0) -> Transcript:
     timed = [
         TranscribedWord(
             word=word, start_s=start_s + n * each_s, end_s=start_s + (n + 1) * each_s - 0.05, confidence=0.9
         )
         for n, word in enumerate(words)
     ]
-    return Transcription(text=" ".join(words), start_s=start_s, end_s=start_s + len(words) * each_s, words=timed)
+    return Transcript(text=" ".join(words), start_s=start_s, end_s=start_s + len(words) * each_s, words=timed)
 
 
 @pytest.mark.parametrize("each_s", [0.05, 0.4, 1.0, 3.0])
@@ -33,12 +33,12 @@ def test_long_speech_is_cut_into_cues_that_can_be_read(each_s: float) -> None:
 
 def test_a_pause_ends_a_cue_and_silence_has_none() -> None:
     one, two = spoken(["a", "b"]), spoken(["c"], start_s=5.0)
-    joined = Transcription(text="a b c", words=[*(one.words or []), *(two.words or [])])
-    assert [cue.text for cue in cues_of([joined, Transcription(text="", confidence=None)])] == ["a b", "c"]
+    joined = Transcript(text="a b c", words=[*(one.words or []), *(two.words or [])])
+    assert [cue.text for cue in cues_of([joined, Transcript(text="", confidence=None)])] == ["a b", "c"]
 
 
 def test_without_words_an_utterance_is_a_cue() -> None:
-    assert cues_of([Transcription(text="hello there", start_s=1.0, end_s=2.5)]) == [Cue(1.0, 2.5, "hello there")]
+    assert cues_of([Transcript(text="hello there", start_s=1.0, end_s=2.5)]) == [Cue(1.0, 2.5, "hello there")]
 
 
 def test_the_forms_are_those_that_players_read() -> None:
