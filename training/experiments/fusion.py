@@ -46,15 +46,15 @@ class Settings:
 
     hidden: int = 48
     num_train: int = 400
-    num_dev: int = 60
+    num_dev: int = 50
     shortest: int = 1
     longest: int = 3
-    num_steps: int = 450
+    num_steps: int = 350
     learning_rate: float = 0.005
     num_beams: int = 8
-    weights: tuple[float, ...] = (0.2, 0.5, 1.0)
+    weights: tuple[float, ...] = (0.3, 1.0)
     language_hidden: int = 48
-    language_steps: int = 200
+    language_steps: int = 150
     max_characters: int = 60_000
 
 

@@ -18,15 +18,15 @@ class Settings:
     """A step lasts 10 ms, twice as long for each of `halvings` convolutions."""
 
     units: tuple[str, ...] = ("word", "character")
-    halvings: tuple[int, ...] = (1, 2, 3, 4)
-    hidden: tuple[int, ...] = (16, 64, 128)
+    halvings: tuple[int, ...] = (2, 3, 4)
+    hidden: tuple[int, ...] = (16, 128)
     usual_halvings: int = 2
     usual_hidden: int = 64
-    num_train: int = 600
-    num_dev: int = 60
+    num_train: int = 400
+    num_dev: int = 50
     shortest: int = 1
     longest: int = 3
-    num_steps: int = 400
+    num_steps: int = 300
     learning_rate: float = 0.005
 
 

@@ -18,11 +18,11 @@ class Settings:
     units: tuple[str, ...] = ("word", "character")
     hidden: int = 64
     predictor: int = 32
-    num_train: int = 600
-    num_dev: int = 60
+    num_train: int = 400
+    num_dev: int = 50
     shortest: int = 1
     longest: int = 3
-    num_steps: int = 400
+    num_steps: int = 300
     learning_rate: float = 0.005
     look_every: int = 100
 

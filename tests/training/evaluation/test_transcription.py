@@ -42,12 +42,11 @@ def test_transcripts_are_scored_by_words_and_characters() -> None:
     assert (found["words"], found["truncated"], found["refused"], found["count"]) == (5, 0, 0, 3)
 
 
-def test_what_is_longer_than_the_limit_is_cut_and_what_is_not_finite_is_refused() -> None:
+def test_what_is_longer_than_the_limit_is_cut_and_what_the_model_cannot_read_is_refused() -> None:
     """Nothing ends the evaluation: the rest counts as left out."""
-    bundle = speech_bundle(max_steps=3)
-    whole, broken = utterance("ab", "ab"), utterance("a", "a")
-    records = [whole, utterance("a b", "a b"), broken._replace(values=np.full_like(broken.values, np.nan))]
-    found = evaluate_records(TASK, bundle, LevelRunner(), records)
+    strange = Utterance(frames("a").values, "a", FRAMES.features)
+    records = [utterance("ab", "ab"), utterance("a b", "a b"), strange]
+    found = evaluate_records(TASK, speech_bundle(max_steps=3), LevelRunner(), records)
     assert (found["truncated"], found["refused"]) == (1, 1)
     assert found["sentence_error"] == pytest.approx(200 / 3)
 

@@ -188,6 +188,8 @@ def shortened_utterances(manifest: Manifest, records: Sequence[Utterance]) -> tu
 def _max_values(options: TranscriptionOptions, most: int, record: Utterance) -> int:
     """The longest input of a model that reads `most` steps: frames, or samples of sound at the record's rate."""
     signal = options.signal
+    if signal.kind != record.kind:
+        return len(record.values)  # refused as it is
     if not isinstance(signal, WaveformSpec):
         return most * options.frames_per_step
     return most * signal.samples_per_step * record.sample_rate_hz // signal.sample_rate_hz

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from service.tasks.catalogue import task_of
 from service.tasks.core.task import Waveform
+from tests.tasks.transcription.builders import LevelRunner, sound, speech_bundle
 from training.data.formats.faults import DataFault
 from training.data.readers.speech.keyword_streams import Place, Stream, read_keyword_streams
 from training.evaluation.speech.keyword_report import draw_curve
@@ -77,6 +79,16 @@ def test_streams_of_different_length_are_read_side_by_side_to_their_ends() -> No
         [(0.6, 0.7)],
         [],
     ]
+
+
+def test_the_services_own_detector_is_asked() -> None:
+    """Where the keyword ends in the stream, and nothing in a stream without it."""
+    bundle = speech_bundle()
+    streams = [Stream(text, sound("--" + "-".join(text) + "-" * 100 + "-".join(text)), []) for text in ("ab c", "ba c")]
+    told = detections(task_of(bundle), LevelRunner(), streams, ["ab"], 0.5)  # type: ignore[arg-type]
+    assert [[each.keyword for each in found] for found in told] == [["ab", "ab"], []]
+    first, second = (each.time_s for each in told[0])
+    assert second - first == pytest.approx(1.07, abs=0.011)
 
 
 def test_operating_points_count_places_and_false_alarms() -> None:
