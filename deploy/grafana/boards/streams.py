@@ -252,7 +252,7 @@ SPEECH: tuple[Panel, ...] = (
     ),
     Chart(
         title="Sound per second",
-        description="Seconds of sound that are read in a second, streams and whole files. One stream in real time is 1.",
+        description="Seconds of sound read in a second, by streams and of whole files. A stream in real time is 1.",
         queries=(Query(total("unroll_speech_sound_seconds_total", by="model"), "{{model}}"),),
         width=4,
     ),

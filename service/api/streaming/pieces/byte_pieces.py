@@ -17,6 +17,7 @@ from service.bundle.task_options import (
     CaptioningOptions,
     ForecastingOptions,
     FramesSpec,
+    TranscriptionOptions,
     WaveformSpec,
     signal_of,
 )
