@@ -81,8 +81,9 @@ def _bands(rows: int, width: int, values: Tensor, rate_hz: int) -> Tensor:
     """`[rows, width]`: the gain of telephone lines at each frequency up to half the rate."""
     frequency = torch.linspace(0, rate_hz / 2, width, device=values.device)
     low, high = (_between(*edges, rows, values)[:, None] for edges in (_LOW_EDGE_HZ, _HIGH_EDGE_HZ))
-    upward = (frequency / low) ** _STEEPNESS
-    return upward / (1 + upward) / (1 + (frequency / high) ** _STEEPNESS)
+    upward: Tensor = (frequency / low) ** _STEEPNESS
+    downward: Tensor = (frequency / high) ** _STEEPNESS
+    return upward / (1 + upward) / (1 + downward)
 
 
 def _with_noise(heard: Tensor, values: Tensor, lengths: Tensor, config: AugmentConfig, rate_hz: int) -> Tensor:
@@ -111,7 +112,8 @@ def _coloured(rows: int, time: int, values: Tensor) -> Tensor:
     frequency = torch.arange(spectrum.shape[1], device=values.device).clamp(min=size // 256).float()
     shapes = torch.stack([torch.ones_like(frequency), frequency.rsqrt(), frequency.reciprocal()])
     spectrum *= shapes[torch.randint(len(shapes), (rows,), device=values.device)]
-    return torch.fft.irfft(spectrum, size, norm="forward")[:, :time]
+    noise: Tensor = torch.fft.irfft(spectrum, size, norm="forward")
+    return noise[:, :time]
 
 
 def _noise_lengths(lengths: Tensor, rate_hz: int) -> Tensor:
