@@ -88,7 +88,7 @@ class RateLimited(UnrollError):
 
 
 class BodyTooLarge(UnrollError):
-    """The body is larger than the API key allows."""
+    """The body is larger than the API key, or the model, allows."""
 
 
 class Overloaded(UnrollError):

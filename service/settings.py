@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     usage_every_s: float = Field(60.0, ge=1.0, description="interval at which usage is written")
 
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="maximum size of a request body")
+    max_sound_body_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        description="the same for POST /predict with sound, where a model that reads sound is served",
+    )
     max_open_requests: int = Field(
         1024, ge=1, description="concurrent requests over all models; the next one gets 429 before its body is read"
     )
@@ -130,6 +135,12 @@ class Settings(BaseSettings):
     )
     max_stream_message_bytes: int = Field(
         256 * 1024, ge=1024, description="maximum size of one WebSocket message on /stream"
+    )
+    max_stream_sound_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, description="the same for a message of samples, of a model that reads sound"
+    )
+    max_stream_s: float = Field(
+        0.0, ge=0.0, description="a /stream that has been open for so long is closed, with its state; 0: no limit"
     )
     max_stream_waiting_messages: int = Field(
         16, ge=1, description="messages of one /stream that wait; beyond that its socket is not read"
@@ -184,6 +195,11 @@ class Settings(BaseSettings):
     def state_key_list(self) -> list[str]:
         """The keys, without surrounding blanks."""
         return [key.strip() for key in self.state_keys.get_secret_value().split(",") if key.strip()]
+
+    @property
+    def most_sound_body_bytes(self) -> int:
+        """The limit on a body with sound: no less than that on other bodies, and what may be held at all."""
+        return min(max(self.max_sound_body_bytes, self.max_body_bytes), self.max_held_body_bytes)
 
     @property
     def required_models(self) -> frozenset[str] | None:

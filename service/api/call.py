@@ -14,7 +14,7 @@ from service.access.api_key import Scope
 from service.api.error_table import ClientGone, ErrorForm, Failure, failure_of
 from service.api.request_record import TIMEOUT_HEADER, RequestRecord
 from service.api.state_source import StateStorage
-from service.errors import InvalidInput, StillOpening, UnrollError
+from service.errors import BodyTooLarge, InvalidInput, StillOpening, UnrollError
 from service.inference.engines.engine import Engine, Lease
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
@@ -72,6 +72,8 @@ class Call:
         self.caller = record.headers.authorization.decode("latin-1") if caller is None else caller.identity
         #: Between whom the lanes are shared: API keys, or without keys the addresses of clients.
         self.sharer = record.client if caller is None else caller.sharer
+        #: Of the body, once it is there. Only sound may make it larger than others, and only for models that read it.
+        self.num_body_bytes = 0
         self._errors = errors
         self._receive = receive
         self._leases: tuple[Lease, ...] = ()
@@ -193,6 +195,9 @@ class Call:
         if record.caller is not None:
             record.caller.require_model(scope, manifest.name)
         record.model, record.version, record.task = manifest.name, manifest.version, manifest.task
+        if self.num_body_bytes > self.settings.max_body_bytes and not manifest.reads_sound:
+            limit = self.settings.max_body_bytes
+            raise BodyTooLarge(f"the body is larger than {limit} bytes, and {manifest.name} reads no sound")
         return engine
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.admission import admit
+from service.api.body_limit import max_body_bytes
 from service.api.call import Call, Services
 from service.api.error_table import ClientGone, error_response
 from service.api.protocol import Match
@@ -74,7 +75,8 @@ class Dispatcher:
         if not record.headers.content_encoding:
             _require_body(record, raw)
             return await match.route.respond(call, raw)
-        async with self._inflater.inflated(raw, record.headers.content_encoding) as body:
+        most = max_body_bytes(match, self._services.settings, self._services.registry)
+        async with self._inflater.inflated(raw, record.headers.content_encoding, most) as body:
             _require_body(record, body)
             return await match.route.respond(call, body)
 

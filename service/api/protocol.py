@@ -22,6 +22,7 @@ from service.access.api_key import Scope
 from service.api.call import Call
 from service.api.error_table import PLAIN, ErrorForm
 from service.api.validation.json_body import BodyLimits, parse_body
+from service.api.validation.sound_body import require_sound
 from service.errors import StillOpening
 
 BodyT = TypeVar("BodyT")
@@ -53,6 +54,7 @@ class Route(Generic[BodyT]):
         documented_body: the type of the JSON in a body of bytes, for the document.
         names_model: the JSON of the body names the model, or none, and the answer takes a place in that model's queue:
             so a request can be refused before its body is read.
+        takes_sound: the body may hold sound in `wav`, and be as large as sound is: see `body_limit`.
         parts: a body may have so many times the inputs of other requests, since the endpoint takes them in parts.
         operation_id: the name of the operation in the document, from which generators make the names of methods.
             Left out: the name of the endpoint. Unique, and kept from release to release.
@@ -70,6 +72,7 @@ class Route(Generic[BodyT]):
     any_media_type: bool = False
     default_body: bytes = b""
     names_model: bool = False
+    takes_sound: bool = False
     parts: int = 1
     summary: str = ""
     examples: Mapping[str, Example] = field(default_factory=dict)
@@ -96,7 +99,9 @@ class Route(Generic[BodyT]):
     async def respond(self, call: Call, raw: bytes) -> Response:
         """Check the body and answer. Raises what the error table knows."""
         body: Any = raw
+        call.num_body_bytes = len(raw)
         if self.reads_json:
+            require_sound(raw, call.settings.max_body_bytes)
             limits = BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request * self.parts)
             body = parse_body(self.body, raw or self.default_body, limits)  # type: ignore[type-var]  # a model
         while True:

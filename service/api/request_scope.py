@@ -73,7 +73,7 @@ class RequestScope:
         respond: Respond,
         routes: RouteTable,
         metrics: Metrics,
-        max_body_bytes: int,
+        max_body_bytes: Callable[[Match | None], int],
         tracer: Tracer | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
@@ -99,7 +99,7 @@ class RequestScope:
         scope.setdefault("state", {}).update(record=record, match=match)
         sending = self._recording(record, scope["headers"], send)
         try:
-            await self._app(scope, self._limited(record.headers, receive), sending)
+            await self._app(scope, self._limited(match, record.headers, receive), sending)
         except Exception as error:
             await self._end_with(record, error, scope, receive, sending)
         finally:
@@ -226,28 +226,26 @@ class RequestScope:
 
         return recording
 
-    def _limited(self, headers: KnownHeaders, receive: Receive) -> Receive:
+    def _limited(self, match: Match | None, headers: KnownHeaders, receive: Receive) -> Receive:
         """`receive`, but the body ends with a 413 as soon as it is known to be too large."""
         declared = headers.content_length
         declared_bytes = int(declared.lstrip(b"0")[:_MAX_DIGITS] or b"0") if declared.isdigit() else 0
-        if declared.isdigit() and declared_bytes <= self._max_body_bytes:
+        max_bytes = self._max_body_bytes(match)
+        if declared.isdigit() and declared_bytes <= max_bytes:
             return receive  # the server holds a body to its declared length
         num_bytes = 0
 
         async def limited() -> Message:
             nonlocal num_bytes
             if declared.isdigit():
-                raise self._too_large()
+                raise _too_large(max_bytes)
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > self._max_body_bytes:
-                raise self._too_large()
+            if num_bytes > max_bytes:
+                raise _too_large(max_bytes)
             return message
 
         return limited
-
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"the body is larger than {self._max_body_bytes} bytes")
 
     def _begin(self, match: Match | None, headers: Headers) -> tuple[RequestRecord, Token[Mapping[str, str]]]:
         """The record of a request that has arrived; all lines logged from now on carry its id."""
@@ -313,3 +311,7 @@ class RequestScope:
 def _log_broken_stream(record: RequestRecord, error: Exception) -> None:
     logger.error("Stream failed with an unexpected error", exc_info=error)
     record.outcome = "internal"
+
+
+def _too_large(max_bytes: int) -> HTTPException:
+    return HTTPException(413, f"the body is larger than {max_bytes} bytes")

@@ -232,6 +232,12 @@ class PredictResponse(BaseModel):
     task: PredictTaskName
     predictions: list[PredictAnswer]
     timings: StageTimings
+    audio_s: float | None = Field(
+        None, exclude_if=lambda seconds: seconds is None, description="duration of the sounds, where inputs are sounds"
+    )
+    real_time_factor: float | None = Field(
+        None, exclude_if=lambda factor: factor is None, description="total time over `audio_s`"
+    )
     state: str | None = Field(None, exclude_if=lambda state: state is None, description="if requested")
 
 

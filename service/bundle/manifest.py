@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
-from service.bundle.task_options import Strict, TaggingOptions, TaskName, TaskOptions
+from service.bundle.task_options import Strict, TaggingOptions, TaskName, TaskOptions, WaveformSpec
 
 FORMAT_VERSION: Final = 1
 
@@ -180,6 +180,11 @@ class Manifest(Strict):
             _require_tensor("input", spec.name, spec, graph.inputs)
             _require_tensor("output", spec.next_name, spec, graph.outputs)
         return self
+
+    @property
+    def reads_sound(self) -> bool:
+        """Whether the input is sound, a waveform, and not text, frames or pictures."""
+        return isinstance(getattr(self.options, "signal", None), WaveformSpec)
 
     @property
     def reads_chunks(self) -> bool:

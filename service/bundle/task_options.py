@@ -44,6 +44,11 @@ class OptionsOfTask(Strict):
         return self.graphs
 
     @property
+    def values_per_step(self) -> int:
+        """Steps of the input for each step of the output."""
+        return 1
+
+    @property
     def why_whole(self) -> str:
         """Why a bundle cannot read its input in chunks, as the rest of a sentence about it."""
         return "reads its input as a whole"
@@ -228,11 +233,19 @@ class TranscriptionOptions(OptionsOfTask):
     num_beams: int = Field(default=1, ge=1, le=32, description="1 is greedy decoding")
     language_model: bool = Field(default=False, description="whether there is a graph `language_model`")
     language_model_weight: float = Field(default=0.3, ge=0.0, le=2.0, description="of its log-probabilities in beams")
+    token_bonus: float = Field(
+        default=0.0, ge=0.0, le=10.0, description="added for each token in beams, against the brevity it prefers"
+    )
 
     @property
     def required_graphs(self) -> tuple[str, ...]:
         of_decoder = ("predictor", "joint") if self.decoder == "transducer" else ()
         return (*self.graphs, *of_decoder, *(("language_model",) if self.language_model else ()))
+
+    @property
+    def values_per_step(self) -> int:
+        """Samples or frames of one output step."""
+        return self.signal.samples_per_step if isinstance(self.signal, WaveformSpec) else self.frames_per_step
 
     @property
     def why_whole(self) -> str:
@@ -249,3 +262,8 @@ TaskOptions = Annotated[
     | TranscriptionOptions,
     Field(discriminator="task"),
 ]
+
+
+def signal_of(options: TaskOptions) -> SignalSpec | None:
+    """The signal that a bundle reads; None for text, pictures and the windows of a forecaster."""
+    return options.signal if isinstance(options, (ClassificationOptions, TranscriptionOptions)) else None

@@ -94,6 +94,11 @@ class TextTokenizer:
         """A token of the vocabulary by id."""
         return self._tokenizer.id_to_token(token_id) or SPECIAL_TOKENS[UNK]
 
+    def token_id(self, token: str) -> int | None:
+        """The id of a token of the vocabulary, spelt as `token` gives it; None if there is none."""
+        found = self._tokenizer.token_to_id(token)
+        return None if found is None else int(found)
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text: normalised, tokenised and looked up, without special tokens."""
         if not self._reads_parts:

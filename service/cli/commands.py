@@ -24,14 +24,15 @@ from service.cli.scoring.perplexity import PERPLEXITY_EXAMPLES, perplexity
 from service.cli.scoring.score import SCORE_EXAMPLES, score
 from service.cli.standard_input import lines_of_standard_input
 from service.cli.stream_command import STREAM_EXAMPLES, stream
+from service.cli.transcription.command import TRANSCRIBE_EXAMPLES, transcribe
 from service.distribution import install_hint, installed_version
 
 OWN_COMMANDS = (
-    "serve", "predict", "generate", "score", "perplexity", "stream", "models", "keys", "openapi", "bench",
+    "serve", "predict", "generate", "score", "perplexity", "stream", "transcribe", "models", "keys", "openapi", "bench",
 )  # fmt: skip
 TRAINING_COMMANDS = (
-    "train", "resume", "retrain", "evaluate", "check-data", "export", "verify", "find-lr", "search", "seeds",
-    "leave-one-out", "experiment",
+    "train", "resume", "retrain", "evaluate", "evaluate-keywords", "check-data", "export", "verify", "find-lr",
+    "search", "seeds", "leave-one-out", "experiment", "synthesize",
 )  # fmt: skip
 TRAINING_MISSING = f"this command needs the training extra: {install_hint('training')}"
 RUNTIME_MISSING = (
@@ -49,6 +50,7 @@ A model is a folder models/NAME/VERSION. Examples:
   unroll score intent-en in.csv out.parquet        answers to a file of any size\n
   unroll perplexity "To be, or not to be"          how well a language model predicts a text\n
   tail -f log.txt | unroll stream ner-en           answers while the text arrives, from a running server\n
+  arecord -q -f S16_LE -r 16000 | unroll transcribe -   text while one speaks, from a running server\n
   unroll serve                                     serve over HTTP, see http://127.0.0.1:8000/docs\n
   unroll bench http://127.0.0.1:8000               measure what a running server takes
 
@@ -269,6 +271,7 @@ def openapi(
 app.command(epilog=SCORE_EXAMPLES)(score)
 app.command(epilog=PERPLEXITY_EXAMPLES)(perplexity)
 app.command(epilog=STREAM_EXAMPLES)(stream)
+app.command(epilog=TRANSCRIBE_EXAMPLES)(transcribe)
 app.command(epilog=BENCH_EXAMPLES)(bench)
 app.add_typer(models_app)
 app.add_typer(keys_app)

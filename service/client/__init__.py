@@ -11,6 +11,7 @@ from service.client.answers import (
     Classification,
     Embeddings,
     Forecasting,
+    FoundKeyword,
     GenerateResponse,
     LabelScore,
     OtherPrediction,
@@ -20,6 +21,8 @@ from service.client.answers import (
     TextToken,
     Token,
     TokenEvent,
+    TranscribedWord,
+    Transcription,
     Translation,
 )
 from service.client.async_client import AsyncClient
@@ -64,6 +67,7 @@ from service.client.model_answers import (
 from service.client.parameters import GenerationParameters, PredictParameters
 from service.client.retries import Retries
 from service.client.streaming.messages import StreamAnswer, StreamFinal, StreamResult, StreamState, StreamToken
+from service.client.streaming.transcription import transcribe, transcribe_async
 
 __all__ = [
     "Answer",
@@ -83,6 +87,7 @@ __all__ = [
     "Forbidden",
     "Forecasting",
     "ForeignAnswer",
+    "FoundKeyword",
     "Frames",
     "GenerateResponse",
     "GenerationParameters",
@@ -122,9 +127,13 @@ __all__ = [
     "TimedOut",
     "Token",
     "TokenEvent",
+    "TranscribedWord",
+    "Transcription",
     "Translation",
     "Unauthenticated",
     "UnexpectedTask",
     "UnknownModel",
     "UnknownSession",
+    "transcribe",
+    "transcribe_async",
 ]

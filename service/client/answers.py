@@ -107,11 +107,44 @@ class Forecasting(Answer):
     quantiles: dict[str, list[list[float]]] | None = None
 
 
+class TranscribedWord(Answer):
+    """A word of a transcript; places in seconds in the whole sound, confidence 0 to 1."""
+
+    word: str
+    start_s: float | None = None
+    end_s: float | None = None
+    confidence: float | None = None
+
+
+class FoundKeyword(Answer):
+    """A keyword that was spotted, with its place in seconds and its confidence, 0 to 1."""
+
+    keyword: str
+    time_s: float | None = None
+    confidence: float
+
+
+class Transcription(Answer):
+    """The text of speech: of a whole sound, or of an utterance of a stream.
+
+    `is_final` is False for the text of an utterance that is still under way: a later answer replaces it. `confidence`
+    is 0 to 1, None for an empty text. Places are in seconds in the whole sound, None if the model knows no durations.
+    """
+
+    text: str
+    confidence: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    is_final: bool = True
+    words: list[TranscribedWord] | None = None
+    keywords: list[FoundKeyword] | None = None
+
+
 class OtherPrediction(Answer):
     """A prediction of a task that this version does not know: everything is in `model_extra`."""
 
 
-AnyPrediction = Classification | Tagging | Translation | Captioning | Forecasting | OtherPrediction
+AnyPrediction = Classification | Tagging | Translation | Captioning | Forecasting | Transcription | OtherPrediction
 
 #: What the predictions of each task are.
 PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
@@ -120,6 +153,7 @@ PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
     "translation": Translation,
     "captioning": Captioning,
     "forecasting": Forecasting,
+    "transcription": Transcription,
 }
 
 P = TypeVar("P", bound=Answer)

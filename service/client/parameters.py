@@ -13,11 +13,19 @@ class PredictParameters(TypedDict, total=False):
     offsets: Literal["codepoints", "utf16", "bytes"]  # tagging: the unit of `start` and `end`
     return_hidden: bool  # tagging and classification: also the hidden state, as a vector
     normalize: bool  # scale that vector to length 1
-    num_beams: int  # translation and captioning, as all below: 1 is greedy
-    max_new_tokens: int
+    num_beams: int  # translation, captioning and transcription: 1 is greedy
+    max_new_tokens: int  # translation and captioning, as the next three
     length_penalty: float
     return_score: bool
     return_attention: bool
+    words: bool  # transcription, as all below: also the words with their times and confidence
+    language_model_weight: float
+    vocabulary: Sequence[str]  # only these words
+    phrases: Sequence[str]  # found more often
+    phrase_boost: float
+    endpoint_ms: float  # silence that ends an utterance of a stream; 0 never ends one
+    keywords: Sequence[str]  # spotted, with their times
+    keyword_threshold: float
 
 
 class GenerationParameters(TypedDict, total=False):

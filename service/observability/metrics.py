@@ -24,6 +24,7 @@ from service.observability.collectors import (
 )
 from service.observability.process import ContainerCollector, find_gpus
 from service.observability.scrape.loop_metrics import LoopCounter, LoopHistogram
+from service.observability.scrape.speech_series import SpeechSeries
 from service.observability.scrape.stage_histogram import StageHistogram
 from service.observability.scrape.worker_metrics import WorkerMetrics
 
@@ -35,6 +36,7 @@ DURATION_BUCKETS_S = (
 CONNECTION_BUCKETS_S = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 RATIO_BUCKETS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
+REAL_TIME_FACTOR_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 #: Outcomes that count against the availability objective: the request failed, but not because of the client.
@@ -66,6 +68,7 @@ class Metrics:
         self._declare_requests(registry)
         self._declare_batches(registry)
         self._declare_streams(registry)
+        self._declare_speech(registry)
         self._declare_connections(registry)
         self._declare_answers(registry)
         self._declare_rollouts(registry)
@@ -91,6 +94,17 @@ class Metrics:
     def label_counts(self, model: str) -> Counts[str]:
         """The counts of the labels of a model: `label_counts(model)[label] += 1`."""
         return self._labels.of(model)
+
+    def speech_series(self, model: str) -> SpeechSeries:
+        """The series of a model that reads sound."""
+        kinds = ("partial", "endpoint", "final")
+        return SpeechSeries(
+            self.speech_streams.labels(model),
+            self.speech_sound.labels(model),
+            self.speech_real_time_factor.labels(model),
+            self.speech_piece_duration.labels(model),
+            *[self.transcripts.labels(model, kind) for kind in kinds],
+        )
 
     def expect_requests(self, model: str, task: str) -> None:
         """Create the series of ok and of failures at 0: Prometheus cannot see an increase in a new series."""
@@ -244,6 +258,40 @@ class Metrics:
             registry=registry,
         )
 
+    def _declare_speech(self, registry: CollectorRegistry) -> None:
+        self.speech_streams = Gauge(
+            "unroll_speech_streams",
+            "Number of open streams of sound that are read as it comes.",
+            ["model"],
+            registry=registry,
+        )
+        self.speech_sound = LoopCounter(
+            "unroll_speech_sound_seconds_total",
+            "Duration of the sound that was read, in seconds.",
+            ["model"],
+            registry=registry,
+        )
+        self.speech_real_time_factor = LoopHistogram(
+            "unroll_speech_real_time_factor",
+            "Time of processing, waiting included, over the duration of the sound, of each request or piece.",
+            ["model"],
+            buckets=REAL_TIME_FACTOR_BUCKETS,
+            registry=registry,
+        )
+        self.speech_piece_duration = LoopHistogram(
+            "unroll_speech_piece_duration_seconds",
+            "Time in seconds from the arrival of a piece of a stream, whose last sample is the newest, to its result.",
+            ["model"],
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.transcripts = LoopCounter(
+            "unroll_speech_transcripts_total",
+            "Number of transcripts in streams: partial, endpoint (an utterance has ended), or final (the input has).",
+            ["model", "kind"],
+            registry=registry,
+        )
+
     def _declare_connections(self, registry: CollectorRegistry) -> None:
         """Connections and the bodies that they bring; streams of messages that go both ways."""
         self.connections = Gauge("unroll_connections", "Number of open connections.", registry=registry)
@@ -267,7 +315,7 @@ class Metrics:
         self.stream_connections = Gauge(
             "unroll_stream_connections", "Number of open streams of messages.", ["protocol"], registry=registry
         )
-        self.stream_messages = Counter(
+        self.stream_messages = LoopCounter(
             "unroll_stream_messages_total",
             "Number of messages of streams, by direction: in or out.",
             ["protocol", "direction"],

@@ -122,6 +122,15 @@ def _seq2seq(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerCo
     return [*found, _as_json("attention")] if parameters.get("return_attention") else found
 
 
+def _transcription(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
+    del manifest
+    found = [_plain("text", "text"), _plain("confidence", "number")]
+    found += [_plain("start_s", "number", is_usual=False), _plain("end_s", "number", is_usual=False)]
+    if parameters.get("words"):
+        found.append(_as_json("words"))
+    return [*found, _as_json("keywords")] if parameters.get("keywords") else found
+
+
 def _forecasting(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
     del parameters
     found = [_plain("forecast", "rows"), _plain("times", "texts"), _plain("channels", "texts", is_usual=False)]
@@ -160,5 +169,6 @@ _COLUMNS: Mapping[str, Callable[[Manifest, Mapping[str, Any]], list[AnswerColumn
     "translation": _seq2seq,
     "captioning": _seq2seq,
     "forecasting": _forecasting,
+    "transcription": _transcription,
     "generation": _generation,
 }

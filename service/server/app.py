@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.access.access_control import open_access
+from service.api.body_limit import max_body_bytes
 from service.api.call import Services
 from service.api.dispatch import Dispatcher
 from service.api.documentation import complete_document, document
@@ -127,7 +128,7 @@ class Application:
         #: Pages of other origins need headers, and traces a record of each request.
         self._sheds_early = cors is None and tracer is None
         self._scope = RequestScope(
-            app, self._dispatcher.respond, self._routes, metrics, settings.max_body_bytes, tracer, surroundings
+            app, self._dispatcher.respond, self._routes, metrics, self._max_body_bytes, tracer, surroundings
         )
         self._max_open = settings.max_open_requests
         self._num_other = 0
@@ -202,6 +203,14 @@ class Application:
         if self._probes is None:
             return None
         return self._probes.answer(without_prefix(url.decode("latin-1"), self._root_path), headers)
+
+    def max_body_bytes(self, method: bytes, target: bytes) -> int:
+        """The limit on the body of a request, by its route."""
+        path = without_prefix(target.partition(b"?")[0].decode("latin-1"), self._root_path)
+        return self._max_body_bytes(self._routes.find(method.decode("latin-1"), path))
+
+    def _max_body_bytes(self, match: Match | None) -> int:
+        return max_body_bytes(match, self.services.settings, self.services.registry)
 
     def has_websocket(self, target: bytes) -> bool:
         """Whether a WebSocket may be opened at this request target."""
@@ -348,7 +357,8 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         min_upload_bytes_per_s=settings.min_upload_bytes_per_s,
         unread_timeout_s=settings.unread_timeout_s,
         keep_alive_s=settings.keep_alive_s,
-        max_message_bytes=settings.max_stream_message_bytes,
+        max_message_bytes=max(settings.max_stream_message_bytes, settings.max_stream_sound_bytes),
+        max_text_message_bytes=settings.max_stream_message_bytes,
         max_waiting_messages=settings.max_stream_waiting_messages,
         message_timeout_s=settings.stream_timeout_s,
         ping_interval_s=settings.stream_ping_interval_s,

@@ -291,8 +291,8 @@ class BoundedProtocol(BoundedLifetime):
         self.is_in_body, self._pieces.num_left_bytes = True, num_bytes
         self._num_body_bytes = self._num_wire_bytes = self._num_dropped_bytes = 0
         self._body_began_s = 0.0
-        if num_bytes > self.max_body_bytes:
-            self._refuse_body(num_bytes)
+        if num_bytes > self.max_body_bytes and num_bytes > (most := self.responder.max_body_bytes(method, self.url)):
+            self._refuse_body(num_bytes, most)
         elif num_bytes and not self.open_connections.has_room_for(num_bytes):
             raise no_room("too_many_body_bytes")
         else:
@@ -311,9 +311,9 @@ class BoundedProtocol(BoundedLifetime):
         if self.parser.get_http_version() == "1.0":
             self.cycle.send = PlainSend(self.cycle, self.parser.should_keep_alive())
 
-    def _refuse_body(self, num_bytes: int) -> None:
+    def _refuse_body(self, num_bytes: int, most: int) -> None:
         """413. The connection stays usable if it takes little to read what was announced."""
-        refused = body_too_large(self.max_body_bytes)
+        refused = body_too_large(most)
         is_much = num_bytes > MAX_DROPPED_BODIES * self.max_body_bytes
         is_old = self.parser.get_http_version() == "1.0"
         if is_much or is_old or self.expect_100_continue or not self.parser.should_keep_alive():

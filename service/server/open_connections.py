@@ -48,7 +48,7 @@ class ConnectionLimits:
         body_timeout_s: how long a body may take at least; each received byte adds to it by `min_upload_bytes_per_s`.
         unread_timeout_s: how long a client may read nothing while responses wait to be sent.
         keep_alive_s: how long a connection may be idle between two requests.
-        max_message_bytes: of one message of a WebSocket.
+        max_message_bytes: of one message of a WebSocket, and `max_text_message_bytes` if it is text.
         max_waiting_messages: of one WebSocket, before its socket is not read.
         message_timeout_s: how long a WebSocket may be silent while the service waits for its next message.
         ping_interval_s: between two pings of a WebSocket, within which something must come; 0: no pings.
@@ -63,7 +63,8 @@ class ConnectionLimits:
     min_upload_bytes_per_s: int = 4096
     unread_timeout_s: float = 30.0
     keep_alive_s: float = 75.0
-    max_message_bytes: int = 256 * 1024
+    max_message_bytes: int = 8 * 1024 * 1024
+    max_text_message_bytes: int = 256 * 1024
     max_waiting_messages: int = 16
     message_timeout_s: float = 300.0
     ping_interval_s: float = 20.0

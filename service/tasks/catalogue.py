@@ -16,6 +16,7 @@ from service.tasks.seq2seq.translation import Translation
 from service.tasks.single_pass.classification import Classification
 from service.tasks.single_pass.forecasting import Forecasting
 from service.tasks.single_pass.tagging import Tagging
+from service.tasks.transcription.transcription import Transcription
 
 AnyTask = PredictTask[Any, Any] | Generation
 
@@ -27,6 +28,7 @@ TASKS: dict[TaskName, type[AnyTask]] = {
     "generation": Generation,
     "forecasting": Forecasting,
     "captioning": Captioning,
+    "transcription": Transcription,
 }
 
 

@@ -44,7 +44,7 @@ PREDICT = Match(predict.PROTOCOL.routes[0], predict.PROTOCOL)
 
 
 def scope_of(metrics: Metrics) -> RequestScope:
-    return RequestScope(None, None, RouteTable(PROTOCOLS), metrics, 1024)  # type: ignore[arg-type]
+    return RequestScope(None, None, RouteTable(PROTOCOLS), metrics, lambda _: 1024)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_fault_on_the_short_way_is_reported_as_what_was_answered(monkeypatch: 
     route = Route("/predict", fail, bytes)
     broken = Match(route, Protocol("broken", "broken", [route]))
     dispatcher = Dispatcher(None, Services(None, Settings(), None, AccessControl(None)))  # type: ignore[arg-type]
-    scope = RequestScope(None, dispatcher.respond, RouteTable(PROTOCOLS), metrics, 1024)  # type: ignore[arg-type]
+    scope = RequestScope(None, dispatcher.respond, RouteTable(PROTOCOLS), metrics, lambda _: 1024)  # type: ignore[arg-type]
     response = asyncio.run(scope.around(broken, [(b"x-request-id", b"mine-1")], b"", fail))
     assert response is not None
     assert (response.status_code, response.headers["X-Request-Id"]) == (500, "mine-1")

@@ -17,6 +17,7 @@ from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle
 from tests.tiny_signals import CONFIGS, RATE_HZ, STEPWISE, sounds, write_tiny_signal_bundle
+from tests.tiny_speech_bundle import write_tiny_speech_bundle
 
 #: Pauses so short that tests do not wait.
 QUICK = Retries(times=3, first_pause_s=0.001, longest_pause_s=0.001)
@@ -32,6 +33,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     write_tiny_bundle(models, "tagging", reads_chunks=True)
     write_tiny_signal_bundle(models, STEPWISE, MOTION, reads_chunks=True)
     write_tiny_signal_bundle(models, CONFIGS["waveform"], SOUND)
+    write_tiny_speech_bundle(models)
+    write_tiny_speech_bundle(models, bidirectional=True)
     with live_server(models, state_keys=KEY) as started:
         yield started
 

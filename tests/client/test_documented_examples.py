@@ -10,6 +10,7 @@ import pytest
 from service import client as public
 from tests.client.conftest import MOTION, address
 from tests.live_server import LiveServer
+from tests.tiny_speech_bundle import SPEECH
 
 GUIDE = Path(__file__).parents[2] / "service/docs/python-client.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
@@ -21,6 +22,7 @@ MODELS = {
     "translate-en-de": "tiny-translator",
     "my-tagger": "tiny-tagger-chunks",
     "my-sensor-model": MOTION,
+    "speech-en": SPEECH,
 }
 
 

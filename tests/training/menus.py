@@ -14,6 +14,7 @@ from tests.training.exportable import characters_tokenizer, lively, vocabulary_s
 from tests.training.tiny_captioner import captioner
 from tests.training.tiny_character_models import contextual_tagger
 from tests.training.tiny_series import forecaster
+from tests.training.tiny_speech import FRAMES, SOUND, transcriber, transducer
 from training.config.networks import ClassifierConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.networks.classifier import Classifier
 from training.networks.language_model import LanguageModel
@@ -131,4 +132,7 @@ def menu_networks() -> Iterator[tuple[str, Network]]:
         yield f"frames-{cell}", signal_network(CONFIGS["frames"], cell=cell)
         yield f"waveform-{cell}", signal_network(CONFIGS["waveform"], cell=cell)
         yield f"frames-in-chunks-{cell}", signal_network(STEPWISE, reads_chunks=True, cell=cell)
+        yield f"speech-{cell}", transcriber(SOUND, cell=cell)
+        yield f"speech-transducer-{cell}", transducer(SOUND, cell=cell)
+    yield "speech-frames", transcriber(FRAMES, bidirectional=True)
     yield "forecaster-quantiles", forecaster(mixing="joint", quantiles=(0.1, 0.5, 0.9))

@@ -14,6 +14,7 @@ from rich.console import Console
 from service.bundle.manifest import VariantName
 from service.errors import UnrollError
 from training.cli.experiment import experiment
+from training.cli.keywords import evaluate_keywords
 from training.cli.names import bundle_at, run_at
 from training.cli.options import (
     AsJson,
@@ -45,6 +46,7 @@ from training.cli.running import (
     with_remark,
 )
 from training.cli.series import leave_one_out, seeds
+from training.cli.synthesize import synthesize_app
 from training.cli.tuning import find_lr, search
 from training.fit.places import check_writable
 from training.fit.run_lock import locked_run
@@ -74,10 +76,12 @@ Deterministic = Annotated[
 
 
 app.command()(experiment)
+app.command("evaluate-keywords")(evaluate_keywords)
 app.command("find-lr")(find_lr)
 app.command()(search)
 app.command()(seeds)
 app.command("leave-one-out")(leave_one_out)
+app.add_typer(synthesize_app, name="synthesize")
 
 
 @app.command()
@@ -207,6 +211,10 @@ def export(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Add the hidden state to a bundle that was published without it.")
     ] = False,
+    language_model: Annotated[
+        Path | None,
+        typer.Option(help="Run of a language model that a speech recogniser is published with, for beam search."),
+    ] = None,
     runs: RunsFolder = Path("runs"),
 ) -> None:
     """Export the best weights of a run as a bundle (graphs, tokenizer, examples, model card), verify and publish it.
@@ -218,6 +226,8 @@ def export(
     Add a faster variant to a published bundle: unroll export --int8 models/pos-en/1
 
     Let an older bundle give embeddings, its weights unchanged: unroll export --hidden models/pos-en/1
+
+    A speech recogniser with a language model: unroll export runs/speech-en --language-model runs/speech-lm-en
     """
     asked: dict[VariantName, bool] = {"bf16": bf16, "int8": int8}
     wanted = [name for name, is_asked in asked.items() if is_asked]
@@ -228,10 +238,14 @@ def export(
         if hidden:
             bundle = _add_hidden_state(bundle_at(source, models))
         elif not (source / MANIFEST_FILE).is_file():
+            from training.pipeline.fused_language_model import adopt_language_model
             from training.pipeline.run import open_run
 
             check_writable(models, "--models")
-            bundle = publish(open_run(run_at(source, runs)), models, half=not fp32)
+            run = open_run(run_at(source, runs))
+            if language_model is not None:
+                adopt_language_model(run.folder, run_at(language_model, runs))
+            bundle = publish(run, models, half=not fp32)
         elif not wanted or fp32:
             raise UnrollError(f"{source} is a bundle already; add a faster variant with --int8 or --bf16")
         for name in wanted:

@@ -323,7 +323,50 @@ class CaptionerConfig(NetworkTable):
         return self
 
 
+class TranscriberConfig(NetworkTable):
+    """Convolutional front end and recurrent encoder for speech recognition, with CTC or a transducer on top."""
+
+    task: Literal["transcription"] = "transcription"
+    cell: Cell = "lstm"
+    hidden_size: int = Field(default=256, ge=1, le=MAX_SIZE)
+    layers: int = Field(default=2, ge=1, le=MAX_LAYERS)
+    bidirectional: bool = Field(default=False, description="false reads forward only, so that speech can be streamed")
+    connection: Connection = Field(default="none", description="around each layer of a stack but the first")
+    layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    locked_dropout: bool = Field(default=True, description="the same dropout mask at every step of a sequence")
+    decoder: Literal["ctc", "transducer"] = Field(
+        default="ctc", description="a transducer also reads the tokens written so far"
+    )
+    predictor_size: int = Field(default=128, ge=1, le=MAX_SIZE, description="of a transducer: embedding and layer")
+    predictor_dropout: float = Field(default=0.2, ge=0, lt=1, description="of a transducer")
+    joint_size: int = Field(default=128, ge=1, le=MAX_SIZE, description="of a transducer: where both sides are added")
+    max_symbols_per_step: int = Field(default=4, ge=1, le=64, description="tokens of a transducer at one step")
+    ctc_weight: float = Field(
+        default=0.3, ge=0, description="of a transducer: weight of a CTC loss over the encoder, in training only"
+    )
+    flush_ms: float = Field(
+        default=300.0, ge=0, le=10_000, description="silence read after the end of a sound, by a network that streams"
+    )
+    endpoint_ms: float = Field(default=800.0, ge=0, description="silence that ends an utterance of a stream")
+    max_utterance_s: float = Field(default=30.0, gt=0, description="after which an utterance is ended in any case")
+    num_beams: int = Field(default=1, ge=1, le=32, description="of the bundle; 1 is greedy decoding, as in training")
+    language_model: str = Field(
+        default="", description="run folder of a language model with the same unit, for beam search in the bundle"
+    )
+    language_model_weight: float = Field(default=0.3, ge=0, le=2, description="of its log-probabilities in beams")
+    token_bonus: float = Field(
+        default=0.0, ge=0, le=10, description="added for each token in beams, against the brevity it prefers"
+    )
+
+
 NetworkConfig = Annotated[
-    TaggerConfig | ClassifierConfig | TranslatorConfig | LanguageModelConfig | ForecasterConfig | CaptionerConfig,
+    TaggerConfig
+    | ClassifierConfig
+    | TranslatorConfig
+    | LanguageModelConfig
+    | ForecasterConfig
+    | CaptionerConfig
+    | TranscriberConfig,
     Field(discriminator="task"),
 ]

@@ -39,6 +39,7 @@ _OTHER_WORDS: Final[dict[TaskName, tuple[str, ...]]] = {
     "generation": ("lm", "language-model", "text-generation"),
     "forecasting": ("time-series", "timeseries", "series"),
     "captioning": ("image-to-text", "captions"),
+    "transcription": ("asr", "speech", "speech-recognition", "speech-to-text", "stt", "ctc"),
 }
 _FEW: Final = 4
 
@@ -59,7 +60,8 @@ class DataConfig(Strict):
     )
     also: tuple[str, ...] = Field(
         default=(),
-        description="further public data sets whose text a language model learns from; a repeated name is read again",
+        description="further training data: public data sets by name, own files by path or as folder/part-*.tsv; "
+        "`NAME x3`, or a repeated name, is read so often. A language model takes public sets for tagging only",
     )
     reverse: bool = Field(default=False, description="reverse the text of a language model")
     read: ReadOptions = ReadOptions()
@@ -176,8 +178,10 @@ class Recipe(Strict):
     def _tables_agree(self) -> Recipe:
         if self.network.task != self.task:
             raise ValueError(f"the network is for {self.network.task}, the task is {self.task}")
-        if not self.network.learns_running_text and (self.data.also or self.data.reverse):
-            raise ValueError("data.also and data.reverse are for language models, which learn from running text")
+        if self.data.reverse and not self.network.learns_running_text:
+            raise ValueError("data.reverse is for language models, which learn from running text")
+        if self.data.also and self.task == "forecasting":
+            raise ValueError("data.also is not for forecasting, which learns from one series")
         self.network.check_recipe(self.tokenizer.unit, self.limits.max_input_tokens)
         return self
 

@@ -33,6 +33,9 @@ class SignalConfig(_Table):
     normalise_each: bool = Field(
         default=False, description="normalise each input by its own mean and deviation: removes speaker and microphone"
     )
+    running_mean: bool = Field(
+        default=False, description="subtract from each feature its mean over the input so far, as a stream can"
+    )
     channels: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
         default=(), description="output channels of each convolution; may be empty"
     )

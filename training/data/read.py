@@ -13,6 +13,7 @@ from training.data.formats.foreign_files import is_web_page
 from training.data.formats.lines import read_head, read_text
 from training.data.formats.options import FORMATS_OF_TASK, Format, Located, ReadOptions
 from training.data.formats.slot_folder import find_part
+from training.data.formats.transcript_form import transcript_lines
 from training.data.formats.understanding import describe_records, sentence_about, warn_of_length
 from training.data.readers.classification import read_labelled_table, read_slot_labels
 from training.data.readers.pictures import index_of_pictures, read_pictures
@@ -265,6 +266,7 @@ def _read_text(path: Path, options: ReadOptions, report: Report) -> list[Located
     _doubt_text(path, options, report)
     text = read_text(path, report, options.encoding)
     text = rejoined(text) if options.rejoin else text
+    text = "".join(transcript_lines(text.splitlines())) if options.spoken else text
     return [Located(Passage(text), 1)] if text.strip() else []
 
 

@@ -13,6 +13,7 @@ from service.bundle.manifest import Manifest
 from training.config.recipe import Recipe
 from training.data.records import Record
 from training.evaluation.evaluate import evaluate_records
+from training.evaluation.scoring import LOWER_IS_BETTER
 from training.evaluation.task import TrainingTask
 from training.evaluation.torch_runner import TorchRunner, evaluating, transitions_of
 from training.fit.gradient import Carried
@@ -45,8 +46,9 @@ class DevScorer:
         if task.dev_measures:
             scores = evaluate_records(task, bundle, runner, self._records, parameters=task.quick_parameters)
             measures |= {name: scores[name] for name in task.dev_measures if name in scores}
-        chosen = next((measures[name] for name in task.dev_measures if name in measures), -loss)
-        return DevScore(chosen, measures, task.samples(bundle, runner, self._recipe, self._records))
+        chosen = next((name for name in task.dev_measures if name in measures), "loss")
+        value = -measures[chosen] if chosen in LOWER_IS_BETTER else measures[chosen]
+        return DevScore(value, measures, task.samples(bundle, runner, self._recipe, self._records))
 
     @torch.no_grad()
     def loss(self, network: Network) -> float:

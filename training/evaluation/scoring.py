@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,18 @@ from training.data.records import TaggedSentence
 from training.evaluation.out_of_scope import out_of_scope_scores
 from training.evaluation.tokenised_bleu import SIGNATURE, tokenised_bleu
 
+#: Shares of what is wrong, in percent.
+ERROR_RATES: Final = frozenset({"wer", "cer", "sentence_error"})
+#: Measures that fall as a model gets better.
+LOWER_IS_BETTER: Final = ERROR_RATES | {
+    "loss",
+    "mse",
+    "mae",
+    "mae_in_units",
+    "pinball",
+    "perplexity",
+    "perplexity_per_word",
+}
 #: The label of out-of-scope texts (Larson et al. 2019).
 OUT_OF_SCOPE = "oos"
 #: A tokenizer with at least this many tokens per character is one of characters.

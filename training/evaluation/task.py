@@ -152,6 +152,10 @@ class TrainingTask(EvaluationTask[RecordT]):
         """Run folders of the character models that the network reads with."""
         return ()
 
+    def language_model(self, recipe: Recipe) -> str:
+        """The run folder of the language model that a recogniser is published with; empty if there is none."""
+        return ""
+
     @abstractmethod
     def training_set(
         self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[RecordT], *, is_dev: bool = False

@@ -12,6 +12,7 @@ from torch import nn
 from service.tasks.core.task import Array
 from training.networks.encoder_decoder import EncoderDecoder
 from training.networks.network import Network
+from training.networks.transducer import Transducer
 
 
 class TorchRunner:
@@ -63,6 +64,16 @@ def decode_whole(network: EncoderDecoder, tokens: Array, feeds: Mapping[str, Arr
     with evaluating(network), torch.no_grad():
         logits, attention, _ = network.decode(torch.from_numpy(tokens), *sources, network.state_of(tensors))
     return logits.numpy(), attention.numpy()
+
+
+def joint_of_all_pairs(network: Transducer, encoded: Array, tokens: Array) -> Array:
+    """Log-probabilities `[batch, steps, tokens + 1, vocab]` of all steps with all prefixes, computed as in training.
+
+    `encoded` is `[batch, steps, joint]`, `tokens` `[batch, tokens]`.
+    """
+    with evaluating(network), torch.no_grad():
+        logits = network.all_pairs(torch.from_numpy(encoded), torch.from_numpy(tokens))
+    return np.asarray(logits.log_softmax(dim=3).numpy())
 
 
 def transitions_of(network: Network) -> Array | None:

@@ -11,6 +11,7 @@ environment.json       machine, libraries            tensorboard/    the same cu
 last.safetensors       to resume from                analysis/       what it gets wrong on dev, once it is exported
 best.safetensors       the weights with the best dev score
 previous-last.safetensors   the checkpoint before the last one
+language_model/        that of a speech recogniser, for beam search
 published.json         the bundles that were published from it
 .lock                  held while a process trains in it (see run_lock.py)
 """
@@ -55,6 +56,8 @@ _SCALE = "scale.json"
 _SIGNAL_SCALE = "signal_scale.json"
 _CHARACTER_MODELS = "character_models.safetensors"
 _PUBLISHED = "published.json"
+#: A copy of the run of a language model.
+LANGUAGE_MODEL_FOLDER = "language_model"
 
 
 class RunFolderFault(UnrollError):
@@ -276,7 +279,7 @@ class RunFolder:
             *self.path.glob("tokenizer-*.json"),
         ):
             file.unlink(missing_ok=True)
-        for folder in ("tensorboard", "wandb", "analysis"):
+        for folder in ("tensorboard", "wandb", "analysis", LANGUAGE_MODEL_FOLDER):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def _write_json(self, name: str, values: dict[str, Any]) -> None:

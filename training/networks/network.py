@@ -57,6 +57,11 @@ class Network(nn.Module):
         """The tensors of recurrent state by name, in order; none by default."""
         return {}
 
+    @property
+    def values_per_step(self) -> int:
+        """Steps of the input for each step of the output."""
+        return 1
+
     def transitions(self) -> Tensor | None:
         """Transition scores of a CRF, `[labels + 1, labels + 1]`; None without one."""
         return None

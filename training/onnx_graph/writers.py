@@ -8,10 +8,13 @@ from typing import Any
 from training.networks.captioner import Captioner
 from training.networks.classifier import Classifier
 from training.networks.forecaster import Forecaster
+from training.networks.fused_recogniser import LANGUAGE_MODEL, FusedRecogniser
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
 from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
+from training.networks.transcriber import Transcriber
+from training.networks.transducer import Transducer
 from training.networks.translator import Translator
 from training.onnx_graph.captioner import write_captioner_encoder, write_captioner_step
 from training.onnx_graph.classifier import write_classifier
@@ -20,6 +23,8 @@ from training.onnx_graph.language_model import write_prompt, write_step
 from training.onnx_graph.parts.builder import GraphBuilder, Graphs
 from training.onnx_graph.signal_classifier import write_signal_classifier
 from training.onnx_graph.tagger import write_tagger
+from training.onnx_graph.transcriber import write_transcriber
+from training.onnx_graph.transducer import write_joint, write_predictor, write_transducer_encoder
 from training.onnx_graph.translator import write_translator_encoder, write_translator_step
 
 #: For each network the writers of its graphs.
@@ -30,6 +35,8 @@ WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] 
     Translator: {"encoder": write_translator_encoder, "decoder_step": write_translator_step},
     Captioner: {"encoder": write_captioner_encoder, "decoder_step": write_captioner_step},
     Forecaster: {"forecaster": write_forecaster},
+    Transcriber: {"encoder": write_transcriber},
+    Transducer: {"encoder": write_transducer_encoder, "predictor": write_predictor, "joint": write_joint},
     LanguageModel: {"prompt": write_prompt, "step": write_step},
 }
 
@@ -40,6 +47,11 @@ def network_graphs(network: Network, half: bool = False) -> Graphs:
     Raises:
         ValueError: there is no writer for this kind of network, or a weight does not fit half precision.
     """
+    if isinstance(network, FusedRecogniser):
+        step = network.graphs()[LANGUAGE_MODEL]
+        graph = GraphBuilder(LANGUAGE_MODEL, step.inputs, step.outputs, half)
+        write_step(graph, network.language_model)
+        return {**network_graphs(network.recogniser, half), LANGUAGE_MODEL: graph}
     if type(network) not in WRITERS:
         raise ValueError(f"there is no graph writer for a {type(network).__name__}")
     writers = WRITERS[type(network)]

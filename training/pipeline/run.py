@@ -44,6 +44,13 @@ from training.networks.build import build_network
 from training.networks.network import Network
 from training.onnx_graph.manifest_draft import draft_bundle
 from training.pipeline.data_remarks import check_learnable, hints, remarks
+from training.pipeline.fused_language_model import (
+    adopt_language_model,
+    fused,
+    fused_draft,
+    language_model_of,
+    sources_of_language_model,
+)
 from training.pipeline.pretrained_characters import read_character_models
 from training.pipeline.pretrained_vectors import sources_of_vectors, starting_vectors
 from training.pipeline.verdict import NotPublished, Verdict, judge, strongest
@@ -127,6 +134,8 @@ def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
         network = build_network(prepared.task, recipe, vocabulary)
     check_room(path, room_of(network), "--runs")
     folder = RunFolder.create(path, recipe, vocabulary, prepared.data.source, overwrite)
+    if language_model := prepared.task.language_model(recipe):
+        adopt_language_model(folder, Path(language_model))
     return Run(prepared.task, recipe, prepared.data, vocabulary, folder, network)
 
 
@@ -174,7 +183,8 @@ def trained_network(path: Path) -> Network:
     recipe = folder.recipe()
     network = build_network(training_task(recipe), recipe, folder.vocabulary())
     load_weights(folder.best_weights, network)
-    return network
+    language_model = language_model_of(folder)
+    return fused(network, trained_network(language_model.path)) if language_model else network
 
 
 def describe(run: Run, device: torch.device) -> str:
@@ -259,9 +269,12 @@ def publish_run(run: Run, models_root: Path, say: Say, half: bool = True, *, onl
 def _export(run: Run, models_root: Path, say: Say, half: bool, only_if_better: bool) -> Exported:
     load_weights(run.folder.best_weights, run.network.cpu())
     options = run.task.options(run.recipe, run.vocabulary)
-    draft = draft_bundle(run.recipe, run.vocabulary, options, training_facts(run))
+    draft, network = draft_bundle(run.recipe, run.vocabulary, options, training_facts(run)), run.network
+    if language_model := language_model_of(run.folder):
+        draft = fused_draft(draft, language_model)
+        network = fused(network, trained_network(language_model.path))
     return export_bundle(
-        run.network,
+        network,
         draft,
         questions_of(run),
         models_root,
@@ -349,9 +362,10 @@ def _tell(verdict: Verdict, run: Run, say: Say, only_if_better: bool) -> None:
 
 
 def sources_of_start(run: Run) -> tuple[DataSource, ...]:
-    """Data sources of pretrained weights: word vectors, and the character models of a tagger."""
+    """Data sources of pretrained weights: word vectors, character models of a tagger, the language model of speech."""
     models = run.vocabulary.character_models
-    return (*sources_of_vectors(run.recipe.tokenizer.vectors), *(models.sources if models else ()))
+    of_models = (*(models.sources if models else ()), *sources_of_language_model(run.folder))
+    return (*sources_of_vectors(run.recipe.tokenizer.vectors), *of_models)
 
 
 def training_facts(run: Run) -> TrainingFacts:

@@ -9,11 +9,7 @@ from typing import Final, Literal
 from service.errors import UnrollError
 from training.evaluation.analysis.interval import Interval, in_words
 from training.evaluation.baselines.result import BaselineResult
-
-#: Measures that fall as a model gets better.
-LOWER_IS_BETTER: Final = frozenset(
-    {"loss", "mse", "mae", "mae_in_units", "pinball", "perplexity", "perplexity_per_word"}
-)
+from training.evaluation.scoring import LOWER_IS_BETTER
 
 Outcome = Literal["better", "within", "not better", "worse", "unknown"]
 

@@ -68,6 +68,16 @@ class SignalBatch(Batch):
 
 
 @dataclass(frozen=True)
+class TranscriptionBatch(Batch):
+    """`values` as of signals; `tokens` `[batch, longest]` of the transcripts; `lengths`, `num_tokens` `[batch]`."""
+
+    values: Tensor
+    lengths: Tensor
+    tokens: Tensor
+    num_tokens: Tensor
+
+
+@dataclass(frozen=True)
 class TranslationBatch(Batch):
     """`source` `[batch, time]` ends in EOS; `target_inputs` starts with BOS, `target_outputs` ends in EOS."""
 

@@ -11,6 +11,7 @@ from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.config.recipe import DataConfig, Recipe
 from training.data.digests import dev_rows_digest, file_digests
+from training.data.formats.options import ReadOptions
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import find_dataset, locate
 from training.data.public.named_dataset import NamedDataset
@@ -19,6 +20,7 @@ from training.data.readers.series import follows
 from training.data.readers.text import spelt_out, turned_round
 from training.data.records import CaptionedPicture, LabelledSignal, Passage, Record, TaggedSentence, Utterance
 from training.data.split import Parts, shortened
+from training.preprocessing.further_data import named_digests, read_further, times_read
 from training.preprocessing.windows import continued, one_series
 
 #: Joins the names, licences and attributions of several data sets.
@@ -62,38 +64,59 @@ def load_data(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None =
     data = _named(recipe) if recipe.data.dataset else _own(task, recipe, train)
     if recipe.data.hold_out:
         data = _held_out(task, data, recipe.data.hold_out)
+    if recipe.data.also and not recipe.network.learns_running_text:
+        data = _with_further_train(task, recipe, data)
     return task.prepare(recipe, data)
+
+
+def _with_further_train(task: LoadedTask, recipe: Recipe, data: RunData) -> RunData:
+    """More to learn from; dev stays as it is, and the group that is held out for it is left out here too."""
+    for more in read_further(recipe, type(data.train[0])):
+        left_out = recipe.data.hold_out
+        kept = [record for record in more.records if not left_out or task.group_of(record) != left_out]
+        source = _joined(data.source, more.name, more.licence, more.attribution, more.digests)
+        data = replace(data, train=[*data.train, *kept], source=source)
+    return data
 
 
 def running_text(data: RunData, config: DataConfig) -> RunData:
     """Records of a language model: with the text of further data sets, and reversed, where the recipe says so."""
-    for name in config.also:
-        data = _with_text_of(data, find_dataset(name))
+    for name, times in times_read(config.also).items():
+        for _ in range(times):
+            data = _with_text_of(data, find_dataset(name), config.read)
     if config.reverse:
         return replace(data, train=turned_round(_passages(data.train)), dev=turned_round(_passages(data.dev)))
     return data
 
 
-def _with_text_of(data: RunData, entry: NamedDataset) -> RunData:
-    train, dev = (spelt_out(_sentences(entry, split)) for split in ("train", "dev"))
-    more = {f"{entry.name}/{file}": digest for file, digest in _named_digests(entry).items()}
-    name, *facts = (
-        _AND.join(dict.fromkeys([*old.split(_AND), new]))
-        for old, new in (
-            (data.source.name, entry.name),
-            (data.source.licence, entry.licence),
-            (data.source.attribution, entry.attribution),
-        )
+def _with_text_of(data: RunData, entry: NamedDataset, options: ReadOptions) -> RunData:
+    train, dev = (_text_of(entry, split, options) for split in ("train", "dev"))
+    more = {f"{entry.name}/{file}": digest for file, digest in named_digests(entry).items()}
+    source = _joined(data.source, entry.name, entry.licence, entry.attribution, more)
+    return replace(data, train=[*data.train, *train], dev=[*data.dev, *dev], source=source)
+
+
+def _joined(old: DataSource, name: str, licence: str, attribution: str, splits: dict[str, str]) -> DataSource:
+    """The source of two sets of data together. What is said of both is said once."""
+    facts = ((old.name, name), (old.licence, licence), (old.attribution, attribution))
+    names, licences, attributions = (
+        _AND.join(dict.fromkeys(part for part in (*before.split(_AND), new) if part)) for before, new in facts
     )
-    source = DataSource(name=name, licence=facts[0], attribution=facts[1], splits={**data.source.splits, **more})
-    return replace(data, train=[*data.train, train], dev=[*data.dev, dev], source=source)
+    return DataSource(name=names, licence=licences, attribution=attributions, splits={**old.splits, **splits})
 
 
-def _sentences(entry: NamedDataset, split: str) -> list[TaggedSentence]:
-    if "tagging" not in entry.tasks:
-        raise UnrollError(f"data.also: {entry.name} is for {', '.join(entry.tasks)}; name sets for tagging")
-    records = read_records("tagging", locate(entry.name, split), entry.options)
-    return [record for record in records if isinstance(record, TaggedSentence)]
+def _text_of(entry: NamedDataset, split: str, options: ReadOptions) -> list[Passage]:
+    """The sentences of a set for tagging, or the transcripts of a set for speech recognition, one a line."""
+    path = locate(entry.name, split)
+    if "tagging" in entry.tasks:
+        records = read_records("tagging", path, entry.options)
+        return [spelt_out([record for record in records if isinstance(record, TaggedSentence)])]
+    if "transcription" in entry.tasks and entry.options.text_column is not None:
+        of_table = ReadOptions(format="tsv", text_column=entry.options.text_column, spoken=options.spoken)
+        return _passages(read_records("generation", path, of_table))
+    raise UnrollError(
+        f"data.also: {entry.name} is for {', '.join(entry.tasks)}; name sets for tagging or transcription"
+    )
 
 
 def _passages(records: Sequence[Record]) -> list[Passage]:
@@ -127,16 +150,12 @@ def _named(recipe: Recipe) -> RunData:
     given = recipe.data.read.model_dump(exclude_defaults=True)
     options = entry.options.model_copy(update=given)
     train, dev = locate(entry.name, "train"), locate(entry.name, "dev")
-    digests, attribution = _named_digests(entry), entry.attribution
+    digests, attribution = named_digests(entry), entry.attribution
     return RunData(
         train=read_records(recipe.task, train, options),
         dev=read_records(recipe.task, dev, options),
         source=DataSource(name=entry.name, licence=entry.licence, attribution=attribution, splits=digests),
     )
-
-
-def _named_digests(entry: NamedDataset) -> dict[str, str]:
-    return {f"{split}/{file.path}": file.sha256 for split in ("train", "dev") for file in entry.splits[split].files}
 
 
 def _own(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None) -> RunData:
@@ -167,5 +186,5 @@ def may_ship(recipe: Recipe, start: Iterable[DataSource] = ()) -> bool:
     Includes `start`, the data behind pretrained weights.
     """
     of_start = [name for source in start for name in source.name.split(_AND)]
-    entries = [NAMED_DATASETS.get(name) for name in (recipe.data.dataset, *recipe.data.also, *of_start)]
+    entries = [NAMED_DATASETS.get(name) for name in (recipe.data.dataset, *times_read(recipe.data.also), *of_start)]
     return all(entry is None or entry.may_ship for entry in entries)

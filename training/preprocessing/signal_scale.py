@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.errors import UnrollError
 from training.config.signals import SignalConfig
-from training.data.records import LabelledSignal
+from training.data.records import LabelledSignal, Utterance
 from training.preprocessing.spectrogram import Spectrogram
 
 #: A feature with a smaller relative deviation is constant but for rounding.
@@ -36,7 +36,7 @@ class SignalScale(NamedTuple):
         return len(self.features)
 
 
-def fit_signal_scale(config: SignalConfig, records: Sequence[LabelledSignal]) -> SignalScale:
+def fit_signal_scale(config: SignalConfig, records: Sequence[LabelledSignal] | Sequence[Utterance]) -> SignalScale:
     """Fit on every step of every record. A feature that never changes is not scaled.
 
     Raises:
@@ -50,7 +50,7 @@ def fit_signal_scale(config: SignalConfig, records: Sequence[LabelledSignal]) ->
     return SignalScale(_names(config, records[0]), tuple(mean.tolist()), tuple(deviation.tolist()))
 
 
-def _require_kind(config: SignalConfig, record: LabelledSignal) -> None:
+def _require_kind(config: SignalConfig, record: LabelledSignal | Utterance) -> None:
     if record.kind != config.kind:
         raise UnrollError(f"the recipe is for {config.kind} (signal.kind), the data holds {record.kind}")
     if record.kind == "waveform" and record.sample_rate_hz != config.sample_rate_hz:
@@ -60,7 +60,9 @@ def _require_kind(config: SignalConfig, record: LabelledSignal) -> None:
         )
 
 
-def _features(config: SignalConfig, records: Sequence[LabelledSignal]) -> Iterator[NDArray[np.float64]]:
+def _features(
+    config: SignalConfig, records: Sequence[LabelledSignal] | Sequence[Utterance]
+) -> Iterator[NDArray[np.float64]]:
     """`[time, features]` of each record."""
     if config.kind == "frames":
         yield from (record.values.astype(np.float64) for record in records)
@@ -71,7 +73,7 @@ def _features(config: SignalConfig, records: Sequence[LabelledSignal]) -> Iterat
         yield bands[0].numpy().astype(np.float64)
 
 
-def _names(config: SignalConfig, record: LabelledSignal) -> tuple[str, ...]:
+def _names(config: SignalConfig, record: LabelledSignal | Utterance) -> tuple[str, ...]:
     if config.kind == "waveform":
         return tuple(f"band {number}" for number in range(1, config.mel_bands + 1))
     return record.features

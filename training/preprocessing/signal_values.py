@@ -12,21 +12,21 @@ import numpy as np
 from service.bundle.task_options import FramesSpec, WaveformSpec
 from service.tasks.core.task import PredictInput
 from service.tasks.inputs.resample import resampled
-from training.data.records import LabelledSignal, Record
+from training.data.records import LabelledSignal, Record, Utterance
 
 _SAMPLE_BYTES = 2
 #: Significant digits of numbers in examples: more than a sensor measures, in far fewer bytes.
 _DIGITS = 5
 
 
-def json_form(record: LabelledSignal) -> dict[str, Any]:
+def json_form(record: LabelledSignal | Utterance) -> dict[str, Any]:
     """The request input: rounded frames, or a 16-bit wave file in base64."""
     if record.kind == "waveform":
         return {"wav": base64.b64encode(wav_file(record)).decode("ascii")}
     return {"frames": [[float(f"{number:.{_DIGITS}g}") for number in row] for row in record.values.tolist()]}
 
 
-def wav_file(record: LabelledSignal) -> bytes:
+def wav_file(record: LabelledSignal | Utterance) -> bytes:
     """A mono 16-bit RIFF wave file."""
     loudest = np.iinfo(np.int16)
     content: bytes = np.clip(np.rint(record.values * 2.0**15), loudest.min, loudest.max).astype("<i2").tobytes()
@@ -40,7 +40,7 @@ def at_rate(records: Sequence[Record], rate_hz: int) -> list[Record]:
     """Sounds resampled to one rate exactly as the service does; other records unchanged."""
     return [
         record._replace(values=resampled(record.values, record.sample_rate_hz, rate_hz), sample_rate_hz=rate_hz)
-        if isinstance(record, LabelledSignal) and record.kind == "waveform"
+        if isinstance(record, LabelledSignal | Utterance) and record.kind == "waveform"
         else record
         for record in records
     ]

@@ -63,6 +63,12 @@ class Vocabulary:
     def size(self, role: str) -> int:
         return self.tokenizers[role].vocabulary_size
 
+    def require_signal_scale(self) -> SignalScale:
+        """The scale of frames or sound. Raises TypeError for a vocabulary of texts."""
+        if self.signal_scale is None:
+            raise TypeError("this vocabulary has no scale of signals")
+        return self.signal_scale
+
 
 def fit_words(
     sentences: Iterable[Sequence[str]], config: TokenizerConfig, vectors: WordVectors | None = None

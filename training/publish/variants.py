@@ -29,6 +29,7 @@ from training.config.recipe import parse_recipe
 from training.data.digests import changed_names
 from training.data.records import Record
 from training.evaluation.evaluate import evaluate_records
+from training.evaluation.scoring import ERROR_RATES
 from training.evaluation.tasks.catalogue import evaluation_task
 from training.onnx_graph.parts.builder import serialized
 from training.preprocessing.load_records import load_data
@@ -132,7 +133,10 @@ def dev_score(bundle: Bundle, runner: Runner, dev: Sequence[Record]) -> tuple[st
 
 
 def loss_of_quality(deciding: str, before: float, after: float) -> float:
-    """Points lost; for a loss in nats the rise of the perplexity in percent, for an error its rise in percent."""
+    """Points lost, of an error rate points gained; for a loss in nats the rise of the perplexity, for `mse` its
+    own, both in percent."""
+    if deciding in ERROR_RATES:
+        return after - before
     if deciding == "mse":
         return 100.0 * (after / before - 1.0) if before else after
     return 100.0 * math.expm1(after - before) if deciding == "loss" else before - after

@@ -28,18 +28,28 @@ from onnx import TensorProto
 
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.manifest import GraphSpec, Parity
+from service.bundle.tokenizer import BOS
 from service.errors import InferenceFailed, InvalidInput
 from service.inference.runtime.ort_runner import OrtRunner
 from service.tasks.catalogue import answer, task_of
+from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.task import Array, Runner, run_with_hidden
 from service.tasks.recorded import differences, faults_of_embeddings, faults_of_labels
+from service.tasks.transcription.greedy_transducer import predictor_state
 from training.evaluation.tasks.catalogue import evaluation_task
-from training.evaluation.torch_runner import TorchRunner, decode_whole, one_thread, transitions_of
+from training.evaluation.torch_runner import (
+    TorchRunner,
+    decode_whole,
+    joint_of_all_pairs,
+    one_thread,
+    transitions_of,
+)
 from training.networks.encoder_decoder import EncoderDecoder
-from training.networks.network import Network
+from training.networks.network import Network, next_name
+from training.networks.transducer import Transducer
 from training.onnx_graph.weights import round_to_half
 from training.publish.variant_check import faults_of_variants
-from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, row_alone, shape_of
+from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, num_steps, row_alone, shape_of
 
 #: Float32 sums in another order differ by about 1e-6, a wrong gate or an unmasked step by at least 1e-2.
 TOLERANCE = 1e-4
@@ -112,8 +122,8 @@ def verify_bundle(
     """
     bundle = load_bundle(path)
     runner = OrtRunner(bundle, device="cpu", threads=1)
-    typical = evaluation_task(bundle.manifest).typical_values(bundle)
-    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, typical))
+    typical, per_step = evaluation_task(bundle.manifest).typical_values(bundle), bundle.manifest.options.values_per_step
+    opened = _Opened(bundle, runner, VerificationInputs(runner.id_limits, seed, typical, per_step))
     report = ParityReport(path, tolerance)
     _check_graphs(report, opened)
     if network is not None:
@@ -157,8 +167,8 @@ def _check_graphs(report: ParityReport, opened: _Opened) -> None:
     for graph, spec in opened.bundle.manifest.graphs.items():
         for feeds in opened.inputs.all_sizes(spec):
             outputs = run_with_hidden(opened.runner, graph, feeds)
-            _check_shapes(report, graph, spec, feeds, outputs)
-            for row in _rows(graph, spec, feeds):
+            _check_shapes(report, graph, spec, axes_of(spec, feeds, opened.inputs.values_per_step), outputs)
+            for row in _rows(graph, spec, feeds, opened.inputs.values_per_step):
                 alone = run_with_hidden(opened.runner, graph, row.feeds)
                 _compare_rows(report, "padding", row, alone, row.of(outputs))
 
@@ -168,17 +178,18 @@ def _check_against_torch(report: ParityReport, opened: _Opened, network: Network
     for graph, spec in opened.bundle.manifest.graphs.items():
         for feeds in opened.inputs.all_sizes(spec):
             expected, actual = torch_runner.run(graph, feeds), run_with_hidden(opened.runner, graph, feeds)
-            for row in _rows(graph, spec, feeds):
+            for row in _rows(graph, spec, feeds, opened.inputs.values_per_step):
                 _compare_rows(report, "torch", row, row.of(expected), row.of(actual))
     if isinstance(network, EncoderDecoder):
         _check_decoder_steps(report, opened, network)
+    if isinstance(network, Transducer):
+        _check_transducer_steps(report, opened, network)
     _check_transitions(report, opened.bundle, network)
 
 
 def _check_shapes(
-    report: ParityReport, graph: str, spec: GraphSpec, feeds: Mapping[str, Array], outputs: Mapping[str, Array]
+    report: ParityReport, graph: str, spec: GraphSpec, axes: Mapping[str, int], outputs: Mapping[str, Array]
 ) -> None:
-    axes = axes_of(spec, feeds)
     report.note("shapes", 0.0)
     for tensor in spec.outputs:
         expected = (tensor.dtype, shape_of(tensor, axes))
@@ -201,22 +212,27 @@ class _Row:
     index: int
     length: int
     feeds: Feeds
+    values_per_step: int
 
     def of(self, outputs: Mapping[str, Array]) -> Feeds:
-        """This row of the outputs of a batch."""
-        return row_alone(self.spec.outputs, outputs, self.index, self.length)
+        """This row of the outputs of a batch, without the next state after a part of a step, which nothing follows."""
+        is_whole = self.length % self.values_per_step == 0
+        tensors = tuple(tensor for tensor in self.spec.outputs if is_whole or tensor.shape[0] == "batch")
+        return row_alone(tensors, outputs, self.index, self.length, self.values_per_step)
 
 
-def _rows(graph: str, spec: GraphSpec, feeds: Mapping[str, Array]) -> list[_Row]:
+def _rows(graph: str, spec: GraphSpec, feeds: Mapping[str, Array], values_per_step: int) -> list[_Row]:
+    if "lengths" not in feeds:  # one step of each row
+        values_per_step = 1
     lengths = feeds.get("lengths", np.ones(axes_of(spec, feeds)["batch"], dtype=np.int64))
     return [
-        _Row(graph, spec, row, int(length), row_alone(spec.inputs, feeds, row, int(length)))
+        _Row(graph, spec, row, int(length), row_alone(spec.inputs, feeds, row, int(length)), values_per_step)
         for row, length in enumerate(lengths)
     ]
 
 
 def _compare_rows(report: ParityReport, check: str, row: _Row, expected: Feeds, actual: Feeds) -> None:
-    for name in expected:
+    for name in actual:
         where = f"graph {row.graph!r}, row {row.index} of length {row.length}, output {name!r}"
         report.compare(check, where, expected[name], actual[name])
 
@@ -241,7 +257,8 @@ def _check_generation_steps(report: ParityReport, opened: _Opened) -> None:
 def _check_chunks(report: ParityReport, opened: _Opened, reference: Runner) -> None:
     """Compare padded rows read at once by `reference` with the same rows in chunks of random sizes."""
     manifest = opened.bundle.manifest
-    ((graph, spec),) = manifest.graphs.items()
+    graph, per_step = manifest.options.graphs[0], opened.inputs.values_per_step
+    spec = manifest.graphs[graph]
     whole = opened.inputs.feeds(spec, batch=4, time=NUM_STEPS, characters=5)
     lengths, expected = whole["lengths"], run_with_hidden(reference, graph, whole)
     done = np.zeros_like(lengths)
@@ -254,8 +271,9 @@ def _check_chunks(report: ParityReport, opened: _Opened, reference: Runner) -> N
             state[part.name][:, rows] = outputs[part.next_name]
         done[rows] += sizes
         for index, row in enumerate(rows):
-            read = _Chunk(graph, spec, int(row), int(starts[index]), int(done[row]), int(lengths[row]))
-            _compare_chunk(report, read, expected, row_alone(spec.outputs, outputs, index, int(sizes[index])))
+            read = _Chunk(graph, spec, int(row), int(starts[index]), int(done[row]), int(lengths[row]), per_step)
+            alone = row_alone(spec.outputs, outputs, index, int(sizes[index]), per_step)
+            _compare_chunk(report, read, expected, alone)
 
 
 class _Chunk(NamedTuple):
@@ -267,17 +285,24 @@ class _Chunk(NamedTuple):
     start: int
     end: int
     length: int
+    values_per_step: int
+
+    @property
+    def output_steps(self) -> slice:
+        """Those steps of the output, where it has fewer than the input."""
+        return slice(self.start // self.values_per_step, num_steps(self.end, self.values_per_step))
 
 
 def _compare_chunk(report: ParityReport, read: _Chunk, whole: Mapping[str, Array], chunk: Feeds) -> None:
     """Compare outputs per step for each chunk, outputs for the whole text after its last chunk."""
-    expected = row_alone(read.spec.outputs, whole, read.row, read.length)
+    expected = row_alone(read.spec.outputs, whole, read.row, read.length, read.values_per_step)
+    ends_whole = read.end == read.length and read.length % read.values_per_step == 0
     for tensor in read.spec.outputs:
-        name, by_step = tensor.name, "time" in tensor.shape
+        name, by_step = tensor.name, "time" in tensor.shape or "steps" in tensor.shape
         where = f"graph {read.graph!r}, row {read.row}, steps {read.start} to {read.end}, output {name!r}"
         if by_step:
-            report.compare("chunks", where, expected[name][:, read.start : read.end], chunk[name])
-        elif read.end == read.length:
+            report.compare("chunks", where, expected[name][:, read.output_steps], chunk[name])
+        elif ends_whole:
             report.compare("chunks", where, expected[name], chunk[name])
 
 
@@ -294,6 +319,21 @@ def _check_decoder_steps(report: ParityReport, opened: _Opened, network: Encoder
         where = f"graph 'decoder_step' at step {step}, output"
         report.compare("steps", f"{where} 'logits'", logits[:, step], outputs["logits"])
         report.compare("steps", f"{where} 'attention'", attention[:, step], outputs["attention"])
+
+
+def _check_transducer_steps(report: ParityReport, opened: _Opened, network: Transducer) -> None:
+    """Compare all pairs of steps and prefixes in torch, as in training, with predictor and joint run for each."""
+    specs, run = opened.bundle.manifest.graphs, opened.runner.run
+    encoded = np.stack([opened.inputs.feeds(specs["joint"], 3, 1)["encoded"] for _ in range(NUM_STEPS)], axis=1)
+    tokens = np.stack([opened.inputs.feeds(specs["predictor"], 3, 1)["token"] for _ in range(NUM_STEPS)], axis=1)
+    expected = joint_of_all_pairs(network, encoded, tokens)
+    state = RecurrentState.zeros(predictor_state(specs["predictor"]), 3).arrays
+    for column, token in enumerate([np.full(3, BOS), *tokens.T]):
+        outputs = run("predictor", {"token": token, **state})
+        state = {name: outputs[next_name(name)] for name in state}
+        for step in range(NUM_STEPS):
+            found = run("joint", {"encoded": encoded[:, step], "predicted": outputs["predicted"]})["log_probs"]
+            report.compare("steps", f"graph 'joint' at step {step}, token {column}", expected[:, step, column], found)
 
 
 def _check_transitions(report: ParityReport, bundle: Bundle, network: Network) -> None:

@@ -26,11 +26,19 @@ MAX_CHUNK_STEPS = 5
 class VerificationInputs:
     """Generates feeds from a seed: valid ids within each row's length, zeros beyond, states and memory in -1 to 1."""
 
-    def __init__(self, id_limits: Mapping[str, int], seed: int = 0, typical: Mapping[str, Array] | None = None) -> None:
+    def __init__(
+        self,
+        id_limits: Mapping[str, int],
+        seed: int = 0,
+        typical: Mapping[str, Array] | None = None,
+        values_per_step: int = 1,
+    ) -> None:
         """`id_limits`: for each input of token ids the size of its vocabulary.
 
         `typical`: for inputs with another range than -1 to 1 a row `[time, width]`; feeds are generated near it.
+        `values_per_step`: steps of the input for each step of the output, which chunks hold whole.
         """
+        self.values_per_step = values_per_step
         self._id_limits = id_limits
         self._typical = typical or {}
         self._random = np.random.default_rng(seed)
@@ -42,7 +50,9 @@ class VerificationInputs:
 
     def feeds(self, spec: GraphSpec, batch: int, time: int, characters: int = 1) -> Feeds:
         """Inputs of one size. At least one row has length `time`; no row is longer."""
-        if any(tensor.name == "samples" for tensor in spec.inputs):
+        if self.values_per_step > 1:
+            time *= self.values_per_step
+        elif any(tensor.name == "samples" for tensor in spec.inputs):
             time *= SAMPLES_PER_STEP
         axes = {"batch": batch, "time": time, "chars": characters}
         lengths = self._random.integers(1, time + 1, size=batch)
@@ -51,7 +61,8 @@ class VerificationInputs:
 
     def chunk_sizes(self, remaining: Array) -> Array:
         """The size of each row's next chunk: random, at least one step, at most those remaining."""
-        return np.minimum(self._random.integers(1, MAX_CHUNK_STEPS + 1, size=remaining.shape), remaining)
+        sizes = self.values_per_step * self._random.integers(1, MAX_CHUNK_STEPS + 1, size=remaining.shape)
+        return np.minimum(sizes, remaining)
 
     def _array(self, tensor: TensorSpec, axes: Mapping[str, int], lengths: Array) -> Array:
         shape = shape_of(tensor, axes)
@@ -83,16 +94,25 @@ def shape_of(tensor: TensorSpec, axes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(axis if isinstance(axis, int) else axes[axis] for axis in tensor.shape)
 
 
-def axes_of(spec: GraphSpec, feeds: Mapping[str, Array]) -> dict[str, int]:
+def axes_of(spec: GraphSpec, feeds: Mapping[str, Array], values_per_step: int = 1) -> dict[str, int]:
     """The sizes of all named axes."""
     sizes = (zip(tensor.shape, feeds[tensor.name].shape, strict=True) for tensor in spec.inputs)
-    return {axis: size for pairs in sizes for axis, size in pairs if isinstance(axis, str)}
+    axes = {axis: size for pairs in sizes for axis, size in pairs if isinstance(axis, str)}
+    return axes | ({"steps": num_steps(axes["time"], values_per_step)} if "time" in axes else {})
 
 
-def row_alone(tensors: tuple[TensorSpec, ...], arrays: Mapping[str, Array], row: int, length: int) -> Feeds:
-    """One row of every tensor as a batch of one, without padding in `time` and `chars`."""
+def num_steps(length: int, values_per_step: int) -> int:
+    """Steps of the output for an input of this length; the last one may be a part."""
+    return -(-length // values_per_step)
+
+
+def row_alone(
+    tensors: tuple[TensorSpec, ...], arrays: Mapping[str, Array], row: int, length: int, values_per_step: int = 1
+) -> Feeds:
+    """One row of every tensor as a batch of one, without padding in `time`, `steps` and `chars`."""
     num_characters = max((_used_characters(arrays[t.name][row]) for t in tensors if "chars" in t.shape), default=0)
-    kept = {"batch": slice(row, row + 1), "time": slice(0, length), "chars": slice(0, num_characters)}
+    steps = slice(0, num_steps(length, values_per_step))
+    kept = {"batch": slice(row, row + 1), "time": slice(0, length), "steps": steps, "chars": slice(0, num_characters)}
     return {t.name: arrays[t.name][tuple(kept.get(str(axis), slice(None)) for axis in t.shape)] for t in tensors}
 
 

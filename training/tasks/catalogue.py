@@ -15,6 +15,7 @@ from training.tasks.forecasting import ForecastingTask
 from training.tasks.generation import GenerationTask
 from training.tasks.signals import SignalTask
 from training.tasks.tagging import TaggingTask
+from training.tasks.transcription import TranscriptionTask
 from training.tasks.translation import TranslationTask
 
 TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
@@ -24,6 +25,7 @@ TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
     "generation": GenerationTask(),
     "forecasting": ForecastingTask(),
     "captioning": CaptioningTask(),
+    "transcription": TranscriptionTask(),
 }
 #: Named classification in recipes, like that of texts.
 SIGNALS: Final = SignalTask()
@@ -31,7 +33,8 @@ SIGNALS: Final = SignalTask()
 
 def training_task(recipe: Recipe) -> TrainingTask[Any]:
     """The task of a recipe."""
-    return TASKS[recipe.task] if recipe.signal.kind == "none" else SIGNALS
+    is_of_signals = recipe.task == "classification" and recipe.signal.kind != "none"
+    return SIGNALS if is_of_signals else TASKS[recipe.task]
 
 
 def task_for(name: TaskName, records: Sequence[Record]) -> TrainingTask[Any]:

@@ -67,11 +67,11 @@ class SignalTask(SignalEvaluation, TrainingTask[LabelledSignal]):
 
     def network(self, recipe: Recipe, vocabulary: Vocabulary) -> Network:
         config = recipe.network_as(ClassifierConfig)
-        front_end = FrontEnd(recipe.signal, recipe.augment, _scale(vocabulary), config.dropout)
+        front_end = FrontEnd(recipe.signal, recipe.augment, vocabulary.require_signal_scale(), config.dropout)
         return SignalClassifier(config, front_end, len(vocabulary.labels))
 
     def options(self, recipe: Recipe, vocabulary: Vocabulary) -> ClassificationOptions:
-        signal = signal_spec(recipe.signal, _scale(vocabulary))
+        signal = signal_spec(recipe.signal, vocabulary.require_signal_scale())
         outside = recipe.network_as(ClassifierConfig).outside_label
         return ClassificationOptions(signal=signal, outside_label=outside)
 
@@ -121,12 +121,6 @@ def signal_spec(config: SignalConfig, scale: SignalScale) -> FramesSpec | Wavefo
     if config.kind == "frames":
         return FramesSpec(features=scale.features)
     return WaveformSpec(sample_rate_hz=config.sample_rate_hz, samples_per_step=config.samples_per_step)
-
-
-def _scale(vocabulary: Vocabulary) -> SignalScale:
-    if vocabulary.signal_scale is None:
-        raise TypeError("this vocabulary has no scale of signals")
-    return vocabulary.signal_scale
 
 
 def _line(record: LabelledSignal, found: Mapping[str, Any]) -> str:

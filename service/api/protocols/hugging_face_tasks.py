@@ -28,13 +28,20 @@ from service.api.protocols.text_generation_inference.routes import compatible_re
 from service.api.schemas import EndpointInfo, GenerateRequest, Inputs, RequestBody
 from service.api.validation.json_body import BodyLimits, BodyT, parse_body
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import CaptioningOptions, ClassificationOptions, TranslationOptions, WaveformSpec
-from service.errors import InferenceFailed, InvalidInput
+from service.bundle.task_options import (
+    CaptioningOptions,
+    ClassificationOptions,
+    TranslationOptions,
+    WaveformSpec,
+    signal_of,
+)
+from service.errors import BodyTooLarge, InferenceFailed, InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.task import Parameters
 from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, items_of
+from service.tasks.transcription.segments import Segment, segments_of
 
 _OUTSIDE = "O"
 #: A member of a JSON object, which a text that holds these characters is not: its quotes are escaped.
@@ -100,6 +107,14 @@ class TranslationPipeline(CaptioningPipeline):
     truncation: Literal["do_not_truncate"] | None = None
 
 
+class SpeechRecognitionPipeline(Parameters):
+    """Parameters of automatic speech recognition; true is for segments."""
+
+    return_timestamps: bool | Literal["word"] | None = None
+    generation_parameters: dict[str, Any] | None = None
+    generate_kwargs: dict[str, Any] | None = None
+
+
 class _Pipeline(NamedTuple):
     """How a task is asked for and answered in the words of Hugging Face.
 
@@ -126,6 +141,7 @@ async def answer_task(call: Call, raw: bytes) -> Response:
     | token classification | `[{"entity_group", "score", "word", "start", "end"}, ...]`; `entity` if not aggregated |
     | translation | `[{"translation_text"}]` |
     | image to text | `[{"generated_text"}]` |
+    | automatic speech recognition | `{"text"}`; with `return_timestamps` also `chunks` of `text` and `timestamp` |
     | text generation | as `POST /`, with `stream` too |
     | forecasting | a list with the prediction of `POST /predict` |
 
@@ -179,6 +195,8 @@ async def _generated(call: Call, body: GenerateRequest, name: str) -> Response:
 
 
 def _parsed(call: Call, body_type: type[BodyT], raw: bytes) -> BodyT:
+    if len(raw) > (most := call.settings.max_body_bytes):
+        raise BodyTooLarge(f"JSON here has at most {most} bytes: send sound as the body itself")
     return parse_body(body_type, raw, BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request))
 
 
@@ -202,12 +220,9 @@ def _task_request(call: Call, raw: bytes, manifest: Manifest) -> TaskRequest:
 
 def _file_key(manifest: Manifest) -> str | None:
     """The name of the object in which `POST /predict` takes files of this model; None if it reads none."""
-    match manifest.options:
-        case CaptioningOptions():
-            return "png"
-        case ClassificationOptions(signal=WaveformSpec()):
-            return "wav"
-    return None
+    if isinstance(manifest.options, CaptioningOptions):
+        return "png"
+    return "wav" if isinstance(signal_of(manifest.options), WaveformSpec) else None
 
 
 def _plain_inputs(inputs: JsonInputs, manifest: Manifest) -> JsonInputs:
@@ -279,6 +294,22 @@ def _caption(answer: dict[str, Any], _: Any, __: JsonInput) -> Any:
     return {"generated_text": answer["text"]}
 
 
+def _with_words(parameters: SpeechRecognitionPipeline, _: Manifest) -> dict[str, Any]:
+    """Those of our own may stand among the parameters of generation. The task checks them."""
+    given = (parameters.generation_parameters or {}) | (parameters.generate_kwargs or {})
+    return given | {"words": True} if parameters.return_timestamps else given
+
+
+def _spoken(answer: dict[str, Any], parameters: SpeechRecognitionPipeline, _: JsonInput) -> Any:
+    if not parameters.return_timestamps:
+        return {"text": answer["text"]}
+    is_by_word = parameters.return_timestamps == "word"
+    words = answer["words"]
+    parts = [Segment([word]) for word in words] if is_by_word else segments_of(words)
+    chunks = [{"text": part.text, "timestamp": [part.start_s, part.end_s]} for part in parts]
+    return {"text": answer["text"], "chunks": chunks}
+
+
 def _prediction(answer: dict[str, Any], _: Any, __: JsonInput) -> Any:
     return answer
 
@@ -332,6 +363,7 @@ _PIPELINES = {
     "tagging": _Pipeline(TokenClassificationPipeline, _no_parameters, _entities, lists_single=False),
     "translation": _Pipeline(TranslationPipeline, _between_languages, _translation, lists_single=True),
     "captioning": _Pipeline(CaptioningPipeline, _search, _caption, lists_single=True),
+    "transcription": _Pipeline(SpeechRecognitionPipeline, _with_words, _spoken, lists_single=False),
     "forecasting": _Pipeline(Parameters, _no_parameters, _prediction, lists_single=True),
 }
 
@@ -345,6 +377,7 @@ PROTOCOL = Protocol(
             answer_task,
             bytes,
             scope="any",  # the engine of the model asks for `predict` or `generate`
+            takes_sound=True,
             operation_id="run_task",
             summary="Any task, for clients of Hugging Face endpoints",
             request_body=TASK_BODY,

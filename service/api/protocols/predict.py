@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -29,9 +29,11 @@ async def predict(call: Call, body: PredictRequest) -> Response:
 async def _predict_chunk(body: PredictRequest, inputs: JsonInputs, call: Call, engine: PredictEngine) -> Response:
     owner, sealer = call.owner_of_states(engine), call.state_storage.sealer
     before = None if body.state is None else sealer.open(body.state, owner)
-    work = engine.predict_chunk(inputs, body.parameters or {}, call.deadline_s, before, call.sharer)
+    is_last = not body.return_state  # nobody can continue without the state
+    work = engine.predict_chunk(inputs, body.parameters or {}, call.deadline_s, before, call.sharer, is_last)
     prediction = await call.unless_client_leaves(work)
-    token = sealer.seal(prediction.state, owner) if body.return_state and prediction.state is not None else None
+    state = prediction.state if body.return_state else None
+    token = None if state is None else sealer.seal(state.to_bytes(), owner)
     return _response(call, engine, prediction, token)
 
 
@@ -39,13 +41,16 @@ def _response(call: Call, engine: PredictEngine, prediction: Prediction, token: 
     """A `PredictResponse`, written without validation: every part was made by our own code."""
     manifest = engine.opened.bundle.manifest
     call.record.note_timings(prediction.timings)
-    body = {
+    body: dict[str, Any] = {
         "model": manifest.name,
         "version": manifest.version,
         "task": manifest.task,
         "predictions": prediction.answers,
         "timings": prediction.timings._asdict(),
     }
+    if sound_s := prediction.sound_s:
+        body["audio_s"] = round(sound_s, 6)
+        body["real_time_factor"] = round(prediction.timings.total_ms / 1000 / sound_s, 6)
     if token is not None:
         body["state"] = token
     return PlainResponse(to_json(body))
@@ -61,6 +66,7 @@ PROTOCOL = Protocol(
             PredictRequest,
             answer=PredictResponse,
             names_model=True,
+            takes_sound=True,
             summary="Tag, classify, translate, forecast, describe",
             examples=PREDICT_EXAMPLES,
             responses=PREDICT_RESPONSES,

@@ -32,6 +32,8 @@ class Channel:
     def __init__(self, receive: Receive, send: Send, count_message: Callable[[Direction], None]) -> None:
         self.num_messages: Counter[Direction] = Counter()
         self.close_code: int | None = None
+        #: Whether the next message has come too, and is of bytes. Only our own server says so.
+        self.more_bytes_wait = False
         self._count_message = count_message
         self._receive = receive
         self._send = send
@@ -45,6 +47,7 @@ class Channel:
         if event["type"] == "websocket.stop":
             raise Stopping
         self._count("in")
+        self.more_bytes_wait = event.get("more_bytes_wait", False)
         text = event.get("text")
         message: Received = event["bytes"] if text is None else text
         return message

@@ -62,7 +62,10 @@ class GenerationReading:
         self._has_generated = True
         yield written_answer(stream.request.result(), chosen, prompt)
 
-    async def finish(self) -> Body:
+    def put_by(self, piece: bytes) -> bool:
+        return False
+
+    async def finish(self, *, goes_on: bool = False) -> Body:
         raise InvalidInput("a text ends by being continued")
 
     @property

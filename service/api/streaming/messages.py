@@ -125,6 +125,9 @@ class Result(ServerMessage):
     span: Span | None = Field(
         None, description="place of what was read: in characters of the unit `offsets` of a text, else in rows"
     )
+    audio_s: float | None = Field(None, description="sound that was read so far, for speech recognition")
+    processing_ms: float | None = Field(None, description="from the arrival of the piece to its answer, for speech")
+    real_time_factor: float | None = Field(None, description="time of processing over sound, of the input so far")
     generated_text: str | None = None
     session_kept: bool = Field(True, description="false if there was no room for the session: ask for the `state`")
     details: GenerationDetails | None = None

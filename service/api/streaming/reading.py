@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, Protocol, cast
 from starlette.exceptions import HTTPException
 
 from service.api.call import Call
-from service.api.streaming.byte_pieces import ByteFormat, BytePieces
 from service.api.streaming.messages import Reads, Start
-from service.api.streaming.text_pieces import TextPieces
+from service.api.streaming.pieces.byte_pieces import ByteFormat, BytePieces
+from service.api.streaming.pieces.text_pieces import TextPieces
 from service.errors import InvalidInput, Overloaded
 from service.inference.engines.predict_engine import PredictEngine, Prediction
+from service.tasks.core.predict_task import InputState
 from service.tasks.inputs.json_input import JsonInput
 from service.tasks.single_pass.offsets import OffsetUnit
 
@@ -59,8 +60,12 @@ class Reading(Protocol):
         """Continue the text so far: the fields of `token` messages, then those of the `result`."""
         ...
 
-    async def finish(self) -> Body:
-        """The fields of `final`."""
+    def put_by(self, piece: bytes) -> bool:
+        """Keep a piece that is read together with the next one, if that is possible. It has no answer of its own."""
+        ...
+
+    async def finish(self, *, goes_on: bool = False) -> Body:
+        """The fields of `final`. With `goes_on` the state is asked for, to continue later."""
         ...
 
     def state(self) -> bytes | None:
@@ -100,7 +105,7 @@ class ChunkReading:
         """`before` is the state to continue from."""
         self._context, self._engine, self._form = context, engine, form
         self._parameters = start.parameters or {}
-        self._state = before
+        self._state: InputState | bytes | None = before
         bundle = engine.opened.bundle
         self._text = None if form else TextPieces(bundle, _offset_unit(self._parameters))
         self._bytes = BytePieces(form.unit_bytes) if form else None
@@ -115,7 +120,7 @@ class ChunkReading:
     async def take(self, piece: Piece) -> Body:
         if isinstance(piece, TextPiece):
             if self._text is None:
-                raise _takes_no_text(self._engine)
+                raise takes_no_text(self._engine)
             part = self._text.add(piece.text, piece.flush)
             return {"predictions": []} if part is None else await self._read(part.text, part.start, part.end)
         if isinstance(piece, bytes):
@@ -130,7 +135,10 @@ class ChunkReading:
     def generate(self, parameters: Any | None) -> AsyncIterator[Body]:
         raise writes_no_text(self._engine)
 
-    async def finish(self) -> Body:
+    def put_by(self, piece: bytes) -> bool:
+        return False
+
+    async def finish(self, *, goes_on: bool = False) -> Body:
         if self._bytes is not None:
             self._bytes.require_complete()
         part = self._text.rest() if self._text else None
@@ -139,7 +147,9 @@ class ChunkReading:
         return {"predictions": self._last if self._is_summary else []}
 
     def state(self) -> bytes | None:
-        return self._state
+        if self._state is None or isinstance(self._state, bytes):
+            return self._state
+        return self._state.to_bytes()
 
     def close(self) -> None:
         """Nothing is held but a word."""
@@ -168,13 +178,13 @@ class WholeReading:
                 raise InvalidInput(f"{manifest.name} {manifest.options.why_whole}: it has no state", (field,))
         self._context, self._engine, self._form = context, engine, form
         self._parameters = start.parameters or {}
-        self._collected = Collected(context)
+        self._collected = Collected(context, reads_sound=manifest.reads_sound)
         self._rows: list[list[float]] = []
 
     async def take(self, piece: Piece) -> Body:
         if isinstance(piece, TextPiece):
             if self._form is not None:
-                raise _takes_no_text(self._engine)
+                raise takes_no_text(self._engine)
             self._collected.add(piece.text.encode("utf-8", "surrogatepass"))
         elif isinstance(piece, bytes):
             if self._form is None:
@@ -190,7 +200,10 @@ class WholeReading:
     def generate(self, parameters: Any | None) -> AsyncIterator[Body]:
         raise writes_no_text(self._engine)
 
-    async def finish(self) -> Body:
+    def put_by(self, piece: bytes) -> bool:
+        return False
+
+    async def finish(self, *, goes_on: bool = False) -> Body:
         context = self._context
         value = self._whole()
         if value is None:
@@ -227,9 +240,10 @@ _ROW_NUMBER_BYTES = 32
 class Collected:
     """Pieces of an input that is answered at its end, counted among what all connections hold."""
 
-    def __init__(self, context: StreamContext) -> None:
+    def __init__(self, context: StreamContext, *, reads_sound: bool = False) -> None:
+        settings = context.call.settings
         self._held_bytes = context.held_bytes
-        self._max_bytes = context.call.settings.max_body_bytes
+        self._max_bytes = settings.most_sound_body_bytes if reads_sound else settings.max_body_bytes
         self._data = bytearray()
         self._num_counted = 0
 
@@ -270,7 +284,8 @@ def writes_no_text(engine: PredictEngine) -> InvalidInput:
     return InvalidInput(f"{engine.opened.bundle.manifest.name} writes no text: send end instead of generate")
 
 
-def _takes_no_text(engine: PredictEngine) -> InvalidInput:
+def takes_no_text(engine: PredictEngine) -> InvalidInput:
+    """The error of `text` for a model that reads numbers or bytes."""
     return InvalidInput(f"{engine.opened.bundle.manifest.name} takes numbers or bytes, not text", ("text",))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -38,11 +39,12 @@ class StreamSession:
     async def run(self) -> None:
         """Answer until the client leaves, the service stops, or something fails. Raises Left."""
         try:
-            while True:
+            while not self._has_lasted():
                 await self._answer(await self._channel.next_message())
+            max_s = self._context.call.settings.max_stream_s
+            await self._leave(f"a stream lasts at most {max_s:g} s: connect again, and continue from the state")
         except Stopping:
-            await self._channel.send({"type": "closing", "index": self._index, **self._where_if_known()})
-            await self._channel.close(RESTART, "the service stops")
+            await self._leave("the service stops")
         except Left:
             raise
         except Exception as error:
@@ -50,9 +52,22 @@ class StreamSession:
         finally:
             self._close()
 
+    def _has_lasted(self) -> bool:
+        """Whether the connection has been open for as long as it may be."""
+        call = self._context.call
+        max_s = call.settings.max_stream_s
+        return bool(max_s) and time.monotonic() - call.record.started_s > max_s
+
+    async def _leave(self, reason: str) -> None:
+        """Tell the client from where it can go on, and close."""
+        await self._channel.send({"type": "closing", "index": self._index, **self._where_if_known()})
+        await self._channel.close(RESTART, reason)
+
     async def _answer(self, received: Received) -> None:
         if isinstance(received, bytes):
-            await self._take(received)
+            self._require_size(received)
+            if not (self._channel.more_bytes_wait and await self._put_by(received)):
+                await self._take(received)
             return
         settings = self._context.call.settings
         limits = BodyLimits(settings.max_stream_message_bytes, settings.max_inputs_per_request)
@@ -87,6 +102,24 @@ class StreamSession:
         self._index += 1
         await self._channel.send({"type": "result", "index": self._index, **body})
 
+    def _require_size(self, piece: bytes) -> None:
+        """Raises HTTPException for a message that is larger than others, unless it is sound."""
+        settings, engine = self._context.call.settings, self._engine
+        is_sound = engine is not None and engine.opened.bundle.manifest.reads_sound
+        limit = settings.max_stream_sound_bytes if is_sound else settings.max_stream_message_bytes
+        if len(piece) > limit:
+            raise HTTPException(413, f"a message of bytes has {len(piece)} bytes, at most {limit} are read")
+
+    async def _put_by(self, piece: bytes) -> bool:
+        """Leave a piece to be read with the next, which waits already: the answer to that is the answer to both."""
+        reading = self._open("an input")
+        if not reading.put_by(piece):
+            return False
+        with self._reports.piece(self._context.call.record):
+            self._index += 1
+        await self._channel.send({"type": "result", "index": self._index, "predictions": []})
+        return True
+
     async def _generate(self, message: Generate) -> None:
         body = await self._written(self._open("generate"), message.parameters)
         await self._channel.send({"type": "result", "index": self._index, **body})
@@ -97,7 +130,7 @@ class StreamSession:
             body = {} if reading.is_continued else await self._written(reading, None)
         else:
             with self._reports.piece(self._context.call.record):
-                body = await self._kept(await reading.finish())
+                body = await self._kept(await reading.finish(goes_on=message.return_state))
         if message.return_state:
             body = {**body, "state": self._where().get("state")}
         self._close()
@@ -116,9 +149,10 @@ class StreamSession:
 
     async def _kept(self, body: Body) -> Body:
         """The answer, after the state behind it is in the session, if there is one."""
-        if self._state is None or self._reading is None or await self._state.keep(self._reading.state()):
-            return body
-        return {**body, "session_kept": False}
+        if self._state is None or self._state.session is None or self._reading is None:
+            return body  # the state stays an object, as long as nobody asks for it
+        is_kept = await self._state.keep(self._reading.state())
+        return body if is_kept else {**body, "session_kept": False}
 
     def _open(self, what: str) -> Reading:
         """The input that is open. Raises HTTPException if there is none."""

@@ -61,8 +61,10 @@ class Inflater:
         self._held = held
 
     @asynccontextmanager
-    async def inflated(self, raw: bytes, content_encoding: bytes) -> AsyncIterator[bytes]:
+    async def inflated(self, raw: bytes, content_encoding: bytes, max_bytes: int = 0) -> AsyncIterator[bytes]:
         """The body as it was before it was compressed, which counts as held until the context ends.
+
+        `max_bytes` is the limit on this body, if it is another than on others.
 
         Raises:
             BodyRefused: 415 for another coding, 413 beyond the limit, 400 for damaged data, 429 if too much is held.
@@ -71,18 +73,19 @@ class Inflater:
         if not coding or not raw:
             yield raw
             return
-        small_bytes = min(_SMALL_BYTES, self._max_bytes)
+        max_bytes = max_bytes or self._max_bytes
+        small_bytes = min(_SMALL_BYTES, max_bytes)
         body = inflate(raw, coding, small_bytes) if len(raw) <= small_bytes else None
-        num_held = 0 if body is not None else self._max_bytes - len(raw)  # which is held already
+        num_held = 0 if body is not None else max_bytes - len(raw)  # which is held already
         if num_held > 0 and not self._held.make_room_for_bodies(num_held):
             message = "too many bytes of request bodies are held at this moment"
             raise BodyRefused(429, "overloaded", message, {"Retry-After": "1"})
         self._held.body_bytes += num_held
         try:
             if body is None:
-                body = await asyncio.to_thread(inflate, raw, coding, self._max_bytes)
+                body = await asyncio.to_thread(inflate, raw, coding, max_bytes)
             if body is None:
-                message = f"the body is larger than {self._max_bytes} bytes once it is inflated"
+                message = f"the body is larger than {max_bytes} bytes once it is inflated"
                 raise BodyRefused(413, "body_too_large", message)
             self._held.body_bytes += len(body) - num_held
             num_held = len(body)

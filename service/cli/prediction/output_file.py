@@ -17,6 +17,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "tagging": ("words", "tags"),
     "translation": ("text",),
     "captioning": ("text",),
+    "transcription": ("text", "confidence"),
 }
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -77,6 +78,8 @@ def _cells(task: str, width: int, answered: Answered) -> list[tuple[Any, ...]]:
         return [("",) * width]
     if task == "classification":
         return [(found["label"], found["score"])]
+    if task == "transcription":
+        return [(found["text"], "" if found["confidence"] is None else found["confidence"])]
     if task == "tagging":
         return [tuple(" ".join(token[part] for token in found["tokens"]) for part in ("text", "tag"))]
     if task == "forecasting":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from service.access.metering import meter_var
@@ -17,13 +18,14 @@ from service.inference.scheduling.continuous_batcher import ContinuousBatcher
 from service.inference.scheduling.fair_share import BACKGROUND
 from service.inference.scheduling.step_queue import StepQueue
 from service.observability.inference_statistics import InferenceStatistics, RunTotals
+from service.observability.scrape.speech_series import SpeechSeries
 from service.observability.timings import Timings
+from service.tasks.core.chunk_state import require_chunks
 from service.tasks.core.parameters import check_parameters
-from service.tasks.core.predict_task import PredictTask
-from service.tasks.core.task import AnswerStatistics, InputStatistics
+from service.tasks.core.predict_task import ChunkReader, InputState, PredictTask
+from service.tasks.core.task import AnswerStatistics, InputStatistics, PredictInput
 from service.tasks.inputs.json_input import ReadInput, ReadInputs, effort_of, items_of
 from service.tasks.inputs.request_limits import SampleCount
-from service.tasks.single_pass.chunk_state import require_chunks
 
 
 class Queue(Protocol):
@@ -43,21 +45,23 @@ class Queue(Protocol):
 
 
 class Prediction(NamedTuple):
-    """One answer per input, in order, as JSON values; for a chunk also the state to continue from.
+    """One answer per input, in order, as JSON values; for a chunk all answers to it, and the state to continue from.
 
-    `outputs` are what the task computed for each input before it was written as JSON.
+    `outputs` are what the task computed for each input before it was written as JSON, `sound_s` is the duration of the
+    sounds that were new, 0 if there were none.
     """
 
     answers: list[Any]
     timings: Timings
-    state: bytes | None = None
+    state: InputState | None = None
     outputs: Sequence[Output] = ()
+    sound_s: float = 0.0
 
 
 class _Asked(NamedTuple):
     """One request: its inputs, how much work each of them is, until when it is worth answering, and who asks."""
 
-    inputs: ReadInputs
+    inputs: ReadInputs | None
     efforts: list[int]
     deadline_s: float
     caller: str
@@ -69,6 +73,9 @@ class _Statistics(NamedTuple):
     input_statistics: InputStatistics
     answer_statistics: AnswerStatistics
 
+
+#: From a value and checked parameters to an example.
+Encode = Callable[[PredictInput, Any], Any]
 
 OnAnswer = Callable[[ReadInputs, Mapping[str, Any], Prediction], None]
 
@@ -89,6 +96,7 @@ class PredictEngine:
         self.statistics = InferenceStatistics()
         self.embedder = context.embedder(opened, task, self.statistics)
         metrics = context.metrics
+        self._reads_sound = opened.bundle.manifest.reads_sound
         self._stage_durations = metrics.stage_duration.of_predictions(model)
         self._label_counts = metrics.label_counts(model)
         self._confidence = metrics.prediction_confidence.labels(model)
@@ -96,6 +104,11 @@ class PredictEngine:
             metrics.read_tokens.labels(model),
             metrics.unknown_tokens.labels(model),
         )
+
+    @cached_property
+    def speech(self) -> SpeechSeries:
+        """What the metrics say of sound."""
+        return self._context.metrics.speech_series(self.opened.bundle.manifest.name)
 
     @property
     def is_alive(self) -> bool:
@@ -133,7 +146,7 @@ class PredictEngine:
             if is_small(asked.efforts) and isinstance(inputs, str):
                 examples = [self._preprocess_text(inputs, parameters)]
             else:
-                examples = await self._preprocess(asked, parameters)
+                examples = await self._preprocess(asked, inputs, parameters, self.task.preprocess)
             prediction = await self._answer(started_s, asked, examples)
         except UnrollError:
             self.statistics.fail(started_s)
@@ -144,13 +157,19 @@ class PredictEngine:
 
     async def predict_chunk(
         self,
-        inputs: ReadInputs,
+        inputs: ReadInputs | None,
         parameters: Mapping[str, Any],
         deadline_s: float,
-        before: bytes | None,
+        before: InputState | bytes | None,
         caller: str = "",
+        is_last: bool = False,
     ) -> Prediction:
-        """Answer the next chunk of an input; `before` is the state after the chunk before it, None for the first.
+        """Answer the next chunk of an input.
+
+        Args:
+            inputs: what is new; None for nothing, which only the last chunk of a sound may be.
+            before: the state after the chunk before it, or its bytes; None for the first.
+            is_last: whether the input ends here; then there may be no state after it.
 
         Raises:
             InvalidInput: the bundle cannot read in chunks, or there is more than one input.
@@ -159,7 +178,11 @@ class PredictEngine:
         """
         started_s = time.monotonic()
         try:
-            return await self._predict_chunk(started_s, inputs, parameters, deadline_s, before, caller)
+            require_chunks(self.opened.bundle.manifest, ("state",) if before is not None else ("return_state",))
+            reader = self.task.chunks
+            assert reader is not None, "a bundle reads chunks only if its task does"
+            asked = _Asked(inputs, [] if inputs is None else _efforts_of(inputs), deadline_s, caller)
+            return await self._predict_chunk(started_s, reader, asked, parameters, before, is_last)
         except UnrollError:
             self.statistics.fail(started_s)
             raise
@@ -167,24 +190,24 @@ class PredictEngine:
     async def _predict_chunk(
         self,
         started_s: float,
-        inputs: ReadInputs,
+        reader: ChunkReader[Any, Any, Any],
+        asked: _Asked,
         parameters: Mapping[str, Any],
-        deadline_s: float,
-        before: bytes | None,
-        caller: str,
+        before: InputState | bytes | None,
+        is_last: bool,
     ) -> Prediction:
-        require_chunks(self.opened.bundle.manifest, ("state",) if before is not None else ("return_state",))
-        reader = self.task.chunks
-        assert reader is not None, "a bundle reads chunks only if its task does"
-        asked = _Asked(inputs, _efforts_of(inputs), deadline_s, caller)
-        examples = await self._preprocess(asked, parameters)
+        def chunk(value: PredictInput | None, checked: Any) -> Any:
+            return reader.chunk(value, checked, before, is_last)
+
+        if asked.inputs is None:
+            examples = [chunk(None, check_parameters(self.task.parameters_type, parameters))]
+        else:
+            examples = await self._preprocess(asked, asked.inputs, parameters, chunk)
         if len(examples) != 1:
             raise InvalidInput("a text that comes in chunks is sent one chunk at a time", ("inputs",))
-        if before is not None:
-            examples = [reader.resume(examples[0], before)]
         prediction = await self._answer(started_s, asked, examples)
         state = reader.state_after(examples[0], prediction.outputs[0].value)
-        return prediction._replace(state=state)
+        return prediction._replace(answers=reader.answers(prediction.answers[0]), state=state)
 
     async def close(self) -> None:
         await self._queue.close()
@@ -209,7 +232,14 @@ class PredictEngine:
         if asked.caller != BACKGROUND:  # shadow traffic is no traffic of the model's
             self._observe(timings, [notes for _, notes in written])
             self.statistics.succeed(timings, len(examples))
-        return Prediction([answer for answer, _ in written], timings, outputs=outputs)
+        sound_s = self._sound_of(examples, timings) if self._reads_sound else 0.0
+        return Prediction([answer for answer, _ in written], timings, outputs=outputs, sound_s=sound_s)
+
+    def _sound_of(self, examples: Sequence[Any], timings: Timings) -> float:
+        """The duration of the sounds, which is counted."""
+        sound_s = sum([self.task.sound_s(example) for example in examples])
+        self.speech.read(sound_s, timings.total_ms / 1000)
+        return sound_s
 
     def _preprocess_text(self, text: str, parameters: Mapping[str, Any]) -> Any:
         """`_preprocess` for one short text, which most requests have."""
@@ -223,9 +253,11 @@ class PredictEngine:
             raise error.under("inputs") from error
         return example
 
-    async def _preprocess(self, asked: _Asked, parameters: Mapping[str, Any]) -> list[Any]:
+    async def _preprocess(
+        self, asked: _Asked, inputs: ReadInputs, parameters: Mapping[str, Any], encode: Encode
+    ) -> list[Any]:
         """The inputs as examples, each checked, and all together against the limits of a request."""
-        inputs, limits = asked.inputs, self._context.options.request
+        limits = self._context.options.request
         checked = check_parameters(self.task.parameters_type, parameters)
         items, samples = items_of(inputs), SampleCount(limits)
         try:
@@ -235,7 +267,7 @@ class PredictEngine:
 
         def preprocess(index: int) -> Any:
             path = ("inputs",) if items is not inputs else ("inputs", index)
-            return self._preprocess_one(items[index], checked, path, samples)
+            return _preprocess_one(items[index], encode, checked, path, samples)
 
         examples = await self._context.for_each(asked.efforts, preprocess, asked.deadline_s, asked.caller)
         try:
@@ -243,16 +275,6 @@ class PredictEngine:
         except InvalidInput as error:
             raise error.under("inputs") from error
         return examples
-
-    def _preprocess_one(
-        self, item: ReadInput, parameters: Any, path: tuple[str | int, ...], samples: SampleCount
-    ) -> Any:
-        try:
-            return self.task.preprocess(samples.plain(item), parameters)
-        except InvalidInput as error:
-            if error.field[:1] == ("parameters",):
-                raise
-            raise error.under(*path) from error
 
     def _written(self, example: Any, output: Output) -> tuple[Any, _Statistics]:
         """The answer to one input, and what the metrics say about both."""
@@ -272,6 +294,17 @@ class PredictEngine:
                 self._label_counts[label] += 1
             if answer_statistics.confidence is not None:
                 self._confidence.observe(answer_statistics.confidence)
+
+
+def _preprocess_one(
+    item: ReadInput, encode: Encode, parameters: Any, path: tuple[str | int, ...], samples: SampleCount
+) -> Any:
+    try:
+        return encode(samples.plain(item), parameters)
+    except InvalidInput as error:
+        if error.field[:1] == ("parameters",):
+            raise
+        raise error.under(*path) from error
 
 
 def _efforts_of(inputs: ReadInputs) -> list[int]:

@@ -1,15 +1,10 @@
 /** Record samples from the microphone. */
 
-const WORKLET = new URL("./recorder_worklet.js", import.meta.url).href;
+import { hasMicrophone, Microphone } from "./microphone.js";
+
 const LOOKS_PER_S = 10;
 
-const REFUSALS = {
-  NotAllowedError: "this page may not use the microphone: allow it in the browser, or choose a file",
-  NotFoundError: "no microphone found: choose a file",
-};
-
-/** Browsers allow the microphone only over HTTPS or on localhost. */
-export const canRecord = () => Boolean(navigator.mediaDevices?.getUserMedia && window.AudioWorkletNode);
+export const canRecord = hasMicrophone;
 
 export class Recorder {
   #blocks = [];
@@ -22,25 +17,12 @@ export class Recorder {
    */
   static async start(onBlock) {
     const recorder = new Recorder();
-    try {
-      await recorder.#open(onBlock);
-      return recorder;
-    } catch (error) {
-      recorder.stop();
-      throw new Error(REFUSALS[error.name] ?? `the microphone does not work: ${error.message}`);
-    }
-  }
-
-  async #open(onBlock) {
-    this.media = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, autoGainControl: true } });
-    this.context = new AudioContext();
-    await this.context.audioWorklet.addModule(WORKLET);
-    const node = new AudioWorkletNode(this.context, "recorder", { numberOfOutputs: 0 });
-    node.port.onmessage = ({ data }) => this.#take(data, onBlock);
-    this.context.createMediaStreamSource(this.media).connect(node);
+    recorder.microphone = await Microphone.open((block) => recorder.#take(block, onBlock));
+    return recorder;
   }
 
   #take(block, onBlock) {
+    if (!this.microphone) return; // it is still opening
     this.#blocks.push(block);
     const before = this.durationS;
     this.#numSamples += block.length;
@@ -49,7 +31,7 @@ export class Recorder {
   }
 
   get rateHz() {
-    return this.context.sampleRate;
+    return this.microphone.rateHz;
   }
 
   get durationS() {
@@ -57,18 +39,22 @@ export class Recorder {
   }
 
   samples() {
-    const all = new Float32Array(this.#numSamples);
-    let start = 0;
-    for (const block of this.#blocks) {
-      all.set(block, start);
-      start += block.length;
-    }
-    return all;
+    return joined(this.#blocks);
   }
 
   /** Release the microphone; the samples are kept. */
   stop() {
-    this.media?.getTracks().forEach((track) => track.stop());
-    this.context?.close();
+    this.microphone?.close();
   }
+}
+
+/** One array of all samples. @param {Float32Array[]} blocks */
+export function joined(blocks) {
+  const all = new Float32Array(blocks.reduce((sum, block) => sum + block.length, 0));
+  let start = 0;
+  for (const block of blocks) {
+    all.set(block, start);
+    start += block.length;
+  }
+  return all;
 }

@@ -14,9 +14,12 @@ const HEIGHT = 100;
 /**
  * @param {{sample_rate_hz: number}} signal of the model's options
  * @param {number} maxS maximum length in seconds
- * @returns {import("./text.js").Editor}
+ * @param {{label?: string, records?: boolean, sendsUnread?: boolean}} [options] `records`: with a button to record;
+ *   `sendsUnread`: a file that the browser cannot read is sent as it is, for the service to read
+ * @returns {import("./text.js").Editor & {take: (bytes: Uint8Array, name: string) => void}}
  */
-export const soundEditor = (signal, maxS) => new SoundEditor(signal.sample_rate_hz, maxS);
+export const soundEditor = (signal, maxS, { label = "Sound", records = true, sendsUnread = false } = {}) =>
+  new SoundEditor(signal.sample_rate_hz, maxS, { label, records, sendsUnread });
 
 class SoundEditor {
   #sound = null;
@@ -25,8 +28,8 @@ class SoundEditor {
   #taking = Promise.resolve();
   #closed = new AbortController();
 
-  constructor(rateHz, maxS) {
-    [this.rateHz, this.maxS] = [rateHz, maxS];
+  constructor(rateHz, maxS, options) {
+    [this.rateHz, this.maxS, this.options] = [rateHz, maxS, options];
     this.control = el("input", { type: "file", id: "input", accept: "audio/*", "aria-describedby": "input-hint" });
     this.wave = svg("path", {});
     this.picture = svg(
@@ -39,7 +42,7 @@ class SoundEditor {
     this.recordButton = button("Record", () => this.#toggleRecording());
     this.recordButton.disabled = !canRecord();
     this.element = this.#field();
-    takeFiles(this.element, this.control, (file) => this.#take(contentOf(file), file.name), this.#closed.signal);
+    takeFiles(this.element, this.control, (file) => this.take(contentOf(file), file.name), this.#closed.signal);
     this.#draw(new Float32Array(1), "no sound yet");
   }
 
@@ -52,7 +55,7 @@ class SoundEditor {
 
   show({ wav }) {
     this.control.value = "";
-    this.#take(bytesOf(wav), "the example");
+    this.take(bytesOf(wav), "the example");
   }
 
   close() {
@@ -63,32 +66,39 @@ class SoundEditor {
   }
 
   #field() {
+    const { label, records } = this.options;
     const hint = [
-      `An audio file or a recording of at most ${this.maxS.toFixed(2)} s.`,
+      `An audio file${records ? " or a recording" : ""} of at most ${this.maxS.toFixed(2)} s.`,
       `It is sent as a WAV file with ${this.rateHz.toLocaleString("en")} Hz.`,
-      canRecord() ? "" : "Recording needs HTTPS or localhost.",
+      canRecord() || !records ? "" : "Recording needs HTTPS or localhost.",
     ].join(" ");
-    const row = el("div", { class: "actions" }, this.control, this.recordButton);
+    const row = el("div", { class: "actions" }, this.control, records ? this.recordButton : null);
     const figure = el("figure", { class: "sound" }, this.picture, el("figcaption", {}, this.playButton, this.caption));
-    return inputField({ label: "Sound", hint, control: this.control, row }, figure);
+    return inputField({ label, hint, control: this.control, row }, figure);
   }
 
-  /** @param {Uint8Array|Promise<Uint8Array>} coming */
-  #take(coming, name) {
+  /** Show a sound, and send it from now on. @param {Uint8Array|Promise<Uint8Array>} coming */
+  take(coming, name) {
     this.#taking = this.#read(coming, name);
   }
 
   async #read(coming, name) {
     clearRefusal(this.element);
+    const bytes = await coming;
     try {
-      this.#sound = await soundOf(await coming, this.rateHz);
+      this.#sound = await soundOf(bytes, this.rateHz);
       const { samples, rateHz } = this.#sound;
       this.#draw(samples, `${(samples.length / rateHz).toFixed(2)} s`);
     } catch {
-      this.#sound = null;
-      this.#draw(new Float32Array(1), "no sound yet");
-      markControl(this.control, `the browser cannot read ${name} as sound`);
+      this.#onUnread(bytes, name);
     }
+  }
+
+  #onUnread(bytes, name) {
+    this.#sound = this.options.sendsUnread ? { bytes, samples: null } : null;
+    const caption = this.#sound ? `${name}: the browser cannot show it; it is sent as it is` : "no sound yet";
+    this.#draw(new Float32Array(1), caption);
+    if (!this.#sound) markControl(this.control, `the browser cannot read ${name} as sound`);
   }
 
   /** Draw the waveform, scaled to its peak. */
@@ -99,7 +109,7 @@ class SoundEditor {
     this.wave.setAttribute("d", parts.map(([low, high], at) => `M${at + 0.5} ${top(high)}V${top(low)}h0.01`).join(""));
     this.picture.setAttribute("aria-label", `The sound: ${caption}`);
     this.caption.textContent = caption;
-    this.playButton.disabled = !this.#sound;
+    this.playButton.disabled = !this.#sound?.samples;
   }
 
   async #toggleRecording() {
@@ -131,7 +141,7 @@ class SoundEditor {
     recorder.stop();
     this.control.value = "";
     const most = Math.floor(this.maxS * recorder.rateHz);
-    this.#take(waveBytes(recorder.samples().subarray(0, most), recorder.rateHz), "the recording");
+    this.take(waveBytes(recorder.samples().subarray(0, most), recorder.rateHz), "the recording");
   }
 
   #togglePlaying() {

@@ -7,18 +7,22 @@ import { generation } from "./generation.js";
 import { plainJson } from "./plain_json.js";
 import { framesClassification, soundClassification } from "./signals.js";
 import { tagging } from "./tagging.js";
+import { framesTranscription, soundTranscription } from "./transcription.js";
 import { translation } from "./translation.js";
 
 /** @type {Object<string, import("../workbench/workbench.js").View>} */
 const VIEWS = { tagging, classification, translation, generation, forecasting, captioning };
 
-/** View of a signal classifier, by kind of signal. */
-const SIGNAL_VIEWS = { frames: framesClassification, waveform: soundClassification };
+/** Views of models that read signals, by task and kind of signal. */
+const SIGNAL_VIEWS = {
+  classification: { frames: framesClassification, waveform: soundClassification },
+  transcription: { frames: framesTranscription, waveform: soundTranscription },
+};
 
 const of = (views, name) => (Object.hasOwn(views, name ?? "") ? views[name] : null);
 
 /** View of a model; unknown tasks are shown as plain JSON. */
 export function viewOf({ task, options }) {
   const signal = options?.signal;
-  return (signal ? of(SIGNAL_VIEWS, signal.kind) : of(VIEWS, task)) ?? plainJson;
+  return (signal ? of(of(SIGNAL_VIEWS, task) ?? {}, signal.kind) : of(VIEWS, task)) ?? plainJson;
 }

@@ -55,6 +55,7 @@ async function run({ model, body, place, signal }, show) {
   const facts = [
     ["total", milliseconds(timings.total_ms)],
     ["batch size", String(timings.batch_size)],
+    ...(answer.real_time_factor ? [["real-time factor", answer.real_time_factor.toPrecision(2)]] : []),
   ];
   place.replaceChildren(...shown, receipt({ path: PATH, body, requestId, stages: stagesOf(timings), facts }));
   return `${shown.length === 1 ? "One answer" : `${shown.length} answers`} in ${milliseconds(timings.total_ms)}.`;

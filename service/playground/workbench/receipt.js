@@ -1,11 +1,10 @@
 /** Receipt of an answer: time by stage, batch size, request id, and the request as a program. */
 
+import { copyButton } from "../elements/copy.js";
 import { el, milliseconds } from "../elements/dom.js";
 import { addressOf } from "../requests/api.js";
 import { attachmentOf, save } from "../requests/attachment.js";
 import { LANGUAGES } from "../requests/snippets.js";
-
-const COPIED_FOR_MS = 1500;
 
 /**
  * @param {{path: string, body: object, requestId: string, stages?: [string, number][],
@@ -63,34 +62,25 @@ function stageBar(stages) {
 }
 
 /** The language chosen last, for the next answer. */
-let language = LANGUAGES[0];
+let language = LANGUAGES[0].name;
 
-/** The request in the chosen language, with buttons for the others. @param {import("../requests/snippets.js").Exchange} exchange */
-function snippetsOf(exchange) {
+/**
+ * The request in the chosen language, with buttons for the others.
+ * @param {import("../requests/snippets.js").Exchange} exchange
+ * @param {typeof LANGUAGES} [languages] other programs for the same exchange
+ */
+export function snippetsOf(exchange, languages = LANGUAGES) {
   const text = el("code");
-  const copyButton = el("button", { type: "button", class: "quiet copy", onclick: () => copy(text, copyButton) }, "Copy");
   const block = el("pre", { class: "command", tabindex: 0, role: "region", "aria-label": "The request as a program" }, text);
   const choose = (chosen) => {
-    language = chosen;
+    language = chosen.name;
     text.textContent = chosen.of(exchange);
-    buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(LANGUAGES[index] === chosen)));
+    buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(languages[index] === chosen)));
   };
-  const buttons = LANGUAGES.map((one) =>
+  const buttons = languages.map((one) =>
     el("button", { type: "button", class: "quiet language", onclick: () => choose(one) }, one.name),
   );
-  choose(language);
+  choose(languages.find(({ name }) => name === language) ?? languages[0]);
   const choices = el("div", { class: "languages", role: "group", "aria-label": "Language" }, ...buttons);
-  return el("div", {}, choices, el("div", { class: "command-frame" }, block, copyButton));
-}
-
-/** Copy the program; select it where the clipboard is not available, such as over plain HTTP. */
-async function copy(text, button) {
-  try {
-    await navigator.clipboard.writeText(text.textContent);
-    button.textContent = "Copied";
-  } catch {
-    getSelection().selectAllChildren(text);
-    button.textContent = "Selected";
-  }
-  setTimeout(() => (button.textContent = "Copy"), COPIED_FOR_MS);
+  return el("div", {}, choices, el("div", { class: "command-frame" }, block, copyButton(text, { className: "quiet copy" })));
 }

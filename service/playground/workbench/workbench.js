@@ -18,6 +18,7 @@ import { clearRefusal, markControl, showRefusal } from "./refusal.js";
  * @property {(model: object) => import("./fields.js").Field[]} fields
  * @property {(inputs: unknown, values: Object<string, number>) => object} body of the request, without the model
  * @property {(job: Job) => Promise<string>} run sends the request, shows the answer and returns a sentence about it
+ * @property {(desk: Desk) => Live} [live] a part of the form that answers while the input arrives
  *
  * @typedef {object} Job
  * @property {object} model of `GET /models/{name}`
@@ -25,6 +26,16 @@ import { clearRefusal, markControl, showRefusal } from "./refusal.js";
  * @property {HTMLElement} place for the answer
  * @property {AbortSignal} signal
  * @property {(work: (signal: AbortSignal) => Promise<string>) => void} start further requests for the same answer
+ *
+ * What a live part may use. One answer is shown at a time: `begin` ends the others.
+ * @typedef {object} Desk
+ * @property {object} model
+ * @property {HTMLElement} place for the answer
+ * @property {() => object} start model, version and parameters, as they are set
+ * @property {() => void} begin
+ * @property {(bytes: Uint8Array, name: string) => void} keep an input for the editor
+ *
+ * @typedef {{element: HTMLElement, stop: () => void, cancel: () => void, close: () => void}} Live
  */
 
 /**
@@ -47,6 +58,7 @@ class Workbench {
     this.stop = el("button", { type: "button", class: "stop", disabled: true, onclick: () => this.abort() }, "Stop");
     this.status = el("p", { class: "status", role: "status" });
     this.place = el("section", { class: "answers", "aria-label": "Answer", "aria-busy": "false" });
+    this.live = view.live?.(this.#desk()) ?? null;
     this.form = this.#form();
     root.replaceChildren(heading(model), this.form, this.place);
     document.addEventListener("keydown", (event) => this.#onKey(event), { signal: this.closed.signal });
@@ -55,6 +67,7 @@ class Workbench {
 
   close() {
     this.abort();
+    this.live?.close();
     this.closed.abort();
     this.editor.close();
   }
@@ -67,6 +80,7 @@ class Workbench {
   async ask() {
     clearRefusal(this.form);
     this.abort();
+    this.live?.cancel();
     this.#setBusy(true);
     const body = await this.#body();
     if (!body) this.#setBusy(false, "");
@@ -125,12 +139,31 @@ class Workbench {
     }
   }
 
+  #desk() {
+    const { model, place } = this;
+    return {
+      model,
+      place,
+      start: () => ({ model: model.name, version: model.version, parameters: this.fields.values() }),
+      begin: () => {
+        clearRefusal(this.form);
+        this.abort();
+        this.running = null; // it has nothing more to tell
+        this.#setBusy(false, "");
+      },
+      keep: (bytes, name) => this.editor.take(bytes, name),
+    };
+  }
+
   #controlOf(field) {
     return field.startsWith("inputs") ? this.editor.control : this.fields.control(field.replace(/^parameters\./, ""));
   }
 
   #onKey(event) {
-    if (event.key === "Escape") this.abort();
+    if (event.key === "Escape") {
+      this.abort();
+      this.live?.stop();
+    }
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     this.ask();
@@ -146,6 +179,7 @@ class Workbench {
       "form",
       { class: "ask", "aria-label": "Request", novalidate: true, onsubmit: submit },
       examplesOf(this.model, this.view, (inputs) => this.#showExample(inputs)),
+      ...(this.live ? [this.live.element] : []),
       this.editor.element,
       this.fields.element,
       el("div", { class: "actions" }, this.run, this.stop, keys, this.status),

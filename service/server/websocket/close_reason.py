@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 NORMAL, GOING_AWAY, ABNORMAL, INVALID_TEXT, REFUSED = 1000, 1001, 1006, 1007, 1008
-UNEXPECTED, RESTART, TRY_AGAIN = 1011, 1012, 1013
+TOO_BIG, UNEXPECTED, RESTART, TRY_AGAIN = 1009, 1011, 1012, 1013
 #: As HTTP status 408, among the codes that applications may give a meaning.
 IDLE = 4408
 

@@ -14,6 +14,7 @@ from typing import cast
 
 from starlette.types import Message
 from uvicorn.protocols.utils import ClientDisconnected
+from websockets.frames import Opcode
 from websockets.protocol import OPEN
 
 from service.server.connection_parts import StallWatch, end_writing, response_head
@@ -26,6 +27,7 @@ from service.server.websocket.close_reason import (
     NORMAL,
     REFUSED,
     RESTART,
+    TOO_BIG,
     TRY_AGAIN,
     UNEXPECTED,
     shortened_reason,
@@ -33,7 +35,7 @@ from service.server.websocket.close_reason import (
 from service.server.websocket.handover import Handover
 from service.server.websocket.handshake import RawHeaders
 from service.server.websocket.inbox import Inbox
-from service.server.websocket.incoming import Incoming, Received, TooManyFrames, frames_of_server
+from service.server.websocket.incoming import Incoming, Received, TooManyFrames, frame_head, frames_of_server
 from service.server.websocket.parsing_turns import SLICE_COST
 from service.server.websocket.pings import Pings
 
@@ -196,6 +198,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             event = self._inbox.take()
         if not self._is_ending:
             self.deadline_s = math.inf
+            event["more_bytes_wait"] = self._inbox.has_bytes
             self._parse_soon()
             self._account()
         return event
@@ -220,11 +223,9 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def _send_data(self, message: Message) -> None:
         text = message.get("text")
-        if text is None:
-            self._frames.send_binary(message["bytes"])
-        else:
-            self._frames.send_text(text.encode())
-        self._write()
+        opcode, data = (Opcode.BINARY, message["bytes"]) if text is None else (Opcode.TEXT, text.encode())
+        if self._frames.state is OPEN:  # nothing of the library waits to be written: `_write` follows all it says
+            self._transport.write(frame_head(opcode, len(data)) + data)
 
     def _send_accept(self, message: Message) -> None:
         lines = [*self._server_state.default_headers, *self._accept, *message.get("headers", ())]
@@ -297,6 +298,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             return
         self._shared.places.note_message(self._address, self)
         data, is_text = message
+        if is_text and len(data) > self._limits.max_text_message_bytes:
+            self._open_connections.count_ended("refused")
+            self._fail(TOO_BIG, f"a text message has more than {self._limits.max_text_message_bytes} bytes")
+            return
         if not is_text:
             self._inbox.put({"type": "websocket.receive", "bytes": data}, len(data))
             return

@@ -14,6 +14,8 @@ from service.api.error_table import Failure
 from service.server.request_head import Refused
 
 _VERSION = b"13"
+#: Pages of a browser cannot set headers of a WebSocket: they offer this subprotocol, and another with their API key.
+_PROTOCOL, _KEY_PROTOCOL = b"unroll", b"unroll.bearer."
 _KEY_BYTES = 16
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -44,10 +46,12 @@ def accept_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     if len(keys) != 1 or not _is_key(keys[0]):
         message = "a WebSocket needs one header Sec-WebSocket-Key: 16 random bytes in base64"
         raise Refused(Failure(400, "malformed_request", message))
+    chosen = [(b"sec-websocket-protocol", _PROTOCOL)] if _PROTOCOL in _offered(headers) else []
     return [
         (b"upgrade", b"websocket"),
         (b"connection", b"Upgrade"),
         (b"sec-websocket-accept", accept_key(keys[0].decode("ascii")).encode("ascii")),
+        *chosen,
     ]
 
 
@@ -58,6 +62,7 @@ def websocket_scope(scope: Mapping[str, Any], target: bytes) -> dict[str, Any]:
     root_path = scope["root_path"]
     return {
         **scope,
+        "headers": [*scope["headers"], *_authorization(scope["headers"])],
         "type": "websocket",
         "asgi": {**scope["asgi"], "spec_version": "2.4"},
         "scheme": "wss" if scope["scheme"] == "https" else "ws",
@@ -67,6 +72,24 @@ def websocket_scope(scope: Mapping[str, Any], target: bytes) -> dict[str, Any]:
         "subprotocols": [],
         "extensions": {"websocket.http.response": {}},
     }
+
+
+def _offered(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """The subprotocols that a client offers. Unlike other lists, they are case-sensitive."""
+    values = _values(headers, b"sec-websocket-protocol")
+    return [each.strip() for value in values for each in value.split(b",")]
+
+
+def _authorization(headers: RawHeaders) -> RawHeaders:
+    """`Authorization` for the API key in a subprotocol (base64 for URLs), where there is no such header."""
+    keys = [each.removeprefix(_KEY_PROTOCOL) for each in _offered(headers) if each.startswith(_KEY_PROTOCOL)]
+    if not keys or _values(headers, b"authorization"):
+        return []
+    try:
+        key = base64.b64decode(keys[0] + b"=" * (-len(keys[0]) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return []  # as without a key
+    return [(b"authorization", b"Bearer " + key)]
 
 
 def _is_key(value: bytes) -> bool:

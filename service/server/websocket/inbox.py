@@ -33,6 +33,11 @@ class Inbox:
         return len(self._entries) >= self._max_events
 
     @property
+    def has_bytes(self) -> bool:
+        """Whether the next event is a message of bytes."""
+        return bool(self._entries) and "bytes" in self._entries[0].event
+
+    @property
     def is_awaited(self) -> bool:
         return self._reader is not None
 

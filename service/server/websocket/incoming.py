@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from websockets.frames import Frame, Opcode
@@ -14,10 +16,14 @@ _frame_logger = logging.getLogger("websockets.server")
 _frame_logger.setLevel(logging.WARNING)
 
 #: Bytes that are parsed at once: few, as each frame costs as much as a kilobyte, unless they are within a large one.
-_PIECE_BYTES, _PIECE_OF_LARGE_BYTES = 512, 2048
+_PIECE_BYTES, _PIECE_OF_LARGE_BYTES = 512, 16 * 1024
 _BYTES_PER_COST = 1024
 #: A message goes through JSON, checks and a task of the application.
 _MESSAGE_COST = 16
+
+_MASKED, _LENGTH_BITS, _MASK_BYTES, _MAX_HEAD_BYTES = 0x80, 0x7F, 4, 14
+_FINAL, _SHORT_HEAD, _MEDIUM_HEAD, _LONG_HEAD = 0x80, struct.Struct("!BB"), struct.Struct("!BBH"), struct.Struct("!BBQ")
+_MORE_LENGTH_BYTES: Mapping[int, int] = MappingProxyType({126: 2, 127: 8})
 
 #: Pings and pongs that a client may send at once, and in a second for long. Programs send one in some seconds.
 CONTROL_BURST, CONTROLS_PER_S = 1024, 100
@@ -28,6 +34,15 @@ FREE_PARTS, BYTES_PER_PART = 1024, 16
 def frames_of_server(max_message_bytes: int) -> Protocol:
     """Frames as a server reads and writes them, after the handshake."""
     return Protocol(SERVER, max_size=max_message_bytes, logger=_frame_logger)
+
+
+def frame_head(opcode: Opcode, num_bytes: int) -> bytes:
+    """The head of a frame of the service that is a whole message: no mask, no extension (RFC 6455, section 5.2)."""
+    if num_bytes < 126:
+        return _SHORT_HEAD.pack(_FINAL | opcode, num_bytes)
+    if num_bytes < 1 << 16:
+        return _MEDIUM_HEAD.pack(_FINAL | opcode, 126, num_bytes)
+    return _LONG_HEAD.pack(_FINAL | opcode, 127, num_bytes)
 
 
 class Received(NamedTuple):
@@ -41,6 +56,57 @@ class TooManyFrames(Exception):
     """The client sends frames that carry next to nothing; the message says which."""
 
 
+class FrameBorders:
+    """Where frames end, by their heads alone: how much of what was received can be parsed at little cost.
+
+    The bytes that are given out must be parsed in order, so that it knows where each frame begins.
+    """
+
+    def __init__(self) -> None:
+        #: What was given out of a head that is not complete, and what is left of the frame after its head.
+        self._head, self._num_left = b"", 0
+
+    def next_size(self, data: bytes, start: int) -> int:
+        """Bytes from `start` on to parse at once: small frames together, or as much as there is of a large one."""
+        size, available = 0, len(data) - start
+        while size < available:
+            num_left = self._num_left or self._frame_bytes(data, start + size)
+            if size and size + num_left > _PIECE_BYTES:
+                self._num_left = num_left
+                return size
+            taken = min(num_left, available - size, _PIECE_OF_LARGE_BYTES)
+            self._num_left = num_left - taken
+            size += taken
+            if size >= _PIECE_BYTES:
+                return size
+        return size
+
+    def _frame_bytes(self, data: bytes, start: int) -> int:
+        """Bytes of the frame that begins at `start`, as far as its head tells; at least 1."""
+        head = self._head + data[start : start + _MAX_HEAD_BYTES - len(self._head)]
+        num_head = _num_head_bytes(head)
+        num_known = len(self._head)
+        if len(head) < num_head:
+            self._head = head
+            return len(head) - num_known
+        self._head = b""
+        return num_head + _payload_bytes(head) - num_known
+
+
+def _num_head_bytes(head: bytes) -> int:
+    """RFC 6455, section 5.2: two bytes, the length if it is in two or eight more, and the mask."""
+    if len(head) < 2:
+        return 2
+    code = head[1] & _LENGTH_BITS
+    return 2 + _MORE_LENGTH_BYTES.get(code, 0) + (_MASK_BYTES if head[1] & _MASKED else 0)
+
+
+def _payload_bytes(head: bytes) -> int:
+    code = head[1] & _LENGTH_BITS
+    num_more = _MORE_LENGTH_BYTES.get(code)
+    return code if num_more is None else int.from_bytes(head[2 : 2 + num_more], "big")
+
+
 class Incoming:
     """Parses piece by piece, and counts what that costs and what it holds.
 
@@ -52,6 +118,7 @@ class Incoming:
         """`clock` gives seconds."""
         self._frames, self._clock = frames, clock
         self._unparsed, self._parsed_up_to = b"", 0
+        self._borders = FrameBorders()
         self._parts, self._num_parts, self._is_text = bytearray(), 0, False
         self._num_controls_left, self._counted_since_s = CONTROL_BURST, clock()
 
@@ -86,7 +153,7 @@ class Incoming:
 
         Raises TooManyFrames, with the messages before.
         """
-        size = _PIECE_OF_LARGE_BYTES if len(self._frames.reader.buffer) > _PIECE_OF_LARGE_BYTES else _PIECE_BYTES
+        size = self._borders.next_size(self._unparsed, self._parsed_up_to)
         piece = self._unparsed[self._parsed_up_to : self._parsed_up_to + size]
         self._parsed_up_to += len(piece)
         if self._parsed_up_to >= len(self._unparsed):

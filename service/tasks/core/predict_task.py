@@ -21,6 +21,7 @@ from service.tasks.core.task import (
 ExampleT = TypeVar("ExampleT", bound=HasLength)
 OutputT = TypeVar("OutputT")
 OutputT_contra = TypeVar("OutputT_contra", contravariant=True)
+StateT = TypeVar("StateT", bound="InputState")
 
 
 class PredictTask(Task, Protocol[ExampleT, OutputT]):
@@ -41,7 +42,7 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
         return None
 
     @property
-    def chunks(self) -> ChunkReader[ExampleT, OutputT] | None:
+    def chunks(self) -> ChunkReader[ExampleT, OutputT, Any] | None:
         """How the task reads an input in chunks, for bundles with state; None if it never does."""
         return None
 
@@ -74,6 +75,10 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
         """The labels and the confidence of a plain answer."""
         ...
 
+    def sound_s(self, example: ExampleT) -> float:
+        """The duration of the sound in an example, in seconds: that of a chunk alone. 0 if there is none."""
+        return 0.0
+
     def embedding_example(self, value: PredictInput) -> ExampleT:
         """`preprocess` for `embed`: no parameters. Raises InvalidInput."""
         return self.preprocess(value, self.parameters_type())
@@ -84,20 +89,39 @@ class PredictTask(Task, Protocol[ExampleT, OutputT]):
         return self.postprocess(example, output)
 
 
-class ChunkReader(Protocol[ExampleT, OutputT_contra]):
-    """Reading an input in chunks, with the recurrent state between them as bytes."""
+class InputState(Protocol):
+    """What is known of an input between two of its chunks. It is small, and never changes."""
 
-    def resume(self, example: ExampleT, before: bytes) -> ExampleT:
-        """The example as a continuation of the chunk that left the state `before`.
+    def to_bytes(self) -> bytes:
+        """The whole value, to be kept outside of this process; equal states give equal bytes."""
+        ...
+
+
+class ChunkReader(Protocol[ExampleT, OutputT_contra, StateT]):
+    """Reading an input in chunks. The state between them is an object, or bytes where it leaves the process."""
+
+    def chunk(
+        self, value: PredictInput | None, parameters: Any, before: StateT | bytes | None, is_last: bool
+    ) -> ExampleT:
+        """`preprocess` for the next chunk of an input.
+
+        Args:
+            value: what is new; None for nothing, which only the last chunk of a sound may be.
+            before: the state after the chunk before it, or its bytes; None for the first.
+            is_last: whether the input ends here. It matters to tasks that are late with their answer.
 
         Raises:
-            InvalidInput: the bundle cannot read in chunks; the message says why.
+            InvalidInput: the input is refused, or the bundle cannot read in chunks; the message says why.
             StateRefused: `before` is not a state of this bundle.
         """
         ...
 
-    def state_after(self, example: ExampleT, output: OutputT_contra) -> bytes:
-        """The state to pass to `resume` with the next chunk.
+    def answers(self, plain_answer: Any) -> list[Any]:
+        """The predictions for a chunk, from the `plain_answer` to it: usually that one."""
+        ...
+
+    def state_after(self, example: ExampleT, output: OutputT_contra) -> StateT | None:
+        """The state to pass with the next chunk; None if the input has ended and nothing can follow.
 
         Raises:
             InvalidInput: the bundle cannot read in chunks; the message says why.

@@ -33,10 +33,11 @@ StateArrays = Mapping[str, Array]
 
 
 class StateKind(IntEnum):
-    """Where the state was taken: between two generated tokens, or between two chunks of an input."""
+    """Where the state was taken: between two generated tokens, or between two chunks of an input or of speech."""
 
     GENERATION = 1
     CHUNK = 2
+    SPEECH = 3
 
 
 def write_state(kind: StateKind, arrays: StateArrays, details: bytes) -> bytes:

@@ -21,6 +21,8 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 192_000
 _CROSSINGS, _ROLLOFF, _KAISER_BETA = 24, 0.94, 8.0
 #: Rates without a large common divisor need a filter for each position between two samples: these many weights.
 _MAX_WEIGHTS = 1 << 18
+#: With more filters than these, each new sample looks its own up; so many new samples are computed at once.
+_FEW_PHASES, _BLOCK = 8, 2048
 
 
 def resampled(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
@@ -31,19 +33,63 @@ def resampled(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
     """
     if from_hz == to_hz:
         return samples
-    up, down = _proportion(from_hz, to_hz)
-    weights = _filters(up, down)
-    width = weights.shape[1]
-    num_new = -(-len(samples) * up // down)
-    before = width // 2 - 1
-    windows = sliding_window_view(np.pad(samples, (before, width)), width)
-    new = np.empty(num_new, dtype=np.float32)
-    for phase in range(min(up, num_new)):
-        # Every `up`-th new sample has the same position between two old ones, and so the same filter.
-        places = new[phase::up]
-        first, between = divmod(phase * down, up)
-        places[:] = windows[first::down][: len(places)] @ weights[between]
-    return new
+    resampling = Resampling(from_hz, to_hz)
+    return resampling.between(samples, 0, 0, resampling.num_new(len(samples)))
+
+
+class Resampling:
+    """From one rate to another, for a whole sound or for any piece of it: the same numbers, bit for bit.
+
+    New sample k is computed from the old samples `first_old(k)` to `first_old(k) + width - 1`; those before the start
+    and after the end of the sound are zero.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        """Raises InvalidInput if the rate is out of range."""
+        self._up, self._down = _proportion(from_hz, to_hz)
+        self._weights = _filters(self._up, self._down)
+        self._width = int(self._weights.shape[1])
+
+    def num_new(self, num_old: int) -> int:
+        """New samples of a sound of so many old ones."""
+        return -(-num_old * self._up // self._down)
+
+    def num_ready(self, num_old: int) -> int:
+        """New samples that depend on the first `num_old` old ones only, whatever follows."""
+        return self.num_new(max(0, num_old - self._width // 2))
+
+    def first_old(self, number: int) -> int:
+        """The first old sample that a new one depends on; negative near the start."""
+        return number * self._down // self._up - (self._width // 2 - 1)
+
+    def between(self, old: FloatArray, offset: int, start: int, end: int) -> FloatArray:
+        """The new samples `start` to `end`, of which `old` has all that they depend on, from old sample `offset` on."""
+        if end <= start:
+            return np.empty(0, dtype=np.float32)
+        before = max(0, offset - self.first_old(start))
+        after = max(0, self.first_old(end - 1) + self._width - offset - len(old))
+        windows = sliding_window_view(np.pad(old, (before, after)), self._width)
+        if self._up <= _FEW_PHASES:
+            return self._by_phase(windows, offset - before, start, end)
+        blocks = [(first, min(first + _BLOCK, end)) for first in range(start, end, _BLOCK)]
+        return np.concatenate([self._by_sample(windows, offset - before, *block) for block in blocks])
+
+    # Both forms leave the order of the sum to einsum: it is the same for every row, while a product of matrices may
+    # add in another order at the end of a block.
+
+    def _by_phase(self, windows: FloatArray, offset: int, start: int, end: int) -> FloatArray:
+        """Every `up`-th new sample has the same position between two old ones, and so the same filter."""
+        new = np.empty(end - start, dtype=np.float32)
+        for first in range(start, min(start + self._up, end)):
+            places = new[first - start :: self._up]
+            used = windows[self.first_old(first) - offset :: self._down][: len(places)]
+            np.einsum("kw,w->k", used, self._weights[first * self._down % self._up], out=places)
+        return new
+
+    def _by_sample(self, windows: FloatArray, offset: int, start: int, end: int) -> FloatArray:
+        positions = np.arange(start, end, dtype=np.int64) * self._down
+        used = windows[positions // self._up - (self._width // 2 - 1) - offset]
+        return np.asarray(np.einsum("kw,kw->k", used, self._weights[positions % self._up]))
 
 
 def _proportion(from_hz: int, to_hz: int) -> tuple[int, int]:

@@ -13,7 +13,17 @@ from pydantic import Field
 from service.bundle.hidden_output import EMBEDDING
 from service.bundle.load import Bundle
 from service.bundle.padding import FloatArray
+from service.bundle.task_options import WaveformSpec
 from service.errors import InferenceFailed
+from service.tasks.core.chunk_state import (
+    ChunkState,
+    RowState,
+    require_value,
+    rows_after,
+    state_after,
+    state_before,
+    states_before,
+)
 from service.tasks.core.hidden import HiddenForm, HiddenParameters, finite_numbers, formed
 from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import softmax
@@ -27,14 +37,6 @@ from service.tasks.core.task import (
     run_with_hidden,
 )
 from service.tasks.inputs.sequence_input import sequence_input
-from service.tasks.single_pass.chunk_state import (
-    ChunkState,
-    RowState,
-    rows_after,
-    state_after,
-    state_before,
-    states_before,
-)
 
 
 class ClassificationParameters(HiddenParameters):
@@ -98,6 +100,8 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
     def __init__(self, bundle: Bundle) -> None:
         self._manifest = bundle.manifest
         self._labels = bundle.manifest.labels
+        signal = bundle.manifest.options.signal if bundle.manifest.options.task == "classification" else None
+        self._rate_hz = signal.sample_rate_hz if isinstance(signal, WaveformSpec) else 0
         self._input = sequence_input(bundle)
 
     def preprocess(self, value: PredictInput, parameters: ClassificationParameters) -> ClassificationExample:
@@ -143,6 +147,9 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
     def postprocess(self, example: ClassificationExample, output: ClassificationOutput) -> ClassificationAnswer:
         return ClassificationAnswer.model_validate(self.plain_answer(example, output))
 
+    def sound_s(self, example: ClassificationExample) -> float:
+        return len(example.sequence) / self._rate_hz if self._rate_hz else 0.0
+
     def input_statistics(self, example: ClassificationExample) -> InputStatistics:
         return self._input.input_statistics(example.sequence)
 
@@ -150,13 +157,23 @@ class Classification(PredictTask[ClassificationExample, ClassificationOutput]):
         return AnswerStatistics((plain_answer["label"],), plain_answer["score"])
 
     @property
-    def chunks(self) -> ChunkReader[ClassificationExample, ClassificationOutput]:
+    def chunks(self) -> ChunkReader[ClassificationExample, ClassificationOutput, ChunkState]:
         return self
 
-    def resume(self, example: ClassificationExample, before: bytes) -> ClassificationExample:
-        return replace(example, before=state_before(self._manifest, before))
+    def chunk(
+        self,
+        value: PredictInput | None,
+        parameters: ClassificationParameters,
+        before: ChunkState | bytes | None,
+        is_last: bool,
+    ) -> ClassificationExample:
+        state = state_before(self._manifest, before)
+        return replace(self.preprocess(require_value(value), parameters), before=state)
 
-    def state_after(self, example: ClassificationExample, output: ClassificationOutput) -> bytes:
+    def answers(self, plain_answer: Any) -> list[Any]:
+        return [plain_answer]
+
+    def state_after(self, example: ClassificationExample, output: ClassificationOutput) -> ChunkState:
         return state_after(self._manifest, output.after, example.before, example.length)
 
 

@@ -16,6 +16,15 @@ from service.bundle.load import Bundle
 from service.bundle.padding import FloatArray, IntArray, lengths_of, pad_ids, pad_nested_ids
 from service.bundle.task_options import TaggingOptions
 from service.errors import InferenceFailed, InvalidInput
+from service.tasks.core.chunk_state import (
+    ChunkState,
+    RowState,
+    require_value,
+    rows_after,
+    state_after,
+    state_before,
+    states_before,
+)
 from service.tasks.core.hidden import HiddenForm, HiddenParameters, finite_numbers, formed, mean_states
 from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import DoubleArray, most_probable
@@ -31,14 +40,6 @@ from service.tasks.core.task import (
     require_short_text,
     require_words,
     run_with_hidden,
-)
-from service.tasks.single_pass.chunk_state import (
-    ChunkState,
-    RowState,
-    rows_after,
-    state_after,
-    state_before,
-    states_before,
 )
 from service.tasks.single_pass.crf import marginals, viterbi
 from service.tasks.single_pass.offsets import Offsets, OffsetUnit, in_unit
@@ -244,13 +245,23 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         return AnswerStatistics([*labels, plain_answer["label"]], min(confidence, plain_answer["label_score"]))
 
     @property
-    def chunks(self) -> ChunkReader[TaggingExample, TaggingOutput]:
+    def chunks(self) -> ChunkReader[TaggingExample, TaggingOutput, ChunkState]:
         return self
 
-    def resume(self, example: TaggingExample, before: bytes) -> TaggingExample:
-        return replace(example, before=state_before(self._manifest, before))
+    def chunk(
+        self,
+        value: PredictInput | None,
+        parameters: TaggingParameters,
+        before: ChunkState | bytes | None,
+        is_last: bool,
+    ) -> TaggingExample:
+        state = state_before(self._manifest, before)
+        return replace(self.preprocess(require_value(value), parameters), before=state)
 
-    def state_after(self, example: TaggingExample, output: TaggingOutput) -> bytes:
+    def answers(self, plain_answer: Any) -> list[Any]:
+        return [plain_answer]
+
+    def state_after(self, example: TaggingExample, output: TaggingOutput) -> ChunkState:
         return state_after(self._manifest, output.after, example.before, example.length)
 
     def _encode(

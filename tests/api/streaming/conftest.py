@@ -17,6 +17,7 @@ from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle
 from tests.tiny_signals import CONFIGS, STEPWISE, write_tiny_signal_bundle
+from tests.tiny_speech import FRAMES, write_tiny_speech_bundle
 
 Message = dict[str, Any]
 
@@ -30,6 +31,9 @@ def stream_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_signal_bundle(models, STEPWISE, "tiny-motion-chunks", reads_chunks=True)
     write_tiny_signal_bundle(models, CONFIGS["frames"], "tiny-motion")
     write_tiny_signal_bundle(models, CONFIGS["waveform"], "tiny-sound")
+    write_tiny_speech_bundle(models, "tiny-speech")
+    write_tiny_speech_bundle(models, "tiny-speech-frames", FRAMES)
+    write_tiny_speech_bundle(models, "tiny-speech-both-ways", FRAMES, bidirectional=True)
     return models
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-from service.api.streaming.text_pieces import TextPieces
+from service.api.streaming.pieces.text_pieces import TextPieces
 from service.bundle.load import Bundle, load_bundle
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.errors import InvalidInput

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.access.key_makers import key, key_file, secret_of
 from tests.live_server import LiveServer, live_server, post, request
 from tests.server.websocket.raw_socket import ACCEPT, OFFER, RawSocket, offer, open_socket, text
 
@@ -125,3 +127,22 @@ def test_a_service_that_stops_loading_or_never_began_is_told_apart_on_start(serv
         assert (answer["type"], answer["error_type"]) == ("error", "unknown_model")
         assert "tiny-tagger" in answer["available"]
         assert connection.receive().close_code == 4404
+
+
+def test_a_page_gives_its_key_in_a_subprotocol(tiny_models: Path, tmp_path: Path) -> None:
+    """It cannot set headers. A key that is unknown, or no base64, is refused as in a header; a header comes first."""
+    keys = key_file(tmp_path, key("person"))
+    with live_server(tiny_models, api_keys_file=keys) as guarded:
+
+        def status_of(secret: bytes, **headers: str) -> int:
+            given = "unroll.bearer." + base64.urlsafe_b64encode(secret).decode().rstrip("=")
+            with guarded.connect() as connection:
+                answer = connection.ask(offer(sec_websocket_protocol=f"unroll, {given}", **headers))
+                assert answer.headers.get("sec-websocket-protocol") == ("unroll" if answer.status == 101 else None)
+                return int(answer.status)
+
+        known = secret_of("person").encode()
+        assert [status_of(known), status_of(b"wrong"), status_of(b"\xff\xfe?>")] == [101, 401, 401]
+        assert status_of(known, authorization="Bearer wrong") == 401
+        with guarded.connect() as connection:
+            assert connection.ask(offer(sec_websocket_protocol="unroll.bearer.%%%")).status == 401

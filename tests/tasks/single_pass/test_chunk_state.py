@@ -16,11 +16,11 @@ from service.bundle.task_options import ClassificationOptions
 from service.errors import InferenceFailed, InvalidInput, StateRefused
 from service.inference.engines.engine import OpenBundle
 from service.inference.engines.open_bundle import open_bundle
+from service.tasks.core.chunk_state import ChunkState, RowState, require_chunks
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.state_bytes import StateKind
 from service.tasks.recorded import differences
-from service.tasks.single_pass.chunk_state import ChunkState, RowState, require_chunks
 from tests.tasks.builders import bundle, tagging_bundle, translation_bundle, word_tokenizer
 from tests.tiny_bundles import WORDS, write_tiny_bundle
 
@@ -93,12 +93,10 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, OpenBundle]:
 def read(bundle_in_use: OpenBundle, parts: list[tuple[list[str], bytes]]) -> list[tuple[dict[str, Any], bytes]]:
     """The answers to chunks that share one batch, and the states after them; b"" starts a text."""
     task: Any = bundle_in_use.task
-    examples = [task.preprocess(words, check_parameters(task.parameters_type, {})) for words, _ in parts]
-    examples = [
-        task.resume(example, data) if data else example for example, (_, data) in zip(examples, parts, strict=True)
-    ]
+    parameters = check_parameters(task.parameters_type, {})
+    examples = [task.chunk(words, parameters, data or None, False) for words, data in parts]
     pairs = list(zip(examples, task.run(bundle_in_use.runner, examples), strict=True))
-    return [(task.plain_answer(e, o), task.state_after(e, o)) for e, o in pairs]
+    return [(task.plain_answer(e, o), task.state_after(e, o).to_bytes()) for e, o in pairs]
 
 
 def read_in_chunks(in_use: OpenBundle, texts: list[list[str]], cuts: list[int]) -> list[list[dict[str, Any]]]:
@@ -154,7 +152,7 @@ def test_offsets_count_from_the_start_of_the_chunk(opened: dict[str, OpenBundle]
     """Raw text is tokenized per chunk, and offsets count from the start of the chunk."""
     ((_, state),) = read(opened["tagging"], [(["hello"], b"")])
     task: Any = opened["tagging"].task
-    example = task.resume(task.preprocess("a mat", check_parameters(task.parameters_type, {})), state)
+    example = task.chunk("a mat", check_parameters(task.parameters_type, {}), state, False)
     (output,) = task.run(opened["tagging"].runner, [example])
     assert [(token.start, token.end) for token in task.postprocess(example, output).tokens] == [(0, 1), (2, 5)]
 
@@ -182,9 +180,10 @@ def test_a_task_without_state_neither_resumes_nor_hands_one_out(tmp_path: Path) 
     for name in ("tagging", "classification"):
         in_use = open_bundle(write_tiny_bundle(tmp_path, name), "cpu", 1)  # type: ignore[arg-type]
         task: Any = in_use.task
-        example = task.preprocess("hello world", check_parameters(task.parameters_type, {}))
+        parameters = check_parameters(task.parameters_type, {})
+        example = task.preprocess("hello world", parameters)
         (output,) = task.run(in_use.runner, [example])
         with pytest.raises(InvalidInput):
-            task.resume(example, some_state().to_bytes())
+            task.chunk("hello world", parameters, some_state().to_bytes(), False)
         with pytest.raises(InvalidInput):
             task.state_after(example, output)

@@ -56,9 +56,11 @@ def test_torch_gives_the_declared_tensors(name: str) -> None:
     network: Network = MENU[name]
     for graph, declared in network.graphs().items():
         limits = {spec.name: 5 for spec in declared.inputs if spec.dtype == "int64"}
-        feeds = VerificationInputs(limits).feeds(declared.spec("graph.onnx"), batch=3, time=4, characters=2)
+        feeds = VerificationInputs(limits, values_per_step=network.values_per_step).feeds(
+            declared.spec("graph.onnx"), batch=3, time=4, characters=2
+        )
         outputs = TorchRunner(network).run(graph, feeds)
-        axes = axes_of(declared.spec("graph.onnx"), feeds)
+        axes = axes_of(declared.spec("graph.onnx"), feeds, network.values_per_step)
         assert {key: array.shape for key, array in outputs.items()} == {
             spec.name: shape_of(spec, axes) for spec in declared.outputs
         }

@@ -44,3 +44,11 @@ def test_the_strongest_baseline_counts() -> None:
     unknown = judge("bleu", 3.0, None, strongest([LINEAR, MAJORITY], "bleu"))
     assert unknown.beats_baseline
     assert "no baseline" in unknown.sentence
+
+
+def test_error_rates_are_better_when_lower() -> None:
+    """A lower error rate beats the baseline, with its interval below it."""
+    silence = BaselineResult("always empty text", {"wer": 100.0, "cer": 100.0})
+    assert judge("wer", 12.0, (9.0, 15.0), silence).outcome == "better"
+    assert judge("cer", 140.0, (120.0, 160.0), silence).outcome == "worse"
+    assert strongest([silence, BaselineResult("nearest utterance", {"wer": 60.0})], "wer").name == "nearest utterance"

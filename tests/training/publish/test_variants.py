@@ -166,6 +166,7 @@ def test_lengths_given_to_an_operator_are_noticed() -> None:
 
 def test_what_is_lost_of_a_loss_is_counted_in_perplexity() -> None:
     assert loss_of_quality("accuracy", 90.0, 89.5) == 0.5
+    assert loss_of_quality("wer", 12.0, 12.5) == 0.5
     assert loss_of_quality("loss", 1.0, 1.0 + math.log(1.01)) == pytest.approx(1.0)
     assert loss_of_quality("loss", 1.1, 1.0) < 0.0
 

@@ -110,6 +110,10 @@ class ReadOptions(BaseModel):
     stride_rows: int = Field(default=0, ge=0, description="frames: rows between windows; 0 is one window")
     tag_field: TagField = Field(default="upos", description="CoNLL-U: field of the tag")
     rejoin: bool = Field(default=False, description="text: rejoin words of WikiText, one sentence a line")
+    spoken: bool = Field(
+        default=False,
+        description="text: distinct lines as transcripts of speech write them, in lower-case letters and apostrophes",
+    )
     word_column: int | None = Field(default=None, description="CoNLL columns: number of the word column, usually 1")
     tag_column: int | None = Field(default=None, description="CoNLL columns: number of the tag column, usually -1")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from training.data.formats.faults import DataFault, Report
 from training.data.formats.options import Format, Located, ReadOptions
 from training.data.formats.tables import cell_of, pick_column, read_table
+from training.data.formats.transcript_form import transcript_lines
 from training.data.readers.classification import pick_text_column
 from training.data.readers.columns import state_ignored
 from training.data.records import Passage, TaggedSentence
@@ -34,6 +35,7 @@ def read_table_text(path: Path, file_format: Format, options: ReadOptions, repor
         label = cell_of(row, label_column, path, report) if label_column else ""
         if text is not None and label is not None:
             lines.append(f"{label}: {text}\n" if label_column else f"{text}\n")
+    lines = transcript_lines(lines) if options.spoken else lines
     mixed = sorted(lines, key=lambda line: hashlib.sha256(line.encode()).digest())
     return [Located(Passage("".join(mixed)), 1)] if mixed else []
 

@@ -17,6 +17,14 @@ class AttentionPicture(NamedTuple):
     draw: Callable[[Path], None]
 
 
+class Table(NamedTuple):
+    """Figures under a title, such as the scores of each speaker."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 @dataclass(frozen=True)
 class Findings:
     """All errors among `num_records` predictions; `confusions` are pairs of a gold and a predicted label."""
@@ -25,6 +33,7 @@ class Findings:
     cases: Sequence[ErrorCase]
     confusions: Sequence[tuple[str, str]] = ()
     attention: Sequence[AttentionPicture] = ()
+    tables: Sequence[Table] = ()
 
 
 def label_findings(rows: Sequence[tuple[str, str, str]]) -> Findings | None:

@@ -9,11 +9,12 @@ from typing import Final
 
 from training.evaluation.analysis.confusion import Confusion
 from training.evaluation.analysis.errors import ErrorCase, kinds
-from training.evaluation.analysis.findings import AttentionPicture, Findings
+from training.evaluation.analysis.findings import AttentionPicture, Findings, Table
 
 #: Kinds of errors on the page, and examples of each; `errors.csv` has all.
 NUM_KINDS, NUM_EXAMPLES = 15, 3
 NUM_CONFUSIONS: Final = 15
+NUM_ROWS: Final = 40
 NUM_PICTURES: Final = 6
 MAX_TEXT_CHARACTERS: Final = 160
 
@@ -27,6 +28,7 @@ def write_analysis(folder: Path, name: str, findings: Findings | None) -> Path |
         old.unlink()
     sections = [
         _summary(findings),
+        *map(_table, findings.tables),
         _confusion(folder, findings.confusions),
         _errors(findings.cases),
         _attention(folder, findings.attention),
@@ -41,6 +43,13 @@ def write_analysis(folder: Path, name: str, findings: Findings | None) -> Path |
 def _summary(findings: Findings) -> str:
     counts = f"{findings.num_records:,} records, {len(findings.cases):,} errors"
     return f"{counts}; all of them are in [errors.csv](errors.csv)."
+
+
+def _table(table: Table) -> str:
+    lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in (table.header, *table.rows[:NUM_ROWS])]
+    rest = len(table.rows) - NUM_ROWS
+    end = [f"\nand {rest:,} more"] if rest > 0 else []
+    return "\n".join([f"## {table.title}\n", lines[0], "|---" * len(table.header) + "|", *lines[1:], *end])
 
 
 def _confusion(folder: Path, pairs: Sequence[tuple[str, str]]) -> str:

@@ -13,6 +13,7 @@ from training.evaluation.tasks.forecasting import ForecastingEvaluation
 from training.evaluation.tasks.generation import GenerationEvaluation
 from training.evaluation.tasks.signals import SignalEvaluation
 from training.evaluation.tasks.tagging import TaggingEvaluation
+from training.evaluation.tasks.transcription import TranscriptionEvaluation
 from training.evaluation.tasks.translation import TranslationEvaluation
 
 EVALUATION_TASKS: Final[dict[TaskName, EvaluationTask[Any]]] = {
@@ -22,6 +23,7 @@ EVALUATION_TASKS: Final[dict[TaskName, EvaluationTask[Any]]] = {
     "generation": GenerationEvaluation(),
     "forecasting": ForecastingEvaluation(),
     "captioning": CaptioningEvaluation(),
+    "transcription": TranscriptionEvaluation(),
 }
 #: Named classification in manifests, like that of texts.
 SIGNAL_EVALUATION: Final = SignalEvaluation()

@@ -26,7 +26,7 @@ from service.api.protocols.open_inference.tensors.tensor_data import require_sho
 from service.bundle.hidden_output import ON_REQUEST, without_hidden
 from service.bundle.manifest import GraphSpec, TensorSpec
 from service.bundle.padding import Array
-from service.bundle.task_options import ClassificationOptions, WaveformSpec
+from service.bundle.task_options import WaveformSpec, signal_of
 from service.errors import InvalidInput, UnrollError
 from service.inference.scheduling.batching.queued_request import Output, timings_of
 from service.inference.scheduling.graph_queues import BATCH_AXIS, axis_sizes, batch_of
@@ -146,7 +146,7 @@ def _require_few(
 def _samples_per_step(served: ServedModel) -> int:
     """Of a model that reads sound; 0 for every other."""
     options = served.manifest.options
-    signal = options.signal if isinstance(options, ClassificationOptions) else None
+    signal = signal_of(options)
     return signal.samples_per_step if isinstance(signal, WaveformSpec) else 0
 
 

@@ -148,12 +148,15 @@ async def _predict(
     if continuation is None:
         work = engine.predict(inputs, control.others, deadline_s, call.sharer)
     else:
-        work = engine.predict_chunk(inputs, control.others, deadline_s, continuation.before, call.sharer)
+        is_last = STATE not in wanted and (control.is_end or not control.sequence_id)
+        work = engine.predict_chunk(inputs, control.others, deadline_s, continuation.before, call.sharer, is_last)
     prediction = await call.unless_client_leaves(work)
     call.record.note_timings(prediction.timings)
     found = {name: writers[name](name, prediction, rows.shape) for name in wanted if name != STATE}
     if continuation is not None and prediction.state is not None:
-        found[STATE] = state_tensor(await continuation.keep(prediction.state))
+        found[STATE] = state_tensor(await continuation.keep(prediction.state.to_bytes()))
+    elif continuation is not None:
+        await continuation.end()
     return found
 
 

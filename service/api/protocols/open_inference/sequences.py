@@ -13,7 +13,7 @@ from service.api.protocols.open_inference.tensors.messages import InferRequest, 
 from service.errors import InvalidInput
 from service.inference.state.sealed_state import StateOwner
 from service.inference.state.sessions import HeldSession
-from service.tasks.single_pass.chunk_state import require_chunks
+from service.tasks.core.chunk_state import require_chunks
 
 
 class Continuation:
@@ -52,6 +52,11 @@ class Continuation:
         if self._held is not None:
             await (self._held.delete() if self._is_end else self._held.save(token.encode("ascii")))
         return token
+
+    async def end(self) -> None:
+        """Forget the state of a sequence whose input has ended, so that there is none to keep."""
+        if self._held is not None:
+            await self._held.delete()
 
 
 def is_continued(request: InferRequest, control: Control) -> bool:

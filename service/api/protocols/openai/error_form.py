@@ -31,7 +31,7 @@ _INSTEAD = (
 )
 _NO_CHAT = f"these models continue text and know no chat; {_INSTEAD}"
 _OTHERS = (
-    "assistants", "audio/speech", "audio/transcriptions", "audio/translations", "batches", "edits", "files",
+    "assistants", "audio/speech", "audio/translations", "batches", "edits", "files",
     "fine_tuning/jobs", "images/edits", "images/generations", "moderations", "rerank", "threads", "vector_stores",
 )  # fmt: skip
 

@@ -114,3 +114,15 @@ EMBEDDING_RESPONSES: Responses = {
     200: {"description": "A vector for each input", "content": {"application/json": {"example": _VECTORS}}},
     400: _refusal("A value is invalid, or the body is not JSON", "input: must be text", _INVALID, "invalid_value"),
 }
+
+TRANSCRIPTION_RESPONSES: Responses = {
+    **{status: answer for status, answer in COMPLETION_RESPONSES.items() if status not in (200, 409, 415)},
+    200: {
+        "description": "The text, as `response_format` says",
+        "content": {
+            "application/json": {"example": {"text": "one seven", "usage": {"type": "duration", "seconds": 2}}},
+            "text/plain": {"schema": {"type": "string"}, "example": "one seven\n"},
+        },
+    },
+    400: _refusal("A field is invalid, or the body is no form", "file: the file is empty", _INVALID, "invalid_value"),
+}

@@ -13,9 +13,11 @@ from service.api.protocols.openai.examples import (
     EMBEDDING_EXAMPLES,
     EMBEDDING_RESPONSES,
     MODEL_RESPONSES,
+    TRANSCRIPTION_RESPONSES,
 )
 from service.api.protocols.openai.models import ModelObject, ModelObjects, list_models, retrieve_model
 from service.api.protocols.openai.request_body import CompletionRequest
+from service.api.protocols.openai.transcriptions import FORM_BODY, transcribe
 
 PROTOCOL = Protocol(
     name="openai",
@@ -65,6 +67,16 @@ PROTOCOL = Protocol(
             summary="Texts as vectors, as OpenAI does",
             examples=EMBEDDING_EXAMPLES,
             responses=EMBEDDING_RESPONSES,
+        ),
+        Route(
+            "/v1/audio/transcriptions",
+            transcribe,
+            bytes,
+            takes_sound=True,
+            request_body=FORM_BODY,
+            operation_id="openai_create_transcription",
+            summary="Speech to text, as OpenAI does",
+            responses=TRANSCRIPTION_RESPONSES,
         ),
     ],
 )

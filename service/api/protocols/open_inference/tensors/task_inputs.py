@@ -18,10 +18,10 @@ from service.bundle.manifest import Manifest
 from service.bundle.padding import FloatArray, IntArray
 from service.bundle.task_options import (
     CaptioningOptions,
-    ClassificationOptions,
     ForecastingOptions,
     FramesSpec,
     WaveformSpec,
+    signal_of,
 )
 from service.errors import InvalidInput
 from service.tasks.core.task import Frames, Picture, Waveform
@@ -76,11 +76,12 @@ class TaskInput(Protocol):
 
 def task_input(manifest: Manifest) -> TaskInput:
     """The kind of input that a bundle's task reads."""
+    match signal_of(manifest.options):
+        case FramesSpec(features=features):
+            return FramesTensor(len(features), has_lengths=True)
+        case WaveformSpec(sample_rate_hz=rate_hz):
+            return SoundTensor(rate_hz)
     match manifest.options:
-        case ClassificationOptions(signal=FramesSpec() as signal):
-            return FramesTensor(len(signal.features), has_lengths=True)
-        case ClassificationOptions(signal=WaveformSpec() as signal):
-            return SoundTensor(signal.sample_rate_hz)
         case ForecastingOptions() as options:
             return FramesTensor(len(options.channels), has_lengths=False)
         case CaptioningOptions():

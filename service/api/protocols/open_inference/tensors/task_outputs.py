@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, TensorMetadata, numbers, texts
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import ForecastingOptions, TaggingOptions
+from service.bundle.task_options import ForecastingOptions, TaggingOptions, TranscriptionOptions
 from service.inference.engines.predict_engine import Prediction
 
 #: Makes the tensor of a name from a prediction and the shape of what has one element for each input.
@@ -45,6 +46,8 @@ def task_outputs(manifest: Manifest) -> TaskOutputs:
             return TagOutputs(has_spans=options.scheme is not None, labels_texts=bool(manifest.text_labels))
         case ForecastingOptions() as options:
             return ForecastOutputs(options)
+        case TranscriptionOptions():
+            return TranscriptOutputs()
     return LabelOutputs(manifest.labels) if manifest.task == "classification" else TextOutputs()
 
 
@@ -118,6 +121,19 @@ class TextOutputs:
         self.writers: dict[str, Writer] = {TEXT_OUTPUT: _texts_of("text"), "score": _numbers_of("score")}
 
 
+class TranscriptOutputs:
+    """What was said in each input, and the confidence: -1 where nothing was heard.
+
+    A chunk of a stream has one element too: the utterances that ended in it and the one under way, joined.
+    """
+
+    metadata = (TensorMetadata("text", BYTES, _BATCH), TensorMetadata("confidence", "FP32", _BATCH))
+    labels: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self) -> None:
+        self.writers: dict[str, Writer] = {"text": _spoken_texts, "confidence": _confidences}
+
+
 class GenerationOutputs:
     """The continuation of each prompt, why it ended, and its number of tokens; written by `generation`."""
 
@@ -149,6 +165,18 @@ def _texts_of(key: str) -> Writer:
         return texts(name, [answer[key] for answer in prediction.answers], shape)
 
     return write
+
+
+def _spoken_texts(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    said = [answer["text"] for answer in prediction.answers]
+    return texts(name, said if len(said) == math.prod(shape) else [" ".join(said)], shape)
+
+
+def _confidences(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    known = [-1.0 if answer["confidence"] is None else answer["confidence"] for answer in prediction.answers]
+    if len(known) != math.prod(shape):
+        known = [sum(known) / len(known) if known else -1.0]
+    return Tensor(name, "FP32", shape, known)
 
 
 def _numbers_of(key: str) -> Writer:

@@ -15,12 +15,14 @@ from service.api.streaming.messages import Encoding
 from service.bundle.manifest import Manifest
 from service.bundle.task_options import (
     CaptioningOptions,
-    ClassificationOptions,
     ForecastingOptions,
     FramesSpec,
     WaveformSpec,
+    signal_of,
 )
 from service.errors import InvalidInput
+from service.tasks.core.task import Frames, Waveform
+from service.tasks.inputs.resample import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 
 #: Code of the format of samples in a wave file, and bytes of a sample.
 _SAMPLES: Mapping[str, tuple[int, int]] = MappingProxyType({"pcm_s16le": (1, 2), "pcm_f32le": (3, 4)})
@@ -48,6 +50,25 @@ class ByteFormat:
         if self.encoding == "f32le":
             return _FLOAT_BYTES * self.width
         return _SAMPLES[self.encoding][1] if self.encoding in _SAMPLES else 1
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether bytes are samples or rows, which can be read as they come, and not the parts of a file."""
+        return self.encoding == "f32le" or self.encoding in _SAMPLES
+
+    def value(self, data: bytes) -> Frames | Waveform:
+        """Whole samples or rows. Raises InvalidInput for a number that is not finite."""
+        if self.encoding == "pcm_s16le":
+            samples = np.frombuffer(data, "<i2").astype(np.float32)
+            samples *= 2.0**-15
+            return Waveform(samples, self.sample_rate_hz or 0)
+        numbers = np.frombuffer(data, "<f4")
+        if not np.isfinite(numbers).all():
+            place = int(np.isfinite(numbers).argmin())
+            raise InvalidInput(f"number {place} of this message is not finite: {numbers[place]}")
+        if self.encoding == "f32le":
+            return Frames(numbers.reshape(-1, self.width))
+        return Waveform(numbers, self.sample_rate_hz or 0)
 
     def rows(self, data: bytes) -> list[list[float]]:
         """Whole rows of numbers as lists."""
@@ -81,7 +102,7 @@ def byte_format(manifest: Manifest, encoding: Encoding | None, sample_rate_hz: i
         InvalidInput: the model does not take what was asked for; the message says what it takes.
     """
     options = manifest.options
-    signal = options.signal if isinstance(options, ClassificationOptions) else None
+    signal = signal_of(options)
     known: tuple[Encoding, ...] = ()
     width = 1
     if isinstance(signal, WaveformSpec):
@@ -98,8 +119,17 @@ def byte_format(manifest: Manifest, encoding: Encoding | None, sample_rate_hz: i
         raise InvalidInput("only sound as pcm_s16le or pcm_f32le has a sample rate", ("sample_rate_hz",))
     if chosen is None:
         return None
+    if isinstance(signal, WaveformSpec) and sample_rate_hz not in (None, signal.sample_rate_hz):
+        require_rate(sample_rate_hz, signal.sample_rate_hz)
     rate = (sample_rate_hz or signal.sample_rate_hz) if isinstance(signal, WaveformSpec) and chosen != "wav" else None
     return ByteFormat(chosen, width, rate)
+
+
+def require_rate(rate_hz: int, model_hz: int) -> None:
+    """Raises InvalidInput for a rate that cannot be brought to that of the model."""
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        message = f"is {rate_hz} Hz; sound of {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can be brought to {model_hz} Hz"
+        raise InvalidInput(message, ("sample_rate_hz",))
 
 
 class BytePieces:

@@ -18,7 +18,7 @@ from service.bundle.manifest import Manifest, StateSpec
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.recurrent_state import RecurrentState
 from service.tasks.core.state_bytes import StateKind, malformed, read_state, write_state
-from service.tasks.core.task import Array
+from service.tasks.core.task import Array, PredictInput
 
 #: The details of the state's bytes: the number of tokens.
 _DETAILS = struct.Struct("<Q")
@@ -55,10 +55,17 @@ class ChunkState:
 
 
 def require_chunks(manifest: Manifest, field: Sequence[str | int] = ()) -> None:
-    """Raises InvalidInput, with the reason, unless the bundle can read a text in chunks."""
+    """Raises InvalidInput, with the reason, unless the bundle can read an input in chunks."""
     if not manifest.reads_chunks:
         why = f"{manifest.name} {manifest.options.why_whole}"
         raise InvalidInput(f"{why}: it has no state to continue from, send the whole text at once", field)
+
+
+def require_value(value: PredictInput | None) -> PredictInput:
+    """Raises InvalidInput for a chunk without anything new, of which there is nothing to say."""
+    if value is None:
+        raise InvalidInput("the chunk is empty")
+    return value
 
 
 def states_before(specs: Sequence[StateSpec], befores: Sequence[ChunkState | None]) -> dict[str, Array]:
@@ -93,19 +100,19 @@ def rows_after(specs: Sequence[StateSpec], outputs: Mapping[str, Array], num_row
     return [RowState(states, row) for row in range(num_rows)]
 
 
-def state_before(manifest: Manifest, data: bytes) -> ChunkState:
-    """The state before a chunk, from its bytes.
+def state_before(manifest: Manifest, before: ChunkState | bytes | None) -> ChunkState | None:
+    """The state before a chunk, which may be in bytes.
 
     Raises:
         InvalidInput: the bundle cannot read in chunks; the message says why.
         StateRefused: it is not a state of this bundle.
     """
     require_chunks(manifest)
-    return ChunkState.from_bytes(data, manifest.state)
+    return ChunkState.from_bytes(before, manifest.state) if isinstance(before, bytes) else before
 
 
-def state_after(manifest: Manifest, after: RowState | None, before: ChunkState | None, length: int) -> bytes:
-    """The state after a chunk, as bytes.
+def state_after(manifest: Manifest, after: RowState | None, before: ChunkState | None, length: int) -> ChunkState:
+    """The state after a chunk.
 
     Raises:
         InvalidInput: the bundle cannot read in chunks; the message says why.
@@ -113,4 +120,4 @@ def state_after(manifest: Manifest, after: RowState | None, before: ChunkState |
     """
     require_chunks(manifest)
     assert after is not None, "a bundle that reads chunks hands a state back for each row"
-    return after.chunk_state(before, length).to_bytes()
+    return after.chunk_state(before, length)

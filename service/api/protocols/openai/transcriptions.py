@@ -1,0 +1,204 @@
+"""`POST /v1/audio/transcriptions`: speech to text, as OpenAI's clients send it: a form with a sound file."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from service.api.call import Call
+from service.api.validation.form_data import FormField, read_form
+from service.bundle.manifest import Manifest
+from service.errors import InvalidInput, UnknownModel
+from service.inference.engines.predict_engine import PredictEngine
+from service.tasks.transcription.segments import Segment, segments_of
+
+#: What a form may have. The last ones are for other models: they are read, and change nothing here.
+_FIELDS = ("file", "model", "language", "response_format", "timestamp_granularities", "temperature")
+_IGNORED = ("prompt", "chunking_strategy", "include", "user")
+_JSON_TYPE, _TEXT_TYPE = "application/json", "text/plain; charset=utf-8"
+
+#: The body in the OpenAPI document.
+FORM_BODY: Mapping[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "a sound file"},
+                    "model": {"type": "string", "description": "may be left out if only one model transcribes"},
+                    "language": {"type": "string", "description": "only the language of the model"},
+                    "response_format": {
+                        "type": "string",
+                        "enum": ["json", "text", "srt", "verbose_json", "vtt"],
+                        "default": "json",
+                    },
+                    "timestamp_granularities[]": {
+                        "type": "array",
+                        "items": {"type": "string", "enum": ["word", "segment"]},
+                        "description": "of verbose_json",
+                    },
+                    "temperature": {"type": "number", "description": "only 0: nothing is drawn"},
+                },
+            }
+        }
+    },
+}
+
+
+async def transcribe(call: Call, raw: bytes) -> Response:
+    """The text of a sound file, as JSON, as plain text, or as subtitles (SRT, WebVTT).
+
+    `verbose_json` has segments with their times, and words if `timestamp_granularities[]` asks for them.
+    """
+    form = _fields(read_form(call.record.headers.content_type.decode("latin-1"), raw))
+    engine = _engine_for(call, form["model"][0].text if "model" in form else None)
+    manifest = engine.opened.bundle.manifest
+    _check(form, manifest)
+    response_format = form["response_format"][0].text if "response_format" in form else "json"
+    write = _FORMATS.get(response_format)
+    if write is None:
+        raise InvalidInput(f"must be one of {', '.join(_FORMATS)}", ("response_format",))
+    inputs = {"wav": base64.b64encode(form["file"][0].value).decode("ascii")}
+    try:
+        work = engine.predict(inputs, {"words": True}, call.deadline_s, call.sharer)
+        prediction = await call.unless_client_leaves(work)
+    except InvalidInput as error:
+        field = ("file",) if error.field[:1] == ("inputs",) else error.field
+        raise InvalidInput(error.message, field) from error
+    call.record.note_timings(prediction.timings)
+    granularities = [field.text for field in form.get("timestamp_granularities", ())]
+    content = write(prediction.answers[0], manifest, granularities)
+    is_json = isinstance(content, bytes)
+    return Response(content, media_type=_JSON_TYPE if is_json else _TEXT_TYPE)
+
+
+def _fields(form: Sequence[FormField]) -> dict[str, list[FormField]]:
+    """Fields by name; those of a list may have brackets behind the name."""
+    found: dict[str, list[FormField]] = {}
+    for field in form:
+        found.setdefault(field.name.removesuffix("[]"), []).append(field)
+    unknown = next((name for name in found if name not in (*_FIELDS, *_IGNORED, "stream")), None)
+    if unknown is not None:
+        raise InvalidInput(f"there is no such field; there are: {', '.join(_FIELDS)}", (unknown[:64],))
+    if len(found.get("file", ())) != 1:
+        raise InvalidInput("send one sound file in the field file", ("file",))
+    return found
+
+
+def _check(form: Mapping[str, Sequence[FormField]], manifest: Manifest) -> None:
+    """Raises InvalidInput for what this model does not do."""
+    for field in form.get("language", ()):
+        if field.text and manifest.language and field.text.lower() != manifest.language.lower():
+            message = f"{manifest.name} hears {manifest.language}: send that, or leave it out"
+            raise InvalidInput(message, ("language",))
+    for field in form.get("stream", ()):
+        if field.text.lower() not in ("false", "0", ""):
+            raise InvalidInput("a file is answered at once: leave it out, or use the WebSocket /stream", ("stream",))
+    for field in form.get("temperature", ()):
+        if field.text.strip() not in ("0", "0.0", ""):
+            raise InvalidInput("nothing is drawn: leave it out, or send 0", ("temperature",))
+    for field in form.get("timestamp_granularities", ()):
+        if field.text not in ("word", "segment"):
+            raise InvalidInput("must be word or segment", ("timestamp_granularities",))
+
+
+def _engine_for(call: Call, name: str | None) -> PredictEngine:
+    """The model of this name; for a name that is not known, or none, the only one that transcribes.
+
+    Raises:
+        UnknownModel: there is no such model, and a choice of others.
+        InvalidInput: it does another task, or none is named and there is a choice.
+    """
+    entries = call.registry.entries
+    names = sorted({entry.name for entry in entries if entry.manifest and entry.manifest.task == "transcription"})
+    listed = ", ".join(names) or "none"
+    is_known = any(entry.name == name for entry in entries)
+    if name in names:
+        return call.predict_engine(name)
+    if is_known:
+        raise InvalidInput(f"{name} does not transcribe; models that do: {listed}", ("model",))
+    if len(names) == 1:
+        return call.predict_engine(names[0])
+    if name is None:
+        raise InvalidInput(f"name one of the models that transcribe: {listed}", ("model",))
+    raise UnknownModel(f"there is no model {name[:64]!r}; those that transcribe: {listed}", names)
+
+
+def _json(answer: Mapping[str, Any], _: Manifest, __: Sequence[str]) -> bytes:
+    usage = {"type": "duration", "seconds": math.ceil(answer["end_s"] or 0)}
+    return to_json({"text": answer["text"], "usage": usage})
+
+
+def _text(answer: Mapping[str, Any], _: Manifest, __: Sequence[str]) -> str:
+    return f"{answer['text']}\n"
+
+
+def _verbose(answer: Mapping[str, Any], manifest: Manifest, granularities: Sequence[str]) -> bytes:
+    body = {
+        "task": "transcribe",
+        "language": manifest.language,
+        "duration": answer["end_s"] or 0.0,
+        "text": answer["text"],
+        "usage": {"type": "duration", "seconds": math.ceil(answer["end_s"] or 0)},
+    }
+    if "word" in granularities:
+        body["words"] = [
+            {"word": word["word"], "start": word["start_s"] or 0.0, "end": word["end_s"] or 0.0}
+            for word in answer["words"]
+        ]
+    if not granularities or "segment" in granularities:
+        body["segments"] = [_segment(*pair) for pair in enumerate(segments_of(answer["words"]))]
+    return to_json(body)
+
+
+def _segment(number: int, segment: Segment) -> dict[str, Any]:
+    """A segment with the fields that clients expect; those that have no meaning here are neutral."""
+    log_probs = [math.log(max(word["confidence"], 1e-9)) for word in segment.words]
+    return {
+        "id": number,
+        "seek": 0,
+        "start": segment.start_s or 0.0,
+        "end": segment.end_s or 0.0,
+        "text": segment.text,
+        "tokens": [],
+        "temperature": 0.0,
+        "avg_logprob": sum(log_probs) / len(log_probs),
+        "compression_ratio": 1.0,
+        "no_speech_prob": 0.0,
+    }
+
+
+def _srt(answer: Mapping[str, Any], _: Manifest, __: Sequence[str]) -> str:
+    cues = enumerate(segments_of(answer["words"]), start=1)
+    return "".join(f"{number}\n{_cue(segment, ',')}\n{segment.text}\n\n" for number, segment in cues)
+
+
+def _vtt(answer: Mapping[str, Any], _: Manifest, __: Sequence[str]) -> str:
+    cues = segments_of(answer["words"])
+    return "WEBVTT\n\n" + "".join(f"{_cue(segment, '.')}\n{segment.text}\n\n" for segment in cues)
+
+
+def _cue(segment: Segment, point: str) -> str:
+    start, end = segment.start_s or 0.0, segment.end_s or 0.0
+    return f"{_clock(start, point)} --> {_clock(max(end, start), point)}"
+
+
+def _clock(seconds: float, point: str) -> str:
+    whole, thousandths = divmod(round(seconds * 1000), 1000)
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{point}{thousandths:03}"
+
+
+_FORMATS: Mapping[str, Callable[[Mapping[str, Any], Manifest, Sequence[str]], str | bytes]] = {
+    "json": _json,
+    "text": _text,
+    "srt": _srt,
+    "verbose_json": _verbose,
+    "vtt": _vtt,
+}

@@ -1,0 +1,1 @@
+"""`unroll transcribe`: sounds and microphones as text, JSON lines or subtitles."""

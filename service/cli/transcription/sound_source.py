@@ -1,0 +1,124 @@
+"""Where the sound of `unroll transcribe` comes from: files of any kind that is read, or standard input as it comes."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from service.errors import InvalidInput, UnrollError
+from service.tasks.inputs.sound_file import read_sound
+
+STANDARD_INPUT = "-"
+#: Seconds of sound in one piece of a file, and of standard input at most.
+PIECE_S = 0.5
+LIVE_PIECE_S = 0.1
+_MAX_16_BITS = 2**15 - 1
+_SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4}
+_RIFF_HEAD = struct.Struct("<4s4x4s")
+_CHUNK_HEAD = struct.Struct("<4sI")
+_FORMAT = struct.Struct("<HHIIHH")
+_CODES = {(1, 16): "pcm_s16le", (3, 32): "pcm_f32le", (0xFFFE, 16): "pcm_s16le", (0xFFFE, 32): "pcm_f32le"}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Samples of one channel, in pieces.
+
+    Attributes:
+        name: for messages and output.
+        duration_s: 0 where it is not known, as of a microphone.
+        sample_rate_hz: None for the rate of the model.
+    """
+
+    name: str
+    pieces: Iterator[bytes]
+    encoding: str
+    sample_rate_hz: int | None
+    duration_s: float = 0.0
+
+    @property
+    def is_live(self) -> bool:
+        return self.name == STANDARD_INPUT
+
+
+def open_sound(name: str, encoding: str, sample_rate_hz: int | None) -> Sound:
+    """The sound in a file, or on standard input: a wave file, or raw samples as `encoding` says.
+
+    Raises:
+        UnrollError: there is no such file, or it holds no sound.
+    """
+    return _live(sys.stdin.buffer, encoding, sample_rate_hz) if name == STANDARD_INPUT else _file(Path(name))
+
+
+def _file(path: Path) -> Sound:
+    try:
+        found = read_sound(path.read_bytes())
+    except OSError as error:
+        raise UnrollError(f"{path}: {error.strerror}") from error
+    except InvalidInput as error:
+        raise UnrollError(f"{path}: {error}") from error
+    rate = found.sample_rate_hz
+    samples = (np.clip(found.samples, -1.0, 1.0) * _MAX_16_BITS).round().astype("<i2").tobytes()
+    size = max(int(PIECE_S * rate), 1) * 2
+    pieces = (samples[start : start + size] for start in range(0, len(samples), size))
+    return Sound(str(path), pieces, "pcm_s16le", rate, len(samples) / 2 / rate)
+
+
+def _live(source: IO[bytes], encoding: str, sample_rate_hz: int | None) -> Sound:
+    if sys.stdin.isatty():
+        raise UnrollError(
+            "standard input is a terminal: pipe sound into it, as `arecord -q | unroll transcribe -` does"
+        )
+    begun = source.read(_RIFF_HEAD.size)
+    if begun[:4] != b"RIFF":
+        return Sound(STANDARD_INPUT, _parts(source, begun, _SAMPLE_BYTES[encoding], 1), encoding, sample_rate_hz)
+    code, channels, rate, bits = _format_of(source, begun)
+    found = _CODES.get((code, bits))
+    if found is None:
+        raise UnrollError(f"standard input is a wave file with format {code} and {bits} bits: record with -f S16_LE")
+    pieces = _parts(source, b"", _SAMPLE_BYTES[found], channels, rate)
+    return Sound(STANDARD_INPUT, _mixed(pieces, found, channels), found, rate)
+
+
+def _format_of(source: IO[bytes], begun: bytes) -> tuple[int, int, int, int]:
+    """Format code, channels, rate and bits of a wave file that is read up to its first sample. Raises UnrollError."""
+    form: tuple[int, int, int, int] | None = None
+    if len(begun) == _RIFF_HEAD.size and begun[8:12] == b"WAVE":
+        while len(head := source.read(_CHUNK_HEAD.size)) == _CHUNK_HEAD.size:
+            name, size = _CHUNK_HEAD.unpack(head)
+            if name == b"data" and form is not None:
+                return form
+            content = source.read(size + size % 2)
+            if name == b"fmt " and len(content) >= _FORMAT.size:
+                code, channels, rate, _, _, bits = _FORMAT.unpack_from(content)
+                form = code, max(channels, 1), rate, bits
+    raise UnrollError("standard input begins as a wave file, and is none")
+
+
+def _parts(source: IO[bytes], begun: bytes, sample_bytes: int, channels: int, rate: int = 16_000) -> Iterator[bytes]:
+    """What is there, as soon as it is there, in whole samples; at most a tenth of a second."""
+    unit = sample_bytes * channels
+    most = max(int(LIVE_PIECE_S * rate), 1) * unit
+    left = begun
+    while part := source.read1(most) if hasattr(source, "read1") else source.read(most):
+        left += part
+        whole = len(left) - len(left) % unit
+        if whole:
+            yield left[:whole]
+        left = left[whole:]
+
+
+def _mixed(pieces: Iterator[bytes], encoding: str, channels: int) -> Iterator[bytes]:
+    """The average of all channels."""
+    kind = "<i2" if encoding == "pcm_s16le" else "<f4"
+    for piece in pieces:
+        if channels == 1:
+            yield piece
+        else:
+            yield np.frombuffer(piece, kind).reshape(-1, channels).mean(axis=1).astype(kind).tobytes()
