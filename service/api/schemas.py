@@ -101,7 +101,7 @@ class WavObject(TypedDict):
 
 
 class AudioObject(TypedDict):
-    """The same under another name."""
+    """A sound file in base64, as `wav` has it."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]  # not a key
 
@@ -146,7 +146,7 @@ _OBJECT_KINDS = (
 )
 _NO_KIND: dict[str, Any] = {
     "custom_error_type": "unknown_input_object",
-    "custom_error_message": 'an object as input has "frames", "wav" (or "audio") or "png"',
+    "custom_error_message": 'an object as input has "frames", "wav" or "png"; "audio" is another name of "wav"',
 }
 # The tags choose the branch before validation, so that a wrong item is reported once, with its own path.
 Item = Annotated[

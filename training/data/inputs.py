@@ -199,7 +199,7 @@ def _read_series(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Inpu
 
 def _read_frames(path: Path, options: ReadOptions, wanted: _Wanted) -> list[Input]:
     """Sequences of frames: an array, lines of JSON, or rows by the names of their columns."""
-    if has_arrays(path):
+    if path.suffix.lower() == ".npz" or (wanted.task == "transcription" and has_arrays(path)):
         return _read_arrays(path.with_suffix(".npz"))
     if _TABLE_SUFFIXES.get(path.suffix.lower()) == "jsonl":
         return [(number, _frames_of_line(line, path, number)) for number, line in _numbered_lines(path)]

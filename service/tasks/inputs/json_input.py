@@ -60,7 +60,9 @@ def plain_value(given: Any, max_samples: int = MAX_SAMPLES) -> PredictInput:
         return _read_base64_sound(text, name, max_samples)
     if given.keys() == {"png"}:
         return Picture(_from_base64(given["png"], "png"))
-    raise InvalidInput('an object as input has "frames", "wav" (or "audio") or "png", and nothing else')
+    raise InvalidInput(
+        'an object as input has "frames", "wav" or "png", and nothing else; "audio" is another name of "wav"'
+    )
 
 
 def read_frames(rows: Sequence[Sequence[float]]) -> Frames:

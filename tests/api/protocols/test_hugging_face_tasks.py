@@ -234,7 +234,7 @@ def test_what_is_refused_names_the_field(served: TestClient, kind: str, body: di
         ("sound", WAV, "application/json", 400, "the body is not JSON"),
         ("sound", WAV[:20], None, 422, "inputs.wav"),
         ("sound", PNG, "image/png", 422, "inputs.wav"),
-        ("sound", b"fLaC" * 100, "audio/flac", 422, "a FLAC file"),
+        ("sound", b"fLaC" * 100, "audio/flac", 422, "the FLAC file is damaged"),
         ("sound", b"\0" * 1_000_000, None, 422, "inputs.wav"),
         ("picture", PNG[:30], None, 422, "inputs.png"),
         ("picture", b"\xff\xd8\xff\xe0" * 20, "image/jpeg", 422, "a JPEG file"),
