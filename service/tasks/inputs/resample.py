@@ -11,7 +11,6 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from service.bundle.padding import FloatArray
 from service.errors import InvalidInput
@@ -68,28 +67,36 @@ class Resampling:
             return np.empty(0, dtype=np.float32)
         before = max(0, offset - self.first_old(start))
         after = max(0, self.first_old(end - 1) + self._width - offset - len(old))
-        windows = sliding_window_view(np.pad(old, (before, after)), self._width)
+        if before or after or not old.flags.c_contiguous:
+            old = np.concatenate([np.zeros(before, np.float32), old, np.zeros(after, np.float32)])
         if self._up <= _FEW_PHASES:
-            return self._by_phase(windows, offset - before, start, end)
+            return self._by_phase(old, offset - before, start, end)
         blocks = [(first, min(first + _BLOCK, end)) for first in range(start, end, _BLOCK)]
-        return np.concatenate([self._by_sample(windows, offset - before, *block) for block in blocks])
+        return np.concatenate([self._by_sample(old, offset - before, *block) for block in blocks])
 
     # Both forms leave the order of the sum to einsum: it is the same for every row, while a product of matrices may
     # add in another order at the end of a block.
 
-    def _by_phase(self, windows: FloatArray, offset: int, start: int, end: int) -> FloatArray:
+    def _by_phase(self, old: FloatArray, offset: int, start: int, end: int) -> FloatArray:
         """Every `up`-th new sample has the same position between two old ones, and so the same filter."""
         new = np.empty(end - start, dtype=np.float32)
         for first in range(start, min(start + self._up, end)):
             places = new[first - start :: self._up]
-            used = windows[self.first_old(first) - offset :: self._down][: len(places)]
-            np.einsum("kw,w->k", used, self._weights[first * self._down % self._up], out=places)
+            windows = _windows(old, self.first_old(first) - offset, self._down, len(places), self._width)
+            np.einsum("kw,w->k", windows, self._weights[first * self._down % self._up], out=places)
         return new
 
-    def _by_sample(self, windows: FloatArray, offset: int, start: int, end: int) -> FloatArray:
+    def _by_sample(self, old: FloatArray, offset: int, start: int, end: int) -> FloatArray:
         positions = np.arange(start, end, dtype=np.int64) * self._down
+        windows = _windows(old, 0, 1, len(old) - self._width + 1, self._width)
         used = windows[positions // self._up - (self._width // 2 - 1) - offset]
         return np.asarray(np.einsum("kw,kw->k", used, self._weights[positions % self._up]))
+
+
+def _windows(old: FloatArray, first: int, distance: int, count: int, width: int) -> FloatArray:
+    """`[count, width]`: a view of the samples from `first` on, from `first + distance` on, and so on."""
+    size = old.itemsize
+    return np.ndarray((count, width), np.float32, old, first * size, (distance * size, size))
 
 
 def _proportion(from_hz: int, to_hz: int) -> tuple[int, int]:

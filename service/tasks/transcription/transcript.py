@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field
 
 from service.tasks.core.task import Answer
-from service.tasks.transcription.decoder import FoundKeyword
 from service.tasks.transcription.search.parameters import SearchParameters
-from service.tasks.transcription.spelling import SpelledWord, confidence_of
+from service.tasks.transcription.spelling import Speller
+from service.tasks.transcription.utterances import Utterance, first_step_of
 
 
 class TranscriptionParameters(SearchParameters):
@@ -62,39 +62,45 @@ class Transcript(Answer):
 class TranscriptWriter:
     """Writes answers as JSON values, for steps of `step_s` seconds; 0 for unknown."""
 
-    def __init__(self, step_s: float) -> None:
-        self._step_s = step_s
+    def __init__(self, speller: Speller, step_s: float) -> None:
+        self._speller, self._step_s = speller, step_s
 
-    def write(
-        self, words: Sequence[SpelledWord], keywords: Sequence[FoundKeyword], end_s: float, is_final: bool
-    ) -> dict[str, Any]:
-        """A transcript without its words. Times are at most `end_s`, where the sound ends that was read."""
-        firsts = [*(word.first_step for word in words[:1]), *(found.step for found in keywords[:1])]
+    def write(self, utterances: Sequence[Utterance], end_s: float, is_final: bool) -> dict[str, Any]:
+        """The transcript of some utterances, joined. Times are at most `end_s`, where the sound ends that was read."""
+        spelled = [self._speller.text(utterance.tokens) for utterance in utterances]
+        probabilities = [probability for one in spelled for probability in one.probabilities]
+        first = next((one.first_step + first_step_of(one) for one in utterances), 0)
         return {
-            "text": " ".join([word.text for word in words]),
-            "confidence": confidence_of(words) if words else None,
-            "start_s": self._time(min(firsts, default=0), end_s),
+            "text": " ".join([one.text for one in spelled if one.text]),
+            "confidence": sum(probabilities) / len(probabilities) if probabilities else None,
+            "start_s": self._time(first, end_s),
             "end_s": self._time(None, end_s),
             "is_final": is_final,
         }
 
-    def words(self, words: Sequence[SpelledWord], end_s: float) -> list[dict[str, Any]]:
+    def words(self, utterances: Sequence[Utterance], end_s: float) -> list[dict[str, Any]]:
         """Words with their times."""
+        words = [word for one in utterances for word in self._speller.words(one.tokens, one.first_step)]
         return [
             {
                 "word": word.text,
                 "start_s": self._time(word.first_step, end_s),
                 "end_s": self._time(word.end_step, end_s),
-                "confidence": word.confidence,
+                "confidence": sum(word.probabilities) / len(word.probabilities),
             }
             for word in words
         ]
 
-    def keywords(self, keywords: Sequence[FoundKeyword], end_s: float) -> list[dict[str, Any]]:
+    def keywords(self, utterances: Sequence[Utterance], end_s: float) -> list[dict[str, Any]]:
         """Keywords with their times."""
         return [
-            {"keyword": found.keyword, "time_s": self._time(found.step + 1, end_s), "confidence": found.confidence}
-            for found in keywords
+            {
+                "keyword": found.keyword,
+                "time_s": self._time(one.first_step + found.step + 1, end_s),
+                "confidence": found.confidence,
+            }
+            for one in utterances
+            for found in one.keywords
         ]
 
     def _time(self, step: int | None, end_s: float) -> float | None:

@@ -45,8 +45,7 @@ class Transcription(PredictTask[SpeechExample, Output]):
         self._model = SpeechModel(self._form, layout, output_name, num_flush_steps, tokenizer.vocabulary_size)
         self._states = SpeechStateReader(layout, self._form)
         self._decoders = Decoders(bundle, manifest.options, _greedy_decoder(bundle, manifest.options))
-        self._speller = Speller(tokenizer, manifest.options.unit)
-        self._writer = TranscriptWriter(self._form.step_s)
+        self._writer = TranscriptWriter(Speller(tokenizer, manifest.options.unit), self._form.step_s)
 
     @property
     def steps(self) -> StepTask[SpeechExample]:
@@ -162,15 +161,13 @@ class Transcription(PredictTask[SpeechExample, Output]):
         self, example: SpeechExample, utterances: Sequence[Utterance], read_s: float, is_final: bool
     ) -> dict[str, Any]:
         """One transcript of several utterances. It ends where the last one does, or where the input was read to."""
-        words = [word for utterance in utterances for word in self._speller.words(utterance.tokens)]
-        keywords = [found for utterance in utterances for found in utterance.keywords]
         is_utterance = example.is_chunk and is_final
         end_s = min(read_s, utterances[-1].end_step * self._form.step_s) if is_utterance else read_s
-        answer = self._writer.write(words, keywords, end_s, is_final)
+        answer = self._writer.write(utterances, end_s, is_final)
         if example.has_words:
-            answer["words"] = self._writer.words(words, end_s)
+            answer["words"] = self._writer.words(utterances, end_s)
         if example.has_keywords:
-            answer["keywords"] = self._writer.keywords(keywords, end_s)
+            answer["keywords"] = self._writer.keywords(utterances, end_s)
         return answer
 
 

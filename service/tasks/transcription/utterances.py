@@ -67,17 +67,25 @@ class EndpointRule:
         return 0 < silence <= decoded.num_quiet
 
 
-def first_step_of(decoded: Decoded) -> int:
-    """The step of the first token or keyword of an utterance that has one."""
-    return min([*(token.step for token in decoded.tokens[:1]), *(found.step for found in decoded.keywords[:1])])
+def first_step_of(heard: Decoded | Utterance) -> int:
+    """The step of the first token or keyword of what has one."""
+    if not heard.keywords:
+        return heard.tokens[0].step
+    return min([heard.keywords[0].step, *(token.step for token in heard.tokens[:1])])
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What was heard from one endpoint to the next. Steps are those of the whole input, `end_step` is the one after."""
+    """What was heard from one endpoint to the next.
+
+    Attributes:
+        first_step: from where the steps of tokens and keywords count, in steps of the whole input.
+        end_step: the step of the whole input before which it ends.
+    """
 
     tokens: tuple[Token, ...]
     keywords: tuple[FoundKeyword, ...]
+    first_step: int
     end_step: int
 
 
@@ -99,11 +107,8 @@ class Hearing:
         return self.first_step + self.num_steps
 
     def utterance(self, decoded: Decoded) -> Utterance:
-        """What was heard so far, in steps of the whole input."""
-        first = self.first_step
-        tokens = tuple([Token(token.token_id, first + token.step, token.log_prob) for token in decoded.tokens])
-        keywords = tuple([found._replace(step=first + found.step) for found in decoded.keywords])
-        return Utterance(tokens, keywords, self.end_step)
+        """What was heard so far."""
+        return Utterance(decoded.tokens, decoded.keywords, self.first_step, self.end_step)
 
 
 class Heard(NamedTuple):
