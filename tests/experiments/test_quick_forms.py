@@ -27,11 +27,12 @@ NUM_ROWS = {
     "attention": [2 * 2],
     "directions": [4],
     "ablation": [5],
+    "spikes": [3, 2],
 }
 
 
 #: Experiments on public data; the others generate their own.
-READ_DATA = {"cells", "clipping", "truncation", "directions", "ablation"}
+READ_DATA = {"cells", "clipping", "truncation", "directions", "ablation", "spikes"}
 
 
 def quick_outcome(experiment: AnyExperiment) -> Outcome:

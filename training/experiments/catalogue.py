@@ -13,6 +13,7 @@ from training.experiments.directions import DIRECTIONS
 from training.experiments.gradients import GRADIENTS
 from training.experiments.harness.outcome import AnyExperiment
 from training.experiments.hello import HELLO
+from training.experiments.spikes import SPIKES
 from training.experiments.truncation import TRUNCATION
 
 _ALL: tuple[AnyExperiment, ...] = (
@@ -27,6 +28,7 @@ _ALL: tuple[AnyExperiment, ...] = (
     ATTENTION,
     DIRECTIONS,
     ABLATION,
+    SPIKES,
 )
 
 EXPERIMENTS: dict[str, AnyExperiment] = {experiment.name: experiment for experiment in _ALL}

@@ -54,13 +54,13 @@ class Settings:
     """Tokens are words or characters. Dev is looked at before the updates `looks` and at the end."""
 
     hidden: int = 64
-    num_train: int = 1200
+    num_train: int = 600
     num_dev: int = 60
     shortest: int = 3
     longest: int = 5
-    num_steps: int = 700
+    num_steps: int = 500
     learning_rate: float = 0.004
-    looks: tuple[int, ...] = (0, 10, 20, 40, 80, 120, 160, 240, 320, 400, 500, 600)
+    looks: tuple[int, ...] = (0, 10, 20, 40, 80, 120, 160, 200, 250, 300, 350, 400, 450)
 
 
 @dataclass(frozen=True)

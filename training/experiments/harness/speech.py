@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ from torch import Tensor
 from service.tasks.transcription.decoder import BLANK
 from training.config.recipe import Recipe, parse_recipe
 from training.data.records import Utterance
-from training.evaluation.dev_scorer import DevScorer
 from training.evaluation.speech.cepstra import HOP_S
 from training.evaluation.speech.error_rates import error_rates
 from training.evaluation.torch_runner import evaluating
@@ -115,21 +113,3 @@ def greedy_rates(recogniser: Recogniser, utterances: Sequence[Utterance]) -> dic
     rows = log_probs(recogniser, utterances)
     heard = [text_of(recogniser, [token for token, _ in best_path(row)]) for row in rows]
     return error_rates([each.text for each in utterances], heard)
-
-
-def service_rates(recogniser: Recogniser, utterances: Sequence[Utterance]) -> dict[str, float]:
-    """Error rates of the service's own greedy decoding, and the loss, for CTC and transducers alike."""
-    score = DevScorer(TASKS["transcription"], recogniser.recipe, recogniser.vocabulary, utterances)
-    return score(recogniser.network).measures
-
-
-def seconds_of(utterances: Sequence[Utterance]) -> float:
-    """The duration of all of them."""
-    return HOP_S * sum(len(each.values) for each in utterances)
-
-
-def real_time_factor(recogniser: Recogniser, utterances: Sequence[Utterance]) -> float:
-    """Seconds of one core for a second of sound, one utterance after the other, from frames on."""
-    started = time.process_time()
-    log_probs(recogniser, utterances)
-    return (time.process_time() - started) / seconds_of(utterances)
