@@ -38,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(models: Path) -> Iterator[TestClient]:
-    with running_service(models, max_body_bytes=200_000) as started:
+    with running_service(models, max_body_bytes=200_000, max_sound_body_bytes=200_000) as started:
         yield started
 
 

@@ -77,7 +77,8 @@ class TinyRecogniser(TinyTransducer):
         if graph != "encoder":
             return super().run(graph, feeds)
         outputs = LevelRunner().run(graph, feeds)
-        return {**outputs, "encoded": (outputs["log_probs"][:, :, -WIDTH:] + 2) / 2}
+        log_probs = outputs.pop("log_probs")
+        return {**outputs, "encoded": (log_probs[:, :, -WIDTH:] + 2) / 2}
 
 
 def transducer_bundle() -> Bundle:

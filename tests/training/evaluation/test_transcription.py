@@ -9,6 +9,7 @@ import pytest
 
 from service.bundle.manifest import DataSource
 from tests.tasks.transcription.builders import FRAMES, RATE_HZ, LevelRunner, frames, speech, speech_bundle
+from tests.tasks.transcription.tiny_transducer import TinyRecogniser, transducer_bundle
 from training.config.recipe import parse_recipe
 from training.data.records import Utterance
 from training.evaluation.evaluate import evaluate_records
@@ -72,6 +73,19 @@ def test_frames_without_a_rate_are_scored_and_drawn() -> None:
     found = evaluate_records(TASK, bundle, LevelRunner(), [record], parameters=asked, keep=kept.append)
     assert found["wer"] == 0.0
     assert kept[0].attention.words == []
+
+
+def test_a_transducer_is_scored_and_drawn_without_probabilities() -> None:
+    """What its encoder gives are vectors for the joint network, and no tokens of CTC."""
+    kept: list[Prediction[Utterance]] = []
+    records = [utterance("ab", "ab"), utterance("c", "ccc" * 40)]
+    asked = TASK.analysis_parameters
+    found = evaluate_records(
+        TASK, transducer_bundle(), TinyRecogniser(3, 0.5), records, parameters=asked, keep=kept.append
+    )
+    assert (found["count"], found["refused"], found["truncated"]) == (2, 0, 0)
+    assert all(prediction.text for prediction in kept), "random weights write something"
+    assert [prediction.attention.probabilities for prediction in kept] == [None, None]
 
 
 def test_sounds_are_brought_to_the_rate_of_the_recipe() -> None:

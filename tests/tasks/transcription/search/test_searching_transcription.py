@@ -71,7 +71,7 @@ def test_keywords_of_every_utterance_have_their_times_in_the_whole_input(num_bea
     expected = [("abc", 0.05), ("bac", 0.50), ("abc", 0.96)]  # the encoder is a step of 10 ms late
     whole = TASK.answer(LevelRunner(), sound(spelling), given).model_dump(mode="json")
     assert [(one["keyword"], one["time_s"]) for one in whole["keywords"]] == expected
-    for size, as_bytes in ((33, False), (80, True), (1111, True)):
+    for size, as_bytes in ((97, False), (240, True), (1111, True)):
         pieces = in_chunks(given, size, as_bytes, sound(spelling).samples)
         assert [[(one["keyword"], one["time_s"]) for one in piece["keywords"]] for piece in pieces] == [
             [one] for one in expected
