@@ -111,7 +111,7 @@ def _text_of(entry: NamedDataset, split: str, options: ReadOptions) -> list[Pass
     if "tagging" in entry.tasks:
         records = read_records("tagging", path, entry.options)
         return [spelt_out([record for record in records if isinstance(record, TaggedSentence)])]
-    if "transcription" in entry.tasks and entry.options.text_column is not None:
+    if entry.has_transcripts and entry.options.text_column is not None:
         of_table = ReadOptions(format="tsv", text_column=entry.options.text_column, spoken=options.spoken)
         return _passages(read_records("generation", path, of_table))
     raise UnrollError(
