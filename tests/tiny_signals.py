@@ -17,7 +17,7 @@ from training.evaluation.task import Question
 from training.networks.inputs.front_end import FrontEnd
 from training.networks.signal_classifier import SignalClassifier
 from training.onnx_graph.manifest_draft import BundleDraft
-from training.preprocessing.signal_scale import SignalScale, fit_signal_scale
+from training.preprocessing.scales.signal_scale import SignalScale, fit_signal_scale
 from training.preprocessing.signal_values import json_form
 from training.publish.export import export_bundle
 from training.tasks.signals import signal_spec

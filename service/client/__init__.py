@@ -67,7 +67,7 @@ from service.client.model_answers import (
 from service.client.parameters import GenerationParameters, PredictParameters
 from service.client.retries import Retries
 from service.client.streaming.messages import StreamAnswer, StreamFinal, StreamResult, StreamState, StreamToken
-from service.client.streaming.transcription import transcribe, transcribe_async
+from service.client.transcription import transcribe, transcribe_async
 
 __all__ = [
     "Answer",

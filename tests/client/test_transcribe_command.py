@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.cli.commands import app
-from tests.api.streaming.tiny_speech import RATE_HZ, sound
+from tests.api.streaming.speech.tiny_speech import RATE_HZ, sound
 from tests.client.conftest import SOUND, SPEECH, SPEECH_WHOLE
 from tests.live_server import LiveServer
 

@@ -16,7 +16,7 @@ from training.data.records import Series
 from training.evaluation.task import Question
 from training.networks.forecaster import Forecaster
 from training.onnx_graph.manifest_draft import BundleDraft
-from training.preprocessing.series_scale import SeriesScale
+from training.preprocessing.scales.series_scale import SeriesScale
 from training.preprocessing.windows import example_frames
 from training.publish.export import export_bundle
 from training.tasks.forecasting import forecasting_options

@@ -14,7 +14,7 @@ from training.data.records import Utterance
 from training.networks.inputs.streaming_front_end import StreamingFrontEnd
 from training.networks.transcriber import Transcriber
 from training.networks.transducer import Transducer
-from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.scales.signal_scale import SignalScale
 
 SOUND = SignalConfig(kind="waveform", mel_bands=12, channels=(6, 5), running_mean=True)
 FRAMES = SignalConfig(kind="frames", channels=(6,), kernel_size=4, stride=3, normalise_each=True)

@@ -238,7 +238,7 @@ def export(
         if hidden:
             bundle = _add_hidden_state(bundle_at(source, models))
         elif not (source / MANIFEST_FILE).is_file():
-            from training.pipeline.fused_language_model import adopt_language_model
+            from training.pipeline.pretrained.fused_language_model import adopt_language_model
             from training.pipeline.run import open_run
 
             check_writable(models, "--models")

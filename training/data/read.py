@@ -65,6 +65,11 @@ _ONE_READER: dict[TaskName, Callable[[Path, Format, ReadOptions, Report], list[L
 }
 
 
+def read_passages(path: str | Path, options: ReadOptions | None = None) -> list[Passage]:
+    """Read running text: lines of a text file, or a column of a table. See `read_records`."""
+    return [record for record in read_records("generation", path, options) if isinstance(record, Passage)]
+
+
 def read_records(task: TaskName, path: str | Path, options: ReadOptions | None = None) -> list[Record]:
     """Read all records of a file, a `seq.in/seq.out/label` folder, or two line-aligned files given as `a.en,a.de`.
 

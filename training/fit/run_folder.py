@@ -42,8 +42,8 @@ from training.fit.curves import draw_curves, write_table
 from training.fit.environment import hardware, library_versions
 from training.fit.trackers import Tracker
 from training.preprocessing.character_models import CharacterModels
-from training.preprocessing.series_scale import SeriesScale
-from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.scales.series_scale import SeriesScale
+from training.preprocessing.scales.signal_scale import SignalScale
 from training.preprocessing.tensor_file import CheckpointFault
 from training.preprocessing.vocabulary import Vocabulary
 

@@ -21,7 +21,7 @@ from training.config.networks import ForecasterConfig
 from training.networks.layers.cells import State, recurrence, run_recurrence, state_names
 from training.networks.network import Network, NetworkGraph, Tensors, float32
 from training.preprocessing.batches import ForecastingBatch
-from training.preprocessing.series_scale import SeriesScale
+from training.preprocessing.scales.series_scale import SeriesScale
 
 
 class Forecaster(Network):

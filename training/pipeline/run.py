@@ -44,15 +44,15 @@ from training.networks.build import build_network
 from training.networks.network import Network
 from training.onnx_graph.manifest_draft import draft_bundle
 from training.pipeline.data_remarks import check_learnable, hints, remarks
-from training.pipeline.fused_language_model import (
+from training.pipeline.pretrained.character_models import read_character_models
+from training.pipeline.pretrained.fused_language_model import (
     adopt_language_model,
     fused,
     fused_draft,
     language_model_of,
     sources_of_language_model,
 )
-from training.pipeline.pretrained_characters import read_character_models
-from training.pipeline.pretrained_vectors import sources_of_vectors, starting_vectors
+from training.pipeline.pretrained.word_vectors import sources_of_vectors, starting_vectors
 from training.pipeline.verdict import NotPublished, Verdict, judge, strongest
 from training.preprocessing.batching import TrainingSet
 from training.preprocessing.load_records import RunData, load_data

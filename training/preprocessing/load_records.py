@@ -15,7 +15,7 @@ from training.data.formats.options import ReadOptions
 from training.data.public.catalogue import NAMED_DATASETS
 from training.data.public.locate import find_dataset, locate
 from training.data.public.named_dataset import NamedDataset
-from training.data.read import read_records, split_paths
+from training.data.read import read_passages, read_records, split_paths
 from training.data.readers.series import follows
 from training.data.readers.text import spelt_out, turned_round
 from training.data.records import CaptionedPicture, LabelledSignal, Passage, Record, TaggedSentence, Utterance
@@ -111,9 +111,9 @@ def _text_of(entry: NamedDataset, split: str, options: ReadOptions) -> list[Pass
     if "tagging" in entry.tasks:
         records = read_records("tagging", path, entry.options)
         return [spelt_out([record for record in records if isinstance(record, TaggedSentence)])]
-    if "transcription" in entry.tasks and entry.options.text_column is not None:
+    if entry.has_transcripts and entry.options.text_column is not None:
         of_table = ReadOptions(format="tsv", text_column=entry.options.text_column, spoken=options.spoken)
-        return _passages(read_records("generation", path, of_table))
+        return read_passages(path, of_table)
     raise UnrollError(
         f"data.also: {entry.name} is for {', '.join(entry.tasks)}; name sets for tagging or transcription"
     )

@@ -13,8 +13,8 @@ from service.bundle.padding import FloatArray
 from service.bundle.tokenizer import SPECIAL_TOKENS, UNK, TextTokenizer
 from training.config.recipe import TokenizerConfig
 from training.preprocessing.character_models import CharacterModels
-from training.preprocessing.series_scale import SeriesScale
-from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.scales.series_scale import SeriesScale
+from training.preprocessing.scales.signal_scale import SignalScale
 from training.preprocessing.word_vectors import WordVectors
 
 #: English word boundaries: addresses whole, without a full stop after them; clitics (n't, 's) split off; abbreviations,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from training.data.formats.faults import DataFault
-
-#: Abbreviations that are spoken as other words than they are written.
-_ABBREVIATION = re.compile(r"\b(?:mr|mrs|ms|dr|st|jr|sr|vs|etc|prof|no|e\.g|i\.e|a\.m|p\.m)\.", re.IGNORECASE)
-_INNER_STOP = re.compile(r"\w\.\w")
-_PUNCTUATION = re.compile(r"[\"“”„«».,;:!?…()\[\]\s–—-]+")
-_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*'?")
+from training.data.formats.transcript_form import transcript_of, without_accents
 
 
 class Sentence(NamedTuple):
@@ -26,19 +19,6 @@ class Sentence(NamedTuple):
 
     spoken: str
     transcript: str
-
-
-def transcript_of(text: str) -> str | None:
-    """The text in lower-case letters, apostrophes and single spaces; None where it cannot be spelled so.
-
-    Digits, other signs and abbreviations such as "Dr." are spoken as other words than they are written.
-    """
-    folded = _folded(text)
-    if _ABBREVIATION.search(folded) or _INNER_STOP.search(folded):
-        return None
-    words = [word.strip("'") for word in _PUNCTUATION.sub(" ", folded.lower()).split()]
-    words = [word for word in words if word]
-    return " ".join(words) if words and all(_WORD.fullmatch(word) for word in words) else None
 
 
 def read_sentences(path: Path, column: str = "", shortest: int = 1, longest: int = 12) -> list[Sentence]:
@@ -53,7 +33,7 @@ def read_sentences(path: Path, column: str = "", shortest: int = 1, longest: int
     for text in _texts(path, column):
         transcript = transcript_of(text)
         if transcript is not None and shortest <= transcript.count(" ") + 1 <= longest:
-            found.setdefault(transcript, Sentence(" ".join(_folded(text).split()), transcript))
+            found.setdefault(transcript, Sentence(" ".join(without_accents(text).split()), transcript))
     if not found:
         allowed = f"there must be sentences of {shortest} to {longest} words, without digits"
         raise DataFault(path, None, "no text can be spoken and written in letters", allowed)
@@ -67,12 +47,6 @@ def fragment(sentences: Sequence[Sentence], most_words: int, rng: np.random.Gene
     start = int(rng.integers(len(words) - length + 1))
     text = " ".join(words[start : start + length])
     return Sentence(text, text)
-
-
-def _folded(text: str) -> str:
-    """Letters without accents, and one kind of apostrophe."""
-    plain = unicodedata.normalize("NFKD", text.replace("’", "'").replace("‘", "'"))
-    return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
 def _texts(path: Path, column: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from training.networks.forecaster import Forecaster
 from training.networks.network import Network
 from training.preprocessing.batches import ForecastingBatch
 from training.preprocessing.batching import Bucketed, Order
-from training.preprocessing.series_scale import SeriesScale, fit_scale
+from training.preprocessing.scales.series_scale import SeriesScale, fit_scale
 from training.preprocessing.vocabulary import Vocabulary
 from training.preprocessing.windows import Windows, example_frames, one_series
 from training.preprocessing.word_vectors import WordVectors

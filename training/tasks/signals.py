@@ -24,7 +24,7 @@ from training.networks.network import Network
 from training.networks.signal_classifier import SignalClassifier
 from training.preprocessing.batches import SignalBatch
 from training.preprocessing.batching import Bucketed, Order, lengths_tensor
-from training.preprocessing.signal_scale import SignalScale, fit_signal_scale
+from training.preprocessing.scales.signal_scale import SignalScale, fit_signal_scale
 from training.preprocessing.signal_values import json_form
 from training.preprocessing.vocabulary import Vocabulary
 from training.preprocessing.word_vectors import WordVectors

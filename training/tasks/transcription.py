@@ -29,7 +29,7 @@ from training.networks.transcriber import Transcriber
 from training.networks.transducer import Transducer
 from training.preprocessing.batches import TranscriptionBatch
 from training.preprocessing.batching import Bucketed, Order, ids_tensor, lengths_tensor
-from training.preprocessing.signal_scale import fit_signal_scale
+from training.preprocessing.scales.signal_scale import fit_signal_scale
 from training.preprocessing.signal_values import json_form
 from training.preprocessing.vocabulary import Vocabulary, fit_characters, fit_subwords, fit_words
 from training.preprocessing.word_vectors import WordVectors

@@ -23,7 +23,8 @@ from service.api.examples.embeddings import (
     SIMILARITY_RESPONSES,
 )
 from service.api.protocol import Route
-from service.api.schemas import Inputs, RequestBody, Text, require_few
+from service.api.schemas import RequestBody
+from service.api.validation.input_forms import Inputs, Text, require_few
 from service.bundle.padding import FloatArray
 from service.errors import InvalidInput
 from service.inference.scheduling.embedder import EmbeddingInput

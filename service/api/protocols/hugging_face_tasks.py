@@ -25,7 +25,8 @@ from service.api.protocol import Protocol, Route
 from service.api.protocols.hugging_face_features import FEATURE_ROUTES, SimilarityRequest, compare_sentences
 from service.api.protocols.text_generation_inference.information import INLINE_CHARACTERS, endpoint_info
 from service.api.protocols.text_generation_inference.routes import compatible_response
-from service.api.schemas import EndpointInfo, GenerateRequest, Inputs, RequestBody
+from service.api.schemas import EndpointInfo, GenerateRequest, RequestBody
+from service.api.validation.input_forms import Inputs
 from service.api.validation.json_body import BodyLimits, BodyT, parse_body
 from service.bundle.manifest import Manifest
 from service.bundle.task_options import (

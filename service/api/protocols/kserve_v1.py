@@ -17,7 +17,7 @@ from service.api.error_table import ErrorForm
 from service.api.examples.open_inference import PREDICT_RESPONSES, refused
 from service.api.protocol import Protocol, Route
 from service.api.protocols.open_inference.generation import Prompts, generate_all, read_parameters
-from service.api.schemas import Items, require_few
+from service.api.validation.input_forms import Items, require_few
 from service.errors import InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import models_json_schema
 
-from service.api.schemas import FieldError, FrameList, ModelName, SessionName, State, Version
+from service.api.schemas import FieldError, ModelName, SessionName, State, Version
+from service.api.validation.input_forms import FrameList
 from service.tasks.generation.recorded_form import GenerationDetails, GenerationParameters, Token
 
 #: How the messages of bytes of a stream are read: samples or rows as little-endian numbers, or the parts of a file.

@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.api.streaming.tiny_speech import FRAMES, write_tiny_speech_bundle
+from tests.api.streaming.speech.tiny_speech import FRAMES, write_tiny_speech_bundle
 from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle

@@ -129,7 +129,7 @@ def test_bodies_beyond_the_limit_are_refused(client: httpx.Client) -> None:
     """A little too large: the service says so in its own form. Far too large: the proxy does."""
     refused = client.post("/predict", content=b" " * 3_000_000, headers={"Content-Type": "application/json"})
     assert (refused.status_code, refused.json()["error_type"]) == (413, "body_too_large")
-    assert client.post("/predict", content=b" " * 6_000_000).status_code == 413
+    assert client.post("/predict", content=b" " * 24_000_000).status_code == 413
     assert client.post("/predict", json=TAG).status_code == 200
 
 

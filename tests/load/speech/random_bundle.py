@@ -16,7 +16,7 @@ from training.evaluation.task import Question
 from training.networks.inputs.streaming_front_end import StreamingFrontEnd
 from training.networks.transcriber import Transcriber
 from training.onnx_graph.manifest_draft import BundleDraft
-from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.scales.signal_scale import SignalScale
 from training.preprocessing.signal_values import json_form
 from training.preprocessing.vocabulary import fit_characters
 from training.publish.export import export_bundle

@@ -15,7 +15,7 @@ from training.data.read import read_located, read_records
 from training.data.readers.series import follows
 from training.data.records import Series
 from training.data.split import split_series
-from training.preprocessing.series_scale import SeriesScale, fit_scale
+from training.preprocessing.scales.series_scale import SeriesScale, fit_scale
 
 TABLE = "date,load,wind\n2020-01-01 00:00,1,NE\n2020-01-01 01:00,NA,NW\n2020-01-01 02:00,2.5,NE\n"
 

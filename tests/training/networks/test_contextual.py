@@ -30,7 +30,7 @@ from training.fit.trainer import DevScore, Interrupted
 from training.networks.inputs.contextual import ContextualFeatures, character_stream
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
-from training.pipeline.pretrained_characters import read_character_models
+from training.pipeline.pretrained.character_models import read_character_models
 from training.pipeline.retrain import begin_again, compare_runs
 from training.pipeline.run import Run, fit, open_run, prepare_run, start_run, train_run, trained_network
 from training.preprocessing.character_models import CharacterModels

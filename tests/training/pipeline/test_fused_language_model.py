@@ -20,7 +20,7 @@ from training.config.recipe import ConfigFault
 from training.data.formats.options import ReadOptions
 from training.data.formats.transcript_form import transcript_of
 from training.fit.run_folder import RunFolder
-from training.pipeline.fused_language_model import adopt_language_model
+from training.pipeline.pretrained.fused_language_model import adopt_language_model
 from training.pipeline.run import Run, open_run, prepare_run, publish_run, start_run, train_run, trained_network
 from training.publish.verify import verify_bundle
 

@@ -13,7 +13,7 @@ from training.config.recipe import ConfigFault, parse_recipe
 from training.data.readers.text import MISSING_WORD, rejoined, spelt_out, turned_round
 from training.data.records import Passage, TaggedSentence
 from training.fit.run_folder import RunFolderFault
-from training.pipeline.pretrained_characters import read_character_models
+from training.pipeline.pretrained.character_models import read_character_models
 from training.pipeline.run import prepare_run, start_run, train_run
 from training.preprocessing.load_records import load_data, may_ship
 from training.tasks.catalogue import TASKS

@@ -11,7 +11,7 @@ import torch
 from service.bundle.task_options import TaskName
 from tests.training.tiny_runs import tiny_recipe
 from training.config.recipe import ConfigFault, Recipe
-from training.pipeline.pretrained_vectors import starting_vectors
+from training.pipeline.pretrained.word_vectors import starting_vectors
 from training.pipeline.run import Run, prepare_run, sources_of_start, start_run, train_run
 from training.preprocessing.load_records import may_ship
 from training.preprocessing.tensor_file import CheckpointFault

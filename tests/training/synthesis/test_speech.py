@@ -10,6 +10,7 @@ import pytest
 
 from service.errors import UnrollError
 from training.data.formats.faults import DataFault
+from training.data.formats.transcript_form import transcript_of
 from training.data.read import read_records
 from training.data.records import Utterance
 from training.synthesis import speech
@@ -17,7 +18,7 @@ from training.synthesis.engines import EngineFailed, installed_voices
 from training.synthesis.sound import wave_bytes
 from training.synthesis.speech import SpeechRequest, synthesize_speech
 from training.synthesis.speech_plan import chosen_voices
-from training.synthesis.texts import Sentence, read_sentences, transcript_of
+from training.synthesis.texts import Sentence, read_sentences
 
 ENGINE = """#!/bin/sh
 case "$1" in

@@ -76,6 +76,11 @@ class NamedDataset(_Entry):
     folder: str = ""
     base_url: str = Field(default="", description="where to download the files; empty if they have to be converted")
 
+    @property
+    def has_transcripts(self) -> bool:
+        """Whether it is speech with its texts."""
+        return "transcription" in self.tasks
+
     def url_of(self, file: DataFile) -> str | None:
         """Download address of a file; None where the published form has to be converted first."""
         return f"{self.base_url}/{file.remote or file.path}" if self.base_url else None

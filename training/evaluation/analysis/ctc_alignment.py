@@ -104,7 +104,7 @@ def _draw_spikes(axis: Any, alignment: Alignment) -> None:
         return
     times = (np.arange(len(found)) + 0.5) * (alignment.step_s or 1.0)
     axis.plot(times, found[:, BLANK], color="0.75", linewidth=0.8, linestyle=":", label="blank")
-    for token in np.flatnonzero(found.max(axis=0) >= MIN_DRAWN):
+    for token in map(int, np.flatnonzero(found.max(axis=0) >= MIN_DRAWN)):
         if token != BLANK:
             (line,) = axis.plot(times, found[:, token], linewidth=1.0)
             for peak in spikes(found[:, token]):

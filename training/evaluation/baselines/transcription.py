@@ -93,4 +93,5 @@ def _warp(asked: Features, known: Sequence[Features]) -> NDArray[np.float64]:
         # Waiting at a frame of `asked` adds the costs between two places: a running minimum beside their sum.
         so_far = np.cumsum(cost, axis=1)
         best = np.minimum.accumulate(reached - so_far, axis=1) + so_far
-    return best[np.arange(len(known)), lengths - 1]
+    costs: NDArray[np.float64] = best[np.arange(len(known)), lengths - 1]
+    return costs

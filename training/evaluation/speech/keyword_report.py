@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.bundle.load import Bundle, load_bundle
+from service.bundle.task_options import TranscriptionOptions
 from service.errors import UnrollError
 from service.tasks.catalogue import predicts, task_of
 from service.tasks.core.predict_task import PredictTask
@@ -65,7 +66,7 @@ def score_keywords(
 
 def _task(bundle: Bundle) -> PredictTask[Any, Any]:
     task = task_of(bundle)
-    if not predicts(task) or bundle.manifest.task != "transcription":
+    if not predicts(task) or not isinstance(bundle.manifest.options, TranscriptionOptions):
         raise UnrollError(f"{bundle.manifest.name} is for {bundle.manifest.task}, and spots no keywords")
     return task
 

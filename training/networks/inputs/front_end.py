@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from training.config.signals import AugmentConfig, SignalConfig
 from training.networks.inputs.signal_augmentation import SignalAugmentation
 from training.preprocessing.padded_sequences import length_mask
-from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.scales.signal_scale import SignalScale
 from training.preprocessing.spectrogram import Spectrogram, strided
 
 #: Lower bound of a feature's variance within a row, which limits how much a nearly constant feature is amplified.

@@ -19,7 +19,7 @@ from training.networks.inputs.front_end import normalised_each
 from training.networks.inputs.signal_augmentation import SignalAugmentation
 from training.networks.network import StateShape, Tensors
 from training.preprocessing.padded_sequences import length_mask
-from training.preprocessing.signal_scale import SignalScale
+from training.preprocessing.scales.signal_scale import SignalScale
 from training.preprocessing.spectrogram import POWER_FLOOR, fourier_basis, mel_filters
 
 #: The running mean begins as if so many frames with the mean of train had been read.

@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
-from service.api.schemas import RequestBody, SessionName, State, Version, require_few
+from service.api.schemas import RequestBody, SessionName, State, Version
+from service.api.validation.input_forms import require_few
 from service.bundle.tokenizer import EOS
 from service.tasks.generation.constraints.constraint import (
     MAX_BAD_WORD_CHARACTERS,

@@ -25,7 +25,7 @@ from training.evaluation.evaluate import evaluate_bundle
 from training.evaluation.tasks.catalogue import SIGNAL_EVALUATION
 from training.pipeline.run import open_run, prepare_run, publish_run, start_run, train_run, trained_network
 from training.preprocessing.load_records import RunData, load_data
-from training.preprocessing.signal_scale import fit_signal_scale
+from training.preprocessing.scales.signal_scale import fit_signal_scale
 from training.preprocessing.signal_values import json_form, wav_file
 from training.tasks.catalogue import training_task
 

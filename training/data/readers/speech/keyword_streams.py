@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from service.errors import InvalidInput
 from service.tasks.core.task import Waveform
-from service.tasks.inputs.wav import read_wav
+from service.tasks.inputs.sound_file import read_sound
 from training.data.formats.faults import DataFault
 from training.data.readers.listed_files import ListedFiles
 
@@ -65,7 +65,7 @@ def read_keyword_streams(path: Path) -> list[Stream]:
 
 def _sound(files: ListedFiles, name: str, path: Path, line: int) -> Waveform:
     try:
-        return read_wav(files.read(name))
+        return read_sound(files.read(name))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise DataFault(path, line, f"{name} cannot be read: {reason}") from None

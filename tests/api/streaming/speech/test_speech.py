@@ -14,7 +14,7 @@ import pytest
 
 from service.api.streaming.pieces.byte_pieces import ByteFormat
 from tests.api.streaming.conftest import Client, Message, Open
-from tests.api.streaming.tiny_speech import RATE_HZ, sound
+from tests.api.streaming.speech.tiny_speech import RATE_HZ, sound
 from tests.live_server import LiveServer
 from tests.training.tiny_speech import FRAMES, utterances
 

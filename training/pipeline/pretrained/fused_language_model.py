@@ -13,7 +13,7 @@ from pathlib import Path
 from service.bundle.manifest import DataSource
 from service.bundle.task_options import TranscriptionOptions
 from service.bundle.tokenizer import EOS, TextTokenizer
-from training.config.networks import LanguageModelConfig
+from training.config.networks import LanguageModelConfig, TranscriberConfig
 from training.config.recipe import ConfigFault, Recipe
 from training.fit.run_folder import LANGUAGE_MODEL_FOLDER, RunFolder
 from training.networks.fused_recogniser import LANGUAGE_MODEL, FusedRecogniser
@@ -72,7 +72,7 @@ def sources_of_language_model(run: RunFolder) -> tuple[DataSource, ...]:
 def _check(recipe: Recipe, tokenizer: TextTokenizer, language_model: RunFolder) -> None:
     theirs = language_model.recipe()
     where = f"network.language_model: {language_model.path}"
-    if recipe.task != "transcription":
+    if not isinstance(recipe.network, TranscriberConfig):
         raise ConfigFault(f"{recipe.name} is for {recipe.task}: only speech recognisers take a language model")
     if not isinstance(theirs.network, LanguageModelConfig):
         raise ConfigFault(f"{where} is for {theirs.task}; name the run of a language model (task generation)")
