@@ -207,6 +207,7 @@ def test_an_end_without_sound_has_an_empty_answer(stream: Client) -> None:
         pytest.param({"sample_rate_hz": 1_000_000}, b"", "less than or equal to 192000", id="1 MHz"),
         pytest.param({"encoding": "f32le"}, b"", "takes pcm_s16le or pcm_f32le or wav", id="rows"),
         pytest.param({"encoding": "pcm_f32le"}, b"\0\0\xc0\x7f", "number 0 of this message is not finite", id="NaN"),
+        pytest.param({"encoding": "pcm_f32le"}, b"\xff\xff\x7f\x7f", "this message holds samples that are", id="huge"),
         pytest.param({}, {"type": "text", "text": "hello"}, "takes numbers or bytes, not text", id="text"),
         pytest.param({}, {"type": "frames", "frames": [[1.0]]}, "takes no rows of numbers", id="frames"),
         pytest.param({"parameters": {"wrods": True}}, b"\0\0", "wrods", id="unknown parameter"),
