@@ -96,6 +96,25 @@ def test_pieces_that_pile_up_are_each_answered(stream: Client, http: httpx.Clien
     assert text_of(answers) == whole_text(http, MODEL, wav(SOUND))
 
 
+def test_after_an_error_the_state_has_what_was_answered_and_nothing_else(
+    stream: Client, stream_factory: Open, http: httpx.Client
+) -> None:
+    """Also where pieces had piled up before the one that is refused."""
+    data = (SOUND / 2.0**15).astype("<f4").tobytes()
+    pieces = [data[start : start + 400] for start in range(0, len(data), 400)]
+    stream.start(MODEL, encoding="pcm_f32le")
+    for piece in [*pieces[:40], np.full(1, np.nan, "<f4").tobytes()]:
+        stream.socket.send(piece)
+    answers: list[Message] = []
+    while (answer := stream.hear())["type"] == "result":
+        answers.append(answer)
+    assert (answer["type"], answer["index"]) == ("error", len(answers))
+    with stream_factory() as second:
+        rest = pieces[len(answers) :]
+        answers += stream_all(second, MODEL, rest, encoding="pcm_f32le", state=answer.get("state"))
+    assert text_of(answers) == whole_text(http, MODEL, wav(SOUND))
+
+
 def test_beside_strangers_the_text_is_the_same(stream_factory: Open, http: httpx.Client) -> None:
     """Streams whose pieces share runs, in different places of different sounds."""
     sounds = [(sound(1.0 + 0.3 * number, seed=number) * 2**15).astype("<i2") for number in range(4)]
