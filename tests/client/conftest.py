@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.tiny_speech import write_tiny_speech_bundle
 
 from service.client import AsyncClient, Client, Retries
+from tests.api.streaming.tiny_speech import write_tiny_speech_bundle
 from tests.conftest import PATIENCE_S
 from tests.live_server import LiveServer, live_server
 from tests.tiny_bundles import write_all_tiny_bundles, write_tiny_bundle

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import Result
-from tests.tiny_speech import RATE_HZ, sound
 from typer.testing import CliRunner
 
 from service.cli.commands import app
+from tests.api.streaming.tiny_speech import RATE_HZ, sound
 from tests.client.conftest import SOUND, SPEECH, SPEECH_WHOLE
 from tests.live_server import LiveServer
 

@@ -147,7 +147,7 @@ class Transcriber(SpeechNetwork):
     def loss(self, batch: TranscriptionBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over utterances of -log p(transcript) / tokens. Transcripts longer than the steps count nothing."""
         encoded = self.speech(batch.values, batch.lengths)
-        return mean_per_token(ctc_losses(self.output(encoded.values), encoded.steps, batch), batch), ()
+        return mean_per_token(ctc_losses(self.output(encoded.values), encoded.steps, batch), encoded.steps, batch), ()
 
 
 def ctc_losses(logits: Tensor, steps: Tensor, batch: TranscriptionBatch) -> Tensor:
@@ -159,6 +159,10 @@ def ctc_losses(logits: Tensor, steps: Tensor, batch: TranscriptionBatch) -> Tens
     return lost
 
 
-def mean_per_token(losses: Tensor, batch: TranscriptionBatch) -> Tensor:
-    """The mean over utterances of their losses by token; an empty transcript counts as one token."""
-    return (losses / batch.num_tokens.clamp(min=1)).mean()
+def mean_per_token(losses: Tensor, steps: Tensor, batch: TranscriptionBatch) -> Tensor:
+    """The mean over utterances of their losses by token.
+
+    The loss of an empty transcript, which has a blank at every step, is divided by its steps: as a token, a long
+    silence would outweigh all speech, and the network would learn to be silent.
+    """
+    return (losses / torch.where(batch.num_tokens > 0, batch.num_tokens, steps)).mean()

@@ -100,7 +100,7 @@ class Transducer(SpeechNetwork):
         losses = transducer_loss(logits.float(), batch.tokens, encoded.steps, batch.num_tokens)
         if self.training and self.ctc_output is not None:
             losses = losses + self.config.ctc_weight * ctc_losses(self.ctc_output(encoded.values), encoded.steps, batch)
-        return mean_per_token(losses, batch), ()
+        return mean_per_token(losses, encoded.steps, batch), ()
 
     def all_pairs(self, encoded: Tensor, tokens: Tensor) -> Tensor:
         """`[batch, steps, joint]`, `[batch, tokens]` -> logits of all pairs `[batch, steps, tokens + 1, vocab]`."""

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.api.streaming.pieces.byte_pieces import ByteFormat
-from tests.tiny_speech import RATE_HZ, sound
+from tests.api.streaming.tiny_speech import RATE_HZ, sound
 
 MODEL = "tiny-speech"
 SAMPLES = (sound(3.0) * 2**15).astype("<i2")

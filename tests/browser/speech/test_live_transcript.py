@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
-from tests.tiny_speech import write_tiny_speech_bundle
 
 from service.bundle.load import load_bundle
 from tests.access.key_makers import key, key_file, secret_of
+from tests.api.streaming.tiny_speech import write_tiny_speech_bundle
 from tests.browser.conftest import new_context, watched_page
 from tests.browser.playground import answer_of, open_model
 from tests.browser.readable import PHONE, contrast_of, nameless_roles, width_of

@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.bundle.padding import FloatArray
 from service.errors import StateRefused
 from service.tasks.core.parameters import check_parameters
+from service.tasks.core.task import Waveform
 from service.tasks.transcription.speech_state import SpeechState
 from service.tasks.transcription.transcript import TranscriptionParameters
 from service.tasks.transcription.transcription import Transcription
-from tests.tasks.transcription.builders import LevelRunner, sound, speech_bundle
+from tests.tasks.transcription.builders import RATE_HZ, LevelRunner, sound, speech_bundle
 
 TASK = Transcription(speech_bundle(endpoint_ms=300.0))
 SAID = "ab-c--- -b-a-c"
+SAMPLES = sound(SAID, 2).samples
 
 ASKED: dict[str, dict[str, Any]] = {
     "beams": {"num_beams": 4},
@@ -31,13 +34,12 @@ def parameters(given: dict[str, Any]) -> TranscriptionParameters:
     return found
 
 
-def in_chunks(given: dict[str, Any], size: int, as_bytes: bool) -> list[Any]:
-    """The utterances of `SAID` in chunks of so many samples, with the state as an object or as bytes."""
-    samples = sound(SAID, 2).samples
+def in_chunks(given: dict[str, Any], size: int, as_bytes: bool, samples: FloatArray = SAMPLES) -> list[Any]:
+    """The utterances of a sound in chunks of so many samples, with the state as an object or as bytes."""
     state: SpeechState | bytes | None = None
     finished: list[Any] = []
     for start in range(0, len(samples), size):
-        piece = sound(SAID, 2).__class__(samples[start : start + size], 8000)
+        piece = Waveform(samples[start : start + size], RATE_HZ)
         example = TASK.chunk(piece, parameters(given), state, start + size >= len(samples))
         (output,) = TASK.run(LevelRunner(), [example])
         finished += [one for one in TASK.plain_answer(example, output) if one["is_final"]]
@@ -58,6 +60,24 @@ def test_the_answer_is_the_same_whole_and_in_chunks(name: str) -> None:
         assert [k for one in pieces for k in one.get("keywords", ())] == whole.get("keywords", [])
     if "keywords" in given:
         assert {found["keyword"] for found in whole["keywords"]} == {*given["keywords"]} - {"ac"}
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_keywords_of_every_utterance_have_their_times_in_the_whole_input(num_beams: int) -> None:
+    """Times count from the start of the input: in the second utterance, in the third, and in chunks of any size."""
+    silence = "-" * 40  # ends an utterance
+    spelling = f"ab-c{silence}b-a-c{silence}--ab-c{silence}"
+    given = {"keywords": ["abc", "bac"], "words": True, "num_beams": num_beams}
+    expected = [("abc", 0.05), ("bac", 0.50), ("abc", 0.96)]  # the encoder is a step of 10 ms late
+    whole = TASK.answer(LevelRunner(), sound(spelling), given).model_dump(mode="json")
+    assert [(one["keyword"], one["time_s"]) for one in whole["keywords"]] == expected
+    for size, as_bytes in ((33, False), (80, True), (1111, True)):
+        pieces = in_chunks(given, size, as_bytes, sound(spelling).samples)
+        assert [[(one["keyword"], one["time_s"]) for one in piece["keywords"]] for piece in pieces] == [
+            [one] for one in expected
+        ]
+        assert [word["end_s"] for piece in pieces for word in piece["words"]] == [time_s for _, time_s in expected]
+        assert all(one["start_s"] < time_s <= one["end_s"] for one, (_, time_s) in zip(pieces, expected, strict=True))
 
 
 def test_chunks_with_other_parameters_are_refused() -> None:
