@@ -24,6 +24,9 @@ from service.errors import InvalidInput, RateLimited, UnrollError
 from service.inference.engines.engine import Engine
 from service.inference.engines.registry import Registry
 
+#: Pieces that are left to be read with the next one, at most.
+_MAX_PUT_BY = 64
+
 
 class StreamSession:
     """Answers the messages of one client in order. One input is open at a time."""
@@ -35,6 +38,8 @@ class StreamSession:
         self._state: StreamState | None = None
         #: The number of inputs that were answered.
         self._index = 0
+        #: Pieces that are read with the next one, and have no answer yet.
+        self._num_put_by = 0
 
     async def run(self) -> None:
         """Answer until the client leaves, the service stops, or something fails. Raises Left."""
@@ -66,7 +71,7 @@ class StreamSession:
     async def _answer(self, received: Received) -> None:
         if isinstance(received, bytes):
             self._require_size(received)
-            if not (self._channel.more_bytes_wait and await self._put_by(received)):
+            if not (self._channel.more_bytes_wait and self._put_by(received)):
                 await self._take(received)
             return
         settings = self._context.call.settings
@@ -99,6 +104,12 @@ class StreamSession:
         reading = self._open("an input")
         with self._reports.piece(self._context.call.record, is_request=reading.reads == "chunks"):
             body = await self._kept(await reading.take(piece))
+        while self._num_put_by:
+            self._num_put_by -= 1
+            await self._send_result({"predictions": []})
+        await self._send_result(body)
+
+    async def _send_result(self, body: Body) -> None:
         self._index += 1
         await self._channel.send({"type": "result", "index": self._index, **body})
 
@@ -110,14 +121,17 @@ class StreamSession:
         if len(piece) > limit:
             raise HTTPException(413, f"a message of bytes has {len(piece)} bytes, at most {limit} are read")
 
-    async def _put_by(self, piece: bytes) -> bool:
-        """Leave a piece to be read with the next, which waits already: the answer to that is the answer to both."""
+    def _put_by(self, piece: bytes) -> bool:
+        """Leave a piece to be read with the next, which waits already.
+
+        It has its answer after that, and not before its sound is in the state: a client that goes on elsewhere sends
+        again what was not answered.
+        """
         reading = self._open("an input")
-        if not reading.put_by(piece):
+        if self._num_put_by >= _MAX_PUT_BY or not reading.put_by(piece):
             return False
         with self._reports.piece(self._context.call.record):
-            self._index += 1
-        await self._channel.send({"type": "result", "index": self._index, "predictions": []})
+            self._num_put_by += 1
         return True
 
     async def _generate(self, message: Generate) -> None:
@@ -188,6 +202,6 @@ class StreamSession:
         await self._channel.close(close_code_of(response.status_code), str(body["error"]))
 
     def _close(self) -> None:
-        reading, self._reading = self._reading, None
+        reading, self._reading, self._num_put_by = self._reading, None, 0
         if reading is not None:
             reading.close()

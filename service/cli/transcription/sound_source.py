@@ -18,12 +18,16 @@ STANDARD_INPUT = "-"
 #: Seconds of sound in one piece of a file, and of standard input at most.
 PIECE_S = 0.5
 LIVE_PIECE_S = 0.1
-_MAX_16_BITS = 2**15 - 1
+_SCALE_16_BITS = 2.0**15
 _SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4}
 _RIFF_HEAD = struct.Struct("<4s4x4s")
 _CHUNK_HEAD = struct.Struct("<4sI")
 _FORMAT = struct.Struct("<HHIIHH")
-_CODES = {(1, 16): "pcm_s16le", (3, 32): "pcm_f32le", (0xFFFE, 16): "pcm_s16le", (0xFFFE, 32): "pcm_f32le"}
+_CODES = {(1, 16): "pcm_s16le", (3, 32): "pcm_f32le"}
+_EXTENSIBLE, _SUBFORMAT_OFFSET = 0xFFFE, 24
+#: Files on standard input that are read to their end first. MP3 without tags is not among them: raw samples may begin
+#: with the same bytes.
+_FILE_STARTS = (b"fLaC", b"OggS", b"FORM", b".snd", b"ID3\x03", b"ID3\x04")
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Sound:
 
 
 def open_sound(name: str, encoding: str, sample_rate_hz: int | None) -> Sound:
-    """The sound in a file, or on standard input: a wave file, or raw samples as `encoding` says.
+    """The sound in a file, or on standard input: a wave file or raw samples as they come, or another sound file.
+
+    Raw samples are as `encoding` says.
 
     Raises:
         UnrollError: there is no such file, or it holds no sound.
@@ -58,16 +64,23 @@ def open_sound(name: str, encoding: str, sample_rate_hz: int | None) -> Sound:
 
 def _file(path: Path) -> Sound:
     try:
-        found = read_sound(path.read_bytes())
+        return _whole(str(path), path.read_bytes())
     except OSError as error:
         raise UnrollError(f"{path}: {error.strerror}") from error
+
+
+def _whole(name: str, data: bytes) -> Sound:
+    """The sound in the bytes of a file. Samples of 16 bits stay as they are. Raises UnrollError."""
+    try:
+        found = read_sound(data)
     except InvalidInput as error:
-        raise UnrollError(f"{path}: {error}") from error
+        raise UnrollError(f"{name}: {error}") from error
     rate = found.sample_rate_hz
-    samples = (np.clip(found.samples, -1.0, 1.0) * _MAX_16_BITS).round().astype("<i2").tobytes()
+    scaled = (found.samples * _SCALE_16_BITS).round()
+    samples = scaled.clip(-_SCALE_16_BITS, _SCALE_16_BITS - 1).astype("<i2").tobytes()
     size = max(int(PIECE_S * rate), 1) * 2
     pieces = (samples[start : start + size] for start in range(0, len(samples), size))
-    return Sound(str(path), pieces, "pcm_s16le", rate, len(samples) / 2 / rate)
+    return Sound(name, pieces, "pcm_s16le", rate, len(samples) / 2 / rate)
 
 
 def _live(source: IO[bytes], encoding: str, sample_rate_hz: int | None) -> Sound:
@@ -76,6 +89,8 @@ def _live(source: IO[bytes], encoding: str, sample_rate_hz: int | None) -> Sound
             "standard input is a terminal: pipe sound into it, as `arecord -q | unroll transcribe -` does"
         )
     begun = source.read(_RIFF_HEAD.size)
+    if begun.startswith(_FILE_STARTS):
+        return _whole(STANDARD_INPUT, begun + source.read())
     if begun[:4] != b"RIFF":
         return Sound(STANDARD_INPUT, _parts(source, begun, _SAMPLE_BYTES[encoding], 1), encoding, sample_rate_hz)
     code, channels, rate, bits = _format_of(source, begun)
@@ -97,6 +112,8 @@ def _format_of(source: IO[bytes], begun: bytes) -> tuple[int, int, int, int]:
             content = source.read(size + size % 2)
             if name == b"fmt " and len(content) >= _FORMAT.size:
                 code, channels, rate, _, _, bits = _FORMAT.unpack_from(content)
+                if code == _EXTENSIBLE and len(content) >= _SUBFORMAT_OFFSET + 2:
+                    (code,) = struct.unpack_from("<H", content, _SUBFORMAT_OFFSET)
                 form = code, max(channels, 1), rate, bits
     raise UnrollError("standard input begins as a wave file, and is none")
 

@@ -12,6 +12,7 @@ from service.bundle.padding import FloatArray
 from service.errors import InvalidInput
 from service.tasks.core.task import Waveform
 from service.tasks.inputs.mpeg_audio import says_its_length
+from service.tasks.inputs.wav import require_samples
 
 #: As many as FLAC has at most. Others allow hundreds, each of which would be decoded.
 _MAX_CHANNELS = 8
@@ -49,8 +50,7 @@ def read_encoded(data: bytes, kind: str, max_samples: int) -> Waveform | None:
         raise InvalidInput(f"the {name} file is damaged, or cut short: {message}")
     if not len(samples):
         raise InvalidInput(f"the {name} file holds no sound, or is cut short")
-    if not np.isfinite(samples).all():
-        raise InvalidInput(f"the {name} file holds samples that are not finite numbers")
+    require_samples(samples, f"the {name} file")
     return Waveform(samples, rate_hz)
 
 

@@ -27,6 +27,8 @@ _ALL_ONES = 0xFFFFFFFF
 #: A zero means it too, unless other chunks follow: then there is no sound.
 _UNKNOWN_FROM = 0x7FFF0000
 _MAX_CHANNELS = 64
+#: Beyond what programs write that forget to scale integers of 32 bits; the power of larger ones overflows in a model.
+LARGEST_SAMPLE = 2.0**32
 _USUAL_NAMES = frozenset(
     (
         b"fmt ",
@@ -71,9 +73,24 @@ def read_wav(data: bytes) -> Waveform:
     samples = _samples(chunks[b"data"], form)
     if not len(samples):
         raise InvalidInput("the wave file holds no sound")
-    if not np.isfinite(samples).all():
-        raise InvalidInput("the wave file holds samples that are not finite numbers")
+    require_samples(samples, "the wave file")
     return Waveform(samples, form.sample_rate_hz)
+
+
+def require_samples(samples: FloatArray, what: str) -> None:
+    """Raises InvalidInput for samples that are no numbers, or so large that their power would be infinite.
+
+    Args:
+        samples: any number of them, from -1 to 1 as a rule; float formats may hold others.
+        what: holds them, for the message.
+    """
+    if not len(samples) or (samples.min() >= -LARGEST_SAMPLE and samples.max() <= LARGEST_SAMPLE):
+        return
+    if not np.isfinite(samples).all():
+        raise InvalidInput(f"{what} holds samples that are not finite numbers")
+    place = int(np.abs(samples).argmax())
+    message = f"sample {place} is {samples[place]:.4g}; floats are from -1 to 1, read are up to {LARGEST_SAMPLE:.0f}"
+    raise InvalidInput(f"{what} holds samples that are too large: {message}")
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:

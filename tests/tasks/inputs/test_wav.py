@@ -119,6 +119,7 @@ def test_the_form_for_long_sounds_is_read() -> None:
         (wav(pcm(16), rate_hz=0), "0 samples a second"),
         (wav(np.array([np.nan], "<f4").tobytes(), FLOAT, bits=32), "not finite"),
         (wav(np.array([1e300], "<f8").tobytes(), FLOAT, bits=64), "not finite"),
+        (wav(np.array([0, 1e30, -1e20], "<f4").tobytes(), FLOAT, bits=32), "too large: sample 1 is 1e[+]30"),
     ],
 )
 def test_what_cannot_be_read_is_said(file: bytes, what: str) -> None:

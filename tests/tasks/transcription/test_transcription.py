@@ -256,9 +256,11 @@ def test_input_of_another_kind_rate_or_length_is_refused(value: PredictInput, sa
             encode()
 
 
-def test_frames_of_another_width_or_with_times_are_refused() -> None:
+def test_frames_of_another_width_with_times_or_of_huge_numbers_are_refused() -> None:
     task = Transcription(speech_bundle(FRAMES))
-    for value in (Frames(np.zeros((2, 3), dtype=np.float32)), Frames(frames("ab").values, ("1", "2")), sound("a")):
+    huge = Frames(np.array([[0.0, 0.0], [0.0, -3e38]], dtype=np.float32))
+    wide = Frames(np.zeros((2, 3), dtype=np.float32))
+    for value in (wide, huge, Frames(frames("ab").values, ("1", "2")), sound("a")):
         with pytest.raises(InvalidInput):
             task.preprocess(value, parameters())
 

@@ -24,6 +24,7 @@ from service.bundle.task_options import (
 from service.errors import InvalidInput
 from service.tasks.core.task import Frames, Waveform
 from service.tasks.inputs.resample import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from service.tasks.inputs.wav import require_samples
 
 #: Code of the format of samples in a wave file, and bytes of a sample.
 _SAMPLES: Mapping[str, tuple[int, int]] = MappingProxyType({"pcm_s16le": (1, 2), "pcm_f32le": (3, 4)})
@@ -58,7 +59,7 @@ class ByteFormat:
         return self.encoding == "f32le" or self.encoding in _SAMPLES
 
     def value(self, data: bytes) -> Frames | Waveform:
-        """Whole samples or rows. Raises InvalidInput for a number that is not finite."""
+        """Whole samples or rows. Raises InvalidInput for a number that is not finite, or too large a sample."""
         if self.encoding == "pcm_s16le":
             samples = np.frombuffer(data, "<i2").astype(np.float32)
             samples *= 2.0**-15
@@ -69,6 +70,7 @@ class ByteFormat:
             raise InvalidInput(f"number {place} of this message is not finite: {numbers[place]}")
         if self.encoding == "f32le":
             return Frames(numbers.reshape(-1, self.width))
+        require_samples(numbers, "this message")
         return Waveform(numbers, self.sample_rate_hz or 0)
 
     def rows(self, data: bytes) -> list[list[float]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -27,8 +28,10 @@ from service.tasks.transcription.search.spelling import Spelling
 from service.tasks.transcription.search.spotting import SpottingDecoder
 from service.tasks.transcription.search.word_list import WordList
 
-#: Decoders that are kept for further requests with the same parameters.
+#: Decoders that are kept for further requests with the same parameters, and characters of all their lists: some 250
+#: bytes of memory for each, so 32 MB. Those of open streams are kept by the streams.
 _CACHED = 64
+_CACHED_CHARACTERS = 1 << 17
 #: Silence after which a keyword has ended, where the model writes blanks between words.
 _PAUSE_MS = 320.0
 #: The same in steps: where the duration of a step is unknown, and for models whose tokens are words.
@@ -47,18 +50,30 @@ class Decoders:
         if options.language_model:
             own = bundle.tokenizers[GRAPH]
             self._language_model = LanguageModel(bundle.manifest.graphs[GRAPH], own, self._tokenizer)
-        self._made: dict[tuple[object, ...], Decoder[Any]] = {}
+        #: By parameters: decoders, and the characters of their lists.
+        self._made: dict[tuple[object, ...], tuple[Decoder[Any], int]] = {}
+        self._in_use: WeakValueDictionary[tuple[object, ...], Decoder[Any]] = WeakValueDictionary()
 
     def decoder(self, parameters: SearchParameters) -> Decoder[Any]:
         """The decoder for a request. Raises InvalidInput, with the path of the parameter."""
         key = parameters.search_key
-        found = self._made.get(key)
+        found = self._in_use.get(key)
         if found is None:
             found = self._make(parameters)
-            while len(self._made) >= _CACHED:
-                self._made.pop(next(iter(self._made)), None)
-            self._made[key] = found
+            self._make_room(parameters.num_characters)
+            self._made[key] = found, parameters.num_characters
+            self._in_use[key] = found
         return found
+
+    def _make_room(self, num_characters: int) -> None:
+        """Forget the oldest decoders until there is room for one whose lists have so many characters."""
+        kept = list(self._made.items())
+        total = num_characters + sum(cost for _, (_, cost) in kept)
+        for number, (key, (_, cost)) in enumerate(kept):
+            if total <= _CACHED_CHARACTERS and len(kept) - number < _CACHED:
+                return
+            self._made.pop(key, None)
+            total -= cost
 
     def _make(self, parameters: SearchParameters) -> Decoder[Any]:
         if self._options.decoder == "transducer":

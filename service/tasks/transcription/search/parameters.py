@@ -57,6 +57,11 @@ class SearchParameters(Parameters):
         return bool(self.vocabulary or self.phrases or self.language_model_weight)
 
     @property
+    def num_characters(self) -> int:
+        """Of all lists: what a decoder for them holds grows with it."""
+        return sum(len(text) for one in (self.vocabulary, self.phrases, self.keywords) if one for text in one)
+
+    @property
     def search_key(self) -> tuple[object, ...]:
         """Equal for requests that are decoded alike."""
         lists = tuple(None if one is None else tuple(one) for one in (self.vocabulary, self.phrases, self.keywords))

@@ -96,6 +96,25 @@ def test_pieces_that_pile_up_are_each_answered(stream: Client, http: httpx.Clien
     assert text_of(answers) == whole_text(http, MODEL, wav(SOUND))
 
 
+def test_after_an_error_the_state_has_what_was_answered_and_nothing_else(
+    stream: Client, stream_factory: Open, http: httpx.Client
+) -> None:
+    """Also where pieces had piled up before the one that is refused."""
+    data = (SOUND / 2.0**15).astype("<f4").tobytes()
+    pieces = [data[start : start + 400] for start in range(0, len(data), 400)]
+    stream.start(MODEL, encoding="pcm_f32le")
+    for piece in [*pieces[:40], np.full(1, np.nan, "<f4").tobytes()]:
+        stream.socket.send(piece)
+    answers: list[Message] = []
+    while (answer := stream.hear())["type"] == "result":
+        answers.append(answer)
+    assert (answer["type"], answer["index"]) == ("error", len(answers))
+    with stream_factory() as second:
+        rest = pieces[len(answers) :]
+        answers += stream_all(second, MODEL, rest, encoding="pcm_f32le", state=answer.get("state"))
+    assert text_of(answers) == whole_text(http, MODEL, wav(SOUND))
+
+
 def test_beside_strangers_the_text_is_the_same(stream_factory: Open, http: httpx.Client) -> None:
     """Streams whose pieces share runs, in different places of different sounds."""
     sounds = [(sound(1.0 + 0.3 * number, seed=number) * 2**15).astype("<i2") for number in range(4)]
@@ -207,6 +226,7 @@ def test_an_end_without_sound_has_an_empty_answer(stream: Client) -> None:
         pytest.param({"sample_rate_hz": 1_000_000}, b"", "less than or equal to 192000", id="1 MHz"),
         pytest.param({"encoding": "f32le"}, b"", "takes pcm_s16le or pcm_f32le or wav", id="rows"),
         pytest.param({"encoding": "pcm_f32le"}, b"\0\0\xc0\x7f", "number 0 of this message is not finite", id="NaN"),
+        pytest.param({"encoding": "pcm_f32le"}, b"\xff\xff\x7f\x7f", "this message holds samples that are", id="huge"),
         pytest.param({}, {"type": "text", "text": "hello"}, "takes numbers or bytes, not text", id="text"),
         pytest.param({}, {"type": "frames", "frames": [[1.0]]}, "takes no rows of numbers", id="frames"),
         pytest.param({"parameters": {"wrods": True}}, b"\0\0", "wrods", id="unknown parameter"),

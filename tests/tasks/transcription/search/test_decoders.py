@@ -100,6 +100,18 @@ def test_equal_parameters_share_a_decoder_and_others_have_another_name() -> None
     assert len(made._made) <= 64
 
 
+def test_word_lists_that_were_sent_once_are_forgotten_and_that_of_a_stream_is_not() -> None:
+    """What they hold in memory is bounded by their characters, while a stream compiles its list once."""
+    made = decoders_of(LETTERS)
+    lists = [[letter * 4 + other * 60 for other in "abcdefghij"] * 100 for letter in "abcd"]
+    of_stream = made.decoder(parameters(vocabulary=lists[0]))
+    for words in lists[1:]:
+        made.decoder(parameters(vocabulary=words))
+    assert sum(cost for _, cost in made._made.values()) <= 2 * 64_000
+    assert len(made._in_use) == 3
+    assert made.decoder(parameters(vocabulary=lists[0])) is of_stream
+
+
 def test_words_and_keywords_of_models_of_words() -> None:
     """A word list of digits writes nothing else, and a keyword is one token."""
     made = decoders_of(DIGITS, "word")

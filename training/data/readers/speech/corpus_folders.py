@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -133,7 +134,7 @@ def _segments(path: Path, report: Report) -> dict[str, tuple[str, tuple[float, f
     for number, name, rest in _pairs(path, report):
         cells = rest.split()
         try:
-            if len(cells) != _SEGMENT_CELLS - 1:
+            if len(cells) != _SEGMENT_CELLS - 1 or not all(math.isfinite(float(cell)) for cell in cells[1:]):
                 raise ValueError(rest)
             found[name] = (cells[0], (float(cells[1]), float(cells[2])))
         except ValueError:
