@@ -35,18 +35,19 @@ class LiveStream:
         self._due: deque[float] = deque()
         self._said: list[str] = []
         self._final: asyncio.Future[None] | None = None
-        self.num_behind = 0
+        self._is_over = False
         self.is_measured = False
 
     async def run(self, port: int, model: str, stop_s: float, first_s: float) -> None:
-        """Stream from `first_s` to `stop_s` on the clock of the event loop."""
-        socket = await StreamSocket.connect(port, self._take, self._end)
+        """Stream from `first_s` to `stop_s` on the clock of the event loop, or until the service ends the stream."""
+        socket = await StreamSocket.connect(port, self._take, self._lose)
         number, due_s = self._number % len(self._sounds), first_s
         try:
-            while due_s < stop_s:
+            while due_s < stop_s and not self._is_over:
                 due_s = await self._stream(socket, model, number, due_s, stop_s)
                 number = (number + 1) % len(self._sounds)
         finally:
+            self._is_over = True
             socket.close()
 
     async def _stream(self, socket: StreamSocket, model: str, number: int, due_s: float, stop_s: float) -> float:
@@ -54,7 +55,7 @@ class LiveStream:
         loop, sound, position = asyncio.get_running_loop(), self._sounds[number], 0
         self._said, self._final = [], loop.create_future()
         socket.say({"type": "start", "model": model})
-        while position < len(sound) and due_s < stop_s:
+        while position < len(sound) and due_s < stop_s and not self._is_over:
             due_s += self._piece_s
             await asyncio.sleep(max(0.0, due_s - loop.time()))
             self._heard.lateness_s.append(loop.time() - due_s)
@@ -62,10 +63,12 @@ class LiveStream:
             socket.send_bytes(sound[position : position + self._piece_bytes])
             position += self._piece_bytes
             self._heard.sound_s += self._piece_s * self.is_measured
+        if self._is_over:
+            return due_s
         self._due.append(loop.time())
         socket.say({"type": "end"})
         await self._final
-        if position >= len(sound):
+        if position >= len(sound) and not self._is_over:
             self._heard.texts.append((number, " ".join(self._said)))
         return loop.time()
 
@@ -73,6 +76,7 @@ class LiveStream:
         kind = message["type"]
         if kind == "error":
             self._heard.errors.append(message["error"])
+            self._is_over = True  # the service closes: nothing that is sent from here on has an answer
             self._end()
         if kind not in ("result", "final"):
             return
@@ -82,6 +86,13 @@ class LiveStream:
         self._said += [one["text"] for one in message["predictions"] if one["is_final"]]
         if kind == "final":
             self._end()
+
+    def _lose(self) -> None:
+        """The connection is gone."""
+        if not self._is_over:
+            self._heard.errors.append("the connection was lost")
+            self._is_over = True
+        self._end()
 
     def _end(self) -> None:
         if self._final is not None and not self._final.done():
