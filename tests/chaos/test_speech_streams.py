@@ -113,7 +113,7 @@ def test_beside_a_minute_at_once_each_live_piece_waits_for_a_few_runs_only() -> 
 
 
 def test_thousands_of_tiny_pieces_are_each_answered_in_few_runs() -> None:
-    """Those that have piled up share one run."""
+    """Those that have piled up share a run, up to 64 of them."""
 
     async def test(service: Service) -> None:
         client, data = SpeechClient(service, "a"), speech("abc" * 20).tobytes()
@@ -122,7 +122,7 @@ def test_thousands_of_tiny_pieces_are_each_answered_in_few_runs() -> None:
         await client.run()
         assert len(client.answers("result")) == len(data) / 3
         assert client.text == "abc" * 20
-        assert len(service.runner.runs) <= 3
+        assert len(service.runner.runs) <= len(data) / 3 / 64 + 2
 
     with_service(test)
 
@@ -160,7 +160,7 @@ def test_clients_that_never_read_never_end_or_say_nothing_delay_nobody() -> None
             client.leave()
         await asyncio.gather(*[client.run() for client in good])
         assert {client.text for client in good} == {"abc"}
-        assert len(never_reads.heard) == 2
+        assert [message["type"] for message in never_reads.heard] == ["started"]
         for client in (never_ends, silent):
             client.leave()
         bad[0].cancel()
