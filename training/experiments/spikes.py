@@ -132,8 +132,8 @@ def _spikes(recogniser: Recogniser, dev: Sequence[DigitString]) -> _Spikes:
     starts, ends, moments, widths = np.array(found).T
     shares = [float(100 * part.mean()) for part in (moments < starts, (starts <= moments) & (moments <= ends))]
     inside = (shares[1], shares[0], 100 - sum(shares))
-    delays = [float(1000 * np.median(moments - edge)) for edge in (starts, ends)]
-    return _Spikes(len(found), inside, *delays, float(widths.mean()))
+    from_start_ms, after_end_ms = (float(1000 * np.median(moments - edge)) for edge in (starts, ends))
+    return _Spikes(len(found), inside, from_start_ms, after_end_ms, float(widths.mean()))
 
 
 def run(settings: Settings, tell: Tell) -> Outcome:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from training.synthesis.sound_set import MadeSound, SoundSet
 _SILENCE_S, _NOISE_BELOW_DB, _SPEECH_DB = (0.05, 0.3), (30.0, 50.0), -24.0
 
 
-class DigitsRequest(NamedTuple):
+@dataclass(frozen=True)
+class DigitsRequest:
     """Which recordings make how many strings of how many words."""
 
     dataset: str
@@ -39,7 +40,7 @@ def synthesize_digits(request: DigitsRequest, out: Path, jobs: int) -> Iterator[
         UnrollError: no speaker is left, or the folder holds other sounds.
     """
     words = read_words(request.dataset, request.split, request.rate_hz, request.leave_out, request.only)
-    sounds = SoundSet(out, {"kind": "connected words", **request._asdict()})
+    sounds = SoundSet(out, {"kind": "connected words", **asdict(request)})
     yield from sounds.write(request.split, request.count, _maker(request, words), jobs)
 
 
@@ -47,8 +48,8 @@ def _maker(request: DigitsRequest, words: WordRecordings) -> Callable[[int], Mad
     def make(number: int) -> MadeSound:
         rng, rate_hz = np.random.default_rng([request.seed, number]), request.rate_hz
         speaker, string = word_string(words, (request.shortest, request.longest), rate_hz, rng)
-        silence = (float(rng.uniform(*_SILENCE_S)) for _ in range(2))
-        whole = padded(string, *silence, rate_hz)
+        before_s, after_s = float(rng.uniform(*_SILENCE_S)), float(rng.uniform(*_SILENCE_S))
+        whole = padded(string, before_s, after_s, rate_hz)
         level_db = _SPEECH_DB - float(rng.uniform(*_NOISE_BELOW_DB))
         samples = whole.samples + noise("white", len(whole.samples), level_db, rate_hz, rng)
         row = {"speaker": speaker, "text": whole.text}

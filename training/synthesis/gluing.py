@@ -91,4 +91,5 @@ def _shaped(samples: Samples, rate_hz: int, rng: np.random.Generator) -> Samples
     fade = max(1, min(round(_FADE_S * rate_hz), len(samples) // 4))
     ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
     envelope = np.concatenate([ramp, np.ones(max(0, len(samples) - 2 * fade), dtype=np.float32), ramp[::-1]])
-    return at_level(samples, level_db) * envelope[: len(samples)]
+    shaped: Samples = at_level(samples, level_db) * envelope[: len(samples)]
+    return shaped

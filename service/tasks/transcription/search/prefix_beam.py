@@ -250,7 +250,7 @@ class _Candidate(NamedTuple):
     """A text that stays, `token_id` NOTHING, or grows by a token."""
 
     total: float
-    index: int
+    parent: int
     token_id: int
     gain: float
     score: float
@@ -328,7 +328,7 @@ class _Step:
 
     def made(self, candidate: _Candidate) -> tuple[Prefix, Alignments, Scores]:
         """The text of a candidate."""
-        index, token_id = candidate.index, candidate.token_id
+        index, token_id = candidate.parent, candidate.token_id
         if token_id == NOTHING:
             return self._before.prefixes[index], self._alignments[index], self._stays[index]
         prefix = self._search.grown(self._before.prefixes[index], token_id, candidate.gain)
