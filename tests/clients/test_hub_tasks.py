@@ -146,7 +146,7 @@ def test_image_to_text_takes_files(found: Found, served: LiveServer, files: tupl
         ("empty", "inputs: the text is empty"),
         ("other_task", "parameters.top_k: there is no such parameter; this task has: aggregation_strategy"),
         ("zero_shot", "parameters.candidate_labels: there is no such parameter"),
-        ("no_wave", "an MP3 file"),
+        ("no_wave", "this is no sound file"),
         ("text_for_sound", "tiny-classifier reads no files: send JSON"),
         ("no_picture", "png: "),
         ("absent", "there is no model 'absent'"),

@@ -11,7 +11,9 @@ from service.errors import UnrollError
 from training.cli.options import Jobs, friendly_errors, say
 
 synthesize_app = typer.Typer(
-    no_args_is_help=True, help="Make sound for training: synthetic speech, connected digits, streams with keywords."
+    no_args_is_help=True,
+    help="Make sound for training: synthetic speech, connected digits, streams with keywords.\n\n"
+    "Example: unroll synthesize digits --out digits --count 4000",
 )
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the sounds; a second run goes on where one stopped.")]

@@ -36,7 +36,8 @@ class StreamSpan(Answer):
 class StreamResult(Answer, Generic[P]):
     """The answer to one input, or to `generate`. `predictions` has one entry, none if nothing could be read yet.
 
-    `session_kept` is False if there was no room for the session: continue with the state.
+    `session_kept` is False if there was no room for the session: continue with the state. Of speech, `audio_s` is the
+    sound that was read so far, and `processing_ms` the time from a piece to its answer.
     """
 
     index: int
@@ -45,6 +46,9 @@ class StreamResult(Answer, Generic[P]):
     generated_text: str | None = None
     session_kept: bool = True
     details: GenerationDetails | None = None
+    audio_s: float | None = None
+    processing_ms: float | None = None
+    real_time_factor: float | None = None
 
 
 class StreamFinal(StreamResult[P], Generic[P]):

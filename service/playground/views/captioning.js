@@ -2,7 +2,7 @@
 
 import { pictureEditor } from "../editors/picture.js";
 import { el } from "../elements/dom.js";
-import { beamFields } from "./beam_fields.js";
+import { beamFields } from "../workbench/beam_fields.js";
 import { pictureAttention } from "./picture_attention.js";
 import { predictionView } from "./prediction.js";
 import { pictureThumbnail } from "./thumbnails.js";

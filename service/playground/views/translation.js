@@ -2,7 +2,7 @@
 
 import { attentionMap } from "../charts/attention_map.js";
 import { el } from "../elements/dom.js";
-import { beamFields } from "./beam_fields.js";
+import { beamFields } from "../workbench/beam_fields.js";
 import { predictionView } from "./prediction.js";
 
 function show(prediction, text, model) {

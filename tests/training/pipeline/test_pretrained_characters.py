@@ -78,7 +78,7 @@ def test_a_recipe_names_two_models_or_none() -> None:
 
 def test_only_language_models_read_further_sets_or_backwards() -> None:
     """Only a language model may read further data sets or reversed text."""
-    with pytest.raises(ConfigFault, match="are for language models"):
+    with pytest.raises(ConfigFault, match="is for language models"):
         parse_recipe(_smallest("tagging", {}, reverse=True), "mine.toml")
 
 

@@ -24,7 +24,7 @@ def table_of(folder: Path, name: str, *texts: str) -> Path:
     folder.mkdir(exist_ok=True)
     rows = ["file\tspeaker\ttext"]
     for number, text in enumerate(texts):
-        (folder / f"{name}{number}.wav").write_bytes(wave_bytes(np.zeros(800 + number, np.float32), 8000))
+        (folder / f"{name}{number}.wav").write_bytes(wave_bytes(np.zeros(1600 + number, np.float32), 8000))
         rows.append(f"{name}{number}.wav\t{'ab'[number % 2]}\t{text}")
     path = folder / f"{name}.tsv"
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")

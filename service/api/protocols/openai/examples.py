@@ -120,7 +120,15 @@ TRANSCRIPTION_RESPONSES: Responses = {
     200: {
         "description": "The text, as `response_format` says",
         "content": {
-            "application/json": {"example": {"text": "one seven", "usage": {"type": "duration", "seconds": 2}}},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["text"],
+                    "properties": {"text": {"type": "string"}},
+                    "additionalProperties": True,
+                },
+                "example": {"text": "one seven", "usage": {"type": "duration", "seconds": 2}},
+            },
             "text/plain": {"schema": {"type": "string"}, "example": "one seven\n"},
         },
     },

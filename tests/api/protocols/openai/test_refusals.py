@@ -130,7 +130,7 @@ def test_a_body_that_cannot_be_read(
         ("POST", "/v1/chat/completions/", 404, "POST /v1/completions continues a prompt"),
         ("POST", "/v1/responses", 404, "POST /v1/completions continues a prompt"),
         ("GET", "/v1/embeddings", 405, "takes POST, not GET"),
-        ("POST", "/v1/audio/transcriptions", 404, "this is not served"),
+        ("POST", "/v1/audio/speech", 404, "this is not served"),
         ("POST", "/v1/completion", 404, "did you mean POST /v1/completions?"),
         ("GET", "/v1/models/nope", 404, "there is no model 'nope'"),
         ("GET", "/v1", 404, "there is nothing at /v1"),

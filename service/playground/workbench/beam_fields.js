@@ -2,7 +2,7 @@
 
 const MAX_BEAMS = 8;
 
-/** @param {object} model @returns {import("../workbench/fields.js").Field[]} */
+/** @param {object} model @returns {import("./fields.js").Field[]} */
 export function beamFields({ options }) {
   return [
     {
