@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from service.client.answers import P
 from service.client.connection import Options
-from service.client.errors import ClientError, TimedOut
+from service.client.errors import ClientError, StreamClosing, TimedOut
 from service.client.inputs import each_of
 from service.client.parameters import GenerationParameters
 from service.client.streaming.conversation import Conversation, Piece
@@ -88,6 +88,10 @@ class AsyncStream(Generic[P]):
                     waiting = await self._send_next(coming, waiting, max_unanswered)
                 while self._talk.unread:
                     yield self._talk.unread.popleft()
+        except StreamClosing:  # the answers that came before it count
+            while self._talk.unread:
+                yield self._talk.unread.popleft()
+            raise
         finally:
             if waiting is not None:
                 waiting.cancel()

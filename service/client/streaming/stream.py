@@ -12,7 +12,7 @@ from websockets.sync.client import ClientConnection
 
 from service.client.answers import P
 from service.client.connection import Options
-from service.client.errors import ClientError, TimedOut
+from service.client.errors import ClientError, StreamClosing, TimedOut
 from service.client.parameters import GenerationParameters
 from service.client.streaming.conversation import Conversation, Piece
 from service.client.streaming.handshake import connect
@@ -76,8 +76,13 @@ class Stream(Generic[P]):
     def answers_to(self, pieces: Iterable[Piece], *, max_unanswered: int = MAX_UNANSWERED) -> Iterator[StreamAnswer]:
         """Send pieces as they come, also without end, and give the answers. 1 waits for each before the next piece."""
         for piece in pieces:
-            self._put(self._talk.piece(piece, flush=False))
-            self._await_room(max_unanswered)
+            try:
+                self._put(self._talk.piece(piece, flush=False))
+                self._await_room(max_unanswered)
+            except StreamClosing:  # the answers that came before it count
+                while self._talk.unread:
+                    yield self._talk.unread.popleft()
+                raise
             while self._talk.unread:
                 yield self._talk.unread.popleft()
         yield from self

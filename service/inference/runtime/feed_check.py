@@ -28,13 +28,18 @@ TIME_AXIS = "time"
 _UNSIGNED = np.dtype(np.uint64)
 
 
-def id_limits(bundle: Bundle) -> dict[str, int]:
-    """The number of valid ids of each id input; an id at or above it would read beyond the embedding."""
-    return {
-        name: next(bundle.tokenizers[role].vocabulary_size for role in roles if role in bundle.tokenizers)
-        for name, roles in ID_INPUTS.items()
-        if any(role in bundle.tokenizers for role in roles)
-    }
+def id_limits(bundle: Bundle, graph: str = "") -> dict[str, int]:
+    """The number of valid ids of each id input; an id at or above it would read beyond the embedding.
+
+    A graph with a tokenizer of its own name, as a language model beside a recogniser has, reads the ids of that one.
+    Without a graph the numbers hold for all.
+    """
+    sizes = {role: tokenizer.vocabulary_size for role, tokenizer in bundle.tokenizers.items()}
+    if graph in sizes:
+        return dict.fromkeys(ID_INPUTS, sizes[graph])
+    found = {name: [sizes[role] for role in roles if role in sizes][:1] for name, roles in ID_INPUTS.items()}
+    own = [] if graph else [sizes[name] for name in bundle.manifest.graphs if name in sizes]
+    return {name: min(known + own) for name, known in found.items() if known}
 
 
 class FeedCheck:

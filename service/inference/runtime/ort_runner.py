@@ -120,7 +120,7 @@ class OrtRunner:
         return {
             graph: _OpenGraph(
                 _open_session(plan, specs[graph], self._threads, weights, self._hold),
-                FeedCheck(graph, specs[graph], self.id_limits),
+                FeedCheck(graph, specs[graph], id_limits(self._bundle, graph)),
                 [output.name for output in without_hidden(specs[graph]).outputs],
                 [output.name for output in specs[graph].outputs],
             )
