@@ -35,7 +35,7 @@ from training.preprocessing.vocabulary import Vocabulary, fit_characters, fit_su
 from training.preprocessing.word_vectors import WordVectors
 from training.tasks.examples import beside, example_questions, sample_lines
 
-#: Two forward layers of CTC without these stay at blanks for thousands of updates; with them they read after 200.
+#: On connected digits two forward layers without these write blanks only after 320 updates; with them they read.
 _STACK: Final[dict[str, Any]] = {"connection": "residual", "layer_norm": True}
 _DEFAULTS: dict[SignalKind, dict[str, Any]] = {
     "frames": {
