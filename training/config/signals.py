@@ -58,6 +58,16 @@ class SignalConfig(_Table):
     def samples_per_step(self) -> int:
         return max(1, round(self.sample_rate_hz * self.step_ms / 1000))
 
+    @property
+    def frames_per_step(self) -> int:
+        """Frames of one step after all convolutions."""
+        return int(self.stride ** len(self.channels))
+
+    @property
+    def values_per_step(self) -> int:
+        """Samples of sound, or frames, of one step after all convolutions."""
+        return self.frames_per_step * (self.samples_per_step if self.kind == "waveform" else 1)
+
 
 class AugmentConfig(_Table):
     """Random augmentation of each input during training."""

@@ -68,11 +68,6 @@ class SpeechEncoder(nn.Module):
             return {}
         return self.front_end.state_shapes | recurrent_state(config.cell, config.layers, config.hidden_size)
 
-    def zero_state(self, batch: int) -> Tensors:
-        """The state before an input, by name."""
-        shapes, device = self.state_shapes, self.front_end.mean.device
-        return {name: torch.zeros(shape.layers, batch, shape.width, device=device) for name, shape in shapes.items()}
-
     @property
     def input_name(self) -> str:
         """The name of the graph's input."""

@@ -18,7 +18,7 @@ from service.bundle.tokenizer import TextTokenizer
 from service.tasks.core.task import Runner
 from training.config.networks import TranscriberConfig
 from training.config.recipe import Recipe, TokenizerConfig
-from training.config.signals import SignalConfig, SignalKind
+from training.config.signals import SignalKind
 from training.data.records import Utterance
 from training.evaluation.task import Question, TrainingTask
 from training.evaluation.tasks.transcription import TranscriptionEvaluation
@@ -72,10 +72,10 @@ class TranscriptionTask(TranscriptionEvaluation, TrainingTask[Utterance]):
     def training_set(
         self, recipe: Recipe, vocabulary: Vocabulary, records: Sequence[Utterance], *, is_dev: bool = False
     ) -> TranscriptionSet:
-        flush = flush_steps(recipe) * values_per_step(recipe.signal)
+        flush = flush_steps(recipe) * recipe.signal.values_per_step
         size = recipe.training.batch_size
         return TranscriptionSet(
-            records, vocabulary.tokenizers["text"], values_per_step(recipe.signal), flush, size, recipe.seed
+            records, vocabulary.tokenizers["text"], recipe.signal.values_per_step, flush, size, recipe.seed
         )
 
     def language_model(self, recipe: Recipe) -> str:
@@ -90,7 +90,7 @@ class TranscriptionTask(TranscriptionEvaluation, TrainingTask[Utterance]):
     def options(self, recipe: Recipe, vocabulary: Vocabulary) -> TranscriptionOptions:
         config, signal = recipe.network_as(TranscriberConfig), recipe.signal
         is_sound = signal.kind == "waveform"
-        per_step = values_per_step(signal)
+        per_step = signal.values_per_step
         spec = (
             WaveformSpec(sample_rate_hz=signal.sample_rate_hz, samples_per_step=per_step)
             if is_sound
@@ -172,18 +172,12 @@ def needed_steps(tokens: Sequence[int]) -> int:
     return max(1, len(tokens) + repeats)
 
 
-def values_per_step(signal: SignalConfig) -> int:
-    """Samples or frames of one output step."""
-    frames = int(signal.stride ** len(signal.channels))
-    return frames * (signal.samples_per_step if signal.kind == "waveform" else 1)
-
-
 def flush_steps(recipe: Recipe) -> int:
     """Steps of silence after the end of a sound, which a network that reads forward only needs for its last tokens."""
     config = recipe.network_as(TranscriberConfig)
     if config.bidirectional or recipe.signal.kind != "waveform":
         return 0
-    step_ms = _MS_PER_S * values_per_step(recipe.signal) / recipe.signal.sample_rate_hz
+    step_ms = _MS_PER_S * recipe.signal.values_per_step / recipe.signal.sample_rate_hz
     return round(config.flush_ms / step_ms)
 
 

@@ -24,7 +24,6 @@ from training.networks.network import Network
 from training.networks.transcriber import Transcriber
 from training.preprocessing.vocabulary import Vocabulary
 from training.tasks.catalogue import TASKS
-from training.tasks.transcription import values_per_step
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def train_recogniser(
 
 
 def _recogniser(network: Network, recipe: Recipe, vocabulary: Vocabulary, history: Fit) -> Recogniser:
-    step_s = HOP_S * values_per_step(recipe.signal)
+    step_s = HOP_S * recipe.signal.values_per_step
     return Recogniser(network, recipe, vocabulary, history, step_s)
 
 

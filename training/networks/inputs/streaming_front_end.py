@@ -58,12 +58,12 @@ class StreamingFrontEnd(nn.Module):
     @property
     def frames_per_step(self) -> int:
         """Frames of one output step."""
-        return int(self.config.stride ** len(self.convolutions))
+        return self.config.frames_per_step
 
     @property
     def values_per_step(self) -> int:
         """Samples or frames of one output step."""
-        return self.frames_per_step * (1 if self.spectrogram is None else self.spectrogram.step)
+        return self.config.values_per_step
 
     @property
     def state_shapes(self) -> dict[str, StateShape]:

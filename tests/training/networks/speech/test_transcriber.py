@@ -78,9 +78,9 @@ def test_the_loss_is_that_of_all_alignments() -> None:
     network = transcriber(SOUND).eval()
     values = values_of(SOUND, 4, rows=1)
     lengths = torch.tensor([values.shape[1]])
-    log_probs = network.graphs()["encoder"].function(
-        {"samples": values, "lengths": lengths, **network.speech.zero_state(1)}
-    )["log_probs"][0]
+    state = {name: torch.zeros(shape.layers, 1, shape.width) for name, shape in network.state_shapes.items()}
+    feeds = {"samples": values, "lengths": lengths, **state}
+    log_probs = network.graphs()["encoder"].function(feeds)["log_probs"][0]
     for transcript in ((4,), (4, 5), (5, 5), ()):
         batch = TranscriptionBatch(values, lengths, torch.tensor([transcript]), torch.tensor([len(transcript)]))
         paths = [
