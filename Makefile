@@ -73,8 +73,10 @@ INSTALL_PROJECT := -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test pytest pytest-layers ray-env spark-env wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
+endif
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test checks pytest pytest-layers ray-env spark-env wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,8 +116,12 @@ ray-env: $(RAY_STAMP) ## create .venv-ray, for the tests of Ray Data and Ray Ser
 
 spark-env: $(SPARK_STAMP) ## create .venv-spark, for the test of PySpark, which also needs Java 17
 
-# The order puts the summary of the main test run last.
-test: lint types pytest-layers pytest ## run every check: ruff, import-linter, mypy and the tests
+# Two at a time: mypy, and the installation of the clients, keep one core busy for a minute or two each. The summary of
+# the main test run comes last.
+test: checks pytest ## run every check: ruff, import-linter, mypy and the tests
+
+checks: $(TEST_STAMP)
+	@$(MAKE) --jobs 2 --output-sync=target SIDE_BY_SIDE=yes types pytest-layers lint $(CLIENT_STAMPS)
 
 # Worker processes of pytest-xdist; more than four gain little, because the largest group of tests is not split.
 WORKERS ?= auto

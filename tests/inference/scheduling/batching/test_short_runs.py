@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import InferenceFailed
+from service.inference.scheduling import lanes as lanes_module
 from service.inference.scheduling.batch_policy import BatchLimits
 from service.inference.scheduling.batcher import Batcher
 from service.inference.scheduling.batching.run_cost import RunCost
@@ -42,6 +44,30 @@ class Known(RunCost):
         pass
 
 
+class Wakeups:
+    """The wake-ups of idle lanes, which tells whether all lanes are asleep and none has been woken."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._num_left = self._num_asleep = 0
+
+    def put(self, _: None) -> None:
+        with self._changed:
+            self._num_left += 1
+            self._changed.notify()
+
+    def get(self) -> None:
+        with self._changed:
+            self._num_asleep += 1
+            self._changed.wait_for(lambda: self._num_left)
+            self._num_left -= 1
+            self._num_asleep -= 1
+
+    def all_sleep(self, num_lanes: int) -> bool:
+        with self._changed:
+            return self._num_asleep == num_lanes and not self._num_left
+
+
 class Threads:
     """A `run` that notes which thread called it, and for how many inputs; it may be held."""
 
@@ -60,15 +86,14 @@ def play(
     scenario: Callable[[Batcher, Threads], Awaitable[None]], run_s: float, num_lanes: int = 1
 ) -> list[tuple[bool, int]]:
     """A scenario with a batcher that has learned how long its runs take; whether on the loop, and size, of each run."""
-    threads = Threads()
+    threads, wakeups = Threads(), Wakeups()
 
     async def main() -> None:
-        lanes = Lanes(num_lanes)
+        with patch.object(lanes_module, "SimpleQueue", return_value=wakeups):
+            lanes = Lanes(num_lanes)
         batcher = Batcher("m", threads.run, lanes, BatchLimits(), 100, Metrics(CollectorRegistry()))
         batcher._cost = Known(SHORT_S)
-        while (True, 1) not in threads.calls:  # until the lanes have nothing more to look for
-            await batcher.submit([Item()], FAR_S)
-        threads.calls.clear()
+        await until(lambda: wakeups.all_sleep(num_lanes))
         batcher._cost = Known(run_s)
         try:
             await scenario(batcher, threads)
