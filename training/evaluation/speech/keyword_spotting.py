@@ -120,19 +120,38 @@ def operating_points(
 
 
 def _matches(places: Sequence[Place], found: Sequence[Detection], late_s: float) -> set[int]:
-    """The detections that find a place, each the most confident of those that may, and each of one place only."""
-    taken: set[int] = set()
-    for place in sorted(places, key=lambda each: each.end_s):
-        near = [
-            index
-            for index, each in enumerate(found)
-            if index not in taken
-            and each.keyword == place.keyword
-            and place.start_s - EARLY_S <= each.time_s <= place.end_s + late_s
-        ]
-        if near:
-            taken.add(max(near, key=lambda index: found[index].confidence))
-    return taken
+    """The detections that find a place, one for each place: those that are most confident together."""
+    return {
+        index
+        for keyword in {place.keyword for place in places}
+        for index in _best_in_order(
+            sorted((place for place in places if place.keyword == keyword), key=lambda place: place.end_s),
+            sorted(
+                ((index, each) for index, each in enumerate(found) if each.keyword == keyword),
+                key=lambda pair: pair[1].time_s,
+            ),
+            late_s,
+        )
+    }
+
+
+def _best_in_order(places: Sequence[Place], found: Sequence[tuple[int, Detection]], late_s: float) -> tuple[int, ...]:
+    """Places and detections of one keyword, both in order of time, matched by dynamic programming.
+
+    A keyword that is said twice may be told of twice within half a second: taking the most confident detection for the
+    first place would leave nothing for the second.
+    """
+    # For each number of detections: the confidence of the best matching with the places so far, and its indices.
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())] * (len(found) + 1)
+    for place in places:
+        before, best = best, best[:1]
+        for number, (index, each) in enumerate(found):
+            options = [best[number], before[number + 1]]
+            if place.start_s - EARLY_S <= each.time_s <= place.end_s + late_s:
+                total, matched = before[number]
+                options.append((total + each.confidence, (*matched, index)))
+            best.append(max(options, key=lambda option: option[0]))
+    return best[-1][1]
 
 
 def best_point(points: Sequence[OperatingPoint], most_per_hour: float) -> OperatingPoint | None:

@@ -115,6 +115,19 @@ def test_operating_points_count_places_and_false_alarms() -> None:
     assert best_point(points[1:], 1.0) is None
 
 
+def test_a_keyword_said_twice_at_once_is_found_twice() -> None:
+    """The more confident detection is the second's, although it comes soon enough for the first as well."""
+    places = [Place("loud", 10.0, 10.3), Place("loud", 10.4, 10.7)]
+    short = Stream("s", Waveform(np.zeros(60 * RATE_HZ, dtype=np.float32), RATE_HZ), places)
+    told = [Detection("loud", 10.2, 0.8), Detection("loud", 10.6, 0.9), Detection("loud", 10.75, 0.7)]
+    points = operating_points([short], [told])
+    assert [(each.threshold, each.found, each.false_per_hour) for each in points] == [
+        (0.9, 50.0, 0.0),
+        (0.8, 100.0, 0.0),
+        (0.7, 100.0, 60.0),
+    ]
+
+
 def test_the_curve_is_a_picture(tmp_path: Path) -> None:
     """Also of no detection at all."""
     draw_curve([], tmp_path / "curve.png")
