@@ -76,7 +76,7 @@ export ORT_DISABLE_TELEMETRY := 1
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test checks pytest pytest-layers ray-env spark-env wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
+.PHONY: help serve serve-env train-env up down verify-deploy test-system test-env test checks collect pytest pytest-layers ray-env spark-env wheel lint types format openapi bench bench-env soak abuse lock proto clean check-python check-docker
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,18 +116,21 @@ ray-env: $(RAY_STAMP) ## create .venv-ray, for the tests of Ray Data and Ray Ser
 
 spark-env: $(SPARK_STAMP) ## create .venv-spark, for the test of PySpark, which also needs Java 17
 
-# Two at a time: mypy, and the installation of the clients, keep one core busy for a minute or two each. The summary of
-# the main test run comes last.
+# Two at a time: mypy, and the installation of the clients, keep one core busy for a minute or two each. Collecting the
+# tests compiles them, which every worker of the main run would do for itself. The summary of that run comes last.
 test: checks pytest ## run every check: ruff, import-linter, mypy and the tests
 
 checks: $(TEST_STAMP)
-	@$(MAKE) --jobs 2 --output-sync=target SIDE_BY_SIDE=yes types pytest-layers lint $(CLIENT_STAMPS)
+	@$(MAKE) --jobs 2 --output-sync=target SIDE_BY_SIDE=yes types pytest-layers collect lint $(CLIENT_STAMPS)
 
 # Worker processes of pytest-xdist; more than four gain little, because the largest group of tests is not split.
 WORKERS ?= auto
 PYTEST := -m pytest --strict-skips
 pytest: $(TEST_STAMP) $(CLIENT_STAMPS) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
 	$(TEST_SETTINGS) $(TEST)/bin/python $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 -m "not openvino and not trackers" $(ARGS)
+
+collect: $(TEST_STAMP)
+	@$(TEST_SETTINGS) $(TEST)/bin/python -m pytest --collect-only --quiet --quiet >/dev/null
 
 pytest-layers: $(TRACKERS_STAMP) $(if $(HAS_OPENVINO),$(OPENVINO_STAMP)) ## run the tests that need OpenVINO, MLflow or Weights & Biases
 	$(TEST_SETTINGS) $(TRACKERS)/bin/python $(PYTEST) -m trackers tests/training/fit
