@@ -24,6 +24,9 @@ from training.preprocessing.spectrogram import POWER_FLOOR, fourier_basis, mel_f
 
 #: The running mean begins as if so many frames with the mean of train had been read.
 PRIOR_FRAMES = 100.0
+#: Where the running mean has so many frames, it goes on with half the sum and half the count: a stream without end
+#: follows its microphone, and no count outgrows the whole numbers of float32.
+MOST_FRAMES = 65_536
 
 
 class Features(NamedTuple):
@@ -114,13 +117,19 @@ class StreamingFrontEnd(nn.Module):
             return normalised_each(features, num_frames)
         if not self.config.running_mean:
             return features
-        before = state["norm_sum"].transpose(0, 1)
-        sums = torch.cumsum(torch.cat([before, features], dim=1), dim=1)
-        count = state["norm_count"][0]
+        before, count = state["norm_sum"].transpose(0, 1), state["norm_count"][0]
         counts = count + torch.arange(1, features.shape[1] + 1, device=features.device)
-        after["norm_sum"] = kept_before(sums, num_frames + 1, 1).transpose(0, 1)
-        after["norm_count"] = (count + num_frames[:, None])[None]
-        return features - sums[:, 1:] / (counts + PRIOR_FRAMES).unsqueeze(2)
+        is_late = (counts > MOST_FRAMES).unsqueeze(2)
+        halved = (before + features.masked_fill(is_late, 0.0).sum(dim=1, keepdim=True)) / 2
+        sums = torch.cumsum(torch.cat([before, features], dim=1), dim=1)[:, 1:] - is_late * halved
+        after["norm_sum"] = kept_before(torch.cat([before, sums], dim=1), num_frames + 1, 1).transpose(0, 1)
+        after["norm_count"] = _at_most(count + num_frames[:, None])[None]
+        return features - sums / (_at_most(counts) + PRIOR_FRAMES).unsqueeze(2)
+
+
+def _at_most(counts: Tensor) -> Tensor:
+    """Counts of the running mean, from those since its last halving; a chunk has less than half of `MOST_FRAMES`."""
+    return counts - (counts > MOST_FRAMES) * (MOST_FRAMES / 2)
 
 
 class CausalSpectrogram(nn.Module):

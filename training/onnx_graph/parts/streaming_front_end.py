@@ -9,6 +9,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from training.networks.inputs.streaming_front_end import (
+    MOST_FRAMES,
     PRIOR_FRAMES,
     CausalConvolution,
     CausalSpectrogram,
@@ -100,18 +101,33 @@ def _less_running_mean(
 ) -> str:
     """Features less their mean over the input so far. The sum runs on from the state, so that chunks add up alike."""
     before = time_major(graph, state["norm_sum"]) if state else _zeros_before(graph, features, 1)
-    sums = graph.node("CumSum", graph.node("Concat", before, features, axis=1), graph.integer(1))
     frames = graph.node("Range", graph.integer(1), _one_more(graph, features), graph.integer(1))
     counts = graph.node("Unsqueeze", graph.node("Cast", frames, to=TensorProto.FLOAT), graph.integers(0, 2))
     if state:
         counts = graph.node("Add", counts, time_major(graph, state["norm_count"]))
-        after["norm_sum"] = time_major(graph, _kept_before(graph, sums, num_frames, 1))
+    is_late = _is_beyond_most(graph, counts)
+    early = graph.node("Mul", features, graph.node("Sub", graph.scalar(1.0), is_late))
+    at_most = graph.node("Add", before, graph.node("ReduceSum", early, graph.integers(1), keepdims=1))
+    total = graph.node("CumSum", graph.node("Concat", before, features, axis=1), graph.integer(1))
+    total = graph.node("Slice", total, graph.integers(1), graph.integers(np.iinfo(np.int64).max), graph.integers(1))
+    sums = graph.node("Sub", total, graph.node("Mul", is_late, graph.node("Mul", at_most, graph.scalar(0.5))))
+    if state:
+        kept = _kept_before(graph, graph.node("Concat", before, sums, axis=1), num_frames, 1)
+        after["norm_sum"] = time_major(graph, kept)
         column = graph.node("Unsqueeze", graph.node("Cast", num_frames, to=TensorProto.FLOAT), graph.integers(0, 2))
-        after["norm_count"] = graph.node("Add", state["norm_count"], column)
-    sums_now = graph.node("Slice", sums, graph.integers(1), graph.integers(np.iinfo(np.int64).max), graph.integers(1))
-    return graph.node(
-        "Sub", features, graph.node("Div", sums_now, graph.node("Add", counts, graph.scalar(PRIOR_FRAMES)))
-    )
+        after["norm_count"] = _at_most(graph, graph.node("Add", state["norm_count"], column))
+    counts = graph.node("Add", _at_most(graph, counts), graph.scalar(PRIOR_FRAMES))
+    return graph.node("Sub", features, graph.node("Div", sums, counts))
+
+
+def _is_beyond_most(graph: GraphBuilder, counts: str) -> str:
+    """1 where the running mean has been halved, else 0."""
+    return graph.node("Cast", graph.node("Greater", counts, graph.scalar(MOST_FRAMES)), to=TensorProto.FLOAT)
+
+
+def _at_most(graph: GraphBuilder, counts: str) -> str:
+    """Counts of the running mean, from those since its last halving."""
+    return graph.node("Sub", counts, graph.node("Mul", _is_beyond_most(graph, counts), graph.scalar(MOST_FRAMES / 2)))
 
 
 def _convolution(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,11 @@ from torch import Tensor
 from service.bundle.tokenizer import PAD
 from tests.training.tiny_speech import FRAMES, SOUND, front_end, speech_recipe, transcriber, utterances
 from training.config.signals import SignalConfig
+from training.networks.inputs import streaming_front_end
 from training.networks.transcriber import Transcriber
+from training.onnx_graph.parts import streaming_front_end as graph_parts
+from training.onnx_graph.parts.builder import serialized
+from training.onnx_graph.writers import network_graphs
 from training.preprocessing.batches import TranscriptionBatch
 from training.tasks.transcription import TranscriptionSet, TranscriptionTask, needed_steps, transcript_tokenizer
 
@@ -40,6 +45,32 @@ def test_features_in_chunks_are_those_of_the_whole(signal: SignalConfig, cuts: t
     for name in module.state_shapes:
         exact = name in ("audio", "norm_count")
         torch.testing.assert_close(state[name], whole.state[name], atol=0 if exact else 2e-5, rtol=0 if exact else 1e-5)
+
+
+@pytest.mark.parametrize("cuts", [(4,) * 8, (1,) * 32, (3, 4, 1) * 4], ids=str)
+def test_a_stream_without_end_halves_what_its_running_mean_has_read(
+    cuts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again and again, at the same frames however it is cut, in torch and in the graph."""
+    monkeypatch.setattr(streaming_front_end, "MOST_FRAMES", 24)
+    monkeypatch.setattr(graph_parts, "MOST_FRAMES", 24)
+    network = transcriber(STREAMED).eval()
+    values, state = values_of(STREAMED, sum(cuts)), network.speech.front_end.zero_state(2)
+    session = ort.InferenceSession(serialized(network_graphs(network)["encoder"].model()))
+    in_graph = {name: np.zeros((size, 2, width), np.float32) for name, (size, width) in network.state_shapes.items()}
+    for chunk in values.split([3 * cut for cut in cuts], dim=1):
+        feeds = {"frames": chunk.numpy(), "lengths": np.full(2, chunk.shape[1])}
+        outputs = session.run(None, feeds | in_graph)
+        in_graph = dict(zip(in_graph, outputs[1:], strict=True))
+        _, _, state = network.speech.front_end(chunk, torch.full((2,), chunk.shape[1]), state)
+    total, count = torch.zeros(2, 4), 0
+    for frame in ((values + 3.0) / 2.0).unbind(dim=1):  # by mean and deviation of the scale
+        if count == 24:
+            total, count = total / 2, 12
+        total, count = total + frame, count + 1
+    for found in (state, {name: torch.from_numpy(value) for name, value in in_graph.items()}):
+        assert found["norm_count"].flatten().tolist() == [count, count]
+        torch.testing.assert_close(found["norm_sum"][0], total, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("signal", [SOUND, STREAMED, FRAMES], ids=["sound", "streamed frames", "whole frames"])
