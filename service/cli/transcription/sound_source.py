@@ -30,6 +30,10 @@ _EXTENSIBLE, _SUBFORMAT_OFFSET = 0xFFFE, 24
 _FILE_STARTS = (b"fLaC", b"OggS", b"FORM", b".snd", b"ID3\x03", b"ID3\x04")
 
 
+class UnreadableSound(UnrollError):
+    """There is no such file, it cannot be read, or it holds no sound; the message names it."""
+
+
 @dataclass(frozen=True)
 class Sound:
     """Samples of one channel, in pieces.
@@ -57,24 +61,32 @@ def open_sound(name: str, encoding: str, sample_rate_hz: int | None) -> Sound:
     Raw samples are as `encoding` says.
 
     Raises:
-        UnrollError: there is no such file, or it holds no sound.
+        UnreadableSound: there is no such file, or it holds no sound.
     """
     return _live(sys.stdin.buffer, encoding, sample_rate_hz) if name == STANDARD_INPUT else _file(Path(name))
 
 
+def require_file(path: Path) -> None:
+    """Raises UnreadableSound if there is no such file."""
+    if not path.is_file():
+        what = "this is a folder: name its files" if path.is_dir() else "there is no such file"
+        raise UnreadableSound(f"{path}: {what}")
+
+
 def _file(path: Path) -> Sound:
     try:
+        require_file(path)
         return _whole(str(path), path.read_bytes())
     except OSError as error:
-        raise UnrollError(f"{path}: {error.strerror}") from error
+        raise UnreadableSound(f"{path}: {error.strerror}") from error
 
 
 def _whole(name: str, data: bytes) -> Sound:
-    """The sound in the bytes of a file. Samples of 16 bits stay as they are. Raises UnrollError."""
+    """The sound in the bytes of a file. Samples of 16 bits stay as they are. Raises UnreadableSound."""
     try:
         found = read_sound(data)
     except InvalidInput as error:
-        raise UnrollError(f"{name}: {error}") from error
+        raise UnreadableSound(f"{name}: {error}") from error
     rate = found.sample_rate_hz
     scaled = (found.samples * _SCALE_16_BITS).round()
     samples = scaled.clip(-_SCALE_16_BITS, _SCALE_16_BITS - 1).astype("<i2").tobytes()
@@ -85,7 +97,7 @@ def _whole(name: str, data: bytes) -> Sound:
 
 def _live(source: IO[bytes], encoding: str, sample_rate_hz: int | None) -> Sound:
     if sys.stdin.isatty():
-        raise UnrollError(
+        raise UnreadableSound(
             "standard input is a terminal: pipe sound into it, as `arecord -q | unroll transcribe -` does"
         )
     begun = source.read(_RIFF_HEAD.size)
@@ -96,13 +108,15 @@ def _live(source: IO[bytes], encoding: str, sample_rate_hz: int | None) -> Sound
     code, channels, rate, bits = _format_of(source, begun)
     found = _CODES.get((code, bits))
     if found is None:
-        raise UnrollError(f"standard input is a wave file with format {code} and {bits} bits: record with -f S16_LE")
+        raise UnreadableSound(
+            f"standard input is a wave file with format {code} and {bits} bits: record with -f S16_LE"
+        )
     pieces = _parts(source, b"", _SAMPLE_BYTES[found], channels, rate)
     return Sound(STANDARD_INPUT, _mixed(pieces, found, channels), found, rate)
 
 
 def _format_of(source: IO[bytes], begun: bytes) -> tuple[int, int, int, int]:
-    """Format code, channels, rate and bits of a wave file that is read up to its first sample. Raises UnrollError."""
+    """Format code, channels, rate and bits of a wave file, read up to its first sample. Raises UnreadableSound."""
     form: tuple[int, int, int, int] | None = None
     if len(begun) == _RIFF_HEAD.size and begun[8:12] == b"WAVE":
         while len(head := source.read(_CHUNK_HEAD.size)) == _CHUNK_HEAD.size:
@@ -115,7 +129,7 @@ def _format_of(source: IO[bytes], begun: bytes) -> tuple[int, int, int, int]:
                 if code == _EXTENSIBLE and len(content) >= _SUBFORMAT_OFFSET + 2:
                     (code,) = struct.unpack_from("<H", content, _SUBFORMAT_OFFSET)
                 form = code, max(channels, 1), rate, bits
-    raise UnrollError("standard input begins as a wave file, and is none")
+    raise UnreadableSound("standard input begins as a wave file, and is none")
 
 
 def _parts(source: IO[bytes], begun: bytes, sample_bytes: int, channels: int, rate: int = 16_000) -> Iterator[bytes]:
