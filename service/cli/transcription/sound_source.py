@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from service.errors import InvalidInput, UnrollError
 from service.tasks.inputs.sound_file import read_sound
+from service.tasks.inputs.wav import CONTAINERS, declared_size
 
 STANDARD_INPUT = "-"
 #: Seconds of sound in one piece of a file, and of standard input at most.
@@ -103,27 +104,40 @@ def _live(source: IO[bytes], encoding: str, sample_rate_hz: int | None) -> Sound
     begun = source.read(_RIFF_HEAD.size)
     if begun.startswith(_FILE_STARTS):
         return _whole(STANDARD_INPUT, begun + source.read())
-    if begun[:4] != b"RIFF":
-        return Sound(STANDARD_INPUT, _parts(source, begun, _SAMPLE_BYTES[encoding], 1), encoding, sample_rate_hz)
-    code, channels, rate, bits = _format_of(source, begun)
-    found = _CODES.get((code, bits))
+    if begun[:4] not in CONTAINERS:
+        return Sound(STANDARD_INPUT, _parts(source, begun, _SAMPLE_BYTES[encoding]), encoding, sample_rate_hz)
+    head = _wave_head(source, begun)
+    found = _CODES.get((head.code, head.bits))
     if found is None:
-        raise UnreadableSound(
-            f"standard input is a wave file with format {code} and {bits} bits: record with -f S16_LE"
-        )
-    pieces = _parts(source, b"", _SAMPLE_BYTES[found], channels, rate)
-    return Sound(STANDARD_INPUT, _mixed(pieces, found, channels), found, rate)
+        samples = f"format {head.code} and {head.bits} bits"
+        raise UnreadableSound(f"standard input is a wave file with {samples}: record with -f S16_LE")
+    pieces = _parts(source, b"", _SAMPLE_BYTES[found] * head.channels, head.rate, head.num_bytes)
+    return Sound(STANDARD_INPUT, _mixed(pieces, found, head.channels), found, head.rate)
 
 
-def _format_of(source: IO[bytes], begun: bytes) -> tuple[int, int, int, int]:
-    """Format code, channels, rate and bits of a wave file, read up to its first sample. Raises UnreadableSound."""
+class _WaveHead(NamedTuple):
+    """What a wave file says before its first sample. `num_bytes` of samples follow; None: up to the end."""
+
+    code: int
+    channels: int
+    rate: int
+    bits: int
+    num_bytes: int | None
+
+
+def _wave_head(source: IO[bytes], begun: bytes) -> _WaveHead:
+    """The head of a wave file, read up to its first sample. Raises UnreadableSound."""
     form: tuple[int, int, int, int] | None = None
+    ds64: bytes | None = None
     if len(begun) == _RIFF_HEAD.size and begun[8:12] == b"WAVE":
         while len(head := source.read(_CHUNK_HEAD.size)) == _CHUNK_HEAD.size:
             name, size = _CHUNK_HEAD.unpack(head)
             if name == b"data" and form is not None:
-                return form
+                # 0 is what programs write that cannot go back to the head of a pipe: all that comes is sound
+                return _WaveHead(*form, declared_size(size, ds64) or None)
             content = source.read(size + size % 2)
+            if name == b"ds64":
+                ds64 = content
             if name == b"fmt " and len(content) >= _FORMAT.size:
                 code, channels, rate, _, _, bits = _FORMAT.unpack_from(content)
                 if code == _EXTENSIBLE and len(content) >= _SUBFORMAT_OFFSET + 2:
@@ -132,12 +146,21 @@ def _format_of(source: IO[bytes], begun: bytes) -> tuple[int, int, int, int]:
     raise UnreadableSound("standard input begins as a wave file, and is none")
 
 
-def _parts(source: IO[bytes], begun: bytes, sample_bytes: int, channels: int, rate: int = 16_000) -> Iterator[bytes]:
-    """What is there, as soon as it is there, in whole samples; at most a tenth of a second."""
-    unit = sample_bytes * channels
+def _parts(
+    source: IO[bytes], begun: bytes, unit: int, rate: int = 16_000, num_bytes: int | None = None
+) -> Iterator[bytes]:
+    """What is there, as soon as it is there, in whole samples; at most a tenth of a second.
+
+    Args:
+        unit: bytes of a sample of all channels.
+        num_bytes: to read; what follows them is no sound, such as the title of a wave file. None: up to the end.
+    """
+    read = source.read1 if hasattr(source, "read1") else source.read
     most = max(int(LIVE_PIECE_S * rate), 1) * unit
     left = begun
-    while part := source.read1(most) if hasattr(source, "read1") else source.read(most):
+    while part := read(most if num_bytes is None else min(most, num_bytes)):
+        if num_bytes is not None:
+            num_bytes -= len(part)
         left += part
         whole = len(left) - len(left) % unit
         if whole:
