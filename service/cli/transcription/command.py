@@ -166,11 +166,13 @@ def _check(files: list[str], form: Form, out_dir: Path | None, encoding: str) ->
 def _speech_model(client: Client, wanted: str | None) -> tuple[str, str | None]:
     """Name and version of the model, which is for speech. Raises UnrollError."""
     models = client.models()
-    for_speech = sorted({each.name for each in models if each.task == _TASK})
+    for_speech = sorted({each.name for each in models if each.task == _TASK and each.state != "failed"})
     there = f"for speech there {'is' if len(for_speech) == 1 else 'are'} {', '.join(for_speech) or 'none'}"
     if wanted is None:
         if not for_speech:
-            raise UnrollError("this server has no model for speech (task transcription)")
+            others = [each for each in models if each.task in (_TASK, None)]
+            why = "".join(f"; {each.name} is {each.state} ({each.reason or 'wait for it'})" for each in others)
+            raise UnrollError(f"this server has no model for speech (task transcription) that is ready{why}")
         if len(for_speech) > 1:
             raise UnrollError(f"choose a model with --model: {there}")
         return for_speech[0], None
