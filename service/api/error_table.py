@@ -126,6 +126,12 @@ def plain_body(failure: Failure) -> dict[str, Any]:
     return body | dict(failure.more)
 
 
+def with_reasons(failure: Failure) -> str:
+    """The sentence, and why something is not ready, for forms that have no other place for that."""
+    reasons: Sequence[str] = failure.more.get("reasons", ())
+    return f"{failure.message}: {'; '.join(reasons)}" if reasons else failure.message
+
+
 class ErrorForm(NamedTuple):
     """How a protocol writes errors.
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from service.bundle.manifest import Manifest
 from service.bundle.padding import FloatArray
 from service.bundle.seal import has_seal, is_unchanged
+from service.bundle.task_options import TaskName
 from service.bundle.tokenizer import TextTokenizer
-from service.errors import BundleCorrupt, BundleIncomplete
+from service.errors import BundleCorrupt, BundleError, BundleIncomplete
 
 MANIFEST_FILE = "manifest.json"
 EXAMPLES_FILE = "examples.jsonl"
@@ -123,6 +124,16 @@ def read_manifest(path: Path, is_edited: bool = False) -> Manifest:
     if not is_edited and manifest.digest and not has_seal(content):
         raise BundleCorrupt(file, _changed(path))
     return manifest
+
+
+def named_task(path: Path) -> TaskName | None:
+    """The task that the manifest of a bundle names, also of one that cannot be used; None where it cannot be read."""
+    try:
+        content = json.loads(_content_of_manifest(path))
+    except (BundleError, ValueError, RecursionError):
+        return None
+    task = content.get("task") if isinstance(content, dict) else None
+    return next((known for known in get_args(TaskName) if known == task), None)
 
 
 def _content_of_manifest(path: Path) -> bytes:

@@ -252,13 +252,13 @@ def _body(model: str | None, version: str | None, inputs: Any, parameters: Mappi
 
 
 def _describe(path: Path, link_roots: Sequence[Path]) -> dict[str, Any]:
-    from service.bundle.load import load_bundle
+    from service.bundle.load import load_bundle, named_task
 
     entry = {"name": path.parent.name, "version": path.name, "state": "ok", "reason": None}
     try:
         manifest = load_bundle(path, link_roots).manifest
     except BundleError as error:
-        return entry | {"state": "failed", "reason": str(error), "task": None, "description": None}
+        return entry | {"state": "failed", "reason": str(error), "task": named_task(path), "description": None}
     return entry | {"task": manifest.task, "description": manifest.description}
 
 

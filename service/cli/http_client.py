@@ -36,8 +36,8 @@ def request_json(url: str, method: str, path: str, body: dict[str, Any] | None, 
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
-    """Raise refused inputs as RefusedInput, and say where a key comes from if one is needed."""
-    from service.client import InvalidInput, Unauthenticated
+    """Raise refused inputs as RefusedInput; say why a model is not ready, and where a needed key comes from."""
+    from service.client import InvalidInput, NotReady, Unauthenticated
 
     try:
         yield
@@ -45,5 +45,9 @@ def told_plainly() -> Iterator[None]:
         if error.is_about_parameters:
             raise
         raise RefusedInput(error.message) from error
+    except NotReady as error:
+        if not error.reasons:
+            raise
+        raise UnrollError(f"{error}: {'; '.join(error.reasons)}") from error
     except Unauthenticated as error:
         raise UnrollError(f"{error}; the command line sends the key in UNROLL_API_KEY") from error

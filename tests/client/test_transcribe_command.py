@@ -66,6 +66,32 @@ def test_each_form_has_the_same_words(service: LiveServer, tmp_path: Path) -> No
     assert (tmp_path / "a.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
 
 
+def test_the_other_files_are_transcribed_when_some_cannot_be(service: LiveServer, tmp_path: Path) -> None:
+    """Whatever is wrong with them, here or by the service; each is told, and the command ends with 1 and a count."""
+    good, flac, fast = sound_file("WAV"), sound_file("FLAC"), io.BytesIO()
+    soundfile.write(fast, SAMPLES, 500_000, format="WAV")
+    bad = {"b": b"", "c": b"a text", "d": flac[:200] + b"damaged", "e": good[:1000], "f": fast.getvalue(), "g": b"RIFF"}
+    for stem, content in {"a": good, **bad, "z": flac}.items():
+        (tmp_path / stem).write_bytes(content)
+    names = [str(tmp_path / stem) for stem in ("a", *bad, "missing", "folder", "z")]
+    (tmp_path / "folder").mkdir()
+    found = transcribe(service, *names, "-m", SPEECH, "--out-dir", str(tmp_path / "out"))
+    assert (found.exit_code, found.stderr.splitlines()[-1]) == (1, "unroll: 8 of 10 sounds could not be transcribed")
+    told = [line for line in found.stderr.splitlines() if line.startswith(f"unroll: {tmp_path}/")]
+    assert [Path(line.split(": ")[1]).name for line in told] == [*bad, "missing", "folder"]
+    assert "sample_rate_hz" in told[4]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "z.txt"]
+    first, last = [(tmp_path / "out" / name).read_text().split("\t") for name in ("a.txt", "z.txt")]
+    assert first[1:] == last[1:] != []
+
+
+def test_what_is_wrong_for_every_file_is_told_once(service: LiveServer, tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        (tmp_path / stem).write_bytes(sound_file("WAV"))
+    found = transcribe(service, str(tmp_path / "a"), str(tmp_path / "b"), "-m", SPEECH, "-p", "colour=red")
+    assert (found.exit_code, found.stderr.count("colour")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [

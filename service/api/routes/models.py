@@ -52,8 +52,9 @@ def _summary(entry: BundleEntry, is_default: bool, rollout: ModelRollout) -> dic
     summary: dict[str, Any] = {"name": entry.name, "version": entry.version, "state": entry.state}
     summary |= {"reason": entry.reason or rollout.problem or None, "is_default": is_default}
     summary |= {"aliases": rollout.aliases_of(entry.version), "traffic_share": rollout.shares.get(entry.version)}
+    summary["task"] = entry.task
     if (manifest := entry.manifest) is not None:
-        summary |= {field: getattr(manifest, field) for field in ("task", "description", "language", "licence")}
+        summary |= {field: getattr(manifest, field) for field in ("description", "language", "licence")}
     return summary
 
 

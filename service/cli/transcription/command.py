@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +28,8 @@ TRANSCRIBE_EXAMPLES = """Examples:
   sox -d -q -t raw -b 16 -e signed -r 16000 -c 1 - | unroll transcribe - --sample-rate-hz 16000 --json --partials
 
 Files are WAV, FLAC, Ogg, MP3, AIFF or AU, of any rate and length. A model that reads forward only answers while it
-reads: on a terminal the text under way is shown, and each utterance is printed when it is finished. A server must be
+reads: on a terminal the text under way is shown, and each utterance is printed when it is finished. Of several files
+those that cannot be transcribed are told on standard error, and the command ends with 1. A server must be
 running (`unroll serve`); `unroll predict -m speech-en call.wav` does without. The API key is taken from UNROLL_API_KEY.
 """
 _TIMEOUT_S = 120.0
@@ -82,10 +85,34 @@ def transcribe(
         output = Output(form, out_dir, has_names=len(files) > 1, with_partials=partials)
         with told_plainly(), connect(url, _TIMEOUT_S) as client:
             name, version = _speech_model(client, model)
-            for file in files:
-                _transcribe(
-                    client, output, file, encoding, sample_rate_hz, {"model": name, "version": version, **given}
-                )
+            asked = {"model": name, "version": version, **given}
+            num_failed = _each(files, lambda file: _transcribe(client, output, file, encoding, sample_rate_hz, asked))
+    if num_failed:
+        print(f"unroll: {num_failed:,} of {len(files):,} sounds could not be transcribed", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _each(files: list[str], transcribe_one: Callable[[str], None]) -> int:
+    """Transcribe all files, and return the number of those that failed, each of which is told on standard error.
+
+    One file alone ends the command with its error, and so does an error that the next file would meet as well: no
+    connection, an unknown parameter, a folder that cannot be written.
+    """
+    from service.cli.transcription.sound_source import UnreadableSound
+    from service.client import InferenceFailed, InvalidInput
+
+    num_failed = 0
+    for file in files:
+        try:
+            transcribe_one(file)
+        except (UnreadableSound, InvalidInput, InferenceFailed) as error:
+            is_for_all = isinstance(error, InvalidInput) and error.is_about_parameters
+            if len(files) == 1 or is_for_all:
+                raise
+            num_failed += 1
+            named = str(error) if isinstance(error, UnreadableSound) else f"{file}: {error}"
+            print(f"unroll: {named}", file=sys.stderr)
+    return num_failed
 
 
 def _transcribe(
@@ -120,11 +147,11 @@ def _form(words: bool, srt: bool, vtt: bool, as_json: bool, partials: bool) -> F
 
 
 def _check(files: list[str], form: Form, out_dir: Path | None, encoding: str) -> None:
-    """Raises UnrollError before anything is sent: a file is missing, or the options do not fit together."""
-    missing = next((name for name in files if name != "-" and not Path(name).is_file()), None)
-    if missing is not None:
-        is_folder = Path(missing).is_dir()
-        raise UnrollError(f"{missing}: {'this is a folder: name its files' if is_folder else 'there is no such file'}")
+    """Raises UnrollError before anything is sent: the file is missing, or the options do not fit together."""
+    from service.cli.transcription.sound_source import require_file
+
+    if len(files) == 1 and files != ["-"]:
+        require_file(Path(files[0]))
     if encoding not in _ENCODINGS:
         raise UnrollError(f"--encoding {encoding}: raw samples are {' or '.join(_ENCODINGS)}")
     if files.count("-") > 1 or ("-" in files and len(files) > 1 and out_dir is None):
@@ -139,11 +166,13 @@ def _check(files: list[str], form: Form, out_dir: Path | None, encoding: str) ->
 def _speech_model(client: Client, wanted: str | None) -> tuple[str, str | None]:
     """Name and version of the model, which is for speech. Raises UnrollError."""
     models = client.models()
-    for_speech = sorted({each.name for each in models if each.task == _TASK})
+    for_speech = sorted({each.name for each in models if each.task == _TASK and each.state != "failed"})
     there = f"for speech there {'is' if len(for_speech) == 1 else 'are'} {', '.join(for_speech) or 'none'}"
     if wanted is None:
         if not for_speech:
-            raise UnrollError("this server has no model for speech (task transcription)")
+            others = [each for each in models if each.task in (_TASK, None)]
+            why = "".join(f"; {each.name} is {each.state} ({each.reason or 'wait for it'})" for each in others)
+            raise UnrollError(f"this server has no model for speech (task transcription) that is ready{why}")
         if len(for_speech) > 1:
             raise UnrollError(f"choose a model with --model: {there}")
         return for_speech[0], None

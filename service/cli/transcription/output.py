@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
@@ -39,17 +40,22 @@ class Output:
         self._is_terminal = sys.stderr.isatty()
 
     def write(self, sound: Sound, heard: Iterable[Transcript]) -> None:
-        """Write everything that is heard in a sound, line by line as it comes. Raises UnrollError."""
+        """Write everything that is heard in a sound, line by line as it comes. Raises UnrollError.
+
+        A file is made with its first line, or of subtitles when all is heard, and stays if the rest fails.
+        """
         shown = self._with_progress(sound, heard)
         if self._folder is None:
             self._write_to(sys.stdout, sound, shown)
             return
         stem = "standard-input" if sound.is_live else Path(sound.name).stem
         path = self._folder / (stem + _SUFFIXES[self._form])
+        is_whole = self._form in (Form.SRT, Form.VTT)
+        begun = list(islice(shown, None if is_whole else 1))  # first: a sound that is refused leaves no empty file
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with path.open("w", encoding="utf-8", newline="\n") as file:
-                self._write_to(file, sound, shown)
+                self._write_to(file, sound, chain(begun, shown))
         except OSError as error:
             raise UnrollError(f"{path} cannot be written: {error.strerror}") from error
         print(f"{sound.name} -> {path}", file=sys.stderr)
@@ -77,14 +83,17 @@ class Output:
 
     def _with_progress(self, sound: Sound, heard: Iterable[Transcript]) -> Iterator[Transcript]:
         """The same, with how far it is, and the text under way, in one line on a terminal."""
-        for each in heard:
-            if self._is_terminal:
+        if not self._is_terminal:
+            yield from heard
+            return
+        try:
+            for each in heard:
                 whole = f" of {sound.duration_s:.1f}" if sound.duration_s else ""
                 place = f"{each.end_s or 0.0:.1f}{whole} s"
                 line = "" if each.is_final else f"[{place}] {each.text}"
                 print(_CLEAR_LINE + _end_of(line), end="", file=sys.stderr, flush=True)
-            yield each
-        if self._is_terminal:
+                yield each
+        finally:
             print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
 
 

@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from service.bundle.load import named_task
 from service.bundle.manifest import Manifest
 from service.bundle.models_folder import Stray, list_models_folder, printable
 from service.bundle.rollout_file import change_rollout, read_rollout
+from service.bundle.task_options import TaskName
 from service.errors import BundleError, NotReadyCause, UnknownModel
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import Found
@@ -45,6 +47,7 @@ class BundleEntry:
             for a bundle that was added while the service was running and failed, and for one that is unloaded or idle.
         replaces_open: whether it takes the place of an open bundle, and so is opened at once.
         memory_bytes: what it takes while it is open, where memory is limited.
+        refused_task: the task that the manifest of a bundle names which failed; None where it cannot be read.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class BundleEntry:
     idle_manifest: Manifest | None = None
     memory_bytes: int = 0
     replaces_open: bool = False
+    refused_task: TaskName | None = None
 
     @cached_property
     def name(self) -> str:
@@ -109,6 +113,16 @@ class BundleEntry:
     def manifest(self) -> Manifest | None:
         """The manifest, also while the bundle is idle; None where none was read."""
         return self.engine.opened.bundle.manifest if self.engine is not None else self.idle_manifest
+
+    @property
+    def task(self) -> TaskName | None:
+        """What it does, or would do if it had not failed; None where that is not known."""
+        manifest = self.manifest
+        return self.refused_task if manifest is None else manifest.task
+
+    def fail(self, reason: str) -> None:
+        """It cannot be used. Takes as long as the disk does: what it would have done is looked up."""
+        self.state, self.reason, self.refused_task = "failed", reason, named_task(self.path)
 
     def answers(self, route: Route) -> bool:
         """Whether its task is one of this route, as far as it is known: that of a bundle which is idle, too."""

@@ -8,6 +8,7 @@ from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.bundle_entry import BundleEntry
 from service.inference.engines.engine import Engine
 from service.inference.rollout.model_rollout import ModelRollout
+from service.tasks.catalogue import route_of
 from service.tasks.core.task import Route
 
 
@@ -151,6 +152,8 @@ class Catalogue:
         defaults = [name for name in self._default_models if name in names or name in unknown]
         if answering := [name for name in defaults if name in names] or defaults:
             return answering[0]
+        if not names and (failed := [entry for entry in self.entries if _may_answer(entry, route)]):
+            raise NotReady("no model for this route is ready", [entry.obstacle for entry in failed], failed[0].cause)
         if len(names) != 1:
             raise InvalidInput(self._say_which(names), ("model",))
         return names[0]
@@ -159,6 +162,11 @@ class Catalogue:
         absent = [name for name in self._default_models if name not in self._versions]
         there = f"say which model; for this route there are: {', '.join(names) or 'none'}"
         return f"{there}. UNROLL_DEFAULT_MODELS names {', '.join(absent)}, which is not here" if absent else there
+
+
+def _may_answer(entry: BundleEntry, route: Route) -> bool:
+    """Whether a bundle that does not answer would do so on a route, as far as that is known."""
+    return bool(entry.obstacle) and (entry.task is None or route_of(entry.task) == route)
 
 
 def _highest(versions: Sequence[BundleEntry]) -> BundleEntry:

@@ -303,7 +303,7 @@ class BundleLoader:
         try:
             opened = await asyncio.to_thread(_open_and_check, entry.path, self._options, roots, inherited)
         except Exception as error:  # whatever is wrong with one bundle, the others still load
-            entry.state, entry.reason = "failed", str(error) or type(error).__name__
+            await asyncio.to_thread(entry.fail, str(error) or type(error).__name__)
             logger.error(
                 "bundle failed",
                 extra={"model": entry.name, "version": entry.version, "reason": entry.reason},

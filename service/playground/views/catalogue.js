@@ -21,8 +21,9 @@ const SIGNAL_VIEWS = {
 
 const of = (views, name) => (Object.hasOwn(views, name ?? "") ? views[name] : null);
 
-/** View of a model; unknown tasks are shown as plain JSON. */
-export function viewOf({ task, options }) {
+/** View of a model; unknown tasks, and models that failed and so have no details, are shown as plain JSON. */
+export function viewOf({ task, options, state }) {
+  if (state === "failed") return plainJson;
   const signal = options?.signal;
   return (signal ? of(of(SIGNAL_VIEWS, task) ?? {}, signal.kind) : of(VIEWS, task)) ?? plainJson;
 }

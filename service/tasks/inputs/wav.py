@@ -109,12 +109,21 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
     return chunks
 
 
-def _data_size(data: bytes, start: int, declared: int, ds64: bytes | None) -> int:
-    """Bytes of sound: as declared, by the 64-bit sizes of RF64, or all that follows if the writer did not know."""
-    if declared == _ALL_ONES and ds64 is not None and len(ds64) >= _DS64.size:
-        (declared,) = _DS64.unpack_from(ds64)
-    is_unknown = declared >= _UNKNOWN_FROM or (declared == 0 and not _are_chunks(data, start))
-    return len(data) - start if is_unknown and start + declared != len(data) else declared
+def declared_size(size: int, ds64: bytes | None) -> int | None:
+    """Bytes of sound as the chunk 'data' has them, or the chunk 'ds64' of RF64; None if the writer did not know.
+
+    0 is returned as it is: it means no sound, or unknown too, which only what follows can tell.
+    """
+    if size == _ALL_ONES and ds64 is not None and len(ds64) >= _DS64.size:
+        (size,) = _DS64.unpack_from(ds64)
+    return None if size >= _UNKNOWN_FROM else size
+
+
+def _data_size(data: bytes, start: int, size: int, ds64: bytes | None) -> int:
+    """Bytes of sound: as declared, or all that follows if the writer did not know."""
+    declared = declared_size(size, ds64)
+    is_unknown = declared is None or (declared == 0 and not _are_chunks(data, start))
+    return len(data) - start if declared is None or is_unknown else declared
 
 
 def _are_chunks(data: bytes, start: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.api.error_table import ErrorForm, Failure
+from service.api.error_table import ErrorForm, Failure, with_reasons
 from service.api.protocols.openai.examples import OpenAIError
 from service.errors import InvalidInput, StateRefused
 
@@ -39,7 +39,7 @@ _OTHERS = (
 def openai_body(failure: Failure) -> dict[str, Any]:
     """The body of an error. `param` is the first field at fault, null where there is none."""
     error = {
-        "message": failure.message,
+        "message": with_reasons(failure),
         "type": _type_of(failure.status),
         "param": _param_of(failure),
         "code": _CODES.get(failure.error_type, failure.error_type),

@@ -53,7 +53,6 @@ async def retrieve_model(call: Call, _: bytes) -> Response:
 
 def model_object(entry: BundleEntry) -> dict[str, Any]:
     """A `ModelObject` as JSON values; `task` is null until the bundle has been read."""
-    engine = entry.engine
     return {
         "id": entry.name,
         "object": "model",
@@ -62,7 +61,7 @@ def model_object(entry: BundleEntry) -> dict[str, Any]:
         "name": entry.name,
         "ready": not entry.obstacle,
         "version": entry.version,
-        "task": None if engine is None else engine.opened.bundle.manifest.task,
+        "task": entry.task,
     }
 
 

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from service.api.call import Call
 from service.api.validation.form_data import FormField, read_form
 from service.bundle.manifest import Manifest
-from service.errors import InvalidInput, UnknownModel
+from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.predict_engine import PredictEngine
 from service.tasks.transcription.segments import Segment, segments_of
 
+_TASK = "transcription"
 #: What a form may have. The last ones are for other models: they are read, and change nothing here.
 _FIELDS = ("file", "model", "language", "response_format", "timestamp_granularities", "temperature")
 _IGNORED = ("prompt", "chunking_strategy", "include", "user")
@@ -115,17 +116,21 @@ def _engine_for(call: Call, name: str | None) -> PredictEngine:
     Raises:
         UnknownModel: there is no such model, and a choice of others.
         InvalidInput: it does another task, or none is named and there is a choice.
+        NotReady: it has failed, or none that transcribes answers.
     """
     entries = call.registry.entries
-    names = sorted({entry.name for entry in entries if entry.manifest and entry.manifest.task == "transcription"})
+    names = sorted({entry.name for entry in entries if entry.manifest and entry.manifest.task == _TASK})
     listed = ", ".join(names) or "none"
-    is_known = any(entry.name == name for entry in entries)
-    if name in names:
+    tasks = {entry.task for entry in entries if entry.name == name}
+    if tasks & {_TASK, None}:  # of a task that is not known it is told why that is so
         return call.predict_engine(name)
-    if is_known:
+    if tasks:
         raise InvalidInput(f"{name} does not transcribe; models that do: {listed}", ("model",))
     if len(names) == 1:
         return call.predict_engine(names[0])
+    if not names and (absent := [entry for entry in entries if entry.obstacle and entry.task in (_TASK, None)]):
+        reasons = [entry.obstacle for entry in absent]
+        raise NotReady("no model that transcribes is ready", reasons, absent[0].cause)
     if name is None:
         raise InvalidInput(f"name one of the models that transcribe: {listed}", ("model",))
     raise UnknownModel(f"there is no model {name[:64]!r}; those that transcribe: {listed}", names)

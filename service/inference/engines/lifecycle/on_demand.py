@@ -62,7 +62,7 @@ class OnDemand:
             entry.idle(read_manifest(entry.path))
             self._weigh(entry)
         except (BundleError, OSError) as error:
-            entry.state, entry.reason = "failed", str(error)
+            entry.fail(str(error))
             logger.error("bundle failed", extra={"model": entry.name, "version": entry.version, "reason": entry.reason})
 
     def begin(self, entry: BundleEntry) -> StillOpening:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import grpc
 
-from service.api.error_table import ErrorForm, described
+from service.api.error_table import ErrorForm, described, with_reasons
 from service.api.request_record import RequestRecord
 from service.errors import BundleError, InvalidInput, StateRefused
 
@@ -64,7 +64,7 @@ def refusal_of(record: RequestRecord, error: Exception) -> Refusal:
     metadata = [(ERROR_TYPE, failure.error_type), *metadata_of(record)]
     if (seconds := failure.headers.get("Retry-After")) is not None:
         metadata += [(RETRY_AFTER, seconds), (PUSHBACK, f"{seconds}000")]
-    return Refusal(code, _cut(failure.message), tuple(metadata))
+    return Refusal(code, _cut(with_reasons(failure)), tuple(metadata))
 
 
 def metadata_of(record: RequestRecord) -> Metadata:
