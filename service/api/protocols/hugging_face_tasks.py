@@ -42,7 +42,7 @@ from service.inference.engines.predict_engine import PredictEngine
 from service.tasks.core.parameters import check_parameters
 from service.tasks.core.task import Parameters
 from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, items_of
-from service.tasks.transcription.segments import Segment, segments_of
+from service.tasks.transcription.segments import Segment, segments_of, timed_words
 
 _OUTSIDE = "O"
 #: A member of a JSON object, which a text that holds these characters is not: its quotes are escaped.
@@ -305,7 +305,7 @@ def _spoken(answer: dict[str, Any], parameters: SpeechRecognitionPipeline, _: Js
     if not parameters.return_timestamps:
         return {"text": answer["text"]}
     is_by_word = parameters.return_timestamps == "word"
-    words = answer["words"]
+    words = timed_words(answer["words"])
     parts = [Segment([word]) for word in words] if is_by_word else segments_of(words)
     chunks = [{"text": part.text, "timestamp": [part.start_s, part.end_s]} for part in parts]
     return {"text": answer["text"], "chunks": chunks}

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import IO
 
 from service.cli.transcription.sound_source import Sound
-from service.cli.transcription.subtitles import cues_of, srt_of, vtt_of
 from service.client import Transcript
 from service.errors import UnrollError
+from service.tasks.transcription.segments import Segment, TimedWord, segments_of
+from service.tasks.transcription.subtitles import cues_of, srt_of, vtt_of
 
 _CLEAR_LINE = "\r\x1b[K"
 _SUFFIXES = {"text": ".txt", "words": ".tsv", "json": ".jsonl", "srt": ".srt", "vtt": ".vtt"}
@@ -62,7 +63,7 @@ class Output:
 
     def _write_to(self, file: IO[str], sound: Sound, heard: Iterator[Transcript]) -> None:
         if self._form in (Form.SRT, Form.VTT):
-            cues = cues_of([each for each in heard if each.is_final])
+            cues = cues_of([segment for each in heard if each.is_final for segment in _segments_of(each)])
             file.write(srt_of(cues) if self._form is Form.SRT else vtt_of(cues))
             return
         for each in heard:
@@ -95,6 +96,14 @@ class Output:
                 yield each
         finally:
             print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
+
+
+def _segments_of(heard: Transcript) -> list[Segment]:
+    """An utterance in segments by its words where it has some, else as one."""
+    words = [TimedWord(each.word, each.start_s, each.end_s) for each in heard.words or []]
+    if not words and heard.text:
+        words = [TimedWord(heard.text, heard.start_s, heard.end_s)]
+    return segments_of(words)
 
 
 def _figure(value: float | None) -> str:

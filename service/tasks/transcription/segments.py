@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-#: A pause that begins a new segment, and how long one may be, as is usual for subtitles.
-_PAUSE_S, _MAX_S, _MAX_CHARACTERS = 0.7, 7.0, 84
+#: A pause that begins a new segment, and how long one may be: what broadcasters show at once is two lines of 42
+#: characters, for 7 seconds.
+MAX_PAUSE_S, MAX_SEGMENT_S = 1.0, 7.0
+MAX_LINE_CHARACTERS = 42
+MAX_CHARACTERS = 2 * MAX_LINE_CHARACTERS
+
+
+class TimedWord(NamedTuple):
+    """A word of a transcript. Its times are in seconds, None where they are unknown."""
+
+    word: str
+    start_s: float | None
+    end_s: float | None
+    confidence: float = 1.0
 
 
 class Segment(NamedTuple):
-    """Adjacent words, each as in an answer: `word`, `start_s`, `end_s`, `confidence`."""
+    """Adjacent words, at least one."""
 
-    words: Sequence[dict[str, Any]]
+    words: Sequence[TimedWord]
 
     @property
     def text(self) -> str:
-        return " ".join([word["word"] for word in self.words])
+        return " ".join([word.word for word in self.words])
 
     @property
     def start_s(self) -> float | None:
-        start: float | None = self.words[0]["start_s"]
-        return start
+        return self.words[0].start_s
 
     @property
     def end_s(self) -> float | None:
-        end: float | None = self.words[-1]["end_s"]
-        return end
+        return self.words[-1].end_s
 
 
-def segments_of(words: Sequence[dict[str, Any]]) -> list[Segment]:
+def timed_words(words: Iterable[Mapping[str, Any]]) -> list[TimedWord]:
+    """The words of an answer."""
+    return [TimedWord(each["word"], each["start_s"], each["end_s"], each["confidence"]) for each in words]
+
+
+def segments_of(words: Sequence[TimedWord]) -> list[Segment]:
     """The words of a transcript in segments; one segment where the times are unknown."""
-    segments: list[list[dict[str, Any]]] = []
+    segments: list[list[TimedWord]] = []
     for word in words:
         if segments and _belongs(segments[-1], word):
             segments[-1].append(word)
@@ -40,9 +55,10 @@ def segments_of(words: Sequence[dict[str, Any]]) -> list[Segment]:
     return [Segment(segment) for segment in segments]
 
 
-def _belongs(segment: Sequence[dict[str, Any]], word: dict[str, Any]) -> bool:
-    if word["start_s"] is None:
+def _belongs(segment: Sequence[TimedWord], word: TimedWord) -> bool:
+    start_s, end_s = segment[0].start_s, segment[-1].end_s
+    if start_s is None or end_s is None or word.start_s is None or word.end_s is None:
         return True
-    is_near = word["start_s"] - segment[-1]["end_s"] < _PAUSE_S
-    is_short = word["end_s"] - segment[0]["start_s"] <= _MAX_S
-    return is_near and is_short and sum([len(one["word"]) + 1 for one in (*segment, word)]) <= _MAX_CHARACTERS
+    is_near = word.start_s - end_s <= MAX_PAUSE_S
+    is_short = word.end_s - start_s <= MAX_SEGMENT_S
+    return is_near and is_short and sum([len(one.word) + 1 for one in segment]) + len(word.word) <= MAX_CHARACTERS

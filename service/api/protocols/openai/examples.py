@@ -130,6 +130,10 @@ TRANSCRIPTION_RESPONSES: Responses = {
                 "example": {"text": "one seven", "usage": {"type": "duration", "seconds": 2}},
             },
             "text/plain": {"schema": {"type": "string"}, "example": "one seven\n"},
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'data: {"type":"transcript.text.delta","delta":"one seven"}\n\n',
+            },
         },
     },
     400: _refusal("A field is invalid, or the body is no form", "file: the file is empty", _INVALID, "invalid_value"),

@@ -15,13 +15,14 @@ from service.api.validation.form_data import FormField, read_form
 from service.bundle.manifest import Manifest
 from service.errors import InvalidInput, NotReady, UnknownModel
 from service.inference.engines.predict_engine import PredictEngine
-from service.tasks.transcription.segments import Segment, segments_of
+from service.tasks.transcription.segments import Segment, segments_of, timed_words
+from service.tasks.transcription.subtitles import Cue, cues_of, srt_of, vtt_of
 
 _TASK = "transcription"
 #: What a form may have. The last ones are for other models: they are read, and change nothing here.
-_FIELDS = ("file", "model", "language", "response_format", "timestamp_granularities", "temperature")
+_FIELDS = ("file", "model", "language", "response_format", "timestamp_granularities", "temperature", "stream")
 _IGNORED = ("prompt", "chunking_strategy", "include", "user")
-_JSON_TYPE, _TEXT_TYPE = "application/json", "text/plain; charset=utf-8"
+_JSON_TYPE, _TEXT_TYPE, _EVENT_TYPE = "application/json", "text/plain; charset=utf-8", "text/event-stream"
 
 #: The body in the OpenAPI document.
 FORM_BODY: Mapping[str, Any] = {
@@ -46,6 +47,7 @@ FORM_BODY: Mapping[str, Any] = {
                         "description": "of verbose_json",
                     },
                     "temperature": {"type": "number", "description": "only 0: nothing is drawn"},
+                    "stream": {"type": "boolean", "default": False, "description": "as server-sent events, of json"},
                 },
             }
         }
@@ -75,6 +77,8 @@ async def transcribe(call: Call, raw: bytes) -> Response:
         raise InvalidInput(error.message, field) from error
     call.record.note_timings(prediction.timings)
     granularities = [field.text for field in form.get("timestamp_granularities", ())]
+    if _is_set(form, "stream"):
+        return Response(_events(prediction.answers[0]), media_type=_EVENT_TYPE)
     content = write(prediction.answers[0], manifest, granularities)
     is_json = isinstance(content, bytes)
     return Response(content, media_type=_JSON_TYPE if is_json else _TEXT_TYPE)
@@ -85,7 +89,7 @@ def _fields(form: Sequence[FormField]) -> dict[str, list[FormField]]:
     found: dict[str, list[FormField]] = {}
     for field in form:
         found.setdefault(field.name.removesuffix("[]"), []).append(field)
-    unknown = next((name for name in found if name not in (*_FIELDS, *_IGNORED, "stream")), None)
+    unknown = next((name for name in found if name not in (*_FIELDS, *_IGNORED)), None)
     if unknown is not None:
         raise InvalidInput(f"there is no such field; there are: {', '.join(_FIELDS)}", (unknown[:64],))
     if len(found.get("file", ())) != 1:
@@ -99,15 +103,23 @@ def _check(form: Mapping[str, Sequence[FormField]], manifest: Manifest) -> None:
         if field.text and manifest.language and field.text.lower() != manifest.language.lower():
             message = f"{manifest.name} hears {manifest.language}: send that, or leave it out"
             raise InvalidInput(message, ("language",))
-    for field in form.get("stream", ()):
-        if field.text.lower() not in ("false", "0", ""):
-            raise InvalidInput("a file is answered at once: leave it out, or use the WebSocket /stream", ("stream",))
+    formats = {field.text for field in form.get("response_format", ())}
+    if _is_set(form, "stream") and not formats <= {"json"}:
+        raise InvalidInput("events carry json: leave out stream or response_format", ("response_format",))
     for field in form.get("temperature", ()):
         if field.text.strip() not in ("0", "0.0", ""):
             raise InvalidInput("nothing is drawn: leave it out, or send 0", ("temperature",))
     for field in form.get("timestamp_granularities", ()):
         if field.text not in ("word", "segment"):
             raise InvalidInput("must be word or segment", ("timestamp_granularities",))
+
+
+def _is_set(form: Mapping[str, Sequence[FormField]], name: str) -> bool:
+    """The value of a yes or no. Raises InvalidInput."""
+    texts = {field.text.lower() for field in form.get(name, ())}
+    if not texts <= {"true", "1", "false", "0", ""}:
+        raise InvalidInput("must be true or false", (name,))
+    return bool(texts & {"true", "1"})
 
 
 def _engine_for(call: Call, name: str | None) -> PredictEngine:
@@ -137,8 +149,20 @@ def _engine_for(call: Call, name: str | None) -> PredictEngine:
 
 
 def _json(answer: Mapping[str, Any], _: Manifest, __: Sequence[str]) -> bytes:
-    usage = {"type": "duration", "seconds": math.ceil(answer["end_s"] or 0)}
-    return to_json({"text": answer["text"], "usage": usage})
+    return to_json({"text": answer["text"], "usage": _usage(answer)})
+
+
+def _usage(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "duration", "seconds": math.ceil(answer["end_s"] or 0)}
+
+
+def _events(answer: Mapping[str, Any]) -> bytes:
+    """The text as the events that clients read which ask for a stream: a file is answered at once, so by one delta."""
+    events = [
+        {"type": "transcript.text.delta", "delta": answer["text"]},
+        {"type": "transcript.text.done", "text": answer["text"], "usage": _usage(answer)},
+    ]
+    return b"".join([b"data: %s\n\n" % to_json(event) for event in events])
 
 
 def _text(answer: Mapping[str, Any], _: Manifest, __: Sequence[str]) -> str:
@@ -151,7 +175,7 @@ def _verbose(answer: Mapping[str, Any], manifest: Manifest, granularities: Seque
         "language": manifest.language,
         "duration": answer["end_s"] or 0.0,
         "text": answer["text"],
-        "usage": {"type": "duration", "seconds": math.ceil(answer["end_s"] or 0)},
+        "usage": _usage(answer),
     }
     if "word" in granularities:
         body["words"] = [
@@ -159,13 +183,13 @@ def _verbose(answer: Mapping[str, Any], manifest: Manifest, granularities: Seque
             for word in answer["words"]
         ]
     if not granularities or "segment" in granularities:
-        body["segments"] = [_segment(*pair) for pair in enumerate(segments_of(answer["words"]))]
+        body["segments"] = [_segment(*pair) for pair in enumerate(segments_of(timed_words(answer["words"])))]
     return to_json(body)
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:
     """A segment with the fields that clients expect; those that have no meaning here are neutral."""
-    log_probs = [math.log(max(word["confidence"], 1e-9)) for word in segment.words]
+    log_probs = [math.log(max(word.confidence, 1e-9)) for word in segment.words]
     return {
         "id": number,
         "seek": 0,
@@ -181,23 +205,15 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
 
 
 def _srt(answer: Mapping[str, Any], _: Manifest, __: Sequence[str]) -> str:
-    cues = enumerate(segments_of(answer["words"]), start=1)
-    return "".join(f"{number}\n{_cue(segment, ',')}\n{segment.text}\n\n" for number, segment in cues)
+    return srt_of(_cues(answer))
 
 
 def _vtt(answer: Mapping[str, Any], _: Manifest, __: Sequence[str]) -> str:
-    cues = segments_of(answer["words"])
-    return "WEBVTT\n\n" + "".join(f"{_cue(segment, '.')}\n{segment.text}\n\n" for segment in cues)
+    return vtt_of(_cues(answer))
 
 
-def _cue(segment: Segment, point: str) -> str:
-    start, end = segment.start_s or 0.0, segment.end_s or 0.0
-    return f"{_clock(start, point)} --> {_clock(max(end, start), point)}"
-
-
-def _clock(seconds: float, point: str) -> str:
-    whole, thousandths = divmod(round(seconds * 1000), 1000)
-    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{point}{thousandths:03}"
+def _cues(answer: Mapping[str, Any]) -> list[Cue]:
+    return cues_of(segments_of(timed_words(answer["words"])))
 
 
 _FORMATS: Mapping[str, Callable[[Mapping[str, Any], Manifest, Sequence[str]], str | bytes]] = {

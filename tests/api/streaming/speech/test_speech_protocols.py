@@ -84,6 +84,18 @@ def test_the_transcriptions_of_openai(http: httpx.Client, spoken: dict[str, Any]
     assert transcribe(http, model=MODEL, response_format="vtt").startswith("WEBVTT\n\n00:00:0")
 
 
+def test_a_client_that_asks_for_a_stream_gets_events(http: httpx.Client, spoken: dict[str, Any]) -> None:
+    """A delta and the whole text; subtitles are no events."""
+    fields = {"model": MODEL, "stream": "true"}
+    sent = http.post("/v1/audio/transcriptions", data=fields, files={"file": ("a.wav", FILE)})
+    assert sent.headers["content-type"].startswith("text/event-stream")
+    events = [json.loads(line.removeprefix("data: ")) for line in sent.text.split("\n\n") if line]
+    assert [event["type"] for event in events] == ["transcript.text.delta", "transcript.text.done"]
+    assert events[0]["delta"] == events[1]["text"] == spoken["text"]
+    refused = http.post("/v1/audio/transcriptions", data=fields | {"response_format": "srt"}, files={"file": FILE})
+    assert refused.status_code == 400
+
+
 BOUNDARY = "multipart/form-data; boundary=x"
 PART = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
 
@@ -121,7 +133,7 @@ def test_forms_that_are_none_or_lack_what_is_needed_are_refused(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("response_format", "xml"), ("temperature", "0.7"), ("stream", "true"), ("timestamp_granularities[]", "letter")],
+    [("response_format", "xml"), ("temperature", "0.7"), ("stream", "maybe"), ("timestamp_granularities[]", "letter")],
 )
 def test_what_is_asked_in_vain_is_named(http: httpx.Client, field: str, value: str) -> None:
     files = {"file": ("a.wav", FILE)}
