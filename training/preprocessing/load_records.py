@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from service.bundle.manifest import DataSource
 from service.bundle.task_options import TaskName
@@ -23,6 +23,8 @@ from training.data.split import Parts, shortened
 from training.preprocessing.further_data import named_digests, read_further, times_read
 from training.preprocessing.windows import continued, one_series
 
+#: Tasks whose dev continues train, which is its past.
+_CONTINUE_TRAIN: Final = frozenset({"forecasting"})
 #: Joins the names, licences and attributions of several data sets.
 _AND = " + "
 
@@ -67,6 +69,19 @@ def load_data(task: LoadedTask, recipe: Recipe, train: Sequence[Record] | None =
     if recipe.data.also and not recipe.network.learns_running_text:
         data = _with_further_train(task, recipe, data)
     return task.prepare(recipe, data)
+
+
+def load_dev(task: LoadedTask, recipe: Recipe) -> RunData:
+    """Dev as `load_data` gives it, without what it does not depend on: train may be empty, or not all of it.
+
+    Raises as `load_data` does.
+    """
+    config = recipe.data
+    if not recipe.network.learns_running_text:
+        recipe = recipe.model_copy(update={"data": config.model_copy(update={"also": ()})})
+    if not config.dataset or config.hold_out or recipe.task in _CONTINUE_TRAIN:
+        return load_data(task, recipe)
+    return task.prepare(recipe, _named(recipe, with_train=False))
 
 
 def _with_further_train(task: LoadedTask, recipe: Recipe, data: RunData) -> RunData:
@@ -144,16 +159,15 @@ def with_past(data: RunData) -> RunData:
     return replace(data, dev=[continued(train, dev)]) if follows(train, dev) else data
 
 
-def _named(recipe: Recipe) -> RunData:
+def _named(recipe: Recipe, with_train: bool = True) -> RunData:
     entry = find_dataset(recipe.data.dataset)
     # Not `exclude_unset`: the recipe in a run folder spells out every default.
     given = recipe.data.read.model_dump(exclude_defaults=True)
     options = entry.options.model_copy(update=given)
-    train, dev = locate(entry.name, "train"), locate(entry.name, "dev")
     digests, attribution = named_digests(entry), entry.attribution
     return RunData(
-        train=read_records(recipe.task, train, options),
-        dev=read_records(recipe.task, dev, options),
+        train=read_records(recipe.task, locate(entry.name, "train"), options) if with_train else [],
+        dev=read_records(recipe.task, locate(entry.name, "dev"), options),
         source=DataSource(name=entry.name, licence=entry.licence, attribution=attribution, splits=digests),
     )
 

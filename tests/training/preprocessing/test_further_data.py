@@ -13,7 +13,7 @@ from training.config.recipe import ConfigFault, Recipe, parse_recipe
 from training.data.records import Utterance
 from training.evaluation.tasks.catalogue import EVALUATION_TASKS
 from training.preprocessing.further_data import times_read
-from training.preprocessing.load_records import load_data
+from training.preprocessing.load_records import load_data, load_dev
 from training.synthesis.sound import wave_bytes
 
 TASK = EVALUATION_TASKS["transcription"]
@@ -53,6 +53,13 @@ def test_parts_are_read_in_order_and_as_often_as_said(tmp_path: Path) -> None:
     assert texts_of(loaded.dev) == ["five", "six"]
     assert {"also/made/part-000.tsv", "also/made/part-001.tsv", "train/train.tsv"} <= set(loaded.source.splits)
     assert loaded.source.name == "train.tsv + part-000.tsv + part-001.tsv"
+
+
+def test_dev_is_read_without_what_was_read_besides_train(tmp_path: Path) -> None:
+    """A model is scored where the files that it also learned from are no more."""
+    loaded = load_dev(TASK, recipe_of(tmp_path, ["gone/part-*.tsv", "gone.tsv x2"]))
+    assert texts_of(loaded.dev) == ["five", "six"]
+    assert not any(name.startswith("also/") for name in loaded.source.splits)
 
 
 def test_a_group_held_out_is_left_out_of_further_data(tmp_path: Path) -> None:
