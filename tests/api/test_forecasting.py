@@ -49,7 +49,7 @@ def test_times_in_a_request_give_times_in_the_answer(models: Path, served: TestC
     assert (refused.status_code, "'late' is not a time" in refused.text) == (422, True)
 
 
-@pytest.mark.parametrize(("number", "status"), [(1.8e18, 200), (1e24, 200), (-2e24, 422), (1e38, 422)])
+@pytest.mark.parametrize(("number", "status"), [(1.8e18, 200), (2.0**64, 200), (-2e19, 422), (1e38, 422)])
 def test_numbers_too_large_to_compute_with_are_refused(
     models: Path, served: TestClient, number: float, status: int
 ) -> None:

@@ -20,6 +20,8 @@ from service.tasks.inputs.resample import Resampling
 
 #: Resampled at once: a part of a second, so that memory does not grow with the sound.
 _SAMPLES_AT_ONCE = 1 << 15
+#: Far beyond cepstra and logarithms of power.
+_LARGEST_FEATURE = 2.0**32
 #: Names of features that an error message lists.
 _MAX_NAMES_SHOWN = 8
 
@@ -137,7 +139,7 @@ class SignalForm:
             wanted = f"this model takes {len(spec.features)}: {names}"
             raise InvalidInput(f"the number of values in a frame is {value.values.shape[1]}, {wanted}", ("frames", 0))
         require_at_most(len(value.values), self._max_steps * self.per_step, "frames", ("frames",))
-        require_computable(value.values)
+        require_computable(value.values, _LARGEST_FEATURE)
         return value.values
 
 
