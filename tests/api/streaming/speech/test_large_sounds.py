@@ -130,7 +130,7 @@ def test_a_file_is_found_wherever_it_begins(num_before: int) -> None:
     require_sound(b'{"%b": ["%b", "%b"]}' % (b"k" * num_before, b"A" * 1024, b"A" * 3000), 2000)
 
 
-@pytest.mark.parametrize("message", [b":\0" * 2000, b"\x3a\xff", b"\x08" * 4000, b"\x3a\x01a" * 2000])
+@pytest.mark.parametrize("message", [b":\0" * 2000, b"\xff" * 10**6, b"\x3a\xff", b"\x08" * 4000])
 def test_a_message_of_tiny_fields_or_that_is_none_is_refused(message: bytes) -> None:
     with pytest.raises(BodyTooLarge):
         require_raw_tensors(message + b"\xff" * 3000, 2000)

@@ -17,6 +17,7 @@ _RAW = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2
 _DELIMITED, _KINDS = 2, 7
 #: Tensors, outputs and parameters of a large message.
 _MAX_FIELDS = 1024
+_MAX_VARINT_BYTES = 10
 #: Smaller contents count as all else does.
 _MIN_RAW_BYTES = 1024
 
@@ -61,15 +62,17 @@ def require_raw_tensors(message: bytes, max_bytes: int) -> None:
                 num_bytes -= min(size, len(message) - position)
             position += size
     except IndexError:
-        pass  # the message is cut short: its parser says so
+        pass  # it is no message, or cut short: its parser says so, if it is not too large
     if num_bytes > max_bytes:
         raise BodyTooLarge(f"the message is larger than {max_bytes} bytes, which only raw tensors of sound may make it")
 
 
 def _varint(message: bytes, position: int) -> tuple[int, int]:
-    """A number of protobuf, and where the next field begins. Raises IndexError at the end of the message."""
-    value = shift = 0
-    while message[position] & 0x80:
-        value |= (message[position] & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-    return value | message[position] << shift, position + 1
+    """A number of protobuf, and where what follows it begins. Raises IndexError where there is none."""
+    value = 0
+    for place in range(_MAX_VARINT_BYTES):
+        byte = message[position + place]
+        value |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return value, position + place + 1
+    raise IndexError("no number has so many bytes")
