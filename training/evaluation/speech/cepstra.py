@@ -56,7 +56,8 @@ def mel_filters(rate_hz: int, fft_size: int, num_filters: int) -> NDArray[np.flo
     """`[num_filters, fft_size // 2 + 1]` triangles, equally far apart in mel and straight in hertz."""
     low, high = mel_of(np.array([min(_LOWEST_HZ, rate_hz / 8), rate_hz / 2]))
     edges = hertz_of(np.linspace(low, high, num_filters + 2))
-    return np.ascontiguousarray(triangles(np.fft.rfftfreq(fft_size, 1 / rate_hz), edges).T)
+    places = np.fft.rfftfreq(fft_size, 1 / rate_hz).astype(np.float64)
+    return np.ascontiguousarray(triangles(places, edges).T)
 
 
 def _power_of_two(size: int) -> int:
