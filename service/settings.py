@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     max_sound_body_bytes: int = Field(
         16 * 1024 * 1024,
         ge=1024,
-        description="the same for POST /predict with sound, where a model that reads sound is served",
+        description="the same for requests with sound, where a model that reads sound is served",
     )
     max_open_requests: int = Field(
         1024, ge=1, description="concurrent requests over all models; the next one gets 429 before its body is read"

@@ -54,7 +54,7 @@ class Route(Generic[BodyT]):
         documented_body: the type of the JSON in a body of bytes, for the document.
         names_model: the JSON of the body names the model, or none, and the answer takes a place in that model's queue:
             so a request can be refused before its body is read.
-        takes_sound: the body may hold sound in `wav`, and be as large as sound is: see `sound_body`.
+        takes_sound: the body may hold sound, and be as large as sound is: see `sound_body`.
         parts: a body may have so many times the inputs of other requests, since the endpoint takes them in parts.
         operation_id: the name of the operation in the document, from which generators make the names of methods.
             Left out: the name of the endpoint. Unique, and kept from release to release.

@@ -6,6 +6,7 @@ The stream goes on by itself when the service stops: at another replica, or at t
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
@@ -140,22 +141,30 @@ class _Sent:
         self.start: dict[str, Any] = {**start, "parameters": dict(parameters) or None}
         self._unanswered: deque[bytes] = deque()
         self._again: list[bytes] = []
+        #: The part of a sample that was answered for and is not in the state.
+        self._held = b""
         self._num_moves = 0
 
     def noted(self, coming: Iterator[bytes]) -> Iterator[bytes]:
         """What is sent again, then what comes."""
+        held = self._held
         for piece in self._again:
-            yield piece
+            yield held + piece
+            held = b""
         for piece in coming:
             self._unanswered.append(piece)
-            yield piece
+            yield held + piece if held else piece
+            held = b""
 
     async def noted_async(self, coming: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        held = self._held
         for piece in self._again:
-            yield piece
+            yield held + piece
+            held = b""
         async for piece in coming:
             self._unanswered.append(piece)
-            yield piece
+            yield held + piece if held else piece
+            held = b""
 
     def heard(self, answer: StreamAnswer) -> list[Transcript]:
         """The transcripts of one answer. Each answers the oldest piece."""
@@ -163,7 +172,7 @@ class _Sent:
             return []
         if self._unanswered:
             self._unanswered.popleft()
-        self._num_moves = 0
+        self._num_moves, self._held = 0, b""
         return list(answer.predictions)
 
     def move(self, closing: StreamClosing) -> None:
@@ -172,4 +181,5 @@ class _Sent:
         if self._num_moves > _MAX_MOVES:
             raise closing
         self.start["state"] = closing.state or self.start.get("state")
+        self._held = base64.b64decode(closing.held) or self._held
         self._again = list(self._unanswered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -80,11 +81,13 @@ class GrpcPort:
         from service.api.protocols.open_inference.grpc_service.handlers import handlers_of
         from service.api.protocols.open_inference.grpc_service.health import Health
         from service.api.protocols.open_inference.grpc_service.infer_stream import InferStreams
+        from service.api.protocols.open_inference.grpc_service.message_size import port_limit
 
         host, settings = self._host, self._settings
-        calls = Calls(host.services, host.reports, host, host.open_connections)
+        max_bytes = await asyncio.to_thread(port_limit, settings)
+        calls = Calls(host.services, host.reports, host, host.open_connections, max_bytes)
         streams, health = InferStreams(calls), Health(host.services.registry, settings.max_streams_per_client)
-        server = grpc.aio.server(options=channel_options(settings, is_shared=self._is_shared))
+        server = grpc.aio.server(options=channel_options(settings, max_bytes, is_shared=self._is_shared))
         server.add_generic_rpc_handlers((handlers_of(calls, streams, health),))
         self.port = self._listen(server)
         self._announce = (health.stop, streams.stop)
@@ -112,12 +115,12 @@ class GrpcPort:
             raise OSError(f"cannot listen on {address}: {error}; choose another with --grpc-port") from error
 
 
-def channel_options(settings: Settings, *, is_shared: bool = False) -> Options:
-    """The limits of the service as gRPC spells them."""
+def channel_options(settings: Settings, max_bytes: int, *, is_shared: bool = False) -> Options:
+    """The limits of the service as gRPC spells them; `max_bytes` is that on a message."""
     keepalive_s = settings.stream_ping_interval_s
     return [
         ("grpc.so_reuseport", int(is_shared)),  # two services must not share a port without noticing
-        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.max_receive_message_length", max_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.per_message_decompression", 0),  # see `received`
         ("grpc.max_metadata_size", settings.max_head_bytes),

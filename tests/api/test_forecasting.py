@@ -49,6 +49,18 @@ def test_times_in_a_request_give_times_in_the_answer(models: Path, served: TestC
     assert (refused.status_code, "'late' is not a time" in refused.text) == (422, True)
 
 
+@pytest.mark.parametrize(("number", "status"), [(1.8e18, 200), (2.0**64, 200), (-2e19, 422), (1e38, 422)])
+def test_numbers_too_large_to_compute_with_are_refused(
+    models: Path, served: TestClient, number: float, status: int
+) -> None:
+    inputs = load_bundle(models / "tiny-forecaster" / "1").examples[0].inputs
+    frames = [list(frame) for frame in inputs["frames"]]
+    frames[3][1], frames[-1][0] = number, 0.0
+    response = served.post("/predict", json={"inputs": {"frames": frames}})
+    assert response.status_code == status, response.text
+    assert status == 200 or response.json()["detail"][0]["field"] == "inputs.frames.3.1"
+
+
 def test_forecasts_come_with_their_quantiles(models: Path, served: TestClient) -> None:
     """The recorded examples get their forecasts and quantiles, in one request or alone."""
     examples = load_bundle(models / "tiny-forecaster" / "1").examples

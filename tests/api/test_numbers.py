@@ -106,6 +106,13 @@ def sound_of(**form: Any) -> str:
         ("tiny-motion", {"frames": [FRAME] * (MAX_STEPS + 1)}, "inputs.frames", "at most 60"),
         ("tiny-motion", {"frames": [FRAME], "rate": 5}, "inputs.rate", "no such field"),
         ("tiny-motion", {"frame": [FRAME]}, "inputs", '"frames", "wav" or "png"'),
+        (
+            "tiny-motion",
+            {"frames": [FRAME, [1.0, -2e19, 2.0]]},
+            "inputs.frames.1.1",
+            "-2e+19; read are up to 1.8e+19",
+        ),
+        ("tiny-motion", [{"frames": [FRAME]}, {"frames": [[1e38, 0, 0]]}], "inputs.1.frames.0.0", "1e+38"),
         ("tiny-motion", "walking", "inputs", "not text"),
         ("tiny-motion", [{"frames": [FRAME]}, "walking"], "inputs.1", "not text"),
         ("tiny-motion", [["some", "words"]], "inputs.0", "not a list of words"),
@@ -135,6 +142,14 @@ def test_numbers_that_are_none_are_refused(client: TestClient, number: str) -> N
     response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
     assert response.json()["detail"][0]["field"].startswith("inputs.frames.0")
+
+
+@pytest.mark.parametrize("number", [1.8e18, 2.0**64, -(2.0**64)])
+@pytest.mark.parametrize("model", ["tiny-motion", "tiny-stream"])
+def test_numbers_that_a_series_may_hold_are_answered(client: TestClient, model: str, number: float) -> None:
+    """Nanoseconds since 1970, counters of 64 bits, and up to the bound, beside small numbers."""
+    frames = [[number, 0.0, -number], FRAME, [number] * 3] * 5
+    assert post(client, model=model, inputs={"frames": frames})["predictions"][0]["label"]
 
 
 def test_a_hundred_thousand_wrong_numbers_are_one_complaint(client: TestClient) -> None:

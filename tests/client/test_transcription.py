@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -75,7 +76,9 @@ def test_another_model_is_refused_by_name(hear: Any, service: LiveServer) -> Non
 class StoppingService:
     """Answers two pieces of a stream, and stops; what it had not answered is to be sent to the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: str = "") -> None:
+        """`held`: of the last piece that it has answered, in base64."""
+        self._held = held
         self.answered: list[bytes] = []
         self.states: list[Any] = []
 
@@ -87,7 +90,7 @@ class StoppingService:
                 socket.send(json.dumps({"type": "final", "index": index, "predictions": []}))
             elif index == 3:
                 state = f"after {len(self.answered)}"
-                socket.send(json.dumps({"type": "closing", "index": 2, "state": state, "held": ""}))
+                socket.send(json.dumps({"type": "closing", "index": 2, "state": state, "held": self._held}))
                 return
             else:
                 self.answered.append(message)
@@ -95,15 +98,27 @@ class StoppingService:
                 socket.send(json.dumps({"type": "result", "index": index, "predictions": [heard]}))
 
 
-def test_a_stream_goes_on_where_a_service_stops(hear: Any) -> None:
-    """Each piece is answered once, and those without an answer are sent again with the state that was handed out."""
-    service = StoppingService()
+def heard_from(service: StoppingService, hear: Any) -> list[Transcript]:
     with serve(service.talk, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        found = hear(f"http://127.0.0.1:{server.socket.getsockname()[1]}", PIECES, model="m")
+        found: list[Transcript] = hear(f"http://127.0.0.1:{server.socket.getsockname()[1]}", PIECES, model="m")
         server.shutdown()
         thread.join()
+    return found
+
+
+def test_a_stream_goes_on_where_a_service_stops(hear: Any) -> None:
+    """Each piece is answered once, and those without an answer are sent again with the state that was handed out."""
+    service = StoppingService()
+    found = heard_from(service, hear)
     assert service.answered == PIECES
     assert [each.text for each in found] == [str(number) for number in range(6)]
     assert service.states == [None, "after 2", "after 4"]
+
+
+def test_the_part_of_a_sample_that_was_held_is_sent_before_the_next_piece(hear: Any) -> None:
+    service = StoppingService(base64.b64encode(b"?").decode())
+    assert len(heard_from(service, hear)) == len(PIECES)
+    first_of_others = (PIECES[2], PIECES[4])
+    assert service.answered == [b"?" + piece if piece in first_of_others else piece for piece in PIECES]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.config.signals import SignalConfig
+from training.preprocessing.mel_scale import mel_of, triangles
 from training.preprocessing.padded_sequences import length_mask
 
 #: Added to the power before the logarithm: far below microphone noise, far above rounding errors.
@@ -60,18 +61,11 @@ def fourier_basis(window: int) -> NDArray[np.float64]:
 
 
 def mel_filters(config: SignalConfig) -> NDArray[np.float64]:
-    """`[bins, mel_bands]`: triangles that overlap by half, of equal width on the mel scale (O'Shaughnessy 1987)."""
+    """`[bins, mel_bands]`: triangles that overlap by half, of equal width and straight on the mel scale."""
     size = _transform_size(config.samples_per_window)
-    bins_mel = _mel(np.arange(size // 2 + 1) * config.sample_rate_hz / size)
-    edges = np.linspace(_mel(np.array(config.lowest_hz)), bins_mel[-1], config.mel_bands + 2)
-    rising = (bins_mel[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins_mel[:, None]) / (edges[2:] - edges[1:-1])
-    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)))
+    bins_mel = mel_of(np.arange(size // 2 + 1) * config.sample_rate_hz / size)
+    return triangles(bins_mel, np.linspace(mel_of(np.array(config.lowest_hz)), bins_mel[-1], config.mel_bands + 2))
 
 
 def _transform_size(window: int) -> int:
     return int(2 ** np.ceil(np.log2(window)))
-
-
-def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(2595.0 * np.log10(1.0 + hertz / 700.0))

@@ -28,6 +28,7 @@ from service.api.protocols.text_generation_inference.routes import compatible_re
 from service.api.schemas import EndpointInfo, GenerateRequest, RequestBody
 from service.api.validation.input_forms import Inputs
 from service.api.validation.json_body import BodyLimits, BodyT, parse_body
+from service.api.validation.sound_body import require_sound
 from service.bundle.manifest import Manifest
 from service.bundle.task_options import (
     CaptioningOptions,
@@ -36,7 +37,7 @@ from service.bundle.task_options import (
     WaveformSpec,
     signal_of,
 )
-from service.errors import BodyTooLarge, InferenceFailed, InvalidInput
+from service.errors import InferenceFailed, InvalidInput
 from service.inference.engines.generation_engine import GenerationEngine
 from service.inference.engines.predict_engine import PredictEngine
 from service.tasks.core.parameters import check_parameters
@@ -196,8 +197,7 @@ async def _generated(call: Call, body: GenerateRequest, name: str) -> Response:
 
 
 def _parsed(call: Call, body_type: type[BodyT], raw: bytes) -> BodyT:
-    if len(raw) > (most := call.settings.max_body_bytes):
-        raise BodyTooLarge(f"JSON here has at most {most} bytes: send sound as the body itself")
+    require_sound(raw, call.settings.max_body_bytes)
     return parse_body(body_type, raw, BodyLimits(call.settings.max_body_bytes, call.settings.max_inputs_per_request))
 
 

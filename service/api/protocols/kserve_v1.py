@@ -125,6 +125,7 @@ PROTOCOL = Protocol(
             endpoint=predict,
             body=PredictForm,
             any_media_type=True,
+            takes_sound=True,
             answer=PredictAnswer,
             summary="Predict each instance",
             responses=PREDICT_RESPONSES,

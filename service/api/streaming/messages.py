@@ -145,7 +145,7 @@ class StreamedToken(ServerMessage):
 
 
 class StateHandedOut(ServerMessage):
-    """The state after all words and rows that are complete; `held` is text of a word that was not yet."""
+    """The state after all words and rows that are complete; `held` is the part of a word or number that is not."""
 
     type: Literal["state"]
     index: int

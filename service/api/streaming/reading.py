@@ -109,13 +109,14 @@ class ChunkReading:
         bundle = engine.opened.bundle
         self._text = None if form else TextPieces(bundle, _offset_unit(self._parameters))
         self._bytes = BytePieces(form.unit_bytes) if form else None
+        self._held_bytes = ""
         self._num_rows = 0
         self._last: list[Any] = []
         self._is_summary = bundle.manifest.task == "classification"
 
     @property
     def held(self) -> str:
-        return self._text.held if self._text else ""
+        return self._text.held if self._text else self._held_bytes
 
     async def take(self, piece: Piece) -> Body:
         if isinstance(piece, TextPiece):
@@ -127,10 +128,13 @@ class ChunkReading:
             if self._form is None or self._bytes is None:
                 raise _takes_no_bytes(self._engine)
             piece = self._form.rows(self._bytes.add(piece))
-        if not piece:
-            return {"predictions": []}
-        start, self._num_rows = self._num_rows, self._num_rows + len(piece)
-        return await self._read({"frames": piece}, start, self._num_rows)
+        body: Body = {"predictions": []}
+        if piece:
+            start, self._num_rows = self._num_rows, self._num_rows + len(piece)
+            body = await self._read({"frames": piece}, start, self._num_rows)
+        if self._bytes is not None:
+            self._held_bytes = self._bytes.held
+        return body
 
     def generate(self, parameters: Any | None) -> AsyncIterator[Body]:
         raise writes_no_text(self._engine)
@@ -152,7 +156,7 @@ class ChunkReading:
         return self._state.to_bytes()
 
     def close(self) -> None:
-        """Nothing is held but a word."""
+        """Nothing is held but a word, or a row that is not complete."""
 
     async def _read(self, value: JsonInput, start: int, end: int) -> Body:
         context = self._context

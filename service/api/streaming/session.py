@@ -175,9 +175,11 @@ class StreamSession:
         return self._reading
 
     def _where(self) -> Body:
-        """From where the client can go on: the state, if there is one, and the text of a word that it has not read."""
-        if self._reading is None or self._engine is None or (state := self._reading.state()) is None:
+        """From where the client can go on: the state, if there is one, and the part of a word or row beyond it."""
+        if self._reading is None or self._engine is None:
             return {}
+        if (state := self._reading.state()) is None:
+            return {"held": self._reading.held} if self._reading.held else {}
         call = self._context.call
         token = call.state_storage.sealer.seal(state, call.owner_of_states(self._engine))
         return {"state": token, "held": self._reading.held}

@@ -28,7 +28,6 @@ class SignalReading:
     """
 
     reads: Reads = "chunks"
-    held = ""
 
     def __init__(
         self, context: StreamContext, engine: PredictEngine, start: Start, form: ByteFormat, before: bytes | None
@@ -38,6 +37,7 @@ class SignalReading:
         self._parameters = start.parameters or {}
         self._state: InputState | bytes | None = before
         self._bytes = BytePieces(form.unit_bytes)
+        self.held = ""
         self._together = bytearray()
         self._read_s = self._busy_s = 0.0
         self._series = engine.speech
@@ -53,7 +53,9 @@ class SignalReading:
     async def take(self, piece: Piece) -> Body:
         began_s = time.monotonic()
         value = self._value_of(piece)
-        return self._told([], began_s) if value is None else await self._read(value, began_s, is_last=False)
+        told = self._told([], began_s) if value is None else await self._read(value, began_s, is_last=False)
+        self.held = self._bytes.held  # now, and not of a piece that has failed
+        return told
 
     def generate(self, parameters: Any | None) -> AsyncIterator[Body]:
         raise writes_no_text(self._engine)

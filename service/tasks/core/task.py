@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from service.bundle import padding
@@ -20,6 +21,9 @@ Array = padding.Array
 
 #: Upper bound on the mean number of characters per token, for every tokenizer of this project.
 MAX_CHARACTERS_PER_TOKEN = 32
+#: 1.8e19. No real series is refused: nanoseconds since 1970 are 1.8e18, counters of 64 bits end here, and sums of money
+#: and populations are smaller. The square of a larger number, which layer normalisation takes, overflows in float32.
+LARGEST_NUMBER = 2.0**64
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +240,19 @@ def require_at_most(length: int, limit: int, unit: str, field: Sequence[str | in
     """Raises InvalidInput when an input is longer than the bundle's limit."""
     if length > limit:
         raise InvalidInput(f"the input has {length} {unit}, this model takes at most {limit}", field)
+
+
+def require_computable(frames: padding.FloatArray, largest: float = LARGEST_NUMBER) -> None:
+    """Check that no number of frames `[time, features]` is so large that what a network computes from it overflows.
+
+    Raises:
+        InvalidInput: with the place of the number.
+    """
+    if frames.max(initial=0.0) <= largest and frames.min(initial=0.0) >= -largest:
+        return
+    row, column = map(int, np.unravel_index(np.abs(frames).argmax(), frames.shape))
+    message = f"this number is {frames[row, column]:.4g}; read are up to {largest:.2g}, positive or negative"
+    raise InvalidInput(message, ("frames", row, column))
 
 
 def require_at_most_new_tokens(wanted: int, limit: int) -> None:

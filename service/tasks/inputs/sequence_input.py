@@ -19,6 +19,7 @@ from service.tasks.core.task import (
     input_statistics_of,
     kind_of,
     require_at_most,
+    require_computable,
     require_short_text,
     require_words,
 )
@@ -118,6 +119,7 @@ class FramesInput:
             wanted = f"this model takes {len(self._features)}: {self._names()}"
             raise InvalidInput(f"the number of values in a frame is {num_features}, {wanted}", ("frames", 0))
         require_at_most(num_frames, self._max_frames, "frames", ("frames",))
+        require_computable(value.values)
         return value.values
 
     def length(self, sequence: FloatArray) -> int:

@@ -25,6 +25,7 @@ from service.tasks.core.task import (
     Runner,
     kind_of,
     require_at_most,
+    require_computable,
 )
 from service.tasks.single_pass.future_times import future_times
 
@@ -99,6 +100,7 @@ class Forecasting(PredictTask[ForecastingExample, ForecastingOutput]):
             raise InvalidInput(f"{has}, this model takes {len(names)}: {', '.join(names)}", (*_FRAMES, 0))
         if num_frames < look_back:
             raise InvalidInput(f"there are {num_frames} frames, this model needs the last {look_back}", _FRAMES)
+        require_computable(value.values)
         return ForecastingExample(value.values[-look_back:], self._times(value))
 
     def _times(self, value: Frames) -> tuple[str, ...]:

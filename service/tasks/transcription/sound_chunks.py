@@ -15,13 +15,13 @@ from service.bundle.padding import FloatArray
 from service.bundle.task_options import FramesSpec, TranscriptionOptions, WaveformSpec
 from service.errors import InvalidInput
 from service.tasks.core.state_bytes import malformed
-from service.tasks.core.task import Frames, PredictInput, Waveform, kind_of, require_at_most
+from service.tasks.core.task import Frames, PredictInput, Waveform, kind_of, require_at_most, require_computable
 from service.tasks.inputs.resample import Resampling
 
 #: Resampled at once: a part of a second, so that memory does not grow with the sound.
 _SAMPLES_AT_ONCE = 1 << 15
-#: Far beyond cepstra and logarithms of power; what a network computes from larger numbers may overflow.
-_LARGEST_NUMBER = 2.0**32
+#: Far beyond cepstra and logarithms of power.
+_LARGEST_FEATURE = 2.0**32
 #: Names of features that an error message lists.
 _MAX_NAMES_SHOWN = 8
 
@@ -139,10 +139,7 @@ class SignalForm:
             wanted = f"this model takes {len(spec.features)}: {names}"
             raise InvalidInput(f"the number of values in a frame is {value.values.shape[1]}, {wanted}", ("frames", 0))
         require_at_most(len(value.values), self._max_steps * self.per_step, "frames", ("frames",))
-        is_small = (np.abs(value.values) <= _LARGEST_NUMBER).all(axis=1)
-        if not is_small.all():
-            message = f"this frame holds a number beyond {_LARGEST_NUMBER:.0f}, which no feature of sound is"
-            raise InvalidInput(message, ("frames", int(is_small.argmin())))
+        require_computable(value.values, _LARGEST_FEATURE)
         return value.values
 
 

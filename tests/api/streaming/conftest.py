@@ -39,7 +39,7 @@ def stream_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def server(stream_models: Path) -> Iterator[LiveServer]:
-    with live_server(stream_models) as started:
+    with live_server(stream_models, grpc_port=0) as started:
         yield started
 
 

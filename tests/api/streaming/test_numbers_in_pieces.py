@@ -48,6 +48,20 @@ def test_rows_of_bytes_are_read_when_they_are_whole(stream: Client, http: httpx.
     assert scores_of(final["predictions"]) == pytest.approx(whole, abs=1e-5)
 
 
+def test_the_part_of_a_row_that_the_state_has_not_is_held(stream: Client, http: httpx.Client) -> None:
+    whole = scores_of(predict(http, "tiny-motion-chunks", {"frames": ROWS.tolist()}))
+    data = ROWS.astype("<f4").tobytes()
+    stream.start("tiny-motion-chunks", **FINITE)
+    stream.say(data[:29])
+    handed = stream.say({"type": "state"})
+    assert base64.b64decode(handed["held"]) == data[24:29]
+    stream.say(data[29:36])
+    stream.end()
+    stream.start("tiny-motion-chunks", state=handed["state"], **FINITE)
+    answer = stream.say(base64.b64decode(handed["held"]) + data[29:])
+    assert scores_of(answer["predictions"]) == pytest.approx(whole, abs=1e-5)
+
+
 def test_rows_as_json_and_as_bytes_may_alternate_where_each_is_answered(stream: Client, http: httpx.Client) -> None:
     whole = scores_of(predict(http, "tiny-motion-chunks", {"frames": ROWS.tolist()}))
     stream.start("tiny-motion-chunks", **FINITE)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.records import Utterance
+from training.preprocessing.mel_scale import hertz_of, mel_of, triangles
 
 #: Seconds of a window and between windows, filters and cepstra, as speech recognisers have long used them.
 WINDOW_S: Final = 0.025
@@ -52,13 +53,11 @@ def log_mel(samples: NDArray[np.float32], rate_hz: int, num_filters: int = NUM_F
 
 
 def mel_filters(rate_hz: int, fft_size: int, num_filters: int) -> NDArray[np.float64]:
-    """`[num_filters, fft_size // 2 + 1]` triangles, equally far apart in mel."""
-    low, high = 2595 * np.log10(1 + np.array([min(_LOWEST_HZ, rate_hz / 8), rate_hz / 2]) / 700)
-    edges = 700 * (10 ** (np.linspace(low, high, num_filters + 2) / 2595) - 1)
-    places = np.fft.rfftfreq(fft_size, 1 / rate_hz)
-    rising = (places - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - places) / np.diff(edges)[1:, None]
-    return np.clip(np.minimum(rising, falling), 0, None)
+    """`[num_filters, fft_size // 2 + 1]` triangles, equally far apart in mel and straight in hertz."""
+    low, high = mel_of(np.array([min(_LOWEST_HZ, rate_hz / 8), rate_hz / 2]))
+    edges = hertz_of(np.linspace(low, high, num_filters + 2))
+    places = np.fft.rfftfreq(fft_size, 1 / rate_hz).astype(np.float64)
+    return np.ascontiguousarray(triangles(places, edges).T)
 
 
 def _power_of_two(size: int) -> int:

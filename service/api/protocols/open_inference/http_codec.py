@@ -25,6 +25,7 @@ from service.api.protocols.open_inference.tensors.tensor_data import (
     tensor_of_json,
 )
 from service.api.validation.json_body import BodyLimits, parse_body
+from service.api.validation.sound_body import require_sound
 from service.errors import InvalidInput
 from service.settings import Settings
 
@@ -99,12 +100,15 @@ def read_request(body: bytes, header_length: bytes, settings: Settings) -> Infer
     Raises:
         HTTPException, RequestValidationError: the JSON is malformed, or of another shape.
         InvalidInput: a tensor does not fit its description.
+        BodyTooLarge: the JSON is larger than other bodies, and not by sound.
     """
     size = _json_size(header_length, len(body))
     limits = BodyLimits(settings.max_body_bytes, settings.max_inputs_per_request)
     has_raw = size < len(body)
+    json = body[:size] if has_raw else body
+    require_sound(json, settings.max_body_bytes)
     read_head = _kept_head if has_raw and size <= _MAX_KEPT_BYTES else _read_head
-    head = read_head(body[:size] if has_raw else body, limits)
+    head = read_head(json, limits)
     inputs = _read_tensors(head.inputs, memoryview(body)[size:], settings.max_tokens_per_request)
     return InferRequest(inputs, head.outputs, head.parameters, head.id, head.is_binary)
 

@@ -258,6 +258,7 @@ PROTOCOL = Protocol(
             "/infer",
             "infer",
             infer_tensors,
+            takes_sound=True,
             summary="Infer: tensors in, tensors out",
             documented_body=InferForm,
             request_body=INFER_BODY,

@@ -149,6 +149,11 @@ class BytePieces:
         self._left = pending[cut:]
         return pending[:cut]
 
+    @property
+    def held(self) -> str:
+        """The bytes of a row or sample that is not complete, in base64."""
+        return base64.b64encode(self._left).decode("ascii")
+
     def require_complete(self) -> None:
         """Raises InvalidInput at the end of an input in the middle of a row or sample."""
         if self._left:

@@ -36,6 +36,10 @@ _CACHED_CHARACTERS = 1 << 17
 _PAUSE_MS = 320.0
 #: The same in steps: where the duration of a step is unknown, and for models whose tokens are words.
 _PAUSE_STEPS, _PAUSE_STEPS_OF_WORDS = 8, 2
+#: Silence within a keyword of several words. A word that is one token is written at one step and sounds beyond it, so
+#: that the steps without a token between two such words are those of a pause and of a word.
+_LONGEST_PAUSE_MS, _LONGEST_PAUSE_MS_OF_WORDS = 600.0, 1200.0
+_USUAL_STEP_MS = 40.0
 
 
 class Decoders:
@@ -145,7 +149,12 @@ class Decoders:
         space_id = self._tokenizer.token_id(" ") if unit == "character" else None
         # A keyword that is listed twice is told once.
         return KeywordSpotter(
-            list(dict.fromkeys(listed)), threshold, begins_word, space_id, self._pause_steps(unit == "word")
+            list(dict.fromkeys(listed)),
+            threshold,
+            begins_word,
+            space_id,
+            self._pause_steps(unit == "word"),
+            self._longest_pause_steps(unit == "word"),
         )
 
     def _ids(self, text: str) -> tuple[int, ...]:
@@ -157,6 +166,10 @@ class Decoders:
         if has_words:
             return _PAUSE_STEPS_OF_WORDS
         return max(2, round(_PAUSE_MS / self._options.step_ms)) if self._options.step_ms else _PAUSE_STEPS
+
+    def _longest_pause_steps(self, has_words: bool) -> int:
+        pause_ms = _LONGEST_PAUSE_MS_OF_WORDS if has_words else _LONGEST_PAUSE_MS
+        return round(pause_ms / (self._options.step_ms or _USUAL_STEP_MS))
 
     def _of_transducer(self, parameters: SearchParameters) -> Decoder[Any]:
         """A transducer is decoded greedily: what needs the outputs of CTC is refused."""

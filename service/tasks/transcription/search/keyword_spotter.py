@@ -5,7 +5,8 @@ of the keyword costs the log-probability of that token; any other step costs wha
 step, the filler, so that silence and long tokens cost nothing. The confidence is the geometric mean over the tokens.
 
 A keyword is made of whole words: what comes after it begins another word, or is a pause. It is told when it has ended,
-once for each occurrence.
+once for each occurrence. Silence between its tokens costs nothing up to a longest pause; what was begun before a longer
+one is given up, so that two words that are seconds apart are not one keyword of two words.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class SpotterState(NamedTuple):
         step_in_token: where that alignment wrote the token, and `step_in_blank` likewise.
         opening: the score of a word that begins next.
         top_id: the best token of the last step.
-        num_quiet: steps since one whose best token was not the blank.
+        num_quiet: steps since one whose best token was not the blank; counted up to the longest pause.
         num_steps: steps so far.
     """
 
@@ -67,6 +68,7 @@ class KeywordSpotter:
         begins_word: Array,
         space_id: int | None = None,
         pause_steps: int = 8,
+        longest_pause_steps: int = 24,
     ) -> None:
         """Prepare the recursion.
 
@@ -76,12 +78,14 @@ class KeywordSpotter:
             begins_word: bool `[vocabulary]`: tokens with which one word ends, and another begins.
             space_id: the token between words, for models that write one.
             pause_steps: steps without a token that end a word as well.
+            longest_pause_steps: steps without a token that no keyword goes on after; `pause_steps` at least.
         """
         self.keywords = tuple(keywords)
         self._least = float(np.log(max(threshold, 1e-6)))
         self._begins_word = begins_word
         self._space_id = space_id
         self._pause = pause_steps
+        self._longest_pause = max(longest_pause_steps, pause_steps)
         self._num_tokens = np.array([len(keyword.token_ids) for keyword in keywords])
         shape = len(keywords), int(self._num_tokens.max())
         self._ids = np.zeros(shape, dtype=np.int64)
@@ -94,7 +98,7 @@ class KeywordSpotter:
     def start(self) -> SpotterState:
         """Before the first step."""
         never, zeros = np.full(self._ids.shape, _NEVER), np.zeros(self._ids.shape, dtype=np.int64)
-        return SpotterState(never, never, zeros, zeros, num_quiet=self._pause)
+        return SpotterState(never, never, zeros, zeros, num_quiet=self._longest_pause)
 
     def advance(self, before: SpotterState, log_probs: Array) -> tuple[SpotterState, list[FoundKeyword]]:
         """Read steps `[steps, vocabulary]`; returns the keywords that have ended in them."""
@@ -122,11 +126,20 @@ class KeywordSpotter:
         elif self._space_id is not None and top_id != self._space_id and row[self._space_id] > _LEAST_SPACE:
             state = self._tell(state, float(row[self._space_id]), found)
         after = self._passed_over(state) if row[BLANK] > _CERTAIN_BLANK else self._aligned(state, row, row[top_id])
-        num_quiet = 0 if top_id != BLANK else min(state.num_quiet + 1, self._pause)
-        is_pause = num_quiet == self._pause
+        num_quiet = 0 if top_id != BLANK else min(state.num_quiet + 1, self._longest_pause)
+        is_pause = num_quiet >= self._pause
         opening = 0.0 if is_pause else self._opening(state.opening, row, top_id)
         after = after._replace(opening=opening, top_id=top_id, num_quiet=num_quiet, num_steps=state.num_steps + 1)
-        return self._tell(after, 0.0, found) if is_pause else after
+        after = self._tell(after, 0.0, found) if is_pause else after
+        return self._given_up(after) if num_quiet == self._longest_pause else after
+
+    def _given_up(self, state: SpotterState) -> SpotterState:
+        """After a longest pause: without what was written before it. What may have begun within it goes on."""
+        since = state.num_steps - self._longest_pause
+        return state._replace(
+            in_token=np.where(state.step_in_token < since, _NEVER, state.in_token),
+            in_blank=np.where(state.step_in_blank < since, _NEVER, state.in_blank),
+        )
 
     def _tell(
         self, state: SpotterState, cost: float, found: list[FoundKeyword], sounding_id: int = BLANK
@@ -210,7 +223,7 @@ class KeywordSpotter:
         floats = np.frombuffer(data, _FLOAT, 1 + 2 * size)
         numbers = np.frombuffer(data, _INT, 3 + 2 * size, floats.nbytes).astype(np.int64)
         top_id, num_quiet, num_steps = numbers[:3].tolist()
-        is_counted = 0 <= top_id < len(self._begins_word) and 0 <= num_quiet <= self._pause and num_steps >= 0
+        is_counted = 0 <= top_id < len(self._begins_word) and 0 <= num_quiet <= self._longest_pause and num_steps >= 0
         if not is_counted or not np.isfinite(floats).all() or (numbers[3:] > num_steps).any():
             raise malformed("the scores of its keywords are not finite, or of no step")
         in_token, in_blank = floats[1 : 1 + size].reshape(shape), floats[1 + size :].reshape(shape)

@@ -30,13 +30,16 @@ class Stream:
 
 def places(**settings: Any) -> Places:
     """Of four streams of an address, and eight of all, unless settings say otherwise."""
-    return Places(Settings(**{"max_connections": 8, **settings}))
+    found = Settings(**{"max_connections": 8, **settings})
+    return Places(found, found.max_body_bytes)
 
 
 def test_unfinished_messages_of_all_streams_are_bounded_by_what_bodies_may_hold() -> None:
-    found = Places(Settings(max_body_bytes=2**20, max_held_body_bytes=100 * 2**20))
+    found = Places(Settings(max_body_bytes=2**20, max_held_body_bytes=100 * 2**20), 2**20)
     assert (found.max_streams, found.max_each) == (400, 200)
-    assert Places(Settings(max_streams_per_client=3)).max_each == 3
+    assert Places(Settings(max_streams_per_client=3), 2**21).max_each == 3
+    sound = Settings()
+    assert Places(sound, sound.most_sound_body_bytes).max_streams == 64
 
 
 def test_the_clients_own_stream_that_was_silent_for_longest_makes_room() -> None:

@@ -150,6 +150,38 @@ def test_a_state_continues_on_another_connection(stream_factory: Open, http: htt
     assert text_of([*before, *after]) == whole_text(http, MODEL, wav(SOUND, 16_000))
 
 
+@pytest.mark.parametrize(("encoding", "size", "num_held"), [("pcm_s16le", 15_001, 1), ("pcm_f32le", 30_007, 3)])
+def test_the_part_of_a_sample_that_the_state_has_not_is_held(
+    stream_factory: Open, http: httpx.Client, encoding: str, size: int, num_held: int
+) -> None:
+    """Sent again before what follows, as the text of a word is, no sample is lost or shifted by a byte."""
+    data = SOUND.tobytes() if encoding == "pcm_s16le" else (SOUND / 2.0**15).astype("<f4").tobytes()
+    with stream_factory() as first:
+        first.start(MODEL, encoding=encoding)
+        before = [first.say(data[:size])]
+        handed = first.say({"type": "state"})
+        held = base64.b64decode(handed["held"])
+    assert held == data[size - num_held : size]
+    with stream_factory() as second:
+        second.start(MODEL, encoding=encoding, state=handed["state"])
+        after = [second.say(held + data[size:]), second.end()]
+    assert text_of([*before, *after]) == whole_text(http, MODEL, wav(SOUND))
+
+
+def test_what_is_held_is_handed_out_before_there_is_a_state(stream: Client) -> None:
+    stream.start(MODEL)
+    stream.say(b"\x07")
+    handed = stream.say({"type": "state"})
+    assert (handed["state"], handed["held"]) == (None, "Bw==")
+
+
+def test_a_piece_that_failed_leaves_what_was_held_before_it(stream: Client) -> None:
+    stream.start(MODEL, encoding="pcm_f32le")
+    stream.say(b"\0" * 4000 + b"\x01")
+    error = stream.say(b"\xff" * 4002)
+    assert (error["type"], error["held"]) == ("error", "AQ==")
+
+
 def test_the_end_hands_out_a_state_instead_of_ending_the_utterance(stream: Client, http: httpx.Client) -> None:
     data = SOUND.tobytes()
     stream.start(MODEL)

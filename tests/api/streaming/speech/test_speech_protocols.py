@@ -16,8 +16,9 @@ MODEL = "tiny-speech"
 SAMPLES = (sound(3.0) * 2**15).astype("<i2")
 
 
-def wav(samples: Any = SAMPLES) -> str:
-    found: str = ByteFormat("pcm_s16le", sample_rate_hz=RATE_HZ).whole_input(samples.tobytes())["wav"]
+def wav(samples: bytes = SAMPLES.tobytes(), rate_hz: int = RATE_HZ) -> str:
+    """Samples of 16 bits as a wave file in base64."""
+    found: str = ByteFormat("pcm_s16le", sample_rate_hz=rate_hz).whole_input(samples)["wav"]
     return found
 
 
@@ -44,7 +45,11 @@ def test_predict_in_chunks_ends_with_the_one_that_asks_for_no_state(http: httpx.
     state, texts = None, []
     for start in range(0, len(SAMPLES), 7001):
         is_last = start + 7001 >= len(SAMPLES)
-        body = {"model": MODEL, "inputs": {"wav": wav(SAMPLES[start : start + 7001])}, "return_state": not is_last}
+        body = {
+            "model": MODEL,
+            "inputs": {"wav": wav(SAMPLES[start : start + 7001].tobytes())},
+            "return_state": not is_last,
+        }
         answer = post(http, "/predict", json=body | ({"state": state} if state else {}))
         texts += [one["text"] for one in answer["predictions"] if one["is_final"]]
         state = answer.get("state")

@@ -25,7 +25,7 @@ SPACE = ids_of(TOKENIZER, " ")[0]
 def spotter(*keywords: str, threshold: float = 0.5) -> KeywordSpotter:
     begins_word = np.arange(SIZE) == SPACE
     listed = [Keyword(name, tuple(ids_of(TOKENIZER, name))) for name in keywords]
-    return KeywordSpotter(listed, threshold, begins_word, SPACE, pause_steps=4)
+    return KeywordSpotter(listed, threshold, begins_word, SPACE, pause_steps=4, longest_pause_steps=12)
 
 
 def spoken(text: str, probability: float = 0.9) -> FloatArray:
@@ -62,6 +62,46 @@ def test_whole_words_are_found_once_for_each_occurrence(text: str, names: list[s
     """Neither parts of words nor silence are keywords; phrases and doubled letters are, in the order of their ends."""
     row = spoken(text) if text else log_probs_of([BLANK], SIZE)
     assert sorted(found.keyword for found in found_in(spotter("one", "ten", "see", "ten one"), row)) == sorted(names)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+@pytest.mark.parametrize(
+    ("text", "num_blanks", "names"),
+    [
+        ("ten {}one", 8, ["ten", "ten one", "one"]),
+        ("ten {}one", 10, ["ten", "ten one", "one"]),
+        ("ten {}one", 12, ["ten", "one"]),
+        ("ten{} one", 100, ["ten", "one"]),
+        ("ten{} {}one", 100, ["ten", "one"]),
+        ("on{}e ten", 12, ["ten"]),
+        ("{}ten one{}", 100, ["ten", "ten one", "one"]),
+    ],
+)
+def test_a_keyword_goes_on_after_a_short_pause_and_not_after_a_long_one(
+    text: str, num_blanks: int, names: list[str], size: int
+) -> None:
+    """Wherever the pause is, however the steps are divided, and through bytes."""
+    parts = [spoken(part) for part in text.split("{}") if part]
+    pause = log_probs_of([BLANK] * num_blanks, SIZE, 0.999)
+    places = [place for part in text.split("{}") for place in ([part] if part else []) + ["pause"]][:-1]
+    spoken_parts = iter(parts)
+    row = np.concatenate([pause if place == "pause" else next(spoken_parts) for place in places])
+    one = spotter("one", "ten", "ten one")
+    state, found = one.start(), list[FoundKeyword]()
+    for start in range(0, len(row), size):
+        state, more = one.advance(one.from_bytes(one.to_bytes(state)), row[start : start + size])
+        found += more
+    assert sorted(each.keyword for each in [*found, *one.at_end(state)]) == sorted(names)
+
+
+def test_what_begins_unsurely_within_a_long_pause_is_not_given_up() -> None:
+    """A first letter that is less probable than the blank, after a pause that ended what came before it."""
+    row = np.concatenate([spoken("te"), log_probs_of([BLANK] * 14, SIZE, 0.9), spoken("one")])
+    (letter,) = ids_of(TOKENIZER, "o")
+    place = len(row) - 9
+    row[place : place + 2] = np.log(0.01)
+    row[place : place + 2, BLANK], row[place : place + 2, letter] = np.log(0.5), np.log(0.4)
+    assert [found.keyword for found in found_in(spotter("one"), row)] == ["one"]
 
 
 def test_the_step_is_that_of_the_last_token_and_the_confidence_the_mean_of_the_tokens() -> None:

@@ -18,12 +18,13 @@ import grpc.aio
 from service.access.api_key import Scope
 from service.api.admission import admit
 from service.api.call import Call, Services
+from service.api.protocols.open_inference.grpc_service.message_size import require_raw_tensors
 from service.api.protocols.open_inference.grpc_service.received import Context, MessageReader
 from service.api.protocols.open_inference.grpc_service.status import ERRORS, Refusal, metadata_of, refusal_of
 from service.api.request_record import RequestRecord
 from service.api.request_scope import RequestScope
 from service.api.validation.content_coding import HeldBodies
-from service.errors import Overloaded, StillOpening
+from service.errors import BodyTooLarge, Overloaded, StillOpening
 from service.observability.json_logs import request_fields_var
 
 #: The label of the protocol in the metrics.
@@ -41,11 +42,13 @@ class Method(NamedTuple):
 
     Attributes:
         scope: what an API key needs; `open`: a probe, which is answered under any load and logged at debug level only.
+        takes_sound: its message, a `ModelInferRequest`, may hold sound, and be as large as sound is.
     """
 
     name: str
     respond: Respond
     scope: Scope = "any"
+    takes_sound: bool = False
 
     @property
     def route(self) -> str:
@@ -74,11 +77,13 @@ class Arrival(NamedTuple):
 class Calls:
     """Answers calls. One for each service; use it in the event loop."""
 
-    def __init__(self, services: Services, reports: RequestScope, room: Room, held: HeldBodies) -> None:
+    def __init__(self, services: Services, reports: RequestScope, room: Room, held: HeldBodies, max_bytes: int) -> None:
+        """`max_bytes` is the limit of the port on a message."""
         self.services = services
         self.room = room
         self.reports = reports
-        self.messages = MessageReader(services.settings, held)
+        self.max_bytes = max_bytes
+        self.messages = MessageReader(services.settings, held, max_bytes)
 
     async def unary(self, method: Method, context: Context) -> bytes:
         """The response of a method with one request. It is read when its caller is known."""
@@ -91,7 +96,7 @@ class Calls:
                 try:
                     call = self.call(record, arrival, method.scope)
                     raw = await self.messages.receive(context)
-                    response = await self.messages.using(raw, partial(self._respond, call, method.respond))
+                    response = await self.messages.using(raw, partial(self._respond, call, method))
                 except Exception as error:
                     await abort(context, refusal_of(record, error))
                 context.set_trailing_metadata(metadata_of(record))
@@ -127,18 +132,23 @@ class Calls:
             call.deadline_s = min(call.deadline_s, record.started_s + arrival.ends_s)
         return call
 
-    async def _respond(self, call: Call, respond: Respond, message: bytes) -> bytes:
+    async def _respond(self, call: Call, method: Method, message: bytes) -> bytes:
         """The response to a message. Raises what the error table knows."""
-        require_body(call, message)
+        require_body(call, message, takes_sound=method.takes_sound)
         while True:
             try:
-                return await respond(call, message)
+                return await method.respond(call, message)
             except StillOpening as opening:  # nothing has begun yet: the engine is found first
                 await call.until_open(opening)
 
 
-def require_body(call: Call, message: bytes) -> None:
-    """Raises BodyTooLarge for a message that is larger than the key allows."""
+def require_body(call: Call, message: bytes, *, takes_sound: bool) -> None:
+    """Raises BodyTooLarge for a message that is larger than the key allows, or than such a message may be."""
+    call.num_body_bytes = len(message)
+    if len(message) > (most := call.settings.max_body_bytes):
+        if not takes_sound:
+            raise BodyTooLarge(f"the message is larger than {most} bytes")
+        require_raw_tensors(message, most)
     if call.record.caller is not None:
         call.record.caller.require_body(len(message))
 

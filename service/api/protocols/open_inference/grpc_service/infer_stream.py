@@ -64,7 +64,7 @@ class InferStreams:
 
     def __init__(self, calls: Calls) -> None:
         self.open = 0
-        self._places = Places(calls.services.settings)
+        self._places = Places(calls.services.settings, calls.max_bytes)
         self._calls = calls
         self._running: set[InferStream] = set()
         self._is_stopping = False
@@ -228,7 +228,7 @@ class InferStream:
             form = ModelInferRequest()
 
             async def respond(message: bytes) -> None:
-                require_body(call, message)
+                require_body(call, message, takes_sound=True)
                 form.CopyFrom(parse(ModelInferRequest, message))
                 await self._respond(call, form, turn)
 

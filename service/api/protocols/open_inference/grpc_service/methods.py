@@ -148,7 +148,7 @@ UNARY_METHODS = (
     Method("ModelMetadata", _plain(pb.ModelMetadataRequest, model_metadata)),
     Method("ModelConfig", _plain(pb.ModelConfigRequest, model_config)),
     Method("ModelStatistics", model_statistics),
-    Method("ModelInfer", model_infer),
+    Method("ModelInfer", model_infer, takes_sound=True),
     Method("RepositoryIndex", _plain(pb.RepositoryIndexRequest, repository_index)),
     Method("RepositoryModelLoad", load, "admin"),
     Method("RepositoryModelUnload", unload, "admin"),

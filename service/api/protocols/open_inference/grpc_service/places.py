@@ -16,6 +16,8 @@ from service.settings import Settings
 #: Unfinished messages of all streams together, as a multiple of what all bodies may hold.
 _HELD_MULTIPLE = 4
 _FEWEST_STREAMS = 16
+#: Where messages may be as large as sound, few of them are: that there are streams for texts too goes before memory.
+_FEWEST_WITH_SOUND = 64
 
 
 class Placed(Protocol):
@@ -38,9 +40,11 @@ class Places:
         max_requests_each: requests of one address that its streams answer at once; 0: any number.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        by_memory = _HELD_MULTIPLE * settings.max_held_body_bytes // settings.max_body_bytes
-        self.max_streams = min(settings.max_connections, max(_FEWEST_STREAMS, by_memory))
+    def __init__(self, settings: Settings, max_bytes: int) -> None:
+        """`max_bytes` is the limit of the port on a message."""
+        by_memory = _HELD_MULTIPLE * settings.max_held_body_bytes // max_bytes
+        fewest = _FEWEST_STREAMS if max_bytes == settings.max_body_bytes else _FEWEST_WITH_SOUND
+        self.max_streams = min(settings.max_connections, max(fewest, by_memory))
         is_shared = settings.max_streams_per_client > 0
         self.max_each = min(settings.max_streams_per_client, max(1, self.max_streams // 2)) if is_shared else 0
         self.max_requests_each = max(1, settings.max_open_requests // 2) if is_shared else 0

@@ -22,6 +22,8 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 _GZIP, _ZLIB = 0x1F, 0x78
 _PRESUMED_STALLED_S = 1.0
 _CHECK_EVERY_S = 1.0
+#: Unfinished messages together, as a multiple of what all bodies may hold, where messages may be as large as sound.
+_HELD_MULTIPLE = 4
 #: A message that is no larger is not refused for what others hold.
 _SMALL_BYTES = 64 * 1024
 
@@ -31,12 +33,13 @@ T = TypeVar("T")
 class MessageReader:
     """Receives messages. Where too many are being received at once, those that take longest make room."""
 
-    def __init__(self, settings: Settings, held: HeldBodies) -> None:
-        """`held` counts the bytes of all messages and bodies that are held."""
+    def __init__(self, settings: Settings, held: HeldBodies, max_bytes: int) -> None:
+        """`held` counts the bytes of all messages and bodies that are held; `max_bytes` is the limit of the port."""
         self._held = held
-        self._inflater = Inflater(settings.max_body_bytes, held)
+        self._inflater = Inflater(max_bytes, held)
         self._timeout_s = settings.body_timeout_s + settings.max_body_bytes / settings.min_upload_bytes_per_s
-        self._most = max(1, settings.max_held_body_bytes // settings.max_body_bytes)
+        most = settings.max_held_body_bytes // settings.max_body_bytes
+        self._most = max(1, min(most, _HELD_MULTIPLE * settings.max_held_body_bytes // max_bytes))
         #: Tasks and since when each receives; the oldest is the first.
         self._receiving: dict[asyncio.Task[Any], float] = {}
         self._ended: set[asyncio.Task[Any]] = set()

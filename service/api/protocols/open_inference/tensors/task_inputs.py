@@ -27,6 +27,7 @@ from service.errors import InvalidInput
 from service.tasks.core.task import Frames, Picture, Waveform
 from service.tasks.inputs.json_input import ReadInput
 from service.tasks.inputs.sound_file import SOUND_STARTS, has_compression, read_sound
+from service.tasks.inputs.wav import require_samples
 
 TEXT = "text"
 #: The name of a text in Triton's extension for generation. Both are read.
@@ -156,6 +157,11 @@ class SoundTensor:
             raise _wrong_shape(tensor, "[batch, time]")
         _require_rows(tensor, max_rows)
         rows = _rows_of_numbers(tensor, inputs.get(LENGTHS))
+        for index, row in enumerate(rows):
+            try:
+                require_samples(row, "this sound")
+            except InvalidInput as error:
+                raise error.under(tensor.name, index) from error
         return Rows([Waveform(row, self._rate_hz) for row in rows], (len(rows),))
 
 
