@@ -351,6 +351,10 @@ class TranscriberConfig(NetworkTable):
     endpoint_ms: float = Field(default=800.0, ge=0, description="silence that ends an utterance of a stream")
     max_utterance_s: float = Field(default=30.0, gt=0, description="after which an utterance is ended in any case")
     num_beams: int = Field(default=1, ge=1, le=32, description="of the bundle; 1 is greedy decoding, as in training")
+    start_from: str = Field(
+        default="",
+        description="run folder of a recogniser to fine-tune: training starts from its best weights, tokens and scale",
+    )
     language_model: str = Field(
         default="", description="run folder of a language model with the same unit, for beam search in the bundle"
     )

@@ -152,6 +152,10 @@ class TrainingTask(EvaluationTask[RecordT]):
         """Run folders of the character models that the network reads with."""
         return ()
 
+    def start_from(self, recipe: Recipe) -> str:
+        """The run folder whose weights training starts from; empty for random weights."""
+        return ""
+
     def language_model(self, recipe: Recipe) -> str:
         """The run folder of the language model that a recogniser is published with; empty if there is none."""
         return ""

@@ -56,6 +56,8 @@ _SCALE = "scale.json"
 _SIGNAL_SCALE = "signal_scale.json"
 _CHARACTER_MODELS = "character_models.safetensors"
 _PUBLISHED = "published.json"
+#: Data sources of the run whose weights a run started from.
+STARTED_FROM = "started_from.json"
 #: A copy of the run of a language model.
 LANGUAGE_MODEL_FOLDER = "language_model"
 
@@ -77,6 +79,8 @@ class RunFolder:
         self._writes = writes
         self.checkpoint = path / "last.safetensors"
         self.best_weights = path / "best.safetensors"
+        #: Those of an earlier run, if the run starts from some.
+        self.starting_weights = path / "start.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.txt"
         self.console = console or Console(stderr=True, quiet=not writes)
@@ -111,7 +115,8 @@ class RunFolder:
     def contents(self) -> dict[str, bytes]:
         """The files, by name, that another node needs to take part in the run, with the checkpoint if there is one."""
         names = ("config.toml", "data.json", "labels.json", _TEXT_LABELS, _SCALE, _SIGNAL_SCALE, _CHARACTER_MODELS)
-        files = [*(self.path / name for name in names), *self.path.glob("tokenizer-*.json"), self.checkpoint]
+        weights = self.starting_weights, self.checkpoint
+        files = [*(self.path / name for name in names), *self.path.glob("tokenizer-*.json"), *weights]
         return {file.name: file.read_bytes() for file in files if file.is_file()}
 
     def check_new(self, overwrite: bool = False) -> None:
@@ -274,6 +279,8 @@ class RunFolder:
             self.path / _SCALE,
             self.path / _SIGNAL_SCALE,
             self.path / _CHARACTER_MODELS,
+            self.path / STARTED_FROM,
+            self.starting_weights,
             *pictures,
             *of_trackers,
             *self.path.glob("tokenizer-*.json"),

@@ -52,6 +52,12 @@ from training.pipeline.pretrained.fused_language_model import (
     language_model_of,
     sources_of_language_model,
 )
+from training.pipeline.pretrained.starting_weights import (
+    adopt_weights,
+    check_fits,
+    sources_of_starting_weights,
+    starting_vocabulary,
+)
 from training.pipeline.pretrained.word_vectors import sources_of_vectors, starting_vectors
 from training.pipeline.verdict import NotPublished, Verdict, judge, strongest
 from training.preprocessing.batching import TrainingSet
@@ -107,7 +113,10 @@ def prepare_run(recipe: Recipe, original: Vocabulary | None = None, train: Seque
     check_learnable(data)
     data = replace(data, remark="\n".join(filter(None, (data.remark, *remarks(data), *hints(recipe, data)))))
     vectors = starting_vectors(recipe.tokenizer.vectors) if recipe.tokenizer.vectors else None
-    vocabulary = task.fit_vocabulary(recipe, data.train, vectors)
+    if start := task.start_from(recipe):
+        vocabulary = starting_vocabulary(recipe, Path(start), data.train)
+    else:
+        vocabulary = task.fit_vocabulary(recipe, data.train, vectors)
     folders = task.character_models(recipe)
     if folders:
         vocabulary = _with_character_models(vocabulary, folders, original)
@@ -132,8 +141,13 @@ def start_run(prepared: Prepared, path: Path, overwrite: bool = False) -> Run:
     recipe, vocabulary = prepared.recipe, prepared.vocabulary
     with memory_in_words("the network"):
         network = build_network(prepared.task, recipe, vocabulary)
+    start = prepared.task.start_from(recipe)
+    if start:
+        check_fits(network, Path(start))
     check_room(path, room_of(network), "--runs")
     folder = RunFolder.create(path, recipe, vocabulary, prepared.data.source, overwrite)
+    if start:
+        adopt_weights(folder, Path(start))
     if language_model := prepared.task.language_model(recipe):
         adopt_language_model(folder, Path(language_model))
     return Run(prepared.task, recipe, prepared.data, vocabulary, folder, network)
@@ -232,6 +246,8 @@ def fit(
         stack.enter_context(torch_settings(config.threads, config.deterministic))
         if workers.is_first:
             run.folder.trackers = stack.enter_context(open_trackers(run.folder.path, run.recipe))
+        if run.folder.starting_weights.is_file():
+            load_weights(run.folder.starting_weights, run.network)
         trainer = Trainer(run.network, data, config, run.folder, score, device, workers)
         if resume:
             trainer.resume(run.folder.checkpoint)
@@ -362,10 +378,10 @@ def _tell(verdict: Verdict, run: Run, say: Say, only_if_better: bool) -> None:
 
 
 def sources_of_start(run: Run) -> tuple[DataSource, ...]:
-    """Data sources of pretrained weights: word vectors, character models of a tagger, the language model of speech."""
+    """Data sources of pretrained weights: vectors, character models, first weights and language model of speech."""
     models = run.vocabulary.character_models
-    of_models = (*(models.sources if models else ()), *sources_of_language_model(run.folder))
-    return (*sources_of_vectors(run.recipe.tokenizer.vectors), *of_models)
+    of_words = (*sources_of_vectors(run.recipe.tokenizer.vectors), *(models.sources if models else ()))
+    return (*of_words, *sources_of_starting_weights(run.folder), *sources_of_language_model(run.folder))
 
 
 def training_facts(run: Run) -> TrainingFacts:

@@ -78,6 +78,9 @@ class TranscriptionTask(TranscriptionEvaluation, TrainingTask[Utterance]):
             records, vocabulary.tokenizers["text"], recipe.signal.values_per_step, flush, size, recipe.seed
         )
 
+    def start_from(self, recipe: Recipe) -> str:
+        return recipe.network_as(TranscriberConfig).start_from
+
     def language_model(self, recipe: Recipe) -> str:
         return recipe.network_as(TranscriberConfig).language_model
 

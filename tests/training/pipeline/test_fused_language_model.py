@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 def write_speech(folder: Path) -> Path:
     """Eight sounds of noise with a text each, listed in a table."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     chance, rows = np.random.default_rng(0), ["file\ttext"]
     for number, words in enumerate(sentences(8, 3)):
         with wave.open(str(folder / f"{number}.wav"), "wb") as file:
