@@ -13,7 +13,7 @@ from training.experiments.directions import DIRECTIONS
 from training.experiments.gradients import GRADIENTS
 from training.experiments.harness.outcome import AnyExperiment
 from training.experiments.hello import HELLO
-from training.experiments.spikes import SPIKES
+from training.experiments.speech.spikes import SPIKES
 from training.experiments.truncation import TRUNCATION
 
 _ALL: tuple[AnyExperiment, ...] = (
