@@ -41,7 +41,6 @@ READ_DATA = {
     "directions",
     "ablation",
     "spikes",
-    "transducers",
     "fusion",
     "resolution",
 }
