@@ -28,11 +28,22 @@ NUM_ROWS = {
     "directions": [4],
     "ablation": [5],
     "spikes": [3, 2],
+    "fusion": [3 + 3, 3],
+    "resolution": [3],
 }
 
 
 #: Experiments on public data; the others generate their own.
-READ_DATA = {"cells", "clipping", "truncation", "directions", "ablation", "spikes"}
+READ_DATA = {
+    "cells",
+    "clipping",
+    "truncation",
+    "directions",
+    "ablation",
+    "spikes",
+    "fusion",
+    "resolution",
+}
 
 
 def quick_outcome(experiment: AnyExperiment) -> Outcome:

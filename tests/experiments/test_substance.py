@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -20,9 +21,11 @@ from training.experiments.cells import NUM_BLOCKS, recurrent_parameters, width_f
 from training.experiments.copy_memory import BLANK, GO, blind_loss, copy_batch
 from training.experiments.directions import wide_forward
 from training.experiments.gradients import gradient_norms, radius_probe
+from training.experiments.harness.digits import WORDS as SPOKEN
 from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.probe import Probe, num_parameters
 from training.experiments.hello import FLOOR_WITHOUT_MEMORY, HELLO, OneHot, letters, spell
+from training.experiments.speech.fusion import FUSION, digit_lines
 from training.networks.layers.cells import recurrence
 from training.networks.layers.recurrent import RecurrentLayer
 
@@ -146,3 +149,13 @@ def test_the_forget_bias_is_what_was_asked_for() -> None:
         probe = Probe("lstm", nn.Identity(), 2, 3, 1, forget_bias=wanted)
         bias = dict(probe.encoder.named_parameters())["layers.0.forward_rnn.bias_ih_l0"].detach()
         assert bias.tolist() == [0.0] * 3 + [wanted] * 3 + [0.0] * 6
+
+
+@pytest.mark.parametrize(("follow", "least", "most"), [(1.0, 1.0, 1.0), (0.0, 0.05, 0.15)])
+def test_digits_count_upwards_as_often_as_was_asked_for(follow: float, least: float, most: float) -> None:
+    """Each digit is one more than the one before it, always or as often as chance has it."""
+    (passage,) = digit_lines("train", FUSION.full, follow)
+    lines = [[SPOKEN.index(word) for word in line.split()] for line in passage.text.strip().splitlines()]
+    steps = [(after - before) % 10 for line in lines for before, after in pairwise(line)]
+    assert least <= steps.count(1) / len(steps) <= most
+    assert {len(line) for line in lines} == set(range(FUSION.full.shortest, FUSION.full.longest + 1))

@@ -13,7 +13,9 @@ from training.experiments.directions import DIRECTIONS
 from training.experiments.gradients import GRADIENTS
 from training.experiments.harness.outcome import AnyExperiment
 from training.experiments.hello import HELLO
-from training.experiments.spikes import SPIKES
+from training.experiments.speech.fusion import FUSION
+from training.experiments.speech.resolution import RESOLUTION
+from training.experiments.speech.spikes import SPIKES
 from training.experiments.truncation import TRUNCATION
 
 _ALL: tuple[AnyExperiment, ...] = (
@@ -29,6 +31,8 @@ _ALL: tuple[AnyExperiment, ...] = (
     DIRECTIONS,
     ABLATION,
     SPIKES,
+    FUSION,
+    RESOLUTION,
 )
 
 EXPERIMENTS: dict[str, AnyExperiment] = {experiment.name: experiment for experiment in _ALL}

@@ -36,22 +36,33 @@ class DigitString(NamedTuple):
 
 
 @cache
-def digit_strings(split: str, count: int, shortest: int, longest: int, seed: int = 1) -> tuple[DigitString, ...]:
-    """`count` strings of so many digits from the recordings of `train` or `dev`; equal at every call."""
+def digit_strings(
+    split: str, count: int, shortest: int, longest: int, seed: int = 1, follow: float = 0.0
+) -> tuple[DigitString, ...]:
+    """`count` strings of so many digits from the recordings of `train` or `dev`; equal at every call.
+
+    A digit is one more than that before it with the probability `follow` (zero comes after nine), else any.
+    """
     by_speaker: dict[str, list[LabelledSignal]] = {}
     for record in read_records("classification", locate(DATASET, split), NAMED_DATASETS[DATASET].options):
         assert isinstance(record, LabelledSignal)
         by_speaker.setdefault(record.group, []).append(record)
     generator = np.random.default_rng((seed, split == "dev"))
-    return tuple(_random(by_speaker, (shortest, longest), generator) for _ in range(count))
+    return tuple(_random(by_speaker, (shortest, longest), follow, generator) for _ in range(count))
 
 
 def _random(
-    by_speaker: dict[str, list[LabelledSignal]], sizes: tuple[int, int], generator: np.random.Generator
+    by_speaker: dict[str, list[LabelledSignal]], sizes: tuple[int, int], follow: float, generator: np.random.Generator
 ) -> DigitString:
     known = by_speaker[str(generator.choice(sorted(by_speaker)))]
     chosen = generator.integers(len(known), size=generator.integers(sizes[0], sizes[1] + 1))
-    return _joined([known[number] for number in chosen], generator)
+    digits = [known[number] for number in chosen]
+    for place in range(1, len(digits)):
+        if follow and generator.random() < follow:
+            wanted = str((int(digits[place - 1].label) + 1) % len(WORDS))
+            spoken = [each for each in known if each.label == wanted]
+            digits[place] = spoken[generator.integers(len(spoken))]
+    return _joined(digits, generator)
 
 
 def _joined(digits: list[LabelledSignal], generator: np.random.Generator) -> DigitString:

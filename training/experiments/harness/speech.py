@@ -1,7 +1,8 @@
-"""Trains small speech recognisers on connected digits, and reads what they give, step by step."""
+"""Trains small speech recognisers on connected digits, and decodes them as the service does."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +12,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.tasks.transcription.decoder import BLANK
+from service.tasks.transcription.decoder import Decoder, Token
+from service.tasks.transcription.greedy_ctc import GreedyCtc
+from service.tasks.transcription.greedy_transducer import GreedyTransducer
 from training.config.recipe import Recipe, parse_recipe
 from training.data.records import Utterance
 from training.evaluation.speech.cepstra import HOP_S
 from training.evaluation.speech.error_rates import error_rates
-from training.evaluation.torch_runner import evaluating
+from training.evaluation.torch_runner import TorchRunner, evaluating
 from training.experiments.harness.digits import DATASET
 from training.experiments.harness.fitting import Budget, Fit, fit, seeded
 from training.networks.build import build_network
 from training.networks.network import Network
 from training.networks.transcriber import Transcriber
+from training.networks.transducer import Transducer
 from training.preprocessing.vocabulary import Vocabulary
 from training.tasks.catalogue import TASKS
+
+#: What the encoder gives of an utterance, `[steps, width]`.
+Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def train_recogniser(
     budget: Budget,
     look: Callable[[int, Recogniser], None] = lambda _step, _recogniser: None,
 ) -> Recogniser:
-    """Train with CTC for `budget` updates; `look` is called before each of them, in evaluation mode if it wants."""
+    """Train for `budget` updates; `look` is called before each of them, in evaluation mode if it wants."""
     task = TASKS["transcription"]
     vocabulary = task.fit_vocabulary(recipe, train)
     data = task.training_set(recipe, vocabulary, train)
@@ -82,33 +89,59 @@ def _recogniser(network: Network, recipe: Recipe, vocabulary: Vocabulary, histor
 
 
 @torch.no_grad()
-def log_probs(recogniser: Recogniser, utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
-    """`[steps, tokens]` that CTC gives of each utterance, in order."""
-    network = recogniser.network
-    assert isinstance(network, Transcriber), "a transducer gives no log-probabilities by step"
-    found: list[NDArray[np.float32]] = []
+def outputs_of(recogniser: Recogniser, utterances: Sequence[Utterance]) -> list[Rows]:
+    """What the decoder reads of each utterance: log-probabilities `[steps, tokens]`, or a transducer's vectors."""
+    network, found = recogniser.network, list[Rows]()
+    assert isinstance(network, Transcriber | Transducer)
     with evaluating(network):
         for each in utterances:
             frames = torch.from_numpy(each.values)[None]
-            encoded = network.speech(frames, torch.tensor([frames.shape[1]]))
-            found.append(torch.log_softmax(network.output(encoded.values), dim=2)[0].numpy())
+            encoded = network.speech(frames, torch.tensor([frames.shape[1]])).values
+            if isinstance(network, Transducer):
+                found.append(network.projection(encoded)[0].numpy())
+            else:
+                found.append(torch.log_softmax(network.output(encoded), dim=2)[0].numpy())
     return found
 
 
-def best_path(row: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Token and first step of each run of the best path, without blanks (Graves et al. 2006)."""
-    ids = row.argmax(axis=1)
-    starts = np.flatnonzero(np.diff(ids, prepend=-1))
-    return [(int(ids[step]), int(step)) for step in starts if ids[step] != BLANK]
+def greedy_decoder(recogniser: Recogniser) -> Decoder[Any]:
+    """The service's decoder for the network."""
+    network, size = recogniser.network, recogniser.vocabulary.size("text")
+    if not isinstance(network, Transducer):
+        return GreedyCtc(size)
+    predictor = network.graphs()["predictor"].spec("predictor.onnx")
+    return GreedyTransducer(predictor, size, network.config.max_symbols_per_step)
 
 
-def text_of(recogniser: Recogniser, tokens: Sequence[int]) -> str:
-    """The text of tokens."""
-    return recogniser.vocabulary.tokenizers["text"].decode(list(tokens))
+def decoded(decoder: Decoder[Any], network: Network, rows: Sequence[Rows]) -> list[tuple[Token, ...]]:
+    """The tokens of each utterance, from what `outputs_of` gave of it; `network` has the graphs that a decoder runs."""
+    begun = [decoder.start() for _ in rows]
+    ended = decoder.advance(TorchRunner(network), begun, rows)
+    return [decoder.best(hypotheses, is_final=True).tokens for hypotheses in ended]
+
+
+def rates(recogniser: Recogniser, said: Sequence[Utterance], heard: Sequence[Sequence[Token]]) -> dict[str, float]:
+    """Error rates of decoded tokens, in percent."""
+    decode = recogniser.vocabulary.tokenizers["text"].decode
+    texts = [decode([token.token_id for token in tokens]) for tokens in heard]
+    return error_rates([each.text for each in said], texts)
+
+
+def greedy_tokens(recogniser: Recogniser, utterances: Sequence[Utterance]) -> list[tuple[Token, ...]]:
+    """What is heard in each utterance by greedy decoding."""
+    return decoded(greedy_decoder(recogniser), recogniser.network, outputs_of(recogniser, utterances))
 
 
 def greedy_rates(recogniser: Recogniser, utterances: Sequence[Utterance]) -> dict[str, float]:
-    """Error rates of the best path, in percent."""
-    rows = log_probs(recogniser, utterances)
-    heard = [text_of(recogniser, [token for token, _ in best_path(row)]) for row in rows]
-    return error_rates([each.text for each in utterances], heard)
+    """Error rates of greedy decoding, in percent."""
+    return rates(recogniser, utterances, greedy_tokens(recogniser, utterances))
+
+
+def timed_tokens(recogniser: Recogniser, utterances: Sequence[Utterance]) -> tuple[list[tuple[Token, ...]], float]:
+    """What is heard by greedy decoding of one utterance after the other, and the real-time factor.
+
+    The factor is seconds of one core for a second of sound, in torch, from frames to tokens.
+    """
+    started = time.process_time()
+    heard = [tokens for each in utterances for tokens in greedy_tokens(recogniser, [each])]
+    return heard, (time.process_time() - started) / (HOP_S * sum(len(each.values) for each in utterances))

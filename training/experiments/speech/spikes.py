@@ -8,17 +8,18 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.tasks.transcription.decoder import BLANK
+from service.tasks.transcription.decoder import BLANK, Token
 from training.experiments.harness.digits import DigitString, digit_strings
 from training.experiments.harness.fitting import Budget
 from training.experiments.harness.outcome import Experiment, Line, Outcome, Panel, Row, Table, Tell
 from training.experiments.harness.speech import (
     Recogniser,
-    best_path,
-    greedy_rates,
-    log_probs,
+    Rows,
+    decoded,
+    greedy_decoder,
+    outputs_of,
+    rates,
     speech_recipe,
     train_recogniser,
 )
@@ -98,35 +99,35 @@ class _Spikes:
 
 def _look(step: int, recogniser: Recogniser, dev: Sequence[DigitString]) -> _Look:
     utterances = [each.utterance for each in dev]
-    rows = log_probs(recogniser, utterances)
+    rows = outputs_of(recogniser, utterances)
+    heard = decoded(greedy_decoder(recogniser), recogniser.network, rows)
     tokenizer = recogniser.vocabulary.tokenizers["text"]
     said = sum(len(tokenizer.encode(each.text)) for each in utterances)
     blank = np.concatenate([row.argmax(axis=1) == BLANK for row in rows]).mean()
-    written = sum(len(best_path(row)) for row in rows)
-    return _Look(step, 100 * float(blank), 100 * written / said, greedy_rates(recogniser, utterances)["wer"])
+    written = sum(map(len, heard))
+    return _Look(step, 100 * float(blank), 100 * written / said, rates(recogniser, utterances, heard)["wer"])
 
 
-def spikes_of(row: NDArray[np.float32], said: Sequence[int], step_s: float) -> list[tuple[float, float, int]]:
-    """First and last moment of each token's run on the best path, in seconds, and its steps; empty if it is wrong."""
-    path = best_path(row)
-    if [token for token, _ in path] != list(said):
-        return []
+def spikes_of(row: Rows, heard: Sequence[Token], step_s: float) -> list[tuple[float, int]]:
+    """The moment of each token of the best path in seconds, the middle of its first step, and its steps."""
     ids = row.argmax(axis=1)
-    ends = [step for _, step in path[1:]] + [len(row)]
-    lengths = [int((ids[start:end] == token).sum()) for (token, start), end in zip(path, ends, strict=True)]
+    ends = [token.step for token in heard[1:]] + [len(row)]
     return [
-        ((start + 0.5) * step_s, (start + length - 0.5) * step_s, length)
-        for (_, start), length in zip(path, lengths, strict=True)
+        ((token.step + 0.5) * step_s, int((ids[token.step : end] == token.token_id).sum()))
+        for token, end in zip(heard, ends, strict=True)
     ]
 
 
 def _spikes(recogniser: Recogniser, dev: Sequence[DigitString]) -> _Spikes:
-    """Of words: a spike is a digit. Its moment is the middle of its first step."""
+    """Of words: a spike is a digit. Strings with an error are left out."""
     tokenizer = recogniser.vocabulary.tokenizers["text"]
     found: list[tuple[float, float, float, int]] = []
-    for each, row in zip(dev, log_probs(recogniser, [each.utterance for each in dev]), strict=True):
-        spikes = spikes_of(row, tokenizer.encode(each.utterance.text), recogniser.step_s)
-        found += [(*place, at, width) for place, (at, _, width) in zip(each.places, spikes, strict=False)]
+    rows = outputs_of(recogniser, [each.utterance for each in dev])
+    paths = decoded(greedy_decoder(recogniser), recogniser.network, rows)
+    for each, row, heard in zip(dev, rows, paths, strict=True):
+        if [token.token_id for token in heard] == tokenizer.encode(each.utterance.text):
+            spikes = spikes_of(row, heard, recogniser.step_s)
+            found += [(*place, *spike) for place, spike in zip(each.places, spikes, strict=True)]
     if not found:
         return _Spikes(0, (np.nan, np.nan, np.nan), np.nan, np.nan, np.nan)
     starts, ends, moments, widths = np.array(found).T

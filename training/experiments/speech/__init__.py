@@ -1,0 +1,1 @@
+"""Experiments on speech recognition, with connected digits."""
