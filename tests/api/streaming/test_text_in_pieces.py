@@ -81,7 +81,7 @@ def test_the_answers_are_bit_for_bit_those_of_chunks_in_predict(stream: Client, 
 def test_a_word_is_held_until_its_end_is_known(stream: Client) -> None:
     stream.start(TAGGER)
     assert stream.text("he")["predictions"] == []
-    assert stream.say({"type": "state"}) == {"type": "state", "index": 1, "state": None}
+    assert stream.say({"type": "state"}) == {"type": "state", "index": 1, "state": None, "held": "he"}
     assert stream.text("ll")["predictions"] == []
     (prediction,) = stream.text("o the wor")["predictions"]
     assert [token["text"] for token in prediction["tokens"]] == ["hello", "the"]
