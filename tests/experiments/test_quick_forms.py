@@ -28,6 +28,7 @@ NUM_ROWS = {
     "directions": [4],
     "ablation": [5],
     "spikes": [3, 2],
+    "transducers": [3],
     "fusion": [3 + 3, 3],
     "resolution": [3],
 }

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from service.tasks.transcription.decoder import Token
 from training.experiments.adding import BLIND_ERROR, adding_batch
 from training.experiments.agreement import NUMBER, VERB, WORDS, agreement_batch
 from training.experiments.attention import NETWORKS as DECODERS
@@ -26,6 +27,7 @@ from training.experiments.harness.fitting import Budget, fit, seeded
 from training.experiments.harness.probe import Probe, num_parameters
 from training.experiments.hello import FLOOR_WITHOUT_MEMORY, HELLO, OneHot, letters, spell
 from training.experiments.speech.fusion import FUSION, digit_lines
+from training.experiments.speech.transducers import last_steps
 from training.networks.layers.cells import recurrence
 from training.networks.layers.recurrent import RecurrentLayer
 
@@ -159,3 +161,10 @@ def test_digits_count_upwards_as_often_as_was_asked_for(follow: float, least: fl
     steps = [(after - before) % 10 for line in lines for before, after in pairwise(line)]
     assert least <= steps.count(1) / len(steps) <= most
     assert {len(line) for line in lines} == set(range(FUSION.full.shortest, FUSION.full.longest + 1))
+
+
+def test_a_word_is_written_with_its_last_token() -> None:
+    """Of letters that is the one before the blank, or the last one; of words the token itself."""
+    letters_of = [Token(ord(letter), step, 0.0) for step, letter in enumerate("one two")]
+    assert last_steps(letters_of, "one two", "character") == [2, 6]
+    assert last_steps([Token(5, 3, 0.0), Token(6, 9, 0.0)], "one two", "word") == [3, 9]

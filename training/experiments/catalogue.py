@@ -16,6 +16,7 @@ from training.experiments.hello import HELLO
 from training.experiments.speech.fusion import FUSION
 from training.experiments.speech.resolution import RESOLUTION
 from training.experiments.speech.spikes import SPIKES
+from training.experiments.speech.transducers import TRANSDUCERS
 from training.experiments.truncation import TRUNCATION
 
 _ALL: tuple[AnyExperiment, ...] = (
@@ -31,6 +32,7 @@ _ALL: tuple[AnyExperiment, ...] = (
     DIRECTIONS,
     ABLATION,
     SPIKES,
+    TRANSDUCERS,
     FUSION,
     RESOLUTION,
 )
