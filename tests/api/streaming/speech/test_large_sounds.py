@@ -127,7 +127,10 @@ def test_what_only_looks_like_a_file_counts(raw: bytes) -> None:
 
 @pytest.mark.parametrize("num_before", [0, 1, 510, 511, 512, 513, 1023, 1024])
 def test_a_file_is_found_wherever_it_begins(num_before: int) -> None:
-    require_sound(b'{"%b": ["%b", "%b"]}' % (b"k" * num_before, b"A" * 1024, b"A" * 3000), 2000)
+    body = b'{"%b": ["%b", "%b"]}' % (b"k" * num_before, b"A" * 1024, b"A" * 3000)
+    require_sound(body, 2000)
+    with pytest.raises(BodyTooLarge):
+        require_sound(body.replace(b"A", b"A "), 2000)
 
 
 @pytest.mark.parametrize("message", [b":\0" * 2000, b"\xff" * 10**6, b"\x3a\xff", b"\x08" * 4000])
