@@ -79,6 +79,8 @@ class EvaluationTask(ABC, Generic[RecordT]):
     analysis_parameters: ClassVar[Mapping[str, Any]] = {}
     #: Whether `analyse` finds anything: tasks without one right answer have no errors to show.
     has_errors: bool = True
+    #: Whether train is the past of dev, which cannot be read without it.
+    dev_continues_train: bool = False
 
     def split(self, records: Sequence[RecordT], dev_fraction: float) -> Parts:
         """Divide records into train and dev where there is no dev file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from service.bundle.manifest import DataSource
 from service.bundle.task_options import TaskName
@@ -23,8 +23,6 @@ from training.data.split import Parts, shortened
 from training.preprocessing.further_data import named_digests, read_further, times_read
 from training.preprocessing.windows import continued, one_series
 
-#: Tasks whose dev continues train, which is its past.
-_CONTINUE_TRAIN: Final = frozenset({"forecasting"})
 #: Joins the names, licences and attributions of several data sets.
 _AND = " + "
 
@@ -45,6 +43,10 @@ class LoadedTask(Protocol):
     @property
     def name(self) -> TaskName:
         """The task as recipes and manifests spell it."""
+
+    @property
+    def dev_continues_train(self) -> bool:
+        """Whether train is the past of dev, which cannot be read without it."""
 
     def split(self, records: Sequence[Any], dev_fraction: float) -> Parts:
         """Divide records into train and dev where there is no dev file."""
@@ -79,7 +81,7 @@ def load_dev(task: LoadedTask, recipe: Recipe) -> RunData:
     config = recipe.data
     if not recipe.network.learns_running_text:
         recipe = recipe.model_copy(update={"data": config.model_copy(update={"also": ()})})
-    if not config.dataset or config.hold_out or recipe.task in _CONTINUE_TRAIN:
+    if not config.dataset or config.hold_out or task.dev_continues_train:
         return load_data(task, recipe)
     return task.prepare(recipe, _named(recipe, with_train=False))
 

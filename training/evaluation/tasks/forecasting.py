@@ -67,6 +67,7 @@ class ForecastingEvaluation(EvaluationTask[Series]):
     deciding = ("mse",)
     int8_graphs = ("forecaster",)
     has_errors = False
+    dev_continues_train = True
 
     def split(self, records: Sequence[Series], dev_fraction: float) -> Parts:
         """The last rows are dev."""
