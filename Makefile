@@ -118,10 +118,12 @@ spark-env: $(SPARK_STAMP) ## create .venv-spark, for the test of PySpark, which 
 
 # Two at a time: mypy, and the installation of the clients, keep one core busy for a minute or two each. Collecting the
 # tests compiles them, which every worker of the main run would do for itself. The summary of that run comes last.
+# Before GNU make 4, as on macOS, the lines of both are mixed.
+UNMIXED := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 test: checks pytest ## run every check: ruff, import-linter, mypy and the tests
 
 checks: $(TEST_STAMP)
-	@$(MAKE) --jobs 2 --output-sync=target SIDE_BY_SIDE=yes types pytest-layers collect lint $(CLIENT_STAMPS)
+	@$(MAKE) --jobs 2 $(UNMIXED) SIDE_BY_SIDE=yes types pytest-layers collect lint $(CLIENT_STAMPS)
 
 # Worker processes of pytest-xdist; more than four gain little, because the largest group of tests is not split.
 WORKERS ?= auto

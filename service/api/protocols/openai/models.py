@@ -52,7 +52,7 @@ async def retrieve_model(call: Call, _: bytes) -> Response:
 
 
 def model_object(entry: BundleEntry) -> dict[str, Any]:
-    """A `ModelObject` as JSON values; `task` is null until the bundle has been read."""
+    """A `ModelObject` as JSON values; `task` is null where it is not known."""
     return {
         "id": entry.name,
         "object": "model",
