@@ -161,9 +161,10 @@ class ConnectionSpread:
                 data, descriptors, _, _ = socket.recv_fds(self._inbox, 16, _MAX_HANDED, socket.MSG_CMSG_CLOEXEC)
             except OSError:
                 return
-            self._open([socket.socket(fileno=descriptor) for descriptor in descriptors])
             sender, num_handed = map(int, data.split())  # where descriptors run out, some are lost
+            # In this order: who sees them as open must not take them for being on their way as well.
             self._table.add_received(self._group.index, sender, num_handed)
+            self._open([socket.socket(fileno=descriptor) for descriptor in descriptors])
 
     def _open(self, connections: Sequence[socket.socket]) -> None:
         """Begin to serve accepted connections; they count at once."""
