@@ -125,8 +125,9 @@ test: checks pytest ## run every check: ruff, import-linter, mypy and the tests
 checks: $(TEST_STAMP)
 	@$(MAKE) --jobs 2 $(UNMIXED) SIDE_BY_SIDE=yes types pytest-layers collect lint $(CLIENT_STAMPS)
 
-# Worker processes of pytest-xdist; more than four gain little, because the largest group of tests is not split.
-WORKERS ?= auto
+# Worker processes of pytest-xdist: one more than cores, as some tests wait for servers and deadlines; more than four gain
+# little, because the largest group of tests is not split.
+WORKERS ?= $(shell $(or $(PYTHON),false) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := -m pytest --strict-skips
 pytest: $(TEST_STAMP) $(CLIENT_STAMPS) ## run the tests in parallel; ARGS="-k name" is passed to pytest, WORKERS=0 uses one process
 	$(TEST_SETTINGS) $(TEST)/bin/python $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 -m "not openvino and not trackers" $(ARGS)
