@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -19,6 +19,7 @@ from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.config.faults import in_words, oversized
 from training.config.networks import NetworkConfig, NetworkTable, Strict
+from training.config.parser import ParserConfig
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
 from training.data.formats.options import ReadOptions
@@ -40,6 +41,7 @@ _OTHER_WORDS: Final[dict[TaskName, tuple[str, ...]]] = {
     "forecasting": ("time-series", "timeseries", "series"),
     "captioning": ("image-to-text", "captions"),
     "transcription": ("asr", "speech", "speech-recognition", "speech-to-text", "stt", "ctc"),
+    "parsing": ("parser", "dependency", "dependency-parsing", "dependencies", "treebank", "syntax"),
 }
 _FEW: Final = 4
 
@@ -158,7 +160,7 @@ class Recipe(Strict):
     signal: SignalConfig = SignalConfig()
     augment: AugmentConfig = AugmentConfig()
     picture: PictureConfig = PictureConfig()
-    network: NetworkConfig
+    network: Annotated[NetworkConfig | ParserConfig, Field(discriminator="task")]
     training: TrainingConfig = TrainingConfig()
     limits: Limits = Limits()
     examples: tuple[str, ...] = Field(default=(), description="inputs of the examples recorded in the bundle")

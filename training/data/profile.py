@@ -14,6 +14,7 @@ from training.data.records import (
     CaptionedPicture,
     LabelledSignal,
     LabelledText,
+    ParsedSentence,
     Passage,
     SentencePair,
     Series,
@@ -95,6 +96,9 @@ def _units(located: Located) -> Iterator[Unit]:
         case TaggedSentence(words, tags, label):
             labels = (*tags, f"text: {label}") if label else tags
             yield Unit(line, len(words), record.keys, words, labels, labels)
+        case ParsedSentence(words, tags, heads, relations):
+            decision = (*tags, *map(str, heads), *relations)
+            yield Unit(line, len(words), record.keys, words, relations, decision)
         case LabelledText(text, label):
             yield _unit_of_text(located, text, (label,), (label,))
         case LabelledSignal(values, label):
