@@ -42,7 +42,7 @@ from service.tasks.core.task import (
     run_with_hidden,
 )
 from service.tasks.single_pass.crf import marginals, viterbi
-from service.tasks.single_pass.offsets import Offsets, OffsetUnit, in_unit
+from service.tasks.core.offsets import Offsets, OffsetUnit, in_unit
 from service.tasks.single_pass.spans import Span, bio_spans
 
 
