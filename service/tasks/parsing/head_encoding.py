@@ -16,8 +16,8 @@ from service.bundle.padding import Array, IntArray
 from service.tasks.core.probabilities import DoubleArray
 
 ROOT: Final = "ROOT"
-#: The score of an arc whose encoding the model does not know, and the lowest one of an encoding that it knows. So a tree
-#: without unknown arcs is better than any with one, up to a thousand words.
+#: The score of an arc whose encoding the model does not know, and the lowest one of an encoding that it knows. So a
+#: tree without unknown arcs is better than any with one, up to a thousand words.
 UNKNOWN: Final = -1e6
 LEAST_KNOWN: Final = -1e3
 

@@ -84,8 +84,8 @@ def _best_sum(arcs: dict[tuple[int, int], float], words: set[int]) -> float:
 
 
 def _cycle(heads: dict[int, int]) -> set[int]:
-    for word in heads:
-        seen: list[int] = []
+    for start in heads:
+        word, seen = start, list[int]()
         while word in heads and word not in seen:
             seen.append(word)
             word = heads[word]
