@@ -16,7 +16,7 @@ class ParserConfig(NetworkTable):
     cell: Cell = "lstm"
     hidden_size: int = Field(default=200, ge=1, le=MAX_SIZE)
     layers: int = Field(default=2, ge=1, le=MAX_LAYERS)
-    bidirectional: bool = Field(default=True, description="false reads forward only, as no parser should but to compare")
+    bidirectional: bool = Field(default=True, description="false reads forward only, for comparison")
     connection: Connection = Field(default="none", description="around each layer of a stack but the first")
     layer_norm: bool = Field(default=False, description="layer normalisation of each layer's output")
     word_size: int = Field(default=100, ge=1, le=MAX_SIZE)
@@ -42,7 +42,7 @@ class ParserConfig(NetworkTable):
     embedding_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="share of words whose vector is zero throughout a batch"
     )
-    tag_loss_weight: float = Field(default=0.5, ge=0, description="of parts of speech; that of heads and relations is 1")
+    tag_loss_weight: float = Field(default=0.5, ge=0, description="of parts of speech; heads and relations have 1")
     feature_loss_weight: float = Field(default=0.3, ge=0, description="of morphological features")
     contextual: tuple[str, ...] = Field(
         default=(), description="run folders of two character language models: one forward, one backward"

@@ -18,12 +18,34 @@ from service.bundle.manifest import NAME_PATTERN, VERSION_PATTERN, Limits
 from service.bundle.task_options import TaskName
 from service.errors import UnrollError
 from training.config.faults import in_words, oversized
-from training.config.networks import NetworkConfig, NetworkTable, Strict
+from training.config.networks import (
+    CaptionerConfig,
+    ClassifierConfig,
+    ForecasterConfig,
+    LanguageModelConfig,
+    NetworkTable,
+    Strict,
+    TaggerConfig,
+    TranscriberConfig,
+    TranslatorConfig,
+)
 from training.config.parser import ParserConfig
 from training.config.pictures import PictureConfig
 from training.config.signals import AugmentConfig, SignalConfig
 from training.data.formats.options import ReadOptions
 
+#: The table `[network]`, by the task of the recipe.
+NetworkConfig = Annotated[
+    TaggerConfig
+    | ClassifierConfig
+    | TranslatorConfig
+    | LanguageModelConfig
+    | ForecasterConfig
+    | CaptionerConfig
+    | TranscriberConfig
+    | ParserConfig,
+    Field(discriminator="task"),
+]
 TableT = TypeVar("TableT", bound=NetworkTable)
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
@@ -160,7 +182,7 @@ class Recipe(Strict):
     signal: SignalConfig = SignalConfig()
     augment: AugmentConfig = AugmentConfig()
     picture: PictureConfig = PictureConfig()
-    network: Annotated[NetworkConfig | ParserConfig, Field(discriminator="task")]
+    network: NetworkConfig
     training: TrainingConfig = TrainingConfig()
     limits: Limits = Limits()
     examples: tuple[str, ...] = Field(default=(), description="inputs of the examples recorded in the bundle")

@@ -164,7 +164,8 @@ def detect_format(task: TaskName, paths: tuple[Path, ...], options: ReadOptions 
     if by_name in FORMATS_OF_TASK[task] and by_name:
         return by_name
     if any(map(_is_conllu_word, head)):
-        raise DataFault(paths[0], None, "the file is CoNLL-U, which holds tags and heads of words", "train tagging or parsing on it")
+        what = "the file is CoNLL-U, which holds tags and heads of words"
+        raise DataFault(paths[0], None, what, "train tagging or parsing on it")
     return _format_of_content(task, paths[0], head)
 
 

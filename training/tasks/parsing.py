@@ -161,15 +161,17 @@ def _frequent_offsets(sentences: Sequence[ParsedSentence], least: int) -> tuple[
 
 
 def _line(record: ParsedSentence, found: Mapping[str, Any]) -> str:
-    parts = []
-    for word, tag, head, relation, token in zip(
-        record.words, record.tags, record.heads, record.relations, found["tokens"], strict=True
-    ):
+    """The sentence, then its words whose head, relation or tag is wrong, as `word: found (not right)`."""
+    rows = zip(record.words, record.tags, record.heads, record.relations, found["tokens"], strict=True)
+    wrong = []
+    for word, tag, head, relation, token in rows:
         given = 0 if token["head"] is None else token["head"] + 1
         arc = beside(f"{token['relation']} of {_name(record, given)}", f"{relation} of {_name(record, head)}")
-        parts.append(f"{word}/{beside(token['tag'], tag)} {arc}")
-    return "; ".join(parts)
+        if (token["tag"], given, token["relation"]) != (tag, head, relation):
+            wrong.append(f"{word}/{beside(token['tag'], tag)}: {arc}")
+    return f"{' '.join(record.words)} -> {'; '.join(wrong) or 'all right'}"
 
 
 def _name(record: ParsedSentence, head: int) -> str:
-    return record.words[head - 1] if head else "the root"
+    """A head with its number, which tells it from others of its form."""
+    return f"{record.words[head - 1]}-{head}" if head else "the root"

@@ -45,8 +45,8 @@ def span_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[s
             )
     for span in found:
         if not any(_common_words(span, other) for other in wanted):
-            around = around(words, span.start, span.end)
-            cases.append(ErrorCase("spurious", "nothing", _shown(words, span), around))
+            answer = _shown(words, span)
+            cases.append(ErrorCase("spurious", "nothing", answer, around(words, span.start, span.end)))
     return cases
 
 

@@ -87,7 +87,7 @@ def tables(pairs: Pairs) -> list[Table]:
 
 def _nearest(distance: str) -> int:
     """The least distance of a row, by which rows are ordered."""
-    return 0 if distance == "root" else int(distance.split()[0])
+    return 0 if distance == "root" else int(distance.split(maxsplit=1)[0])
 
 
 def _table(title: str, of_what: str, names: Sequence[str], arcs: Sequence[tuple[str, Arc]]) -> Table:

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from training.data.readers.treebanks.conllu_line import NOTHING
 from training.data.records import ParsedSentence
 from training.evaluation.answers import REFUSED
+from training.evaluation.scoring import percentage
 
 #: Relations of function words, and of punctuation, which CLAS leaves out (Nivre and Fang 2017).
 _FUNCTION: Final = frozenset({"aux", "case", "cc", "clf", "cop", "det", "mark", "punct"})
-#: Features that have one meaning in all languages.
-_UNIVERSAL_FEATURES: Final = frozenset(
+_FEATURE_NAMES = (
     "PronType NumType Poss Reflex Foreign Abbr Gender Animacy Number Case Definite Degree VerbForm Mood Tense Aspect "
-    "Voice Evident Polarity Person Polite".split(" ")
+    "Voice Evident Polarity Person Polite"
 )
+#: Features that have one meaning in all languages.
+_UNIVERSAL_FEATURES: Final = frozenset(_FEATURE_NAMES.split(" "))
 #: The head of a word of a sentence that was refused.
 NO_HEAD: Final = -1
 
@@ -53,6 +55,10 @@ def universal_features(feats: str) -> str:
     return "|".join(kept) if kept or not feats else NOTHING
 
 
+def _is_content(relation: str) -> bool:
+    return relation not in _FUNCTION and relation != REFUSED
+
+
 #: The measures, in the order of `counts`: heads, heads with relations, the same of content words, tags, features.
 MEASURES: Final = ("uas", "las", "clas", "upos", "ufeats")
 
@@ -62,7 +68,7 @@ def counts(gold: ParsedSentence, found: Parse) -> NDArray[np.int64]:
     heads = np.equal(gold.heads, found.heads)
     wanted, given = ([universal(relation) for relation in side.relations] for side in (gold, found))
     arcs = heads & np.equal(wanted, given)
-    in_gold, in_found = ([relation not in _FUNCTION for relation in side] for side in (wanted, given))
+    in_gold, in_found = ([_is_content(relation) for relation in side] for side in (wanted, given))
     feats = [universal_features(a) == universal_features(b) for a, b in zip(gold.feats, found.feats, strict=True)]
     tags, size = np.equal(gold.tags, found.tags), len(gold.words)
     # CLAS is an F1 = 2 * right / (gold + predicted), as another number of words may be predicted to be content words.
@@ -74,5 +80,5 @@ def counts(gold: ParsedSentence, found: Parse) -> NDArray[np.int64]:
 def attachment_scores(pairs: Iterable[tuple[ParsedSentence, Parse]], with_features: bool = True) -> dict[str, float]:
     """UAS, LAS, CLAS and the accuracies of tags and universal features, in percent, over all words."""
     total = sum((counts(gold, found) for gold, found in pairs), np.zeros((len(MEASURES), 2), dtype=np.int64))
-    scores = {name: 100.0 * int(right) / max(1, int(whole)) for name, (right, whole) in zip(MEASURES, total, strict=True)}
+    scores = {name: percentage(int(right), int(whole)) for name, (right, whole) in zip(MEASURES, total, strict=True)}
     return scores if with_features else {name: value for name, value in scores.items() if name != "ufeats"}

@@ -44,7 +44,7 @@ class ArcScorer(nn.Module):
 
         Arcs that cannot be score `IMPOSSIBLE`.
         """
-        scores = self.bilinear(self.dependent(words)) @ self.head(candidates).transpose(1, 2)
+        scores: Tensor = self.bilinear(self.dependent(words)) @ self.head(candidates).transpose(1, 2)
         return scores.masked_fill(impossible_arcs(lengths, words.shape[1]), IMPOSSIBLE)
 
 

@@ -47,7 +47,7 @@ class BiaffineHeads(nn.Module):
         self.relations = RelationScorer(size, config.relation_size, relations, config.scorer_dropout)
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensors:
-        """`[batch, time, size]` -> the scores of arcs, and both roles of words as the scorer of relations reads them."""
+        """`[batch, time, size]` -> scores of arcs, and words in both roles as the scorer of relations reads them."""
         root = self.root.to(words.dtype).expand(words.shape[0], 1, -1)
         candidates = torch.cat([root, words], dim=1)
         return {
