@@ -15,6 +15,7 @@ from training.data.records import (
     CaptionedPicture,
     LabelledSignal,
     LabelledText,
+    ParsedSentence,
     Passage,
     Record,
     SentencePair,
@@ -52,6 +53,9 @@ def records_of(kind: str) -> Sequence[Record]:
             return [LabelledText(text, "x") for text in SENTENCES]
         case "tags":
             return [TaggedSentence(tuple(text.split()), ("O",) * 7) for text in SENTENCES]
+        case "trees":
+            nothing = ("_",) * 7
+            return [ParsedSentence(tuple(text.split()), nothing, (0,) * 7, nothing, nothing) for text in SENTENCES]
         case "pairs":
             return [SentencePair(text, text[::-1]) for text in SENTENCES]
         case "passage":
