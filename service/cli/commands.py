@@ -169,7 +169,10 @@ def predict(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the answers to a .csv, .tsv or .jsonl file, one row for each input row."),
+        typer.Option(
+            help="Write the answers to a .csv, .tsv or .jsonl file, one row for each input row; trees and tags to "
+            ".conllu."
+        ),
     ] = None,
     url: UrlOption = None,
     models: ModelsOption = Path("models"),
