@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.bundle.task_options import ParsingOptions
 from tests.training.exportable import LABELS, LIMITS, characters_tokenizer, lively, vocabulary_sizes, words_tokenizer
+from tests.training.tiny_character_models import character_models
 from training.config.parser import ParserConfig
 from training.networks.parsing.parser import Parser, ParserSizes
 from training.onnx_graph.manifest_draft import BundleDraft
@@ -22,7 +23,8 @@ def parser(decoder: str = "biaffine", features: int = len(FEATURES), **changes: 
     words, characters, labels = vocabulary_sizes()
     offsets = len(OFFSETS) if decoder == "labels" else 0
     vocabularies = ParserSizes(words, characters, labels, len(RELATIONS), features, offsets)
-    return lively(Parser(config, vocabularies)).eval()
+    models = character_models() if config.contextual else None
+    return lively(Parser(config, vocabularies, models)).eval()
 
 
 def draft_of_parser(network: Parser, name: str) -> BundleDraft:

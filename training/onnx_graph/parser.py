@@ -32,7 +32,7 @@ def write_parser(graph: GraphBuilder, network: Parser) -> None:
 
 
 def write_relations(graph: GraphBuilder, network: Parser) -> None:
-    """Both sides of arcs, `[batch, width]` each -> the scores of their relations, `[batch, relations]`."""
+    """Both sides of arcs, `[arcs, width]` each -> the scores of their relations, `[arcs, relations]`."""
     if not isinstance(network.heads, BiaffineHeads):
         raise ValueError("a parser whose heads are labels has no graph of relations")
     scorer: RelationScorer = network.heads.relations

@@ -16,6 +16,8 @@ BATCH_AND_TIME_SIZES = ((1, 1), (1, 6), (2, 3), (5, 8), (3, 33))
 #: Characters of the longest word for each of these sizes.
 WORD_LENGTHS = (1, 4, 24, 9, 12)
 
+#: Axes of rows, which do not depend on each other: of inputs, and of the arcs of a parser.
+ROW_AXES = ("batch", "arcs")
 #: Factor on the length of audio samples, so that they cover several steps and a part of one.
 SAMPLES_PER_STEP = 97
 
@@ -54,7 +56,7 @@ class VerificationInputs:
             time *= self.values_per_step
         elif any(tensor.name == "samples" for tensor in spec.inputs):
             time *= SAMPLES_PER_STEP
-        axes = {"batch": batch, "time": time, "chars": characters}
+        axes = {**dict.fromkeys(ROW_AXES, batch), "time": time, "chars": characters}
         lengths = self._random.integers(1, time + 1, size=batch)
         lengths[self._random.integers(batch)] = time
         return {tensor.name: self._array(tensor, axes, lengths) for tensor in spec.inputs}
@@ -103,6 +105,12 @@ def axes_of(spec: GraphSpec, feeds: Mapping[str, Array], values_per_step: int = 
     return axes | {"steps": num_steps(axes["time"], values_per_step), "candidates": axes["time"] + 1}
 
 
+def num_rows(spec: GraphSpec, feeds: Mapping[str, Array]) -> int:
+    """The rows of a batch, or the arcs of its sentences."""
+    axes = axes_of(spec, feeds)
+    return next(axes[axis] for axis in ROW_AXES if axis in axes)
+
+
 def num_steps(length: int, values_per_step: int) -> int:
     """Steps of the output for an input of this length; the last one may be a part."""
     return -(-length // values_per_step)
@@ -118,7 +126,7 @@ def row_alone(
     num_characters = max((_used_characters(arrays[t.name][row]) for t in tensors if "chars" in t.shape), default=0)
     steps = slice(0, num_steps(length, values_per_step))
     of_input = {"time": slice(0, length), "candidates": slice(0, length + 1), "chars": slice(0, num_characters)}
-    kept = {"batch": slice(row, row + 1), "steps": steps, **of_input}
+    kept = {**dict.fromkeys(ROW_AXES, slice(row, row + 1)), "steps": steps, **of_input}
     return {t.name: arrays[t.name][tuple(kept.get(str(axis), slice(None)) for axis in t.shape)] for t in tensors}
 
 

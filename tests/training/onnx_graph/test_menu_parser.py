@@ -21,6 +21,7 @@ QUESTIONS = [Question("the big cat sat on the mat", {"conllu": True}), Question(
 MENU: dict[str, dict[str, object]] = {
     "biaffine": {},
     "plain": {"characters": "none", "features": 0, "cell": "gru", "connection": "residual", "layer_norm": True},
+    "contextual": {"contextual": ("forward", "backward"), "contextual_size": 5, "characters": "none"},
     "labels": {"decoder": "labels", "characters": "rnn", "layers": 1},
     "labels-plain": {"decoder": "labels", "characters": "none", "features": 0, "bidirectional": False},
 }

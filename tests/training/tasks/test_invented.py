@@ -71,7 +71,7 @@ def records_of(kind: str) -> Sequence[Record]:
             return [Series(("a", "b"), ("a",), values, tuple(map(str, range(480))), 480)]
 
 
-@pytest.mark.parametrize("kind", ["text", "tags", "pairs", "passage", "frames", "sound", "pictures", "series"])
+@pytest.mark.parametrize("kind", ["text", "tags", "trees", "pairs", "passage", "frames", "sound", "pictures", "series"])
 def test_records_of_every_kind(kind: str) -> None:
     """They are of the kind of the data, without labels, captions or groups, and are no records of it."""
     known = records_of(kind)

@@ -24,6 +24,8 @@ from training.preprocessing.padded_sequences import length_mask
 PARSER, RELATIONS = "parser", "relations"
 #: The axis of the heads that a word may have: the root, and every word.
 CANDIDATES = "candidates"
+#: The axis of the chosen arcs of all sentences of a batch.
+ARCS = "arcs"
 
 
 class ParserSizes(NamedTuple):
@@ -142,9 +144,8 @@ class Parser(Network):
         if not isinstance(self.heads, BiaffineHeads):
             return {}
         scorer, width = self.heads.relations, self.config.relation_size
-        # Each arc is a row of the batch.
-        inputs = float32("dependents", "batch", width), float32("heads", "batch", width)
-        output = float32("relation_logits", "batch", self.sizes.relations)
+        inputs = float32("dependents", ARCS, width), float32("heads", ARCS, width)
+        output = float32("relation_logits", ARCS, self.sizes.relations)
 
         def relate(feeds: Tensors) -> Tensors:
             return {"relation_logits": scorer(feeds["dependents"], feeds["heads"])}
