@@ -13,9 +13,9 @@ from tests.tiny_signals import CONFIGS, STEPWISE, signal_network
 from tests.training.exportable import characters_tokenizer, lively, vocabulary_sizes, words_tokenizer
 from tests.training.tiny_captioner import captioner
 from tests.training.tiny_character_models import contextual_tagger
-from tests.training.tiny_parsers import parser
 from tests.training.tiny_series import forecaster
 from tests.training.tiny_speech import FRAMES, SOUND, transcriber, transducer
+from tests.training.trees.tiny_parsers import parser
 from training.config.networks import ClassifierConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.networks.classifier import Classifier
 from training.networks.language_model import LanguageModel

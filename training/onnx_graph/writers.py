@@ -11,7 +11,7 @@ from training.networks.forecaster import Forecaster
 from training.networks.fused_recogniser import LANGUAGE_MODEL, FusedRecogniser
 from training.networks.language_model import LanguageModel
 from training.networks.network import Network
-from training.networks.parsing.parser import PARSER, RELATIONS, Parser
+from training.networks.parsing.parser import Parser
 from training.networks.signal_classifier import SignalClassifier
 from training.networks.tagger import Tagger
 from training.networks.transcriber import Transcriber
@@ -39,7 +39,7 @@ WRITERS: dict[type[Network], Mapping[str, Callable[[GraphBuilder, Any], None]]] 
     Forecaster: {"forecaster": write_forecaster},
     Transcriber: {"encoder": write_transcriber},
     Transducer: {"encoder": write_transducer_encoder, "predictor": write_predictor, "joint": write_joint},
-    Parser: {PARSER: write_parser, RELATIONS: write_relations},
+    Parser: {"parser": write_parser, "relations": write_relations},
     LanguageModel: {"prompt": write_prompt, "step": write_step},
 }
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.inference.engines.open_bundle import answer_one, open_bundle
-from tests.training.tiny_parsers import draft_of_parser, parser
-from tests.training.tiny_trees import tree_of
+from tests.training.trees.tiny_parsers import draft_of_parser, parser
+from tests.training.trees.tiny_trees import tree_of
 from training.data.readers.treebanks.dependency_tree import fault_of_tree
 from training.evaluation.task import Question
 from training.networks.parsing.parser import Parser

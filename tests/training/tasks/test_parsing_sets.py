@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.training.tiny_runs import own_recipe
-from tests.training.tiny_trees import tree_of, write_trees
+from tests.training.trees.tiny_trees import tree_of, write_trees
 from training.config.recipe import ConfigFault, Recipe
 from training.data.read import read_records
 from training.data.records import ParsedSentence

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.tiny_trees import conllu, tree_of
+from tests.training.trees.tiny_trees import conllu, tree_of
 from training.data.check import run
 from training.data.formats.faults import DataFault, Report
 from training.data.read import read_located, read_records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.training.tiny_trees import tree_of
+from tests.training.trees.tiny_trees import tree_of
 from training.evaluation.baselines.parsing import frequent_arcs, neighbour
 
 TRAIN = [tree_of(["the", "cat", "sees"] * times) for times in (1, 2, 3, 2, 1, 3)]

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from tests.training.exportable import lively
-from tests.training.tiny_parsers import parser
+from tests.training.trees.tiny_parsers import parser
 from training.networks.parsing.biaffine import IMPOSSIBLE, ArcScorer, RelationScorer, impossible_arcs
 from training.networks.parsing.parser import HIDDEN_STATES, Parser
 from training.preprocessing.batches import ParsingBatch
