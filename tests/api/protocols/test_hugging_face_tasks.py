@@ -148,6 +148,22 @@ def test_words_have_entities_and_groups_their_labels(served: TestClient) -> None
     assert {one["start"] for one in of_words} == {None}
 
 
+def test_words_of_a_tree_have_tags_heads_and_relations(served: TestClient) -> None:
+    """One a word, with heads by their `index`; groups of words would be no tree."""
+    (answer,) = predictions(served, "trees", "Ada lives in London")
+    words = answered(served, "trees", "Ada lives in London", aggregation_strategy="none")
+    assert words == answered(served, "trees", ["Ada lives in London"])[0]
+    assert [(one["word"], one["entity"], one["relation"], one["start"]) for one in words] == [
+        (token["text"], token["tag"], token["relation"], token["start"]) for token in answer["tokens"]
+    ]
+    heads = [0 if token["head"] is None else token["head"] + 1 for token in answer["tokens"]]
+    assert [(one["index"], one["head"]) for one in words] == list(enumerate(heads, start=1))
+    body = {"inputs": "Ada", "parameters": {"aggregation_strategy": "simple"}}
+    refused = served.post(PATHS["trees"], json=body)
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["field"] == "parameters.aggregation_strategy"
+
+
 def tagged(*words: tuple[str, str, float], spans: list[tuple[str, int, int]] | None = None) -> dict[str, Any]:
     """An answer of a tagger to words with a blank between them."""
     tokens, start = [], 0
