@@ -11,14 +11,14 @@ from training.data.readers.treebanks.conllu_line import NOTHING
 from training.data.records import ParsedSentence
 from training.evaluation.analysis.findings import Findings
 from training.evaluation.analysis.interval import Interval, bootstrap, ratio
-from training.evaluation.answers import Job, Scores, answers, unknown_labels
+from training.evaluation.answers import MAX_UNKNOWN_LABELS, Job, Scores, answers, unknown_labels
 from training.evaluation.baselines.parsing import frequent_arcs, neighbour
 from training.evaluation.baselines.result import BaselineResult, Encode
 from training.evaluation.parsing.arc_errors import arc_errors, arcs_of, tables
 from training.evaluation.parsing.attachment import MEASURES, Parse, attachment_scores, counts, refused
 from training.evaluation.predictions import Prediction
 from training.evaluation.task import CardTexts, EvaluationTask, options_as
-from training.evaluation.tasks.card_texts import input_limit
+from training.evaluation.tasks.card_texts import input_limit, listed
 
 
 def _purpose(manifest: Manifest) -> str:
@@ -30,10 +30,9 @@ def _purpose(manifest: Manifest) -> str:
     )
 
 
-def _commands(manifest: Manifest, service: str) -> list[str]:
-    """The request for a sentence, with CoNLL-U in its answer."""
-    body = f'{{"model": "{manifest.name}", "inputs": "...", "parameters": {{"conllu": true}}}}'
-    return [f"curl -s {service}/predict -H 'Content-Type: application/json' \\", f"  -d '{body}'"]
+def _limits(manifest: Manifest) -> list[str]:
+    relations = options_as(manifest.options, ParsingOptions).relations
+    return [*input_limit(manifest), f"- It knows these relations and no others: {listed(relations)}."]
 
 
 class ParsingEvaluation(EvaluationTask[ParsedSentence]):
@@ -46,7 +45,7 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
             "Single sentences like those it was trained on, cut into words as its treebank cuts them. Text of another "
             "domain, several sentences at once, and other word boundaries will be parsed worse."
         ),
-        limits=input_limit,
+        limits=_limits,
     )
     reported = ("las", "uas", "clas", "upos", "ufeats")
     dev_measures = ("las", "uas", "clas", "upos", "ufeats")
@@ -62,12 +61,12 @@ class ParsingEvaluation(EvaluationTask[ParsedSentence]):
         ]
         for record, parse in zip(records, parses, strict=True):
             job.keep(Prediction(record, parse=parse))
-        known = set(options.relations)
+        unknown = {relation for record in records for relation in record.relations} - set(options.relations)
         return {
             **attachment_scores(zip(records, parses, strict=True), bool(options.features)),
             "tokens": sum(len(record.words) for record in records),
             "refused": found.count(None),
-            "unknown_relations": sorted({relation for record in records for relation in record.relations} - known),
+            "unknown_relations": sorted(unknown)[:MAX_UNKNOWN_LABELS],
             **unknown_labels(job.bundle, [tag for record in records for tag in record.tags]),
         }
 
