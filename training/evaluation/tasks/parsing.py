@@ -23,10 +23,10 @@ from training.evaluation.tasks.card_texts import input_limit, listed
 
 def _purpose(manifest: Manifest) -> str:
     options = options_as(manifest.options, ParsingOptions)
-    features = ", its morphological features" if options.features else ""
+    features = "; its morphological features" if options.features else ""
     return (
         f"Gives every word of a sentence its head and one of {len(options.relations)} relations to it, which form a "
-        f"tree, one of {len(manifest.labels)} parts of speech{features}."
+        f"tree; one of {len(manifest.labels)} parts of speech{features}."
     )
 
 
