@@ -178,7 +178,7 @@ def predict(
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Tag, classify or translate texts, classify or forecast series of numbers, caption images.
+    """Tag, parse, classify or translate texts, classify or forecast series of numbers, caption images.
 
     An argument that is a file or folder is read, with the reader that training uses: a model predicts the file that it
     was trained on. All other arguments are texts.
