@@ -31,8 +31,8 @@ from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.tasks.recorded import label_scores, recorded_embedding
+from tests.tasks.parsing.tiny_parser import PARSER_TAGS, parsing_options, write_parser_graphs
 from tests.tiny_graph import EMBEDDING, HIDDEN, Graph, floats, ids
-from tests.tiny_parser import PARSER_TAGS, parsing_options, write_parser_graphs
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "ada", "lives", "in", "london", "hello", "world", "one", "two", ".")
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,!?\n'0123456789"
