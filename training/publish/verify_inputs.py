@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from service.bundle.manifest import GraphSpec, TensorSpec
+from service.bundle.manifest import ROW_AXES, GraphSpec, TensorSpec
 from service.tasks.core.task import Array
 
 Feeds = dict[str, Array]
@@ -16,8 +16,6 @@ BATCH_AND_TIME_SIZES = ((1, 1), (1, 6), (2, 3), (5, 8), (3, 33))
 #: Characters of the longest word for each of these sizes.
 WORD_LENGTHS = (1, 4, 24, 9, 12)
 
-#: Axes of rows, which do not depend on each other: of inputs, and of the arcs of a parser.
-ROW_AXES = ("batch", "arcs")
 #: Factor on the length of audio samples, so that they cover several steps and a part of one.
 SAMPLES_PER_STEP = 97
 
