@@ -115,7 +115,7 @@ def test_a_queue_that_breaks_answers_everyone_and_leaves_the_others_alone(
     play(tiny_models, 2, scenario)
 
 
-@pytest.mark.parametrize("model", ["tiny-translator", "tiny-generator", "tiny-parser"])
+@pytest.mark.parametrize("model", ["tiny-translator", "tiny-generator"])
 def test_a_batch_that_breaks_fails_whom_it_held_and_no_more(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
