@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -31,6 +31,7 @@ from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.bundle.write import publish, staging_folder, write_examples, write_manifest
 from service.inference.engines.open_bundle import answer_one, open_bundle
 from service.tasks.recorded import label_scores, recorded_embedding
+from tests.tasks.parsing.tiny_parser import PARSER_TAGS, parsing_options, write_parser_graphs
 from tests.tiny_graph import EMBEDDING, HIDDEN, Graph, floats, ids
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "ada", "lives", "in", "london", "hello", "world", "one", "two", ".")
@@ -43,6 +44,7 @@ NAMES: dict[TaskName, str] = {
     "classification": "tiny-classifier",
     "translation": "tiny-translator",
     "generation": "tiny-generator",
+    "parsing": "tiny-parser",
 }
 
 _EXAMPLES: dict[TaskName, list[tuple[Any, dict[str, Any]]]] = {
@@ -53,19 +55,30 @@ _EXAMPLES: dict[TaskName, list[tuple[Any, dict[str, Any]]]] = {
         ("Hello ", {"max_new_tokens": 8, "details": True}),
         ("a", {"max_new_tokens": 5, "do_sample": True, "seed": 3}),
     ],
+    "parsing": [("The cat sat on a mat.", {"conllu": True}), (["Ada", "lives", "in", "London"], {})],
 }
+
+#: Writes graphs and tokenizers into a folder, and makes the manifest, given a name and a version.
+Builder = Callable[[Path, np.random.Generator, str, str], Manifest]
 
 
 def write_tiny_bundle(
-    models_root: Path, task: TaskName, name: str = "", version: str = "1", seed: int = 0, reads_chunks: bool = False
+    models_root: Path,
+    task: TaskName,
+    name: str = "",
+    version: str = "1",
+    seed: int = 0,
+    reads_chunks: bool = False,
+    build: Builder | None = None,
 ) -> Path:
     """Write one tiny bundle under `models_root` and return its folder; `seed` changes the weights.
 
-    With `reads_chunks` a tagger or classifier takes and returns state; its weights are the same as without.
+    With `reads_chunks` a tagger or classifier takes and returns state; its weights are the same as without. `build`
+    makes another bundle of the task.
     """
     models_root.mkdir(parents=True, exist_ok=True)
     name = name or NAMES[task] + ("-chunks" if reads_chunks else "")
-    build = _CHUNK_BUILDERS[task] if reads_chunks else _BUILDERS[task]
+    build = build or (_CHUNK_BUILDERS[task] if reads_chunks else _BUILDERS[task])
     folder = staging_folder(models_root, name)
     manifest = build(folder, np.random.default_rng(seed), name, version)
     (folder / CARD_FILE).write_text(f"# {name}\n\nA tiny model with random weights.\n", encoding="utf-8")
@@ -178,6 +191,25 @@ def _tagging(
         limits=LIMITS,
         tokenizers={"words": "words.json", "characters": "characters.json"},
         scores=(Score(measure="f1", value=50.0, baseline=25.0, baseline_name="most frequent tag"),),
+    )
+
+
+def tiny_parser(
+    folder: Path, rng: np.random.Generator, name: str, version: str, *, decoder: Literal["biaffine", "labels"]
+) -> Manifest:
+    words = word_tokenizer()
+    words.save(folder / "words.json")
+    options = parsing_options(decoder)
+    graphs = write_parser_graphs(folder, rng, words.vocabulary_size, options)
+    return Manifest(
+        name=name,
+        version=version,
+        task="parsing",
+        options=options,
+        graphs=graphs,
+        labels=PARSER_TAGS,
+        limits=LIMITS,
+        tokenizers={"words": "words.json"},
     )
 
 
@@ -314,13 +346,14 @@ def _language_model(graph: Graph, steps: str, lengths: str = "") -> str:
     return y
 
 
-_BUILDERS: dict[TaskName, Callable[[Path, np.random.Generator, str, str], Manifest]] = {
+_BUILDERS: dict[TaskName, Builder] = {
     "tagging": _tagging,
     "classification": _classification,
     "translation": _translation,
     "generation": _generation,
+    "parsing": partial(tiny_parser, decoder="biaffine"),
 }
-_CHUNK_BUILDERS: dict[TaskName, Callable[[Path, np.random.Generator, str, str], Manifest]] = {
+_CHUNK_BUILDERS: dict[TaskName, Builder] = {
     "tagging": partial(_tagging, reads_chunks=True),
     "classification": partial(_classification, reads_chunks=True),
 }

@@ -1,7 +1,7 @@
 """The hidden state that a bundle's graphs give: which output it is, and its width.
 
-It is what the output layer reads: for each token of a tagger or language model (`hidden_states`), for the whole input
-of a classifier (`embedding`). The graph computes it anyway; the service fetches it only for callers who ask. An
+It is what the output layer reads: for each token of a tagger, parser or language model (`hidden_states`), for the whole
+input of a classifier (`embedding`). The graph computes it anyway; the service fetches it only for callers who ask. An
 encoder-decoder gives its encoder's `memory`, which the decoder needs in any case.
 """
 
@@ -21,6 +21,7 @@ ON_REQUEST: Final = frozenset({HIDDEN_STATES, EMBEDDING})
 #: The graph of each task that gives the hidden state, and the name of its output.
 _PLACES: Final[dict[str, tuple[str, str]]] = {
     "tagging": ("tagger", HIDDEN_STATES),
+    "parsing": ("parser", HIDDEN_STATES),
     "classification": ("classifier", EMBEDDING),
     "generation": ("prompt", HIDDEN_STATES),
     "translation": ("encoder", "memory"),

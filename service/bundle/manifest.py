@@ -10,6 +10,9 @@ from service.bundle.task_options import Strict, TaggingOptions, TaskName, TaskOp
 
 FORMAT_VERSION: Final = 1
 
+#: Names of the axis of rows, which do not depend on each other: inputs, or the arcs of a parser over all its sentences.
+ROW_AXES: Final = ("batch", "arcs")
+
 Dtype = Literal["int64", "float32", "uint8"]
 Precision = Literal["fp32", "bf16", "int8"]
 #: Precisions besides fp32 that a bundle may have been accepted in.
@@ -25,6 +28,11 @@ class TensorSpec(Strict):
     name: str
     dtype: Dtype
     shape: tuple[int | str, ...]
+
+    @property
+    def row_axis(self) -> int:
+        """The place of the axis of rows."""
+        return next(place for place, axis in enumerate(self.shape) if axis in ROW_AXES)
 
 
 class GraphSpec(Strict):

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 #: Every task that a bundle can be for. Each has a class of options below, and a place in the union `TaskOptions`.
 TaskName = Literal[
-    "tagging", "classification", "translation", "generation", "forecasting", "captioning", "transcription"
+    "tagging", "classification", "translation", "generation", "forecasting", "captioning", "transcription", "parsing"
 ]
 
 #: The quantile that is the point forecast of a model that forecasts quantiles.
@@ -252,6 +252,48 @@ class TranscriptionOptions(OptionsOfTask):
         return "reads its input in both directions"
 
 
+#: How the head of a word is written in `ParsingOptions.offsets`: `ROOT`, or as `NOUN:-1`, the nearest noun on its left.
+HeadEncoding = Annotated[str, Field(pattern=r"^(ROOT|.+:[+-][1-9][0-9]{0,3})$")]
+
+
+class ParsingOptions(OptionsOfTask):
+    """Dependency parsing: how the outputs of `parser` become a tree. The labels of the manifest are the tags of words.
+
+    With `decoder="biaffine"` the graph scores every pair of words, and `relations` scores the relations of the chosen
+    pairs (Dozat and Manning 2017). With `decoder="labels"` it scores encodings of each word's head, which are relative
+    to tags (Strzyz, Vilares and Gómez-Rodríguez 2019), and its relations. Both give the maximum spanning tree.
+    """
+
+    graphs: ClassVar = ("parser",)
+    has_labels: ClassVar = True
+
+    task: Literal["parsing"] = "parsing"
+    decoder: Literal["biaffine", "labels"] = "biaffine"
+    relations: tuple[str, ...] = Field(min_length=1, description="dependency relations, in the order of their logits")
+    offsets: tuple[HeadEncoding, ...] = Field(
+        default=(), description="encodings of the head, in the order of their logits; only of the decoder labels"
+    )
+    features: tuple[str, ...] = Field(
+        default=(),
+        description='morphological features of a word as one string, such as "Number=Sing", and "_" for none, in the '
+        "order of their logits",
+    )
+    max_word_characters: int = Field(default=24, ge=1, le=256)
+
+    @property
+    def required_graphs(self) -> tuple[str, ...]:
+        return (*self.graphs, "relations") if self.decoder == "biaffine" else self.graphs
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> ParsingOptions:
+        for name, values in [("relations", self.relations), ("offsets", self.offsets), ("features", self.features)]:
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} must be distinct")
+        if bool(self.offsets) != (self.decoder == "labels"):
+            raise ValueError("offsets belong to the decoder labels, which needs them")
+        return self
+
+
 TaskOptions = Annotated[
     TaggingOptions
     | ClassificationOptions
@@ -259,7 +301,8 @@ TaskOptions = Annotated[
     | GenerationOptions
     | ForecastingOptions
     | CaptioningOptions
-    | TranscriptionOptions,
+    | TranscriptionOptions
+    | ParsingOptions,
     Field(discriminator="task"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -222,7 +223,11 @@ class Server:
 
 
 def readable(prediction: Mapping[str, Any]) -> str:
-    """One prediction as readable text: words and tags, label and score, a forecast as a table, or the text."""
+    """One prediction as readable text: words and tags, trees, label and score, a forecast as a table, or the text."""
+    if "conllu" in prediction:
+        return str(prediction["conllu"]).removesuffix("\n")
+    if "tokens" in prediction and "relation" in prediction["tokens"][0]:
+        return "\n".join([*map(_arc, itertools.count(1), prediction["tokens"]), ""])
     if "tokens" in prediction:
         lines = [f"{token['text']}\t{token['tag']}" for token in prediction["tokens"]]
         spans = [f"# {span['label']}: {span['text']}" for span in prediction.get("spans") or []]
@@ -237,6 +242,12 @@ def readable(prediction: Mapping[str, Any]) -> str:
             steps = [[time, *step] for time, step in zip(["time", *prediction["times"]], steps, strict=True)]
         return "\n".join("\t".join(map(str, step)) for step in steps)
     return str(prediction["text"])
+
+
+def _arc(number: int, token: Mapping[str, Any]) -> str:
+    """A word with its number, tag, the number of its head, 0 for the root, and relation."""
+    head = 0 if token["head"] is None else token["head"] + 1
+    return f"{number}\t{token['text']}\t{token['tag']}\t{head}\t{token['relation']}"
 
 
 def facts_of(details: Mapping[str, Any]) -> ModelFacts:

@@ -169,13 +169,16 @@ def predict(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the answers to a .csv, .tsv or .jsonl file, one row for each input row."),
+        typer.Option(
+            help="Write the answers to a .csv, .tsv or .jsonl file, one row for each input row; trees and tags to "
+            ".conllu."
+        ),
     ] = None,
     url: UrlOption = None,
     models: ModelsOption = Path("models"),
     as_json: JsonOption = False,
 ) -> None:
-    """Tag, classify or translate texts, classify or forecast series of numbers, caption images.
+    """Tag, parse, classify or translate texts, classify or forecast series of numbers, caption images.
 
     An argument that is a file or folder is read, with the reader that training uses: a model predicts the file that it
     was trained on. All other arguments are texts.

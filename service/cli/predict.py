@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from service.cli.backends import open_source, readable
 from service.cli.prediction.answers import Answered, RefusedInput, answers
 from service.cli.prediction.arguments import InputRow, ModelFacts, is_path, rows_of
-from service.cli.prediction.output_file import check_out, write_answers
+from service.cli.prediction.output_file import check_form, check_out, write_answers
 from service.errors import UnrollError
 from service.tasks.inputs.json_input import JsonInput
 
@@ -62,6 +62,7 @@ class Prediction:
         check_out(out, arguments)
         rows = self._rows(arguments, lines)
         facts, are_files = self._facts, _are_files_of_folder(rows, arguments)
+        check_form(out, facts.task)
         found = _with_progress(answers(rows, self._predict, _tell), len(rows))
         num_refused = write_answers(out, facts.task, facts.options.get("targets") or (), found, with_input=are_files)
         print(f"{len(rows):,} rows -> {out}", file=sys.stderr)

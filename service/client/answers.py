@@ -65,6 +65,29 @@ class Tagging(Answer):
     hidden: list[float] | None = None
 
 
+class ParsedToken(Answer):
+    """A word with its tag, head and relation. `head` is an index into `tokens`, None for the root of the sentence."""
+
+    text: str
+    tag: str
+    score: float
+    head: int | None = None
+    relation: str
+    head_score: float
+    relation_score: float
+    features: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class Parsing(Answer):
+    """Every word with its head: a tree with one root. `conllu` with the parameter of that name."""
+
+    tokens: list[ParsedToken]
+    conllu: str | None = None
+    hidden: list[float] | None = None
+
+
 class Attention(Answer):
     """`weights[i][j]`: attention to source token j when target token i was chosen. Each row sums to 1."""
 
@@ -140,12 +163,15 @@ class OtherPrediction(Answer):
     """A prediction of a task that this version does not know: everything is in `model_extra`."""
 
 
-AnyPrediction = Classification | Tagging | Translation | Captioning | Forecasting | Transcript | OtherPrediction
+AnyPrediction = (
+    Classification | Tagging | Parsing | Translation | Captioning | Forecasting | Transcript | OtherPrediction
+)
 
 #: What the predictions of each task are.
 PREDICTIONS: Mapping[str, type[AnyPrediction]] = {
     "classification": Classification,
     "tagging": Tagging,
+    "parsing": Parsing,
     "translation": Translation,
     "captioning": Captioning,
     "forecasting": Forecasting,

@@ -10,8 +10,9 @@ class PredictParameters(TypedDict, total=False):
     """Of `predict`. Which of them a model takes depends on its task; others are refused with InvalidInput."""
 
     top_k: int  # classification: also list this many of the most likely labels
-    offsets: Literal["codepoints", "utf16", "bytes"]  # tagging: the unit of `start` and `end`
-    return_hidden: bool  # tagging and classification: also the hidden state, as a vector
+    offsets: Literal["codepoints", "utf16", "bytes"]  # tagging and parsing: the unit of `start`, `end`
+    conllu: bool  # parsing: also the sentence as CoNLL-U
+    return_hidden: bool  # tagging, parsing and classification: also the hidden state, as a vector
     normalize: bool  # scale that vector to length 1
     num_beams: int  # translation and captioning, as all below: 1 is greedy
     max_new_tokens: int

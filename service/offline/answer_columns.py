@@ -11,9 +11,13 @@ from service.bundle.manifest import Manifest
 from service.errors import InvalidInput
 from service.offline.answering.row_answers import RowAnswer
 from service.offline.row_values import require_columns
+from service.tasks.parsing.conllu import conllu
 
 #: The column with the reason why a row has no answer, null for the others.
 ERROR = "error"
+
+#: The column with a sentence as CoNLL-U, of tasks whose answers have words.
+CONLLU = "conllu"
 
 #: Of the cells of a column; every cell may be null. `rows` are lists of lists of numbers, `json` is JSON as a text.
 CellType = Literal["text", "number", "integer", "texts", "numbers", "integers", "rows", "spans", "labels", "json"]
@@ -98,19 +102,48 @@ def _places(part: str, answer: dict[str, Any]) -> list[Any] | None:
     return None if None in found else found
 
 
-def _tagging(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
-    del parameters
-    found = [
+def _conllu(answer: dict[str, Any]) -> str:
+    return conllu(answer["tokens"])
+
+
+def _words() -> list[AnswerColumn]:
+    """Words and tags. CoNLL-U is written from them."""
+    return [
         AnswerColumn("words", "texts", partial(_part_of_tokens, "text")),
         AnswerColumn("tags", "texts", partial(_part_of_tokens, "tag")),
         AnswerColumn("scores", "numbers", partial(_part_of_tokens, "score")),
         AnswerColumn("starts", "integers", partial(_places, "start"), is_usual=False),
         AnswerColumn("ends", "integers", partial(_places, "end"), is_usual=False),
+        AnswerColumn(CONLLU, "text", _conllu, is_usual=False),
     ]
+
+
+def _tagging(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
+    del parameters
+    found = _words()
     if getattr(manifest.options, "scheme", None) is not None:
         found.append(_plain("spans", "spans"))
     if manifest.text_labels:
         found += [_plain("label", "text"), _plain("label_score", "number")]
+    return found
+
+
+def _heads(answer: dict[str, Any]) -> list[int]:
+    """The number of each word's head, from 1, and 0 for the root, as in CoNLL-U."""
+    return [0 if token["head"] is None else token["head"] + 1 for token in answer["tokens"]]
+
+
+def _parsing(manifest: Manifest, parameters: Mapping[str, Any]) -> list[AnswerColumn]:
+    del parameters
+    found = [
+        *_words(),
+        AnswerColumn("heads", "integers", _heads),
+        AnswerColumn("relations", "texts", partial(_part_of_tokens, "relation")),
+        AnswerColumn("head_scores", "numbers", partial(_part_of_tokens, "head_score")),
+        AnswerColumn("relation_scores", "numbers", partial(_part_of_tokens, "relation_score"), is_usual=False),
+    ]
+    if getattr(manifest.options, "features", ()):
+        found.append(AnswerColumn("features", "texts", partial(_part_of_tokens, "features")))
     return found
 
 
@@ -166,6 +199,7 @@ def _detail(name: str, answer: dict[str, Any]) -> Any:
 _COLUMNS: Mapping[str, Callable[[Manifest, Mapping[str, Any]], list[AnswerColumn]]] = {
     "classification": _classification,
     "tagging": _tagging,
+    "parsing": _parsing,
     "translation": _seq2seq,
     "captioning": _seq2seq,
     "forecasting": _forecasting,

@@ -76,7 +76,9 @@ function showReadiness() {
 }
 
 /** Tasks whose answers explain themselves come first. */
-const TASKS_TO_OPEN = ["tagging", "translation", "classification", "generation", "forecasting", "captioning", "transcription"];
+const TASKS_TO_OPEN = [
+  "tagging", "translation", "parsing", "classification", "generation", "forecasting", "captioning", "transcription",
+];
 const rankOf = ({ task }) => (TASKS_TO_OPEN.includes(task) ? TASKS_TO_OPEN.indexOf(task) : TASKS_TO_OPEN.length);
 
 /** The model in the address, else the open one, else a ready one. */

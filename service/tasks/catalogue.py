@@ -11,6 +11,7 @@ from service.tasks.core.predict_task import PredictTask
 from service.tasks.core.task import Answer, Route, Runner, Task
 from service.tasks.generation.generation import Generation
 from service.tasks.inputs.json_input import plain_value
+from service.tasks.parsing.parsing import Parsing
 from service.tasks.seq2seq.captioning import Captioning
 from service.tasks.seq2seq.translation import Translation
 from service.tasks.single_pass.classification import Classification
@@ -29,6 +30,7 @@ TASKS: dict[TaskName, type[AnyTask]] = {
     "forecasting": Forecasting,
     "captioning": Captioning,
     "transcription": Transcription,
+    "parsing": Parsing,
 }
 
 

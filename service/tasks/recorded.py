@@ -8,6 +8,7 @@ from typing import Any
 from service.bundle.hidden_output import hidden_output
 from service.bundle.load import Bundle, Example
 from service.bundle.manifest import Manifest, Precision
+from service.bundle.task_options import ParsingOptions
 from service.errors import InferenceFailed, InvalidInput
 from service.tasks.core.hidden import finite_numbers
 from service.tasks.core.task import Array, Runner, Task, run_with_hidden
@@ -37,8 +38,8 @@ def label_scores(
 ) -> dict[str, dict[str, float]] | None:
     """What the graph computes for each label in answering one input, by output and label; None if it has no labels.
 
-    These are logits; of a tagger those of the first word. They prove which label belongs to which row of the weights,
-    for every label and not only for those that occur in an answer. Raises as `Task.answer`.
+    These are logits; of a tagger or parser those of the first word. They prove which label belongs to which row of the
+    weights, for every label and not only for those that occur in an answer. Raises as `Task.answer`.
     """
     if not bundle.manifest.labels:
         return None
@@ -89,15 +90,16 @@ def faults_of_embeddings(bundle: Bundle, task: Task, runner: Runner, tolerance: 
 
 
 class _Listener:
-    """A runner that keeps the outputs of its last run."""
+    """A runner that keeps the outputs of its runs: of each name the last one."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.outputs: dict[str, Array] = {}
 
     def run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        self.outputs = run_with_hidden(self._runner, graph, feeds)
-        return self.outputs
+        outputs = run_with_hidden(self._runner, graph, feeds)
+        self.outputs |= outputs
+        return outputs
 
     def first_row(self, output: str) -> list[float]:
         """The scores of the labels at the first place that has any."""
@@ -107,11 +109,16 @@ class _Listener:
 
 def _label_outputs(manifest: Manifest) -> list[tuple[str, tuple[str, ...]]]:
     """The outputs of graphs that have one number for each label, and the labels in their order."""
-    return [
+    outputs = [
         ("emissions", manifest.labels),
         ("logits", manifest.labels),
         ("text_logits", manifest.text_labels),
     ]
+    if isinstance(manifest.options, ParsingOptions):
+        options = manifest.options
+        outputs += [("relation_logits", options.relations), ("offset_logits", options.offsets)]
+        outputs.append(("feature_logits", options.features))
+    return outputs
 
 
 def differences(expected: Any, actual: Any, tolerance: float) -> list[str]:

@@ -28,7 +28,9 @@ def test_the_models_stand_by_task_and_each_has_an_address(page: Page) -> None:
     """Models are grouped by task, a click opens the URL of a model, and the Back button returns to the previous one."""
     open_model(page, "tiny-tagger")
     models = page.get_by_role("navigation", name="Models")
-    expect(models.get_by_role("heading")).to_have_text(["classification", "generation", "tagging", "translation"])
+    expect(models.get_by_role("heading")).to_have_text(
+        ["classification", "generation", "parsing", "tagging", "translation"]
+    )
     models.get_by_role("link", name="tiny-classifier").click()
     expect(page.get_by_role("heading", level=2, name="tiny-classifier")).to_be_visible()
     expect(models.locator("[aria-current=page]")).to_have_text("tiny-classifier")
@@ -181,7 +183,7 @@ def test_a_task_that_the_page_does_not_know_is_asked_and_answered_in_json(page: 
 
     def as_another_task(route: Route) -> None:
         answer = route.fetch()
-        route.fulfill(response=answer, body=answer.text().replace('"tagging"', '"parsing"'))
+        route.fulfill(response=answer, body=answer.text().replace('"tagging"', '"summarizing"'))
 
     page.route(re.compile("/models"), as_another_task)
     open_model(page, "tiny-tagger")

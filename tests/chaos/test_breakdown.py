@@ -23,7 +23,7 @@ NUM_WAITING = 6
 FAR_S = 600.0
 #: Time limit for loading and for the rest of the test, each.
 LIMIT_S = 120.0
-MODELS = ["tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-generator"]
+MODELS = ["tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-generator", "tiny-parser"]
 
 Scenario = Callable[[Registry], Awaitable[None]]
 
@@ -99,7 +99,7 @@ def test_a_queue_that_breaks_answers_everyone_and_leaves_the_others_alone(
     def broken(*_: Any) -> Any:
         raise RuntimeError("a fault of our own")
 
-    module = "batcher" if model in ("tiny-tagger", "tiny-classifier") else "continuous_batcher"
+    module = "batcher" if model in ("tiny-tagger", "tiny-classifier", "tiny-parser") else "continuous_batcher"
 
     async def scenario(registry: Registry) -> None:
         with monkeypatch.context() as patch:

@@ -113,6 +113,7 @@ def test_models_lists_what_there_is(where: list[str]) -> None:
     assert [line.split()[0] for line in run("models", *where).splitlines()] == [
         "tiny-classifier",
         "tiny-generator",
+        "tiny-parser",
         "tiny-tagger",
         "tiny-translator",
     ]

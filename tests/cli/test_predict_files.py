@@ -86,6 +86,49 @@ def test_tags_are_written_beside_their_words(tiny_models: Path, tmp_path: Path) 
     assert [len(row[1].split()) for row in rows[1:]] == [2, 1]
 
 
+@pytest.mark.parametrize(("model", "num_heads"), [("tiny-tagger", 0), ("tiny-parser", 1)])
+def test_tags_and_trees_are_written_as_conllu(tiny_models: Path, tmp_path: Path, model: str, num_heads: int) -> None:
+    """A row without an answer has no sentence, and the numbers of the sentences tell which it was."""
+    out = tmp_path / "found.conllu"
+    text = f"the cat sat.\n\n{'word ' * 3000}\nAda lives\n"
+    run("--models", str(tiny_models), "-m", model, "--out", str(out), text=text, code=2)
+    first, second = out.read_text(encoding="utf-8").rstrip("\n").split("\n\n")
+    assert [one.splitlines()[:2] for one in (first, second)] == [
+        ["# sent_id = 1", "# text = the cat sat."],
+        ["# sent_id = 4", "# text = Ada lives"],
+    ]
+    columns = [line.split("\t") for line in first.splitlines()[2:]]
+    assert [row[1] for row in columns] == ["the", "cat", "sat", "."]
+    assert {len(row) for row in columns} == {10}
+    assert [row[6] for row in columns].count("0") == num_heads
+    assert columns[2][9] == "SpaceAfter=No"
+
+
+def test_conllu_is_refused_where_answers_have_no_words(tiny_models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.conllu"
+    message = run("--models", str(tiny_models), "-m", "tiny-classifier", "hello", "--out", str(out), code=2)
+    assert "CoNLL-U is for tagging and parsing, not for classification" in message
+    assert not out.exists()
+
+
+def test_a_tree_is_printed_as_numbered_words(tiny_models: Path) -> None:
+    """With the number of each head; or as CoNLL-U, if that is asked for."""
+    options = ["--models", str(tiny_models), "-m", "tiny-parser", "the cat sat"]
+    lines = [line.split("\t") for line in run(*options).splitlines() if line]
+    assert [line[:2] for line in lines] == [["1", "the"], ["2", "cat"], ["3", "sat"]]
+    columns = [line.split("\t") for line in run(*options, "-p", "conllu=true").splitlines()[1:] if line]
+    assert [(line[2], line[3], line[4]) for line in lines] == [(row[3], row[6], row[7]) for row in columns]
+
+
+def test_trees_are_columns_of_a_table(tiny_models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "trees.csv"
+    run("--models", str(tiny_models), "-m", "tiny-parser", "the cat sat", "hello", "--out", str(out))
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
+    assert list(rows[0]) == ["words", "tags", "heads", "relations", "error"]
+    assert (rows[1]["heads"], rows[1]["relations"]) == ("0", "root")
+    assert rows[0]["heads"].split().count("0") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "what"), [("a.xml", ".csv, .tsv, .jsonl"), ("no/such/folder/a.csv", "cannot be written")]
 )

@@ -314,6 +314,7 @@ def test_what_is_there_is_not_replaced_unasked(scorer: Scorer, table: Path, tmp_
         ("nowhere/out.csv", "there is no folder"),
         ("out.xlsx", "the suffix says the form"),
         ("out.parquet.gz", "the suffix says the form"),
+        ("out.conllu", "needs the column 'conllu'"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_the_work(

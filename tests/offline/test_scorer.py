@@ -62,6 +62,19 @@ def test_tags_of_texts_and_of_words_are_the_services(client: TestClient, tiny_mo
     assert found["starts"][-1] is None  # words have no places
 
 
+def test_trees_are_the_services(client: TestClient, tiny_models: Path) -> None:
+    """Heads are numbers from 1, as in CoNLL-U, which is a column on request."""
+    usual = ["words", "tags", "scores", "heads", "relations", "head_scores", "features"]
+    found = Scorer(tiny_models / "tiny-parser")({"text": TEXTS[:4]})
+    assert list(found) == ["text", *usual, "error"]
+    sentences = Scorer(tiny_models / "tiny-parser", output_columns=["conllu"])({"text": TEXTS[:4]})["conllu"]
+    for row, wanted in enumerate(predictions(client, "tiny-parser", TEXTS[:4], conllu=True)):
+        heads = [0 if token["head"] is None else token["head"] + 1 for token in wanted["tokens"]]
+        assert found["heads"][row] == heads
+        assert found["relations"][row] == [token["relation"] for token in wanted["tokens"]]
+        assert sentences[row] == wanted["conllu"]
+
+
 def test_translations_are_the_services(client: TestClient, tiny_models: Path) -> None:
     parameters = {"num_beams": 2, "max_new_tokens": 9}
     found = Scorer(tiny_models / "tiny-translator", parameters=parameters)({"source": TEXTS[:4]})

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from service.bundle.load import Bundle
 from service.bundle.manifest import GraphSpec, Limits, Manifest, StateSpec, TensorSpec
-from service.bundle.task_options import TaggingOptions, TaskOptions, TranslationOptions
+from service.bundle.task_options import ParsingOptions, TaggingOptions, TaskOptions, TranslationOptions
 from service.bundle.tokenizer import SPECIAL_TOKENS, TextTokenizer
 from service.tasks.core.task import Array
 
@@ -61,7 +61,7 @@ def bundle(
         name="test",
         task=options.task,
         options=options,
-        graphs={graph: GraphSpec(file="x", inputs=tensors, outputs=()) for graph in options.graphs},
+        graphs={graph: GraphSpec(file="x", inputs=tensors, outputs=()) for graph in options.required_graphs},
         state=(STATE,) if options.needs_state else (),
         labels=tuple(labels),
         limits=limits or Limits(max_input_tokens=64, max_new_tokens=32),
@@ -74,6 +74,13 @@ def tagging_bundle(words: Sequence[str], labels: Sequence[str], **options: Any) 
     tokenizers = {"words": word_tokenizer(words), "characters": character_tokenizer("abcdefgh")}
     transitions = options.pop("transitions", None)
     return bundle(TaggingOptions(**options), tokenizers, labels, ("words", "characters", "lengths"), transitions)
+
+
+def parsing_bundle(words: Sequence[str], labels: Sequence[str], relations: Sequence[str], **options: Any) -> Bundle:
+    tokenizers = {"words": word_tokenizer(words), "characters": character_tokenizer("abcdefgh")}
+    limits = options.pop("limits", None)
+    made = ParsingOptions(relations=tuple(relations), **options)
+    return bundle(made, tokenizers, labels, ("words", "characters", "lengths"), limits=limits)
 
 
 def translation_bundle(source: Sequence[str], target: Sequence[str], **options: Any) -> Bundle:

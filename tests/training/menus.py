@@ -15,6 +15,7 @@ from tests.training.tiny_captioner import captioner
 from tests.training.tiny_character_models import contextual_tagger
 from tests.training.tiny_series import forecaster
 from tests.training.tiny_speech import FRAMES, SOUND, transcriber, transducer
+from tests.training.trees.tiny_parsers import parser
 from training.config.networks import ClassifierConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
 from training.networks.classifier import Classifier
 from training.networks.language_model import LanguageModel
@@ -134,5 +135,7 @@ def menu_networks() -> Iterator[tuple[str, Network]]:
         yield f"frames-in-chunks-{cell}", signal_network(STEPWISE, reads_chunks=True, cell=cell)
         yield f"speech-{cell}", transcriber(SOUND, cell=cell)
         yield f"speech-transducer-{cell}", transducer(SOUND, cell=cell)
+    for decoder in ("biaffine", "labels"):
+        yield f"parser-{decoder}", parser(decoder=decoder)
     yield "speech-frames", transcriber(FRAMES, bidirectional=True)
     yield "forecaster-quantiles", forecaster(mixing="joint", quantiles=(0.1, 0.5, 0.9))

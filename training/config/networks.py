@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -362,15 +362,3 @@ class TranscriberConfig(NetworkTable):
     token_bonus: float = Field(
         default=0.0, ge=0, le=10, description="added for each token in beams, against the brevity it prefers"
     )
-
-
-NetworkConfig = Annotated[
-    TaggerConfig
-    | ClassifierConfig
-    | TranslatorConfig
-    | LanguageModelConfig
-    | ForecasterConfig
-    | CaptionerConfig
-    | TranscriberConfig,
-    Field(discriminator="task"),
-]

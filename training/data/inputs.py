@@ -327,6 +327,7 @@ _READERS: dict[str, _Reader] = {
     "classification": partial(_read_texts, role="text"),
     "translation": partial(_read_texts, role="source"),
     "tagging": _read_tagging,
+    "parsing": _read_tagging,
     "forecasting": _read_series,
     "frames": _read_frames,
     "waveform": partial(_read_files, kind="wav", usual=SOUND_COLUMNS, fits=is_sound),

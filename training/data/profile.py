@@ -14,6 +14,7 @@ from training.data.records import (
     CaptionedPicture,
     LabelledSignal,
     LabelledText,
+    ParsedSentence,
     Passage,
     SentencePair,
     Series,
@@ -92,9 +93,8 @@ def units_of(records: Sequence[Located]) -> list[Unit]:
 def _units(located: Located) -> Iterator[Unit]:
     record, line = located
     match record:
-        case TaggedSentence(words, tags, label):
-            labels = (*tags, f"text: {label}") if label else tags
-            yield Unit(line, len(words), record.keys, words, labels, labels)
+        case TaggedSentence() | ParsedSentence():
+            yield _unit_of_sentence(record, line)
         case LabelledText(text, label):
             yield _unit_of_text(located, text, (label,), (label,))
         case LabelledSignal(values, label):
@@ -112,6 +112,15 @@ def _units(located: Located) -> Iterator[Unit]:
                 yield Unit(number, len(row), keys, (), (), None)
         case Passage(text):
             yield from _units_of_lines(line, text)
+
+
+def _unit_of_sentence(record: TaggedSentence | ParsedSentence, line: int) -> Unit:
+    if isinstance(record, ParsedSentence):
+        labels, decision = record.relations, (*record.tags, *map(str, record.heads), *record.relations)
+    else:
+        labels = (*record.tags, f"text: {record.label}") if record.label else record.tags
+        decision = labels
+    return Unit(line, len(record.words), record.keys, record.words, labels, decision)
 
 
 def _unit_of_text(located: Located, text: str, labels: tuple[str, ...], decision: tuple[str, ...]) -> Unit:

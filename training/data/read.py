@@ -20,9 +20,11 @@ from training.data.readers.pictures import index_of_pictures, read_pictures
 from training.data.readers.series import read_series
 from training.data.readers.signals import read_signals, signal_format
 from training.data.readers.speech.reading import read_speech, speech_format
-from training.data.readers.tagging import CONLLU_NUM_COLUMNS, read_columns, read_conllu, read_slots, read_tagged_jsonl
+from training.data.readers.tagging import read_columns, read_conllu, read_slots, read_tagged_jsonl
 from training.data.readers.text import read_table_text, rejoined
 from training.data.readers.translation import read_pair_table, read_parallel
+from training.data.readers.treebanks.conllu_line import NUM_COLUMNS
+from training.data.readers.treebanks.parsing import read_parsed
 from training.data.records import Passage, Record
 
 _LOG = logging.getLogger("training.data")
@@ -62,6 +64,7 @@ _ONE_READER: dict[TaskName, Callable[[Path, Format, ReadOptions, Report], list[L
     "captioning": read_pictures,
     "transcription": read_speech,
     "forecasting": read_series,
+    "parsing": read_parsed,
 }
 
 
@@ -145,6 +148,8 @@ def detect_format(task: TaskName, paths: tuple[Path, ...], options: ReadOptions 
         return "parallel"
     if task == "generation":
         return "text"
+    if task == "parsing":
+        return "conllu"
     of_signals = _SIGNAL_FORMATS[task](paths[0]) if task in _SIGNAL_FORMATS else None
     if of_signals is not None:
         return of_signals
@@ -159,7 +164,8 @@ def detect_format(task: TaskName, paths: tuple[Path, ...], options: ReadOptions 
     if by_name in FORMATS_OF_TASK[task] and by_name:
         return by_name
     if any(map(_is_conllu_word, head)):
-        raise DataFault(paths[0], None, "the file is CoNLL-U, which holds tags of words", "train tagging on it")
+        what = "the file is CoNLL-U, which holds tags and heads of words"
+        raise DataFault(paths[0], None, what, "train tagging or parsing on it")
     return _format_of_content(task, paths[0], head)
 
 
@@ -178,7 +184,7 @@ def _tagging_format(head: list[str], by_name: Format | None, options: ReadOption
     chosen = options.word_column is not None or options.tag_column is not None
     if not chosen and any(map(_is_conllu_word, words)):
         return "conllu"
-    has_its_width = any(len(line.split()) == CONLLU_NUM_COLUMNS for line in words)
+    has_its_width = any(len(line.split()) == NUM_COLUMNS for line in words)
     return "conllu" if by_name == "conllu" and (has_its_width or not words) else "columns"
 
 
@@ -213,7 +219,7 @@ def _named_layout(first: str) -> tuple[str, str] | None:
 
 def _is_conllu_word(line: str) -> bool:
     cells = line.split("\t")
-    return len(cells) == CONLLU_NUM_COLUMNS and cells[0].isdecimal()
+    return len(cells) == NUM_COLUMNS and cells[0].isdecimal()
 
 
 def _check_format(task: TaskName, file_format: Format, paths: tuple[Path, ...]) -> None:
@@ -246,7 +252,7 @@ def _read(
             return read_parallel(path, paths[1], report, options.encoding)
         case "translation", _:
             return read_pair_table(path, file_format, options, report)
-        case (("captioning" | "transcription" | "forecasting"), _):
+        case (("captioning" | "transcription" | "forecasting" | "parsing"), _):
             return _ONE_READER[task](path, file_format, options, report)
         case "generation", "csv" | "tsv" | "jsonl":
             return read_table_text(path, file_format, options, report)

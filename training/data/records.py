@@ -33,6 +33,24 @@ class TaggedSentence(NamedTuple):
         return (text_key(" ".join(self.words)),)
 
 
+class ParsedSentence(NamedTuple):
+    """Words with a part of speech, a head, a relation to it, and morphological features each.
+
+    `heads` are numbers of words from 1, and 0 for the root; `feats` are as CoNLL-U writes them, `_` for none.
+    """
+
+    words: Words
+    tags: tuple[str, ...]
+    heads: tuple[int, ...]
+    relations: tuple[str, ...]
+    feats: tuple[str, ...]
+
+    @property
+    def keys(self) -> Words:
+        """See `TaggedSentence`."""
+        return (text_key(" ".join(self.words)),)
+
+
 class LabelledText(NamedTuple):
     """Text with a label. `group` is its source, such as a speaker or an author, if the data names it."""
 
@@ -163,4 +181,14 @@ class Series(NamedTuple):
         return ()
 
 
-Record = TaggedSentence | LabelledText | LabelledSignal | Utterance | SentencePair | CaptionedPicture | Passage | Series
+Record = (
+    TaggedSentence
+    | ParsedSentence
+    | LabelledText
+    | LabelledSignal
+    | Utterance
+    | SentencePair
+    | CaptionedPicture
+    | Passage
+    | Series
+)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from service.errors import UnrollError
-from training.data.records import LabelledSignal, LabelledText, Passage, Record, Series, TaggedSentence
+from training.data.records import LabelledSignal, LabelledText, ParsedSentence, Passage, Record, Series, TaggedSentence
 
 DEV_FRACTION = 0.1
 _BUCKETS = 10_000
@@ -39,6 +39,8 @@ def labels_of(record: Record) -> tuple[str, ...]:
             return (record.label,)
         case TaggedSentence():
             return tuple(sorted(set(record.tags)))
+        case ParsedSentence():
+            return tuple(sorted(set(record.relations)))
         case _:
             return ()
 

@@ -11,12 +11,14 @@ RecordT = TypeVar("RecordT")
 
 @dataclass(frozen=True)
 class Prediction(Generic[RecordT]):
-    """A record and the model's answer: tags, a label or a text, as its task gives them; empty if it was refused."""
+    """A record and the model's answer: tags, a label, a text or a tree, as its task gives them; empty if refused."""
 
     record: RecordT
     tags: Sequence[str] = ()
     label: str = ""
     text: str = ""
+    #: A parse in its task's own form; None where the task gives none, or refused the record.
+    parse: Any = None
     #: Attention weights in the task's own form, where they were asked for.
     attention: Any = None
 

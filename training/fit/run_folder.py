@@ -4,6 +4,7 @@ config.toml            the effective recipe          metrics.jsonl   one line an
 tokenizer-*.json       fitted on train               curves.png      loss and dev scores
 labels.json            in id order                   samples.txt     example predictions, each epoch
 text_labels.json       those of whole texts, of a joint tagger
+label_sets.json        further labels of words, such as the relations of a parser
 scale.json             means and deviations of a series
 character_models.safetensors   the two that a tagger with contextual features reads with
 data.json              what the data was             metrics.csv     the epochs as a table
@@ -22,7 +23,7 @@ import json
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ PLAIN_LINE_EVERY_S = 30.0
 #: Steps between two points of the training curve.
 LOG_EVERY_STEPS = 50
 _TEXT_LABELS = "text_labels.json"
+_LABEL_SETS = "label_sets.json"
 _SCALE = "scale.json"
 _SIGNAL_SCALE = "signal_scale.json"
 _CHARACTER_MODELS = "character_models.safetensors"
@@ -101,6 +103,8 @@ class RunFolder:
         (path / "labels.json").write_text(_json_lines(vocabulary.labels), encoding="utf-8")
         if vocabulary.text_labels:
             (path / _TEXT_LABELS).write_text(_json_lines(vocabulary.text_labels), encoding="utf-8")
+        if vocabulary.label_sets:
+            (path / _LABEL_SETS).write_text(_json_sets(vocabulary.label_sets), encoding="utf-8")
         if vocabulary.scale is not None:
             (path / _SCALE).write_text(vocabulary.scale.to_json(), encoding="utf-8")
         if vocabulary.signal_scale is not None:
@@ -114,7 +118,8 @@ class RunFolder:
 
     def contents(self) -> dict[str, bytes]:
         """The files, by name, that another node needs to take part in the run, with the checkpoint if there is one."""
-        names = ("config.toml", "data.json", "labels.json", _TEXT_LABELS, _SCALE, _SIGNAL_SCALE, _CHARACTER_MODELS)
+        of_labels = ("labels.json", _TEXT_LABELS, _LABEL_SETS)
+        names = ("config.toml", "data.json", *of_labels, _SCALE, _SIGNAL_SCALE, _CHARACTER_MODELS)
         weights = self.starting_weights, self.checkpoint
         files = [*(self.path / name for name in names), *self.path.glob("tokenizer-*.json"), *weights]
         return {file.name: file.read_bytes() for file in files if file.is_file()}
@@ -176,13 +181,16 @@ class RunFolder:
         labels = tuple(json.loads(self._file("labels.json").read_bytes()))
         of_texts = self.path / _TEXT_LABELS
         text_labels = tuple(json.loads(of_texts.read_bytes())) if of_texts.exists() else ()
+        of_words = self.path / _LABEL_SETS
+        found = json.loads(of_words.read_bytes()) if of_words.exists() else {}
+        label_sets = {name: tuple(labels) for name, labels in found.items()}
         of_series = self.path / _SCALE
         scale = SeriesScale.of_json(of_series.read_bytes()) if of_series.exists() else None
         of_signals = self.path / _SIGNAL_SCALE
         signal_scale = SignalScale.of_json(of_signals.read_bytes()) if of_signals.exists() else None
         characters = self.path / _CHARACTER_MODELS
         models = CharacterModels.load(characters) if characters.exists() else None
-        return Vocabulary(tokenizers, labels, None, text_labels, scale, signal_scale, models)
+        return Vocabulary(tokenizers, labels, None, text_labels, scale, signal_scale, models, label_sets)
 
     def environment(self) -> dict[str, str]:
         """Hardware and library versions of the process that started the run."""
@@ -276,6 +284,7 @@ class RunFolder:
         pictures = (self.path / "curves.png", self.path / "metrics.csv")
         for file in (
             *old,
+            self.path / _LABEL_SETS,
             self.path / _SCALE,
             self.path / _SIGNAL_SCALE,
             self.path / _CHARACTER_MODELS,
@@ -328,6 +337,11 @@ class EpochBar:
             left_s = (self._batches - done) / max(1e-9, per_s)
             line = f"{self._title}  {done}/{self._batches}  {status}  {left_s:.0f} s left in this epoch"
             self._folder.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _json_sets(sets: Mapping[str, Sequence[str]]) -> str:
+    """A JSON object of lists, for diffs."""
+    return json.dumps({name: list(items) for name, items in sets.items()}, ensure_ascii=False, indent=0) + "\n"
 
 
 def _json_lines(items: Sequence[str]) -> str:

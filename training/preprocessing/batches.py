@@ -46,6 +46,29 @@ class TaggingBatch(Batch):
 
 
 @dataclass(frozen=True)
+class ParsingBatch(Batch):
+    """All `[batch, time]` but `characters` `[batch, time, chars]` and `lengths` `[batch]`.
+
+    `heads` are numbers of words from 1, and 0 for the root; `offsets` are the same heads as labels. Features and
+    offsets are zeros for a network that does not predict them.
+    """
+
+    words: Tensor
+    characters: Tensor
+    lengths: Tensor
+    tags: Tensor
+    heads: Tensor
+    relations: Tensor
+    features: Tensor
+    offsets: Tensor
+
+    @property
+    def num_terms(self) -> int:
+        """One per word."""
+        return int(self.lengths.sum())
+
+
+@dataclass(frozen=True)
 class ClassificationBatch(Batch):
     """`tokens` is `[batch, time]`, `characters` `[batch, time, chars]`; `lengths` and `labels` are `[batch]`.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -50,6 +50,7 @@ class Vocabulary:
 
     `text_labels` label whole texts where `labels` label their words; `scale` is for a series, `signal_scale` for
     frames or sound. `character_models` belong to a tagger with contextual features and use its character ids.
+    `label_sets` are further labels of words by what they say, such as the relations of a parser, in id order.
     """
 
     tokenizers: dict[str, TextTokenizer]
@@ -59,6 +60,7 @@ class Vocabulary:
     scale: SeriesScale | None = None
     signal_scale: SignalScale | None = None
     character_models: CharacterModels | None = None
+    label_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def size(self, role: str) -> int:
         return self.tokenizers[role].vocabulary_size

@@ -9,7 +9,9 @@ import numpy as np
 from service.tasks.core.task import Array, Runner, run_with_hidden
 
 #: Outputs whose argmax is the decision of the model.
-_DECISIONS = frozenset({"emissions", "logits", "text_logits"})
+_DECISIONS = frozenset(
+    {"emissions", "logits", "text_logits", "arc_scores", "offset_logits", "relation_logits", "feature_logits"}
+)
 
 
 class PairedRunner:

@@ -49,7 +49,16 @@ from training.networks.network import Network, next_name
 from training.networks.transducer import Transducer
 from training.onnx_graph.weights import round_to_half
 from training.publish.variant_check import faults_of_variants
-from training.publish.verify_inputs import Feeds, VerificationInputs, axes_of, chunk_of, num_steps, row_alone, shape_of
+from training.publish.verify_inputs import (
+    Feeds,
+    VerificationInputs,
+    axes_of,
+    chunk_of,
+    num_rows,
+    num_steps,
+    row_alone,
+    shape_of,
+)
 
 #: Float32 sums in another order differ by about 1e-6, a wrong gate or an unmasked step by at least 1e-2.
 TOLERANCE = 1e-4
@@ -224,7 +233,7 @@ class _Row:
 def _rows(graph: str, spec: GraphSpec, feeds: Mapping[str, Array], values_per_step: int) -> list[_Row]:
     if "lengths" not in feeds:  # one step of each row
         values_per_step = 1
-    lengths = feeds.get("lengths", np.ones(axes_of(spec, feeds)["batch"], dtype=np.int64))
+    lengths = feeds.get("lengths", np.ones(num_rows(spec, feeds), dtype=np.int64))
     return [
         _Row(graph, spec, row, int(length), row_alone(spec.inputs, feeds, row, int(length)), values_per_step)
         for row, length in enumerate(lengths)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from service.bundle.manifest import GraphSpec, TensorSpec
+from service.bundle.manifest import ROW_AXES, GraphSpec, TensorSpec
 from service.tasks.core.task import Array
 
 Feeds = dict[str, Array]
@@ -54,7 +54,7 @@ class VerificationInputs:
             time *= self.values_per_step
         elif any(tensor.name == "samples" for tensor in spec.inputs):
             time *= SAMPLES_PER_STEP
-        axes = {"batch": batch, "time": time, "chars": characters}
+        axes = {**dict.fromkeys(ROW_AXES, batch), "time": time, "chars": characters}
         lengths = self._random.integers(1, time + 1, size=batch)
         lengths[self._random.integers(batch)] = time
         return {tensor.name: self._array(tensor, axes, lengths) for tensor in spec.inputs}
@@ -98,7 +98,15 @@ def axes_of(spec: GraphSpec, feeds: Mapping[str, Array], values_per_step: int = 
     """The sizes of all named axes."""
     sizes = (zip(tensor.shape, feeds[tensor.name].shape, strict=True) for tensor in spec.inputs)
     axes = {axis: size for pairs in sizes for axis, size in pairs if isinstance(axis, str)}
-    return axes | ({"steps": num_steps(axes["time"], values_per_step)} if "time" in axes else {})
+    if "time" not in axes:
+        return axes
+    return axes | {"steps": num_steps(axes["time"], values_per_step), "candidates": axes["time"] + 1}
+
+
+def num_rows(spec: GraphSpec, feeds: Mapping[str, Array]) -> int:
+    """The rows of a batch, or the arcs of its sentences."""
+    axes = axes_of(spec, feeds)
+    return next(axes[axis] for axis in ROW_AXES if axis in axes)
 
 
 def num_steps(length: int, values_per_step: int) -> int:
@@ -109,10 +117,14 @@ def num_steps(length: int, values_per_step: int) -> int:
 def row_alone(
     tensors: tuple[TensorSpec, ...], arrays: Mapping[str, Array], row: int, length: int, values_per_step: int = 1
 ) -> Feeds:
-    """One row of every tensor as a batch of one, without padding in `time`, `steps` and `chars`."""
+    """One row of every tensor as a batch of one, without padding in `time`, `steps`, `candidates` and `chars`.
+
+    Candidates are the words that may be heads, after the root.
+    """
     num_characters = max((_used_characters(arrays[t.name][row]) for t in tensors if "chars" in t.shape), default=0)
     steps = slice(0, num_steps(length, values_per_step))
-    kept = {"batch": slice(row, row + 1), "time": slice(0, length), "steps": steps, "chars": slice(0, num_characters)}
+    of_input = {"time": slice(0, length), "candidates": slice(0, length + 1), "chars": slice(0, num_characters)}
+    kept = {**dict.fromkeys(ROW_AXES, slice(row, row + 1)), "steps": steps, **of_input}
     return {t.name: arrays[t.name][tuple(kept.get(str(axis), slice(None)) for axis in t.shape)] for t in tensors}
 
 

@@ -13,6 +13,7 @@ from training.tasks.captioning import CaptioningTask
 from training.tasks.classification import ClassificationTask
 from training.tasks.forecasting import ForecastingTask
 from training.tasks.generation import GenerationTask
+from training.tasks.parsing import ParsingTask
 from training.tasks.signals import SignalTask
 from training.tasks.tagging import TaggingTask
 from training.tasks.transcription import TranscriptionTask
@@ -26,6 +27,7 @@ TASKS: Final[dict[TaskName, TrainingTask[Any]]] = {
     "forecasting": ForecastingTask(),
     "captioning": CaptioningTask(),
     "transcription": TranscriptionTask(),
+    "parsing": ParsingTask(),
 }
 #: Named classification in recipes, like that of texts.
 SIGNALS: Final = SignalTask()

@@ -23,6 +23,7 @@ from training.data.records import (
     CaptionedPicture,
     LabelledSignal,
     LabelledText,
+    ParsedSentence,
     Passage,
     Record,
     SentencePair,
@@ -51,7 +52,7 @@ def invented_records(recipe: Recipe, train: Sequence[Record], dev: Sequence[Reco
     chance = random.Random(recipe.seed)
     first = train[0]
     match first:
-        case LabelledText() | TaggedSentence() | SentencePair() | Passage():
+        case LabelledText() | TaggedSentence() | ParsedSentence() | SentencePair() | Passage():
             known = [text for record in (*train, *dev) for text in _texts_of(record)]
             return [_like(first, text) for text in invented_texts(known, chance)]
         case LabelledSignal():
@@ -73,7 +74,7 @@ def invented_records(recipe: Recipe, train: Sequence[Record], dev: Sequence[Reco
 def _texts_of(record: Record) -> Iterable[str]:
     """Texts as a caller would write them; of running text its lines."""
     match record:
-        case TaggedSentence(words):
+        case TaggedSentence(words) | ParsedSentence(words):
             return (" ".join(words),)
         case SentencePair(source):
             return (source,)
@@ -91,6 +92,10 @@ def _like(first: Record, text: str) -> Record:
         case TaggedSentence():
             words = tuple(text.split())
             return TaggedSentence(words, ("",) * len(words))
+        case ParsedSentence():
+            words = tuple(text.split())
+            nothing = ("",) * len(words)
+            return ParsedSentence(words, nothing, (0,) * len(words), nothing, nothing)
         case SentencePair():
             return SentencePair(text, "")
         case Passage():

@@ -24,6 +24,10 @@ PREDICT_EXAMPLES: dict[str, Example] = {
         "summary": "Tag text that is already split into words",
         "value": {"model": "ner-en", "inputs": [["Ada", "Lovelace", "lived", "in", "London", "."]]},
     },
+    "parse": {
+        "summary": "Parse a sentence into a dependency tree, as CoNLL-U too",
+        "value": {"model": "parse-en", "inputs": "The cat sat on a mat.", "parameters": {"conllu": True}},
+    },
     "translate": {
         "summary": "Translate, with attention weights",
         "value": {

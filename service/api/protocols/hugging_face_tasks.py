@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import Field
 from pydantic_core import to_json
@@ -25,6 +24,12 @@ from service.api.protocol import Protocol, Route
 from service.api.protocols.hugging_face_features import FEATURE_ROUTES, SimilarityRequest, compare_sentences
 from service.api.protocols.text_generation_inference.information import INLINE_CHARACTERS, endpoint_info
 from service.api.protocols.text_generation_inference.routes import compatible_response
+from service.api.protocols.token_classification import (
+    ParsingPipeline,
+    TokenClassificationPipeline,
+    entities,
+    parsed_words,
+)
 from service.api.schemas import EndpointInfo, GenerateRequest, RequestBody
 from service.api.validation.input_forms import Inputs
 from service.api.validation.json_body import BodyLimits, BodyT, parse_body
@@ -45,7 +50,6 @@ from service.tasks.core.task import Parameters
 from service.tasks.inputs.json_input import JsonInput, JsonInputs, effort_of, items_of
 from service.tasks.transcription.segments import Segment, segments_of, timed_words
 
-_OUTSIDE = "O"
 #: A member of a JSON object, which a text that holds these characters is not: its quotes are escaped.
 _KEY_OF_SIMILARITY = re.compile(rb'(?<!\\)"source_sentence"\s*:')
 #: What a client calls a body that is a file, or a body that it says nothing about.
@@ -75,14 +79,6 @@ class ClassificationPipeline(Parameters):
 
     top_k: int | None = Field(default=None, ge=1)
     function_to_apply: Literal["softmax"] | None = None
-
-
-class TokenClassificationPipeline(Parameters):
-    """Parameters of token classification. Tokens are words here, so that all ways to join their parts are the same."""
-
-    aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = None
-    ignore_labels: Annotated[list[str], Field(fail_fast=True)] | None = None
-    stride: int | None = Field(default=None, ge=0)
 
 
 class Search(Parameters):
@@ -141,6 +137,7 @@ async def answer_task(call: Call, raw: bytes) -> Response:
     | text classification | `[[{"label", "score"}, ...]]` |
     | audio classification | `[{"label", "score"}, ...]` |
     | token classification | `[{"entity_group", "score", "word", "start", "end"}, ...]`; `entity` if not aggregated |
+    | dependency parsing | `[{"entity", "score", "index", "word", "start", "end", "head", "relation"}, ...]` |
     | translation | `[{"translation_text"}]` |
     | image to text | `[{"generated_text"}]` |
     | automatic speech recognition | `{"text"}`; with `return_timestamps` also `chunks` of `text` and `timestamp` |
@@ -315,53 +312,10 @@ def _prediction(answer: dict[str, Any], _: Any, __: JsonInput) -> Any:
     return answer
 
 
-def _entities(answer: dict[str, Any], parameters: TokenClassificationPipeline, item: JsonInput) -> list[dict[str, Any]]:
-    """Words with their tags, or groups of them with their labels, but for those that are ignored."""
-    ignored = {_OUTSIDE} if parameters.ignore_labels is None else {*parameters.ignore_labels}
-    tokens: list[dict[str, Any]] = answer["tokens"]
-    if parameters.aggregation_strategy == "none":
-        return [
-            {"entity": token["tag"], "score": token["score"], "index": number, **_place(token["text"], [token])}
-            for number, token in enumerate(tokens, start=1)
-            if token["tag"] not in ignored
-        ]
-    groups = groupby(range(len(tokens)), key=_group_labels(answer).__getitem__)
-    return [
-        _group(label, tokens[members[0] : members[-1] + 1], item)
-        for (label, _), members in ((key, list(indices)) for key, indices in groups)
-        if label not in ignored
-    ]
-
-
-def _group_labels(answer: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """For each word the label of its group and the number of its span: neighbours with the same belong together.
-
-    Words outside of spans form groups too, and so do neighbours with the same tag where tags form no spans.
-    """
-    spans = answer.get("spans")
-    if spans is None:
-        return [(token["tag"], 0) for token in answer["tokens"]]
-    labels = [(_OUTSIDE, -1)] * len(answer["tokens"])
-    for number, span in enumerate(spans):
-        for index in range(span["first_token"], span["end_token"]):
-            labels[index] = (span["label"], number)
-    return labels
-
-
-def _group(label: str, members: Sequence[Mapping[str, Any]], item: JsonInput) -> dict[str, Any]:
-    score = sum(token["score"] for token in members) / len(members)
-    start, end = members[0]["start"], members[-1]["end"]
-    word = item[start:end] if isinstance(item, str) else " ".join(token["text"] for token in members)
-    return {"entity_group": label, "score": score, **_place(word, members)}
-
-
-def _place(word: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"word": word, "start": members[0]["start"], "end": members[-1]["end"]}
-
-
 _PIPELINES = {
     "classification": _Pipeline(ClassificationPipeline, _all_labels, _label_scores, lists_single=True),
-    "tagging": _Pipeline(TokenClassificationPipeline, _no_parameters, _entities, lists_single=False),
+    "tagging": _Pipeline(TokenClassificationPipeline, _no_parameters, entities, lists_single=False),
+    "parsing": _Pipeline(ParsingPipeline, _no_parameters, parsed_words, lists_single=False),
     "translation": _Pipeline(TranslationPipeline, _between_languages, _translation, lists_single=True),
     "captioning": _Pipeline(CaptioningPipeline, _search, _caption, lists_single=True),
     "transcription": _Pipeline(SpeechRecognitionPipeline, _with_words, _spoken, lists_single=False),

@@ -1,4 +1,4 @@
-"""`POST /predict`: tagging, classification, translation, forecasting and captioning."""
+"""`POST /predict`: tagging, parsing, classification, translation, forecasting and captioning."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ PROTOCOL = Protocol(
             answer=PredictResponse,
             names_model=True,
             takes_sound=True,
-            summary="Tag, classify, translate, forecast, describe",
+            summary="Tag, parse, classify, translate, forecast, describe",
             examples=PREDICT_EXAMPLES,
             responses=PREDICT_RESPONSES,
         )

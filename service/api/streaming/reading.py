@@ -14,9 +14,9 @@ from service.api.streaming.pieces.byte_pieces import ByteFormat, BytePieces
 from service.api.streaming.pieces.text_pieces import TextPieces
 from service.errors import InvalidInput, Overloaded
 from service.inference.engines.predict_engine import PredictEngine, Prediction
+from service.tasks.core.offsets import OffsetUnit
 from service.tasks.core.predict_task import InputState
 from service.tasks.inputs.json_input import JsonInput
-from service.tasks.single_pass.offsets import OffsetUnit
 
 _UNITS: tuple[OffsetUnit, ...] = ("codepoints", "utf16", "bytes")
 

@@ -55,8 +55,8 @@ def score(
 ) -> None:
     """Score a file of any size: .csv, .tsv, .jsonl, .parquet, .conllu, .txt, or a folder of sounds or pictures.
 
-    Each row of IN is a row of OUT (.parquet, .csv, .tsv or .jsonl), in the same order. No server is needed; all cores
-    are used.
+    Each row of IN is a row of OUT (.parquet, .csv, .tsv or .jsonl), in the same order; tags and trees can be written as
+    .conllu. No server is needed; all cores are used.
     """
     with plain_errors():
         found = file_arguments(arguments or (), model, version)

@@ -17,6 +17,7 @@ from service.errors import InvalidInput
 from service.inference.runtime.ort_runner import default_lanes
 from service.inference.runtime.precision import WantedPrecision
 from service.offline import Scorer
+from service.offline.answer_columns import CONLLU
 from service.offline.job.run import FileJob, Progress, Summary, score_file
 from service.offline.reading.options import ReadOptions
 
@@ -68,11 +69,12 @@ class FileScoring:
     def _job(self) -> FileJob:
         if self.precision not in get_args(WantedPrecision):
             raise InvalidInput(f"there is no precision {self.precision!r}; there are: fp32, bf16, int8, auto")
+        is_conllu = self._writes_conllu()
         scorer = Scorer(
             self.given.model,
             text_column=self.text_column,
             parameters=self.parameters,
-            output_columns=self.output_columns,
+            output_columns=(CONLLU,) if is_conllu else self.output_columns,
             prefix=self.prefix,
             device=self.device,
             precision=cast(WantedPrecision, self.precision),
@@ -81,7 +83,8 @@ class FileScoring:
         separator = {"\\t": "\t", "tab": "\t"}.get(self.separator or "", self.separator)
         if separator is not None and len(separator) != 1:
             raise InvalidInput(f"a separator is one character, such as ';' or tab, not {separator!r}")
-        read = ReadOptions(scorer.kind, self.text_column, self.keep, self.encoding, separator, self.has_header)
+        keep = () if is_conllu else self.keep
+        read = ReadOptions(scorer.kind, self.text_column, keep, self.encoding, separator, self.has_header)
         return FileJob(
             scorer,
             self.given.source,
@@ -94,6 +97,16 @@ class FileScoring:
             self.restarts,
             self.part_rows,
         )
+
+    def _writes_conllu(self) -> bool:
+        """Whether sentences are written, and nothing else. Raises InvalidInput where columns are asked for as well."""
+        if not self.given.out.name.lower().removesuffix(".gz").endswith(".conllu"):
+            return False
+        if self.output_columns or self.keep or self.prefix:
+            raise InvalidInput(
+                "a .conllu file has the columns of CoNLL-U: choose none, or write .csv, .jsonl, .parquet"
+            )
+        return True
 
 
 @contextmanager

@@ -14,7 +14,7 @@ class Comparison(NamedTuple):
     """Two answers to one input.
 
     Attributes:
-        agrees: whether they have the same label, tags or text, or numbers nearer than 1 %.
+        agrees: whether they have the same label, tags, tree or text, or numbers nearer than 1 %.
         score_distance: of the two scores; of forecasts relative to their size; None where there are no scores.
         differences: label of the version that answered, and of the candidate, wherever they are not the same.
     """
@@ -49,7 +49,10 @@ def _labels(answer: Mapping[str, Any], candidate: Mapping[str, Any], label: str,
 
 
 def _tagging(answer: Mapping[str, Any], candidate: Mapping[str, Any]) -> Comparison:
-    """Tag by tag, and the label of the whole text if there is one. The distance is the mean over the tokens."""
+    """Tag by tag, head and relation by relation, and the label of the whole text, where there are any.
+
+    The distance is the mean over the tokens.
+    """
     tokens, others = answer["tokens"], candidate.get("tokens", ())
     differences = [
         (str(one["tag"]), str(other["tag"]))
@@ -58,13 +61,18 @@ def _tagging(answer: Mapping[str, Any], candidate: Mapping[str, Any]) -> Compari
     ]
     if answer.get("label") != candidate.get("label"):
         differences.append((str(answer.get("label")), str(candidate.get("label"))))
-    agrees = len(tokens) == len(others) and not differences
+    agrees = len(tokens) == len(others) and not differences and _arcs(tokens) == _arcs(others)
     distances = [
         distance
         for one, other in zip(tokens, others, strict=False)
         if (distance := _distance(one, other, "score")) is not None
     ]
     return Comparison(agrees, sum(distances) / len(distances) if distances else None, tuple(differences))
+
+
+def _arcs(tokens: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+    """Head and relation of each word, where the answer is a tree."""
+    return [(token.get("head"), token.get("relation")) for token in tokens]
 
 
 def _forecast(answer: Sequence[Any], candidate: Sequence[Any]) -> Comparison:

@@ -52,8 +52,7 @@ def seconds_of(runner: Runner, feeds: GraphFeeds) -> float:
 
 
 def _first_row_repeated(array: Array, tensor: TensorSpec) -> Array:
-    axis = tensor.shape.index("batch")
-    return np.repeat(array.take([0], axis), NUM_ROWS, axis)
+    return np.repeat(array.take([0], tensor.row_axis), NUM_ROWS, tensor.row_axis)
 
 
 class _Recorder:

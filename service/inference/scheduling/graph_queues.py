@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from service.bundle.hidden_output import gives_hidden, without_hidden
-from service.bundle.manifest import GraphSpec, TensorSpec
+from service.bundle.manifest import ROW_AXES, GraphSpec, TensorSpec
 from service.bundle.padding import Array
 from service.errors import NotReady
 from service.inference.scheduling.batcher import Batcher
@@ -23,16 +23,17 @@ from service.inference.scheduling.batching.queued_request import Output
 from service.observability.inference_statistics import RunTotals
 from service.tasks.core.task import Runner, run_with_hidden
 
-BATCH_AXIS = "batch"
 _LENGTHS = "lengths"
 _TIME_AXIS = "time"
+#: Heads that a word may have: the root and the words.
+_CANDIDATES_AXIS = "candidates"
 
 Arrays = Mapping[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
 class GraphRow:
-    """One row of a request: each input without its axis `batch`, and the sizes of the named axes."""
+    """One row of a request: each input without its axis of rows, and the sizes of the named axes."""
 
     feeds: Arrays
     sizes: Mapping[str, int]
@@ -75,7 +76,7 @@ class GraphQueues:
     ) -> asyncio.Future[list[Output]]:
         """Queue the rows of a request, all or none. `feeds` are what `FeedCheck` accepts.
 
-        The value of each output is the row's outputs by name, without the axis `batch`; with `hidden` also those that
+        The value of each output is the row's outputs by name, without the axis of rows; with `hidden` also those that
         a run leaves out otherwise.
 
         Raises:
@@ -100,7 +101,8 @@ class GraphQueues:
 def rows_of(spec: GraphSpec, feeds: Arrays) -> list[GraphRow]:
     """The rows of a batch of inputs."""
     sizes = axis_sizes(spec.inputs, feeds)
-    num_rows = sizes.pop(BATCH_AXIS, 1)
+    num_rows = num_rows_of(sizes)
+    sizes = {axis: size for axis, size in sizes.items() if axis not in ROW_AXES}
     split = {tensor.name: _rows_first(tensor, feeds[tensor.name]) for tensor in spec.inputs}
     return [GraphRow({name: array[row] for name, array in split.items()}, sizes) for row in range(num_rows)]
 
@@ -123,13 +125,19 @@ def run_rows(runner: Runner, graph: str, spec: GraphSpec, rows: Sequence[GraphRo
 
 
 def axis_sizes(tensors: Sequence[TensorSpec], arrays: Arrays) -> dict[str, int]:
-    """The size of each named axis."""
-    return {
+    """The size of each named axis, and of those of outputs that follow from them."""
+    sizes = {
         axis: size
         for tensor in tensors
         for axis, size in zip(tensor.shape, arrays[tensor.name].shape, strict=True)
         if isinstance(axis, str)
     }
+    return sizes | ({_CANDIDATES_AXIS: sizes[_TIME_AXIS] + 1} if _TIME_AXIS in sizes else {})
+
+
+def num_rows_of(sizes: Mapping[str, int]) -> int:
+    """Rows of inputs with these sizes of axes; 1 where they have no such axis."""
+    return next((sizes[axis] for axis in ROW_AXES if axis in sizes), 1)
 
 
 def _run_together(runner: Runner, graph: str, spec: GraphSpec, rows: Sequence[GraphRow]) -> list[Arrays]:
@@ -144,13 +152,13 @@ def _run_together(runner: Runner, graph: str, spec: GraphSpec, rows: Sequence[Gr
 
 def _rows_first(tensor: TensorSpec, array: Array) -> Array:
     """A view whose first axis is the batch."""
-    return np.moveaxis(array, tensor.shape.index(BATCH_AXIS), 0)
+    return np.moveaxis(array, tensor.row_axis, 0)
 
 
 def _stacked(tensor: TensorSpec, rows: Sequence[Array]) -> Array:
     """Rows as a batch, padded with zeros to the largest."""
     shapes = {row.shape for row in rows}
-    axis = tensor.shape.index(BATCH_AXIS)
+    axis = tensor.row_axis
     if len(shapes) == 1:
         return np.stack(rows, axis=axis)
     widest = tuple(map(max, zip(*shapes, strict=True)))
@@ -162,5 +170,5 @@ def _stacked(tensor: TensorSpec, rows: Sequence[Array]) -> Array:
 
 def _cut(tensor: TensorSpec, row: Array, sizes: Mapping[str, int]) -> Array:
     """A row of an output without the padding of its batch."""
-    axes = [axis for axis in tensor.shape if axis != BATCH_AXIS]
+    axes = [axis for axis in tensor.shape if axis not in ROW_AXES]
     return row[tuple(slice(sizes.get(axis)) if isinstance(axis, str) else slice(None) for axis in axes)]

@@ -1,4 +1,4 @@
-"""The form of the output: Parquet, CSV, TSV or JSON lines, its columns, and what may stop it before the work begins."""
+"""Form of the output: Parquet, CSV, TSV, JSON lines or CoNLL-U, its columns, and what may stop it before the work."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 
 from service.distribution import install_hint
 from service.errors import UnrollError
-from service.offline.answer_columns import CellType
+from service.offline.answer_columns import CONLLU, CellType
 from service.offline.reading.source import KeptType, Source
 
-OutputForm = Literal["parquet", "csv", "tsv", "jsonl"]
+OutputForm = Literal["parquet", "csv", "tsv", "jsonl", "conllu"]
 Compression = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 _FORMS: Mapping[str, OutputForm] = {
     ".parquet": "parquet",
@@ -21,6 +21,7 @@ _FORMS: Mapping[str, OutputForm] = {
     ".tsv": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".conllu": "conllu",
 }
 
 
@@ -73,6 +74,8 @@ def output_plan(
         raise RefusedOutput(f"compression is of Parquet files; for a compressed text name it {out.name}.gz")
     if compression is not None and compression not in allowed:
         raise RefusedOutput(f"there is no compression {compression!r}; there are: {', '.join(allowed)}")
+    if form == "conllu" and CONLLU not in names:
+        raise RefusedOutput(f"{out}: a .conllu file needs the column {CONLLU!r} of the answers, under this name")
     if form == "parquet":
         _require_pyarrow(out)
     schema = getattr(source, "kept_schema", None)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
+from service.offline.answer_columns import CONLLU
 from service.offline.writing.output_plan import OutputPlan
 
 #: Compression of texts: a higher level takes longer than scoring a short row does.
@@ -20,7 +21,10 @@ _COPY_BYTES = 1 << 20
 
 
 def write_part(path: Path, plan: OutputPlan, kept: Any, answers: Sequence[Sequence[Any]]) -> None:
-    """Write the rows of a window: `kept` as it is in `Window`, and the cells of each column of the answers."""
+    """Write the rows of a window: `kept` as it is in `Window`, and the cells of each column of the answers.
+
+    Of CoNLL-U the sentences alone: rows without an answer have none.
+    """
     if plan.form == "parquet":
         from service.offline.writing.parquet_parts import write_table
 
@@ -31,6 +35,8 @@ def write_part(path: Path, plan: OutputPlan, kept: Any, answers: Sequence[Sequen
     with _text(path, plan) as file:
         if plan.form == "jsonl":
             file.writelines(_json_lines(plan, rows))
+        elif plan.form == "conllu":
+            file.writelines(sentence for sentence in answers[plan.names.index(CONLLU)] if sentence is not None)
         else:
             _writer(file, plan).writerows(map(_cells, rows))
 
@@ -50,7 +56,7 @@ def join_parts(path: Path, plan: OutputPlan, parts: Iterable[Path]) -> None:
 
 
 def write_header(path: Path, plan: OutputPlan) -> None:
-    """Write what comes before the first row; JSON lines have nothing."""
+    """Write what comes before the first row; JSON lines and CoNLL-U have nothing."""
     with _text(path, plan) as file:
         if plan.form in ("csv", "tsv"):
             _writer(file, plan).writerow(plan.columns)

@@ -1,11 +1,11 @@
 /** Captioning: the caption, and the attention of each word over the picture. */
 
 import { pictureEditor } from "../editors/picture.js";
+import { pictureThumbnail } from "../editors/thumbnails.js";
 import { el } from "../elements/dom.js";
 import { beamFields } from "../workbench/beam_fields.js";
 import { pictureAttention } from "./picture_attention.js";
 import { predictionView } from "./prediction.js";
-import { pictureThumbnail } from "./thumbnails.js";
 
 const INPUT = {
   editor: ({ options }) => pictureEditor({ columns: options.image_columns, rows: options.image_rows }),

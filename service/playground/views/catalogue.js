@@ -4,6 +4,7 @@ import { captioning } from "./captioning.js";
 import { classification } from "./classification.js";
 import { forecasting } from "./forecasting.js";
 import { generation } from "./generation.js";
+import { parsing } from "./parsing.js";
 import { plainJson } from "./plain_json.js";
 import { framesClassification, soundClassification } from "./signals.js";
 import { tagging } from "./tagging.js";
@@ -11,7 +12,7 @@ import { framesTranscription, soundTranscription } from "./transcription.js";
 import { translation } from "./translation.js";
 
 /** @type {Object<string, import("../workbench/workbench.js").View>} */
-const VIEWS = { tagging, classification, translation, generation, forecasting, captioning };
+const VIEWS = { tagging, parsing, classification, translation, generation, forecasting, captioning };
 
 /** Views of models that read signals, by task and kind of signal. */
 const SIGNAL_VIEWS = {

@@ -3,9 +3,9 @@
 import { bandsOf, forecastChart } from "../charts/forecast_chart.js";
 import { figure } from "../charts/plot.js";
 import { seriesEditor } from "../editors/series.js";
+import { seriesThumbnail } from "../editors/thumbnails.js";
 import { el } from "../elements/dom.js";
 import { predictionView } from "./prediction.js";
-import { seriesThumbnail } from "./thumbnails.js";
 
 const INPUT = {
   editor: ({ options: { channels, look_back }, limits }) =>

@@ -2,9 +2,9 @@
 
 import { seriesEditor } from "../editors/series.js";
 import { soundEditor } from "../editors/sound.js";
+import { seriesThumbnail, soundThumbnail } from "../editors/thumbnails.js";
 import { barFields, bars } from "./classification.js";
 import { predictionView } from "./prediction.js";
-import { seriesThumbnail, soundThumbnail } from "./thumbnails.js";
 
 /** Number of steps of a new drawing, unless the model accepts fewer. */
 const NUM_STEPS = 100;

@@ -3,6 +3,7 @@
 import { seriesEditor } from "../editors/series.js";
 import { soundEditor } from "../editors/sound.js";
 import { soundOf } from "../editors/wave.js";
+import { seriesThumbnail, soundThumbnail } from "../editors/thumbnails.js";
 import { copyButton } from "../elements/copy.js";
 import { el, percent } from "../elements/dom.js";
 import { bytesOf } from "../requests/bytes.js";
@@ -10,7 +11,6 @@ import { speaking } from "../speech/speaking.js";
 import { Timeline } from "../speech/timeline.js";
 import { Transcript } from "../speech/transcript.js";
 import { predictionView } from "./prediction.js";
-import { seriesThumbnail, soundThumbnail } from "./thumbnails.js";
 
 const MAX_BEAMS = 16;
 const NUM_FRAMES = 100;

@@ -7,15 +7,12 @@ from typing import NamedTuple
 
 from service.bundle.padding import lengths_of, pad_ids, pad_nested_ids
 from service.bundle.tokenizer import TextTokenizer
-from service.errors import InvalidInput
+from service.tasks.core.sentence import words_of
 from service.tasks.core.task import (
     Array,
     InputStatistics,
     PredictInput,
     input_statistics_of,
-    require_at_most,
-    require_short_text,
-    require_words,
 )
 
 
@@ -38,14 +35,7 @@ class SpelledText:
         self._max_word_characters = max_word_characters
 
     def encode(self, value: PredictInput) -> SpelledWords:
-        words: Sequence[str]
-        if isinstance(value, str):
-            words = [piece.text for piece in self._words.pieces(require_short_text(value, self._max_words))]
-            if not words:
-                raise InvalidInput("the text holds no words")
-            require_at_most(len(words), self._max_words, "words")
-        else:
-            words = require_words(value, self._max_words)
+        words, _, _ = words_of(value, self._words, self._max_words)
         spelt = [self._characters.encode_characters(word, self._max_word_characters) for word in words]
         return SpelledWords(self._words.encode_words(words), spelt)
 

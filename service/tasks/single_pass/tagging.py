@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from service.bundle.hidden_output import HIDDEN_STATES
 from service.bundle.load import Bundle
-from service.bundle.padding import FloatArray, IntArray, lengths_of, pad_ids, pad_nested_ids
+from service.bundle.padding import FloatArray, IntArray
 from service.bundle.task_options import TaggingOptions
-from service.errors import InferenceFailed, InvalidInput
+from service.errors import InferenceFailed
 from service.tasks.core.chunk_state import (
     ChunkState,
     RowState,
@@ -25,9 +22,10 @@ from service.tasks.core.chunk_state import (
     state_before,
     states_before,
 )
-from service.tasks.core.hidden import HiddenForm, HiddenParameters, finite_numbers, formed, mean_states
+from service.tasks.core.hidden import finite_numbers
 from service.tasks.core.predict_task import ChunkReader, PredictTask
 from service.tasks.core.probabilities import DoubleArray, most_probable
+from service.tasks.core.sentence import END_OF_PLACE, START_OF_PLACE, Sentence, SentenceParameters, SentenceReader
 from service.tasks.core.task import (
     Answer,
     AnswerStatistics,
@@ -36,28 +34,13 @@ from service.tasks.core.task import (
     PredictInput,
     Runner,
     input_statistics_of,
-    require_at_most,
-    require_short_text,
-    require_words,
-    run_with_hidden,
 )
 from service.tasks.single_pass.crf import marginals, viterbi
-from service.tasks.single_pass.offsets import Offsets, OffsetUnit, in_unit
 from service.tasks.single_pass.spans import Span, bio_spans
 
 
-class TaggingParameters(HiddenParameters):
+class TaggingParameters(SentenceParameters):
     """How to count the places of words and spans."""
-
-    offsets: OffsetUnit = Field(
-        default="codepoints",
-        description="unit of `start` and `end`: code points (Python), UTF-16 units (JavaScript, Java, C#), or bytes of "
-        "UTF-8 (Go, Rust)",
-    )
-
-
-_START = "where it begins in the input, in code points or the unit that was asked for; null if the input came as words"
-_END = "where it ends, likewise: the place after its last character"
 
 
 class TaggedToken(Answer):
@@ -66,8 +49,8 @@ class TaggedToken(Answer):
     text: str
     tag: str
     score: float = Field(description="probability of the tag, 0 to 1")
-    start: int | None = Field(description=_START)
-    end: int | None = Field(description=_END)
+    start: int | None = Field(description=START_OF_PLACE)
+    end: int | None = Field(description=END_OF_PLACE)
 
 
 class TaggedSpan(Answer):
@@ -76,8 +59,8 @@ class TaggedSpan(Answer):
     label: str
     text: str
     score: float = Field(description="mean of the scores of its tokens")
-    start: int | None = Field(description=_START)
-    end: int | None = Field(description=_END)
+    start: int | None = Field(description=START_OF_PLACE)
+    end: int | None = Field(description=END_OF_PLACE)
     first_token: int = Field(description="index of its first token")
     end_token: int = Field(description="index of the token after its last")
 
@@ -100,27 +83,11 @@ class TaggingAnswer(Answer):
     )
 
 
-@dataclass(slots=True)  # not frozen, which takes longer to make than to tokenize a text
-class TaggingExample:
-    """One sentence as ids. `text`, `offsets` and `places` are set if the input was a text, not a list of words.
+@dataclass(slots=True)
+class TaggingExample(Sentence):
+    """One sentence as ids, and the state that was computed from the words before it."""
 
-    Attributes:
-        offsets: first and last character of each word, in code points.
-        places: the same in the unit of the answer.
-    """
-
-    words: tuple[str, ...]
-    word_ids: list[int]
-    character_ids: list[list[int]]
-    text: str | None = None
-    offsets: Offsets | None = None
-    places: Offsets | None = None
     before: ChunkState | None = None
-    hidden: HiddenForm = ""
-
-    @property
-    def length(self) -> int:
-        return len(self.word_ids)
 
 
 class TextLabel(NamedTuple):
@@ -155,51 +122,30 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         self._options = manifest.options
         self._labels = manifest.labels
         self._text_labels = manifest.text_labels
-        self._max_tokens = manifest.limits.max_input_tokens
-        self._words = bundle.tokenizers["words"]
-        self._reads_characters = any(tensor.name == "characters" for tensor in manifest.graphs["tagger"].inputs)
-        self._characters = bundle.tokenizers["characters"] if self._reads_characters else None
+        self._reader = SentenceReader(bundle, "tagger", self._options.max_word_characters, TaggingExample)
         self._transitions = bundle.transitions
 
     def preprocess(self, value: PredictInput, parameters: TaggingParameters) -> TaggingExample:
         """Split a text into words, or take a list of words, and look them up."""
-        hidden = parameters.hidden_form(self._manifest)
-        if not isinstance(value, str):
-            return self._encode(require_words(value, self._max_tokens), hidden)
-        text = require_short_text(value, self._max_tokens)
-        pieces = self._words.pieces(text)
-        if not pieces:
-            raise InvalidInput("the text holds no words")
-        require_at_most(len(pieces), self._max_tokens, "words")
-        offsets = tuple((piece.start, piece.end) for piece in pieces)
-        places = in_unit(text, offsets, parameters.offsets)
-        return self._encode(tuple(piece.text for piece in pieces), hidden, text, offsets, places)
+        return self._reader.read(value, parameters)
 
     def run(self, runner: Runner, examples: Sequence[TaggingExample]) -> list[TaggingOutput]:
-        is_hidden = any(example.hidden for example in examples)
-        run = partial(run_with_hidden, runner) if is_hidden else runner.run
         feeds = self._feeds(examples)
-        outputs = run("tagger", feeds)
+        outputs, vectors = self._reader.run(runner, feeds, examples)
         afters = rows_after(self._manifest.state, outputs, len(examples))
         rows = decoded(outputs["emissions"], feeds["lengths"], afters, self._transitions)
         if self._text_labels:
             rows = with_text_labels(rows, outputs["text_logits"])
-        if not is_hidden:
+        if not any(example.hidden for example in examples):
             return rows
-        means = mean_states(outputs[HIDDEN_STATES], feeds["lengths"])
-        vectors = formed(means, [example.hidden for example in examples])
         return [row._replace(hidden=vector) for row, vector in zip(rows, vectors, strict=True)]
 
     def embed(self, runner: Runner, examples: Sequence[TaggingExample]) -> list[Array]:
-        feeds = self._feeds(examples)
-        return list(mean_states(run_with_hidden(runner, "tagger", feeds)[HIDDEN_STATES], feeds["lengths"]))
+        return self._reader.embed(runner, self._feeds(examples))
 
     def _feeds(self, examples: Sequence[TaggingExample]) -> dict[str, Array]:
-        sequences = [example.word_ids for example in examples]
-        feeds: dict[str, Array] = {"words": pad_ids(sequences), "lengths": lengths_of(sequences)}
-        if self._reads_characters:
-            feeds["characters"] = pad_nested_ids([example.character_ids for example in examples])
-        return feeds | states_before(self._manifest.state, [example.before for example in examples])
+        before = states_before(self._manifest.state, [example.before for example in examples])
+        return self._reader.feeds(examples) | before
 
     def plain_answer(self, example: TaggingExample, output: TaggingOutput) -> dict[str, Any]:
         """The answer of `postprocess` as JSON values, several times faster to build and serialise.
@@ -210,7 +156,7 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
         if not output.is_finite:
             raise InferenceFailed("the model computed tag scores that are not finite numbers")
         tags = [self._labels[label] for label in output.label_ids]
-        places = repeat((None, None), len(tags)) if example.places is None else example.places
+        places = example.places_of_words()
         tokens = [
             {"text": word, "tag": tag, "score": score, "start": start, "end": end}
             for word, tag, score, (start, end) in zip(example.words, tags, output.scores, places, strict=True)
@@ -263,18 +209,6 @@ class Tagging(PredictTask[TaggingExample, TaggingOutput]):
 
     def state_after(self, example: TaggingExample, output: TaggingOutput) -> ChunkState:
         return state_after(self._manifest, output.after, example.before, example.length)
-
-    def _encode(
-        self,
-        words: tuple[str, ...],
-        hidden: HiddenForm,
-        text: str | None = None,
-        offsets: Offsets | None = None,
-        places: Offsets | None = None,
-    ) -> TaggingExample:
-        limit = self._options.max_word_characters
-        spelled = [self._characters.encode_characters(word, limit) for word in words] if self._characters else []
-        return TaggingExample(words, self._words.encode_words(words), spelled, text, offsets, places, hidden=hidden)
 
 
 def decoded(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.protocols.hugging_face_tasks import TokenClassificationPipeline, _entities
+from service.api.protocols.token_classification import TokenClassificationPipeline, entities
 from tests.conftest import running_service
 from tests.tiny_bundles import copy_bundle
 from tests.tiny_pictures import shape_picture
@@ -24,7 +24,7 @@ WAV_TEXT, PNG_TEXT = base64.b64encode(WAV).decode(), base64.b64encode(PNG).decod
 PATHS = {
     "text": "/models/tiny-classifier", "tags": "/models/tiny-tagger", "translation": "/models/tiny-translator",
     "sound": "/models/tiny-sounds", "frames": "/models/tiny-motions", "picture": "/models/tiny-captioner",
-    "series": "/models/tiny-forecaster",
+    "series": "/models/tiny-forecaster", "trees": "/models/tiny-parser",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ PATHS = {
 def served(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A service with a tiny model of every task and kind of input."""
     folder = tmp_path_factory.mktemp("tasks") / "models"
-    for name in ("classifier", "tagger", "translator"):
+    for name in ("classifier", "tagger", "translator", "parser"):
         copy_bundle(tiny_models / f"tiny-{name}" / "1", folder)
     write_tiny_signal_bundle(folder, CONFIGS["waveform"], "tiny-sounds")
     write_tiny_signal_bundle(folder, CONFIGS["frames"], "tiny-motions")
@@ -148,6 +148,22 @@ def test_words_have_entities_and_groups_their_labels(served: TestClient) -> None
     assert {one["start"] for one in of_words} == {None}
 
 
+def test_words_of_a_tree_have_tags_heads_and_relations(served: TestClient) -> None:
+    """One a word, with heads by their `index`; groups of words would be no tree."""
+    (answer,) = predictions(served, "trees", "Ada lives in London")
+    words = answered(served, "trees", "Ada lives in London", aggregation_strategy="none")
+    assert words == answered(served, "trees", ["Ada lives in London"])[0]
+    assert [(one["word"], one["entity"], one["relation"], one["start"]) for one in words] == [
+        (token["text"], token["tag"], token["relation"], token["start"]) for token in answer["tokens"]
+    ]
+    heads = [0 if token["head"] is None else token["head"] + 1 for token in answer["tokens"]]
+    assert [(one["index"], one["head"]) for one in words] == list(enumerate(heads, start=1))
+    body = {"inputs": "Ada", "parameters": {"aggregation_strategy": "simple"}}
+    refused = served.post(PATHS["trees"], json=body)
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["field"] == "parameters.aggregation_strategy"
+
+
 def tagged(*words: tuple[str, str, float], spans: list[tuple[str, int, int]] | None = None) -> dict[str, Any]:
     """An answer of a tagger to words with a blank between them."""
     tokens, start = [], 0
@@ -166,17 +182,17 @@ def test_adjacent_spans_of_one_label_stay_apart_and_words_outside_join() -> None
         spans=[("LOC", 2, 3), ("LOC", 3, 5)],
     )  # fmt: skip
     text = "in the Rhine Main area"
-    groups = _entities(answer, TokenClassificationPipeline(ignore_labels=[]), text)
+    groups = entities(answer, TokenClassificationPipeline(ignore_labels=[]), text)
     assert [(one["entity_group"], one["word"], round(one["score"], 3)) for one in groups] == [
         ("O", "in the", 0.8), ("LOC", "Rhine", 1.0), ("LOC", "Main area", 0.6),
     ]  # fmt: skip
-    assert [one["word"] for one in _entities(answer, TokenClassificationPipeline(), text)] == ["Rhine", "Main area"]
-    assert _entities(answer, TokenClassificationPipeline(ignore_labels=["LOC", "O"]), text) == []
+    assert [one["word"] for one in entities(answer, TokenClassificationPipeline(), text)] == ["Rhine", "Main area"]
+    assert entities(answer, TokenClassificationPipeline(ignore_labels=["LOC", "O"]), text) == []
 
 
 def test_neighbours_with_the_same_tag_form_groups_where_tags_form_no_spans() -> None:
     answer = tagged(("big", "ADJ", 1.0), ("red", "ADJ", 0.5), ("dog", "NOUN", 0.9))
-    groups = _entities(answer, TokenClassificationPipeline(aggregation_strategy="max"), "big red dog")
+    groups = entities(answer, TokenClassificationPipeline(aggregation_strategy="max"), "big red dog")
     assert [(one["entity_group"], one["word"], one["score"], one["start"], one["end"]) for one in groups] == [
         ("ADJ", "big red", 0.75, 0, 7), ("NOUN", "dog", 0.9, 8, 11),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from service.tasks.recorded import differences
 from tests.conftest import running_service
 from tests.tiny_bundles import write_tiny_bundle
 
-PREDICT_MODELS = ["tiny-tagger", "tiny-classifier", "tiny-translator"]
+PREDICT_MODELS = ["tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-parser"]
 TIMING_FIELDS = {"preprocess_ms", "queue_ms", "inference_ms", "postprocess_ms", "total_ms", "batch_size"}
 
 

@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.tiny_bundles import NAMES
+
 JSON_HEADERS = {"Content-Type": "application/json"}
 ODD_TEXTS = [
     *("😀😀", "👩‍👩‍👧", "مرحبا بالعالم", "\u202eabc\u202c", "e\u0301", "𝕏", "a\u2028b"),
@@ -149,7 +151,7 @@ def test_impossible_sampling_is_422_before_the_stream_begins(
 
 def test_an_unknown_model_is_404_and_lists_what_there_is(client: TestClient) -> None:
     answer = expect_refused(client, {"model": "nope", "inputs": "a"}, 404)
-    assert answer["available"] == ["tiny-classifier", "tiny-generator", "tiny-tagger", "tiny-translator"]
+    assert answer["available"] == sorted(NAMES.values())
     assert "tiny-tagger" in answer["error"]
 
 
@@ -205,7 +207,7 @@ def test_a_body_beyond_the_limit_is_413_when_its_length_is_not_declared(client: 
 
 def test_a_megabyte_without_a_space_is_refused_as_too_long(client: TestClient) -> None:
     """A very long text without spaces is refused quickly with a 422."""
-    for model in ("tiny-tagger", "tiny-classifier", "tiny-translator"):
+    for model in ("tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-parser"):
         expect_refused(client, {"model": model, "inputs": "a" * 1_000_000}, 422, "inputs")
     expect_refused(client, {"inputs": "a" * 1_000_000}, 422, "inputs", "/generate")
 
@@ -228,7 +230,7 @@ def test_unknown_paths_and_methods_have_the_same_error_shape(client: TestClient)
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS)
-@pytest.mark.parametrize("model", ["tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-generator"])
+@pytest.mark.parametrize("model", sorted(NAMES.values()))
 def test_any_unicode_is_answered_or_refused(client: TestClient, model: str, text: str) -> None:
     path = "/generate" if model == "tiny-generator" else "/predict"
     body: dict[str, Any] = {"model": model, "inputs": text}
@@ -243,7 +245,7 @@ json_values = st.recursive(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(inputs=json_values, parameters=json_values, model=st.sampled_from(["tiny-tagger", "tiny-translator", "x"]))
+@given(inputs=json_values, parameters=json_values, model=st.sampled_from([*NAMES.values(), "x"]))
 def test_no_json_makes_the_service_fail(client: TestClient, inputs: Any, parameters: Any, model: str) -> None:
     """Any JSON value in any field is answered or refused with a status below 500."""
     body = json.dumps({"model": model, "inputs": inputs, "parameters": parameters}).encode()

@@ -15,7 +15,7 @@ from service.api import schemas
 from service.tasks.generation.recorded_form import GenerationAnswer
 
 SCHEMAS = {"GenerationAnswer": GenerationAnswer} | vars(schemas)
-NAMES = ("tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-generator")
+NAMES = ("tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-generator", "tiny-parser")
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -41,7 +41,7 @@ def refusal(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, An
     return dict(problem)
 
 
-@pytest.mark.parametrize("model", ["tiny-tagger", "tiny-classifier", "tiny-translator"])
+@pytest.mark.parametrize("model", ["tiny-tagger", "tiny-classifier", "tiny-translator", "tiny-parser"])
 def test_more_tokens_than_a_request_may_have_are_refused(texts: TestClient, model: str) -> None:
     """The message says how many were sent, how many are allowed and how many requests to make of it."""
     text = texts.get(f"/models/{model}").json()["examples"][0]["inputs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from pathlib import Path
@@ -47,6 +48,27 @@ def test_a_file_is_scored_and_summed_up(tiny_models: Path, table: str, tmp_path:
     summary = json.loads(run(*options, "--force", "--json")[0])
     assert (summary["rows"], summary["errors"]) == (3, {"the text is empty": 1})
     assert sum(summary["labels"].values()) == 2
+
+
+def test_sentences_are_scored_into_conllu(tiny_models: Path, tmp_path: Path) -> None:
+    """The words of a CoNLL-U file are read, and the file that is written has the same, with trees; packed as well."""
+    given = tmp_path / "in.conllu"
+    words = [f"{number}\t{word}" + "\t_" * 8 for number, word in enumerate(("the", "cat"), start=1)]
+    given.write_text("# sent_id = x\n" + "\n".join(words) + "\n\n1\tAda" + "\t_" * 8 + "\n\n", encoding="utf-8")
+    where = ["--models", str(tiny_models)]
+    run("tiny-parser", str(given), str(tmp_path / "out.conllu"), *where)
+    run("tiny-parser", str(given), str(tmp_path / "out.conllu.gz"), *where)
+    text = (tmp_path / "out.conllu").read_text(encoding="utf-8")
+    assert gzip.decompress((tmp_path / "out.conllu.gz").read_bytes()).decode() == text
+    rows = [line.split("\t") for line in text.splitlines() if line and line[0] != "#"]
+    assert [(row[0], row[1]) for row in rows] == [("1", "the"), ("2", "cat"), ("1", "Ada")]
+    assert [row[6] for row in rows].count("0") == 2
+    refused = run("tiny-parser", str(given), str(tmp_path / "b.conllu"), *where, "--keep", "text", code=2)[1]
+    assert "a .conllu file has the columns of CoNLL-U" in refused
+    assert (
+        "there is no column 'conllu'"
+        in run("tiny-classifier", str(given), str(tmp_path / "b.conllu"), *where, code=2)[1]
+    )
 
 
 def test_the_model_may_be_a_path_or_an_option(tiny_models: Path, table: str, tmp_path: Path) -> None:

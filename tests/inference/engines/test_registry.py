@@ -20,6 +20,7 @@ from service.inference.engines.predict_engine import PredictEngine
 from service.inference.engines.registry import Registry
 from service.observability.metrics import Metrics
 from tests.conftest import PATIENCE_S, until
+from tests.tiny_bundles import NAMES
 
 
 def play(models: Path, scenario: Callable[[Registry], Awaitable[None]]) -> None:
@@ -57,7 +58,7 @@ def test_models_that_are_still_loading_are_named(tiny_models: Path, monkeypatch:
 
     async def scenario(registry: Registry) -> None:
         loading = asyncio.create_task(registry.load())
-        await until(lambda: len(registry.entries) == 4)
+        await until(lambda: len(registry.entries) == len(NAMES))
         assert any("tiny-translator version 1 is still loading" in reason for reason in registry.reasons())
         with pytest.raises(NotReady):
             registry.find("predict", "tiny-translator", None)

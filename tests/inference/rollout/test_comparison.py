@@ -14,6 +14,10 @@ def tokens(*tags: str) -> dict[str, Any]:
     return {"tokens": [{"text": "x", "tag": tag, "score": 0.5} for tag in tags]}
 
 
+def tree(*arcs: tuple[int | None, str]) -> dict[str, Any]:
+    return {"tokens": [{"text": "x", "tag": "X", "score": 0.5, "head": head, "relation": name} for head, name in arcs]}
+
+
 @pytest.mark.parametrize(
     ("answer", "candidate", "agrees", "differences"),
     [
@@ -32,6 +36,9 @@ def tokens(*tags: str) -> dict[str, Any]:
         ({"generated_text": "a"}, {"generated_text": "a"}, True, ()),
         ({"generated_text": "a"}, {"generated_text": "b"}, False, ()),
         ({"label": "a", "score": 0.9}, tokens("O"), False, (("a", "None"),)),
+        (tree((1, "det"), (None, "root")), tree((1, "det"), (None, "root")), True, ()),
+        (tree((1, "det"), (None, "root")), tree((1, "obj"), (None, "root")), False, ()),
+        (tree((1, "det"), (None, "root")), tree((None, "root"), (0, "det")), False, ()),
         (tokens("O"), {"label": "a", "score": 0.9}, False, (("None", "a"),)),
     ],
 )

@@ -165,11 +165,12 @@ def test_every_task_proves_itself_in_bf16(tiny_models: Path, tmp_path: Path, tas
         "classification": ("classifier",),
         "translation": ("decoder_step",),
         "generation": ("step",),
+        "parsing": ("parser",),
     }[task]
     path = with_variant(tiny_models, tmp_path, task, "bf16", *graphs)
     opened = open_bundle(path, "cpu", precision="bf16", num_lanes=2)
     assert opened.runner.provider == OPENVINO_PROVIDER
-    assert (CPU_PROVIDER in opened.runner.providers) == (task in ("translation", "generation"))
+    assert (CPU_PROVIDER in opened.runner.providers) == (task in ("translation", "generation", "parsing"))
     assert CUDA_PROVIDER not in opened.runner.providers
     if task != "classification":  # the tiny classifier and prompt use sequence_lens, which OpenVINO ignores
         self_check(opened)

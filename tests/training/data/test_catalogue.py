@@ -88,7 +88,7 @@ def test_a_table_becomes_an_entry(tmp_path: Path) -> None:
         ('splits.dev.path = "dev"', "", "tiny.splits.dev.path"),
         ("may_ship = true", "may_shipp = true", "tiny.may_shipp"),
         ("tag_column", "tag_colum", "tiny.read.tag_colum"),
-        ('"tagging"', '"parsing"', "tiny.tasks.0"),
+        ('"tagging"', '"stemming"', "tiny.tasks.0"),
     ],
 )
 def test_a_wrong_table_is_named(tmp_path: Path, right: str, wrong: str, where: str) -> None:

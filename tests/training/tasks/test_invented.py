@@ -15,6 +15,7 @@ from training.data.records import (
     CaptionedPicture,
     LabelledSignal,
     LabelledText,
+    ParsedSentence,
     Passage,
     Record,
     SentencePair,
@@ -52,6 +53,9 @@ def records_of(kind: str) -> Sequence[Record]:
             return [LabelledText(text, "x") for text in SENTENCES]
         case "tags":
             return [TaggedSentence(tuple(text.split()), ("O",) * 7) for text in SENTENCES]
+        case "trees":
+            nothing = ("_",) * 7
+            return [ParsedSentence(tuple(text.split()), nothing, (0,) * 7, nothing, nothing) for text in SENTENCES]
         case "pairs":
             return [SentencePair(text, text[::-1]) for text in SENTENCES]
         case "passage":
@@ -67,7 +71,7 @@ def records_of(kind: str) -> Sequence[Record]:
             return [Series(("a", "b"), ("a",), values, tuple(map(str, range(480))), 480)]
 
 
-@pytest.mark.parametrize("kind", ["text", "tags", "pairs", "passage", "frames", "sound", "pictures", "series"])
+@pytest.mark.parametrize("kind", ["text", "tags", "trees", "pairs", "passage", "frames", "sound", "pictures", "series"])
 def test_records_of_every_kind(kind: str) -> None:
     """They are of the kind of the data, without labels, captions or groups, and are no records of it."""
     known = records_of(kind)

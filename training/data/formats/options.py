@@ -38,6 +38,7 @@ FORMATS_OF_TASK: dict[TaskName, tuple[Format, ...]] = {
     "forecasting": ("csv", "tsv", "jsonl"),
     "captioning": ("csv", "tsv", "jsonl"),
     "transcription": ("csv", "tsv", "jsonl", "npz", "wav", "transcripts", "kaldi"),
+    "parsing": ("conllu",),
 }
 
 

@@ -10,7 +10,7 @@ from service.bundle.manifest import Limits
 from service.bundle.task_options import TaskName
 from training.data.formats.faults import Facts, Report
 from training.data.formats.options import Located
-from training.data.records import LabelledSignal, LabelledText, SentencePair, Series, TaggedSentence
+from training.data.records import LabelledSignal, LabelledText, ParsedSentence, SentencePair, Series, TaggedSentence
 
 #: Words that the service takes at once, as recipes have it by default.
 MAX_WORDS = Limits().max_input_tokens
@@ -48,13 +48,16 @@ def warn_of_length(task: TaskName, records: Sequence[Located], path: Path, repor
     if task == "tagging":
         how = "they are cut into parts: separate sentences by blank lines"
         report.warn(path, line, f"a sentence of {most:,} words; {what}", how)
+    elif task == "parsing":
+        how = "a tree cannot be cut: they are left out of training, and refused afterwards"
+        report.warn(path, line, f"a sentence of {most:,} words; {what}", how)
     else:
         report.facts(path)["limit"] = f"{what}, the longest {most:,}: the rest of each is cut off"
 
 
 def _num_words(located: Located) -> int:
     match located.record:
-        case TaggedSentence(words):
+        case TaggedSentence(words) | ParsedSentence(words):
             return len(words)
         case LabelledText(text):
             return _words_of(text)

@@ -26,10 +26,9 @@ from training.data.readers.schemes import (
     to_bio,
     unclosed,
 )
+from training.data.readers.treebanks.conllu_line import FORM, conllu_cells, is_empty
 from training.data.records import TaggedSentence
 
-CONLLU_NUM_COLUMNS = 10
-_CONLLU_FORM = 1
 _CONLLU_COLUMN: dict[TagField, int] = {"lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "deprel": 7}
 #: With more tags, spellings are not compared: they are lemmas or features.
 _MAX_TYPES = 200
@@ -116,21 +115,13 @@ def _collect(lines: list[str], parse: WordParser, path: Path, report: Report) ->
 
 
 def _conllu_word(line: str, tag_field: TagField) -> _Word | None:
-    if line.startswith("#"):
+    cells = conllu_cells(line)
+    if cells is None:
         return None
-    cells = line.split("\t")
-    if len(cells) != CONLLU_NUM_COLUMNS:
-        raise BadLine(f"{len(cells)} columns", f"CoNLL-U has {CONLLU_NUM_COLUMNS}, separated by tabs")
-    if "-" in cells[0] or "." in cells[0]:
-        return None
-    if not cells[0].isdecimal():
-        raise BadLine(f"the id is {cells[0]!r}", "it must be a number such as 3, 3-4 or 3.1")
-    word, tag = cells[_CONLLU_FORM].strip(" "), cells[_CONLLU_COLUMN[tag_field]].strip(" ")
-    if not word.strip():
-        raise BadLine("the word is empty", "write _ for a word that is not known")
-    if tag.strip() in ("_", "") and tag_field not in _MAY_BE_EMPTY:
+    tag = cells[_CONLLU_COLUMN[tag_field]].strip(" ")
+    if is_empty(tag) and tag_field not in _MAY_BE_EMPTY:
         raise BadLine(f"{tag_field.upper()} is empty", "every word needs a tag; choose another field")
-    return _Word(word, tag, int(cells[0]))
+    return _Word(cells[FORM].strip(" "), tag, int(cells[0]))
 
 
 def _column_word(line: str, layout: ColumnLayout) -> _Word | None:

@@ -41,19 +41,19 @@ def span_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[s
             rival = rival if rival is not None and _common_words(span, rival) else None
             answer = "nothing" if rival is None else _shown(words, rival)
             cases.append(
-                ErrorCase(_kind(span, rival), _shown(words, span), answer, _around(words, span.start, span.end))
+                ErrorCase(_kind(span, rival), _shown(words, span), answer, around(words, span.start, span.end))
             )
     for span in found:
         if not any(_common_words(span, other) for other in wanted):
-            around = _around(words, span.start, span.end)
-            cases.append(ErrorCase("spurious", "nothing", _shown(words, span), around))
+            answer = _shown(words, span)
+            cases.append(ErrorCase("spurious", "nothing", answer, around(words, span.start, span.end)))
     return cases
 
 
 def tag_errors(words: Sequence[str], gold: Sequence[str], predicted: Sequence[str]) -> list[ErrorCase]:
     """The wrongly tagged words of one sentence; the kind is `gold -> predicted`."""
     return [
-        ErrorCase(f"{right} -> {answer or 'nothing'}", right, answer or "nothing", _around(words, i, i + 1))
+        ErrorCase(f"{right} -> {answer or 'nothing'}", right, answer or "nothing", around(words, i, i + 1))
         for i, (right, answer) in enumerate(zip(gold, predicted, strict=True))
         if right != answer
     ]
@@ -108,7 +108,7 @@ def _shown(words: Sequence[str], span: Span) -> str:
     return f"{' '.join(words[span.start : span.end])} [{span.label}]"
 
 
-def _around(words: Sequence[str], start: int, end: int) -> str:
+def around(words: Sequence[str], start: int, end: int) -> str:
     """The words of an error in brackets, with context on both sides."""
     before = words[max(0, start - NUM_CONTEXT_WORDS) : start]
     after = words[end : end + NUM_CONTEXT_WORDS]

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from training.data.readers.schemes import span_scheme
-from training.data.records import LabelledText, TaggedSentence
+from training.data.records import LabelledText, ParsedSentence, TaggedSentence
 from training.evaluation.baselines.classification import LINEAR, linear_labels
 from training.evaluation.baselines.result import BaselineResult
 from training.evaluation.scoring import accuracy, joint_scores, span_scores
@@ -16,7 +16,7 @@ _LONGEST_SUFFIX = 4
 
 def most_frequent_tag(train: Sequence[TaggedSentence], dev: Sequence[TaggedSentence]) -> BaselineResult:
     """The most frequent tag of each word; unknown words use the longest known suffix with the same capitalisation."""
-    predicted = _tags_of(train, dev)
+    predicted = tags_of_words(train, dev)
     gold = [sentence.tags for sentence in dev]
     measures = {
         "accuracy": accuracy([tag for tags in gold for tag in tags], [tag for tags in predicted for tag in tags])
@@ -30,11 +30,14 @@ def tags_and_label(train: Sequence[TaggedSentence], dev: Sequence[TaggedSentence
     """`most_frequent_tag` for the words, and a linear classifier for the label of the text."""
     tags, labelled = most_frequent_tag(train, dev), [sentence for sentence in train if sentence.label]
     labels = linear_labels(*([LabelledText(" ".join(s.words), s.label) for s in part] for part in (labelled, dev)))
-    measures = {**tags.measures, **joint_scores(dev, _tags_of(train, dev), labels)}
+    measures = {**tags.measures, **joint_scores(dev, tags_of_words(train, dev), labels)}
     return BaselineResult(f"{tags.name}; {LINEAR} for the text", measures)
 
 
-def _tags_of(train: Sequence[TaggedSentence], dev: Sequence[TaggedSentence]) -> list[list[str]]:
+def tags_of_words(
+    train: Sequence[TaggedSentence | ParsedSentence], dev: Sequence[TaggedSentence | ParsedSentence]
+) -> list[list[str]]:
+    """The most frequent tag of each word of `dev`."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for sentence in train:
         for word, tag in zip(sentence.words, sentence.tags, strict=True):

@@ -11,6 +11,7 @@ from training.evaluation.tasks.captioning import CaptioningEvaluation
 from training.evaluation.tasks.classification import ClassificationEvaluation
 from training.evaluation.tasks.forecasting import ForecastingEvaluation
 from training.evaluation.tasks.generation import GenerationEvaluation
+from training.evaluation.tasks.parsing import ParsingEvaluation
 from training.evaluation.tasks.signals import SignalEvaluation
 from training.evaluation.tasks.tagging import TaggingEvaluation
 from training.evaluation.tasks.transcription import TranscriptionEvaluation
@@ -24,6 +25,7 @@ EVALUATION_TASKS: Final[dict[TaskName, EvaluationTask[Any]]] = {
     "forecasting": ForecastingEvaluation(),
     "captioning": CaptioningEvaluation(),
     "transcription": TranscriptionEvaluation(),
+    "parsing": ParsingEvaluation(),
 }
 #: Named classification in manifests, like that of texts.
 SIGNAL_EVALUATION: Final = SignalEvaluation()

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from training.config.networks import ClassifierConfig, TaggerConfig
+from training.config.parser import ParserConfig
 from training.networks.inputs.character_features import CharacterCNN, CharacterRNN
 from training.networks.inputs.contextual import ContextualFeatures
 from training.networks.layers.dropout import EmbeddingDropout, WordDropout
 
+#: The tables of networks that read words.
+WordReaderConfig = TaggerConfig | ClassifierConfig | ParserConfig
 #: Modules that compute word vectors from character ids.
 CharacterEncoder = CharacterCNN | CharacterRNN | ContextualFeatures
 
@@ -17,7 +20,7 @@ CharacterEncoder = CharacterCNN | CharacterRNN | ContextualFeatures
 class WordDropouts(nn.Module):
     """Word dropout and embedding dropout."""
 
-    def __init__(self, config: TaggerConfig | ClassifierConfig) -> None:
+    def __init__(self, config: WordReaderConfig) -> None:
         super().__init__()
         self.words = WordDropout(config.word_dropout)
         self.types = EmbeddingDropout(config.embedding_dropout)
@@ -28,7 +31,7 @@ class WordDropouts(nn.Module):
         return embedded
 
 
-def character_features(config: TaggerConfig | ClassifierConfig, vocabulary: int) -> CharacterCNN | CharacterRNN | None:
+def character_features(config: WordReaderConfig, vocabulary: int) -> CharacterCNN | CharacterRNN | None:
     """The character features that the configuration asks for."""
     if config.characters == "cnn":
         return CharacterCNN(vocabulary, config.character_size, config.character_hidden_size)

@@ -29,7 +29,7 @@ from service.bundle.padding import Array
 from service.bundle.task_options import WaveformSpec, signal_of
 from service.errors import InvalidInput, UnrollError
 from service.inference.scheduling.batching.queued_request import Output, timings_of
-from service.inference.scheduling.graph_queues import BATCH_AXIS, axis_sizes, batch_of
+from service.inference.scheduling.graph_queues import axis_sizes, batch_of, num_rows_of
 
 #: An answer is held in memory as a whole.
 _MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -122,7 +122,7 @@ def _require_few(
     """Raises InvalidInput if there are more rows, steps or numbers of output than one request may have."""
     settings, limits = call.settings, served.manifest.limits
     sizes = axis_sizes(spec.inputs, feeds)
-    num_rows, num_steps = sizes.get(BATCH_AXIS, 1), sizes.get(_TIME_AXIS, 1)
+    num_rows, num_steps = num_rows_of(sizes), sizes.get(_TIME_AXIS, 1)
     if num_rows > settings.max_inputs_per_request:
         message = f"{num_rows} rows in one request, at most {settings.max_inputs_per_request} are allowed"
         raise InvalidInput(message, ("inputs",))

@@ -16,11 +16,10 @@ from service.api.protocols.open_inference.tensors.task_outputs import (
     task_outputs,
 )
 from service.bundle.hidden_output import EMBEDDING, embedding_size
-from service.bundle.manifest import GraphSpec, Manifest, TensorSpec
+from service.bundle.manifest import ROW_AXES, GraphSpec, Manifest, TensorSpec
 from service.errors import NotReady, UnknownModel
 from service.inference.engines.engine import Engine
 from service.inference.engines.generation_engine import GenerationEngine
-from service.inference.scheduling.graph_queues import BATCH_AXIS
 
 PLATFORM = "onnxruntime_onnx"
 #: The state to continue from, and the next one, as a token: only on request, see `inference`.
@@ -165,7 +164,7 @@ def model_config(served: ServedModel, max_rows: int) -> dict[str, Any]:
     """
     signature, manifest = served.signature, served.manifest
     is_batched = not served.graph or all(
-        tensor.shape[0] == BATCH_AXIS for tensor in (*served.spec.inputs, *served.spec.outputs)
+        tensor.shape[0] in ROW_AXES for tensor in (*served.spec.inputs, *served.spec.outputs)
     )
     parameters = {"task": manifest.task, "version": manifest.version}
     if not served.graph:

@@ -28,6 +28,7 @@ _PIPELINE_TAGS: dict[TaskName, str] = {
     "forecasting": "time-series-forecasting",
     "captioning": "image-to-text",
     "transcription": "automatic-speech-recognition",
+    "parsing": "token-classification",
 }
 
 

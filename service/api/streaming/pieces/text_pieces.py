@@ -7,8 +7,8 @@ from typing import NamedTuple
 from service.bundle.load import Bundle
 from service.bundle.tokenizer import TextTokenizer
 from service.errors import InvalidInput
+from service.tasks.core.offsets import OffsetUnit, in_unit
 from service.tasks.core.task import MAX_CHARACTERS_PER_TOKEN, require_at_most
-from service.tasks.single_pass.offsets import OffsetUnit, in_unit
 
 #: A word is at most that long: it is split anew with each piece.
 _MAX_HELD_CHARACTERS = 2_000

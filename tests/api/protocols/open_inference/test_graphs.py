@@ -100,3 +100,43 @@ def test_outputs_that_are_too_long_for_json_are_refused_before_the_run(client: T
         "/v2/models/tiny-generator.prompt/infer", json=body | {"parameters": {"binary_data_output": True}}
     )
     assert as_bytes.status_code == 200
+
+
+def test_the_arcs_of_a_parser_are_rows(client: TestClient) -> None:
+    """`relations` takes any number of pairs of what `parser` gives, and each has the same scores as alone."""
+    words = tensor("words", [[4, 5, 6]], [1, 3], "INT64"), tensor("lengths", [3], [1], "INT64")
+    found = infer(client, "tiny-parser.parser", *words)
+    assert found["arc_scores"]["shape"] == [1, 3, 4]
+    width = found["heads"]["shape"][2]
+    dependents = np.array(found["dependents"]["data"]).reshape(3, width)
+    heads = np.array(found["heads"]["data"]).reshape(4, width)[[2, 0, 1]]
+
+    def scored(rows: slice) -> list[float]:
+        pairs = [
+            tensor(name, side[rows].ravel().tolist(), [len(side[rows]), width], "FP32")
+            for name, side in (("dependents", dependents), ("heads", heads))
+        ]
+        logits: list[float] = data_of(client, "tiny-parser.relations", *pairs)["relation_logits"]
+        return logits
+
+    together = scored(slice(None))
+    assert together == pytest.approx([score for row in range(3) for score in scored(slice(row, row + 1))], abs=1e-5)
+
+
+def test_candidates_are_cut_to_the_words_of_each_row() -> None:
+    """Rows of different lengths share a run, and each gets the root and its own words as candidate heads."""
+    inputs = (
+        TensorSpec(name="words", dtype="int64", shape=("batch", "time")),
+        TensorSpec(name="lengths", dtype="int64", shape=("batch",)),
+    )
+    arcs = TensorSpec(name="arc_scores", dtype="float32", shape=("batch", "time", "candidates"))
+    spec = GraphSpec(file="x.onnx", inputs=inputs, outputs=(arcs,))
+
+    class Zeros:
+        def run(self, graph: str, feeds: Any) -> Any:
+            rows, time = feeds["words"].shape
+            return {"arc_scores": np.zeros((rows, time, time + 1), np.float32)}
+
+    feeds = [{"words": np.ones((1, size), np.int64), "lengths": np.array([size])} for size in (3, 5)]
+    found = run_rows(Zeros(), "x", spec, [row for one in feeds for row in rows_of(spec, one)])
+    assert [row["arc_scores"].shape for row in found] == [(3, 4), (5, 6)]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.tiny_bundles import NAMES
 from tests.tiny_graph import HIDDEN
 
 
@@ -20,7 +21,7 @@ def texts(*values: str) -> dict[str, Any]:
     return {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(values)], "data": list(values)}]}
 
 
-@pytest.mark.parametrize("model", ["tiny-classifier", "tiny-tagger", "tiny-translator", "tiny-generator"])
+@pytest.mark.parametrize("model", sorted(NAMES.values()))
 def test_every_task_gives_an_embedding_on_request(client: TestClient, model: str) -> None:
     """It is FP32 `[batch, width]`, that of /v1/embeddings, and not among the outputs that are not asked for."""
     both = ["hello world", "the cat"]

@@ -35,6 +35,7 @@ FRAMES = [[20.0, 21.0, 19.0], [20.5, 21.5, 19.5], [20.1, 21.2, 19.3]]
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     root = tmp_path_factory.mktemp("tensors") / "models"
     write_tiny_bundle(root, "tagging")
+    write_tiny_bundle(root, "parsing")
     write_tiny_signal_bundle(root, CONFIGS["frames"], "tiny-motion")
     write_tiny_signal_bundle(root, CONFIGS["waveform"], "tiny-sound")
     publish_captioner(captioner(), root)
@@ -115,6 +116,22 @@ def test_words_are_rows_that_end_with_empty_ones(client: TestClient) -> None:
     found = data_of(client, "tiny-tagger", words)
     assert found["tags"] == [*(token["tag"] for token in long["tokens"]), short["tokens"][0]["tag"], "", ""]
     assert found["offsets"] == [-1] * 12
+
+
+def test_trees_have_heads_relations_and_conllu_on_request(client: TestClient) -> None:
+    """A head is an index, -1 for the root and beyond the last word; words may be sent as such."""
+    (long, short) = predicted(client, "tiny-parser", ["The", "cat", "sat"], ["hello"])
+    words = tensor("words", [["The", "cat", "sat"], ["hello", "", ""]], [2, 3])
+    found = data_of(client, "tiny-parser", words)
+    heads = [-1 if token["head"] is None else token["head"] for token in long["tokens"]]
+    assert found["heads"] == [*heads, -1, -1, -1]
+    for name, key in (("relations", "relation"), ("features", "features"), ("tags", "tag")):
+        assert found[name] == [*(token[key] for token in long["tokens"]), short["tokens"][0][key], "", ""]
+    assert found["head_scores"][3] == pytest.approx(short["tokens"][0]["head_score"], abs=1e-6)
+    assert found["relation_scores"][0] == pytest.approx(long["tokens"][0]["relation_score"], abs=1e-6)
+    assert "conllu" not in found
+    asked = data_of(client, "tiny-parser", words, outputs=[{"name": "conllu"}])["conllu"]
+    assert [one.count("\n") for one in asked] == [5, 3]
 
 
 def test_a_text_without_spans_has_none(client: TestClient) -> None:

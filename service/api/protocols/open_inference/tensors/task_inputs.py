@@ -87,7 +87,7 @@ def task_input(manifest: Manifest) -> TaskInput:
             return FramesTensor(len(options.channels), has_lengths=False)
         case CaptioningOptions():
             return PictureTensor()
-    takes_words = manifest.task in ("tagging", "classification")
+    takes_words = manifest.task in ("tagging", "classification", "parsing")
     return TextTensor(TEXT_INPUT if manifest.task == "generation" else TEXT, takes_words)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from service.api.protocols.open_inference.tensors.messages import BYTES, Tensor, TensorMetadata, numbers, texts
 from service.bundle.manifest import Manifest
-from service.bundle.task_options import ForecastingOptions, TaggingOptions, TranscriptionOptions
+from service.bundle.task_options import ForecastingOptions, ParsingOptions, TaggingOptions, TranscriptionOptions
 from service.inference.engines.predict_engine import Prediction
+from service.tasks.parsing.conllu import conllu
 
 #: Makes the tensor of a name from a prediction and the shape of what has one element for each input.
 Writer = Callable[[str, Prediction, tuple[int, ...]], Tensor]
@@ -44,6 +45,8 @@ def task_outputs(manifest: Manifest) -> TaskOutputs:
     match manifest.options:
         case TaggingOptions() as options:
             return TagOutputs(has_spans=options.scheme is not None, labels_texts=bool(manifest.text_labels))
+        case ParsingOptions() as options:
+            return TreeOutputs(has_features=bool(options.features))
         case ForecastingOptions() as options:
             return ForecastOutputs(options)
         case TranscriptionOptions():
@@ -108,6 +111,33 @@ class TagOutputs:
         if labels_texts:
             metadata += [TensorMetadata("label", BYTES, _BATCH), TensorMetadata("label_score", "FP32", _BATCH)]
             self.writers |= {"label": _texts_of("label"), "label_score": _numbers_of("label_score")}
+        self.metadata = tuple(metadata)
+
+
+class TreeOutputs:
+    """The words of each text, with tag, head and relation, their probabilities, and features if the model has them.
+
+    A head is an index into the words, -1 for the root, and -1 beyond the last word. `conllu` is made on request.
+    """
+
+    labels: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self, *, has_features: bool) -> None:
+        words = (-1, -1)
+        of_words = TagOutputs(has_spans=False, labels_texts=False)
+        metadata = [*of_words.metadata, TensorMetadata("heads", "INT64", words)]
+        metadata += [TensorMetadata("relations", BYTES, words), TensorMetadata("head_scores", "FP32", words)]
+        metadata.append(TensorMetadata("relation_scores", "FP32", words))
+        self.writers: dict[str, Writer] = of_words.writers | {
+            "heads": _heads,
+            "relations": _members("tokens", "relation"),
+            "head_scores": _member_scores("tokens", "head_score"),
+            "relation_scores": _member_scores("tokens", "relation_score"),
+            "conllu": _conllu,
+        }
+        if has_features:
+            metadata.append(TensorMetadata("features", BYTES, words))
+            self.writers["features"] = _members("tokens", "features")
         self.metadata = tuple(metadata)
 
 
@@ -222,13 +252,25 @@ def _members(kind: str, key: str) -> Writer:
     return write
 
 
-def _member_scores(kind: str) -> Writer:
+def _member_scores(kind: str, key: str = "score") -> Writer:
     def write(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
-        rows = [[member["score"] for member in answer[kind]] for answer in prediction.answers]
+        rows = [[member[key] for member in answer[kind]] for answer in prediction.answers]
         flat, width = _filled(rows, 0.0)
         return Tensor(name, "FP32", (shape[0], width), flat)
 
     return write
+
+
+def _heads(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    rows = [
+        [-1 if token["head"] is None else token["head"] for token in answer["tokens"]] for answer in prediction.answers
+    ]
+    flat, width = _filled(rows, -1)
+    return Tensor(name, "INT64", (shape[0], width), flat)
+
+
+def _conllu(name: str, prediction: Prediction, shape: tuple[int, ...]) -> Tensor:
+    return texts(name, [conllu(answer["tokens"]) for answer in prediction.answers], shape)
 
 
 def _member_places(kind: str) -> Writer:

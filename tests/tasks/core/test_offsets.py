@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.tasks.single_pass.offsets import OffsetUnit, in_unit
+from service.tasks.core.offsets import OffsetUnit, in_unit
 
 TEXT = "\N{GRINNING FACE}\u00e9 na\u00efve \u4f60\u597d e\u0301 \U0001d54f\u200d\N{FAMILY} end"
 

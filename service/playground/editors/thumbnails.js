@@ -1,7 +1,7 @@
 /** Small pictures of examples: a waveform, a line of numbers, a picture. */
 
-import { drawPicture } from "../editors/picture.js";
-import { envelopeOf, soundOf } from "../editors/wave.js";
+import { drawPicture } from "./picture.js";
+import { envelopeOf, soundOf } from "./wave.js";
 import { el, svg } from "../elements/dom.js";
 import { bytesOf } from "../requests/bytes.js";
 

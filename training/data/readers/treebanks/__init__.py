@@ -1,0 +1,1 @@
+"""Sentences with dependency trees, from the treebanks of Universal Dependencies."""

@@ -1,0 +1,1 @@
+"""Measures of dependency parsing, and its errors by relation and distance."""

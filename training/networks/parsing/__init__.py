@@ -1,0 +1,1 @@
+"""Dependency parsers: a recurrent encoder with scorers of arcs and relations."""
