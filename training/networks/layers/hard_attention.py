@@ -2,7 +2,7 @@
 
 The choice of a place has no gradient. The energies learn from rewards instead (Williams 1992): a place is drawn, and
 its log-probability is pushed up by as much as its word was more probable than a baseline expected. What a place changes
-in later words is neglected: with their sum as the reward, variance is so high that short trainings learn nothing.
+in later words is neglected: with their sum as the reward, a short training hardly learns where to look.
 """
 
 from __future__ import annotations
