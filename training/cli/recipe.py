@@ -23,8 +23,7 @@ TASKS: tuple[TaskName, ...] = get_args(TaskName)
 RecipeArgument = Annotated[
     str,
     typer.Argument(
-        help="Recipe by name or .toml file; for your own files a task: tagging, classification, translation, "
-        "generation, forecasting, captioning, transcription or parsing."
+        help=f"Recipe by name or .toml file; for your own files a task: {', '.join(TASKS[:-1])} or {TASKS[-1]}."
     ),
 ]
 TrainFile = Annotated[str, typer.Option("--train", help="Labelled file, folder, or a.en,a.de.")]

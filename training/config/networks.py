@@ -295,6 +295,10 @@ class CaptionerConfig(NetworkTable):
     hidden_size: int = Field(default=256, ge=1, le=MAX_SIZE)
     attention: AttentionKind = "additive"
     attention_size: int = Field(default=128, ge=1, le=MAX_SIZE)
+    hard_attention: bool = Field(default=False, description="look at one place for each word, learned by REINFORCE")
+    soft_share: float = Field(default=0.8, ge=0, le=1, description="hard: share of training rows that look everywhere")
+    entropy_weight: float = Field(default=0.01, ge=0, description="hard: reward for looking around")
+    reinforce_weight: float = Field(default=1.0, ge=0, description="hard: of the choice of places in the loss")
     dropout: float = Field(default=0.3, ge=0, lt=1)
     word_dropout: float = Field(default=0.0, ge=0, lt=1)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)

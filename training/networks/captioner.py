@@ -1,10 +1,14 @@
 """Image captioner: convolutional encoder, recurrent decoder with attention (Show, Attend and Tell, Xu et al. 2015).
 
 At each step the decoder attends to the image with its previous hidden state; the gated context is its input, together
-with the previous token. Training therefore runs step by step, which is affordable because captions are short.
+with the previous token. Training therefore runs step by step, which is affordable because captions are short. Attention
+is soft, a mean over all places, or hard, one place for each word.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +23,25 @@ from training.networks.inputs.image_encoder import ImageEncoder
 from training.networks.layers.attention import ATTENTIONS, attend
 from training.networks.layers.cells import State, recurrence, run_recurrence, state_names
 from training.networks.layers.dropout import LockedDropout, WordDropout
+from training.networks.layers.hard_attention import PlaceSampler, RewardBaseline, attend_to_one, reinforce_loss
 from training.networks.network import NetworkGraph, StateShape, Tensors, float32, recurrent_state, uint8
 from training.preprocessing.batches import CaptioningBatch
 from training.preprocessing.padded_sequences import length_mask
+
+#: Energies, memory and mask -> context and weights, as `attend`.
+Attend = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Decoded(NamedTuple):
+    """Logits `[batch, steps, vocab]`, attention weights `[batch, steps, places]`, the state after, and the queries.
+
+    `queries` `[batch, steps, hidden]` are the hidden states before each step.
+    """
+
+    logits: Tensor
+    weights: Tensor
+    state: State
+    queries: Tensor
 
 
 class Captioner(EncoderDecoder):
@@ -45,6 +65,7 @@ class Captioner(EncoderDecoder):
         self.readout = nn.Linear(config.embedding_size + width + memory, config.embedding_size)
         self.output = nn.Linear(config.embedding_size, vocabulary)
         self.words = nn.Linear(memory, config.embedding_size)
+        self.reward_baseline = RewardBaseline(width) if config.hard_attention else None
         self.output.weight = self.embedding.weight
 
     @property
@@ -96,21 +117,30 @@ class Captioner(EncoderDecoder):
     def decode(
         self, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
     ) -> tuple[Tensor, Tensor, State]:
-        """See `EncoderDecoder`; `time` counts the cells of the feature grid."""
+        """See `EncoderDecoder`; `time` counts the cells of the feature grid. Hard attention: the likeliest place."""
+        look = attend_to_one if self.config.hard_attention else attend
+        decoded = self.decode_looking(look, tokens, memory, memory_keys, lengths, state)
+        return decoded.logits, decoded.weights, decoded.state
+
+    def decode_looking(
+        self, look: Attend, tokens: Tensor, memory: Tensor, memory_keys: Tensor, lengths: Tensor, state: State
+    ) -> Decoded:
+        """`decode`, with a way to attend."""
         mask = length_mask(lengths, memory.shape[1])
         embedded = self.dropout(self.embedding(self.word_dropout(tokens)))
-        features, all_weights = [], []
+        features, all_weights, queries = [], [], []
         for step in range(tokens.shape[1]):
             query = state[0].transpose(0, 1)
-            context, weights = attend(self.attention.energies(query, memory_keys), memory, mask)
+            context, weights = look(self.attention.energies(query, memory_keys), memory, mask)
             context = torch.sigmoid(self.gate(query)) * context
             word = embedded[:, step : step + 1]
             output, state = run_recurrence(self.decoder, torch.cat([word, context], dim=2), state)
             features.append(torch.cat([word, output, context], dim=2))
             all_weights.append(weights)
+            queries.append(query)
         readout = torch.tanh(self.readout(self.dropout(torch.cat(features, dim=1))))
         logits: Tensor = self.output(self.dropout(readout))
-        return logits, torch.cat(all_weights, dim=1), state
+        return Decoded(logits, torch.cat(all_weights, dim=1), state, torch.cat(queries, dim=1))
 
     def loss(self, batch: CaptioningBatch, carried: State = ()) -> tuple[Tensor, State]:
         """Mean over tokens of -log p(token), teacher forced; in training with label smoothing and the word loss."""
@@ -124,11 +154,24 @@ class Captioner(EncoderDecoder):
 
     def _caption_loss(self, memory: Tensor, summary: Tensor, batch: CaptioningBatch) -> Tensor:
         lengths = torch.full((len(memory),), memory.shape[1], device=memory.device)
-        state = self.first_state(summary)
-        logits, _, _ = self.decode(batch.target_inputs, memory, self.attention.key(memory), lengths, state)
+        sources = memory, self.attention.key(memory), lengths, self.first_state(summary)
+        if self.training and self.reward_baseline is not None:
+            sampler = PlaceSampler(self.config.soft_share)
+            decoded = self.decode_looking(sampler, batch.target_inputs, *sources)
+            expected = self.reward_baseline(decoded.queries)
+            loss = self._token_loss(decoded.logits, batch.target_outputs)
+            return loss + self._place_loss(sampler, decoded.logits, expected, batch.target_outputs)
+        return self._token_loss(self.decode(batch.target_inputs, *sources)[0], batch.target_outputs)
+
+    def _token_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         smoothing = self.config.label_smoothing if self.training else 0.0
-        targets = batch.target_outputs.flatten()
-        return F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=0, label_smoothing=smoothing)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=0, label_smoothing=smoothing)
+
+    def _place_loss(self, sampler: PlaceSampler, logits: Tensor, expected: Tensor, targets: Tensor) -> Tensor:
+        """The loss of hard attention: a place is rewarded with the log-probability of the words."""
+        rewards = -F.cross_entropy(logits.detach().transpose(1, 2), targets, ignore_index=0, reduction="none")
+        config = self.config
+        return config.reinforce_weight * reinforce_loss(sampler, rewards, expected, targets > 0, config.entropy_weight)
 
     def _word_loss(self, summary: Tensor, targets: Tensor) -> Tensor:
         """Mean over the words of a caption of -log p(word), predicted from the mean of the memory.

@@ -12,7 +12,7 @@ from training.networks.inputs.image_encoder import ConvolutionLayer, ImageEncode
 from training.onnx_graph.parts.builder import GraphBuilder
 from training.onnx_graph.parts.cells import recurrence
 from training.onnx_graph.parts.features import attention_energies
-from training.onnx_graph.parts.layers import embedding, linear, masked_softmax, valid_mask
+from training.onnx_graph.parts.layers import embedding, linear, masked_softmax, one_at_maximum, valid_mask
 from training.onnx_graph.parts.sequences import time_major
 from training.onnx_graph.parts.state import state_inputs, state_outputs
 
@@ -80,7 +80,9 @@ def write_captioner_step(graph: GraphBuilder, network: Captioner) -> None:
     before = state_inputs(graph, network)
     query = time_major(graph, before[0])
     energies = attention_energies(graph, query, keys, network.attention)
-    weights = masked_softmax(graph, energies, valid_mask(graph, keys, lengths))
+    mask = valid_mask(graph, keys, lengths)
+    hard = network.config.hard_attention
+    weights = one_at_maximum(graph, energies, mask) if hard else masked_softmax(graph, energies, mask)
     looked = graph.node("MatMul", graph.node("Unsqueeze", weights, graph.integers(1)), memory)
     gate = graph.node("Sigmoid", linear(graph, query, network.gate))
     context = time_major(graph, graph.node("Mul", gate, looked))

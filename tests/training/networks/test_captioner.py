@@ -36,6 +36,7 @@ def batch(network_rows: int = 16, network_columns: int = 24, rows: int = 3) -> C
     [
         ({}, True),
         ({"cell": "gru", "attention": "dot"}, False),
+        ({"hard_attention": True}, True),
         ({"cell": "rnn", "channels": [6], "convolutions": 1}, True),
         ({"channels": [4, 5, 6], "image_rows": 8, "image_columns": 8}, False),
     ],

@@ -113,5 +113,10 @@ def attend(energies: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tens
     Returns:
         context `[batch, steps, width]` and weights `[batch, steps, time]`, zero on padding.
     """
-    weights = torch.softmax(energies.masked_fill(~mask.unsqueeze(1), -1e9), dim=2)
+    weights = torch.softmax(masked_energies(energies, mask), dim=2)
     return torch.matmul(weights, memory), weights
+
+
+def masked_energies(energies: Tensor, mask: Tensor) -> Tensor:
+    """Energies `[batch, steps, time]`, very low where the mask `[batch, time]` is false."""
+    return energies.masked_fill(~mask.unsqueeze(1), -1e9)

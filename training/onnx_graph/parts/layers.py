@@ -57,3 +57,11 @@ def masked_softmax(graph: GraphBuilder, scores: str, mask: str) -> str:
     """Softmax over the last axis where the mask is true; exactly zero elsewhere."""
     lowest = float(np.finfo(np.float32).min)
     return graph.node("Softmax", fill_where(graph, mask, scores, lowest), axis=-1)
+
+
+def one_at_maximum(graph: GraphBuilder, scores: str, mask: str) -> str:
+    """1 at the first of the greatest scores where the mask is true, 0 elsewhere; over the last axis of two."""
+    lowest = float(np.finfo(np.float32).min)
+    place = graph.node("ArgMax", fill_where(graph, mask, scores, lowest), axis=-1, keepdims=0)
+    values = graph.constant(np.array([0, 1], dtype=np.float32))
+    return graph.node("OneHot", place, axis_size(graph, scores, axis=1), values, axis=-1)
