@@ -12,8 +12,8 @@ from service.bundle.hidden_output import HIDDEN_STATES
 from training.config.networks import LanguageModelConfig
 from training.networks.layers.cells import State
 from training.networks.layers.dropout import EmbeddingDropout, sequence_dropout
+from training.networks.layers.losses.sampled_softmax import sampled_cross_entropy
 from training.networks.layers.recurrent import StatefulStack
-from training.networks.layers.sampled_softmax import sampled_cross_entropy
 from training.networks.network import Network, NetworkGraph, StateShape, Tensors, float32, int64, recurrent_state
 from training.preprocessing.batches import LanguageBatch
 

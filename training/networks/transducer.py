@@ -15,8 +15,8 @@ from service.bundle.tokenizer import BOS
 from training.config.networks import TranscriberConfig
 from training.networks.inputs.streaming_front_end import StreamingFrontEnd
 from training.networks.layers.cells import State, state_names
+from training.networks.layers.losses.transducer_loss import transducer_loss
 from training.networks.layers.recurrent import StatefulStack
-from training.networks.layers.transducer_loss import transducer_loss
 from training.networks.network import NetworkGraph, Tensors, float32, int64, next_name
 from training.networks.transcriber import SpeechNetwork, ctc_losses, mean_per_token
 from training.preprocessing.batches import TranscriptionBatch

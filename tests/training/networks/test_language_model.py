@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tests.training.exportable import CELLS, lively
 from training.config.networks import Cell, LanguageModelConfig
 from training.networks.language_model import LanguageModel
+from training.networks.layers.losses.sampled_softmax import draw_probability, draw_words, sampled_cross_entropy
 from training.networks.layers.recurrent import StatefulStack
-from training.networks.layers.sampled_softmax import draw_probability, draw_words, sampled_cross_entropy
 from training.networks.layers.weight_drop import WeightDrop
 from training.preprocessing.batches import LanguageBatch
 

@@ -28,8 +28,8 @@ from training.onnx_graph.parts.sequences import time_major
 
 INPUT, HIDDEN = 5, 7
 BATCHES = ([1], [6], [3, 1], [2, 9, 9, 5])
-#: Of each layer. Rounding differs between processors, by 2.1e-6 at most so far; the faults that are made below differ by
-#: more than 1e-2.
+#: Of each layer. Rounding differs between processors, by 2.1e-6 at most so far; the faults that are made below differ
+#: by more than 1e-2.
 TOLERANCE = 5e-6
 
 Array = NDArray[np.float32]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.networks.layers.transducer_loss import BLANK, transducer_loss
+from training.networks.layers.losses.transducer_loss import BLANK, transducer_loss
 
 VOCABULARY = 4
 STEPS = torch.tensor([3, 1, 4, 2])

@@ -1,0 +1,1 @@
+"""Training losses: the transducer, and a softmax over sampled words."""
