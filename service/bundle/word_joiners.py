@@ -1,4 +1,4 @@
-"""Words and marks of a text as tokens that can be joined again: joiner annotation (OpenNMT Tokenizer, Klein et al. 2017).
+"""Words and marks of a text as tokens that can be joined again: joiner annotation (Klein et al. 2017).
 
 A mark that touches its neighbour carries a joiner on that side: `("%MDE%")` is cut into `(￭ "￭ %￭ MDE ￭% ￭" ￭)`, where
 words stay as they are written anywhere else.
