@@ -47,7 +47,7 @@ def score(task: TaskName, path: Path, odd: Sequence[Record] = (), limits: Limits
     [
         ("tagging", {"loss", "accuracy"}),
         ("classification", {"loss", "accuracy", "f1"}),
-        ("translation", {"loss", "bleu", "chrf"}),
+        ("translation", {"loss", "bleu", "chrf", "exact"}),
         ("generation", {"loss"}),
     ],
 )
