@@ -25,6 +25,8 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 LABELS = ("DET", "NOUN", "VERB", "OTHER")
 TEXT_LABELS = ("Greeting", "Question", "Other")
 LIMITS = Limits(max_input_tokens=40, max_new_tokens=12)
+#: None of them is in `WORDS`.
+UNKNOWN_WORDS = Question("Timbuktu Zebras Okapis Quaggas", {"num_beams": 1})
 CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn")
 
 
@@ -127,6 +129,6 @@ def questions_of(network: nn.Module) -> list[Question]:
         return (
             asked
             if network.generate is None
-            else [*asked, Question("Timbuktu Zebras Okapis Quaggas", {"num_beams": 1})]
+            else [*asked, UNKNOWN_WORDS]
         )
     return [Question("the big cat sat on the mat"), Question("an unknown zebra ran")]
