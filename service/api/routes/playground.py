@@ -71,6 +71,7 @@ FILES = (
     "views/captioning.js",
     "views/catalogue.js",
     "views/classification.js",
+    "views/copied_words.js",
     "views/forecasting.js",
     "views/generation.js",
     "views/picture_attention.js",
