@@ -126,9 +126,5 @@ def questions_of(network: nn.Module) -> list[Question]:
         return [Question("the cat", greedy), Question("a dog ran", drawn)]
     if isinstance(network, Translator):
         asked = [Question("the big cat sat"), Question("a bird flew", {"return_attention": True, "num_beams": 2})]
-        return (
-            asked
-            if network.generate is None
-            else [*asked, UNKNOWN_WORDS]
-        )
+        return asked if network.generate is None else [*asked, UNKNOWN_WORDS]
     return [Question("the big cat sat on the mat"), Question("an unknown zebra ran")]
