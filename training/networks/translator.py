@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from training.config.networks import TranslatorConfig
 from training.networks.encoder_decoder import EncoderDecoder, tied_embedding
-from training.networks.layers.attention import TRANSLATOR_ATTENTIONS, AdditiveAttention, Attention, attend
+from training.networks.layers.attention import TRANSLATOR_ATTENTIONS, AdditiveAttention, Attention, CopyGate, attend
 from training.networks.layers.cells import State, layer_state, recurrence, run_recurrence, state_names
-from training.networks.layers.copying import CopyGate
 from training.networks.layers.dropout import LockedDropout, WordDropout
 from training.networks.layers.recurrent import RecurrentEncoder
 from training.networks.layers.scheduled_sampling import sampled_inputs, teacher_forcing_share

@@ -15,7 +15,7 @@ from tests.training.exportable import lively
 from training.config.networks import TranslatorConfig
 from training.config.recipe import ConfigFault, parse_recipe
 from training.fit.gradient import mixed_precision
-from training.networks.layers.copying import CopyGate
+from training.networks.layers.attention import CopyGate
 from training.networks.translator import Translator
 from training.preprocessing.batches import TranslationBatch
 

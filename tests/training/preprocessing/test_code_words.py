@@ -27,7 +27,7 @@ CUTTING = TextTokenizer(word_tokenizer([], AS_WRITTEN))
         ('LIKE "%MDE%" ;', ["LIKE", '"', f"{J}%{J}", "MDE", f"{J}%", f'{J}"', ";"]),
         ("MIN( a.B )", ["MIN", f"{J}(", "a.B", ")"]),
         ("find ./x -name '*.txt'", ["find", "./x", "-name", "'", f"{J}*{J}", ".txt", f"{J}'"]),
-        ("in /tmp/.", ["in", "/tmp", f"{J}/", f"{J}."]),
+        ("in /var/.", ["in", "/var", f"{J}/", f"{J}."]),
         (". ..", [".", ".", f"{J}."]),
         ("été日本", ["été日本"]),
     ],

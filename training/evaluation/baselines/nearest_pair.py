@@ -28,7 +28,7 @@ def swapped(template: SentencePair, source: str) -> str:
     """The target of `template`, in which its source's words are replaced by those of `source` that stand instead."""
     target = template.target
     for old, new in _differences(_WORD.findall(template.source), _WORD.findall(source)):
-        target = re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _found, word=new: word, target)
+        target = re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", new.replace("\\", r"\\"), target)
     return target
 
 
