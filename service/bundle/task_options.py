@@ -133,6 +133,9 @@ class TranslationOptions(OptionsOfTask):
     target_language: str
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0.0, le=4.0)
+    tokens_beyond_source: int = Field(
+        default=20, ge=1, description="a request's limit of new tokens is twice its source plus this, if it names none"
+    )
     copying: bool = Field(
         default=False, description="whether `decoder_step` gives a `generate_logit`, and source words can be copied"
     )

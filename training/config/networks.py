@@ -174,6 +174,7 @@ class TranslatorConfig(NetworkTable):
     target_language: str = "target"
     num_beams: int = Field(default=4, ge=1, le=16)
     length_penalty: float = Field(default=1.0, ge=0, le=4)
+    tokens_beyond_source: int = Field(default=20, ge=1, le=MAX_STEPS, description="new tokens: twice the source + this")
 
     def check_recipe(self, unit: str, max_input_tokens: int) -> None:
         if self.copying and unit != "word":

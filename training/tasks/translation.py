@@ -56,6 +56,7 @@ class TranslationTask(TranslationEvaluation, TrainingTask[SentencePair]):
             target_language=config.target_language,
             num_beams=config.num_beams,
             length_penalty=config.length_penalty,
+            tokens_beyond_source=config.tokens_beyond_source,
             copying=config.copying,
         )
 

@@ -30,7 +30,7 @@ from service.tasks.seq2seq.seq2seq import Seq2Seq, Seq2SeqAnswer, Seq2SeqParamet
 
 
 class TranslationParameters(Seq2SeqParameters):
-    """Parameters of beam search. Defaults are in the model's manifest; `max_new_tokens` is twice the source plus 20."""
+    """Parameters of beam search. Defaults are in the model's manifest; `max_new_tokens` is twice the source plus a few."""
 
 
 class Attention(Answer):
@@ -95,6 +95,7 @@ class Translation(Seq2Seq[TranslationExample]):
             raise TypeError(f"{manifest.name} is a bundle for {manifest.task}, not for translation")
         super().__init__(bundle, manifest.options)
         self._source = bundle.tokenizers["source"]
+        self._tokens_beyond_source = manifest.options.tokens_beyond_source
         if manifest.options.copying:
             self.copy_ids = padded_copy_ids
 
@@ -108,7 +109,7 @@ class Translation(Seq2Seq[TranslationExample]):
         if not ids:
             raise InvalidInput("the text holds nothing that this model can read")
         require_at_most(len(ids), max_tokens, "tokens")
-        plan = self.plan(parameters, 2 * len(ids) + 20)
+        plan = self.plan(parameters, 2 * len(ids) + self._tokens_beyond_source)
         if self.copy_ids is not None:
             return self._example_to_copy(text, ids, plan)
         return TranslationExample([*ids, EOS], [*tokens, SPECIAL_TOKENS[EOS]], plan)
